@@ -1,0 +1,77 @@
+"""Every exception class of the mesh.
+
+One base; below it start-up errors (the command ends with one line), configuration errors (kept on the object they
+concern while the build goes on), and the proxy's errors, each with the HTTP status it becomes.
+"""
+
+
+class MaeshError(Exception):
+    """Base of every error the mesh raises on purpose; its text is one line for a person."""
+
+
+class StartupError(MaeshError):
+    """A process cannot start: the command prints the text as its last line and exits with status 1."""
+
+
+class SettingsError(StartupError):
+    """A flag, variable, file entry or plugin setting is unknown or has a bad value."""
+
+
+class PluginError(StartupError):
+    """A plugin is unknown, cannot be loaded, or collides with another; the text names the distributions."""
+
+
+class ManifestError(MaeshError):
+    """A document of a manifest cannot be used; `origin` is `FILE document N line M`."""
+
+    def __init__(self, origin: str, text: str) -> None:
+        super().__init__(f"{origin}: {text}")
+        self.origin = origin
+        self.text = text
+
+
+class ConfigurationError(MaeshError):
+    """A service, or an object that concerns it, cannot be configured as it says; closes that service alone."""
+
+
+class UpdateRejectedError(MaeshError):
+    """The controller sent what is not a configuration; the proxy keeps the one it has."""
+
+
+class PullError(MaeshError):
+    """The controller could not be reached, or answered a pull with neither a configuration nor 304."""
+
+
+class ExchangeError(MaeshError):
+    """One exchange ends with an answer of the mesh: `status`, and the text as reason."""
+
+    status = 500
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        if status is not None:
+            self.status = status
+
+
+class ClientProtocolError(ExchangeError):
+    """The client's bytes are not a request that may be passed on (RFC 9112)."""
+
+    status = 400
+
+
+class UpstreamProtocolError(ExchangeError):
+    """The upstream's bytes are not a response to the request it was sent."""
+
+    status = 502
+
+
+class UpstreamNotReachedError(ExchangeError):
+    """No byte of the request reached an upstream: another attempt cannot repeat an effect."""
+
+    status = 502
+
+
+class UpstreamTimeoutError(ExchangeError):
+    """The upstream did not answer in time."""
+
+    status = 504

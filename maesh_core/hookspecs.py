@@ -1,0 +1,330 @@
+"""The one place where hooks are declared, in four families: discovery, topology, protocol, middleware.
+
+A hook runs once, when its process starts, and returns the objects that the process then calls directly; none is
+called while a request passes. The interfaces of those objects stand here too. Plugins import all of it from
+`maesh_core.plugin`. The order in which hooks are called is not promised, and never matters: what they return is
+sorted by name, and two that claim one name stop the start.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+import pluggy
+
+from maesh_core.model.configuration import Section
+from maesh_core.model.events import Event
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.resources import Resource, ResourceKind
+from maesh_core.model.topology import PortNode, ServiceNode
+
+PROJECT_NAME = "maesh"
+HOOK_API_VERSION = 1
+"""Raised by one whenever a hook or an interface below changes so that an older plugin could misbehave."""
+
+hookspec = pluggy.HookspecMarker(PROJECT_NAME)
+hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
+
+ResourceT = TypeVar("ResourceT", bound=Resource)
+
+
+# --- discovery ---------------------------------------------------------------------------------------------------
+
+
+class Source(Protocol):
+    """Something that tells which objects the cluster holds."""
+
+    name: str
+
+    def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncIterator[Sequence[Event]]:
+        """Tell of the objects of these kinds, forever, a batch at a time.
+
+        For each kind a `Replaced` comes first, in one batch or several. A source that raises is started again by
+        the controller after a pause; what it told stays.
+        """
+
+
+class DiscoverySpecs(Protocol):
+    """Hooks that say what is watched, and where."""
+
+    @hookspec
+    def maesh_resource_kinds(self) -> Sequence[ResourceKind]:
+        """Declare kinds of objects to watch. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_sources(self) -> Sequence[Source]:
+        """Give sources of events beside the core's own. Controller; once, at start; raising stops the start."""
+
+
+# --- topology ----------------------------------------------------------------------------------------------------
+
+
+class View(Protocol):
+    """The cluster's objects at one moment. Each read is recorded: when what was read changes, the reader runs again."""
+
+    def get(self, type_: type[ResourceT], key: ObjectKey) -> ResourceT | None:
+        """Read one object, or None."""
+
+    def find(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
+        """Read the objects that the kind's index lists under a value, sorted by key."""
+
+
+class Addition(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plugin found about one service; `value` is shown by the topology API and read by other plugin parts."""
+
+    value: Any = None
+    errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+class TopologyBuilder(Protocol):
+    """Adds to the graph what a plugin's own kinds say."""
+
+    name: str
+
+    def build(self, view: View, service: ServiceNode) -> Addition | None:
+        """Find what concerns a service; pure. Raising ConfigurationError puts the text on the service."""
+
+
+class TopologySpecs(Protocol):
+    """Hooks that add to the topology."""
+
+    @hookspec
+    def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
+        """Give builders that add to each service's node. Controller; once, at start; raising stops the start."""
+
+
+# --- protocol ----------------------------------------------------------------------------------------------------
+
+
+class PortRange(msgspec.Struct, frozen=True, kw_only=True):
+    """The entrypoints of a traffic type: `limit` ports from `first`.
+
+    Exclusive: each service port gets one of its own, which it keeps. Otherwise services share them: the entrypoint is
+    `first` plus the port's index in the Service.
+    """
+
+    first: int
+    limit: int
+    is_exclusive: bool
+
+
+class TrafficType(Protocol):
+    """The controller's half of a protocol. `name` is the annotation's value and the configuration's section."""
+
+    name: str
+    transport: str
+    """`TCP` or `UDP`: the service ports that suit; others are left out with a notice."""
+    port_range: PortRange
+    has_middlewares: bool
+    """Whether the middleware annotations act on services of this type."""
+
+    def build_section(
+        self,
+        service: ServiceNode,
+        annotations: Mapping[str, str],
+        *,
+        entrypoints: Sequence[tuple[PortNode, int]],
+        middlewares: tuple[str, ...],
+    ) -> Section:
+        """Turn a service into routers and services; pure. Annotations come without prefix.
+
+        `entrypoints` pairs each suitable port with its entrypoint; `middlewares` are keys, outermost first. Raising
+        ConfigurationError closes the service.
+        """
+
+    def build_closed_section(
+        self, service: ServiceNode, *, entrypoints: Sequence[tuple[PortNode, int]], reason: str
+    ) -> Section:
+        """Turn a service with an error into what answers in its place; pure. May be empty."""
+
+
+class Listener(Protocol):
+    """An open entrypoint."""
+
+    def close(self) -> None:
+        """Stop accepting; what was accepted goes on."""
+
+
+class ProtocolHandler(Protocol):
+    """The proxy's half of a protocol."""
+
+    name: str
+    transport: str
+    router_type: type[Any]
+    """The frozen struct of this protocol's routers; it has `entrypoint` and `middlewares`."""
+
+    def compile_table(self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None) -> Any:
+        """Build a routing table; pure, but may reuse parts of the current one.
+
+        `section` is the whole of this protocol, checked: every reference in it resolves. `middlewares` maps keys to
+        compiled middlewares. `changed` names the routers and services that differ from the current table's, None for
+        all. Raising refuses the whole update.
+        """
+
+    def apply_table(self, table: Any) -> None:
+        """Route by this table from now on."""
+
+    def open_listener(self, sock: Any, entrypoint: int) -> Awaitable[Listener]:
+        """Serve an entrypoint on a bound, listening (TCP) or bound (UDP) non-blocking socket, which it now owns."""
+
+    def collect_metrics(self) -> Sequence[MetricFamily]:
+        """Read the counters, at a scrape."""
+
+    def start_draining(self) -> None:
+        """Tell clients to go elsewhere, and end what is idle."""
+
+    def is_drained(self) -> bool:
+        """Whether nothing is under way any more."""
+
+    def abort(self) -> None:
+        """End everything at once."""
+
+
+class ProtocolSpecs(Protocol):
+    """Hooks that give traffic types."""
+
+    @hookspec
+    def maesh_traffic_types(self) -> Sequence[TrafficType]:
+        """Give the controller's half of protocols. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_protocol_handlers(self) -> Sequence[ProtocolHandler]:
+        """Give the proxy's half of protocols. Proxy; once, at start, in its event loop; raising stops the start."""
+
+
+# --- middleware --------------------------------------------------------------------------------------------------
+
+
+class Stage(IntEnum):
+    """Where a middleware stands in the chain, outermost first; within a stage the order is that of kinds' names."""
+
+    ADMISSION = 1
+    LIMIT = 2
+    PROTECT = 3
+    DELIVER = 4
+
+
+class MiddlewareBuilder(Protocol):
+    """The controller's half of a middleware: annotations to settings.
+
+    `annotations` are the names it claims, without prefix; no two kinds may claim one.
+    """
+
+    kind: str
+    stage: Stage
+    annotations: tuple[str, ...]
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
+        """Decide the settings for one service, or None when it has no such middleware; pure.
+
+        `annotations` holds those of the service that this kind claims, without prefix. Raising ConfigurationError
+        closes the service and shows the text on it.
+        """
+
+
+class MiddlewareFactory(Protocol):
+    """The proxy's half of a middleware: settings to an object with any of the methods of `Middleware`."""
+
+    kind: str
+    settings_type: type[Any]
+    """What the raw settings are decoded into; what does not fit refuses the router."""
+
+    def build_middleware(self, settings: Any, service: str) -> object:
+        """Build the middleware of one service (its key); called again only when its settings change."""
+
+
+class MiddlewareSpecs(Protocol):
+    """Hooks that give middlewares."""
+
+    @hookspec
+    def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
+        """Give the controller's half of middlewares. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_middleware_factories(self) -> Sequence[MiddlewareFactory]:
+        """Give the proxy's half of middlewares. Proxy; once, at start; raising stops the start."""
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer of the mesh. `reason` says why, in plain words: it is `X-Maesh-Reason`, and the body if none is given.
+
+    `headers` are added to it; names and values are checked when it is sent. With a `body`, they give its Content-Type.
+    """
+
+    status: int
+    reason: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes | None = None
+
+
+class Headers(Protocol):
+    """The headers of one message as they pass; names are compared in lower case. Framing headers are not among them.
+
+    Setting a name or value that RFC 9110 does not allow raises ValueError.
+    """
+
+    def get(self, name: bytes) -> bytes | None:
+        """Read the first value, or None."""
+
+    def get_all(self, name: bytes) -> Sequence[bytes]:
+        """Read every value, in order."""
+
+    def set(self, name: bytes, value: bytes) -> None:
+        """Put one value in place of all."""
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Put one more value at the end."""
+
+    def remove(self, name: bytes) -> None:
+        """Take out every value; none is fine."""
+
+
+class Exchange(Protocol):
+    """One request and its response, as middlewares see it. Valid until `on_finished` has returned."""
+
+    method: bytes
+    target: bytes
+    """Origin-form, as it goes upstream: path and query."""
+    host: bytes
+    """Lower case, without port and final dot."""
+    client_address: str
+    """The address of the connection's other end; no header has a say in it."""
+    request_headers: Headers
+    response_headers: Headers
+    """Of the attempt's response; empty before there is one."""
+    status: int
+    """Of the attempt's response or of the answer given; 0 before there is one."""
+    attempts: int
+    """How many attempts have been begun."""
+    service: str
+    """The key of the service that the route leads to."""
+
+
+class Middleware(Protocol):
+    """What a middleware may have; a method that is absent costs nothing.
+
+    On the request's way `on_request` runs outermost first; the others run innermost first. One that raises ends the
+    exchange with 500 (in stage ADMISSION with 403), is logged once and counted.
+    """
+
+    def on_request(self, exchange: Exchange) -> Response | float | Awaitable[Response | float | None] | None:
+        """See a request that is routed, before anything is sent.
+
+        Return a Response to answer at once, seconds to wait before going on, or None. It may be `async`; only routes
+        with an async middleware pay for a task.
+        """
+
+    def on_attempt_failed(self, exchange: Exchange, error: Exception) -> bool | None:
+        """See an attempt that brought no response head; True asks for another."""
+
+    def on_response(self, exchange: Exchange) -> bool | None:
+        """See a response head of which nothing was sent to the client; True asks for another attempt instead."""
+
+    def on_finished(self, exchange: Exchange) -> None:
+        """See the end of the exchange, however it came; exactly once for each that on_request was called for."""
+
+
+SPEC_FAMILIES: tuple[type, ...] = (DiscoverySpecs, TopologySpecs, ProtocolSpecs, MiddlewareSpecs)

@@ -1,0 +1,107 @@
+"""What proxies must do, in Traefik's nouns: routers, services with their servers, middlewares; and how it travels.
+
+Frozen structs that are the JSON of `/api/configuration/current`. Objects refer to each other by key (model/keys.py),
+within their protocol's section. Servers live apart from routers, so that pod churn moves only servers.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class ConfigurationObject(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Base of all; `revision` is the number of the revision that last changed the object, 0 before it has one."""
+
+    revision: int = 0
+
+
+class HeaderMatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A header that must be there with a value in which the regular expression is found."""
+
+    name: str
+    pattern: str
+
+
+class HttpMatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A condition on a request; all that is said must hold.
+
+    Empty `methods` means any; `path_pattern` is anchored at the start and open at the end (SMI); None means any path.
+    """
+
+    methods: tuple[str, ...] = ()
+    path_pattern: str | None = None
+    headers: tuple[HeaderMatch, ...] = ()
+
+
+class HttpRouter(ConfigurationObject, frozen=True):
+    """Sends requests for `hosts` on an entrypoint through middlewares, outermost first, to a service.
+
+    `matches` are ORed; none means every request. Of two routers of one host the higher `priority` is asked first,
+    then the lower key. `service` None closes the hosts: 404, with `reason`.
+    """
+
+    entrypoint: int
+    hosts: tuple[str, ...]
+    service: str | None = None
+    middlewares: tuple[str, ...] = ()
+    matches: tuple[HttpMatch, ...] = ()
+    priority: int = 0
+    reason: str = ""
+
+
+class StreamRouter(ConfigurationObject, frozen=True):
+    """Sends the connections (TCP) or sessions (UDP) of an entrypoint to a service."""
+
+    entrypoint: int
+    service: str
+    middlewares: tuple[str, ...] = ()
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """An address to send to. Its share of the traffic is `weight` among the weights of its service's servers."""
+
+    address: str
+    port: int
+    weight: int = 1
+
+
+class Service(ConfigurationObject, frozen=True):
+    """The servers that a router chooses among. `scheme` concerns HTTP alone."""
+
+    servers: tuple[Server, ...] = ()
+    scheme: str = "http"
+    load_balancer: str = "round-robin"
+
+
+class Middleware(ConfigurationObject, frozen=True):
+    """A middleware: the plugin that owns `kind` decodes `settings`."""
+
+    kind: str
+    settings: Mapping[str, Any] = {}
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """One protocol's part of a configuration. Routers are `HttpRouter` for http, `StreamRouter` for tcp and udp."""
+
+    routers: Mapping[str, Any] = {}
+    services: Mapping[str, Service] = {}
+    middlewares: Mapping[str, Middleware] = {}
+
+
+class PortStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One service port as `/api/services` shows it; `entrypoint` is the port on the proxy, None when there is none."""
+
+    name: str
+    port: int
+    protocol: str
+    entrypoint: int | None = None
+
+
+class ServiceConfiguration(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one service contributes: a section for each protocol, and what the service's owner should know."""
+
+    sections: Mapping[str, Section] = {}
+    ports: tuple[PortStatus, ...] = ()
+    errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()

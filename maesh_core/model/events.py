@@ -1,0 +1,41 @@
+"""What discovery tells: that objects appeared, changed or went away, and what it could not read.
+
+Sources produce batches of these; the snapshot takes them. A batch is applied as one.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import Resource
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """An object was added or changed."""
+
+    resource: Resource
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """An object went away."""
+
+    type: type[Resource]
+    key: ObjectKey
+
+
+class Replaced(msgspec.Struct, frozen=True):
+    """A whole list of one type: what the source told earlier and is not in it has gone. The first marks it LISTED."""
+
+    type: type[Resource]
+    resources: Sequence[Resource]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something at `origin` could not be read; `text` None takes back what was told of that origin before."""
+
+    origin: str
+    text: str | None
+
+
+Event = Applied | Deleted | Replaced | Problem

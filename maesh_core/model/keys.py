@@ -1,0 +1,33 @@
+"""Names of things that refer to each other: Kubernetes objects, and the objects of a configuration.
+
+Kubernetes names hold neither `/`, `:` nor `@` (RFC 1123 labels and subdomains), so joining them with these never
+makes two names meet. Every key of the mesh is made here.
+"""
+
+from typing import NamedTuple
+
+
+class ObjectKey(NamedTuple):
+    """Namespace and name of a Kubernetes object; the namespace is empty for objects that have none."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        """Render as the topology does: `name@namespace` (Maesh)."""
+        return f"{self.name}@{self.namespace}"
+
+
+def build_port_key(service: ObjectKey, port: int) -> str:
+    """Name the router and the service of one service port: `namespace/name:port`."""
+    return f"{service.namespace}/{service.name}:{port}"
+
+
+def build_middleware_key(service: ObjectKey, kind: str) -> str:
+    """Name the middleware of one kind that belongs to a service: `namespace/name/kind`."""
+    return f"{service.namespace}/{service.name}/{kind}"
+
+
+def build_wire_path(protocol: str, noun: str, key: str) -> str:
+    """Name a configuration object among all others, as `removed` does: `http/routers/namespace/name:port`."""
+    return f"{protocol}/{noun}/{key}"

@@ -1,0 +1,107 @@
+"""What crosses the wire between controller and proxies, and what the controller's API reports.
+
+Parses and renders; both sides use the same structs. A received update is untrusted: it is taken whole or refused
+with UpdateRejectedError.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from maesh_core.errors import UpdateRejectedError
+from maesh_core.model.configuration import Middleware, PortStatus, Section, Service
+
+_FIXED_FIELDS = frozenset({"revision", "full", "plugins", "removed"})
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration, or what changed in it since the revision that was asked for.
+
+    `revision` is opaque, `<epoch>.<n>`. `plugins` names what the controller has enabled. `removed` holds wire paths
+    (model/keys.py) and is empty when `full`. `sections` is keyed by protocol.
+    """
+
+    revision: str
+    full: bool
+    plugins: tuple[str, ...] = ()
+    sections: Mapping[str, Section] = {}
+    removed: tuple[str, ...] = ()
+
+
+class _RawSection(msgspec.Struct, kw_only=True):
+    routers: dict[str, msgspec.Raw] = {}
+    services: dict[str, Service] = {}
+    middlewares: dict[str, Middleware] = {}
+
+
+class _Head(msgspec.Struct, kw_only=True):
+    revision: str
+    full: bool
+    plugins: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+_HEAD_DECODER = msgspec.json.Decoder(_Head)
+_PARTS_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_SECTION_DECODER = msgspec.json.Decoder(_RawSection)
+
+
+def parse_update(body: bytes, router_types: Mapping[str, type[Any]]) -> Update:
+    """Decode the answer to a pull.
+
+    `router_types` maps each protocol that this proxy has loaded to the struct of its routers; routers of another
+    protocol stay plain dicts, so that they can be refused by name. Raises UpdateRejectedError.
+    """
+    try:
+        head = _HEAD_DECODER.decode(body)
+        parts = _PARTS_DECODER.decode(body)
+        sections = {
+            protocol: _parse_section(raw, router_types.get(protocol, dict[str, Any]))
+            for protocol, raw in parts.items()
+            if protocol not in _FIXED_FIELDS
+        }
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpdateRejectedError(f"not a configuration: {error}") from error
+    return Update(revision=head.revision, full=head.full, plugins=head.plugins, sections=sections, removed=head.removed)
+
+
+def _parse_section(raw: msgspec.Raw, router_type: Any) -> Section:
+    section = _SECTION_DECODER.decode(raw)
+    decode = msgspec.json.Decoder(router_type).decode
+    routers = {key: decode(router) for key, router in section.routers.items()}
+    return Section(routers=routers, services=section.services, middlewares=section.middlewares)
+
+
+def render_update(update: Update) -> bytes:
+    """Encode an update as the JSON document that proxies pull."""
+    document: dict[str, Any] = {
+        "revision": update.revision,
+        "full": update.full,
+        "plugins": update.plugins,
+        **update.sections,
+        "removed": update.removed,
+    }
+    return msgspec.json.encode(document)
+
+
+class ServiceReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One service in `/api/services`. `entrypoint` is left out of a port that no proxy carries."""
+
+    namespace: str
+    name: str
+    host: str
+    traffic_type: str | None
+    ports: tuple[PortStatus, ...]
+    errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+class NodeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One proxy in `/api/status/nodes`; `last_seen` is an RFC 3339 time in UTC."""
+
+    name: str
+    ip: str
+    ready: bool
+    revision: str | None
+    last_seen: str

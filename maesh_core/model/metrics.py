@@ -1,0 +1,27 @@
+"""Counters as they are read at a scrape: plain values that the admin port renders for Prometheus.
+
+The hot path counts in plain integers and lists; nothing here runs while a request passes.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """Observations by upper bound, not cumulative; `counts` has one entry more than `bounds`, for what is above."""
+
+    bounds: Sequence[float]
+    counts: Sequence[int]
+    sum: float
+
+
+class MetricFamily(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric: `samples` pairs label values, in the order of `labels`, with a number or a histogram."""
+
+    name: str
+    type: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    samples: Sequence[tuple[tuple[str, ...], float | Histogram]] = ()

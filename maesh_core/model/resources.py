@@ -1,0 +1,200 @@
+"""Kubernetes objects, cut down to the fields that the mesh reads.
+
+Frozen structs that decode straight from the API server's JSON (unknown fields are skipped, names are camelCase).
+They hold what was written, with the defaults an API server would have filled in; they judge nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from maesh_core.model.keys import ObjectKey
+
+
+class _Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Base of all Kubernetes structs."""
+
+
+class OwnerReference(_Struct, frozen=True):
+    """What an object belongs to."""
+
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class ObjectMeta(_Struct, frozen=True):
+    """The part of `metadata` that the mesh reads. Annotation and label values are text."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    owner_references: tuple[OwnerReference, ...] = ()
+
+
+class Resource(_Struct, frozen=True):
+    """Any Kubernetes object; a plugin's kinds derive from it."""
+
+    metadata: ObjectMeta
+
+    @property
+    def key(self) -> ObjectKey:
+        """Namespace and name."""
+        return ObjectKey(self.metadata.namespace, self.metadata.name)
+
+
+class ServicePort(_Struct, frozen=True):
+    """A port of a Service. `target_port` is a number, the name of a container port, or None for `port`."""
+
+    port: int
+    name: str = ""
+    protocol: str = "TCP"
+    target_port: int | str | None = None
+
+
+class ServiceSpec(_Struct, frozen=True):
+    """`cluster_ip` is `None` as text for a headless service and empty where none was given yet."""
+
+    type: str = "ClusterIP"
+    cluster_ip: str = msgspec.field(default="", name="clusterIP")
+    cluster_ips: tuple[str, ...] = msgspec.field(default=(), name="clusterIPs")
+    ports: tuple[ServicePort, ...] = ()
+    selector: dict[str, str] = {}
+    external_name: str = ""
+
+
+class Service(Resource, frozen=True):
+    """v1 Service."""
+
+    spec: ServiceSpec = ServiceSpec()
+
+
+class ObjectReference(_Struct, frozen=True):
+    """A reference to another object, here always the Pod behind an address."""
+
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+
+
+class EndpointConditions(_Struct, frozen=True):
+    """`None` means unknown, which consumers take as ready, serving and not terminating (Kubernetes API)."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class Endpoint(_Struct, frozen=True):
+    """One endpoint of a slice; its addresses all mean the same one."""
+
+    addresses: tuple[str, ...] = ()
+    conditions: EndpointConditions = EndpointConditions()
+    target_ref: ObjectReference | None = None
+
+
+class EndpointPort(_Struct, frozen=True):
+    """A port that every endpoint of a slice or subset serves. `port` None means all ports."""
+
+    name: str = ""
+    protocol: str = "TCP"
+    port: int | None = None
+
+
+class EndpointSlice(Resource, frozen=True):
+    """discovery.k8s.io/v1 EndpointSlice. The label `kubernetes.io/service-name` names its service."""
+
+    address_type: str = "IPv4"
+    endpoints: tuple[Endpoint, ...] = ()
+    ports: tuple[EndpointPort, ...] = ()
+
+
+class EndpointAddress(_Struct, frozen=True):
+    """One address of an Endpoints subset."""
+
+    ip: str
+    target_ref: ObjectReference | None = None
+
+
+class EndpointSubset(_Struct, frozen=True):
+    """Addresses that share ports; only ready ones are read."""
+
+    addresses: tuple[EndpointAddress, ...] = ()
+    ports: tuple[EndpointPort, ...] = ()
+
+
+class Endpoints(Resource, frozen=True):
+    """v1 Endpoints: named as its service."""
+
+    subsets: tuple[EndpointSubset, ...] = ()
+
+
+class ContainerPort(_Struct, frozen=True):
+    """A port that a container declares."""
+
+    container_port: int
+    name: str = ""
+    protocol: str = "TCP"
+
+
+class Container(_Struct, frozen=True):
+    """A container, for the ports it names."""
+
+    ports: tuple[ContainerPort, ...] = ()
+
+
+class PodSpec(_Struct, frozen=True):
+    """Who a pod runs as, and what it serves."""
+
+    service_account_name: str = "default"
+    containers: tuple[Container, ...] = ()
+
+
+class PodCondition(_Struct, frozen=True):
+    """One condition; the mesh reads the one of type `Ready`."""
+
+    type: str
+    status: str = "Unknown"
+
+
+class PodStatus(_Struct, frozen=True):
+    """`pod_ip` is empty until the pod has an address."""
+
+    pod_ip: str = msgspec.field(default="", name="podIP")
+    phase: str = ""
+    conditions: tuple[PodCondition, ...] = ()
+
+
+class Pod(Resource, frozen=True):
+    """v1 Pod."""
+
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class Namespace(Resource, frozen=True):
+    """v1 Namespace; it has no namespace itself."""
+
+
+class ServiceAccount(Resource, frozen=True):
+    """v1 ServiceAccount."""
+
+
+class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of Kubernetes object that a process watches: core's, or one that a plugin declares.
+
+    `api_versions` are `version` or `group/version`, the preferred one first; all of them decode to `type`. An index
+    maps an object to the values it is found under, `view.find(type, index, value)`.
+    """
+
+    name: str
+    plural: str
+    api_versions: tuple[str, ...]
+    type: type[Resource]
+    is_namespaced: bool = True
+    indexes: Mapping[str, Callable[[Any], Iterable[str | ObjectKey]]] = {}

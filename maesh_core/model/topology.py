@@ -1,0 +1,66 @@
+"""Who calls whom: services, their ports and the servers behind them, as the cluster's objects say.
+
+Values only. A service's node is a pure function of the resources it was built from; errors and notices stay on the
+node they concern. Plugins add their findings under `additions`, by the plugin's name.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from maesh_core.model.keys import ObjectKey
+
+
+class _Node(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of all nodes."""
+
+
+class ServerNode(_Node, frozen=True):
+    """An address that serves one service port. `pod` is None for endpoints written by hand."""
+
+    address: str
+    port: int
+    pod: ObjectKey | None = None
+
+
+class PortNode(_Node, frozen=True):
+    """A service port with the servers ready behind it, sorted by address.
+
+    `index` is its place in `spec.ports`. `target_port` is what the Service says, by number or name.
+    """
+
+    number: int
+    name: str = ""
+    protocol: str = "TCP"
+    index: int = 0
+    target_port: int | str = 0
+    servers: tuple[ServerNode, ...] = ()
+
+
+class PodNode(_Node, frozen=True):
+    """A pod behind a service, or one that a plugin's rules name."""
+
+    key: ObjectKey
+    service_account: str
+    address: str
+    owners: tuple[str, ...] = ()
+
+
+class ServiceNode(_Node, frozen=True):
+    """A service of the user's.
+
+    `traffic_type` is None when the annotation is bad; the error says so. `cluster_ips` is empty for headless services.
+    """
+
+    key: ObjectKey
+    traffic_type: str | None
+    annotations: Mapping[str, str] = {}
+    selector: Mapping[str, str] = {}
+    cluster_ips: tuple[str, ...] = ()
+    is_headless: bool = False
+    ports: tuple[PortNode, ...] = ()
+    pods: tuple[PodNode, ...] = ()
+    additions: Mapping[str, Any] = {}
+    errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()

@@ -1,0 +1,92 @@
+"""The one module that a plugin imports: what it declares, the hooks, and the types that pass through them.
+
+Nothing of a process (controller, proxy, command line) is imported from here, so that a plugin's half costs only the
+process that needs it.
+"""
+
+import msgspec
+
+from maesh_core.errors import ConfigurationError
+from maesh_core.hookspecs import (
+    HOOK_API_VERSION,
+    Addition,
+    Exchange,
+    Headers,
+    Listener,
+    Middleware,
+    MiddlewareBuilder,
+    MiddlewareFactory,
+    PortRange,
+    ProtocolHandler,
+    Response,
+    Source,
+    Stage,
+    TopologyBuilder,
+    TrafficType,
+    View,
+    hookimpl,
+)
+from maesh_core.model.configuration import HttpMatch, HttpRouter, Section, Server, Service, StreamRouter
+from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.resources import ObjectMeta, Resource, ResourceKind
+from maesh_core.model.topology import PodNode, PortNode, ServerNode, ServiceNode
+
+
+class Plugin(msgspec.Struct, frozen=True, kw_only=True):
+    """What an entry point of group `maesh.plugins` loads.
+
+    `hook_api_version` is the HOOK_API_VERSION the plugin was written for. `settings` is a msgspec struct whose fields
+    all have defaults; an instance, checked at start, is handed to each half. `controller` and `proxy` name the halves
+    as `package.module:attribute`, a callable that takes the settings (nothing, when there are none) and returns an
+    object with the hook implementations; each is imported only in its process, and None means there is no such half.
+    """
+
+    hook_api_version: int
+    settings: type[msgspec.Struct] | None = None
+    controller: str | None = None
+    proxy: str | None = None
+
+
+__all__ = [
+    "HOOK_API_VERSION",
+    "Addition",
+    "Applied",
+    "ConfigurationError",
+    "Deleted",
+    "Event",
+    "Exchange",
+    "Headers",
+    "HttpMatch",
+    "HttpRouter",
+    "Listener",
+    "MetricFamily",
+    "Middleware",
+    "MiddlewareBuilder",
+    "MiddlewareFactory",
+    "ObjectKey",
+    "ObjectMeta",
+    "Plugin",
+    "PodNode",
+    "PortNode",
+    "PortRange",
+    "Problem",
+    "ProtocolHandler",
+    "Replaced",
+    "Resource",
+    "ResourceKind",
+    "Response",
+    "Section",
+    "Server",
+    "ServerNode",
+    "Service",
+    "ServiceNode",
+    "Source",
+    "Stage",
+    "StreamRouter",
+    "TopologyBuilder",
+    "TrafficType",
+    "View",
+    "hookimpl",
+]

@@ -1,0 +1,109 @@
+"""What a process was started with: the settings of controller, proxy and `up`, declared once.
+
+A field is a flag (`--api-port`), an environment variable (`MAESH_API_PORT`), an entry of the configuration file
+(`api-port`) and a line of the help text and the documentation. Where they come from and how they merge is in
+maesh_core/settings_loading.py.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Limit = Annotated[int, Meta(ge=1)]
+
+DURATION = {"unit": "duration"}
+"""Marks a field in seconds that is written as a duration: `500ms`, `10s`, `1m`; a bare number is seconds."""
+
+Duration = Annotated[float, Meta(ge=0, extra=DURATION)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonSettings:
+    """What every long-running command takes.
+
+    `plugins` holds the switches that were given, by plugin name; `plugin_settings` the raw settings, by plugin name
+    and key. Both are filled from flags such as `--acl` and `--set NAME.KEY=VALUE`, not from fields of their own.
+    """
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Lowest level of log lines written.")
+    ] = "info"
+    log_format: Annotated[
+        Literal["common", "json"], Meta(description="Log lines as text or as one JSON object each.")
+    ] = "common"
+    plugins: dict[str, bool] = field(default_factory=dict)
+    plugin_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshSettings(CommonSettings):
+    """What decides on the configuration: shared by `controller` and `up`."""
+
+    namespace: Annotated[str, Meta(description="Namespace that the mesh itself lives in.")] = "maesh"
+    default_mode: Annotated[str, Meta(description="Traffic type of services without the annotation.")] = "http"
+    ignore_namespaces: Annotated[
+        tuple[str, ...], Meta(description="Namespaces left alone; ignoring beats watching.")
+    ] = ()
+    watch_namespaces: Annotated[tuple[str, ...], Meta(description="The only namespaces looked at; none: all.")] = ()
+    recursive: Annotated[bool, Meta(description="Read manifests in sub-folders too.")] = False
+    http_port: Annotated[Port, Meta(description="First HTTP entrypoint.")] = 5000
+    tcp_port: Annotated[Port, Meta(description="First TCP entrypoint.")] = 10000
+    limit_http_port: Annotated[Limit, Meta(description="How many HTTP entrypoints there may be.")] = 100
+    limit_tcp_port: Annotated[Limit, Meta(description="How many TCP entrypoints there may be.")] = 1000
+    port_mapping: Annotated[
+        str,
+        Meta(description="File that keeps each port's TCP or UDP entrypoint; default: in the user's state folder."),
+    ] = ""
+    api_port: Annotated[Port, Meta(description="Port of the controller's API.")] = 9000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerSettings(MeshSettings):
+    """Settings of `maesh controller`."""
+
+    paths: tuple[str, ...] = ()
+    api_host: Annotated[str, Meta(description="Address that the API listens on; empty: all.")] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarryingSettings(CommonSettings):
+    """What decides how traffic is carried: shared by `proxy` and `up`."""
+
+    admin_port: Annotated[Port, Meta(description="Port for /ping, /ready, /metrics and /status.")] = 8080
+    workers: Annotated[Limit, Meta(description="Processes that carry traffic, one core each.")] = 1
+    node: Annotated[str, Meta(description="Name under which this proxy pulls; default: the host's name.")] = ""
+    head_limit: Annotated[
+        int, Meta(ge=1024, description="Largest head of a request or response, in bytes; above: 431, 502.")
+    ] = 65536
+    target_limit: Annotated[int, Meta(ge=256, description="Longest request line, in bytes; above: 414.")] = 16384
+    head_timeout: Annotated[Duration, Meta(description="For a client to send a request's head; then 408.")] = 10.0
+    idle_timeout: Annotated[Duration, Meta(description="A client's connection may lie idle this long.")] = 90.0
+    body_timeout: Annotated[
+        Duration, Meta(description="Longest pause of a client in a body it sends or reads; then it is cut.")
+    ] = 60.0
+    connect_timeout: Annotated[Duration, Meta(description="For a connection to an upstream; then 504.")] = 5.0
+    response_timeout: Annotated[Duration, Meta(description="For an upstream's response head; then 504.")] = 60.0
+    upstream_idle_timeout: Annotated[
+        Duration, Meta(description="A pooled upstream connection is kept this long without use.")
+    ] = 60.0
+    drain_timeout: Annotated[Duration, Meta(description="After SIGTERM, for what is under way to end.")] = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxySettings(CarryingSettings):
+    """Settings of `maesh proxy`."""
+
+    endpoint: Annotated[str, Meta(description="The controller's base URL, or the full one of its configuration.")] = ""
+    bind: Annotated[str, Meta(description="Address that entrypoints listen on; empty: all.")] = ""
+    admin_host: Annotated[str, Meta(description="Address that the admin port listens on; empty: all.")] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpSettings(MeshSettings, CarryingSettings):
+    """Settings of `maesh up`."""
+
+    paths: tuple[str, ...] = ()
+    bind: Annotated[str, Meta(description="Address of API, admin port and entrypoints.")] = "127.0.0.1"
+    json: Annotated[bool, Meta(description="Print one line of JSON when ready, in place of the table.")] = False
