@@ -13,6 +13,8 @@ from msgspec import Meta
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Limit = Annotated[int, Meta(ge=1)]
 
+LogLevel = Literal["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"]
+
 DURATION = {"unit": "duration"}
 """Marks a field in seconds that is written as a duration: `500ms`, `10s`, `1m`; a bare number is seconds."""
 
@@ -27,9 +29,7 @@ class CommonSettings:
     and key. Both are filled from flags such as `--acl` and `--set NAME.KEY=VALUE`, not from fields of their own.
     """
 
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="Lowest level of log lines written.")
-    ] = "info"
+    log_level: Annotated[LogLevel, Meta(description="Lowest level of log lines written.")] = "error"
     log_format: Annotated[
         Literal["common", "json"], Meta(description="Log lines as text or as one JSON object each.")
     ] = "common"
@@ -72,7 +72,6 @@ class CarryingSettings(CommonSettings):
     """What decides how traffic is carried: shared by `proxy` and `up`."""
 
     admin_port: Annotated[Port, Meta(description="Port for /ping, /ready, /metrics and /status.")] = 8080
-    workers: Annotated[Limit, Meta(description="Processes that carry traffic, one core each.")] = 1
     node: Annotated[str, Meta(description="Name under which this proxy pulls; default: the host's name.")] = ""
     head_limit: Annotated[
         int, Meta(ge=1024, description="Largest head of a request or response, in bytes; above: 431, 502.")
@@ -104,6 +103,7 @@ class ProxySettings(CarryingSettings):
 class UpSettings(MeshSettings, CarryingSettings):
     """Settings of `maesh up`."""
 
+    log_level: Annotated[LogLevel, Meta(description="Lowest level of log lines written.")] = "warning"
     paths: tuple[str, ...] = ()
     bind: Annotated[str, Meta(description="Address of API, admin port and entrypoints.")] = "127.0.0.1"
     json: Annotated[bool, Meta(description="Print one line of JSON when ready, in place of the table.")] = False
