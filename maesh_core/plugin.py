@@ -26,7 +26,7 @@ from maesh_core.hookspecs import (
     View,
     hookimpl,
 )
-from maesh_core.model.configuration import HttpMatch, HttpRouter, Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.metrics import MetricFamily
@@ -58,7 +58,6 @@ __all__ = [
     "Event",
     "Exchange",
     "Headers",
-    "HttpMatch",
     "HttpRouter",
     "Listener",
     "MetricFamily",

@@ -16,37 +16,18 @@ class ConfigurationObject(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     revision: int = 0
 
 
-class HeaderMatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A header that must be there with a value in which the regular expression is found."""
-
-    name: str
-    pattern: str
-
-
-class HttpMatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A condition on a request; all that is said must hold.
-
-    Empty `methods` means any; `path_pattern` is anchored at the start and open at the end (SMI); None means any path.
-    """
-
-    methods: tuple[str, ...] = ()
-    path_pattern: str | None = None
-    headers: tuple[HeaderMatch, ...] = ()
-
-
 class HttpRouter(ConfigurationObject, frozen=True):
     """Sends requests for `hosts` on an entrypoint through middlewares, outermost first, to a service.
 
-    `matches` are ORed; none means every request. Of two routers of one host the higher `priority` is asked first,
-    then the lower key. `service` None closes the hosts: 404, with `reason`.
+    Of two routers that claim one host on one entrypoint the one with the lower key has it. `service` None closes the
+    hosts: the answer is `status`, with `reason`.
     """
 
     entrypoint: int
     hosts: tuple[str, ...]
     service: str | None = None
     middlewares: tuple[str, ...] = ()
-    matches: tuple[HttpMatch, ...] = ()
-    priority: int = 0
+    status: int = 404
     reason: str = ""
 
 
