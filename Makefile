@@ -1,0 +1,64 @@
+# What a contributor and the continuous integration run; `make` alone lists it.
+#
+# Everything happens in .venv, made from the pinned versions of constraints.txt. Nothing is installed elsewhere.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+PLUGIN_PROJECTS := $(wildcard plugins/*/pyproject.toml)
+PLUGIN_FOLDERS := $(patsubst %/pyproject.toml,%,$(PLUGIN_PROJECTS))
+PLUGIN_PACKAGES := $(patsubst %/__init__.py,%,$(wildcard plugins/*/maesh_*/__init__.py))
+TEST_FOLDERS := tests examples/plugins/maesh-stamp/tests $(wildcard plugins/*/tests)
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test lint format bench clean
+
+help:
+	@echo 'make up       run the mesh in front of examples/whoami until Ctrl-C'
+	@echo 'make test     run all tests'
+	@echo 'make lint     check style, types and who imports whom'
+	@echo 'make format   put the code into its style'
+	@echo 'make bench    measure the parts, the whole beside its peers, and the scale (about six minutes)'
+	@echo 'make install  only set up .venv (the others do so by themselves)'
+	@echo 'make clean    remove .venv and what tools left behind'
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt $(PLUGIN_PROJECTS)
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Maesh needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || { echo 'Making a virtual environment in $(VENV)'; $(PYTHON) -m venv $(VENV); }
+	@echo 'Installing Maesh and what it needs into $(VENV)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[test,lint]' $(foreach folder,$(PLUGIN_FOLDERS),--editable ./$(folder))
+	@touch $@
+
+up: $(STAMP)
+	@$(BIN)/python examples/whoami/run.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(TEST_FOLDERS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy $(PLUGIN_PACKAGES) examples/plugins/maesh-stamp/maesh_stamp
+	$(BIN)/mypy examples/whoami
+	$(BIN)/mypy benchmarks
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-json=benchmarks/results/parts.json
+	$(BIN)/python benchmarks/http_vs_peers.py
+	$(BIN)/python benchmarks/scale.py
+	@echo 'Results are in benchmarks/results; benchmarks/RESULTS.md keeps those worth keeping.'
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info plugins/*/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.benchmarks .import_linter_cache

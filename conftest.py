@@ -1,0 +1,7 @@
+"""What holds for every test in the tree, the plugins' included."""
+
+from hypothesis import settings
+
+# A loaded machine must not fail a test: how long an example takes is a matter for benchmarks.
+settings.register_profile("maesh", deadline=None)
+settings.load_profile("maesh")
