@@ -27,6 +27,7 @@ class CommonSettings:
 
     `plugins` holds the switches that were given, by plugin name; `plugin_settings` the raw settings, by plugin name
     and key. Both are filled from flags such as `--acl` and `--set NAME.KEY=VALUE`, not from fields of their own.
+    `origins` says for error texts where each came from, by `plugins.NAME` and `NAME.KEY`.
     """
 
     log_level: Annotated[LogLevel, Meta(description="Lowest level of log lines written.")] = "error"
@@ -35,6 +36,7 @@ class CommonSettings:
     ] = "common"
     plugins: dict[str, bool] = field(default_factory=dict)
     plugin_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,233 @@
+"""From the names of installed plugins to the enabled ones, loaded for one process and checked.
+
+Takes package metadata, switches and raw settings. Gives LoadedPlugins over one pluggy.PluginManager of its own, or
+raises: PluginError names the plugin and the distributions, SettingsError a plugin's bad setting. Imports only what is
+enabled, and of that only this process's half. Runs in the proxy too: no command line, no aiohttp, no YAML.
+"""
+
+import inspect
+from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import EntryPoint
+from typing import Any, Literal
+
+import msgspec
+import pluggy
+
+from maesh_core.errors import PluginError, SettingsError
+from maesh_core.hookspecs import HOOK_API_VERSION, PROJECT_NAME, SPEC_FAMILIES
+from maesh_core.plugin import Plugin
+from maesh_core.plugin_metadata import (
+    ENTRY_POINT_GROUP,
+    InstalledPlugin,
+    find_name_problems,
+    list_installed,
+    resolve_enabled,
+)
+from maesh_core.settings_fields import normalise_name, parse_value
+from maesh_core.settings_loading import list_core_flags
+
+__all__ = ["Half", "InstalledPlugin", "LoadedPlugins", "list_installed", "load_plugin", "load_plugins"]
+
+Half = Literal["controller", "proxy"]
+
+_HOOK_PREFIX = "maesh_"
+
+
+class LoadedPlugins:
+    """The enabled plugins of one process. `names` lists them sorted, those without a half in this process included."""
+
+    __slots__ = ("_installed", "_manager", "names")
+
+    def __init__(self, installed: Sequence[InstalledPlugin], manager: pluggy.PluginManager) -> None:
+        self.names = tuple(sorted(plugin.name for plugin in installed))
+        self._installed = {plugin.name: plugin for plugin in installed}
+        self._manager = manager
+
+    def __repr__(self) -> str:
+        return f"<LoadedPlugins {', '.join(self.names) or 'none'}>"
+
+    def collect(self, hook_name: str) -> list[Any]:
+        """Call a hook once for each plugin that implements it, by name, and join what they return.
+
+        Raises PluginError when an implementation raises or returns anything but a list or tuple.
+        """
+        caller: pluggy.HookCaller = getattr(self._manager.hook, hook_name)
+        found: list[Any] = []
+        for implementation in sorted(caller.get_hookimpls(), key=lambda each: each.plugin_name):
+            label = self._installed[implementation.plugin_name].label
+            try:
+                result = implementation.function()
+            except (Exception, SystemExit) as error:  # a plugin's code may raise anything
+                raise PluginError(f"{label}: {hook_name} raised {_describe(error)}") from error
+            if not isinstance(result, (list, tuple)):
+                raise PluginError(f"{label}: {hook_name} returned {_name_type(result)}, not a list or tuple")
+            found.extend(result)
+        return found
+
+
+def load_plugins(
+    half: Half,
+    switches: Mapping[str, bool],
+    raw_settings: Mapping[str, Mapping[str, Any]],
+    core_flags: Collection[str] | None = None,
+    *,
+    origins: Mapping[str, str] | None = None,
+) -> LoadedPlugins:
+    """Load the enabled plugins for one process.
+
+    `switches` and `raw_settings` are those of the settings, and so is `origins`, which error texts quote. No plugin
+    may have the name of one of `core_flags`; None stands for the flags of all commands. Raises PluginError, and
+    SettingsError for a plugin's settings.
+    """
+    installed = list_installed()
+    flags = list_core_flags() if core_flags is None else core_flags
+    for problem in find_name_problems(installed, flags).values():
+        raise PluginError(problem)
+    enabled = resolve_enabled(installed, switches, origins)
+    manager = _build_manager()
+    for plugin in enabled:
+        _register(plugin, manager, half=half, raw=raw_settings.get(plugin.name, {}), origins=origins or {})
+    return LoadedPlugins(enabled, manager)
+
+
+def load_plugin(
+    plugin: InstalledPlugin,
+    half: Half,
+    raw_settings: Mapping[str, Any],
+    *,
+    origins: Mapping[str, str] | None = None,
+) -> LoadedPlugins:
+    """Load one plugin alone, to find out what it gives; raises as load_plugins does."""
+    manager = _build_manager()
+    _register(plugin, manager, half=half, raw=raw_settings, origins=origins or {})
+    return LoadedPlugins([plugin], manager)
+
+
+def _build_manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(PROJECT_NAME)
+    for family in SPEC_FAMILIES:
+        manager.add_hookspecs(family)
+    return manager
+
+
+def _register(
+    installed: InstalledPlugin,
+    manager: pluggy.PluginManager,
+    *,
+    half: Half,
+    raw: Mapping[str, Any],
+    origins: Mapping[str, str],
+) -> None:
+    """Load a plugin's declaration and this process's half of it, and register the half's hooks."""
+    plugin = _load_declaration(installed)
+    settings = _decode_settings(installed, plugin.settings, raw, origins)
+    path = getattr(plugin, half)
+    if path is None:
+        return
+    factory = _load_object(installed, path)
+    try:
+        implementation = factory() if settings is None else factory(settings)
+    except (Exception, SystemExit) as error:  # a plugin's code may raise anything
+        raise PluginError(f"{installed.label}: its {half} half {path} raised {_describe(error)}") from error
+    if implementation is None:
+        raise PluginError(f"{installed.label}: its {half} half {path} returned None, not an object with hooks")
+    _refuse_unmarked_hooks(installed, implementation)
+    try:
+        manager.register(implementation, name=installed.name)
+        manager.check_pending()
+    except (ValueError, pluggy.PluginValidationError) as error:
+        raise PluginError(f"{installed.label}: {_flatten(error)}") from error
+
+
+def _load_declaration(installed: InstalledPlugin) -> Plugin:
+    declaration = _load_object(installed, installed.path)
+    if not isinstance(declaration, Plugin):
+        raise PluginError(
+            f"{installed.label}: {installed.path} is {_name_type(declaration)}, not a maesh_core.plugin.Plugin"
+        )
+    if declaration.hook_api_version != HOOK_API_VERSION:
+        raise PluginError(
+            f"{installed.label} is made for hook API version {declaration.hook_api_version}, and this is version "
+            f"{HOOK_API_VERSION}; install a version of {installed.distribution} that fits"
+        )
+    return declaration
+
+
+def _load_object(installed: InstalledPlugin, path: str) -> Any:
+    """Import what `package.module:attribute` names, by the rules of entry points."""
+    try:
+        return EntryPoint(name=installed.name, value=path, group=ENTRY_POINT_GROUP).load()
+    except (Exception, SystemExit) as error:  # importing runs a plugin's code, which may raise anything
+        raise PluginError(f"{installed.label} cannot be imported from {path}: {_describe(error)}") from error
+
+
+def _refuse_unmarked_hooks(installed: InstalledPlugin, implementation: object) -> None:
+    """Refuse a method that is named as a hook but not marked as one: it would never be called."""
+    for name in dir(implementation):
+        if not name.startswith(_HOOK_PREFIX):
+            continue
+        method = inspect.getattr_static(implementation, name)
+        function = getattr(method, "__func__", method)
+        if callable(function) and not hasattr(function, f"{PROJECT_NAME}_impl"):
+            raise PluginError(f"{installed.label}: {name} is not marked with @hookimpl")
+
+
+def _decode_settings(
+    installed: InstalledPlugin,
+    settings_type: Any,
+    raw: Mapping[str, Any],
+    origins: Mapping[str, str],
+) -> msgspec.Struct | None:
+    """Check raw settings against a plugin's struct; text becomes what the field wants."""
+    if settings_type is None:
+        if raw:
+            raise SettingsError(_describe_unknown_key(installed, next(iter(raw)), (), origins))
+        return None
+    if not (isinstance(settings_type, type) and issubclass(settings_type, msgspec.Struct)):
+        raise PluginError(f"{installed.label}: its settings are {_name_type(settings_type)}, not a msgspec.Struct type")
+    fields = msgspec.structs.fields(settings_type)
+    if any(field.required for field in fields):
+        raise PluginError(f"{installed.label}: every field of its settings needs a default")
+    known = {normalise_name(field.encode_name): field for field in fields}
+    values = {}
+    for key, value in raw.items():
+        field = known.get(normalise_name(key))
+        if field is None:
+            keys = [each.encode_name.replace("_", "-") for each in fields]
+            raise SettingsError(_describe_unknown_key(installed, key, keys, origins))
+        try:
+            values[field.name] = parse_value(value, field.type)
+        except ValueError as error:
+            origin = origins.get(f"{installed.name}.{key}", f"{installed.name}.{key}")
+            raise SettingsError(f"{origin}: {value!r} is not {error} ({installed.label})") from error
+    return _build_settings(installed, settings_type, values)
+
+
+def _build_settings(
+    installed: InstalledPlugin, settings_type: type[msgspec.Struct], values: Mapping[str, Any]
+) -> msgspec.Struct:
+    try:
+        return settings_type(**values)
+    except (TypeError, ValueError) as error:  # what __post_init__ of a struct may raise (msgspec)
+        raise SettingsError(f"{installed.label}: bad settings: {error}") from error
+
+
+def _describe_unknown_key(
+    installed: InstalledPlugin, key: str, known: Sequence[str], origins: Mapping[str, str]
+) -> str:
+    origin = origins.get(f"{installed.name}.{key}", f"{installed.name}.{key}")
+    keys = f"its settings are {', '.join(known)}" if known else "it has no settings"
+    return f"{origin}: {installed.label} has no setting {key!r}; {keys}"
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_flatten(error)}"
+
+
+def _flatten(error: BaseException) -> str:
+    """Bring an error's text onto one line."""
+    return " ".join(str(error).split()) or "no text"
+
+
+def _name_type(value: object) -> str:
+    return f"a {value.__name__} class" if isinstance(value, type) else f"a {type(value).__name__}"

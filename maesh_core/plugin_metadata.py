@@ -1,0 +1,106 @@
+"""Which plugins are installed, and which of them are switched on.
+
+Takes the metadata of installed distributions (entry points of group `maesh.plugins`) and the switches that were given.
+Gives names. Must not import a plugin: what is not enabled is never imported.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+import msgspec
+
+from maesh_core.errors import PluginError
+from maesh_core.settings_fields import normalise_name
+
+ENTRY_POINT_GROUP = "maesh.plugins"
+
+DEFAULT_ON = frozenset({"retry", "ratelimit", "circuitbreaker", "smi", "udp"})
+"""On wherever they are installed; every other plugin waits for its switch."""
+
+SHIPPED = DEFAULT_ON | {"acl"}
+"""The project's own plugins: known by name also where they are not installed."""
+
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+
+
+class InstalledPlugin(msgspec.Struct, frozen=True, kw_only=True):
+    """What package metadata says of one plugin. `path` is the entry point's value, `package.module:attribute`."""
+
+    name: str
+    distribution: str
+    version: str
+    summary: str
+    is_default: bool
+    path: str
+
+    @property
+    def label(self) -> str:
+        """The plugin and its distribution, as errors name them."""
+        return f"plugin '{self.name}' ({self.distribution} {self.version})"
+
+
+def list_installed() -> tuple[InstalledPlugin, ...]:
+    """List what is installed, by name and then distribution; a name may stand there twice."""
+    found = [_describe(entry_point) for entry_point in entry_points(group=ENTRY_POINT_GROUP)]
+    return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
+
+
+def _describe(entry_point: EntryPoint) -> InstalledPlugin:
+    distribution = entry_point.dist
+    metadata = distribution.metadata if distribution is not None else None
+    return InstalledPlugin(
+        name=entry_point.name,
+        distribution=(metadata and metadata["Name"]) or "an unnamed distribution",
+        version=(metadata and metadata["Version"]) or "without version",
+        summary=(metadata and "Summary" in metadata and metadata["Summary"]) or "",
+        is_default=entry_point.name in DEFAULT_ON,
+        path=entry_point.value,
+    )
+
+
+def find_name_problems(
+    installed: Sequence[InstalledPlugin], core_flags: Collection[str]
+) -> Mapping[InstalledPlugin, str]:
+    """Tell which plugins cannot be taken for their name alone: each with a line that names the distributions."""
+    reserved = {normalise_name(flag) for flag in core_flags}
+    owners: dict[str, list[InstalledPlugin]] = {}
+    for plugin in installed:
+        owners.setdefault(normalise_name(plugin.name), []).append(plugin)
+    problems = {}
+    for plugin in installed:
+        same = owners[normalise_name(plugin.name)]
+        if _NAME.fullmatch(plugin.name) is None or plugin.name.startswith("no-"):
+            rule = "it must match [a-z][a-z0-9-]* and not begin with 'no-'"
+            problems[plugin] = f"{plugin.label} has a name that cannot be a flag: {rule}"
+        elif normalise_name(plugin.name) in reserved:
+            problems[plugin] = f"{plugin.label} has the name of a flag of maesh itself; uninstall {plugin.distribution}"
+        elif len(same) > 1:
+            names = " and ".join(f"{other.distribution} {other.version}" for other in same)
+            problems[plugin] = f"plugin '{plugin.name}' is registered by {names}; uninstall all but one"
+    return problems
+
+
+def resolve_enabled(
+    installed: Sequence[InstalledPlugin],
+    switches: Mapping[str, bool],
+    origins: Mapping[str, str] | None = None,
+) -> tuple[InstalledPlugin, ...]:
+    """Say which plugins are on: the defaults that are installed, with the switches on top.
+
+    `origins` maps `plugins.NAME` to where a switch was given. Raises PluginError for a switch of what is unknown, or
+    one that turns on what is not installed.
+    """
+    names = {plugin.name for plugin in installed}
+    for name, is_on in switches.items():
+        if name not in names and (is_on or name not in SHIPPED):
+            origin = (origins or {}).get(f"plugins.{name}", "")
+            raise PluginError(describe_missing(name, installed, origin=origin))
+    return tuple(plugin for plugin in installed if switches.get(plugin.name, plugin.is_default))
+
+
+def describe_missing(name: str, installed: Sequence[InstalledPlugin], *, origin: str) -> str:
+    """Say that a plugin is not installed, and what is."""
+    there = ", ".join(f"{plugin.name} ({plugin.distribution} {plugin.version})" for plugin in installed) or "none"
+    prefix = f"{origin}: " if origin else ""
+    return f"{prefix}plugin '{name}' is not installed; installed plugins: {there}"

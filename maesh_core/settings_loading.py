@@ -1,0 +1,129 @@
+"""Flags over environment over file over default, field by field, into one of the classes of maesh_core/settings.py.
+
+Takes what was typed, the environment and the names of installed plugins. Gives checked settings and warnings, or
+raises SettingsError: one line with the place, the value and the rule. Also hands settings to the proxy's process as
+JSON. Imports nothing that only a command line needs: the proxy reads its settings through here.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from maesh_core.errors import SettingsError
+from maesh_core.plugin_metadata import SHIPPED, InstalledPlugin, describe_missing, resolve_enabled
+from maesh_core.settings import CommonSettings, ControllerSettings, ProxySettings, UpSettings
+from maesh_core.settings_fields import SettingField, list_fields, normalise_name, parse_value
+from maesh_core.settings_sources import (
+    CommandLine,
+    Given,
+    Layer,
+    Names,
+    read_command_line,
+    read_environment,
+    read_file,
+)
+
+PROXY_SETTINGS_VARIABLE = "MAESH_PROXY_SETTINGS_JSON"
+"""Hands the proxy its settings: a variable, because arguments are shown to every user of the machine."""
+
+SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (ControllerSettings, ProxySettings, UpSettings)
+
+_OTHER_FLAGS = ("help", "version", "set", "config-file", "debug", "plugins", "paths")
+
+SettingsT = TypeVar("SettingsT", bound=CommonSettings)
+
+
+class Loaded(msgspec.Struct, Generic[SettingsT], frozen=True):
+    """Settings, and what the user should know about how they were given."""
+
+    settings: SettingsT
+    warnings: tuple[str, ...] = ()
+
+
+def list_core_flags() -> frozenset[str]:
+    """Name every flag of the core, without dashes in front: no plugin may take one."""
+    keys = {field.key for settings_class in SETTINGS_CLASSES for field in list_fields(settings_class)}
+    return frozenset(keys | {f"no-{key}" for key in keys} | set(_OTHER_FLAGS))
+
+
+def load_settings(
+    settings_class: type[SettingsT],
+    command_line: CommandLine,
+    *,
+    environment: Mapping[str, str],
+    installed: Sequence[InstalledPlugin],
+) -> Loaded[SettingsT]:
+    """Merge the sources into settings; raises SettingsError or PluginError."""
+    names = _collect_names(installed)
+    layers = [read_command_line(command_line, names), read_environment(environment, names)]
+    config_file = next((layer.config_file for layer in layers if layer.config_file is not None), None)
+    if config_file is not None:
+        layers.append(read_file(config_file, names))
+    values: dict[str, Any] = {
+        field.name: _parse_given(given, field)
+        for field in list_fields(settings_class)
+        if (given := _find_first(layers, field.name)) is not None
+    }
+    values.update(_merge_plugins(layers, installed))
+    if command_line.paths:
+        values["paths"] = command_line.paths
+    return Loaded(settings_class(**values), tuple(warning for layer in layers for warning in layer.warnings))
+
+
+def _collect_names(installed: Sequence[InstalledPlugin]) -> Names:
+    fields = {normalise_name(field.name): field for class_ in SETTINGS_CLASSES for field in list_fields(class_)}
+    return Names(fields=fields, plugins=sorted(SHIPPED | {plugin.name for plugin in installed}))
+
+
+def _find_first(layers: Sequence[Layer], name: str) -> Given | None:
+    return next((layer.values[name] for layer in layers if name in layer.values), None)
+
+
+def _parse_given(given: Given, field: SettingField) -> Any:
+    try:
+        return parse_value(given.raw, field.type)
+    except ValueError as error:
+        raise SettingsError(f"{given.origin}: {given.raw!r} is not {error}") from error
+
+
+def _merge_plugins(layers: Sequence[Layer], installed: Sequence[InstalledPlugin]) -> dict[str, Any]:
+    """Merge switches and plugin settings; what concerns plugins that are off is left out."""
+    switches: dict[str, bool] = {}
+    given_settings: dict[tuple[str, str], tuple[str, Given]] = {}
+    origins: dict[str, str] = {}
+    for layer in reversed(layers):
+        for name, given in layer.switches.items():
+            switches[name] = given.raw
+            origins[f"plugins.{name}"] = given.origin
+        given_settings.update(layer.plugin_settings)
+    enabled = {plugin.name for plugin in resolve_enabled(installed, switches, origins)}
+    for name, _ in layers[0].plugin_settings:
+        if name not in enabled:
+            raise SettingsError(_describe_unused_set(name, layers[0], installed))
+    settings: dict[str, dict[str, Any]] = {}
+    for (name, _), (key, given) in given_settings.items():
+        if name in enabled:
+            settings.setdefault(name, {})[key] = given.raw
+            origins[f"{name}.{key}"] = given.origin
+    return {"plugins": switches, "plugin_settings": settings, "origins": origins}
+
+
+def _describe_unused_set(name: str, layer: Layer, installed: Sequence[InstalledPlugin]) -> str:
+    origin = next(given.origin for (plugin, _), (_, given) in layer.plugin_settings.items() if plugin == name)
+    if name in {plugin.name for plugin in installed}:
+        return f"{origin}: plugin '{name}' is not enabled; --{name} enables it"
+    return describe_missing(name, installed, origin=origin)
+
+
+def render_proxy_settings(settings: ProxySettings) -> str:
+    """Write the settings of a proxy as the text of PROXY_SETTINGS_VARIABLE."""
+    return msgspec.json.encode(settings).decode()
+
+
+def parse_proxy_settings(text: str) -> ProxySettings:
+    """Read what render_proxy_settings wrote; raises SettingsError."""
+    try:
+        return msgspec.json.decode(text, type=ProxySettings)
+    except msgspec.MsgspecError as error:
+        raise SettingsError(f"{PROXY_SETTINGS_VARIABLE}: not the settings of a proxy: {error}") from error
