@@ -1,0 +1,53 @@
+"""The kinds of Kubernetes objects that the mesh itself watches, and what they can be found by.
+
+Takes nothing, gives `CORE_KINDS`. Plugins declare further kinds through `maesh_resource_kinds`; their indexes work
+the same way. No policy: which objects are ignored is decided by the readers.
+"""
+
+from collections.abc import Iterable
+
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import Endpoints, EndpointSlice, Namespace, Pod, ResourceKind, Service, ServiceAccount
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+"""Names, on an EndpointSlice, the Service of the same namespace that it belongs to (Kubernetes API)."""
+
+SERVICE_INDEX = "service"
+"""EndpointSlices by the ObjectKey of their Service."""
+
+LABEL_INDEX = "label"
+"""Pods by each of their labels; build the value with `build_label_value`."""
+
+
+def build_label_value(namespace: str, key: str, value: str) -> str:
+    """Name a label among those of all namespaces, `namespace/key=value`, as index `label` of Pods lists it.
+
+    Neither `/` is in a namespace nor `=` in a label's key, so two labels never meet in one value.
+    """
+    return f"{namespace}/{key}={value}"
+
+
+def _index_slice_by_service(item: EndpointSlice) -> Iterable[ObjectKey]:
+    name = item.metadata.labels.get(SERVICE_NAME_LABEL)
+    return (ObjectKey(item.metadata.namespace, name),) if name else ()
+
+
+def _index_pod_by_label(pod: Pod) -> Iterable[str]:
+    namespace = pod.metadata.namespace
+    return [build_label_value(namespace, key, value) for key, value in pod.metadata.labels.items()]
+
+
+CORE_KINDS: tuple[ResourceKind, ...] = (
+    ResourceKind(name="Service", plural="services", api_versions=("v1",), type=Service),
+    ResourceKind(
+        name="EndpointSlice",
+        plural="endpointslices",
+        api_versions=("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"),
+        type=EndpointSlice,
+        indexes={SERVICE_INDEX: _index_slice_by_service},
+    ),
+    ResourceKind(name="Endpoints", plural="endpoints", api_versions=("v1",), type=Endpoints),
+    ResourceKind(name="Pod", plural="pods", api_versions=("v1",), type=Pod, indexes={LABEL_INDEX: _index_pod_by_label}),
+    ResourceKind(name="Namespace", plural="namespaces", api_versions=("v1",), type=Namespace, is_namespaced=False),
+    ResourceKind(name="ServiceAccount", plural="serviceaccounts", api_versions=("v1",), type=ServiceAccount),
+)
