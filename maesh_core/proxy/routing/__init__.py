@@ -1,0 +1,1 @@
+"""What the controller sent becomes what the protocol handlers route by: checked, resolved, compiled, switched whole."""

@@ -1,0 +1,203 @@
+"""The configuration that the proxy carries out, and how the next one takes its place: whole, or not at all.
+
+Takes updates; has every protocol's handler compile its part, and only when all have, tells them to route by it. What
+is refused alone (routers) is kept for the status. It opens no socket: it says which entrypoints there should be.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from maesh_core.errors import UpdateRejectedError
+from maesh_core.hookspecs import MiddlewareFactory, ProtocolHandler
+from maesh_core.model.configuration import Section
+from maesh_core.model.keys import build_wire_path
+from maesh_core.model.messages import Update
+from maesh_core.proxy.routing.checks import check_update, parse_wire_path
+from maesh_core.proxy.routing.sections import Change, Refusal, ResolvedSection, resolve_section
+
+ACCESS_CONTROL_PLUGINS = frozenset({"acl"})
+"""Plugins that deny by default: a proxy that has one enabled carries nothing that was computed without it."""
+
+logger = logging.getLogger(__name__)
+
+
+class RefusedRouter(msgspec.Struct, frozen=True):
+    """A router that is not carried, by its wire path, and why; as `/status` shows it."""
+
+    router: str
+    reason: str
+
+
+class WantedEntrypoint(msgspec.Struct, frozen=True, order=True):
+    """An entrypoint that routers name, and the protocol that they speak there."""
+
+    transport: str
+    port: int
+    protocol: str
+
+
+class _Step(msgspec.Struct, frozen=True):
+    """One protocol's part of the next configuration, compiled. `table` is None where there is no handler."""
+
+    section: ResolvedSection
+    table: Any
+
+
+class RoutingConfiguration:
+    """What is in force. `revision` is None before the first update; `refused` is by wire path."""
+
+    __slots__ = (
+        "_access_control",
+        "_clock",
+        "_factories",
+        "_handlers",
+        "_sections",
+        "applied",
+        "applied_at_s",
+        "refused",
+        "rejected",
+        "revision",
+    )
+
+    def __init__(
+        self,
+        handlers: Mapping[str, ProtocolHandler],
+        factories: Mapping[str, MiddlewareFactory],
+        *,
+        plugins: Collection[str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._handlers = handlers
+        self._factories = factories
+        self._access_control = ACCESS_CONTROL_PLUGINS & set(plugins)
+        self._clock = clock
+        self._sections: dict[str, ResolvedSection] = {}
+        self.revision: str | None = None
+        self.refused: Mapping[str, str] = {}
+        self.applied = 0
+        self.applied_at_s = 0.0
+        self.rejected = 0
+
+    def __repr__(self) -> str:
+        """Show what is in force."""
+        return f"<RoutingConfiguration {self.revision} of {sorted(self._sections)}, {len(self.refused)} refused>"
+
+    def get_router_types(self) -> dict[str, type[Any]]:
+        """Say what the routers of each protocol that this proxy has loaded are decoded into."""
+        return {name: handler.router_type for name, handler in self._handlers.items()}
+
+    def apply_update(self, update: Update, *, since: str | None) -> None:
+        """Put an update in force that was pulled with `since`, or raise UpdateRejectedError and change nothing."""
+        try:
+            steps = self._compile_update(update, since)
+        except UpdateRejectedError:
+            self.rejected += 1
+            raise
+        for protocol, step in steps.items():
+            if protocol in self._handlers:
+                self._handlers[protocol].apply_table(step.table)
+        sections = {} if update.full else dict(self._sections)
+        sections.update((protocol, step.section) for protocol, step in steps.items())
+        self._sections = sections
+        self.revision = update.revision
+        self.applied += 1
+        self.applied_at_s = self._clock()
+        self._note_refused()
+
+    def list_entrypoints(self) -> frozenset[WantedEntrypoint]:
+        """Say which entrypoints routers name; where two protocols name one port, both are here."""
+        return frozenset(
+            WantedEntrypoint(self._handlers[protocol].transport, port, protocol)
+            for protocol, section in self._sections.items()
+            if protocol in self._handlers
+            for port in section.entrypoints
+        )
+
+    def list_refused(self, closed: Mapping[WantedEntrypoint, str]) -> list[RefusedRouter]:
+        """Tell every router that is not carried, those of `closed` entrypoints (with why) included, sorted."""
+        refused = dict(self.refused)
+        for entrypoint, reason in closed.items():
+            section = self._sections.get(entrypoint.protocol, ResolvedSection())
+            for key, router in section.received.routers.items():
+                if router.entrypoint == entrypoint.port:
+                    refused[build_wire_path(entrypoint.protocol, "routers", key)] = reason
+        return [RefusedRouter(router, refused[router]) for router in sorted(refused)]
+
+    def _compile_update(self, update: Update, since: str | None) -> dict[str, _Step]:
+        if not update.full and (since is None or since != self.revision):
+            raise UpdateRejectedError("a part of a configuration came where a whole one was due")
+        check_update(update)
+        return {
+            protocol: self._compile_section(protocol, change, self._find_barrier(protocol, update))
+            for protocol, change in self._sort_changes(update).items()
+        }
+
+    def _sort_changes(self, update: Update) -> dict[str, Change]:
+        """Split an update by protocol; one that nothing is said of is left out, if what bars it stays the same."""
+        removed: dict[str, dict[str, list[str]]] = {}
+        for path in update.removed:
+            protocol, noun, key = parse_wire_path(path)
+            removed.setdefault(protocol, {}).setdefault(noun, []).append(key)
+        if update.full:
+            named = self._handlers.keys() | update.sections.keys()
+        else:
+            named = update.sections.keys() | removed.keys()
+            named |= {
+                protocol
+                for protocol, section in self._sections.items()
+                if section.barrier != self._find_barrier(protocol, update)
+            }
+        return {
+            protocol: Change(
+                section=update.sections.get(protocol, Section()),
+                removed=removed.get(protocol, {}),
+                is_full=update.full,
+            )
+            for protocol in sorted(named)
+        }
+
+    def _find_barrier(self, protocol: str, update: Update) -> Refusal | None:
+        """Say what keeps every router of a protocol from being carried."""
+        missing = self._access_control.difference(update.plugins)
+        if missing:
+            return Refusal(f"the configuration was made without plugin {min(missing)}, which this proxy enforces", 403)
+        if protocol not in self._handlers:
+            return Refusal(f"protocol {protocol} is not loaded by this proxy")
+        return None
+
+    def _compile_section(self, protocol: str, change: Change, barrier: Refusal | None) -> _Step:
+        handler = self._handlers.get(protocol)
+        resolved, changed = resolve_section(
+            self._sections.get(protocol, ResolvedSection()),
+            change,
+            factories=self._factories if handler is not None else {},
+            barrier=barrier,
+        )
+        if handler is None:
+            return _Step(resolved, None)
+        instances = {key: compiled.instance for key, compiled in resolved.middlewares.items()}
+        try:
+            return _Step(resolved, handler.compile_table(resolved.section, middlewares=instances, changed=changed))
+        except Exception as error:  # a handler may be a plugin's; by its contract, raising refuses the update
+            raise UpdateRejectedError(
+                f"protocol {protocol} does not take it: {type(error).__name__}: {error}"
+            ) from error
+
+    def _note_refused(self) -> None:
+        """List what is refused now, and log the reasons that were not there before."""
+        known = set(self.refused.values())
+        self.refused = {
+            build_wire_path(protocol, "routers", key): refusal.reason
+            for protocol, section in self._sections.items()
+            for key, refusal in section.refused.items()
+        }
+        first: dict[str, str] = {}
+        for router, reason in self.refused.items():
+            if reason not in known:
+                first.setdefault(reason, router)
+        for reason, router in first.items():
+            logger.error("refused %s (%d routers): %s", router, list(self.refused.values()).count(reason), reason)

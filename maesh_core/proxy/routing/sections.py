@@ -1,0 +1,196 @@
+"""One protocol's part of the configuration: what was received, and what of it the handler may route by.
+
+Takes the part that is current and a change; gives the next part, a new value. A router that cannot be carried as it
+says is refused alone: an HTTP router answers with a status in its place, any other leaves the section. Pure.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from maesh_core.hookspecs import MiddlewareFactory
+from maesh_core.model.configuration import HttpRouter, Section, Service
+from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_middlewares
+
+CARRIED_SCHEMES = frozenset({"http"})
+"""What HTTP routers can call their servers by."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a router is not carried, and what an HTTP router answers meanwhile."""
+
+    reason: str
+    status: int = 503
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What an update says of one protocol: `section` to put in place, and keys to take out, by noun.
+
+    `is_full` means that the section is all there is.
+    """
+
+    section: Section = Section()
+    removed: Mapping[str, Collection[str]] = {}
+    is_full: bool
+
+
+class ResolvedSection(msgspec.Struct, frozen=True, kw_only=True):
+    """A protocol's part, received and resolved.
+
+    `section` is what a handler compiles; `refused` is by router key; `entrypoints` counts the routers of each port.
+    """
+
+    received: Section = Section()
+    section: Section = Section()
+    middlewares: Mapping[str, CompiledMiddleware] = {}
+    refused: Mapping[str, Refusal] = {}
+    entrypoints: Mapping[int, int] = {}
+    barrier: Refusal | None = None
+
+
+def resolve_section(
+    current: ResolvedSection,
+    change: Change,
+    *,
+    factories: Mapping[str, MiddlewareFactory],
+    barrier: Refusal | None,
+) -> tuple[ResolvedSection, frozenset[str] | None]:
+    """Build the next part, and name the routers and services that differ in it (None: look at all).
+
+    `barrier` refuses every router. Only what the change concerns is looked at.
+    """
+    is_full = change.is_full or barrier != current.barrier
+    received = _merge_sections(current.received, change)
+    services = _list_keys(change, "services")
+    middlewares, changed_middlewares = compile_middlewares(
+        received.middlewares,
+        factories,
+        current=current.middlewares,
+        keys=None if is_full else _list_keys(change, "middlewares"),
+    )
+    if is_full:
+        current = ResolvedSection(received=current.received)
+        routers: set[str] = set(received.routers)
+    else:
+        routers = _list_keys(change, "routers")
+        moved = {key for key in services if _has_moved(current.received.services.get(key), received.services.get(key))}
+        routers |= _find_users(received.routers, moved, changed_middlewares)
+    resolved = _resolve_routers(
+        ResolvedSection(
+            received=received,
+            section=current.section,
+            middlewares=middlewares,
+            refused=current.refused,
+            entrypoints=current.entrypoints,
+            barrier=barrier,
+        ),
+        routers,
+        former=current.received.routers if not is_full else {},
+    )
+    return resolved, None if is_full else frozenset(routers | services)
+
+
+def _merge_sections(current: Section, change: Change) -> Section:
+    if change.is_full:
+        return change.section
+    return Section(
+        routers=_merge(current.routers, change.section.routers, change.removed.get("routers", ())),
+        services=_merge(current.services, change.section.services, change.removed.get("services", ())),
+        middlewares=_merge(current.middlewares, change.section.middlewares, change.removed.get("middlewares", ())),
+    )
+
+
+def _merge(current: Mapping[str, Any], added: Mapping[str, Any], removed: Iterable[str]) -> Mapping[str, Any]:
+    if not added and not removed:
+        return current
+    merged = dict(current)
+    for key in removed:
+        merged.pop(key, None)
+    merged.update(added)
+    return merged
+
+
+def _list_keys(change: Change, noun: str) -> set[str]:
+    return {*getattr(change.section, noun), *change.removed.get(noun, ())}
+
+
+def _has_moved(before: Service | None, after: Service | None) -> bool:
+    """Say whether routers to the service must be judged again: other servers are no reason."""
+    return before is None or after is None or before.scheme != after.scheme
+
+
+def _find_users(routers: Mapping[str, Any], services: set[str], middlewares: set[str]) -> set[str]:
+    if not services and not middlewares:
+        return set()
+    return {
+        key
+        for key, router in routers.items()
+        if _get_service(router) in services or not middlewares.isdisjoint(_get_middlewares(router))
+    }
+
+
+def _resolve_routers(resolved: ResolvedSection, keys: Iterable[str], *, former: Mapping[str, Any]) -> ResolvedSection:
+    routers = dict(resolved.section.routers)
+    refused = dict(resolved.refused)
+    entrypoints = dict(resolved.entrypoints)
+    for key in keys:
+        routers.pop(key, None)
+        refused.pop(key, None)
+        _count_entrypoint(entrypoints, former.get(key), -1)
+        router = resolved.received.routers.get(key)
+        if router is None:
+            continue
+        _count_entrypoint(entrypoints, router, 1)
+        refusal = resolved.barrier or _judge_router(router, resolved)
+        if refusal is not None:
+            refused[key] = refusal
+            router = _close_router(router, refusal)
+        if router is not None:
+            routers[key] = router
+    section = Section(routers=routers, services=resolved.received.services, middlewares=resolved.received.middlewares)
+    return msgspec.structs.replace(resolved, section=section, refused=refused, entrypoints=entrypoints)
+
+
+def _count_entrypoint(entrypoints: dict[int, int], router: Any, step: int) -> None:
+    """Count a router for its entrypoint; one that is refused keeps its entrypoint open, to say no there."""
+    if router is None or isinstance(router, dict):
+        return
+    count = entrypoints.get(router.entrypoint, 0) + step
+    if count:
+        entrypoints[router.entrypoint] = count
+    else:
+        del entrypoints[router.entrypoint]
+
+
+def _judge_router(router: Any, resolved: ResolvedSection) -> Refusal | None:
+    service_key = _get_service(router)
+    if service_key is not None:
+        service: Service | None = resolved.received.services.get(service_key)
+        if service is None:
+            return Refusal(f"service {service_key} is not in the configuration")
+        if isinstance(router, HttpRouter) and service.scheme not in CARRIED_SCHEMES:
+            return Refusal(f"scheme {service.scheme} is not carried by this proxy")
+    for key in _get_middlewares(router):
+        compiled = resolved.middlewares.get(key)
+        if compiled is None:
+            return Refusal(f"middleware {key} is not in the configuration")
+        if compiled.failure is not None:
+            return Refusal(compiled.failure)
+    return None
+
+
+def _close_router(router: Any, refusal: Refusal) -> HttpRouter | None:
+    """Build what stands in a refused router's place; None where the protocol has no words for it."""
+    if not isinstance(router, HttpRouter):
+        return None
+    return msgspec.structs.replace(router, service=None, middlewares=(), status=refusal.status, reason=refusal.reason)
+
+
+def _get_service(router: Any) -> str | None:
+    """Read what a router of any protocol leads to; one of a plugin's own struct may lead to nothing."""
+    return getattr(router, "service", None)
+
+
+def _get_middlewares(router: Any) -> tuple[str, ...]:
+    return getattr(router, "middlewares", ())
