@@ -196,7 +196,7 @@ class RoutingConfiguration:
             for key, refusal in section.refused.items()
         }
         first: dict[str, str] = {}
-        for router, reason in self.refused.items():
+        for router, reason in sorted(self.refused.items()):
             if reason not in known:
                 first.setdefault(reason, router)
         for reason, router in first.items():
