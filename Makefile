@@ -56,6 +56,7 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-json=benchmarks/results/parts.json
 	$(BIN)/python benchmarks/http_vs_peers.py
+	$(BIN)/python benchmarks/footprint.py
 	$(BIN)/python benchmarks/scale.py
 	@echo 'Results are in benchmarks/results; benchmarks/RESULTS.md keeps those worth keeping.'
 

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import pytest
 
-MAESH = Path(sys.executable).with_name("maesh")
 PATIENCE_S = 20.0
 FIRST_TEST_PORT, LAST_TEST_PORT = 20000, 32000  # below the ports that Linux gives to outgoing connections
 
@@ -61,13 +60,13 @@ def free_port():
 class Command:
     """A running `maesh` command."""
 
-    def __init__(self, arguments, folder, environment):
+    def __init__(self, program, arguments, folder, environment):
         folder.mkdir()
         self.stdout_path, self.stderr_path = folder / "stdout", folder / "stderr"
         self.arguments = [str(argument) for argument in arguments]
         with self.stdout_path.open("wb") as stdout, self.stderr_path.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [MAESH, *self.arguments],
+                [program, *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -130,12 +129,18 @@ def environment(tmp_path):
 
 
 @pytest.fixture
-def start(tmp_path, environment):
+def maesh_program():
+    """Give the command of the environment that the tests run in."""
+    return Path(sys.executable).with_name("maesh")
+
+
+@pytest.fixture
+def start(tmp_path, environment, maesh_program):
     """Start `maesh ARGUMENTS`; at the end of the test what still runs must end cleanly on SIGTERM."""
     commands = []
 
-    def start_command(*arguments, env=None, folder=None):
-        command = Command(arguments, tmp_path / f"command-{len(commands)}", environment | (env or {}))
+    def start_command(*arguments, env=None):
+        command = Command(maesh_program, arguments, tmp_path / f"command-{len(commands)}", environment | (env or {}))
         commands.append(command)
         return command
 

@@ -46,9 +46,9 @@ def venv(tmp_path_factory):
 
 
 @pytest.fixture
-def in_venv(venv, monkeypatch, start):
-    """Make `start`, `up` and `run` use the `maesh` of the fresh environment."""
-    monkeypatch.setattr(sys.modules[start.__module__], "MAESH", venv / "bin" / "maesh")
+def maesh_program(venv):
+    """Make `start`, `up` and `run` use the command of the fresh environment."""
+    return venv / "bin" / "maesh"
 
 
 @pytest.fixture
@@ -59,14 +59,14 @@ def stamped(manifests, build_service, start_upstream):
 
 
 @pytest.mark.parametrize("command", ["up", "controller", "proxy"])
-def test_flag_of_an_installed_plugin_is_in_the_help(in_venv, run, command):
+def test_flag_of_an_installed_plugin_is_in_the_help(run, command):
     ended = run(command, "--help", env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
     assert ended.status == 0, ended.stderr
     assert "--stamp" in ended.stdout
     assert "--no-stamp" in ended.stdout
 
 
-def test_plugin_is_listed_with_its_distribution_and_not_enabled(in_venv, run):
+def test_plugin_is_listed_with_its_distribution_and_not_enabled(run):
     ended = run("plugins", env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert ended.status == 0, ended.stderr
     (line,) = [line for line in ended.stdout.splitlines() if "maesh-stamp" in line]
@@ -74,7 +74,7 @@ def test_plugin_is_listed_with_its_distribution_and_not_enabled(in_venv, run):
 
 
 @pytest.mark.parametrize("way", ["flag", "environment"])
-def test_enabled_plugin_stamps_requests_and_responses(in_venv, up, get, manifests, stamped, way):
+def test_enabled_plugin_stamps_requests_and_responses(up, get, manifests, stamped, way):
     mesh = up(manifests.path, "--stamp") if way == "flag" else up(manifests.path, env={"MAESH_PLUGINS": "stamp"})
     answer = get(mesh.http_port, "cart.test.maesh", "/headers", headers={"X-Team": "forged"})
     assert answer.status == 200
@@ -82,18 +82,18 @@ def test_enabled_plugin_stamps_requests_and_responses(in_venv, up, get, manifest
     assert answer.json["x-team"] == "payments"
 
 
-def test_plugin_setting_comes_from_a_flag(in_venv, up, get, manifests, stamped):
+def test_plugin_setting_comes_from_a_flag(up, get, manifests, stamped):
     mesh = up(manifests.path, "--stamp", "--set", "stamp.prefix=X-Maesh-")
     assert get(mesh.http_port, "cart.test.maesh").headers["X-Maesh-X-Team"] == "payments"
 
 
-def test_unknown_plugin_setting_stops_the_start(in_venv, run, manifests, stamped):
+def test_unknown_plugin_setting_stops_the_start(run, manifests, stamped):
     ended = run("up", manifests.path, "--stamp", "--set", "stamp.suffix=X")
     assert ended.status == 1
     assert "suffix" in ended.stderr
 
 
-def test_bad_annotation_closes_the_service(in_venv, up, get, manifests, build_service, start_upstream):
+def test_bad_annotation_closes_the_service(up, get, manifests, build_service, start_upstream):
     annotations = {"maesh.containo.us/stamp": "no header"}
     manifests.write("cart.json", build_service("cart", start_upstream("cart-1").port, annotations=annotations))
     mesh = up(manifests.path, "--stamp")
@@ -102,7 +102,7 @@ def test_bad_annotation_closes_the_service(in_venv, up, get, manifests, build_se
     assert any("no header" in error for error in service["errors"])
 
 
-def test_plugin_without_its_flag_does_nothing_and_the_service_is_served(in_venv, up, get, manifests, stamped):
+def test_plugin_without_its_flag_does_nothing_and_the_service_is_served(up, get, manifests, stamped):
     mesh = up(manifests.path)
     answer = get(mesh.http_port, "cart.test.maesh", "/headers")
     assert answer.status == 200
