@@ -109,3 +109,10 @@ class UpSettings(MeshSettings, CarryingSettings):
     paths: tuple[str, ...] = ()
     bind: Annotated[str, Meta(description="Address of API, admin port and entrypoints.")] = "127.0.0.1"
     json: Annotated[bool, Meta(description="Print one line of JSON when ready, in place of the table.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginsSettings(CommonSettings):
+    """Settings of `maesh plugins`."""
+
+    json: Annotated[bool, Meta(description="Print JSON in place of the table.")] = False

@@ -12,7 +12,7 @@ import msgspec
 
 from maesh_core.errors import SettingsError
 from maesh_core.plugin_metadata import SHIPPED, InstalledPlugin, describe_missing, resolve_enabled
-from maesh_core.settings import CommonSettings, ControllerSettings, ProxySettings, UpSettings
+from maesh_core.settings import CommonSettings, ControllerSettings, PluginsSettings, ProxySettings, UpSettings
 from maesh_core.settings_fields import SettingField, list_fields, normalise_name, parse_value
 from maesh_core.settings_sources import (
     CommandLine,
@@ -27,7 +27,7 @@ from maesh_core.settings_sources import (
 PROXY_SETTINGS_VARIABLE = "MAESH_PROXY_SETTINGS_JSON"
 """Hands the proxy its settings: a variable, because arguments are shown to every user of the machine."""
 
-SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (ControllerSettings, ProxySettings, UpSettings)
+SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (UpSettings, ControllerSettings, ProxySettings, PluginsSettings)
 
 _OTHER_FLAGS = ("help", "version", "set", "config-file", "debug", "plugins", "paths")
 

@@ -110,7 +110,7 @@ def _take_deprecated(name: str, given: Given, layer: Layer) -> None:
         if name == "smi":
             layer.switches.setdefault("smi", Given(False, given.origin))  # noqa: FBT003
     elif name == "smi":
-        layer.switches.setdefault("acl", Given(True, given.origin))  # noqa: FBT003
+        layer.switches.setdefault("acl", Given(True, f"{given.origin}, the old name of --acl"))  # noqa: FBT003
     else:
         layer.values.setdefault("log_level", Given("debug", given.origin))
 

@@ -1,0 +1,34 @@
+"""`maesh controller`: works out the configuration and serves it to proxies, until it is stopped."""
+
+import asyncio
+from collections.abc import Sequence
+
+import typer
+
+from maesh_core.cli.options import build_command
+from maesh_core.cli.running import run_until_signalled
+from maesh_core.errors import SettingsError
+from maesh_core.logging_setup import configure_logging
+from maesh_core.plugin_loading import load_plugins
+from maesh_core.plugin_metadata import InstalledPlugin
+from maesh_core.settings import ControllerSettings
+
+
+def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
+    """Add the command to the application."""
+    command = build_command(ControllerSettings, run, installed=installed, takes_paths=True)
+    application.command("controller")(command)
+
+
+def run(settings: ControllerSettings) -> None:
+    """Work out the configuration and serve it to proxies."""
+    if not settings.paths:
+        raise SettingsError("no manifests are named; name files or folders, as in: maesh controller PATH...")
+    configure_logging(settings.log_level, settings.log_format)
+    plugins = load_plugins("controller", settings.plugins, settings.plugin_settings, origins=settings.origins)
+    from maesh_core.controller.run import run_controller  # aiohttp, for this command alone
+
+    async def serve(stop: asyncio.Event) -> None:
+        await run_controller(settings, plugins, ready=None, stop=stop)
+
+    run_until_signalled(serve)

@@ -1,0 +1,181 @@
+"""Flags made from settings classes and from package metadata.
+
+Takes a settings class and the installed plugins. Gives the signature that typer reads a command's flags from, the
+CommandLine that was typed, and the settings it amounts to. Imports no plugin and checks no value itself.
+"""
+
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import typer
+
+from maesh_core.errors import PluginError
+from maesh_core.plugin_metadata import SHIPPED, InstalledPlugin, find_name_problems
+from maesh_core.settings import CommonSettings
+from maesh_core.settings_fields import SettingField, list_fields, normalise_name
+from maesh_core.settings_loading import list_core_flags, load_settings
+from maesh_core.settings_sources import CommandLine
+
+SettingsT = TypeVar("SettingsT", bound=CommonSettings)
+
+_SWITCH = "switch_"
+_FLAG = re.compile(r"(--?)([A-Za-z][A-Za-z0-9_-]+)(=.*)?", re.DOTALL)
+_SHORT_FLAGS = {"recursive": "-R"}
+
+
+def build_command(
+    settings_class: type[SettingsT],
+    run: Callable[[SettingsT], None],
+    *,
+    installed: Sequence[InstalledPlugin],
+    takes_paths: bool = False,
+) -> Callable[..., None]:
+    """Build the function of a command: typer fills it by its signature, it loads the settings and runs."""
+
+    def command(**given: Any) -> None:
+        for problem in find_name_problems(installed, list_core_flags()).values():
+            raise PluginError(problem)
+        run(resolve_settings(settings_class, given, installed))
+
+    parameters = [_build_path_parameter()] if takes_paths else []
+    parameters += build_parameters(settings_class, installed)
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__doc__ = run.__doc__
+    return command
+
+
+def resolve_settings(
+    settings_class: type[SettingsT], given: Mapping[str, Any], installed: Sequence[InstalledPlugin]
+) -> SettingsT:
+    """Load the settings that a command's arguments, the environment and the file amount to; prints warnings."""
+    command_line = build_command_line(settings_class, given)
+    loaded = load_settings(settings_class, command_line, environment=os.environ, installed=installed)
+    for warning in loaded.warnings:
+        print(f"maesh: warning: {warning}", file=sys.stderr)  # noqa: T201 - before there is a log
+    return loaded.settings
+
+
+def build_command_line(settings_class: type[CommonSettings], given: Mapping[str, Any]) -> CommandLine:
+    """Sort typer's arguments into flags, switches and the rest; a positive `--smi` is the old name of `--acl`."""
+    switches = {
+        name.removeprefix(_SWITCH).replace("__", "-"): is_on
+        for name, is_on in given.items()
+        if name.startswith(_SWITCH)
+    }
+    is_smi = bool(switches.get("smi"))
+    if is_smi:
+        del switches["smi"]
+    return CommandLine(
+        values={field.name: given.get(field.name) for field in list_fields(settings_class)},
+        switches=switches,
+        plugin_settings=tuple(given.get("set_") or ()),
+        config_file=given.get("config_file"),
+        is_smi=is_smi,
+        is_debug=bool(given.get("debug")),
+        paths=tuple(given.get("paths") or ()),
+    )
+
+
+def build_parameters(
+    settings_class: type[CommonSettings], installed: Sequence[InstalledPlugin]
+) -> list[inspect.Parameter]:
+    """Build a command's flags: its own first, then plugins', then those that every command has."""
+    common = {field.name for field in list_fields(CommonSettings)}
+    fields = list_fields(settings_class)
+    own = [_build_field_parameter(field) for field in fields if field.name not in common]
+    shared = [_build_field_parameter(field) for field in fields if field.name in common]
+    return own + build_plugin_parameters(installed) + shared + _build_other_parameters()
+
+
+def build_plugin_parameters(installed: Sequence[InstalledPlugin]) -> list[inspect.Parameter]:
+    """Build the flags that switch plugins; shipped ones that are not installed are hidden, and refused later."""
+    problems = find_name_problems(installed, list_core_flags())
+    usable = {plugin.name: plugin for plugin in installed if plugin not in problems}
+    shown = [_build_switch(name, _describe_plugin(plugin)) for name, plugin in usable.items()]
+    hidden = [_build_switch(name, "Not installed.", is_hidden=True) for name in sorted(SHIPPED - set(usable))]
+    return shown + hidden
+
+
+def _describe_plugin(plugin: InstalledPlugin) -> str:
+    summary = f": {plugin.summary.rstrip('.')}." if plugin.summary else "."
+    state = "on" if plugin.is_default else "off"
+    return f"Plugin of {plugin.distribution} {plugin.version}{summary} [env: MAESH_PLUGINS] [default: {state}]"
+
+
+def _build_path_parameter() -> inspect.Parameter:
+    argument = typer.Argument(
+        default=None, metavar="PATH...", help="Files and folders of manifests.", show_default=False
+    )
+    return _build_parameter("paths", list[str] | None, argument)
+
+
+def _build_field_parameter(field: SettingField) -> inspect.Parameter:
+    flag = f"{field.flag}/--no-{field.key}" if field.is_switch else field.flag
+    short = _SHORT_FLAGS.get(field.name)
+    option = typer.Option(
+        None,
+        *([short] if short else []),
+        flag,
+        help=describe_field(field),
+        metavar=field.placeholder or None,
+        show_default=False,
+    )
+    if field.is_switch:
+        return _build_parameter(field.name, bool | None, option)
+    return _build_parameter(field.name, list[str] | None if field.is_list else str | None, option)
+
+
+def describe_field(field: SettingField) -> str:
+    """Describe a flag for the help text: its meaning, variable and default."""
+    default = f" [default: {field.default_text}]" if field.default_text else ""
+    return f"{field.description} [env: {field.variable}]{default}"
+
+
+def _build_switch(name: str, text: str, *, is_hidden: bool = False) -> inspect.Parameter:
+    option = typer.Option(None, f"--{name}/--no-{name}", help=text, show_default=False, hidden=is_hidden)
+    return _build_parameter(f"{_SWITCH}{name}", bool | None, option)
+
+
+def _build_other_parameters() -> list[inspect.Parameter]:
+    set_ = typer.Option(
+        None, "--set", metavar="NAME.KEY=VALUE", help="A plugin's setting; repeatable. [env: MAESH_NAME_KEY]"
+    )
+    config_file = typer.Option(
+        None, "--config-file", metavar="FILE", help="Read settings from this TOML file. [env: MAESH_CONFIG_FILE]"
+    )
+    debug = typer.Option(False, "--debug", help="Old name of --log-level debug.", hidden=True)  # noqa: FBT003
+    return [
+        _build_parameter("set_", list[str] | None, set_),
+        _build_parameter("config_file", str | None, config_file),
+        _build_parameter("debug", bool, debug),
+    ]
+
+
+def _build_parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    # A plugin's name may hold dashes, which a parameter may not.
+    safe = name.replace("-", "__")
+    return inspect.Parameter(safe, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def collect_flags(installed: Sequence[InstalledPlugin]) -> frozenset[str]:
+    """Collect every flag that some command knows, without the dashes in front."""
+    names = {plugin.name for plugin in installed} | SHIPPED
+    return list_core_flags() | names | {f"no-{name}" for name in names}
+
+
+def normalise_arguments(arguments: Sequence[str], flags: frozenset[str]) -> list[str]:
+    """Bring flags into their canonical spelling; what is no flag of ours stays as it was typed."""
+    canonical = {normalise_name(flag): flag for flag in sorted(flags)}
+    found = list(arguments)
+    for index, argument in enumerate(found):
+        if argument == "--":
+            break
+        match = _FLAG.fullmatch(argument)
+        flag = canonical.get(normalise_name(match[2])) if match else None
+        if match is not None and flag is not None:
+            found[index] = f"--{flag}{match[3] or ''}"
+    return found

@@ -1,0 +1,131 @@
+"""`maesh plugins`: what is installed, what is enabled, what it gives, and why it cannot load.
+
+Takes the switches from flags, environment and file. Only what is enabled is imported, each alone and in both halves;
+one that fails is shown with its reason, and the listing goes on.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import typer
+
+from maesh_core.cli.options import build_parameters, resolve_settings
+from maesh_core.cli.tables import render_table
+from maesh_core.errors import StartupError
+from maesh_core.plugin_loading import LoadedPlugins, load_plugin
+from maesh_core.plugin_metadata import InstalledPlugin, find_name_problems, resolve_enabled
+from maesh_core.settings import PluginsSettings
+from maesh_core.settings_loading import list_core_flags
+
+_NOUNS = {
+    "maesh_resource_kinds": ("resource kind", "name"),
+    "maesh_sources": ("source", "name"),
+    "maesh_topology_builders": ("topology builder", "name"),
+    "maesh_traffic_types": ("traffic type", "name"),
+    "maesh_protocol_handlers": ("traffic type", "name"),
+    "maesh_middleware_builders": ("middleware", "kind"),
+    "maesh_middleware_factories": ("middleware", "kind"),
+}
+"""What the objects of each hook are called here, and the attribute that names them."""
+
+
+class PluginReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One plugin in the listing, and in its JSON. `error` says why an enabled plugin, or its name, cannot be used."""
+
+    name: str
+    distribution: str
+    version: str
+    summary: str
+    enabled: bool
+    default: bool
+    provides: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
+    """Add the command to the application."""
+
+    def run(**given: Any) -> None:
+        """List the installed plugins and what they provide."""
+        settings = resolve_settings(PluginsSettings, given, installed)
+        reports = asyncio.run(report_plugins(installed, settings))
+        print(_render_json(reports) if settings.json else _render_text(reports))  # noqa: T201 - what was asked for
+
+    run.__signature__ = inspect.Signature(build_parameters(PluginsSettings, installed))  # type: ignore[attr-defined]
+    application.command("plugins")(run)
+
+
+async def report_plugins(installed: Sequence[InstalledPlugin], settings: PluginsSettings) -> list[PluginReport]:
+    """Describe every plugin; a coroutine, because a proxy's half is loaded inside an event loop."""
+    problems = find_name_problems(installed, list_core_flags())
+    enabled = resolve_enabled(installed, settings.plugins, settings.origins)
+    reports = []
+    for plugin in installed:
+        provides: tuple[str, ...] = ()
+        error = problems.get(plugin)
+        if error is None and plugin in enabled:
+            try:
+                provides = _describe_provided(plugin, settings)
+            except StartupError as failure:
+                error = str(failure)
+        reports.append(_build_report(plugin, is_enabled=plugin in enabled, provides=provides, error=error))
+    return reports
+
+
+def _build_report(
+    plugin: InstalledPlugin, *, is_enabled: bool, provides: tuple[str, ...], error: str | None
+) -> PluginReport:
+    return PluginReport(
+        name=plugin.name,
+        distribution=plugin.distribution,
+        version=plugin.version,
+        summary=plugin.summary,
+        enabled=is_enabled,
+        default=plugin.is_default,
+        provides=provides,
+        error=error,
+    )
+
+
+def _describe_provided(plugin: InstalledPlugin, settings: PluginsSettings) -> tuple[str, ...]:
+    """Load both halves and describe what they give; the halves of one thing are named once."""
+    raw: Mapping[str, Any] = settings.plugin_settings.get(plugin.name, {})
+    details: dict[str, str] = {}
+    for half in ("controller", "proxy"):
+        for text, detail in _describe_half(load_plugin(plugin, half, raw, origins=settings.origins)):
+            details[text] = details.get(text) or detail
+    return tuple(f"{text} ({detail})" if detail else text for text, detail in details.items())
+
+
+def _describe_half(loaded: LoadedPlugins) -> Iterable[tuple[str, str]]:
+    for hook, (noun, attribute) in _NOUNS.items():
+        for provided in loaded.collect(hook):
+            annotations = getattr(provided, "annotations", ())
+            word = "annotation" if len(annotations) == 1 else "annotations"
+            detail = f"{word} {', '.join(annotations)}" if annotations else ""
+            yield f"{noun} {getattr(provided, attribute, type(provided).__name__)}", detail
+
+
+def _render_json(reports: Sequence[PluginReport]) -> str:
+    return msgspec.json.encode(reports).decode()
+
+
+def _render_text(reports: Sequence[PluginReport]) -> str:
+    if not reports:
+        return "No plugins are installed."
+    rows = [
+        (report.name, f"{report.distribution} {report.version}", "yes" if report.enabled else "no", _explain(report))
+        for report in reports
+    ]
+    return render_table(("PLUGIN", "DISTRIBUTION", "ENABLED", "PROVIDES"), rows)
+
+
+def _explain(report: PluginReport) -> str:
+    if report.error is not None:
+        return f"cannot load: {report.error}"
+    if not report.enabled:
+        return report.summary
+    return ", ".join(report.provides) or "nothing"

@@ -1,0 +1,12 @@
+"""Plain tables for a terminal: columns as wide as their widest cell, no lines, no colour."""
+
+from collections.abc import Sequence
+
+
+def render_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Render a table; a column's width is that of its widest cell, the last one is left ragged."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

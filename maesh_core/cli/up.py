@@ -1,0 +1,34 @@
+"""`maesh up`: a whole mesh on this machine, in front until Ctrl-C."""
+
+from collections.abc import Sequence
+
+import typer
+
+from maesh_core.cli.options import build_command
+from maesh_core.cli.running import run_until_signalled
+from maesh_core.errors import SettingsError
+from maesh_core.logging_setup import configure_logging
+from maesh_core.plugin_loading import load_plugins
+from maesh_core.plugin_metadata import InstalledPlugin
+from maesh_core.settings import UpSettings
+
+
+def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
+    """Add the command to the application."""
+    application.command("up")(build_command(UpSettings, run, installed=installed, takes_paths=True))
+
+
+def run(settings: UpSettings) -> None:
+    """Run a whole mesh on this machine until Ctrl-C."""
+    if not settings.paths:
+        raise SettingsError("no manifests are named; name files or folders, as in: maesh up PATH...")
+    configure_logging(settings.log_level, settings.log_format)
+    plugins = load_plugins("controller", settings.plugins, settings.plugin_settings, origins=settings.origins)
+    from maesh_core.cli.up_running import Mesh  # aiohttp, for this command alone
+
+    mesh = Mesh(settings, plugins, _print)
+    run_until_signalled(mesh.run, on_abort=mesh.abort)
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - what was asked for

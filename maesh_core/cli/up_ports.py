@@ -1,0 +1,59 @@
+"""Finds out before anything is started whether the ports of `maesh up` are free.
+
+A port that is taken would otherwise show late, or not at all: the proxy shares its ports among workers
+(SO_REUSEPORT), so a second mesh of the same user could take half of the first one's connections.
+"""
+
+import contextlib
+import socket
+from collections.abc import Iterable
+
+from maesh_core.errors import StartupError
+from maesh_core.model.messages import ServiceReport
+from maesh_core.settings import UpSettings
+
+_ENTRYPOINT_FLAGS = {"http": "--http-port", "tcp": "--tcp-port", "udp": "--set udp.port=NUMBER"}
+
+
+def find_local_host(bind: str) -> str:
+    """Find the host by which this machine reaches what listens on `bind`, as a URL writes it."""
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104 - compared, not bound
+    return f"[{host}]" if ":" in host else host
+
+
+def check_ports(settings: UpSettings) -> int:
+    """Raise StartupError if the API's or the admin port is taken; gives the admin port, chosen here when it is 0."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_bind(settings.bind, settings.api_port, hint="--api-port moves the API"))
+        admin = stack.enter_context(_bind(settings.bind, settings.admin_port, hint="--admin-port moves the admin port"))
+        port: int = admin.getsockname()[1]
+        return port
+
+
+def check_entrypoints(settings: UpSettings, reports: Iterable[ServiceReport]) -> None:
+    """Raise StartupError if the port of an entrypoint is taken."""
+    wanted = {
+        (port.entrypoint, report.traffic_type or "http")
+        for report in reports
+        for port in report.ports
+        if port.entrypoint is not None
+    }
+    for number, traffic_type in sorted(wanted):
+        hint = f"{_ENTRYPOINT_FLAGS.get(traffic_type, '--http-port')} moves the {traffic_type} entrypoints"
+        _bind(settings.bind, number, hint=hint, is_datagram=traffic_type == "udp").close()
+
+
+def _bind(host: str, port: int, *, hint: str, is_datagram: bool = False) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM if is_datagram else socket.SOCK_STREAM)
+    try:
+        if not is_datagram:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        if not is_datagram:
+            sock.listen(1)
+    except OSError as error:
+        sock.close()
+        text = f"cannot listen on port {port} of {host or 'all addresses'}: {error.strerror or error}; {hint}"
+        raise StartupError(text) from error
+    return sock
