@@ -25,12 +25,13 @@ help:
 	@echo 'make clean    remove .venv and what tools left behind'
 
 install: $(STAMP)
+	@echo 'Maesh is installed: $(BIN)/maesh'
 
 $(STAMP): pyproject.toml constraints.txt $(PLUGIN_PROJECTS)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Maesh needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || { echo 'Making a virtual environment in $(VENV)'; $(PYTHON) -m venv $(VENV); }
 	@echo 'Installing Maesh and what it needs into $(VENV)'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt \
 		--editable '.[test,lint]' $(foreach folder,$(PLUGIN_FOLDERS),--editable ./$(folder))
 	@touch $@
 
