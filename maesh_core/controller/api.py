@@ -1,0 +1,189 @@
+"""The controller's HTTP API: what was asked for in, JSON or a short plain text out.
+
+Serves what a `Published` offers and tells the node registry who pulled; computes nothing of its own. Stands on
+aiohttp's low-level server, so that every answer, errors of parsing included, is made here and tells nothing of our
+software. Only GET and HEAD are answered.
+"""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Protocol
+
+import msgspec
+from aiohttp import web
+
+from maesh_core.controller.http_server import build_text, to_response
+from maesh_core.controller.long_poll import Waiters
+from maesh_core.controller.nodes import NAME_LIMIT, NodeRegistry, is_valid_name
+
+WAIT_LIMIT_S = 60.0
+"""The longest that a pull is held; a longer wish is cut to this."""
+HELD_PULLS_LIMIT = 10_000
+"""So many pulls are held at once, two for each of the largest cluster's 5,000 nodes; above: 503."""
+RENDERED_LIMIT = 16
+"""So many renderings of one revision are kept: waiters of a wake-up had one of the few last revisions."""
+
+NOT_READY = "the first configuration is not built yet\n"
+
+_WAIT_PATTERN = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_TAG_PATTERN = re.compile(r'(?:W/)?("[^"]*")')
+_log = logging.getLogger(__name__)
+
+
+class Published(Protocol):
+    """What the API serves. `render_configuration` gives None when a revision has nothing new."""
+
+    @property
+    def is_ready(self) -> bool: ...  # noqa: D102
+
+    @property
+    def revision(self) -> str: ...  # noqa: D102
+
+    def render_configuration(self, since: str | None) -> bytes | None: ...  # noqa: D102
+
+    def render_topology(self) -> bytes: ...  # noqa: D102
+
+    def render_services(self) -> bytes: ...  # noqa: D102
+
+
+class _Selected(msgspec.Struct, frozen=True):
+    """A representation and its entity tag; `body` None: nothing new."""
+
+    tag: str
+    body: bytes | None
+
+
+class Api:
+    """Answers requests. `wake` after each revision, `close` before the server stops."""
+
+    def __init__(self, published: Published, nodes: NodeRegistry, *, held_limit: int = HELD_PULLS_LIMIT) -> None:
+        self._published = published
+        self._nodes = nodes
+        self._waiters = Waiters(held_limit)
+        self._rendered: dict[str | None, bytes | None] = {}
+        self._rendered_revision = ""
+        self._routes: dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]] = {
+            "/api/configuration/current": self._get_configuration,
+            "/api/topology/current": self._get_topology,
+            "/api/services": self._get_services,
+            "/api/status/nodes": self._get_nodes,
+            "/api/status/readiness": self._get_readiness,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Api {self._published.revision} {self._waiters!r}>"
+
+    @property
+    def held_pulls(self) -> int:
+        """How many pulls wait for a revision."""
+        return len(self._waiters)
+
+    def wake(self) -> None:
+        """Answer the pulls that wait, for there is a new revision."""
+        self._waiters.wake()
+
+    def close(self) -> None:
+        """Answer the pulls that wait, and hold none any more."""
+        self._waiters.close()
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        """Answer one request; an error of ours is logged and told as 500 without details."""
+        route = self._routes.get(request.path)
+        if route is None:
+            return build_text(HTTPStatus.NOT_FOUND, f"there is nothing here; there is {', '.join(self._routes)}\n")
+        if request.method not in ("GET", "HEAD"):
+            return build_text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n", {"Allow": "GET, HEAD"})
+        try:
+            return await route(request)
+        except Exception:
+            _log.exception("the API could not answer %s", request.path)
+            return build_text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the controller's log has it\n")
+
+    async def _get_configuration(self, request: web.BaseRequest) -> web.Response:
+        """Answer a pull.
+
+        The full configuration has the entity tag `"REVISION"`, a delta `"REVISION;since=REVISION"`. 304 means nothing
+        new: no revision after `since`, or a tag that If-None-Match names. Either may be waited for.
+        """
+        query = request.query
+        node, since = query.get("node"), query.get("since")
+        wait_s = _parse_wait(query.get("wait", "0"))
+        if wait_s is None:
+            return build_text(HTTPStatus.BAD_REQUEST, f"wait is a number of seconds from 0 to {WAIT_LIMIT_S:g}\n")
+        if node is not None and not is_valid_name(node):
+            return build_text(HTTPStatus.BAD_REQUEST, f"node is a name of 1 to {NAME_LIMIT} printable characters\n")
+        if not self._published.is_ready:
+            return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
+        known_tags = ",".join(request.headers.getall("If-None-Match", ()))
+        if node is None:
+            return await self._pull(since, wait_s, known_tags)
+        with self._nodes.hold_pull(node, request.remote or "", since):
+            return await self._pull(since, wait_s, known_tags)
+
+    async def _pull(self, since: str | None, wait_s: float, known_tags: str) -> web.Response:
+        selected = self._select(since)
+        if _is_known(selected, known_tags) and wait_s > 0 and not self._waiters.is_closed:
+            if self._waiters.is_full:
+                return build_text(HTTPStatus.SERVICE_UNAVAILABLE, "too many pulls are waiting\n", {"Retry-After": "1"})
+            await self._waiters.wait(wait_s)
+            selected = self._select(since)
+        # Revalidate always: what is stored is stale as soon as there is a new revision.
+        headers = {"ETag": selected.tag, "Cache-Control": "no-cache"}
+        if _is_known(selected, known_tags):
+            return to_response(HTTPStatus.NOT_MODIFIED, headers=headers)
+        return to_response(HTTPStatus.OK, body=selected.body, content_type="application/json", headers=headers)
+
+    def _select(self, since: str | None) -> _Selected:
+        """Choose the representation for who has the revision `since`; each is rendered once for all."""
+        revision = self._published.revision
+        base = since if since is not None and _is_ours(since, revision) else None
+        if revision != self._rendered_revision:
+            self._rendered.clear()
+            self._rendered_revision = revision
+        if base not in self._rendered:
+            while len(self._rendered) >= RENDERED_LIMIT:
+                del self._rendered[next(iter(self._rendered))]
+            self._rendered[base] = self._published.render_configuration(base)
+        body = self._rendered[base]
+        return _Selected(f'"{revision};since={base}"' if base and base != revision else f'"{revision}"', body)
+
+    async def _get_topology(self, _: web.BaseRequest) -> web.Response:
+        return _json(self._published.render_topology())
+
+    async def _get_services(self, _: web.BaseRequest) -> web.Response:
+        return _json(self._published.render_services())
+
+    async def _get_nodes(self, _: web.BaseRequest) -> web.Response:
+        return _json(msgspec.json.encode(self._nodes.list_reports()))
+
+    async def _get_readiness(self, _: web.BaseRequest) -> web.Response:
+        is_ready = self._published.is_ready
+        status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return _json(msgspec.json.encode(is_ready), status)
+
+
+def _json(body: bytes, status: int = HTTPStatus.OK) -> web.Response:
+    headers = {"Cache-Control": "no-store"}
+    return to_response(status, body=body, content_type="application/json", headers=headers)
+
+
+def _parse_wait(text: str) -> float | None:
+    """Read a number of seconds; None for anything that is not one."""
+    return min(float(text), WAIT_LIMIT_S) if _WAIT_PATTERN.fullmatch(text) else None
+
+
+def _is_ours(since: str, revision: str) -> bool:
+    """Whether this controller can have given `since`: `<epoch>.<n>`, n no higher than now. Bounds what is cached."""
+    epoch, _, number = revision.rpartition(".")
+    since_epoch, _, since_number = since.rpartition(".")
+    is_number = since_number.isascii() and since_number.isdecimal() and len(since_number) <= len(number)
+    return is_number and since_epoch == epoch and int(since_number) <= int(number)
+
+
+def _is_known(selected: _Selected, known_tags: str) -> bool:
+    """Whether the client has this: nothing new, or If-None-Match names it (weak comparison, RFC 9110, 13.1.2)."""
+    if selected.body is None or known_tags.strip() == "*":
+        return True
+    return selected.tag in _TAG_PATTERN.findall(known_tags)

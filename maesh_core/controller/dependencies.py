@@ -1,0 +1,61 @@
+"""Which service read what: recorded reads in, the services to run again out.
+
+Takes the reads of a service's last build and keeps the reverse index exact: a read that nobody holds any more is gone
+from it. Knows nothing of what a read means; any hashable value will do.
+"""
+
+from collections.abc import Hashable, Iterable
+
+from maesh_core.model.keys import ObjectKey
+
+
+class DependencyIndex:
+    """The reads of every service, and the readers of every read."""
+
+    __slots__ = ("_readers", "_reads")
+
+    def __init__(self) -> None:
+        self._reads: dict[ObjectKey, frozenset[Hashable]] = {}
+        self._readers: dict[Hashable, set[ObjectKey]] = {}
+
+    def __repr__(self) -> str:
+        return f"<DependencyIndex services={len(self._reads)} reads={len(self._readers)}>"
+
+    def __contains__(self, service: ObjectKey) -> bool:
+        return service in self._reads
+
+    def set_reads(self, service: ObjectKey, reads: Iterable[Hashable]) -> None:
+        """Replace what a service is known to have read."""
+        new = frozenset(reads)
+        old = self._reads.get(service, frozenset())
+        for read in old - new:
+            self._drop(service, read)
+        for read in new - old:
+            self._readers.setdefault(read, set()).add(service)
+        self._reads[service] = new
+
+    def forget(self, service: ObjectKey) -> None:
+        """Drop a service that is gone."""
+        for read in self._reads.pop(service, ()):
+            self._drop(service, read)
+
+    def find_readers(self, reads: Iterable[Hashable]) -> set[ObjectKey]:
+        """Name the services whose last build made one of these reads."""
+        readers: set[ObjectKey] = set()
+        for read in reads:
+            readers |= self._readers.get(read, frozenset())
+        return readers
+
+    def list_services(self) -> list[ObjectKey]:
+        """Name all services, in no order."""
+        return list(self._reads)
+
+    def count_reads(self) -> int:
+        """Count the different reads that are held."""
+        return len(self._readers)
+
+    def _drop(self, service: ObjectKey, read: Hashable) -> None:
+        readers = self._readers[read]
+        readers.discard(service)
+        if not readers:
+            del self._readers[read]

@@ -1,0 +1,262 @@
+"""The incremental rebuild: events in, a new revision out, at the cost of what changed.
+
+Joins snapshot, topology, port tables and configuration. A service's build is a function of the resources it read and
+of its entrypoints; it runs again when one of these changes, and no other service does. Does no I/O but keeping the port
+mapping; what goes wrong in one service's build stays with that service.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from maesh_core.configuration.builder import build_service_configuration, plan_ports
+from maesh_core.configuration.catalogue import Catalogue
+from maesh_core.configuration.revisions import RevisionStore
+from maesh_core.controller.dependencies import DependencyIndex
+from maesh_core.controller.port_mapping import PortMappingFile
+from maesh_core.controller.ports import PortClaim, PortTables
+from maesh_core.hookspecs import TopologyBuilder
+from maesh_core.model.configuration import ServiceConfiguration
+from maesh_core.model.events import Applied, Event, Replaced
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.messages import ServiceReport
+from maesh_core.model.resources import Resource, Service
+from maesh_core.model.topology import ServiceNode
+from maesh_core.resources.snapshot import Snapshot
+from maesh_core.topology.builder import TopologyRules, build_service_node
+from maesh_core.topology.rendering import render_topology
+
+_log = logging.getLogger(__name__)
+
+
+class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine joins. `sources` names those that must have listed every one of `types` before the first build."""
+
+    snapshot: Snapshot
+    rules: TopologyRules
+    builders: Sequence[TopologyBuilder]
+    catalogue: Catalogue
+    ports: PortTables
+    mapping_file: PortMappingFile
+    revisions: RevisionStore
+    sources: tuple[str, ...]
+    types: tuple[type[Resource], ...]
+
+
+class _Draft(msgspec.Struct, frozen=True):
+    """A service before it has entrypoints: its node, what it wants of them, and what went wrong so far."""
+
+    node: ServiceNode
+    claim: PortClaim | None
+    failure: str | None
+
+
+class _Built(msgspec.Struct, frozen=True):
+    """A service of the mesh, and what it contributes."""
+
+    draft: _Draft
+    configuration: ServiceConfiguration
+
+
+class Engine:
+    """Holds the snapshot and what was built from it."""
+
+    def __init__(self, parts: EngineParts) -> None:
+        self._parts = parts
+        self._callbacks: list[Callable[[], None]] = []
+        self._unlisted = {(source, type_) for source in parts.sources for type_ in parts.types}
+        self._is_ready = False
+        self._dependencies = DependencyIndex()
+        self._built: dict[ObjectKey, _Built] = {}
+        self._failures: dict[ObjectKey, str] = {}
+        self._rebuilt_count = 0
+        self._topology: bytes | None = None
+        self._services: bytes | None = None
+
+    def __repr__(self) -> str:
+        state = "ready" if self._is_ready else f"{len(self._unlisted)} lists missing"
+        return f"<Engine {state} services={len(self._built)} revision={self.revision}>"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the first full build is done."""
+        return self._is_ready
+
+    @property
+    def revision(self) -> str:
+        """The revision that proxies are given now."""
+        return self._parts.revisions.revision
+
+    @property
+    def rebuilt_count(self) -> int:
+        """How many builds of single services there have been."""
+        return self._rebuilt_count
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """What discovery could not read: origin to text."""
+        return self._parts.snapshot.problems
+
+    @property
+    def dependencies(self) -> DependencyIndex:
+        """Which service read what."""
+        return self._dependencies
+
+    def on_revision(self, callback: Callable[[], None]) -> None:
+        """Have a callback after the first full build and after each new revision."""
+        self._callbacks.append(callback)
+
+    def apply(self, events: Sequence[Event], *, source: str) -> None:
+        """Take a batch, and put what follows from it in force as one revision.
+
+        Until every source has listed every kind, batches are only collected; then all services are built, in order.
+        """
+        affected = self._parts.snapshot.apply(events, source=source)
+        if self._is_ready:
+            self._rebuild(self._dependencies.find_readers(affected) | self._find_new(events))
+            return
+        self._unlisted -= {(source, event.type) for event in events if isinstance(event, Replaced)}
+        if not self._unlisted:
+            self._rebuild(set(self._parts.snapshot.keys(Service)), is_everything=True)
+            self._is_ready = True
+            self._tell_revision()
+
+    def render_configuration(self, since: str | None) -> bytes | None:
+        """Give the configuration, or what changed in it after a revision; None when nothing did."""
+        return self._parts.revisions.render(since)
+
+    def render_topology(self) -> bytes:
+        """Render `/api/topology/current`."""
+        if self._topology is None:
+            document = render_topology(
+                [built.draft.node for built in self._built.values()],
+                errors={key: built.configuration.errors for key, built in self._built.items()},
+                notices={key: built.configuration.notices for key, built in self._built.items()},
+            )
+            self._topology = msgspec.json.encode(document)
+        return self._topology
+
+    def render_services(self) -> bytes:
+        """Render `/api/services`."""
+        if self._services is None:
+            self._services = msgspec.json.encode(self.list_reports())
+        return self._services
+
+    def list_reports(self) -> list[ServiceReport]:
+        """Report each service that the mesh knows, sorted by namespace and name."""
+        return [_report(self._built[key]) for key in sorted(self._built)]
+
+    def _tell_revision(self) -> None:
+        for callback in self._callbacks:
+            callback()
+
+    def _find_new(self, events: Iterable[Event]) -> set[ObjectKey]:
+        """Name the services that were told of and that no build has looked at yet."""
+        told: set[ObjectKey] = set()
+        for event in events:
+            if isinstance(event, Applied) and type(event.resource) is Service:
+                told.add(event.resource.key)
+            elif isinstance(event, Replaced) and event.type is Service:
+                told.update(resource.key for resource in event.resources)
+        return {key for key in told if key not in self._dependencies}
+
+    def _rebuild(self, keys: set[ObjectKey], *, is_everything: bool = False) -> None:
+        parts = self._parts
+        drafts = {key: self._draft(key) for key in sorted(keys)}
+        version = parts.ports.version
+        claims = {key: draft.claim if draft else None for key, draft in drafts.items()}
+        # A service that waited for an entrypoint keeps its node and gets a new configuration.
+        for key in parts.ports.apply_claims(claims, is_everything=is_everything):
+            drafts[key] = self._built[key].draft
+        if is_everything or parts.ports.version != version:
+            parts.mapping_file.save(parts.ports.list_assigned())
+        changes = {key: self._configure(key, draft) for key, draft in sorted(drafts.items())}
+        if drafts:
+            self._topology = self._services = None
+        if parts.revisions.apply(changes) and self._is_ready:
+            self._tell_revision()
+
+    def _draft(self, key: ObjectKey) -> _Draft | None:
+        """Build a service's node and record its reads, whatever happens; None when it is gone or ignored."""
+        parts = self._parts
+        self._rebuilt_count += 1
+        view = parts.snapshot.view()
+        draft, failure = None, None
+        for builders in (parts.builders, ()):
+            try:
+                node = build_service_node(view, key, rules=parts.rules, builders=builders)
+                draft = _Draft(node, self._build_claim(node), failure) if node else None
+                break
+            except Exception as error:  # a plugin's builder may raise anything: it harms this service alone
+                failure = self._describe_failure(key, "topology", error)
+        else:
+            draft = _Draft(ServiceNode(key=key, traffic_type=None), None, failure)
+        if parts.snapshot.get(Service, key) is None:
+            self._dependencies.forget(key)
+            return None
+        self._dependencies.set_reads(key, view.reads)
+        return draft
+
+    def _build_claim(self, node: ServiceNode) -> PortClaim | None:
+        if node.traffic_type is None or not self._parts.ports.is_exclusive(node.traffic_type):
+            return None
+        ports = plan_ports(node, self._parts.catalogue)
+        return PortClaim(node.traffic_type, tuple(port.number for port in ports))
+
+    def _configure(self, key: ObjectKey, draft: _Draft | None) -> ServiceConfiguration | None:
+        if draft is None:
+            self._built.pop(key, None)
+            self._failures.pop(key, None)
+            return None
+        configuration, failure = self._build_configuration(draft)
+        if draft.failure is None and failure is None:
+            self._failures.pop(key, None)
+        self._log_new_errors(key, configuration)
+        self._built[key] = _Built(draft, configuration)
+        return configuration
+
+    def _build_configuration(self, draft: _Draft) -> tuple[ServiceConfiguration, str | None]:
+        """Build what a service contributes; if that fails its closed form, and if that fails nothing but the error."""
+        parts, key = self._parts, draft.node.key
+        entrypoints = parts.ports.find_entrypoints(key)
+        errors = (*((draft.failure,) if draft.failure else ()), *parts.ports.render_errors(key))
+        failure = None
+        for _ in range(2):
+            try:
+                configuration = build_service_configuration(
+                    draft.node, catalogue=parts.catalogue, entrypoints=entrypoints, errors=errors
+                )
+            except Exception as error:  # a plugin's code may raise anything: it harms this service alone
+                failure = self._describe_failure(key, "configuration", error)
+                errors = errors if failure in errors else (*errors, failure)
+            else:
+                return configuration, failure
+        return ServiceConfiguration(errors=errors), failure
+
+    def _describe_failure(self, key: ObjectKey, stage: str, error: Exception) -> str:
+        """Put an unexpected exception in words; its traceback is logged once for as long as it lasts."""
+        text = f"the {stage} of this service could not be built: {type(error).__name__}: {error}"
+        if self._failures.get(key) != text:
+            _log.error("service %s: %s", key, text, exc_info=error)
+        self._failures[key] = text
+        return text
+
+    def _log_new_errors(self, key: ObjectKey, configuration: ServiceConfiguration) -> None:
+        known = self._built[key].configuration.errors if key in self._built else ()
+        for text in configuration.errors:
+            if text not in known and text != self._failures.get(key):
+                _log.warning("service %s: %s", key, text)
+
+
+def _report(built: _Built) -> ServiceReport:
+    node = built.draft.node
+    return ServiceReport(
+        namespace=node.key.namespace,
+        name=node.key.name,
+        host=f"{node.key.name}.{node.key.namespace}.maesh",
+        traffic_type=node.traffic_type,
+        ports=built.configuration.ports,
+        errors=built.configuration.errors,
+        notices=built.configuration.notices,
+    )

@@ -1,0 +1,227 @@
+"""The controller's run: joins sources, engine and API, from settings to a bounded stop.
+
+Takes settings and loaded plugins; raises StartupError, with one line for the user, when it cannot start. Everything
+that was opened is closed when it returns or raises.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from maesh_core.configuration.catalogue import Catalogue
+from maesh_core.configuration.http import HttpTrafficType
+from maesh_core.configuration.revisions import RevisionStore
+from maesh_core.configuration.tcp import TcpTrafficType
+from maesh_core.controller.api import Api
+from maesh_core.controller.engine import Engine, EngineParts
+from maesh_core.controller.http_server import open_socket, start_server
+from maesh_core.controller.nodes import NodeRegistry
+from maesh_core.controller.port_mapping import PortMappingFile, find_default_path
+from maesh_core.controller.ports import PortTables
+from maesh_core.controller.sources import Pause, ProblemLog, feed_source
+from maesh_core.discovery.manifests import ManifestSource
+from maesh_core.errors import PluginError, StartupError
+from maesh_core.hookspecs import PortRange, Source, TrafficType
+from maesh_core.model.events import Event
+from maesh_core.model.messages import ServiceReport
+from maesh_core.model.resources import ResourceKind
+from maesh_core.resources.kinds import CORE_KINDS
+from maesh_core.resources.snapshot import Snapshot
+from maesh_core.settings import ControllerSettings
+from maesh_core.topology.builder import TopologyRules
+
+EPOCH_BYTES = 8
+"""Of chance in a revision's epoch: two starts never share one."""
+STOP_S = 2.0
+"""Sources may take this long to end when the controller stops."""
+HIGHEST_PORT = 65535
+
+_log = logging.getLogger(__name__)
+
+
+class Plugins(Protocol):
+    """The enabled plugins, as maesh_core/plugin_loading.py gives them."""
+
+    names: tuple[str, ...]
+
+    def collect(self, hook_name: str) -> list[Any]:
+        """Call a hook and join what it returns."""
+
+
+class Controller:
+    """A running controller, as `ready` gets it: the API listens on `api_port`, and the first full build is done."""
+
+    __slots__ = ("_engine", "_is_built", "api_port")
+
+    def __init__(self, engine: Engine, api_port: int, is_built: asyncio.Event) -> None:
+        self.api_port = api_port
+        self._engine = engine
+        self._is_built = is_built
+
+    def __repr__(self) -> str:
+        return f"<Controller :{self.api_port} {self._engine!r}>"
+
+    async def wait_ready(self) -> None:
+        """Return once the first full build is done."""
+        await self._is_built.wait()
+
+    def service_reports(self) -> list[ServiceReport]:
+        """Report the services as they are now, as `/api/services` does."""
+        return self._engine.list_reports()
+
+
+async def run_controller(
+    settings: ControllerSettings,
+    plugins: Plugins,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[Controller], None] | None = None,
+    pause: Pause = asyncio.sleep,
+) -> None:
+    """Run until `stop` is set; then end within a few seconds.
+
+    `ready` is called once: when the API listens and the first full build is done, also when the cluster is empty.
+    Raises StartupError; `pause` waits before a failed source is started again.
+    """
+    kinds = collect_kinds(plugins)
+    sources = collect_sources(settings, plugins)
+    is_built = asyncio.Event()
+    nodes = NodeRegistry()
+    engine = build_engine(settings, plugins, kinds=kinds, sources=sources)
+    api = Api(engine, nodes)
+    engine.on_revision(is_built.set)
+    engine.on_revision(api.wake)
+    problems = ProblemLog()
+
+    def apply(events: Sequence[Event], source: str) -> None:
+        engine.apply(events, source=source)
+        problems.update(engine.problems)
+
+    sock = open_socket(settings.api_host, settings.api_port, flag="--api-port")
+    controller = Controller(engine, sock.getsockname()[1], is_built)
+    server = await start_server(api.handle, sock)
+    try:
+        jobs = [feed_source(source, kinds, apply, pause=pause) for source in sources]
+        await _run_until(stop, [*jobs, _tell_ready(controller, ready)])
+    finally:
+        api.close()
+        await server.cleanup()
+
+
+def collect_kinds(plugins: Plugins) -> tuple[ResourceKind, ...]:
+    """Join the core's kinds of resources and the plugins'. Raises PluginError when two have one name."""
+    kinds = (*CORE_KINDS, *plugins.collect("maesh_resource_kinds"))
+    _refuse_twins("kinds of resources", [kind.name for kind in kinds])
+    return kinds
+
+
+def collect_sources(settings: ControllerSettings, plugins: Plugins) -> tuple[Source, ...]:
+    """Join the manifests that were named and the plugins' sources. Raises StartupError when there are none."""
+    sources: list[Source] = list(plugins.collect("maesh_sources"))
+    if settings.paths:
+        manifests = ManifestSource([Path(path) for path in settings.paths], is_recursive=settings.recursive)
+        manifests.check_paths()
+        sources.append(manifests)
+    if not sources:
+        raise StartupError("nothing to read the cluster's objects from: give the path of a manifest or a folder")
+    _refuse_twins("sources", [source.name for source in sources])
+    return tuple(sources)
+
+
+def build_engine(
+    settings: ControllerSettings, plugins: Plugins, *, kinds: Sequence[ResourceKind], sources: Sequence[Source]
+) -> Engine:
+    """Make the engine that the settings and the enabled plugins ask for. Raises StartupError."""
+    traffic_types = _collect_traffic_types(settings, plugins)
+    ranges = {each.name: each.port_range for each in traffic_types if each.port_range.is_exclusive}
+    path = Path(settings.port_mapping) if settings.port_mapping else find_default_path(os.environ)
+    mapping_file = PortMappingFile(path)
+    parts = EngineParts(
+        snapshot=Snapshot(kinds),
+        rules=TopologyRules(
+            default_mode=settings.default_mode,
+            mesh_namespace=settings.namespace,
+            ignored_namespaces=settings.ignore_namespaces,
+            watched_namespaces=settings.watch_namespaces,
+        ),
+        builders=plugins.collect("maesh_topology_builders"),
+        catalogue=Catalogue(traffic_types, plugins.collect("maesh_middleware_builders")),
+        ports=PortTables(ranges, assigned=mapping_file.load()),
+        mapping_file=mapping_file,
+        revisions=RevisionStore(secrets.token_hex(EPOCH_BYTES), plugins.names),
+        sources=tuple(source.name for source in sources),
+        types=tuple(kind.type for kind in kinds),
+    )
+    return Engine(parts)
+
+
+def check_port_ranges(traffic_types: Sequence[TrafficType]) -> None:
+    """Raise StartupError when two traffic types of one transport share a port, or a range ends above 65535."""
+    for index, each in enumerate(traffic_types):
+        if each.port_range.first < 1 or _last_port(each.port_range) > HIGHEST_PORT:
+            raise StartupError(f"entrypoints for {_describe_range(each)} are not all from 1 to {HIGHEST_PORT}")
+        for other in traffic_types[:index]:
+            is_apart = (
+                _last_port(other.port_range) < each.port_range.first
+                or _last_port(each.port_range) < other.port_range.first
+            )
+            if other.transport == each.transport and not is_apart:
+                raise StartupError(
+                    f"entrypoints for {_describe_range(other)} and {_describe_range(each)} overlap: "
+                    "move a first port or lower a limit"
+                )
+
+
+def _collect_traffic_types(settings: ControllerSettings, plugins: Plugins) -> list[TrafficType]:
+    http = PortRange(first=settings.http_port, limit=settings.limit_http_port, is_exclusive=False)
+    tcp = PortRange(first=settings.tcp_port, limit=settings.limit_tcp_port, is_exclusive=True)
+    core: list[TrafficType] = [HttpTrafficType(http), TcpTrafficType(tcp)]
+    traffic_types = [*core, *plugins.collect("maesh_traffic_types")]
+    check_port_ranges(traffic_types)
+    names = sorted(each.name for each in traffic_types)
+    if settings.default_mode not in names:
+        raise StartupError(f"--default-mode {settings.default_mode}: what is enabled carries {', '.join(names)} only")
+    return traffic_types
+
+
+def _last_port(port_range: PortRange) -> int:
+    return port_range.first + port_range.limit - 1
+
+
+def _describe_range(traffic_type: TrafficType) -> str:
+    return f"{traffic_type.name} ({traffic_type.port_range.first}-{_last_port(traffic_type.port_range)})"
+
+
+def _refuse_twins(what: str, names: Sequence[str]) -> None:
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise PluginError(f"two plugins, or a plugin and the core, give {what} named {', '.join(twins)}")
+
+
+async def _tell_ready(controller: Controller, ready: Callable[[Controller], None] | None) -> None:
+    await controller.wait_ready()
+    if ready is not None:
+        ready(controller)
+
+
+async def _run_until(stop: asyncio.Event, jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run jobs until `stop` is set or one raises, which is raised here; cancel what still runs then."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+    stopping = asyncio.create_task(stop.wait())
+    running: set[asyncio.Task[Any]] = {stopping, *tasks}
+    try:
+        while stopping in running:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        if running:
+            _, stuck = await asyncio.wait(running, timeout=STOP_S)
+            for task in stuck:
+                _log.error("%s does not end", task.get_name())
