@@ -1,0 +1,137 @@
+"""One manifest file becomes resources, the errors of what cannot be used, and the names of kinds nobody reads.
+
+Takes the bytes of a file and the kinds that are watched. Documents, and the items of a list, stand and fall one by
+one. Gives only what would pass an API server's checks of the fields the mesh reads. Does no I/O, raises nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from maesh_core.discovery.json_documents import parse_json_documents
+from maesh_core.discovery.validation import fill_defaults, find_faults
+from maesh_core.discovery.values import Body, Document
+from maesh_core.discovery.yaml_documents import parse_yaml_documents
+from maesh_core.errors import ManifestError, PluginError
+from maesh_core.model.resources import Resource, ResourceKind
+
+MAX_LIST_DEPTH = 4
+"""How deep lists may hold lists; `kubectl` writes one level."""
+
+_LIST = "List"
+
+
+class KindTable:
+    """Finds the kind that a document is of. Raises PluginError when two kinds claim one apiVersion and name."""
+
+    __slots__ = ("_kinds",)
+
+    def __init__(self, kinds: Sequence[ResourceKind]) -> None:
+        self._kinds: dict[tuple[str, str], ResourceKind] = {}
+        for kind in kinds:
+            for api_version in kind.api_versions:
+                if self._kinds.setdefault((api_version, kind.name), kind) is not kind:
+                    raise PluginError(f"two kinds of resources are {api_version} {kind.name}")
+
+    def find(self, api_version: str, kind: str) -> ResourceKind | None:
+        """Read the kind of this name, or None when nothing reads such objects."""
+        return self._kinds.get((api_version, kind))
+
+
+class LoadedResource(msgspec.Struct, frozen=True):
+    """A resource, its kind, and where it was read."""
+
+    resource: Resource
+    kind: ResourceKind
+    origin: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a file holds, in its order. `unread_kinds` are `apiVersion kind`, each once."""
+
+    resources: tuple[LoadedResource, ...] = ()
+    errors: tuple[ManifestError, ...] = ()
+    unread_kinds: tuple[str, ...] = ()
+
+
+def parse_manifest(content: bytes, kinds: KindTable, *, path: str) -> Manifest:
+    """Read a file's content, YAML or JSON; `path` is what errors call the file.
+
+    A file named `.json` is JSON; any other that begins as a JSON object is tried as JSON first, as `kubectl` does.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return Manifest(errors=(ManifestError(path, f"not UTF-8: byte 0x{content[error.start]:02x} in line {line}"),))
+    if path.endswith(".json"):
+        return _Reader(kinds, path).read(parse_json_documents(text, path))
+    if text.lstrip().startswith("{"):
+        try:
+            return _Reader(kinds, path).read(list(parse_json_documents(text, path)))
+        except ManifestError:
+            pass  # a YAML flow mapping begins the same way; YAML's parser gives the error then
+    return _Reader(kinds, path).read(parse_yaml_documents(text, path))
+
+
+class _Reader:
+    """Collects what the documents of one file hold."""
+
+    __slots__ = ("_errors", "_kinds", "_path", "_resources", "_unread_kinds")
+
+    def __init__(self, kinds: KindTable, path: str) -> None:
+        self._kinds = kinds
+        self._path = path
+        self._resources: list[LoadedResource] = []
+        self._errors: list[ManifestError] = []
+        self._unread_kinds: dict[str, None] = {}
+
+    def read(self, documents: Iterable[Document | ManifestError]) -> Manifest:
+        iterator: Iterator[Document | ManifestError] = iter(documents)
+        try:
+            for document in iterator:
+                if isinstance(document, ManifestError):
+                    self._errors.append(document)
+                else:
+                    origin = f"{self._path} document {document.number} line {document.line}"
+                    self._read_body(document.body, origin, None, 0)
+        except ManifestError as error:  # JSON: nothing tells where the next document begins
+            self._errors.append(error)
+        return Manifest(tuple(self._resources), tuple(self._errors), tuple(self._unread_kinds))
+
+    def _read_body(self, body: Body, origin: str, expected: tuple[str, str] | None, depth: int) -> None:
+        try:
+            head = body.read_head()
+            api_version, name = head.api_version, head.kind
+            if expected is not None and not api_version and not name:
+                api_version, name = expected
+            if not api_version or not name:
+                missing = "apiVersion" if not api_version else "kind"
+                raise ManifestError(origin, f"is no Kubernetes object: {missing} is missing")
+            kind = self._kinds.find(api_version, name)
+            if kind is not None:
+                self._read_resource(body, kind, origin)
+            elif name.endswith(_LIST):
+                self._read_list(body, origin, (api_version, name.removesuffix(_LIST)), depth)
+            else:
+                self._unread_kinds[f"{api_version} {name}"] = None
+        except ManifestError as error:
+            self._errors.append(error)
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            self._errors.append(ManifestError(origin, str(error)))
+        except RecursionError:
+            self._errors.append(ManifestError(origin, "nests too deeply"))
+
+    def _read_list(self, body: Body, origin: str, item_kind: tuple[str, str], depth: int) -> None:
+        if depth >= MAX_LIST_DEPTH:
+            raise ManifestError(origin, f"lists stand in lists more than {MAX_LIST_DEPTH} deep")
+        expected = item_kind if item_kind[1] else None
+        for index, item in enumerate(body.read_items()):
+            self._read_body(item, f"{origin} items[{index}]", expected, depth + 1)
+
+    def _read_resource(self, body: Body, kind: ResourceKind, origin: str) -> None:
+        resource = fill_defaults(body.decode(kind.type), kind)
+        faults = list(find_faults(resource, kind))
+        if faults:
+            raise ManifestError(origin, f"{kind.name} {resource.metadata.name!r}: {'; '.join(faults)}")
+        self._resources.append(LoadedResource(resource, kind, origin))
