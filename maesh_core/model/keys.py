@@ -4,7 +4,10 @@ Kubernetes names hold neither `/`, `:` nor `@` (RFC 1123 labels and subdomains),
 makes two names meet. Every key of the mesh is made here.
 """
 
+import re
 from typing import NamedTuple
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class ObjectKey(NamedTuple):
@@ -16,6 +19,11 @@ class ObjectKey(NamedTuple):
     def __str__(self) -> str:
         """Render as the topology does: `name@namespace` (Maesh)."""
         return f"{self.name}@{self.namespace}"
+
+
+def is_label(text: str) -> bool:
+    """Tell whether a text is a DNS label (RFC 1123), as names of services and namespaces are."""
+    return _LABEL.fullmatch(text) is not None
 
 
 def build_port_key(service: ObjectKey, port: int) -> str:

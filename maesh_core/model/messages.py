@@ -5,14 +5,22 @@ with UpdateRejectedError.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import Middleware, PortStatus, Section, Service
 
-_FIXED_FIELDS = frozenset({"revision", "full", "plugins", "removed"})
+FIXED_FIELDS = frozenset({"revision", "full", "plugins", "removed"})
+"""Fields of the document that are no protocol's section."""
+
+RawSections: TypeAlias = dict[str, dict[str, dict[str, msgspec.Raw]]]
+"""Objects that are encoded already, by protocol, noun and key."""
+
+_USUAL_PROTOCOLS = ("http", "tcp", "udp")
+_EMPTY_SECTION = Section()
+"""Stands in the document for each usual protocol of which there is nothing to say."""
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +67,7 @@ def parse_update(body: bytes, router_types: Mapping[str, type[Any]]) -> Update:
         sections = {
             protocol: _parse_section(raw, router_types.get(protocol, dict[str, Any]))
             for protocol, raw in parts.items()
-            if protocol not in _FIXED_FIELDS
+            if protocol not in FIXED_FIELDS
         }
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpdateRejectedError(f"not a configuration: {error}") from error
@@ -75,12 +83,27 @@ def _parse_section(raw: msgspec.Raw, router_type: Any) -> Section:
 
 def render_update(update: Update) -> bytes:
     """Encode an update as the JSON document that proxies pull."""
+    return render_sections(
+        update.revision, update.sections, is_full=update.full, plugins=update.plugins, removed=update.removed
+    )
+
+
+def render_sections(
+    revision: str,
+    sections: Mapping[str, Section] | RawSections,
+    *,
+    is_full: bool,
+    plugins: tuple[str, ...] = (),
+    removed: tuple[str, ...] = (),
+) -> bytes:
+    """Encode the same document from sections whose objects may be encoded already; those are copied as they are."""
     document: dict[str, Any] = {
-        "revision": update.revision,
-        "full": update.full,
-        "plugins": update.plugins,
-        **update.sections,
-        "removed": update.removed,
+        "revision": revision,
+        "full": is_full,
+        "plugins": plugins,
+        **dict.fromkeys(_USUAL_PROTOCOLS, _EMPTY_SECTION),
+        **sections,
+        "removed": removed,
     }
     return msgspec.json.encode(document)
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import ContainerPort
 
 
 class _Node(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -45,6 +46,8 @@ class PodNode(_Node, frozen=True):
     service_account: str
     address: str
     owners: tuple[str, ...] = ()
+    """`Kind/name` of each owner."""
+    container_ports: tuple[ContainerPort, ...] = ()
 
 
 class ServiceNode(_Node, frozen=True):

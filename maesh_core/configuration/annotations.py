@@ -1,0 +1,40 @@
+"""What the annotations on a service mean to the configuration.
+
+Takes annotations, gives the mesh's own without prefix (of two prefixes `mesh.traefik.io/` wins), and judges those
+that the core itself reads. Which others are claimed is in catalogue.py.
+"""
+
+from collections.abc import Mapping
+
+from maesh_core.errors import ConfigurationError
+from maesh_core.model.annotations import PREFIXES, SCHEME, TRAFFIC_TYPE, parse_annotations
+
+__all__ = [
+    "CORE_ANNOTATIONS",
+    "PREFIXES",
+    "SCHEME",
+    "TRAFFIC_TYPE",
+    "check_carried",
+    "parse_annotations",
+    "parse_scheme",
+]
+
+CORE_ANNOTATIONS = frozenset({TRAFFIC_TYPE, SCHEME})
+
+_SCHEMES = ("http", "https", "h2c")
+_NOT_CARRIED = {"https": "TLS to servers is not carried yet", "h2c": "HTTP/2 is not carried yet"}
+"""Taking an entry out lifts the limit, once proxies carry it."""
+
+
+def parse_scheme(annotations: Mapping[str, str]) -> str:
+    """Read how HTTP servers are spoken to; raises ConfigurationError on a value that is unknown."""
+    scheme = annotations.get(SCHEME, "http")
+    if scheme not in _SCHEMES:
+        raise ConfigurationError(f"annotation {SCHEME}: {scheme!r} is none of {', '.join(_SCHEMES)}")
+    return scheme
+
+
+def check_carried(scheme: str) -> None:
+    """Raise ConfigurationError where proxies cannot speak a scheme yet."""
+    if scheme in _NOT_CARRIED:
+        raise ConfigurationError(f"annotation {SCHEME}: {scheme}: {_NOT_CARRIED[scheme]}")

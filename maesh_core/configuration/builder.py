@@ -1,0 +1,236 @@
+"""All that one service contributes to the configuration.
+
+Takes a ServiceNode, the catalogue, and the entrypoints that the port table gave its ports; gives a
+ServiceConfiguration. An error closes the service, it is never served with less than it asks for; only a port that has
+no entrypoint is left out alone. Exceptions other than ConfigurationError go up to the caller.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from maesh_core.configuration.annotations import PREFIXES, parse_annotations, parse_scheme
+from maesh_core.configuration.catalogue import Catalogue
+from maesh_core.errors import ConfigurationError
+from maesh_core.hookspecs import MiddlewareBuilder, Stage, TrafficType
+from maesh_core.model.configuration import Middleware, PortStatus, Section, ServiceConfiguration
+from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
+from maesh_core.model.topology import PortNode, ServiceNode
+
+_HIGHEST_PORT = 65535
+
+_Pairs = tuple[tuple[PortNode, int], ...]
+
+
+def plan_ports(node: ServiceNode, catalogue: Catalogue) -> tuple[PortNode, ...]:
+    """Pick the ports that suit the service's traffic type, whether or not the service has errors.
+
+    Each wants an entrypoint; where the traffic type's range is exclusive the port table has to give it.
+    """
+    traffic_type = _find_traffic_type(node, catalogue)
+    if traffic_type is None:
+        return ()
+    return tuple(port for port in node.ports if port.protocol == traffic_type.transport)
+
+
+def build_service_configuration(
+    node: ServiceNode, *, catalogue: Catalogue, entrypoints: Mapping[int, int], errors: Sequence[str] = ()
+) -> ServiceConfiguration:
+    """Build one service's part.
+
+    `entrypoints` maps port numbers to entrypoints for traffic types with exclusive ones: a suitable port that is not
+    in it is left out with an error of its own. Shared entrypoints are worked out here. `errors` are further ones of
+    the caller's; each closes the service.
+    """
+    return _Build(node, catalogue, errors).run(entrypoints)
+
+
+class _Build:
+    """One run: what was found so far. `errors` close the service; `port_errors` concern ports that are left out."""
+
+    __slots__ = ("annotations", "catalogue", "errors", "node", "notices", "port_errors")
+
+    def __init__(self, node: ServiceNode, catalogue: Catalogue, errors: Sequence[str]) -> None:
+        self.node = node
+        self.catalogue = catalogue
+        self.annotations = parse_annotations(node.annotations)
+        self.errors = [*node.errors, *errors]
+        self.port_errors: list[str] = []
+        self.notices = list(node.notices)
+
+    def run(self, entrypoints: Mapping[int, int]) -> ServiceConfiguration:
+        self._note_unclaimed()
+        traffic_type = _find_traffic_type(self.node, self.catalogue)
+        if traffic_type is None:
+            self._refuse_traffic_type()
+            return self._finish({}, ())
+        pairs = self._assign_entrypoints(traffic_type, entrypoints)
+        self._check_scheme()
+        middlewares = self._build_middlewares(traffic_type)
+        section = None if self.errors else self._build_section(traffic_type, pairs, middlewares)
+        if section is None:
+            closed = self._build_closed_section(traffic_type, pairs)
+            return self._finish({traffic_type.name: closed} if closed.routers else {}, ())
+        return self._finish({traffic_type.name: section}, pairs)
+
+    def _finish(self, sections: Mapping[str, Section], pairs: _Pairs) -> ServiceConfiguration:
+        carried = {(port.number, port.protocol): entrypoint for port, entrypoint in pairs}
+        ports = tuple(
+            PortStatus(
+                name=port.name,
+                port=port.number,
+                protocol=port.protocol,
+                entrypoint=carried.get((port.number, port.protocol)),
+            )
+            for port in self.node.ports
+        )
+        return ServiceConfiguration(
+            sections=sections,
+            ports=ports,
+            errors=_collapse([*self.errors, *self.port_errors]),
+            notices=_collapse(self.notices),
+        )
+
+    # --- what the annotations say ----------------------------------------------------------------------------------
+
+    def _note_unclaimed(self) -> None:
+        for name in self.annotations:
+            if not self.catalogue.is_claimed(name):
+                self.notices.append(f"annotation {_find_full_name(self.node, name)}: no enabled plugin reads it")
+
+    def _refuse_traffic_type(self) -> None:
+        if self.node.traffic_type is not None:
+            known = ", ".join(self.catalogue.traffic_types) or "none"
+            self.errors.append(f"no enabled plugin carries traffic type {self.node.traffic_type!r}; known: {known}")
+
+    def _check_scheme(self) -> None:
+        """Refuse an unknown scheme for any traffic type, as Maesh does, though only HTTP makes use of it."""
+        try:
+            parse_scheme(self.annotations)
+        except ConfigurationError as error:
+            self.errors.append(str(error))
+
+    # --- ports -----------------------------------------------------------------------------------------------------
+
+    def _assign_entrypoints(self, traffic_type: TrafficType, entrypoints: Mapping[int, int]) -> _Pairs:
+        suitable = plan_ports(self.node, self.catalogue)
+        for port in self.node.ports:
+            if port.protocol != traffic_type.transport:
+                self.notices.append(f"port {port.number} is {port.protocol}, which {traffic_type.name} cannot carry")
+        if not suitable:
+            self.errors.append(
+                f"no port for traffic type {traffic_type.name}, which needs one with protocol {traffic_type.transport}"
+            )
+        found = ((port, self._find_entrypoint(traffic_type, port, entrypoints)) for port in suitable)
+        return tuple((port, entrypoint) for port, entrypoint in found if entrypoint is not None)
+
+    def _find_entrypoint(self, traffic_type: TrafficType, port: PortNode, entrypoints: Mapping[int, int]) -> int | None:
+        port_range = traffic_type.port_range
+        if port_range.is_exclusive:
+            entrypoint = entrypoints.get(port.number)
+        else:
+            entrypoint = port_range.first + port.index if port.index < port_range.limit else None
+        if entrypoint is not None and entrypoint <= _HIGHEST_PORT:
+            return entrypoint
+        self.port_errors.append(
+            f"port {port.number} has no entrypoint: all {port_range.limit} from {port_range.first} are in use"
+            if port_range.is_exclusive
+            else f"port {port.number} has no entrypoint: it is number {port.index + 1} of the service's ports, and "
+            f"{traffic_type.name} has {port_range.limit} entrypoints from {port_range.first}"
+        )
+        return None
+
+    # --- middlewares -----------------------------------------------------------------------------------------------
+
+    def _build_middlewares(self, traffic_type: TrafficType) -> dict[str, Middleware]:
+        """Build the chain, outermost first. Who may come in (stage admission) is asked for every traffic type."""
+        chain: dict[str, Middleware] = {}
+        for builder in self.catalogue.middleware_builders:
+            claimed = {name: self.annotations[name] for name in builder.annotations if name in self.annotations}
+            if claimed and not traffic_type.has_middlewares:
+                self.notices.extend(
+                    f"annotation {_find_full_name(self.node, name)}: has no effect on {traffic_type.name}"
+                    for name in claimed
+                )
+                claimed = {}
+            if not traffic_type.has_middlewares and builder.stage != Stage.ADMISSION:
+                continue
+            middleware = self._build_middleware(builder, claimed)
+            if middleware is not None:
+                chain[build_middleware_key(self.node.key, builder.kind)] = middleware
+        return chain
+
+    def _build_middleware(self, builder: MiddlewareBuilder, annotations: Mapping[str, str]) -> Middleware | None:
+        try:
+            settings = builder.build_settings(annotations, self.node)
+        except ConfigurationError as error:
+            self.errors.append(str(error))
+            return None
+        if settings is None:
+            return None
+        try:
+            msgspec.json.encode(settings)
+        except (TypeError, ValueError, RecursionError) as error:
+            self.errors.append(f"middleware {builder.kind}: its settings cannot be sent to proxies: {error}")
+            return None
+        return Middleware(kind=builder.kind, settings=settings)
+
+    # --- sections --------------------------------------------------------------------------------------------------
+
+    def _build_section(
+        self, traffic_type: TrafficType, pairs: _Pairs, middlewares: Mapping[str, Middleware]
+    ) -> Section | None:
+        """Ask the traffic type; None when it refuses, with the error noted."""
+        try:
+            section = traffic_type.build_section(
+                self.node, self.annotations, entrypoints=pairs, middlewares=tuple(middlewares)
+            )
+            merged = msgspec.structs.replace(section, middlewares={**section.middlewares, **middlewares})
+            _check_section(self.node.key, merged)
+        except ConfigurationError as error:
+            self.errors.append(str(error))
+            return None
+        return merged
+
+    def _build_closed_section(self, traffic_type: TrafficType, pairs: _Pairs) -> Section:
+        if not (is_label(self.node.key.name) and is_label(self.node.key.namespace)):
+            return Section()  # Its keys could be another service's.
+        reason = _collapse(self.errors)[0]
+        try:
+            section = traffic_type.build_closed_section(self.node, entrypoints=pairs, reason=reason)
+            _check_section(self.node.key, section)
+        except ConfigurationError as error:
+            self.errors.append(str(error))
+            return Section()
+        return section
+
+
+def _find_traffic_type(node: ServiceNode, catalogue: Catalogue) -> TrafficType | None:
+    return None if node.traffic_type is None else catalogue.traffic_types.get(node.traffic_type)
+
+
+def _find_full_name(node: ServiceNode, name: str) -> str:
+    """Spell an annotation as the service's owner did, with the prefix that counted."""
+    full_names = [prefix + name for prefix in reversed(PREFIXES)]
+    return next(full_name for full_name in full_names if full_name in node.annotations)
+
+
+def _check_section(key: ObjectKey, section: Section) -> None:
+    """Refuse keys outside the service's own, which another's could be, and references that lead nowhere.
+
+    A proxy takes a configuration whole or not at all, so one such reference would keep every change from it.
+    """
+    own = (f"{key.namespace}/{key.name}:", f"{key.namespace}/{key.name}/")
+    for name in (*section.routers, *section.services, *section.middlewares):
+        if not name.startswith(own):
+            raise ConfigurationError(f"its traffic type made the key {name!r}, which is not the service's own")
+    for name, router in section.routers.items():
+        if router.service is not None and router.service not in section.services:
+            raise ConfigurationError(f"its traffic type made the router {name!r} without the service it leads to")
+        if any(middleware not in section.middlewares for middleware in router.middlewares):
+            raise ConfigurationError(f"its traffic type made the router {name!r} without a middleware it names")
+
+
+def _collapse(texts: Iterable[str]) -> tuple[str, ...]:
+    """Bring each text into one line, and tell each once."""
+    return tuple(dict.fromkeys(" ".join(text.split()) for text in texts))

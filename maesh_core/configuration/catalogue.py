@@ -1,0 +1,94 @@
+"""What the core and the enabled plugins can configure: traffic types, and middlewares with the annotations they claim.
+
+Takes what the hooks gave, in any order; gives it sorted and free of collisions, or raises a StartupError that names
+both sides.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import TypeVar
+
+from maesh_core.configuration.annotations import CORE_ANNOTATIONS
+from maesh_core.errors import PluginError, SettingsError
+from maesh_core.hookspecs import MiddlewareBuilder, PortRange, TrafficType
+from maesh_core.model.keys import is_label
+from maesh_core.model.messages import FIXED_FIELDS
+
+_ItemT = TypeVar("_ItemT")
+
+
+class Catalogue:
+    """Traffic types by name, and middleware builders in the order of the chain, outermost first."""
+
+    __slots__ = ("_claimed", "middleware_builders", "traffic_types")
+
+    traffic_types: Mapping[str, TrafficType]
+    middleware_builders: Sequence[MiddlewareBuilder]
+
+    def __init__(
+        self, traffic_types: Iterable[TrafficType], middleware_builders: Iterable[MiddlewareBuilder] = ()
+    ) -> None:
+        types = _index(((type_.name, type_) for type_ in traffic_types), "traffic type")
+        builders = _index(((builder.kind, builder) for builder in middleware_builders), "middleware kind")
+        _check_names(types, builders)
+        _check_ranges(types)
+        self.traffic_types = dict(sorted(types.items()))
+        self.middleware_builders = sorted(builders.values(), key=lambda builder: (builder.stage, builder.kind))
+        self._claimed = _index_annotations(self.middleware_builders)
+
+    def __repr__(self) -> str:
+        kinds = [builder.kind for builder in self.middleware_builders]
+        return f"<Catalogue traffic types {list(self.traffic_types)}, middlewares {kinds}>"
+
+    def is_claimed(self, annotation: str) -> bool:
+        """Tell whether the core or an enabled plugin reads an annotation, given without prefix."""
+        return annotation in CORE_ANNOTATIONS or annotation in self._claimed
+
+
+def _index(items: Iterable[tuple[str, _ItemT]], what: str) -> dict[str, _ItemT]:
+    found: dict[str, _ItemT] = {}
+    for name, item in items:
+        if name in found:
+            raise PluginError(f"{what} {name!r} is claimed by both {_describe(found[name])} and {_describe(item)}")
+        found[name] = item
+    return found
+
+
+def _index_annotations(builders: Iterable[MiddlewareBuilder]) -> Mapping[str, MiddlewareBuilder]:
+    claims = [(annotation, builder) for builder in builders for annotation in builder.annotations]
+    for annotation, builder in claims:
+        if annotation in CORE_ANNOTATIONS:
+            raise PluginError(f"annotation {annotation!r} is claimed by both the core and {_describe(builder)}")
+    return _index(claims, "annotation")
+
+
+def _check_names(types: Mapping[str, TrafficType], builders: Mapping[str, MiddlewareBuilder]) -> None:
+    """Refuse names that would make keys or wire paths ambiguous."""
+    for name, type_ in types.items():
+        if not is_label(name) or name in FIXED_FIELDS:
+            raise PluginError(f"{_describe(type_)} calls its traffic type {name!r}, which cannot be a name of one")
+    for kind, builder in builders.items():
+        if not is_label(kind):
+            raise PluginError(f"{_describe(builder)} calls its middleware {kind!r}, which cannot be a name of one")
+
+
+def _check_ranges(types: Mapping[str, TrafficType]) -> None:
+    """Refuse entrypoints that two traffic types of one transport would both open."""
+    for (name, type_), (other_name, other) in combinations(sorted(types.items()), 2):
+        if type_.transport == other.transport and _is_overlapping(type_.port_range, other.port_range):
+            raise SettingsError(
+                f"the entrypoints of {name} ({_render_range(type_.port_range)}) and of {other_name} "
+                f"({_render_range(other.port_range)}) overlap"
+            )
+
+
+def _is_overlapping(one: PortRange, other: PortRange) -> bool:
+    return one.first < other.first + other.limit and other.first < one.first + one.limit
+
+
+def _render_range(port_range: PortRange) -> str:
+    return f"{port_range.first}-{port_range.first + port_range.limit - 1}"
+
+
+def _describe(item: object) -> str:
+    return f"{type(item).__module__}.{type(item).__qualname__}"

@@ -1,0 +1,74 @@
+"""The controller's half of HTTP: a service becomes a router and a service for each of its ports.
+
+Services share entrypoints, the one of a port being the first plus the port's index; the Host tells them apart. Takes
+a ServiceNode, gives a Section. Middlewares and their order come from the caller.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from maesh_core.configuration.annotations import check_carried, parse_scheme
+from maesh_core.hookspecs import PortRange
+from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.model.keys import build_port_key
+from maesh_core.model.topology import PortNode, ServiceNode
+
+ZONES = ("maesh", "traefik.mesh")
+
+
+class HttpTrafficType:
+    """Traffic type `http`."""
+
+    __slots__ = ("port_range",)
+
+    name = "http"
+    transport = "TCP"
+    has_middlewares = True
+
+    def __init__(self, port_range: PortRange) -> None:
+        self.port_range = port_range
+
+    def __repr__(self) -> str:
+        return f"<HttpTrafficType {self.port_range.limit} entrypoints from {self.port_range.first}>"
+
+    def build_section(
+        self,
+        service: ServiceNode,
+        annotations: Mapping[str, str],
+        *,
+        entrypoints: Sequence[tuple[PortNode, int]],
+        middlewares: tuple[str, ...],
+    ) -> Section:
+        """Route the service's hosts to its servers; a headless service has no cluster address among them."""
+        scheme = parse_scheme(annotations)
+        check_carried(scheme)
+        hosts = build_hosts(service)
+        routers: dict[str, HttpRouter] = {}
+        services: dict[str, Service] = {}
+        for port, entrypoint in entrypoints:
+            key = build_port_key(service.key, port.number)
+            routers[key] = HttpRouter(entrypoint=entrypoint, hosts=hosts, service=key, middlewares=middlewares)
+            servers = tuple(Server(address=server.address, port=server.port) for server in port.servers)
+            services[key] = Service(servers=servers, scheme=scheme)
+        return Section(routers=routers, services=services)
+
+    def build_closed_section(
+        self, service: ServiceNode, *, entrypoints: Sequence[tuple[PortNode, int]], reason: str
+    ) -> Section:
+        """Keep the hosts, so that they answer 404 with the reason."""
+        hosts = build_hosts(service)
+        routers = {
+            build_port_key(service.key, port.number): HttpRouter(entrypoint=entrypoint, hosts=hosts, reason=reason)
+            for port, entrypoint in entrypoints
+        }
+        return Section(routers=routers)
+
+
+def build_hosts(service: ServiceNode) -> tuple[str, ...]:
+    """Name the hosts that mean a service, in lower case, as a Host header has them without its port.
+
+    The name in both zones, then the cluster addresses; an IPv6 address stands in brackets (RFC 9110, section 7.2) and
+    in its canonical spelling (RFC 5952).
+    """
+    name = f"{service.key.name}.{service.key.namespace}".lower()
+    addresses = (f"[{address}]" if ":" in address else address for address in service.cluster_ips)
+    return (*(f"{name}.{zone}" for zone in ZONES), *addresses)

@@ -1,0 +1,181 @@
+"""The configuration of the whole mesh as it grows by revisions, and the documents that proxies pull.
+
+Takes the configurations of services as they change. Keeps every object encoded, with the revision that last changed
+it; gives the whole, or what changed since a revision, at a cost that depends on the change alone. Decides nothing
+about what services say.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from maesh_core.model.configuration import ServiceConfiguration
+from maesh_core.model.keys import ObjectKey, build_wire_path
+from maesh_core.model.messages import RawSections, render_sections
+
+_LOG_LIMIT_REVISIONS = 10_000
+_LOG_LIMIT_PATHS = 100_000
+"""What the change log holds at most: some megabytes. A proxy that is further behind gets the whole."""
+
+_NOUNS = ("routers", "services", "middlewares")
+
+
+class _Path(NamedTuple):
+    """Where an object stands in the document."""
+
+    protocol: str
+    noun: str
+    key: str
+
+
+class _Change(NamedTuple):
+    """The paths that one revision touched."""
+
+    number: int
+    paths: tuple[_Path, ...]
+
+
+class _Object(NamedTuple):
+    """An encoded object, and the number of the revision that stands in it."""
+
+    number: int
+    raw: msgspec.Raw
+
+
+class RevisionStore:
+    """Every object of the configuration, and the log of which revision touched which.
+
+    `epoch` marks this run of the controller: a revision of another one is foreign. Not safe for threads.
+    """
+
+    def __init__(self, epoch: str, plugins: Sequence[str]) -> None:
+        self._epoch = epoch
+        self._plugins = tuple(plugins)
+        self._number = 0
+        self._objects: dict[_Path, _Object] = {}
+        self._by_service: dict[ObjectKey, frozenset[_Path]] = {}
+        self._log: deque[_Change] = deque()
+        self._log_paths = 0
+        self._log_start = 0
+        self._full: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<RevisionStore {self.revision}, {len(self._objects)} objects, {len(self._log)} revisions in its log>"
+
+    @property
+    def revision(self) -> str:
+        """The revision that the store is at, `<epoch>.<n>`."""
+        return f"{self._epoch}.{self._number}"
+
+    def apply(self, changes: Mapping[ObjectKey, ServiceConfiguration | None]) -> bool:
+        """Take the new configurations of services (None: gone) as one revision; False when no object differs.
+
+        Raises before anything is changed: ValueError on a key that is another service's, TypeError on an object that
+        cannot be encoded.
+        """
+        number = self._number + 1
+        wanted = {service: _list_objects(configuration) for service, configuration in changes.items()}
+        encoded: dict[_Path, _Object] = {}
+        for service, objects in wanted.items():
+            own = self._by_service.get(service, frozenset())
+            for path, value in objects.items():
+                if path not in own and (path in self._objects or path in encoded):
+                    raise ValueError(f"{build_wire_path(*path)} of service {service} is another service's")
+                if path not in own or not _is_same(self._objects[path], value):
+                    encoded[path] = _encode(value, number)
+        removed = {
+            path
+            for service, objects in wanted.items()
+            for path in self._by_service.get(service, ())
+            if path not in objects
+        }
+        self._replace_services(wanted)
+        if not encoded and not removed:
+            return False
+        for path in removed:
+            del self._objects[path]
+        self._objects.update(encoded)
+        self._number = number
+        self._full = None
+        self._record(_Change(number, (*encoded, *removed)))
+        return True
+
+    def render(self, since: str | None) -> bytes | None:
+        """Render what changed since a revision; the whole when that cannot be told; None when nothing did."""
+        base = self._parse_base(since)
+        if base is None:
+            return self._render_full()
+        if base == self._number:
+            return None
+        return self._render_delta(base)
+
+    def _parse_base(self, since: str | None) -> int | None:
+        """Read a revision that a delta can start from; None when it is foreign, malformed, future or too old."""
+        epoch, _, text = (since or "").rpartition(".")
+        if epoch != self._epoch or not (text.isascii() and text.isdigit()) or len(text) > len(str(self._number)):
+            return None
+        base = int(text)
+        return base if str(base) == text and self._log_start <= base <= self._number else None
+
+    def _render_full(self) -> bytes:
+        if self._full is None:
+            sections = _build_sections((path, self._objects[path].raw) for path in sorted(self._objects))
+            self._full = render_sections(self.revision, sections, is_full=True, plugins=self._plugins)
+        return self._full
+
+    def _render_delta(self, base: int) -> bytes:
+        touched: set[_Path] = set()
+        for change in reversed(self._log):
+            if change.number <= base:
+                break
+            touched.update(change.paths)
+        ordered = sorted(touched)
+        sections = _build_sections((path, self._objects[path].raw) for path in ordered if path in self._objects)
+        removed = tuple(build_wire_path(*path) for path in ordered if path not in self._objects)
+        return render_sections(self.revision, sections, is_full=False, plugins=self._plugins, removed=removed)
+
+    def _replace_services(self, wanted: Mapping[ObjectKey, dict[_Path, Any]]) -> None:
+        for service, objects in wanted.items():
+            if objects:
+                self._by_service[service] = frozenset(objects)
+            else:
+                self._by_service.pop(service, None)
+
+    def _record(self, change: _Change) -> None:
+        self._log.append(change)
+        self._log_paths += len(change.paths)
+        while len(self._log) > _LOG_LIMIT_REVISIONS or self._log_paths > _LOG_LIMIT_PATHS:
+            dropped = self._log.popleft()
+            self._log_paths -= len(dropped.paths)
+            self._log_start = dropped.number
+
+
+def _list_objects(configuration: ServiceConfiguration | None) -> dict[_Path, Any]:
+    if configuration is None:
+        return {}
+    return {
+        _Path(protocol, noun, key): value
+        for protocol, section in configuration.sections.items()
+        for noun in _NOUNS
+        for key, value in getattr(section, noun).items()
+    }
+
+
+def _encode(value: Any, number: int) -> _Object:
+    raw = msgspec.json.encode(msgspec.structs.replace(value, revision=number))
+    return _Object(number, msgspec.Raw(raw))
+
+
+def _is_same(current: _Object, value: Any) -> bool:
+    """Compare what is sent: in Python 1 equals True, on the wire it does not."""
+    return bytes(_encode(value, current.number).raw) == bytes(current.raw)
+
+
+def _build_sections(objects: Iterable[tuple[_Path, msgspec.Raw]]) -> RawSections:
+    sections: RawSections = {}
+    for path, raw in objects:
+        section = sections.setdefault(path.protocol, {noun: {} for noun in _NOUNS})
+        section[path.noun][path.key] = raw
+    return sections

@@ -1,0 +1,157 @@
+"""One service's node of the topology.
+
+Takes a View, the key of a Service and the rules; gives its ServiceNode, or None where the mesh has no business. Errors
+and notices stay on the node. Which traffic types exist, and what annotations mean, is not known here.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from maesh_core.errors import ConfigurationError
+from maesh_core.hookspecs import TopologyBuilder, View
+from maesh_core.model.annotations import TRAFFIC_TYPE, parse_annotations
+from maesh_core.model.keys import ObjectKey, is_label
+from maesh_core.model.resources import Pod, Service, ServicePort, ServiceSpec
+from maesh_core.model.topology import PodNode, PortNode, ServiceNode
+from maesh_core.topology.addresses import parse_address
+from maesh_core.topology.endpoints import EndpointReader, Group
+from maesh_core.topology.rules import TopologyRules, is_ignored_service
+from maesh_core.topology.servers import build_servers, get_target_port
+
+__all__ = ["TopologyRules", "build_service_node"]
+
+_TRAFFIC_TYPE_PATTERN = re.compile(r"[a-z][a-z0-9-]*")
+_HEADLESS = "None"
+_HIGHEST_PORT = 65535
+
+
+def build_service_node(
+    view: View, key: ObjectKey, *, rules: TopologyRules, builders: Sequence[TopologyBuilder] = ()
+) -> ServiceNode | None:
+    """Build the node of one service; None when it is gone or ignored.
+
+    What a plugin's builder raises is put on the service when it is a ConfigurationError, and goes up otherwise: the
+    caller then builds the service without that plugin's builders and closes it.
+    """
+    service = view.get(Service, key)
+    if service is None or is_ignored_service(service, rules):
+        return None
+    node = _build_core_node(view, service, rules)
+    return _add_findings(view, node, builders) if builders else node
+
+
+def _build_core_node(view: View, service: Service, rules: TopologyRules) -> ServiceNode:
+    errors: list[str] = []
+    reader = EndpointReader(view, service, rules)
+    groups = reader.read_groups()
+    notices = reader.notices
+    _check_names(service.key, errors)
+    traffic_type = _read_traffic_type(service, rules, errors)
+    return ServiceNode(
+        key=service.key,
+        traffic_type=traffic_type,
+        annotations=service.metadata.annotations,
+        selector=service.spec.selector,
+        cluster_ips=_read_cluster_ips(service.spec, notices),
+        is_headless=service.spec.cluster_ip == _HEADLESS,
+        ports=_build_ports(service.spec.ports, groups, errors=errors, notices=notices),
+        pods=_build_pods(groups),
+        errors=tuple(errors),
+        notices=tuple(dict.fromkeys(notices)),
+    )
+
+
+def _check_names(key: ObjectKey, errors: list[str]) -> None:
+    """Refuse what no API server would take: such a name could mean two hosts, or two keys."""
+    for what, name in (("service's name", key.name), ("namespace", key.namespace)):
+        if not is_label(name):
+            errors.append(f"{name!r} is no DNS label, which a {what} must be")
+
+
+def _read_traffic_type(service: Service, rules: TopologyRules, errors: list[str]) -> str | None:
+    text = parse_annotations(service.metadata.annotations).get(TRAFFIC_TYPE)
+    if text is None:
+        return rules.default_mode
+    if _TRAFFIC_TYPE_PATTERN.fullmatch(text):
+        return text
+    errors.append(f"annotation {TRAFFIC_TYPE}: {text!r} is no traffic type")
+    return None
+
+
+def _read_cluster_ips(spec: ServiceSpec, notices: list[str]) -> tuple[str, ...]:
+    addresses: list[str] = []
+    for text in dict.fromkeys((spec.cluster_ip, *spec.cluster_ips)):
+        if not text or text == _HEADLESS:
+            continue
+        address = parse_address(text)
+        if address is None:
+            notices.append(f"cluster address {text!r} is no IP address, it is left out")
+        else:
+            addresses.append(address)
+    return tuple(dict.fromkeys(addresses))
+
+
+def _build_ports(
+    ports: Sequence[ServicePort], groups: Sequence[Group], *, errors: list[str], notices: list[str]
+) -> tuple[PortNode, ...]:
+    """Build what can be carried; a bad port is an error, and its place still counts."""
+    nodes: dict[tuple[int, str], PortNode] = {}
+    for index, port in enumerate(ports):
+        if not 1 <= port.port <= _HIGHEST_PORT:
+            errors.append(f"port {port.port} is no port number")
+        elif (port.port, port.protocol) in nodes:
+            errors.append(f"port {port.port} {port.protocol} is there twice")
+        else:
+            nodes[port.port, port.protocol] = PortNode(
+                number=port.port,
+                name=port.name,
+                protocol=port.protocol,
+                index=index,
+                target_port=get_target_port(port),
+                servers=build_servers(port, groups, ports, notices),
+            )
+    return tuple(nodes.values())
+
+
+def _build_pods(groups: Sequence[Group]) -> tuple[PodNode, ...]:
+    pods = {
+        address.resource.key: address.resource
+        for group in groups
+        for address in group.addresses
+        if address.resource is not None
+    }
+    return tuple(_build_pod(key, pods[key]) for key in sorted(pods))
+
+
+def _build_pod(key: ObjectKey, pod: Pod) -> PodNode:
+    containers = pod.spec.containers
+    return PodNode(
+        key=key,
+        service_account=pod.spec.service_account_name,
+        address=parse_address(pod.status.pod_ip) or "",
+        owners=tuple(f"{owner.kind}/{owner.name}" for owner in pod.metadata.owner_references),
+        container_ports=tuple(port for container in containers for port in container.ports),
+    )
+
+
+def _add_findings(view: View, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
+    """Ask each plugin about the same node: none sees what another added, so their order cannot matter."""
+    additions: dict[str, Any] = {}
+    errors = list(node.errors)
+    notices = list(node.notices)
+    for builder in sorted(builders, key=lambda builder: builder.name):
+        try:
+            addition = builder.build(view, node)
+        except ConfigurationError as error:
+            errors.append(f"{builder.name}: {error}")
+            continue
+        if addition is None:
+            continue
+        if addition.value is not None:
+            additions[builder.name] = addition.value
+        errors.extend(addition.errors)
+        notices.extend(addition.notices)
+    return msgspec.structs.replace(node, additions=additions, errors=tuple(errors), notices=tuple(notices))

@@ -1,0 +1,136 @@
+"""The addresses behind a service, and the ports they serve, from whatever says so.
+
+EndpointSlices decide where there are any, else Endpoints, else (manifests) the Pods that the selector matches.
+Addresses that serve no traffic are left out here: not ready, terminating, ended, ignored, or no address at all. What
+looks like a mistake becomes a notice. Which port of the Service they stand behind is decided in servers.py.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from maesh_core.hookspecs import View
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import EndpointPort, Endpoints, EndpointSlice, ObjectReference, Pod, Service
+from maesh_core.topology.addresses import parse_address
+from maesh_core.topology.rules import TopologyRules, is_ignored
+
+_ENDED_PHASES = frozenset({"Succeeded", "Failed"})
+
+
+class Address(NamedTuple):
+    """An address that takes traffic; `pod` is what it refers to, `resource` that pod where it is known."""
+
+    ip: str
+    pod: ObjectKey | None
+    resource: Pod | None
+
+
+class Group(NamedTuple):
+    """Addresses that serve the same ports, as a slice or a subset does; `ports` None: what the Service's ports say."""
+
+    addresses: tuple[Address, ...]
+    ports: tuple[EndpointPort, ...] | None
+
+
+class EndpointReader:
+    """Reads what stands behind one service; `notices` collects what was left out and should not have been written."""
+
+    __slots__ = ("_rules", "_service", "_view", "notices")
+
+    def __init__(self, view: View, service: Service, rules: TopologyRules) -> None:
+        self._view = view
+        self._service = service
+        self._rules = rules
+        self.notices: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"<EndpointReader {self._service.key}, {len(self.notices)} notices>"
+
+    def read_groups(self) -> tuple[Group, ...]:
+        """Read the first source that knows the service; one that is there but empty is the answer, too."""
+        slices = self._view.find(EndpointSlice, "service", self._service.key)
+        if slices:
+            return tuple(self._read_slices(slices))
+        endpoints = self._view.get(Endpoints, self._service.key)
+        if endpoints is not None:
+            return tuple(self._read_endpoints(endpoints))
+        if self._rules.is_pod_fallback and self._service.spec.selector:
+            return (Group(tuple(self._read_pods()), None),)
+        return ()
+
+    def _read_slices(self, slices: Sequence[EndpointSlice]) -> Iterator[Group]:
+        for slice_ in slices:
+            if is_ignored(slice_, self._rules):
+                continue
+            origin = f"EndpointSlice {slice_.key}"
+            if slice_.address_type == "FQDN":
+                self.notices.append(f"{origin}: names in place of addresses (FQDN) are not carried, it is skipped")
+                continue
+            found = (
+                self._read_address(
+                    # The API: consumers take the first address, the others mean the same endpoint.
+                    endpoint.addresses[0],
+                    endpoint.target_ref,
+                    origin=origin,
+                    is_known_ready=endpoint.conditions.ready is not None,
+                )
+                for endpoint in slice_.endpoints
+                if endpoint.addresses and endpoint.conditions.ready is not False and not endpoint.conditions.terminating
+            )
+            yield Group(tuple(address for address in found if address is not None), slice_.ports)
+
+    def _read_endpoints(self, endpoints: Endpoints) -> Iterator[Group]:
+        if is_ignored(endpoints, self._rules):
+            return
+        origin = f"Endpoints {endpoints.key}"
+        for subset in endpoints.subsets:
+            found = (
+                self._read_address(address.ip, address.target_ref, origin=origin, is_known_ready=True)
+                for address in subset.addresses
+            )
+            yield Group(tuple(address for address in found if address is not None), subset.ports)
+
+    def _read_pods(self) -> Iterator[Address]:
+        namespace = self._service.key.namespace
+        selector = self._service.spec.selector
+        label, value = min(selector.items())
+        for pod in self._view.find(Pod, "label", f"{namespace}/{label}={value}"):
+            labels = pod.metadata.labels
+            is_selected = pod.key.namespace == namespace and selector.items() <= labels.items()
+            if not is_selected or not pod.status.pod_ip or not self._takes_traffic(pod, is_known_ready=False):
+                continue
+            ip = self._parse_ip(pod.status.pod_ip, f"Pod {pod.key}")
+            if ip is not None:
+                yield Address(ip, pod.key, pod)
+
+    def _read_address(
+        self, text: str, reference: ObjectReference | None, *, origin: str, is_known_ready: bool
+    ) -> Address | None:
+        """Follow the reference to a pod; one that is not known harms nothing, the address stands by itself."""
+        key = pod = None
+        if reference is not None and reference.kind == "Pod":
+            key = ObjectKey(reference.namespace or self._service.key.namespace, reference.name)
+            pod = self._view.get(Pod, key)
+        if pod is not None and not self._takes_traffic(pod, is_known_ready=is_known_ready):
+            return None
+        ip = self._parse_ip(text, origin)
+        return None if ip is None else Address(ip, key, pod)
+
+    def _takes_traffic(self, pod: Pod, *, is_known_ready: bool) -> bool:
+        """Judge a pod; where an endpoint says itself that it is ready, the pod's condition is not asked.
+
+        The latter is how a Service with publishNotReadyAddresses looks.
+        """
+        if pod.metadata.deletion_timestamp is not None or pod.status.phase in _ENDED_PHASES:
+            return False
+        if is_ignored(pod, self._rules):
+            return False
+        return is_known_ready or all(
+            condition.status == "True" for condition in pod.status.conditions if condition.type == "Ready"
+        )
+
+    def _parse_ip(self, text: str, origin: str) -> str | None:
+        ip = parse_address(text)
+        if ip is None:
+            self.notices.append(f"{origin}: {text!r} is no IP address, it is left out")
+        return ip

@@ -1,0 +1,92 @@
+"""The topology as `/api/topology/current` shows it.
+
+Takes nodes, gives a document of plain values, sorted: Maesh's names and sections, keys `name@namespace`. What plugins
+found about a service stands under `additions`, by the plugin's name; the sections of access control and of traffic
+splits are there, and empty without the plugins that fill them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.topology import PodNode, PortNode, ServerNode, ServiceNode
+
+
+def render_topology(
+    nodes: Iterable[ServiceNode],
+    *,
+    errors: Mapping[ObjectKey, Sequence[str]] | None = None,
+    notices: Mapping[ObjectKey, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """Render nodes as one document.
+
+    `errors` and `notices` stand in for the nodes' own where they have the service: what the configuration found
+    includes what the topology did.
+    """
+    ordered = sorted(nodes, key=lambda node: node.key)
+    pods = {pod.key: pod for node in ordered for pod in node.pods}
+    services: dict[str, Any] = {}
+    for node in ordered:
+        document = _render_service(node)
+        document["errors"] = list((errors or {}).get(node.key, node.errors))
+        document["notices"] = list((notices or {}).get(node.key, node.notices))
+        services[str(node.key)] = document
+    return {
+        "services": services,
+        "pods": {str(key): _render_pod(pods[key]) for key in sorted(pods)},
+        "serviceTrafficTargets": {},
+        "trafficSplits": {},
+    }
+
+
+def _render_service(node: ServiceNode) -> dict[str, Any]:
+    headless_ip = "None" if node.is_headless else ""
+    return {
+        "name": node.key.name,
+        "namespace": node.key.namespace,
+        "trafficType": node.traffic_type,
+        "selector": dict(node.selector),
+        "annotations": dict(node.annotations),
+        "ports": [_render_port(port) for port in node.ports],
+        "clusterIp": node.cluster_ips[0] if node.cluster_ips else headless_ip,
+        "clusterIps": list(node.cluster_ips),
+        "pods": [str(pod.key) for pod in node.pods],
+        "trafficTargets": [],
+        "trafficSplits": [],
+        "backendOf": [],
+        "additions": {
+            name: msgspec.to_builtins(value, str_keys=True, enc_hook=str) for name, value in node.additions.items()
+        },
+    }
+
+
+def _render_port(port: PortNode) -> dict[str, Any]:
+    return {
+        "name": port.name,
+        "port": port.number,
+        "protocol": port.protocol,
+        "targetPort": port.target_port,
+        "servers": [_render_server(server) for server in port.servers],
+    }
+
+
+def _render_server(server: ServerNode) -> dict[str, Any]:
+    document: dict[str, Any] = {"address": server.address, "port": server.port}
+    if server.pod is not None:
+        document["pod"] = str(server.pod)
+    return document
+
+
+def _render_pod(pod: PodNode) -> dict[str, Any]:
+    return {
+        "name": pod.key.name,
+        "namespace": pod.key.namespace,
+        "serviceAccount": pod.service_account,
+        "ownerReferences": list(pod.owners),
+        "ip": pod.address,
+        "containerPorts": msgspec.to_builtins(pod.container_ports),
+        "sourceOf": [],
+        "destinationOf": [],
+    }
