@@ -126,7 +126,7 @@ class Fetcher:
         except TimeoutError as error:
             raise PullError(f"no connection within {self._limits.connect_timeout_s:g} s") from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a host that is no name
-            raise PullError(f"cannot connect: {error}") from error
+            raise PullError(f"cannot connect: {_describe(error)}") from error
         return _Connection(reader, writer)
 
     async def _exchange(self, connection: "_Connection", target: str, hold_s: float) -> Answer:
@@ -192,7 +192,7 @@ class _Connection:
         except TimeoutError as error:
             raise PullError("no answer in time") from error
         except OSError as error:
-            raise PullError(f"the connection broke: {error}") from error
+            raise PullError(f"the connection broke: {_describe(error)}") from error
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise PullError(f"the answer is not HTTP: {error}") from error
         finally:
@@ -259,3 +259,7 @@ class _Message:
         if self.has_head and not self.is_complete:
             self.is_complete = True
             self.is_reusable = self._parser.should_keep_alive()
+
+
+def _describe(error: OSError | UnicodeError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

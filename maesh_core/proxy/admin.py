@@ -1,0 +1,87 @@
+"""What the admin port answers: /ping, /ready, /metrics and /status.
+
+Takes a request's method and target and asks the process how it is; gives a Response. It serves nothing itself.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from maesh_core.hookspecs import Response
+from maesh_core.proxy.routing.configuration import RefusedRouter
+
+
+class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/status` shows. `refused` are the routers that are not carried."""
+
+    revision: str | None
+    ready: bool
+    workers: int
+    refused: Sequence[RefusedRouter]
+
+
+class Request(Protocol):
+    """What of an exchange is looked at."""
+
+    @property
+    def method(self) -> bytes:
+        """The method as it was sent."""
+
+    @property
+    def target(self) -> bytes:
+        """Path and query."""
+
+
+class AdminPages:
+    """Answers the requests of the admin port; calling it does so.
+
+    `read_status` and `render_metrics` are called for each request that asks for them.
+    """
+
+    __slots__ = ("_is_ready", "_pages", "_read_status", "_render_metrics")
+
+    def __init__(
+        self,
+        *,
+        is_ready: Callable[[], bool],
+        read_status: Callable[[], ProxyStatus],
+        render_metrics: Callable[[], tuple[bytes, str]],
+    ) -> None:
+        self._is_ready = is_ready
+        self._read_status = read_status
+        self._render_metrics = render_metrics
+        self._pages: dict[bytes, Callable[[], Response]] = {
+            b"/ping": self._answer_ping,
+            b"/ready": self._answer_ready,
+            b"/metrics": self._answer_metrics,
+            b"/status": self._answer_status,
+        }
+
+    def __call__(self, request: Request) -> Response:
+        """Answer one request."""
+        page = self._pages.get(request.target.partition(b"?")[0])
+        if page is None:
+            return Response(status=404, reason="no such page")
+        if request.method not in {b"GET", b"HEAD"}:
+            return Response(status=405, reason="only GET and HEAD", headers=((b"Allow", b"GET, HEAD"),))
+        return page()
+
+    def _answer_ping(self) -> Response:
+        return Response(status=200, reason="alive")
+
+    def _answer_ready(self) -> Response:
+        if self._is_ready():
+            return Response(status=200, reason="ready")
+        return Response(status=503, reason="not ready")
+
+    def _answer_metrics(self) -> Response:
+        body, content_type = self._render_metrics()
+        return _build_page(body, content_type.encode("ascii"))
+
+    def _answer_status(self) -> Response:
+        return _build_page(msgspec.json.encode(self._read_status()), b"application/json")
+
+
+def _build_page(body: bytes, content_type: bytes) -> Response:
+    return Response(status=200, reason="ok", headers=((b"Content-Type", content_type),), body=body)

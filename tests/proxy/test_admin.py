@@ -1,0 +1,70 @@
+"""Requests to the admin pages, and their answers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+from maesh_core.proxy.admin import AdminPages, ProxyStatus
+from maesh_core.proxy.routing.configuration import RefusedRouter
+
+
+@dataclass
+class Asked:
+    """A request."""
+
+    method: bytes
+    target: bytes
+
+
+def answer(target: bytes, *, method: bytes = b"GET", is_ready: bool = True) -> Any:
+    status = ProxyStatus(revision="e.1", ready=is_ready, workers=1, refused=[RefusedRouter("http/routers/r", "why")])
+    pages = AdminPages(
+        is_ready=lambda: is_ready, read_status=lambda: status, render_metrics=lambda: (b"m 1\n", "text/plain")
+    )
+    return pages(Asked(method, target))
+
+
+@pytest.mark.parametrize(
+    ("target", "is_ready", "status"),
+    [
+        (b"/ping", False, 200),
+        (b"/ready", True, 200),
+        (b"/ready?verbose", True, 200),
+        (b"/ready", False, 503),
+        (b"/metrics", False, 200),
+        (b"/status", False, 200),
+        (b"/", True, 404),
+        (b"/ping/", True, 404),
+        (b"/Ping", True, 404),
+        (b"*", True, 404),
+        (b"", True, 404),
+    ],
+)
+def test_each_page_has_its_status(target: bytes, is_ready: bool, status: int) -> None:
+    assert answer(target, is_ready=is_ready).status == status
+    assert answer(target, is_ready=is_ready, method=b"HEAD").status == status
+
+
+@pytest.mark.parametrize("method", [b"POST", b"DELETE", b"get", b"OPTIONS"])
+def test_other_methods_are_not_allowed(method: bytes) -> None:
+    response = answer(b"/ping", method=method)
+    assert response.status == 405
+    assert (b"Allow", b"GET, HEAD") in response.headers
+
+
+def test_the_status_page_is_json() -> None:
+    response = answer(b"/status")
+    assert msgspec.json.decode(response.body) == {
+        "revision": "e.1",
+        "ready": True,
+        "workers": 1,
+        "refused": [{"router": "http/routers/r", "reason": "why"}],
+    }
+    assert response.headers == ((b"Content-Type", b"application/json"),)
+
+
+def test_the_metrics_page_is_what_was_rendered() -> None:
+    response = answer(b"/metrics")
+    assert (response.body, response.headers) == (b"m 1\n", ((b"Content-Type", b"text/plain"),))
