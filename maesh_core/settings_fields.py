@@ -136,7 +136,7 @@ def render_duration(seconds: float) -> str:
     milliseconds = seconds * 1000
     if seconds % 1 and math.isclose(milliseconds, round(milliseconds)):
         return f"{milliseconds:.0f}ms"
-    return f"{seconds:.0f}s" if seconds % 1 == 0 else f"{seconds!r}s"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 
 
 def parse_switch(raw: Any) -> bool:

@@ -34,7 +34,7 @@ def _render_services(reports: Sequence[ServiceReport], host: str, api_url: str) 
     return _add_rest(table, len(rows) - _ROWS_LIMIT, api_url)
 
 
-def _build_rows(report: ServiceReport, host: str) -> list[tuple[str, ...]]:
+def _build_rows(report: ServiceReport, host: str) -> list[tuple[str, str, str, str, str]]:
     name = f"{report.namespace}/{report.name}"
     kind = report.traffic_type or "-"
     rows = [
