@@ -15,6 +15,8 @@ from maesh_core.plugin_metadata import SHIPPED, InstalledPlugin, describe_missin
 from maesh_core.settings import CommonSettings, ControllerSettings, PluginsSettings, ProxySettings, UpSettings
 from maesh_core.settings_fields import SettingField, list_fields, normalise_name, parse_value
 from maesh_core.settings_sources import (
+    PARENT_PIPE_VARIABLE,
+    PROXY_SETTINGS_VARIABLE,
     CommandLine,
     Given,
     Layer,
@@ -24,8 +26,16 @@ from maesh_core.settings_sources import (
     read_file,
 )
 
-PROXY_SETTINGS_VARIABLE = "MAESH_PROXY_SETTINGS_JSON"
-"""Hands the proxy its settings: a variable, because arguments are shown to every user of the machine."""
+__all__ = [
+    "PARENT_PIPE_VARIABLE",
+    "PROXY_SETTINGS_VARIABLE",
+    "CommandLine",
+    "Loaded",
+    "list_core_flags",
+    "load_settings",
+    "parse_proxy_settings",
+    "render_proxy_settings",
+]
 
 SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (UpSettings, ControllerSettings, ProxySettings, PluginsSettings)
 

@@ -2,7 +2,7 @@
 
 Takes a proxy's settings. Passes the child's log lines on, knows its last words, and ends it in bounded time. The
 child stands in a process group of its own, so that Ctrl-C reaches only this process, and holds the read end of a pipe
-whose other end closes with this process however it dies: then the child ends too (maesh_core/proxy/__main__.py).
+whose other end closes with this process however it dies: then the child ends too (maesh_core/proxy/parent.py).
 """
 
 import asyncio
@@ -14,9 +14,7 @@ from asyncio.subprocess import PIPE, Process
 
 from maesh_core.cli.proxy import PROXY_COMMAND, build_proxy_environment
 from maesh_core.settings import ProxySettings
-
-PARENT_PIPE_VARIABLE = "MAESH_PARENT_PIPE"
-"""Names the descriptor of the pipe that the child watches; at its end the parent is gone."""
+from maesh_core.settings_loading import PARENT_PIPE_VARIABLE
 
 _ERROR_PREFIX = "maesh: error: "
 _CHUNK_BYTES = 65536

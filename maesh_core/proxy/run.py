@@ -21,6 +21,7 @@ from maesh_core.proxy.admin import AdminPages, ProxyStatus
 from maesh_core.proxy.entrypoints import Entrypoints
 from maesh_core.proxy.fetch import Fetcher, parse_endpoint
 from maesh_core.proxy.metrics import MetricsPage, collect_proxy_metrics
+from maesh_core.proxy.parent import follow_parent
 from maesh_core.proxy.poller import Poller
 from maesh_core.proxy.protocol.http.handler import HttpHandler, build_local_handler
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
@@ -191,13 +192,14 @@ class ProxyProcess:
 
 
 async def run_proxy(settings: ProxySettings, plugins: Plugins, *, shutdown: Shutdown | None = None) -> int:
-    """Run a proxy until it is asked to end, by signals unless `shutdown` is given; give the exit status.
+    """Run a proxy until it is asked to end, by signals or its parent's end unless `shutdown` is given; give the status.
 
     Raises StartupError, and whatever unforeseen error ended one of its parts.
     """
     if shutdown is None:
         shutdown = Shutdown()
         shutdown.follow_signals()
+        follow_parent(shutdown.request)
     raise_open_files_limit()
     return await ProxyProcess(settings, plugins).run(shutdown)
 
