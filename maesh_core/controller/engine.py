@@ -174,7 +174,7 @@ class Engine:
         changes = {key: self._configure(key, draft) for key, draft in sorted(drafts.items())}
         if drafts:
             self._topology = self._services = None
-        if parts.revisions.apply(changes) and self._is_ready:
+        if self._publish(changes) and self._is_ready:
             self._tell_revision()
 
     def _draft(self, key: ObjectKey) -> _Draft | None:
@@ -220,7 +220,7 @@ class Engine:
         """Build what a service contributes; if that fails its closed form, and if that fails nothing but the error."""
         parts, key = self._parts, draft.node.key
         entrypoints = parts.ports.find_entrypoints(key)
-        errors = (*((draft.failure,) if draft.failure else ()), *parts.ports.render_errors(key))
+        errors = (draft.failure,) if draft.failure else ()
         failure = None
         for _ in range(2):
             try:
@@ -234,9 +234,33 @@ class Engine:
                 return configuration, failure
         return ServiceConfiguration(errors=errors), failure
 
+    def _publish(self, changes: Mapping[ObjectKey, ServiceConfiguration | None]) -> bool:
+        """Make a revision of the changes; return whether anything differs.
+
+        The store takes all or nothing. If a plugin made what cannot be sent, every service is published by itself.
+        """
+        store = self._parts.revisions
+        try:
+            return store.apply(changes)
+        except Exception:  # which service it was is found out, and logged, below
+            outcomes = [self._publish_alone(key, configuration) for key, configuration in changes.items()]
+            return any(outcomes)
+
+    def _publish_alone(self, key: ObjectKey, configuration: ServiceConfiguration | None) -> bool:
+        store = self._parts.revisions
+        try:
+            return store.apply({key: configuration})
+        except Exception as error:  # a plugin's traffic type may make anything: it harms this service alone
+            failure = self._describe_failure(key, "configuration", error)
+            errors = (*(configuration.errors if configuration else ()), failure)
+            emptied = ServiceConfiguration(errors=errors)
+            self._built[key] = _Built(self._built[key].draft, emptied)
+            return store.apply({key: emptied})
+
     def _describe_failure(self, key: ObjectKey, stage: str, error: Exception) -> str:
         """Put an unexpected exception in words; its traceback is logged once for as long as it lasts."""
-        text = f"the {stage} of this service could not be built: {type(error).__name__}: {error}"
+        cause = " ".join(str(error).split())
+        text = f"the {stage} of this service could not be built: {type(error).__name__}: {cause}"
         if self._failures.get(key) != text:
             _log.error("service %s: %s", key, text, exc_info=error)
         self._failures[key] = text

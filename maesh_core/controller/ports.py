@@ -15,6 +15,8 @@ from maesh_core.model.keys import ObjectKey
 GRACE_S = 60.0
 """A freed entrypoint rests this long: clients of the service that had it should not reach another one's servers."""
 
+HIGHEST_PORT = 65535
+
 
 class PortOwner(NamedTuple):
     """A port of a service, by number."""
@@ -43,7 +45,8 @@ class PortTable:
         clock: Callable[[], float] = time.monotonic,
         grace_s: float = GRACE_S,
     ) -> None:
-        self._first, self._limit = port_range.first, port_range.limit
+        self._first = port_range.first
+        self._limit = min(port_range.limit, HIGHEST_PORT + 1 - port_range.first)
         self._assigned = {owner: port for owner, port in (assigned or {}).items() if self._has(port)}
         taken = set(self._assigned.values())
         self._free = [port for port in range(self._first, self._first + self._limit) if port not in taken]
@@ -52,16 +55,14 @@ class PortTable:
         self._grace_s = grace_s
 
     def __repr__(self) -> str:
-        return f"<PortTable {self.name_range()} assigned={len(self._assigned)} resting={len(self._resting)}>"
+        return (
+            f"<PortTable {self._limit} from {self._first} assigned={len(self._assigned)} resting={len(self._resting)}>"
+        )
 
     @property
     def assigned(self) -> Mapping[PortOwner, int]:
         """Every owner's port."""
         return self._assigned
-
-    def name_range(self) -> str:
-        """Name the first and the last port."""
-        return f"{self._first}-{self._first + self._limit - 1}"
 
     def claim(self, owner: PortOwner) -> int | None:
         """Give an owner its port: the one it has, had, the lowest free, or the longest resting. None: no port left."""
@@ -157,26 +158,13 @@ class PortTables:
         return served
 
     def find_entrypoints(self, service: ObjectKey) -> dict[int, int]:
-        """Map each port number that a service wanted and got an entrypoint for to it."""
+        """Map each port number that a service wanted to its entrypoint; those that did not fit are not in it."""
         claim = self._claims.get(service)
         if claim is None:
             return {}
         assigned = self._tables[claim.traffic_type].assigned
         owners = (PortOwner(service, port) for port in claim.ports)
         return {owner.port: assigned[owner] for owner in owners if owner in assigned}
-
-    def render_errors(self, service: ObjectKey) -> tuple[str, ...]:
-        """Say which ports of a service did not fit."""
-        claim = self._claims.get(service)
-        if claim is None or service not in self._waiting:
-            return ()
-        found = self.find_entrypoints(service)
-        where = self._tables[claim.traffic_type].name_range()
-        return tuple(
-            f"port {port}: all entrypoints for {claim.traffic_type} ({where}) are taken"
-            for port in claim.ports
-            if port not in found
-        )
 
     def list_assigned(self) -> dict[str, dict[PortOwner, int]]:
         """Copy the mapping of all tables that have one, as `assigned` takes it."""

@@ -38,7 +38,6 @@ EPOCH_BYTES = 8
 """Of chance in a revision's epoch: two starts never share one."""
 STOP_S = 2.0
 """Sources may take this long to end when the controller stops."""
-HIGHEST_PORT = 65535
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +122,7 @@ def collect_sources(settings: ControllerSettings, plugins: Plugins) -> tuple[Sou
     """Join the manifests that were named and the plugins' sources. Raises StartupError when there are none."""
     sources: list[Source] = list(plugins.collect("maesh_sources"))
     if settings.paths:
-        manifests = ManifestSource([Path(path) for path in settings.paths], is_recursive=settings.recursive)
+        manifests = ManifestSource(settings.paths, is_recursive=settings.recursive)
         manifests.check_paths()
         sources.append(manifests)
     if not sources:
@@ -159,41 +158,15 @@ def build_engine(
     return Engine(parts)
 
 
-def check_port_ranges(traffic_types: Sequence[TrafficType]) -> None:
-    """Raise StartupError when two traffic types of one transport share a port, or a range ends above 65535."""
-    for index, each in enumerate(traffic_types):
-        if each.port_range.first < 1 or _last_port(each.port_range) > HIGHEST_PORT:
-            raise StartupError(f"entrypoints for {_describe_range(each)} are not all from 1 to {HIGHEST_PORT}")
-        for other in traffic_types[:index]:
-            is_apart = (
-                _last_port(other.port_range) < each.port_range.first
-                or _last_port(each.port_range) < other.port_range.first
-            )
-            if other.transport == each.transport and not is_apart:
-                raise StartupError(
-                    f"entrypoints for {_describe_range(other)} and {_describe_range(each)} overlap: "
-                    "move a first port or lower a limit"
-                )
-
-
 def _collect_traffic_types(settings: ControllerSettings, plugins: Plugins) -> list[TrafficType]:
     http = PortRange(first=settings.http_port, limit=settings.limit_http_port, is_exclusive=False)
     tcp = PortRange(first=settings.tcp_port, limit=settings.limit_tcp_port, is_exclusive=True)
     core: list[TrafficType] = [HttpTrafficType(http), TcpTrafficType(tcp)]
     traffic_types = [*core, *plugins.collect("maesh_traffic_types")]
-    check_port_ranges(traffic_types)
     names = sorted(each.name for each in traffic_types)
     if settings.default_mode not in names:
         raise StartupError(f"--default-mode {settings.default_mode}: what is enabled carries {', '.join(names)} only")
     return traffic_types
-
-
-def _last_port(port_range: PortRange) -> int:
-    return port_range.first + port_range.limit - 1
-
-
-def _describe_range(traffic_type: TrafficType) -> str:
-    return f"{traffic_type.name} ({traffic_type.port_range.first}-{_last_port(traffic_type.port_range)})"
 
 
 def _refuse_twins(what: str, names: Sequence[str]) -> None:

@@ -105,7 +105,14 @@ def test_nonsense_in_place_of_a_revision_is_taken_as_none(nodes, revision):
 
 @pytest.mark.parametrize(
     ("name", "is_valid"),
-    [("a", True), ("ä b", True), ("x" * NAME_LIMIT, True), ("x" * (NAME_LIMIT + 1), False), ("", False), ("a\n", False)],
+    [
+        ("a", True),
+        ("ä b", True),
+        ("x" * NAME_LIMIT, True),
+        ("x" * (NAME_LIMIT + 1), False),
+        ("", False),
+        ("a\n", False),
+    ],
 )
 def test_names_are_printable_and_bounded(name, is_valid):
     assert is_valid_name(name) is is_valid

@@ -1,0 +1,111 @@
+import asyncio
+import socket
+
+import pytest
+
+from maesh_core.controller.http_server import (
+    FIELD_LIMIT_BYTES,
+    HEADERS_LIMIT,
+    LINE_LIMIT_BYTES,
+    build_text,
+    open_socket,
+)
+from maesh_core.errors import StartupError
+
+
+async def answer(_):
+    return build_text(200, "fine")
+
+
+async def talk(url, data):
+    """Send bytes, and give all that comes back until the server closes."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(data)
+    received = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return received
+
+
+async def test_a_request_is_handled(serve):
+    url, _ = await serve(answer)
+    received = await talk(url, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert received.endswith(b"\r\n\r\nfine")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+    ],
+)
+async def test_no_answer_names_our_software(serve, request_):
+    url, _ = await serve(answer)
+    received = (await talk(url, request_)).lower()
+    assert b"server: maesh\r\n" in received
+    assert b"python" not in received
+    assert b"aiohttp" not in received
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nA B: c\r\n\r\n",
+        b"GET /" + b"x" * LINE_LIMIT_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: " + b"x" * FIELD_LIMIT_BYTES + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * (HEADERS_LIMIT + 1) + b"\r\n",
+    ],
+)
+async def test_what_is_no_request_or_too_large_is_refused_and_its_connection_closed(serve, request_):
+    url, _ = await serve(answer)
+    received = await talk(url, request_)
+    assert received.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
+    assert received.endswith(b"not a request that this server understands\n")
+    assert (await talk(url, b"GET / HTTP/1.0\r\n\r\n")).endswith(b"fine")
+
+
+async def test_a_handler_that_raises_is_told_as_an_error_without_details(serve, caplog):
+    async def fail(_):
+        raise RuntimeError("a secret")
+
+    url, _ = await serve(fail)
+    received = await talk(url, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b" 500 " in received.splitlines()[0]
+    assert b"secret" not in received
+    assert "a secret" in caplog.text
+
+
+async def test_a_stopped_server_takes_no_connection(serve):
+    url, server = await serve(answer)
+    await server.cleanup()
+    with pytest.raises(OSError):
+        await talk(url, b"")
+
+
+def test_a_taken_port_stops_the_start_with_one_line_that_names_the_flag():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StartupError) as raised:
+            open_socket("127.0.0.1", port, flag="--api-port")
+    text = str(raised.value)
+    assert f"127.0.0.1:{port}" in text
+    assert "Address already in use" in text
+    assert "--api-port" in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "x" * 300, "1.2.3.4.5", "\x00"])
+def test_an_address_that_is_none_stops_the_start(host):
+    with pytest.raises(StartupError, match="--api-port"):
+        open_socket(host, 0, flag="--api-port")
+
+
+def test_without_a_host_every_address_is_listened_on():
+    with open_socket("", 0, flag="--api-port") as sock, socket.create_connection(("127.0.0.2", sock.getsockname()[1])):
+        pass
