@@ -1,0 +1,107 @@
+"""The program: a real process, started as the command line starts it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+COMMAND = [sys.executable, "-P", "-m", "maesh_core.proxy"]
+PROBE = "import sys, maesh_core.proxy.__main__; print('\\n'.join(sys.modules))"
+HEAVY = {
+    "typer",
+    "click",
+    "pydantic",
+    "rich",
+    "aiohttp",
+    "yaml",
+    "watchfiles",
+    "prometheus_client",
+    "kubernetes_asyncio",
+}
+
+
+def build_environment(**settings: Any) -> dict[str, str]:
+    return {**os.environ, "MAESH_PROXY_SETTINGS_JSON": json.dumps(settings)}
+
+
+@contextmanager
+def running(**settings: Any) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(COMMAND, env=build_environment(**settings), stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_until_alive(port: int, process: "subprocess.Popen[str]") -> None:
+    while process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            continue
+    pytest.fail("the proxy ended")
+
+
+def test_nothing_of_the_command_line_or_the_controller_is_imported() -> None:
+    listed = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True).stdout.split()
+    assert "maesh_core.proxy.run" in listed
+    assert {name.partition(".")[0] for name in listed} & HEAVY == set()
+    parts = {name.split(".")[1] for name in listed if name.startswith("maesh_core.")}
+    assert parts & {"cli", "controller", "discovery", "resources", "topology", "configuration"} == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_status_0(number: int, unused_tcp_port: int) -> None:
+    with running(
+        endpoint="http://127.0.0.1:1", bind="127.0.0.1", admin_host="127.0.0.1", admin_port=unused_tcp_port
+    ) as process:
+        wait_until_alive(unused_tcp_port, process)
+        with open(f"/proc/{process.pid}/status") as status:
+            resident_kb = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert "Traceback" not in errors
+        assert errors.count("no configuration from the controller") == 1
+        assert resident_kb < 45_000
+
+
+@pytest.mark.parametrize(
+    ("environment", "text"),
+    [
+        ({**os.environ, "MAESH_PROXY_SETTINGS_JSON": "{"}, "MAESH_PROXY_SETTINGS_JSON"),
+        (build_environment(endpoint="ftp://x"), "--endpoint ftp://x"),
+        (
+            build_environment(endpoint="http://127.0.0.1:1", plugins={"nothing-of-that-name": True}),
+            "nothing-of-that-name",
+        ),
+        (dict(os.environ), "maesh proxy"),
+    ],
+)
+def test_a_bad_start_is_one_line_and_status_1(environment: dict[str, str], text: str) -> None:
+    ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("maesh: error: ")
+    assert ended.stderr.count("\n") == 1
+    assert text in ended.stderr
+
+
+def test_an_admin_port_that_is_taken_is_one_line_and_status_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        environment = build_environment(endpoint="http://127.0.0.1:1", admin_host="127.0.0.1", admin_port=port)
+        ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    line = f"maesh: error: cannot listen on 127.0.0.1:{port} (--admin-port): Address already in use\n"
+    assert ended.stderr == line
