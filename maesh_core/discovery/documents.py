@@ -18,6 +18,9 @@ from maesh_core.model.resources import Resource, ResourceKind
 MAX_LIST_DEPTH = 4
 """How deep lists may hold lists; `kubectl` writes one level."""
 
+MAX_ERRORS = 100
+"""How many errors of one file are told."""
+
 _LIST = "List"
 
 
@@ -97,7 +100,13 @@ class _Reader:
                     self._read_body(document.body, origin, None, 0)
         except ManifestError as error:  # JSON: nothing tells where the next document begins
             self._errors.append(error)
-        return Manifest(tuple(self._resources), tuple(self._errors), tuple(self._unread_kinds))
+        return Manifest(tuple(self._resources), self._limit_errors(), tuple(self._unread_kinds))
+
+    def _limit_errors(self) -> tuple[ManifestError, ...]:
+        left_out = len(self._errors) - MAX_ERRORS
+        if left_out <= 0:
+            return tuple(self._errors)
+        return (*self._errors[:MAX_ERRORS], ManifestError(self._path, f"has {left_out} more errors"))
 
     def _read_body(self, body: Body, origin: str, expected: tuple[str, str] | None, depth: int) -> None:
         try:

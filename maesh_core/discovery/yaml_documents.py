@@ -195,7 +195,7 @@ class _Builder:
     def _read_scalar(self, event: _Event, frame: _Frame | None) -> Any:
         text: str = event.value
         if event.tag not in _SCALAR_TAGS and event.tag not in _TEXT_TAGS:
-            raise _error(f"tag {event.tag!r} is not allowed", event)
+            raise _error(f"tag {event.tag[:80]!r} is not allowed", event)
         is_key = frame is not None and frame.mapping is not None and frame.key is None
         value: Any = text
         if not is_key and _is_plain(event):
@@ -211,7 +211,7 @@ class _Builder:
     def _read_alias(self, event: _Event) -> Any:
         found = self._anchors.get(event.anchor)
         if found is None:
-            raise _error(f"alias {event.anchor!r} names nothing that ended before it", event)
+            raise _error(f"alias {event.anchor[:80]!r} names nothing that ended before it", event)
         value, nodes, height = found
         self._budget.spend(nodes, event)
         self._check_depth(height, event)
@@ -221,7 +221,7 @@ class _Builder:
 
     def _open(self, event: _Event, parent: _Frame | None) -> _Frame:
         if event.tag not in _CONTAINER_TAGS:
-            raise _error(f"tag {event.tag!r} is not allowed", event)
+            raise _error(f"tag {event.tag[:80]!r} is not allowed", event)
         if parent is not None and parent.mapping is not None and parent.key is None:
             raise _error("a key must be text", event)
         self._check_depth(1, event)
@@ -259,7 +259,7 @@ def _put(frame: _Frame, value: Any, event: _Event) -> None:
         if not isinstance(value, str):
             raise _error("a key must be text", event)
         if value in mapping:
-            raise _error(f"key {value!r} stands twice in one mapping", event)
+            raise _error(f"key {value[:80]!r} stands twice in one mapping", event)
         frame.key = value
     elif frame.merged is not None and frame.key == "<<":
         frame.merged.extend(_read_merged(value, event))

@@ -1,0 +1,174 @@
+"""Keeps what the files hold true: which files changed, which may be read, what their change means.
+
+Takes hints that paths changed and the time, gives events. Only files that changed are read again. Blocks on the file
+system, so it runs in a thread, one call at a time. Must not wait, nor know how hints come about.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from maesh_core.discovery.documents import KindTable, Manifest, parse_manifest
+from maesh_core.discovery.files import (
+    Root,
+    Signature,
+    list_files,
+    read_content,
+    read_signature,
+)
+from maesh_core.discovery.merging import MergedManifests
+from maesh_core.discovery.settling import Settling
+from maesh_core.errors import ManifestError
+from maesh_core.model.events import Event, Problem
+from maesh_core.model.resources import ResourceKind
+
+logger = logging.getLogger(__name__)
+
+Hints = Mapping[str, bool]
+"""Paths that changed; true where something appeared and nothing was written or removed, as renaming does."""
+
+
+class ManifestReader:
+    """The files below some roots and the objects in them. Times are the caller's monotonic seconds."""
+
+    __slots__ = ("_kinds", "_known", "_merged", "_noticed", "_roots", "_settle_s", "_settling", "_stop", "_table")
+
+    def __init__(self, roots: Sequence[Root], kinds: Sequence[ResourceKind], *, settle_s: float) -> None:
+        self._roots = roots
+        self._kinds = kinds
+        self._table = KindTable(kinds)
+        self._settle_s = settle_s
+        self._settling = Settling(settle_s)
+        self._merged = MergedManifests()
+        self._known: dict[str, Signature] = {}
+        """How each file stood when it was read last."""
+        self._noticed: set[tuple[str, str]] = set()
+        self._stop = threading.Event()
+
+    def __repr__(self) -> str:
+        return f"<ManifestReader {len(self._known)} files {self._settling}>"
+
+    def stop(self) -> None:
+        """Let a call that is under way in another thread end soon."""
+        self._stop.set()
+
+    def load(self) -> None:
+        """Read every file that stood still already; the others become pending."""
+        for path in sorted(self._list_all()):
+            if self._stop.is_set():
+                return
+            signature = read_signature(path)
+            if signature is None:
+                continue
+            if time.time() - signature.modified_ns / 1e9 >= self._settle_s:
+                self._read(path, signature)
+            else:
+                self._settling.note(path, is_put_in_place=False)
+
+    def look(self, hints: Hints, now: float) -> None:
+        """Take hints, and read what is due."""
+        for path, is_put_in_place in hints.items():
+            self._note(path, is_put_in_place=is_put_in_place)
+        due = self._settling.take_due(now, read_signature, self._known.get)
+        for path, signature in sorted(due.items()):
+            if self._stop.is_set():
+                return
+            if signature is None:
+                self._forget(path)
+            elif signature != self._known.get(path):
+                self._read(path, signature)
+
+    def sweep(self) -> None:
+        """Compare all files with what is known: the changes that no hint told of, behind links for example."""
+        for path in self._list_all() | self._known.keys():
+            if read_signature(path) != self._known.get(path):
+                self._settling.note(path, is_put_in_place=False)
+
+    def next_due(self) -> float | None:
+        """Tell when `look` has something to do without a hint; None when nothing is pending."""
+        return self._settling.next_due()
+
+    def collect_lists(self) -> list[Event]:
+        """Tell everything."""
+        return self._log(self._merged.collect_lists(self._kinds))
+
+    def collect_events(self) -> list[Event]:
+        """Tell what changed since the last call."""
+        return self._log(self._merged.collect_events())
+
+    def _list_all(self) -> set[str]:
+        found: set[str] = set()
+        for root in self._roots:
+            try:
+                found.update(list_files(root))
+            except OSError as error:
+                self._merged.set_problem(root.path, root.show(root.path), f"folder cannot be read: {error.strerror}")
+            else:
+                if root.is_folder:
+                    self._merged.set_problem(root.path, root.show(root.path), None)
+        return found
+
+    def _note(self, path: str, *, is_put_in_place: bool) -> None:
+        is_folder = os.path.isdir(path)
+        if any(root.holds(path) for root in self._roots) and (not is_folder or os.path.islink(path)):
+            self._settling.note(path, is_put_in_place=is_put_in_place)
+        elif os.path.islink(path) or (is_folder and self._is_read_folder(path)):
+            # A folder that came, or a link that leads elsewhere now: kubelet swaps the link `..data` of a ConfigMap.
+            self.sweep()
+        elif not os.path.lexists(path):
+            inside = path + os.sep
+            for known in self._known:
+                if known.startswith(inside):
+                    self._settling.note(known, is_put_in_place=False)
+
+    def _is_read_folder(self, path: str) -> bool:
+        return any(root.holds_folder(path) for root in self._roots)
+
+    def _read(self, path: str, signature: Signature) -> None:
+        shown = self._show(path)
+        try:
+            before, content = read_content(path, shown)
+        except ManifestError as error:
+            self._known[path] = signature
+            self._merged.set_manifest(path, Manifest(errors=(error,)))
+            return
+        if not before == signature == read_signature(path):
+            self._settling.note(path, is_put_in_place=False)  # written to while it was read
+            return
+        self._known[path] = signature
+        if not content and self._merged.has_content(path):
+            # A shell redirection empties the file long before the command behind it writes.
+            emptied = ManifestError(shown, "is empty; what it held stays until it is filled or removed")
+            self._merged.set_manifest(path, Manifest(errors=(emptied,)))
+            return
+        manifest = parse_manifest(content, self._table, path=shown)
+        self._notice(path, shown, manifest.unread_kinds)
+        self._merged.set_manifest(path, manifest)
+
+    def _forget(self, path: str) -> None:
+        self._known.pop(path, None)
+        self._merged.remove(path)
+        if any(root.path == path for root in self._roots):
+            self._merged.set_problem(path, self._show(path), "is not there any more")
+
+    def _show(self, path: str) -> str:
+        root = next(root for root in self._roots if root.holds(path))
+        return root.show(path)
+
+    def _notice(self, path: str, shown: str, unread_kinds: Iterable[str]) -> None:
+        for kind in unread_kinds:
+            if (path, kind) not in self._noticed:
+                self._noticed.add((path, kind))
+                logger.warning(
+                    "%s: skipped %s, which neither the mesh nor an enabled plugin reads", shown, ascii(kind)[1:-1]
+                )
+
+    def _log(self, events: list[Event]) -> list[Event]:
+        for event in events:
+            if isinstance(event, Problem) and event.text is not None:
+                logger.error("%s: %s", event.origin, event.text)
+            elif isinstance(event, Problem):
+                logger.info("%s: no longer a problem", event.origin)
+        return events
