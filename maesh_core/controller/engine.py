@@ -15,7 +15,7 @@ from maesh_core.configuration.catalogue import Catalogue
 from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.controller.dependencies import DependencyIndex
 from maesh_core.controller.port_mapping import PortMappingFile
-from maesh_core.controller.ports import PortClaim, PortTables
+from maesh_core.controller.ports import PortClaim, PortOwner, PortTables
 from maesh_core.hookspecs import TopologyBuilder
 from maesh_core.model.configuration import ServiceConfiguration
 from maesh_core.model.events import Applied, Event, Replaced
@@ -70,6 +70,7 @@ class Engine:
         self._dependencies = DependencyIndex()
         self._built: dict[ObjectKey, _Built] = {}
         self._failures: dict[ObjectKey, str] = {}
+        self._failing: set[ObjectKey] = set()  # in this rebuild
         self._rebuilt_count = 0
         self._topology: bytes | None = None
         self._services: bytes | None = None
@@ -147,6 +148,10 @@ class Engine:
         """Report each service that the mesh knows, sorted by namespace and name."""
         return [_report(self._built[key]) for key in sorted(self._built)]
 
+    def list_assigned(self) -> dict[str, dict[PortOwner, int]]:
+        """Copy which exclusive entrypoint each service port has, by traffic type."""
+        return self._parts.ports.list_assigned()
+
     def _tell_revision(self) -> None:
         for callback in self._callbacks:
             callback()
@@ -163,6 +168,7 @@ class Engine:
 
     def _rebuild(self, keys: set[ObjectKey], *, is_everything: bool = False) -> None:
         parts = self._parts
+        self._failing.clear()
         drafts = {key: self._draft(key) for key in sorted(keys)}
         version = parts.ports.version
         claims = {key: draft.claim if draft else None for key, draft in drafts.items()}
@@ -172,9 +178,12 @@ class Engine:
         if is_everything or parts.ports.version != version:
             parts.mapping_file.save(parts.ports.list_assigned())
         changes = {key: self._configure(key, draft) for key, draft in sorted(drafts.items())}
+        has_changed = self._publish(changes)
+        for key in drafts.keys() - self._failing:
+            self._failures.pop(key, None)
         if drafts:
             self._topology = self._services = None
-        if self._publish(changes) and self._is_ready:
+        if has_changed and self._is_ready:
             self._tell_revision()
 
     def _draft(self, key: ObjectKey) -> _Draft | None:
@@ -207,32 +216,26 @@ class Engine:
     def _configure(self, key: ObjectKey, draft: _Draft | None) -> ServiceConfiguration | None:
         if draft is None:
             self._built.pop(key, None)
-            self._failures.pop(key, None)
             return None
-        configuration, failure = self._build_configuration(draft)
-        if draft.failure is None and failure is None:
-            self._failures.pop(key, None)
+        configuration = self._build_configuration(draft)
         self._log_new_errors(key, configuration)
         self._built[key] = _Built(draft, configuration)
         return configuration
 
-    def _build_configuration(self, draft: _Draft) -> tuple[ServiceConfiguration, str | None]:
+    def _build_configuration(self, draft: _Draft) -> ServiceConfiguration:
         """Build what a service contributes; if that fails its closed form, and if that fails nothing but the error."""
         parts, key = self._parts, draft.node.key
         entrypoints = parts.ports.find_entrypoints(key)
         errors = (draft.failure,) if draft.failure else ()
-        failure = None
         for _ in range(2):
             try:
-                configuration = build_service_configuration(
+                return build_service_configuration(
                     draft.node, catalogue=parts.catalogue, entrypoints=entrypoints, errors=errors
                 )
             except Exception as error:  # a plugin's code may raise anything: it harms this service alone
                 failure = self._describe_failure(key, "configuration", error)
                 errors = errors if failure in errors else (*errors, failure)
-            else:
-                return configuration, failure
-        return ServiceConfiguration(errors=errors), failure
+        return ServiceConfiguration(errors=errors)
 
     def _publish(self, changes: Mapping[ObjectKey, ServiceConfiguration | None]) -> bool:
         """Make a revision of the changes; return whether anything differs.
@@ -264,6 +267,7 @@ class Engine:
         if self._failures.get(key) != text:
             _log.error("service %s: %s", key, text, exc_info=error)
         self._failures[key] = text
+        self._failing.add(key)
         return text
 
     def _log_new_errors(self, key: ObjectKey, configuration: ServiceConfiguration) -> None:
