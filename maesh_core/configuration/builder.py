@@ -17,8 +17,6 @@ from maesh_core.model.configuration import Middleware, PortStatus, Section, Serv
 from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
 from maesh_core.model.topology import PortNode, ServiceNode
 
-_HIGHEST_PORT = 65535
-
 _Pairs = tuple[tuple[PortNode, int], ...]
 
 
@@ -130,7 +128,7 @@ class _Build:
             entrypoint = entrypoints.get(port.number)
         else:
             entrypoint = port_range.first + port.index if port.index < port_range.limit else None
-        if entrypoint is not None and entrypoint <= _HIGHEST_PORT:
+        if entrypoint is not None:
             return entrypoint
         self.port_errors.append(
             f"port {port.number} has no entrypoint: all {port_range.limit} from {port_range.first} are in use"

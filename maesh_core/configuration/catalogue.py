@@ -1,16 +1,15 @@
 """What the core and the enabled plugins can configure: traffic types, and middlewares with the annotations they claim.
 
-Takes what the hooks gave, in any order; gives it sorted and free of collisions, or raises a StartupError that names
-both sides.
+Takes what the hooks gave, in any order; gives it sorted and free of collisions, or raises a PluginError that names both
+sides.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
 from typing import TypeVar
 
 from maesh_core.configuration.annotations import CORE_ANNOTATIONS
-from maesh_core.errors import PluginError, SettingsError
-from maesh_core.hookspecs import MiddlewareBuilder, PortRange, TrafficType
+from maesh_core.errors import PluginError
+from maesh_core.hookspecs import MiddlewareBuilder, TrafficType
 from maesh_core.model.keys import is_label
 from maesh_core.model.messages import FIXED_FIELDS
 
@@ -31,7 +30,6 @@ class Catalogue:
         types = _index(((type_.name, type_) for type_ in traffic_types), "traffic type")
         builders = _index(((builder.kind, builder) for builder in middleware_builders), "middleware kind")
         _check_names(types, builders)
-        _check_ranges(types)
         self.traffic_types = dict(sorted(types.items()))
         self.middleware_builders = sorted(builders.values(), key=lambda builder: (builder.stage, builder.kind))
         self._claimed = _index_annotations(self.middleware_builders)
@@ -70,24 +68,6 @@ def _check_names(types: Mapping[str, TrafficType], builders: Mapping[str, Middle
     for kind, builder in builders.items():
         if not is_label(kind):
             raise PluginError(f"{_describe(builder)} calls its middleware {kind!r}, which cannot be a name of one")
-
-
-def _check_ranges(types: Mapping[str, TrafficType]) -> None:
-    """Refuse entrypoints that two traffic types of one transport would both open."""
-    for (name, type_), (other_name, other) in combinations(sorted(types.items()), 2):
-        if type_.transport == other.transport and _is_overlapping(type_.port_range, other.port_range):
-            raise SettingsError(
-                f"the entrypoints of {name} ({_render_range(type_.port_range)}) and of {other_name} "
-                f"({_render_range(other.port_range)}) overlap"
-            )
-
-
-def _is_overlapping(one: PortRange, other: PortRange) -> bool:
-    return one.first < other.first + other.limit and other.first < one.first + one.limit
-
-
-def _render_range(port_range: PortRange) -> str:
-    return f"{port_range.first}-{port_range.first + port_range.limit - 1}"
 
 
 def _describe(item: object) -> str:
