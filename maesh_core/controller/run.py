@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -163,10 +164,30 @@ def _collect_traffic_types(settings: ControllerSettings, plugins: Plugins) -> li
     tcp = PortRange(first=settings.tcp_port, limit=settings.limit_tcp_port, is_exclusive=True)
     core: list[TrafficType] = [HttpTrafficType(http), TcpTrafficType(tcp)]
     traffic_types = [*core, *plugins.collect("maesh_traffic_types")]
+    check_port_ranges(traffic_types)
     names = sorted(each.name for each in traffic_types)
     if settings.default_mode not in names:
         raise StartupError(f"--default-mode {settings.default_mode}: what is enabled carries {', '.join(names)} only")
     return traffic_types
+
+
+def check_port_ranges(traffic_types: Iterable[TrafficType]) -> None:
+    """Raise StartupError when two traffic types of one transport would open the same entrypoint."""
+    for one, other in combinations(traffic_types, 2):
+        if one.transport == other.transport and _is_overlapping(one.port_range, other.port_range):
+            raise StartupError(
+                f"the entrypoints for {_describe_range(one)} and for {_describe_range(other)} overlap: "
+                "move a first port or lower a limit"
+            )
+
+
+def _is_overlapping(one: PortRange, other: PortRange) -> bool:
+    return one.first < other.first + other.limit and other.first < one.first + one.limit
+
+
+def _describe_range(traffic_type: TrafficType) -> str:
+    port_range = traffic_type.port_range
+    return f"{traffic_type.name} ({port_range.first}-{port_range.first + port_range.limit - 1})"
 
 
 def _refuse_twins(what: str, names: Sequence[str]) -> None:

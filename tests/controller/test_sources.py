@@ -1,0 +1,106 @@
+import asyncio
+import logging
+
+import pytest
+
+from maesh_core.controller.sources import FIRST_PAUSE_S, LONGEST_PAUSE_S, ProblemLog, feed_source
+from maesh_core.model.events import Problem
+
+
+class StoppedError(BaseException):
+    """Ends a feed from within its pause."""
+
+
+class Script:
+    """A source that follows a script: each start tells its batches, then raises or ends."""
+
+    name = "script"
+
+    def __init__(self, *starts):
+        self._starts = iter(starts)
+        self.closed = 0
+
+    async def watch_events(self, kinds):
+        try:
+            for step in next(self._starts):
+                if isinstance(step, Exception):
+                    raise step
+                yield [step]
+        finally:
+            self.closed += 1
+
+
+async def run(source, pauses_wanted, apply=lambda batch, name: None):
+    pauses = []
+
+    async def pause(pause_s):
+        pauses.append(pause_s)
+        if len(pauses) == pauses_wanted:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        await feed_source(source, [], apply, pause=pause)
+    return pauses
+
+
+BATCH = Problem("a", "b")
+
+
+async def test_batches_are_applied_under_the_sources_name():
+    applied = []
+    await run(Script([BATCH, BATCH]), 1, lambda batch, name: applied.append((batch, name)))
+    assert applied == [([BATCH], "script")] * 2
+
+
+async def test_a_source_that_raises_is_logged_and_started_again(caplog):
+    applied = []
+    source = Script([BATCH, OSError("away")], [BATCH])
+    assert await run(source, 2, lambda batch, name: applied.append(batch)) == [FIRST_PAUSE_S] * 2
+    assert applied == [[BATCH]] * 2
+    assert "source script failed: OSError: away" in caplog.text
+    assert "source script ended" in caplog.text
+    assert source.closed == 2
+
+
+async def test_pauses_grow_while_a_source_tells_nothing_and_shrink_when_it_does():
+    starts = [[OSError()]] * 7 + [[BATCH, OSError()]]
+    pauses = await run(Script(*starts), 8)
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_PAUSE_S, LONGEST_PAUSE_S, FIRST_PAUSE_S]
+
+
+async def test_a_batch_that_cannot_be_applied_starts_the_source_again(caplog):
+    def fail(batch, name):
+        raise ValueError("no")
+
+    source = Script([BATCH, BATCH])
+    await run(source, 1, fail)
+    assert source.closed == 1
+    assert "ValueError: no" in caplog.text
+
+
+async def test_a_cancelled_feed_closes_its_source():
+    source = Script([BATCH])
+    waiting = asyncio.Event()
+
+    async def pause(_):
+        waiting.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(feed_source(source, [], lambda batch, name: None, pause=pause))
+    await waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert source.closed == 1
+
+
+def test_a_problem_is_told_when_it_appears_changes_and_goes(caplog):
+    log = ProblemLog()
+    for problems in ({}, {"f": "bad"}, {"f": "bad"}, {"f": "worse"}, {"f": "worse", "g": "bad"}, {"g": "bad"}):
+        log.update(problems)
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.ERROR, "f: bad"),
+        (logging.ERROR, "f: worse"),
+        (logging.ERROR, "g: bad"),
+        (logging.WARNING, "f: no longer a problem"),
+    ]
