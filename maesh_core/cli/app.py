@@ -17,6 +17,9 @@ from maesh_core.plugin_metadata import InstalledPlugin, list_installed
 
 PROGRAM = "maesh"
 
+_INTERRUPTED = 130
+"""The status that typer gives to KeyboardInterrupt."""
+
 
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command line to its end; prints errors."""
@@ -30,7 +33,8 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 0
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 1
+        # A signal before the command followed signals itself: nothing was running yet, so all that ran has ended.
+        return 0 if end.code in (None, _INTERRUPTED) else int(end.code)
     return 0
 
 
