@@ -35,9 +35,9 @@ def test_unknown_flag_is_named_and_nothing_starts(run, manifests, command):
 @pytest.mark.parametrize("command", ["up", "controller", "proxy"])
 def test_unknown_plugin_stops_the_start_with_one_line_that_names_it(run, manifests, command):
     arguments = ["--endpoint", "http://127.0.0.1:1"] if command == "proxy" else [manifests.path]
-    ended = run(command, *arguments, env={"MAESH_PLUGINS": "no-such-plugin"})
+    ended = run(command, *arguments, env={"MAESH_PLUGINS": "unheard-of"})
     assert ended.status == 1
-    assert "no-such-plugin" in ended.stderr
+    assert "unheard-of" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
 
 

@@ -125,13 +125,18 @@ def test_garbage_from_the_controller_changes_nothing_and_the_next_good_answer_co
     assert load.stop() == []
 
 
-def test_router_without_its_service_is_refused_as_a_whole(proxy, controller, entrypoint, start_load, get):
-    load = start_load(entrypoint, "cart.test.maesh", connections=1)
+def test_router_without_its_service_is_refused_and_the_next_good_answer_counts(
+    proxy, controller, entrypoint, start_load, get, start_upstream, wait_until
+):
     controller.put((200, build_body(entrypoint, 1, "a.2", service="no/such:80")))
-    controller.wait_until_all_were_sent()
-    load.wait_for(20)
-    assert load.stop() == []
-    assert get(proxy[1], path="/status").json["revision"] == "a.1"
+    answer = wait_until(lambda: (found := get(entrypoint, "cart.test.maesh")).status != 200 and found, "the refusal")
+    assert answer.status == 503
+    assert "no/such:80" in answer.headers["X-Maesh-Reason"]
+    (refused,) = get(proxy[1], path="/status").json["refused"]
+    assert KEY in refused["router"]
+    controller.put((200, build_body(entrypoint, start_upstream("next").port, "a.3")))
+    wait_until(lambda: get(entrypoint, "cart.test.maesh").text == "next", "the next good answer")
+    assert get(proxy[1], path="/status").json["refused"] == []
 
 
 def test_proxy_serves_on_while_the_controller_is_away(proxy, controller, entrypoint, start_load, get):

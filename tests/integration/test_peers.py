@@ -84,8 +84,8 @@ def test_curl_head_has_the_length_and_no_body(curl):
 
 
 def test_curl_gets_statuses_without_a_body(curl):
-    assert curl("-o", "/dev/null", "-w", "%{http_code}", "/empty") == b"204"
-    assert curl("-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "/old").startswith(b"301 ")
+    assert curl("-o/dev/null", "-w", "%{http_code}", "/empty") == b"204"
+    assert curl("-o/dev/null", "-w", "%{http_code} %{redirect_url}", "/old").startswith(b"301 ")
 
 
 def test_curl_speaking_http_1_0_is_served(curl):
@@ -93,4 +93,4 @@ def test_curl_speaking_http_1_0_is_served(curl):
 
 
 def test_curl_gets_405_for_what_nginx_does_not_take(curl):
-    assert curl("-o", "/dev/null", "-w", "%{http_code}", "-d", "body", "/large") == b"405"
+    assert curl("-o/dev/null", "-w", "%{http_code}", "-d", "body", "/large") == b"405"

@@ -30,14 +30,24 @@ def venv(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("plugin")
     shutil.copytree(PROJECT, folder / "maesh-stamp", ignore=shutil.ignore_patterns("build", "*.egg-info"))
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True, timeout=60)
     python = folder / "venv" / "bin" / "python"
     site_packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder / "venv")}))
     here = sysconfig.get_path("purelib")
     (site_packages / "outer.pth").write_text(f"import site; site.addsitedir({here!r})\n")
     environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", folder / "maesh-stamp"]
-    done = subprocess.run([python, *install], env=environment, capture_output=True, text=True, timeout=120)
+    install = [
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        folder / "maesh-stamp",
+    ]
+    done = subprocess.run([sys.executable, *install], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     maesh = folder / "venv" / "bin" / "maesh"
     maesh.write_text(f"#!{python}\nimport sys\nfrom maesh_core.cli import main\nsys.exit(main())\n")
