@@ -5,10 +5,12 @@ that was opened is closed when it returns or raises.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
@@ -98,7 +100,8 @@ async def run_controller(
     problems = ProblemLog()
 
     def apply(events: Sequence[Event], source: str) -> None:
-        engine.apply(events, source=source)
+        with _collection_paused():
+            engine.apply(events, source=source)
         problems.update(engine.problems)
 
     sock = open_socket(settings.api_host, settings.api_port, flag="--api-port")
@@ -110,6 +113,7 @@ async def run_controller(
     finally:
         api.close()
         await server.cleanup()
+        gc.unfreeze()
 
 
 def collect_kinds(plugins: Plugins) -> tuple[ResourceKind, ...]:
@@ -198,8 +202,21 @@ def _refuse_twins(what: str, names: Sequence[str]) -> None:
 
 async def _tell_ready(controller: Controller, ready: Callable[[Controller], None] | None) -> None:
     await controller.wait_ready()
+    gc.freeze()  # the cluster's objects stay: collections need not walk them again and again
     if ready is not None:
         ready(controller)
+
+
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """Pause the cyclic garbage collector: it took more than half of the time of a first build of 5,000 services."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 async def _run_until(stop: asyncio.Event, jobs: Iterable[Coroutine[Any, Any, None]]) -> None:

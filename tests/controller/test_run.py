@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import json
 import socket
 
@@ -210,3 +211,5 @@ async def test_a_cancelled_controller_leaves_nothing_running(settings):
     with pytest.raises(asyncio.CancelledError):
         await running.task
     assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
