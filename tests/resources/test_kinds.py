@@ -1,0 +1,39 @@
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import EndpointSlice, ObjectMeta, Pod, ResourceKind
+from maesh_core.resources.kinds import CORE_KINDS, LABEL_INDEX, SERVICE_INDEX, build_label_value
+
+
+def _kind(type_: type) -> ResourceKind:
+    return next(kind for kind in CORE_KINDS if kind.type is type_)
+
+
+def test_core_watches_the_kinds_that_routing_needs() -> None:
+    assert {kind.name for kind in CORE_KINDS} == {
+        "Service",
+        "EndpointSlice",
+        "Endpoints",
+        "Pod",
+        "Namespace",
+        "ServiceAccount",
+    }
+
+
+def test_only_namespaces_have_no_namespace() -> None:
+    assert [kind.name for kind in CORE_KINDS if not kind.is_namespaced] == ["Namespace"]
+
+
+def test_a_slice_is_found_by_its_service_in_its_own_namespace() -> None:
+    labels = {"kubernetes.io/service-name": "whoami"}
+    item = EndpointSlice(metadata=ObjectMeta(name="whoami-1", namespace="apps", labels=labels))
+    assert list(_kind(EndpointSlice).indexes[SERVICE_INDEX](item)) == [ObjectKey("apps", "whoami")]
+
+
+def test_a_slice_without_the_label_belongs_to_no_service() -> None:
+    item = EndpointSlice(metadata=ObjectMeta(name="whoami-1", namespace="apps"))
+    assert list(_kind(EndpointSlice).indexes[SERVICE_INDEX](item)) == []
+
+
+def test_a_pod_is_found_by_each_of_its_labels() -> None:
+    pod = Pod(metadata=ObjectMeta(name="p", namespace="apps", labels={"app": "whoami", "tier": "web"}))
+    assert set(_kind(Pod).indexes[LABEL_INDEX](pod)) == {"apps/app=whoami", "apps/tier=web"}
+    assert build_label_value("apps", "app", "whoami") == "apps/app=whoami"
