@@ -6,27 +6,16 @@ and is tried again; only at the first configuration it stops the start. It reads
 
 import asyncio
 import logging
-import select
-import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-import msgspec
-
 from maesh_core.errors import StartupError
-from maesh_core.hookspecs import Listener, ProtocolHandler
+from maesh_core.hookspecs import ProtocolHandler
 from maesh_core.proxy.backoff import Backoff
+from maesh_core.proxy.listening import Listening, close_listening, open_listening
 from maesh_core.proxy.routing.configuration import WantedEntrypoint
-from maesh_core.proxy.sockets import describe_address, describe_reason, open_socket
-
-ACCEPT_ROUNDS_LIMIT = 1000
-"""Rounds of the loop that the accept queue of a closing entrypoint is given; clients that never stop coming lose."""
+from maesh_core.proxy.sockets import describe_address, describe_reason
 
 logger = logging.getLogger(__name__)
-
-
-class _Opened(msgspec.Struct, frozen=True):
-    listener: Listener
-    sock: socket.socket
 
 
 class Entrypoints:
@@ -49,7 +38,7 @@ class Entrypoints:
         self._lock = asyncio.Lock()
         self._has_failed = asyncio.Event()
         self._wanted: frozenset[WantedEntrypoint] = frozenset()
-        self._opened: dict[WantedEntrypoint, _Opened] = {}
+        self._opened: dict[WantedEntrypoint, Listening] = {}
         self._closed: dict[WantedEntrypoint, str] = {}
 
     def __repr__(self) -> str:
@@ -97,10 +86,10 @@ class Entrypoints:
         """Make what is open be what is wanted, as far as it can be; log what newly cannot."""
         known = self._closed
         served, self._closed = _settle_claims(self._wanted)
-        await self._close([each for each in self._opened if each not in served])
+        await close_listening([self._opened.pop(each) for each in self._opened.keys() - served])
         for entrypoint in sorted(served - self._opened.keys()):
             try:
-                self._opened[entrypoint] = await self._open_one(entrypoint)
+                self._opened[entrypoint] = await self._open(entrypoint)
             except OSError as error:
                 text = self._describe_failure(entrypoint, error)
                 if is_first:
@@ -115,20 +104,8 @@ class Entrypoints:
         address = describe_address(self._bind, entrypoint.port)
         return f"cannot listen on {address} ({entrypoint.transport}): {describe_reason(error)}"
 
-    async def _open_one(self, entrypoint: WantedEntrypoint) -> _Opened:
-        sock = open_socket(entrypoint.transport, self._bind, entrypoint.port)
-        try:
-            listener = await self._handlers[entrypoint.protocol].open_listener(sock, entrypoint.port)
-        except BaseException:
-            sock.close()
-            raise
-        return _Opened(listener, sock)
-
-    async def _close(self, entrypoints: Iterable[WantedEntrypoint]) -> None:
-        opened = [self._opened.pop(entrypoint) for entrypoint in entrypoints]
-        await _wait_accepted([each.sock for each in opened])
-        for each in opened:
-            each.listener.close()
+    async def _open(self, entrypoint: WantedEntrypoint) -> Listening:
+        return await open_listening(self._handlers[entrypoint.protocol], self._bind, entrypoint.port)
 
 
 def _settle_claims(
@@ -142,17 +119,3 @@ def _settle_claims(
         if owner is not entrypoint:
             losers[entrypoint] = f"{entrypoint.transport} port {entrypoint.port} belongs to protocol {owner.protocol}"
     return set(owners.values()), losers
-
-
-async def _wait_accepted(sockets: Iterable[socket.socket]) -> None:
-    """Let the loop run until nothing waits on the sockets: closing one resets every connection in its queue."""
-    poll = select.poll()
-    is_any = False
-    for sock in sockets:
-        if sock.fileno() >= 0:
-            poll.register(sock.fileno(), select.POLLIN)
-            is_any = True
-    rounds = 0
-    while is_any and poll.poll(0) and rounds < ACCEPT_ROUNDS_LIMIT:
-        rounds += 1
-        await asyncio.sleep(0)

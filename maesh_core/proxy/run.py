@@ -15,17 +15,18 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from maesh_core.errors import PluginError, StartupError
-from maesh_core.hookspecs import Exchange, Listener, MiddlewareFactory, ProtocolHandler, Response
+from maesh_core.hookspecs import Exchange, MiddlewareFactory, ProtocolHandler, Response
 from maesh_core.model.messages import Update
 from maesh_core.proxy.admin import AdminPages, ProxyStatus
 from maesh_core.proxy.entrypoints import Entrypoints
 from maesh_core.proxy.fetch import Fetcher, parse_endpoint
+from maesh_core.proxy.listening import Listening, close_listening, open_listening
 from maesh_core.proxy.metrics import MetricsPage, collect_proxy_metrics
 from maesh_core.proxy.parent import follow_parent
 from maesh_core.proxy.poller import Poller
 from maesh_core.proxy.protocol.http.handler import HttpHandler, build_local_handler
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
-from maesh_core.proxy.sockets import describe_address, describe_reason, open_socket
+from maesh_core.proxy.sockets import describe_address, describe_reason
 from maesh_core.settings import ProxySettings
 
 DRAIN_POLL_S = 0.02
@@ -76,7 +77,7 @@ class ProxyProcess:
 
     __slots__ = (
         "_admin_handler",
-        "_admin_listener",
+        "_admin_port",
         "_configuration",
         "_entrypoints",
         "_fetcher",
@@ -108,7 +109,7 @@ class ProxyProcess:
             router_types=self._configuration.get_router_types(),
         )
         self._admin_handler = build_local_handler(settings, self._build_admin_pages())
-        self._admin_listener: Listener | None = None
+        self._admin_port: Listening | None = None
         self._is_ready = False
 
     def __repr__(self) -> str:
@@ -144,12 +145,11 @@ class ProxyProcess:
     async def _open_admin_port(self) -> None:
         host, port = self._settings.admin_host, self._settings.admin_port
         try:
-            sock = open_socket("TCP", host, port)
+            self._admin_port = await open_listening(self._admin_handler, host, port)
         except OSError as error:
             raise StartupError(
                 f"cannot listen on {describe_address(host, port)} (--admin-port): {describe_reason(error)}"
             ) from error
-        self._admin_listener = await self._admin_handler.open_listener(sock, port)
 
     async def _drain(self, shutdown: Shutdown) -> int:
         """Accept nothing more, wait for what is under way as long as the settings say; give the exit status."""
@@ -165,8 +165,8 @@ class ProxyProcess:
     async def _close(self) -> None:
         self._is_ready = False
         await self._entrypoints.close()
-        if self._admin_listener is not None:
-            self._admin_listener.close()
+        if self._admin_port is not None:
+            await close_listening([self._admin_port])
         for handler in (*self._handlers.values(), self._admin_handler):
             handler.abort()
         await self._fetcher.close()

@@ -1,6 +1,6 @@
 """Sockets that entrypoints and the admin port listen on: bound, non-blocking, on one address or on all.
 
-Takes transport, address and port; gives a socket that is not yet in any event loop, or raises OSError.
+Takes transport, address and port; gives sockets that are not yet in any event loop, or raises OSError.
 """
 
 import errno
@@ -13,19 +13,25 @@ _SOCKET_TYPES = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 
-def open_socket(transport: str, host: str, port: int) -> socket.socket:
-    """Bind a socket and, for TCP, listen. An empty host means all addresses, those of IPv6 included where there are."""
+def open_sockets(transport: str, host: str, port: int) -> list[socket.socket]:
+    """Bind sockets and, for TCP, listen. An empty host means all addresses.
+
+    Those of IPv6, where there are, get a socket of their own: on a shared one an IPv4 client would have an address
+    such as `::ffff:10.0.0.1`, which no rule names.
+    """
     if host:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=_SOCKET_TYPES[transport], flags=socket.AI_PASSIVE
         )[0]
-        return _bind(transport, family, address)
+        return [_bind(transport, family, address)]
+    sockets = [_bind(transport, socket.AF_INET, ("0.0.0.0", port))]  # noqa: S104 - all addresses were asked for
     try:
-        return _bind(transport, socket.AF_INET6, ("::", port))
+        sockets.append(_bind(transport, socket.AF_INET6, ("::", sockets[0].getsockname()[1])))
     except OSError as error:
         if error.errno not in _NO_IPV6:
+            sockets[0].close()
             raise
-    return _bind(transport, socket.AF_INET, ("0.0.0.0", port))  # noqa: S104 - an empty host asks for all addresses
+    return sockets
 
 
 def describe_address(host: str, port: int) -> str:
@@ -45,7 +51,7 @@ def _bind(transport: str, family: int, address: tuple[object, ...]) -> socket.so
     try:
         sock.setblocking(False)  # noqa: FBT003 - the name of the method says it
         if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if transport == "TCP":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)

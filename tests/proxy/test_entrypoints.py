@@ -20,6 +20,8 @@ GetPort = Callable[[], int]
 class AcceptingHandler:
     """Accepts, on the loop, one connection a round."""
 
+    transport = "TCP"
+
     def __init__(self) -> None:
         self.accepted: list[socket.socket] = []
         self.opened: list[int] = []

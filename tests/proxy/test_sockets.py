@@ -2,27 +2,43 @@
 
 import errno
 import socket
+from collections.abc import Iterator
 
 import pytest
 
-from maesh_core.proxy.sockets import describe_address, open_socket
+from maesh_core.proxy.sockets import describe_address, open_sockets
+
+
+@pytest.fixture
+def bound() -> Iterator[list[socket.socket]]:
+    sockets: list[socket.socket] = []
+    yield sockets
+    for sock in sockets:
+        sock.close()
 
 
 @pytest.mark.parametrize(("transport", "kind"), [("TCP", socket.SOCK_STREAM), ("UDP", socket.SOCK_DGRAM)])
-def test_a_socket_is_bound_and_does_not_block(transport: str, kind: int) -> None:
-    with open_socket(transport, "127.0.0.1", 0) as sock:
-        assert sock.type == kind
-        assert sock.getsockname()[0] == "127.0.0.1"
-        assert not sock.getblocking()
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == (transport == "TCP")
+def test_a_socket_is_bound_and_does_not_block(bound: list[socket.socket], transport: str, kind: int) -> None:
+    bound += open_sockets(transport, "127.0.0.1", 0)
+    (sock,) = bound
+    assert sock.type == kind
+    assert sock.getsockname()[0] == "127.0.0.1"
+    assert not sock.getblocking()
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == (transport == "TCP")
 
 
-def test_all_addresses_take_ipv4_too() -> None:
-    with open_socket("TCP", "", 0) as sock, socket.create_connection(("127.0.0.1", sock.getsockname()[1]), 5):
-        pass
+def test_all_addresses_share_one_port_and_keep_the_addresses_of_ipv4_clients(bound: list[socket.socket]) -> None:
+    bound += open_sockets("TCP", "", 0)
+    assert len({sock.getsockname()[1] for sock in bound}) == 1
+    with socket.create_connection(("127.0.0.1", bound[0].getsockname()[1]), 5):
+        accepted, address = bound[0].accept()
+        accepted.close()
+    assert address[0] == "127.0.0.1"
 
 
-def test_all_addresses_are_those_of_ipv4_where_there_is_no_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_addresses_are_those_of_ipv4_where_there_is_no_ipv6(
+    bound: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = socket.socket
 
     def refuse_ipv6(family: int, type_: int) -> socket.socket:
@@ -31,14 +47,23 @@ def test_all_addresses_are_those_of_ipv4_where_there_is_no_ipv6(monkeypatch: pyt
         return real(family, type_)
 
     monkeypatch.setattr("maesh_core.proxy.sockets.socket.socket", refuse_ipv6)
-    with open_socket("TCP", "", 0) as sock:
-        assert sock.getsockname()[0] == "0.0.0.0"
+    bound += open_sockets("TCP", "", 0)
+    assert [sock.getsockname()[0] for sock in bound] == ["0.0.0.0"]
 
 
 @pytest.mark.parametrize("host", ["", "127.0.0.1"])
-def test_a_port_that_is_taken_is_an_error(host: str) -> None:
-    with open_socket("TCP", "127.0.0.1", 0) as taken, pytest.raises(OSError, match="in use"):
-        open_socket("TCP", host, taken.getsockname()[1])
+def test_a_port_that_is_taken_is_an_error(bound: list[socket.socket], host: str) -> None:
+    bound += open_sockets("TCP", "127.0.0.1", 0)
+    with pytest.raises(OSError, match="in use"):
+        open_sockets("TCP", host, bound[0].getsockname()[1])
+
+
+def test_a_port_that_is_taken_on_ipv6_alone_is_an_error(bound: list[socket.socket]) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    bound += open_sockets("TCP", "::1", 0)
+    with pytest.raises(OSError, match="in use"):
+        open_sockets("TCP", "", bound[0].getsockname()[1])
 
 
 def test_addresses_read_as_users_write_them() -> None:

@@ -121,11 +121,13 @@ class RoutingConfiguration:
         """Tell every router that is not carried, those of `closed` entrypoints (with why) included, sorted."""
         refused = dict(self.refused)
         for entrypoint, reason in closed.items():
-            section = self._sections.get(entrypoint.protocol, ResolvedSection())
-            for key, router in section.received.routers.items():
+            for key, router in self._get_section(entrypoint.protocol).received.routers.items():
                 if router.entrypoint == entrypoint.port:
                     refused[build_wire_path(entrypoint.protocol, "routers", key)] = reason
         return [RefusedRouter(router, refused[router]) for router in sorted(refused)]
+
+    def _get_section(self, protocol: str) -> ResolvedSection:
+        return self._sections.get(protocol, ResolvedSection())
 
     def _compile_update(self, update: Update, since: str | None) -> dict[str, _Step]:
         if not update.full and (since is None or since != self.revision):
@@ -142,22 +144,19 @@ class RoutingConfiguration:
         for path in update.removed:
             protocol, noun, key = parse_wire_path(path)
             removed.setdefault(protocol, {}).setdefault(noun, []).append(key)
-        if update.full:
-            named = self._handlers.keys() | update.sections.keys()
-        else:
-            named = update.sections.keys() | removed.keys()
-            named |= {
-                protocol
-                for protocol, section in self._sections.items()
-                if section.barrier != self._find_barrier(protocol, update)
-            }
-        return {
+        named = {*self._handlers, *update.sections, *removed, *(() if update.full else self._sections)}
+        changes = {
             protocol: Change(
                 section=update.sections.get(protocol, Section()),
                 removed=removed.get(protocol, {}),
                 is_full=update.full,
             )
             for protocol in sorted(named)
+        }
+        return {
+            protocol: change
+            for protocol, change in changes.items()
+            if change.has_content or self._find_barrier(protocol, update) != self._get_section(protocol).barrier
         }
 
     def _find_barrier(self, protocol: str, update: Update) -> Refusal | None:
@@ -172,7 +171,7 @@ class RoutingConfiguration:
     def _compile_section(self, protocol: str, change: Change, barrier: Refusal | None) -> _Step:
         handler = self._handlers.get(protocol)
         resolved, changed = resolve_section(
-            self._sections.get(protocol, ResolvedSection()),
+            self._get_section(protocol),
             change,
             factories=self._factories if handler is not None else {},
             barrier=barrier,

@@ -34,6 +34,12 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     removed: Mapping[str, Collection[str]] = {}
     is_full: bool
 
+    @property
+    def has_content(self) -> bool:
+        """Whether anything can differ afterwards."""
+        section = self.section
+        return bool(self.is_full or self.removed or section.routers or section.services or section.middlewares)
+
 
 class ResolvedSection(msgspec.Struct, frozen=True, kw_only=True):
     """A protocol's part, received and resolved.

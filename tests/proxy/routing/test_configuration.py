@@ -119,7 +119,7 @@ def test_a_full_configuration_replaces_what_was_there() -> None:
 def test_a_delta_changes_what_it_names_and_says_so_to_the_handler() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": BASE})
-    proxy.apply(sections={"http": Section(services={"s": service(81, 82)})})
+    proxy.apply(sections={"http": Section(services={"s": service(81, 82)}), "tcp": Section()})
     section, _, changed = proxy.http.compiled[-1]
     assert section.services == {"s": service(81, 82)}
     assert section.routers == BASE.routers

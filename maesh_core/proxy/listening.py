@@ -1,0 +1,68 @@
+"""One port, listened on for one protocol: from its sockets to the handler's listeners, and closed with care.
+
+Takes a handler, an address and a port. A port on all addresses is several sockets; it opens whole or not at all.
+"""
+
+import asyncio
+import select
+import socket
+from collections.abc import Iterable
+
+import msgspec
+
+from maesh_core.hookspecs import Listener, ProtocolHandler
+from maesh_core.proxy.sockets import BACKLOG, open_sockets
+
+ACCEPT_ROUNDS_LIMIT = 1000
+"""Rounds of the loop that the accept queue of a closing port is given; clients that never stop coming lose."""
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """An open port."""
+
+    listeners: tuple[Listener, ...]
+    sockets: tuple[socket.socket, ...]
+
+
+async def open_listening(handler: ProtocolHandler, host: str, port: int) -> Listening:
+    """Listen on a port; an empty host means all addresses. Raises OSError."""
+    sockets = open_sockets(handler.transport, host, port)
+    listeners: list[Listener] = []
+    try:
+        for sock in sockets:
+            listeners.append(await handler.open_listener(sock, port))
+            _restore_backlog(sock)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        for sock in sockets[len(listeners) :]:
+            sock.close()
+        raise
+    return Listening(tuple(listeners), tuple(sockets))
+
+
+async def close_listening(opened: Iterable[Listening]) -> None:
+    """Stop accepting, after everything that waits was accepted: closing a socket resets its whole queue."""
+    opened = list(opened)
+    await _wait_accepted([sock for each in opened for sock in each.sockets])
+    for each in opened:
+        for listener in each.listeners:
+            listener.close()
+
+
+def _restore_backlog(sock: socket.socket) -> None:
+    """Listen as was meant: the server of asyncio and uvloop listens again, with a backlog of 100."""
+    if sock.type == socket.SOCK_STREAM and sock.fileno() >= 0:
+        sock.listen(BACKLOG)
+
+
+async def _wait_accepted(sockets: Iterable[socket.socket]) -> None:
+    """Let the loop run until nothing waits on the sockets."""
+    poll = select.poll()
+    pending = [sock for sock in sockets if sock.fileno() >= 0]
+    for sock in pending:
+        poll.register(sock.fileno(), select.POLLIN)
+    rounds = 0
+    while pending and poll.poll(0) and rounds < ACCEPT_ROUNDS_LIMIT:
+        rounds += 1
+        await asyncio.sleep(0)

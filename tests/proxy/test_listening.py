@@ -1,0 +1,57 @@
+"""Ports under handlers that behave as asyncio does, and under handlers that fail."""
+
+import asyncio
+import socket
+import struct
+from typing import Any
+
+import pytest
+
+from maesh_core.proxy.listening import close_listening, open_listening
+from maesh_core.proxy.sockets import BACKLOG
+
+TCP_INFO_BACKLOG = slice(28, 32)
+"""Where Linux tells the length of a listening socket's queue (tcpi_sacked)."""
+
+
+class ServingHandler:
+    """Serves with asyncio; fails at the socket number `fail_at`."""
+
+    transport = "TCP"
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        self.fail_at = fail_at
+        self.sockets: list[socket.socket] = []
+
+    async def open_listener(self, sock: socket.socket, entrypoint: int) -> Any:
+        if len(self.sockets) == self.fail_at:
+            raise OSError("cannot")
+        self.sockets.append(sock)
+        return await asyncio.get_running_loop().create_server(asyncio.Protocol, sock=sock)
+
+
+def read_backlog(sock: socket.socket) -> int:
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    return int(struct.unpack("=I", info[TCP_INFO_BACKLOG])[0])
+
+
+def read_granted_backlog() -> int:
+    with open("/proc/sys/net/core/somaxconn") as limit:
+        return min(BACKLOG, int(limit.read()))
+
+
+async def test_the_queue_is_as_long_as_was_meant_whatever_the_handler_does(unused_tcp_port: int) -> None:
+    handler = ServingHandler()
+    opened = await open_listening(handler, "", unused_tcp_port)  # type: ignore[arg-type]
+    assert [read_backlog(sock) for sock in handler.sockets] == [read_granted_backlog()] * len(opened.sockets)
+    await close_listening([opened])
+    assert all(sock.fileno() < 0 for sock in handler.sockets)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+@pytest.mark.parametrize("fail_at", [0, 1])
+async def test_a_port_opens_whole_or_not_at_all(fail_at: int, unused_tcp_port: int) -> None:
+    with pytest.raises(OSError, match="cannot"):
+        await open_listening(ServingHandler(fail_at), "", unused_tcp_port)  # type: ignore[arg-type]
+    opened = await open_listening(ServingHandler(), "", unused_tcp_port)  # type: ignore[arg-type]
+    await close_listening([opened])
