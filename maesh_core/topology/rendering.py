@@ -56,10 +56,16 @@ def _render_service(node: ServiceNode) -> dict[str, Any]:
         "trafficTargets": [],
         "trafficSplits": [],
         "backendOf": [],
-        "additions": {
-            name: msgspec.to_builtins(value, str_keys=True, enc_hook=str) for name, value in node.additions.items()
-        },
+        "additions": {name: _render_addition(value) for name, value in node.additions.items()},
     }
+
+
+def _render_addition(value: Any) -> Any:
+    """Render what a plugin found: structs and containers become plain values; what cannot be shown says so."""
+    try:
+        return msgspec.to_builtins(value, str_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"cannot be shown: {error}"
 
 
 def _render_port(port: PortNode) -> dict[str, Any]:

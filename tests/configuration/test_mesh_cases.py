@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from maesh_core.configuration.builder import build_service_configuration, plan_ports
 from maesh_core.configuration.catalogue import Catalogue
 from maesh_core.configuration.http import HttpTrafficType

@@ -1,0 +1,25 @@
+"""The annotations that the core itself judges."""
+
+import pytest
+
+from maesh_core.configuration.annotations import check_carried, parse_scheme
+from maesh_core.errors import ConfigurationError
+
+
+def test_the_scheme_is_http_unless_it_is_said() -> None:
+    assert parse_scheme({}) == "http"
+    assert [parse_scheme({"scheme": text}) for text in ("http", "https", "h2c")] == ["http", "https", "h2c"]
+
+
+@pytest.mark.parametrize("text", ["", "HTTP", "http ", "h2", "ws\n"])
+def test_another_scheme_is_an_error_on_one_line(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="is none of http, https, h2c") as caught:
+        parse_scheme({"scheme": text})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("scheme", "text"), [("https", "TLS to servers"), ("h2c", "HTTP/2")])
+def test_schemes_that_proxies_cannot_speak_yet_say_so(scheme: str, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{text} is not carried yet"):
+        check_carried(scheme)
+    check_carried("http")

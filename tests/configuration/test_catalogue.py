@@ -1,0 +1,83 @@
+"""What is enabled is found by name, in one order, and two that claim one thing stop the start."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from maesh_core.configuration.catalogue import Catalogue
+from maesh_core.configuration.http import HttpTrafficType
+from maesh_core.configuration.tcp import TcpTrafficType
+from maesh_core.errors import PluginError
+from maesh_core.hookspecs import PortRange, Stage
+from maesh_core.model.topology import ServiceNode
+
+HTTP = HttpTrafficType(PortRange(first=5000, limit=10, is_exclusive=False))
+TCP = TcpTrafficType(PortRange(first=10000, limit=10, is_exclusive=True))
+
+
+class One:
+    def __init__(self, kind: str, *annotations: str, stage: Stage = Stage.LIMIT) -> None:
+        self.kind = kind
+        self.stage = stage
+        self.annotations = annotations
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
+        return None
+
+
+class Other(One):
+    """The same, of another plugin."""
+
+
+class OtherHttp(HttpTrafficType):
+    """The same, of another plugin."""
+
+
+def test_the_order_is_that_of_stages_then_of_names() -> None:
+    builders = [One("b"), One("a"), One("z", stage=Stage.ADMISSION), One("c", stage=Stage.DELIVER)]
+    for ordered in itertools.permutations(builders):
+        catalogue = Catalogue([TCP, HTTP], ordered)
+        assert [builder.kind for builder in catalogue.middleware_builders] == ["z", "a", "b", "c"]
+        assert list(catalogue.traffic_types) == ["http", "tcp"]
+
+
+def test_annotations_of_the_core_and_of_what_is_enabled_are_claimed() -> None:
+    catalogue = Catalogue([HTTP], [One("retry", "retry-attempts", "retry-on")])
+    names = ("traffic-type", "scheme", "retry-attempts", "retry-on", "retry", "ratelimit-burst", "")
+    assert [catalogue.is_claimed(name) for name in names] == [True, True, True, True, False, False, False]
+
+
+def test_two_traffic_types_of_one_name_are_refused_by_both_names() -> None:
+    with pytest.raises(PluginError, match=r"'http' is claimed by both .*\.HttpTrafficType and .*\.OtherHttp"):
+        Catalogue([HTTP, OtherHttp(HTTP.port_range)])
+
+
+def test_two_middlewares_of_one_kind_are_refused_by_both_names() -> None:
+    with pytest.raises(PluginError, match=r"middleware kind 'a' is claimed by both .*\.One and .*\.Other$"):
+        Catalogue([], [One("a"), Other("a")])
+
+
+def test_two_middlewares_of_one_annotation_are_refused_by_both_names() -> None:
+    with pytest.raises(PluginError, match=r"annotation 'x' is claimed by both .*\.One and .*\.Other$"):
+        Catalogue([], [One("a", "x"), Other("b", "y", "x")])
+
+
+def test_an_annotation_of_the_core_is_not_to_be_claimed() -> None:
+    with pytest.raises(PluginError, match=r"'scheme' is claimed by both the core and .*\.One$"):
+        Catalogue([], [One("a", "scheme")])
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "A", "full", "removed", "revision", "plugins"])
+def test_a_traffic_type_whose_name_would_spoil_the_document_is_refused(name: str) -> None:
+    named = OtherHttp(HTTP.port_range)
+    named.name = name
+    with pytest.raises(PluginError, match="cannot be a name"):
+        Catalogue([named])
+
+
+@pytest.mark.parametrize("kind", ["", "a/b", "a:b"])
+def test_a_middleware_whose_kind_would_spoil_keys_is_refused(kind: str) -> None:
+    with pytest.raises(PluginError, match="cannot be a name"):
+        Catalogue([], [One(kind)])

@@ -1,0 +1,39 @@
+"""Hosts of a service. Routers and services that come of it: tests/data/mesh."""
+
+from maesh_core.configuration.http import HttpTrafficType, build_hosts
+from maesh_core.hookspecs import PortRange
+from maesh_core.model.configuration import HttpRouter, Server
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.topology import PortNode, ServerNode, ServiceNode
+
+TYPE = HttpTrafficType(PortRange(first=5000, limit=10, is_exclusive=False))
+PORT = PortNode(number=80, servers=(ServerNode(address="fd00::1", port=8080),))
+NODE = ServiceNode(
+    key=ObjectKey("shop", "cart"), traffic_type="http", ports=(PORT,), cluster_ips=("fd00::10", "10.96.0.1")
+)
+
+
+def test_hosts_are_both_names_and_every_cluster_address_as_a_host_header_has_them() -> None:
+    assert build_hosts(NODE) == ("cart.shop.maesh", "cart.shop.traefik.mesh", "[fd00::10]", "10.96.0.1")
+
+
+def test_hosts_are_in_lower_case() -> None:
+    node = ServiceNode(key=ObjectKey("Shop", "CART"), traffic_type="http")
+    assert build_hosts(node) == ("cart.shop.maesh", "cart.shop.traefik.mesh")
+
+
+def test_a_port_becomes_a_router_and_a_service_of_one_key() -> None:
+    section = TYPE.build_section(NODE, {}, entrypoints=[(PORT, 5003)], middlewares=("shop/cart/a",))
+    assert section.routers == {
+        "shop/cart:80": HttpRouter(
+            entrypoint=5003, hosts=build_hosts(NODE), service="shop/cart:80", middlewares=("shop/cart/a",)
+        )
+    }
+    assert section.services["shop/cart:80"].servers == (Server(address="fd00::1", port=8080),)
+    assert section.services["shop/cart:80"].scheme == "http"
+
+
+def test_a_closed_service_keeps_its_hosts_and_has_no_servers() -> None:
+    section = TYPE.build_closed_section(NODE, entrypoints=[(PORT, 5003)], reason="because")
+    assert section.routers == {"shop/cart:80": HttpRouter(entrypoint=5003, hosts=build_hosts(NODE), reason="because")}
+    assert section.services == {}
