@@ -1,0 +1,245 @@
+"""The command line as a user types it: help, versions, spelling, and how commands end."""
+
+import os
+import re
+import signal
+
+import pytest
+
+from maesh_core.cli import main
+from maesh_core.cli.app import run_command_line
+from maesh_core.cli.options import normalise_arguments
+from maesh_core.settings import ControllerSettings, ProxySettings, UpSettings
+from maesh_core.settings_fields import list_fields
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, install):
+    """Hide the user's own settings and plugins."""
+    for name in [name for name in os.environ if name.startswith(("MAESH_", "TRAEFIK_MESH_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line; gives status, standard output and standard error."""
+
+    def run_arguments(*arguments):
+        status = run_command_line(arguments)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run_arguments
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Take the place of what commands run; gives the settings they were run with."""
+    seen = []
+    for command in ("up", "controller"):
+        monkeypatch.setattr(f"maesh_core.cli.{command}.run_until_signalled", lambda run, **others: seen.append(run))
+
+    def exec_proxy(path, arguments, environment):
+        seen.append((path, arguments, environment))
+
+    monkeypatch.setattr("os.execve", exec_proxy)
+    return seen
+
+
+# --- help and versions -----------------------------------------------------------------------------------------------
+
+
+def test_bare_maesh_prints_help(run):
+    status, out, err = run()
+    assert status == 0
+    assert all(re.search(rf"^  {command} ", out, re.MULTILINE) for command in ("up", "controller", "proxy", "plugins"))
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "settings_class"), [("up", UpSettings), ("controller", ControllerSettings), ("proxy", ProxySettings)]
+)
+def test_help_shows_every_flag_with_variable_and_default(run, command, settings_class):
+    status, out, _ = run(command, "--help")
+    assert status == 0
+    text = " ".join(out.split())
+    for field in list_fields(settings_class):
+        assert field.flag in text
+        assert f"[env: {field.variable}]" + (f" [default: {field.default_text}]" if field.default_text else "") in text
+    assert "[env: MAESH_CONFIG_FILE]" in text
+
+
+@pytest.mark.parametrize("command", ["up", "controller", "proxy", "plugins"])
+def test_help_shows_the_flag_of_an_installed_plugin_without_importing_it(run, stamp, command):
+    _, out, _ = run(command, "--help")
+    assert "--stamp / --no-stamp" in out
+    assert "acme-stamp 1.0: Stamps a header" in " ".join(out.split())
+    assert "--smi" not in out
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["--version"]])
+def test_versions_of_everything_are_shown(run, stamp, arguments):
+    status, out, _ = run(*arguments)
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["maesh", "python", "platform", "plugin"]
+    assert "stamp (acme-stamp 1.0)" in out
+
+
+# --- bad usage -----------------------------------------------------------------------------------------------------
+
+
+def test_unknown_command_is_bad_usage_with_a_suggestion(run):
+    status, out, err = run("contoller")
+    assert (status, out) == (2, "")
+    assert "contoller" in err
+    assert "'controller'" in err
+
+
+@pytest.mark.parametrize("command", ["up", "controller", "proxy", "plugins"])
+def test_unknown_flag_is_bad_usage_with_a_suggestion(run, command):
+    status, out, err = run(command, "--log-levle", "info")
+    assert (status, out) == (2, "")
+    assert "--log-levle" in err
+    assert "--log-level" in err.replace("--log-levle", "")
+
+
+def test_flag_without_its_value_is_bad_usage(run):
+    assert run("up", "--api-port")[0] == 2
+
+
+# --- what cannot be done ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["up", "controller"])
+def test_command_without_manifests_says_that_they_must_be_named(run, command):
+    assert run(command) == (
+        1,
+        "",
+        f"maesh: error: no manifests are named; name files or folders, as in: maesh {command} PATH...\n",
+    )
+
+
+def test_proxy_without_endpoint_says_that_it_needs_one(run):
+    status, _, err = run("proxy")
+    assert status == 1
+    assert "--endpoint" in err
+
+
+@pytest.mark.parametrize("command", ["up", "controller", "proxy"])
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--log-format", "xml"], "--log-format: 'xml' is not one of common, json"),
+        (["--config-file", "/absent.toml"], "--config-file: '/absent.toml' cannot be read: No such file or directory"),
+        (["--acl"], "--acl: plugin 'acl' is not installed; installed plugins: stamp (acme-stamp 1.0)"),
+        (["--smi"], "--smi, the old name of --acl: plugin 'acl' is not installed"),
+        (["--set", "stamp.x=1"], "--set stamp.x: plugin 'stamp' is not enabled; --stamp enables it"),
+        (["--set", "x"], "--set: 'x' is not NAME.KEY=VALUE"),
+    ],
+)
+def test_bad_setting_ends_every_command_with_one_line(run, stamp, command, arguments, text):
+    status, out, err = run(command, *arguments)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"maesh: error: {text}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["up", "controller"])
+def test_plugin_that_does_not_load_ends_the_command_with_one_line(run, install, command):
+    install("acme-odd", [("odd", "oddity:PLUGIN")], {"oddity.py": "raise RuntimeError('two\\nlines')"})
+    status, _, err = run(command, "--odd", "manifests")
+    assert status == 1
+    assert re.fullmatch(r"maesh: error: plugin 'odd' \(acme-odd 1\.0\) cannot .*RuntimeError: two lines\n", err)
+
+
+@pytest.mark.parametrize("command", ["up", "controller", "proxy"])
+def test_plugin_with_the_name_of_a_core_flag_ends_the_command_and_names_the_distribution(run, install, command):
+    install("acme-loud", [("api-port", "loudness:PLUGIN")], {})
+    status, _, err = run(command, "manifests") if command != "proxy" else run(command)
+    assert status == 1
+    assert "plugin 'api-port' (acme-loud 1.0) has the name of a flag" in err
+    assert run(command, "--help")[0] == 0
+
+
+# --- from flags to what is run -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spelling", ["--limit-http-port", "--limitHTTPPort", "--limit_http_port", "-limitHTTPPort"])
+def test_spelling_of_a_flag_does_not_matter(run, ran, spelling):
+    assert run("controller", spelling, "7", "manifests")[0] == 0
+    assert run("controller", f"{spelling}=7", "manifests")[0] == 0
+    assert len(ran) == 2
+
+
+def test_arguments_behind_two_dashes_and_unknown_ones_stay_as_they_are():
+    flags = frozenset({"api-port", "acl"})
+    typed = ["up", "--apiPort=--API", "--ACL", "--other", "-R", "path", "--", "--apiPort"]
+    assert normalise_arguments(typed, flags) == [
+        "up",
+        "--api-port=--API",
+        "--acl",
+        "--other",
+        "-R",
+        "path",
+        "--",
+        "--apiPort",
+    ]
+
+
+def test_proxy_becomes_its_own_program_with_settings_that_no_argument_shows(run, ran, stamp, monkeypatch):
+    monkeypatch.setenv("MAESH_STAMP_PREFIX", "secret")
+    arguments = ("proxy", "--endpoint", "http://mesh:9000", "--stamp", "--idle-timeout", "500ms")
+    assert run(*arguments) == (0, "", "")
+    ((_, command, environment),) = ran
+    assert command[-2:] == ("-m", "maesh_core.proxy")
+    assert "secret" not in " ".join(command)
+    from maesh_core.settings_loading import parse_proxy_settings
+
+    settings = parse_proxy_settings(environment["MAESH_PROXY_SETTINGS_JSON"])
+    assert (settings.endpoint, settings.idle_timeout) == ("http://mesh:9000", 0.5)
+    assert settings.plugins == {"stamp": True}
+    assert settings.plugin_settings == {"stamp": {"prefix": "secret"}}
+
+
+def test_old_debug_flag_is_taken_with_a_warning(run, ran):
+    assert run("controller", "--debug", "manifests") == (
+        0,
+        "",
+        "maesh: warning: --debug is deprecated: use --log-level debug\n",
+    )
+
+
+def test_old_smi_flag_switches_access_control_on_and_its_negation_the_plugin_off(run, ran, install):
+    code = "from maesh_core.plugin import Plugin\nPLUGIN = Plugin(hook_api_version=1)\n"
+    install("maesh-acl", [("acl", "aclish:PLUGIN")], {"aclish.py": code})
+    install("maesh-smi", [("smi", "smish:PLUGIN")], {"smish.py": code})
+    assert run("proxy", "--endpoint", "http://m", "--smi")[2] == "maesh: warning: --smi is deprecated: use --acl\n"
+    assert run("proxy", "--endpoint", "http://m", "--no-smi")[2] == ""
+    assert '"plugins":{"acl":true}' in ran[0][2]["MAESH_PROXY_SETTINGS_JSON"]
+    assert '"plugins":{"smi":false}' in ran[1][2]["MAESH_PROXY_SETTINGS_JSON"]
+
+
+def test_plugin_with_a_dash_in_its_name_has_its_flag(run, ran, install):
+    code = "from maesh_core.plugin import Plugin\nPLUGIN = Plugin(hook_api_version=1)\n"
+    install("acme-two", [("two-words", "twowords:PLUGIN")], {"twowords.py": code})
+    assert run("proxy", "--endpoint", "http://m", "--two-words")[0] == 0
+    assert '"plugins":{"two-words":true}' in ran[0][2]["MAESH_PROXY_SETTINGS_JSON"]
+
+
+def test_interruption_before_anything_runs_is_an_end_with_status_0(monkeypatch, run):
+    def interrupt(*arguments, **others):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("maesh_core.cli.options.load_settings", interrupt)
+    assert run("up", "manifests") == (0, "", "")
+
+
+def test_main_takes_sigterm_as_ctrl_c_until_a_command_follows_signals(monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("maesh_core.cli.app.run_command_line", lambda arguments: signal.raise_signal(signal.SIGTERM))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, before)

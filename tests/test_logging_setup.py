@@ -1,0 +1,56 @@
+"""Log lines: on standard error, in two formats, from a level up."""
+
+import json
+import logging
+import re
+
+import pytest
+
+from maesh_core.logging_setup import LEVELS, configure_logging
+
+
+@pytest.fixture(autouse=True)
+def restore_logging():
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_common_line_holds_time_level_logger_and_text(capsys):
+    configure_logging("info", "common")
+    logging.getLogger("maesh.test").warning("a %s", "text")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING maesh\.test: a text\n", err)
+
+
+def test_json_line_is_one_object_with_the_traceback_inside(capsys):
+    configure_logging("info", "json")
+    try:
+        raise KeyError("gone\nfar")
+    except KeyError:
+        logging.getLogger("maesh.test").exception("line one\nline two")
+    (line,) = capsys.readouterr().err.splitlines()
+    fields = json.loads(line)
+    assert (fields["level"], fields["logger"], fields["message"]) == ("error", "maesh.test", "line one\nline two")
+    assert "KeyError" in fields["error"]
+
+
+@pytest.mark.parametrize("level", sorted(LEVELS))
+def test_lines_below_the_level_are_not_written(capsys, level):
+    configure_logging(level, "common")
+    logger = logging.getLogger("maesh.test")
+    logger.log(LEVELS[level], "at")
+    logger.log(LEVELS[level] - 1, "below")
+    err = capsys.readouterr().err
+    assert " at\n" in err.replace("maesh.test: at", " at")
+    assert "below" not in err
+
+
+def test_configuring_twice_writes_each_line_once(capsys):
+    configure_logging("info", "common")
+    configure_logging("info", "common")
+    logging.getLogger("maesh.test").info("once")
+    assert capsys.readouterr().err.count("once") == 1
