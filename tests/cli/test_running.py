@@ -1,0 +1,53 @@
+"""Commands run until a signal: the first lets them end, the second does not wait."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from maesh_core.cli.running import run_until_signalled
+
+PROGRAM = """
+import asyncio, signal
+from maesh_core.cli.running import run_until_signalled
+
+async def run(stop):
+    signal.raise_signal(signal.{first})
+    await stop.wait()
+    print("stopping", flush=True)
+    signal.raise_signal(signal.{second})
+    await asyncio.sleep(60)
+
+run_until_signalled(run, on_abort=lambda: print("aborting", flush=True))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_asks_to_stop_and_handlers_are_taken_back(number):
+    before = signal.getsignal(number)
+    stopped = []
+
+    async def run(stop):
+        signal.raise_signal(number)
+        await stop.wait()
+        stopped.append(number)
+
+    run_until_signalled(run)
+    assert stopped == [number]
+    assert signal.getsignal(number) in (before, signal.SIG_DFL, signal.default_int_handler)
+
+
+@pytest.mark.parametrize(("first", "second"), [("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT"), ("SIGINT", "SIGINT")])
+def test_second_signal_ends_at_once_with_status_1(first, second):
+    code = PROGRAM.format(first=first, second=second)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "stopping\naborting\n", "")
+
+
+def test_error_of_what_runs_is_raised():
+    async def run(stop):
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        run_until_signalled(run)
