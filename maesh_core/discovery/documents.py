@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from maesh_core.discovery.json_documents import parse_json_documents
-from maesh_core.discovery.validation import fill_defaults, find_faults
+from maesh_core.discovery.validation import fill_defaults, find_faults, show_value
 from maesh_core.discovery.values import Body, Document
 from maesh_core.discovery.yaml_documents import parse_yaml_documents
 from maesh_core.errors import ManifestError, PluginError
@@ -20,6 +20,9 @@ MAX_LIST_DEPTH = 4
 
 MAX_ERRORS = 100
 """How many errors of one file are told."""
+
+MAX_UNREAD_KINDS = 20
+"""How many kinds of one file are told to be skipped."""
 
 _LIST = "List"
 
@@ -122,8 +125,8 @@ class _Reader:
                 self._read_resource(body, kind, origin)
             elif name.endswith(_LIST):
                 self._read_list(body, origin, (api_version, name.removesuffix(_LIST)), depth)
-            else:
-                self._unread_kinds[f"{api_version} {name}"] = None
+            elif len(self._unread_kinds) < MAX_UNREAD_KINDS:
+                self._unread_kinds[f"{show_value(api_version)} {show_value(name)}".replace("'", "")] = None
         except ManifestError as error:
             self._errors.append(error)
         except (msgspec.MsgspecError, UnicodeError) as error:
@@ -142,5 +145,5 @@ class _Reader:
         resource = fill_defaults(body.decode(kind.type), kind)
         faults = list(find_faults(resource, kind))
         if faults:
-            raise ManifestError(origin, f"{kind.name} {resource.metadata.name!r}: {'; '.join(faults)}")
+            raise ManifestError(origin, f"{kind.name} {show_value(resource.metadata.name)}: {'; '.join(faults)}")
         self._resources.append(LoadedResource(resource, kind, origin))

@@ -161,9 +161,7 @@ class ManifestReader:
         for kind in unread_kinds:
             if (path, kind) not in self._noticed:
                 self._noticed.add((path, kind))
-                logger.warning(
-                    "%s: skipped %s, which neither the mesh nor an enabled plugin reads", shown, ascii(kind)[1:-1]
-                )
+                logger.warning("%s: skipped %s, which neither the mesh nor an enabled plugin reads", shown, kind)
 
     def _log(self, events: list[Event]) -> list[Event]:
         for event in events:

@@ -130,9 +130,9 @@ def _find_all_faults(resource: Resource, kind: ResourceKind) -> Iterator[str]:
     is_name = is_label if kind.type in _LABEL_NAMED else is_subdomain
     if not is_name(metadata.name):
         what = "label" if is_name is is_label else "subdomain"
-        yield f"metadata.name: {_quote(metadata.name)} is no DNS {what} (RFC 1123)"
+        yield f"metadata.name: {show_value(metadata.name)} is no DNS {what} (RFC 1123)"
     if kind.is_namespaced and not is_label(metadata.namespace):
-        yield f"metadata.namespace: {_quote(metadata.namespace)} is no DNS label (RFC 1123)"
+        yield f"metadata.namespace: {show_value(metadata.namespace)} is no DNS label (RFC 1123)"
     find_own = _FINDERS.get(kind.type)
     if find_own is not None:
         yield from find_own(resource)
@@ -141,14 +141,14 @@ def _find_all_faults(resource: Resource, kind: ResourceKind) -> Iterator[str]:
 def _find_service_faults(service: Service) -> Iterator[str]:
     spec = service.spec
     if spec.type not in _SERVICE_TYPES:
-        yield f"spec.type: {_quote(spec.type)} is none of {', '.join(sorted(_SERVICE_TYPES))}"
+        yield f"spec.type: {show_value(spec.type)} is none of {', '.join(sorted(_SERVICE_TYPES))}"
     if spec.cluster_ip not in ("", "None") and not is_address(spec.cluster_ip):
-        yield f"spec.clusterIP: {_quote(spec.cluster_ip)} is neither an IP address nor None"
+        yield f"spec.clusterIP: {show_value(spec.cluster_ip)} is neither an IP address nor None"
     for index, address in enumerate(spec.cluster_ips):
         if address != "None" and not is_address(address):
-            yield f"spec.clusterIPs[{index}]: {_quote(address)} is neither an IP address nor None"
+            yield f"spec.clusterIPs[{index}]: {show_value(address)} is neither an IP address nor None"
     if spec.external_name and not is_subdomain(spec.external_name.removesuffix(".").lower()):
-        yield f"spec.externalName: {_quote(spec.external_name)} is no DNS name"
+        yield f"spec.externalName: {show_value(spec.external_name)} is no DNS name"
     for index, port in enumerate(spec.ports):
         yield from _find_service_port_faults(port, f"spec.ports[{index}]")
     yield from _find_repetitions("spec.ports", [(port.port, port.protocol) for port in spec.ports], "port")
@@ -161,29 +161,29 @@ def _find_service_port_faults(port: ServicePort, path: str) -> Iterator[str]:
     if isinstance(target, int) and not is_port(target):
         yield f"{path}.targetPort: {target} is not in 1 to 65535"
     if isinstance(target, str) and not is_port_name(target):
-        yield f"{path}.targetPort: {_quote(target)} is neither a number nor the name of a container's port"
+        yield f"{path}.targetPort: {show_value(target)} is neither a number nor the name of a container's port"
 
 
 def _find_port_faults(number: int | None, name: str, protocol: str, path: str) -> Iterator[str]:
     if number is not None and not is_port(number):
         yield f"{path}.port: {number} is not in 1 to 65535"
     if name and not is_label(name):
-        yield f"{path}.name: {_quote(name)} is no DNS label (RFC 1123)"
+        yield f"{path}.name: {show_value(name)} is no DNS label (RFC 1123)"
     if protocol not in _PROTOCOLS:
-        yield f"{path}.protocol: {_quote(protocol)} is none of {', '.join(sorted(_PROTOCOLS))}"
+        yield f"{path}.protocol: {show_value(protocol)} is none of {', '.join(sorted(_PROTOCOLS))}"
 
 
 def _find_repetitions(path: str, values: Sequence[Any], what: str) -> Iterator[str]:
     if len(set(values)) != len(values):
         repeated = next(value for index, value in enumerate(values) if value in values[:index])
-        shown = "/".join(str(part) for part in repeated) if isinstance(repeated, tuple) else _quote(repeated)
+        shown = "/".join(str(part) for part in repeated) if isinstance(repeated, tuple) else show_value(repeated)
         yield f"{path}: {what} {shown} stands there twice"
 
 
 def _find_slice_faults(item: EndpointSlice) -> Iterator[str]:
     family = item.address_type
     if family not in ("IPv4", "IPv6", "FQDN"):
-        yield f"addressType: {_quote(family)} is none of FQDN, IPv4, IPv6"
+        yield f"addressType: {show_value(family)} is none of FQDN, IPv4, IPv6"
         return
     for index, port in enumerate(item.ports):
         yield from _find_port_faults(port.port, port.name, port.protocol, f"ports[{index}]")
@@ -192,7 +192,7 @@ def _find_slice_faults(item: EndpointSlice) -> Iterator[str]:
             yield f"endpoints[{index}].addresses: none is there"
         for address in endpoint.addresses:
             if not (is_subdomain(address) if family == "FQDN" else is_address(address, family)):
-                yield f"endpoints[{index}].addresses: {_quote(address)} is no {family} address"
+                yield f"endpoints[{index}].addresses: {show_value(address)} is no {family} address"
         if endpoint.target_ref is not None:
             yield from _find_reference_faults(endpoint.target_ref, f"endpoints[{index}].targetRef")
 
@@ -204,35 +204,35 @@ def _find_endpoints_faults(endpoints: Endpoints) -> Iterator[str]:
             yield from _find_port_faults(port.port, port.name, port.protocol, f"{path}.ports[{position}]")
         for position, address in enumerate(subset.addresses):
             if not is_address(address.ip):
-                yield f"{path}.addresses[{position}].ip: {_quote(address.ip)} is no IP address"
+                yield f"{path}.addresses[{position}].ip: {show_value(address.ip)} is no IP address"
             if address.target_ref is not None:
                 yield from _find_reference_faults(address.target_ref, f"{path}.addresses[{position}].targetRef")
 
 
 def _find_pod_faults(pod: Pod) -> Iterator[str]:
     if pod.status.pod_ip and not is_address(pod.status.pod_ip):
-        yield f"status.podIP: {_quote(pod.status.pod_ip)} is no IP address"
+        yield f"status.podIP: {show_value(pod.status.pod_ip)} is no IP address"
     if not is_subdomain(pod.spec.service_account_name):
-        yield f"spec.serviceAccountName: {_quote(pod.spec.service_account_name)} is no DNS subdomain (RFC 1123)"
+        yield f"spec.serviceAccountName: {show_value(pod.spec.service_account_name)} is no DNS subdomain (RFC 1123)"
     for index, container in enumerate(pod.spec.containers):
         for position, port in enumerate(container.ports):
             path = f"spec.containers[{index}].ports[{position}]"
             if not is_port(port.container_port):
                 yield f"{path}.containerPort: {port.container_port} is not in 1 to 65535"
             if port.name and not is_port_name(port.name):
-                yield f"{path}.name: {_quote(port.name)} is no port name (RFC 6335)"
+                yield f"{path}.name: {show_value(port.name)} is no port name (RFC 6335)"
             if port.protocol not in _PROTOCOLS:
-                yield f"{path}.protocol: {_quote(port.protocol)} is none of {', '.join(sorted(_PROTOCOLS))}"
+                yield f"{path}.protocol: {show_value(port.protocol)} is none of {', '.join(sorted(_PROTOCOLS))}"
 
 
 def _find_reference_faults(reference: ObjectReference, path: str) -> Iterator[str]:
     if reference.name and not is_subdomain(reference.name):
-        yield f"{path}.name: {_quote(reference.name)} is no DNS subdomain (RFC 1123)"
+        yield f"{path}.name: {show_value(reference.name)} is no DNS subdomain (RFC 1123)"
     if reference.namespace and not is_label(reference.namespace):
-        yield f"{path}.namespace: {_quote(reference.namespace)} is no DNS label (RFC 1123)"
+        yield f"{path}.namespace: {show_value(reference.namespace)} is no DNS label (RFC 1123)"
 
 
-def _quote(text: str) -> str:
+def show_value(text: str) -> str:
     """Show a hostile value on one line, shortened."""
     return ascii(text if len(text) <= 80 else text[:80] + "…")
 
