@@ -15,8 +15,8 @@ from maesh_core.model.configuration import ServiceConfiguration
 from maesh_core.model.keys import ObjectKey, build_wire_path
 from maesh_core.model.messages import RawSections, render_sections
 
-_LOG_LIMIT_REVISIONS = 10_000
-_LOG_LIMIT_PATHS = 100_000
+LOG_LIMIT_REVISIONS = 10_000
+LOG_LIMIT_PATHS = 100_000
 """What the change log holds at most: some megabytes. A proxy that is further behind gets the whole."""
 
 _NOUNS = ("routers", "services", "middlewares")
@@ -31,10 +31,10 @@ class _Path(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """The paths that one revision touched."""
+    """The paths that one revision touched, and whether each was there before it."""
 
     number: int
-    paths: tuple[_Path, ...]
+    paths: Mapping[_Path, bool]
 
 
 class _Object(NamedTuple):
@@ -94,12 +94,13 @@ class RevisionStore:
         self._replace_services(wanted)
         if not encoded and not removed:
             return False
+        change = _Change(number, {path: path in self._objects for path in (*encoded, *removed)})
         for path in removed:
             del self._objects[path]
         self._objects.update(encoded)
         self._number = number
         self._full = None
-        self._record(_Change(number, (*encoded, *removed)))
+        self._record(change)
         return True
 
     def render(self, since: str | None) -> bytes | None:
@@ -126,14 +127,14 @@ class RevisionStore:
         return self._full
 
     def _render_delta(self, base: int) -> bytes:
-        touched: set[_Path] = set()
+        touched: dict[_Path, bool] = {}  # ends with what was there at the base
         for change in reversed(self._log):
             if change.number <= base:
                 break
             touched.update(change.paths)
         ordered = sorted(touched)
         sections = _build_sections((path, self._objects[path].raw) for path in ordered if path in self._objects)
-        removed = tuple(build_wire_path(*path) for path in ordered if path not in self._objects)
+        removed = tuple(build_wire_path(*path) for path in ordered if touched[path] and path not in self._objects)
         return render_sections(self.revision, sections, is_full=False, plugins=self._plugins, removed=removed)
 
     def _replace_services(self, wanted: Mapping[ObjectKey, dict[_Path, Any]]) -> None:
@@ -146,7 +147,7 @@ class RevisionStore:
     def _record(self, change: _Change) -> None:
         self._log.append(change)
         self._log_paths += len(change.paths)
-        while len(self._log) > _LOG_LIMIT_REVISIONS or self._log_paths > _LOG_LIMIT_PATHS:
+        while len(self._log) > LOG_LIMIT_REVISIONS or self._log_paths > LOG_LIMIT_PATHS:
             dropped = self._log.popleft()
             self._log_paths -= len(dropped.paths)
             self._log_start = dropped.number
