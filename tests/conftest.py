@@ -1,5 +1,6 @@
 """What tests of several folders need: distributions that exist only while a test runs."""
 
+import logging
 import sys
 from importlib.metadata import distributions
 
@@ -38,6 +39,16 @@ def install(tmp_path, monkeypatch):
     yield install_distribution
     for name in [name for name in sys.modules if name.partition(".")[0] in modules]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def restored_logging():
+    """Take back what a command does to the log of its process."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 STAMP = """

@@ -9,13 +9,7 @@ import pytest
 from maesh_core.logging_setup import LEVELS, configure_logging
 
 
-@pytest.fixture(autouse=True)
-def restore_logging():
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("restored_logging")
 
 
 def test_common_line_holds_time_level_logger_and_text(capsys):

@@ -14,7 +14,7 @@ from maesh_core.settings_fields import list_fields
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch, install):
+def clean_environment(monkeypatch, install, restored_logging):
     """Hide the user's own settings and plugins."""
     for name in [name for name in os.environ if name.startswith(("MAESH_", "TRAEFIK_MESH_"))]:
         monkeypatch.delenv(name)

@@ -1,6 +1,7 @@
 """`maesh plugins`: everything that is installed, what it gives, and why not."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -9,8 +10,10 @@ from maesh_core.cli.app import run_command_line
 
 
 @pytest.fixture
-def list_plugins(capsys, install):
+def list_plugins(capsys, install, monkeypatch):
     """Run the command; gives its rows as JSON, or its text."""
+    for name in [name for name in os.environ if name.startswith(("MAESH_", "TRAEFIK_MESH_"))]:
+        monkeypatch.delenv(name)
 
     def run(*arguments, as_text=False):
         assert run_command_line(["plugins", *arguments, *([] if as_text else ["--json"])]) == 0
