@@ -8,7 +8,6 @@ import pytest
 
 from maesh_core.logging_setup import LEVELS, configure_logging
 
-
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
 

@@ -21,7 +21,10 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 
 
 def run(settings: ControllerSettings) -> None:
-    """Work out the configuration and serve it to proxies."""
+    """Work out the configuration and serve it to proxies.
+
+    PATH is a file or a folder of Kubernetes manifests, in YAML or JSON.
+    """
     if not settings.paths:
         raise SettingsError("no manifests are named; name files or folders, as in: maesh controller PATH...")
     configure_logging(settings.log_level, settings.log_format)

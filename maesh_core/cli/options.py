@@ -107,9 +107,8 @@ def _describe_plugin(plugin: InstalledPlugin) -> str:
 
 
 def _build_path_parameter() -> inspect.Parameter:
-    argument = typer.Argument(
-        default=None, metavar="PATH...", help="Files and folders of manifests.", show_default=False
-    )
+    # Hidden from the list, which would show a Python type beside it: the command's own text says what PATH is.
+    argument = typer.Argument(default=None, metavar="PATH", hidden=True)
     return _build_parameter("paths", list[str] | None, argument)
 
 

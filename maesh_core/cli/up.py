@@ -19,7 +19,10 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 
 
 def run(settings: UpSettings) -> None:
-    """Run a whole mesh on this machine until Ctrl-C."""
+    """Run a whole mesh on this machine until Ctrl-C.
+
+    PATH is a file or a folder of Kubernetes manifests, in YAML or JSON.
+    """
     if not settings.paths:
         raise SettingsError("no manifests are named; name files or folders, as in: maesh up PATH...")
     configure_logging(settings.log_level, settings.log_format)
