@@ -229,10 +229,10 @@ class _Message:
     def feed(self, data: bytes) -> None:
         """Take what came. It counts as a whole, so chunk heads and trailers are bounded too."""
         self._received_bytes += len(data)
+        self._parser.feed_data(data)
         limit_bytes = self._limits.head_limit_bytes + self.has_head * self._limits.body_limit_bytes
         if self._received_bytes >= limit_bytes:
             raise PullError("the answer is too large")
-        self._parser.feed_data(data)
 
     def release(self) -> None:
         """Let go of the parser: it and this object hold each other, and with them the body."""

@@ -218,3 +218,9 @@ def test_a_bad_endpoint_is_an_error_of_one_line(url: str) -> None:
         parse_endpoint(url)
     assert "\n" not in str(raised.value)
     assert "--endpoint" in str(raised.value)
+
+
+async def test_a_body_that_comes_with_its_head_may_be_larger_than_a_head() -> None:
+    body = b"{" + b" " * 3000 + b"}"
+    async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 3002\r\n\r\n" + body) as (fetcher, _):
+        assert await fetcher.fetch("") == Answer(200, body)
