@@ -44,10 +44,12 @@ async def open_listening(handler: ProtocolHandler, host: str, port: int) -> List
 async def close_listening(opened: Iterable[Listening]) -> None:
     """Stop accepting, after everything that waits was accepted: closing a socket resets its whole queue."""
     opened = list(opened)
-    await _wait_accepted([sock for each in opened for sock in each.sockets])
-    for each in opened:
-        for listener in each.listeners:
-            listener.close()
+    try:
+        await _wait_accepted([sock for each in opened for sock in each.sockets])
+    finally:
+        for each in opened:
+            for listener in each.listeners:
+                listener.close()
 
 
 def _restore_backlog(sock: socket.socket) -> None:

@@ -94,7 +94,7 @@ def collect_proxy_metrics(
         _build_family("counter", "reloads_total", "Configurations put in force.", {(): configuration.applied}),
         _build_family("counter", "rejected_total", "Configurations refused whole.", {(): configuration.rejected}),
         _build_family(
-            "gauge", "last_reload_seconds", "When one was put in force, since 1970.", {(): configuration.applied_at_s}
+            "gauge", "last_reload_timestamp_seconds", "When one was put in force.", {(): configuration.applied_at_s}
         ),
         _build_family("gauge", "refused_routers", "Routers not carried.", {(): len(configuration.refused)}),
         _build_family("counter", "pulls_total", "Requests to the controller.", {(): poller.pulls}),

@@ -17,7 +17,7 @@ from maesh_core.model.configuration import Section
 from maesh_core.model.keys import build_wire_path
 from maesh_core.model.messages import Update
 from maesh_core.proxy.routing.checks import check_update, parse_wire_path
-from maesh_core.proxy.routing.sections import Change, Refusal, ResolvedSection, resolve_section
+from maesh_core.proxy.routing.sections import Change, Refusal, ResolvedSection, narrow_change, resolve_section
 
 ACCESS_CONTROL_PLUGINS = frozenset({"acl"})
 """Plugins that deny by default: a proxy that has one enabled carries nothing that was computed without it."""
@@ -100,9 +100,12 @@ class RoutingConfiguration:
         for protocol, step in steps.items():
             if protocol in self._handlers:
                 self._handlers[protocol].apply_table(step.table)
-        sections = {} if update.full else dict(self._sections)
-        sections.update((protocol, step.section) for protocol, step in steps.items())
-        self._sections = sections
+        sections = {**self._sections, **{protocol: step.section for protocol, step in steps.items()}}
+        self._sections = {
+            protocol: section
+            for protocol, section in sections.items()
+            if protocol in self._handlers or section.received != Section()
+        }
         self.revision = update.revision
         self.applied += 1
         self.applied_at_s = self._clock()
@@ -144,20 +147,21 @@ class RoutingConfiguration:
         for path in update.removed:
             protocol, noun, key = parse_wire_path(path)
             removed.setdefault(protocol, {}).setdefault(noun, []).append(key)
-        named = {*self._handlers, *update.sections, *removed, *(() if update.full else self._sections)}
-        changes = {
-            protocol: Change(
+        changes = {}
+        for protocol in sorted({*self._handlers, *self._sections, *update.sections, *removed}):
+            change = Change(
                 section=update.sections.get(protocol, Section()),
                 removed=removed.get(protocol, {}),
                 is_full=update.full,
             )
-            for protocol in sorted(named)
-        }
-        return {
-            protocol: change
-            for protocol, change in changes.items()
-            if change.has_content or self._find_barrier(protocol, update) != self._get_section(protocol).barrier
-        }
+            current = self._sections.get(protocol)
+            if current is None:
+                changes[protocol] = change
+                continue
+            change = narrow_change(current.received, change)
+            if change.has_content or current.barrier != self._find_barrier(protocol, update):
+                changes[protocol] = change
+        return changes
 
     def _find_barrier(self, protocol: str, update: Update) -> Refusal | None:
         """Say what keeps every router of a protocol from being carried."""

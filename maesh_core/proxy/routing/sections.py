@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from maesh_core.hookspecs import MiddlewareFactory
-from maesh_core.model.configuration import HttpRouter, Section, Service
+from maesh_core.model.configuration import ConfigurationObject, HttpRouter, Section, Service
 from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_middlewares
 
+NOUNS = ("routers", "services", "middlewares")
 CARRIED_SCHEMES = frozenset({"http"})
 """What HTTP routers can call their servers by."""
 
@@ -95,6 +96,31 @@ def resolve_section(
         former=current.received.routers if not is_full else {},
     )
     return resolved, None if is_full else frozenset(routers | services)
+
+
+def narrow_change(current: Section, change: Change) -> Change:
+    """Cut a full change down to what differs from the current part, revisions aside.
+
+    A controller that was started again tells everything, and mostly nothing of it is new: comparing takes a tenth of
+    the time of compiling.
+    """
+    if not change.is_full:
+        return change
+    changed = {noun: _list_differing(getattr(current, noun), getattr(change.section, noun)) for noun in NOUNS}
+    gone = {noun: getattr(current, noun).keys() - getattr(change.section, noun).keys() for noun in NOUNS}
+    return Change(
+        section=Section(**changed), removed={noun: keys for noun, keys in gone.items() if keys}, is_full=False
+    )
+
+
+def _list_differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in after.items() if key not in before or not _is_same(before[key], value)}
+
+
+def _is_same(before: Any, after: Any) -> bool:
+    if isinstance(before, ConfigurationObject) and type(before) is type(after):
+        after = msgspec.structs.replace(after, revision=before.revision)
+    return bool(before == after)
 
 
 def _merge_sections(current: Section, change: Change) -> Section:

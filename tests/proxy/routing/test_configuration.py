@@ -116,6 +116,28 @@ def test_a_full_configuration_replaces_what_was_there() -> None:
     assert proxy.configuration.list_entrypoints() == frozenset()
 
 
+def test_a_full_configuration_that_says_nothing_new_compiles_nothing() -> None:
+    proxy = Proxy()
+    proxy.apply(full=True, sections={"http": BASE, "udp": Section(routers={"u": {"entrypoint": 1}})})
+    again = Section(
+        routers={"r": msgspec.structs.replace(BASE.routers["r"], revision=7)},
+        services={"s": msgspec.structs.replace(BASE.services["s"], revision=8)},
+        middlewares={"n/s/stamp": msgspec.structs.replace(BASE.middlewares["n/s/stamp"], revision=9)},
+    )
+    proxy.apply(full=True, sections={"http": again, "udp": Section(routers={"u": {"entrypoint": 1}})})
+    assert (len(proxy.http.compiled), len(proxy.tcp.compiled)) == (1, 1)
+    assert proxy.configuration.revision == "e.2"
+    assert set(proxy.configuration.refused) == {"udp/routers/u"}
+
+
+def test_a_full_configuration_after_another_names_only_what_differs() -> None:
+    proxy = Proxy()
+    proxy.apply(full=True, sections={"http": BASE})
+    proxy.apply(full=True, sections={"http": Section(routers=BASE.routers, services={"s": service(1), "t": service()})})
+    assert proxy.http.compiled[-1][2] == {"r", "s", "t"}
+    assert proxy.configuration.refused == {"http/routers/r": "middleware n/s/stamp is not in the configuration"}
+
+
 def test_a_delta_changes_what_it_names_and_says_so_to_the_handler() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": BASE})
@@ -260,7 +282,7 @@ def test_a_handler_that_raises_refuses_the_update_for_all_protocols() -> None:
     proxy.apply(full=True, sections={"http": BASE})
     proxy.tcp.error = ValueError("no")
     with pytest.raises(UpdateRejectedError, match="protocol tcp does not take it: ValueError: no"):
-        proxy.apply(full=True, sections={})
+        proxy.apply(full=True, sections={"tcp": Section(services={"s": service()})})
     assert proxy.table == BASE
     assert proxy.configuration.revision == "e.1"
     proxy.tcp.error = None
@@ -400,8 +422,11 @@ DELTAS = st.tuples(
 )
 
 
-@given(deltas=st.lists(DELTAS, max_size=5), plugins=st.sampled_from([(), ("acl",)]))
-def test_a_row_of_deltas_ends_where_one_full_configuration_does(deltas: list[Any], plugins: tuple[str, ...]) -> None:
+@given(deltas=st.lists(DELTAS, max_size=5), other=SECTIONS, plugins=st.sampled_from([(), ("acl",)]))
+def test_the_way_to_a_configuration_leaves_no_trace(
+    deltas: list[Any], other: Section, plugins: tuple[str, ...]
+) -> None:
+    """A row of deltas ends where one full configuration does; so does a full one after them."""
     by_delta = Proxy(plugins)
     by_delta.apply(full=True)
     merged: dict[str, dict[str, Any]] = {"routers": {}, "services": {}, "middlewares": {}}
@@ -418,6 +443,12 @@ def test_a_row_of_deltas_ends_where_one_full_configuration_does(deltas: list[Any
     assert by_delta.configuration.refused == at_once.configuration.refused
     assert by_delta.configuration.list_entrypoints() == at_once.configuration.list_entrypoints()
     assert by_delta.http.compiled[-1][1].keys() == at_once.http.compiled[-1][1].keys()
+    by_delta.apply(full=True, sections={"http": other}, plugins=told)
+    afresh = Proxy(plugins)
+    afresh.apply(full=True, sections={"http": other}, plugins=told)
+    assert by_delta.table == afresh.table
+    assert by_delta.configuration.refused == afresh.configuration.refused
+    assert by_delta.configuration.list_entrypoints() == afresh.configuration.list_entrypoints()
     for before, after in pairwise(by_delta.http.compiled):
         assert after[2] is None or list_differences(before, after) <= after[2]
 
