@@ -39,7 +39,7 @@ class StreamRouter(ConfigurationObject, frozen=True):
     middlewares: tuple[str, ...] = ()
 
 
-class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
     """An address to send to. Its share of the traffic is `weight` among the weights of its service's servers."""
 
     address: str
@@ -47,7 +47,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     weight: int = 1
 
 
-class Service(ConfigurationObject, frozen=True):
+class Service(ConfigurationObject, frozen=True, gc=False):
     """The servers that a router chooses among. `scheme` concerns HTTP alone."""
 
     servers: tuple[Server, ...] = ()

@@ -17,7 +17,7 @@ class _Node(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Base of all nodes."""
 
 
-class ServerNode(_Node, frozen=True):
+class ServerNode(_Node, frozen=True, gc=False):
     """An address that serves one service port. `pod` is None for endpoints written by hand."""
 
     address: str
@@ -25,7 +25,7 @@ class ServerNode(_Node, frozen=True):
     pod: ObjectKey | None = None
 
 
-class PortNode(_Node, frozen=True):
+class PortNode(_Node, frozen=True, gc=False):
     """A service port with the servers ready behind it, sorted by address.
 
     `index` is its place in `spec.ports`. `target_port` is what the Service says, by number or name.
@@ -39,7 +39,7 @@ class PortNode(_Node, frozen=True):
     servers: tuple[ServerNode, ...] = ()
 
 
-class PodNode(_Node, frozen=True):
+class PodNode(_Node, frozen=True, gc=False):
     """A pod behind a service, or one that a plugin's rules name."""
 
     key: ObjectKey

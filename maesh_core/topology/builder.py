@@ -118,22 +118,23 @@ def _build_ports(
 
 def _build_pods(groups: Sequence[Group]) -> tuple[PodNode, ...]:
     pods = {
-        address.resource.key: address.resource
+        address.pod: address.resource
         for group in groups
         for address in group.addresses
-        if address.resource is not None
+        if address.pod is not None and address.resource is not None
     }
     return tuple(_build_pod(key, pods[key]) for key in sorted(pods))
 
 
 def _build_pod(key: ObjectKey, pod: Pod) -> PodNode:
     containers = pod.spec.containers
+    ports = containers[0].ports if len(containers) == 1 else tuple(port for each in containers for port in each.ports)
     return PodNode(
         key=key,
         service_account=pod.spec.service_account_name,
         address=parse_address(pod.status.pod_ip) or "",
         owners=tuple(f"{owner.kind}/{owner.name}" for owner in pod.metadata.owner_references),
-        container_ports=tuple(port for container in containers for port in container.ports),
+        container_ports=ports,
     )
 
 
