@@ -38,7 +38,7 @@ def build_service_configuration(
 
     `entrypoints` maps port numbers to entrypoints for traffic types with exclusive ones: a suitable port that is not
     in it is left out with an error of its own. Shared entrypoints are worked out here. `errors` are further ones of
-    the caller's; each closes the service.
+    the caller's; each closes the service, and no middleware builder is asked: one may be what failed.
     """
     return _Build(node, catalogue, errors).run(entrypoints)
 
@@ -46,13 +46,14 @@ def build_service_configuration(
 class _Build:
     """One run: what was found so far. `errors` close the service; `port_errors` concern ports that are left out."""
 
-    __slots__ = ("annotations", "catalogue", "errors", "node", "notices", "port_errors")
+    __slots__ = ("annotations", "catalogue", "errors", "has_failed", "node", "notices", "port_errors")
 
     def __init__(self, node: ServiceNode, catalogue: Catalogue, errors: Sequence[str]) -> None:
         self.node = node
         self.catalogue = catalogue
         self.annotations = parse_annotations(node.annotations)
         self.errors = [*node.errors, *errors]
+        self.has_failed = bool(errors)
         self.port_errors: list[str] = []
         self.notices = list(node.notices)
 
@@ -64,7 +65,7 @@ class _Build:
             return self._finish({}, ())
         pairs = self._assign_entrypoints(traffic_type, entrypoints)
         self._check_scheme()
-        middlewares = self._build_middlewares(traffic_type)
+        middlewares = {} if self.has_failed else self._build_middlewares(traffic_type)
         section = None if self.errors else self._build_section(traffic_type, pairs, middlewares)
         if section is None:
             closed = self._build_closed_section(traffic_type, pairs)

@@ -141,12 +141,16 @@ def test_every_middlewares_error_is_told() -> None:
     assert is_closed(configuration)
 
 
-def test_another_exception_of_a_plugin_goes_up() -> None:
+def test_another_exception_of_a_plugin_goes_up_and_the_caller_can_still_close_the_service() -> None:
     def fail(_: Mapping[str, str]) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         build(make_node(), Plugin(fail))
+    configuration = build(make_node(), Plugin(fail), errors=("it failed",))
+    assert configuration.errors == ("it failed",)
+    assert list(configuration.sections["http"].routers) == ["shop/cart:80"]
+    assert is_closed(configuration)
 
 
 @pytest.mark.parametrize(
