@@ -13,8 +13,12 @@ import msgspec
 from maesh_core.hookspecs import Listener, ProtocolHandler
 from maesh_core.proxy.sockets import BACKLOG, open_sockets
 
-ACCEPT_ROUNDS_LIMIT = 1000
-"""Rounds of the loop that the accept queue of a closing port is given; clients that never stop coming lose."""
+ACCEPT_ROUNDS_LIMIT = 2 * BACKLOG
+"""Rounds of the loop that the accept queue of a closing port is given: libuv accepts one connection a round, and a
+full queue is BACKLOG long. Clients that never stop coming lose."""
+
+QUIET_ROUNDS = 2
+"""Rounds after the last one: asyncio's own loop makes a transport the round after it accepted."""
 
 
 class Listening(msgspec.Struct, frozen=True):
@@ -64,7 +68,8 @@ async def _wait_accepted(sockets: Iterable[socket.socket]) -> None:
     pending = [sock for sock in sockets if sock.fileno() >= 0]
     for sock in pending:
         poll.register(sock.fileno(), select.POLLIN)
-    rounds = 0
-    while pending and poll.poll(0) and rounds < ACCEPT_ROUNDS_LIMIT:
+    rounds = quiet_rounds = 0
+    while pending and quiet_rounds < QUIET_ROUNDS and rounds < ACCEPT_ROUNDS_LIMIT:
         rounds += 1
+        quiet_rounds = 0 if poll.poll(0) else quiet_rounds + 1
         await asyncio.sleep(0)

@@ -1,11 +1,14 @@
 """Ports under handlers that behave as asyncio does, and under handlers that fail."""
 
 import asyncio
+import resource
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import uvloop
 
 from maesh_core.proxy.listening import close_listening, open_listening
 from maesh_core.proxy.sockets import BACKLOG
@@ -55,3 +58,46 @@ async def test_a_port_opens_whole_or_not_at_all(fail_at: int, unused_tcp_port: i
         await open_listening(ServingHandler(fail_at), "", unused_tcp_port)  # type: ignore[arg-type]
     opened = await open_listening(ServingHandler(), "", unused_tcp_port)  # type: ignore[arg-type]
     await close_listening([opened])
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def run_rounds() -> None:
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.usefixtures("many_files")
+def test_closing_accepts_a_long_queue_on_either_loop(new_loop: Any, unused_tcp_port: int) -> None:
+    """1,500 are more than what either loop accepts in one round, and more rounds than a hurried limit would give."""
+    accepted: list[asyncio.BaseTransport] = []
+
+    class Counting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.append(transport)
+
+    class CountingHandler(ServingHandler):
+        async def open_listener(self, sock: socket.socket, entrypoint: int) -> Any:
+            return await asyncio.get_running_loop().create_server(Counting, sock=sock)
+
+    async def run() -> None:
+        opened = await open_listening(CountingHandler(), "127.0.0.1", unused_tcp_port)  # type: ignore[arg-type]
+        clients = [socket.create_connection(("127.0.0.1", unused_tcp_port), 5) for _ in range(1500)]
+        await close_listening([opened])
+        await run_rounds()
+        assert len(accepted) == 1500
+        for client in clients:
+            client.close()
+        for transport in accepted:
+            transport.close()
+        await run_rounds()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(run())
