@@ -95,6 +95,11 @@ class Engine:
         return self._rebuilt_count
 
     @property
+    def missing_lists(self) -> tuple[str, ...]:
+        """What the first build waits for, as `source type`."""
+        return tuple(sorted(f"{source} {type_.__name__}" for source, type_ in self._unlisted))
+
+    @property
     def problems(self) -> Mapping[str, str]:
         """What discovery could not read: origin to text."""
         return self._parts.snapshot.problems

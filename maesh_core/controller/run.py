@@ -39,6 +39,8 @@ from maesh_core.topology.builder import TopologyRules
 
 EPOCH_BYTES = 8
 """Of chance in a revision's epoch: two starts never share one."""
+SLOW_START_S = 10.0
+"""A first build that is not done by then is told in the log, with what it waits for."""
 STOP_S = 2.0
 """Sources may take this long to end when the controller stops."""
 
@@ -109,7 +111,7 @@ async def run_controller(
     server = await start_server(api.handle, sock)
     try:
         jobs = [feed_source(source, kinds, apply, pause=pause) for source in sources]
-        await _run_until(stop, [*jobs, _tell_ready(controller, ready)])
+        await _run_until(stop, [*jobs, _tell_ready(controller, engine, ready)])
     finally:
         api.close()
         await server.cleanup()
@@ -200,8 +202,13 @@ def _refuse_twins(what: str, names: Sequence[str]) -> None:
         raise PluginError(f"two plugins, or a plugin and the core, give {what} named {', '.join(twins)}")
 
 
-async def _tell_ready(controller: Controller, ready: Callable[[Controller], None] | None) -> None:
-    await controller.wait_ready()
+async def _tell_ready(controller: Controller, engine: Engine, ready: Callable[[Controller], None] | None) -> None:
+    try:
+        async with asyncio.timeout(SLOW_START_S):
+            await controller.wait_ready()
+    except TimeoutError:
+        _log.warning("not ready yet, for these were not listed: %s", ", ".join(engine.missing_lists))
+        await controller.wait_ready()
     gc.freeze()  # the cluster's objects stay: collections need not walk them again and again
     if ready is not None:
         ready(controller)

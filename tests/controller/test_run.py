@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from maesh_core.configuration.http import HttpTrafficType
+from maesh_core.controller import run
 from maesh_core.controller.run import run_controller
 from maesh_core.errors import PluginError, StartupError
 from maesh_core.hookspecs import PortRange
@@ -191,15 +192,34 @@ async def test_a_ready_callback_that_raises_ends_the_controller(settings):
         await run_controller(ControllerSettings(**settings), FakePlugins(), ready=fail, stop=asyncio.Event())
 
 
-async def test_a_controller_can_be_stopped_before_it_is_ready(settings):
-    class Silent(ListedSource):
-        async def watch_events(self, kinds):
-            await asyncio.Event().wait()
-            yield []
+class SilentSource(ListedSource):
+    """Never tells anything."""
 
+    async def watch_events(self, kinds):
+        await asyncio.Event().wait()
+        yield []
+
+
+async def test_a_source_that_does_not_list_is_named_in_the_log(settings, monkeypatch):
+    stop = asyncio.Event()
+    told = []
+
+    def warn(text, *values):
+        told.append(text % values)
+        stop.set()
+
+    monkeypatch.setattr(run, "SLOW_START_S", 0)
+    monkeypatch.setattr(run._log, "warning", warn)
+    plugins = FakePlugins(maesh_sources=[SilentSource("x"), ListedSource("y")])
+    await run_controller(ControllerSettings(**{**settings, "paths": ()}), plugins, stop=stop)
+    assert len(told) == 1
+    assert "x Pod, x Service" in told[0]
+
+
+async def test_a_controller_can_be_stopped_before_it_is_ready(settings):
     stop = asyncio.Event()
     calls = []
-    plugins = FakePlugins(maesh_sources=[Silent("x")])
+    plugins = FakePlugins(maesh_sources=[SilentSource("x")])
     stop.set()
     await run_controller(ControllerSettings(**{**settings, "paths": ()}), plugins, ready=calls.append, stop=stop)
     assert calls == []
