@@ -285,22 +285,41 @@ class Headers(Protocol):
 class Exchange(Protocol):
     """One request and its response, as middlewares see it. Valid until `on_finished` has returned."""
 
-    method: bytes
-    target: bytes
-    """Origin-form, as it goes upstream: path and query."""
-    host: bytes
-    """Lower case, without port and final dot."""
-    client_address: str
-    """The address of the connection's other end; no header has a say in it."""
-    request_headers: Headers
-    response_headers: Headers
-    """Of the attempt's response; empty before there is one."""
-    status: int
-    """Of the attempt's response or of the answer given; 0 before there is one."""
-    attempts: int
-    """How many attempts have been begun."""
-    service: str
-    """The key of the service that the route leads to."""
+    @property
+    def method(self) -> bytes:
+        """As the client sent it."""
+
+    @property
+    def target(self) -> bytes:
+        """Origin-form, as it goes upstream: path and query."""
+
+    @property
+    def host(self) -> bytes:
+        """Lower case, without port and final dot."""
+
+    @property
+    def client_address(self) -> str:
+        """The address of the connection's other end; no header has a say in it."""
+
+    @property
+    def request_headers(self) -> Headers:
+        """As they go upstream."""
+
+    @property
+    def response_headers(self) -> Headers:
+        """Of the attempt's response; empty before there is one."""
+
+    @property
+    def status(self) -> int:
+        """Of the attempt's response or of the answer given; 0 before there is one."""
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts have been begun."""
+
+    @property
+    def service(self) -> str:
+        """The key of the service that the route leads to."""
 
 
 class Middleware(Protocol):

@@ -1,0 +1,1 @@
+"""Middlewares of a route, compiled into one chain."""

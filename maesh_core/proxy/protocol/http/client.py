@@ -1,0 +1,334 @@
+"""One client's connection: reads requests one after the other, and writes their responses in that order.
+
+The next head is parsed only when the exchange before it has ended, so a pipelining client costs no more than its
+unread bytes. What has to wait carries `deadline`, which the handler's sweep looks at.
+"""
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, cast
+
+from maesh_core.errors import ClientProtocolError
+from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
+from maesh_core.proxy.protocol.http.exchange import Exchange
+from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
+from maesh_core.proxy.protocol.http.request_head import parse_request_head
+from maesh_core.proxy.protocol.http.syntax import HEAD_END, LEADING_LINES_LIMIT, has_bare_line_end
+
+if TYPE_CHECKING:
+    from maesh_core.proxy.protocol.http.handler import HttpHandler
+
+HELD_LIMIT_BYTES = 65536
+"""Bytes behind the current request that are read ahead; then reading pauses until they are due."""
+LINGER_S = 2.0
+"""After a last answer to a client that is still sending: what comes is thrown away, so that no reset overtakes it."""
+_NEVER = float("inf")
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class ClientConnection(asyncio.Protocol):
+    """A connection accepted on an entrypoint. Attributes by lifetime: the connection, its waiting, its exchange."""
+
+    __slots__ = (
+        "_buffer",
+        "_entrypoint",
+        "_is_advancing",
+        "_is_closing",
+        "_is_eof",
+        "_is_lingering",
+        "_is_read_paused",
+        "_is_write_paused",
+        "_scanned",
+        "_transport",
+        "address",
+        "deadline",
+        "exchange",
+        "forwarded",
+        "handler",
+    )
+
+    def __init__(self, handler: "HttpHandler", entrypoint: int) -> None:
+        self.handler = handler
+        self.address = ""
+        self._entrypoint = entrypoint
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._is_advancing = False
+        self._is_closing = False
+        self._is_eof = False
+        self._is_lingering = False
+        self._is_read_paused = False
+        self._is_write_paused = False
+        self.deadline = _NEVER
+        self.exchange: Exchange | None = None
+
+    def __repr__(self) -> str:
+        return f"<ClientConnection of {self.address} held={len(self._buffer)} {self.exchange!r}>"
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether this connection takes no request after the current one."""
+        return self.handler.is_draining or self._is_eof
+
+    # --- what the event loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start waiting for a request."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if peer else ""
+        self.forwarded = ForwardedFields(self.address, self.handler.server_name)
+        self.deadline = self.handler.clock.now + self.handler.settings.head_timeout
+        self.handler.clients.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what was under way."""
+        self._transport = None
+        self.handler.clients.discard(self)
+        if self.exchange is not None:
+            exchange, self.exchange = self.exchange, None
+            exchange.on_client_gone()
+
+    def eof_received(self) -> bool:
+        """Answer what was asked before the client ended its side; True keeps our side open."""
+        self._is_eof = True
+        exchange = self.exchange
+        return exchange is not None and not exchange.request_left and not self._is_lingering
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of a request."""
+        exchange = self.exchange
+        if exchange is None and not self._buffer and not self._is_write_paused and not self._is_lingering:
+            end = data.find(HEAD_END) + len(HEAD_END)
+            if end == len(data) and data[0] != 13:  # one whole head and nothing else: the usual case
+                self._start_exchange(data)
+                return
+        if self._is_lingering:
+            return
+        if exchange is not None and exchange.request_left and not self._buffer:
+            data = self._pass_body(exchange, data)
+        self._buffer += data
+        self._advance()
+        if len(self._buffer) > HELD_LIMIT_BYTES and self.exchange is not None:
+            self.pause_reading()
+
+    def pause_writing(self) -> None:
+        """Stop taking the response: this client is slower."""
+        self._is_write_paused = True
+        if self.exchange is not None and self.exchange.upstream is not None:
+            self.exchange.upstream.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Take more of the response, or the next request."""
+        self._is_write_paused = False
+        if self.exchange is not None:
+            if self.exchange.upstream is not None:
+                self.exchange.upstream.resume_reading()
+        else:
+            self._advance()
+
+    # --- requests
+
+    def _advance(self) -> None:
+        """Work through the bytes that are held, for as long as no exchange is under way."""
+        if self._is_advancing:
+            return
+        self._is_advancing = True
+        try:
+            while (
+                self.exchange is None
+                and self._buffer
+                and self._transport is not None
+                and not self._is_write_paused
+                and not self._is_lingering
+            ):
+                if not self._read_held_head():
+                    return
+        except ClientProtocolError as error:
+            self._refuse(error)
+        finally:
+            self._is_advancing = False
+
+    def _read_held_head(self) -> bool:
+        """Start an exchange from the bytes held; False when its head is not whole yet."""
+        buffer = self._buffer
+        self._skip_leading_lines()
+        end = buffer.find(HEAD_END, max(0, self._scanned - len(HEAD_END))) + len(HEAD_END)
+        if end < len(HEAD_END):
+            self._check_partial_head()
+            return False
+        self._scanned = 0
+        head = bytes(buffer[:end])
+        del buffer[:end]
+        self._start_exchange(head)
+        exchange = self.exchange
+        if exchange is not None and exchange.request_left and buffer:
+            held = bytes(buffer)
+            buffer.clear()
+            buffer += self._pass_body(exchange, held)
+        return True
+
+    def _skip_leading_lines(self) -> None:
+        for _ in range(LEADING_LINES_LIMIT):
+            if not self._buffer.startswith(b"\r\n"):
+                return
+            del self._buffer[:2]
+
+    def _check_partial_head(self) -> None:
+        """Refuse early what no further byte can mend; otherwise wait, from the first byte on, for the rest."""
+        buffer, settings = self._buffer, self.handler.settings
+        if not self._scanned and buffer:
+            self.deadline = self.handler.clock.now + settings.head_timeout
+        if has_bare_line_end(buffer, max(0, self._scanned - 1)):
+            raise ClientProtocolError("line ended by something else than CRLF")
+        line_end = buffer.find(b"\r\n", 0, settings.target_limit + 2)
+        if line_end < 0 and len(buffer) > settings.target_limit:
+            raise ClientProtocolError("the request line is too long", 414)
+        if len(buffer) > settings.head_limit:
+            raise ClientProtocolError("the request's head is too large", 431)
+        self._scanned = len(buffer)
+
+    def _start_exchange(self, head: bytes) -> None:
+        handler = self.handler
+        settings = handler.settings
+        try:
+            if len(head) > settings.target_limit:
+                self._check_size(head)
+            request = parse_request_head(head)
+        except ClientProtocolError as error:
+            self._refuse(error)
+            return
+        exchange = self.exchange = Exchange(self, request, handler.clock_time())
+        self.deadline = handler.clock.now + settings.response_timeout
+        exchange.start(handler.table.find(self._entrypoint, request.host))
+
+    def _check_size(self, head: bytes) -> None:
+        settings = self.handler.settings
+        if head.index(b"\r\n") > settings.target_limit:
+            raise ClientProtocolError("the request line is too long", 414)
+        if len(head) > settings.head_limit:
+            raise ClientProtocolError("the request's head is too large", 431)
+
+    def _refuse(self, error: ClientProtocolError) -> None:
+        """Answer what is no request, and close: nothing behind it can be trusted."""
+        self.handler.count_refusal(error.status)
+        answer = build_answer(error)
+        self.write(render_answer(answer, connection=b"Connection: close\r\n", is_head_request=False))
+        self._linger()
+
+    def _pass_body(self, exchange: Exchange, data: bytes) -> bytes:
+        """Hand body bytes to the exchange; returns those that belong to the next request."""
+        try:
+            rest = exchange.receive_body(data)
+        except ClientProtocolError as error:
+            exchange.fail(error)
+            return b""
+        if self.exchange is exchange:
+            settings = self.handler.settings
+            wait_s = settings.body_timeout if exchange.request_left else settings.response_timeout
+            self.deadline = self.handler.clock.now + wait_s
+            if exchange.is_holding_enough:
+                self.pause_reading()
+        return rest
+
+    # --- what the exchange and its upstream ask for
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of a response."""
+        if self._transport is not None and data:
+            self._transport.write(data)
+
+    def wait(self, seconds: float | None) -> None:
+        """Let the sweep end the current wait after so many seconds; None while something else limits it."""
+        self.deadline = _NEVER if seconds is None else self.handler.clock.now + seconds
+
+    def on_upstream_ready(self, exchange: Exchange) -> None:
+        """Wait for a response, and read what was held back for want of an upstream."""
+        settings = self.handler.settings
+        self.wait(settings.body_timeout if exchange.request_left else settings.response_timeout)
+        if self._is_write_paused and exchange.upstream is not None:
+            exchange.upstream.pause_reading()
+        self.resume_reading()
+
+    def on_progress(self) -> None:
+        """Wait anew: bytes of the response have passed."""
+        self.wait(self.handler.settings.body_timeout)
+
+    def pause_reading(self) -> None:
+        """Take no more of the request: the upstream is slower, or absent."""
+        if self._transport is not None and not self._is_read_paused and not self._transport.is_closing():
+            self._is_read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take more of the request."""
+        if self._is_read_paused and self._transport is not None and len(self._buffer) <= HELD_LIMIT_BYTES:
+            self._is_read_paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def on_exchange_finished(self, exchange: Exchange) -> None:
+        """Go on to the next request, or close."""
+        if self.exchange is exchange:
+            self.exchange = None
+        if not exchange.is_keep_alive or self.is_draining:
+            if exchange.request_left or self._buffer:
+                self._linger()
+            else:
+                self.close()
+            return
+        self.deadline = self.handler.clock.now + self.handler.settings.idle_timeout
+        if self._buffer:
+            self._advance()
+        if self._is_read_paused:
+            self.resume_reading()
+
+    # --- ends
+
+    def on_deadline(self) -> None:
+        """End a wait that was too long."""
+        self.deadline = _NEVER
+        if self.exchange is not None:
+            self.exchange.on_timeout()
+        elif self._buffer and not self._is_lingering:
+            self._refuse(ClientProtocolError("the request's head did not come in time", 408))
+        elif self._is_closing or self._is_write_paused:
+            self.cut()
+        else:
+            self.close()
+
+    def start_draining(self) -> None:
+        """Close if idle; an exchange under way, or a head that has begun to come, ends first."""
+        if self.exchange is None and not (self._buffer or self._is_lingering or self._is_write_paused):
+            self.close()
+
+    def close(self) -> None:
+        """Close once everything written has gone out, or the client has not taken it for too long."""
+        if self._transport is not None:
+            self._is_closing = True
+            self._transport.close()
+            self.deadline = self.handler.clock.now + self.handler.settings.body_timeout
+
+    def cut(self) -> None:
+        """Reset the connection, so that the client cannot take what it got for complete."""
+        self.exchange = None
+        if self._transport is not None:
+            raw = self._transport.get_extra_info("socket")
+            if raw is not None:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self._transport.abort()
+
+    def _linger(self) -> None:
+        """End our side, and throw away what the client still sends for a while (RFC 9112 section 9.6)."""
+        transport = self._transport
+        if transport is None:
+            return
+        self._is_lingering = True
+        self._buffer.clear()
+        self.exchange = None
+        if transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
+        self.resume_reading()
+        self.deadline = self.handler.clock.now + LINGER_S

@@ -1,0 +1,58 @@
+"""Counts of one service's requests: plain integers, made into metrics at a scrape."""
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+
+from maesh_core.model.metrics import Histogram, MetricFamily
+
+DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
+"""Upper bounds; Traefik's 0.1, 0.3, 1.2 and 5 s are among them."""
+
+
+class RouteCounters:
+    """What happened to the requests of one service; lives as long as the proxy has the service."""
+
+    __slots__ = ("durations", "seconds", "statuses")
+
+    def __init__(self) -> None:
+        self.statuses: dict[int, int] = {}
+        self.durations = [0] * (len(DURATION_BOUNDS_S) + 1)
+        self.seconds = 0.0
+
+    def __repr__(self) -> str:
+        return f"<RouteCounters {self.statuses}>"
+
+    def count(self, status: int, seconds: float) -> None:
+        """Count one finished exchange."""
+        statuses = self.statuses
+        statuses[status] = statuses.get(status, 0) + 1
+        self.durations[bisect_left(DURATION_BOUNDS_S, seconds)] += 1
+        self.seconds += seconds
+
+
+def collect_counters(counters: Mapping[str, RouteCounters]) -> Sequence[MetricFamily]:
+    """Make metrics of all services' counts; services that had no request are left out."""
+    used = [(service, counter) for service, counter in sorted(counters.items()) if counter.statuses]
+    return [
+        MetricFamily(
+            name="maesh_service_requests",
+            type="counter",
+            help="Requests by service and status; 499 means that the client left first.",
+            labels=("service", "code"),
+            samples=[
+                ((service, str(status)), count)
+                for service, counter in used
+                for status, count in sorted(counter.statuses.items())
+            ],
+        ),
+        MetricFamily(
+            name="maesh_service_request_duration_seconds",
+            type="histogram",
+            help="From a request's head to the end of its response, by service.",
+            labels=("service",),
+            samples=[
+                ((service,), Histogram(DURATION_BOUNDS_S, tuple(counter.durations), counter.seconds))
+                for service, counter in used
+            ],
+        ),
+    ]

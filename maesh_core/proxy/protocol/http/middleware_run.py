@@ -1,0 +1,123 @@
+"""One exchange's way through its route's middlewares; only routes that have any make one of these.
+
+Calls what the chain lists in its order, waits where a middleware asks for it, and contains one that raises: 500 for
+that exchange, logged with its traceback once per middleware and counted.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from maesh_core.hookspecs import Response
+from maesh_core.proxy.middleware.chain import Chain
+
+if TYPE_CHECKING:
+    from maesh_core.proxy.protocol.http.exchange import Exchange
+
+_logger = logging.getLogger(__name__)
+
+DELAY_LIMIT_S = 60.0
+"""The longest that one middleware may hold a request by returning a delay."""
+
+
+class MiddlewareRun:
+    """Where an exchange is on its way inwards, and what it waits for there."""
+
+    __slots__ = ("_chain", "_depth", "_exchange", "_position", "_timer", "_waiting")
+
+    def __init__(self, exchange: "Exchange", chain: Chain) -> None:
+        self._exchange = exchange
+        self._chain = chain
+        self._position = 0
+        self._depth = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<MiddlewareRun {self._position}/{len(self._chain.on_request)}>"
+
+    def admit(self) -> None:
+        """Call on_request from where the run stands, and begin the first attempt once all have agreed."""
+        steps = self._chain.on_request
+        while self._position < len(steps):
+            step = steps[self._position]
+            self._position += 1
+            self._depth = step.depth
+            if step.is_async:
+                self._wait_for(step.call(self._exchange))
+                return
+            if self._is_held(self._call(step.call, self._exchange)):
+                return
+        self._depth = self._chain.depth
+        self._exchange.begin_attempt()
+
+    def wants_attempt_after(self, error: Exception) -> bool:
+        """Tell of a failed attempt; every middleware hears of it, and any may ask for another."""
+        answers = [self._call(call, self._exchange, error) is True for call in self._chain.on_attempt_failed]
+        return any(answers)
+
+    def wants_attempt_instead(self) -> bool:
+        """Show a response head; every middleware sees it, and any may ask for another attempt."""
+        answers = [self._call(call, self._exchange) is True for call in self._chain.on_response]
+        return any(answers)
+
+    def finish(self) -> None:
+        """Tell of the end, and wait for nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
+        for step in self._chain.on_finished:
+            if step.depth <= self._depth:
+                self._call(step.call, self._exchange)
+
+    def _call(self, call: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            return call(*arguments)
+        except Exception:  # one exchange is an edge: a middleware harms that alone
+            self._fail(call)
+            return None
+
+    def _fail(self, call: Callable[..., Any]) -> None:
+        owner = getattr(call, "__self__", call)
+        exchange = self._exchange
+        if exchange.connection.handler.count_middleware_failure(type(owner)):
+            _logger.exception("middleware %s raised; its exchange is answered 500", type(owner).__qualname__)
+        if not exchange.has_started_response:
+            exchange.answer(Response(status=500, reason="a middleware failed"))
+
+    def _is_held(self, result: Response | float | None) -> bool:
+        """Act on what on_request returned; True when the request goes no further for now."""
+        if self._exchange.is_finished:
+            return True
+        if result is None:
+            return False
+        if isinstance(result, Response):
+            self._exchange.answer(result)
+            return True
+        if result <= 0:
+            return False
+        self._exchange.connection.wait(None)
+        self._timer = asyncio.get_running_loop().call_later(min(result, DELAY_LIMIT_S), self._go_on)
+        return True
+
+    def _go_on(self) -> None:
+        self._timer = None
+        if not self._exchange.is_finished:
+            self.admit()
+
+    def _wait_for(self, awaitable: Awaitable[Response | float | None]) -> None:
+        self._exchange.connection.wait(None)
+        self._waiting = asyncio.get_running_loop().create_task(self._run_async(awaitable))
+
+    async def _run_async(self, awaitable: Awaitable[Response | float | None]) -> None:
+        try:
+            result = await awaitable
+        except Exception:  # one exchange is an edge: a middleware harms that alone
+            self._waiting = None
+            self._fail(self._chain.on_request[self._position - 1].call)
+            return
+        self._waiting = None
+        if not self._exchange.is_finished and not self._is_held(result):
+            self.admit()

@@ -1,0 +1,124 @@
+"""Reads the head of an upstream's response: bytes to status, headers and framing, or a refusal.
+
+llhttp checks the syntax, one head to a feed; where the body ends is decided here, knowing the request.
+"""
+
+import re
+from functools import lru_cache
+
+import httptools
+import msgspec
+
+from maesh_core.errors import UpstreamProtocolError
+from maesh_core.proxy.protocol.http.headers import Headers, parse_headers
+from maesh_core.proxy.protocol.http.request_head import CHUNKED, KEPT_HEADS, KEPT_LIMIT_BYTES
+from maesh_core.proxy.protocol.http.syntax import HOP_BY_HOP, is_length, parse_list
+
+UNTIL_CLOSE = -2
+"""As a number of bytes left: the body ends where the upstream closes the connection."""
+
+_SPECIAL = HOP_BY_HOP | {b"content-length"}
+_SAID_BY_THE_MESH_TOO = {b"content-length", b"transfer-encoding", b"connection"}
+_match_status_line = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
+
+
+class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
+    """A response's head, read.
+
+    `head` is its bytes. `is_plain` means that they may go to a client as they came, if its connection stays open: all
+    in them is end-to-end, or what the mesh would say too. `left` is the number of body bytes to come, CHUNKED or
+    UNTIL_CLOSE, and `framing` the field that says so. `dropped` names fields that stop here.
+    """
+
+    head: bytes
+    status: int
+    status_line: bytes
+    is_plain: bool
+    is_keep_alive: bool
+    left: int
+    framing: bytes
+    dropped: frozenset[bytes]
+
+    def build_headers(self) -> Headers:
+        """List the fields that go on; the list is the caller's to change."""
+        return parse_headers(self.head, without=self.dropped)
+
+
+def parse_response_head(head: bytes, is_head_request: bool) -> ResponseHead:  # noqa: FBT001 - lru_cache is quicker so
+    """Read a head, which ends with its one empty line. Raises UpstreamProtocolError.
+
+    Upstreams repeat themselves: of short heads the last ones are kept, by their exact bytes.
+    """
+    return _parse_kept(head, is_head_request) if len(head) <= KEPT_LIMIT_BYTES else _parse(head, is_head_request)
+
+
+class _FieldCollector:
+    """Takes from llhttp the fields that mean something to the mesh."""
+
+    __slots__ = ("special",)
+
+    def __init__(self) -> None:
+        self.special: list[tuple[bytes, bytes]] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        lower = name.lower()
+        if lower in _SPECIAL:
+            self.special.append((lower, value))
+
+
+def _parse(head: bytes, is_head_request: bool) -> ResponseHead:  # noqa: FBT001 - see parse_response_head
+    status, minor, status_line = _parse_status_line(head[: head.find(b"\r\n")])
+    collector = _FieldCollector()
+    try:
+        httptools.HttpResponseParser(collector).feed_data(head)
+    except httptools.HttpParserUpgrade:
+        raise UpstreamProtocolError("the upstream wants another protocol") from None
+    except httptools.HttpParserError as error:
+        raise UpstreamProtocolError("the upstream sent a malformed response head") from error
+    special = collector.special
+    left, framing = _read_framing(special, minor)
+    options = {option for name, value in special if name == b"connection" for option in parse_list(value)}
+    is_keep_alive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
+    is_plain = minor == 1 and options <= {b"keep-alive"} and {name for name, _ in special} <= _SAID_BY_THE_MESH_TOO
+    if status < 200 or status == 204:  # RFC 9110 section 8.6: no length
+        is_plain = is_plain and not framing
+        framing = b""
+    if is_head_request or status < 200 or status in (204, 304):
+        left = 0
+    elif left == UNTIL_CLOSE:
+        is_keep_alive = is_plain = False
+    return ResponseHead(
+        head=head,
+        status=status,
+        status_line=status_line,
+        is_plain=is_plain,
+        is_keep_alive=is_keep_alive,
+        left=left,
+        framing=framing,
+        dropped=_SPECIAL | options,
+    )
+
+
+_parse_kept = lru_cache(maxsize=KEPT_HEADS)(_parse)
+
+
+def _read_framing(special: list[tuple[bytes, bytes]], minor: int) -> tuple[int, bytes]:
+    """Find what frames the body, and the field that says so (RFC 9112 section 6.3)."""
+    framing = [(name, value) for name, value in special if name in (b"content-length", b"transfer-encoding")]
+    if not framing:
+        return UNTIL_CLOSE, b""
+    name, value = framing[0]
+    if len(framing) == 1 and name == b"content-length" and is_length(value):
+        return int(value), b"Content-Length: " + value + b"\r\n"
+    if len(framing) == 1 and name == b"transfer-encoding" and minor == 1 and value.lower() == b"chunked":
+        return CHUNKED, b"Transfer-Encoding: chunked\r\n"
+    raise UpstreamProtocolError("the upstream framed its response ambiguously")
+
+
+@lru_cache(maxsize=256)
+def _parse_status_line(line: bytes) -> tuple[int, int, bytes]:
+    """Read a status line: status, minor version, and the line as it goes on. Few different ones ever come."""
+    match = _match_status_line(line)
+    if match is None:
+        raise UpstreamProtocolError("the upstream sent a malformed status line")
+    return int(match[2]), int(match[1]), b"HTTP/1.1 " + match[2] + (match[3] or b" ") + b"\r\n"

@@ -1,0 +1,71 @@
+"""Words and character rules of HTTP/1.1 that both directions share (RFC 9110, RFC 9112).
+
+Constants, compiled patterns and pure functions on bytes. Decides nothing about any exchange.
+"""
+
+import re
+from http import HTTPStatus
+
+HEAD_END = b"\r\n\r\n"
+
+LEADING_LINES_LIMIT = 2
+"""Empty lines before a request line that are passed over (RFC 9112 section 2.2 asks for at least one)."""
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+is_token = re.compile(_TOKEN).fullmatch
+is_field_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch
+has_bare_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
+"""A line feed without its carriage return, or the reverse: never passed on, never repaired (RFC 9112 section 2.2)."""
+
+is_length = re.compile(rb"[0-9]{1,18}").fullmatch
+"""Content-Length: digits alone, within 63 bits (RFC 9112 section 6.3)."""
+
+is_authority = re.compile(
+    rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*(?::[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{0,5})?"
+).fullmatch
+"""uri-host [":" port] of a Host header or an absolute target (RFC 9110 section 7.2, RFC 3986 section 3.2.2)."""
+
+is_path_and_query = re.compile(rb"/[!\"$-~]*").fullmatch
+"""Origin-form: visible characters but `#`, which no target holds (RFC 9112 section 3.2.1)."""
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Fields that concern one connection and stop here (RFC 9110 section 7.6.1; RFC 2616 section 13.5.1 for `proxy-`)."""
+
+NOT_IN_TRAILERS = HOP_BY_HOP | {b"content-length", b"host", b"trailer", b"content-encoding", b"content-type", b"expect"}
+"""Fields that change how a message is read or routed, which no trailer may (RFC 9110 section 6.5.1)."""
+
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+"""RFC 9110 section 9.2.2."""
+
+REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+def parse_list(value: bytes) -> list[bytes]:
+    """Split a comma list into its lower-case members, empty ones left out (RFC 9110 section 5.6.1)."""
+    return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
+
+
+def parse_host(authority: bytes) -> bytes:
+    """Reduce a checked authority to the name that routes: lower case, without port and final dot."""
+    host = authority.lower()
+    if host.startswith(b"["):
+        return host[: host.index(b"]") + 1]
+    host = host.partition(b":")[0]
+    return host.removesuffix(b".")
+
+
+def parse_port(authority: bytes) -> bytes:
+    """Read the port of a checked authority; empty when it has none."""
+    _, bracket, rest = authority.partition(b"]")
+    return (rest if bracket else authority).partition(b":")[2]

@@ -1,0 +1,291 @@
+"""Connections to one server: a pool of idle ones, and what one of them does with a response.
+
+A connection belongs to one exchange at a time. It goes back to the pool only when both messages ended cleanly and
+nothing came that was not asked for; any unexpected byte closes it.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from maesh_core.errors import ExchangeError, UpstreamNotReachedError, UpstreamProtocolError, UpstreamTimeoutError
+from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
+from maesh_core.proxy.protocol.http.request_head import CHUNKED
+from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
+from maesh_core.proxy.protocol.http.syntax import HEAD_END
+
+if TYPE_CHECKING:
+    from maesh_core.proxy.protocol.http.exchange import Exchange
+    from maesh_core.proxy.protocol.http.handler import HttpHandler
+
+IDLE_LIMIT = 256
+"""Idle connections kept to one server; Maesh 1.2 kept 200."""
+INFORMATIONAL_LIMIT = 16
+"""1xx responses passed on before a final one (RFC 9110 section 15.2); more is a broken upstream."""
+
+
+class HttpServer:
+    """One server's address and the idle connections to it. `uses` counts the services that have it."""
+
+    __slots__ = ("_connecting", "address", "handler", "idle", "is_removed", "port", "uses")
+
+    def __init__(self, handler: "HttpHandler", address: str, port: int) -> None:
+        self.handler = handler
+        self.address = address
+        self.port = port
+        self.idle: list[UpstreamConnection] = []
+        self.is_removed = False
+        self.uses = 0
+        self._connecting: dict[Exchange, asyncio.Task[None]] = {}
+
+    def __repr__(self) -> str:
+        return f"<HttpServer {self.address}:{self.port} idle={len(self.idle)} connecting={len(self._connecting)}>"
+
+    def connect(self, exchange: "Exchange") -> None:
+        """Make a connection for an exchange and hand it over, or tell it why not."""
+        self._connecting[exchange] = asyncio.get_running_loop().create_task(self._connect(exchange))
+
+    def forget(self, exchange: "Exchange") -> None:
+        """Give up a connection that is being made."""
+        task = self._connecting.pop(exchange, None)
+        if task is not None:
+            task.cancel()
+
+    async def _connect(self, exchange: "Exchange") -> None:
+        loop = asyncio.get_running_loop()
+        error: ExchangeError
+        try:
+            async with asyncio.timeout(self.handler.settings.connect_timeout):
+                _, upstream = await loop.create_connection(lambda: UpstreamConnection(self), self.address, self.port)
+        except TimeoutError:
+            error = UpstreamTimeoutError("no connection to the upstream in time")
+        except OSError:
+            error = UpstreamNotReachedError("no connection to the upstream")
+        else:
+            if self._connecting.pop(exchange, None) is not None:
+                exchange.on_connected(upstream)
+            return
+        if self._connecting.pop(exchange, None) is not None:
+            exchange.on_connect_failed(error)
+
+    def remove(self) -> None:
+        """Close what is idle, and what becomes so: no service has this server any more."""
+        self.is_removed = True
+        for upstream in list(self.idle):
+            upstream.close()
+
+    def sweep(self, now: float) -> None:
+        """Close connections that were idle for too long; the oldest stand first."""
+        limit = now - self.handler.settings.upstream_idle_timeout
+        while self.idle and self.idle[0].idle_since < limit:
+            self.idle[0].close()
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to a server, and the response it is about to bring or brings."""
+
+    __slots__ = (
+        "_buffer",
+        "_exchange",
+        "_informational",
+        "_is_read_paused",
+        "_left",
+        "_response",
+        "_scanner",
+        "_transport",
+        "idle_since",
+        "is_reused",
+        "server",
+    )
+
+    def __init__(self, server: HttpServer) -> None:
+        self.server = server
+        self.is_reused = False
+        self.idle_since = 0.0
+        self._transport: asyncio.Transport | None = None
+        self._is_read_paused = False
+        self._exchange: Exchange | None = None
+        self._buffer = b""
+        self._informational = 0
+        self._response: ResponseHead | None = None
+        self._left = 0
+        self._scanner: ChunkedScanner | None = None
+
+    def __repr__(self) -> str:
+        return f"<UpstreamConnection to {self.server.address}:{self.server.port} for {self._exchange!r}>"
+
+    # --- what the exchange asks for
+
+    def begin(self, exchange: "Exchange", request: bytes) -> None:
+        """Send a request, and bring the response to `exchange`."""
+        self._exchange = exchange
+        self._response = None
+        self._informational = 0
+        self.write(request)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the request."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def abandon(self) -> None:
+        """Close at once: the exchange has ended without this response."""
+        self._exchange = None
+        self.close()
+
+    def close(self) -> None:
+        """Close at once, and leave the pool."""
+        if self in self.server.idle:
+            self.server.idle.remove(self)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause_reading(self) -> None:
+        """Take no more of the response: the client is slower."""
+        if self._transport is not None and not self._is_read_paused:
+            self._is_read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take more of the response."""
+        if self._transport is not None and self._is_read_paused:
+            self._is_read_paused = False
+            self._transport.resume_reading()
+
+    # --- what the event loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start; the exchange sends its request next."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.server.handler.upstreams.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the response as the end of the connection says."""
+        self._transport = None
+        self.server.handler.upstreams.discard(self)
+        if self in self.server.idle:
+            self.server.idle.remove(self)
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
+        if self._response is None:
+            is_stale = self.is_reused and not self._buffer and not self._informational
+            error = UpstreamProtocolError("the upstream closed without a response")
+            exchange.on_upstream_closed(self.server, error, is_stale=is_stale)
+        elif self._left == UNTIL_CLOSE and exc is None:
+            exchange.on_response_complete()
+        else:
+            exchange.cut()
+
+    def pause_writing(self) -> None:
+        """Stop reading the client: this upstream is slower."""
+        if self._exchange is not None:
+            self._exchange.connection.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read the client again."""
+        if self._exchange is not None:
+            self._exchange.connection.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the response."""
+        exchange = self._exchange
+        if exchange is None:  # nothing was asked: RFC 9112 section 9.2
+            self.close()
+        elif self._response is not None:
+            self._receive_body(exchange, self._response, data, is_first=False)
+        else:
+            try:
+                self._receive_head(exchange, data)
+            except UpstreamProtocolError as error:
+                self._break(error)
+
+    # --- the response
+
+    def _receive_head(self, exchange: "Exchange", data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        while True:
+            end = data.find(HEAD_END) + len(HEAD_END)
+            if end < len(HEAD_END) or end > exchange.connection.handler.settings.head_limit:
+                self._hold_head(exchange, data, is_complete=end >= len(HEAD_END))
+                return
+            response = parse_response_head(data[:end], exchange.head.method == b"HEAD")
+            if len(data) - end == response.left and response.status >= 200 and exchange.takes_as_it_came(response):
+                exchange.connection.write(data)
+                self._end(exchange, is_clean=response.is_keep_alive)
+                return
+            if response.status >= 200:
+                break
+            self._pass_informational(exchange, response)
+            data = data[end:]
+        self._response = response
+        self._left = response.left
+        self._scanner = ChunkedScanner() if response.left == CHUNKED else None
+        if exchange.on_response_head(response):
+            self._receive_body(exchange, response, data[end:], is_first=True)
+
+    def _hold_head(self, exchange: "Exchange", data: bytes, *, is_complete: bool) -> None:
+        if is_complete or len(data) > exchange.connection.handler.settings.head_limit:
+            raise UpstreamProtocolError("the upstream's response head is too large")
+        self._buffer = data
+
+    def _pass_informational(self, exchange: "Exchange", response: ResponseHead) -> None:
+        self._informational += 1
+        if self._informational > INFORMATIONAL_LIMIT:
+            raise UpstreamProtocolError("the upstream sent too many informational responses")
+        if not exchange.head.is_http_1_0:
+            exchange.connection.write(b"".join((response.status_line, *response.build_headers(), b"\r\n")))
+
+    def _receive_body(self, exchange: "Exchange", response: ResponseHead, data: bytes, *, is_first: bool) -> None:
+        """Pass body bytes to the client, the first ones behind the head."""
+        left = self._left
+        surplus = 0
+        if left >= 0:
+            if surplus := max(0, len(data) - left):
+                data = data[:left]
+            self._left = left = left - len(data)
+        elif left == CHUNKED:
+            try:
+                data, surplus = self._scan(exchange, data)
+            except ChunkedError as error:
+                if is_first:
+                    raise UpstreamProtocolError(f"the upstream sent a {error}") from error
+                exchange.cut()
+                return
+            left = self._left
+        connection = exchange.connection
+        connection.write(exchange.render_response_head() + data if is_first else data)
+        if left == 0:
+            self._end(exchange, is_clean=response.is_keep_alive and not surplus)
+        else:
+            connection.on_progress()
+
+    def _scan(self, exchange: "Exchange", data: bytes) -> tuple[bytes, int]:
+        """Follow the chunks; an HTTP/1.0 client gets their content alone. Returns what to send, and the surplus."""
+        assert self._scanner is not None  # noqa: S101 - _left is CHUNKED
+        payload: list[bytes] | None = [] if exchange.head.is_http_1_0 else None
+        taken = self._scanner.scan(data, payload)
+        if self._scanner.is_complete:
+            self._left = 0
+        body = data[:taken] if payload is None else b"".join(payload)
+        return body, len(data) - taken
+
+    def _end(self, exchange: "Exchange", *, is_clean: bool) -> None:
+        self._exchange = None
+        self._response = None
+        server = self.server
+        if is_clean and not exchange.request_left and not server.is_removed and len(server.idle) < IDLE_LIMIT:
+            self.resume_reading()
+            self.idle_since = server.handler.clock.now
+            server.idle.append(self)
+        else:
+            self.close()
+        exchange.on_response_complete()
+
+    def _break(self, error: ExchangeError) -> None:
+        exchange, self._exchange = self._exchange, None
+        self.close()
+        if exchange is not None:
+            exchange.upstream = None
+            exchange.on_attempt_failed(error)
