@@ -47,7 +47,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/mypy $(PLUGIN_PACKAGES) examples/plugins/maesh-stamp/maesh_stamp
 	$(BIN)/mypy examples/whoami
-	$(BIN)/mypy benchmarks
+	$(BIN)/mypy --exclude '/(test_|conftest)' benchmarks
 	$(BIN)/lint-imports
 
 format: $(STAMP)
@@ -55,7 +55,8 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-json=benchmarks/results/parts.json
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=min,median,mean,rounds \
+		--benchmark-json=benchmarks/results/parts.json
 	$(BIN)/python benchmarks/http_vs_peers.py
 	$(BIN)/python benchmarks/footprint.py
 	$(BIN)/python benchmarks/scale.py

@@ -139,8 +139,8 @@ class Bench:
 
     def _run_wrk(self, port: int, seconds: int) -> dict[str, int]:
         command = ["taskset", "-c", str(self._load_core), "wrk", "-t1", f"-c{self._options.connections}"]
-        command += [f"-d{seconds}s", "--latency", "-H", f"Host: {HOST}", "-s", str(PEERS / "report.lua")]
-        command += [f"http://127.0.0.1:{port}/"]
+        command += [f"-d{seconds}s", "--latency", "-H", f"Host: {HOST}", "-s", str(PEERS / "wrk.lua")]
+        command += [f"http://127.0.0.1:{port}/", "--", str(self._options.targets)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True)
         report: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
         time.sleep(0.2)  # what wrk has left under way ends before the servers' count is read
@@ -218,6 +218,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=5, help="length of one run (default 5)")
     parser.add_argument("--runs", type=int, default=5, help="runs for each proxy, interleaved (default 5)")
     parser.add_argument("--connections", type=int, default=64, help="kept connections (default 64)")
+    parser.add_argument("--targets", type=int, default=1, help="different request targets sent in turn (default 1)")
     parser.add_argument("--only", default=",".join(NAMES), help=f"comma list out of {', '.join(NAMES)}")
     options = parser.parse_args()
     options.only = [name for name in options.only.split(",") if name == "maesh" or shutil.which(name)]

@@ -1,4 +1,18 @@
--- Makes wrk end with one line of JSON.
+-- wrk's requests, all alike or with as many different targets as the argument says; ends with one line of JSON.
+local requests, sent = {}, 0
+
+init = function(arguments)
+  for number = 1, tonumber(arguments[1]) do
+    requests[number] = wrk.format("GET", number == 1 and "/" or "/items/" .. number .. "?page=" .. number % 7)
+  end
+  if #requests > 1 then
+    request = function()
+      sent = sent + 1
+      return requests[sent % #requests + 1]
+    end
+  end
+end
+
 done = function(summary, latency, requests)
   io.write(string.format(
     '\n{"requests": %d, "duration_us": %d, "connect": %d, "read": %d, "write": %d, "status": %d, "timeout": %d, ' ..

@@ -1,0 +1,81 @@
+"""The proxy's parts: taking a configuration, compiling the table, taking one change, finding a route."""
+
+from itertools import count
+
+import pytest
+
+from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.model.messages import Update, parse_update, render_update
+from maesh_core.proxy.protocol.http.handler import HttpHandler
+from maesh_core.proxy.routing.configuration import RoutingConfiguration
+from maesh_core.settings import ProxySettings
+
+SERVICES, SERVERS = 5000, 10
+
+
+def build_key(number):
+    return f"team/service-{number}:80"
+
+
+def build_service(number, *, first=0):
+    return Service(
+        servers=tuple(
+            Server(address=f"127.{100 + first % 100}.{number // 250}.{index}", port=8080) for index in range(SERVERS)
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Build the configuration of all services."""
+    routers = {
+        build_key(number): HttpRouter(
+            entrypoint=5000, hosts=(f"service-{number}.team.maesh",), service=build_key(number)
+        )
+        for number in range(SERVICES)
+    }
+    services = {build_key(number): build_service(number) for number in range(SERVICES)}
+    return Update(revision="a.1", full=True, sections={"http": Section(routers=routers, services=services)})
+
+
+@pytest.fixture
+async def configuration():
+    """Start a proxy's configuration, inside an event loop as in the proxy."""
+    handler = HttpHandler(ProxySettings())
+    yield RoutingConfiguration({"http": handler}, {}, plugins=())
+    handler.abort()
+
+
+@pytest.fixture
+async def loaded(configuration, whole):
+    configuration.apply_update(whole, since=None)
+    return configuration
+
+
+def test_parse_the_configuration_of_5000_services(benchmark, whole):
+    body = render_update(whole)
+    update = benchmark(parse_update, body, {"http": HttpRouter})
+    assert len(update.sections["http"].routers) == SERVICES
+
+
+async def test_put_the_configuration_of_5000_services_in_force(benchmark, configuration, whole):
+    benchmark.pedantic(configuration.apply_update, (whole,), {"since": None}, rounds=5)
+    assert configuration.revision == "a.1"
+
+
+async def test_put_one_change_among_5000_services_in_force(benchmark, loaded):
+    numbers = count(2)
+
+    def apply():
+        before, number = loaded.revision, next(numbers)
+        section = Section(services={build_key(7): build_service(7, first=number)})
+        loaded.apply_update(Update(revision=f"a.{number}", full=False, sections={"http": section}), since=before)
+
+    benchmark.pedantic(apply, rounds=100)
+    assert loaded.revision == "a.101"
+
+
+async def test_find_a_route_among_5000(benchmark, loaded):
+    table = loaded._handlers["http"].table
+    assert benchmark(table.find, 5000, b"service-4999.team.maesh") is not None
+    assert table.find(5000, b"service-5000.team.maesh") is None
