@@ -6,7 +6,7 @@ reads without limit, follows links to files but not to folders. Must not look in
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from maesh_core.errors import ManifestError
@@ -63,10 +63,41 @@ class Root(NamedTuple):
 
     def show(self, path: str) -> str:
         """Render a path below this root as the user would write it, on one line and in UTF-8."""
-        shown = os.fsencode(self.given + path[len(self.path) :] if path.startswith(self.path) else path)
-        return "".join(
-            char if char.isprintable() else ascii(char)[1:-1] for char in shown.decode("utf-8", "backslashreplace")
+        below = path.removeprefix(self.path).lstrip("/")
+        shown = os.fsencode(os.path.join(self.given, below) if below else self.given).decode(
+            "utf-8", "backslashreplace"
         )
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
+
+
+class Roots:
+    """All roots; finds the one a path belongs to, however many files were named."""
+
+    __slots__ = ("_files", "folders")
+
+    def __init__(self, roots: Iterable[Root]) -> None:
+        self._files: dict[str, Root] = {}
+        self.folders: list[Root] = []
+        for root in roots:
+            if root.is_folder:
+                self.folders.append(root)
+            else:
+                self._files[root.path] = root
+
+    def __iter__(self) -> Iterator[Root]:
+        return iter((*self.folders, *self._files.values()))
+
+    def find(self, path: str) -> Root | None:
+        """Find a root that a file of this path belongs to; a named file before a folder."""
+        return self._files.get(path) or next((root for root in self.folders if root.holds(path)), None)
+
+    def is_named_file(self, path: str) -> bool:
+        """Whether this very file was named."""
+        return path in self._files
+
+    def holds_folder(self, folder: str) -> bool:
+        """Whether a folder is one that is read."""
+        return any(root.holds_folder(folder) for root in self.folders)
 
 
 def is_manifest_name(name: str) -> bool:

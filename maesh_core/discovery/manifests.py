@@ -60,7 +60,7 @@ class ManifestSource:
             while True:
                 next_due = reader.next_due()
                 hints = await watch.wait(next_sweep if next_due is None else min(next_due, next_sweep))
-                if watch.has_lost_folder(hints) or time.monotonic() >= next_sweep:
+                if watch.is_stale or time.monotonic() >= next_sweep:
                     await watch.renew()
                     await asyncio.to_thread(reader.sweep)
                     next_sweep = time.monotonic() + SWEEP_S

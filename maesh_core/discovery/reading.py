@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from maesh_core.discovery.documents import KindTable, Manifest, parse_manifest
 from maesh_core.discovery.files import (
     Root,
+    Roots,
     Signature,
     list_files,
     read_content,
@@ -36,7 +37,7 @@ class ManifestReader:
     __slots__ = ("_kinds", "_known", "_merged", "_noticed", "_roots", "_settle_s", "_settling", "_stop", "_table")
 
     def __init__(self, roots: Sequence[Root], kinds: Sequence[ResourceKind], *, settle_s: float) -> None:
-        self._roots = roots
+        self._roots = Roots(roots)
         self._kinds = kinds
         self._table = KindTable(kinds)
         self._settle_s = settle_s
@@ -112,9 +113,10 @@ class ManifestReader:
 
     def _note(self, path: str, *, is_put_in_place: bool) -> None:
         is_folder = os.path.isdir(path)
-        if any(root.holds(path) for root in self._roots) and (not is_folder or os.path.islink(path)):
+        is_link = os.path.islink(path)
+        if self._roots.find(path) is not None and (not is_folder or is_link):
             self._settling.note(path, is_put_in_place=is_put_in_place)
-        elif os.path.islink(path) or (is_folder and self._is_read_folder(path)):
+        elif is_folder and (is_link or self._roots.holds_folder(path)):
             # A folder that came, or a link that leads elsewhere now: kubelet swaps the link `..data` of a ConfigMap.
             self.sweep()
         elif not os.path.lexists(path):
@@ -122,9 +124,6 @@ class ManifestReader:
             for known in self._known:
                 if known.startswith(inside):
                     self._settling.note(known, is_put_in_place=False)
-
-    def _is_read_folder(self, path: str) -> bool:
-        return any(root.holds_folder(path) for root in self._roots)
 
     def _read(self, path: str, signature: Signature) -> None:
         shown = self._show(path)
@@ -150,12 +149,12 @@ class ManifestReader:
     def _forget(self, path: str) -> None:
         self._known.pop(path, None)
         self._merged.remove(path)
-        if any(root.path == path for root in self._roots):
+        if self._roots.is_named_file(path):
             self._merged.set_problem(path, self._show(path), "is not there any more")
 
     def _show(self, path: str) -> str:
-        root = next(root for root in self._roots if root.holds(path))
-        return root.show(path)
+        root = self._roots.find(path)
+        return path if root is None else root.show(path)
 
     def _notice(self, path: str, shown: str, unread_kinds: Iterable[str]) -> None:
         for kind in unread_kinds:

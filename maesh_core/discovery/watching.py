@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from watchfiles import Change, awatch
 
@@ -30,7 +30,7 @@ _Identity = tuple[int, int]
 class FolderWatch:
     """The folders of some roots under watch. Use from one task; `close` it."""
 
-    __slots__ = ("_complaint", "_queue", "_roots", "_stop", "_tasks", "_watched")
+    __slots__ = ("_complaint", "_queue", "_roots", "_stop", "_tasks", "_watched", "is_stale")
 
     def __init__(self, roots: Sequence[Root]) -> None:
         self._roots = roots
@@ -39,6 +39,8 @@ class FolderWatch:
         self._tasks: list[asyncio.Task[None]] = []
         self._watched: dict[str, _Identity] = {}
         self._complaint = ""
+        self.is_stale = False
+        """Whether a watched folder was itself removed or replaced; its new inode may have the old one's number."""
 
     def __repr__(self) -> str:
         return f"<FolderWatch {len(self._watched)} folders {len(self._tasks)} tasks>"
@@ -47,9 +49,10 @@ class FolderWatch:
         """Watch the folders that are there now. Costs nothing when they are those that are watched already."""
         folders = {root.path if root.is_folder else os.path.dirname(root.path): root for root in self._roots}
         identities = {folder: identity for folder in folders if (identity := _identify(folder)) is not None}
-        if identities == self._watched and not any(task.done() for task in self._tasks):
+        if identities == self._watched and not self.is_stale and not any(task.done() for task in self._tasks):
             return
         await self.close()
+        self.is_stale = False
         self._stop, self._watched = asyncio.Event(), identities
         deep = {root.path for root in self._roots if root.is_recursive} & identities.keys()
         for paths, is_deep in ((sorted(identities.keys() - deep), False), (sorted(deep), True)):
@@ -67,11 +70,8 @@ class FolderWatch:
             pass
         while not self._queue.empty():
             _add_hints(hints, self._queue.get_nowait())
+        self.is_stale = self.is_stale or any(path in self._watched for path in hints)
         return hints
-
-    def has_lost_folder(self, hints: Iterable[str]) -> bool:
-        """Whether a folder under watch is itself among the changes: it was removed or replaced."""
-        return any(path in self._watched for path in hints)
 
     async def close(self) -> None:
         """End watching."""

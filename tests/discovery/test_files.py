@@ -61,8 +61,9 @@ def test_a_named_file_may_have_any_suffix(tree):
 
 def test_paths_are_shown_as_they_were_given(tree, monkeypatch):
     monkeypatch.chdir(tree)
-    root = build_root("sub", is_recursive=False)
-    assert root.show(root.path + "/g.yaml") == "sub/g.yaml"
+    for given, shown in (("sub", "sub/g.yaml"), ("sub/", "sub/g.yaml"), ("./sub", "./sub/g.yaml"), ("sub/g.yaml",) * 2):
+        root = build_root(given, is_recursive=False)
+        assert root.show(str(tree / "sub" / "g.yaml")) == shown
 
 
 def test_a_hostile_name_is_shown_on_one_line_and_in_utf8(tmp_path):

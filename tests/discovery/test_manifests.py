@@ -229,6 +229,23 @@ async def test_a_file_behind_a_link_is_followed(tmp_path, follow, service, monke
         await follower.until(has_port("a", 81))
 
 
+async def test_a_folder_named_through_a_link_is_followed(tmp_path, follow, service):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "m").symlink_to("real")
+    async with follow(tmp_path / "m") as follower:
+        (tmp_path / "real" / "a.yaml").write_text(service("a"))
+        await follower.until(has("a"))
+
+
+async def test_a_folder_named_relative_to_the_working_folder_is_followed(tmp_path, follow, service, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    async with follow(".") as follower:
+        (tmp_path / "a.yaml").write_text("kind: [")
+        await follower.until(lambda snapshot: snapshot.problems)
+        (origin,) = follower.snapshot.problems
+        assert origin.startswith("./a.yaml document 1 line ")
+
+
 async def test_a_named_file_is_followed_through_renaming(tmp_path, follow, service):
     path = tmp_path / "a.conf"
     path.write_text(service("a"))
