@@ -25,6 +25,7 @@ from maesh_core.proxy.metrics import MetricsPage, collect_proxy_metrics
 from maesh_core.proxy.parent import follow_parent
 from maesh_core.proxy.poller import Poller
 from maesh_core.proxy.protocol.http.handler import HttpHandler, build_local_handler
+from maesh_core.proxy.protocol.tcp.handler import TcpHandler
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
 from maesh_core.proxy.sockets import describe_address, describe_reason
 from maesh_core.settings import ProxySettings
@@ -96,9 +97,12 @@ class ProxyProcess:
         factories: Mapping[str, MiddlewareFactory] = _index(
             "middleware kind", [(each.kind, each) for each in plugins.collect("maesh_middleware_factories")]
         )
-        if "http" in self._handlers:
-            raise PluginError(f"protocol http is the core's, and {_name_type(self._handlers['http'])} claims it too")
-        self._handlers = {"http": HttpHandler(settings), **self._handlers}
+        core: tuple[ProtocolHandler, ...] = (HttpHandler(settings), TcpHandler(settings))
+        for handler in core:
+            if handler.name in self._handlers:
+                claimant = _name_type(self._handlers[handler.name])
+                raise PluginError(f"protocol {handler.name} is the core's, and {claimant} claims it too")
+        self._handlers = {**{handler.name: handler for handler in core}, **self._handlers}
         self._configuration = RoutingConfiguration(self._handlers, factories, plugins=plugins.names)
         self._entrypoints = Entrypoints(self._handlers, bind=settings.bind)
         self._fetcher = Fetcher(endpoint)

@@ -1,0 +1,216 @@
+"""TCP through real sockets: what a client and a server see of each other."""
+
+import asyncio
+import contextlib
+import socket
+
+import pytest
+
+from maesh_core.model.configuration import Section, Server, Service, StreamRouter
+from maesh_core.proxy.protocol.tcp.handler import TcpHandler
+from maesh_core.settings import CarryingSettings
+
+ENTRYPOINT = 10000
+
+
+def _find_closed_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def _build_section(*ports, weights=None, entrypoint=ENTRYPOINT):
+    servers = tuple(
+        Server(address="127.0.0.1", port=port, weight=weight)
+        for port, weight in zip(ports, weights or [1] * len(ports), strict=True)
+    )
+    return Section(
+        routers={"a/b:1": StreamRouter(entrypoint=entrypoint, service="a/b:1")},
+        services={"a/b:1": Service(servers=servers)},
+    )
+
+
+def _apply(handler, section, changed=None):
+    handler.apply_table(handler.compile_table(section, middlewares={}, changed=changed))
+
+
+async def _wait_drained(handler):
+    while not handler.is_drained():  # noqa: ASYNC110 - transports close in later rounds of the loop
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def handler():
+    handler = TcpHandler(CarryingSettings(connect_timeout=5))
+    yield handler
+    handler.abort()
+    await _wait_drained(handler)
+
+
+@pytest.fixture
+async def address(handler):
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.setblocking(False)
+    address = sock.getsockname()
+    listener = await handler.open_listener(sock, ENTRYPOINT)
+    yield address
+    listener.close()
+
+
+@pytest.fixture
+async def start_server():
+    """Start a server from a coroutine function on reader and writer; returns its port."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(serve):
+            async def serve_and_close(reader, writer):
+                try:
+                    await serve(reader, writer)
+                finally:
+                    writer.close()
+                    with contextlib.suppress(ConnectionError):
+                        await writer.wait_closed()
+
+            server = await asyncio.start_server(serve_and_close, "127.0.0.1", 0)
+            stack.callback(server.close)
+            return server.sockets[0].getsockname()[1]
+
+        yield start
+
+
+async def _ask(address, request):
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(request)
+    writer.write_eof()
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def _read_until_closed(address):
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def _echo_whole(reader, writer):
+    writer.write(b"got " + await reader.read())
+    await writer.drain()
+
+
+async def test_a_client_that_ended_its_side_still_gets_the_answer(handler, address, start_server):
+    _apply(handler, _build_section(await start_server(_echo_whole)))
+    assert await _ask(address, b"question") == b"got question"
+
+
+async def test_a_server_may_speak_first(handler, address, start_server):
+    async def greet(reader, writer):
+        writer.write(b"220 ready\r\n")
+        writer.write(await reader.readline())
+        await writer.drain()
+
+    _apply(handler, _build_section(await start_server(greet)))
+    reader, writer = await asyncio.open_connection(*address)
+    assert await reader.readline() == b"220 ready\r\n"
+    writer.write(b"hello\n")
+    assert await reader.read() == b"hello\n"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_server_that_refuses_is_passed_over_before_the_client_notices(handler, address, start_server):
+    _apply(handler, _build_section(_find_closed_port(), await start_server(_echo_whole)))
+    assert [await _ask(address, b"x") for _ in range(4)] == [b"got x"] * 4
+    assert handler.collect_metrics()[3].samples[0][1] >= 1
+
+
+async def test_a_service_without_servers_closes_the_connection(handler, address):
+    _apply(handler, _build_section())
+    assert await _read_until_closed(address) == b""
+    await _wait_drained(handler)
+    assert handler.collect_metrics()[2].samples == [(("a/b:1",), 1.0)]
+
+
+async def test_an_entrypoint_without_router_closes_the_connection(handler, address):
+    assert await _read_until_closed(address) == b""
+
+
+async def test_servers_take_turns_by_weight(handler, address, start_server):
+    async def serve_first(reader, writer):
+        writer.write(b"first")
+
+    async def serve_second(reader, writer):
+        writer.write(b"second")
+
+    ports = [await start_server(serve_first), await start_server(serve_second)]
+    _apply(handler, _build_section(*ports, weights=[3, 1]))
+    answers = [await _ask(address, b"") for _ in range(8)]
+    assert answers.count(b"first") == 6
+    assert answers.count(b"second") == 2
+
+
+async def test_an_open_connection_outlives_a_change_of_its_servers(handler, address, start_server):
+    async def echo_lines(reader, writer):
+        while line := await reader.readline():
+            writer.write(line)
+
+    _apply(handler, _build_section(await start_server(echo_lines)))
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"one\n")
+    assert await reader.readline() == b"one\n"
+    _apply(handler, _build_section(_find_closed_port()), changed=frozenset({"a/b:1"}))
+    writer.write(b"two\n")
+    assert await reader.readline() == b"two\n"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_slow_reader_holds_its_sender_back_and_gets_every_byte(handler, address, start_server):
+    blob = bytes(range(256)) * 4096 * 16
+
+    async def send_blob(reader, writer):
+        writer.write(blob)
+        await writer.drain()
+
+    _apply(handler, _build_section(await start_server(send_blob)))
+    reader, writer = await asyncio.open_connection(*address, limit=1024)
+    received = bytearray()
+    while piece := await reader.read(65536):
+        received += piece
+    assert received == blob
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_reset_by_the_server_ends_the_client(handler, address, start_server):
+    async def reset(reader, writer):
+        await reader.readline()
+        writer.transport.abort()
+
+    _apply(handler, _build_section(await start_server(reset)))
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"x\n")
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    await _wait_drained(handler)
+
+
+async def test_routes_that_did_not_change_are_kept(handler):
+    section = _build_section(1, 2)
+    first = handler.compile_table(section, middlewares={}, changed=None)
+    handler.apply_table(first)
+    second = handler.compile_table(section, middlewares={}, changed=frozenset({"other"}))
+    assert second.routes[ENTRYPOINT] is first.routes[ENTRYPOINT]
+    third = handler.compile_table(section, middlewares={}, changed=frozenset({"a/b:1"}))
+    assert third.routes[ENTRYPOINT] is not first.routes[ENTRYPOINT]
+    assert third.counters["a/b:1"] is first.counters["a/b:1"]
