@@ -1,7 +1,7 @@
 """One client's TCP connection and the one to its server, joined.
 
 Bytes pass as they come, with back-pressure both ways; one side's end of stream is passed on alone (half-close), and a
-reset becomes a reset. Neither side is read before both are connected, so that nothing is taken that could be lost.
+reset becomes a reset. What a side says before the other is connected is kept, one read of it, and handed over then.
 """
 
 import asyncio
@@ -55,7 +55,11 @@ class Relay:
         if client.is_lost or upstream.is_lost:
             self.abort()
             return
-        client.resume_reading()
+        client.hand_over()
+        upstream.hand_over()
+        if client.has_ended and upstream.has_ended:
+            client.close()
+            upstream.close()
 
     def on_lost(self) -> None:
         """Forget the relay once both ends have closed."""
@@ -77,15 +81,16 @@ class Relay:
 
 
 class End(asyncio.Protocol):
-    """One of the two connections. Not read until it has a peer."""
+    """One of the two connections. Read no further than its first bytes until it has a peer."""
 
-    __slots__ = ("_transport", "has_ended", "is_lost", "peer", "relay")
+    __slots__ = ("_early", "_transport", "has_ended", "is_lost", "peer", "relay")
 
     def __init__(self) -> None:
         self.peer: End | None = None
         self.relay: Relay | None = None
         self.is_lost = False
         self.has_ended = False
+        self._early: list[bytes] = []
         self._transport: asyncio.Transport | None = None
 
     def __repr__(self) -> str:
@@ -111,14 +116,29 @@ class End(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Pass bytes on."""
         peer = self.peer
-        if peer is not None and peer._transport is not None and not peer.is_lost:  # noqa: SLF001 - the same class
+        if peer is None:
+            # uvloop reads once after a pause in connection_made, and a server may speak before we see it connected.
+            self._early.append(data)
+            self.pause_reading()
+        elif peer._transport is not None and not peer.is_lost:  # noqa: SLF001 - the same class
             peer._transport.write(data)  # noqa: SLF001 - the same class
+
+    def hand_over(self) -> None:
+        """Read on, unless the peer says otherwise on getting what came before it."""
+        self.resume_reading()
+        early, self._early = self._early, []
+        for data in early:
+            self.data_received(data)
+        if self.has_ended and self.peer is not None:
+            self.peer.end()
 
     def eof_received(self) -> bool:
         """Pass the end of this side's stream on; the other direction goes on until it ends too."""
         self.has_ended = True
         peer = self.peer
-        if peer is None or peer.is_lost or peer.has_ended:
+        if peer is None:
+            return True
+        if peer.is_lost or peer.has_ended:
             return False
         peer.end()
         return True

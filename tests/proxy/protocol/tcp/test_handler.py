@@ -5,6 +5,7 @@ import contextlib
 import socket
 
 import pytest
+import uvloop
 
 from maesh_core.model.configuration import Section, Server, Service, StreamRouter
 from maesh_core.proxy.protocol.tcp.handler import TcpHandler
@@ -214,3 +215,35 @@ async def test_routes_that_did_not_change_are_kept(handler):
     third = handler.compile_table(section, middlewares={}, changed=frozenset({"a/b:1"}))
     assert third.routes[ENTRYPOINT] is not first.routes[ENTRYPOINT]
     assert third.counters["a/b:1"] is first.counters["a/b:1"]
+
+
+async def _serve_greeting(reader, writer):
+    writer.write(b"hello ")
+    await _echo_whole(reader, writer)
+    writer.close()
+
+
+async def _ask_through_a_relay():
+    handler = TcpHandler(CarryingSettings(connect_timeout=5))
+    server = await asyncio.start_server(_serve_greeting, "127.0.0.1", 0)
+    _apply(handler, _build_section(server.sockets[0].getsockname()[1]))
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.setblocking(False)
+    listener = await handler.open_listener(sock, ENTRYPOINT)
+    with socket.create_connection(sock.getsockname()) as client:
+        client.sendall(b"question")  # before the proxy has a chance to accept
+        client.shutdown(socket.SHUT_WR)
+        client.setblocking(False)
+        answer = b""
+        while data := await asyncio.get_running_loop().sock_recv(client, 4096):
+            answer += data
+    listener.close()
+    server.close()
+    await _wait_drained(handler)
+    return answer
+
+
+@pytest.mark.parametrize("new_event_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_nothing_is_lost_that_is_said_before_both_sides_are_connected(new_event_loop):
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        assert runner.run(_ask_through_a_relay()) == b"hello got question"
