@@ -64,3 +64,5 @@ def configure_logging(level: str, log_format: str) -> None:
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(LEVELS[level])
+    # The watcher logs every change of any file: a log file that lies beside the manifests would feed itself.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)

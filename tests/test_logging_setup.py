@@ -47,3 +47,10 @@ def test_configuring_twice_writes_each_line_once(capsys):
     configure_logging("info", "common")
     logging.getLogger("maesh.test").info("once")
     assert capsys.readouterr().err.count("once") == 1
+
+
+def test_the_watcher_never_logs_each_change_so_that_a_log_beside_the_manifests_cannot_feed_itself(capsys):
+    configure_logging("debug", "common")
+    logging.getLogger("watchfiles.main").debug("1 change detected")
+    logging.getLogger("watchfiles.main").info("1 change detected")
+    assert capsys.readouterr().err == ""
