@@ -106,3 +106,14 @@ def test_service_that_appears_later_is_served(up, get, manifests, build_service,
     wait_until(lambda: get(mesh.http_port, "late.test.maesh").status == 200, "the late service")
     (manifests.path / "late.json").unlink()
     wait_until(lambda: get(mesh.http_port, "late.test.maesh").status in (0, 404), "the end of the late service")
+
+
+def test_tcp_service_has_an_entrypoint_of_its_own(up, get, manifests, build_service, start_upstream, free_port):
+    annotations = {"maesh.containo.us/traffic-type": "tcp"}
+    manifests.write("db.json", build_service("db", start_upstream("db-1").port, annotations=annotations))
+    tcp_port = free_port()
+    mesh = up(manifests.path, "--tcp-port", tcp_port)
+    (service,) = mesh.services
+    assert service["ports"][0]["entrypoint"] == tcp_port
+    assert get(tcp_port, "any.host").text == "db-1"
+    assert get(mesh.http_port, "db.test.maesh").status in (0, 404)
