@@ -17,8 +17,10 @@ def build_answer(error: ExchangeError) -> Response:
 def render_answer(response: Response, *, connection: bytes, is_head_request: bool) -> bytes:
     """Render a response of the mesh; `connection` is a rendered Connection field or empty.
 
-    Raises ValueError where a middleware gave a field that may not be sent.
+    Raises ValueError or TypeError where a middleware gave what may not be sent.
     """
+    if not 200 <= response.status <= 599:
+        raise ValueError(f"not the status of a final response: {response.status}")
     reason = response.reason.encode("ascii", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
     body = reason + b"\n" if response.body is None else response.body
     has_no_body = response.status < 200 or response.status in (204, 304)

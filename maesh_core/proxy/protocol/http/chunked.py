@@ -16,6 +16,7 @@ TRAILER_LIMIT_BYTES = 16384
 _match_size = re.compile(
     rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z=\t \";,:/?()<>@\[\]{}\\\x80-\xff]*)?\r\n"
 ).match
+_match_partial_size = re.compile(rb"[0-9A-Fa-f]{1,15}(?:[ \t]*(?:;.*)?|\r)", re.DOTALL).fullmatch
 _match_trailer = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*\r\n").fullmatch
 
 _SIZE, _DATA, _DATA_END, _TRAILER = range(4)
@@ -84,6 +85,10 @@ class ChunkedScanner:
         """Refuse early what can no longer become a line, so that nobody waits for its end."""
         if self._state == _DATA_END and not b"\r\n".startswith(line):
             raise ChunkedError("chunk not followed by CRLF")
+        if self._state == _SIZE and not _match_partial_size(line):
+            raise ChunkedError("malformed chunk size")
+        if b"\r" in line[:-1]:
+            raise ChunkedError("line ended by something else than CRLF")
         if len(line) > LINE_LIMIT_BYTES:
             raise ChunkedError("line of a chunked body too long")
 

@@ -14,13 +14,16 @@ from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
 from maesh_core.proxy.protocol.http.request_head import parse_request_head
-from maesh_core.proxy.protocol.http.syntax import HEAD_END, LEADING_LINES_LIMIT, has_bare_line_end
+from maesh_core.proxy.protocol.http.syntax import HEAD_END, has_bare_line_end, match_empty_lines
 
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.handler import HttpHandler
+    from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
 
 HELD_LIMIT_BYTES = 65536
 """Bytes behind the current request that are read ahead; then reading pauses until they are due."""
+SMALL_HEAD_BYTES = 256
+"""No head up to this size is too large: no limit can be set below it."""
 LINGER_S = 2.0
 """After a last answer to a client that is still sending: what comes is thrown away, so that no reset overtakes it."""
 _NEVER = float("inf")
@@ -37,8 +40,6 @@ class ClientConnection(asyncio.Protocol):
         "_is_closing",
         "_is_eof",
         "_is_lingering",
-        "_is_read_paused",
-        "_is_write_paused",
         "_scanned",
         "_transport",
         "address",
@@ -46,6 +47,8 @@ class ClientConnection(asyncio.Protocol):
         "exchange",
         "forwarded",
         "handler",
+        "is_read_paused",
+        "is_write_paused",
     )
 
     def __init__(self, handler: "HttpHandler", entrypoint: int) -> None:
@@ -59,8 +62,8 @@ class ClientConnection(asyncio.Protocol):
         self._is_closing = False
         self._is_eof = False
         self._is_lingering = False
-        self._is_read_paused = False
-        self._is_write_paused = False
+        self.is_read_paused = False
+        self.is_write_paused = False
         self.deadline = _NEVER
         self.exchange: Exchange | None = None
 
@@ -70,7 +73,7 @@ class ClientConnection(asyncio.Protocol):
     @property
     def is_draining(self) -> bool:
         """Whether this connection takes no request after the current one."""
-        return self.handler.is_draining or self._is_eof
+        return self.handler.is_draining or (self._is_eof and not self._buffer)
 
     # --- what the event loop tells
 
@@ -94,15 +97,16 @@ class ClientConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Answer what was asked before the client ended its side; True keeps our side open."""
         self._is_eof = True
-        exchange = self.exchange
-        return exchange is not None and not exchange.request_left and not self._is_lingering
+        if self.exchange is None:
+            return self.is_write_paused and bool(self._buffer) and not self._is_lingering
+        return not self.exchange.request_left
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of a request."""
         exchange = self.exchange
-        if exchange is None and not self._buffer and not self._is_write_paused and not self._is_lingering:
-            end = data.find(HEAD_END) + len(HEAD_END)
-            if end == len(data) and data[0] != 13:  # one whole head and nothing else: the usual case
+        if exchange is None and not self._buffer and not self.is_write_paused and not self._is_lingering:
+            end = data.find(HEAD_END)
+            if end > 0 and end + len(HEAD_END) == len(data) and data[0] != 13:  # a whole head alone: the usual case
                 self._start_exchange(data)
                 return
         if self._is_lingering:
@@ -111,23 +115,24 @@ class ClientConnection(asyncio.Protocol):
             data = self._pass_body(exchange, data)
         self._buffer += data
         self._advance()
-        if len(self._buffer) > HELD_LIMIT_BYTES and self.exchange is not None:
+        if not self._can_hold_more():
             self.pause_reading()
 
     def pause_writing(self) -> None:
         """Stop taking the response: this client is slower."""
-        self._is_write_paused = True
+        self.is_write_paused = True
         if self.exchange is not None and self.exchange.upstream is not None:
             self.exchange.upstream.pause_reading()
 
     def resume_writing(self) -> None:
         """Take more of the response, or the next request."""
-        self._is_write_paused = False
+        self.is_write_paused = False
         if self.exchange is not None:
             if self.exchange.upstream is not None:
                 self.exchange.upstream.resume_reading()
         else:
             self._advance()
+            self.resume_reading()
 
     # --- requests
 
@@ -141,10 +146,13 @@ class ClientConnection(asyncio.Protocol):
                 self.exchange is None
                 and self._buffer
                 and self._transport is not None
-                and not self._is_write_paused
+                and not self.is_write_paused
                 and not self._is_lingering
+                and not self._is_closing
             ):
                 if not self._read_held_head():
+                    if self._is_eof:
+                        self.close()
                     return
         except ClientProtocolError as error:
             self._refuse(error)
@@ -154,10 +162,12 @@ class ClientConnection(asyncio.Protocol):
     def _read_held_head(self) -> bool:
         """Start an exchange from the bytes held; False when its head is not whole yet."""
         buffer = self._buffer
-        self._skip_leading_lines()
+        if buffer.startswith(b"\r\n") and (empty_lines := match_empty_lines(buffer)):
+            del buffer[: empty_lines.end()]
         end = buffer.find(HEAD_END, max(0, self._scanned - len(HEAD_END))) + len(HEAD_END)
         if end < len(HEAD_END):
-            self._check_partial_head()
+            if buffer and buffer != b"\r":  # empty lines are no beginning: they do not prolong the wait for one
+                self._check_partial_head()
             return False
         self._scanned = 0
         head = bytes(buffer[:end])
@@ -170,21 +180,15 @@ class ClientConnection(asyncio.Protocol):
             buffer += self._pass_body(exchange, held)
         return True
 
-    def _skip_leading_lines(self) -> None:
-        for _ in range(LEADING_LINES_LIMIT):
-            if not self._buffer.startswith(b"\r\n"):
-                return
-            del self._buffer[:2]
-
     def _check_partial_head(self) -> None:
         """Refuse early what no further byte can mend; otherwise wait, from the first byte on, for the rest."""
         buffer, settings = self._buffer, self.handler.settings
-        if not self._scanned and buffer:
+        if not self._scanned:
             self.deadline = self.handler.clock.now + settings.head_timeout
         if has_bare_line_end(buffer, max(0, self._scanned - 1)):
             raise ClientProtocolError("line ended by something else than CRLF")
         line_end = buffer.find(b"\r\n", 0, settings.target_limit + 2)
-        if line_end < 0 and len(buffer) > settings.target_limit:
+        if line_end < 0 and len(buffer) > settings.target_limit + 1:
             raise ClientProtocolError("the request line is too long", 414)
         if len(buffer) > settings.head_limit:
             raise ClientProtocolError("the request's head is too large", 431)
@@ -192,16 +196,14 @@ class ClientConnection(asyncio.Protocol):
 
     def _start_exchange(self, head: bytes) -> None:
         handler = self.handler
-        settings = handler.settings
         try:
-            if len(head) > settings.target_limit:
+            if len(head) > SMALL_HEAD_BYTES:
                 self._check_size(head)
             request = parse_request_head(head)
         except ClientProtocolError as error:
             self._refuse(error)
             return
         exchange = self.exchange = Exchange(self, request, handler.clock_time())
-        self.deadline = handler.clock.now + settings.response_timeout
         exchange.start(handler.table.find(self._entrypoint, request.host))
 
     def _check_size(self, head: bytes) -> None:
@@ -226,10 +228,9 @@ class ClientConnection(asyncio.Protocol):
             exchange.fail(error)
             return b""
         if self.exchange is exchange:
-            settings = self.handler.settings
-            wait_s = settings.body_timeout if exchange.request_left else settings.response_timeout
-            self.deadline = self.handler.clock.now + wait_s
-            if exchange.is_holding_enough:
+            if exchange.upstream is not None:
+                self.wait_for_exchange(exchange)
+            elif exchange.is_holding_enough:
                 self.pause_reading()
         return rest
 
@@ -244,12 +245,17 @@ class ClientConnection(asyncio.Protocol):
         """Let the sweep end the current wait after so many seconds; None while something else limits it."""
         self.deadline = _NEVER if seconds is None else self.handler.clock.now + seconds
 
-    def on_upstream_ready(self, exchange: Exchange) -> None:
-        """Wait for a response, and read what was held back for want of an upstream."""
-        settings = self.handler.settings
-        self.wait(settings.body_timeout if exchange.request_left else settings.response_timeout)
-        if self._is_write_paused and exchange.upstream is not None:
-            exchange.upstream.pause_reading()
+    def wait_for_exchange(self, exchange: Exchange) -> None:
+        """Wait for the rest of the request while there is one, then for the response."""
+        handler = self.handler
+        settings = handler.settings
+        wait_s = settings.body_timeout if exchange.request_left else settings.response_timeout
+        self.deadline = handler.clock.now + wait_s
+
+    def on_upstream_ready(self, upstream: "UpstreamConnection") -> None:
+        """Read what was held back for want of an upstream."""
+        if self.is_write_paused:
+            upstream.pause_reading()
         self.resume_reading()
 
     def on_progress(self) -> None:
@@ -258,16 +264,22 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Take no more of the request: the upstream is slower, or absent."""
-        if self._transport is not None and not self._is_read_paused and not self._transport.is_closing():
-            self._is_read_paused = True
-            self._transport.pause_reading()
+        transport = self._transport
+        if transport is not None and not self.is_read_paused and not self._is_eof and not transport.is_closing():
+            self.is_read_paused = True
+            transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Take more of the request."""
-        if self._is_read_paused and self._transport is not None and len(self._buffer) <= HELD_LIMIT_BYTES:
-            self._is_read_paused = False
+        if self.is_read_paused and self._transport is not None and self._can_hold_more():
+            self.is_read_paused = False
             if not self._transport.is_closing():
                 self._transport.resume_reading()
+
+    def _can_hold_more(self) -> bool:
+        """Whether bytes may be read ahead; those of a head that is due may be, up to its own limit."""
+        is_head_due = self.exchange is None and not self.is_write_paused
+        return is_head_due or len(self._buffer) <= HELD_LIMIT_BYTES
 
     def on_exchange_finished(self, exchange: Exchange) -> None:
         """Go on to the next request, or close."""
@@ -282,7 +294,7 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = self.handler.clock.now + self.handler.settings.idle_timeout
         if self._buffer:
             self._advance()
-        if self._is_read_paused:
+        if self.is_read_paused:
             self.resume_reading()
 
     # --- ends
@@ -292,16 +304,16 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = _NEVER
         if self.exchange is not None:
             self.exchange.on_timeout()
+        elif self._is_closing or self.is_write_paused:
+            self.cut()
         elif self._buffer and not self._is_lingering:
             self._refuse(ClientProtocolError("the request's head did not come in time", 408))
-        elif self._is_closing or self._is_write_paused:
-            self.cut()
         else:
             self.close()
 
     def start_draining(self) -> None:
         """Close if idle; an exchange under way, or a head that has begun to come, ends first."""
-        if self.exchange is None and not (self._buffer or self._is_lingering or self._is_write_paused):
+        if self.exchange is None and not (self._buffer or self._is_lingering or self.is_write_paused):
             self.close()
 
     def close(self) -> None:
@@ -313,7 +325,10 @@ class ClientConnection(asyncio.Protocol):
 
     def cut(self) -> None:
         """Reset the connection, so that the client cannot take what it got for complete."""
-        self.exchange = None
+        self._is_closing = True
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.on_client_gone()
         if self._transport is not None:
             raw = self._transport.get_extra_info("socket")
             if raw is not None:
@@ -324,6 +339,9 @@ class ClientConnection(asyncio.Protocol):
         """End our side, and throw away what the client still sends for a while (RFC 9112 section 9.6)."""
         transport = self._transport
         if transport is None:
+            return
+        if self._is_eof:
+            self.close()
             return
         self._is_lingering = True
         self._buffer.clear()

@@ -29,6 +29,7 @@ ATTEMPT_LIMIT = 16
 """However often middlewares ask for another attempt."""
 PENDING_LIMIT_BYTES = 65536
 """Body bytes held while there is no upstream to send them to; then the client is not read any further."""
+_UNKNOWN_HOST = Response(status=404, reason="no service of the mesh has this host")
 CLIENT_GONE = 499
 """The status counted for a request whose client left first (nginx, Traefik)."""
 
@@ -77,7 +78,7 @@ class Exchange:
         self._request_headers: Headers | None = None
         self._response_headers: Headers | None = None
         self._connecting: HttpServer | None = None
-        self._pending: list[bytes] = []
+        self._pending: bytearray | None = None
         self._scanner: ChunkedScanner | None = None
         self._run: MiddlewareRun | None = None
 
@@ -135,7 +136,8 @@ class Exchange:
         if self.request_left == CHUNKED:
             self._scanner = ChunkedScanner()
         if route is None:
-            self.answer(Response(status=404, reason="no service of the mesh has this host"))
+            self.connection.handler.count_refusal(404)
+            self.answer(_UNKNOWN_HOST)
             return
         self.route = route
         if route.balancer is None:
@@ -155,10 +157,12 @@ class Exchange:
         else:
             body, rest = self._scan_body(data)
         if self.upstream is not None:
-            self.has_sent_body = True
+            self.has_sent_body = self.has_sent_body or bool(body)
             self.upstream.write(body)
         elif not self.is_finished:
-            self._pending.append(body)
+            if self._pending is None:
+                self._pending = bytearray()
+            self._pending += body
         return rest
 
     def _scan_body(self, data: bytes) -> tuple[bytes, bytes]:
@@ -174,7 +178,7 @@ class Exchange:
     @property
     def is_holding_enough(self) -> bool:
         """Whether the client should not be read further, since there is nobody to pass its bytes to."""
-        return self.upstream is None and sum(map(len, self._pending)) > PENDING_LIMIT_BYTES
+        return self.upstream is None and self._pending is not None and len(self._pending) > PENDING_LIMIT_BYTES
 
     # --- attempts
 
@@ -190,6 +194,8 @@ class Exchange:
         self.attempts += 1
         if route.chain is not None:
             self.tried += (server,)
+            self.response = self._response_headers = None
+            self.status = 0
         if server.idle:
             upstream = server.idle.pop()
             upstream.is_reused = True
@@ -207,31 +213,34 @@ class Exchange:
         self.upstream = upstream
         head = self.head
         forwarded = self.connection.forwarded.render(head.authority, head.forwarded)
-        if head.is_plain and self._request_headers is None:
-            upstream.begin(self, head.head[:-2] + forwarded)
+        if self._request_headers is None and self._pending is None:
+            upstream.begin(self, head.passing + forwarded)
         else:
             upstream.begin(self, self._render_request(forwarded))
+        connection = self.connection
+        handler = connection.handler
+        settings = handler.settings
+        wait_s = settings.body_timeout if self.request_left else settings.response_timeout
+        connection.deadline = handler.clock.now + wait_s  # wait_for_exchange(), at half its price
+        if connection.is_read_paused or connection.is_write_paused:
+            connection.on_upstream_ready(upstream)
 
     def _render_request(self, forwarded: bytes) -> bytes:
         head = self.head
-        parts = [
-            b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (head.method, head.target, head.authority),
-            *self.request_headers,
-            head.framing,
-            forwarded,
-        ]
-        if self._pending:
-            self.has_sent_body = True
-            parts += self._pending
-            self._pending = []
-        return b"".join(parts)
+        if self._request_headers is None:
+            rendered = head.passing
+        else:
+            rendered = b"".join((head.render_start(), *self._request_headers, head.framing))
+        if self._pending is None:
+            return rendered + forwarded
+        self.has_sent_body = True
+        pending, self._pending = self._pending, None
+        return b"".join((rendered, forwarded, pending))
 
     def on_connected(self, upstream: "UpstreamConnection") -> None:
         """Go on over a connection that was made for this exchange."""
         self._connecting = None
-        self.response = None
         self.send(upstream)
-        self.connection.on_upstream_ready(self)
 
     def on_connect_failed(self, error: ExchangeError) -> None:
         """Go on from a server that could not be connected to."""
@@ -289,9 +298,11 @@ class Exchange:
         if response.left == UNTIL_CLOSE or self.request_left or (self.head.is_http_1_0 and response.left == CHUNKED):
             self.is_keep_alive = False
         connection = self.connection_field()
-        if response.is_plain and not connection and self._response_headers is None:
-            return response.head
-        framing = b"" if self.head.is_http_1_0 and response.left == CHUNKED else response.framing
+        framing = response.framing
+        if self.head.is_http_1_0 and framing.startswith(b"Transfer-Encoding"):
+            framing = b""
+        elif self._response_headers is None and not (connection and response.is_plain):
+            return b"".join((response.passing, connection, b"\r\n"))
         return b"".join((response.status_line, *self.response_headers, framing, connection, b"\r\n"))
 
     def connection_field(self) -> bytes:
@@ -329,7 +340,7 @@ class Exchange:
         is_head = self.head.method == b"HEAD"
         try:
             rendered = render_answer(response, connection=connection, is_head_request=is_head)
-        except ValueError:
+        except (ValueError, TypeError, AttributeError):
             response = Response(status=500, reason="a middleware gave a response that may not be sent")
             rendered = render_answer(response, connection=connection, is_head_request=is_head)
         self.status = response.status
@@ -358,7 +369,7 @@ class Exchange:
         """End or go on after too long a wait."""
         if self.has_started_response:
             self.cut()
-        elif self.request_left and self.upstream is not None:
+        elif self.request_left and self.upstream is not None and not self.connection.is_read_paused:
             self.fail(ClientProtocolError("the request's body did not come in time", 408))
         else:
             self.on_attempt_failed(UpstreamTimeoutError("the upstream did not answer in time"))
@@ -380,7 +391,7 @@ class Exchange:
         if self.is_finished:
             return
         self.is_finished = True
-        self._pending.clear()
+        self._pending = None
         if self.route is not None:
             self.route.counters.count(status, self.connection.handler.clock_time() - self.started_at)
         if self._run is not None:

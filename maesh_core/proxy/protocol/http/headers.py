@@ -6,9 +6,9 @@ hop-by-hop fields are never among them, and cannot be put there.
 
 from collections.abc import Container
 
-from maesh_core.proxy.protocol.http.syntax import HOP_BY_HOP, is_field_value, is_token
+from maesh_core.proxy.protocol.http.syntax import FORWARDED, HOP_BY_HOP, is_field_value, is_token
 
-_UNTOUCHABLE = HOP_BY_HOP | {b"content-length", b"host"}
+_UNTOUCHABLE = HOP_BY_HOP | {b"content-length", b"host", b"expect", *FORWARDED}
 
 
 class Headers(list[bytes]):

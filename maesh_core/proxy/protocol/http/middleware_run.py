@@ -45,7 +45,7 @@ class MiddlewareRun:
             self._position += 1
             self._depth = step.depth
             if step.is_async:
-                self._wait_for(step.call(self._exchange))
+                self._wait_for(step.call)
                 return
             if self._is_held(self._call(step.call, self._exchange)):
                 return
@@ -54,13 +54,11 @@ class MiddlewareRun:
 
     def wants_attempt_after(self, error: Exception) -> bool:
         """Tell of a failed attempt; every middleware hears of it, and any may ask for another."""
-        answers = [self._call(call, self._exchange, error) is True for call in self._chain.on_attempt_failed]
-        return any(answers)
+        return self._ask(self._chain.on_attempt_failed, self._exchange, error)
 
     def wants_attempt_instead(self) -> bool:
         """Show a response head; every middleware sees it, and any may ask for another attempt."""
-        answers = [self._call(call, self._exchange) is True for call in self._chain.on_response]
-        return any(answers)
+        return self._ask(self._chain.on_response, self._exchange)
 
     def finish(self) -> None:
         """Tell of the end, and wait for nothing any more."""
@@ -72,22 +70,32 @@ class MiddlewareRun:
             if step.depth <= self._depth:
                 self._call(step.call, self._exchange)
 
+    def _ask(self, calls: tuple[Callable[..., Any], ...], *arguments: object) -> bool:
+        """Ask all, unless one raises: the exchange has ended then, and nobody may see it any more."""
+        is_wanted = False
+        for call in calls:
+            is_wanted = self._call(call, *arguments) is True or is_wanted
+            if self._exchange.is_finished:
+                return False
+        return is_wanted
+
     def _call(self, call: Callable[..., Any], *arguments: object) -> Any:
         try:
             return call(*arguments)
-        except Exception:  # one exchange is an edge: a middleware harms that alone
-            self._fail(call)
+        except Exception as error:  # one exchange is an edge: a middleware harms that alone
+            self._fail(call, error)
             return None
 
-    def _fail(self, call: Callable[..., Any]) -> None:
+    def _fail(self, call: Callable[..., Any], error: Exception) -> None:
         owner = getattr(call, "__self__", call)
         exchange = self._exchange
         if exchange.connection.handler.count_middleware_failure(type(owner)):
-            _logger.exception("middleware %s raised; its exchange is answered 500", type(owner).__qualname__)
+            name = type(owner).__qualname__
+            _logger.error("middleware %s raised; its exchange is answered 500", name, exc_info=error)
         if not exchange.has_started_response:
             exchange.answer(Response(status=500, reason="a middleware failed"))
 
-    def _is_held(self, result: Response | float | None) -> bool:
+    def _is_held(self, result: object) -> bool:
         """Act on what on_request returned; True when the request goes no further for now."""
         if self._exchange.is_finished:
             return True
@@ -96,10 +104,20 @@ class MiddlewareRun:
         if isinstance(result, Response):
             self._exchange.answer(result)
             return True
-        if result <= 0:
+        if isinstance(result, int | float):
+            return self._is_delayed(result)
+        if isinstance(result, Awaitable):
+            self._wait_for(lambda _: result)
+        else:
+            error = TypeError(f"on_request returned {type(result).__name__}")
+            self._fail(self._chain.on_request[self._position - 1].call, error)
+        return True
+
+    def _is_delayed(self, seconds: float) -> bool:
+        if not seconds > 0:
             return False
         self._exchange.connection.wait(None)
-        self._timer = asyncio.get_running_loop().call_later(min(result, DELAY_LIMIT_S), self._go_on)
+        self._timer = asyncio.get_running_loop().call_later(min(seconds, DELAY_LIMIT_S), self._go_on)
         return True
 
     def _go_on(self) -> None:
@@ -107,16 +125,16 @@ class MiddlewareRun:
         if not self._exchange.is_finished:
             self.admit()
 
-    def _wait_for(self, awaitable: Awaitable[Response | float | None]) -> None:
+    def _wait_for(self, call: Callable[..., Awaitable[object]]) -> None:
         self._exchange.connection.wait(None)
-        self._waiting = asyncio.get_running_loop().create_task(self._run_async(awaitable))
+        self._waiting = asyncio.get_running_loop().create_task(self._run_async(call))
 
-    async def _run_async(self, awaitable: Awaitable[Response | float | None]) -> None:
+    async def _run_async(self, call: Callable[..., Awaitable[object]]) -> None:
         try:
-            result = await awaitable
-        except Exception:  # one exchange is an edge: a middleware harms that alone
+            result = await call(self._exchange)
+        except Exception as error:  # one exchange is an edge: a middleware harms that alone
             self._waiting = None
-            self._fail(self._chain.on_request[self._position - 1].call)
+            self._fail(self._chain.on_request[self._position - 1].call, error)
             return
         self._waiting = None
         if not self._exchange.is_finished and not self._is_held(result):

@@ -18,16 +18,22 @@ UNTIL_CLOSE = -2
 """As a number of bytes left: the body ends where the upstream closes the connection."""
 
 _SPECIAL = HOP_BY_HOP | {b"content-length"}
-_SAID_BY_THE_MESH_TOO = {b"content-length", b"transfer-encoding", b"connection"}
+_find_special = re.compile(
+    rb"\r\n(connection|content-length|keep-alive|proxy-(?:authenticate|authorization|connection)|te|transfer-encoding"
+    rb"|upgrade):[ \t]*([^\r]*)"
+).findall
+"""The fields of _SPECIAL in a head that llhttp has checked, in lower case."""
+_KEEP_ALIVE = frozenset({b"keep-alive"})
 _match_status_line = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
 
 
 class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
     """A response's head, read.
 
-    `head` is its bytes. `is_plain` means that they may go to a client as they came, if its connection stays open: all
-    in them is end-to-end, or what the mesh would say too. `left` is the number of body bytes to come, CHUNKED or
-    UNTIL_CLOSE, and `framing` the field that says so. `dropped` names fields that stop here.
+    `head` is its bytes, and `passing` what of it goes on, but for the empty line. `is_plain` means that it may go to a
+    client as it came, if its connection stays open: all in it is end-to-end, or what the mesh would say too. `left` is the
+    number of body bytes to come, CHUNKED or UNTIL_CLOSE, and `framing` the field that says so. `dropped` names fields
+    that stop here.
     """
 
     head: bytes
@@ -38,6 +44,7 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
     left: int
     framing: bytes
     dropped: frozenset[bytes]
+    passing: bytes
 
     def build_headers(self) -> Headers:
         """List the fields that go on; the list is the caller's to change."""
@@ -52,34 +59,29 @@ def parse_response_head(head: bytes, is_head_request: bool) -> ResponseHead:  # 
     return _parse_kept(head, is_head_request) if len(head) <= KEPT_LIMIT_BYTES else _parse(head, is_head_request)
 
 
-class _FieldCollector:
-    """Takes from llhttp the fields that mean something to the mesh."""
-
-    __slots__ = ("special",)
-
-    def __init__(self) -> None:
-        self.special: list[tuple[bytes, bytes]] = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        lower = name.lower()
-        if lower in _SPECIAL:
-            self.special.append((lower, value))
+class _Unheard:
+    """Takes nothing from llhttp: that it raises or not is all that is asked of it."""
 
 
 def _parse(head: bytes, is_head_request: bool) -> ResponseHead:  # noqa: FBT001 - see parse_response_head
     status, minor, status_line = _parse_status_line(head[: head.find(b"\r\n")])
-    collector = _FieldCollector()
-    try:
-        httptools.HttpResponseParser(collector).feed_data(head)
-    except httptools.HttpParserUpgrade:
-        raise UpstreamProtocolError("the upstream wants another protocol") from None
-    except httptools.HttpParserError as error:
-        raise UpstreamProtocolError("the upstream sent a malformed response head") from error
-    special = collector.special
-    left, framing = _read_framing(special, minor)
-    options = {option for name, value in special if name == b"connection" for option in parse_list(value)}
+    _check_syntax(head)
+    lengths: list[bytes] = []
+    codings: list[bytes] = []
+    options: set[bytes] = set()
+    is_plain = minor == 1
+    for name, value in _find_special(head.lower()):
+        if name == b"content-length":
+            lengths.append(value.rstrip(b" \t"))
+        elif name == b"transfer-encoding":
+            codings.append(value.rstrip(b" \t"))
+        elif name == b"connection":
+            options.update(parse_list(value))
+        else:
+            is_plain = False
+    is_plain = is_plain and options <= _KEEP_ALIVE
+    left, framing = _read_framing(lengths, codings, minor)
     is_keep_alive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
-    is_plain = minor == 1 and options <= {b"keep-alive"} and {name for name, _ in special} <= _SAID_BY_THE_MESH_TOO
     if status < 200 or status == 204:  # RFC 9110 section 8.6: no length
         is_plain = is_plain and not framing
         framing = b""
@@ -87,6 +89,7 @@ def _parse(head: bytes, is_head_request: bool) -> ResponseHead:  # noqa: FBT001 
         left = 0
     elif left == UNTIL_CLOSE:
         is_keep_alive = is_plain = False
+    dropped = _SPECIAL if options <= _KEEP_ALIVE else _SPECIAL | options
     return ResponseHead(
         head=head,
         status=status,
@@ -95,22 +98,30 @@ def _parse(head: bytes, is_head_request: bool) -> ResponseHead:  # noqa: FBT001 
         is_keep_alive=is_keep_alive,
         left=left,
         framing=framing,
-        dropped=_SPECIAL | options,
+        dropped=dropped,
+        passing=head[:-2] if is_plain else b"".join((status_line, *parse_headers(head, without=dropped), framing)),
     )
 
 
 _parse_kept = lru_cache(maxsize=KEPT_HEADS)(_parse)
 
 
-def _read_framing(special: list[tuple[bytes, bytes]], minor: int) -> tuple[int, bytes]:
+def _check_syntax(head: bytes) -> None:
+    try:
+        httptools.HttpResponseParser(_Unheard()).feed_data(head)
+    except httptools.HttpParserUpgrade:
+        raise UpstreamProtocolError("the upstream wants another protocol") from None
+    except httptools.HttpParserError as error:
+        raise UpstreamProtocolError("the upstream sent a malformed response head") from error
+
+
+def _read_framing(lengths: list[bytes], codings: list[bytes], minor: int) -> tuple[int, bytes]:
     """Find what frames the body, and the field that says so (RFC 9112 section 6.3)."""
-    framing = [(name, value) for name, value in special if name in (b"content-length", b"transfer-encoding")]
-    if not framing:
+    if not lengths and not codings:
         return UNTIL_CLOSE, b""
-    name, value = framing[0]
-    if len(framing) == 1 and name == b"content-length" and is_length(value):
-        return int(value), b"Content-Length: " + value + b"\r\n"
-    if len(framing) == 1 and name == b"transfer-encoding" and minor == 1 and value.lower() == b"chunked":
+    if not codings and len(lengths) == 1 and is_length(lengths[0]):
+        return int(lengths[0]), b"Content-Length: " + lengths[0] + b"\r\n"
+    if codings == [b"chunked"] and not lengths and minor == 1:
         return CHUNKED, b"Transfer-Encoding: chunked\r\n"
     raise UpstreamProtocolError("the upstream framed its response ambiguously")
 

@@ -8,8 +8,8 @@ from http import HTTPStatus
 
 HEAD_END = b"\r\n\r\n"
 
-LEADING_LINES_LIMIT = 2
-"""Empty lines before a request line that are passed over (RFC 9112 section 2.2 asks for at least one)."""
+match_empty_lines = re.compile(rb"(?:\r\n)*").match
+"""Before a request line they are passed over (RFC 9112 section 2.2)."""
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 is_token = re.compile(_TOKEN).fullmatch
@@ -42,8 +42,31 @@ HOP_BY_HOP = frozenset(
 )
 """Fields that concern one connection and stop here (RFC 9110 section 7.6.1; RFC 2616 section 13.5.1 for `proxy-`)."""
 
-NOT_IN_TRAILERS = HOP_BY_HOP | {b"content-length", b"host", b"trailer", b"content-encoding", b"content-type", b"expect"}
-"""Fields that change how a message is read or routed, which no trailer may (RFC 9110 section 6.5.1)."""
+FORWARDED = (
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-port",
+    b"x-forwarded-proto",
+    b"x-real-ip",
+    b"x-forwarded-server",
+)
+"""Fields that tell an upstream who called; forwarding.py writes them."""
+
+NOT_IN_TRAILERS = (
+    HOP_BY_HOP
+    | frozenset(FORWARDED)
+    | {b"content-length", b"host", b"trailer", b"content-encoding", b"content-type", b"expect"}
+)
+"""Fields that change how a message is read or routed, or who seems to have sent it: no trailer may (RFC 9110 6.5.1)."""
+
+METHODS = frozenset(
+    (
+        b"GET HEAD POST PUT DELETE OPTIONS TRACE PATCH QUERY ACL BIND CHECKOUT COPY LINK LOCK M-SEARCH MERGE"
+        b" MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT SEARCH SOURCE SUBSCRIBE"
+        b" UNBIND UNLINK UNLOCK UNSUBSCRIBE"
+    ).split()
+)
+"""Methods that are passed on; others, CONNECT among them, are 501."""
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """RFC 9110 section 9.2.2."""

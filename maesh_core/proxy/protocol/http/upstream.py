@@ -11,7 +11,7 @@ from maesh_core.errors import ExchangeError, UpstreamNotReachedError, UpstreamPr
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.protocol.http.request_head import CHUNKED
 from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
-from maesh_core.proxy.protocol.http.syntax import HEAD_END
+from maesh_core.proxy.protocol.http.syntax import HEAD_END, has_bare_line_end
 
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.exchange import Exchange
@@ -58,11 +58,13 @@ class HttpServer:
                 _, upstream = await loop.create_connection(lambda: UpstreamConnection(self), self.address, self.port)
         except TimeoutError:
             error = UpstreamTimeoutError("no connection to the upstream in time")
-        except OSError:
+        except (OSError, ValueError, OverflowError):  # the latter two: an address or port that there cannot be
             error = UpstreamNotReachedError("no connection to the upstream")
         else:
             if self._connecting.pop(exchange, None) is not None:
                 exchange.on_connected(upstream)
+            else:
+                upstream.close()
             return
         if self._connecting.pop(exchange, None) is not None:
             exchange.on_connect_failed(error)
@@ -88,6 +90,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_exchange",
         "_informational",
         "_is_read_paused",
+        "_is_write_paused",
         "_left",
         "_response",
         "_scanner",
@@ -103,6 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
         self._is_read_paused = False
+        self._is_write_paused = False
         self._exchange: Exchange | None = None
         self._buffer = b""
         self._informational = 0
@@ -120,7 +124,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange = exchange
         self._response = None
         self._informational = 0
-        self.write(request)
+        if self._transport is not None:
+            self._transport.write(request)
 
     def write(self, data: bytes) -> None:
         """Send bytes of the request."""
@@ -158,6 +163,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self.server.handler.upstreams.add(self)
 
+    def eof_received(self) -> None:
+        """Leave the pool now: the end of the connection is told only in the next round of the loop."""
+        if self._exchange is None and self in self.server.idle:
+            self.server.idle.remove(self)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """End the response as the end of the connection says."""
         self._transport = None
@@ -178,11 +188,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading the client: this upstream is slower."""
+        self._is_write_paused = True
         if self._exchange is not None:
             self._exchange.connection.pause_reading()
 
     def resume_writing(self) -> None:
         """Read the client again."""
+        self._is_write_paused = False
         if self._exchange is not None:
             self._exchange.connection.resume_reading()
 
@@ -228,6 +240,8 @@ class UpstreamConnection(asyncio.Protocol):
     def _hold_head(self, exchange: "Exchange", data: bytes, *, is_complete: bool) -> None:
         if is_complete or len(data) > exchange.connection.handler.settings.head_limit:
             raise UpstreamProtocolError("the upstream's response head is too large")
+        if has_bare_line_end(data):
+            raise UpstreamProtocolError("the upstream ended a line by something else than CRLF")
         self._buffer = data
 
     def _pass_informational(self, exchange: "Exchange", response: ResponseHead) -> None:
@@ -235,7 +249,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._informational > INFORMATIONAL_LIMIT:
             raise UpstreamProtocolError("the upstream sent too many informational responses")
         if not exchange.head.is_http_1_0:
-            exchange.connection.write(b"".join((response.status_line, *response.build_headers(), b"\r\n")))
+            exchange.connection.write(response.passing + b"\r\n")
 
     def _receive_body(self, exchange: "Exchange", response: ResponseHead, data: bytes, *, is_first: bool) -> None:
         """Pass body bytes to the client, the first ones behind the head."""
@@ -275,7 +289,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange = None
         self._response = None
         server = self.server
-        if is_clean and not exchange.request_left and not server.is_removed and len(server.idle) < IDLE_LIMIT:
+        if exchange.request_left or self._is_write_paused:  # the server did not take all of the request
+            is_clean = False
+        if is_clean and not server.is_removed and len(server.idle) < IDLE_LIMIT:
             self.resume_reading()
             self.idle_since = server.handler.clock.now
             server.idle.append(self)
