@@ -3,6 +3,7 @@
 `main` is the console script `maesh`. It imports typer and its friends only here, never for the proxy.
 """
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -10,14 +11,18 @@ from types import FrameType
 
 def main() -> int:
     """Run the command line and give its status; the console script `maesh`."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:  # Ctrl-C may come while typer is imported
-        from maesh_core.cli.app import run_command_line
-    except KeyboardInterrupt:
-        return 0
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end_at_once)
+    from maesh_core.cli.app import run_command_line
+
     return run_command_line(sys.argv[1:])
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """Treat SIGTERM as Ctrl-C until a command has its own handlers."""
-    raise KeyboardInterrupt
+def end_at_once(signum: int, frame: FrameType | None) -> None:
+    """End with status 0 on a signal that comes before a command has its own handlers: nothing is running yet.
+
+    No exception is raised, for it would come up anywhere: in other people's imports, and inside an `exec` Python ends
+    with SIGINT even where KeyboardInterrupt is caught.
+    """
+    del signum, frame
+    os._exit(0)

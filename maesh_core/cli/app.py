@@ -17,9 +17,6 @@ from maesh_core.plugin_metadata import InstalledPlugin, list_installed
 
 PROGRAM = "maesh"
 
-_INTERRUPTED = 130
-"""The status that typer gives to KeyboardInterrupt."""
-
 
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command line to its end; prints errors."""
@@ -30,11 +27,8 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except MaeshError as error:
         print_error(str(error))
         return 1
-    except KeyboardInterrupt:
-        return 0
     except SystemExit as end:
-        # A signal before the command followed signals itself: nothing was running yet, so all that ran has ended.
-        return 0 if end.code in (None, _INTERRUPTED) else int(end.code)
+        return int(end.code or 0)
     return 0
 
 

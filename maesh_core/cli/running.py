@@ -1,6 +1,7 @@
 """Runs a command's coroutine until it ends or is signalled.
 
-The first SIGINT or SIGTERM asks it to end; a second one ends the process at once with status 1.
+The first SIGINT or SIGTERM asks it to end; a second one ends the process at once with status 1. Both hold until the
+event loop is closed: what its threads still do then must not be cut short by a signal's default.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Any
 
 Stoppable = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
@@ -17,24 +19,26 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 def run_until_signalled(run: Stoppable, *, on_abort: Callable[[], None] = lambda: None) -> None:
     """Run a coroutine function with the event that asks it to stop; `on_abort` comes before an end at once."""
-    asyncio.run(_run(run, on_abort))
+    with asyncio.Runner() as runner:
+        stop = asyncio.Event()
+        loop = runner.get_loop()
+        has_asked = False
 
+        def on_signal(signum: int, frame: FrameType | None) -> None:
+            nonlocal has_asked
+            del signum, frame
+            if has_asked:
+                on_abort()
+                sys.stderr.flush()
+                os._exit(1)
+            has_asked = True
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(stop.set)  # a plain `set` would not wake the loop
 
-async def _run(run: Stoppable, on_abort: Callable[[], None]) -> None:
-    stop = asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            on_abort()
-            sys.stderr.flush()
-            os._exit(1)
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal)
-    try:
-        await run(stop)
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
+        before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+        try:
+            runner.run(run(stop))
+            runner.close()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

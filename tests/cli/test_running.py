@@ -35,7 +35,7 @@ def test_first_signal_asks_to_stop_and_handlers_are_taken_back(number):
 
     run_until_signalled(run)
     assert stopped == [number]
-    assert signal.getsignal(number) in (before, signal.SIG_DFL, signal.default_int_handler)
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize(("first", "second"), [("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT"), ("SIGINT", "SIGINT")])
@@ -43,6 +43,29 @@ def test_second_signal_ends_at_once_with_status_1(first, second):
     code = PROGRAM.format(first=first, second=second)
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "stopping\naborting\n", "")
+
+
+LATE = """
+import asyncio, signal, threading
+from maesh_core.cli.running import run_until_signalled
+
+def work(ended):
+    ended.wait()
+    signal.raise_signal(signal.SIGTERM)
+
+async def run(stop):
+    ended = threading.Event()
+    asyncio.get_running_loop().run_in_executor(None, work, ended)
+    ended.set()
+
+run_until_signalled(run)
+print("ended", flush=True)
+"""
+
+
+def test_signal_while_threads_come_to_their_end_changes_nothing():
+    ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ended\n", "")
 
 
 def test_error_of_what_runs_is_raised():
