@@ -22,7 +22,7 @@ from maesh_core.discovery.files import (
 from maesh_core.discovery.merging import MergedManifests
 from maesh_core.discovery.settling import Settling
 from maesh_core.errors import ManifestError
-from maesh_core.model.events import Event, Problem
+from maesh_core.model.events import Event
 from maesh_core.model.resources import ResourceKind
 
 logger = logging.getLogger(__name__)
@@ -93,11 +93,11 @@ class ManifestReader:
 
     def collect_lists(self) -> list[Event]:
         """Tell everything."""
-        return self._log(self._merged.collect_lists(self._kinds))
+        return self._merged.collect_lists(self._kinds)
 
     def collect_events(self) -> list[Event]:
         """Tell what changed since the last call."""
-        return self._log(self._merged.collect_events())
+        return self._merged.collect_events()
 
     def _list_all(self) -> set[str]:
         found: set[str] = set()
@@ -161,11 +161,3 @@ class ManifestReader:
             if (path, kind) not in self._noticed:
                 self._noticed.add((path, kind))
                 logger.warning("%s: skipped %s, which neither the mesh nor an enabled plugin reads", shown, kind)
-
-    def _log(self, events: list[Event]) -> list[Event]:
-        for event in events:
-            if isinstance(event, Problem) and event.text is not None:
-                logger.error("%s: %s", event.origin, event.text)
-            elif isinstance(event, Problem):
-                logger.info("%s: no longer a problem", event.origin)
-        return events

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from maesh_core.model.keys import is_label
 from maesh_core.model.resources import (
     EndpointPort,
     Endpoints,
@@ -27,25 +28,18 @@ from maesh_core.model.resources import (
 DEFAULT_NAMESPACE = "default"
 DEFAULT_SERVICE_ACCOUNT = "default"
 
-MAX_LABEL_LENGTH = 63
 MAX_SUBDOMAIN_LENGTH = 253
 MAX_PORT_NAME_LENGTH = 15
 MAX_FAULTS = 10
 """Of one resource, as told; the others show when these are gone."""
 
 _WORD = r"[a-z0-9]+(?:-+[a-z0-9]+)*"
-_LABEL = re.compile(_WORD)
 _SUBDOMAIN = re.compile(rf"{_WORD}(?:\.{_WORD})*")
 _PORT_NAME = re.compile(r"(?=[0-9-]*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*")
 
 _PROTOCOLS = frozenset({"TCP", "UDP", "SCTP"})
 _SERVICE_TYPES = frozenset({"ClusterIP", "NodePort", "LoadBalancer", "ExternalName"})
 _FAMILIES = {"IPv4": (socket.AF_INET,), "IPv6": (socket.AF_INET6,), "any": (socket.AF_INET, socket.AF_INET6)}
-
-
-def is_label(text: str) -> bool:
-    """Whether text is an RFC 1123 label: what namespaces and Services are called."""
-    return len(text) <= MAX_LABEL_LENGTH and _LABEL.fullmatch(text) is not None
 
 
 def is_subdomain(text: str) -> bool:

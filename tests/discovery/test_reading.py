@@ -160,16 +160,6 @@ def test_skipped_kinds_are_noticed_once_for_each_file(write, stage, caplog):
     assert "a.yaml: skipped apps/v1 Deployment" in caplog.text
 
 
-def test_a_broken_file_is_logged_as_an_error_and_its_repair_as_information(write, service, stage, caplog):
-    caplog.set_level(logging.INFO)
-    write("a.yaml", "a: [")
-    made = stage()
-    made.reader.collect_lists()
-    write("a.yaml", service("a"))
-    made.change("a.yaml")
-    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.INFO]
-
-
 def test_a_sweep_finds_what_no_hint_told_of(write, service, stage, tmp_path):
     write("a.yaml", service("a"))
     gone = write("b.yaml", service("b"))

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.discovery.validation import MAX_FAULTS, is_address, is_label, is_port_name, is_subdomain
+from maesh_core.discovery.validation import MAX_FAULTS, is_address, is_port_name, is_subdomain
+from maesh_core.model.keys import is_label
 
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: apps}\nspec: "
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: apps}\n"
