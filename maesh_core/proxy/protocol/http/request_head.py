@@ -54,8 +54,8 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     """A request's head, read.
 
     `head` is its bytes, and `passing` what of it goes upstream: all but what the mesh adds behind it. `body` is the
-    number of body bytes to come or CHUNKED, and `framing` the fields that say so. `dropped` names fields that stop here,
-    `forwarded` holds what the client sent of FORWARDED.
+    number of body bytes to come or CHUNKED, and `framing` the fields that say so. `dropped` names fields that stop
+    here, `forwarded` holds what the client sent of FORWARDED.
     """
 
     head: bytes

@@ -31,9 +31,9 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
     """A response's head, read.
 
     `head` is its bytes, and `passing` what of it goes on, but for the empty line. `is_plain` means that it may go to a
-    client as it came, if its connection stays open: all in it is end-to-end, or what the mesh would say too. `left` is the
-    number of body bytes to come, CHUNKED or UNTIL_CLOSE, and `framing` the field that says so. `dropped` names fields
-    that stop here.
+    client as it came, if its connection stays open: all in it is end-to-end, or what the mesh would say too. `left` is
+    the number of body bytes to come, CHUNKED or UNTIL_CLOSE, and `framing` the field that says so. `dropped` names
+    fields that stop here.
     """
 
     head: bytes

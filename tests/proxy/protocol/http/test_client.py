@@ -1,0 +1,375 @@
+"""Clients' connections: heads, pipelining, ends and time-outs."""
+
+import pytest
+
+from maesh_core.settings import CarryingSettings
+
+GET = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+UNKNOWN = b"GET / HTTP/1.1\r\nHost: unknown\r\n\r\n"
+
+
+def read_status(answer):
+    return int(answer.split(b" ", 2)[1])
+
+
+async def ask(world, client, request=GET):
+    client.send(request)
+    return await world.accept()
+
+
+REFUSED = {
+    "no version": (b"GET /\r\n\r\n", 400),
+    "HTTP 0.9": (b"GET / HTTP/0.9\r\n\r\n", 505),
+    "HTTP 1.2": (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
+    "HTTP 2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "two hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+    "bare LF": (b"GET / HTTP/1.1\nHost: a\n\n", 400),
+    "bare LF in a field": (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\nb\r\n\r\n", 400),
+    "bare CR": (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400),
+    "folded": (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", 400),
+    "NUL": (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400),
+    "space before colon": (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+    "connect": (b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 501),
+    "connect to a path": (b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "lower-case method": (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "unknown method": (b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "expectation": (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", 417),
+    "unknown coding": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    "two lengths": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n1", 400),
+    "length and coding": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+}
+
+
+@pytest.mark.parametrize(("request_", "status"), REFUSED.values(), ids=REFUSED)
+async def test_what_is_no_request_is_refused_and_nothing_behind_it_is_read(world, request_, status):
+    client = world.open_client()
+    client.send(request_ + GET)
+    answer = client.take()
+    assert read_status(answer) == status
+    assert answer.count(b"Content-Length: ") == 1
+    assert b"Connection: close\r\n" in answer
+    client.send(GET)
+    assert client.take() == b""
+    assert not world.connects
+
+
+@pytest.mark.parametrize(("request_", "status"), REFUSED.values(), ids=REFUSED)
+async def test_a_refusal_is_the_same_for_a_request_split_anywhere(open_world, request_, status):
+    for cut in range(1, len(request_)):
+        async with open_world() as world:
+            client = world.open_client()
+            client.send(request_[:cut])
+            client.send(request_[cut:])
+            assert read_status(client.take()) == status, request_[:cut]
+
+
+async def test_requests_split_at_every_byte_and_pipelined_give_the_same(open_world, forwarded):
+    pipeline = (
+        b"\r\nPOST /1 HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 3\r\n\r\nabc"
+        + UNKNOWN
+        + b"\r\n\r\nPUT /2 HTTP/1.1\r\nHost: a.test.maesh\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        + GET
+    )
+    stories = set()
+    for cut in range(len(pipeline)):
+        async with open_world() as world:
+            client = world.open_client()
+            client.send(pipeline[: cut + 1])
+            if cut + 1 < len(pipeline):
+                client.send(pipeline[cut + 1 :])
+            server = await world.accept()
+            got = []
+            for _ in range(3):
+                got.append(server.take())
+                server.send(OK)
+            stories.add((tuple(got), client.take()))
+    ((got, answers),) = stories
+    assert got == (
+        b"POST /1 HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 3\r\n" + forwarded + b"abc",
+        b"PUT /2 HTTP/1.1\r\nHost: a.test.maesh\r\nTransfer-Encoding: chunked\r\n"
+        + forwarded
+        + b"3\r\nabc\r\n0\r\n\r\n",
+        GET[:-2] + forwarded,
+    )
+    first, unknown, rest = answers.partition(b"HTTP/1.1 404 Not Found\r\n")
+    assert first == OK
+    assert unknown
+    assert rest.endswith(OK + OK)
+
+
+async def test_a_request_that_comes_byte_by_byte_is_carried(world, forwarded):
+    client = world.open_client()
+    for byte in GET:
+        client.send(bytes([byte]))
+    server = await world.accept()
+    server.expect(GET[:-2] + forwarded)
+
+
+async def test_empty_lines_before_a_request_do_not_prolong_the_wait_for_it(world):
+    client = world.open_client()
+    for _ in range(30):
+        for piece in (b"\r", b"\n", b"\r\n\r\n\r\n"):
+            client.send(piece)
+        world.advance(1.0)
+    assert client.is_closed
+    client.expect(b"")
+
+
+async def test_heads_that_grow_too_large_are_refused_at_once_whole_or_in_pieces(open_world):
+    settings = CarryingSettings(head_limit=1024, target_limit=256)
+    line = b"GET /%b HTTP/1.1\r\n"
+    exact = line % (b"x" * (256 - len(line) + 4))
+    assert len(exact) == 258
+    cases = [
+        (exact + b"Host: a\r\n\r\n", 404),
+        (exact.replace(b"/x", b"/xx") + b"Host: a\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * (1024 - 32) + b"\r\n\r\n", 404),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * (1025 - 32) + b"\r\n\r\n", 431),
+    ]
+    for request, status in cases:
+        for size in (1, 7, len(request)):
+            async with open_world(settings=settings) as world:
+                client = world.open_client()
+                for start in range(0, len(request), size):
+                    client.send(request[start : start + size])
+                assert read_status(client.take()) == status
+
+
+async def test_a_thousand_pipelined_answers_of_the_mesh_come_without_recursion(world):
+    client = world.open_client()
+    client.send(UNKNOWN * 1000)
+    assert client.take().count(b"HTTP/1.1 404 ") == 1000
+    assert not client.is_closed
+
+
+async def test_pipelined_answers_come_in_order(world):
+    client = world.open_client()
+    server = await ask(world, client, UNKNOWN + GET + UNKNOWN + GET.replace(b"/ ", b"/2 "))
+    assert read_status(client.take()) == 404
+    assert server.take().startswith(b"GET / ")
+    server.send(OK)
+    answer = client.take()
+    assert answer.startswith(OK + b"HTTP/1.1 404 ")
+    assert server.take().startswith(b"GET /2 ")
+    server.send(OK.replace(b"ok", b"no"))
+    assert client.take().endswith(b"no")
+
+
+async def test_a_client_that_pipelines_much_is_not_read_until_its_bytes_are_due(world):
+    client = world.open_client()
+    server = await ask(world, client)
+    client.send(UNKNOWN * 1000)
+    assert client.transport.is_reading
+    client.send(UNKNOWN * 1000)
+    assert not client.transport.is_reading
+    server.send(OK)
+    assert client.transport.is_reading
+    assert client.take().count(b"HTTP/1.1 404 ") == 2000
+
+
+async def test_a_client_that_pipelines_but_takes_no_answers_is_not_read(world):
+    client = world.open_client()
+    client.send(UNKNOWN)
+    client.take()
+    client.stop_taking()
+    client.send(UNKNOWN * 2000)
+    client.expect(b"")
+    assert not client.transport.is_reading
+    client.take_again()
+    assert client.take().count(b"HTTP/1.1 404 ") == 2000
+    assert client.transport.is_reading
+
+
+async def test_a_client_that_takes_no_answers_is_cut_in_time(world):
+    client = world.open_client()
+    client.send(UNKNOWN)
+    client.stop_taking()
+    client.send(UNKNOWN)
+    world.advance(91.0)
+    assert client.transport.is_reset
+
+
+async def test_a_client_that_ends_its_side_gets_all_its_answers_and_then_the_end(world):
+    client = world.open_client()
+    server = await ask(world, client, GET + UNKNOWN + GET)
+    client.end()
+    assert not client.is_closed
+    server.send(OK)
+    answer = client.take()
+    assert answer.startswith(OK + b"HTTP/1.1 404 ")
+    server.send(OK)
+    client.expect(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+    assert client.is_closed
+
+
+@pytest.mark.parametrize("rest", [b"", b"GE", GET[:-1]])
+async def test_a_client_that_ends_its_side_within_a_head_is_closed_once_it_is_answered(world, rest):
+    client = world.open_client()
+    server = await ask(world, client, GET + rest)
+    client.end()
+    server.send(OK)
+    assert client.take().endswith(b"ok")
+    assert client.is_closed
+
+
+async def test_a_client_that_ends_its_side_within_a_body_has_left(world):
+    client = world.open_client()
+    server = await ask(world, client, b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 9\r\n\r\nabc")
+    client.end()
+    await world.settle()
+    assert client.is_closed
+    assert server.is_closed
+    assert world.handler.table.counters["a"].statuses == {499: 1}
+
+
+async def test_a_client_that_leaves_takes_its_connect_along(world):
+    client = world.open_client()
+    client.send(GET)
+    await world.settle()
+    client.lose()
+    await world.settle()
+    assert world.connects[0][2].cancelled()
+    assert world.handler.table.counters["a"].statuses == {499: 1}
+
+
+async def test_a_head_that_does_not_come_in_time_is_408(world):
+    client = world.open_client()
+    client.send(b"GET / HT")
+    world.advance(9.0)
+    client.send(b"TP/1.1\r\n")
+    client.expect(b"")
+    world.advance(1.0)
+    assert read_status(client.take()) == 408
+    world.advance(2.0)
+    assert client.is_closed
+
+
+async def test_a_connection_without_a_request_is_closed_in_time_without_a_word(world):
+    client = world.open_client()
+    world.advance(10.0)
+    assert client.is_closed
+    client.expect(b"")
+
+
+async def test_an_idle_connection_is_closed_in_time(world):
+    client = world.open_client()
+    client.send(UNKNOWN)
+    world.advance(89.0)
+    assert not client.is_closed
+    world.advance(1.0)
+    assert client.is_closed
+
+
+async def test_a_body_that_stops_coming_is_408_and_counts_from_its_last_byte(world):
+    client = world.open_client()
+    server = await ask(world, client, b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 9\r\n\r\nabc")
+    world.advance(59.0)
+    client.send(b"d")
+    world.advance(59.0)
+    client.expect(b"")
+    world.advance(1.0)
+    assert read_status(client.take()) == 408
+    assert server.is_closed
+
+
+async def test_a_body_over_a_pooled_connection_is_waited_for_as_long_as_bodies_are(open_world):
+    async with open_world(settings=CarryingSettings(response_timeout=5.0)) as world:
+        await world.pool()
+        client = world.open_client()
+        client.send(b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 9\r\n\r\n")
+        world.advance(59.0)
+        client.expect(b"")
+        world.advance(1.0)
+        assert read_status(client.take()) == 408
+
+
+async def test_a_server_that_does_not_take_a_body_is_504(world):
+    client = world.open_client()
+    server = await ask(world, client, b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 9\r\n\r\nabc")
+    server.stop_taking()
+    world.advance(60.0)
+    assert read_status(client.take()) == 504
+
+
+@pytest.mark.parametrize("is_pooled", [False, True])
+async def test_a_response_that_does_not_come_is_504(world, is_pooled):
+    if is_pooled:
+        await world.pool()
+    client = world.open_client()
+    client.send(GET)
+    server = world.servers[0] if is_pooled else await world.accept()
+    world.advance(59.0)
+    client.expect(b"")
+    world.advance(1.0)
+    assert read_status(client.take()) == 504
+    assert server.is_closed
+    client.send(UNKNOWN)
+    assert read_status(client.take()) == 404
+
+
+async def test_a_client_that_does_not_take_the_end_is_cut(world):
+    client = world.open_client()
+    client.send(UNKNOWN[:-2] + b"Connection: close\r\n\r\n")
+    assert client.transport.is_closing()
+    assert not client.transport.is_aborted
+    world.advance(60.0)
+    assert client.transport.is_reset
+
+
+async def test_what_a_refused_client_still_sends_is_thrown_away_for_a_while(world):
+    client = world.open_client()
+    client.send(b"\0\r\n\r\n")
+    assert client.transport.has_ended
+    client.send(b"x" * 100_000)
+    assert not client.is_closed
+    world.advance(2.0)
+    assert client.is_closed
+
+
+async def test_draining_closes_idle_connections_and_lets_the_others_end(world):
+    idle, busy, begun = world.open_client(), world.open_client(), world.open_client()
+    idle.send(UNKNOWN)
+    begun.send(GET[:10])
+    server = await ask(world, busy)
+    world.handler.start_draining()
+    await world.settle()
+    assert idle.is_closed
+    assert not world.handler.is_drained()
+    server.send(OK)
+    busy.expect(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+    assert busy.is_closed
+    begun.send(GET[10:])
+    world.servers[0].send(OK)
+    assert b"Connection: close\r\n" in begun.take()
+    await world.settle()
+    assert world.handler.is_drained()
+
+
+async def test_abort_ends_exchanges_wherever_they_are(world):
+    connecting, waiting = world.open_client(), world.open_client()
+    server = await ask(world, waiting)
+    connecting.send(GET)
+    await world.settle()
+    world.handler.abort()
+    await world.settle()
+    assert connecting.transport.is_reset
+    assert waiting.transport.is_reset
+    assert server.is_closed
+    assert world.handler.table.counters["a"].statuses == {499: 2}
+    assert world.handler.is_drained()
+
+
+async def test_refusals_and_unknown_hosts_are_counted(world):
+    client = world.open_client()
+    client.send(UNKNOWN + b"\0\r\n\r\n")
+    samples = {
+        metric.name: list(metric.samples)
+        for metric in world.handler.collect_metrics()
+        if metric.name == "maesh_http_refused_requests"
+    }
+    assert samples == {"maesh_http_refused_requests": [(("400",), 1), (("404",), 1)]}
