@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
+from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_command
 from maesh_core.cli.running import run_until_signalled
 from maesh_core.errors import SettingsError
@@ -17,7 +18,7 @@ from maesh_core.settings import ControllerSettings
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
     """Add the command to the application."""
     command = build_command(ControllerSettings, run, installed=installed, takes_paths=True)
-    application.command("controller")(command)
+    application.command("controller", cls=GroupedCommand)(command)
 
 
 def run(settings: ControllerSettings) -> None:

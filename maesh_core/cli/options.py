@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import typer
 
+from maesh_core.cli.flag_groups import GENERAL, PLUGINS, group_fields
 from maesh_core.errors import PluginError
 from maesh_core.plugin_metadata import SHIPPED, InstalledPlugin, find_name_problems
 from maesh_core.settings import CommonSettings
@@ -83,21 +84,28 @@ def build_command_line(settings_class: type[CommonSettings], given: Mapping[str,
 def build_parameters(
     settings_class: type[CommonSettings], installed: Sequence[InstalledPlugin]
 ) -> list[inspect.Parameter]:
-    """Build a command's flags: its own first, then plugins', then those that every command has."""
-    common = {field.name for field in list_fields(CommonSettings)}
-    fields = list_fields(settings_class)
-    own = [_build_field_parameter(field) for field in fields if field.name not in common]
-    shared = [_build_field_parameter(field) for field in fields if field.name in common]
-    return own + build_plugin_parameters(installed) + shared + _build_other_parameters()
+    """Build a command's flags: group by group, plugins' behind the command's own, those of every command last."""
+    groups = group_fields(list_fields(settings_class))
+    general = groups.pop(GENERAL)
+    own = [_build_field_parameter(field, title) for title, fields in groups.items() for field in fields]
+    shared = [_build_field_parameter(field, GENERAL) for field in general]
+    return [*own, *build_plugin_parameters(installed), *shared, *_build_other_parameters()]
 
 
 def build_plugin_parameters(installed: Sequence[InstalledPlugin]) -> list[inspect.Parameter]:
-    """Build the flags that switch plugins; shipped ones that are not installed are hidden, and refused later."""
+    """Build the flags that concern plugins; shipped ones that are not installed are hidden, and refused later."""
     problems = find_name_problems(installed, list_core_flags())
     usable = {plugin.name: plugin for plugin in installed if plugin not in problems}
     shown = [_build_switch(name, _describe_plugin(plugin)) for name, plugin in usable.items()]
     hidden = [_build_switch(name, "Not installed.", is_hidden=True) for name in sorted(SHIPPED - set(usable))]
-    return shown + hidden
+    set_ = typer.Option(
+        None,
+        "--set",
+        metavar="NAME.KEY=VALUE",
+        help="A plugin's setting; repeatable. [env: MAESH_NAME_KEY]",
+        rich_help_panel=PLUGINS,
+    )
+    return [*shown, *hidden, _build_parameter("set_", list[str] | None, set_)]
 
 
 def _describe_plugin(plugin: InstalledPlugin) -> str:
@@ -112,7 +120,7 @@ def _build_path_parameter() -> inspect.Parameter:
     return _build_parameter("paths", list[str] | None, argument)
 
 
-def _build_field_parameter(field: SettingField) -> inspect.Parameter:
+def _build_field_parameter(field: SettingField, title: str) -> inspect.Parameter:
     flag = f"{field.flag}/--no-{field.key}" if field.is_switch else field.flag
     short = _SHORT_FLAGS.get(field.name)
     option = typer.Option(
@@ -122,6 +130,7 @@ def _build_field_parameter(field: SettingField) -> inspect.Parameter:
         help=describe_field(field),
         metavar=field.placeholder or None,
         show_default=False,
+        rich_help_panel=title,
     )
     if field.is_switch:
         return _build_parameter(field.name, bool | None, option)
@@ -135,20 +144,22 @@ def describe_field(field: SettingField) -> str:
 
 
 def _build_switch(name: str, text: str, *, is_hidden: bool = False) -> inspect.Parameter:
-    option = typer.Option(None, f"--{name}/--no-{name}", help=text, show_default=False, hidden=is_hidden)
+    option = typer.Option(
+        None, f"--{name}/--no-{name}", help=text, show_default=False, hidden=is_hidden, rich_help_panel=PLUGINS
+    )
     return _build_parameter(f"{_SWITCH}{name}", bool | None, option)
 
 
 def _build_other_parameters() -> list[inspect.Parameter]:
-    set_ = typer.Option(
-        None, "--set", metavar="NAME.KEY=VALUE", help="A plugin's setting; repeatable. [env: MAESH_NAME_KEY]"
-    )
     config_file = typer.Option(
-        None, "--config-file", metavar="FILE", help="Read settings from this TOML file. [env: MAESH_CONFIG_FILE]"
+        None,
+        "--config-file",
+        metavar="FILE",
+        help="Read settings from this TOML file. [env: MAESH_CONFIG_FILE]",
+        rich_help_panel=GENERAL,
     )
     debug = typer.Option(False, "--debug", help="Old name of --log-level debug.", hidden=True)  # noqa: FBT003
     return [
-        _build_parameter("set_", list[str] | None, set_),
         _build_parameter("config_file", str | None, config_file),
         _build_parameter("debug", bool, debug),
     ]

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import typer
 
+from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_parameters, resolve_settings
 from maesh_core.cli.tables import render_table
 from maesh_core.errors import StartupError
@@ -55,7 +56,7 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
         print(_render_json(reports) if settings.json else _render_text(reports))  # noqa: T201 - what was asked for
 
     run.__signature__ = inspect.Signature(build_parameters(PluginsSettings, installed))  # type: ignore[attr-defined]
-    application.command("plugins")(run)
+    application.command("plugins", cls=GroupedCommand)(run)
 
 
 async def report_plugins(installed: Sequence[InstalledPlugin], settings: PluginsSettings) -> list[PluginReport]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
+from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_command
 from maesh_core.errors import SettingsError
 from maesh_core.plugin_metadata import InstalledPlugin
@@ -18,7 +19,7 @@ PROXY_COMMAND = (sys.executable, "-P", "-m", "maesh_core.proxy")
 
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
     """Add the command to the application."""
-    application.command("proxy")(build_command(ProxySettings, run, installed=installed))
+    application.command("proxy", cls=GroupedCommand)(build_command(ProxySettings, run, installed=installed))
 
 
 def run(settings: ProxySettings) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from maesh_core.cli.flag_groups import group_fields
 from maesh_core.hookspecs import SPEC_FAMILIES
 from maesh_core.settings import CommonSettings, ControllerSettings, PluginsSettings, ProxySettings, UpSettings
 from maesh_core.settings_fields import SettingField, list_fields
@@ -25,7 +26,7 @@ _FAMILIES = {
 
 def render_flags(settings_class: type[CommonSettings]) -> str:
     """Render the flags of one command as a table."""
-    rows = [_render_row(field) for field in list_fields(settings_class)]
+    rows = [_render_row(field) for fields in group_fields(list_fields(settings_class)).values() for field in fields]
     return "\n".join(["| flag | variable | default | meaning |", "| --- | --- | --- | --- |", *rows])
 
 

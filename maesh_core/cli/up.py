@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
+from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_command
 from maesh_core.cli.running import run_until_signalled
 from maesh_core.errors import SettingsError
@@ -15,7 +16,7 @@ from maesh_core.settings import UpSettings
 
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
     """Add the command to the application."""
-    application.command("up")(build_command(UpSettings, run, installed=installed, takes_paths=True))
+    application.command("up", cls=GroupedCommand)(build_command(UpSettings, run, installed=installed, takes_paths=True))
 
 
 def run(settings: UpSettings) -> None:

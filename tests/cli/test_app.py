@@ -70,6 +70,15 @@ def test_help_shows_every_flag_with_variable_and_default(run, command, settings_
     assert "[env: MAESH_CONFIG_FILE]" in text
 
 
+def test_help_shows_flags_in_groups_with_those_of_plugins_among_them(run, stamp):
+    _, out, _ = run("up", "--help")
+    wanted = ["Options:", "--bind", "--help", "What is in the mesh:", "Limits and time-outs:", "Plugins:", "--stamp"]
+    places = [
+        out.index(f"\n{text}" if text.endswith(":") else text) for text in [*wanted, "--set", "Log and settings:"]
+    ]
+    assert places == sorted(places)
+
+
 @pytest.mark.parametrize("command", ["up", "controller", "proxy", "plugins"])
 def test_help_shows_the_flag_of_an_installed_plugin_without_importing_it(run, stamp, command):
     _, out, _ = run(command, "--help")

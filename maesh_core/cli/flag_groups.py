@@ -1,0 +1,55 @@
+"""Which flags stand together, in help texts and in the documentation, and in what order.
+
+Takes the fields of a settings class, gives them by title, what people type most first. GroupedCommand prints a
+command's help by these titles. Knows nothing of what a flag does.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from typer.core import TyperCommand
+
+from maesh_core.settings_fields import SettingField
+
+MAIN = "Options"
+PLUGINS = "Plugins"
+GENERAL = "Log and settings"
+
+_GROUPS = {
+    MAIN: (
+        *("endpoint", "bind", "http_port", "tcp_port", "api_host", "api_port", "admin_host", "admin_port"),
+        *("recursive", "json", "node"),
+    ),
+    "What is in the mesh": ("default_mode", "watch_namespaces", "ignore_namespaces", "namespace"),
+    "How entrypoints are given out": ("limit_http_port", "limit_tcp_port", "port_mapping"),
+    "Limits and time-outs": (
+        *("connect_timeout", "response_timeout", "head_timeout", "body_timeout", "idle_timeout"),
+        *("upstream_idle_timeout", "drain_timeout", "head_limit", "target_limit"),
+    ),
+    GENERAL: ("log_level", "log_format"),
+}
+
+
+def group_fields(fields: Iterable[SettingField]) -> dict[str, list[SettingField]]:
+    """Sort fields into their groups; a group without any is left out. Raises KeyError for a field that has none."""
+    places = {name: (title, place) for title, names in _GROUPS.items() for place, name in enumerate(names)}
+    grouped: dict[str, list[SettingField]] = {title: [] for title in _GROUPS}
+    for field in sorted(fields, key=lambda field: places[field.name][1]):
+        grouped[places[field.name][0]].append(field)
+    return {title: found for title, found in grouped.items() if found}
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose help shows its flags by group: the titles that its options carry as help panels."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each group, in the order in which their first options were declared."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                title = getattr(parameter, "rich_help_panel", None) or MAIN
+                sections.setdefault(title, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
