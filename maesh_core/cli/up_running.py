@@ -118,7 +118,9 @@ class Mesh:
         if self._settings.json:
             self._print(render_report_line(reports))
         else:
-            self._print(render_report(reports, host=host, api_url=f"http://{host}:{controller.api_port}"))
+            served = controller.find_served_ports()
+            api_url = f"http://{host}:{controller.api_port}"
+            self._print(render_report(reports, host=host, api_url=api_url, served=served))
 
 
 async def _raise_end(running: "asyncio.Task[None]", child: ProxyChild) -> None:

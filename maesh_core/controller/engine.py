@@ -153,6 +153,15 @@ class Engine:
         """Report each service that the mesh knows, sorted by namespace and name."""
         return [_report(self._built[key]) for key in sorted(self._built)]
 
+    def find_served_ports(self) -> frozenset[tuple[ObjectKey, int, str]]:
+        """Name the ports, by service, number and protocol, that have a server which takes traffic."""
+        return frozenset(
+            (key, port.number, port.protocol)
+            for key, built in self._built.items()
+            for port in built.draft.node.ports
+            if port.servers
+        )
+
     def list_assigned(self) -> dict[str, dict[PortOwner, int]]:
         """Copy which exclusive entrypoint each service port has, by traffic type."""
         return self._parts.ports.list_assigned()

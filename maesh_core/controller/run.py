@@ -30,6 +30,7 @@ from maesh_core.discovery.manifests import ManifestSource
 from maesh_core.errors import PluginError, StartupError
 from maesh_core.hookspecs import PortRange, Source, TrafficType
 from maesh_core.model.events import Event
+from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ServiceReport
 from maesh_core.model.resources import ResourceKind
 from maesh_core.resources.kinds import CORE_KINDS
@@ -76,6 +77,10 @@ class Controller:
     def service_reports(self) -> list[ServiceReport]:
         """Report the services as they are now, as `/api/services` does."""
         return self._engine.list_reports()
+
+    def find_served_ports(self) -> frozenset[tuple[ObjectKey, int, str]]:
+        """Name the ports, by service, number and protocol, that have a server which takes traffic."""
+        return self._engine.find_served_ports()
 
 
 async def run_controller(

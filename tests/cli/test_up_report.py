@@ -5,6 +5,7 @@ import json
 from maesh_core.cli.tables import render_table
 from maesh_core.cli.up_report import render_report, render_report_line
 from maesh_core.model.configuration import PortStatus
+from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ServiceReport
 
 
@@ -24,8 +25,14 @@ def make_report(name="cart", *entrypoints, traffic_type="http", errors=(), notic
     )
 
 
-def render(*reports):
-    return render_report(reports, host="127.0.0.1", api_url="http://127.0.0.1:9000")
+def render(*reports, without_servers=()):
+    served = {
+        (ObjectKey(report.namespace, report.name), port.port, port.protocol)
+        for report in reports
+        for port in report.ports
+        if report.name not in without_servers
+    }
+    return render_report(reports, host="127.0.0.1", api_url="http://127.0.0.1:9000", served=served)
 
 
 def test_services_stand_in_a_table_with_a_request_that_works_and_the_way_out():
@@ -51,6 +58,13 @@ def test_curl_line_is_for_the_first_service_that_can_answer_it():
     )
     assert "curl -H 'Host: fine.shop.maesh' http://127.0.0.1:5001/" in text
     assert text.count("curl") == 1
+
+
+def test_port_without_a_server_is_told_and_is_not_what_the_curl_line_asks():
+    text = render(make_report("idle", 5000), make_report("busy", 5000), without_servers={"idle"})
+    assert "curl -H 'Host: busy.shop.maesh'" in text
+    assert "notice: shop/idle: port 80 has no server that is ready\n" in text
+    assert "shop/busy: port" not in text
 
 
 def test_no_curl_line_when_nothing_can_answer_it():

@@ -18,6 +18,9 @@ class FakeController:
     def service_reports(self):
         return []
 
+    def find_served_ports(self):
+        return frozenset()
+
 
 class FakeChild:
     def __init__(self):

@@ -332,6 +332,11 @@ def test_a_topology_tells_what_the_configuration_found():
     assert json.loads(engine.render_topology())["services"]["a@n"]["errors"] == list(report(engine).errors)
 
 
+def test_ports_that_have_a_server_are_known():
+    engine = start(build_service("a", ports=(80, 81)), build_service("b"), build_slice("x", "a"))
+    assert engine.find_served_ports() == {(ObjectKey("n", "a"), 80, "TCP")}
+
+
 def test_services_are_rendered_as_they_are_reported():
     engine = start(build_service(), build_slice("x", "a"))
     assert json.loads(engine.render_services()) == [
