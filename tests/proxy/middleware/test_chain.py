@@ -1,0 +1,49 @@
+"""Chains: what is in them, and in which order."""
+
+from maesh_core.proxy.middleware.chain import compile_chain
+
+
+class Whole:
+    def on_request(self, exchange):
+        pass
+
+    def on_attempt_failed(self, exchange, error):
+        pass
+
+    def on_response(self, exchange):
+        pass
+
+    def on_finished(self, exchange):
+        pass
+
+
+class Async:
+    async def on_request(self, exchange):
+        pass
+
+
+class OnlyFinished:
+    def on_finished(self, exchange):
+        pass
+
+
+def test_no_middlewares_make_no_chain():
+    assert compile_chain([]) is None
+
+
+def test_requests_go_outermost_first_and_the_rest_innermost_first():
+    outer, inner = Whole(), Whole()
+    chain = compile_chain([outer, inner])
+    assert [step.call for step in chain.on_request] == [outer.on_request, inner.on_request]
+    assert chain.on_attempt_failed == (inner.on_attempt_failed, outer.on_attempt_failed)
+    assert chain.on_response == (inner.on_response, outer.on_response)
+    assert [step.call for step in chain.on_finished] == [inner.on_finished, outer.on_finished]
+
+
+def test_methods_that_are_absent_are_in_no_tuple():
+    finished = OnlyFinished()
+    chain = compile_chain([Async(), object(), finished])
+    assert [(step.is_async, step.depth) for step in chain.on_request] == [(True, 1)]
+    assert chain.on_attempt_failed == chain.on_response == ()
+    assert [(step.call, step.depth) for step in chain.on_finished] == [(finished.on_finished, 3)]
+    assert chain.depth == 3
