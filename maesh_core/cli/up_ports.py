@@ -5,12 +5,16 @@ A port that is taken would otherwise show late, or not at all: the proxy shares 
 """
 
 import contextlib
+import errno
 import socket
 from collections.abc import Iterable
 
 from maesh_core.errors import StartupError
 from maesh_core.model.messages import ServiceReport
 from maesh_core.settings import UpSettings
+
+_PORT_FAULTS = (errno.EADDRINUSE, errno.EACCES)
+"""With these another port may help; with all others the address is what is wrong."""
 
 _ENTRYPOINT_FLAGS = {"http": "--http-port", "tcp": "--tcp-port", "udp": "--set udp.port=NUMBER"}
 
@@ -54,6 +58,7 @@ def _bind(host: str, port: int, *, hint: str, is_datagram: bool = False) -> sock
             sock.listen(1)
     except OSError as error:
         sock.close()
-        text = f"cannot listen on port {port} of {host or 'all addresses'}: {error.strerror or error}; {hint}"
+        moves = hint if error.errno in _PORT_FAULTS else "--bind names the address"
+        text = f"cannot listen on port {port} of {host or 'all addresses'}: {error.strerror or error}; {moves}"
         raise StartupError(text) from error
     return sock

@@ -5,6 +5,7 @@ Takes a handler of requests; answers what is not HTTP itself. Names no software 
 
 import errno
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -79,9 +80,16 @@ def open_socket(host: str, port: int, *, flag: str) -> socket.socket:
     try:
         return _bind(host, port)
     except (OSError, UnicodeError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        where = f"[{host}]:{port}" if ":" in host else f"{host or '*'}:{port}"
-        raise StartupError(f"cannot listen on {where}: {reason} (the port is set by {flag})") from error
+        where = f"{f'[{host}]' if ':' in host else host}:{port}" if host else f"port {port} of all addresses"
+        raise StartupError(f"cannot listen on {where} ({flag}): {_describe_reason(error)}") from error
+
+
+def _describe_reason(error: Exception) -> str:
+    """Say why in the system's words: `create_server` adds a sentence of its own, with the address once more."""
+    number = getattr(error, "errno", None)
+    if number in errno.errorcode and not isinstance(error, socket.gaierror):
+        return os.strerror(number)
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _bind(host: str, port: int) -> socket.socket:

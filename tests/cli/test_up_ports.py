@@ -52,7 +52,7 @@ def test_taken_entrypoint_is_an_error_with_the_flag_that_moves_it(taken, traffic
 
 
 def test_address_that_this_machine_does_not_have_is_an_error():
-    with pytest.raises(StartupError, match=r"192\.0\.2\.1"):
+    with pytest.raises(StartupError, match=r"192\.0\.2\.1: .*; --bind names the address"):
         check_ports(UpSettings(bind="192.0.2.1", api_port=0, admin_port=0))
 
 

@@ -93,11 +93,7 @@ def test_a_taken_port_stops_the_start_with_one_line_that_names_the_flag():
         port = taken.getsockname()[1]
         with pytest.raises(StartupError) as raised:
             open_socket("127.0.0.1", port, flag="--api-port")
-    text = str(raised.value)
-    assert f"127.0.0.1:{port}" in text
-    assert "Address already in use" in text
-    assert "--api-port" in text
-    assert "\n" not in text
+    assert str(raised.value) == f"cannot listen on 127.0.0.1:{port} (--api-port): Address already in use"
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "x" * 300, "1.2.3.4.5", "\x00"])
