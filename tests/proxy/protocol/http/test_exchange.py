@@ -74,7 +74,8 @@ async def test_forwarded_fields_are_appended_to_or_kept_or_set(world):
     )
     _, server = await ask(world, GET[:-2] + sent + b"\r\n")
     server.expect(
-        GET[:-2] + b"X-Forwarded-For: 1.1.1.1, 2.2.2.2, 10.0.0.9\r\nX-Forwarded-Host: public\r\nX-Forwarded-Port: 443\r\n"
+        GET[:-2]
+        + b"X-Forwarded-For: 1.1.1.1, 2.2.2.2, 10.0.0.9\r\nX-Forwarded-Host: public\r\nX-Forwarded-Port: 443\r\n"
         b"X-Forwarded-Proto: https\r\nX-Forwarded-Server: node\r\nX-Real-Ip: 1.1.1.1\r\n\r\n"
     )
 

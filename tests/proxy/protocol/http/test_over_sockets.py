@@ -1,0 +1,210 @@
+"""The engine over real sockets and uvloop: what a fake transport cannot show."""
+
+import asyncio
+import contextlib
+import functools
+import socket
+
+import pytest
+import uvloop
+
+from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.proxy.protocol.http.handler import HttpHandler
+from maesh_core.settings import CarryingSettings
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+MEGABYTES_8 = 8 * 2**20
+
+
+def on_uvloop(test):
+    """Run a test in a uvloop of its own."""
+
+    @functools.wraps(test)
+    def run():
+        uvloop.run(asyncio.wait_for(test(), 30))
+
+    return run
+
+
+@contextlib.asynccontextmanager
+async def carry(serve):
+    """Run a proxy before a server whose connections `serve(reader, writer)` handles; gives the proxy's address."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    handler = HttpHandler(CarryingSettings())
+    services = {"a": Service(servers=(Server(address="127.0.0.1", port=server.sockets[0].getsockname()[1]),))}
+    routers = {"a": HttpRouter(entrypoint=1, hosts=("a",), service="a")}
+    section = Section(routers=routers, services=services)
+    handler.apply_table(handler.compile_table(section, middlewares={}, changed=None))
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    address = listening.getsockname()
+    listener = await handler.open_listener(listening, 1)
+    try:
+        yield handler, address
+    finally:
+        listener.close()
+        handler.abort()
+        server.close()
+        await server.wait_closed()
+        while handler.clients or handler.upstreams:
+            await asyncio.sleep(0)
+
+
+async def serve_ok(reader, writer):
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%b" % head[5:7])
+    writer.close()
+
+
+@on_uvloop
+async def test_a_client_that_ends_its_side_gets_its_pipelined_answers_and_the_end():
+    async with carry(serve_ok) as (_, address):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"".join(GET.replace(b"/", b"/%02d" % number, 1) for number in range(50)))
+        writer.write_eof()
+        answers = await reader.read()
+        numbers = [int(part[:2]) for part in answers.replace(b"Connection: close\r\n", b"").split(b"\r\n\r\n")[1:]]
+        assert numbers == list(range(50))
+        assert answers.count(b"Connection: close") == 1
+        writer.close()
+
+
+@on_uvloop
+async def test_a_truncated_body_ends_in_a_reset():
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+        writer.close()
+
+    async with carry(serve) as (_, address):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(GET)
+        with pytest.raises(ConnectionResetError):
+            while await reader.read(100):
+                pass
+        writer.close()
+
+
+@on_uvloop
+async def test_a_body_until_the_close_ends_in_an_end():
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 200_000)
+        writer.close()
+
+    async with carry(serve) as (_, address):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(GET)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert head == b"HTTP/1.1 200 OK\r\nConnection: close"
+        assert body == b"x" * 200_000
+        writer.close()
+
+
+@on_uvloop
+async def test_a_large_response_waits_for_a_slow_client_and_is_not_held_here():
+    sent = []
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MEGABYTES_8)
+        for _ in range(MEGABYTES_8 // 65536):
+            writer.write(b"x" * 65536)
+            await writer.drain()
+            sent.append(65536)
+        await reader.read()
+        writer.close()
+
+    async with carry(serve) as (handler, address):
+        reader, writer = await asyncio.open_connection(*address, limit=1024)
+        writer.transport.pause_reading()
+        writer.write(GET)
+        client = None
+        while client is None or not client.is_write_paused:
+            await asyncio.sleep(0)
+            client = next(iter(handler.clients), None)
+        assert client._transport.get_write_buffer_size() < 2**20
+        assert sum(sent) < MEGABYTES_8
+        writer.transport.resume_reading()
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(MEGABYTES_8) == b"x" * MEGABYTES_8
+        writer.close()
+
+
+@on_uvloop
+async def test_a_large_request_waits_for_a_slow_server_and_is_not_held_here():
+    gate = asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        reader._transport.pause_reading()
+        await gate.wait()
+        reader._transport.resume_reading()
+        await reader.readexactly(MEGABYTES_8)
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    async with carry(serve) as (handler, address):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % MEGABYTES_8 + b"x" * MEGABYTES_8)
+        client = None
+        while client is None or not client.is_read_paused or client.exchange.upstream is None:
+            await asyncio.sleep(0)
+            client = next(iter(handler.clients), None)
+        (upstream,) = handler.upstreams
+        assert upstream._transport.get_write_buffer_size() < 2**20
+        gate.set()
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 204 No Content\r\n\r\n"
+        assert len(next(iter(handler._servers.values())).idle) == 1
+        writer.close()
+
+
+@on_uvloop
+async def test_an_answer_reaches_a_client_that_is_still_sending():
+    async with carry(serve_ok) as (_, address):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"POST / HTTP/1.1\r\nHost: b\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 500_000)
+        assert (await reader.readuntil(b"\r\n")) == b"HTTP/1.1 404 Not Found\r\n"
+        assert (await reader.read()).endswith(b"has this host\n")
+        writer.close()
+
+
+@on_uvloop
+async def test_a_pooled_connection_is_used_by_the_next_client_and_left_when_its_server_ends_it():
+    opened = []
+
+    async def serve(reader, writer):
+        opened.append(writer)
+        await serve_ok(reader, writer)
+
+    async with carry(serve) as (handler, address):
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(GET)
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(2)
+            writer.close()
+        assert len(opened) == 1
+        opened[0].close()
+        while handler.upstreams:
+            await asyncio.sleep(0)
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(GET)
+        assert (await reader.readuntil(b"\r\n")) == b"HTTP/1.1 200 OK\r\n"
+        assert len(opened) == 2
+        writer.close()
+
+
+@on_uvloop
+async def test_no_server_there_is_502():
+    async with carry(serve_ok) as (handler, address):
+        (server,) = handler._servers.values()
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            server.port = unused.getsockname()[1]
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(GET)
+        assert (await reader.readuntil(b"\r\n")) == b"HTTP/1.1 502 Bad Gateway\r\n"
+        writer.close()
