@@ -86,10 +86,11 @@ def open_socket(host: str, port: int, *, flag: str) -> socket.socket:
 
 def _describe_reason(error: Exception) -> str:
     """Say why in the system's words: `create_server` adds a sentence of its own, with the address once more."""
-    number = getattr(error, "errno", None)
-    if number in errno.errorcode and not isinstance(error, socket.gaierror):
-        return os.strerror(number)
-    return getattr(error, "strerror", None) or str(error)
+    if not isinstance(error, OSError):
+        return str(error)
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 def _bind(host: str, port: int) -> socket.socket:

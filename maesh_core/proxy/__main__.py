@@ -7,7 +7,9 @@ that would cost every proxy 39 MB.
 import asyncio
 import logging
 import os
+import signal
 import sys
+from types import FrameType
 
 import uvloop
 
@@ -17,17 +19,20 @@ from maesh_core.plugin_loading import load_plugins
 from maesh_core.proxy.run import run_proxy
 from maesh_core.settings_loading import PROXY_SETTINGS_VARIABLE, parse_proxy_settings
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 logger = logging.getLogger(__name__)
 
 
 def main() -> int:
     """Run the proxy; give the exit status. Every failure ends with one line on standard error."""
+    for number in _SIGNALS:
+        signal.signal(number, _end_at_once)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # `maesh proxy` holds them back until here
     try:
         return _run()
     except MaeshError as error:
         return _fail(str(error))
-    except KeyboardInterrupt:  # before the signals were followed: nothing was running yet
-        return 0
     except Exception as error:  # the proxy's edge
         logger.debug("unforeseen", exc_info=True)
         return _fail(f"the proxy ended on an error of its own: {type(error).__name__}: {error}")
@@ -42,6 +47,12 @@ def _run() -> int:
     plugins = load_plugins("proxy", settings.plugins, settings.plugin_settings, origins=settings.origins)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run_proxy(settings, plugins))
+
+
+def _end_at_once(signum: int, frame: FrameType | None) -> None:
+    """End with status 0 on a signal that comes before the proxy follows them: nothing is running yet."""
+    del signum, frame
+    os._exit(0)
 
 
 def _fail(text: str) -> int:

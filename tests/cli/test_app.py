@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -234,6 +235,14 @@ def test_plugin_with_a_dash_in_its_name_has_its_flag(run, ran, install):
     install("acme-two", [("two-words", "twowords:PLUGIN")], {"twowords.py": code})
     assert run("proxy", "--endpoint", "http://m", "--two-words")[0] == 0
     assert '"plugins":{"two-words":true}' in ran[0][2]["MAESH_PROXY_SETTINGS_JSON"]
+
+
+def test_signals_wait_while_the_command_becomes_the_proxy(run, monkeypatch):
+    masks = []
+    monkeypatch.setattr("os.execve", lambda *arguments: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+    run("proxy", "--endpoint", "http://m")
+    assert masks == [{signal.SIGINT, signal.SIGTERM}]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
 
 
 INTERRUPTED = """

@@ -105,3 +105,14 @@ def test_an_admin_port_that_is_taken_is_one_line_and_status_1() -> None:
     assert ended.returncode == 1
     line = f"maesh: error: cannot listen on 127.0.0.1:{port} (--admin-port): Address already in use\n"
     assert ended.stderr == line
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_held_back_while_the_program_starts_ends_it_with_status_0(number: signal.Signals) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    try:
+        process = subprocess.Popen(COMMAND, env=build_environment(), stderr=subprocess.PIPE)
+        process.send_signal(number)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+    assert (process.communicate(timeout=30)[1], process.returncode) == (b"", 0)
