@@ -133,6 +133,8 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._advance()
             self.resume_reading()
+            if self.handler.is_draining:
+                self.start_draining()
 
     # --- requests
 
@@ -178,6 +180,8 @@ class ClientConnection(asyncio.Protocol):
             held = bytes(buffer)
             buffer.clear()
             buffer += self._pass_body(exchange, held)
+            if exchange.request_left and self._is_eof:  # the rest of this body will not come
+                self.close()
         return True
 
     def _check_partial_head(self) -> None:

@@ -172,6 +172,11 @@ class World:
             self.tell_ends()
             await asyncio.sleep(0)
 
+    async def until(self, is_so):
+        """Let things happen until it is so; the test's own time-out ends what never is."""
+        while not is_so():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0)
+
     def tell_ends(self):
         while self.ending:
             transport, error = self.ending.pop(0)

@@ -373,3 +373,26 @@ async def test_refusals_and_unknown_hosts_are_counted(world):
         if metric.name == "maesh_http_refused_requests"
     }
     assert samples == {"maesh_http_refused_requests": [(("400",), 1), (("404",), 1)]}
+
+
+async def test_a_slow_client_is_closed_in_draining_once_it_has_taken_its_answer(world):
+    client = world.open_client()
+    client.send(UNKNOWN)
+    client.stop_taking()
+    world.handler.start_draining()
+    assert not client.is_closed
+    client.take_again()
+    assert client.is_closed
+    assert not client.transport.is_aborted
+
+
+async def test_a_client_that_ends_its_side_within_a_pipelined_body_has_left(world):
+    client = world.open_client()
+    server = await ask(world, client, GET + b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 9\r\n\r\nabc")
+    client.end()
+    server.send(OK)
+    client.expect(OK)
+    await world.settle()
+    assert client.is_closed
+    assert server.is_closed
+    assert world.handler.table.counters["a"].statuses == {200: 1, 499: 1}

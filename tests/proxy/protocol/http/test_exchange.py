@@ -276,8 +276,7 @@ async def test_a_delay_holds_the_request_and_its_body_is_bounded_meanwhile(open_
         assert not client.transport.is_reading
         world.advance(1000.0)
         client.expect(b"")
-        while not world.connects:
-            await asyncio.sleep(0)
+        await world.until(lambda: world.connects)
         server = await world.accept()
         assert client.transport.is_reading
         client.send(b"x" * 4000)
@@ -293,8 +292,7 @@ async def test_a_delayed_request_over_a_pooled_connection_is_read_on_and_timed(o
         client = world.open_client()
         client.send(b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 70000\r\n\r\n" + b"x" * 66000)
         assert not client.transport.is_reading
-        while not server.transport.sent:
-            await asyncio.sleep(0)
+        await world.until(lambda: server.transport.sent)
         client.send(b"x" * 4000)
         world.advance(60.0)
         assert get_status(client) == 504
@@ -353,8 +351,7 @@ async def test_an_async_middleware_is_waited_for(open_world, result, status, is_
         waiter.result = result
         waiter.gate.set()
         if status == 200:
-            while not world.connects:
-                await asyncio.sleep(0)
+            await world.until(lambda: world.connects)
             (await world.accept()).send(OK)
         await world.settle()
         assert get_status(client) == status

@@ -26,6 +26,12 @@ def on_uvloop(test):
     return run
 
 
+async def until(is_so):
+    """Let things happen until it is so."""
+    while not is_so():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0)
+
+
 @contextlib.asynccontextmanager
 async def carry(serve):
     """Run a proxy before a server whose connections `serve(reader, writer)` handles; gives the proxy's address."""
@@ -46,8 +52,7 @@ async def carry(serve):
         handler.abort()
         server.close()
         await server.wait_closed()
-        while handler.clients or handler.upstreams:
-            await asyncio.sleep(0)
+        await until(lambda: not (handler.clients or handler.upstreams))
 
 
 async def serve_ok(reader, writer):
@@ -82,8 +87,7 @@ async def test_a_truncated_body_ends_in_a_reset():
         reader, writer = await asyncio.open_connection(*address)
         writer.write(GET)
         with pytest.raises(ConnectionResetError):
-            while await reader.read(100):
-                pass
+            await reader.read()
         writer.close()
 
 
@@ -121,10 +125,8 @@ async def test_a_large_response_waits_for_a_slow_client_and_is_not_held_here():
         reader, writer = await asyncio.open_connection(*address, limit=1024)
         writer.transport.pause_reading()
         writer.write(GET)
-        client = None
-        while client is None or not client.is_write_paused:
-            await asyncio.sleep(0)
-            client = next(iter(handler.clients), None)
+        await until(lambda: any(client.is_write_paused for client in handler.clients))
+        (client,) = handler.clients
         assert client._transport.get_write_buffer_size() < 2**20
         assert sum(sent) < MEGABYTES_8
         writer.transport.resume_reading()
@@ -150,10 +152,7 @@ async def test_a_large_request_waits_for_a_slow_server_and_is_not_held_here():
     async with carry(serve) as (handler, address):
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % MEGABYTES_8 + b"x" * MEGABYTES_8)
-        client = None
-        while client is None or not client.is_read_paused or client.exchange.upstream is None:
-            await asyncio.sleep(0)
-            client = next(iter(handler.clients), None)
+        await until(lambda: any(client.is_read_paused and client.exchange.upstream for client in handler.clients))
         (upstream,) = handler.upstreams
         assert upstream._transport.get_write_buffer_size() < 2**20
         gate.set()
@@ -189,8 +188,7 @@ async def test_a_pooled_connection_is_used_by_the_next_client_and_left_when_its_
             writer.close()
         assert len(opened) == 1
         opened[0].close()
-        while handler.upstreams:
-            await asyncio.sleep(0)
+        await until(lambda: not handler.upstreams)
         reader, writer = await asyncio.open_connection(*address)
         writer.write(GET)
         assert (await reader.readuntil(b"\r\n")) == b"HTTP/1.1 200 OK\r\n"
