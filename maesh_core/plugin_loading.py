@@ -6,7 +6,7 @@ enabled, and of that only this process's half. Runs in the proxy too: no command
 """
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
@@ -69,19 +69,16 @@ def load_plugins(
     half: Half,
     switches: Mapping[str, bool],
     raw_settings: Mapping[str, Mapping[str, Any]],
-    core_flags: Collection[str] | None = None,
     *,
     origins: Mapping[str, str] | None = None,
 ) -> LoadedPlugins:
     """Load the enabled plugins for one process.
 
     `switches` and `raw_settings` are those of the settings, and so is `origins`, which error texts quote. No plugin
-    may have the name of one of `core_flags`; None stands for the flags of all commands. Raises PluginError, and
-    SettingsError for a plugin's settings.
+    may have the name of a flag of any command. Raises PluginError, and SettingsError for a plugin's settings.
     """
     installed = list_installed()
-    flags = list_core_flags() if core_flags is None else core_flags
-    for problem in find_name_problems(installed, flags).values():
+    for problem in find_name_problems(installed, list_core_flags()).values():
         raise PluginError(problem)
     enabled = resolve_enabled(installed, switches, origins)
     manager = _build_manager()

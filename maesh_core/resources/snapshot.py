@@ -46,10 +46,6 @@ class Snapshot:
             affected.update(self._apply_event(event, source))
         return frozenset(affected)
 
-    def is_listed(self, types: Iterable[type[Resource]] | None = None) -> bool:
-        """Whether a whole list of each of these types has been told; None means all kinds."""
-        return all(self._stores[type_].is_listed for type_ in (self._stores if types is None else types))
-
     def keys(self, type_: type[Resource]) -> Sequence[ObjectKey]:
         """Name all objects of a type, sorted. Not recorded."""
         return self._store(type_).keys()

@@ -17,10 +17,9 @@ IndexFunction = Callable[[Resource], Iterable[str | ObjectKey]]
 class KindStore:
     """The objects of one kind. `problems` is shared with the snapshot and keyed by origin."""
 
-    __slots__ = ("_contenders", "_indexes", "_kind", "_objects", "_owners", "_problems", "is_listed")
+    __slots__ = ("_contenders", "_indexes", "_kind", "_objects", "_owners", "_problems")
 
     def __init__(self, kind: ResourceKind, problems: dict[str, str]) -> None:
-        self.is_listed = False
         self._kind = kind
         self._problems = problems
         self._objects: dict[ObjectKey, Resource] = {}
@@ -74,7 +73,6 @@ class KindStore:
 
     def replace(self, resources: Sequence[Resource], source: str) -> Iterator[Read]:
         """Take a source's whole list: what it told earlier and is not in it goes away."""
-        self.is_listed = True
         told: dict[ObjectKey, Resource] = {}
         for resource in resources:
             told.setdefault(resource.key, resource)

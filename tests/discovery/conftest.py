@@ -57,12 +57,13 @@ class Follower:
     def __init__(self, batches):
         self._batches = batches
         self.snapshot = Snapshot(CORE_KINDS)
+        self.batch = ()
 
     async def next_batch(self):
         async with asyncio.timeout(LIMIT_S):
-            batch = await anext(self._batches)
-        self.snapshot.apply(batch, source="manifests")
-        return batch
+            self.batch = await anext(self._batches)
+        self.snapshot.apply(self.batch, source="manifests")
+        return self.batch
 
     async def until(self, is_reached):
         """Follow until the snapshot is as wanted; give all events that led there."""

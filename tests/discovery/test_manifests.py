@@ -6,7 +6,7 @@ import pytest
 
 from maesh_core.discovery.manifests import ManifestSource
 from maesh_core.errors import StartupError
-from maesh_core.model.events import Deleted, Problem
+from maesh_core.model.events import Deleted, Problem, Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Service
 from maesh_core.resources.kinds import CORE_KINDS
@@ -42,7 +42,7 @@ async def test_a_path_that_does_not_exist_stops_the_start(tmp_path):
 
 async def test_the_first_batch_lists_every_kind_even_of_an_empty_folder(tmp_path, follow):
     async with follow(tmp_path) as follower:
-        assert follower.snapshot.is_listed()
+        assert follower.batch == [Replaced(kind.type, []) for kind in CORE_KINDS]
         assert follower.snapshot.problems == {}
 
 

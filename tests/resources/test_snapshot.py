@@ -106,18 +106,6 @@ def test_a_list_of_one_source_leaves_the_objects_of_another() -> None:
     assert snapshot.get(Pod, ObjectKey("apps", "a")) is not None
 
 
-def test_the_first_list_of_a_type_marks_it_listed_even_when_empty() -> None:
-    snapshot = Snapshot(KINDS)
-    assert not snapshot.is_listed([Pod])
-    snapshot.apply([Applied(make_pod("a"))], source="s")
-    assert not snapshot.is_listed([Pod])
-    snapshot.apply([Replaced(Pod, [])], source="s")
-    assert snapshot.is_listed([Pod])
-    assert not snapshot.is_listed()
-    snapshot.apply([Replaced(kind.type, []) for kind in KINDS], source="s")
-    assert snapshot.is_listed()
-
-
 def test_of_two_sources_the_first_is_believed_and_the_problem_names_both() -> None:
     snapshot = Snapshot(KINDS)
     snapshot.apply([Applied(make_pod("a", "127.0.0.1"))], source="first")
