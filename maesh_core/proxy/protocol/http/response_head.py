@@ -23,6 +23,7 @@ _find_special = re.compile(
     rb"|upgrade):[ \t]*([^\r]*)"
 ).findall
 """The fields of _SPECIAL in a head that llhttp has checked, in lower case."""
+_NO_OPTIONS: frozenset[bytes] = frozenset()
 _KEEP_ALIVE = frozenset({b"keep-alive"})
 _match_status_line = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
 
@@ -68,7 +69,7 @@ def _parse(head: bytes, is_head_request: bool) -> ResponseHead:  # noqa: FBT001 
     _check_syntax(head)
     lengths: list[bytes] = []
     codings: list[bytes] = []
-    options: set[bytes] = set()
+    options = _NO_OPTIONS
     is_plain = minor == 1
     for name, value in _find_special(head.lower()):
         if name == b"content-length":
@@ -76,10 +77,11 @@ def _parse(head: bytes, is_head_request: bool) -> ResponseHead:  # noqa: FBT001 
         elif name == b"transfer-encoding":
             codings.append(value.rstrip(b" \t"))
         elif name == b"connection":
-            options.update(parse_list(value))
+            options = options | _parse_options(value) if options else _parse_options(value)
         else:
             is_plain = False
-    is_plain = is_plain and options <= _KEEP_ALIVE
+    has_other_options = not options <= _KEEP_ALIVE
+    is_plain = is_plain and not has_other_options
     left, framing = _read_framing(lengths, codings, minor)
     is_keep_alive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
     if status < 200 or status == 204:  # RFC 9110 section 8.6: no length
@@ -89,7 +91,7 @@ def _parse(head: bytes, is_head_request: bool) -> ResponseHead:  # noqa: FBT001 
         left = 0
     elif left == UNTIL_CLOSE:
         is_keep_alive = is_plain = False
-    dropped = _SPECIAL if options <= _KEEP_ALIVE else _SPECIAL | options
+    dropped = _SPECIAL | options if has_other_options else _SPECIAL
     return ResponseHead(
         head=head,
         status=status,
@@ -124,6 +126,11 @@ def _read_framing(lengths: list[bytes], codings: list[bytes], minor: int) -> tup
     if codings == [b"chunked"] and not lengths and minor == 1:
         return CHUNKED, b"Transfer-Encoding: chunked\r\n"
     raise UpstreamProtocolError("the upstream framed its response ambiguously")
+
+
+@lru_cache(maxsize=256)
+def _parse_options(value: bytes) -> frozenset[bytes]:
+    return frozenset(parse_list(value))
 
 
 @lru_cache(maxsize=256)

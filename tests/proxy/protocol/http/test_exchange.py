@@ -1,11 +1,14 @@
 """Exchanges: what goes upstream, bodies on their way, and what middlewares may do and cause."""
 
 import asyncio
+import gc
 import logging
 
 import pytest
 
 from maesh_core.hookspecs import Response
+from maesh_core.proxy.protocol.http.exchange import Exchange
+from maesh_core.proxy.protocol.http.middleware_run import MiddlewareRun
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 3\r\n\r\nabc"
@@ -540,3 +543,28 @@ async def test_a_host_without_servers_is_503_and_a_closed_one_what_it_says(world
     client.send(GET)
     assert get_status(client) == 503
     assert not client.is_closed
+
+
+def list_exchanges():
+    return {id(each) for each in gc.get_objects() if isinstance(each, Exchange | MiddlewareRun)}
+
+
+@pytest.mark.parametrize("middlewares", [(), (Recorder("only", []),)])
+async def test_an_exchange_leaves_no_reference_cycle_behind(open_world, middlewares):
+    async with open_world(middlewares=middlewares) as world:
+        client = world.open_client()
+        gc.collect()
+        before = list_exchanges()  # what the logs of other tests hold
+        gc.disable()
+        try:
+            client.send(GET)
+            server = await world.accept()
+            server.send(OK)
+            client.send(POST)
+            server.send(BUSY)
+            client.send(GET)
+            client.lose()
+            await world.settle()
+            assert list_exchanges() <= before
+        finally:
+            gc.enable()
