@@ -142,7 +142,10 @@ class _Reader:
             self._read_body(item, f"{origin} items[{index}]", expected, depth + 1)
 
     def _read_resource(self, body: Body, kind: ResourceKind, origin: str) -> None:
-        resource = fill_defaults(body.decode(kind.type), kind)
+        try:
+            resource = fill_defaults(body.decode(kind.type), kind)
+        except msgspec.MsgspecError as error:
+            raise ManifestError(origin, f"{kind.name}: {error}") from error
         faults = list(find_faults(resource, kind))
         if faults:
             raise ManifestError(origin, f"{kind.name} {show_value(resource.metadata.name)}: {'; '.join(faults)}")

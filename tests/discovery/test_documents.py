@@ -120,7 +120,7 @@ def test_kinds_that_nobody_reads_are_named_once_and_are_no_error(parse):
 
 def test_a_value_that_does_not_fit_is_named_by_its_path(find_fault):
     text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  ports:\n  - port: eighty\n"
-    assert find_fault(text) == "Expected `int`, got `str` - at `$.spec.ports[0].port`"
+    assert find_fault(text) == "Service: Expected `int`, got `str` - at `$.spec.ports[0].port`"
 
 
 @pytest.mark.parametrize("name", ["1", "true", "no", "1.5"])
@@ -180,7 +180,7 @@ def test_a_plugins_kind_is_held_to_its_struct_and_its_name():
     assert names(manifest) == ["a"]
     assert manifest.resources[0].kind is kind
     assert [error.text for error in manifest.errors] == [
-        "Object missing required field `color`",
+        "Gadget: Object missing required field `color`",
         "Gadget '../b': metadata.name: '../b' is no DNS subdomain (RFC 1123)",
     ]
 
