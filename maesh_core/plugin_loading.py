@@ -26,8 +26,6 @@ from maesh_core.plugin_metadata import (
 from maesh_core.settings_fields import normalise_name, parse_value
 from maesh_core.settings_loading import list_core_flags
 
-__all__ = ["Half", "InstalledPlugin", "LoadedPlugins", "list_installed", "load_plugin", "load_plugins"]
-
 Half = Literal["controller", "proxy"]
 
 _HOOK_PREFIX = "maesh_"

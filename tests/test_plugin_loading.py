@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maesh_core.errors import PluginError, SettingsError
-from maesh_core.plugin_loading import list_installed, load_plugins
-from maesh_core.plugin_metadata import DEFAULT_ON, InstalledPlugin, find_name_problems, resolve_enabled
+from maesh_core.plugin_loading import load_plugins
+from maesh_core.plugin_metadata import DEFAULT_ON, InstalledPlugin, find_name_problems, list_installed, resolve_enabled
 
 DECLARATION = "from maesh_core.plugin import Plugin\nPLUGIN = Plugin(hook_api_version=1{})\n"
 HALF = "from maesh_core.plugin import hookimpl\nclass Half:\n"

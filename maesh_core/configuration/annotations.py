@@ -1,23 +1,13 @@
-"""What the annotations on a service mean to the configuration.
+"""The annotations on a service that the core's configuration itself reads, and what their values mean.
 
-Takes annotations, gives the mesh's own without prefix (of two prefixes `mesh.traefik.io/` wins), and judges those
-that the core itself reads. Which others are claimed is in catalogue.py.
+Takes annotations without prefix (model/annotations.py), gives values or raises ConfigurationError. Which others are
+claimed is in catalogue.py.
 """
 
 from collections.abc import Mapping
 
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import PREFIXES, SCHEME, TRAFFIC_TYPE, parse_annotations
-
-__all__ = [
-    "CORE_ANNOTATIONS",
-    "PREFIXES",
-    "SCHEME",
-    "TRAFFIC_TYPE",
-    "check_carried",
-    "parse_annotations",
-    "parse_scheme",
-]
+from maesh_core.model.annotations import SCHEME, TRAFFIC_TYPE
 
 CORE_ANNOTATIONS = frozenset({TRAFFIC_TYPE, SCHEME})
 

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from maesh_core.configuration.annotations import PREFIXES, parse_annotations, parse_scheme
+from maesh_core.configuration.annotations import parse_scheme
 from maesh_core.configuration.catalogue import Catalogue
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import MiddlewareBuilder, Stage, TrafficType
+from maesh_core.model.annotations import PREFIXES, parse_annotations
 from maesh_core.model.configuration import Middleware, PortStatus, Section, ServiceConfiguration
 from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
 from maesh_core.model.topology import PortNode, ServiceNode

@@ -24,8 +24,9 @@ from maesh_core.model.messages import ServiceReport
 from maesh_core.model.resources import Resource, Service
 from maesh_core.model.topology import ServiceNode
 from maesh_core.resources.snapshot import Snapshot
-from maesh_core.topology.builder import TopologyRules, build_service_node
+from maesh_core.topology.builder import build_service_node
 from maesh_core.topology.rendering import render_topology
+from maesh_core.topology.rules import TopologyRules
 
 _log = logging.getLogger(__name__)
 

@@ -36,7 +36,7 @@ from maesh_core.model.resources import ResourceKind
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
 from maesh_core.settings import ControllerSettings
-from maesh_core.topology.builder import TopologyRules
+from maesh_core.topology.rules import TopologyRules
 
 EPOCH_BYTES = 8
 """Of chance in a revision's epoch: two starts never share one."""

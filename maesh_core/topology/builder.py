@@ -21,8 +21,6 @@ from maesh_core.topology.endpoints import EndpointReader, Group
 from maesh_core.topology.rules import TopologyRules, is_ignored_service
 from maesh_core.topology.servers import build_servers, get_target_port
 
-__all__ = ["TopologyRules", "build_service_node"]
-
 _TRAFFIC_TYPE_PATTERN = re.compile(r"[a-z][a-z0-9-]*")
 _HEADLESS = "None"
 _HIGHEST_PORT = 65535

@@ -23,8 +23,9 @@ from maesh_core.model.resources import Resource, Service
 from maesh_core.model.topology import ServiceNode
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
-from maesh_core.topology.builder import TopologyRules, build_service_node
+from maesh_core.topology.builder import build_service_node
 from maesh_core.topology.rendering import render_topology
+from maesh_core.topology.rules import TopologyRules
 
 CASES = Path(__file__).parents[1] / "data" / "mesh"
 NAMES = sorted(path.parent.name for path in CASES.glob("*/resources.yaml"))

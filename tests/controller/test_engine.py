@@ -30,7 +30,7 @@ from maesh_core.model.resources import (
 )
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
-from maesh_core.topology.builder import TopologyRules
+from maesh_core.topology.rules import TopologyRules
 
 TYPES = tuple(kind.type for kind in CORE_KINDS)
 TRAFFIC_TYPE = "mesh.traefik.io/traffic-type"

@@ -14,7 +14,8 @@ from maesh_core.model.topology import ServiceNode
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
 from maesh_core.resources.view import ObjectRead, RecordingView
-from maesh_core.topology.builder import TopologyRules, build_service_node
+from maesh_core.topology.builder import build_service_node
+from maesh_core.topology.rules import TopologyRules
 
 KEY = ObjectKey("shop", "cart")
 RULES = TopologyRules()
