@@ -326,7 +326,7 @@ class Middleware(Protocol):
     """What a middleware may have; a method that is absent costs nothing.
 
     On the request's way `on_request` runs outermost first; the others run innermost first. One that raises ends the
-    exchange with 500 (in stage ADMISSION with 403), is logged once and counted.
+    exchange with 500, so that a request nobody could judge goes nowhere; it is logged once and counted.
     """
 
     def on_request(self, exchange: Exchange) -> Response | float | Awaitable[Response | float | None] | None:
