@@ -12,6 +12,7 @@ from msgspec import Meta
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Limit = Annotated[int, Meta(ge=1)]
+LimitOrNone = Annotated[int, Meta(ge=0)]
 
 LogLevel = Literal["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"]
 
@@ -74,15 +75,32 @@ class CarryingSettings(CommonSettings):
     """What decides how traffic is carried: shared by `proxy` and `up`."""
 
     admin_port: Annotated[Port, Meta(description="Port for /ping, /ready, /metrics and /status.")] = 8080
+    workers: Annotated[
+        int, Meta(ge=1, le=256, description="Processes that carry traffic; at best one for each core.")
+    ] = 1
     node: Annotated[str, Meta(description="Name under which this proxy pulls; default: the host's name.")] = ""
     head_limit: Annotated[
         int, Meta(ge=1024, description="Largest head of a request or response, in bytes; above: 431, 502.")
     ] = 65536
     target_limit: Annotated[int, Meta(ge=256, description="Longest request line, in bytes; above: 414.")] = 16384
+    field_limit: Annotated[
+        int, Meta(ge=64, description="Most header fields of a request or response; above: 431, 502.")
+    ] = 100
+    body_limit: Annotated[LimitOrNone, Meta(description="Largest request body, in bytes; above: 413; 0: no limit.")] = 0
+    connection_limit: Annotated[
+        LimitOrNone,
+        Meta(description="HTTP clients that a worker serves at a time; more are closed at once; 0: no limit."),
+    ] = 10000
+    request_limit: Annotated[
+        LimitOrNone, Meta(description="Requests of one client's connection, then it is closed; 0: no limit.")
+    ] = 0
     head_timeout: Annotated[Duration, Meta(description="For a client to send a request's head; then 408.")] = 10.0
     idle_timeout: Annotated[Duration, Meta(description="A client's connection may lie idle this long.")] = 90.0
     body_timeout: Annotated[
         Duration, Meta(description="Longest pause of a client in a body it sends or reads; then it is cut.")
+    ] = 60.0
+    upstream_body_timeout: Annotated[
+        Duration, Meta(description="Longest pause of an upstream in a body it sends or reads; then it is cut, or 504.")
     ] = 60.0
     connect_timeout: Annotated[Duration, Meta(description="For a connection to an upstream; then 504.")] = 5.0
     response_timeout: Annotated[Duration, Meta(description="For an upstream's response head; then 504.")] = 60.0
@@ -99,6 +117,9 @@ class ProxySettings(CarryingSettings):
     endpoint: Annotated[str, Meta(description="The controller's base URL, or the full one of its configuration.")] = ""
     bind: Annotated[str, Meta(description="Address that entrypoints listen on; empty: all.")] = ""
     admin_host: Annotated[str, Meta(description="Address that the admin port listens on; empty: all.")] = ""
+    configuration_cache: Annotated[
+        str, Meta(description="File that keeps the last configuration, to start with when the controller is away.")
+    ] = ""
 
 
 @dataclass(frozen=True, kw_only=True)

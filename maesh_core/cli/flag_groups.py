@@ -18,13 +18,14 @@ GENERAL = "Log and settings"
 _GROUPS = {
     MAIN: (
         *("endpoint", "bind", "http_port", "tcp_port", "api_host", "api_port", "admin_host", "admin_port"),
-        *("recursive", "json", "node"),
+        *("workers", "recursive", "json", "node", "configuration_cache"),
     ),
     "What is in the mesh": ("default_mode", "watch_namespaces", "ignore_namespaces", "namespace"),
     "How entrypoints are given out": ("limit_http_port", "limit_tcp_port", "port_mapping"),
     "Limits and time-outs": (
         *("connect_timeout", "response_timeout", "head_timeout", "body_timeout", "idle_timeout"),
-        *("upstream_idle_timeout", "drain_timeout", "head_limit", "target_limit"),
+        *("upstream_body_timeout", "upstream_idle_timeout", "drain_timeout"),
+        *("head_limit", "target_limit", "field_limit", "body_limit", "connection_limit", "request_limit"),
     ),
     GENERAL: ("log_level", "log_format"),
 }

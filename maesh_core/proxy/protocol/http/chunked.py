@@ -27,15 +27,19 @@ class ChunkedError(ValueError):
 
 
 class ChunkedScanner:
-    """Follows one chunked body; `is_complete` once its last line has been seen."""
+    """Follows one chunked body; `is_complete` once its last line has been seen.
 
-    __slots__ = ("_left", "_line", "_state", "_trailer_bytes", "is_complete")
+    `size_bytes` is what the chunks whose size line has come hold together.
+    """
+
+    __slots__ = ("_left", "_line", "_state", "_trailer_bytes", "is_complete", "size_bytes")
 
     def __init__(self) -> None:
         self._state = _SIZE
         self._left = 0
         self._line = b""
         self._trailer_bytes = 0
+        self.size_bytes = 0
         self.is_complete = False
 
     def __repr__(self) -> str:
@@ -97,6 +101,7 @@ class ChunkedScanner:
         if match is None or match.end() != len(line):
             raise ChunkedError("malformed chunk size")
         self._left = int(match[1], 16)
+        self.size_bytes += self._left
         self._state = _DATA if self._left else _TRAILER
 
     def _take_trailer(self, line: bytes) -> None:

@@ -14,7 +14,13 @@ from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
 from maesh_core.proxy.protocol.http.request_head import parse_request_head
-from maesh_core.proxy.protocol.http.syntax import HEAD_END, has_bare_line_end, match_empty_lines
+from maesh_core.proxy.protocol.http.syntax import (
+    HEAD_END,
+    SMALL_HEAD_BYTES,
+    count_fields,
+    has_bare_line_end,
+    match_empty_lines,
+)
 
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.handler import HttpHandler
@@ -22,8 +28,6 @@ if TYPE_CHECKING:
 
 HELD_LIMIT_BYTES = 65536
 """Bytes behind the current request that are read ahead; then reading pauses until they are due."""
-SMALL_HEAD_BYTES = 256
-"""No head up to this size is too large: no limit can be set below it."""
 LINGER_S = 2.0
 """After a last answer to a client that is still sending: what comes is thrown away, so that no reset overtakes it."""
 _NEVER = float("inf")
@@ -40,8 +44,10 @@ class ClientConnection(asyncio.Protocol):
         "_is_closing",
         "_is_eof",
         "_is_lingering",
+        "_requests_left",
         "_scanned",
         "_transport",
+        "_unsent",
         "address",
         "deadline",
         "exchange",
@@ -58,6 +64,8 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._scanned = 0
+        self._requests_left = handler.settings.request_limit
+        self._unsent = 0
         self._is_advancing = False
         self._is_closing = False
         self._is_eof = False
@@ -78,7 +86,10 @@ class ClientConnection(asyncio.Protocol):
     # --- what the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start waiting for a request."""
+        """Start waiting for a request, if there is room for one more client."""
+        if not self.handler.has_room():
+            cast("asyncio.Transport", transport).abort()
+            return
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
@@ -121,16 +132,20 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Stop taking the response: this client is slower."""
         self.is_write_paused = True
+        self._wait_for_taker(self.handler.settings.body_timeout)
         if self.exchange is not None and self.exchange.upstream is not None:
             self.exchange.upstream.pause_reading()
 
     def resume_writing(self) -> None:
         """Take more of the response, or the next request."""
         self.is_write_paused = False
-        if self.exchange is not None:
-            if self.exchange.upstream is not None:
-                self.exchange.upstream.resume_reading()
-        else:
+        exchange = self.exchange
+        if exchange is not None:
+            if exchange.upstream is not None:
+                self.wait_for_exchange(exchange)
+                exchange.upstream.resume_reading()
+        elif not self._is_closing and not self._is_lingering:
+            self.wait(self.handler.settings.idle_timeout)
             self._advance()
             self.resume_reading()
             if self.handler.is_draining:
@@ -208,14 +223,20 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(error)
             return
         exchange = self.exchange = Exchange(self, request, handler.clock_time())
+        self._requests_left -= 1
+        if self._requests_left == 0:  # never so without a limit
+            exchange.is_keep_alive = False
         exchange.start(handler.table.find(self._entrypoint, request.host))
 
     def _check_size(self, head: bytes) -> None:
+        """Refuse a whole head that is too large."""
         settings = self.handler.settings
         if head.index(b"\r\n") > settings.target_limit:
             raise ClientProtocolError("the request line is too long", 414)
         if len(head) > settings.head_limit:
             raise ClientProtocolError("the request's head is too large", 431)
+        if count_fields(head) > settings.field_limit:
+            raise ClientProtocolError("the request has too many header fields", 431)
 
     def _refuse(self, error: ClientProtocolError) -> None:
         """Answer what is no request, and close: nothing behind it can be trusted."""
@@ -250,11 +271,26 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = _NEVER if seconds is None else self.handler.clock.now + seconds
 
     def wait_for_exchange(self, exchange: Exchange) -> None:
-        """Wait for the rest of the request while there is one, then for the response."""
-        handler = self.handler
-        settings = handler.settings
-        wait_s = settings.body_timeout if exchange.request_left else settings.response_timeout
-        self.deadline = handler.clock.now + wait_s
+        """Wait for what the exchange needs next: the rest of the request, the response's head, the rest of that."""
+        settings = self.handler.settings
+        if exchange.has_started_response or (exchange.request_left and self.is_read_paused):
+            self.wait(settings.upstream_body_timeout)
+        elif exchange.request_left:
+            self.wait(settings.body_timeout)
+        else:
+            self.wait(settings.response_timeout)
+
+    def _wait_for_taker(self, seconds: float) -> None:
+        """Wait for somebody to take what was written; see on_deadline()."""
+        self._unsent = self._count_unsent()
+        self.wait(seconds)
+
+    def _count_unsent(self) -> int:
+        """Count the bytes that were written to either side and are not taken yet."""
+        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        if self.exchange is not None and self.exchange.upstream is not None:
+            unsent += self.exchange.upstream.unsent_bytes
+        return unsent
 
     def on_upstream_ready(self, upstream: "UpstreamConnection") -> None:
         """Read what was held back for want of an upstream."""
@@ -264,7 +300,8 @@ class ClientConnection(asyncio.Protocol):
 
     def on_progress(self) -> None:
         """Wait anew: bytes of the response have passed."""
-        self.wait(self.handler.settings.body_timeout)
+        settings = self.handler.settings
+        self.wait(settings.body_timeout if self.is_write_paused else settings.upstream_body_timeout)
 
     def pause_reading(self) -> None:
         """Take no more of the request: the upstream is slower, or absent."""
@@ -272,6 +309,9 @@ class ClientConnection(asyncio.Protocol):
         if transport is not None and not self.is_read_paused and not self._is_eof and not transport.is_closing():
             self.is_read_paused = True
             transport.pause_reading()
+            exchange = self.exchange
+            if exchange is not None and exchange.request_left and exchange.upstream is not None:
+                self._wait_for_taker(self.handler.settings.upstream_body_timeout)
 
     def resume_reading(self) -> None:
         """Take more of the request."""
@@ -279,6 +319,9 @@ class ClientConnection(asyncio.Protocol):
             self.is_read_paused = False
             if not self._transport.is_closing():
                 self._transport.resume_reading()
+            exchange = self.exchange
+            if exchange is not None and exchange.request_left and exchange.upstream is not None:
+                self.wait_for_exchange(exchange)
 
     def _can_hold_more(self) -> bool:
         """Whether bytes may be read ahead; those of a head that is due may be, up to its own limit."""
@@ -304,9 +347,14 @@ class ClientConnection(asyncio.Protocol):
     # --- ends
 
     def on_deadline(self) -> None:
-        """End a wait that was too long."""
+        """End a wait that was too long, but not for somebody who takes bytes slowly: the pause counts."""
         self.deadline = _NEVER
-        if self.exchange is not None:
+        unsent = self._count_unsent()
+        if unsent < self._unsent and (self.is_write_paused or self.is_read_paused or self._is_closing):
+            settings = self.handler.settings
+            is_client_slow = self.is_write_paused or self._is_closing
+            self._wait_for_taker(settings.body_timeout if is_client_slow else settings.upstream_body_timeout)
+        elif self.exchange is not None:
             self.exchange.on_timeout()
         elif self._is_closing or self.is_write_paused:
             self.cut()
@@ -325,7 +373,7 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is not None:
             self._is_closing = True
             self._transport.close()
-            self.deadline = self.handler.clock.now + self.handler.settings.body_timeout
+            self._wait_for_taker(self.handler.settings.body_timeout)
 
     def cut(self) -> None:
         """Reset the connection, so that the client cannot take what it got for complete."""

@@ -30,6 +30,7 @@ ATTEMPT_LIMIT = 16
 PENDING_LIMIT_BYTES = 65536
 """Body bytes held while there is no upstream to send them to; then the client is not read any further."""
 _UNKNOWN_HOST = Response(status=404, reason="no service of the mesh has this host")
+_BODY_TOO_LARGE = "the request's body is too large"
 CLIENT_GONE = 499
 """The status counted for a request whose client left first (nginx, Traefik)."""
 
@@ -140,6 +141,9 @@ class Exchange:
             self.answer(_UNKNOWN_HOST)
             return
         self.route = route
+        if self.request_left > 0 and self._is_too_large(self.request_left):
+            self.answer(build_answer(ClientProtocolError(_BODY_TOO_LARGE, 413)))
+            return
         if route.balancer is None:
             self.answer(route.closed)
         elif route.chain is None:
@@ -171,9 +175,15 @@ class Exchange:
             taken = self._scanner.scan(data)
         except ChunkedError as error:
             raise ClientProtocolError(str(error)) from error
+        if self._is_too_large(self._scanner.size_bytes):
+            raise ClientProtocolError(_BODY_TOO_LARGE, 413)
         if self._scanner.is_complete:
             self.request_left = 0
         return data[:taken], data[taken:]
+
+    def _is_too_large(self, size_bytes: int) -> bool:
+        limit = self.connection.handler.settings.body_limit
+        return bool(limit) and size_bytes > limit
 
     @property
     def is_holding_enough(self) -> bool:

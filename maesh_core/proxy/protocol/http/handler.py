@@ -40,6 +40,7 @@ class HttpHandler:
         self.upstreams: set[UpstreamConnection] = set()
         self._servers: dict[tuple[str, int], HttpServer] = {}
         self._refusals: dict[int, int] = {}
+        self._refused_connections = 0
         self._middleware_failures: dict[str, int] = {}
         self.clock.add_sweep(self._sweep)
 
@@ -110,6 +111,14 @@ class HttpHandler:
             if server.idle:
                 server.sweep(now)
 
+    def has_room(self) -> bool:
+        """Whether one more client may connect; counts one that may not."""
+        limit = self.settings.connection_limit
+        if not limit or len(self.clients) < limit:
+            return True
+        self._refused_connections += 1
+        return False
+
     # --- counters
 
     def count_refusal(self, status: int) -> None:
@@ -133,6 +142,12 @@ class HttpHandler:
                 help="Open HTTP connections, by side.",
                 labels=("side",),
                 samples=((("client",), len(self.clients)), (("upstream",), len(self.upstreams))),
+            ),
+            MetricFamily(
+                name="maesh_http_refused_connections",
+                type="counter",
+                help="Clients closed at once: as many as may be were connected.",
+                samples=(((), self._refused_connections),),
             ),
             MetricFamily(
                 name="maesh_http_refused_requests",

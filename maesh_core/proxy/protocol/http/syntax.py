@@ -7,6 +7,8 @@ import re
 from http import HTTPStatus
 
 HEAD_END = b"\r\n\r\n"
+SMALL_HEAD_BYTES = 256
+"""No head up to this size is too large, or has too many fields: no limit can be set so low."""
 
 match_empty_lines = re.compile(rb"(?:\r\n)*").match
 """Before a request line they are passed over (RFC 9112 section 2.2)."""
@@ -86,6 +88,11 @@ def parse_host(authority: bytes) -> bytes:
         return host[: host.index(b"]") + 1]
     host = host.partition(b":")[0]
     return host.removesuffix(b".")
+
+
+def count_fields(head: bytes) -> int:
+    """Count the fields of a head that ends with its empty line."""
+    return head.count(b"\r\n") - 2
 
 
 def parse_port(authority: bytes) -> bytes:

@@ -11,7 +11,7 @@ from maesh_core.errors import ExchangeError, UpstreamNotReachedError, UpstreamPr
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.protocol.http.request_head import CHUNKED
 from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
-from maesh_core.proxy.protocol.http.syntax import HEAD_END, has_bare_line_end
+from maesh_core.proxy.protocol.http.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
 
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.exchange import Exchange
@@ -156,6 +156,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._is_read_paused = False
             self._transport.resume_reading()
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written and the server has not taken."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
     # --- what the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -219,9 +224,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._buffer = b""
         while True:
             end = data.find(HEAD_END) + len(HEAD_END)
-            if end < len(HEAD_END) or end > exchange.connection.handler.settings.head_limit:
-                self._hold_head(exchange, data, is_complete=end >= len(HEAD_END))
+            if end < len(HEAD_END):
+                self._hold_head(data)
                 return
+            if end > SMALL_HEAD_BYTES:
+                self._check_size(data[:end])
             response = parse_response_head(data[:end], exchange.head.method == b"HEAD")
             if len(data) - end == response.left and response.status >= 200 and exchange.takes_as_it_came(response):
                 exchange.connection.write(data)
@@ -237,8 +244,15 @@ class UpstreamConnection(asyncio.Protocol):
         if exchange.on_response_head(response):
             self._receive_body(exchange, response, data[end:], is_first=True)
 
-    def _hold_head(self, exchange: "Exchange", data: bytes, *, is_complete: bool) -> None:
-        if is_complete or len(data) > exchange.connection.handler.settings.head_limit:
+    def _check_size(self, head: bytes) -> None:
+        settings = self.server.handler.settings
+        if len(head) > settings.head_limit:
+            raise UpstreamProtocolError("the upstream's response head is too large")
+        if count_fields(head) > settings.field_limit:
+            raise UpstreamProtocolError("the upstream's response has too many header fields")
+
+    def _hold_head(self, data: bytes) -> None:
+        if len(data) > self.server.handler.settings.head_limit:
             raise UpstreamProtocolError("the upstream's response head is too large")
         if has_bare_line_end(data):
             raise UpstreamProtocolError("the upstream ended a line by something else than CRLF")

@@ -39,6 +39,7 @@ class FakeTransport(asyncio.Transport):
         self.socket = FakeSocket()
         self.is_reading = True
         self.has_ended = self.is_lost = self.is_aborted = False
+        self.unsent_bytes = 0
         self._is_closing = False
 
     def get_extra_info(self, name, default=None):
@@ -50,6 +51,9 @@ class FakeTransport(asyncio.Transport):
         if not self._is_closing:
             self.sent += data
             self.world.transcript.append(f"to {self.name}: {bytes(data)!r}")
+
+    def get_write_buffer_size(self):
+        return self.unsent_bytes
 
     def can_write_eof(self):
         return True
@@ -125,10 +129,12 @@ class Peer:
         self.transport._end(error)
         self.world.tell_ends()
 
-    def stop_taking(self):
+    def stop_taking(self, unsent_bytes=65536):
+        self.transport.unsent_bytes = unsent_bytes
         self.protocol.pause_writing()
 
     def take_again(self):
+        self.transport.unsent_bytes = 0
         self.protocol.resume_writing()
 
     @property

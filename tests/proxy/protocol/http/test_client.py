@@ -2,6 +2,7 @@
 
 import pytest
 
+from maesh_core.proxy.protocol.http.syntax import SMALL_HEAD_BYTES
 from maesh_core.settings import CarryingSettings
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
@@ -396,3 +397,120 @@ async def test_a_client_that_ends_its_side_within_a_pipelined_body_has_left(worl
     assert client.is_closed
     assert server.is_closed
     assert world.handler.table.counters["a"].statuses == {200: 1, 499: 1}
+
+
+def make_head(fields):
+    return b"GET / HTTP/1.1\r\nHost: unknown\r\n" + b"A: b\r\n" * (fields - 1) + b"\r\n"
+
+
+@pytest.mark.parametrize(("fields", "status"), [(100, 404), (101, 431)])
+async def test_a_request_with_too_many_fields_is_refused(open_world, fields, status):
+    head = make_head(fields)
+    for cut in (0, 1, 400, len(head) - 1):
+        async with open_world() as world:
+            client = world.open_client()
+            if cut:
+                client.send(head[:cut])
+            client.send(head[cut:])
+            assert read_status(client.take()) == status
+
+
+async def test_no_small_head_has_more_fields_than_the_lowest_limit(open_world):
+    smallest = b"GET / HTTP/1.1\r\nHost:\r\n\r\n"
+    assert (SMALL_HEAD_BYTES - len(smallest)) // len(b"a:\r\n") + 1 < 64
+    async with open_world(settings=CarryingSettings(field_limit=64)) as world:
+        client = world.open_client()
+        client.send(make_head(64))
+        assert read_status(client.take()) == 404
+        client.send(make_head(65))
+        assert read_status(client.take()) == 431
+
+
+async def test_the_last_request_that_a_connection_may_carry_is_told_so(open_world):
+    async with open_world(settings=CarryingSettings(request_limit=2)) as world:
+        client = world.open_client()
+        server = await ask(world, client, GET * 3)
+        server.send(OK)
+        client.expect(OK)
+        server.send(OK)
+        client.expect(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        assert server.take().count(b"GET / ") == 2
+        assert client.transport.has_ended
+        assert len(world.idle) == 1
+
+
+async def test_more_clients_than_may_be_are_closed_at_once_and_counted(open_world):
+    async with open_world(settings=CarryingSettings(connection_limit=2)) as world:
+        first, second, third = (world.open_client() for _ in range(3))
+        assert [peer.is_closed for peer in (first, second, third)] == [False, False, True]
+        third.expect(b"")
+        first.lose()
+        fourth = world.open_client()
+        fourth.send(UNKNOWN)
+        assert read_status(fourth.take()) == 404
+        metrics = {metric.name: list(metric.samples) for metric in world.handler.collect_metrics()}
+        assert metrics["maesh_http_refused_connections"] == [((), 1)]
+        assert (("client",), 2) in metrics["maesh_http_connections"]
+
+
+DISTINCT = CarryingSettings(body_timeout=10.0, upstream_body_timeout=20.0, response_timeout=30.0, idle_timeout=40.0)
+UPLOAD = b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 9\r\n\r\nabc"
+PART = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
+
+
+async def test_a_client_and_a_server_have_their_own_time_for_bodies(open_world):
+    async with open_world(settings=DISTINCT) as world:
+        sends, reads, stalls, takes_none, waits = (world.open_client() for _ in range(5))
+        servers = [await ask(world, client, UPLOAD) for client in (sends, takes_none)]
+        servers[1].stop_taking()
+        servers += [await ask(world, client) for client in (reads, stalls, waits)]
+        servers[2].send(PART)
+        servers[3].send(PART)
+        reads.stop_taking()
+        world.advance(10.0)
+        assert read_status(sends.take()) == 408
+        assert reads.transport.is_reset
+        assert not stalls.is_closed
+        takes_none.expect(b"")
+        world.advance(10.0)
+        assert stalls.transport.is_reset
+        assert read_status(takes_none.take()) == 504
+        waits.expect(b"")
+        world.advance(10.0)
+        assert read_status(waits.take()) == 504
+
+
+async def test_a_server_has_its_own_time_again_once_a_slow_client_takes_more(open_world):
+    async with open_world(settings=DISTINCT) as world:
+        client = world.open_client()
+        server = await ask(world, client)
+        server.send(PART)
+        client.stop_taking()
+        world.advance(9.0)
+        client.take_again()
+        world.advance(19.0)
+        assert not client.is_closed
+        world.advance(1.0)
+        assert client.transport.is_reset
+
+
+async def test_whoever_takes_bytes_slowly_is_not_cut_for_it(open_world):
+    async with open_world(settings=DISTINCT) as world:
+        reads, sends, leaves = (world.open_client() for _ in range(3))
+        (await ask(world, reads)).send(PART)
+        server = await ask(world, sends, UPLOAD)
+        leaves.send(UNKNOWN[:-2] + b"Connection: close\r\n\r\n")
+        takers = [reads, server, leaves]
+        for taker in takers:
+            taker.stop_taking(1000)
+        for left in (999, 500, 1):
+            for taker in takers:
+                taker.transport.unsent_bytes = left
+            world.advance(20.0)
+            assert not reads.transport.is_aborted
+            assert not server.is_closed
+            assert not leaves.transport.is_aborted
+        world.advance(20.0)
+        assert reads.transport.is_reset
+        assert leaves.transport.is_reset
+        assert read_status(sends.take()) == 504

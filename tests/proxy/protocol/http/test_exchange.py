@@ -9,6 +9,7 @@ import pytest
 from maesh_core.hookspecs import Response
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.protocol.http.middleware_run import MiddlewareRun
+from maesh_core.settings import CarryingSettings
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 3\r\n\r\nabc"
@@ -130,6 +131,30 @@ async def test_a_body_that_breaks_behind_a_begun_response_cuts_it(world):
     client.expect(b"")
     assert client.transport.is_reset
     assert server.is_closed
+
+
+@pytest.mark.parametrize(("size", "status"), [(10, 200), (11, 413)])
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_a_body_larger_than_may_be_is_413_and_goes_no_further(open_world, size, status, *, is_chunked):
+    async with open_world(settings=CarryingSettings(body_limit=10)) as world:
+        await world.pool()
+        client, (server,) = world.open_client(), world.servers
+        if is_chunked:
+            client.send(CHUNKED)
+            client.send(b"9\r\n123456789\r\n")
+            client.send(b"%x\r\n" % (size - 9))
+            if status == 200:
+                client.send(b"0\r\n0\r\n\r\n")
+        else:
+            client.send(b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+        if status == 200:
+            server.send(OK)
+        answer = client.take()
+        assert int(answer.split(b" ", 2)[1]) == status
+        assert (b"Connection: close" in answer) == (status == 413)
+        assert server.is_closed == (is_chunked and status == 413)
+        assert world.handler.table.counters["a"].statuses[status] == 1 + (status == 200)
+        assert not world.connects
 
 
 # --- middlewares

@@ -410,3 +410,13 @@ async def test_a_reset_while_a_body_is_sent_is_502(world):
     server.lose(ConnectionResetError())
     assert is_502(client.take())
     assert client.transport.has_ended
+
+
+@pytest.mark.parametrize(("fields", "status"), [(100, 200), (101, 502)])
+async def test_a_response_with_too_many_fields_is_502(world, fields, status):
+    client = world.open_client()
+    client.send(GET)
+    server = await world.accept()
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + b"A: b\r\n" * (fields - 1) + b"\r\n")
+    assert client.take().startswith(b"HTTP/1.1 %d " % status)
+    assert server.is_closed == (status == 502)
