@@ -1,7 +1,7 @@
 """The proxy as a program: `python -m maesh_core.proxy`, which `maesh proxy` becomes and `maesh up` starts.
 
-Takes its settings from one environment variable, as the command line wrote them. Imports nothing of the command line:
-that would cost every proxy 39 MB.
+Takes its settings from one environment variable, as the command line wrote them, and is the parent of the workers that
+carry the traffic. Imports nothing of the command line, which would cost 39 MB, and neither uvloop nor plugins.
 """
 
 import asyncio
@@ -11,11 +11,8 @@ import signal
 import sys
 from types import FrameType
 
-import uvloop
-
 from maesh_core.errors import MaeshError, StartupError
 from maesh_core.logging_setup import configure_logging
-from maesh_core.plugin_loading import load_plugins
 from maesh_core.proxy.run import run_proxy
 from maesh_core.settings_loading import PROXY_SETTINGS_VARIABLE, parse_proxy_settings
 
@@ -44,9 +41,7 @@ def _run() -> int:
         raise StartupError(f"{PROXY_SETTINGS_VARIABLE} is not set; the proxy is started by: maesh proxy")
     settings = parse_proxy_settings(text)
     configure_logging(settings.log_level, settings.log_format)
-    plugins = load_plugins("proxy", settings.plugins, settings.plugin_settings, origins=settings.origins)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run_proxy(settings, plugins))
+    return asyncio.run(run_proxy(settings))
 
 
 def _end_at_once(signum: int, frame: FrameType | None) -> None:

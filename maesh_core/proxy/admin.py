@@ -1,19 +1,20 @@
 """What the admin port answers: /ping, /ready, /metrics and /status.
 
-Takes a request's method and target and asks the process how it is; gives a Response. It serves nothing itself.
+Takes a request's method and target and asks the node how it is; gives a Response, or what to wait for until there is
+one. It serves nothing itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from maesh_core.hookspecs import Response
-from maesh_core.proxy.routing.configuration import RefusedRouter
+from maesh_core.proxy.routing.refusals import RefusedRouter
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What `/status` shows. `refused` are the routers that are not carried."""
+    """What `/status` shows. `workers` is how many carry traffic, `refused` are the routers that are not carried."""
 
     revision: str | None
     ready: bool
@@ -46,19 +47,19 @@ class AdminPages:
         *,
         is_ready: Callable[[], bool],
         read_status: Callable[[], ProxyStatus],
-        render_metrics: Callable[[], tuple[bytes, str]],
+        render_metrics: Callable[[], Awaitable[tuple[bytes, str]]],
     ) -> None:
         self._is_ready = is_ready
         self._read_status = read_status
         self._render_metrics = render_metrics
-        self._pages: dict[bytes, Callable[[], Response]] = {
+        self._pages: dict[bytes, Callable[[], Response | Awaitable[Response]]] = {
             b"/ping": self._answer_ping,
             b"/ready": self._answer_ready,
             b"/metrics": self._answer_metrics,
             b"/status": self._answer_status,
         }
 
-    def __call__(self, request: Request) -> Response:
+    def __call__(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request."""
         page = self._pages.get(request.target.partition(b"?")[0])
         if page is None:
@@ -75,8 +76,8 @@ class AdminPages:
             return Response(status=200, reason="ready")
         return Response(status=503, reason="not ready")
 
-    def _answer_metrics(self) -> Response:
-        body, content_type = self._render_metrics()
+    async def _answer_metrics(self) -> Response:
+        body, content_type = await self._render_metrics()
         return _build_page(body, content_type.encode("ascii"))
 
     def _answer_status(self) -> Response:

@@ -1,44 +1,68 @@
-"""The open entrypoints: those that routers name, no others, each served by its protocol's handler.
+"""The open entrypoints of a node: those that routers name, no others, with a socket for each worker.
 
-Takes what is wanted, again with every configuration. One that cannot be opened harms only the routers that name it,
-and is tried again; only at the first configuration it stops the start. It reads no configuration itself.
+Takes what is wanted, again with every configuration, binds it and hands it to the workers. One that cannot be opened
+harms only the routers that name it, and is tried again; only at the first configuration it stops the start. The parent
+keeps the sockets of every slot: a worker that ends loses none of the connections that wait there.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from maesh_core.errors import StartupError
-from maesh_core.hookspecs import ProtocolHandler
 from maesh_core.proxy.backoff import Backoff
-from maesh_core.proxy.listening import Listening, close_listening, open_listening
 from maesh_core.proxy.routing.configuration import WantedEntrypoint
-from maesh_core.proxy.sockets import describe_address, describe_reason
+from maesh_core.proxy.sockets import describe_address, describe_reason, open_socket_group
+from maesh_core.proxy.workers.link import WorkerGoneError, WorkerLink
+from maesh_core.proxy.workers.messages import Failed, Listen, Order, Report, Unlisten
 
 logger = logging.getLogger(__name__)
+
+_Group = list[list[socket.socket]]
+
+
+class Workers(Protocol):
+    """Who serves the entrypoints."""
+
+    size: int
+
+    @property
+    def joined(self) -> Sequence[WorkerLink]:
+        """The workers that are told of changes."""
+
+    def join(self, link: WorkerLink) -> None:
+        """Tell a worker of every change from now on."""
+
+    async def ask(self, link: WorkerLink, order: Order, *, sockets: Sequence[socket.socket] = ()) -> Report:
+        """Give an order and wait for the report; raises WorkerGoneError."""
+
+    async def ask_all(self, order: Order) -> Mapping[WorkerLink, Report]:
+        """Give an order to all that have joined; those that are gone are left out."""
 
 
 class Entrypoints:
     """Opens and closes entrypoints. `closed` tells those that are wanted and not open, with why."""
 
-    __slots__ = ("_backoff", "_bind", "_closed", "_handlers", "_has_failed", "_lock", "_opened", "_pause", "_wanted")
+    __slots__ = ("_backoff", "_bind", "_closed", "_has_failed", "_lock", "_opened", "_pause", "_wanted", "_workers")
 
     def __init__(
         self,
-        handlers: Mapping[str, ProtocolHandler],
+        workers: Workers,
         *,
         bind: str,
         backoff: Backoff | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._handlers = handlers
+        self._workers = workers
         self._bind = bind
         self._backoff = backoff or Backoff()
         self._pause = pause
         self._lock = asyncio.Lock()
         self._has_failed = asyncio.Event()
         self._wanted: frozenset[WantedEntrypoint] = frozenset()
-        self._opened: dict[WantedEntrypoint, Listening] = {}
+        self._opened: dict[WantedEntrypoint, _Group] = {}
         self._closed: dict[WantedEntrypoint, str] = {}
 
     def __repr__(self) -> str:
@@ -67,6 +91,17 @@ class Entrypoints:
             self._wanted = wanted
             await self._settle(is_first=is_first)
 
+    async def hand_over(self, link: WorkerLink) -> None:
+        """Give a new worker the sockets of its slot, and join it to the others; raises as `Introduce` does."""
+        async with self._lock:
+            for entrypoint, group in self._opened.items():
+                report = await self._workers.ask(link, Listen(entrypoint=entrypoint), sockets=group[link.slot])
+                if isinstance(report, Failed):
+                    raise ValueError(
+                        f"it cannot listen on {entrypoint.transport} port {entrypoint.port}: {report.text}"
+                    )
+            self._workers.join(link)
+
     async def run(self) -> None:
         """Try again, until cancelled, what could not be opened."""
         while True:
@@ -78,34 +113,63 @@ class Entrypoints:
             if not self._has_failed.is_set():
                 self._backoff.reset()
 
-    async def close(self) -> None:
-        """Stop accepting everywhere; what was accepted goes on."""
-        await self.apply(frozenset())
+    def release(self) -> None:
+        """Let go of every socket: the workers have them alone, and decide when they close."""
+        for group in self._opened.values():
+            _close_group(group)
+        self._opened.clear()
 
     async def _settle(self, *, is_first: bool = False) -> None:
         """Make what is open be what is wanted, as far as it can be; log what newly cannot."""
         known = self._closed
         served, self._closed = _settle_claims(self._wanted)
-        await close_listening([self._opened.pop(each) for each in self._opened.keys() - served])
+        await asyncio.gather(*(self._close(each) for each in self._opened.keys() - served))
         for entrypoint in sorted(served - self._opened.keys()):
-            try:
-                self._opened[entrypoint] = await self._open(entrypoint)
-            except OSError as error:
-                text = self._describe_failure(entrypoint, error)
-                if is_first:
-                    raise StartupError(text) from error
+            text = await self._open(entrypoint)
+            if text and is_first:
+                raise StartupError(text)
+            if text:
                 self._closed[entrypoint] = text
                 self._has_failed.set()
         for entrypoint, text in self._closed.items():
             if known.get(entrypoint) != text:
                 logger.error("entrypoint %d is closed: %s", entrypoint.port, text)
 
-    def _describe_failure(self, entrypoint: WantedEntrypoint, error: OSError) -> str:
-        address = describe_address(self._bind, entrypoint.port)
-        return f"cannot listen on {address} ({entrypoint.transport}): {describe_reason(error)}"
+    async def _open(self, entrypoint: WantedEntrypoint) -> str:
+        """Bind an entrypoint and have every worker serve it; say why not, if one cannot."""
+        try:
+            group = open_socket_group(entrypoint.transport, self._bind, entrypoint.port, size=self._workers.size)
+        except OSError as error:
+            return self._describe_failure(entrypoint, describe_reason(error))
+        self._opened[entrypoint] = group
+        answers = await asyncio.gather(
+            *(
+                self._workers.ask(link, Listen(entrypoint=entrypoint), sockets=group[link.slot])
+                for link in self._workers.joined
+            ),
+            return_exceptions=True,
+        )
+        for answer in answers:
+            if isinstance(answer, Failed):
+                await self._close(entrypoint)
+                return self._describe_failure(entrypoint, answer.text)
+            if isinstance(answer, BaseException) and not isinstance(answer, WorkerGoneError):
+                raise answer
+        return ""
 
-    async def _open(self, entrypoint: WantedEntrypoint) -> Listening:
-        return await open_listening(self._handlers[entrypoint.protocol], self._bind, entrypoint.port)
+    async def _close(self, entrypoint: WantedEntrypoint) -> None:
+        """Let go of an entrypoint, and have every worker accept what waits there before it closes."""
+        _close_group(self._opened.pop(entrypoint))
+        await self._workers.ask_all(Unlisten(entrypoint=entrypoint))
+
+    def _describe_failure(self, entrypoint: WantedEntrypoint, reason: str) -> str:
+        return f"cannot listen on {describe_address(self._bind, entrypoint.port)} ({entrypoint.transport}): {reason}"
+
+
+def _close_group(group: _Group) -> None:
+    for sockets in group:
+        for sock in sockets:
+            sock.close()
 
 
 def _settle_claims(

@@ -1,12 +1,13 @@
 """One port, listened on for one protocol: from its sockets to the handler's listeners, and closed with care.
 
-Takes a handler, an address and a port. A port on all addresses is several sockets; it opens whole or not at all.
+Takes a handler and bound sockets, or an address and a port. A port on all addresses is several sockets; it opens whole
+or not at all.
 """
 
 import asyncio
 import select
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -27,10 +28,19 @@ class Listening(msgspec.Struct, frozen=True):
     listeners: tuple[Listener, ...]
     sockets: tuple[socket.socket, ...]
 
+    def close(self) -> None:
+        """Stop accepting at once: what waits to be accepted is reset, unless another process has the socket too."""
+        for listener in self.listeners:
+            listener.close()
+
 
 async def open_listening(handler: ProtocolHandler, host: str, port: int) -> Listening:
     """Listen on a port; an empty host means all addresses. Raises OSError."""
-    sockets = open_sockets(handler.transport, host, port)
+    return await listen_on(handler, open_sockets(handler.transport, host, port), port)
+
+
+async def listen_on(handler: ProtocolHandler, sockets: Sequence[socket.socket], port: int) -> Listening:
+    """Serve a port on its sockets, which this now owns. Raises OSError."""
     listeners: list[Listener] = []
     try:
         for sock in sockets:
@@ -52,8 +62,7 @@ async def close_listening(opened: Iterable[Listening]) -> None:
         await _wait_accepted([sock for each in opened for sock in each.sockets])
     finally:
         for each in opened:
-            for listener in each.listeners:
-                listener.close()
+            each.close()
 
 
 def _restore_backlog(sock: socket.socket) -> None:

@@ -9,9 +9,10 @@ from itertools import accumulate
 from typing import Any
 
 from maesh_core.model.metrics import Histogram, MetricFamily
+from maesh_core.proxy.configuration import NodeConfiguration
 from maesh_core.proxy.entrypoints import Entrypoints
 from maesh_core.proxy.poller import Poller
-from maesh_core.proxy.routing.configuration import RoutingConfiguration
+from maesh_core.proxy.workers.pool import WorkerPool
 
 Source = Callable[[], Sequence[MetricFamily]]
 
@@ -85,10 +86,10 @@ def _convert_families(families: Sequence[MetricFamily]) -> Any:
     return family
 
 
-def collect_proxy_metrics(
-    configuration: RoutingConfiguration, poller: Poller, entrypoints: Entrypoints
+def collect_node_metrics(
+    configuration: NodeConfiguration, poller: Poller, entrypoints: Entrypoints, pool: WorkerPool
 ) -> Sequence[MetricFamily]:
-    """Read the figures of the configuration, the pulling and the entrypoints."""
+    """Read the figures of the configuration, the pulling, the entrypoints and the workers."""
     return [
         _build_family("gauge", "info", "The revision in force.", {(configuration.revision or "",): 1}, "revision"),
         _build_family("counter", "reloads_total", "Configurations put in force.", {(): configuration.applied}),
@@ -96,7 +97,7 @@ def collect_proxy_metrics(
         _build_family(
             "gauge", "last_reload_timestamp_seconds", "When one was put in force.", {(): configuration.applied_at_s}
         ),
-        _build_family("gauge", "refused_routers", "Routers not carried.", {(): len(configuration.refused)}),
+        _build_family("gauge", "refused_routers", "Routers not carried.", {(): configuration.refused_count}),
         _build_family("counter", "pulls_total", "Requests to the controller.", {(): poller.pulls}),
         _build_family("counter", "pull_failures_total", "Pulls that brought no good answer.", {(): poller.failures}),
         _build_family("gauge", "connected", "Whether the last pull succeeded.", {(): int(poller.is_connected)}),
@@ -106,6 +107,18 @@ def collect_proxy_metrics(
             help="Entrypoints by state.",
             labels=("state",),
             samples=((("open",), len(entrypoints.opened)), (("closed",), len(entrypoints.closed))),
+        ),
+        MetricFamily(
+            name="maesh_proxy_workers",
+            type="gauge",
+            help="Workers that carry traffic.",
+            samples=(((), len(pool.joined)),),
+        ),
+        MetricFamily(
+            name="maesh_proxy_worker_restarts",
+            type="counter",
+            help="Workers that ended by themselves and were replaced.",
+            samples=(((), pool.restarts),),
         ),
     ]
 

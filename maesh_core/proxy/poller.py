@@ -1,18 +1,17 @@
 """Follows the controller: pulls, and hands on each configuration, forever.
 
-Takes a fetcher and what applies an update; keeps count for the metrics. Whatever the controller answers, or if it does
-not, it goes on asking: what the proxy has stays in force meanwhile. It decides nothing about routing.
+Takes a fetcher and what applies an update's bytes; keeps count for the metrics. Whatever the controller answers, or if
+it does not, it goes on asking: what the proxy has stays in force meanwhile. It decides nothing about routing.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 from urllib.parse import quote
 
 from maesh_core.errors import PullError, UpdateRejectedError
-from maesh_core.model.messages import Update, parse_update
 from maesh_core.proxy.backoff import Backoff
 from maesh_core.proxy.fetch import Answer
 
@@ -23,8 +22,8 @@ QUIET_S = 1.0
 
 logger = logging.getLogger(__name__)
 
-ApplyUpdate = Callable[[Update, str | None], Awaitable[None]]
-"""Puts an update in force that was pulled since a revision; raises UpdateRejectedError to refuse it."""
+ApplyUpdate = Callable[[bytes, str | None], Awaitable[str]]
+"""Puts an update in force that was pulled since a revision, and gives its own; raises UpdateRejectedError to refuse."""
 
 
 class Fetch(Protocol):
@@ -43,9 +42,9 @@ class Poller:
         "_clock",
         "_fetcher",
         "_node",
+        "_on_failure",
         "_pause",
         "_revision",
-        "_router_types",
         "failures",
         "is_connected",
         "pulls",
@@ -57,7 +56,7 @@ class Poller:
         apply_update: ApplyUpdate,
         *,
         node: str,
-        router_types: Mapping[str, type[Any]],
+        on_failure: Callable[[], None] = lambda: None,
         backoff: Backoff | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -65,7 +64,7 @@ class Poller:
         self._fetcher = fetcher
         self._apply = apply_update
         self._node = node
-        self._router_types = router_types
+        self._on_failure = on_failure
         self._backoff = backoff or Backoff()
         self._pause = pause
         self._clock = clock
@@ -88,6 +87,7 @@ class Poller:
             except (PullError, UpdateRejectedError) as error:
                 self.is_connected = False
                 self.failures += 1
+                self._on_failure()
                 if not has_failed:
                     logger.error("no configuration from the controller, %s: %s", self._describe(), error)
                 has_failed = True
@@ -111,13 +111,12 @@ class Poller:
         if answer.status != 200:
             raise PullError(f"the controller answered {answer.status}")
         try:
-            update = parse_update(answer.body, self._router_types)
-            await self._apply(update, since)
+            revision = await self._apply(answer.body, since)
         except UpdateRejectedError:
             self._revision = None  # ask for the whole: the parts do not fit
             raise
-        self._revision = update.revision
-        return update.revision != since
+        self._revision = revision
+        return revision != since
 
     def _build_query(self, since: str | None) -> str:
         node = f"node={quote(self._node, safe='')}"

@@ -1,50 +1,44 @@
-"""One proxy, from its settings to its end: joins puller, configuration, entrypoints, protocols and admin port.
+"""One node, from its settings to its end: joins puller, configuration, workers, entrypoints and admin port.
 
-Takes checked settings and loaded plugins; ends when it is told to, with an exit status, or with an error: no part may
-end unseen. The only module of the proxy that knows all the others.
+Runs in the parent, on plain asyncio, and carries no traffic itself (maesh_core/proxy/workers). Takes checked settings;
+ends when it is told to, with an exit status, or with an error: no part may end unseen.
 """
 
 import asyncio
-import contextlib
-import gc
 import logging
-import resource
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, cast
 
-from maesh_core.errors import PluginError, StartupError
-from maesh_core.hookspecs import Exchange, MiddlewareFactory, ProtocolHandler, Response
-from maesh_core.model.messages import Update
+from maesh_core.errors import StartupError, UpdateRejectedError
+from maesh_core.hookspecs import Exchange, Response
 from maesh_core.proxy.admin import AdminPages, ProxyStatus
+from maesh_core.proxy.configuration import NodeConfiguration
+from maesh_core.proxy.configuration_cache import ConfigurationCache
 from maesh_core.proxy.entrypoints import Entrypoints
 from maesh_core.proxy.fetch import Fetcher, parse_endpoint
 from maesh_core.proxy.listening import Listening, close_listening, open_listening
-from maesh_core.proxy.metrics import MetricsPage, collect_proxy_metrics
+from maesh_core.proxy.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.parent import follow_parent
 from maesh_core.proxy.poller import Poller
-from maesh_core.proxy.protocol.http.handler import HttpHandler, build_local_handler
-from maesh_core.proxy.protocol.tcp.handler import TcpHandler
-from maesh_core.proxy.routing.configuration import RoutingConfiguration
+from maesh_core.proxy.process import raise_open_files_limit, settle_memory
+from maesh_core.proxy.protocol.http.handler import build_local_handler
 from maesh_core.proxy.sockets import describe_address, describe_reason
+from maesh_core.proxy.workers.pool import Spawn, WorkerPool
+from maesh_core.proxy.workers.spawning import WorkerSpawner
 from maesh_core.settings import ProxySettings
+from maesh_core.settings_loading import render_proxy_settings
 
-DRAIN_POLL_S = 0.02
-"""How often the protocols are asked whether they are drained."""
-GC_THRESHOLDS = (50_000, 20, 20)
-"""Exchanges leave no cycles behind, so the collector may come seldom."""
+SCRAPE_LIMIT_S = 1.0
+"""What workers get to tell their counters at a scrape; of those that do not, the last ones are shown."""
+CACHE_GRACE_S = 1.0
+"""What the controller gets to answer the first pull before the cached configuration is served."""
+CACHE_PAUSE_S = 1.0
+"""The least time from one writing of the cache to the next."""
 
 logger = logging.getLogger(__name__)
-
-
-class Plugins(Protocol):
-    """The enabled plugins, loaded."""
-
-    names: tuple[str, ...]
-
-    def collect(self, hook_name: str) -> list[Any]:
-        """Give what every implementation of a hook returned."""
 
 
 class Shutdown:
@@ -73,78 +67,85 @@ class Shutdown:
             loop.add_signal_handler(number, self.request)
 
 
-class ProxyProcess:
-    """The parts of one proxy, and their common life. Made in the event loop; run once."""
+class Node:
+    """The parts of one node, and their common life. Made in the event loop; run once."""
 
     __slots__ = (
         "_admin_handler",
         "_admin_port",
+        "_cache",
         "_configuration",
         "_entrypoints",
         "_fetcher",
-        "_handlers",
-        "_is_ready",
+        "_has_failed_pull",
+        "_is_ending",
         "_poller",
+        "_pool",
         "_settings",
     )
 
-    def __init__(self, settings: ProxySettings, plugins: Plugins) -> None:
+    def __init__(self, settings: ProxySettings, spawn: Spawn) -> None:
         endpoint = parse_endpoint(settings.endpoint)
         self._settings = settings
-        self._handlers: Mapping[str, ProtocolHandler] = _index(
-            "protocol", [(each.name, each) for each in plugins.collect("maesh_protocol_handlers")]
+        self._is_ending = False
+        self._has_failed_pull = asyncio.Event()
+        self._pool = WorkerPool(
+            spawn,
+            lambda link: self._configuration.introduce(link),
+            size=settings.workers,
+            is_known_service=lambda key: self._configuration.whole.has_service(key),
         )
-        factories: Mapping[str, MiddlewareFactory] = _index(
-            "middleware kind", [(each.kind, each) for each in plugins.collect("maesh_middleware_factories")]
-        )
-        core: tuple[ProtocolHandler, ...] = (HttpHandler(settings), TcpHandler(settings))
-        for handler in core:
-            if handler.name in self._handlers:
-                claimant = _name_type(self._handlers[handler.name])
-                raise PluginError(f"protocol {handler.name} is the core's, and {claimant} claims it too")
-        self._handlers = {**{handler.name: handler for handler in core}, **self._handlers}
-        self._configuration = RoutingConfiguration(self._handlers, factories, plugins=plugins.names)
-        self._entrypoints = Entrypoints(self._handlers, bind=settings.bind)
+        self._entrypoints = Entrypoints(self._pool, bind=settings.bind)
+        self._configuration = NodeConfiguration(self._pool, self._entrypoints)
         self._fetcher = Fetcher(endpoint)
         self._poller = Poller(
             self._fetcher,
-            self._apply,
+            self._configuration.apply,
             node=settings.node or socket.gethostname(),
-            router_types=self._configuration.get_router_types(),
+            on_failure=self._has_failed_pull.set,
         )
+        path = settings.configuration_cache
+        self._cache = ConfigurationCache(Path(path), endpoint=str(endpoint)) if path else None
         self._admin_handler = build_local_handler(settings, self._build_admin_pages())
         self._admin_port: Listening | None = None
-        self._is_ready = False
 
     def __repr__(self) -> str:
         """Show what is in force."""
-        return f"<ProxyProcess ready={self._is_ready} {self._configuration!r}>"
+        return f"<Node ready={self.is_ready} {self._configuration!r} {self._pool!r}>"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether traffic should come: every worker had its first configuration, and one at least is there."""
+        is_served = self._configuration.applied > 0 and self._pool.has_been_full and bool(self._pool.joined)
+        return is_served and not self._is_ending
 
     async def run(self, shutdown: Shutdown) -> int:
         """Carry traffic until asked to end; give the exit status. Raises what ended a part of it, if one ended."""
-        background = []
+        pooling = _start(self._pool.run())
+        following: list[asyncio.Task[None]] = []
         try:
             await self._open_admin_port()
-            background = [_start(self._poller.run()), _start(self._entrypoints.run())]
+            following = [_start(self._pull()), _start(self._entrypoints.run())]
+            if self._cache is not None:
+                following.append(_start(self._keep_cache(self._cache)))
             settle_memory()
-            await _wait_unless_ended(shutdown.requested, background)
-            self._is_ready = False
-            await _cancel(background)
-            return await self._drain(shutdown)
+            await _wait_unless_ended(shutdown.requested, [pooling, *following])
+            self._is_ending = True
+            await _cancel(following)
+            self._entrypoints.release()
+            await self._pool.drain(shutdown.forced.wait(), self._settings.drain_timeout)
+            return 1 if shutdown.forced.is_set() else 0
         finally:
-            await _cancel(background)
+            self._is_ending = True
+            await _cancel(following)
+            await self._pool.close()
+            await _cancel([pooling])
             await self._close()
 
-    async def _apply(self, update: Update, since: str | None) -> None:
-        """Put an update in force, and open and close what it asks for; the first one makes the proxy ready."""
-        self._configuration.apply_update(update, since=since)
-        wanted = self._configuration.list_entrypoints()
-        is_first = self._configuration.applied == 1
-        await self._entrypoints.apply(wanted, is_first=is_first)
-        logger.info("revision %s is in force, %d entrypoints", update.revision, len(self._entrypoints.opened))
-        if is_first:
-            self._is_ready = True
-            settle_memory()
+    async def _pull(self) -> None:
+        """Follow the controller, once a worker could start: before that, the node's only line is why it cannot."""
+        await self._pool.started.wait()
+        await self._poller.run()
 
     async def _open_admin_port(self) -> None:
         host, port = self._settings.admin_host, self._settings.admin_port
@@ -155,48 +156,61 @@ class ProxyProcess:
                 f"cannot listen on {describe_address(host, port)} (--admin-port): {describe_reason(error)}"
             ) from error
 
-    async def _drain(self, shutdown: Shutdown) -> int:
-        """Accept nothing more, wait for what is under way as long as the settings say; give the exit status."""
-        await self._entrypoints.close()
-        for handler in self._handlers.values():
-            handler.start_draining()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.drain_timeout):
-                while not shutdown.forced.is_set() and not all(each.is_drained() for each in self._handlers.values()):
-                    await _wait_at_most(shutdown.forced, DRAIN_POLL_S)
-        return 1 if shutdown.forced.is_set() else 0
+    async def _keep_cache(self, cache: ConfigurationCache) -> None:
+        """Serve the cached configuration if the controller is away, and write each one that is in force."""
+        cached = await cache.load()
+        if cached is not None:
+            await _wait_at_most(self._has_failed_pull, self._configuration.changed, limit_s=CACHE_GRACE_S)
+            await self._serve_cached(cached)
+        del cached
+        while True:
+            await self._configuration.changed.wait()
+            self._configuration.changed.clear()
+            await cache.store(self._configuration.whole.render())
+            await asyncio.sleep(CACHE_PAUSE_S)
+
+    async def _serve_cached(self, cached: bytes) -> None:
+        try:
+            if await self._configuration.apply_first(cached):
+                logger.warning("the controller is away: the cached configuration is in force")
+        except UpdateRejectedError as error:
+            logger.error("the cached configuration is ignored: %s", error)
 
     async def _close(self) -> None:
-        self._is_ready = False
-        await self._entrypoints.close()
+        self._entrypoints.release()
         if self._admin_port is not None:
             await close_listening([self._admin_port])
-        for handler in (*self._handlers.values(), self._admin_handler):
-            handler.abort()
+        self._admin_handler.abort()
         await self._fetcher.close()
         await asyncio.sleep(0)  # transports that were aborted close in the next round of the loop
 
     def _build_admin_pages(self) -> Callable[[Exchange], Response]:
-        sources = [handler.collect_metrics for handler in self._handlers.values()]
-        return AdminPages(
-            is_ready=lambda: self._is_ready,
-            read_status=self._read_status,
-            render_metrics=MetricsPage(
-                [*sources, lambda: collect_proxy_metrics(self._configuration, self._poller, self._entrypoints)]
-            ).render,
+        page = MetricsPage(
+            [
+                self._pool.collect_metrics,
+                lambda: collect_node_metrics(self._configuration, self._poller, self._entrypoints, self._pool),
+            ]
         )
+
+        async def render_metrics() -> tuple[bytes, str]:
+            await self._pool.collect(SCRAPE_LIMIT_S)
+            return page.render()
+
+        pages = AdminPages(is_ready=lambda: self.is_ready, read_status=self._read_status, render_metrics=render_metrics)
+        # What answers a request may also be waited for: an exchange treats it as a middleware's on_request.
+        return cast("Callable[[Exchange], Response]", pages)
 
     def _read_status(self) -> ProxyStatus:
         return ProxyStatus(
             revision=self._configuration.revision,
-            ready=self._is_ready,
-            workers=1,
-            refused=self._configuration.list_refused(self._entrypoints.closed),
+            ready=self.is_ready,
+            workers=len(self._pool.joined),
+            refused=self._configuration.list_refused(),
         )
 
 
-async def run_proxy(settings: ProxySettings, plugins: Plugins, *, shutdown: Shutdown | None = None) -> int:
-    """Run a proxy until it is asked to end, by signals or its parent's end unless `shutdown` is given; give the status.
+async def run_proxy(settings: ProxySettings, *, shutdown: Shutdown | None = None, spawn: Spawn | None = None) -> int:
+    """Run a node until it is asked to end, by signals or its parent's end unless `shutdown` is given; give the status.
 
     Raises StartupError, and whatever unforeseen error ended one of its parts.
     """
@@ -205,35 +219,7 @@ async def run_proxy(settings: ProxySettings, plugins: Plugins, *, shutdown: Shut
         shutdown.follow_signals()
         follow_parent(shutdown.request)
     raise_open_files_limit()
-    return await ProxyProcess(settings, plugins).run(shutdown)
-
-
-def settle_memory() -> None:
-    """Take what lives now out of the garbage collector's sight: it will stay, and would be walked each time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-
-
-def raise_open_files_limit() -> None:
-    """Use all the descriptors that the system grants: each connection takes one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # some systems name a hard limit that they do not grant
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _index(noun: str, named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Sort by name what plugins gave; two of one name are an error."""
-    found: dict[str, Any] = {}
-    for name, value in sorted(named, key=lambda pair: pair[0]):
-        if name in found:
-            raise PluginError(f"{noun} {name} is claimed by both {_name_type(found[name])} and {_name_type(value)}")
-        found[name] = value
-    return found
-
-
-def _name_type(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    return await Node(settings, spawn or WorkerSpawner(render_proxy_settings(settings))).run(shutdown)
 
 
 def _start(coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -259,7 +245,11 @@ async def _cancel(tasks: "Sequence[asyncio.Task[None]]") -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _wait_at_most(event: asyncio.Event, limit_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            await event.wait()
+async def _wait_at_most(*events: asyncio.Event, limit_s: float) -> None:
+    """Wait for one of the events."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

@@ -13,8 +13,8 @@ _SOCKET_TYPES = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 
-def open_sockets(transport: str, host: str, port: int) -> list[socket.socket]:
-    """Bind sockets and, for TCP, listen. An empty host means all addresses.
+def open_sockets(transport: str, host: str, port: int, *, is_shared: bool = False) -> list[socket.socket]:
+    """Bind sockets and, for TCP, listen. An empty host means all addresses. A shared port may be bound again.
 
     Those of IPv6, where there are, get a socket of their own: on a shared one an IPv4 client would have an address
     such as `::ffff:10.0.0.1`, which no rule names.
@@ -23,15 +23,37 @@ def open_sockets(transport: str, host: str, port: int) -> list[socket.socket]:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=_SOCKET_TYPES[transport], flags=socket.AI_PASSIVE
         )[0]
-        return [_bind(transport, family, address)]
-    sockets = [_bind(transport, socket.AF_INET, ("0.0.0.0", port))]  # noqa: S104 - all addresses were asked for
+        return [_bind(transport, family, address, is_shared=is_shared)]
+    sockets = [_bind(transport, socket.AF_INET, ("0.0.0.0", port), is_shared=is_shared)]  # noqa: S104 - as asked
     try:
-        sockets.append(_bind(transport, socket.AF_INET6, ("::", sockets[0].getsockname()[1])))
+        sockets.append(_bind(transport, socket.AF_INET6, ("::", sockets[0].getsockname()[1]), is_shared=is_shared))
     except OSError as error:
         if error.errno not in _NO_IPV6:
             sockets[0].close()
             raise
     return sockets
+
+
+def open_socket_group(transport: str, host: str, port: int, *, size: int) -> list[list[socket.socket]]:
+    """Bind a port `size` times, for one process each; the kernel spreads clients over them (SO_REUSEPORT).
+
+    Only the first is bound without that option, which it gets afterwards: so a port that another process has is still
+    found to be taken, be it one of the same user that shares its ports too.
+    """
+    group = [open_sockets(transport, host, port)]
+    try:
+        if size > 1:
+            for sock in group[0]:
+                _share(sock)
+        bound_port = group[0][0].getsockname()[1]
+        while len(group) < size:
+            group.append(open_sockets(transport, host, bound_port, is_shared=True))
+    except BaseException:
+        for sockets in group:
+            for sock in sockets:
+                sock.close()
+        raise
+    return group
 
 
 def describe_address(host: str, port: int) -> str:
@@ -46,7 +68,11 @@ def describe_reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def _bind(transport: str, family: int, address: tuple[object, ...]) -> socket.socket:
+def _share(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
+def _bind(transport: str, family: int, address: tuple[object, ...], *, is_shared: bool) -> socket.socket:
     sock = socket.socket(family, _SOCKET_TYPES[transport])
     try:
         sock.setblocking(False)  # noqa: FBT003 - the name of the method says it
@@ -54,6 +80,8 @@ def _bind(transport: str, family: int, address: tuple[object, ...]) -> socket.so
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if transport == "TCP":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            _share(sock)
         sock.bind(address)
         if transport == "TCP":
             sock.listen(BACKLOG)

@@ -23,8 +23,11 @@ def test_a_group_without_flags_is_left_out():
 @pytest.mark.parametrize(
     ("settings_class", "first"),
     [
-        (UpSettings, ["bind", "http_port", "tcp_port", "api_port", "admin_port", "recursive", "json", "node"]),
-        (ProxySettings, ["endpoint", "bind", "admin_host", "admin_port", "node"]),
+        (
+            UpSettings,
+            ["bind", "http_port", "tcp_port", "api_port", "admin_port", "workers", "recursive", "json", "node"],
+        ),
+        (ProxySettings, ["endpoint", "bind", "admin_host", "admin_port", "workers", "node", "configuration_cache"]),
     ],
 )
 def test_the_first_group_is_what_people_type(settings_class, first):

@@ -8,12 +8,17 @@ import pytest
 pytestmark = pytest.mark.integration
 
 
+def read_parent(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        return int(stat.read().rpartition(")")[2].split()[1])
+
+
 @pytest.fixture
 def find_child():
-    """Find the proxy among what a command left in its session."""
+    """Find the proxy that a command has started."""
 
     def find(command):
-        (pid,) = [pid for pid in command.find_left_behind() if pid != command.process.pid]
+        (pid,) = [pid for pid in command.find_left_behind() if read_parent(pid) == command.process.pid]
         return pid
 
     return find

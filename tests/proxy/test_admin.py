@@ -1,5 +1,6 @@
 """Requests to the admin pages, and their answers."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import msgspec
 import pytest
 
 from maesh_core.proxy.admin import AdminPages, ProxyStatus
-from maesh_core.proxy.routing.configuration import RefusedRouter
+from maesh_core.proxy.routing.refusals import RefusedRouter
 
 
 @dataclass
@@ -18,12 +19,15 @@ class Asked:
     target: bytes
 
 
-def answer(target: bytes, *, method: bytes = b"GET", is_ready: bool = True) -> Any:
+async def render_metrics() -> tuple[bytes, str]:
+    return b"m 1\n", "text/plain"
+
+
+async def answer(target: bytes, *, method: bytes = b"GET", is_ready: bool = True) -> Any:
     status = ProxyStatus(revision="e.1", ready=is_ready, workers=1, refused=[RefusedRouter("http/routers/r", "why")])
-    pages = AdminPages(
-        is_ready=lambda: is_ready, read_status=lambda: status, render_metrics=lambda: (b"m 1\n", "text/plain")
-    )
-    return pages(Asked(method, target))
+    pages = AdminPages(is_ready=lambda: is_ready, read_status=lambda: status, render_metrics=render_metrics)
+    response = pages(Asked(method, target))
+    return await response if isinstance(response, Awaitable) else response
 
 
 @pytest.mark.parametrize(
@@ -42,20 +46,20 @@ def answer(target: bytes, *, method: bytes = b"GET", is_ready: bool = True) -> A
         (b"", True, 404),
     ],
 )
-def test_each_page_has_its_status(target: bytes, is_ready: bool, status: int) -> None:
-    assert answer(target, is_ready=is_ready).status == status
-    assert answer(target, is_ready=is_ready, method=b"HEAD").status == status
+async def test_each_page_has_its_status(target: bytes, is_ready: bool, status: int) -> None:
+    assert (await answer(target, is_ready=is_ready)).status == status
+    assert (await answer(target, is_ready=is_ready, method=b"HEAD")).status == status
 
 
 @pytest.mark.parametrize("method", [b"POST", b"DELETE", b"get", b"OPTIONS"])
-def test_other_methods_are_not_allowed(method: bytes) -> None:
-    response = answer(b"/ping", method=method)
+async def test_other_methods_are_not_allowed(method: bytes) -> None:
+    response = await answer(b"/ping", method=method)
     assert response.status == 405
     assert (b"Allow", b"GET, HEAD") in response.headers
 
 
-def test_the_status_page_is_json() -> None:
-    response = answer(b"/status")
+async def test_the_status_page_is_json() -> None:
+    response = await answer(b"/status")
     assert msgspec.json.decode(response.body) == {
         "revision": "e.1",
         "ready": True,
@@ -65,6 +69,6 @@ def test_the_status_page_is_json() -> None:
     assert response.headers == ((b"Content-Type", b"application/json"),)
 
 
-def test_the_metrics_page_is_what_was_rendered() -> None:
-    response = answer(b"/metrics")
+async def test_the_metrics_page_is_what_was_rendered() -> None:
+    response = await answer(b"/metrics")
     assert (response.body, response.headers) == (b"m 1\n", ((b"Content-Type", b"text/plain"),))

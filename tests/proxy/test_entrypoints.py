@@ -1,6 +1,7 @@
-"""Real sockets under a handler that only accepts; pauses are counted, not waited."""
+"""Real sockets under workers that only accept; pauses are counted, not waited."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections import defaultdict
@@ -13,52 +14,67 @@ from maesh_core.errors import StartupError
 from maesh_core.proxy.backoff import Backoff
 from maesh_core.proxy.entrypoints import Entrypoints
 from maesh_core.proxy.routing.configuration import WantedEntrypoint
+from maesh_core.proxy.workers.messages import Done, Failed, Listen, Report, Unlisten
 
 GetPort = Callable[[], int]
 
 
-class AcceptingHandler:
-    """Accepts, on the loop, one connection a round."""
+class AcceptingWorkers:
+    """Two workers that carry out orders on this loop: each accepts what waits, until it is told to stop."""
 
-    transport = "TCP"
+    size = 2
 
     def __init__(self) -> None:
+        self.joined: list[Any] = []
+        self.orders: list[tuple[int, Any]] = []
+        self.sockets: dict[tuple[int, WantedEntrypoint], list[socket.socket]] = {}
         self.accepted: list[socket.socket] = []
-        self.opened: list[int] = []
         self.openings: dict[int, asyncio.Event] = defaultdict(asyncio.Event)
+        self.failure = ""
 
-    async def open_listener(self, sock: socket.socket, entrypoint: int) -> Any:
-        self.opened.append(entrypoint)
-        self.openings[entrypoint].set()
-        loop = asyncio.get_running_loop()
-        handler = self
+    def join(self, link: Any) -> None:
+        self.joined.append(link)
 
-        class Listening:
-            def close(self) -> None:
-                loop.remove_reader(sock)
+    async def ask(self, link: Any, order: Any, *, sockets: Any = ()) -> Report:
+        self.orders.append((link.slot, order))
+        key = (link.slot, order.entrypoint)
+        if isinstance(order, Unlisten):
+            self.accept(key)
+            for sock in self.sockets.pop(key, ()):
                 sock.close()
+            return Done()
+        if self.failure:
+            return Failed(text=self.failure)
+        self.sockets[key] = [sock.dup() for sock in sockets]
+        self.openings[order.entrypoint.port].set()
+        return Done()
 
-        def accept() -> None:
-            handler.accepted.append(sock.accept()[0])
+    async def ask_all(self, order: Any) -> dict[Any, Report]:
+        return {link: await self.ask(link, order) for link in self.joined}
 
-        loop.add_reader(sock, accept)
-        return Listening()
+    def accept(self, key: tuple[int, WantedEntrypoint]) -> None:
+        for sock in self.sockets.get(key, ()):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    self.accepted.append(sock.accept()[0])
+
+
+class FakeLink:
+    """A worker of a slot."""
+
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
 
 
 class Bench:
     """Entrypoints on loopback, whose pauses wait to be let go."""
 
     def __init__(self) -> None:
-        self.handler = AcceptingHandler()
+        self.workers = AcceptingWorkers()
         self.pauses: list[float] = []
         self.go_on = asyncio.Event()
         self.paused = asyncio.Event()
-        self.entrypoints = Entrypoints(
-            {"http": self.handler, "tcp": self.handler},  # type: ignore[dict-item]
-            bind="127.0.0.1",
-            backoff=Backoff(lambda: 1.0),
-            pause=self.pause,
-        )
+        self.entrypoints = Entrypoints(self.workers, bind="127.0.0.1", backoff=Backoff(lambda: 1.0), pause=self.pause)
 
     async def pause(self, delay_s: float) -> None:
         self.pauses.append(delay_s)
@@ -66,13 +82,18 @@ class Bench:
         await self.go_on.wait()
         self.go_on.clear()
 
+    async def join(self, slot: int) -> None:
+        await self.entrypoints.hand_over(FakeLink(slot))  # type: ignore[arg-type]
+
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
+    for slot in range(2):
+        await bench.join(slot)
     yield bench
-    await bench.entrypoints.close()
-    for sock in bench.handler.accepted:
+    await bench.entrypoints.apply(frozenset())
+    for sock in bench.workers.accepted:
         sock.close()
 
 
@@ -93,19 +114,70 @@ async def test_entrypoints_open_and_close_as_they_are_wanted(bench: Bench, unuse
     assert (is_open(one), is_open(two)) == (True, True)
     await bench.entrypoints.apply(want(two))
     assert (is_open(one), is_open(two)) == (False, True)
-    assert bench.handler.opened == [one, two]
+    opened = [(slot, order.entrypoint.port) for slot, order in bench.workers.orders if isinstance(order, Listen)]
+    assert opened == [(0, one), (1, one), (0, two), (1, two)]
 
 
-async def test_closing_accepts_what_waits_and_leaves_it_open(bench: Bench, unused_tcp_port: int) -> None:
-    await bench.entrypoints.apply(want(unused_tcp_port))
-    clients = [socket.create_connection(("127.0.0.1", unused_tcp_port), 5) for _ in range(20)]
-    assert len(bench.handler.accepted) < 20
-    await bench.entrypoints.apply(frozenset())
-    assert len(bench.handler.accepted) == 20
-    for client, accepted in zip(clients, bench.handler.accepted, strict=True):
-        accepted.sendall(b"x")
+def connect(port: int, count: int) -> list[socket.socket]:
+    return [socket.create_connection(("127.0.0.1", port), 5) for _ in range(count)]
+
+
+def check_served(clients: list[socket.socket], accepted: list[socket.socket]) -> None:
+    for sock in accepted:
+        sock.sendall(b"x")
+    for client in clients:
         assert client.recv(1) == b"x"
         client.close()
+
+
+async def test_closing_lets_both_workers_accept_what_waits(bench: Bench, unused_tcp_port: int) -> None:
+    await bench.entrypoints.apply(want(unused_tcp_port))
+    clients = connect(unused_tcp_port, 40)
+    await bench.entrypoints.apply(frozenset())
+    assert len(bench.workers.accepted) == 40
+    check_served(clients, bench.workers.accepted)
+    assert not is_open(unused_tcp_port)
+
+
+async def test_a_successor_accepts_what_waited_for_the_worker_before_it(bench: Bench, unused_tcp_port: int) -> None:
+    await bench.entrypoints.apply(want(unused_tcp_port))
+    clients = connect(unused_tcp_port, 40)
+    (entrypoint,) = want(unused_tcp_port)
+    for slot in range(2):
+        for sock in bench.workers.sockets.pop((slot, entrypoint)):
+            sock.close()  # as the kernel does when a process ends
+    del bench.workers.joined[:]
+    for slot in range(2):
+        await bench.join(slot)
+        bench.workers.accept((slot, entrypoint))
+    assert len(bench.workers.accepted) == 40
+    check_served(clients, bench.workers.accepted)
+
+
+async def test_released_entrypoints_close_with_the_workers(bench: Bench, unused_tcp_port: int) -> None:
+    await bench.entrypoints.apply(want(unused_tcp_port))
+    bench.entrypoints.release()
+    assert is_open(unused_tcp_port)
+    for sockets in bench.workers.sockets.values():
+        for sock in sockets:
+            sock.close()
+    assert not is_open(unused_tcp_port)
+    assert bench.entrypoints.opened == frozenset()
+
+
+async def test_what_a_worker_cannot_listen_on_is_closed_for_all(bench: Bench, unused_tcp_port: int) -> None:
+    bench.workers.failure = "no room"
+    await bench.entrypoints.apply(want(unused_tcp_port))
+    assert list(bench.entrypoints.closed.values()) == [f"cannot listen on 127.0.0.1:{unused_tcp_port} (TCP): no room"]
+    assert not is_open(unused_tcp_port)
+
+
+async def test_a_new_worker_that_cannot_listen_does_not_join(bench: Bench, unused_tcp_port: int) -> None:
+    await bench.entrypoints.apply(want(unused_tcp_port))
+    bench.workers.failure = "no room"
+    with pytest.raises(ValueError, match="no room"):
+        await bench.join(1)
+    assert len(bench.workers.joined) == 2
 
 
 async def test_a_port_that_is_taken_stops_the_start_with_one_line(bench: Bench, unused_tcp_port: int) -> None:
@@ -130,7 +202,7 @@ async def test_a_port_that_is_taken_later_is_told_once_and_tried_again(
             bench.go_on.set()
         await bench.paused.wait()
     bench.go_on.set()
-    await bench.handler.openings[taken].wait()
+    await bench.workers.openings[taken].wait()
     assert is_open(taken)
     assert bench.pauses == [0.1, 0.2, 0.4, 0.8]
     assert len(caplog.records) == 1

@@ -6,10 +6,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from maesh_core.model.metrics import Histogram, MetricFamily
+from maesh_core.proxy.configuration import NodeConfiguration
 from maesh_core.proxy.entrypoints import Entrypoints
-from maesh_core.proxy.metrics import MetricsPage, collect_proxy_metrics
+from maesh_core.proxy.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.poller import Poller
-from maesh_core.proxy.routing.configuration import RoutingConfiguration
+from maesh_core.proxy.workers.pool import WorkerPool
 
 
 def scrape(*families: MetricFamily) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -60,15 +61,17 @@ def test_the_sources_are_read_at_each_scrape() -> None:
     assert b"g 2.0" in page.render()[0]
 
 
-async def test_the_proxys_own_figures_and_those_of_its_process_are_there() -> None:
-    async def apply_nothing(update: Any, since: str | None) -> None:
+async def test_the_nodes_own_figures_and_those_of_its_process_are_there() -> None:
+    async def do_nothing(*_: Any) -> Any:
         """Never called."""
 
-    configuration = RoutingConfiguration({}, {}, plugins=())
-    poller = Poller(None, apply_nothing, node="n", router_types={})  # type: ignore[arg-type]
-    entrypoints = Entrypoints({}, bind="")
-    samples = scrape(*collect_proxy_metrics(configuration, poller, entrypoints))
+    pool = WorkerPool(do_nothing, do_nothing, size=2)
+    entrypoints = Entrypoints(pool, bind="")
+    poller = Poller(None, do_nothing, node="n")  # type: ignore[arg-type]
+    samples = scrape(*collect_node_metrics(NodeConfiguration(pool, entrypoints), poller, entrypoints, pool))
     assert samples["maesh_proxy_configuration_reloads_total", ()] == 0
     assert samples["maesh_proxy_configuration_info", (("revision", ""),)] == 1
     assert samples["maesh_proxy_entrypoints", (("state", "open"),)] == 0
+    assert samples["maesh_proxy_workers", ()] == 0
+    assert samples["maesh_proxy_worker_restarts_total", ()] == 0
     assert samples["process_resident_memory_bytes", ()] > 0

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maesh_core.errors import PullError, StartupError, UpdateRejectedError
-from maesh_core.model.messages import Update, render_update
+from maesh_core.model.messages import Update, parse_update, render_update
 from maesh_core.proxy.backoff import Backoff
 from maesh_core.proxy.fetch import Answer
 from maesh_core.proxy.poller import Poller
@@ -30,13 +30,14 @@ class Script:
         self.queries: list[str] = []
         self.holds: list[float] = []
         self.pauses: list[float] = []
+        self.failures: list[float] = []
         self.applied: list[tuple[str, str | None]] = []
         self.refuse: Callable[[Update], bool] = lambda update: False
         self.poller = Poller(
             self,
             self.apply,
             node="node 1",
-            router_types={},
+            on_failure=lambda: self.failures.append(self.now_s),
             backoff=Backoff(lambda: 1.0),
             pause=self.pause,
             clock=lambda: self.now_s,
@@ -54,10 +55,12 @@ class Script:
             self.now_s += self.held_s
         return answer
 
-    async def apply(self, update: Update, since: str | None) -> None:
+    async def apply(self, body: bytes, since: str | None) -> str:
+        update = parse_update(body, {})
         if self.refuse(update):
             raise UpdateRejectedError("refused")
         self.applied.append((update.revision, since))
+        return update.revision
 
     async def pause(self, delay_s: float) -> None:
         self.pauses.append(delay_s)
@@ -111,6 +114,11 @@ async def test_it_comes_back_after_a_failure_and_logs_once(
     assert (script.poller.failures, script.poller.pulls, script.poller.is_connected) == (9, 12, True)
 
 
+async def test_each_failure_is_told_at_once() -> None:
+    script = await Script(DOWN, Answer(200, b"{"), full("e.1"), DOWN).run()
+    assert script.failures == [0.0, 0.1, pytest.approx(0.3)]
+
+
 async def test_the_backoff_begins_anew_with_every_outage() -> None:
     script = await Script(DOWN, DOWN, full("e.1"), DOWN, delta("e.2")).run()
     assert script.pauses == [0.1, 0.2, 0.1]
@@ -146,11 +154,11 @@ async def test_a_server_that_holds_nothing_back_is_not_flooded() -> None:
 
 
 async def test_another_error_of_applying_ends_it() -> None:
-    async def refuse(update: Update, since: str | None) -> None:
+    async def refuse(body: bytes, since: str | None) -> str:
         raise StartupError("port taken")
 
     script = Script(full("e.1"))
-    script.poller = Poller(script, refuse, node="n", router_types={})
+    script.poller = Poller(script, refuse, node="n")
     with pytest.raises(StartupError):
         await script.poller.run()
 

@@ -11,11 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from maesh_core.errors import PluginError, SettingsError, StartupError
+from maesh_core.errors import SettingsError, StartupError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service, StreamRouter
 from maesh_core.model.messages import Update, render_update
 from maesh_core.proxy import run as run_module
 from maesh_core.proxy.run import Shutdown, run_proxy
+from maesh_core.proxy.workers import orders as orders_module
+from maesh_core.proxy.workers import worker as worker_module
+from maesh_core.proxy.workers.worker import run_worker
 from maesh_core.settings import ProxySettings
 
 GetPort = Callable[[], int]
@@ -107,6 +110,23 @@ class FakePlugins:
         return self.objects.get(hook_name, [])
 
 
+class InProcessWorker:
+    """A worker that is a task of this loop in place of a process."""
+
+    pid = 1
+
+    def __init__(self, settings: ProxySettings, plugins: FakePlugins) -> None:
+        self.socket, theirs = socket.socketpair()
+        self.task = asyncio.ensure_future(run_worker(theirs, settings, lambda: plugins))
+
+    async def wait(self) -> int:
+        await asyncio.wait([self.task])
+        return -9 if self.task.cancelled() else self.task.result()
+
+    def kill(self) -> None:
+        self.task.cancel()
+
+
 class World:
     """A controller, an upstream, and a proxy between them."""
 
@@ -117,6 +137,7 @@ class World:
         self.admin = get_port()
         self.shutdown = Shutdown()
         self.task: asyncio.Task[int] | None = None
+        self.workers: list[InProcessWorker] = []
 
     @property
     def settings(self) -> ProxySettings:
@@ -135,7 +156,12 @@ class World:
 
     def start(self, *, plugins: FakePlugins | None = None, **changes: Any) -> "asyncio.Task[int]":
         settings = replace(self.settings, **changes)
-        self.task = asyncio.ensure_future(run_proxy(settings, plugins or FakePlugins(), shutdown=self.shutdown))
+
+        async def spawn() -> InProcessWorker:
+            self.workers.append(InProcessWorker(settings, plugins or FakePlugins()))
+            return self.workers[-1]
+
+        self.task = asyncio.ensure_future(run_proxy(settings, shutdown=self.shutdown, spawn=spawn))
         return self.task
 
     async def get(self, port: int, path: str = "/", host: str = "web.shop.maesh") -> tuple[int, str]:
@@ -173,8 +199,10 @@ class World:
 
 @pytest.fixture
 async def world(unused_tcp_port_factory: GetPort, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(run_module, "settle_memory", lambda: None)
-    monkeypatch.setattr(run_module, "raise_open_files_limit", lambda: None)
+    for module in (run_module, orders_module):
+        monkeypatch.setattr(module, "settle_memory", lambda: None)
+    for module in (run_module, worker_module):
+        monkeypatch.setattr(module, "raise_open_files_limit", lambda: None)
     world = World(unused_tcp_port_factory)
     await world.controller.start()
     await world.upstream.start()
@@ -398,7 +426,7 @@ class FakeHandler:
     ],
 )
 async def test_two_that_claim_one_name_stop_the_start(world: World, plugins: FakePlugins, text: str) -> None:
-    with pytest.raises(PluginError, match=text):
+    with pytest.raises(StartupError, match=text):
         await world.start(plugins=plugins)
 
 

@@ -1,12 +1,10 @@
 """The configuration that the proxy carries out, and how the next one takes its place: whole, or not at all.
 
 Takes updates; has every protocol's handler compile its part, and only when all have, tells them to route by it. What
-is refused alone (routers) is kept for the status. It opens no socket: it says which entrypoints there should be.
+is refused alone (routers) is kept to be told. It opens no socket: it says which entrypoints there should be.
 """
 
-import logging
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -21,15 +19,6 @@ from maesh_core.proxy.routing.sections import Change, Refusal, ResolvedSection, 
 
 ACCESS_CONTROL_PLUGINS = frozenset({"acl"})
 """Plugins that deny by default: a proxy that has one enabled carries nothing that was computed without it."""
-
-logger = logging.getLogger(__name__)
-
-
-class RefusedRouter(msgspec.Struct, frozen=True):
-    """A router that is not carried, by its wire path, and why; as `/status` shows it."""
-
-    router: str
-    reason: str
 
 
 class WantedEntrypoint(msgspec.Struct, frozen=True, order=True):
@@ -52,14 +41,10 @@ class RoutingConfiguration:
 
     __slots__ = (
         "_access_control",
-        "_clock",
         "_factories",
         "_handlers",
         "_sections",
-        "applied",
-        "applied_at_s",
         "refused",
-        "rejected",
         "revision",
     )
 
@@ -69,18 +54,13 @@ class RoutingConfiguration:
         factories: Mapping[str, MiddlewareFactory],
         *,
         plugins: Collection[str],
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._handlers = handlers
         self._factories = factories
         self._access_control = ACCESS_CONTROL_PLUGINS & set(plugins)
-        self._clock = clock
         self._sections: dict[str, ResolvedSection] = {}
         self.revision: str | None = None
         self.refused: Mapping[str, str] = {}
-        self.applied = 0
-        self.applied_at_s = 0.0
-        self.rejected = 0
 
     def __repr__(self) -> str:
         """Show what is in force."""
@@ -92,11 +72,7 @@ class RoutingConfiguration:
 
     def apply_update(self, update: Update, *, since: str | None) -> None:
         """Put an update in force that was pulled with `since`, or raise UpdateRejectedError and change nothing."""
-        try:
-            steps = self._compile_update(update, since)
-        except UpdateRejectedError:
-            self.rejected += 1
-            raise
+        steps = self._compile_update(update, since)
         for protocol, step in steps.items():
             if protocol in self._handlers:
                 self._handlers[protocol].apply_table(step.table)
@@ -107,9 +83,11 @@ class RoutingConfiguration:
             if protocol in self._handlers or section.received != Section()
         }
         self.revision = update.revision
-        self.applied += 1
-        self.applied_at_s = self._clock()
-        self._note_refused()
+        self.refused = {
+            build_wire_path(protocol, "routers", key): refusal.reason
+            for protocol, section in self._sections.items()
+            for key, refusal in section.refused.items()
+        }
 
     def list_entrypoints(self) -> frozenset[WantedEntrypoint]:
         """Say which entrypoints routers name; where two protocols name one port, both are here."""
@@ -119,15 +97,6 @@ class RoutingConfiguration:
             if protocol in self._handlers
             for port in section.entrypoints
         )
-
-    def list_refused(self, closed: Mapping[WantedEntrypoint, str]) -> list[RefusedRouter]:
-        """Tell every router that is not carried, those of `closed` entrypoints (with why) included, sorted."""
-        refused = dict(self.refused)
-        for entrypoint, reason in closed.items():
-            for key, router in self._get_section(entrypoint.protocol).received.routers.items():
-                if router.entrypoint == entrypoint.port:
-                    refused[build_wire_path(entrypoint.protocol, "routers", key)] = reason
-        return [RefusedRouter(router, refused[router]) for router in sorted(refused)]
 
     def _get_section(self, protocol: str) -> ResolvedSection:
         return self._sections.get(protocol, ResolvedSection())
@@ -189,18 +158,3 @@ class RoutingConfiguration:
             raise UpdateRejectedError(
                 f"protocol {protocol} does not take it: {type(error).__name__}: {error}"
             ) from error
-
-    def _note_refused(self) -> None:
-        """List what is refused now, and log the reasons that were not there before."""
-        known = set(self.refused.values())
-        self.refused = {
-            build_wire_path(protocol, "routers", key): refusal.reason
-            for protocol, section in self._sections.items()
-            for key, refusal in section.refused.items()
-        }
-        first: dict[str, str] = {}
-        for router, reason in sorted(self.refused.items()):
-            if reason not in known:
-                first.setdefault(reason, router)
-        for reason, router in first.items():
-            logger.error("refused %s (%d routers): %s", router, list(self.refused.values()).count(reason), reason)

@@ -1,0 +1,127 @@
+"""What carries the traffic in one worker: the handlers of all protocols, their configuration, their listeners.
+
+Takes settings, loaded plugins, updates and sockets; gives what there should be to listen on, and counters. Knows
+neither the parent nor where an update came from. Made in the event loop.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from maesh_core.errors import PluginError
+from maesh_core.hookspecs import MiddlewareFactory, ProtocolHandler
+from maesh_core.model.messages import parse_update
+from maesh_core.model.metrics import MetricFamily
+from maesh_core.proxy.listening import Listening, close_listening, listen_on
+from maesh_core.proxy.protocol.http.handler import HttpHandler
+from maesh_core.proxy.protocol.tcp.handler import TcpHandler
+from maesh_core.proxy.routing.configuration import RoutingConfiguration, WantedEntrypoint
+from maesh_core.settings import ProxySettings
+
+DRAIN_POLL_S = 0.02
+"""How often the protocols are asked whether they are drained."""
+
+
+class Plugins(Protocol):
+    """The enabled plugins, loaded."""
+
+    names: tuple[str, ...]
+
+    def collect(self, hook_name: str) -> list[Any]:
+        """Give what every implementation of a hook returned."""
+
+
+class Carrier:
+    """The traffic of one worker, from its first update to the end of its drain. Raises PluginError when made."""
+
+    __slots__ = ("_handlers", "_listening", "configuration")
+
+    def __init__(self, settings: ProxySettings, plugins: Plugins) -> None:
+        self._handlers = _build_handlers(settings, plugins)
+        factories: Mapping[str, MiddlewareFactory] = _index(
+            "middleware kind", [(each.kind, each) for each in plugins.collect("maesh_middleware_factories")]
+        )
+        self.configuration = RoutingConfiguration(self._handlers, factories, plugins=plugins.names)
+        self._listening: dict[WantedEntrypoint, Listening] = {}
+
+    def __repr__(self) -> str:
+        """Show what is in force."""
+        return f"<Carrier {self.configuration!r}, {len(self._listening)} entrypoints>"
+
+    def apply_update(self, body: bytes, since: str | None) -> None:
+        """Put an update in force, as it was pulled; raises UpdateRejectedError and changes nothing."""
+        update = parse_update(body, self.configuration.get_router_types())
+        self.configuration.apply_update(update, since=since)
+
+    async def listen(self, entrypoint: WantedEntrypoint, descriptors: Sequence[int]) -> None:
+        """Serve an entrypoint on sockets, which this now owns; raises OSError."""
+        sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        handler = self._handlers.get(entrypoint.protocol)
+        if handler is None or entrypoint in self._listening:
+            for sock in sockets:
+                sock.close()
+            raise OSError(f"protocol {entrypoint.protocol} cannot listen on {entrypoint.port}")
+        self._listening[entrypoint] = await listen_on(handler, sockets, entrypoint.port)
+
+    async def unlisten(self, entrypoint: WantedEntrypoint) -> None:
+        """Accept what waits on an entrypoint, and close it."""
+        opened = self._listening.pop(entrypoint, None)
+        if opened is not None:
+            await close_listening([opened])
+
+    def collect_metrics(self) -> list[MetricFamily]:
+        """Read the counters of every protocol."""
+        return [family for handler in self._handlers.values() for family in handler.collect_metrics()]
+
+    async def drain(self) -> None:
+        """Accept what waits, then nothing more, and wait until all that is under way has ended."""
+        opened = list(self._listening.values())
+        self._listening.clear()
+        await close_listening(opened)
+        for handler in self._handlers.values():
+            handler.start_draining()
+        while not all(handler.is_drained() for handler in self._handlers.values()):  # noqa: ASYNC110 - it is the hook
+            await asyncio.sleep(DRAIN_POLL_S)
+
+    async def abort(self) -> None:
+        """Cut everything."""
+        for opened in self._listening.values():
+            opened.close()
+        self._listening.clear()
+        for handler in self._handlers.values():
+            handler.abort()
+        await asyncio.sleep(0)  # transports that were aborted close in the next round of the loop
+
+
+def close_descriptors(descriptors: Iterable[int]) -> None:
+    """Close what came along and is not used."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _build_handlers(settings: ProxySettings, plugins: Plugins) -> Mapping[str, ProtocolHandler]:
+    given: Mapping[str, ProtocolHandler] = _index(
+        "protocol", [(each.name, each) for each in plugins.collect("maesh_protocol_handlers")]
+    )
+    core: tuple[ProtocolHandler, ...] = (HttpHandler(settings), TcpHandler(settings))
+    for handler in core:
+        if handler.name in given:
+            claimant = _name_type(given[handler.name])
+            raise PluginError(f"protocol {handler.name} is the core's, and {claimant} claims it too")
+    return {**{handler.name: handler for handler in core}, **given}
+
+
+def _index(noun: str, named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Sort by name what plugins gave; two of one name are an error."""
+    found: dict[str, Any] = {}
+    for name, value in sorted(named, key=lambda pair: pair[0]):
+        if name in found:
+            raise PluginError(f"{noun} {name} is claimed by both {_name_type(found[name])} and {_name_type(value)}")
+        found[name] = value
+    return found
+
+
+def _name_type(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"

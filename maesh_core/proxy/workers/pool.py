@@ -1,0 +1,267 @@
+"""The workers of a node: as many as there are slots, each replaced when it ends by itself.
+
+Takes what starts a process, and what makes a new worker one of the node (`introduce`: give it the configuration and its
+sockets). Gives the workers that have joined, their answers and their counters. A worker that cannot start at all ends
+the node; one that does not answer is killed. Knows no configuration.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from maesh_core.errors import StartupError
+from maesh_core.model.metrics import MetricFamily
+from maesh_core.proxy.backoff import Backoff
+from maesh_core.proxy.workers.counters import RetiredCounters, add_families
+from maesh_core.proxy.workers.link import WorkerGoneError, WorkerLink, WorkerProcess
+from maesh_core.proxy.workers.messages import Collect, Drain, Order, Report
+
+ANSWER_LIMIT_S = 30.0
+"""A worker whose loop is stuck this long is killed. The largest configuration compiles in some seconds."""
+CUT_LIMIT_S = 1.0
+"""What a worker gets to end by itself once it is cut."""
+STEADY_S = 10.0
+"""One that lived this long is replaced at once; those that die sooner are replaced with growing pauses."""
+COUNT_PAUSE_S = 1.0
+COUNT_SHARE = 100
+"""Counters are collected every COUNT_PAUSE_S; more seldom where that would cost over a hundredth of the time."""
+
+logger = logging.getLogger(__name__)
+
+Spawn = Callable[[], Awaitable[WorkerProcess]]
+Introduce = Callable[[WorkerLink], Awaitable[None]]
+"""Makes a new worker one of the node, and joins it to the pool; raises WorkerGoneError, or ValueError with a reason."""
+
+
+class WorkerPool:
+    """The slots of a node. Made in the event loop; run once.
+
+    `restarts` counts workers that were replaced. `started`: a worker could start. `has_joined`: there is one that has
+    the configuration. `has_been_full`: all slots were filled at one time.
+    """
+
+    __slots__ = (
+        "_introduce",
+        "_is_ending",
+        "_is_known",
+        "_links",
+        "_numbers",
+        "_pause",
+        "_retired",
+        "_spawn",
+        "_time",
+        "has_been_full",
+        "has_joined",
+        "restarts",
+        "size",
+        "started",
+    )
+
+    def __init__(
+        self,
+        spawn: Spawn,
+        introduce: Introduce,
+        *,
+        size: int,
+        is_known_service: Callable[[str], bool] = lambda service: True,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.size = size
+        self.restarts = 0
+        self.started = asyncio.Event()
+        self.has_been_full = False
+        self.has_joined = asyncio.Event()
+        self._spawn = spawn
+        self._introduce = introduce
+        self._is_known = is_known_service
+        self._pause = pause
+        self._time = clock
+        self._is_ending = False
+        self._numbers = itertools.count(1)
+        self._links: dict[int, WorkerLink] = {}
+        self._retired = RetiredCounters()
+
+    def __repr__(self) -> str:
+        """Show how many there are."""
+        return f"<WorkerPool {len(self.joined)} of {self.size}, {self.restarts} restarts>"
+
+    @property
+    def joined(self) -> Sequence[WorkerLink]:
+        """The workers that are told of changes, by slot."""
+        return [link for _, link in sorted(self._links.items()) if link.is_joined]
+
+    def join(self, link: WorkerLink) -> None:
+        """Tell a worker of every change from now on."""
+        link.is_joined = True
+        self.has_joined.set()
+        self.has_been_full = self.has_been_full or len(self.joined) == self.size
+
+    async def run(self) -> None:
+        """Keep every slot filled, until the pool is drained or cancelled. Raises StartupError."""
+        slots = [asyncio.create_task(self._keep_slot(slot)) for slot in range(self.size)]
+        try:
+            done, _ = await asyncio.wait(slots, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            await _end_all(slots)
+
+    async def ask(self, link: WorkerLink, order: Order, *, payload: bytes = b"", sockets: Sequence[Any] = ()) -> Report:
+        """Give an order and wait for the report; a worker that gives none in time is killed. Raises WorkerGoneError."""
+        order = msgspec.structs.replace(order, number=next(self._numbers))
+        try:
+            async with asyncio.timeout(ANSWER_LIMIT_S):
+                return await link.ask(order, payload=payload, sockets=sockets)
+        except TimeoutError as error:
+            link.kill(f"it did not answer for {ANSWER_LIMIT_S:g} s")
+            raise WorkerGoneError(f"worker {link.slot} did not answer") from error
+
+    async def ask_all(self, order: Order, *, payload: bytes = b"") -> dict[WorkerLink, Report]:
+        """Give an order to all that have joined; those that are gone before they answer are left out."""
+        links = self.joined
+        answers = await asyncio.gather(
+            *(self.ask(link, order, payload=payload) for link in links), return_exceptions=True
+        )
+        found = {}
+        for link, answer in zip(links, answers, strict=True):
+            if isinstance(answer, WorkerGoneError):
+                continue
+            if isinstance(answer, BaseException):
+                raise answer
+            found[link] = answer
+        return found
+
+    async def collect(self, timeout_s: float) -> None:
+        """Ask all for their counters; who does not answer in time is counted as it was."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.ask_all(Collect())
+
+    def collect_metrics(self) -> list[MetricFamily]:
+        """Give the sum of what all workers told last, and of what those that ended had counted."""
+        counts = [link.counts for link in self._links.values() if link.counts is not None]
+        return add_families([*self._retired.families, *(family for each in counts for family in each.families)])
+
+    async def drain(self, is_cut: Awaitable[object], limit_s: float) -> None:
+        """Have every worker finish what it has and end; cut them after the limit, or once `is_cut` is there."""
+        self._is_ending = True
+        for link in list(self._links.values()):
+            if link.is_joined:
+                link.tell(Drain())
+            else:
+                link.kill("it was not needed any more")
+        cut = asyncio.ensure_future(is_cut)
+        ended = asyncio.ensure_future(self._wait_ended())
+        try:
+            await asyncio.wait([cut, ended], timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            cut.cancel()
+            ended.cancel()
+        await self.close()
+
+    async def close(self) -> None:
+        """End every worker, by force if need be, and wait until they have ended."""
+        self._is_ending = True
+        links = list(self._links.values())
+        for link in links:
+            link.cut()
+        if links:
+            await asyncio.wait([link.ended for link in links], timeout=CUT_LIMIT_S)
+        for link in links:
+            if not link.ended.done():
+                link.kill("it did not end")
+        await self._wait_ended()
+
+    async def _wait_ended(self) -> None:
+        links = list(self._links.values())
+        if links:
+            await asyncio.wait([link.ended for link in links])
+
+    async def _keep_slot(self, slot: int) -> None:
+        backoff = Backoff()
+        while True:
+            started_s = self._time()
+            failure = await self._run_worker(slot)
+            if self._is_ending:
+                return
+            logger.error("worker %d is replaced: %s", slot, failure)
+            self.restarts += 1
+            if self._time() - started_s >= STEADY_S:
+                backoff.reset()
+            else:
+                await self._pause(backoff.next_delay_s())
+
+    async def _run_worker(self, slot: int) -> str:
+        """Start a worker and wait for its end; say why it ended. Raises StartupError if none can start at all."""
+        try:
+            link = WorkerLink(slot, await self._spawn())
+        except OSError as error:
+            return self._judge_end(f"it cannot be started: {error.strerror or error}")
+        self._links[slot] = link
+        try:
+            await self._live(link)
+        finally:
+            if not link.ended.done():
+                link.kill("the node ends")
+                await asyncio.wait([link.ended])
+            self._retire(link)
+        return self._judge_end(link.describe_end(), refusal=link.refusal)
+
+    def _judge_end(self, failure: str, *, refusal: str = "") -> str:
+        if not self.started.is_set() and not self._is_ending:
+            raise StartupError(refusal or f"no worker could start: {failure}")
+        return failure
+
+    async def _live(self, link: WorkerLink) -> None:
+        """Take a worker from its start to its end."""
+        if not await _is_first(link.started, link.ended, ANSWER_LIMIT_S):
+            link.kill("it did not start")
+            await asyncio.wait([link.ended])
+            return
+        self.started.set()
+        try:
+            await self._introduce(link)
+        except WorkerGoneError:
+            await asyncio.wait([link.ended])
+            return
+        except ValueError as error:
+            link.kill(str(error))
+        watching = asyncio.create_task(self._watch(link))
+        try:
+            await asyncio.wait([link.ended])
+        finally:
+            await _end_all([watching])
+
+    async def _watch(self, link: WorkerLink) -> None:
+        """Collect a worker's counters again and again, and so learn whether it lives."""
+        with contextlib.suppress(WorkerGoneError):
+            while True:
+                started_s = self._time()
+                await self.ask(link, Collect())
+                await self._pause(max(COUNT_PAUSE_S, COUNT_SHARE * (self._time() - started_s)))
+
+    def _retire(self, link: WorkerLink) -> None:
+        if self._links.get(link.slot) is link:
+            del self._links[link.slot]
+        if not any(each.is_joined for each in self._links.values()):
+            self.has_joined.clear()
+        if link.counts is not None:
+            self._retired.add(link.counts.families, is_known=self._is_known)
+
+
+async def _is_first(wanted: "asyncio.Future[None]", other: "asyncio.Future[Any]", timeout_s: float) -> bool:
+    await asyncio.wait([wanted, other], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    return wanted.done()
+
+
+async def _end_all(tasks: "Sequence[asyncio.Task[Any]]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,83 @@
+"""Starts worker processes: each with a socket of its own to the parent as standard input, and the settings as given.
+
+The signals that end a node are blocked in a worker until it ignores them by itself: Ctrl-C reaches all processes of a
+terminal at once, and a worker takes its orders from the parent alone.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Iterator
+
+from maesh_core.settings_loading import PARENT_PIPE_VARIABLE, PROXY_SETTINGS_VARIABLE
+
+WORKER_COMMAND = (sys.executable, "-P", "-m", "maesh_core.proxy.workers.worker")
+"""`-P`: a file in the working directory must not stand in for a module of the proxy."""
+_ENDING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
+
+
+class SpawnedWorker:
+    """A worker's process."""
+
+    __slots__ = ("_process", "pid", "socket")
+
+    def __init__(self, process: Process, sock: socket.socket) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.socket = sock
+
+    def __repr__(self) -> str:
+        """Show the process."""
+        return f"<SpawnedWorker pid={self.pid} status={self._process.returncode}>"
+
+    async def wait(self) -> int:
+        """Wait for its end; give its status, below zero for a signal."""
+        return await self._process.wait()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+
+class WorkerSpawner:
+    """Starts workers when called, one after the other. Takes settings as `render_proxy_settings` writes them."""
+
+    __slots__ = ("_lock", "_settings_text")
+
+    def __init__(self, settings_text: str) -> None:
+        self._settings_text = settings_text
+        self._lock = asyncio.Lock()  # the process has one mask of blocked signals, which two may not change at a time
+
+    async def __call__(self) -> SpawnedWorker:
+        """Start a worker. Raises OSError."""
+        async with self._lock:
+            return await self._spawn()
+
+    async def _spawn(self) -> SpawnedWorker:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        environment = {name: value for name, value in os.environ.items() if name != PARENT_PIPE_VARIABLE}
+        environment[PROXY_SETTINGS_VARIABLE] = self._settings_text
+        try:
+            with _ending_signals_blocked():
+                process = await asyncio.create_subprocess_exec(*WORKER_COMMAND, stdin=theirs.fileno(), env=environment)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return SpawnedWorker(process, ours)
+
+
+@contextlib.contextmanager
+def _ending_signals_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,107 @@
+"""The whole configuration of a node as JSON that is never looked into: for workers that are new, and for the disk.
+
+Takes the bytes of updates as they were pulled; gives the bytes of the whole. Objects stay encoded: merging costs
+about what the change does. It judges only what it needs to merge: the workers judge the rest.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from maesh_core.errors import UpdateRejectedError
+from maesh_core.model.keys import build_wire_path
+from maesh_core.model.messages import FIXED_FIELDS, RawSections, render_sections
+from maesh_core.proxy.routing.checks import parse_wire_path
+
+
+class _Head(msgspec.Struct, kw_only=True):
+    revision: str
+    full: bool
+    plugins: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+class _Objects(msgspec.Struct, kw_only=True):
+    routers: dict[str, msgspec.Raw] = {}
+    services: dict[str, msgspec.Raw] = {}
+    middlewares: dict[str, msgspec.Raw] = {}
+
+
+class _Placed(msgspec.Struct):
+    entrypoint: int
+
+
+_HEAD_DECODER = msgspec.json.Decoder(_Head)
+_PARTS_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OBJECTS_DECODER = msgspec.json.Decoder(_Objects)
+_PLACED_DECODER = msgspec.json.Decoder(_Placed)
+
+
+class WholeConfiguration(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is in force; `revision` None before the first update."""
+
+    revision: str | None = None
+    plugins: tuple[str, ...] = ()
+    sections: Mapping[str, Mapping[str, Mapping[str, msgspec.Raw]]] = {}
+
+    def merge(self, body: bytes, since: str | None) -> "WholeConfiguration":
+        """Give what is in force after an update that was pulled with `since`; raises UpdateRejectedError."""
+        try:
+            head = _HEAD_DECODER.decode(body)
+            parts = {
+                protocol: _OBJECTS_DECODER.decode(raw)
+                for protocol, raw in _PARTS_DECODER.decode(body).items()
+                if protocol not in FIXED_FIELDS
+            }
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UpdateRejectedError(f"not a configuration: {error}") from error
+        if head.full:
+            sections: RawSections = {protocol: msgspec.structs.asdict(objects) for protocol, objects in parts.items()}
+        elif since is None or since != self.revision:
+            raise UpdateRejectedError("a part of a configuration came where a whole one was due")
+        else:
+            sections = self._merge_parts(parts, head.removed)
+        return WholeConfiguration(revision=head.revision, plugins=head.plugins, sections=sections)
+
+    def render(self) -> bytes:
+        """Encode as a full update, such as a controller gives."""
+        return render_sections(self.revision or "", dict(self.sections), is_full=True, plugins=self.plugins)  # type: ignore[arg-type]
+
+    def has_service(self, key: str) -> bool:
+        """Say whether any protocol has a service or a router of this key."""
+        return any(
+            key in section.get(noun, {}) for section in self.sections.values() for noun in ("services", "routers")
+        )
+
+    def find_routers(self, protocol: str, entrypoint: int) -> Iterator[str]:
+        """Find the wire paths of the routers on an entrypoint."""
+        for key, raw in self.sections.get(protocol, {}).get("routers", {}).items():
+            try:
+                if _PLACED_DECODER.decode(raw).entrypoint == entrypoint:
+                    yield build_wire_path(protocol, "routers", key)
+            except msgspec.DecodeError:
+                continue
+
+    def _merge_parts(self, parts: Mapping[str, _Objects], removed: tuple[str, ...]) -> RawSections:
+        merged: dict[str, Any] = dict(self.sections)
+        fresh: set[tuple[str, str]] = set()
+
+        def open_noun(protocol: str, noun: str) -> dict[str, msgspec.Raw]:
+            if (protocol, noun) not in fresh:
+                fresh.add((protocol, noun))
+                section = dict(merged.get(protocol, {}))
+                section[noun] = dict(section.get(noun, {}))
+                merged[protocol] = section
+            objects: dict[str, msgspec.Raw] = merged[protocol][noun]
+            return objects
+
+        for path in removed:
+            protocol, noun, key = parse_wire_path(path)
+            open_noun(protocol, noun).pop(key, None)
+        for protocol, objects in parts.items():
+            for noun, added in msgspec.structs.asdict(objects).items():
+                if added:
+                    # A copy: what was decoded is a view that keeps the whole pulled body alive.
+                    open_noun(protocol, noun).update({key: raw.copy() for key, raw in added.items()})
+        return merged
