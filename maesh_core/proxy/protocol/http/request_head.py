@@ -253,8 +253,10 @@ def _read_framing(fields: dict[bytes, list[bytes]], *, is_http_1_0: bool) -> tup
 
 
 def _refuse_coding(codings: list[bytes]) -> NoReturn:
+    """Say what is wrong with codings that are not one plain `chunked`, which has no other right way to be written."""
     names = [name for value in codings for name in parse_list(value)]
-    if not names or b"chunked" in names[:-1] or b"identity" in names or not all(map(is_token, names)):
+    is_misplaced = b"chunked" in names[:-1] or names == [b"chunked"]
+    if not names or is_misplaced or b"identity" in names or not all(map(is_token, names)):
         raise ClientProtocolError("malformed Transfer-Encoding")
     raise ClientProtocolError("transfer coding not known here", 501)
 
