@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
 from maesh_core.proxy.protocol.http.exchange import Exchange
+from maesh_core.proxy.protocol.http.flow import HELD_LIMIT_BYTES, limit_write_buffer
 from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
 from maesh_core.proxy.protocol.http.request_head import parse_request_head
 from maesh_core.proxy.protocol.http.syntax import (
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.handler import HttpHandler
     from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
 
-HELD_LIMIT_BYTES = 65536
-"""Bytes behind the current request that are read ahead; then reading pauses until they are due."""
 LINGER_S = 2.0
 """After a last answer to a client that is still sending: what comes is thrown away, so that no reset overtakes it."""
 _NEVER = float("inf")
@@ -91,6 +90,7 @@ class ClientConnection(asyncio.Protocol):
             cast("asyncio.Transport", transport).abort()
             return
         self._transport = cast("asyncio.Transport", transport)
+        limit_write_buffer(self._transport)
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
         self.forwarded = ForwardedFields(self.address, self.handler.server_name)

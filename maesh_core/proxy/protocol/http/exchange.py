@@ -14,6 +14,7 @@ from maesh_core.errors import (
 from maesh_core.hookspecs import Response
 from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
+from maesh_core.proxy.protocol.http.flow import PENDING_LIMIT_BYTES
 from maesh_core.proxy.protocol.http.headers import Headers
 from maesh_core.proxy.protocol.http.middleware_run import MiddlewareRun
 from maesh_core.proxy.protocol.http.request_head import CHUNKED, RequestHead
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 ATTEMPT_LIMIT = 16
 """However often middlewares ask for another attempt."""
-PENDING_LIMIT_BYTES = 65536
-"""Body bytes held while there is no upstream to send them to; then the client is not read any further."""
 _UNKNOWN_HOST = Response(status=404, reason="no service of the mesh has this host")
 _BODY_TOO_LARGE = "the request's body is too large"
 CLIENT_GONE = 499

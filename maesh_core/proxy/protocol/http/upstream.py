@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from maesh_core.errors import ExchangeError, UpstreamNotReachedError, UpstreamProtocolError, UpstreamTimeoutError
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
+from maesh_core.proxy.protocol.http.flow import limit_write_buffer
 from maesh_core.proxy.protocol.http.request_head import CHUNKED
 from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
 from maesh_core.proxy.protocol.http.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
@@ -166,6 +167,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start; the exchange sends its request next."""
         self._transport = cast("asyncio.Transport", transport)
+        limit_write_buffer(self._transport)
         self.server.handler.upstreams.add(self)
 
     def eof_received(self) -> None:

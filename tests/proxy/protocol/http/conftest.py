@@ -55,6 +55,9 @@ class FakeTransport(asyncio.Transport):
     def get_write_buffer_size(self):
         return self.unsent_bytes
 
+    def set_write_buffer_limits(self, high=None, low=None):
+        pass
+
     def can_write_eof(self):
         return True
 

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import functools
+import resource
 import socket
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -159,6 +161,65 @@ async def test_a_large_request_waits_for_a_slow_server_and_is_not_held_here():
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 204 No Content\r\n\r\n"
         assert len(next(iter(handler._servers.values())).idle) == 1
         writer.close()
+
+
+BODY_BYTES = 64 * 2**20
+BLOCK = b"x" * 65536
+
+
+def read_memory():
+    """Read how many bytes this process has in memory: client, proxy and server."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+async def take_slowly(reader, memory):
+    """Take a body in small pieces, while the sender always has more to send; note how much memory that took."""
+    left = BODY_BYTES
+    while left:
+        left -= len(await reader.readexactly(min(left, 65536)))
+        if left % 2**20 == 0:
+            await asyncio.sleep(0.001)
+        memory.append(read_memory())
+
+
+async def give(writer):
+    for _ in range(BODY_BYTES // len(BLOCK)):
+        writer.write(BLOCK)
+        await writer.drain()
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_through_a_slow_reader_costs_little_memory_in_both_directions(is_chunked):
+    framing = b"Transfer-Encoding: chunked" if is_chunked else b"Content-Length: %d" % BODY_BYTES
+    begin, end = (b"%x\r\n" % BODY_BYTES, b"\r\n0\r\n\r\n") if is_chunked else (b"", b"")
+    memory = []
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(begin))
+        await take_slowly(reader, memory)
+        await reader.readexactly(len(end))
+        writer.write(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (framing, begin))
+        await give(writer)
+        writer.write(end)
+        await reader.read()
+        writer.close()
+
+    async def carry_both():
+        async with carry(serve) as (_, address):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"POST / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n%b" % (framing, begin))
+            memory.append(read_memory())
+            await give(writer)
+            writer.write(end)
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(len(begin))
+            await take_slowly(reader, memory)
+            await reader.readexactly(len(end))
+            writer.close()
+
+    uvloop.run(asyncio.wait_for(carry_both(), 50))
+    assert max(memory) - memory[0] < MEGABYTES_8
 
 
 @on_uvloop
