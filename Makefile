@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-peers
+BENCH ?=
 
 PLUGIN_PROJECTS := $(wildcard plugins/*/pyproject.toml)
 PLUGIN_FOLDERS := $(patsubst %/pyproject.toml,%,$(PLUGIN_PROJECTS))
@@ -13,14 +15,15 @@ PLUGIN_PACKAGES := $(patsubst %/__init__.py,%,$(wildcard plugins/*/maesh_*/__ini
 TEST_FOLDERS := tests examples/plugins/maesh-stamp/tests $(wildcard plugins/*/tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint format bench clean
+.PHONY: help install up test lint format bench peers clean
 
 help:
 	@echo 'make up       run the mesh in front of examples/whoami until Ctrl-C'
 	@echo 'make test     run all tests'
 	@echo 'make lint     check style, types and who imports whom'
 	@echo 'make format   put the code into its style'
-	@echo 'make bench    measure the parts, the whole beside its peers, and the scale (about six minutes)'
+	@echo 'make bench    measure the parts, the whole beside its peers, and the scale (about 25 minutes)'
+	@echo 'make peers    install Envoy, Traefik and Caddy beside Maesh, for make bench to measure too'
 	@echo 'make install  only set up .venv (the others do so by themselves)'
 	@echo 'make clean    remove .venv and what tools left behind'
 
@@ -55,13 +58,16 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=min,median,mean,rounds \
-		--benchmark-json=benchmarks/results/parts.json
-	$(BIN)/python benchmarks/http_vs_peers.py
-	$(BIN)/python benchmarks/footprint.py
-	$(BIN)/python benchmarks/scale.py
-	@echo 'Results are in benchmarks/results; benchmarks/RESULTS.md keeps those worth keeping.'
+	@$(BIN)/python benchmarks/suite.py $(BENCH)
+
+peers: $(PEERS)/.installed
+
+$(PEERS)/.installed: benchmarks/peers/requirements.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@echo 'Installing the peers into $(PEERS)'
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check -r $<
+	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info plugins/*/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info plugins/*/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.benchmarks .import_linter_cache

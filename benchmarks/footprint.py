@@ -1,56 +1,25 @@
-"""What a proxy costs a node: memory after 1,000 requests, and the time from start to the first request served.
+"""What a proxy costs a node: the time from its start to the first request served, and its memory.
 
-Takes nothing; gives benchmarks/results/footprint.json and a line of text. The controller is ready before the proxy
-starts, so the time holds starting Python, pulling the configuration and opening the entrypoint.
+Takes the proxies that are installed; gives figures for each: after 1,000 requests, and with 2,000 connections that have
+each been served once and lie idle. Maesh's controller is ready before its proxy starts, so the time holds starting
+Python, pulling the configuration and opening the entrypoint.
 """
 
+import argparse
+import contextlib
 import http.client
-import json
+import socket
 import statistics
-import sys
-import tempfile
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
 
-from http_vs_peers import ADDRESSES, HOST, build_manifests
-from processes import (
-    ProcessGroup,
-    build_controller_command,
-    build_proxy_command,
-    describe_machine,
-    fetch,
-    find_free_port,
-    measure_rss_mb,
-    stop,
-    wait_until,
-)
+from processes import Memory, find_free_port, measure_memory, stop, wait_until
+from proxies import HOST, Prepared, Proxy, Site
 
-RESULTS = Path(__file__).resolve().parent / "results"
-STARTS, REQUESTS = 5, 1000
-
-
-class HelloHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = 65536
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "6")
-        self.end_headers()
-        self.wfile.write(b"hello\n")
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
-        pass
-
-
-def start_servers(port: int) -> None:
-    """Serve the benchmark's addresses in threads that end with this process."""
-    for address in ADDRESSES:
-        server = ThreadingHTTPServer((address, port), HelloHandler)
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+REQUESTS, IDLE_CONNECTIONS = 1000, 2000
+REQUEST = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
 
 
 def send_requests(port: int, count: int) -> None:
@@ -65,41 +34,53 @@ def send_requests(port: int, count: int) -> None:
     connection.close()
 
 
-def measure_start(group: ProcessGroup, api_port: int, http_port: int) -> dict[str, object]:
-    """Start a proxy, time its first answer, send the requests and read its memory."""
-    admin_port = find_free_port()
+@contextlib.contextmanager
+def hold_idle_connections(port: int, count: int) -> Iterator[None]:
+    """Open connections, have each served once, and keep them."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            sock.sendall(REQUEST)
+            if b" 200 " not in sock.recv(65536):
+                raise RuntimeError("a connection was not served")
+        yield
+
+
+def measure_start(site: Site, prepared: Prepared, *, is_last: bool) -> dict[str, Any]:
+    """Start a proxy and time its first answer; the last time, read its memory under both loads."""
     start = time.perf_counter()
-    process = group.start("proxy", build_proxy_command(api_port=api_port, admin_port=admin_port))
-    wait_until(lambda: fetch(admin_port, "/ping")[0] == 200, "the proxy's life")
-    alive_s = time.perf_counter() - start
-    wait_until(lambda: fetch(http_port, host=HOST)[0] == 200, "the first request")
-    served_s = time.perf_counter() - start
-    send_requests(http_port, REQUESTS)
-    rss_mb = measure_rss_mb(process.pid)
+    process = prepared.start(site)
+    wait_until(prepared.is_serving, prepared.name)
+    found: dict[str, Any] = {"served_s": time.perf_counter() - start}
+    if is_last:
+        send_requests(prepared.port, REQUESTS)
+        found["used"] = asdict(measure_memory(process.pid))
+        with hold_idle_connections(prepared.port, IDLE_CONNECTIONS):
+            memory: Memory = measure_memory(process.pid)
+            found["idle"] = asdict(memory)
     stop(process)
-    return {"alive_s": alive_s, "served_s": served_s, "rss_mb": rss_mb}
+    return found
 
 
-def main() -> int:
-    """Measure a few starts, print and write the results."""
-    upstream_port, api_port, http_port = find_free_port(), find_free_port(), find_free_port()
-    start_servers(upstream_port)
-    with tempfile.TemporaryDirectory(prefix="maesh-footprint-") as name, ProcessGroup(Path(name)) as group:
-        manifests = Path(name) / "bench.json"
-        manifests.write_text(json.dumps(build_manifests(upstream_port)))
-        command = build_controller_command(manifests, api_port=api_port, http_port=http_port)
-        group.start("controller", command)
-        wait_until(lambda: fetch(api_port, "/api/status/readiness")[0] == 200, "the controller")
-        starts = [measure_start(group, api_port, http_port) for _ in range(STARTS)]
-    for start in starts:
-        print(start)
-    served = statistics.median(float(str(start["served_s"])) for start in starts)
-    print(f"first request served {served:.2f} s after the start (median of {STARTS})")
-    RESULTS.mkdir(exist_ok=True)
-    document = {"machine": describe_machine(), "requests": REQUESTS, "starts": starts}
-    (RESULTS / "footprint.json").write_text(json.dumps(document, indent=2))
-    return 0
+def measure_footprint(site: Site, proxies: Sequence[Proxy], options: argparse.Namespace) -> dict[str, Any]:
+    """Measure every proxy, one at a time."""
+    found = {}
+    for proxy in proxies:
+        prepared = proxy.prepare(site, find_free_port())
+        starts = [
+            measure_start(site, prepared, is_last=number == options.starts - 1) for number in range(options.starts)
+        ]
+        last = starts[-1]
+        served_s = statistics.median(start["served_s"] for start in starts)
+        found[proxy.name] = {"served_s": served_s, "used": last["used"], "idle": last["idle"]}
+        print(
+            f"{proxy.name:13}first request served after {served_s:.2f} s; {last['used']['total_mb']:.0f} MB in use,"
+            f" {last['idle']['total_mb']:.0f} MB with {IDLE_CONNECTIONS} idle connections",
+            flush=True,
+        )
+    return {"requests": REQUESTS, "connections": IDLE_CONNECTIONS, "proxies": found}
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def estimate_footprint_s(proxies: int, options: argparse.Namespace) -> float:
+    """Estimate how long that takes."""
+    return proxies * (3.5 + 0.6 * float(options.starts))

@@ -1,259 +1,169 @@
-"""The whole of the HTTP path beside its peers: a Maesh proxy, nginx and HAProxy, interleaved in the same run.
+"""The whole of the HTTP path beside its peers, interleaved, so that what else the machine does meets all alike.
 
-Every proxy stands alone on one core; nginx as server behind it and wrk as client share the other. Takes options, gives
-benchmarks/results/http_vs_peers.json and a Markdown table. Figures are medians over runs; nothing passes or fails.
+Takes the proxies that are installed and the cases; gives a `Run` for each turn. Every proxy stands on one core; nginx
+as server behind it and the client share the other. Nothing passes or fails here, but what is wrong with a run is told.
 """
 
 import argparse
-import json
-import shutil
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import Any
 
+from cases import CASES, Case
+from loads import Load, run_load
 from processes import (
-    ProcessGroup,
-    build_controller_command,
-    build_proxy_command,
-    choose_cores,
     compute_busy_share,
-    describe_machine,
-    fetch,
     find_free_port,
     measure_cores,
     measure_cpu_s,
-    measure_rss_mb,
+    measure_memory,
     wait_until,
 )
+from proxies import HOST, STAMPED_HOST, Prepared, Proxy, Site
+from samples import check_headers, take_sample
 
-FOLDER = Path(__file__).resolve().parent
-PEERS, RESULTS = FOLDER / "peers", FOLDER / "results"
-HOST = "bench.bench.maesh"
-ADDRESSES = ("127.0.3.1", "127.0.3.2")
-NAMES = ("maesh", "nginx", "haproxy")
+OVERHEAD_S = 0.5
+"""What a run takes beside its load."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What one run of one proxy gave."""
+    """What one run of one case against one proxy gave."""
 
+    case: str
     proxy: str
     requests: int
     requests_per_s: float
+    offered_per_s: float
     cpu_us_per_request: float
-    upstream_requests: int
+    upstream_surplus: int
     failed: int
+    unanswered: int
     proxy_core_busy: float
     load_core_busy: float
     p50_us: int
     p90_us: int
     p99_us: int
     p999_us: int
-    rss_mb: float
+    late_p99_us: int
+    worker_mb: float
+    total_mb: float
+    wrong: list[str]
 
 
-class Bench:
-    """The servers, the proxies and the client of one benchmark."""
+class HttpBench:
+    """All proxies running side by side, and their measurement."""
 
-    def __init__(self, group: ProcessGroup, folder: Path, options: argparse.Namespace) -> None:
-        self._group, self._folder, self._options = group, folder, options
-        self._proxy_core, self._load_core = choose_cores()
-        self._upstream_port, self._status_port = find_free_port(), find_free_port()
-        self._proxies: dict[str, tuple[int, int]] = {}
+    def __init__(self, site: Site, proxies: Sequence[Proxy], options: argparse.Namespace) -> None:
+        self._site, self._proxies, self._options = site, proxies, options
+        self._running: dict[str, tuple[int, Prepared]] = {}
+        self.missing_headers: dict[str, list[str]] = {}
+        self.runs: list[Run] = []
 
     def start(self) -> None:
-        """Start the servers, then each proxy that is asked for and installed."""
-        path = self._write("upstream.conf", {})
-        self._group.start("upstream", ["nginx", "-c", path, "-p", self._folder], core=self._load_core)
-        wait_until(lambda: fetch(self._status_port)[0] == 200, "nginx as server")
-        for name in self._options.only:
-            port = find_free_port()
-            pid = self._start_maesh(port) if name == "maesh" else self._start_peer(name, port)
-            wait_until(lambda port=port: fetch(port, host=HOST)[0] == 200, name)  # type: ignore[misc]
-            self._proxies[name] = (pid, port)
+        """Start every proxy, and look at which headers it adds; one that does not serve raises TimeoutError."""
+        for proxy in self._proxies:
+            prepared = proxy.prepare(self._site, find_free_port())
+            pid = prepared.start(self._site).pid
+            wait_until(prepared.is_serving, proxy.name)
+            self._running[proxy.name] = (pid, prepared)
+            missing = check_headers(prepared.port, HOST, is_stamped=False)
+            missing += check_headers(prepared.port, STAMPED_HOST, is_stamped=True)
+            if missing:
+                self.missing_headers[proxy.name] = missing
+                print(f"{proxy.name} does not set {', '.join(missing)}", flush=True)
 
-    def _write(self, template: str, values: dict[str, object]) -> Path:
-        text = (PEERS / template).read_text()
-        values |= {"FOLDER": self._folder, "HOST": HOST, "ADDRESS_1": ADDRESSES[0], "ADDRESS_2": ADDRESSES[1]}
-        values |= {"UPSTREAM_PORT": self._upstream_port, "STATUS_PORT": self._status_port}
-        for name, value in values.items():
-            text = text.replace(f"@{name}@", str(value))
-        path = self._folder / template
-        path.write_text(text)
-        return path
+    def run_all(self) -> None:
+        """Measure case after case; within a case every proxy in turn, run after run."""
+        for name in self._running:
+            self._measure(CASES[0], name, seconds=1)
+        started, done, total = time.monotonic(), 0, len(self._options.cases) * len(self._running) * self._options.runs
+        for case in self._options.cases:
+            print(f"\n{case.title} ({case.connections} connections)", flush=True)
+            for number in range(self._options.runs):
+                for name in self._running:
+                    run = self._measure(case, name, seconds=self._options.seconds)
+                    self.runs.append(run)
+                    done += 1
+                    left_s = (time.monotonic() - started) / done * (total - done)
+                    print(
+                        f"[{done}/{total}, {left_s / 60:.0f} min left] run {number + 1}  {render_run(run)}", flush=True
+                    )
 
-    def _start_peer(self, name: str, port: int) -> int:
-        if name == "nginx":
-            path = self._write("nginx.conf", {"PORT": port})
-            command: list[str | Path] = ["nginx", "-c", path, "-p", self._folder]
-        else:
-            command = ["haproxy", "-f", self._write("haproxy.cfg", {"PORT": port})]
-        return self._group.start(name, command, core=self._proxy_core).pid
+    def choose_rate(self, case: Case) -> float:
+        """Choose the rate that all are offered: a share of nginx's maximum, or of the best that was measured."""
+        small = [run for run in self.runs if run.case == "small"]
+        reference = [run.requests_per_s for run in small if run.proxy == "nginx"]
+        best = statistics.median(reference) if reference else max((run.requests_per_s for run in small), default=10_000)
+        return float(self._options.rate or case.rate_share * best)
 
-    def _start_maesh(self, port: int) -> int:
-        manifests = self._folder / "manifests"
-        manifests.mkdir()
-        (manifests / "bench.json").write_text(json.dumps(build_manifests(self._upstream_port)))
-        api_port, admin_port = find_free_port(), find_free_port()
-        command = build_controller_command(manifests, api_port=api_port, http_port=port)
-        self._group.start("controller", command, core=self._load_core)
-        wait_until(lambda: fetch(api_port, "/api/status/readiness")[0] == 200, "the controller")
-        command = build_proxy_command(api_port=api_port, admin_port=admin_port)
-        return self._group.start("maesh", command, core=self._proxy_core).pid
-
-    def run_all(self) -> list[Run]:
-        """Warm every proxy up, then measure them in turn, run after run."""
-        for name in self._proxies:
-            self.run_once(name, seconds=1)
-        done = []
-        for number in range(self._options.runs):
-            for name in self._proxies:
-                run = self.run_once(name, seconds=self._options.seconds)
-                done.append(run)
-                print(f"run {number + 1}/{self._options.runs}  {render_run(run)}", flush=True)
-        return done
-
-    def run_once(self, name: str, *, seconds: int) -> Run:
-        """Load one proxy for some seconds and read everything before and after."""
-        pid, port = self._proxies[name]
-        upstream, cpu_s, cores = self._count_upstream_requests(), measure_cpu_s(pid), measure_cores()
-        report = self._run_wrk(port, seconds)
-        cores_after, cpu_after_s = measure_cores(), measure_cpu_s(pid)
-        requests = report["requests"]
+    def _measure(self, case: Case, name: str, *, seconds: int) -> Run:
+        """Load one proxy and read everything before and after; then compare a sample."""
+        pid, prepared = self._running[name]
+        site, rate = self._site, self.choose_rate(case) if case.is_paced else 0.0
+        upstream, cpu_s, cores = site.count_upstream_requests(), measure_cpu_s(pid), measure_cores()
+        load = run_load(case, prepared.port, seconds=seconds, core=site.load_core, rate=rate)
+        cores_after, cpu_after_s, memory = measure_cores(), measure_cpu_s(pid), measure_memory(pid)
+        surplus = site.count_upstream_requests() - upstream - 1 - load.requests - load.uncounted
         return Run(
+            case=case.name,
             proxy=name,
-            requests=requests,
-            requests_per_s=requests / report["duration_us"] * 1e6,
-            cpu_us_per_request=(cpu_after_s - cpu_s) * 1e6 / max(1, requests),
-            upstream_requests=self._count_upstream_requests() - upstream - 1,
-            failed=sum(report[kind] for kind in ("connect", "read", "write", "status", "timeout")),
-            proxy_core_busy=compute_busy_share(cores[self._proxy_core], cores_after[self._proxy_core]),
-            load_core_busy=compute_busy_share(cores[self._load_core], cores_after[self._load_core]),
-            rss_mb=sum(measure_rss_mb(pid).values()),
-            **{name: report[name] for name in ("p50_us", "p90_us", "p99_us", "p999_us")},
+            requests=load.requests,
+            requests_per_s=load.in_time / load.duration_s,
+            offered_per_s=rate,
+            cpu_us_per_request=(cpu_after_s - cpu_s) * 1e6 / max(1, load.requests + load.uncounted),
+            upstream_surplus=surplus,
+            failed=load.failed,
+            unanswered=load.unanswered,
+            proxy_core_busy=compute_busy_share(cores[site.proxy_core], cores_after[site.proxy_core]),
+            load_core_busy=compute_busy_share(cores[site.load_core], cores_after[site.load_core]),
+            **{each: getattr(load, each) for each in ("p50_us", "p90_us", "p99_us", "p999_us", "late_p99_us")},
+            worker_mb=memory.worker_mb,
+            total_mb=memory.total_mb,
+            wrong=find_wrong(case, load, surplus) + self._compare_sample(case, prepared.port),
         )
 
-    def _run_wrk(self, port: int, seconds: int) -> dict[str, int]:
-        command = ["taskset", "-c", str(self._load_core), "wrk", "-t1", f"-c{self._options.connections}"]
-        command += [f"-d{seconds}s", "--latency", "-H", f"Host: {HOST}", "-s", str(PEERS / "wrk.lua")]
-        command += [f"http://127.0.0.1:{port}/", "--", str(self._options.targets)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True)
-        report: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
-        time.sleep(0.2)  # what wrk has left under way ends before the servers' count is read
-        return report
-
-    def _count_upstream_requests(self) -> int:
-        return int(fetch(self._status_port)[1].splitlines()[2].split()[2])
+    def _compare_sample(self, case: Case, port: int) -> list[str]:
+        host = STAMPED_HOST if case.is_stamped else HOST
+        return take_sample(port, host, method=case.method, target=case.target, length=case.length)
 
 
-def build_manifests(port: int) -> dict[str, object]:
-    """Build the benchmark's service with its two servers."""
-    service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "bench", "namespace": "bench"},
-        "spec": {"ports": [{"name": "web", "port": 80, "targetPort": port}]},
-    }
-    endpoints = [{"addresses": [address], "conditions": {"ready": True}} for address in ADDRESSES]
-    slice_ = {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": "bench-1", "namespace": "bench", "labels": {"kubernetes.io/service-name": "bench"}},
-        "addressType": "IPv4",
-        "ports": [{"name": "web", "port": port}],
-        "endpoints": endpoints,
-    }
-    return {"apiVersion": "v1", "kind": "List", "items": [service, slice_]}
+def find_wrong(case: Case, load: Load, surplus: int) -> list[str]:
+    """Find what makes a run doubtful. At its end each connection may have one request under way that is not counted."""
+    wrong = []
+    if not 0 <= surplus <= case.connections + load.failed:
+        wrong.append(f"the servers saw {surplus:+d} requests against the client")
+    if load.missing_bytes:
+        wrong.append(f"{load.missing_bytes} bytes of bodies did not arrive")
+    if load.failed:
+        wrong.append(f"{load.failed} requests failed")
+    return wrong
 
 
 def render_run(run: Run) -> str:
     """Render one run as a line of progress."""
     return (
-        f"{run.proxy:8}{run.requests_per_s:8.0f} req/s {run.cpu_us_per_request:6.1f} us CPU/req  p50 {run.p50_us} us"
-        f"  p99 {run.p99_us} us  failed {run.failed}  upstream-client {run.upstream_requests - run.requests:+d}"
-        f"  cores busy {run.proxy_core_busy:.0%} proxy, {run.load_core_busy:.0%} load"
+        f"{run.proxy:13}{run.requests_per_s:8.0f} req/s {run.cpu_us_per_request:7.1f} us CPU/req  p50 {run.p50_us} us"
+        f"  p99 {run.p99_us} us  busy {run.proxy_core_busy:.0%} proxy, {run.load_core_busy:.0%} load"
+        + (f"  unanswered {run.unanswered}" if run.unanswered else "")
+        + "".join(f"  !! {text}" for text in run.wrong)
     )
 
 
-def compute_median(runs: list[Run], proxy: str, field: str) -> float:
-    """Compute the median of one figure over a proxy's runs."""
-    values: list[float] = [getattr(run, field) for run in runs if run.proxy == proxy]
-    return statistics.median(values)
+def measure_http(site: Site, proxies: Sequence[Proxy], options: argparse.Namespace) -> dict[str, Any]:
+    """Measure all cases; gives what goes into the results."""
+    bench = HttpBench(site, proxies, options)
+    bench.start()
+    bench.run_all()
+    return {
+        "cases": [asdict(case) for case in options.cases],
+        "runs": [asdict(run) for run in bench.runs],
+        "missing_headers": bench.missing_headers,
+    }
 
 
-def render_table(runs: list[Run]) -> str:
-    """Render medians as a Markdown table, with ratios to nginx where it was measured.
-
-    The last column is the busy share of the proxy's core and of the load's.
-    """
-    names = list(dict.fromkeys(run.proxy for run in runs))
-    lines = [
-        "| proxy | requests/s | of nginx | CPU/request | of nginx | p50 | p90 | p99 | failed | RSS | busy |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name in names:
-        rate, cpu = compute_median(runs, name, "requests_per_s"), compute_median(runs, name, "cpu_us_per_request")
-        ratios = ["", ""]
-        if "nginx" in names:
-            ratios[0] = f"{rate / compute_median(runs, 'nginx', 'requests_per_s'):.2f}"
-            ratios[1] = f"{cpu / compute_median(runs, 'nginx', 'cpu_us_per_request'):.2f}"
-        p50, p90, p99 = (compute_median(runs, name, field) / 1000 for field in ("p50_us", "p90_us", "p99_us"))
-        failed = sum(run.failed for run in runs if run.proxy == name)
-        busy = [compute_median(runs, name, field) for field in ("proxy_core_busy", "load_core_busy")]
-        rss_mb = compute_median(runs, name, "rss_mb")
-        lines.append(
-            f"| {name} | {rate:,.0f} | {ratios[0]} | {cpu:.1f} µs | {ratios[1]} | {p50:.2f} ms | {p90:.2f} ms "
-            f"| {p99:.2f} ms | {failed} | {rss_mb:.0f} MB | {busy[0]:.0%}, {busy[1]:.0%} |"
-        )
-    return "\n".join(lines)
-
-
-def parse_options() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=int, default=5, help="length of one run (default 5)")
-    parser.add_argument("--runs", type=int, default=5, help="runs for each proxy, interleaved (default 5)")
-    parser.add_argument("--connections", type=int, default=64, help="kept connections (default 64)")
-    parser.add_argument("--targets", type=int, default=1, help="different request targets sent in turn (default 1)")
-    parser.add_argument("--only", default=",".join(NAMES), help=f"comma list out of {', '.join(NAMES)}")
-    options = parser.parse_args()
-    options.only = [name for name in options.only.split(",") if name == "maesh" or shutil.which(name)]
-    if unknown := set(options.only) - set(NAMES):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    return options
-
-
-def main() -> int:
-    """Measure, print and write the results."""
-    options = parse_options()
-    if missing := [program for program in ("nginx", "wrk", "taskset") if not shutil.which(program)]:
-        print(f"Not installed, so there is nothing to measure with: {', '.join(missing)}", file=sys.stderr)
-        return 1
-    with tempfile.TemporaryDirectory(prefix="maesh-bench-") as name, ProcessGroup(Path(name)) as group:
-        bench = Bench(group, Path(name), options)
-        try:
-            bench.start()
-        except TimeoutError as error:
-            logs = [path.read_text(errors="replace")[-2000:] for path in Path(name).glob("*.log")]
-            print(error, *logs, sep="\n", file=sys.stderr)
-            return 1
-        runs = bench.run_all()
-    table = render_table(runs)
-    print(f"\n{table}")
-    RESULTS.mkdir(exist_ok=True)
-    document = {"machine": describe_machine(), "options": vars(options), "runs": [asdict(run) for run in runs]}
-    (RESULTS / "http_vs_peers.json").write_text(json.dumps(document, indent=2))
-    (RESULTS / "http_vs_peers.md").write_text(table + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("interrupted; everything that was started has ended", file=sys.stderr)
-        sys.exit(130)
+def estimate_http_s(proxies: int, options: argparse.Namespace) -> float:
+    """Estimate how long that takes."""
+    return float(proxies * (3 + len(options.cases) * options.runs * (options.seconds + OVERHEAD_S)))

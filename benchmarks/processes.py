@@ -3,21 +3,36 @@
 Takes command lines, gives figures from /proc. Linux only. Knows nothing of what the processes do.
 """
 
+import ctypes
 import http.client
 import os
 import random
+import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 MAESH = Path(sys.executable).with_name("maesh")
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Resident memory in MB (10^6 bytes): of the largest process, and of all; shared pages count in each."""
+
+    worker_mb: float
+    total_mb: float
+    processes: int
 
 
 class ProcessGroup:
@@ -34,12 +49,29 @@ class ProcessGroup:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C leaves nothing behind
         for process in reversed(self._processes):
             stop(process)
+        signal.signal(signal.SIGINT, held)
 
-    def start(self, name: str, command: Sequence[str | Path], *, core: int | None = None) -> subprocess.Popen[bytes]:
-        """Start a command on one core, with its output in a log file; in a session of its own, so that Ctrl-C
-        reaches it through us."""
+    def start(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        core: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start a command on one core, with its output in a log file.
+
+        It gets a session of its own, so that Ctrl-C reaches it through us, and a signal should we be killed.
+        """
+
+        def prepare() -> None:
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            if core is not None:
+                os.sched_setaffinity(0, {core})
+
         path = self._log_folder / f"{name}.log"
         with path.open("ab") as log:
             process = subprocess.Popen(
@@ -48,7 +80,8 @@ class ProcessGroup:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=prepare,
+                env={**os.environ, **(environment or {})},
             )
         self._processes.append(process)
         return process
@@ -58,30 +91,28 @@ class ProcessGroup:
         return (self._log_folder / f"{name}.log").read_text(errors="replace")
 
 
-def build_controller_command(manifests: Path, *, api_port: int, http_port: int) -> list[str | Path]:
-    """Build the command line of a controller on the loopback address."""
-    ports: list[str | Path] = ["--api-host", "127.0.0.1", "--api-port", str(api_port), "--http-port", str(http_port)]
-    return [MAESH, "controller", *ports, manifests]
-
-
-def build_proxy_command(*, api_port: int, admin_port: int) -> list[str | Path]:
-    """Build the command line of a proxy on the loopback address."""
-    ports = ["--admin-host", "127.0.0.1", "--admin-port", str(admin_port), "--bind", "127.0.0.1"]
-    return [MAESH, "proxy", "--endpoint", f"http://127.0.0.1:{api_port}", *ports]
-
-
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End one process, and by force what does not end in ten seconds."""
+    """End one process and all below it, and by force what does not end in ten seconds."""
     if process.poll() is not None:
         return
-    tree = find_tree(process.pid)
+    tree = {pid: _read_start(pid) for pid in find_tree(process.pid)}
     process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        for pid in tree:
+    deadline = time.monotonic() + 10
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for pid, start in tree.items():
+        if start and _read_start(pid) == start:  # still the one that we started, not another with its number
             os.kill(pid, signal.SIGKILL)
-        process.wait(10)
+    process.wait(10)
+
+
+def _read_start(pid: int) -> str:
+    """Read when a process started, in ticks since boot; empty when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return fields[19] if fields[0] != "Z" else ""
 
 
 def find_tree(pid: int) -> list[int]:
@@ -97,21 +128,33 @@ def find_tree(pid: int) -> list[int]:
 
 
 def measure_cpu_s(pid: int) -> float:
-    """Sum the CPU seconds that a process and its children have used."""
-    ticks = 0
+    """Sum the CPU seconds that the living threads of a process and of all below it have used."""
+    used_ns = 0
     for member in find_tree(pid):
-        fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / TICKS_PER_S
+        try:
+            for task in os.listdir(f"/proc/{member}/task"):
+                used_ns += int(Path(f"/proc/{member}/task/{task}/schedstat").read_text().split()[0])
+        except OSError:
+            continue
+    return used_ns / 1e9
 
 
-def measure_rss_mb(pid: int) -> dict[str, float]:
-    """Read the resident memory of a process and its children, in MB (10^6 bytes), by `pid name`."""
-    found = {}
+def measure_memory(pid: int) -> Memory:
+    """Read the resident memory of a process and of all below it."""
+    found = []
     for member in find_tree(pid):
-        lines = dict(line.split(":", 1) for line in Path(f"/proc/{member}/status").read_text().splitlines())
-        found[f"{member} {lines['Name'].strip()}"] = int(lines["VmRSS"].split()[0]) * 1024 / 1e6
-    return found
+        try:
+            lines = dict(line.split(":", 1) for line in Path(f"/proc/{member}/status").read_text().splitlines())
+        except OSError:
+            continue
+        found.append(int(lines.get("VmRSS", "0").split()[0]) * 1024 / 1e6)
+    return Memory(worker_mb=max(found, default=0), total_mb=sum(found), processes=len(found))
+
+
+def raise_open_files_limit() -> None:
+    """Let us and what we start open as many files as the system grants: 2,000 connections take 4,000 in a proxy."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def measure_cores() -> dict[int, tuple[int, int]]:
@@ -172,24 +215,26 @@ def fetch(port: int, path: str = "/", *, host: str = "127.0.0.1") -> tuple[int, 
 
 
 def describe_machine() -> dict[str, str]:
-    """Name the machine and the versions that figures depend on."""
+    """Name the machine and the versions of what measures."""
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ":?")
     return {
         "cpu": model.partition(":")[2].strip(),
         "cores": str(len(os.sched_getaffinity(0))),
         "kernel": os.uname().release,
         "python": sys.version.split()[0],
-        "nginx": _read_version(["nginx", "-v"]),
-        "haproxy": _read_version(["haproxy", "-v"]),
-        "wrk": _read_version(["wrk", "-v"]),
-        "maesh": _read_version(["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]),
+        "server (nginx)": read_version(["nginx", "-v"]),
+        "client (wrk)": read_version(["wrk", "-v"]),
+        "maesh": read_version(["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]),
+        "date": time.strftime("%Y-%m-%d"),
     }
 
 
-def _read_version(command: list[str]) -> str:
+def read_version(command: Sequence[str | Path]) -> str:
+    """Read the version number from what a program says of itself; its first line where there is no number."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except OSError:
         return "not installed"
-    line = (done.stdout + done.stderr).splitlines()[0]
-    return line.split(" Copyright")[0].split(" - ")[0].removeprefix("nginx version: ")
+    lines = (done.stdout + done.stderr).splitlines() or [""]
+    number = re.search(r"\d+\.\d+\.\d+[\w.+-]*", "\n".join(lines))
+    return number[0] if number else lines[0]

@@ -1,15 +1,13 @@
-"""A large cluster from manifests: 5,000 services with 10 servers each, one file a service, as JSON and as YAML.
+"""A large cluster from manifests: services with 10 servers each, one file a service, as JSON and as YAML.
 
 Measures the time to the first full configuration, in the controller and in the proxy, then how fast one endpoint's
-change travels and how much of the configuration it touches, and the memory of both. Gives
-benchmarks/results/scale.json and a Markdown table. The servers do not exist: no request is carried.
+change travels and how much of the configuration it touches, and the memory of both. The servers do not exist: no
+request is carried.
 """
 
 import argparse
 import json
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,19 +16,18 @@ from typing import Any
 import yaml
 from processes import (
     ProcessGroup,
-    build_controller_command,
-    build_proxy_command,
     choose_cores,
-    describe_machine,
     fetch,
     find_free_port,
     measure_cpu_s,
-    measure_rss_mb,
+    measure_memory,
     stop,
     wait_until,
 )
+from proxies import build_controller_command, build_proxy_command
 
-RESULTS = Path(__file__).resolve().parent / "results"
+SERVERS = 10
+"""Behind each service."""
 
 
 def build_documents(number: int, servers: int, *, first: int = 0) -> list[dict[str, Any]]:
@@ -75,18 +72,21 @@ def render_file(documents: list[dict[str, Any]], kind: str) -> str:
 class Cluster:
     """A folder of manifests, and a controller and a proxy that read it."""
 
-    def __init__(self, group: ProcessGroup, folder: Path, kind: str, options: argparse.Namespace) -> None:
+    def __init__(
+        self, group: ProcessGroup, folder: Path, *, services: int, kind: str, options: argparse.Namespace
+    ) -> None:
         self._group, self._kind, self._options = group, kind, options
-        self._folder = folder / kind
+        self._name = f"{services}-{kind}"
+        self._folder = folder / self._name
         self._folder.mkdir()
         self._fresh = folder / "fresh"
         self._ports = {name: find_free_port() for name in ("api", "admin", "http")}
-        for number in range(options.services):
+        for number in range(services):
             self._write(number, first=0)
 
     def _write(self, number: int, *, first: int) -> None:
         """Rename a whole file into place, as editors and synchronising tools do."""
-        self._fresh.write_text(render_file(build_documents(number, self._options.servers, first=first), self._kind))
+        self._fresh.write_text(render_file(build_documents(number, SERVERS, first=first), self._kind))
         self._fresh.rename(self._folder / f"service-{number}.{self._kind}")
 
     def measure(self) -> dict[str, Any]:
@@ -95,12 +95,12 @@ class Cluster:
         ports = self._ports
         start = time.perf_counter()
         controller = self._group.start(
-            f"controller-{self._kind}",
+            f"controller-{self._name}",
             build_controller_command(self._folder, api_port=ports["api"], http_port=ports["http"]),
             core=load_core,
         )
         proxy = self._group.start(
-            f"proxy-{self._kind}",
+            f"proxy-{self._name}",
             build_proxy_command(api_port=ports["api"], admin_port=ports["admin"]),
             core=proxy_core,
         )
@@ -117,8 +117,9 @@ class Cluster:
             "configuration_bytes": len(fetch(ports["api"], "/api/configuration/current")[1]),
         }
         found["changes"] = list(self._measure_changes())
-        found["controller_rss_mb"] = sum(measure_rss_mb(controller.pid).values())
-        found["proxy_rss_mb"] = sum(measure_rss_mb(proxy.pid).values())
+        found["controller_mb"] = measure_memory(controller.pid).total_mb
+        memory = measure_memory(proxy.pid)
+        found["proxy_mb"], found["proxy_worker_mb"] = memory.total_mb, memory.worker_mb
         stop(proxy)
         stop(controller)
         return found
@@ -144,58 +145,23 @@ class Cluster:
             yield {"travelled_ms": travelled_ms, "is_full": delta["full"], "objects": sum(len(part) for part in parts)}
 
 
-def render_table(results: list[dict[str, Any]], options: argparse.Namespace) -> str:
-    """Render the results as a Markdown table."""
-    lines = [
-        f"{options.services:,} services with {options.servers} servers each, one file a service.",
-        "",
-        "| manifests | controller ready | proxy ready | one change, file to routing table: median, worst "
-        "| objects touched | controller RSS | proxy RSS |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for found in results:
-        travelled = [change["travelled_ms"] for change in found["changes"]]
-        objects = max(change["objects"] for change in found["changes"])
-        lines.append(
-            f"| {found['kind']} | {found['api_ready_s']:.1f} s | {found['proxy_ready_s']:.1f} s "
-            f"| {statistics.median(travelled):.0f} ms, {max(travelled):.0f} ms | {objects} "
-            f"| {found['controller_rss_mb']:.0f} MB | {found['proxy_rss_mb']:.0f} MB |"
-        )
-    return "\n".join(lines)
-
-
-def main() -> int:
-    """Measure, print and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--services", type=int, default=5000)
-    parser.add_argument("--servers", type=int, default=10, help="servers of each service (default 10)")
-    parser.add_argument("--changes", type=int, default=20, help="changes to follow (default 20)")
-    parser.add_argument("--kinds", default="json,yaml", help="comma list of json and yaml")
-    options = parser.parse_args()
+def measure_scale(group: ProcessGroup, folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure every size and kind, one after the other; raises TimeoutError when one does not get ready."""
     results = []
-    with tempfile.TemporaryDirectory(prefix="maesh-scale-") as name, ProcessGroup(Path(name)) as group:
-        for kind in options.kinds.split(","):
-            print(f"writing {options.services:,} files of {kind}", flush=True)
-            cluster = Cluster(group, Path(name), kind, options)
-            try:
-                results.append(cluster.measure())
-            except TimeoutError as error:
-                logs = [group.read_log(f"{part}-{kind}")[-2000:] for part in ("controller", "proxy")]
-                print(error, *logs, sep="\n", file=sys.stderr)
-                return 1
-            print({name: value for name, value in results[-1].items() if name != "changes"}, flush=True)
-    table = render_table(results, options)
-    print(f"\n{table}")
-    RESULTS.mkdir(exist_ok=True)
-    document = {"machine": describe_machine(), "options": vars(options), "results": results}
-    (RESULTS / "scale.json").write_text(json.dumps(document, indent=2))
-    (RESULTS / "scale.md").write_text(table + "\n")
-    return 0
+    for services, kind in options.clusters:
+        print(f"{services:,} services as {kind} ...", flush=True)
+        found = Cluster(group, folder, services=services, kind=kind, options=options).measure()
+        results.append(found)
+        changes = [change["travelled_ms"] for change in found["changes"]]
+        print(
+            f"  controller ready after {found['api_ready_s']:.1f} s, proxy after {found['proxy_ready_s']:.1f} s;"
+            f" a change takes {statistics.median(changes):.0f} ms; {found['controller_mb']:.0f} and"
+            f" {found['proxy_mb']:.0f} MB",
+            flush=True,
+        )
+    return results
 
 
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("interrupted; everything that was started has ended", file=sys.stderr)
-        sys.exit(130)
+def estimate_scale_s(options: argparse.Namespace) -> float:
+    """Estimate how long that takes."""
+    return float(sum(4 + services * (0.0018 if kind == "json" else 0.003) for services, kind in options.clusters))
