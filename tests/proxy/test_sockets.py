@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from maesh_core.proxy.sockets import describe_address, open_sockets
+from maesh_core.proxy.sockets import describe_address, open_socket_group, open_sockets
 
 
 @pytest.fixture
@@ -49,6 +49,51 @@ def test_all_addresses_are_those_of_ipv4_where_there_is_no_ipv6(
     monkeypatch.setattr("maesh_core.proxy.sockets.socket.socket", refuse_ipv6)
     bound += open_sockets("TCP", "", 0)
     assert [sock.getsockname()[0] for sock in bound] == ["0.0.0.0"]
+
+
+@pytest.mark.parametrize("transport", ["TCP", "UDP"])
+def test_a_group_shares_one_port_over_which_clients_are_spread(bound: list[socket.socket], transport: str) -> None:
+    group = open_socket_group(transport, "127.0.0.1", 0, size=2)
+    bound += [sock for sockets in group for sock in sockets]
+    kind = socket.SOCK_STREAM if transport == "TCP" else socket.SOCK_DGRAM
+    for _ in range(64):
+        client = socket.socket(type=kind)
+        bound.append(client)
+        client.connect(group[0][0].getsockname())
+        client.send(b"x")
+    received = []
+    for (sock,) in group:
+        count = 0
+        while True:
+            try:
+                if transport == "TCP":
+                    sock.accept()[0].close()
+                else:
+                    sock.recv(1)
+            except BlockingIOError:
+                break
+            count += 1
+        received.append(count)
+    assert sum(received) == 64
+    assert min(received) > 0
+
+
+@pytest.mark.parametrize("transport", ["TCP", "UDP"])
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_group_does_not_join_that_of_another_process_of_the_same_user(
+    bound: list[socket.socket], transport: str, size: int
+) -> None:
+    group = open_socket_group(transport, "127.0.0.1", 0, size=size)
+    bound += [sock for sockets in group for sock in sockets]
+    with pytest.raises(OSError, match="in use"):
+        open_socket_group(transport, "127.0.0.1", bound[0].getsockname()[1], size=size)
+
+
+def test_a_group_on_all_addresses_has_every_one_in_every_slot(bound: list[socket.socket]) -> None:
+    group = open_socket_group("TCP", "", 0, size=3)
+    bound += [sock for sockets in group for sock in sockets]
+    assert len({len(sockets) for sockets in group}) == 1
+    assert len({sock.getsockname()[1] for sock in bound}) == 1
 
 
 @pytest.mark.parametrize("host", ["", "127.0.0.1"])

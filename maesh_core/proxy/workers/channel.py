@@ -161,26 +161,39 @@ class Channel(Generic[ReceivedT]):
         self._outgoing.clear()
         self._on_closed(reason)
 
-    def _read(self) -> None:
+    def close_after_rest(self) -> None:
+        """Take what the other end has sent, which is gone by now, and end the channel."""
+        while self._read():
+            pass
+        self.close()
+
+    def _read(self) -> bool:
+        """Take what is there; say whether there may be more."""
+        if self.is_closed:
+            return False
         try:
             # Not socket.recv_fds: it drops the flag that keeps the descriptors from child processes (CPython 3.11).
             data, ancillary, flags, _ = self._socket.recvmsg(READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as error:
             self.close(error.strerror or "it broke")
-            return
+            return False
         try:
             self._frames.receive(data, _read_descriptors(ancillary))
             if flags & socket.MSG_CTRUNC:
                 raise ChannelError("descriptors were lost")
             if not data:
                 self.close("the other end is gone")
-                return
-            while not self.is_closed and (frame := self._frames.pop()) is not None:
-                self._on_message(*frame)
+                return False
+            self._deliver()
         except ChannelError as error:
             self.close(str(error))
+        return not self.is_closed
+
+    def _deliver(self) -> None:
+        while not self.is_closed and (frame := self._frames.pop()) is not None:
+            self._on_message(*frame)
 
     def _write(self) -> None:
         while self._outgoing:

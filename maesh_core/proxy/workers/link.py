@@ -112,7 +112,7 @@ class WorkerLink:
         try:
             return await self._process.wait()
         finally:
-            self._channel.close()
+            self._channel.close_after_rest()  # its last words may still wait there
 
     def _on_report(self, report: AnyReport, payload: bytes, descriptors: Sequence[int]) -> None:
         if isinstance(report, Counted):

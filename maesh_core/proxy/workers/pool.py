@@ -29,6 +29,7 @@ CUT_LIMIT_S = 1.0
 STEADY_S = 10.0
 """One that lived this long is replaced at once; those that die sooner are replaced with growing pauses."""
 COUNT_PAUSE_S = 1.0
+COUNT_PAUSE_LIMIT_S = 30.0
 COUNT_SHARE = 100
 """Counters are collected every COUNT_PAUSE_S; more seldom where that would cost over a hundredth of the time."""
 
@@ -205,6 +206,8 @@ class WorkerPool:
         except OSError as error:
             return self._judge_end(f"it cannot be started: {error.strerror or error}")
         self._links[slot] = link
+        if self._is_ending:  # it has ended the others meanwhile
+            link.kill("the node ends")
         try:
             await self._live(link)
         finally:
@@ -222,8 +225,9 @@ class WorkerPool:
     async def _live(self, link: WorkerLink) -> None:
         """Take a worker from its start to its end."""
         if not await _is_first(link.started, link.ended, ANSWER_LIMIT_S):
-            link.kill("it did not start")
-            await asyncio.wait([link.ended])
+            if not link.ended.done():
+                link.kill("it did not start")
+                await asyncio.wait([link.ended])
             return
         self.started.set()
         try:
@@ -245,7 +249,8 @@ class WorkerPool:
             while True:
                 started_s = self._time()
                 await self.ask(link, Collect())
-                await self._pause(max(COUNT_PAUSE_S, COUNT_SHARE * (self._time() - started_s)))
+                pause_s = max(COUNT_PAUSE_S, COUNT_SHARE * (self._time() - started_s))
+                await asyncio.sleep(min(pause_s, COUNT_PAUSE_LIMIT_S))
 
     def _retire(self, link: WorkerLink) -> None:
         if self._links.get(link.slot) is link:

@@ -165,6 +165,15 @@ async def test_descriptors_arrive_in_order_with_their_message_though_the_sender_
         pipes[number][0].close()
 
 
+async def test_the_last_words_of_an_end_that_is_gone_are_heard(ends: tuple[End, End]) -> None:
+    one, two = ends
+    one.channel.send(Note("last"), payload=bytes(100_000))
+    one.channel.close()
+    two.channel.close_after_rest()
+    assert two.received == [(Note("last"), bytes(100_000))]
+    assert two.reasons == ["the other end is gone"]
+
+
 async def test_the_end_of_one_side_closes_the_other_once(ends: tuple[End, End]) -> None:
     one, two = ends
     one.channel.close()

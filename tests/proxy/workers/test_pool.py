@@ -1,0 +1,259 @@
+"""Slots filled with processes that are no processes: who is replaced, when, and what ends the node."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from maesh_core.errors import StartupError
+from maesh_core.model.metrics import MetricFamily
+from maesh_core.proxy.workers import pool as pool_module
+from maesh_core.proxy.workers.channel import Channel
+from maesh_core.proxy.workers.link import WorkerGoneError, WorkerLink
+from maesh_core.proxy.workers.messages import (
+    AnyOrder,
+    ApplyUpdate,
+    Collect,
+    Counted,
+    Done,
+    Drain,
+    NotStarted,
+    Started,
+)
+from maesh_core.proxy.workers.pool import STEADY_S, WorkerPool
+
+
+class FakeProcess:
+    """A worker that answers what it is told to, until it is ended."""
+
+    def __init__(self, world: "World", pid: int) -> None:
+        self.world = world
+        self.pid = pid
+        self.socket, theirs = socket.socketpair()
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.orders: list[AnyOrder] = []
+        self.count = 0
+        self.is_deaf = False
+        self.channel: Channel[AnyOrder] = Channel(
+            theirs, AnyOrder, on_message=self.on_order, on_closed=lambda reason: self.end(0)
+        )
+
+    def on_order(self, order: AnyOrder, payload: bytes, descriptors: Any) -> None:
+        self.orders.append(order)
+        if self.is_deaf:
+            return
+        if isinstance(order, Collect):
+            family = MetricFamily(name="c", type="counter", help="h", samples=(((), self.count),))
+            self.channel.send(Counted(number=order.number, families=[family]))
+        elif isinstance(order, Drain):
+            if not self.world.drains_for_ever:
+                self.end(0)
+        else:
+            self.channel.send(Done(number=order.number))
+
+    def end(self, status: int) -> None:
+        if not self.ended.done():
+            self.ended.set_result(status)
+        self.channel.close()
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self.ended)
+
+    def kill(self) -> None:
+        self.end(-9)
+
+
+class World:
+    """A pool of fake processes, on a clock that only pauses move."""
+
+    def __init__(self, size: int = 2) -> None:
+        self.processes: list[FakeProcess] = []
+        self.pauses: list[float] = []
+        self.now_s = 0.0
+        self.first_words: list[Any] = []
+        self.refusal = ""
+        self.drains_for_ever = False
+        self.changed = asyncio.Event()
+        self.pool = WorkerPool(self.spawn, self.introduce, size=size, pause=self.pause, clock=lambda: self.now_s)
+        self.task: asyncio.Task[None] | None = None
+
+    async def spawn(self) -> FakeProcess:
+        process = FakeProcess(self, len(self.processes) + 1)
+        self.processes.append(process)
+        word = self.first_words.pop(0) if self.first_words else Started()
+        if isinstance(word, int):
+            process.end(word)
+        else:
+            process.channel.send(word)
+            if isinstance(word, NotStarted):
+                process.end(1)
+        self.changed.set()
+        return process
+
+    async def introduce(self, link: WorkerLink) -> None:
+        if self.refusal:
+            raise ValueError(self.refusal)
+        self.pool.join(link)
+        self.changed.set()
+
+    async def pause(self, delay_s: float) -> None:
+        self.pauses.append(delay_s)
+        await asyncio.sleep(0)
+
+    def start(self) -> "asyncio.Task[None]":
+        self.task = asyncio.create_task(self.pool.run())
+        return self.task
+
+    async def wait_until(self, condition: Any) -> None:
+        while not condition():
+            self.changed.clear()
+            waiting = asyncio.ensure_future(self.changed.wait())
+            await asyncio.wait([waiting, asyncio.ensure_future(asyncio.sleep(0))], return_when="FIRST_COMPLETED")
+            waiting.cancel()
+
+    async def wait_joined(self, *pids: int) -> None:
+        await self.wait_until(lambda: [link.pid for link in self.pool.joined] == list(pids))
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    await world.pool.close()
+    if world.task is not None:
+        world.task.cancel()
+        await asyncio.gather(world.task, return_exceptions=True)
+
+
+async def test_every_slot_is_filled_and_joined(world: World) -> None:
+    world.start()
+    await world.wait_joined(1, 2)
+    assert world.pool.has_been_full
+    assert world.pool.restarts == 0
+
+
+async def test_one_that_dies_is_replaced_in_its_slot_and_its_siblings_stay(world: World) -> None:
+    world.start()
+    await world.wait_joined(1, 2)
+    world.now_s = STEADY_S
+    world.processes[0].end(-9)
+    await world.wait_joined(3, 2)
+    assert (world.pool.restarts, world.pauses) == (1, [])
+
+
+async def test_those_that_die_at_once_are_replaced_with_growing_pauses(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.start()
+    await world.wait_joined(1, 2)
+    world.first_words = [-11] * 5
+    world.processes[0].end(1)
+    await world.wait_joined(8, 2)
+    assert len(world.pauses) == 6
+    assert world.pauses[-1] > 4 * world.pauses[0]
+    assert "worker 0 is replaced: it ended with status 1" in caplog.text
+    assert "it ended with signal SIGSEGV" in caplog.text
+
+
+async def test_one_that_says_it_cannot_start_ends_the_node_with_its_words(world: World) -> None:
+    world.first_words = [NotStarted(text="plugin x: no")] * 2
+    with pytest.raises(StartupError, match=r"^plugin x: no$"):
+        await world.start()
+
+
+async def test_one_that_dies_before_any_could_start_ends_the_node(world: World) -> None:
+    world.first_words = [-11, -11]
+    with pytest.raises(StartupError, match="no worker could start: it ended with signal SIGSEGV"):
+        await world.start()
+
+
+async def test_one_that_cannot_start_later_is_tried_again(world: World) -> None:
+    world.start()
+    await world.wait_joined(1, 2)
+    world.first_words = [NotStarted(text="plugin x: no")]
+    world.processes[1].end(1)
+    await world.wait_joined(1, 4)
+
+
+async def test_one_that_refuses_what_is_in_force_is_killed_and_tried_again(world: World) -> None:
+    world.refusal = "it refused"
+    world.start()
+    await world.wait_until(lambda: len(world.processes) > 3)
+    assert world.pool.joined == []
+    assert world.processes[0].ended.result() == -9
+    world.refusal = ""
+    await world.wait_until(lambda: len(world.pool.joined) == 2)
+
+
+async def test_an_order_reaches_all_and_one_that_dies_over_it_is_left_out(world: World) -> None:
+    world.start()
+    await world.wait_joined(1, 2)
+    world.processes[0].is_deaf = True
+    asking = asyncio.create_task(world.pool.ask_all(ApplyUpdate(since=None)))
+    await world.wait_until(lambda: any(isinstance(each, ApplyUpdate) for each in world.processes[0].orders))
+    world.processes[0].end(-9)
+    answers = await asking
+    assert [link.pid for link in answers] == [2]
+
+
+async def test_one_that_does_not_answer_is_killed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.start()
+    await world.wait_joined(1, 2)
+    world.processes[0].is_deaf = True
+    monkeypatch.setattr(pool_module, "ANSWER_LIMIT_S", 0.01)
+    with pytest.raises(WorkerGoneError):
+        await world.pool.ask(world.pool.joined[0], ApplyUpdate(since=None))
+    assert world.processes[0].ended.result() == -9
+    await world.wait_joined(3, 2)
+
+
+async def test_counters_do_not_go_backwards_when_a_worker_dies(world: World) -> None:
+    def read() -> float:
+        (family,) = world.pool.collect_metrics()
+        (sample,) = family.samples
+        return sample[1]  # type: ignore[return-value]
+
+    world.start()
+    await world.wait_joined(1, 2)
+    world.processes[0].count, world.processes[1].count = 10, 5
+    await world.pool.collect(5)
+    assert read() == 15
+    world.processes[0].end(-9)
+    await world.wait_joined(3, 2)
+    assert read() == 15
+    world.processes[2].count = 1
+    await world.pool.collect(5)
+    assert read() == 16
+
+
+async def test_a_scrape_does_not_wait_for_one_that_is_slow(world: World) -> None:
+    world.start()
+    await world.wait_joined(1, 2)
+    world.processes[0].is_deaf = True
+    await world.pool.collect(0.01)
+    assert not world.processes[0].ended.done()
+
+
+async def test_a_drain_lets_every_worker_end_and_replaces_none(world: World) -> None:
+    task = world.start()
+    await world.wait_joined(1, 2)
+    await world.pool.drain(asyncio.Event().wait(), 30)
+    await task
+    assert [process.ended.result() for process in world.processes] == [0, 0]
+    assert all(isinstance(process.orders[-1], Drain) for process in world.processes)
+    assert world.pool.restarts == 0
+
+
+@pytest.mark.parametrize("limit_s", [0.01, 30])
+async def test_a_drain_is_cut_at_its_limit_or_when_forced(world: World, limit_s: float) -> None:
+    world.drains_for_ever = True
+    task = world.start()
+    await world.wait_joined(1, 2)
+    forced = asyncio.Event()
+    if limit_s == 30:
+        forced.set()
+    await world.pool.drain(forced.wait(), limit_s)
+    await task
+    assert len(world.processes) == 2
