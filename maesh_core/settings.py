@@ -107,6 +107,9 @@ class CarryingSettings(CommonSettings):
     upstream_idle_timeout: Annotated[
         Duration, Meta(description="A pooled upstream connection is kept this long without use.")
     ] = 60.0
+    tunnel_timeout: Annotated[
+        Duration, Meta(description="A tunnel (WebSocket) may lie idle this long; 0: no limit.")
+    ] = 0.0
     drain_timeout: Annotated[Duration, Meta(description="After SIGTERM, for what is under way to end.")] = 10.0
 
 

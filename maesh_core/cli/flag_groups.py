@@ -24,7 +24,7 @@ _GROUPS = {
     "How entrypoints are given out": ("limit_http_port", "limit_tcp_port", "port_mapping"),
     "Limits and time-outs": (
         *("connect_timeout", "response_timeout", "head_timeout", "body_timeout", "idle_timeout"),
-        *("upstream_body_timeout", "upstream_idle_timeout", "drain_timeout"),
+        *("upstream_body_timeout", "upstream_idle_timeout", "tunnel_timeout", "drain_timeout"),
         *("head_limit", "target_limit", "field_limit", "body_limit", "connection_limit", "request_limit"),
     ),
     GENERAL: ("log_level", "log_format"),

@@ -5,14 +5,11 @@ unread bytes. What has to wait carries `deadline`, which the handler's sweep loo
 """
 
 import asyncio
-import socket
-import struct
 from typing import TYPE_CHECKING, cast
 
 from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
 from maesh_core.proxy.protocol.http.exchange import Exchange
-from maesh_core.proxy.protocol.http.flow import HELD_LIMIT_BYTES, limit_write_buffer
 from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
 from maesh_core.proxy.protocol.http.request_head import parse_request_head
 from maesh_core.proxy.protocol.http.syntax import (
@@ -22,6 +19,9 @@ from maesh_core.proxy.protocol.http.syntax import (
     has_bare_line_end,
     match_empty_lines,
 )
+from maesh_core.proxy.protocol.http.transports import HELD_LIMIT_BYTES, limit_write_buffer, reset
+from maesh_core.proxy.protocol.http.tunnel import Released
+from maesh_core.proxy.protocol.http.upgrade import UpgradeExchange
 
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.handler import HttpHandler
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 LINGER_S = 2.0
 """After a last answer to a client that is still sending: what comes is thrown away, so that no reset overtakes it."""
 _NEVER = float("inf")
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientConnection(asyncio.Protocol):
@@ -81,6 +80,11 @@ class ClientConnection(asyncio.Protocol):
     def is_draining(self) -> bool:
         """Whether this connection takes no request after the current one."""
         return self.handler.is_draining or (self._is_eof and not self._buffer)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether bytes have come that are not of the current request."""
+        return bool(self._buffer)
 
     # --- what the event loop tells
 
@@ -222,7 +226,8 @@ class ClientConnection(asyncio.Protocol):
         except ClientProtocolError as error:
             self._refuse(error)
             return
-        exchange = self.exchange = Exchange(self, request, handler.clock_time())
+        kind = UpgradeExchange if request.upgrade else Exchange
+        exchange = self.exchange = kind(self, request, handler.clock_time())
         self._requests_left -= 1
         if self._requests_left == 0:  # never so without a limit
             exchange.is_keep_alive = False
@@ -382,10 +387,23 @@ class ClientConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.on_client_gone()
         if self._transport is not None:
-            raw = self._transport.get_extra_info("socket")
-            if raw is not None:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            self._transport.abort()
+            reset(self._transport)
+
+    def release(self) -> Released:
+        """Let go of the transport for good, with what was read of it and is not used."""
+        transport, self._transport = self._transport, None
+        assert transport is not None  # noqa: S101 - its end would have ended the exchange
+        self.exchange = None
+        self.handler.clients.discard(self)
+        held = bytes(self._buffer)
+        self._buffer.clear()
+        return Released(
+            transport,
+            held,
+            has_ended=self._is_eof,
+            is_read_paused=self.is_read_paused,
+            is_write_paused=self.is_write_paused,
+        )
 
     def _linger(self) -> None:
         """End our side, and throw away what the client still sends for a while (RFC 9112 section 9.6)."""

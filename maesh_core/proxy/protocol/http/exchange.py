@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 from maesh_core.errors import (
     ClientProtocolError,
     ExchangeError,
+    UpstreamProtocolError,
     UpstreamTimeoutError,
 )
 from maesh_core.hookspecs import Response
 from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
-from maesh_core.proxy.protocol.http.flow import PENDING_LIMIT_BYTES
 from maesh_core.proxy.protocol.http.headers import Headers
 from maesh_core.proxy.protocol.http.middleware_run import MiddlewareRun
 from maesh_core.proxy.protocol.http.request_head import CHUNKED, RequestHead
 from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead
 from maesh_core.proxy.protocol.http.syntax import IDEMPOTENT
+from maesh_core.proxy.protocol.http.transports import PENDING_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.client import ClientConnection
@@ -205,7 +206,7 @@ class Exchange:
             self.tried += (server,)
             self.response = self._response_headers = None
             self.status = 0
-        if server.idle:
+        if server.idle and not self.head.upgrade:
             upstream = server.idle.pop()
             upstream.is_reused = True
             self.send(upstream)
@@ -298,6 +299,10 @@ class Exchange:
             if self.is_finished:
                 return False
         return True
+
+    def on_switching(self, upstream: "UpstreamConnection", response: ResponseHead, rest: bytes) -> None:
+        """Take a 101, which has no business here. Raises UpstreamProtocolError."""
+        raise UpstreamProtocolError("the upstream wants another protocol")
 
     def render_response_head(self) -> bytes:
         """Render the head of the response as this client must have it; nothing can be taken back afterwards."""

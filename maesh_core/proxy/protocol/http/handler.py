@@ -16,6 +16,7 @@ from maesh_core.model.metrics import MetricFamily
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.client import ClientConnection
 from maesh_core.proxy.protocol.http.counters import collect_counters
+from maesh_core.proxy.protocol.http.tunnel import Tunnel
 from maesh_core.proxy.protocol.http.upstream import HttpServer, UpstreamConnection
 from maesh_core.proxy.routing.http_table import HttpTable, LocalTable, build_table
 from maesh_core.settings import CarryingSettings
@@ -38,6 +39,7 @@ class HttpHandler:
         self.is_draining = False
         self.clients: set[ClientConnection] = set()
         self.upstreams: set[UpstreamConnection] = set()
+        self.tunnels: set[Tunnel] = set()
         self._servers: dict[tuple[str, int], HttpServer] = {}
         self._refusals: dict[int, int] = {}
         self._refused_connections = 0
@@ -92,13 +94,15 @@ class HttpHandler:
             client.start_draining()
 
     def is_drained(self) -> bool:
-        """Whether no client is connected any more."""
-        return not self.clients
+        """Whether no client is connected any more; tunnels end by themselves or are cut in the end."""
+        return not (self.clients or self.tunnels)
 
     def abort(self) -> None:
         """Cut every connection."""
         for client in list(self.clients):
             client.cut()
+        for tunnel in list(self.tunnels):
+            tunnel.cut()
         for upstream in list(self.upstreams):
             upstream.close()
         self.clock.close()
@@ -107,6 +111,9 @@ class HttpHandler:
         for client in list(self.clients):
             if client.deadline <= now:
                 client.on_deadline()
+        for tunnel in list(self.tunnels):
+            if tunnel.deadline <= now:
+                tunnel.on_deadline()
         for server in self._servers.values():
             if server.idle:
                 server.sweep(now)
@@ -114,7 +121,7 @@ class HttpHandler:
     def has_room(self) -> bool:
         """Whether one more client may connect; counts one that may not."""
         limit = self.settings.connection_limit
-        if not limit or len(self.clients) < limit:
+        if not limit or len(self.clients) + len(self.tunnels) < limit:
             return True
         self._refused_connections += 1
         return False
@@ -142,6 +149,12 @@ class HttpHandler:
                 help="Open HTTP connections, by side.",
                 labels=("side",),
                 samples=((("client",), len(self.clients)), (("upstream",), len(self.upstreams))),
+            ),
+            MetricFamily(
+                name="maesh_http_tunnels",
+                type="gauge",
+                help="Pairs of connections that speak another protocol after an upgrade.",
+                samples=(((), len(self.tunnels)),),
             ),
             MetricFamily(
                 name="maesh_http_refused_connections",

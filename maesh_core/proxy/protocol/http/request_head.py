@@ -47,6 +47,7 @@ _find_special = re.compile(
     re.IGNORECASE,
 ).findall
 """The fields of SPECIAL in a head that llhttp has checked."""
+_is_protocol = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?").fullmatch
 _match_absolute = re.compile(rb"(?i:http)://([^/?#]*)(.*)", re.DOTALL).fullmatch
 
 
@@ -55,7 +56,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
 
     `head` is its bytes, and `passing` what of it goes upstream: all but what the mesh adds behind it. `body` is the
     number of body bytes to come or CHUNKED, and `framing` the fields that say so. `dropped` names fields that stop
-    here, `forwarded` holds what the client sent of FORWARDED.
+    here, `forwarded` holds what the client sent of FORWARDED, `upgrade` names the protocols it offers to change to.
     """
 
     head: bytes
@@ -70,6 +71,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     framing: bytes = b""
     dropped: frozenset[bytes] = SPECIAL
     forwarded: dict[bytes, bytes] | None = None
+    upgrade: bytes = b""
 
     def build_headers(self) -> Headers:
         """List the fields that go on, without framing; the list is the caller's to change."""
@@ -108,6 +110,7 @@ class _Fields(msgspec.Struct, frozen=True):
     framing: bytes = b""
     dropped: frozenset[bytes] = SPECIAL
     forwarded: dict[bytes, bytes] | None = None
+    upgrade: bytes = b""
 
 
 def _parse(head: bytes) -> RequestHead:
@@ -138,6 +141,7 @@ def _parse(head: bytes) -> RequestHead:
         framing=fields.framing,
         dropped=fields.dropped,
         forwarded=fields.forwarded,
+        upgrade=fields.upgrade,
     )
 
 
@@ -167,7 +171,7 @@ def _parse_fields(rest: bytes, is_http_1_0: bool) -> _Fields:  # noqa: FBT001 - 
     try:
         httptools.HttpRequestParser(_Unheard()).feed_data(b"GET / HTTP/1.1\r\n" + rest)
     except httptools.HttpParserUpgrade:
-        pass  # which is not taken: the request goes on without it
+        pass  # the upstream decides
     except httptools.HttpParserError as error:
         _refuse_coding_alone(rest)
         raise ClientProtocolError("malformed request head") from error
@@ -181,6 +185,9 @@ def _parse_fields(rest: bytes, is_http_1_0: bool) -> _Fields:  # noqa: FBT001 - 
     is_keep_alive, dropped = _read_connection(fields, is_http_1_0=is_http_1_0)
     body, framing = _read_framing(fields, is_http_1_0=is_http_1_0)
     framing += _read_expect(fields, is_http_1_0=is_http_1_0)
+    upgrade = b"" if is_http_1_0 else _read_upgrade(fields)
+    if upgrade:
+        framing += b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade
     dropped |= SPECIAL
     return _Fields(
         authority,
@@ -191,6 +198,7 @@ def _parse_fields(rest: bytes, is_http_1_0: bool) -> _Fields:  # noqa: FBT001 - 
         framing=framing,
         dropped=dropped,
         forwarded={name: b", ".join(fields[name]) for name in FORWARDED if name in fields} or None,
+        upgrade=upgrade,
     )
 
 
@@ -232,6 +240,17 @@ def _read_connection(fields: dict[bytes, list[bytes]], *, is_http_1_0: bool) -> 
     for name in dropped:
         fields.pop(name, None)
     return is_keep_alive, dropped
+
+
+def _read_upgrade(fields: dict[bytes, list[bytes]]) -> bytes:
+    """Read which protocols the client offers to change to (RFC 9110 section 7.8).
+
+    Not to HTTP/2: nobody could look into it any more, and its Upgrade is obsolete (RFC 9113 section 3.1).
+    """
+    if b"upgrade" not in fields or not any(b"upgrade" in parse_list(value) for value in fields.get(b"connection", ())):
+        return b""
+    offered = [name.strip(b" \t") for value in fields[b"upgrade"] for name in value.split(b",")]
+    return b", ".join(name for name in offered if _is_protocol(name) and not name.lower().startswith((b"h2", b"http")))
 
 
 def _read_framing(fields: dict[bytes, list[bytes]], *, is_http_1_0: bool) -> tuple[int, bytes]:

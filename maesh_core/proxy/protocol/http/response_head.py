@@ -34,7 +34,7 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
     `head` is its bytes, and `passing` what of it goes on, but for the empty line. `is_plain` means that it may go to a
     client as it came, if its connection stays open: all in it is end-to-end, or what the mesh would say too. `left` is
     the number of body bytes to come, CHUNKED or UNTIL_CLOSE, and `framing` the field that says so. `dropped` names
-    fields that stop here.
+    fields that stop here, `upgrade` what a 101 changes to.
     """
 
     head: bytes
@@ -46,6 +46,7 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
     framing: bytes
     dropped: frozenset[bytes]
     passing: bytes
+    upgrade: bytes = b""
 
     def build_headers(self) -> Headers:
         """List the fields that go on; the list is the caller's to change."""
@@ -101,6 +102,7 @@ def _parse(head: bytes, is_head_request: bool) -> ResponseHead:  # noqa: FBT001 
         left=left,
         framing=framing,
         dropped=dropped,
+        upgrade=_read_upgrade(head) if status == 101 and b"upgrade" in options else b"",
         passing=head[:-2] if is_plain else b"".join((status_line, *parse_headers(head, without=dropped), framing)),
     )
 
@@ -108,11 +110,15 @@ def _parse(head: bytes, is_head_request: bool) -> ResponseHead:  # noqa: FBT001 
 _parse_kept = lru_cache(maxsize=KEPT_HEADS)(_parse)
 
 
+def _read_upgrade(head: bytes) -> bytes:
+    return b", ".join(parse_headers(head, without=()).get_all(b"upgrade"))
+
+
 def _check_syntax(head: bytes) -> None:
     try:
         httptools.HttpResponseParser(_Unheard()).feed_data(head)
     except httptools.HttpParserUpgrade:
-        raise UpstreamProtocolError("the upstream wants another protocol") from None
+        pass  # a 101; whether it was offered a change knows the exchange
     except httptools.HttpParserError as error:
         raise UpstreamProtocolError("the upstream sent a malformed response head") from error
 

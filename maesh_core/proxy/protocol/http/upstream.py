@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, cast
 
 from maesh_core.errors import ExchangeError, UpstreamNotReachedError, UpstreamProtocolError, UpstreamTimeoutError
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
-from maesh_core.proxy.protocol.http.flow import limit_write_buffer
 from maesh_core.proxy.protocol.http.request_head import CHUNKED
 from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
 from maesh_core.proxy.protocol.http.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
+from maesh_core.proxy.protocol.http.transports import limit_write_buffer
+from maesh_core.proxy.protocol.http.tunnel import Released
 
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.exchange import Exchange
@@ -157,6 +158,20 @@ class UpstreamConnection(asyncio.Protocol):
             self._is_read_paused = False
             self._transport.resume_reading()
 
+    def release(self, held: bytes) -> Released:
+        """Let go of the transport for good, with what was read of it and is not used."""
+        transport, self._transport = self._transport, None
+        assert transport is not None  # noqa: S101 - bytes have just come from it
+        self._exchange = None
+        self.server.handler.upstreams.discard(self)
+        return Released(
+            transport,
+            held,
+            has_ended=False,
+            is_read_paused=self._is_read_paused,
+            is_write_paused=self._is_write_paused,
+        )
+
     @property
     def unsent_bytes(self) -> int:
         """What was written and the server has not taken."""
@@ -238,6 +253,9 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             if response.status >= 200:
                 break
+            if response.status == 101:
+                exchange.on_switching(self, response, data[end:])
+                return
             self._pass_informational(exchange, response)
             data = data[end:]
         self._response = response

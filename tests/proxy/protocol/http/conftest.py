@@ -30,7 +30,10 @@ class FakeSocket:
 
 
 class FakeTransport(asyncio.Transport):
-    """Keeps what is written. Tells of its end at the next `World.settle()`, as a real one does in a later round."""
+    """Keeps what is written.
+
+    Tells of its end at the next `World.settle()`, as a real one does in a later round, once all is taken from it.
+    """
 
     def __init__(self, world, name, protocol, peer):
         super().__init__()
@@ -54,6 +57,9 @@ class FakeTransport(asyncio.Transport):
 
     def get_write_buffer_size(self):
         return self.unsent_bytes
+
+    def set_protocol(self, protocol):
+        self.protocol = protocol
 
     def set_write_buffer_limits(self, high=None, low=None):
         pass
@@ -98,9 +104,13 @@ class Peer:
     """A client or a server, from its own side."""
 
     def __init__(self, world, name, protocol, address):
-        self.world, self.protocol = world, protocol
+        self.world = world
         self.transport = FakeTransport(world, name, protocol, address)
         protocol.connection_made(self.transport)
+
+    @property
+    def protocol(self):
+        return self.transport.protocol
 
     def send(self, data):
         """Send bytes, which are lost where nobody reads any more."""
@@ -187,8 +197,9 @@ class World:
             await asyncio.sleep(0)
 
     def tell_ends(self):
-        while self.ending:
-            transport, error = self.ending.pop(0)
+        while ready := [each for each in self.ending if each[0].is_aborted or not each[0].unsent_bytes]:
+            transport, error = ready[0]
+            self.ending.remove(ready[0])
             if not transport.is_lost:
                 transport.is_lost = True
                 transport.protocol.connection_lost(error)
@@ -236,6 +247,7 @@ class World:
         self.handler.abort()
         await self.settle()
         assert not self.handler.clients
+        assert not self.handler.tunnels
         assert not self.handler.upstreams
         assert not any(server._connecting for server in self.handler._servers.values())
         del self.loop.create_connection

@@ -35,10 +35,6 @@ PASSING = {
         b"Keep-Alive: 5\r\nProxy-Connection: x\r\nProxy-Authorization: x\r\nUpgrade: h2c\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\nX: y\r\n",
     ),
-    "upgrade": (
-        b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n",
-    ),
     "1.0": (b"GET / HTTP/1.0\r\nhost: a.test.maesh\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n"),
     "end to end as it came": (
         b"GET /%2e/?a#"[:-1] + b" HTTP/1.1\r\nx: \xff Y \r\nHOST:a.test.maesh\r\nConnection: keep-alive\r\n\r\n",

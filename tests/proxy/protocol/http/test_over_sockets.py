@@ -5,6 +5,7 @@ import contextlib
 import functools
 import resource
 import socket
+import struct
 from pathlib import Path
 
 import pytest
@@ -266,4 +267,71 @@ async def test_no_server_there_is_502():
         reader, writer = await asyncio.open_connection(*address)
         writer.write(GET)
         assert (await reader.readuntil(b"\r\n")) == b"HTTP/1.1 502 Bad Gateway\r\n"
+        writer.close()
+
+
+UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+
+
+@on_uvloop
+async def test_a_tunnel_carries_much_both_ways_at_once_and_each_half_ends_by_itself():
+    got = {}
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SWITCHING)
+        got["early"] = await reader.readexactly(5)
+        while data := await reader.read(65536):  # an echo
+            writer.write(data)
+            await writer.drain()
+        got["end"] = True
+        writer.write(b"bye")
+        writer.close()
+
+    async def say(writer):
+        for _ in range(MEGABYTES_8 // len(BLOCK)):
+            writer.write(BLOCK)
+            await writer.drain()
+        writer.write_eof()
+
+    async with carry(serve) as (handler, address):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(UPGRADE + b"early")
+        assert await reader.readuntil(b"\r\n\r\n") == SWITCHING
+        assert len(handler.tunnels) == 1
+        saying = asyncio.create_task(say(writer))
+        assert await reader.readexactly(MEGABYTES_8) == b"x" * MEGABYTES_8
+        await saying
+        assert await reader.read() == b"bye"
+        assert got == {"early": b"early", "end": True}
+        await until(lambda: not handler.tunnels)
+        writer.close()
+
+
+@on_uvloop
+async def test_a_tunnel_through_a_slow_side_holds_little_and_a_break_of_one_side_reaches_the_other():
+    waiting = asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SWITCHING)
+        reader._transport.pause_reading()
+        await waiting.wait()
+        writer.transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        writer.transport.abort()
+
+    async with carry(serve) as (handler, address):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"x" * MEGABYTES_8)
+        (tunnel,) = handler.tunnels
+        await until(lambda: tunnel.client._is_read_paused)
+        assert tunnel.upstream.unsent_bytes < 2**20
+        waiting.set()
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
         writer.close()

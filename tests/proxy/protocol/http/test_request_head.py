@@ -240,7 +240,8 @@ def check_against_h11(bytes_, head):
     assert (method, body) == wanted
     assert target == head.target
     assert [value.lower() for name, value in headers if name == b"host"] == [head.authority.lower()]
-    assert not {b"te", b"upgrade", b"transfer_encoding"} & {name for name, _ in headers} or b"_" in bytes_
+    assert not {b"te", b"transfer_encoding"} & {name for name, _ in headers} or b"_" in bytes_
+    assert [value for name, value in headers if name == b"upgrade"] == [head.upgrade] * bool(head.upgrade)
     rebuilt = b"".join((head.render_start(), *head.build_headers(), head.framing, b"\r\n"))
     assert {*read_by_h11(rebuilt)[3]} - {(b"connection", b"keep-alive")} == {*headers} - {
         (b"connection", b"keep-alive")

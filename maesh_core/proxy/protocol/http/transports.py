@@ -1,10 +1,13 @@
-"""How much of a body may be held here: what bounds the memory of an exchange, however large its messages are.
+"""What the engine asks of transports: to hold little, and to end so that nobody takes a part for the whole.
 
 A side that is slower than the other pauses the other. What is on its way then is at most the high-water mark and the
-one read (uvloop: 250 KB) that went over it, in each direction.
+one read (uvloop: 250 KB) that went over it, in each direction: that bounds an exchange's memory, however large its
+messages are.
 """
 
 import asyncio
+import socket
+import struct
 
 WRITE_HIGH_BYTES = 65536
 WRITE_LOW_BYTES = 16384
@@ -14,8 +17,17 @@ PENDING_LIMIT_BYTES = 65536
 """Body bytes held while there is no upstream to send them to; then the client is not read any further."""
 HELD_LIMIT_BYTES = 65536
 """Bytes behind the current request that are read ahead; then reading pauses until they are due."""
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 def limit_write_buffer(transport: asyncio.WriteTransport) -> None:
     """Have a transport pause its protocol in time."""
     transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES)
+
+
+def reset(transport: asyncio.WriteTransport) -> None:
+    """Reset a connection: its peer cannot take what it got for complete."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    transport.abort()

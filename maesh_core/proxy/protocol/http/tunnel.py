@@ -1,0 +1,214 @@
+"""Two connections that speak another protocol after a 101: bytes go both ways as they come.
+
+Takes over both transports from the connections of an exchange. Either side may end its half (RFC 9110 section 7.8 says
+no more of HTTP here); one that breaks breaks the other, so that nobody takes a part for the whole.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from maesh_core.proxy.protocol.http.transports import reset
+
+if TYPE_CHECKING:
+    from maesh_core.proxy.protocol.http.handler import HttpHandler
+    from maesh_core.proxy.protocol.http.upgrade import UpgradeExchange
+
+_NEVER = float("inf")
+
+
+class Released(NamedTuple):
+    """A transport that its connection has let go of, and how that left it.
+
+    `held` is what was read and is not used yet; `has_ended` says that its peer will send no more.
+    """
+
+    transport: asyncio.Transport
+    held: bytes
+    has_ended: bool
+    is_read_paused: bool
+    is_write_paused: bool
+
+
+class Tunnel:
+    """A pair of ends. It has a deadline while `tunnel_timeout` is set, and once one end is gone."""
+
+    __slots__ = ("_exchange", "_handler", "_unsent", "client", "deadline", "upstream")
+
+    def __init__(self, handler: "HttpHandler", exchange: "UpgradeExchange") -> None:
+        self._handler = handler
+        self._exchange: UpgradeExchange | None = exchange
+        self._unsent = 0
+        self.deadline = _NEVER
+        self.client: TunnelEnd | None = None
+        self.upstream: TunnelEnd | None = None
+
+    def __repr__(self) -> str:
+        return f"<Tunnel {self.client!r} {self.upstream!r}>"
+
+    def open(self, client: Released, upstream: Released, *, answer: bytes) -> None:
+        """Begin: the client gets the answer and what came behind it, the upstream what the client sent early."""
+        self._handler.tunnels.add(self)
+        self.client, self.upstream = TunnelEnd(self, client), TunnelEnd(self, upstream)
+        self.client.other, self.upstream.other = self.upstream, self.client
+        self.on_bytes()
+        self.client.write(answer + upstream.held)
+        self.upstream.write(client.held)
+        for end, released in ((self.client, client), (self.upstream, upstream)):
+            end.follow_other()
+            if released.has_ended:
+                end.eof_received()
+
+    def on_bytes(self) -> None:
+        """Wait anew, if anybody waits."""
+        timeout_s = self._handler.settings.tunnel_timeout
+        if timeout_s:
+            self.deadline = self._handler.clock.now + timeout_s
+
+    def on_deadline(self) -> None:
+        """Close what was idle for too long; cut what does not take the rest."""
+        ends = [end for end in (self.client, self.upstream) if end is not None]
+        unsent = sum(end.unsent_bytes for end in ends)
+        if all(end.is_closing for end in ends) and not unsent < self._unsent:
+            self.cut()
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Close both ends once they have taken what was written."""
+        settings = self._handler.settings
+        ends = [end for end in (self.client, self.upstream) if end is not None]
+        self._unsent = sum(end.unsent_bytes for end in ends)
+        self.deadline = self._handler.clock.now + settings.body_timeout
+        for end in ends:
+            end.close()
+
+    def cut(self) -> None:
+        """Reset both ends."""
+        for end in (self.client, self.upstream):
+            if end is not None:
+                end.cut()
+
+    def on_lost(self, end: "TunnelEnd") -> None:
+        """Forget an end; with both, the exchange is over."""
+        if end is self.client:
+            self.client = None
+        else:
+            self.upstream = None
+        if self.client is None and self.upstream is None and self._exchange is not None:
+            exchange, self._exchange = self._exchange, None
+            self._handler.tunnels.discard(self)
+            exchange.on_tunnel_closed()
+
+
+class TunnelEnd(asyncio.Protocol):
+    """One side's connection; what it brings goes to `other`."""
+
+    __slots__ = ("_has_ended", "_is_read_paused", "_is_write_paused", "_transport", "_tunnel", "other")
+
+    def __init__(self, tunnel: Tunnel, released: Released) -> None:
+        self._tunnel = tunnel
+        self._transport: asyncio.Transport | None = released.transport
+        self._has_ended = False
+        self._is_read_paused = released.is_read_paused
+        self._is_write_paused = released.is_write_paused
+        self.other: TunnelEnd | None = None
+        released.transport.set_protocol(self)
+
+    def __repr__(self) -> str:
+        return f"<TunnelEnd unsent={self.unsent_bytes} ended={self._has_ended}>"
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written here and is not taken yet."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing more is taken from this side."""
+        return self._transport is None or self._transport.is_closing()
+
+    # --- what the event loop tells
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes on."""
+        self._tunnel.on_bytes()
+        if self.other is not None:
+            self.other.write(data)
+
+    def eof_received(self) -> bool:
+        """Pass on that this side sends no more; True keeps the other half open."""
+        self._has_ended = True
+        other = self.other
+        if other is None or self._transport is None or other.has_ended:
+            self._tunnel.close()
+            return False
+        other.end()
+        return self._transport.can_write_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the other side in the same way."""
+        self._transport = None
+        other, self.other = self.other, None
+        if other is not None:
+            other.other = None
+            if exc is None:
+                self._tunnel.close()
+            else:
+                other.cut()
+        self._tunnel.on_lost(self)
+
+    def pause_writing(self) -> None:
+        """Stop reading the other side: this one is slower."""
+        self._is_write_paused = True
+        if self.other is not None:
+            self.other.follow_other()
+
+    def resume_writing(self) -> None:
+        """Read the other side again."""
+        self._is_write_paused = False
+        if self.other is not None:
+            self.other.follow_other()
+
+    # --- what the other end and the tunnel ask for
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether this side sends no more."""
+        return self._has_ended
+
+    def follow_other(self) -> None:
+        """Read on while the other side takes what comes."""
+        transport, other = self._transport, self.other
+        if transport is None or other is None or transport.is_closing() or self._has_ended:
+            return
+        if other._is_write_paused and not self._is_read_paused:  # noqa: SLF001 - its twin
+            self._is_read_paused = True
+            transport.pause_reading()
+        elif self._is_read_paused and not other._is_write_paused:  # noqa: SLF001 - its twin
+            self._is_read_paused = False
+            transport.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes to this side."""
+        if self._transport is not None and data and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def end(self) -> None:
+        """End our half towards this side; a transport that has no halves closes."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            self._tunnel.close()
+
+    def close(self) -> None:
+        """Close once everything written has gone out."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def cut(self) -> None:
+        """Reset the connection."""
+        if self._transport is not None:
+            reset(self._transport)

@@ -1,0 +1,142 @@
+"""Tunnels: bytes both ways, back-pressure, ends, time-outs and draining."""
+
+import pytest
+
+from maesh_core.settings import CarryingSettings
+
+UPGRADE = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+SWITCHING = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+
+
+async def open_tunnel(world):
+    client = world.open_client()
+    client.send(UPGRADE)
+    server = await world.accept()
+    server.take()
+    server.send(SWITCHING)
+    client.expect(SWITCHING)
+    return client, server
+
+
+def give_metrics(world):
+    return {metric.name: dict(metric.samples) for metric in world.handler.collect_metrics()}
+
+
+@pytest.mark.parametrize("is_client_slow", [False, True])
+async def test_a_slow_side_stops_the_other_and_no_third(world, is_client_slow):
+    slow, fast = (await open_tunnel(world))[:: 1 if is_client_slow else -1]
+    slow.stop_taking()
+    assert not fast.transport.is_reading
+    assert slow.transport.is_reading
+    slow.send(b"a")
+    fast.expect(b"a")
+    slow.take_again()
+    assert fast.transport.is_reading
+    fast.send(b"b")
+    slow.expect(b"b")
+
+
+async def test_a_side_that_was_slow_before_the_tunnel_is_slow_in_it(world):
+    client = world.open_client()
+    client.send(UPGRADE + b"x" * 70_000)
+    assert not client.transport.is_reading
+    server = await world.accept()
+    client.stop_taking()
+    server.stop_taking()
+    server.transport.is_reading = True  # what was read before it was paused
+    server.send(SWITCHING)
+    assert not client.transport.is_reading
+    client.take_again()
+    assert server.transport.is_reading
+    server.take_again()
+    assert client.transport.is_reading
+    assert server.take().endswith(b"x" * 70_000)
+
+
+@pytest.mark.parametrize("is_client_first", [False, True])
+async def test_each_side_may_end_its_half(world, is_client_first):
+    first, second = (await open_tunnel(world))[:: 1 if is_client_first else -1]
+    first.end()
+    assert second.transport.has_ended
+    assert not first.is_closed
+    second.send(b"more")
+    first.expect(b"more")
+    second.end()
+    assert first.is_closed
+    assert second.is_closed
+    assert not first.transport.is_aborted
+    await world.settle()
+    assert world.handler.is_drained()
+
+
+@pytest.mark.parametrize("is_client", [False, True])
+async def test_a_side_that_breaks_breaks_the_other(world, is_client):
+    broken, other = (await open_tunnel(world))[:: 1 if is_client else -1]
+    broken.lose(ConnectionResetError())
+    assert other.transport.is_reset
+    await world.settle()
+    assert not world.handler.tunnels
+    assert world.handler.table.counters["a"].statuses == {101: 1}
+
+
+async def test_a_tunnel_lies_idle_for_as_long_as_it_likes(world):
+    client, server = await open_tunnel(world)
+    world.advance(100_000.0)
+    client.send(b"a")
+    server.expect(b"a")
+
+
+async def test_a_tunnel_may_have_a_limit_to_idling_and_any_byte_begins_it_anew(open_world):
+    async with open_world(settings=CarryingSettings(tunnel_timeout=10.0)) as world:
+        client, server = await open_tunnel(world)
+        for sender, taker in ((client, server), (server, client)):
+            world.advance(9.0)
+            sender.send(b"a")
+            taker.expect(b"a")
+        world.advance(9.0)
+        assert not client.is_closed
+        world.advance(1.0)
+        assert client.is_closed
+        assert server.is_closed
+        assert not client.transport.is_aborted
+
+
+async def test_a_side_that_does_not_take_the_rest_is_cut_in_time(world):
+    client, server = await open_tunnel(world)
+    client.stop_taking(1000)
+    server.lose()
+    assert client.is_closed
+    client.transport.unsent_bytes = 1
+    world.advance(60.0)
+    assert not client.transport.is_aborted
+    world.advance(60.0)
+    assert client.transport.is_reset
+    await world.settle()
+    assert not world.handler.tunnels
+
+
+async def test_tunnels_are_counted_and_awaited_in_draining_and_cut_in_the_end(open_world):
+    async with open_world(settings=CarryingSettings(node="node", connection_limit=2)) as world:
+        client, server = await open_tunnel(world)
+        assert give_metrics(world)["maesh_http_tunnels"] == {(): 1}
+        world.open_client()
+        assert world.open_client().is_closed
+        world.handler.start_draining()
+        await world.settle()
+        assert not client.is_closed
+        assert not world.handler.is_drained()
+        client.send(b"a")
+        server.expect(b"a")
+        world.handler.abort()
+        assert client.transport.is_reset
+        assert server.transport.is_reset
+        await world.settle()
+        assert world.handler.is_drained()
+        assert give_metrics(world)["maesh_http_tunnels"] == {(): 0}
+
+
+async def test_a_tunnel_outlives_its_route(world):
+    client, server = await open_tunnel(world)
+    world.apply(servers=0)
+    client.send(b"a")
+    server.expect(b"a")
