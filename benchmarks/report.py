@@ -59,6 +59,11 @@ class Figures:
         """Tell whether a proxy kept up with the rate it was offered."""
         return self.get(case, proxy, "requests_per_s") >= HELD_SHARE * self.get(case, proxy, "offered_per_s")
 
+    def is_offered(self, case: str) -> bool:
+        """Tell whether the rate was offered at all: where nginx answers less than half of its maximum, the client is
+        what could not keep up."""
+        return "nginx" not in self.names or self.is_held(case, "nginx")
+
     def list_wrong(self) -> list[str]:
         """List what was wrong with runs, once for each proxy and case."""
         found: dict[str, int] = {}
@@ -98,6 +103,7 @@ def render_case(figures: Figures, case: Document) -> str:
     title = f"### {case['title'][0].upper()}{case['title'][1:]}\n\n"
     if is_paced:
         title += f"Offered to all: {figures.get(name, figures.names[0], 'offered_per_s'):,.0f} requests/s.\n\n"
+        title += "" if figures.is_offered(name) else NOT_OFFERED
     return title + render_rows(head, [render_proxy(figures, case, proxy) for proxy in figures.names])
 
 
@@ -128,6 +134,9 @@ def list_behind(figures: Figures) -> list[str]:
         figure, what = ("p99_us", "p99") if case["rate_share"] > 0 else ("cpu_us_per_request", "CPU a request")
         if "maesh" not in figures.names:
             break
+        if case["rate_share"] > 0 and not figures.is_offered(name):
+            found.append(f"{case['title']}: not known, because the load's core could not offer that rate")
+            continue
         if case["rate_share"] > 0 and not figures.is_held(name, "maesh"):
             found.append(f"{case['title']}: Maesh cannot hold the rate")
             continue
@@ -165,6 +174,8 @@ def render_http(http: Document) -> str:
     return "\n\n".join(parts)
 
 
+NOT_OFFERED = """**Void: nginx did not answer half of its own maximum in time, so it was the load's core that could not
+keep up. Run it on a quieter machine, or offer less with `--rate`.**\n\n"""
 HTTP_WORDS = """One worker on one core for each proxy, servers and client on the other; medians of interleaved runs.
 The ratios say how many times nginx's figure it is."""
 ALL_WELL = "In every run the servers saw as many requests as the client sent, and the sampled bodies were equal."

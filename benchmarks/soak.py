@@ -241,6 +241,21 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def run_soak(site: Site, options: argparse.Namespace) -> tuple[Soak, int, list[str]]:
+    """Start the mesh and soak it; gives the record, the number of swaps, and what should not have happened."""
+    site.start_upstream()
+    mesh = Mesh(site, options.workers)
+    before = mesh.read_revision()
+    soak = Soak(mesh, options)
+    asyncio.run(soak.run())
+    wrong = judge(soak.seconds)
+    if not mesh.is_running:
+        wrong.append("the proxy ended")
+    elif mesh.read_revision() == before:
+        wrong.append("the proxy took no configuration")
+    return soak, mesh.swaps, wrong
+
+
 def main() -> int:
     """Soak, tell, write; the exit status tells whether all was as it should be."""
     options = parse_options()
@@ -249,20 +264,14 @@ def main() -> int:
         return 1
     raise_open_files_limit()
     with tempfile.TemporaryDirectory(prefix="maesh-soak-") as name, ProcessGroup(Path(name)) as group:
-        site = Site(group, Path(name))
-        site.start_upstream()
-        mesh = Mesh(site, options.workers)
-        before = mesh.read_revision()
-        soak = Soak(mesh, options)
-        asyncio.run(soak.run())
-        wrong = judge(soak.seconds)
-        if not mesh.is_running:
-            wrong.append("the proxy ended")
-        elif mesh.read_revision() == before:
-            wrong.append("the proxy took no configuration")
+        try:
+            soak, swaps, wrong = run_soak(Site(group, Path(name)), options)
+        except TimeoutError as error:
+            print(error, group.read_log("controller")[-2000:], sep="\n", file=sys.stderr)
+            return 1
         log = group.read_log("proxy")[-2000:]
     totals = [sum(getattr(second, name) for second in soak.seconds.values()) for name in ("requests", "failed")]
-    print(f"\n{totals[0]:,} requests, {totals[1]} failed; {mesh.swaps} configurations written.")
+    print(f"\n{totals[0]:,} requests, {totals[1]} failed; {swaps} configurations written.")
     print(*(wrong or ["All as it should be."]), sep="\n")
     if wrong and log:
         print(f"--- the proxy's log\n{log}")
