@@ -107,6 +107,13 @@ class CarryingSettings(CommonSettings):
     upstream_idle_timeout: Annotated[
         Duration, Meta(description="A pooled upstream connection is kept this long without use.")
     ] = 60.0
+    passive_health: Annotated[
+        bool, Meta(description="Set servers aside that take no connection or break one instead of answering.")
+    ] = True
+    server_pause: Annotated[
+        Duration, Meta(description="First pause of a server that is set aside; each failure then doubles it.")
+    ] = 1.0
+    server_pause_limit: Annotated[Duration, Meta(description="Longest pause of a server that is set aside.")] = 30.0
     tunnel_timeout: Annotated[
         Duration, Meta(description="A tunnel (WebSocket) may lie idle this long; 0: no limit.")
     ] = 0.0

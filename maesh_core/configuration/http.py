@@ -6,13 +6,14 @@ a ServiceNode, gives a Section. Middlewares and their order come from the caller
 
 from collections.abc import Mapping, Sequence
 
-from maesh_core.configuration.annotations import check_carried, parse_scheme
+from maesh_core.configuration.annotations import check_carried, parse_load_balancer, parse_scheme
 from maesh_core.hookspecs import PortRange
-from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpRouter, Section, Server, Service
 from maesh_core.model.keys import build_port_key
 from maesh_core.model.topology import PortNode, ServiceNode
 
 ZONES = ("maesh", "traefik.mesh")
+LOAD_BALANCERS = (ROUND_ROBIN, LEAST_REQUEST)
 
 
 class HttpTrafficType:
@@ -41,6 +42,7 @@ class HttpTrafficType:
         """Route the service's hosts to its servers; a headless service has no cluster address among them."""
         scheme = parse_scheme(annotations)
         check_carried(scheme)
+        load_balancer = parse_load_balancer(annotations, LOAD_BALANCERS)
         hosts = build_hosts(service)
         routers: dict[str, HttpRouter] = {}
         services: dict[str, Service] = {}
@@ -48,7 +50,7 @@ class HttpTrafficType:
             key = build_port_key(service.key, port.number)
             routers[key] = HttpRouter(entrypoint=entrypoint, hosts=hosts, service=key, middlewares=middlewares)
             servers = tuple(Server(address=server.address, port=server.port) for server in port.servers)
-            services[key] = Service(servers=servers, scheme=scheme)
+            services[key] = Service(servers=servers, scheme=scheme, load_balancer=load_balancer)
         return Section(routers=routers, services=services)
 
     def build_closed_section(

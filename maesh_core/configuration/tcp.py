@@ -5,9 +5,10 @@ Takes a ServiceNode, gives a Section. Which entrypoint a port has comes from the
 
 from collections.abc import Mapping, Sequence
 
+from maesh_core.configuration.annotations import parse_load_balancer
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import PortRange
-from maesh_core.model.configuration import Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import ROUND_ROBIN, Section, Server, Service, StreamRouter
 from maesh_core.model.keys import build_port_key
 from maesh_core.model.topology import PortNode, ServiceNode
 
@@ -40,7 +41,7 @@ class TcpTrafficType:
         A headless service is refused: its clients choose a pod by the address that DNS gave, which a connection to an
         entrypoint does not carry.
         """
-        del annotations
+        load_balancer = parse_load_balancer(annotations, (ROUND_ROBIN,))
         if service.is_headless:
             raise ConfigurationError("a headless service cannot be carried as tcp: a connection names no pod")
         routers: dict[str, StreamRouter] = {}
@@ -49,7 +50,7 @@ class TcpTrafficType:
             key = build_port_key(service.key, port.number)
             routers[key] = StreamRouter(entrypoint=entrypoint, service=key, middlewares=middlewares)
             servers = tuple(Server(address=server.address, port=server.port) for server in port.servers)
-            services[key] = Service(servers=servers)
+            services[key] = Service(servers=servers, load_balancer=load_balancer)
         return Section(routers=routers, services=services)
 
     def build_closed_section(

@@ -11,6 +11,7 @@ PREFIXES = ("maesh.containo.us/", "mesh.traefik.io/")
 
 TRAFFIC_TYPE = "traffic-type"
 SCHEME = "scheme"
+LOAD_BALANCER = "load-balancer"
 
 
 def parse_annotations(annotations: Mapping[str, str]) -> dict[str, str]:

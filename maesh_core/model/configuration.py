@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+ROUND_ROBIN = "round-robin"
+LEAST_REQUEST = "least-request"
+
 
 class ConfigurationObject(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Base of all; `revision` is the number of the revision that last changed the object, 0 before it has one."""
@@ -52,7 +55,7 @@ class Service(ConfigurationObject, frozen=True, gc=False):
 
     servers: tuple[Server, ...] = ()
     scheme: str = "http"
-    load_balancer: str = "round-robin"
+    load_balancer: str = ROUND_ROBIN
 
 
 class Middleware(ConfigurationObject, frozen=True):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from maesh_core.configuration.annotations import check_carried, parse_scheme
+from maesh_core.configuration.annotations import check_carried, parse_load_balancer, parse_scheme
+from maesh_core.configuration.http import LOAD_BALANCERS
 from maesh_core.errors import ConfigurationError
 
 
@@ -23,3 +24,15 @@ def test_schemes_that_proxies_cannot_speak_yet_say_so(scheme: str, text: str) ->
     with pytest.raises(ConfigurationError, match=f"{text} is not carried yet"):
         check_carried(scheme)
     check_carried("http")
+
+
+def test_servers_are_chosen_round_robin_unless_it_is_said() -> None:
+    assert parse_load_balancer({}, LOAD_BALANCERS) == "round-robin"
+    assert parse_load_balancer({"load-balancer": "least-request"}, LOAD_BALANCERS) == "least-request"
+
+
+@pytest.mark.parametrize("text", ["", "Round-Robin", "random", "least-request "])
+def test_another_way_to_choose_servers_is_an_error_that_names_the_known_ones(text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_load_balancer({"load-balancer": text}, LOAD_BALANCERS)
+    assert str(caught.value) == f"annotation load-balancer: {text!r} is none of round-robin, least-request"

@@ -5,18 +5,31 @@ dicts and compiles only what changed; swapping tables is one assignment, and an 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maesh_core.hookspecs import Exchange, Response
 from maesh_core.model.configuration import HttpRouter, Section, Service
 from maesh_core.proxy.middleware.chain import Chain, compile_chain
 from maesh_core.proxy.protocol.http.counters import RouteCounters
-from maesh_core.proxy.upstream.balancer import Balancer, RoundRobin, build_balancer
+from maesh_core.proxy.upstream.balancer import AnyBalancer, Balancer, RoundRobin, build_balancer
 
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.upstream import HttpServer
 
-GetServer = Callable[[str, int], "HttpServer"]
+
+class ServerKey(NamedTuple):
+    """What makes two servers one, with one pool of connections and one health: how and where it is spoken to."""
+
+    scheme: str
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+GetServer = Callable[[ServerKey], "HttpServer"]
 _NOT_CLOSED = Response(status=503, reason="the service has no usable server")
 
 
@@ -47,7 +60,7 @@ class Route:
 class HttpTable:
     """Where every host of every entrypoint leads. `gained` and `lost` compare it with the table it was built from."""
 
-    __slots__ = ("claims", "counters", "gained", "hosts", "lost", "routers", "routes", "servers", "users")
+    __slots__ = ("balancers", "claims", "counters", "gained", "hosts", "lost", "routers", "routes", "servers", "users")
 
     def __init__(self, base: "HttpTable | None" = None) -> None:
         self.routers: dict[str, HttpRouter] = dict(base.routers) if base else {}
@@ -55,6 +68,7 @@ class HttpTable:
         self.hosts: dict[int, dict[bytes, Route]] = dict(base.hosts) if base else {}
         self.claims: dict[tuple[int, bytes], tuple[str, ...]] = dict(base.claims) if base else {}
         self.servers: dict[str, tuple[tuple[HttpServer, int], ...]] = dict(base.servers) if base else {}
+        self.balancers: dict[str, AnyBalancer[HttpServer]] = dict(base.balancers) if base else {}
         self.users: dict[str, frozenset[str]] = dict(base.users) if base else {}
         self.counters: dict[str, RouteCounters] = dict(base.counters) if base else {}
         self.gained: list[HttpServer] = []
@@ -76,13 +90,18 @@ class HttpTable:
     # --- building; only build_table() calls these, before anybody else has the table
 
     def set_service(self, key: str, service: Service | None, get_server: GetServer) -> None:
-        """Put in, replace or (None) take out a service's servers."""
+        """Put in, replace or (None) take out a service's servers; its rotation goes on."""
         self.lost += [server for server, _ in self.servers.pop(key, ())]
+        former = self.balancers.pop(key, None)
         if service is None:
             return
-        servers = tuple((get_server(server.address, server.port), server.weight) for server in service.servers)
+        servers = tuple(
+            (get_server(ServerKey(service.scheme, server.address, server.port)), server.weight)
+            for server in service.servers
+        )
         self.gained += [server for server, _ in servers]
         self.servers[key] = servers
+        self.balancers[key] = build_balancer(servers, service.load_balancer, former=former)
 
     def drop_router(self, key: str, touched: set[tuple[int, bytes]]) -> None:
         """Take out a router, and note the hosts that it claimed."""
@@ -141,8 +160,7 @@ class HttpTable:
             closed = Response(status=router.status, reason=router.reason or "the service is closed")
             return Route("", balancer=None, counters=counters, closed=closed)
         chain = compile_chain([middlewares[middleware] for middleware in router.middlewares])
-        balancer = build_balancer(self.servers[router.service])
-        return Route(router.service, balancer=balancer, counters=counters, chain=chain)
+        return Route(router.service, balancer=self.balancers[router.service], counters=counters, chain=chain)
 
 
 def build_table(

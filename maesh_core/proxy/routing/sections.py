@@ -12,6 +12,7 @@ import msgspec
 from maesh_core.hookspecs import MiddlewareFactory
 from maesh_core.model.configuration import ConfigurationObject, HttpRouter, Section, Service
 from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_middlewares
+from maesh_core.proxy.upstream.balancer import KINDS
 
 NOUNS = ("routers", "services", "middlewares")
 CARRIED_SCHEMES = frozenset({"http"})
@@ -149,7 +150,11 @@ def _list_keys(change: Change, noun: str) -> set[str]:
 
 def _has_moved(before: Service | None, after: Service | None) -> bool:
     """Say whether routers to the service must be judged again: other servers are no reason."""
-    return before is None or after is None or before.scheme != after.scheme
+    return (
+        before is None
+        or after is None
+        or ((before.scheme, before.load_balancer) != (after.scheme, after.load_balancer))
+    )
 
 
 def _find_users(routers: Mapping[str, Any], services: set[str], middlewares: set[str]) -> set[str]:
@@ -203,6 +208,8 @@ def _judge_router(router: Any, resolved: ResolvedSection) -> Refusal | None:
             return Refusal(f"service {service_key} is not in the configuration")
         if isinstance(router, HttpRouter) and service.scheme not in CARRIED_SCHEMES:
             return Refusal(f"scheme {service.scheme} is not carried by this proxy")
+        if isinstance(router, HttpRouter) and service.load_balancer not in KINDS:
+            return Refusal(f"load balancer {service.load_balancer} is not known to this proxy")
     for key in _get_middlewares(router):
         compiled = resolved.middlewares.get(key)
         if compiled is None:

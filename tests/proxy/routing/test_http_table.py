@@ -1,7 +1,5 @@
 """The HTTP table: whole and incremental builds agree, hosts have one claimant, pools are shared and let go."""
 
-from types import SimpleNamespace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,13 +58,19 @@ def describe(table):
             for host, route in hosts.items()
         },
         "servers": {
-            key: [(server.address, server.port, weight) for server, weight in servers]
-            for key, servers in table.servers.items()
+            key: [(server.key, weight) for server, weight in servers] for key, servers in table.servers.items()
         },
         "claims": table.claims,
         "users": table.users,
         "routes": sorted(table.routes),
     }
+
+
+class SimpleServer:
+    aside, under_way = None, 0
+
+    def __init__(self, key):
+        self.key = key
 
 
 class Pools:
@@ -75,8 +79,8 @@ class Pools:
     def __init__(self):
         self.table, self.pools = HttpTable(), {}
 
-    def get_server(self, address, port):
-        return self.pools.get((address, port)) or SimpleNamespace(address=address, port=port, uses=0)
+    def get_server(self, key):
+        return self.pools.setdefault(key, SimpleServer(key))
 
     def build(self, section, changed):
         return build_table(
@@ -115,14 +119,14 @@ async def test_pools_are_shared_and_let_go_exactly(steps, data):
         instances = {"m": object()}
         handler.compile_table(section, middlewares=instances, changed=changed)  # never applied: has no effect
         handler.apply_table(handler.compile_table(section, middlewares=instances, changed=changed))
-        named = [(each.address, each.port) for service in section.services.values() for each in service.servers]
+        named = [("http", each.address, each.port) for service in section.services.values() for each in service.servers]
         assert {address: server.uses for address, server in handler._servers.items()} == {
             address: named.count(address) for address in named
         }
         assert not any(server.is_removed for server in handler._servers.values())
         for servers in handler.table.servers.values():
             for server, _ in servers:
-                assert handler._servers[server.address, server.port] is server
+                assert handler._servers[server.key] is server
         before = section
     assert not handler._servers
     handler.abort()

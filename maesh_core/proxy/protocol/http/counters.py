@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 from maesh_core.model.metrics import Histogram, MetricFamily
+from maesh_core.proxy.upstream.health import Watched
 
 DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
 """Upper bounds; Traefik's 0.1, 0.3, 1.2 and 5 s are among them."""
@@ -12,12 +13,13 @@ DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0
 class RouteCounters:
     """What happened to the requests of one service; lives as long as the proxy has the service."""
 
-    __slots__ = ("durations", "seconds", "statuses")
+    __slots__ = ("durations", "ejections", "seconds", "statuses")
 
     def __init__(self) -> None:
         self.statuses: dict[int, int] = {}
         self.durations = [0] * (len(DURATION_BOUNDS_S) + 1)
         self.seconds = 0.0
+        self.ejections = 0
 
     def __repr__(self) -> str:
         return f"<RouteCounters {self.statuses}>"
@@ -54,5 +56,31 @@ def collect_counters(counters: Mapping[str, RouteCounters]) -> Sequence[MetricFa
                 ((service,), Histogram(DURATION_BOUNDS_S, tuple(counter.durations), counter.seconds))
                 for service, counter in used
             ],
+        ),
+    ]
+
+
+def collect_ejections(
+    counters: Mapping[str, RouteCounters], servers: Mapping[str, Sequence[tuple[Watched, int]]]
+) -> Sequence[MetricFamily]:
+    """Make metrics of the servers that are set aside, of all services that had a request."""
+    used = [(service, counter) for service, counter in sorted(counters.items()) if counter.statuses]
+    return [
+        MetricFamily(
+            name="maesh_service_servers_aside",
+            type="gauge",
+            help="Servers set aside after failures, by service; added up over workers, which find out each for itself.",
+            labels=("service",),
+            samples=[
+                ((service,), sum(server.aside is not None for server, _ in servers.get(service, ())))
+                for service, _ in used
+            ],
+        ),
+        MetricFamily(
+            name="maesh_service_server_ejections",
+            type="counter",
+            help="Times that a server in full use was set aside, by service.",
+            labels=("service",),
+            samples=[((service,), counter.ejections) for service, counter in used],
         ),
     ]

@@ -15,10 +15,11 @@ from maesh_core.model.configuration import HttpRouter, Section
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.client import ClientConnection
-from maesh_core.proxy.protocol.http.counters import collect_counters
+from maesh_core.proxy.protocol.http.counters import collect_counters, collect_ejections
 from maesh_core.proxy.protocol.http.tunnel import Tunnel
 from maesh_core.proxy.protocol.http.upstream import HttpServer, UpstreamConnection
-from maesh_core.proxy.routing.http_table import HttpTable, LocalTable, build_table
+from maesh_core.proxy.routing.http_table import HttpTable, LocalTable, ServerKey, build_table
+from maesh_core.proxy.upstream.health import PassiveHealth
 from maesh_core.settings import CarryingSettings
 
 
@@ -34,13 +35,18 @@ class HttpHandler:
         self.settings = settings
         self.clock = Clock(loop)
         self.clock_time = loop.time
+        self.health = PassiveHealth(
+            self.clock,
+            first_pause_s=settings.server_pause if settings.passive_health else 0.0,
+            pause_limit_s=settings.server_pause_limit,
+        )
         self.server_name = (settings.node or socket.gethostname()).encode("ascii", "replace")
         self.table: HttpTable | LocalTable = HttpTable()
         self.is_draining = False
         self.clients: set[ClientConnection] = set()
         self.upstreams: set[UpstreamConnection] = set()
         self.tunnels: set[Tunnel] = set()
-        self._servers: dict[tuple[str, int], HttpServer] = {}
+        self._servers: dict[ServerKey, HttpServer] = {}
         self._refusals: dict[int, int] = {}
         self._refused_connections = 0
         self._middleware_failures: dict[str, int] = {}
@@ -56,13 +62,12 @@ class HttpHandler:
     ) -> HttpTable:
         """Build the next table; see `hookspecs.ProtocolHandler`."""
         current = self.table if isinstance(self.table, HttpTable) else HttpTable()
-        fresh: dict[tuple[str, int], HttpServer] = {}
+        fresh: dict[ServerKey, HttpServer] = {}
 
-        def get_server(address: str, port: int) -> HttpServer:
-            key = (address, port)
+        def get_server(key: ServerKey) -> HttpServer:
             server = self._servers.get(key) or fresh.get(key)
             if server is None:
-                server = fresh[key] = HttpServer(self, address, port)
+                server = fresh[key] = HttpServer(self, key)
             return server
 
         return build_table(section, middlewares=middlewares, changed=changed, current=current, get_server=get_server)
@@ -72,11 +77,11 @@ class HttpHandler:
         self.table = table
         for server in table.gained:
             server.uses += 1
-            self._servers[server.address, server.port] = server
+            self._servers[server.key] = server
         for server in table.lost:
             server.uses -= 1
             if not server.uses:
-                self._servers.pop((server.address, server.port), None)
+                self._servers.pop(server.key, None)
                 server.remove()
         table.gained, table.lost = [], []
 
@@ -141,8 +146,10 @@ class HttpHandler:
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Read the counters."""
         counters = self.table.counters if isinstance(self.table, HttpTable) else {}
+        servers = self.table.servers if isinstance(self.table, HttpTable) else {}
         return [
             *collect_counters(counters),
+            *collect_ejections(counters, servers),
             MetricFamily(
                 name="maesh_http_connections",
                 type="gauge",

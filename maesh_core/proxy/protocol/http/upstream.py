@@ -14,10 +14,12 @@ from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHe
 from maesh_core.proxy.protocol.http.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
 from maesh_core.proxy.protocol.http.transports import limit_write_buffer
 from maesh_core.proxy.protocol.http.tunnel import Released
+from maesh_core.proxy.upstream.health import Aside
 
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.exchange import Exchange
     from maesh_core.proxy.protocol.http.handler import HttpHandler
+    from maesh_core.proxy.routing.http_table import ServerKey
 
 IDLE_LIMIT = 256
 """Idle connections kept to one server; Maesh 1.2 kept 200."""
@@ -26,49 +28,70 @@ INFORMATIONAL_LIMIT = 16
 
 
 class HttpServer:
-    """One server's address and the idle connections to it. `uses` counts the services that have it."""
+    """One server's address and the connections to it.
 
-    __slots__ = ("_connecting", "address", "handler", "idle", "is_removed", "port", "uses")
+    `uses` counts the services that have it; `opened` the connections that are open or being made, idle ones too.
+    """
 
-    def __init__(self, handler: "HttpHandler", address: str, port: int) -> None:
+    __slots__ = ("_connecting", "aside", "handler", "idle", "is_removed", "key", "opened", "uses")
+
+    def __init__(self, handler: "HttpHandler", key: "ServerKey") -> None:
         self.handler = handler
-        self.address = address
-        self.port = port
+        self.key = key
         self.idle: list[UpstreamConnection] = []
+        self.opened = 0
+        self.aside: Aside | None = None
         self.is_removed = False
         self.uses = 0
         self._connecting: dict[Exchange, asyncio.Task[None]] = {}
 
     def __repr__(self) -> str:
-        return f"<HttpServer {self.address}:{self.port} idle={len(self.idle)} connecting={len(self._connecting)}>"
+        return f"<HttpServer {self.key} idle={len(self.idle)} opened={self.opened} {self.aside!r}>"
+
+    @property
+    def under_way(self) -> int:
+        """How many exchanges have a connection, or wait for one: counting these would cost every request."""
+        return self.opened - len(self.idle)
 
     def connect(self, exchange: "Exchange") -> None:
         """Make a connection for an exchange and hand it over, or tell it why not."""
+        self.opened += 1
         self._connecting[exchange] = asyncio.get_running_loop().create_task(self._connect(exchange))
 
     def forget(self, exchange: "Exchange") -> None:
         """Give up a connection that is being made."""
         task = self._connecting.pop(exchange, None)
         if task is not None:
+            self.opened -= 1
             task.cancel()
+
+    def note_failure(self, exchange: "Exchange") -> None:
+        """Set the server aside for requests to come: it took no connection, or broke one instead of answering."""
+        if self.handler.health.on_failure(self) and exchange.route is not None:
+            exchange.route.counters.ejections += 1
 
     async def _connect(self, exchange: "Exchange") -> None:
         loop = asyncio.get_running_loop()
         error: ExchangeError
         try:
             async with asyncio.timeout(self.handler.settings.connect_timeout):
-                _, upstream = await loop.create_connection(lambda: UpstreamConnection(self), self.address, self.port)
+                _, upstream = await loop.create_connection(
+                    lambda: UpstreamConnection(self), self.key.address, self.key.port
+                )
         except TimeoutError:
             error = UpstreamTimeoutError("no connection to the upstream in time")
         except (OSError, ValueError, OverflowError):  # the latter two: an address or port that there cannot be
             error = UpstreamNotReachedError("no connection to the upstream")
         else:
             if self._connecting.pop(exchange, None) is not None:
+                self.opened -= 1  # the connection counts itself
                 exchange.on_connected(upstream)
             else:
                 upstream.close()
             return
         if self._connecting.pop(exchange, None) is not None:
+            self.opened -= 1
+            self.note_failure(exchange)
             exchange.on_connect_failed(error)
 
     def remove(self) -> None:
@@ -117,7 +140,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._scanner: ChunkedScanner | None = None
 
     def __repr__(self) -> str:
-        return f"<UpstreamConnection to {self.server.address}:{self.server.port} for {self._exchange!r}>"
+        return f"<UpstreamConnection to {self.server.key} for {self._exchange!r}>"
 
     # --- what the exchange asks for
 
@@ -163,6 +186,7 @@ class UpstreamConnection(asyncio.Protocol):
         transport, self._transport = self._transport, None
         assert transport is not None  # noqa: S101 - bytes have just come from it
         self._exchange = None
+        self.server.opened -= 1
         self.server.handler.upstreams.discard(self)
         return Released(
             transport,
@@ -183,6 +207,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Start; the exchange sends its request next."""
         self._transport = cast("asyncio.Transport", transport)
         limit_write_buffer(self._transport)
+        self.server.opened += 1
         self.server.handler.upstreams.add(self)
 
     def eof_received(self) -> None:
@@ -193,6 +218,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the response as the end of the connection says."""
         self._transport = None
+        self.server.opened -= 1
         self.server.handler.upstreams.discard(self)
         if self in self.server.idle:
             self.server.idle.remove(self)
@@ -201,6 +227,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._response is None:
             is_stale = self.is_reused and not self._buffer and not self._informational
+            if not is_stale:
+                self.server.note_failure(exchange)
             error = UpstreamProtocolError("the upstream closed without a response")
             exchange.on_upstream_closed(self.server, error, is_stale=is_stale)
         elif self._left == UNTIL_CLOSE and exc is None:
@@ -247,6 +275,8 @@ class UpstreamConnection(asyncio.Protocol):
             if end > SMALL_HEAD_BYTES:
                 self._check_size(data[:end])
             response = parse_response_head(data[:end], exchange.head.method == b"HEAD")
+            if self.server.aside is not None:
+                self.server.handler.health.on_success(self.server)
             if len(data) - end == response.left and response.status >= 200 and exchange.takes_as_it_came(response):
                 exchange.connection.write(data)
                 self._end(exchange, is_clean=response.is_keep_alive)

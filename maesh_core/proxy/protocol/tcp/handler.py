@@ -7,7 +7,7 @@ elsewhere or nowhere, it goes on until one of its ends closes it.
 import asyncio
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from maesh_core.hookspecs import Listener
 from maesh_core.model.configuration import Section, StreamRouter
@@ -16,7 +16,22 @@ from maesh_core.proxy.protocol.tcp.relay import End, Relay
 from maesh_core.proxy.upstream.balancer import Balancer, build_balancer
 from maesh_core.settings import CarryingSettings
 
-Address = tuple[str, int]
+
+class Address(NamedTuple):
+    """A server. None is ever set aside: a client's connection tries them one after the other."""
+
+    host: str
+    port: int
+
+    @property
+    def aside(self) -> None:
+        """Always in full use."""
+        return None
+
+    @property
+    def under_way(self) -> int:
+        """Not counted."""
+        return 0
 
 
 class TcpCounters:
@@ -99,7 +114,7 @@ class TcpHandler:
             if known and known.service == service and changed is not None and not {key, service} & changed:
                 routes[router.entrypoint] = known
                 continue
-            servers = [((each.address, each.port), each.weight) for each in section.services[service].servers]
+            servers = [(Address(each.address, each.port), each.weight) for each in section.services[service].servers]
             routes[router.entrypoint] = TcpRoute(service, servers, counters[service])
         return TcpTable(routes, counters)
 

@@ -158,22 +158,23 @@ class Peer:
 class World:
     """A handler with one host, its servers, and a clock that stands still."""
 
-    def __init__(self, *, middlewares=(), servers=1, settings=None):
+    def __init__(self, *, middlewares=(), servers=1, settings=None, load_balancer="round-robin"):
         self.transcript, self.ending, self.connects, self.servers = [], [], [], []
         self.now = 1000.0
         self.handler = HttpHandler(settings or CarryingSettings(node="node"))
         self.handler.clock._time = self.handler.clock_time = lambda: self.now
         self.handler.clock.tick()
-        self.apply(middlewares=middlewares, servers=servers)
+        self.apply(middlewares=middlewares, servers=servers, load_balancer=load_balancer)
         self.loop = asyncio.get_running_loop()
         self.loop.create_connection = self._create_connection
 
-    def apply(self, *, middlewares=(), servers=1, weights=None):
+    def apply(self, *, middlewares=(), servers=1, load_balancer="round-robin"):
         """Route the host through these middlewares to so many servers, 10.0.1.1 and so on."""
         keys = tuple(f"m{index}" for index in range(len(middlewares)))
         addresses = tuple(Server(address=f"10.0.1.{index + 1}", port=80) for index in range(servers))
         router = HttpRouter(entrypoint=ENTRYPOINT, hosts=(HOST,), service="a", middlewares=keys)
-        section = Section(routers={"a": router}, services={"a": Service(servers=addresses)})
+        service = Service(servers=addresses, load_balancer=load_balancer)
+        section = Section(routers={"a": router}, services={"a": service})
         instances = dict(zip(keys, middlewares, strict=True))
         self.handler.apply_table(self.handler.compile_table(section, middlewares=instances, changed=None))
 

@@ -263,7 +263,7 @@ async def test_no_server_there_is_502():
     async with carry(serve_ok) as (handler, address):
         (server,) = handler._servers.values()
         with socket.create_server(("127.0.0.1", 0)) as unused:
-            server.port = unused.getsockname()[1]
+            server.key = server.key._replace(port=unused.getsockname()[1])
         reader, writer = await asyncio.open_connection(*address)
         writer.write(GET)
         assert (await reader.readuntil(b"\r\n")) == b"HTTP/1.1 502 Bad Gateway\r\n"
