@@ -112,7 +112,7 @@ def test_tcp_service_has_an_entrypoint_of_its_own(up, get, manifests, build_serv
     annotations = {"maesh.containo.us/traffic-type": "tcp"}
     manifests.write("db.json", build_service("db", start_upstream("db-1").port, annotations=annotations))
     tcp_port = free_port()
-    mesh = up(manifests.path, "--tcp-port", tcp_port)
+    mesh = up(manifests.path, "--tcp-port", tcp_port, "--limit-tcp-port", 1, "--limit-http-port", 1)
     (service,) = mesh.services
     assert service["ports"][0]["entrypoint"] == tcp_port
     assert get(tcp_port, "any.host").text == "db-1"
