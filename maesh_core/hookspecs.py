@@ -260,6 +260,16 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes | None = None
 
 
+class ReadableHeaders(Protocol):
+    """The headers of one message as they came; names are compared in lower case."""
+
+    def get(self, name: bytes) -> bytes | None:
+        """Read the first value, or None."""
+
+    def get_all(self, name: bytes) -> Sequence[bytes]:
+        """Read every value, in order."""
+
+
 class Headers(Protocol):
     """The headers of one message as they pass; names are compared in lower case. Framing headers are not among them.
 
@@ -302,8 +312,15 @@ class Exchange(Protocol):
         """The address of the connection's other end; no header has a say in it."""
 
     @property
+    def client_headers(self) -> ReadableHeaders:
+        """As the client sent them, to be read alone: Host and X-Forwarded-* are among them, hop-by-hop fields are not.
+
+        Host is that of the target where this has one. X-Forwarded-* and X-Real-Ip are what anybody may claim.
+        """
+
+    @property
     def request_headers(self) -> Headers:
-        """As they go upstream."""
+        """As they go upstream, without Host and what the mesh itself sets; who only reads takes `client_headers`."""
 
     @property
     def response_headers(self) -> Headers:

@@ -17,7 +17,7 @@ from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.protocol.http.headers import Headers
 from maesh_core.proxy.protocol.http.middleware_run import MiddlewareRun
-from maesh_core.proxy.protocol.http.request_head import CHUNKED, RequestHead
+from maesh_core.proxy.protocol.http.request_head import CHUNKED, ClientHeaders, RequestHead
 from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead
 from maesh_core.proxy.protocol.http.syntax import IDEMPOTENT
 from maesh_core.proxy.protocol.http.transports import PENDING_LIMIT_BYTES
@@ -113,6 +113,11 @@ class Exchange:
     def host(self) -> bytes:
         """Lower case, without port and final dot."""
         return self.head.host
+
+    @property
+    def client_headers(self) -> ClientHeaders:
+        """The fields as the client sent them; they cannot be changed."""
+        return ClientHeaders(self.head)
 
     @property
     def request_headers(self) -> Headers:
@@ -383,6 +388,8 @@ class Exchange:
         """End or go on after too long a wait."""
         if self.has_started_response:
             self.cut()
+        elif self._run is not None and self._run.is_waiting:
+            self._run.on_timeout()
         elif self.request_left and self.upstream is not None and not self.connection.is_read_paused:
             self.fail(ClientProtocolError("the request's body did not come in time", 408))
         else:

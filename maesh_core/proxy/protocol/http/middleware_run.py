@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+_FAILED = Response(status=500, reason="a middleware failed")
+_LATE = Response(status=504, reason="a middleware did not decide in time")
 DELAY_LIMIT_S = 60.0
 """The longest that one middleware may hold a request by returning a delay."""
 
@@ -52,6 +54,16 @@ class MiddlewareRun:
         self._depth = self._chain.depth
         self._exchange.begin_attempt()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an async middleware has not decided yet."""
+        return self._waiting is not None
+
+    def on_timeout(self) -> None:
+        """Go on without the word of an async middleware: the request goes nowhere."""
+        error = TimeoutError("a middleware did not decide in time")
+        self._fail(self._chain.on_request[self._position - 1].call, error, _LATE)
+
     def wants_attempt_after(self, error: Exception) -> bool:
         """Tell of a failed attempt; every middleware hears of it, and any may ask for another."""
         return self._ask(self._chain.on_attempt_failed, self._exchange, error)
@@ -86,14 +98,14 @@ class MiddlewareRun:
             self._fail(call, error)
             return None
 
-    def _fail(self, call: Callable[..., Any], error: Exception) -> None:
+    def _fail(self, call: Callable[..., Any], error: Exception, response: Response = _FAILED) -> None:
         owner = getattr(call, "__self__", call)
         exchange = self._exchange
         if exchange.connection.handler.count_middleware_failure(type(owner)):
             name = type(owner).__qualname__
-            _logger.error("middleware %s raised; its exchange is answered 500", name, exc_info=error)
+            _logger.error("middleware %s failed; its exchange is answered %d", name, response.status, exc_info=error)
         if not exchange.has_started_response:
-            exchange.answer(Response(status=500, reason="a middleware failed"))
+            exchange.answer(response)
 
     def _is_held(self, result: object) -> bool:
         """Act on what on_request returned; True when the request goes no further for now."""
@@ -126,7 +138,8 @@ class MiddlewareRun:
             self.admit()
 
     def _wait_for(self, call: Callable[..., Awaitable[object]]) -> None:
-        self._exchange.connection.wait(None)
+        connection = self._exchange.connection
+        connection.wait(connection.handler.settings.response_timeout)
         self._waiting = asyncio.get_running_loop().create_task(self._run_async(call))
 
     async def _run_async(self, call: Callable[..., Awaitable[object]]) -> None:

@@ -37,6 +37,7 @@ only the request line is new, the fields behind it were read before: 1 us."""
 SPECIAL = HOP_BY_HOP | {b"host", b"content-length", b"expect", *FORWARDED}
 """Fields that the mesh reads, and writes itself where they go on."""
 _NAMED_BY_CONNECTION = {b"close", b"keep-alive", b"upgrade", b"te"}
+_READABLE = {b"content-length", b"expect"}
 _NEVER_DROPPED = {b"host", b"content-length", b"transfer-encoding"}
 """Fields that Connection cannot name away: who does hides where the request ends."""
 
@@ -80,6 +81,40 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     def render_start(self) -> bytes:
         """Render the request line and Host as they go upstream."""
         return render_start(self.method, self.target, self.authority)
+
+
+class ClientHeaders:
+    """Implements `hookspecs.ReadableHeaders` over the bytes of a head, of which nothing else need be read."""
+
+    __slots__ = ("_head", "_lower")
+
+    def __init__(self, head: RequestHead) -> None:
+        self._head = head
+        self._lower = head.head.lower()
+
+    def __repr__(self) -> str:
+        return f"<ClientHeaders of {self._head.head!r}>"
+
+    def get(self, name: bytes) -> bytes | None:
+        """Read the first value, or None."""
+        values = self.get_all(name)
+        return values[0] if values else None
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        """Read every value, in order; of the forwarded fields joined into one, as they go on."""
+        name = name.lower()
+        head = self._head
+        if name == b"host":
+            return [head.authority] if head.authority else []
+        if name in FORWARDED:
+            return [head.forwarded[name]] if head.forwarded is not None and name in head.forwarded else []
+        if name in head.dropped and name not in _READABLE:
+            return []
+        values, prefix, end = [], b"\r\n%b:" % name, 0
+        while (start := self._lower.find(prefix, end)) >= 0:
+            end = self._lower.index(b"\r\n", start + len(prefix))
+            values.append(head.head[start + len(prefix) : end].strip(b" \t"))
+        return values
 
 
 def render_start(method: bytes, target: bytes, authority: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Exchanges: what goes upstream, bodies on their way, and what middlewares may do and cause."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 
@@ -393,6 +394,68 @@ async def test_a_client_that_leaves_cancels_an_async_middleware(open_world, roun
         client.lose()
         await world.settle()
         assert waiter.seen == (["request", "finished", "cancelled"] if rounds else ["finished"])
+
+
+@pytest.mark.parametrize("is_stubborn", [False, True])
+async def test_an_async_middleware_that_does_not_end_in_time_is_504_counted_and_cancelled(
+    open_world, caplog, is_stubborn
+):
+    class Stubborn(Waiter):
+        async def on_request(self, exchange):
+            with contextlib.suppress(asyncio.CancelledError):
+                await super().on_request(exchange)
+
+    waiter = Stubborn() if is_stubborn else Waiter()
+    async with open_world(middlewares=[waiter]) as world:
+        client = world.open_client()
+        client.send(POST[:-1])
+        await world.settle()
+        client.send(POST[-1:])
+        world.advance(59.0)
+        client.expect(b"")
+        world.advance(1.0)
+        assert get_status(client) == 504
+        await world.settle()
+        assert waiter.seen == ["request", "finished", "cancelled"]
+        assert not world.connects
+        client.send(GET)
+        waiter.gate.set()
+        (await world.accept()).send(OK)
+        client.expect(OK)
+        metrics = {metric.name: list(metric.samples) for metric in world.handler.collect_metrics()}
+        assert [count for _, count in metrics["maesh_middleware_failures"]] == [1]
+    assert len(caplog.records) == 1
+    assert "504" in caplog.text
+
+
+async def test_each_async_middleware_has_its_own_time(open_world):
+    first, second = Waiter(), Waiter()
+    async with open_world(middlewares=[first, second]) as world:
+        client = world.open_client()
+        client.send(GET)
+        await world.settle()
+        for waiter in (first, second):
+            world.advance(59.0)
+            waiter.gate.set()
+            await world.settle()
+        (await world.accept()).send(OK)
+        client.expect(OK)
+
+
+async def test_a_middleware_reads_what_the_client_sent_and_the_request_goes_on_as_it_came(open_world):
+    seen = []
+
+    class Reader:
+        def on_request(self, exchange):
+            seen.append([exchange.client_headers.get(name) for name in (b"Host", b"X-Forwarded-For", b"x-user")])
+
+    async with open_world(middlewares=[Reader()]) as world:
+        request = GET[:-2] + b"X-USER: me\r\nX-Forwarded-For: 1.1.1.1\r\n\r\n"
+        client, server = await ask(world, request)
+        assert server.take().startswith(GET[:-2] + b"X-USER: me\r\nX-Forwarded-For: 1.1.1.1, 10.0.0.9\r\n")
+        server.send(OK)
+        client.expect(OK)
+    assert seen == [[b"a.test.maesh", b"1.1.1.1", b"me"]]
 
 
 async def test_another_attempt_goes_to_another_server_and_all_are_asked_each_time(open_world):

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from maesh_core.errors import ClientProtocolError
-from maesh_core.proxy.protocol.http.request_head import CHUNKED, parse_request_head
+from maesh_core.proxy.protocol.http.request_head import CHUNKED, ClientHeaders, parse_request_head
 
 START = b"GET / HTTP/1.1\r\nHost: a\r\n"
 
@@ -279,3 +279,42 @@ def test_a_head_says_the_same_the_second_time_and_behind_another_request_line():
     assert parse_request_head(b"GET / HTTP/1.0\r\n" + fields).is_keep_alive is False
     large = b"GET /" + b"x" * 2000 + b" HTTP/1.1\r\n" + fields
     assert parse_request_head(large) == parse_request_head(large)
+
+
+def read_client_headers(fields, line=b"GET / HTTP/1.1", host=b"Host: a:80\r\n"):
+    return ClientHeaders(parse_request_head(line + b"\r\n" + host + fields + b"\r\n"))
+
+
+def test_a_client_s_fields_are_read_by_name_in_any_case_and_in_their_order():
+    headers = read_client_headers(b"x-a:  1 \r\nX-AB: 2\r\nX-A: Three, x-a: 4\r\nExpect: 100-continue\r\nX-Empty:\r\n")
+    assert headers.get_all(b"X-a") == [b"1", b"Three, x-a: 4"]
+    assert headers.get(b"x-A") == b"1"
+    assert headers.get(b"X-Empty") == b""
+    assert headers.get(b"expect") == b"100-continue"
+    assert headers.get(b"x") is None
+    assert headers.get_all(b"b") == []
+
+
+def test_a_client_s_host_is_that_of_its_target_where_this_has_one():
+    assert read_client_headers(b"").get(b"HOST") == b"a:80"
+    assert read_client_headers(b"", line=b"GET http://b/ HTTP/1.1").get(b"host") == b"b"
+    assert read_client_headers(b"", line=b"GET / HTTP/1.0", host=b"").get(b"host") is None
+
+
+def test_a_client_s_forwarded_fields_are_read_and_what_stops_here_is_not():
+    fields = b"X-Forwarded-For: 1\r\nx-forwarded-for: 2\r\nConnection: x-hop, X-Real-Ip\r\nX-Hop: 3\r\nTE: 4\r\n"
+    headers = read_client_headers(fields + b"X-Real-Ip: 5\r\n")
+    assert headers.get_all(b"x-forwarded-for") == [b"1, 2"]
+    assert [headers.get(name) for name in (b"x-forwarded-host", b"x-real-ip", b"x-hop", b"te", b"connection")] == [
+        None
+    ] * 5
+
+
+@given(mutated_heads())
+def test_a_client_s_fields_are_those_that_go_on(bytes_):
+    with contextlib.suppress(ClientProtocolError):
+        head = parse_request_head(bytes_)
+        headers = head.build_headers()
+        for line in headers:
+            name = line[: line.index(b":")]
+            assert ClientHeaders(head).get_all(name) == headers.get_all(name)
