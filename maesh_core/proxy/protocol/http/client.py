@@ -280,7 +280,7 @@ class ClientConnection(asyncio.Protocol):
         settings = self.handler.settings
         if exchange.has_started_response or (exchange.request_left and self.is_read_paused):
             self.wait(settings.upstream_body_timeout)
-        elif exchange.request_left:
+        elif exchange.request_left and not exchange.is_expecting:
             self.wait(settings.body_timeout)
         else:
             self.wait(settings.response_timeout)

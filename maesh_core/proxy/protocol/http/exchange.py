@@ -50,6 +50,7 @@ class Exchange:
         "has_sent_body",
         "has_started_response",
         "head",
+        "is_expecting",
         "is_finished",
         "is_keep_alive",
         "request_left",
@@ -66,6 +67,7 @@ class Exchange:
         self.started_at = started_at
         self.head = head
         self.request_left = head.body
+        self.is_expecting = head.is_expecting
         self.is_keep_alive = head.is_keep_alive
         self.route: Route | None = None
         self.attempts = 0
@@ -160,6 +162,7 @@ class Exchange:
     def receive_body(self, data: bytes) -> bytes:
         """Take body bytes from the client; returns those behind the body's end. Raises ClientProtocolError."""
         left = self.request_left
+        self.is_expecting = False
         if left > 0:
             body, rest = data[:left], data[left:]
             self.request_left = left - len(body)
@@ -235,7 +238,8 @@ class Exchange:
         connection = self.connection
         handler = connection.handler
         settings = handler.settings
-        wait_s = settings.body_timeout if self.request_left else settings.response_timeout
+        is_body_due = self.request_left and not self.is_expecting
+        wait_s = settings.body_timeout if is_body_due else settings.response_timeout
         connection.deadline = handler.clock.now + wait_s  # wait_for_exchange(), at half its price
         if connection.is_read_paused or connection.is_write_paused:
             connection.on_upstream_ready(upstream)
@@ -266,10 +270,12 @@ class Exchange:
         """Go on from a connection that ended before a response head.
 
         A stale one came from the pool and brought nothing: the server may have closed it before the request was
-        there. An idempotent request whose body is not lost is sent once more, over a new connection (RFC 9112 9.3.1).
+        there. An idempotent request whose body is not lost is sent once more, over a new connection (RFC 9112 9.3.1),
+        and so is one whose client still waits for a 100: without its body it can have had no effect.
         """
         self.upstream = None
-        if is_stale and self.head.method in IDEMPOTENT and not self.has_sent_body and not self.is_finished:
+        can_repeat = self.head.method in IDEMPOTENT or self.is_expecting
+        if is_stale and can_repeat and not self.has_sent_body and not self.is_finished:
             self._connect(server)
         else:
             self.on_attempt_failed(error)
@@ -290,6 +296,14 @@ class Exchange:
         )
 
     # --- the response
+
+    def on_informational(self, response: ResponseHead) -> None:
+        """Pass on a 1xx (RFC 9110 section 15.2); after a 100 it is the client's body that is waited for."""
+        if response.status == 100 and self.is_expecting:
+            self.is_expecting = False
+            self.connection.wait_for_exchange(self)
+        if not self.head.is_http_1_0:
+            self.connection.write(response.passing + b"\r\n")
 
     def on_response_head(self, response: ResponseHead) -> bool:
         """Take the head of the final response; False when the attempt is given up for another."""
@@ -390,7 +404,12 @@ class Exchange:
             self.cut()
         elif self._run is not None and self._run.is_waiting:
             self._run.on_timeout()
-        elif self.request_left and self.upstream is not None and not self.connection.is_read_paused:
+        elif (
+            self.request_left
+            and not self.is_expecting
+            and self.upstream is not None
+            and not self.connection.is_read_paused
+        ):
             self.fail(ClientProtocolError("the request's body did not come in time", 408))
         else:
             self.on_attempt_failed(UpstreamTimeoutError("the upstream did not answer in time"))

@@ -57,7 +57,8 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
 
     `head` is its bytes, and `passing` what of it goes upstream: all but what the mesh adds behind it. `body` is the
     number of body bytes to come or CHUNKED, and `framing` the fields that say so. `dropped` names fields that stop
-    here, `forwarded` holds what the client sent of FORWARDED, `upgrade` names the protocols it offers to change to.
+    here, `forwarded` holds what the client sent of FORWARDED, `upgrade` names the protocols it offers to change to,
+    `is_expecting` says that it waits for a 100 before it sends the body.
     """
 
     head: bytes
@@ -73,6 +74,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     dropped: frozenset[bytes] = SPECIAL
     forwarded: dict[bytes, bytes] | None = None
     upgrade: bytes = b""
+    is_expecting: bool = False
 
     def build_headers(self) -> Headers:
         """List the fields that go on, without framing; the list is the caller's to change."""
@@ -146,6 +148,7 @@ class _Fields(msgspec.Struct, frozen=True):
     dropped: frozenset[bytes] = SPECIAL
     forwarded: dict[bytes, bytes] | None = None
     upgrade: bytes = b""
+    is_expecting: bool = False
 
 
 def _parse(head: bytes) -> RequestHead:
@@ -177,6 +180,7 @@ def _parse(head: bytes) -> RequestHead:
         dropped=fields.dropped,
         forwarded=fields.forwarded,
         upgrade=fields.upgrade,
+        is_expecting=fields.is_expecting,
     )
 
 
@@ -219,7 +223,8 @@ def _parse_fields(rest: bytes, is_http_1_0: bool) -> _Fields:  # noqa: FBT001 - 
         return _Fields(authority, host, None)
     is_keep_alive, dropped = _read_connection(fields, is_http_1_0=is_http_1_0)
     body, framing = _read_framing(fields, is_http_1_0=is_http_1_0)
-    framing += _read_expect(fields, is_http_1_0=is_http_1_0)
+    expectation = _read_expect(fields, is_http_1_0=is_http_1_0)
+    framing += expectation
     upgrade = b"" if is_http_1_0 else _read_upgrade(fields)
     if upgrade:
         framing += b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade
@@ -234,6 +239,7 @@ def _parse_fields(rest: bytes, is_http_1_0: bool) -> _Fields:  # noqa: FBT001 - 
         dropped=dropped,
         forwarded={name: b", ".join(fields[name]) for name in FORWARDED if name in fields} or None,
         upgrade=upgrade,
+        is_expecting=bool(body and expectation),
     )
 
 

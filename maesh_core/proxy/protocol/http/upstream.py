@@ -312,8 +312,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._informational += 1
         if self._informational > INFORMATIONAL_LIMIT:
             raise UpstreamProtocolError("the upstream sent too many informational responses")
-        if not exchange.head.is_http_1_0:
-            exchange.connection.write(response.passing + b"\r\n")
+        exchange.on_informational(response)
 
     def _receive_body(self, exchange: "Exchange", response: ResponseHead, data: bytes, *, is_first: bool) -> None:
         """Pass body bytes to the client, the first ones behind the head."""

@@ -2,7 +2,7 @@
 
 import h11
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from maesh_core.proxy.protocol.http.chunked import (
@@ -87,6 +87,7 @@ BITS = st.sampled_from([b"0", b"1", b"a", b"\r\n", b"\r", b"\n", b";", b" ", b"x
 
 @given(st.lists(BITS, max_size=12).map(b"".join))
 def test_what_is_accepted_is_read_by_h11_in_the_same_way(body):
+    assume(b" ;" not in body)  # h11 does not take the whitespace that RFC 9112 section 7.1.1 allows there
     scanner, payload = ChunkedScanner(), []
     try:
         taken = scanner.scan(body, payload)

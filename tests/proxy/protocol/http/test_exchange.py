@@ -652,3 +652,102 @@ async def test_an_exchange_leaves_no_reference_cycle_behind(open_world, middlewa
             assert list_exchanges() <= before
         finally:
             gc.enable()
+
+
+# --- Expect: 100-continue, and trailers
+
+EXPECTING = POST[:-5] + b"Expect: 100-continue\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+async def test_an_expectation_and_its_100_go_through_and_then_the_body_and_the_next_request(world):
+    client, server = await ask(world, EXPECTING)
+    head = server.take()
+    assert b"\r\nExpect: 100-continue\r\n" in head
+    assert head.endswith(b"\r\n\r\n")
+    server.send(CONTINUE)
+    client.expect(CONTINUE)
+    client.send(b"abc" + GET)
+    server.expect(b"abc")
+    server.send(OK)
+    client.expect(OK)
+    assert server.take().startswith(b"GET / ")
+    server.send(OK)
+    client.expect(OK)
+
+
+async def test_a_final_answer_in_place_of_a_100_ends_the_connection_and_the_body_is_no_request(world):
+    client, server = await ask(world, EXPECTING)
+    server.send(BUSY)
+    client.expect(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    client.send(GET)
+    assert client.transport.has_ended
+    assert server.is_closed
+    assert not world.idle
+    assert not world.connects
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PUT"])
+async def test_an_expectation_that_met_a_stale_connection_is_sent_once_more_without_its_body(world, method):
+    stale = await world.pool()
+    client = world.open_client()
+    client.send(EXPECTING.replace(b"POST", method))
+    head = stale.take()
+    stale.lose()
+    server = await world.accept()
+    server.expect(head)
+    server.send(CONTINUE)
+    client.expect(CONTINUE)
+    client.send(b"abc")
+    server.expect(b"abc")
+    server.send(OK)
+    client.expect(OK)
+
+
+@pytest.mark.parametrize("is_continued", [False, True])
+async def test_a_body_that_was_sent_or_asked_for_is_not_sent_again(world, is_continued):
+    stale = await world.pool()
+    client = world.open_client()
+    client.send(EXPECTING)
+    if is_continued:
+        stale.send(CONTINUE)
+        client.expect(CONTINUE)
+    else:
+        client.send(b"a")
+    stale.lose()
+    await world.settle()
+    assert get_status(client) == 502
+    assert not world.connects
+
+
+async def test_whoever_keeps_a_100_waiting_or_a_body_behind_it_is_who_is_blamed(open_world):
+    async with open_world(settings=CarryingSettings(body_timeout=10.0, response_timeout=30.0)) as world:
+        silent, slow = [await ask(world, EXPECTING) for _ in range(2)]
+        slow[1].send(CONTINUE)
+        slow[0].expect(CONTINUE)
+        world.advance(10.0)
+        assert get_status(slow[0]) == 408
+        silent[0].expect(b"")
+        world.advance(20.0)
+        assert get_status(silent[0]) == 504
+        assert silent[1].is_closed
+
+
+async def test_trailers_go_through_both_ways_in_front_of_pipelined_messages_however_they_are_split(open_world):
+    chunks = b"3;x=y\r\nabc\r\n0\r\nX-Sum: 1\r\nX-Sum: 2\r\n\r\n"
+    request = CHUNKED[:-2] + b"Trailer: X-Sum\r\n\r\n" + chunks
+    response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n" + chunks
+    for cut in range(1, len(request)):
+        async with open_world() as world:
+            client = world.open_client()
+            client.send(request[:cut])
+            client.send(request[cut:] + GET)
+            server = await world.accept()
+            assert server.take().endswith(b"\r\n\r\n" + chunks)
+            server.send(response[:cut])
+            server.send(response[cut:])
+            client.expect(response)
+            assert server.take().startswith(b"GET / ")
+            server.send(OK)
+            client.expect(OK)
+            assert len(world.idle) == 1
