@@ -337,13 +337,14 @@ class ClientConnection(asyncio.Protocol):
         """Go on to the next request, or close."""
         if self.exchange is exchange:
             self.exchange = None
-        if not exchange.is_keep_alive or self.is_draining:
+        handler = self.handler
+        if not exchange.is_keep_alive or handler.is_draining or (self._is_eof and not self._buffer):  # is_draining
             if exchange.request_left or self._buffer:
                 self._linger()
             else:
                 self.close()
             return
-        self.deadline = self.handler.clock.now + self.handler.settings.idle_timeout
+        self.deadline = handler.clock.now + handler.settings.idle_timeout
         if self._buffer:
             self._advance()
         if self.is_read_paused:

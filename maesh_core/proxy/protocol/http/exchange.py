@@ -4,7 +4,7 @@ Takes a read request head and the body's bytes from the client's connection, and
 upstream's. It never reads a socket itself, and makes a task only for an async middleware.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from maesh_core.errors import (
     ClientProtocolError,
@@ -37,6 +37,8 @@ CLIENT_GONE = 499
 
 class Exchange:
     """Implements `hookspecs.Exchange`. Attributes are grouped: request, route, attempt, response."""
+
+    can_use_pool: ClassVar[bool] = True
 
     __slots__ = (
         "_connecting",
@@ -141,14 +143,12 @@ class Exchange:
 
     def start(self, route: "Route | None") -> None:
         """Send the exchange on its way; its head is read."""
-        if self.request_left == CHUNKED:
-            self._scanner = ChunkedScanner()
         if route is None:
             self.connection.handler.count_refusal(404)
             self.answer(_UNKNOWN_HOST)
             return
         self.route = route
-        if self.request_left > 0 and self._is_too_large(self.request_left):
+        if self.request_left and self._is_too_large(self.request_left):
             self.answer(build_answer(ClientProtocolError(_BODY_TOO_LARGE, 413)))
             return
         if route.balancer is None:
@@ -178,7 +178,8 @@ class Exchange:
         return rest
 
     def _scan_body(self, data: bytes) -> tuple[bytes, bytes]:
-        assert self._scanner is not None  # noqa: S101 - request_left is CHUNKED
+        if self._scanner is None:
+            self._scanner = ChunkedScanner()
         try:
             taken = self._scanner.scan(data)
         except ChunkedError as error:
@@ -214,7 +215,7 @@ class Exchange:
             self.tried += (server,)
             self.response = self._response_headers = None
             self.status = 0
-        if server.idle and not self.head.upgrade:
+        if server.idle and self.can_use_pool:
             upstream = server.idle.pop()
             upstream.is_reused = True
             self.send(upstream)

@@ -25,6 +25,8 @@ class UpgradeExchange(Exchange):
 
     __slots__ = ()
 
+    can_use_pool = False
+
     def send(self, upstream: "UpstreamConnection") -> None:
         """Send the request; from now on there is no other attempt."""
         self.has_sent_body = True
