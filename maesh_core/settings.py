@@ -114,6 +114,10 @@ class CarryingSettings(CommonSettings):
         Duration, Meta(description="First pause of a server that is set aside; each failure then doubles it.")
     ] = 1.0
     server_pause_limit: Annotated[Duration, Meta(description="Longest pause of a server that is set aside.")] = 30.0
+    root_ca: Annotated[
+        str, Meta(description="File of certificates (PEM) believed besides the system's, from servers with https.")
+    ] = ""
+    insecure_skip_verify: Annotated[bool, Meta(description="Believe any certificate of servers with https.")] = False
     tunnel_timeout: Annotated[
         Duration, Meta(description="A tunnel (WebSocket) may lie idle this long; 0: no limit.")
     ] = 0.0

@@ -13,8 +13,8 @@ from maesh_core.model.configuration import ROUND_ROBIN
 CORE_ANNOTATIONS = frozenset({TRAFFIC_TYPE, SCHEME, LOAD_BALANCER})
 
 _SCHEMES = ("http", "https", "h2c")
-_NOT_CARRIED = {"https": "TLS to servers is not carried yet", "h2c": "HTTP/2 is not carried yet"}
-"""Taking an entry out lifts the limit, once proxies carry it."""
+_NOT_CARRIED = {"h2c": "HTTP/2 is not carried yet"}
+"""What proxies cannot speak, and why."""
 
 
 def parse_scheme(annotations: Mapping[str, str]) -> str:

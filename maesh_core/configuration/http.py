@@ -44,12 +44,15 @@ class HttpTrafficType:
         check_carried(scheme)
         load_balancer = parse_load_balancer(annotations, LOAD_BALANCERS)
         hosts = build_hosts(service)
+        tls_name = build_tls_name(service) if scheme == "https" else ""
         routers: dict[str, HttpRouter] = {}
         services: dict[str, Service] = {}
         for port, entrypoint in entrypoints:
             key = build_port_key(service.key, port.number)
             routers[key] = HttpRouter(entrypoint=entrypoint, hosts=hosts, service=key, middlewares=middlewares)
-            servers = tuple(Server(address=server.address, port=server.port) for server in port.servers)
+            servers = tuple(
+                Server(address=server.address, port=server.port, tls_name=tls_name) for server in port.servers
+            )
             services[key] = Service(servers=servers, scheme=scheme, load_balancer=load_balancer)
         return Section(routers=routers, services=services)
 
@@ -74,3 +77,11 @@ def build_hosts(service: ServiceNode) -> tuple[str, ...]:
     name = f"{service.key.name}.{service.key.namespace}".lower()
     addresses = (f"[{address}]" if ":" in address else address for address in service.cluster_ips)
     return (*(f"{name}.{zone}" for zone in ZONES), *addresses)
+
+
+def build_tls_name(service: ServiceNode) -> str:
+    """Name a service as its pods' certificates do: pods change their addresses, and the zones above mean the mesh.
+
+    The cluster's domain is left out: certificates made for a service commonly have the name without it, too.
+    """
+    return f"{service.key.name}.{service.key.namespace}.svc".lower()

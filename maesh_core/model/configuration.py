@@ -43,11 +43,15 @@ class StreamRouter(ConfigurationObject, frozen=True):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
-    """An address to send to. Its share of the traffic is `weight` among the weights of its service's servers."""
+    """An address to send to. Its share of the traffic is `weight` among the weights of its service's servers.
+
+    `tls_name` is what the server's certificate may be for besides the address; https alone has a use for it.
+    """
 
     address: str
     port: int
     weight: int = 1
+    tls_name: str = ""
 
 
 class Service(ConfigurationObject, frozen=True, gc=False):

@@ -93,6 +93,8 @@ def _check_service(origin: str, service: Service) -> None:
         _check_port(origin, server.port)
         if not 0 <= server.weight <= WEIGHT_LIMIT:
             raise UpdateRejectedError(f"{origin}: a weight is out of range")
+        if server.tls_name and not _match_host(server.tls_name):
+            raise UpdateRejectedError(f"{origin}: {server.tls_name[:64]!r} is not a host")
     if not _match_name(service.scheme) or not _match_name(service.load_balancer):
         raise UpdateRejectedError(f"{origin}: the scheme or the load balancer is not a name")
 

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 
 class ServerKey(NamedTuple):
-    """What makes two servers one, with one pool of connections and one health: how and where it is spoken to."""
+    """What makes two servers one, with one pool of connections and one health: how and where it is spoken to.
+
+    A connection that was verified for one name is none for another, so the name is part of it.
+    """
 
     scheme: str
     address: str
     port: int
+    tls_name: str = ""
 
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address
@@ -96,7 +100,7 @@ class HttpTable:
         if service is None:
             return
         servers = tuple(
-            (get_server(ServerKey(service.scheme, server.address, server.port)), server.weight)
+            (get_server(ServerKey(service.scheme, server.address, server.port, server.tls_name)), server.weight)
             for server in service.servers
         )
         self.gained += [server for server, _ in servers]

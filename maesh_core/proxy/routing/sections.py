@@ -15,7 +15,7 @@ from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_mid
 from maesh_core.proxy.upstream.balancer import KINDS
 
 NOUNS = ("routers", "services", "middlewares")
-CARRIED_SCHEMES = frozenset({"http"})
+CARRIED_SCHEMES = frozenset({"http", "https"})
 """What HTTP routers can call their servers by."""
 
 

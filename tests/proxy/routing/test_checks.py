@@ -35,6 +35,8 @@ def server(**fields: Any) -> Section:
         Section(routers={"": StreamRouter(entrypoint=1, service="s")}),
         Section(routers={"a\nb": StreamRouter(entrypoint=1, service="s")}),
         Section(routers={"a" * 1025: {}}),
+        server(tls_name="a b"),
+        server(tls_name="a" * 256),
         server(address="localhost"),
         server(address=""),
         server(address="10.0.0"),

@@ -246,6 +246,15 @@ def test_a_scheme_that_is_not_carried_refuses_the_router() -> None:
     assert proxy.configuration.refused == {}
 
 
+def test_a_load_balancer_that_is_not_known_refuses_the_router_until_it_is_another() -> None:
+    proxy = Proxy()
+    odd, known = (Service(load_balancer=kind) for kind in ("fastest", "least-request"))
+    proxy.apply(full=True, sections={"http": Section(routers={"r": router()}, services={"s": odd})})
+    assert proxy.configuration.refused == {"http/routers/r": "load balancer fastest is not known to this proxy"}
+    proxy.apply(full=False, sections={"http": Section(services={"s": known})})
+    assert proxy.configuration.refused == {}
+
+
 def test_routers_of_a_protocol_that_is_not_loaded_are_refused_by_name() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"udp": Section(routers={"n/dns:53": {"entrypoint": 15000, "service": "s"}})})

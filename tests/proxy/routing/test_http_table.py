@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
 from maesh_core.proxy.protocol.http.handler import HttpHandler
-from maesh_core.proxy.routing.http_table import HttpTable, LocalTable, build_table
+from maesh_core.proxy.routing.http_table import HttpTable, LocalTable, ServerKey, build_table
 from maesh_core.settings import CarryingSettings
 
 KEYS = ["a", "b", "c", "d"]
@@ -119,7 +119,11 @@ async def test_pools_are_shared_and_let_go_exactly(steps, data):
         instances = {"m": object()}
         handler.compile_table(section, middlewares=instances, changed=changed)  # never applied: has no effect
         handler.apply_table(handler.compile_table(section, middlewares=instances, changed=changed))
-        named = [("http", each.address, each.port) for service in section.services.values() for each in service.servers]
+        named = [
+            ServerKey("http", each.address, each.port)
+            for service in section.services.values()
+            for each in service.servers
+        ]
         assert {address: server.uses for address, server in handler._servers.items()} == {
             address: named.count(address) for address in named
         }

@@ -20,6 +20,7 @@ from maesh_core.proxy.protocol.http.tunnel import Tunnel
 from maesh_core.proxy.protocol.http.upstream import HttpServer, UpstreamConnection
 from maesh_core.proxy.routing.http_table import HttpTable, LocalTable, ServerKey, build_table
 from maesh_core.proxy.upstream.health import PassiveHealth
+from maesh_core.proxy.upstream.tls import UpstreamTls
 from maesh_core.settings import CarryingSettings
 
 
@@ -40,6 +41,7 @@ class HttpHandler:
             first_pause_s=settings.server_pause if settings.passive_health else 0.0,
             pause_limit_s=settings.server_pause_limit,
         )
+        self.tls = UpstreamTls(root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify)
         self.server_name = (settings.node or socket.gethostname()).encode("ascii", "replace")
         self.table: HttpTable | LocalTable = HttpTable()
         self.is_draining = False

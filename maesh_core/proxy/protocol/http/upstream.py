@@ -5,6 +5,7 @@ nothing came that was not asked for; any unexpected byte closes it.
 """
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, cast
 
 from maesh_core.errors import ExchangeError, UpstreamNotReachedError, UpstreamProtocolError, UpstreamTimeoutError
@@ -15,6 +16,7 @@ from maesh_core.proxy.protocol.http.syntax import HEAD_END, SMALL_HEAD_BYTES, co
 from maesh_core.proxy.protocol.http.transports import limit_write_buffer
 from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.upstream.health import Aside
+from maesh_core.proxy.upstream.tls import is_cut_off
 
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.exchange import Exchange
@@ -71,15 +73,18 @@ class HttpServer:
             exchange.route.counters.ejections += 1
 
     async def _connect(self, exchange: "Exchange") -> None:
-        loop = asyncio.get_running_loop()
         error: ExchangeError
         try:
             async with asyncio.timeout(self.handler.settings.connect_timeout):
-                _, upstream = await loop.create_connection(
-                    lambda: UpstreamConnection(self), self.key.address, self.key.port
-                )
+                upstream = await self._open()
         except TimeoutError:
             error = UpstreamTimeoutError("no connection to the upstream in time")
+        except ssl.SSLCertVerificationError as failure:
+            error = UpstreamNotReachedError(f"the upstream's certificate is not trusted: {failure.verify_message}")
+        except ssl.SSLError as failure:
+            error = UpstreamNotReachedError(f"no TLS with the upstream: {failure.reason}")
+        except UpstreamNotReachedError as failure:
+            error = failure
         except (OSError, ValueError, OverflowError):  # the latter two: an address or port that there cannot be
             error = UpstreamNotReachedError("no connection to the upstream")
         else:
@@ -93,6 +98,25 @@ class HttpServer:
             self.opened -= 1
             self.note_failure(exchange)
             exchange.on_connect_failed(error)
+
+    async def _open(self) -> "UpstreamConnection":
+        """Open a connection, and have TLS on it where the scheme says so. Raises OSError, UpstreamNotReachedError."""
+        loop = asyncio.get_running_loop()
+        _, address, port, name = self.key
+        if self.key.scheme != "https":
+            return (await loop.create_connection(lambda: UpstreamConnection(self), address, port))[1]
+        transport, upstream = await loop.create_connection(
+            lambda: UpstreamConnection(self),
+            address,
+            port,
+            ssl=self.handler.tls.context,
+            server_hostname=name or address,  # an address is not sent (RFC 6066 section 3)
+        )
+        if not self.handler.tls.is_for(transport.get_extra_info("ssl_object"), address=address, name=name):
+            upstream.close()
+            names = f"{address} nor for {name}" if name else address
+            raise UpstreamNotReachedError(f"the upstream's certificate is not for {names}")
+        return upstream
 
     def remove(self) -> None:
         """Close what is idle, and what becomes so: no service has this server any more."""
@@ -217,7 +241,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the response as the end of the connection says."""
-        self._transport = None
+        transport, self._transport = self._transport, None
         self.server.opened -= 1
         self.server.handler.upstreams.discard(self)
         if self in self.server.idle:
@@ -231,7 +255,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self.server.note_failure(exchange)
             error = UpstreamProtocolError("the upstream closed without a response")
             exchange.on_upstream_closed(self.server, error, is_stale=is_stale)
-        elif self._left == UNTIL_CLOSE and exc is None:
+        elif self._left == UNTIL_CLOSE and exc is None and transport is not None and not _is_cut_off(transport):
             exchange.on_response_complete()
         else:
             exchange.cut()
@@ -368,3 +392,7 @@ class UpstreamConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.upstream = None
             exchange.on_attempt_failed(error)
+
+
+def _is_cut_off(transport: asyncio.Transport) -> bool:
+    return is_cut_off(transport.get_extra_info("ssl_object"))

@@ -1,0 +1,95 @@
+"""TLS to servers: which certificates are believed, and for which names.
+
+Takes the settings, gives a context for connections and judges what came of one. A server is called by a pod's address,
+which certificates seldom hold, and belongs to a service, whose name they do hold: either will do. The name is
+`service.namespace.svc`, which no public authority gives to anybody.
+"""
+
+import ipaddress
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from maesh_core.errors import SettingsError
+
+
+class UpstreamTls:
+    """What is believed of servers. The context is made when it is first needed: system roots take a megabyte."""
+
+    __slots__ = ("_context", "_root_ca", "is_verifying")
+
+    def __init__(self, *, root_ca: str, is_verifying: bool) -> None:
+        self.is_verifying = is_verifying
+        self._root_ca = root_ca
+        self._context: ssl.SSLContext | None = self._build_context() if root_ca else None
+
+    def __repr__(self) -> str:
+        return f"<UpstreamTls verifying={self.is_verifying} root_ca={self._root_ca!r}>"
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The context of every connection; names are left to `is_for`, since one of two will do."""
+        if self._context is None:
+            self._context = self._build_context()
+        return self._context
+
+    def is_for(self, ssl_object: ssl.SSLObject | None, *, address: str, name: str) -> bool:
+        """Say whether the certificate of a connection is for the address or the name; its chain is verified by now."""
+        if not self.is_verifying:
+            return True
+        certificate = ssl_object.getpeercert() if ssl_object is not None else None
+        return certificate is not None and holds_any(certificate, address=address, name=name)
+
+    def _build_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if self._root_ca:
+            try:
+                context.load_verify_locations(cafile=self._root_ca)
+            except OSError as error:  # ssl.SSLError is one, too
+                reason = "no certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
+                raise SettingsError(f"cannot read {self._root_ca} (--root-ca): {reason}") from error
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_REQUIRED if self.is_verifying else ssl.CERT_NONE
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+def is_cut_off(ssl_object: ssl.SSLObject | None) -> bool:
+    """Say whether a connection that is over ended without its peer saying so: anybody on the way can do that.
+
+    A body that only the end delimits is not complete then (RFC 9112 section 9.8). False where there is no TLS.
+    """
+    if ssl_object is None:
+        return False
+    try:
+        return bool(ssl_object.read(1))
+    except ssl.SSLZeroReturnError:
+        return False
+    except ssl.SSLError:
+        return True
+
+
+def holds_any(certificate: Mapping[str, Any], *, address: str, name: str) -> bool:
+    """Say whether a certificate, as `getpeercert` gives it, is for an address or a DNS name (RFC 9525 section 6).
+
+    Subject alternative names alone count, never the common name. A wildcard stands for one whole first label.
+    """
+    for kind, value in certificate.get("subjectAltName", ()):
+        if kind == "IP Address" and _is_same_address(value, address):
+            return True
+        if kind == "DNS" and name and _is_same_name(value.lower(), name.lower()):
+            return True
+    return False
+
+
+def _is_same_address(value: str, address: str) -> bool:
+    try:
+        return ipaddress.ip_address(value.strip()) == ipaddress.ip_address(address)
+    except ValueError:
+        return False
+
+
+def _is_same_name(pattern: str, name: str) -> bool:
+    if pattern.startswith("*."):
+        return name.partition(".")[2] == pattern[2:]
+    return pattern == name
