@@ -42,6 +42,10 @@ class PullError(MaeshError):
     """The controller could not be reached, or answered a pull with neither a configuration nor 304."""
 
 
+class NodeUnreachableError(MaeshError):
+    """A proxy could not be asked for its configuration, or answered with something else."""
+
+
 class ExchangeError(MaeshError):
     """One exchange ends with an answer of the mesh: `status`, and the text as reason."""
 

@@ -1,8 +1,8 @@
 """The controller's HTTP API: what was asked for in, JSON or a short plain text out.
 
-Serves what a `Published` offers and tells the node registry who pulled; computes nothing of its own. Stands on
-aiohttp's low-level server, so that every answer, errors of parsing included, is made here and tells nothing of our
-software. Only GET and HEAD are answered.
+Serves what a `Published` offers and tells the node registry who pulled; asks a node only through what it is given.
+Stands on aiohttp's low-level server, so that every answer, errors of parsing included, is made here and tells nothing
+of our software. Only GET and HEAD are answered.
 """
 
 import logging
@@ -16,7 +16,8 @@ from aiohttp import web
 
 from maesh_core.controller.http_server import build_text, to_response
 from maesh_core.controller.long_poll import Waiters
-from maesh_core.controller.nodes import NAME_LIMIT, NodeRegistry, is_valid_name
+from maesh_core.controller.nodes import NAME_LIMIT, AdminAddress, NodeRegistry, is_valid_name
+from maesh_core.errors import NodeUnreachableError
 
 WAIT_LIMIT_S = 60.0
 """The longest that a pull is held; a longer wish is cut to this."""
@@ -24,9 +25,14 @@ HELD_PULLS_LIMIT = 10_000
 """So many pulls are held at once, two for each of the largest cluster's 5,000 nodes; above: 503."""
 RENDERED_LIMIT = 16
 """So many renderings of one revision are kept: waiters of a wake-up had one of the few last revisions."""
+PORT_LIMIT = 65535
 
 NOT_READY = "the first configuration is not built yet\n"
 
+NODE_PREFIX = "/api/status/node/"
+NODE_SUFFIX = "/configuration"
+
+_PORT_PATTERN = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 _WAIT_PATTERN = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _TAG_PATTERN = re.compile(r'(?:W/)?("[^"]*")')
 _log = logging.getLogger(__name__)
@@ -48,6 +54,13 @@ class Published(Protocol):
     def render_services(self) -> bytes: ...  # noqa: D102
 
 
+class NodeAsker(Protocol):
+    """What asks a proxy."""
+
+    async def fetch_configuration(self, address: AdminAddress) -> bytes:
+        """Give what the proxy has in force, as JSON; raises NodeUnreachableError."""
+
+
 class _Selected(msgspec.Struct, frozen=True):
     """A representation and its entity tag; `body` None: nothing new."""
 
@@ -58,9 +71,12 @@ class _Selected(msgspec.Struct, frozen=True):
 class Api:
     """Answers requests. `wake` after each revision, `close` before the server stops."""
 
-    def __init__(self, published: Published, nodes: NodeRegistry, *, held_limit: int = HELD_PULLS_LIMIT) -> None:
+    def __init__(
+        self, published: Published, nodes: NodeRegistry, asker: NodeAsker, *, held_limit: int = HELD_PULLS_LIMIT
+    ) -> None:
         self._published = published
         self._nodes = nodes
+        self._asker = asker
         self._waiters = Waiters(held_limit)
         self._rendered: dict[str | None, bytes | None] = {}
         self._rendered_revision = ""
@@ -90,9 +106,10 @@ class Api:
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
         """Answer one request; an error of ours is logged and told as 500 without details."""
-        route = self._routes.get(request.path)
+        route = self._find_route(request.path)
         if route is None:
-            return build_text(HTTPStatus.NOT_FOUND, f"there is nothing here; there is {', '.join(self._routes)}\n")
+            paths = ", ".join((*self._routes, f"{NODE_PREFIX}NAME{NODE_SUFFIX}"))
+            return build_text(HTTPStatus.NOT_FOUND, f"there is nothing here; there is {paths}\n")
         if request.method not in ("GET", "HEAD"):
             return build_text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n", {"Allow": "GET, HEAD"})
         try:
@@ -100,6 +117,10 @@ class Api:
         except Exception:
             _log.exception("the API could not answer %s", request.path)
             return build_text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the controller's log has it\n")
+
+    def _find_route(self, path: str) -> Callable[[web.BaseRequest], Awaitable[web.Response]] | None:
+        is_of_node = path.startswith(NODE_PREFIX) and path.endswith(NODE_SUFFIX)
+        return self._get_node_configuration if is_of_node else self._routes.get(path)
 
     async def _get_configuration(self, request: web.BaseRequest) -> web.Response:
         """Answer a pull.
@@ -114,12 +135,16 @@ class Api:
             return build_text(HTTPStatus.BAD_REQUEST, f"wait is a number of seconds from 0 to {WAIT_LIMIT_S:g}\n")
         if node is not None and not is_valid_name(node):
             return build_text(HTTPStatus.BAD_REQUEST, f"node is a name of 1 to {NAME_LIMIT} printable characters\n")
+        admin = query.get("admin")
+        admin_port = None if admin is None else _parse_port(admin)
+        if admin is not None and admin_port is None:
+            return build_text(HTTPStatus.BAD_REQUEST, "admin is a port, a number from 1 to 65535\n")
         if not self._published.is_ready:
             return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
         known_tags = ",".join(request.headers.getall("If-None-Match", ()))
         if node is None:
             return await self._pull(since, wait_s, known_tags)
-        with self._nodes.hold_pull(node, request.remote or "", since):
+        with self._nodes.hold_pull(node, request.remote or "", since, admin_port=admin_port):
             return await self._pull(since, wait_s, known_tags)
 
     async def _pull(self, since: str | None, wait_s: float, known_tags: str) -> web.Response:
@@ -158,6 +183,17 @@ class Api:
     async def _get_nodes(self, _: web.BaseRequest) -> web.Response:
         return _json(msgspec.json.encode(self._nodes.list_reports()))
 
+    async def _get_node_configuration(self, request: web.BaseRequest) -> web.Response:
+        """Answer what a proxy has in force, as it says itself."""
+        name = request.path[len(NODE_PREFIX) : -len(NODE_SUFFIX)]
+        address = self._nodes.find_admin(name)
+        if address is None:
+            return build_text(HTTPStatus.NOT_FOUND, "no proxy of this name pulled within the last hour\n")
+        try:
+            return _json(await self._asker.fetch_configuration(address))
+        except NodeUnreachableError as error:
+            return build_text(HTTPStatus.BAD_GATEWAY, f"{error}\n")
+
     async def _get_readiness(self, _: web.BaseRequest) -> web.Response:
         is_ready = self._published.is_ready
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
@@ -172,6 +208,12 @@ def _json(body: bytes, status: int = HTTPStatus.OK) -> web.Response:
 def _parse_wait(text: str) -> float | None:
     """Read a number of seconds; None for anything that is not one."""
     return min(float(text), WAIT_LIMIT_S) if _WAIT_PATTERN.fullmatch(text) else None
+
+
+def _parse_port(text: str) -> int | None:
+    """Read a port; None for anything that is not one."""
+    port = int(text) if _PORT_PATTERN.fullmatch(text) else 0
+    return port if 0 < port <= PORT_LIMIT else None
 
 
 def _is_ours(since: str, revision: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which proxies pull from this controller: told of each pull, it reports `/api/status/nodes`.
+"""Which proxies pull from this controller, and from where: told of each pull, it reports `/api/status/nodes`.
 
 What a proxy says of itself is untrusted: names and revisions are checked, and their number is bounded. Nothing here
 reaches out to a proxy.
@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+
+import msgspec
 
 from maesh_core.model.messages import NodeReport
 
@@ -23,14 +25,21 @@ REVISION_LIMIT = 128
 """Characters of a revision; ours have far fewer."""
 
 
+class AdminAddress(msgspec.Struct, frozen=True):
+    """Where a proxy's admin port is: the address that it pulled from, and the port it told; None if it told none."""
+
+    ip: str
+    port: int | None
+
+
 class _Node:
     """A proxy; `held` counts its pulls under way, `seen_at` is of the monotonic clock."""
 
-    __slots__ = ("held", "ip", "name", "revision", "seen_at")
+    __slots__ = ("admin", "held", "name", "revision", "seen_at")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.ip = ""
+        self.admin = AdminAddress("", None)
         self.revision: str | None = None
         self.held = 0
         self.seen_at = 0.0
@@ -62,10 +71,10 @@ class NodeRegistry:
         return f"<NodeRegistry nodes={len(self._nodes)}>"
 
     @contextmanager
-    def hold_pull(self, name: str, ip: str, revision: str | None) -> Iterator[None]:
+    def hold_pull(self, name: str, ip: str, revision: str | None, *, admin_port: int | None = None) -> Iterator[None]:
         """Count a proxy as pulling while the context lasts. `revision` is the one it has; nonsense is taken as none."""
         node = self._nodes.get(name) or _Node(name)
-        node.ip = ip
+        node.admin = AdminAddress(ip, admin_port)  # both of one pull: a port never goes with another's address
         node.revision = revision if revision and len(revision) <= REVISION_LIMIT and revision.isprintable() else None
         node.held += 1
         self._touch(node)
@@ -75,6 +84,12 @@ class NodeRegistry:
             node.held -= 1
             if self._nodes.get(name) is node:
                 self._touch(node)
+
+    def find_admin(self, name: str) -> AdminAddress | None:
+        """Find where a proxy can be asked; None for one that did not pull within the last hour."""
+        self._forget_old()
+        node = self._nodes.get(name)
+        return None if node is None else node.admin
 
     def list_reports(self) -> list[NodeReport]:
         """Report every proxy that is remembered, by name."""
@@ -87,7 +102,7 @@ class NodeRegistry:
         seen = datetime.fromtimestamp(wall_now - (now - node.seen_at), UTC)
         return NodeReport(
             name=node.name,
-            ip=node.ip,
+            ip=node.admin.ip,
             ready=is_near and node.revision is not None,
             revision=node.revision,
             last_seen=seen.isoformat(timespec="milliseconds").replace("+00:00", "Z"),

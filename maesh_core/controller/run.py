@@ -22,6 +22,7 @@ from maesh_core.configuration.tcp import TcpTrafficType
 from maesh_core.controller.api import Api
 from maesh_core.controller.engine import Engine, EngineParts
 from maesh_core.controller.http_server import open_socket, start_server
+from maesh_core.controller.node_client import NodeClient
 from maesh_core.controller.nodes import NodeRegistry
 from maesh_core.controller.port_mapping import PortMappingFile, find_default_path
 from maesh_core.controller.ports import PortTables
@@ -101,7 +102,8 @@ async def run_controller(
     is_built = asyncio.Event()
     nodes = NodeRegistry()
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources)
-    api = Api(engine, nodes)
+    node_client = NodeClient()
+    api = Api(engine, nodes, node_client)
     engine.on_revision(is_built.set)
     engine.on_revision(api.wake)
     problems = ProblemLog()
@@ -120,6 +122,7 @@ async def run_controller(
     finally:
         api.close()
         await server.cleanup()
+        await node_client.close()
         gc.unfreeze()
 
 

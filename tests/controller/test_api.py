@@ -5,7 +5,8 @@ import aiohttp
 import pytest
 
 from maesh_core.controller.api import Api
-from maesh_core.controller.nodes import NodeRegistry
+from maesh_core.controller.nodes import AdminAddress, NodeRegistry
+from maesh_core.errors import NodeUnreachableError
 
 CURRENT = "/api/configuration/current"
 
@@ -42,9 +43,24 @@ class Published:
         return b"[]"
 
 
+class Asker:
+    """Answers for every proxy, or raises."""
+
+    def __init__(self):
+        self.asked = []
+        self.error = None
+
+    async def fetch_configuration(self, address):
+        self.asked.append(address)
+        if self.error is not None:
+            raise self.error
+        return b'{"revision": "e.1", "full": true}'
+
+
 class Peer:
-    def __init__(self, published, api, server, session, url):
-        self.published, self.api, self.server, self.session, self.url = published, api, server, session, url
+    def __init__(self, published, api, asker, server, session, url):
+        self.published, self.api, self.asker, self.server, self.session = published, api, asker, server, session
+        self.url = url
 
     async def request(self, path, method="GET", **more):
         async with self.session.request(method, self.url + path, **more) as response:
@@ -71,11 +87,12 @@ def build_peer(serve):
 
     async def build(**limits):
         published = Published()
-        api = Api(published, NodeRegistry(), **limits)
+        asker = Asker()
+        api = Api(published, NodeRegistry(), asker, **limits)
         url, server = await serve(api.handle)
         session = aiohttp.ClientSession()
         sessions.append((session, api))
-        return Peer(published, api, server, session, url)
+        return Peer(published, api, asker, server, session, url)
 
     return build
 
@@ -277,7 +294,46 @@ async def test_a_name_that_is_none_is_refused(peer, name):
     assert b"node is a name" in body
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/services/", "/api/status/node/a/configuration", "/%00"])
+async def test_a_proxy_is_asked_where_it_pulled_from_at_the_port_it_told(peer):
+    await peer.get(f"{CURRENT}?node=a%20/b&admin=8080")
+    response, body = await peer.get("/api/status/node/a%20%2Fb/configuration")
+    assert (response.status, response.content_type) == (200, "application/json")
+    assert json.loads(body) == {"revision": "e.1", "full": True}
+    assert peer.asker.asked == [AdminAddress("127.0.0.1", 8080)]
+
+
+async def test_a_proxy_that_cannot_be_asked_is_502_with_the_reason(peer):
+    await peer.get(f"{CURRENT}?node=a")
+    peer.asker.error = NodeUnreachableError("the proxy cannot be reached")
+    response, body = await peer.get("/api/status/node/a/configuration")
+    assert (response.status, response.content_type) == (502, "text/plain")
+    assert body == b"the proxy cannot be reached\n"
+
+
+@pytest.mark.parametrize("name", ["b", "", "a/", "..", "%00"])
+async def test_a_proxy_that_did_not_pull_is_404_and_nothing_is_asked(peer, name):
+    await peer.get(f"{CURRENT}?node=a&admin=8080")
+    assert (await peer.get(f"/api/status/node/{name}/configuration"))[0].status == 404
+    assert peer.asker.asked == []
+
+
+@pytest.mark.parametrize(
+    "port", ["", "0", "65536", "99999", "-1", "+1", "080", "8_0", "1e3", "%D9%A1", "80%0A", "h:80"]
+)
+async def test_an_admin_port_that_is_none_is_refused(peer, port):
+    response, body = await peer.get(f"{CURRENT}?node=a&admin={port}")
+    assert (response.status, body) == (400, b"admin is a port, a number from 1 to 65535\n")
+    assert json.loads((await peer.get("/api/status/nodes"))[1]) == []
+
+
+@pytest.mark.parametrize("port", [1, 65535])
+async def test_every_plain_port_is_taken(peer, port):
+    await peer.get(f"{CURRENT}?node=a&admin={port}")
+    await peer.get("/api/status/node/a/configuration")
+    assert peer.asker.asked == [AdminAddress("127.0.0.1", port)]
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/api/services/", "/api/status/node/a", "/%00"])
 async def test_there_is_nothing_elsewhere(peer, path):
     response, body = await peer.get(path)
     assert response.status == 404

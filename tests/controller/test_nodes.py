@@ -1,6 +1,14 @@
 import pytest
 
-from maesh_core.controller.nodes import FORGOTTEN_S, NAME_LIMIT, READY_S, REVISION_LIMIT, NodeRegistry, is_valid_name
+from maesh_core.controller.nodes import (
+    FORGOTTEN_S,
+    NAME_LIMIT,
+    READY_S,
+    REVISION_LIMIT,
+    AdminAddress,
+    NodeRegistry,
+    is_valid_name,
+)
 
 
 class Clock:
@@ -21,8 +29,8 @@ def nodes(clock):
     return NodeRegistry(clock=clock, wall_clock=lambda: 1_700_000_000.0, limit=3)
 
 
-def pull(nodes, name, revision="e.1", ip="10.0.0.1"):
-    with nodes.hold_pull(name, ip, revision):
+def pull(nodes, name, revision="e.1", ip="10.0.0.1", admin_port=None):
+    with nodes.hold_pull(name, ip, revision, admin_port=admin_port):
         pass
 
 
@@ -31,6 +39,20 @@ def test_a_proxy_that_pulled_is_reported(nodes):
     [report] = nodes.list_reports()
     assert (report.name, report.ip, report.ready, report.revision) == ("a", "10.0.0.1", True, "e.1")
     assert report.last_seen == "2023-11-14T22:13:20.000Z"
+
+
+def test_the_admin_port_is_kept_with_the_address_of_the_same_pull(nodes):
+    pull(nodes, "a", admin_port=8080)
+    assert nodes.find_admin("a") == AdminAddress("10.0.0.1", 8080)
+    pull(nodes, "a", ip="10.0.0.2")
+    assert nodes.find_admin("a") == AdminAddress("10.0.0.2", None)
+
+
+def test_a_proxy_that_is_not_remembered_has_no_admin_address(nodes, clock):
+    assert nodes.find_admin("a") is None
+    pull(nodes, "a", admin_port=8080)
+    clock.now += FORGOTTEN_S + 1
+    assert nodes.find_admin("a") is None
 
 
 def test_reports_are_sorted_by_name(nodes):
