@@ -1,4 +1,4 @@
-"""What the admin port answers: /ping, /ready, /metrics and /status.
+"""What the admin port answers: /ping, /ready, /metrics, /status and /configuration.
 
 Takes a request's method and target and asks the node how it is; gives a Response, or what to wait for until there is
 one. It serves nothing itself.
@@ -37,10 +37,11 @@ class Request(Protocol):
 class AdminPages:
     """Answers the requests of the admin port; calling it does so.
 
-    `read_status` and `render_metrics` are called for each request that asks for them.
+    `read_status`, `render_metrics` and `render_configuration` are called for each request that asks for them; the last
+    gives None before the first configuration.
     """
 
-    __slots__ = ("_is_ready", "_pages", "_read_status", "_render_metrics")
+    __slots__ = ("_is_ready", "_pages", "_read_status", "_render_configuration", "_render_metrics")
 
     def __init__(
         self,
@@ -48,15 +49,18 @@ class AdminPages:
         is_ready: Callable[[], bool],
         read_status: Callable[[], ProxyStatus],
         render_metrics: Callable[[], Awaitable[tuple[bytes, str]]],
+        render_configuration: Callable[[], bytes | None],
     ) -> None:
         self._is_ready = is_ready
         self._read_status = read_status
         self._render_metrics = render_metrics
+        self._render_configuration = render_configuration
         self._pages: dict[bytes, Callable[[], Response | Awaitable[Response]]] = {
             b"/ping": self._answer_ping,
             b"/ready": self._answer_ready,
             b"/metrics": self._answer_metrics,
             b"/status": self._answer_status,
+            b"/configuration": self._answer_configuration,
         }
 
     def __call__(self, request: Request) -> Response | Awaitable[Response]:
@@ -82,6 +86,12 @@ class AdminPages:
 
     def _answer_status(self) -> Response:
         return _build_page(msgspec.json.encode(self._read_status()), b"application/json")
+
+    def _answer_configuration(self) -> Response:
+        body = self._render_configuration()
+        if body is None:
+            return Response(status=503, reason="no configuration yet")
+        return _build_page(body, b"application/json")
 
 
 def _build_page(body: bytes, content_type: bytes) -> Response:

@@ -63,6 +63,10 @@ class NodeConfiguration:
         """How many routers the workers do not carry."""
         return len(self._refused)
 
+    def render(self) -> bytes | None:
+        """Encode what is in force as a full update, such as a controller gives; None before the first."""
+        return None if self.revision is None else self.whole.render()
+
     async def apply(self, body: bytes, since: str | None) -> str:
         """Put an update in force that was pulled with `since`, and give its revision. Raises UpdateRejectedError.
 

@@ -41,6 +41,7 @@ class Poller:
         "_backoff",
         "_clock",
         "_fetcher",
+        "_find_admin_port",
         "_node",
         "_on_failure",
         "_pause",
@@ -56,6 +57,7 @@ class Poller:
         apply_update: ApplyUpdate,
         *,
         node: str,
+        find_admin_port: Callable[[], int | None],
         on_failure: Callable[[], None] = lambda: None,
         backoff: Backoff | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -64,6 +66,7 @@ class Poller:
         self._fetcher = fetcher
         self._apply = apply_update
         self._node = node
+        self._find_admin_port = find_admin_port
         self._on_failure = on_failure
         self._backoff = backoff or Backoff()
         self._pause = pause
@@ -119,7 +122,8 @@ class Poller:
         return revision != since
 
     def _build_query(self, since: str | None) -> str:
-        node = f"node={quote(self._node, safe='')}"
+        port = self._find_admin_port()
+        node = f"node={quote(self._node, safe='')}" + (f"&admin={port}" if port else "")
         return node if since is None else f"since={quote(since, safe='')}&wait={HOLD_S}&{node}"
 
     def _describe(self) -> str:

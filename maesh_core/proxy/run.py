@@ -102,6 +102,7 @@ class Node:
             self._fetcher,
             self._configuration.apply,
             node=settings.node or socket.gethostname(),
+            find_admin_port=self._find_admin_port,
             on_failure=self._has_failed_pull.set,
         )
         path = settings.configuration_cache
@@ -156,6 +157,11 @@ class Node:
                 f"cannot listen on {describe_address(host, port)} (--admin-port): {describe_reason(error)}"
             ) from error
 
+    def _find_admin_port(self) -> int | None:
+        """Find the port that is open: with `--admin-port 0` the system chose it."""
+        opened = self._admin_port
+        return opened.sockets[0].getsockname()[1] if opened is not None else None
+
     async def _keep_cache(self, cache: ConfigurationCache) -> None:
         """Serve the cached configuration if the controller is away, and write each one that is in force."""
         cached = await cache.load()
@@ -196,7 +202,12 @@ class Node:
             await self._pool.collect(SCRAPE_LIMIT_S)
             return page.render()
 
-        pages = AdminPages(is_ready=lambda: self.is_ready, read_status=self._read_status, render_metrics=render_metrics)
+        pages = AdminPages(
+            is_ready=lambda: self.is_ready,
+            read_status=self._read_status,
+            render_metrics=render_metrics,
+            render_configuration=self._configuration.render,
+        )
         # What answers a request may also be waited for: an exchange treats it as a middleware's on_request.
         return cast("Callable[[Exchange], Response]", pages)
 

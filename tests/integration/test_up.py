@@ -54,6 +54,16 @@ def test_up_tells_in_one_json_line_what_the_api_tells(up, get, manifests, cart):
     assert mesh.command.stdout.count("\n") == 1
 
 
+def test_api_tells_what_the_proxy_has_in_force(up, get, manifests, cart):
+    mesh = up(manifests.path)
+    (node,) = get(mesh.api_port, path="/api/status/nodes").json
+    answer = get(mesh.api_port, path=f"/api/status/node/{node['name']}/configuration")
+    assert answer.status == 200
+    assert answer.json["revision"] == get(mesh.api_port, path="/api/configuration/current").json["revision"]
+    assert answer.json == get(mesh.admin_port, path="/configuration").json
+    assert get(mesh.api_port, path="/api/status/node/nobody/configuration").status == 404
+
+
 @pytest.mark.peer
 def test_curl_line_that_up_prints_works(start, free_port, manifests, cart, program):
     curl = program("curl")

@@ -23,9 +23,16 @@ async def render_metrics() -> tuple[bytes, str]:
     return b"m 1\n", "text/plain"
 
 
-async def answer(target: bytes, *, method: bytes = b"GET", is_ready: bool = True) -> Any:
+async def answer(
+    target: bytes, *, method: bytes = b"GET", is_ready: bool = True, configuration: bytes | None = b"{}"
+) -> Any:
     status = ProxyStatus(revision="e.1", ready=is_ready, workers=1, refused=[RefusedRouter("http/routers/r", "why")])
-    pages = AdminPages(is_ready=lambda: is_ready, read_status=lambda: status, render_metrics=render_metrics)
+    pages = AdminPages(
+        is_ready=lambda: is_ready,
+        read_status=lambda: status,
+        render_metrics=render_metrics,
+        render_configuration=lambda: configuration,
+    )
     response = pages(Asked(method, target))
     return await response if isinstance(response, Awaitable) else response
 
@@ -39,6 +46,7 @@ async def answer(target: bytes, *, method: bytes = b"GET", is_ready: bool = True
         (b"/ready", False, 503),
         (b"/metrics", False, 200),
         (b"/status", False, 200),
+        (b"/configuration", False, 200),
         (b"/", True, 404),
         (b"/ping/", True, 404),
         (b"/Ping", True, 404),
@@ -67,6 +75,17 @@ async def test_the_status_page_is_json() -> None:
         "refused": [{"router": "http/routers/r", "reason": "why"}],
     }
     assert response.headers == ((b"Content-Type", b"application/json"),)
+
+
+async def test_the_configuration_page_is_the_document_in_force() -> None:
+    response = await answer(b"/configuration", configuration=b'{"revision":"e.1"}')
+    assert (response.status, response.body) == (200, b'{"revision":"e.1"}')
+    assert response.headers == ((b"Content-Type", b"application/json"),)
+
+
+async def test_there_is_no_configuration_page_before_the_first() -> None:
+    response = await answer(b"/configuration", configuration=None)
+    assert (response.status, response.reason) == (503, "no configuration yet")
 
 
 async def test_the_metrics_page_is_what_was_rendered() -> None:

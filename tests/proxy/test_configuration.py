@@ -8,7 +8,7 @@ import pytest
 
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import HttpRouter, Section
-from maesh_core.model.messages import Update, render_update
+from maesh_core.model.messages import Update, parse_update, render_update
 from maesh_core.proxy.configuration import NodeConfiguration
 from maesh_core.proxy.routing.configuration import WantedEntrypoint
 from maesh_core.proxy.routing.refusals import RefusedRouter
@@ -60,6 +60,16 @@ def full(revision: str = "e.1") -> bytes:
 
 def delta(revision: str) -> bytes:
     return render_update(Update(revision=revision, full=False, removed=("http/routers/r",)))
+
+
+async def test_what_is_in_force_is_rendered_whole_and_there_is_nothing_before_the_first() -> None:
+    node = FakeNode()
+    assert node.configuration.render() is None
+    await node.configuration.apply(full(), None)
+    assert node.configuration.render() == full()
+    await node.configuration.apply(delta("e.2"), "e.1")
+    rendered = parse_update(node.configuration.render() or b"", {})
+    assert (rendered.revision, rendered.full, rendered.sections["http"].routers) == ("e.2", True, {})
 
 
 async def test_an_update_goes_to_the_workers_as_it_came_and_opens_what_they_want() -> None:

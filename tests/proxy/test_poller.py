@@ -27,6 +27,7 @@ class Script:
         self.answers = list(answers)
         self.held_s = held_s
         self.now_s = 0.0
+        self.admin_port: int | None = 8080
         self.queries: list[str] = []
         self.holds: list[float] = []
         self.pauses: list[float] = []
@@ -37,6 +38,7 @@ class Script:
             self,
             self.apply,
             node="node 1",
+            find_admin_port=lambda: self.admin_port,
             on_failure=lambda: self.failures.append(self.now_s),
             backoff=Backoff(lambda: 1.0),
             pause=self.pause,
@@ -87,19 +89,26 @@ DOWN = PullError("cannot connect")
 async def test_the_first_pull_asks_for_the_whole_and_the_next_for_what_changed() -> None:
     script = await Script(full("e.1"), delta("e.2"), HELD).run()
     assert script.queries == [
-        "node=node%201",
-        "since=e.1&wait=60&node=node%201",
-        "since=e.2&wait=60&node=node%201",
-        "since=e.2&wait=60&node=node%201",
+        "node=node%201&admin=8080",
+        "since=e.1&wait=60&node=node%201&admin=8080",
+        "since=e.2&wait=60&node=node%201&admin=8080",
+        "since=e.2&wait=60&node=node%201&admin=8080",
     ]
     assert script.holds == [0, 60, 60, 60]
     assert script.applied == [("e.1", None), ("e.2", "e.1")]
     assert script.pauses == []
 
 
+async def test_a_node_without_an_admin_port_tells_none() -> None:
+    script = Script(full("e.1"))
+    script.admin_port = None
+    await script.run()
+    assert script.queries == ["node=node%201", "since=e.1&wait=60&node=node%201"]
+
+
 async def test_a_revision_is_quoted_in_the_query() -> None:
     script = await Script(full("a&b=c d")).run()
-    assert script.queries[1] == "since=a%26b%3Dc%20d&wait=60&node=node%201"
+    assert script.queries[1] == "since=a%26b%3Dc%20d&wait=60&node=node%201&admin=8080"
 
 
 @pytest.mark.parametrize("failure", [DOWN, Answer(503, b""), Answer(500, b"{}"), Answer(200, b"{"), Answer(404, b"")])
@@ -133,14 +142,14 @@ async def test_a_refused_update_is_followed_by_a_pull_of_the_whole() -> None:
     script = Script(full("e.1"), delta("e.2"), full("e.3"))
     script.refuse = lambda update: update.revision == "e.2"
     await script.run()
-    assert script.queries[2] == "node=node%201"
+    assert script.queries[2] == "node=node%201&admin=8080"
     assert script.pauses == [0.1]
     assert script.applied == [("e.1", None), ("e.3", None)]
 
 
 async def test_garbage_is_followed_by_a_pull_of_the_whole() -> None:
     script = await Script(full("e.1"), Answer(200, b"\xff"), full("e.1")).run()
-    assert script.queries[2] == "node=node%201"
+    assert script.queries[2] == "node=node%201&admin=8080"
 
 
 async def test_a_304_to_the_first_pull_is_a_failure() -> None:
@@ -158,7 +167,7 @@ async def test_another_error_of_applying_ends_it() -> None:
         raise StartupError("port taken")
 
     script = Script(full("e.1"))
-    script.poller = Poller(script, refuse, node="n")
+    script.poller = Poller(script, refuse, node="n", find_admin_port=lambda: None)
     with pytest.raises(StartupError):
         await script.poller.run()
 

@@ -225,7 +225,27 @@ async def test_it_is_ready_once_it_has_a_configuration_and_carries_traffic(world
     await world.wait_for("/ready", 200)
     assert await world.get(world.entrypoint) == (200, "hello")
     assert (await world.get(world.entrypoint, host="other"))[0] == 404
-    assert "node=node-1" in world.controller.requests[0]
+    assert f"node=node-1&admin={world.admin} " in world.controller.requests[0]
+
+
+async def test_the_admin_port_tells_the_configuration_in_force_and_503_before_the_first(world: World) -> None:
+    world.controller.body = b"not yet"
+    world.start()
+    await world.wait_for("/ping", 200)
+    assert (await world.get(world.admin, "/configuration"))[0] == 503
+    world.tell()
+    await world.wait_for("/ready", 200)
+    status, body = await world.get(world.admin, "/configuration")
+    assert (status, json.loads(body)) == (200, json.loads(world.controller.body))
+
+
+async def test_it_tells_the_admin_port_that_the_system_chose(world: World) -> None:
+    world.tell()
+    world.start(admin_port=0)
+    while not world.controller.requests:  # noqa: ASYNC110 - the list tells nobody
+        await asyncio.sleep(0)
+    told = world.controller.requests[0].partition("&admin=")[2].partition(" ")[0]
+    assert (await world.get(int(told), "/ping"))[0] == 200
 
 
 async def test_it_follows_the_controller(world: World, unused_tcp_port_factory: GetPort) -> None:
