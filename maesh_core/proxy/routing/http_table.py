@@ -34,13 +34,17 @@ class ServerKey(NamedTuple):
 
 
 GetServer = Callable[[ServerKey], "HttpServer"]
+Claim = tuple[int, bytes]
+Claimants = dict[Claim, set[str]]
+"""While a table is built: the hosts in question, and the keys of the routers that claim each."""
+_NO_ROUTER = HttpRouter(entrypoint=0, hosts=())
 _NOT_CLOSED = Response(status=503, reason="the service has no usable server")
 
 
 class Route:
     """A compiled router. `balancer` None means that it is closed, and `closed` is the answer."""
 
-    __slots__ = ("balancer", "chain", "closed", "counters", "service")
+    __slots__ = ("balancer", "chain", "closed", "counters", "key", "router", "service")
 
     def __init__(
         self,
@@ -50,36 +54,49 @@ class Route:
         counters: RouteCounters,
         chain: Chain | None = None,
         closed: Response = _NOT_CLOSED,
+        key: str = "",
+        router: HttpRouter = _NO_ROUTER,
     ) -> None:
         self.service = service
         self.balancer = balancer
         self.counters = counters
         self.chain = chain
         self.closed = closed
+        self.key = key
+        self.router = router
 
     def __repr__(self) -> str:
         return f"<Route to {self.service or self.closed.status}>"
 
 
-class HttpTable:
-    """Where every host of every entrypoint leads. `gained` and `lost` compare it with the table it was built from."""
+class CompiledService(NamedTuple):
+    """A service's servers with their weights, who chooses among them, and the routers that lead there."""
 
-    __slots__ = ("balancers", "claims", "counters", "gained", "hosts", "lost", "routers", "routes", "servers", "users")
+    servers: "tuple[tuple[HttpServer, int], ...]"
+    balancer: "AnyBalancer[HttpServer]"
+    users: frozenset[str]
+
+
+class HttpTable:
+    """Where every host of every entrypoint leads. `gained` and `lost` compare it with the table it was built from.
+
+    A change copies these dicts, so there are few: what belongs to one key is one value, and `contested` holds the
+    claimants of a host, sorted, only where there are several.
+    """
+
+    __slots__ = ("contested", "counters", "gained", "hosts", "lost", "routes", "services")
 
     def __init__(self, base: "HttpTable | None" = None) -> None:
-        self.routers: dict[str, HttpRouter] = dict(base.routers) if base else {}
         self.routes: dict[str, Route] = dict(base.routes) if base else {}
+        self.services: dict[str, CompiledService] = dict(base.services) if base else {}
         self.hosts: dict[int, dict[bytes, Route]] = dict(base.hosts) if base else {}
-        self.claims: dict[tuple[int, bytes], tuple[str, ...]] = dict(base.claims) if base else {}
-        self.servers: dict[str, tuple[tuple[HttpServer, int], ...]] = dict(base.servers) if base else {}
-        self.balancers: dict[str, AnyBalancer[HttpServer]] = dict(base.balancers) if base else {}
-        self.users: dict[str, frozenset[str]] = dict(base.users) if base else {}
+        self.contested: dict[Claim, tuple[str, ...]] = dict(base.contested) if base else {}
         self.counters: dict[str, RouteCounters] = dict(base.counters) if base else {}
         self.gained: list[HttpServer] = []
         self.lost: list[HttpServer] = []
 
     def __repr__(self) -> str:
-        return f"<HttpTable routers={len(self.routers)} services={len(self.servers)}>"
+        return f"<HttpTable routers={len(self.routes)} services={len(self.services)}>"
 
     def find(self, entrypoint: int, host: bytes) -> Route | None:
         """Find the route for a host, None if there is none."""
@@ -89,14 +106,15 @@ class HttpTable:
     @property
     def keys(self) -> frozenset[str]:
         """The keys of all routers and services."""
-        return frozenset(self.routers) | frozenset(self.servers)
+        return frozenset(self.routes) | frozenset(self.services)
 
     # --- building; only build_table() calls these, before anybody else has the table
 
     def set_service(self, key: str, service: Service | None, get_server: GetServer) -> None:
         """Put in, replace or (None) take out a service's servers; its rotation goes on."""
-        self.lost += [server for server, _ in self.servers.pop(key, ())]
-        former = self.balancers.pop(key, None)
+        former = self.services.pop(key, None)
+        if former is not None:
+            self.lost += [server for server, _ in former.servers]
         if service is None:
             return
         servers = tuple(
@@ -104,67 +122,70 @@ class HttpTable:
             for server in service.servers
         )
         self.gained += [server for server, _ in servers]
-        self.servers[key] = servers
-        self.balancers[key] = build_balancer(servers, service.load_balancer, former=former)
+        balancer = build_balancer(servers, service.load_balancer, former=former.balancer if former else None)
+        self.services[key] = CompiledService(servers, balancer, former.users if former else frozenset())
 
-    def drop_router(self, key: str, touched: set[tuple[int, bytes]]) -> None:
-        """Take out a router, and note the hosts that it claimed."""
-        router = self.routers.pop(key, None)
-        self.routes.pop(key, None)
-        if router is None:
+    def drop_router(self, key: str, claimants: Claimants) -> None:
+        """Take out a router, and its claims."""
+        route = self.routes.pop(key, None)
+        if route is None:
             return
-        if router.service is not None:
-            self.users[router.service] -= {key}
-            if not self.users[router.service]:
-                del self.users[router.service]
-        for claim in _list_claims(router):
-            self.claims[claim] = tuple(claimant for claimant in self.claims[claim] if claimant != key)
-            touched.add(claim)
+        service = self.services.get(route.service)
+        if service is not None:
+            self.services[route.service] = service._replace(users=service.users - {key})
+        for claim in _list_claims(route.router):
+            self._read_claimants(claim, claimants).discard(key)
 
-    def add_router(
-        self, key: str, router: HttpRouter, middlewares: Mapping[str, Any], touched: set[tuple[int, bytes]]
-    ) -> None:
-        """Put in a router, and note the hosts that it claims."""
-        self.routers[key] = router
+    def add_router(self, key: str, router: HttpRouter, middlewares: Mapping[str, Any], claimants: Claimants) -> None:
+        """Put in a router, and its claims."""
         self.routes[key] = self._compile(key, router, middlewares)
         if router.service is not None:
-            self.users[router.service] = self.users.get(router.service, frozenset()) | {key}
+            service = self.services[router.service]
+            self.services[router.service] = service._replace(users=service.users | {key})
         for claim in _list_claims(router):
-            self.claims[claim] = tuple(sorted({*self.claims.get(claim, ()), key}))
-            touched.add(claim)
+            self._read_claimants(claim, claimants).add(key)
 
-    def settle_hosts(self, touched: Iterable[tuple[int, bytes]]) -> None:
-        """Give every touched host to the claimant with the lowest key, and forget hosts nobody claims."""
+    def _read_claimants(self, claim: Claim, claimants: Claimants) -> set[str]:
+        found = claimants.get(claim)
+        if found is None:
+            route = self.find(*claim)
+            found = claimants[claim] = set(self.contested.get(claim, (route.key,) if route is not None else ()))
+        return found
+
+    def settle_hosts(self, claimants: Claimants) -> None:
+        """Give every host in question to the claimant with the lowest key, and forget hosts nobody claims."""
         fresh: dict[int, dict[bytes, Route]] = {}
-        for claim in touched:
+        for claim, keys in claimants.items():
             entrypoint, host = claim
             if entrypoint not in fresh:
                 fresh[entrypoint] = self.hosts[entrypoint] = dict(self.hosts.get(entrypoint, {}))
-            claimants = self.claims[claim]
-            if claimants:
-                fresh[entrypoint][host] = self.routes[claimants[0]]
+            if keys:
+                fresh[entrypoint][host] = self.routes[min(keys)]
             else:
-                del self.claims[claim]
                 fresh[entrypoint].pop(host, None)
+            if len(keys) > 1:
+                self.contested[claim] = tuple(sorted(keys))
+            else:
+                self.contested.pop(claim, None)
 
     def list_users(self, services: Iterable[str]) -> set[str]:
         """List the routers that lead to any of these services."""
-        return {router for service in services for router in self.users.get(service, ())}
+        return {router for key in services if key in self.services for router in self.services[key].users}
 
     def settle_counters(self, keys: Iterable[str]) -> None:
         """Forget the counts of routers that are gone."""
         for key in keys:
-            if key not in self.users and key not in self.routers:
+            if key not in self.routes and not self.list_users((key,)):
                 self.counters.pop(key, None)
 
     def _compile(self, key: str, router: HttpRouter, middlewares: Mapping[str, Any]) -> Route:
-        name = router.service or key
-        counters = self.counters.setdefault(name, RouteCounters())
+        counters = self.counters.setdefault(router.service or key, RouteCounters())
         if router.service is None:
             closed = Response(status=router.status, reason=router.reason or "the service is closed")
-            return Route("", balancer=None, counters=counters, closed=closed)
+            return Route("", balancer=None, counters=counters, closed=closed, key=key, router=router)
         chain = compile_chain([middlewares[middleware] for middleware in router.middlewares])
-        return Route(router.service, balancer=self.balancers[router.service], counters=counters, chain=chain)
+        balancer = self.services[router.service].balancer
+        return Route(router.service, balancer=balancer, counters=counters, chain=chain, key=key, router=router)
 
 
 def build_table(
@@ -181,20 +202,21 @@ def build_table(
     """
     keys = current.keys | frozenset(section.routers) | frozenset(section.services) if changed is None else changed
     table = HttpTable(current)
+    users = table.list_users(keys)
     for key in keys:
         table.set_service(key, section.services.get(key), get_server)
-    touched: set[tuple[int, bytes]] = set()
-    for key in sorted(keys | table.list_users(keys)):
-        table.drop_router(key, touched)
+    claimants: Claimants = {}
+    for key in sorted(keys | users):
+        table.drop_router(key, claimants)
         router = section.routers.get(key)
         if router is not None:
-            table.add_router(key, router, middlewares, touched)
-    table.settle_hosts(touched)
+            table.add_router(key, router, middlewares, claimants)
+    table.settle_hosts(claimants)
     table.settle_counters(keys)
     return table
 
 
-def _list_claims(router: HttpRouter) -> list[tuple[int, bytes]]:
+def _list_claims(router: HttpRouter) -> list[Claim]:
     return [(router.entrypoint, host.lower().encode("ascii", "replace")) for host in dict.fromkeys(router.hosts)]
 
 

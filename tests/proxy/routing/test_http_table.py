@@ -57,11 +57,11 @@ def describe(table):
             for entrypoint, hosts in table.hosts.items()
             for host, route in hosts.items()
         },
-        "servers": {
-            key: [(server.key, weight) for server, weight in servers] for key, servers in table.servers.items()
+        "services": {
+            key: ([(server.key, weight) for server, weight in service.servers], service.users)
+            for key, service in table.services.items()
         },
-        "claims": table.claims,
-        "users": table.users,
+        "contested": table.contested,
         "routes": sorted(table.routes),
     }
 
@@ -128,8 +128,8 @@ async def test_pools_are_shared_and_let_go_exactly(steps, data):
             address: named.count(address) for address in named
         }
         assert not any(server.is_removed for server in handler._servers.values())
-        for servers in handler.table.servers.values():
-            for server, _ in servers:
+        for compiled in handler.table.services.values():
+            for server, _ in compiled.servers:
                 assert handler._servers[server.key] is server
         before = section
     assert not handler._servers

@@ -2,9 +2,12 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from maesh_core.model.metrics import Histogram, MetricFamily
-from maesh_core.proxy.upstream.health import Watched
+
+if TYPE_CHECKING:
+    from maesh_core.proxy.routing.http_table import CompiledService
 
 DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
 """Upper bounds; Traefik's 0.1, 0.3, 1.2 and 5 s are among them."""
@@ -61,7 +64,7 @@ def collect_counters(counters: Mapping[str, RouteCounters]) -> Sequence[MetricFa
 
 
 def collect_ejections(
-    counters: Mapping[str, RouteCounters], servers: Mapping[str, Sequence[tuple[Watched, int]]]
+    counters: Mapping[str, RouteCounters], services: Mapping[str, "CompiledService"]
 ) -> Sequence[MetricFamily]:
     """Make metrics of the servers that are set aside, of all services that had a request."""
     used = [(service, counter) for service, counter in sorted(counters.items()) if counter.statuses]
@@ -72,8 +75,9 @@ def collect_ejections(
             help="Servers set aside after failures, by service; added up over workers, which find out each for itself.",
             labels=("service",),
             samples=[
-                ((service,), sum(server.aside is not None for server, _ in servers.get(service, ())))
+                ((service,), sum(server.aside is not None for server, _ in services[service].servers))
                 for service, _ in used
+                if service in services
             ],
         ),
         MetricFamily(

@@ -148,10 +148,10 @@ class HttpHandler:
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Read the counters."""
         counters = self.table.counters if isinstance(self.table, HttpTable) else {}
-        servers = self.table.servers if isinstance(self.table, HttpTable) else {}
+        services = self.table.services if isinstance(self.table, HttpTable) else {}
         return [
             *collect_counters(counters),
-            *collect_ejections(counters, servers),
+            *collect_ejections(counters, services),
             MetricFamily(
                 name="maesh_http_connections",
                 type="gauge",

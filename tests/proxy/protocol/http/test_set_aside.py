@@ -62,7 +62,7 @@ async def serve_many(world, count):
 
 
 def read_ejections(world):
-    aside, ejections = collect_ejections(world.handler.table.counters, world.handler.table.servers)
+    aside, ejections = collect_ejections(world.handler.table.counters, world.handler.table.services)
     return aside.samples[0][1], ejections.samples[0][1]
 
 
