@@ -13,7 +13,7 @@ from maesh_core.proxy.protocol.http.syntax import parse_list
 from maesh_core.proxy.protocol.http.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
+    from maesh_core.proxy.protocol.http.upstream import HttpServer, UpstreamConnection
 
 
 class UpgradeExchange(Exchange):
@@ -23,9 +23,10 @@ class UpgradeExchange(Exchange):
     are held for the tunnel, and where there is none they are thrown away with the connection.
     """
 
-    __slots__ = ()
+    __slots__ = ("_server",)
 
     can_use_pool = False
+    _server: "HttpServer"
 
     def send(self, upstream: "UpstreamConnection") -> None:
         """Send the request; from now on there is no other attempt."""
@@ -43,11 +44,13 @@ class UpgradeExchange(Exchange):
         self.upstream = None
         fields = b"Connection: upgrade\r\nUpgrade: %b\r\n\r\n" % response.upgrade
         answer = b"".join((response.status_line, *self.response_headers, fields))
+        self._server = upstream.server
         tunnel = Tunnel(self.connection.handler, self)
         tunnel.open(self.connection.release(), upstream.release(rest), answer=answer)
 
     def on_tunnel_closed(self) -> None:
-        """End: both connections are gone."""
+        """End: both connections are gone; that to the server counted until now."""
+        self._server.opened -= 1
         self._finish(self.status)
 
     def connection_field(self) -> bytes:

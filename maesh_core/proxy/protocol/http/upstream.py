@@ -206,11 +206,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def release(self, held: bytes) -> Released:
-        """Let go of the transport for good, with what was read of it and is not used."""
+        """Let go of the transport for good, with what was read of it and is not used; the server counts it on."""
         transport, self._transport = self._transport, None
         assert transport is not None  # noqa: S101 - bytes have just come from it
         self._exchange = None
-        self.server.opened -= 1
         self.server.handler.upstreams.discard(self)
         return Released(
             transport,

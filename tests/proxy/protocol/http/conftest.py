@@ -251,6 +251,7 @@ class World:
         assert not self.handler.tunnels
         assert not self.handler.upstreams
         assert not any(server._connecting for server in self.handler._servers.values())
+        assert not any(server.opened for server in self.handler._servers.values())
         del self.loop.create_connection
         others = asyncio.all_tasks() - {asyncio.current_task()}
         assert not others, others

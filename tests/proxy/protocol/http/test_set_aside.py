@@ -191,3 +191,15 @@ async def test_least_request_prefers_the_server_that_has_less_to_do(open_world):
         busy = (await world.accept()).transport.name
         for _ in range(10):
             assert f"server {await serve(world)}" != busy
+
+
+async def test_a_tunnel_is_under_way_until_it_ends(world):
+    (server,) = world.handler._servers.values()
+    client = ask(world, GET[:-2] + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+    peer = await world.accept()
+    peer.send(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+    assert client.take().startswith(b"HTTP/1.1 101 ")
+    assert server.under_way == 1
+    client.lose()
+    await world.settle()
+    assert (server.opened, server.under_way) == (0, 0)
