@@ -74,7 +74,7 @@ class ControllerSettings(MeshSettings):
 class CarryingSettings(CommonSettings):
     """What decides how traffic is carried: shared by `proxy` and `up`."""
 
-    admin_port: Annotated[Port, Meta(description="Port for /ping, /ready, /metrics and /status.")] = 8080
+    admin_port: Annotated[Port, Meta(description="Port for /ping, /ready, /metrics, /status, /configuration.")] = 8080
     workers: Annotated[
         int, Meta(ge=1, le=256, description="Processes that carry traffic; at best one for each core.")
     ] = 1
