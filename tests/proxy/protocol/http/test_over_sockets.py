@@ -17,6 +17,7 @@ from maesh_core.settings import CarryingSettings
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 MEGABYTES_8 = 8 * 2**20
+MEGABYTES_32 = 32 * 2**20  # more than the buffers of all sockets on the way can hold
 
 
 def on_uvloop(test):
@@ -116,8 +117,8 @@ async def test_a_large_response_waits_for_a_slow_client_and_is_not_held_here():
 
     async def serve(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MEGABYTES_8)
-        for _ in range(MEGABYTES_8 // 65536):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MEGABYTES_32)
+        for _ in range(MEGABYTES_32 // 65536):
             writer.write(b"x" * 65536)
             await writer.drain()
             sent.append(65536)
@@ -131,10 +132,10 @@ async def test_a_large_response_waits_for_a_slow_client_and_is_not_held_here():
         await until(lambda: any(client.is_write_paused for client in handler.clients))
         (client,) = handler.clients
         assert client._transport.get_write_buffer_size() < 2**20
-        assert sum(sent) < MEGABYTES_8
+        assert sum(sent) < MEGABYTES_32
         writer.transport.resume_reading()
         await reader.readuntil(b"\r\n\r\n")
-        assert await reader.readexactly(MEGABYTES_8) == b"x" * MEGABYTES_8
+        assert await reader.readexactly(MEGABYTES_32) == b"x" * MEGABYTES_32
         writer.close()
 
 
