@@ -11,7 +11,7 @@ from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
-from maesh_core.proxy.protocol.http.request_head import parse_request_head
+from maesh_core.proxy.protocol.http.request_head import KEPT_LIMIT_BYTES, RequestHead, parse_request_head
 from maesh_core.proxy.protocol.http.syntax import (
     HEAD_END,
     SMALL_HEAD_BYTES,
@@ -42,6 +42,7 @@ class ClientConnection(asyncio.Protocol):
         "_is_closing",
         "_is_eof",
         "_is_lingering",
+        "_last_head",
         "_requests_left",
         "_scanned",
         "_transport",
@@ -62,6 +63,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._scanned = 0
+        self._last_head: RequestHead | None = None
         self._requests_left = handler.settings.request_limit
         self._unsent = 0
         self._is_advancing = False
@@ -222,7 +224,10 @@ class ClientConnection(asyncio.Protocol):
         try:
             if len(head) > SMALL_HEAD_BYTES:
                 self._check_size(head)
-            request = parse_request_head(head)
+            request = self._last_head
+            if request is None or request.head != head:
+                request = parse_request_head(head)
+                self._last_head = request if len(head) <= KEPT_LIMIT_BYTES else None
         except ClientProtocolError as error:
             self._refuse(error)
             return

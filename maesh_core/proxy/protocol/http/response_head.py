@@ -1,6 +1,7 @@
 """Reads the head of an upstream's response: bytes to status, headers and framing, or a refusal.
 
-llhttp checks the syntax, one head to a feed; where the body ends is decided here, knowing the request.
+An ordinary head is read by one pattern (ordinary.py). Of any other llhttp checks the syntax, one head to a feed; where
+the body ends is decided here, knowing the request.
 """
 
 import re
@@ -11,7 +12,8 @@ import msgspec
 
 from maesh_core.errors import UpstreamProtocolError
 from maesh_core.proxy.protocol.http.headers import Headers, parse_headers
-from maesh_core.proxy.protocol.http.request_head import CHUNKED, KEPT_HEADS, KEPT_LIMIT_BYTES
+from maesh_core.proxy.protocol.http.ordinary import match_response
+from maesh_core.proxy.protocol.http.request_head import CHUNKED
 from maesh_core.proxy.protocol.http.syntax import HOP_BY_HOP, is_length, parse_list
 
 UNTIL_CLOSE = -2
@@ -23,12 +25,13 @@ _find_special = re.compile(
     rb"|upgrade):[ \t]*([^\r]*)"
 ).findall
 """The fields of _SPECIAL in a head that llhttp has checked, in lower case."""
+_CHUNKED_FIELD = b"Transfer-Encoding: chunked\r\n"
 _NO_OPTIONS: frozenset[bytes] = frozenset()
 _KEEP_ALIVE = frozenset({b"keep-alive"})
 _match_status_line = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
 
 
-class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
+class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     """A response's head, read.
 
     `head` is its bytes, and `passing` what of it goes on, but for the empty line. `is_plain` means that it may go to a
@@ -40,12 +43,12 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
     head: bytes
     status: int
     status_line: bytes
-    is_plain: bool
-    is_keep_alive: bool
+    passing: bytes
     left: int
     framing: bytes
-    dropped: frozenset[bytes]
-    passing: bytes
+    is_plain: bool = True
+    is_keep_alive: bool = True
+    dropped: frozenset[bytes] = _SPECIAL
     upgrade: bytes = b""
 
     def build_headers(self) -> Headers:
@@ -53,19 +56,26 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
         return parse_headers(self.head, without=self.dropped)
 
 
-def parse_response_head(head: bytes, is_head_request: bool) -> ResponseHead:  # noqa: FBT001 - lru_cache is quicker so
-    """Read a head, which ends with its one empty line. Raises UpstreamProtocolError.
+def parse_response_head(head: bytes, *, is_head_request: bool) -> ResponseHead:
+    """Read a head, which ends with its one empty line. Raises UpstreamProtocolError."""
+    match = match_response(head)
+    if match is None:
+        return _parse_closely(head, is_head_request=is_head_request)
+    status_line, digits, length, chunked, _ = match.groups()
+    status = int(digits)
+    if (length is None) is (chunked is None) or status == 204:
+        return _parse_closely(head, is_head_request=is_head_request)
+    if length is None:
+        left, framing = CHUNKED, _CHUNKED_FIELD
+    else:
+        left, framing = int(length), b"Content-Length: %b\r\n" % length
+    if is_head_request or status == 304:
+        left = 0
+    return ResponseHead(head, status, status_line, head[:-2], left, framing)
 
-    Upstreams repeat themselves: of short heads the last ones are kept, by their exact bytes.
-    """
-    return _parse_kept(head, is_head_request) if len(head) <= KEPT_LIMIT_BYTES else _parse(head, is_head_request)
 
-
-class _Unheard:
-    """Takes nothing from llhttp: that it raises or not is all that is asked of it."""
-
-
-def _parse(head: bytes, is_head_request: bool) -> ResponseHead:  # noqa: FBT001 - see parse_response_head
+def _parse_closely(head: bytes, *, is_head_request: bool) -> ResponseHead:
+    """Read a head of which nothing is known. Raises UpstreamProtocolError."""
     status, minor, status_line = _parse_status_line(head[: head.find(b"\r\n")])
     _check_syntax(head)
     lengths: list[bytes] = []
@@ -107,11 +117,12 @@ def _parse(head: bytes, is_head_request: bool) -> ResponseHead:  # noqa: FBT001 
     )
 
 
-_parse_kept = lru_cache(maxsize=KEPT_HEADS)(_parse)
-
-
 def _read_upgrade(head: bytes) -> bytes:
     return b", ".join(parse_headers(head, without=()).get_all(b"upgrade"))
+
+
+class _Unheard:
+    """Takes nothing from llhttp: that it raises or not is all that is asked of it."""
 
 
 def _check_syntax(head: bytes) -> None:
@@ -130,7 +141,7 @@ def _read_framing(lengths: list[bytes], codings: list[bytes], minor: int) -> tup
     if not codings and len(lengths) == 1 and is_length(lengths[0]):
         return int(lengths[0]), b"Content-Length: " + lengths[0] + b"\r\n"
     if codings == [b"chunked"] and not lengths and minor == 1:
-        return CHUNKED, b"Transfer-Encoding: chunked\r\n"
+        return CHUNKED, _CHUNKED_FIELD
     raise UpstreamProtocolError("the upstream framed its response ambiguously")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from maesh_core.errors import ExchangeError, UpstreamNotReachedError, UpstreamProtocolError, UpstreamTimeoutError
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
-from maesh_core.proxy.protocol.http.request_head import CHUNKED
+from maesh_core.proxy.protocol.http.request_head import CHUNKED, KEPT_LIMIT_BYTES
 from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
 from maesh_core.proxy.protocol.http.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
 from maesh_core.proxy.protocol.http.transports import limit_write_buffer
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.handler import HttpHandler
     from maesh_core.proxy.routing.http_table import ServerKey
 
-IDLE_LIMIT = 256
+IDLE_LIMIT = 1024
 """Idle connections kept to one server; Maesh 1.2 kept 200."""
 INFORMATIONAL_LIMIT = 16
 """1xx responses passed on before a final one (RFC 9110 section 15.2); more is a broken upstream."""
@@ -140,6 +140,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_informational",
         "_is_read_paused",
         "_is_write_paused",
+        "_last_head",
         "_left",
         "_response",
         "_scanner",
@@ -160,6 +161,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._buffer = b""
         self._informational = 0
         self._response: ResponseHead | None = None
+        self._last_head: ResponseHead | None = None
         self._left = 0
         self._scanner: ChunkedScanner | None = None
 
@@ -297,7 +299,7 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             if end > SMALL_HEAD_BYTES:
                 self._check_size(data[:end])
-            response = parse_response_head(data[:end], exchange.head.method == b"HEAD")
+            response = self._read_head(data[:end], is_head_request=exchange.head.method == b"HEAD")
             if self.server.aside is not None:
                 self.server.handler.health.on_success(self.server)
             if len(data) - end == response.left and response.status >= 200 and exchange.takes_as_it_came(response):
@@ -316,6 +318,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._scanner = ChunkedScanner() if response.left == CHUNKED else None
         if exchange.on_response_head(response):
             self._receive_body(exchange, response, data[end:], is_first=True)
+
+    def _read_head(self, head: bytes, *, is_head_request: bool) -> ResponseHead:
+        """Read a head, or know it again: servers repeat themselves."""
+        response = self._last_head
+        if response is not None and response.head == head and not is_head_request:
+            return response
+        response = parse_response_head(head, is_head_request=is_head_request)
+        self._last_head = response if len(head) <= KEPT_LIMIT_BYTES and not is_head_request else None
+        return response
 
     def _check_size(self, head: bytes) -> None:
         settings = self.server.handler.settings

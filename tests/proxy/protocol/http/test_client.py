@@ -2,6 +2,7 @@
 
 import pytest
 
+from maesh_core.proxy.protocol.http.request_head import KEPT_LIMIT_BYTES
 from maesh_core.proxy.protocol.http.syntax import SMALL_HEAD_BYTES
 from maesh_core.settings import CarryingSettings
 
@@ -139,6 +140,21 @@ async def test_heads_that_grow_too_large_are_refused_at_once_whole_or_in_pieces(
                 for start in range(0, len(request), size):
                     client.send(request[start : start + size])
                 assert read_status(client.take()) == status
+
+
+async def test_a_head_that_comes_again_is_read_once(world):
+    client, heads = world.open_client(), []
+    other = GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 0\r\n\r\n")
+    large = GET.replace(b"\r\n\r\n", b"\r\nX: %b\r\n\r\n" % (b"x" * KEPT_LIMIT_BYTES))
+    for request in (GET, GET, other, GET, large, large):
+        client.send(request)
+        heads.append(client.protocol.exchange.head)
+        server = world.servers[0] if world.servers else await world.accept()
+        assert server.take().startswith(request[:-2])
+        server.send(OK)
+        client.expect(OK)
+    assert heads[0] is heads[1] is not heads[3] == heads[0]
+    assert heads[4] is not heads[5] == heads[4]
 
 
 async def test_a_thousand_pipelined_answers_of_the_mesh_come_without_recursion(world):

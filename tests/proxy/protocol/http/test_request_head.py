@@ -268,19 +268,6 @@ def test_arbitrary_bytes_are_refused_or_read_and_nothing_else(bytes_):
         parse_request_head(end_head(bytes_))
 
 
-def test_a_head_says_the_same_the_second_time_and_behind_another_request_line():
-    fields = b"Host: a\r\nX: y\r\nContent-Length: 3\r\n\r\n"
-    first, again, other = (
-        parse_request_head(line + fields) for line in [b"GET / HTTP/1.1\r\n"] * 2 + [b"PUT /x HTTP/1.1\r\n"]
-    )
-    assert first is again
-    assert (other.method, other.target, other.body) == (b"PUT", b"/x", 3)
-    assert other.passing == b"PUT /x HTTP/1.1\r\nHost: a\r\nX: y\r\nContent-Length: 3\r\n"
-    assert parse_request_head(b"GET / HTTP/1.0\r\n" + fields).is_keep_alive is False
-    large = b"GET /" + b"x" * 2000 + b" HTTP/1.1\r\n" + fields
-    assert parse_request_head(large) == parse_request_head(large)
-
-
 def read_client_headers(fields, line=b"GET / HTTP/1.1", host=b"Host: a:80\r\n"):
     return ClientHeaders(parse_request_head(line + b"\r\n" + host + fields + b"\r\n"))
 

@@ -12,7 +12,9 @@ from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, parse_resp
 
 
 def parse(lines=b"", *, status=b"200 OK", version=b"1.1", is_head_request=False):
-    return parse_response_head(b"HTTP/" + version + b" " + status + b"\r\n" + lines + b"\r\n", is_head_request)
+    return parse_response_head(
+        b"HTTP/" + version + b" " + status + b"\r\n" + lines + b"\r\n", is_head_request=is_head_request
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,11 +74,13 @@ def test_no_length_goes_on_with_a_status_that_has_none():
 )
 def test_malformed_status_lines_are_refused(line):
     with pytest.raises(UpstreamProtocolError):
-        parse_response_head(line + b"\r\nContent-Length: 0\r\n\r\n", False)
+        parse_response_head(line + b"\r\nContent-Length: 0\r\n\r\n", is_head_request=False)
 
 
 @given(st.binary(max_size=80))
 def test_arbitrary_bytes_are_refused_or_read_and_nothing_else(bytes_):
     for begin in (b"", b"HTTP/1.1 200 OK\r\n"):
         with contextlib.suppress(UpstreamProtocolError):
-            parse_response_head((begin + bytes_ + b"\r\n\r\n").partition(b"\r\n\r\n")[0] + b"\r\n\r\n", False)
+            parse_response_head(
+                (begin + bytes_ + b"\r\n\r\n").partition(b"\r\n\r\n")[0] + b"\r\n\r\n", is_head_request=False
+            )

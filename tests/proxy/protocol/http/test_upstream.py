@@ -224,6 +224,18 @@ async def test_a_connection_that_the_server_ends_is_not_pooled(world, option):
     assert not world.idle
 
 
+async def test_one_head_answers_a_get_with_a_body_and_a_head_request_without(world):
+    client, server = await ask(world)
+    for method in (b"GET", b"HEAD", b"GET", b"GET", b"HEAD"):
+        answer = OK if method == b"GET" else OK[: OK.index(b"\r\n\r\n") + 4]
+        if server.take() == b"":
+            client.send(GET.replace(b"GET", method))
+            assert server.take().startswith(method)
+        server.send(answer)
+        client.expect(answer)
+        assert world.idle == [server.protocol]
+
+
 async def test_a_connection_that_did_not_take_the_whole_request_is_not_pooled(world):
     client, server = await ask(world, POST)
     server.stop_taking()
