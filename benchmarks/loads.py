@@ -1,11 +1,12 @@
 """The clients: runs wrk, or the client that holds a rate, for one case against one port, and reads what they tell.
 
-Takes a case and a place; gives a `Load`. Bounded in time; a client never outlives its run.
+Takes a case and a place; gives a `Load`. Bounded in time; a client never outlives its run. What wrk cannot do, programs
+of benchmarks/clients do: in C, since they share their core with the servers, and compiled when they are first needed.
 """
 
+import functools
 import json
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from proxies import HOST, PEERS, STAMPED_HOST
 GRACE_S = 30
 SETTLE_S = 0.15
 """What a client left under way ends before the servers' count is read."""
-PACED = Path(__file__).resolve().with_name("paced.py")
+BENCHMARKS = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,15 @@ def run_load(case: Case, port: int, *, seconds: int, core: int, rate: float = 0.
     load = _run_paced(case, port, seconds, core, rate) if case.is_paced else _run_wrk(case, port, seconds, core)
     time.sleep(SETTLE_S)
     return load
+
+
+@functools.cache
+def build_client(name: str) -> str:
+    """Compile a client, and give the path of its program."""
+    program = BENCHMARKS / "results" / name
+    command = ["cc", "-O2", "-o", str(program), str(BENCHMARKS / "clients" / f"{name}.c")]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return str(program)
 
 
 def _run(command: list[str], core: int, seconds: int) -> dict[str, Any]:
@@ -72,8 +82,7 @@ def _run_wrk(case: Case, port: int, seconds: int, core: int) -> Load:
 
 
 def _run_paced(case: Case, port: int, seconds: int, core: int, rate: float) -> Load:
-    command = [sys.executable, "-I", str(PACED), str(port), HOST, case.target, "--rate", f"{rate:.0f}"]
-    command += ["--seconds", str(seconds), "--connections", str(case.connections)]
+    command = [build_client("paced"), str(port), HOST, case.target, f"{rate:.0f}", str(seconds), str(case.connections)]
     found = _run(command, core, seconds)
     return Load(
         requests=found["requests"],

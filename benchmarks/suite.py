@@ -103,7 +103,7 @@ def run_stages(site: Site, proxies: Sequence[Proxy], options: argparse.Namespace
 def main() -> int:
     """Measure, write the results, and print the tables."""
     options = parse_options()
-    if missing := [program for program in ("nginx", "wrk", "taskset") if not shutil.which(program)]:
+    if missing := [program for program in ("nginx", "wrk", "taskset", "cc") if not shutil.which(program)]:
         print(f"Not installed, so there is nothing to measure with: {', '.join(missing)}", file=sys.stderr)
         return 1
     raise_open_files_limit()

@@ -1,8 +1,12 @@
-"""The proxy's parts: taking a configuration, compiling the table, taking one change, finding a route."""
+"""The proxy's parts: a configuration taken, a table compiled, one change, a route found, a request carried.
 
-from itertools import count
+What a request costs is that of the engine alone, without the kernel's part (engine.py).
+"""
+
+from itertools import count, cycle
 
 import pytest
+from engine import Engine, build_request
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
 from maesh_core.model.messages import Update, parse_update, render_update
@@ -79,3 +83,22 @@ async def test_find_a_route_among_5000(benchmark, loaded):
     table = loaded._handlers["http"].table
     assert benchmark(table.find, 5000, b"service-4999.team.maesh") is not None
     assert table.find(5000, b"service-5000.team.maesh") is None
+
+
+@pytest.fixture
+async def engine():
+    made = Engine()
+    yield made
+    made.handler.abort()
+
+
+async def test_carry_a_request_like_the_one_before(benchmark, engine):
+    carry = engine.connect()
+    benchmark(carry, build_request())
+    assert engine.count_answered() > 0
+
+
+async def test_carry_a_request_with_an_ordinary_head_that_is_new(benchmark, engine):
+    carry, requests = engine.connect(), cycle([build_request(number) for number in range(10_000)])
+    benchmark(lambda: carry(next(requests)))
+    assert engine.count_answered() > 0
