@@ -1,13 +1,13 @@
-"""From the names of installed plugins to the enabled ones, loaded for one process and checked.
+"""The enabled plugins, loaded for one process and checked.
 
-Takes package metadata, switches and raw settings. Gives LoadedPlugins over one pluggy.PluginManager of its own, or
-raises: PluginError names the plugin and the distributions, SettingsError a plugin's bad setting. Imports only what is
-enabled, and of that only this process's half. Runs in the proxy too: no command line, no aiohttp, no YAML.
+Takes them as the settings name them, with their raw settings. Gives LoadedPlugins over one pluggy.PluginManager of its
+own, or raises: PluginError names the plugin and its distribution, SettingsError a plugin's bad setting. Imports of a
+plugin only this process's half. Runs in the proxy too: no command line, no aiohttp, no YAML, no package metadata.
 """
 
+import importlib
 import inspect
 from collections.abc import Mapping, Sequence
-from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
 import msgspec
@@ -16,15 +16,8 @@ import pluggy
 from maesh_core.errors import PluginError, SettingsError
 from maesh_core.hookspecs import HOOK_API_VERSION, PROJECT_NAME, SPEC_FAMILIES
 from maesh_core.plugin import Plugin
-from maesh_core.plugin_metadata import (
-    ENTRY_POINT_GROUP,
-    InstalledPlugin,
-    find_name_problems,
-    list_installed,
-    resolve_enabled,
-)
+from maesh_core.settings import InstalledPlugin
 from maesh_core.settings_fields import normalise_name, parse_value
-from maesh_core.settings_loading import list_core_flags
 
 Half = Literal["controller", "proxy"]
 
@@ -65,44 +58,22 @@ class LoadedPlugins:
 
 def load_plugins(
     half: Half,
-    switches: Mapping[str, bool],
+    plugins: Sequence[InstalledPlugin],
     raw_settings: Mapping[str, Mapping[str, Any]],
     *,
     origins: Mapping[str, str] | None = None,
 ) -> LoadedPlugins:
-    """Load the enabled plugins for one process.
+    """Load these plugins for one process.
 
-    `switches` and `raw_settings` are those of the settings, and so is `origins`, which error texts quote. No plugin
-    may have the name of a flag of any command. Raises PluginError, and SettingsError for a plugin's settings.
+    `raw_settings` are by plugin name and key; `origins` says by `NAME.KEY` where each came from. Raises PluginError,
+    and SettingsError for a plugin's settings.
     """
-    installed = list_installed()
-    for problem in find_name_problems(installed, list_core_flags()).values():
-        raise PluginError(problem)
-    enabled = resolve_enabled(installed, switches, origins)
-    manager = _build_manager()
-    for plugin in enabled:
-        _register(plugin, manager, half=half, raw=raw_settings.get(plugin.name, {}), origins=origins or {})
-    return LoadedPlugins(enabled, manager)
-
-
-def load_plugin(
-    plugin: InstalledPlugin,
-    half: Half,
-    raw_settings: Mapping[str, Any],
-    *,
-    origins: Mapping[str, str] | None = None,
-) -> LoadedPlugins:
-    """Load one plugin alone, to find out what it gives; raises as load_plugins does."""
-    manager = _build_manager()
-    _register(plugin, manager, half=half, raw=raw_settings, origins=origins or {})
-    return LoadedPlugins([plugin], manager)
-
-
-def _build_manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager(PROJECT_NAME)
     for family in SPEC_FAMILIES:
         manager.add_hookspecs(family)
-    return manager
+    for plugin in plugins:
+        _register(plugin, manager, half=half, raw=raw_settings.get(plugin.name, {}), origins=origins or {})
+    return LoadedPlugins(plugins, manager)
 
 
 def _register(
@@ -149,11 +120,15 @@ def _load_declaration(installed: InstalledPlugin) -> Plugin:
 
 
 def _load_object(installed: InstalledPlugin, path: str) -> Any:
-    """Import what `package.module:attribute` names, by the rules of entry points."""
+    """Import what `package.module:attribute` names, as an entry point does."""
+    module, _, attributes = path.partition(":")
     try:
-        return EntryPoint(name=installed.name, value=path, group=ENTRY_POINT_GROUP).load()
+        found: Any = importlib.import_module(module)
+        for attribute in filter(None, attributes.split(".")):
+            found = getattr(found, attribute)
     except (Exception, SystemExit) as error:  # importing runs a plugin's code, which may raise anything
         raise PluginError(f"{installed.label} cannot be imported from {path}: {_describe(error)}") from error
+    return found
 
 
 def _refuse_unmarked_hooks(installed: InstalledPlugin, implementation: object) -> None:

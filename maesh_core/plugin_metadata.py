@@ -8,9 +8,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
-import msgspec
-
 from maesh_core.errors import PluginError
+from maesh_core.settings import InstalledPlugin
 from maesh_core.settings_fields import normalise_name
 
 ENTRY_POINT_GROUP = "maesh.plugins"
@@ -22,22 +21,6 @@ SHIPPED = DEFAULT_ON | {"acl"}
 """The project's own plugins: known by name also where they are not installed."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
-
-
-class InstalledPlugin(msgspec.Struct, frozen=True, kw_only=True):
-    """What package metadata says of one plugin. `path` is the entry point's value, `package.module:attribute`."""
-
-    name: str
-    distribution: str
-    version: str
-    summary: str
-    is_default: bool
-    path: str
-
-    @property
-    def label(self) -> str:
-        """The plugin and its distribution, as errors name them."""
-        return f"plugin '{self.name}' ({self.distribution} {self.version})"
 
 
 def list_installed() -> tuple[InstalledPlugin, ...]:
@@ -88,13 +71,13 @@ def resolve_enabled(
 ) -> tuple[InstalledPlugin, ...]:
     """Say which plugins are on: the defaults that are installed, with the switches on top.
 
-    `origins` maps `plugins.NAME` to where a switch was given. Raises PluginError for a switch of what is unknown, or
+    `origins` maps names to where a switch was given. Raises PluginError for a switch of what is unknown, or
     one that turns on what is not installed.
     """
     names = {plugin.name for plugin in installed}
     for name, is_on in switches.items():
         if name not in names and (is_on or name not in SHIPPED):
-            origin = (origins or {}).get(f"plugins.{name}", "")
+            origin = (origins or {}).get(name, "")
             raise PluginError(describe_missing(name, installed, origin=origin))
     return tuple(plugin for plugin in installed if switches.get(plugin.name, plugin.is_default))
 

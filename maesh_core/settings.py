@@ -23,19 +23,36 @@ Duration = Annotated[float, Meta(ge=0, extra=DURATION)]
 
 
 @dataclass(frozen=True, kw_only=True)
+class InstalledPlugin:
+    """What package metadata says of one plugin. `path` is the entry point's value, `package.module:attribute`."""
+
+    name: str
+    distribution: str
+    version: str
+    summary: str
+    is_default: bool
+    path: str
+
+    @property
+    def label(self) -> str:
+        """The plugin and its distribution, as errors name them."""
+        return f"plugin '{self.name}' ({self.distribution} {self.version})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class CommonSettings:
     """What every long-running command takes.
 
-    `plugins` holds the switches that were given, by plugin name; `plugin_settings` the raw settings, by plugin name
-    and key. Both are filled from flags such as `--acl` and `--set NAME.KEY=VALUE`, not from fields of their own.
-    `origins` says for error texts where each came from, by `plugins.NAME` and `NAME.KEY`.
+    `plugins` are those that are enabled, of what is installed; `plugin_settings` their raw settings, by plugin name and
+    key. Both are filled from flags such as `--acl` and `--set NAME.KEY=VALUE`, not from fields of their own. `origins`
+    says for error texts where each setting came from, by `NAME.KEY`.
     """
 
     log_level: Annotated[LogLevel, Meta(description="Lowest level of log lines written.")] = "error"
     log_format: Annotated[
         Literal["common", "json"], Meta(description="Log lines as text or as one JSON object each.")
     ] = "common"
-    plugins: dict[str, bool] = field(default_factory=dict)
+    plugins: tuple[InstalledPlugin, ...] = ()
     plugin_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
 

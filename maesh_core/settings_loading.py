@@ -1,8 +1,7 @@
 """Flags over environment over file over default, field by field, into one of the classes of maesh_core/settings.py.
 
 Takes what was typed, the environment and the names of installed plugins. Gives checked settings and warnings, or
-raises SettingsError: one line with the place, the value and the rule. Also hands settings to the proxy's process as
-JSON. Imports nothing that only a command line needs: the proxy reads its settings through here.
+raises SettingsError: one line with the place, the value and the rule.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,17 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from maesh_core.errors import SettingsError
-from maesh_core.plugin_metadata import SHIPPED, InstalledPlugin, describe_missing, resolve_enabled
-from maesh_core.settings import CommonSettings, ControllerSettings, PluginsSettings, ProxySettings, UpSettings
+from maesh_core.plugin_metadata import SHIPPED, describe_missing, resolve_enabled
+from maesh_core.settings import (
+    CommonSettings,
+    ControllerSettings,
+    InstalledPlugin,
+    PluginsSettings,
+    ProxySettings,
+    UpSettings,
+)
 from maesh_core.settings_fields import SettingField, list_fields, normalise_name, parse_value
 from maesh_core.settings_sources import (
-    PARENT_PIPE_VARIABLE,
-    PROXY_SETTINGS_VARIABLE,
     CommandLine,
     Given,
     Layer,
@@ -25,17 +29,6 @@ from maesh_core.settings_sources import (
     read_environment,
     read_file,
 )
-
-__all__ = [
-    "PARENT_PIPE_VARIABLE",
-    "PROXY_SETTINGS_VARIABLE",
-    "CommandLine",
-    "Loaded",
-    "list_core_flags",
-    "load_settings",
-    "parse_proxy_settings",
-    "render_proxy_settings",
-]
 
 SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (UpSettings, ControllerSettings, ProxySettings, PluginsSettings)
 
@@ -99,24 +92,27 @@ def _parse_given(given: Given, field: SettingField) -> Any:
 
 def _merge_plugins(layers: Sequence[Layer], installed: Sequence[InstalledPlugin]) -> dict[str, Any]:
     """Merge switches and plugin settings; what concerns plugins that are off is left out."""
-    switches: dict[str, bool] = {}
+    switches: dict[str, Given] = {}
     given_settings: dict[tuple[str, str], tuple[str, Given]] = {}
-    origins: dict[str, str] = {}
     for layer in reversed(layers):
-        for name, given in layer.switches.items():
-            switches[name] = given.raw
-            origins[f"plugins.{name}"] = given.origin
+        switches.update(layer.switches)
         given_settings.update(layer.plugin_settings)
-    enabled = {plugin.name for plugin in resolve_enabled(installed, switches, origins)}
+    plugins = resolve_enabled(
+        installed,
+        {name: given.raw for name, given in switches.items()},
+        {name: given.origin for name, given in switches.items()},
+    )
+    enabled = {plugin.name for plugin in plugins}
     for name, _ in layers[0].plugin_settings:
         if name not in enabled:
             raise SettingsError(_describe_unused_set(name, layers[0], installed))
     settings: dict[str, dict[str, Any]] = {}
+    origins: dict[str, str] = {}
     for (name, _), (key, given) in given_settings.items():
         if name in enabled:
             settings.setdefault(name, {})[key] = given.raw
             origins[f"{name}.{key}"] = given.origin
-    return {"plugins": switches, "plugin_settings": settings, "origins": origins}
+    return {"plugins": plugins, "plugin_settings": settings, "origins": origins}
 
 
 def _describe_unused_set(name: str, layer: Layer, installed: Sequence[InstalledPlugin]) -> str:
@@ -124,16 +120,3 @@ def _describe_unused_set(name: str, layer: Layer, installed: Sequence[InstalledP
     if name in {plugin.name for plugin in installed}:
         return f"{origin}: plugin '{name}' is not enabled; --{name} enables it"
     return describe_missing(name, installed, origin=origin)
-
-
-def render_proxy_settings(settings: ProxySettings) -> str:
-    """Write the settings of a proxy as the text of PROXY_SETTINGS_VARIABLE."""
-    return msgspec.json.encode(settings).decode()
-
-
-def parse_proxy_settings(text: str) -> ProxySettings:
-    """Read what render_proxy_settings wrote; raises SettingsError."""
-    try:
-        return msgspec.json.decode(text, type=ProxySettings)
-    except msgspec.MsgspecError as error:
-        raise SettingsError(f"{PROXY_SETTINGS_VARIABLE}: not the settings of a proxy: {error}") from error

@@ -16,18 +16,10 @@ import msgspec
 
 from maesh_core.errors import SettingsError
 from maesh_core.settings_fields import SettingField, normalise_name, parse_switch
+from maesh_core.settings_handover import INTERNAL_VARIABLES
 
 PREFIXES = ("TRAEFIK_MESH_", "MAESH_")
 """Prefixes of variables; the later one wins (traefik/mesh 1.4 used the first)."""
-
-PROXY_SETTINGS_VARIABLE = "MAESH_PROXY_SETTINGS_JSON"
-"""Hands the proxy its settings: a variable, because arguments are shown to every user of the machine."""
-
-PARENT_PIPE_VARIABLE = "MAESH_PARENT_PIPE"
-"""Names the descriptor of a pipe that ends when the process that started this one does."""
-
-INTERNAL_VARIABLES = frozenset({PROXY_SETTINGS_VARIABLE, PARENT_PIPE_VARIABLE})
-"""With these one process of the mesh starts another; they are not settings."""
 
 _SERVICE_LINK_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_.+)?)|.*_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
 _SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://\S+:\d+")

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from maesh_core.errors import PluginError, SettingsError
 from maesh_core.plugin_loading import load_plugins
-from maesh_core.plugin_metadata import DEFAULT_ON, InstalledPlugin, find_name_problems, list_installed, resolve_enabled
+from maesh_core.plugin_metadata import DEFAULT_ON, find_name_problems, list_installed, resolve_enabled
+from maesh_core.settings import InstalledPlugin
+from maesh_core.settings_loading import list_core_flags
 
 DECLARATION = "from maesh_core.plugin import Plugin\nPLUGIN = Plugin(hook_api_version=1{})\n"
 HALF = "from maesh_core.plugin import hookimpl\nclass Half:\n"
@@ -25,7 +27,13 @@ def is_imported(name):
 
 
 def load(half="controller", raw=None, /, **switches):
-    return load_plugins(half, switches, raw or {})
+    return load_plugins(half, resolve_enabled(list_installed(), switches), raw or {})
+
+
+def find_problems():
+    problems = find_name_problems(list_installed(), list_core_flags())
+    assert list(problems) == list(list_installed())
+    return list(problems.values())
 
 
 @pytest.fixture
@@ -132,7 +140,7 @@ def test_switching_off_an_unknown_name_is_refused_as_well(stamp):
 
 def test_error_quotes_where_the_switch_was_given():
     with pytest.raises(PluginError, match=r"^MAESH_PLUGINS: plugin 'nobody'"):
-        load_plugins("proxy", {"nobody": True}, {}, origins={"plugins.nobody": "MAESH_PLUGINS"})
+        resolve_enabled(list_installed(), {"nobody": True}, {"nobody": "MAESH_PLUGINS"})
 
 
 @pytest.mark.parametrize(
@@ -196,24 +204,24 @@ def test_hook_that_fails_or_gives_no_sequence_is_an_error(broken, body, words):
     assert words in broken(*with_half(f"    @hookimpl\n    def maesh_sources(self):\n        {body}\n"))
 
 
-def test_name_of_a_core_flag_stops_the_start_without_import(install):
+def test_name_of_a_core_flag_is_a_problem_found_without_import(install):
     install("acme-loud", [("api-port", "loudness:PLUGIN")], {"loudness.py": DECLARATION.format("")})
-    with pytest.raises(PluginError, match=r"plugin 'api-port' \(acme-loud 1\.0\) has the name of a flag"):
-        load()
+    (problem,) = find_problems()
+    assert problem.startswith("plugin 'api-port' (acme-loud 1.0) has the name of a flag")
     assert not is_imported("loudness")
 
 
-def test_name_that_two_distributions_register_stops_the_start_and_names_both(stamp, install):
+def test_name_that_two_distributions_register_is_a_problem_of_both(stamp, install):
     install("rival-stamp", [("stamp", "rival:PLUGIN")], {"rival.py": DECLARATION.format("")})
-    with pytest.raises(PluginError, match=r"acme-stamp 1\.0 and rival-stamp 1\.0"):
-        load()
+    for problem in find_problems():
+        assert "registered by acme-stamp 1.0 and rival-stamp 1.0" in problem
 
 
 @pytest.mark.parametrize("name", ["Stamp", "1st", "no-stamp", "st_amp", "zurück"])
-def test_name_that_cannot_be_a_flag_stops_the_start(install, name):
+def test_name_that_cannot_be_a_flag_is_a_problem(install, name):
     install("acme-named", [(name, "named:PLUGIN")], {"named.py": DECLARATION.format("")})
-    with pytest.raises(PluginError, match="acme-named"):
-        load()
+    (problem,) = find_problems()
+    assert "acme-named 1.0" in problem
 
 
 # --- settings of plugins -------------------------------------------------------------------------------------------
@@ -237,10 +245,9 @@ def test_unknown_setting_names_plugin_key_and_the_known_keys(stamp):
 
 @pytest.mark.parametrize("value", ["many", "", "1.5", True, [1]])
 def test_setting_of_a_wrong_type_is_refused_with_its_origin(stamp, value):
+    plugins = resolve_enabled(list_installed(), {"stamp": True})
     with pytest.raises(SettingsError, match=r"^--set stamp\.limit: .* is not a whole number .*acme-stamp"):
-        load_plugins(
-            "proxy", {"stamp": True}, {"stamp": {"limit": value}}, origins={"stamp.limit": "--set stamp.limit"}
-        )
+        load_plugins("proxy", plugins, {"stamp": {"limit": value}}, origins={"stamp.limit": "--set stamp.limit"})
 
 
 def test_settings_for_a_plugin_that_takes_none_are_refused(install):
@@ -290,8 +297,8 @@ def test_every_switch_decides_for_its_plugin(switches):
 
 def test_loading_settings_and_plugins_imports_nothing_heavy():
     code = (
-        "import sys, maesh_core.plugin_loading, maesh_core.settings_loading, maesh_core.logging_setup\n"
-        "heavy = {'typer', 'click', 'pydantic', 'rich', 'aiohttp', 'yaml', 'watchfiles', 'asyncio'}\n"
+        "import sys, maesh_core.plugin_loading, maesh_core.settings_handover, maesh_core.logging_setup\n"
+        "heavy = {'email', 'typer', 'click', 'pydantic', 'rich', 'aiohttp', 'yaml', 'watchfiles', 'asyncio'}\n"
         "print(*sorted(heavy & {name.partition('.')[0] for name in sys.modules}))\n"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""

@@ -13,7 +13,8 @@ import typer
 from maesh_core.cli import controller, plugins, proxy, up, version
 from maesh_core.cli.options import collect_flags, normalise_arguments
 from maesh_core.errors import MaeshError
-from maesh_core.plugin_metadata import InstalledPlugin, list_installed
+from maesh_core.plugin_metadata import list_installed
+from maesh_core.settings import InstalledPlugin
 
 PROGRAM = "maesh"
 

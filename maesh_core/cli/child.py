@@ -14,7 +14,7 @@ from asyncio.subprocess import PIPE, Process
 
 from maesh_core.cli.proxy import PROXY_COMMAND, build_proxy_environment
 from maesh_core.settings import ProxySettings
-from maesh_core.settings_loading import PARENT_PIPE_VARIABLE
+from maesh_core.settings_handover import PARENT_PIPE_VARIABLE
 
 _ERROR_PREFIX = "maesh: error: "
 _CHUNK_BYTES = 65536

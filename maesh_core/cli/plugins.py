@@ -16,9 +16,9 @@ from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_parameters, resolve_settings
 from maesh_core.cli.tables import render_table
 from maesh_core.errors import StartupError
-from maesh_core.plugin_loading import LoadedPlugins, load_plugin
-from maesh_core.plugin_metadata import InstalledPlugin, find_name_problems, resolve_enabled
-from maesh_core.settings import PluginsSettings
+from maesh_core.plugin_loading import Half, LoadedPlugins, load_plugins
+from maesh_core.plugin_metadata import find_name_problems
+from maesh_core.settings import InstalledPlugin, PluginsSettings
 from maesh_core.settings_loading import list_core_flags
 
 _NOUNS = {
@@ -62,17 +62,16 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 async def report_plugins(installed: Sequence[InstalledPlugin], settings: PluginsSettings) -> list[PluginReport]:
     """Describe every plugin; a coroutine, because a proxy's half is loaded inside an event loop."""
     problems = find_name_problems(installed, list_core_flags())
-    enabled = resolve_enabled(installed, settings.plugins, settings.origins)
     reports = []
     for plugin in installed:
         provides: tuple[str, ...] = ()
         error = problems.get(plugin)
-        if error is None and plugin in enabled:
+        if error is None and plugin in settings.plugins:
             try:
                 provides = _describe_provided(plugin, settings)
             except StartupError as failure:
                 error = str(failure)
-        reports.append(_build_report(plugin, is_enabled=plugin in enabled, provides=provides, error=error))
+        reports.append(_build_report(plugin, is_enabled=plugin in settings.plugins, provides=provides, error=error))
     return reports
 
 
@@ -95,8 +94,10 @@ def _describe_provided(plugin: InstalledPlugin, settings: PluginsSettings) -> tu
     """Load both halves and describe what they give; the halves of one thing are named once."""
     raw: Mapping[str, Any] = settings.plugin_settings.get(plugin.name, {})
     details: dict[str, str] = {}
-    for half in ("controller", "proxy"):
-        for text, detail in _describe_half(load_plugin(plugin, half, raw, origins=settings.origins)):
+    halves: tuple[Half, ...] = ("controller", "proxy")
+    for half in halves:
+        loaded = load_plugins(half, (plugin,), {plugin.name: raw}, origins=settings.origins)
+        for text, detail in _describe_half(loaded):
             details[text] = details.get(text) or detail
     return tuple(f"{text} ({detail})" if detail else text for text, detail in details.items())
 

@@ -10,9 +10,8 @@ import typer
 from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_command
 from maesh_core.errors import SettingsError
-from maesh_core.plugin_metadata import InstalledPlugin
-from maesh_core.settings import ProxySettings
-from maesh_core.settings_loading import PROXY_SETTINGS_VARIABLE, render_proxy_settings
+from maesh_core.settings import InstalledPlugin, ProxySettings
+from maesh_core.settings_handover import PROXY_SETTINGS_VARIABLE, render_proxy_settings
 
 PROXY_COMMAND = (sys.executable, "-P", "-m", "maesh_core.proxy")
 """`-P`: a file in the working directory must not stand in for a module of the proxy."""

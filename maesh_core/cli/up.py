@@ -10,8 +10,7 @@ from maesh_core.cli.running import run_until_signalled
 from maesh_core.errors import SettingsError
 from maesh_core.logging_setup import configure_logging
 from maesh_core.plugin_loading import load_plugins
-from maesh_core.plugin_metadata import InstalledPlugin
-from maesh_core.settings import UpSettings
+from maesh_core.settings import InstalledPlugin, UpSettings
 
 
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:

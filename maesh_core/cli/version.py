@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import typer
 
-from maesh_core.plugin_metadata import InstalledPlugin
+from maesh_core.settings import InstalledPlugin
 
 
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:

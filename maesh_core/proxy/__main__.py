@@ -14,7 +14,7 @@ from types import FrameType
 from maesh_core.errors import MaeshError, StartupError
 from maesh_core.logging_setup import configure_logging
 from maesh_core.proxy.run import run_proxy
-from maesh_core.settings_loading import PROXY_SETTINGS_VARIABLE, parse_proxy_settings
+from maesh_core.settings_handover import PROXY_SETTINGS_VARIABLE, parse_proxy_settings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from maesh_core.settings_loading import PARENT_PIPE_VARIABLE
+from maesh_core.settings_handover import PARENT_PIPE_VARIABLE
 
 
 def follow_parent(on_gone: Callable[[], None]) -> None:

@@ -10,13 +10,12 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from maesh_core.errors import StartupError, UpdateRejectedError
 from maesh_core.hookspecs import Exchange, Response
 from maesh_core.proxy.admin import AdminPages, ProxyStatus
 from maesh_core.proxy.configuration import NodeConfiguration
-from maesh_core.proxy.configuration_cache import ConfigurationCache
 from maesh_core.proxy.entrypoints import Entrypoints
 from maesh_core.proxy.fetch import Fetcher, parse_endpoint
 from maesh_core.proxy.listening import Listening, close_listening, open_listening
@@ -29,7 +28,10 @@ from maesh_core.proxy.sockets import describe_address, describe_reason
 from maesh_core.proxy.workers.pool import Spawn, WorkerPool
 from maesh_core.proxy.workers.spawning import WorkerSpawner
 from maesh_core.settings import ProxySettings
-from maesh_core.settings_loading import render_proxy_settings
+from maesh_core.settings_handover import render_proxy_settings
+
+if TYPE_CHECKING:
+    from maesh_core.proxy.configuration_cache import ConfigurationCache
 
 SCRAPE_LIMIT_S = 1.0
 """What workers get to tell their counters at a scrape; of those that do not, the last ones are shown."""
@@ -105,8 +107,7 @@ class Node:
             find_admin_port=self._find_admin_port,
             on_failure=self._has_failed_pull.set,
         )
-        path = settings.configuration_cache
-        self._cache = ConfigurationCache(Path(path), endpoint=str(endpoint)) if path else None
+        self._cache = _build_cache(settings.configuration_cache, endpoint=str(endpoint))
         self._admin_handler = build_local_handler(settings, self._build_admin_pages())
         self._admin_port: Listening | None = None
 
@@ -162,7 +163,7 @@ class Node:
         opened = self._admin_port
         return opened.sockets[0].getsockname()[1] if opened is not None else None
 
-    async def _keep_cache(self, cache: ConfigurationCache) -> None:
+    async def _keep_cache(self, cache: "ConfigurationCache") -> None:
         """Serve the cached configuration if the controller is away, and write each one that is in force."""
         cached = await cache.load()
         if cached is not None:
@@ -231,6 +232,14 @@ async def run_proxy(settings: ProxySettings, *, shutdown: Shutdown | None = None
         follow_parent(shutdown.request)
     raise_open_files_limit()
     return await Node(settings, spawn or WorkerSpawner(render_proxy_settings(settings))).run(shutdown)
+
+
+def _build_cache(path: str, *, endpoint: str) -> "ConfigurationCache | None":
+    if not path:
+        return None
+    from maesh_core.proxy.configuration_cache import ConfigurationCache  # 1.7 MB, for those alone who ask for it
+
+    return ConfigurationCache(Path(path), endpoint=endpoint)
 
 
 def _start(coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

@@ -7,6 +7,8 @@ import pytest
 
 from maesh_core.cli.reference import build_sections, render_signature, replace_sections
 from maesh_core.hookspecs import SPEC_FAMILIES
+from maesh_core.plugin_loading import load_plugins
+from maesh_core.plugin_metadata import list_installed, resolve_enabled
 from maesh_core.settings import ControllerSettings, ProxySettings, UpSettings
 from maesh_core.settings_fields import list_fields
 
@@ -53,11 +55,9 @@ def test_tutorial_of_the_plugin_guide_works(install):
     blocks = [part.partition("```")[0] for part in text.split("```python\n")[1:]]
     files = {"acme_greet/__init__.py": blocks[0], "acme_greet/halves.py": blocks[1]}
     install("acme-greet", [("greet", "acme_greet:PLUGIN")], files)
-    from maesh_core.plugin_loading import load_plugins
-
-    raw = {"greet": {"header": "X-Hello"}}
-    (builder,) = load_plugins("controller", {"greet": True}, raw).collect("maesh_middleware_builders")
-    (factory,) = load_plugins("proxy", {"greet": True}, raw).collect("maesh_middleware_factories")
+    raw, plugins = {"greet": {"header": "X-Hello"}}, resolve_enabled(list_installed(), {"greet": True})
+    (builder,) = load_plugins("controller", plugins, raw).collect("maesh_middleware_builders")
+    (factory,) = load_plugins("proxy", plugins, raw).collect("maesh_middleware_factories")
     settings = builder.build_settings({"greeting": "hello"}, None)
     assert settings == {"header": "X-Hello", "text": "hello"}
     middleware = factory.build_middleware(factory.settings_type(**settings), "shop/cart:80")

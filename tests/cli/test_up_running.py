@@ -7,7 +7,7 @@ import pytest
 
 from maesh_core.cli.up_running import Mesh, ask_ready, build_controller_settings, build_proxy_settings
 from maesh_core.errors import StartupError
-from maesh_core.settings import ControllerSettings, ProxySettings, UpSettings
+from maesh_core.settings import ControllerSettings, InstalledPlugin, ProxySettings, UpSettings
 
 SETTINGS = UpSettings(api_port=0, admin_port=0, drain_timeout=0.5, paths=("manifests",))
 
@@ -193,14 +193,19 @@ async def test_nobody_there_means_not_ready(unused_tcp_port):
     assert await ask_ready("127.0.0.1", unused_tcp_port) is False
 
 
+STAMP = InstalledPlugin(
+    name="stamp", distribution="acme-stamp", version="1", summary="", is_default=False, path="stamping:PLUGIN"
+)
+
+
 def test_settings_of_both_parts_are_those_of_up():
-    settings = UpSettings(bind="::", namespace="mesh", idle_timeout=7.0, plugins={"stamp": True}, paths=("a",))
+    settings = UpSettings(bind="::", namespace="mesh", idle_timeout=7.0, plugins=(STAMP,), paths=("a",))
     controller = build_controller_settings(settings)
     proxy = build_proxy_settings(settings, api_port=1234, admin_port=5678)
     assert (controller.api_host, controller.namespace, controller.paths) == ("::", "mesh", ("a",))
     assert (proxy.bind, proxy.admin_host, proxy.admin_port) == ("::", "::", 5678)
     assert (proxy.endpoint, proxy.idle_timeout) == ("http://[::1]:1234", 7.0)
-    assert controller.plugins == proxy.plugins == {"stamp": True}
+    assert controller.plugins == proxy.plugins == (STAMP,)
 
 
 def test_no_setting_of_a_part_is_lost_on_the_way():

@@ -16,7 +16,16 @@ import pytest
 
 COMMAND = [sys.executable, "-P", "-m", "maesh_core.proxy"]
 PROBE = "import sys, maesh_core.proxy.__main__; print('\\n'.join(sys.modules))"
+MISSING = {
+    "name": "odd",
+    "distribution": "acme-odd",
+    "version": "1",
+    "summary": "",
+    "is_default": False,
+    "path": "no_such_module:PLUGIN",
+}
 HEAVY = {
+    "email",
     "typer",
     "click",
     "pydantic",
@@ -85,8 +94,8 @@ def test_a_signal_ends_it_with_status_0(number: int, unused_tcp_port: int) -> No
         ({**os.environ, "MAESH_PROXY_SETTINGS_JSON": "{"}, "MAESH_PROXY_SETTINGS_JSON"),
         (build_environment(endpoint="ftp://x"), "--endpoint ftp://x"),
         (
-            build_environment(endpoint="http://127.0.0.1:1", plugins={"nothing-of-that-name": True}),
-            "nothing-of-that-name",
+            build_environment(endpoint="http://127.0.0.1:1", plugins=(MISSING,)),
+            "no_such_module",
         ),
         (dict(os.environ), "maesh proxy"),
     ],

@@ -13,7 +13,7 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import Iterator
 
-from maesh_core.settings_loading import PARENT_PIPE_VARIABLE, PROXY_SETTINGS_VARIABLE
+from maesh_core.settings_handover import PARENT_PIPE_VARIABLE, PROXY_SETTINGS_VARIABLE
 
 WORKER_COMMAND = (sys.executable, "-P", "-m", "maesh_core.proxy.workers.worker")
 """`-P`: a file in the working directory must not stand in for a module of the proxy."""

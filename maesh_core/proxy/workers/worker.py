@@ -23,7 +23,7 @@ from maesh_core.proxy.workers.channel import Channel
 from maesh_core.proxy.workers.messages import AnyOrder, NotStarted
 from maesh_core.proxy.workers.orders import OrderTaker
 from maesh_core.settings import ProxySettings
-from maesh_core.settings_loading import PROXY_SETTINGS_VARIABLE, parse_proxy_settings
+from maesh_core.settings_handover import PROXY_SETTINGS_VARIABLE, parse_proxy_settings
 
 PARENT_DESCRIPTOR = 0
 

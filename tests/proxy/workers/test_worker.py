@@ -11,6 +11,14 @@ from maesh_core.proxy.workers.messages import AnyReport, NotStarted
 
 COMMAND = [sys.executable, "-P", "-m", "maesh_core.proxy.workers.worker"]
 PROBE = "import sys, maesh_core.proxy.__main__; print('\\n'.join(sys.modules))"
+MISSING = {
+    "name": "odd",
+    "distribution": "acme-odd",
+    "version": "1",
+    "summary": "",
+    "is_default": False,
+    "path": "no_such_module:PLUGIN",
+}
 
 
 def build_environment(**settings: object) -> dict[str, str]:
@@ -36,7 +44,7 @@ def test_why_it_cannot_start_is_told_to_the_parent_alone() -> None:
     with ours, theirs:
         ended = subprocess.run(
             COMMAND,
-            env=build_environment(plugins={"none-such": True}),
+            env=build_environment(plugins=(MISSING,)),
             stdin=theirs,
             capture_output=True,
             timeout=30,
@@ -48,7 +56,7 @@ def test_why_it_cannot_start_is_told_to_the_parent_alone() -> None:
     frame = frames.pop()
     assert frame is not None
     assert isinstance(frame[0], NotStarted)
-    assert "none-such" in frame[0].text
+    assert "no_such_module" in frame[0].text
 
 
 def test_a_parent_that_is_gone_ends_it() -> None:

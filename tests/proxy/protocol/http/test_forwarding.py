@@ -41,3 +41,10 @@ def test_fields_follow_the_host_and_never_those_of_a_request_before():
 def test_an_empty_chain_is_as_none():
     rendered = ForwardedFields("1.1.1.1", b"node").render(b"a", {b"x-forwarded-for": b""})
     assert read(rendered)[b"X-Forwarded-For"] == b"1.1.1.1"
+
+
+def test_connections_of_one_client_share_what_is_rendered():
+    first, second, other = (ForwardedFields(address, b"node") for address in ("10.0.0.1", "10.0.0.1", "10.0.0.2"))
+    assert first.render(b"a", None) is second.render(b"a", None)
+    assert read(other.render(b"a", None))[b"X-Real-Ip"] == b"10.0.0.2"
+    assert read(second.render(b"b", None))[b"X-Forwarded-Host"] == b"b"
