@@ -17,6 +17,9 @@ from maesh_core.settings_handover import PARENT_PIPE_VARIABLE, PROXY_SETTINGS_VA
 
 WORKER_COMMAND = (sys.executable, "-P", "-m", "maesh_core.proxy.workers.worker")
 """`-P`: a file in the working directory must not stand in for a module of the proxy."""
+ALLOCATOR_SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(4 << 20), "MALLOC_TRIM_THRESHOLD_": str(16 << 20)}
+"""For glibc, and to be overridden by the environment: buffers of up to 250 KB come and go with every large body, and it
+would fetch the pages of each from the kernel and give them back. That was 40 % of the CPU for bodies of 1 MiB."""
 _ENDING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
@@ -61,8 +64,8 @@ class WorkerSpawner:
 
     async def _spawn(self) -> SpawnedWorker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        environment = {name: value for name, value in os.environ.items() if name != PARENT_PIPE_VARIABLE}
-        environment[PROXY_SETTINGS_VARIABLE] = self._settings_text
+        environment = {**ALLOCATOR_SETTINGS, **os.environ, PROXY_SETTINGS_VARIABLE: self._settings_text}
+        environment.pop(PARENT_PIPE_VARIABLE, None)
         try:
             with _ending_signals_blocked():
                 process = await asyncio.create_subprocess_exec(*WORKER_COMMAND, stdin=theirs.fileno(), env=environment)
