@@ -11,8 +11,8 @@ from typing import Any
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
 from maesh_core.proxy.protocol.http.client import ClientConnection
 from maesh_core.proxy.protocol.http.handler import HttpHandler
+from maesh_core.proxy.protocol.http.table import HttpTable
 from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
-from maesh_core.proxy.routing.http_table import HttpTable
 from maesh_core.settings import ProxySettings
 
 HOST = "bench.bench.maesh"
@@ -65,7 +65,7 @@ class Engine:
 
     def connect(self) -> Callable[[bytes], None]:
         """Connect a client; gives what carries one request, and its response, through the engine."""
-        client = ClientConnection(self.handler, ENTRYPOINT)
+        client = ClientConnection(self.handler.environment, self.handler.current, ENTRYPOINT)
         client.connection_made(DeafTransport())
         ask, answer = client.data_received, self.upstream.data_received
 
@@ -77,8 +77,8 @@ class Engine:
 
     def count_answered(self) -> int:
         """Count the requests that were answered with 200; any other answer is an error."""
-        assert isinstance(self.handler.table, HttpTable)
-        (counters,) = self.handler.table.counters.values()
+        assert isinstance(self.handler.current.table, HttpTable)
+        (counters,) = self.handler.current.table.counters.values()
         assert set(counters.statuses) == {200}, counters
         return counters.statuses[200]
 

@@ -75,6 +75,12 @@ class UpstreamNotReachedError(ExchangeError):
     status = 502
 
 
+class ConnectTimeoutError(UpstreamNotReachedError):
+    """No connection to an upstream was to be had in time."""
+
+    status = 504
+
+
 class UpstreamTimeoutError(ExchangeError):
     """The upstream did not answer in time."""
 

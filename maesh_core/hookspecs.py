@@ -335,6 +335,17 @@ class Exchange(Protocol):
         """How many attempts have been begun."""
 
     @property
+    def attempt_seconds(self) -> float:
+        """How long ago the attempt was begun; 0 before there is one."""
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether another attempt is possible: nothing was answered yet, and nothing is lost of the request's body."""
+
+    attempt_timeout_s: float
+    """What every attempt to come gets, from its beginning to the response's head; 0: only the proxy's own limits."""
+
+    @property
     def service(self) -> str:
         """The key of the service that the route leads to."""
 
@@ -342,9 +353,15 @@ class Exchange(Protocol):
 class Middleware(Protocol):
     """What a middleware may have; a method that is absent costs nothing.
 
-    On the request's way `on_request` runs outermost first; the others run innermost first. One that raises ends the
-    exchange with 500, so that a request nobody could judge goes nowhere; it is logged once and counted.
+    `on_request` and `on_attempt` run outermost first; the others run innermost first. One that raises ends the exchange
+    with `failure_response`, so that a request nobody could judge goes nowhere; it is logged once and counted.
     """
+
+    kept_bytes: int
+    """How much of a request's body to keep, so that another attempt can send it again; absent: none is kept."""
+
+    failure_response: Response
+    """What a client gets when a method raises; absent: 500."""
 
     def on_request(self, exchange: Exchange) -> Response | float | Awaitable[Response | float | None] | None:
         """See a request that is routed, before anything is sent.
@@ -353,11 +370,21 @@ class Middleware(Protocol):
         with an async middleware pay for a task.
         """
 
-    def on_attempt_failed(self, exchange: Exchange, error: Exception) -> bool | None:
-        """See an attempt that brought no response head; True asks for another."""
+    def on_attempt(self, exchange: Exchange) -> Response | None:
+        """See that another attempt is about to begin, after any pause; never called for the first.
 
-    def on_response(self, exchange: Exchange) -> bool | None:
-        """See a response head of which nothing was sent to the client; True asks for another attempt instead."""
+        Return a Response to answer instead, or None.
+        """
+
+    def on_attempt_failed(self, exchange: Exchange, error: Exception) -> bool | float | None:
+        """See an attempt that brought no response head; the error's class in `maesh_core.plugin` says why.
+
+        Return True to ask for another attempt, or seconds to ask for one after that pause; False forbids any, whatever
+        others ask for. With None the client gets the error if nobody else asks.
+        """
+
+    def on_response(self, exchange: Exchange) -> bool | float | None:
+        """See a response head of which nothing was sent to the client; return as for `on_attempt_failed`."""
 
     def on_finished(self, exchange: Exchange) -> None:
         """See the end of the exchange, however it came; exactly once for each that on_request was called for."""

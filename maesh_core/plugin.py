@@ -6,7 +6,12 @@ process that needs it.
 
 import msgspec
 
-from maesh_core.errors import ConfigurationError
+from maesh_core.errors import (
+    ConfigurationError,
+    UpstreamNotReachedError,
+    UpstreamProtocolError,
+    UpstreamTimeoutError,
+)
 from maesh_core.hookspecs import (
     HOOK_API_VERSION,
     Addition,
@@ -88,6 +93,9 @@ __all__ = [
     "StreamRouter",
     "TopologyBuilder",
     "TrafficType",
+    "UpstreamNotReachedError",
+    "UpstreamProtocolError",
+    "UpstreamTimeoutError",
     "View",
     "hookimpl",
 ]

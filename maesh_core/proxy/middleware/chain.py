@@ -4,64 +4,63 @@ A method that a middleware lacks is in no tuple and costs nothing. Runs nothing 
 here, in the order that `hookspecs.Middleware` promises.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from maesh_core.hookspecs import Exchange
+from maesh_core.hookspecs import Exchange, Response
 
-AttemptFailed = Callable[[Exchange, Exception], bool | None]
-OnResponse = Callable[[Exchange], bool | None]
-OnFinished = Callable[[Exchange], None]
+AttemptFailed = Callable[[Exchange, Exception], bool | float | None]
+OnAttempt = Callable[[Exchange], Response | None]
+OnResponse = Callable[[Exchange], bool | float | None]
 
 
-class RequestStep(NamedTuple):
-    """One `on_request`; `depth` counts from the outermost middleware, 1."""
+class Step(NamedTuple):
+    """A call of a middleware that stands at `depth`, counted from the outermost, 1."""
 
     call: Callable[[Exchange], Any]
-    is_async: bool
-    depth: int
-
-
-class FinishStep(NamedTuple):
-    """One `on_finished`, called where the request got as deep as its middleware."""
-
-    call: OnFinished
     depth: int
 
 
 class Chain(NamedTuple):
-    """What a route calls, and when. `on_request` is outermost first, the others innermost first."""
+    """What a route calls, and when. `on_request` and `on_attempt` are outermost first, the others innermost first.
 
-    on_request: tuple[RequestStep, ...]
-    on_attempt_failed: tuple[AttemptFailed, ...]
-    on_response: tuple[OnResponse, ...]
-    on_finished: tuple[FinishStep, ...]
-    depth: int
-    """How many middlewares there are."""
+    `on_finished` is called where the request got as deep as its middleware. `depth` is how many middlewares there are,
+    `kept_bytes` how much of a request's body is kept for another attempt.
+    """
+
+    on_request: tuple[Step, ...] = ()
+    on_attempt: tuple[OnAttempt, ...] = ()
+    on_attempt_failed: tuple[AttemptFailed, ...] = ()
+    on_response: tuple[OnResponse, ...] = ()
+    on_finished: tuple[Step, ...] = ()
+    depth: int = 0
+    kept_bytes: int = 0
+
+
+EMPTY_CHAIN = Chain()
 
 
 def compile_chain(middlewares: Sequence[object]) -> Chain | None:
     """Compile middlewares, given outermost first; None when there are none."""
     if not middlewares:
         return None
-    innermost_first = list(enumerate(middlewares, start=1))[::-1]
+    outermost_first = list(enumerate(middlewares, start=1))
+    innermost_first = outermost_first[::-1]
     return Chain(
-        on_request=tuple(
-            RequestStep(call, inspect.iscoroutinefunction(call), depth)
-            for depth, middleware in enumerate(middlewares, start=1)
-            if (call := getattr(middleware, "on_request", None)) is not None
-        ),
-        on_attempt_failed=_collect(innermost_first, "on_attempt_failed"),
-        on_response=_collect(innermost_first, "on_response"),
-        on_finished=tuple(
-            FinishStep(call, depth)
-            for depth, middleware in innermost_first
-            if (call := getattr(middleware, "on_finished", None)) is not None
-        ),
+        on_request=_collect(outermost_first, "on_request"),
+        on_attempt=_list_calls(outermost_first, "on_attempt"),
+        on_attempt_failed=_list_calls(innermost_first, "on_attempt_failed"),
+        on_response=_list_calls(innermost_first, "on_response"),
+        on_finished=_collect(innermost_first, "on_finished"),
         depth=len(middlewares),
+        kept_bytes=max(getattr(middleware, "kept_bytes", 0) for middleware in middlewares),
     )
 
 
-def _collect(middlewares: Sequence[tuple[int, object]], name: str) -> tuple[Any, ...]:
-    return tuple(call for _, middleware in middlewares if (call := getattr(middleware, name, None)) is not None)
+def _collect(middlewares: Sequence[tuple[int, object]], name: str) -> tuple[Step, ...]:
+    calls = ((getattr(middleware, name, None), depth) for depth, middleware in middlewares)
+    return tuple(Step(call, depth) for call, depth in calls if call is not None)
+
+
+def _list_calls(middlewares: Sequence[tuple[int, object]], name: str) -> tuple[Any, ...]:
+    return tuple(step.call for step in _collect(middlewares, name))

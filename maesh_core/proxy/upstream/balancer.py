@@ -9,7 +9,7 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN
 from maesh_core.proxy.upstream.health import Aside
@@ -35,8 +35,11 @@ ServerT = TypeVar("ServerT", bound=Balanced)
 class Balancer(Protocol[ServerT]):
     """Gives the server for the next attempt."""
 
-    def pick(self, tried: Collection[ServerT] = ()) -> ServerT | None:
-        """Pick a server, one that was not tried if there is one; None when there are no usable servers."""
+    def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
+        """Pick a server, one that was not tried if there is one; None when there are no usable servers.
+
+        `asker` is the exchange that asks, where it has middlewares; balancers of the core do not look at it.
+        """
 
 
 class RoundRobin(Generic[ServerT]):
@@ -48,7 +51,7 @@ class RoundRobin(Generic[ServerT]):
         self._servers = tuple(servers)
         self._next = 0
 
-    def pick(self, tried: Collection[ServerT] = ()) -> ServerT | None:
+    def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
         """Pick the next server."""
         servers = self._servers
         for _ in servers:
@@ -87,7 +90,7 @@ class SmoothWeightedRoundRobin(Generic[ServerT]):
         self._servers = tuple((server, weight) for server, weight in servers if weight > 0)
         self._credits = [0] * len(self._servers)
 
-    def pick(self, tried: Collection[ServerT] = ()) -> ServerT | None:
+    def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
         """Pick the server with the most credit; those that are set aside get none."""
         usable: list[int] = []
         total = 0
@@ -137,7 +140,7 @@ class LeastRequest(Generic[ServerT]):
         self._total = sum(self._weights)
         self._random = random_share
 
-    def pick(self, tried: Collection[ServerT] = ()) -> ServerT | None:
+    def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
         """Pick the better of two servers."""
         servers = self._servers
         if len(servers) > 1:

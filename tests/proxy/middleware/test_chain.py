@@ -4,7 +4,12 @@ from maesh_core.proxy.middleware.chain import compile_chain
 
 
 class Whole:
+    kept_bytes = 7
+
     def on_request(self, exchange):
+        pass
+
+    def on_attempt(self, exchange):
         pass
 
     def on_attempt_failed(self, exchange, error):
@@ -35,6 +40,7 @@ def test_requests_go_outermost_first_and_the_rest_innermost_first():
     outer, inner = Whole(), Whole()
     chain = compile_chain([outer, inner])
     assert [step.call for step in chain.on_request] == [outer.on_request, inner.on_request]
+    assert chain.on_attempt == (outer.on_attempt, inner.on_attempt)
     assert chain.on_attempt_failed == (inner.on_attempt_failed, outer.on_attempt_failed)
     assert chain.on_response == (inner.on_response, outer.on_response)
     assert [step.call for step in chain.on_finished] == [inner.on_finished, outer.on_finished]
@@ -43,7 +49,13 @@ def test_requests_go_outermost_first_and_the_rest_innermost_first():
 def test_methods_that_are_absent_are_in_no_tuple():
     finished = OnlyFinished()
     chain = compile_chain([Async(), object(), finished])
-    assert [(step.is_async, step.depth) for step in chain.on_request] == [(True, 1)]
-    assert chain.on_attempt_failed == chain.on_response == ()
+    assert [step.depth for step in chain.on_request] == [1]
+    assert chain.on_attempt == chain.on_attempt_failed == chain.on_response == ()
     assert [(step.call, step.depth) for step in chain.on_finished] == [(finished.on_finished, 3)]
-    assert chain.depth == 3
+    assert (chain.depth, chain.kept_bytes) == (3, 0)
+
+
+def test_the_most_that_a_middleware_wants_of_a_body_is_kept():
+    greedy = Whole()
+    greedy.kept_bytes = 9
+    assert compile_chain([Whole(), greedy, object()]).kept_bytes == 9

@@ -7,18 +7,22 @@ import pytest
 from maesh_core.proxy.workers.spawning import ALLOCATOR_SETTINGS, WorkerSpawner
 
 
+def list_variables(pid: int) -> dict[str, str]:
+    text = Path(f"/proc/{pid}/environ").read_text()
+    return dict(line.split("=", 1) for line in text.split("\0") if line)
+
+
 async def read_environment(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str, str]:
     """Start a worker beside these variables, end it, and give the environment it was started with."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     worker = await WorkerSpawner("{}")()
     try:
-        text = Path(f"/proc/{worker.pid}/environ").read_text()
+        return list_variables(worker.pid)
     finally:
         worker.kill()
         await worker.wait()
         worker.socket.close()
-    return dict(line.split("=", 1) for line in text.split("\0") if line)
 
 
 async def test_a_worker_gets_the_settings_and_no_pipe_of_the_process_that_started_the_node(monkeypatch):

@@ -5,10 +5,12 @@ unread bytes. What has to wait carries `deadline`, which the handler's sweep loo
 """
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
+from maesh_core.proxy.protocol.http.chained import ChainedExchange
+from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
 from maesh_core.proxy.protocol.http.request_head import KEPT_LIMIT_BYTES, RequestHead, parse_request_head
@@ -19,13 +21,11 @@ from maesh_core.proxy.protocol.http.syntax import (
     has_bare_line_end,
     match_empty_lines,
 )
+from maesh_core.proxy.protocol.http.table import CurrentTable, Route
 from maesh_core.proxy.protocol.http.transports import HELD_LIMIT_BYTES, limit_write_buffer, reset
 from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.protocol.http.upgrade import UpgradeExchange
-
-if TYPE_CHECKING:
-    from maesh_core.proxy.protocol.http.handler import HttpHandler
-    from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
+from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
 
 LINGER_S = 2.0
 """After a last answer to a client that is still sending: what comes is thrown away, so that no reset overtakes it."""
@@ -37,6 +37,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_buffer",
+        "_current",
         "_entrypoint",
         "_is_advancing",
         "_is_closing",
@@ -49,22 +50,23 @@ class ClientConnection(asyncio.Protocol):
         "_unsent",
         "address",
         "deadline",
+        "environment",
         "exchange",
         "forwarded",
-        "handler",
         "is_read_paused",
         "is_write_paused",
     )
 
-    def __init__(self, handler: "HttpHandler", entrypoint: int) -> None:
-        self.handler = handler
+    def __init__(self, environment: Environment, current: CurrentTable, entrypoint: int) -> None:
+        self.environment = environment
+        self._current = current
         self.address = ""
         self._entrypoint = entrypoint
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._scanned = 0
         self._last_head: RequestHead | None = None
-        self._requests_left = handler.settings.request_limit
+        self._requests_left = environment.settings.request_limit
         self._unsent = 0
         self._is_advancing = False
         self._is_closing = False
@@ -81,7 +83,7 @@ class ClientConnection(asyncio.Protocol):
     @property
     def is_draining(self) -> bool:
         """Whether this connection takes no request after the current one."""
-        return self.handler.is_draining or (self._is_eof and not self._buffer)
+        return self.environment.is_draining or (self._is_eof and not self._buffer)
 
     @property
     def is_holding(self) -> bool:
@@ -92,21 +94,21 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start waiting for a request, if there is room for one more client."""
-        if not self.handler.has_room():
+        if not self.environment.has_room():
             cast("asyncio.Transport", transport).abort()
             return
         self._transport = cast("asyncio.Transport", transport)
         limit_write_buffer(self._transport)
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
-        self.forwarded = ForwardedFields(self.address, self.handler.server_name)
-        self.deadline = self.handler.clock.now + self.handler.settings.head_timeout
-        self.handler.clients.add(self)
+        self.forwarded = ForwardedFields(self.address, self.environment.server_name)
+        self.deadline = self.environment.clock.now + self.environment.settings.head_timeout
+        self.environment.clients.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what was under way."""
         self._transport = None
-        self.handler.clients.discard(self)
+        self.environment.clients.discard(self)
         if self.exchange is not None:
             exchange, self.exchange = self.exchange, None
             exchange.on_client_gone()
@@ -138,7 +140,7 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Stop taking the response: this client is slower."""
         self.is_write_paused = True
-        self._wait_for_taker(self.handler.settings.body_timeout)
+        self._wait_for_taker(self.environment.settings.body_timeout)
         if self.exchange is not None and self.exchange.upstream is not None:
             self.exchange.upstream.pause_reading()
 
@@ -151,10 +153,10 @@ class ClientConnection(asyncio.Protocol):
                 self.wait_for_exchange(exchange)
                 exchange.upstream.resume_reading()
         elif not self._is_closing and not self._is_lingering:
-            self.wait(self.handler.settings.idle_timeout)
+            self.wait(self.environment.settings.idle_timeout)
             self._advance()
             self.resume_reading()
-            if self.handler.is_draining:
+            if self.environment.is_draining:
                 self.start_draining()
 
     # --- requests
@@ -207,9 +209,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _check_partial_head(self) -> None:
         """Refuse early what no further byte can mend; otherwise wait, from the first byte on, for the rest."""
-        buffer, settings = self._buffer, self.handler.settings
+        buffer, settings = self._buffer, self.environment.settings
         if not self._scanned:
-            self.deadline = self.handler.clock.now + settings.head_timeout
+            self.deadline = self.environment.clock.now + settings.head_timeout
         if has_bare_line_end(buffer, max(0, self._scanned - 1)):
             raise ClientProtocolError("line ended by something else than CRLF")
         line_end = buffer.find(b"\r\n", 0, settings.target_limit + 2)
@@ -220,7 +222,6 @@ class ClientConnection(asyncio.Protocol):
         self._scanned = len(buffer)
 
     def _start_exchange(self, head: bytes) -> None:
-        handler = self.handler
         try:
             if len(head) > SMALL_HEAD_BYTES:
                 self._check_size(head)
@@ -231,16 +232,17 @@ class ClientConnection(asyncio.Protocol):
         except ClientProtocolError as error:
             self._refuse(error)
             return
-        kind = UpgradeExchange if request.upgrade else Exchange
-        exchange = self.exchange = kind(self, request, handler.clock_time())
+        route = self._current.table.find(self._entrypoint, request.host)
+        kind = _choose_kind(route) if not request.upgrade else UpgradeExchange
+        exchange = self.exchange = kind(self, request, self.environment.clock_time())
         self._requests_left -= 1
         if self._requests_left == 0:  # never so without a limit
             exchange.is_keep_alive = False
-        exchange.start(handler.table.find(self._entrypoint, request.host))
+        exchange.start(route)
 
     def _check_size(self, head: bytes) -> None:
         """Refuse a whole head that is too large."""
-        settings = self.handler.settings
+        settings = self.environment.settings
         if head.index(b"\r\n") > settings.target_limit:
             raise ClientProtocolError("the request line is too long", 414)
         if len(head) > settings.head_limit:
@@ -250,7 +252,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse(self, error: ClientProtocolError) -> None:
         """Answer what is no request, and close: nothing behind it can be trusted."""
-        self.handler.count_refusal(error.status)
+        self.environment.count_refusal(error.status)
         answer = build_answer(error)
         self.write(render_answer(answer, connection=b"Connection: close\r\n", is_head_request=False))
         self._linger()
@@ -278,11 +280,11 @@ class ClientConnection(asyncio.Protocol):
 
     def wait(self, seconds: float | None) -> None:
         """Let the sweep end the current wait after so many seconds; None while something else limits it."""
-        self.deadline = _NEVER if seconds is None else self.handler.clock.now + seconds
+        self.deadline = _NEVER if seconds is None else self.environment.clock.now + seconds
 
     def wait_for_exchange(self, exchange: Exchange) -> None:
         """Wait for what the exchange needs next: the rest of the request, the response's head, the rest of that."""
-        settings = self.handler.settings
+        settings = self.environment.settings
         if exchange.has_started_response or (exchange.request_left and self.is_read_paused):
             self.wait(settings.upstream_body_timeout)
         elif exchange.request_left and not exchange.is_expecting:
@@ -302,7 +304,7 @@ class ClientConnection(asyncio.Protocol):
             unsent += self.exchange.upstream.unsent_bytes
         return unsent
 
-    def on_upstream_ready(self, upstream: "UpstreamConnection") -> None:
+    def on_upstream_ready(self, upstream: UpstreamConnection) -> None:
         """Read what was held back for want of an upstream."""
         if self.is_write_paused:
             upstream.pause_reading()
@@ -310,7 +312,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_progress(self) -> None:
         """Wait anew: bytes of the response have passed."""
-        settings = self.handler.settings
+        settings = self.environment.settings
         self.wait(settings.body_timeout if self.is_write_paused else settings.upstream_body_timeout)
 
     def pause_reading(self) -> None:
@@ -321,7 +323,7 @@ class ClientConnection(asyncio.Protocol):
             transport.pause_reading()
             exchange = self.exchange
             if exchange is not None and exchange.request_left and exchange.upstream is not None:
-                self._wait_for_taker(self.handler.settings.upstream_body_timeout)
+                self._wait_for_taker(self.environment.settings.upstream_body_timeout)
 
     def resume_reading(self) -> None:
         """Take more of the request."""
@@ -342,14 +344,14 @@ class ClientConnection(asyncio.Protocol):
         """Go on to the next request, or close."""
         if self.exchange is exchange:
             self.exchange = None
-        handler = self.handler
-        if not exchange.is_keep_alive or handler.is_draining or (self._is_eof and not self._buffer):  # is_draining
+        environment = self.environment
+        if not exchange.is_keep_alive or environment.is_draining or (self._is_eof and not self._buffer):  # is_draining
             if exchange.request_left or self._buffer:
                 self._linger()
             else:
                 self.close()
             return
-        self.deadline = handler.clock.now + handler.settings.idle_timeout
+        self.deadline = environment.clock.now + environment.settings.idle_timeout
         if self._buffer:
             self._advance()
         if self.is_read_paused:
@@ -362,7 +364,7 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = _NEVER
         unsent = self._count_unsent()
         if unsent < self._unsent and (self.is_write_paused or self.is_read_paused or self._is_closing):
-            settings = self.handler.settings
+            settings = self.environment.settings
             is_client_slow = self.is_write_paused or self._is_closing
             self._wait_for_taker(settings.body_timeout if is_client_slow else settings.upstream_body_timeout)
         elif self.exchange is not None:
@@ -384,7 +386,7 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is not None:
             self._is_closing = True
             self._transport.close()
-            self._wait_for_taker(self.handler.settings.body_timeout)
+            self._wait_for_taker(self.environment.settings.body_timeout)
 
     def cut(self) -> None:
         """Reset the connection, so that the client cannot take what it got for complete."""
@@ -400,7 +402,7 @@ class ClientConnection(asyncio.Protocol):
         transport, self._transport = self._transport, None
         assert transport is not None  # noqa: S101 - its end would have ended the exchange
         self.exchange = None
-        self.handler.clients.discard(self)
+        self.environment.clients.discard(self)
         held = bytes(self._buffer)
         self._buffer.clear()
         return Released(
@@ -425,4 +427,9 @@ class ClientConnection(asyncio.Protocol):
         if transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
         self.resume_reading()
-        self.deadline = self.handler.clock.now + LINGER_S
+        self.deadline = self.environment.clock.now + LINGER_S
+
+
+def _choose_kind(route: Route | None) -> type[Exchange]:
+    """Choose what an exchange on a route has to be able to do; what is not needed costs nothing."""
+    return Exchange if route is None or route.chain is None else ChainedExchange

@@ -2,12 +2,8 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from maesh_core.model.metrics import Histogram, MetricFamily
-
-if TYPE_CHECKING:
-    from maesh_core.proxy.routing.http_table import CompiledService
 
 DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
 """Upper bounds; Traefik's 0.1, 0.3, 1.2 and 5 s are among them."""
@@ -16,13 +12,14 @@ DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0
 class RouteCounters:
     """What happened to the requests of one service; lives as long as the proxy has the service."""
 
-    __slots__ = ("durations", "ejections", "seconds", "statuses")
+    __slots__ = ("durations", "ejections", "retries", "seconds", "statuses")
 
     def __init__(self) -> None:
         self.statuses: dict[int, int] = {}
         self.durations = [0] * (len(DURATION_BOUNDS_S) + 1)
         self.seconds = 0.0
         self.ejections = 0
+        self.retries = 0
 
     def __repr__(self) -> str:
         return f"<RouteCounters {self.statuses}>"
@@ -63,10 +60,8 @@ def collect_counters(counters: Mapping[str, RouteCounters]) -> Sequence[MetricFa
     ]
 
 
-def collect_ejections(
-    counters: Mapping[str, RouteCounters], services: Mapping[str, "CompiledService"]
-) -> Sequence[MetricFamily]:
-    """Make metrics of the servers that are set aside, of all services that had a request."""
+def collect_ejections(counters: Mapping[str, RouteCounters], aside: Mapping[str, int]) -> Sequence[MetricFamily]:
+    """Make metrics of the servers that are set aside, `aside` now, of all services that had a request."""
     used = [(service, counter) for service, counter in sorted(counters.items()) if counter.statuses]
     return [
         MetricFamily(
@@ -74,11 +69,7 @@ def collect_ejections(
             type="gauge",
             help="Servers set aside after failures, by service; added up over workers, which find out each for itself.",
             labels=("service",),
-            samples=[
-                ((service,), sum(server.aside is not None for server, _ in services[service].servers))
-                for service, _ in used
-                if service in services
-            ],
+            samples=[((service,), aside[service]) for service, _ in used if service in aside],
         ),
         MetricFamily(
             name="maesh_service_server_ejections",
@@ -86,5 +77,12 @@ def collect_ejections(
             help="Times that a server in full use was set aside, by service.",
             labels=("service",),
             samples=[((service,), counter.ejections) for service, counter in used],
+        ),
+        MetricFamily(
+            name="maesh_service_retries",
+            type="counter",
+            help="Attempts that middlewares asked for beyond a request's first, by service.",
+            labels=("service",),
+            samples=[((service,), counter.retries) for service, counter in used],
         ),
     ]

@@ -1,7 +1,7 @@
-"""The header fields of a message as they pass: rendered lines, read and changed by middlewares.
+"""The header fields of a message as they pass: read and changed by middlewares.
 
-A list of `Name: value\r\n` in the order they came, so that a message nobody looks into is one join. Framing and
-hop-by-hop fields are never among them, and cannot be put there.
+Field lines, `Name: value\r\n`, in the order they came. A head of which nobody asks more than to add to it is never
+split. Framing and hop-by-hop fields are never among them, and cannot be put there.
 """
 
 from collections.abc import Container
@@ -11,44 +11,79 @@ from maesh_core.proxy.protocol.http.syntax import FORWARDED, HOP_BY_HOP, is_fiel
 _UNTOUCHABLE = HOP_BY_HOP | {b"content-length", b"host", b"expect", *FORWARDED}
 
 
-class Headers(list[bytes]):
-    """Implements `hookspecs.Headers` over the lines themselves."""
+class Headers:
+    """Implements `hookspecs.Headers` over a checked head, of which fields with names in `dropped` are no part."""
 
-    __slots__ = ()
+    __slots__ = ("_added", "_dropped", "_head", "_lines", "_lower")
+
+    def __init__(self, head: bytes = b"", dropped: Container[bytes] = ()) -> None:
+        self._head = head
+        self._lower = head.lower()
+        self._dropped = dropped
+        self._lines: list[bytes] | None = None
+        self._added: list[bytes] = []
+
+    def __repr__(self) -> str:
+        return f"<Headers {b''.join(self.lines)!r}>"
+
+    @property
+    def lines(self) -> list[bytes]:
+        """Every field line; from now on they are apart from the head."""
+        if self._lines is None:
+            self._lines = split_fields(self._head, without=self._dropped) + self._added
+        return self._lines
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the head no longer says which fields there are: they are `lines`, and else only `added` to it."""
+        return self._lines is not None
+
+    @property
+    def added(self) -> bytes:
+        """What stands behind the head's own fields, while these are as they came."""
+        return b"".join(self._added)
 
     def get(self, name: bytes) -> bytes | None:
         """Read the first value, or None."""
-        prefix, length = name.lower() + b":", len(name) + 1
-        for line in self:
-            if line[:length].lower() == prefix:
-                return line[length:].strip()
-        return None
+        values = self.get_all(name)
+        return values[0] if values else None
 
     def get_all(self, name: bytes) -> list[bytes]:
         """Read every value, in order."""
         prefix, length = name.lower() + b":", len(name) + 1
-        return [line[length:].strip() for line in self if line[:length].lower() == prefix]
+        return [line[length:].strip() for line in self._find(name) if line[:length].lower() == prefix]
 
     def set(self, name: bytes, value: bytes) -> None:
         """Put one value in place of all."""
         line = render_field(name, value)
         self.remove(name)
-        self.append(line)
+        self._get_end().append(line)
 
     def add(self, name: bytes, value: bytes) -> None:
         """Put one more value at the end."""
-        self.append(render_field(name, value))
+        self._get_end().append(render_field(name, value))
 
     def remove(self, name: bytes) -> None:
         """Take out every value; none is fine."""
         prefix, length = name.lower() + b":", len(name) + 1
-        self[:] = [line for line in self if line[:length].lower() != prefix]
+        lines = self._find(name)
+        if lines:
+            lines[:] = [line for line in lines if line[:length].lower() != prefix]
+
+    def _find(self, name: bytes) -> list[bytes]:
+        """Give the lines that may have a name."""
+        if self._lines is None and b"\n%b:" % name.lower() not in self._lower:
+            return self._added
+        return self.lines
+
+    def _get_end(self) -> list[bytes]:
+        return self._added if self._lines is None else self._lines
 
 
-def parse_headers(head: bytes, *, without: Container[bytes]) -> Headers:
+def split_fields(head: bytes, *, without: Container[bytes]) -> list[bytes]:
     """Split a checked head into its field lines, without those of the given lower-case names."""
     lines = head.split(b"\r\n")[1:-2]
-    return Headers(line + b"\r\n" for line in lines if line[: line.index(b":")].lower() not in without)
+    return [line + b"\r\n" for line in lines if line[: line.index(b":")].lower() not in without]
 
 
 def render_field(name: bytes, value: bytes) -> bytes:

@@ -13,7 +13,7 @@ import httptools
 import msgspec
 
 from maesh_core.errors import ClientProtocolError
-from maesh_core.proxy.protocol.http.headers import Headers, parse_headers
+from maesh_core.proxy.protocol.http.headers import Headers, split_fields
 from maesh_core.proxy.protocol.http.ordinary import match_request
 from maesh_core.proxy.protocol.http.syntax import (
     FORWARDED,
@@ -80,7 +80,7 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
 
     def build_headers(self) -> Headers:
         """List the fields that go on, without framing; the list is the caller's to change."""
-        return parse_headers(self.head, without=self.dropped)
+        return Headers(self.head, self.dropped)
 
     def render_start(self) -> bytes:
         """Render the request line and Host as they go upstream."""
@@ -176,7 +176,7 @@ def _parse_closely(head: bytes) -> RequestHead:
     if fields.passing is not None:
         passing = render_start(method, target, authority) + fields.passing
     elif is_changed:
-        passing = render_start(method, target, authority) + b"".join(parse_headers(head, without=SPECIAL))
+        passing = render_start(method, target, authority) + b"".join(split_fields(head, without=SPECIAL))
     else:
         passing = head[:-2]
     return RequestHead(
@@ -245,7 +245,7 @@ def _parse_fields(rest: bytes, *, is_http_1_0: bool) -> _Fields:
     return _Fields(
         authority,
         host,
-        b"".join((*parse_headers(b"\r\n" + rest, without=dropped), framing)),
+        b"".join((*split_fields(b"\r\n" + rest, without=dropped), framing)),
         is_keep_alive=is_keep_alive,
         body=body,
         framing=framing,

@@ -11,7 +11,7 @@ import httptools
 import msgspec
 
 from maesh_core.errors import UpstreamProtocolError
-from maesh_core.proxy.protocol.http.headers import Headers, parse_headers
+from maesh_core.proxy.protocol.http.headers import Headers, split_fields
 from maesh_core.proxy.protocol.http.ordinary import match_response
 from maesh_core.proxy.protocol.http.request_head import CHUNKED
 from maesh_core.proxy.protocol.http.syntax import HOP_BY_HOP, is_length, parse_list
@@ -53,7 +53,7 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False):
 
     def build_headers(self) -> Headers:
         """List the fields that go on; the list is the caller's to change."""
-        return parse_headers(self.head, without=self.dropped)
+        return Headers(self.head, self.dropped)
 
 
 def parse_response_head(head: bytes, *, is_head_request: bool) -> ResponseHead:
@@ -113,12 +113,12 @@ def _parse_closely(head: bytes, *, is_head_request: bool) -> ResponseHead:
         framing=framing,
         dropped=dropped,
         upgrade=_read_upgrade(head) if status == 101 and b"upgrade" in options else b"",
-        passing=head[:-2] if is_plain else b"".join((status_line, *parse_headers(head, without=dropped), framing)),
+        passing=head[:-2] if is_plain else b"".join((status_line, *split_fields(head, without=dropped), framing)),
     )
 
 
 def _read_upgrade(head: bytes) -> bytes:
-    return b", ".join(parse_headers(head, without=()).get_all(b"upgrade"))
+    return b", ".join(Headers(head).get_all(b"upgrade"))
 
 
 class _Unheard:

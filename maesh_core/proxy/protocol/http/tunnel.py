@@ -5,13 +5,11 @@ no more of HTTP here); one that breaks breaks the other, so that nobody takes a 
 """
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
+from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.transports import reset
-
-if TYPE_CHECKING:
-    from maesh_core.proxy.protocol.http.handler import HttpHandler
-    from maesh_core.proxy.protocol.http.upgrade import UpgradeExchange
 
 _NEVER = float("inf")
 
@@ -32,11 +30,11 @@ class Released(NamedTuple):
 class Tunnel:
     """A pair of ends. It has a deadline while `tunnel_timeout` is set, and once one end is gone."""
 
-    __slots__ = ("_exchange", "_handler", "_unsent", "client", "deadline", "upstream")
+    __slots__ = ("_environment", "_on_closed", "_unsent", "client", "deadline", "upstream")
 
-    def __init__(self, handler: "HttpHandler", exchange: "UpgradeExchange") -> None:
-        self._handler = handler
-        self._exchange: UpgradeExchange | None = exchange
+    def __init__(self, environment: Environment, on_closed: Callable[[], None]) -> None:
+        self._environment = environment
+        self._on_closed: Callable[[], None] | None = on_closed
         self._unsent = 0
         self.deadline = _NEVER
         self.client: TunnelEnd | None = None
@@ -47,7 +45,7 @@ class Tunnel:
 
     def open(self, client: Released, upstream: Released, *, answer: bytes) -> None:
         """Begin: the client gets the answer and what came behind it, the upstream what the client sent early."""
-        self._handler.tunnels.add(self)
+        self._environment.tunnels.add(self)
         self.client, self.upstream = TunnelEnd(self, client), TunnelEnd(self, upstream)
         self.client.other, self.upstream.other = self.upstream, self.client
         self.on_bytes()
@@ -60,9 +58,9 @@ class Tunnel:
 
     def on_bytes(self) -> None:
         """Wait anew, if anybody waits."""
-        timeout_s = self._handler.settings.tunnel_timeout
+        timeout_s = self._environment.settings.tunnel_timeout
         if timeout_s:
-            self.deadline = self._handler.clock.now + timeout_s
+            self.deadline = self._environment.clock.now + timeout_s
 
     def on_deadline(self) -> None:
         """Close what was idle for too long; cut what does not take the rest."""
@@ -75,10 +73,10 @@ class Tunnel:
 
     def close(self) -> None:
         """Close both ends once they have taken what was written."""
-        settings = self._handler.settings
+        settings = self._environment.settings
         ends = [end for end in (self.client, self.upstream) if end is not None]
         self._unsent = sum(end.unsent_bytes for end in ends)
-        self.deadline = self._handler.clock.now + settings.body_timeout
+        self.deadline = self._environment.clock.now + settings.body_timeout
         for end in ends:
             end.close()
 
@@ -94,10 +92,10 @@ class Tunnel:
             self.client = None
         else:
             self.upstream = None
-        if self.client is None and self.upstream is None and self._exchange is not None:
-            exchange, self._exchange = self._exchange, None
-            self._handler.tunnels.discard(self)
-            exchange.on_tunnel_closed()
+        if self.client is None and self.upstream is None and self._on_closed is not None:
+            on_closed, self._on_closed = self._on_closed, None
+            self._environment.tunnels.discard(self)
+            on_closed()
 
 
 class TunnelEnd(asyncio.Protocol):

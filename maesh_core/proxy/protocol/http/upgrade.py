@@ -4,19 +4,15 @@ It takes a connection of its own, and is not repeated once it is sent. A 101 mak
 other answer is an ordinary one.
 """
 
-from typing import TYPE_CHECKING
-
 from maesh_core.errors import UpstreamProtocolError
-from maesh_core.proxy.protocol.http.exchange import Exchange
+from maesh_core.proxy.protocol.http.chained import ChainedExchange
 from maesh_core.proxy.protocol.http.response_head import ResponseHead
 from maesh_core.proxy.protocol.http.syntax import parse_list
 from maesh_core.proxy.protocol.http.tunnel import Tunnel
-
-if TYPE_CHECKING:
-    from maesh_core.proxy.protocol.http.upstream import HttpServer, UpstreamConnection
+from maesh_core.proxy.protocol.http.upstream import HttpServer, Passing, UpstreamConnection
 
 
-class UpgradeExchange(Exchange):
+class UpgradeExchange(ChainedExchange):
     """Differs from others in what a 101 does, and in what bytes behind the request may mean.
 
     A client may not send in the new protocol before the 101, but who does could have them taken for a request: they
@@ -26,32 +22,32 @@ class UpgradeExchange(Exchange):
     __slots__ = ("_server",)
 
     can_use_pool = False
-    _server: "HttpServer"
+    _server: HttpServer
 
-    def send(self, upstream: "UpstreamConnection") -> None:
+    def send(self, upstream: UpstreamConnection) -> None:
         """Send the request; from now on there is no other attempt."""
-        self.has_sent_body = True
+        self.has_sent_body, self._kept = True, None
         super().send(upstream)
 
-    def on_switching(self, upstream: "UpstreamConnection", response: ResponseHead, rest: bytes) -> None:
+    def on_switching(self, upstream: UpstreamConnection, response: ResponseHead, rest: bytes) -> None:
         """Make a tunnel of the two connections. Raises UpstreamProtocolError for a change that was not offered."""
         chosen = parse_list(response.upgrade)
         if self.request_left or not chosen or not set(chosen) <= set(parse_list(self.head.upgrade)):
             raise UpstreamProtocolError("the upstream wants another protocol")
-        if not self.on_response_head(response):
+        if self.on_response_head(response, is_whole=False) is Passing.GIVEN_UP:
             return
         self.has_started_response = True
         self.upstream = None
         fields = b"Connection: upgrade\r\nUpgrade: %b\r\n\r\n" % response.upgrade
-        answer = b"".join((response.status_line, *self.response_headers, fields))
+        answer = b"".join((response.status_line, *self.response_headers.lines, fields))
         self._server = upstream.server
-        tunnel = Tunnel(self.connection.handler, self)
+        tunnel = Tunnel(self.connection.environment, self.on_tunnel_closed)
         tunnel.open(self.connection.release(), upstream.release(rest), answer=answer)
 
     def on_tunnel_closed(self) -> None:
         """End: both connections are gone; that to the server counted until now."""
         self._server.opened -= 1
-        self._finish(self.status)
+        self.finish(self.status)
 
     def connection_field(self) -> bytes:
         """Render what the client must know about its connection."""
@@ -59,9 +55,9 @@ class UpgradeExchange(Exchange):
             self.is_keep_alive = False
         return super().connection_field()
 
-    def takes_as_it_came(self, response: ResponseHead) -> bool:
-        """Take a whole response, head and body, if nobody here has anything to say about it."""
-        return not self.connection.is_holding and super().takes_as_it_came(response)
+    def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Passing:
+        """Take the head of the final response, and say what becomes of it."""
+        return super().on_response_head(response, is_whole=is_whole and not self.connection.is_holding)
 
     def on_response_complete(self) -> None:
         """End well: the whole response is with the client's transport."""

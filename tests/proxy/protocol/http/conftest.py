@@ -162,8 +162,8 @@ class World:
         self.transcript, self.ending, self.connects, self.servers = [], [], [], []
         self.now = 1000.0
         self.handler = HttpHandler(settings or CarryingSettings(node="node"))
-        self.handler.clock._time = self.handler.clock_time = lambda: self.now
-        self.handler.clock.tick()
+        self.handler.environment.clock._time = self.handler.environment.clock_time = lambda: self.now
+        self.handler.environment.clock.tick()
         self.apply(middlewares=middlewares, servers=servers, load_balancer=load_balancer)
         self.loop = asyncio.get_running_loop()
         self.loop.create_connection = self._create_connection
@@ -179,7 +179,8 @@ class World:
         self.handler.apply_table(self.handler.compile_table(section, middlewares=instances, changed=None))
 
     def open_client(self, address="10.0.0.9"):
-        return Peer(self, "client", ClientConnection(self.handler, ENTRYPOINT), address)
+        handler = self.handler
+        return Peer(self, "client", ClientConnection(handler.environment, handler.current, ENTRYPOINT), address)
 
     async def _create_connection(self, factory, host, port):
         waiting = self.loop.create_future()
@@ -237,7 +238,7 @@ class World:
     def advance(self, seconds):
         self.transcript.append(f"{seconds} s pass")
         self.now += seconds
-        self.handler.clock.tick()
+        self.handler.environment.clock.tick()
 
     @property
     def idle(self):
@@ -247,9 +248,9 @@ class World:
         """End everything, and check that nothing is left behind."""
         self.handler.abort()
         await self.settle()
-        assert not self.handler.clients
-        assert not self.handler.tunnels
-        assert not self.handler.upstreams
+        assert not self.handler.environment.clients
+        assert not self.handler.environment.tunnels
+        assert not self.handler.environment.upstreams
         assert not any(server._connecting for server in self.handler._servers.values())
         assert not any(server.opened for server in self.handler._servers.values())
         del self.loop.create_connection

@@ -241,7 +241,7 @@ async def test_a_client_that_ends_its_side_within_a_body_has_left(world):
     await world.settle()
     assert client.is_closed
     assert server.is_closed
-    assert world.handler.table.counters["a"].statuses == {499: 1}
+    assert world.handler.current.table.counters["a"].statuses == {499: 1}
 
 
 async def test_a_client_that_leaves_takes_its_connect_along(world):
@@ -251,7 +251,7 @@ async def test_a_client_that_leaves_takes_its_connect_along(world):
     client.lose()
     await world.settle()
     assert world.connects[0][2].cancelled()
-    assert world.handler.table.counters["a"].statuses == {499: 1}
+    assert world.handler.current.table.counters["a"].statuses == {499: 1}
 
 
 async def test_a_head_that_does_not_come_in_time_is_408(world):
@@ -377,7 +377,7 @@ async def test_abort_ends_exchanges_wherever_they_are(world):
     assert connecting.transport.is_reset
     assert waiting.transport.is_reset
     assert server.is_closed
-    assert world.handler.table.counters["a"].statuses == {499: 2}
+    assert world.handler.current.table.counters["a"].statuses == {499: 2}
     assert world.handler.is_drained()
 
 
@@ -412,7 +412,7 @@ async def test_a_client_that_ends_its_side_within_a_pipelined_body_has_left(worl
     await world.settle()
     assert client.is_closed
     assert server.is_closed
-    assert world.handler.table.counters["a"].statuses == {200: 1, 499: 1}
+    assert world.handler.current.table.counters["a"].statuses == {200: 1, 499: 1}
 
 
 def make_head(fields):

@@ -1,6 +1,6 @@
 """Limits of docs/proxy-behaviour.md that no other test reaches."""
 
-from maesh_core.proxy.protocol.http.middleware_run import DELAY_LIMIT_S
+from maesh_core.proxy.protocol.http.chained import DELAY_LIMIT_S
 from maesh_core.proxy.protocol.http.upstream import IDLE_LIMIT
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"

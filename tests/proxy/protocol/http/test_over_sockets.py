@@ -56,7 +56,7 @@ async def carry(serve):
         handler.abort()
         server.close()
         await server.wait_closed()
-        await until(lambda: not (handler.clients or handler.upstreams))
+        await until(lambda: not (handler.environment.clients or handler.environment.upstreams))
 
 
 async def serve_ok(reader, writer):
@@ -129,8 +129,8 @@ async def test_a_large_response_waits_for_a_slow_client_and_is_not_held_here():
         reader, writer = await asyncio.open_connection(*address, limit=1024)
         writer.transport.pause_reading()
         writer.write(GET)
-        await until(lambda: any(client.is_write_paused for client in handler.clients))
-        (client,) = handler.clients
+        await until(lambda: any(client.is_write_paused for client in handler.environment.clients))
+        (client,) = handler.environment.clients
         assert client._transport.get_write_buffer_size() < 2**20
         assert sum(sent) < MEGABYTES_32
         writer.transport.resume_reading()
@@ -156,8 +156,9 @@ async def test_a_large_request_waits_for_a_slow_server_and_is_not_held_here():
     async with carry(serve) as (handler, address):
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % MEGABYTES_8 + b"x" * MEGABYTES_8)
-        await until(lambda: any(client.is_read_paused and client.exchange.upstream for client in handler.clients))
-        (upstream,) = handler.upstreams
+        clients = handler.environment.clients
+        await until(lambda: any(client.is_read_paused and client.exchange.upstream for client in clients))
+        (upstream,) = handler.environment.upstreams
         assert upstream._transport.get_write_buffer_size() < 2**20
         gate.set()
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -251,7 +252,7 @@ async def test_a_pooled_connection_is_used_by_the_next_client_and_left_when_its_
             writer.close()
         assert len(opened) == 1
         opened[0].close()
-        await until(lambda: not handler.upstreams)
+        await until(lambda: not handler.environment.upstreams)
         reader, writer = await asyncio.open_connection(*address)
         writer.write(GET)
         assert (await reader.readuntil(b"\r\n")) == b"HTTP/1.1 200 OK\r\n"
@@ -300,13 +301,13 @@ async def test_a_tunnel_carries_much_both_ways_at_once_and_each_half_ends_by_its
         reader, writer = await asyncio.open_connection(*address)
         writer.write(UPGRADE + b"early")
         assert await reader.readuntil(b"\r\n\r\n") == SWITCHING
-        assert len(handler.tunnels) == 1
+        assert len(handler.environment.tunnels) == 1
         saying = asyncio.create_task(say(writer))
         assert await reader.readexactly(MEGABYTES_8) == b"x" * MEGABYTES_8
         await saying
         assert await reader.read() == b"bye"
         assert got == {"early": b"early", "end": True}
-        await until(lambda: not handler.tunnels)
+        await until(lambda: not handler.environment.tunnels)
         writer.close()
 
 
@@ -329,7 +330,7 @@ async def test_a_tunnel_through_a_slow_side_holds_little_and_a_break_of_one_side
         writer.write(UPGRADE)
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"x" * MEGABYTES_8)
-        (tunnel,) = handler.tunnels
+        (tunnel,) = handler.environment.tunnels
         await until(lambda: tunnel.client._is_read_paused)
         assert tunnel.upstream.unsent_bytes < 2**20
         waiting.set()

@@ -242,7 +242,7 @@ def check_against_h11(bytes_, head):
     assert [value.lower() for name, value in headers if name == b"host"] == [head.authority.lower()]
     assert not {b"te", b"transfer_encoding"} & {name for name, _ in headers} or b"_" in bytes_
     assert [value for name, value in headers if name == b"upgrade"] == [head.upgrade] * bool(head.upgrade)
-    rebuilt = b"".join((head.render_start(), *head.build_headers(), head.framing, b"\r\n"))
+    rebuilt = b"".join((head.render_start(), *head.build_headers().lines, head.framing, b"\r\n"))
     assert {*read_by_h11(rebuilt)[3]} - {(b"connection", b"keep-alive")} == {*headers} - {
         (b"connection", b"keep-alive")
     }
@@ -302,6 +302,6 @@ def test_a_client_s_fields_are_those_that_go_on(bytes_):
     with contextlib.suppress(ClientProtocolError):
         head = parse_request_head(bytes_)
         headers = head.build_headers()
-        for line in headers:
+        for line in headers.lines:
             name = line[: line.index(b":")]
             assert ClientHeaders(head).get_all(name) == headers.get_all(name)

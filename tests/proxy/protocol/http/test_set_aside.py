@@ -18,14 +18,14 @@ PAUSE_S = SETTINGS.server_pause
 @pytest.fixture
 async def pair(open_world):
     async with open_world(servers=2) as world:
-        world.handler.health.random_share = lambda: 0.5  # pauses are exact
+        world.handler.environment.health.random_share = lambda: 0.5  # pauses are exact
         yield world
 
 
 @pytest.fixture
 async def single(open_world):
     async with open_world(servers=1) as world:
-        world.handler.health.random_share = lambda: 0.5
+        world.handler.environment.health.random_share = lambda: 0.5
         yield world
 
 
@@ -62,7 +62,8 @@ async def serve_many(world, count):
 
 
 def read_ejections(world):
-    aside, ejections = collect_ejections(world.handler.table.counters, world.handler.table.services)
+    table = world.handler.current.table
+    aside, ejections, _ = collect_ejections(table.counters, table.count_aside())
     return aside.samples[0][1], ejections.samples[0][1]
 
 

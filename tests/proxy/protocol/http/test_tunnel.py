@@ -75,8 +75,8 @@ async def test_a_side_that_breaks_breaks_the_other(world, is_client):
     broken.lose(ConnectionResetError())
     assert other.transport.is_reset
     await world.settle()
-    assert not world.handler.tunnels
-    assert world.handler.table.counters["a"].statuses == {101: 1}
+    assert not world.handler.environment.tunnels
+    assert world.handler.current.table.counters["a"].statuses == {101: 1}
 
 
 async def test_a_tunnel_lies_idle_for_as_long_as_it_likes(world):
@@ -112,7 +112,7 @@ async def test_a_side_that_does_not_take_the_rest_is_cut_in_time(world):
     world.advance(60.0)
     assert client.transport.is_reset
     await world.settle()
-    assert not world.handler.tunnels
+    assert not world.handler.environment.tunnels
 
 
 async def test_tunnels_are_counted_and_awaited_in_draining_and_cut_in_the_end(open_world):

@@ -62,7 +62,7 @@ async def test_an_answer_split_at_every_byte_opens_the_same_tunnel(open_world):
             server.send(answer[:cut])
             server.send(answer[cut:])
             client.expect(b"HTTP/1.1 102 Wait\r\n\r\n" + SWITCHED + b"ab")
-            assert len(world.handler.tunnels) == 1
+            assert len(world.handler.environment.tunnels) == 1
 
 
 async def test_what_a_client_sends_early_is_held_for_the_tunnel(world, forwarded):
@@ -107,7 +107,7 @@ async def test_any_other_answer_is_an_ordinary_one(world):
     client.send(GET)
     server.send(OK)
     client.expect(OK)
-    assert not world.handler.tunnels
+    assert not world.handler.environment.tunnels
 
 
 async def test_a_body_goes_before_the_change(world, forwarded):
@@ -140,7 +140,7 @@ async def test_a_change_that_was_not_offered_or_comes_before_its_request_is_502(
     server.send(answer)
     assert client.take().startswith(b"HTTP/1.1 502 ")
     assert server.is_closed
-    assert not world.handler.tunnels
+    assert not world.handler.environment.tunnels
 
 
 class Repeater:
@@ -173,7 +173,7 @@ async def test_middlewares_see_the_change_and_the_end_of_the_tunnel_and_cannot_r
         server.end()
         await world.settle()
         assert repeater.calls == [("response", 101), ("finished", 101)]
-        assert world.handler.table.counters["a"].statuses == {101: 1}
+        assert world.handler.current.table.counters["a"].statuses == {101: 1}
         assert not world.connects
 
 
@@ -187,7 +187,7 @@ async def test_a_middleware_that_raises_at_the_change_leaves_no_tunnel(open_worl
         server.send(SWITCHING)
         assert client.take().startswith(b"HTTP/1.1 500 ")
         assert server.is_closed
-        assert not world.handler.tunnels
+        assert not world.handler.environment.tunnels
 
 
 async def test_an_upgrade_takes_a_connection_of_its_own_and_is_repeated_only_when_nothing_was_sent(open_world):

@@ -69,7 +69,9 @@ async def test_a_response_split_anywhere_reaches_the_client_and_the_connection_t
             client.expect(wanted)
             assert not client.is_closed
             assert world.idle == [server.protocol]
-            assert world.handler.table.counters["a"].statuses == {int(wanted.rpartition(b"HTTP/1.1 ")[2][:3]): 1}
+            assert world.handler.current.table.counters["a"].statuses == {
+                int(wanted.rpartition(b"HTTP/1.1 ")[2][:3]): 1
+            }
 
 
 CLOSING = {

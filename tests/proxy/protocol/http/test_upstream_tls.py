@@ -92,7 +92,7 @@ async def carry(serve, *, context, settings, tls_name=NAME, port=None):
         handler.abort()
         server.close()
         await server.wait_closed()
-        while handler.clients or handler.upstreams:  # noqa: ASYNC110 - what is waited for has no event
+        while handler.environment.clients or handler.environment.upstreams:  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0)
 
 
@@ -112,7 +112,7 @@ async def test_a_server_with_its_service_s_name_is_believed_and_its_connection_i
             assert (await ask()).endswith(b"\r\n\r\nok")
         assert server.names == [NAME]
         assert server.chosen == ["http/1.1"]
-        assert len(handler.upstreams) == 1
+        assert len(handler.environment.upstreams) == 1
 
 
 @pytest.mark.parametrize(("tls_name", "sent"), [(NAME, NAME), ("", None)])
@@ -214,7 +214,7 @@ async def test_a_handshake_that_takes_too_long_is_504_as_a_connect_is(root_ca):
         assert answer.startswith(b"HTTP/1.1 504 ")
         assert read_reason(answer) == "no connection to the upstream in time"
         await gone.wait()
-        assert not handler.upstreams
+        assert not handler.environment.upstreams
 
 
 @pytest.mark.parametrize("says_so", [True, False], ids=["with", "without"])

@@ -1,39 +1,21 @@
 """The HTTP routing table: entrypoint and host to a route, compiled from routers and services.
 
-Building is pure: servers that the current table has are shared, so that their pooled connections stay. A delta copies
-dicts and compiles only what changed; swapping tables is one assignment, and an exchange keeps the route it began with.
+Knows servers, and nothing of exchanges. Building is pure: servers that the current table has are shared, so that their
+pooled connections stay. A delta copies dicts and compiles only what changed; swapping tables is one assignment, and an
+exchange keeps the route it began with.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from maesh_core.hookspecs import Exchange, Response
 from maesh_core.model.configuration import HttpRouter, Section, Service
 from maesh_core.proxy.middleware.chain import Chain, compile_chain
 from maesh_core.proxy.protocol.http.counters import RouteCounters
+from maesh_core.proxy.protocol.http.upstream import HttpServer, ServerKey
 from maesh_core.proxy.upstream.balancer import AnyBalancer, Balancer, RoundRobin, build_balancer
 
-if TYPE_CHECKING:
-    from maesh_core.proxy.protocol.http.upstream import HttpServer
-
-
-class ServerKey(NamedTuple):
-    """What makes two servers one, with one pool of connections and one health: how and where it is spoken to.
-
-    A connection that was verified for one name is none for another, so the name is part of it.
-    """
-
-    scheme: str
-    address: str
-    port: int
-    tls_name: str = ""
-
-    def __str__(self) -> str:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{self.scheme}://{host}:{self.port}"
-
-
-GetServer = Callable[[ServerKey], "HttpServer"]
+GetServer = Callable[[ServerKey], HttpServer]
 Claim = tuple[int, bytes]
 Claimants = dict[Claim, set[str]]
 """While a table is built: the hosts in question, and the keys of the routers that claim each."""
@@ -50,7 +32,7 @@ class Route:
         self,
         service: str,
         *,
-        balancer: "Balancer[HttpServer] | None",
+        balancer: Balancer[HttpServer] | None,
         counters: RouteCounters,
         chain: Chain | None = None,
         closed: Response = _NOT_CLOSED,
@@ -72,8 +54,8 @@ class Route:
 class CompiledService(NamedTuple):
     """A service's servers with their weights, who chooses among them, and the routers that lead there."""
 
-    servers: "tuple[tuple[HttpServer, int], ...]"
-    balancer: "AnyBalancer[HttpServer]"
+    servers: tuple[tuple[HttpServer, int], ...]
+    balancer: AnyBalancer[HttpServer]
     users: frozenset[str]
 
 
@@ -168,6 +150,13 @@ class HttpTable:
             else:
                 self.contested.pop(claim, None)
 
+    def count_aside(self) -> dict[str, int]:
+        """Count the servers of each service that are set aside."""
+        return {
+            key: sum(server.aside is not None for server, _ in service.servers)
+            for key, service in self.services.items()
+        }
+
     def list_users(self, services: Iterable[str]) -> set[str]:
         """List the routers that lead to any of these services."""
         return {router for key in services if key in self.services for router in self.services[key].users}
@@ -218,6 +207,18 @@ def build_table(
 
 def _list_claims(router: HttpRouter) -> list[Claim]:
     return [(router.entrypoint, host.lower().encode("ascii", "replace")) for host in dict.fromkeys(router.hosts)]
+
+
+class CurrentTable:
+    """The table in force: to route by another is one assignment, and an exchange keeps the route it began with."""
+
+    __slots__ = ("table",)
+
+    def __init__(self, table: "HttpTable | LocalTable") -> None:
+        self.table = table
+
+    def __repr__(self) -> str:
+        return f"<CurrentTable {self.table!r}>"
 
 
 class LocalTable:

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
 from maesh_core.proxy.protocol.http.handler import HttpHandler
-from maesh_core.proxy.routing.http_table import HttpTable, LocalTable, ServerKey, build_table
+from maesh_core.proxy.protocol.http.table import HttpTable, LocalTable, build_table
+from maesh_core.proxy.protocol.http.upstream import ServerKey
 from maesh_core.settings import CarryingSettings
 
 KEYS = ["a", "b", "c", "d"]
@@ -128,7 +129,7 @@ async def test_pools_are_shared_and_let_go_exactly(steps, data):
             address: named.count(address) for address in named
         }
         assert not any(server.is_removed for server in handler._servers.values())
-        for compiled in handler.table.services.values():
+        for compiled in handler.current.table.services.values():
             for server, _ in compiled.servers:
                 assert handler._servers[server.key] is server
         before = section

@@ -1,0 +1,364 @@
+"""An exchange whose route has middlewares: through them on the way in, attempt by attempt, and back out.
+
+Calls what the chain lists in its order, waits where a middleware asks for it, and contains one that raises: an answer
+for that exchange, a line in the log once per middleware, a count. It makes a task only for an async middleware.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from maesh_core.errors import ExchangeError, UpstreamTimeoutError
+from maesh_core.hookspecs import Response
+from maesh_core.proxy.middleware.chain import EMPTY_CHAIN
+from maesh_core.proxy.protocol.http.answers import build_answer
+from maesh_core.proxy.protocol.http.exchange import Client, Exchange
+from maesh_core.proxy.protocol.http.headers import Headers
+from maesh_core.proxy.protocol.http.request_head import ClientHeaders, RequestHead
+from maesh_core.proxy.protocol.http.response_head import ResponseHead
+from maesh_core.proxy.protocol.http.upstream import HttpServer, Passing
+
+ATTEMPT_LIMIT = 16
+"""However often middlewares ask for another attempt."""
+DELAY_LIMIT_S = 60.0
+"""The longest that one middleware may hold a request, or put off an attempt, by returning a delay."""
+_FAILED = Response(status=500, reason="a middleware failed")
+_LATE = Response(status=504, reason="a middleware did not decide in time")
+
+_logger = logging.getLogger(__name__)
+
+_Call = Callable[..., Any]
+
+
+class ChainedExchange(Exchange):
+    """Implements `hookspecs.Exchange`. Attributes are grouped: chain, waiting, attempt, what may be changed.
+
+    `_depth` says how many middlewares the request has reached, and `_position` where among them it waits; `_kept` is
+    the request's body so far, None where it is not kept or too large.
+    """
+
+    __slots__ = (
+        "_attempt_started_at",
+        "_attempt_timer",
+        "_chain",
+        "_depth",
+        "_failure",
+        "_kept",
+        "_position",
+        "_request_headers",
+        "_response_headers",
+        "_task",
+        "_timer",
+        "attempt_timeout_s",
+        "attempts",
+        "tried",
+    )
+
+    def __init__(self, connection: Client, head: RequestHead, started_at: float) -> None:
+        super().__init__(connection, head, started_at)
+        self._chain = EMPTY_CHAIN
+        self._depth = 0
+        self._position = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Future[object] | None = None
+        self.attempts = 0
+        self.attempt_timeout_s = 0.0
+        self._attempt_started_at = started_at
+        self._attempt_timer: asyncio.TimerHandle | None = None
+        self._failure: ExchangeError | None = None
+        self._kept: bytearray | None = None
+        self.tried: tuple[HttpServer, ...] = ()
+        self._request_headers: Headers | None = None
+        self._response_headers: Headers | None = None
+
+    # --- what middlewares see
+
+    @property
+    def client_address(self) -> str:
+        """The address of the connection's other end."""
+        return self.connection.address
+
+    @property
+    def service(self) -> str:
+        """The key of the service that the route leads to; empty without one."""
+        return self.route.service if self.route is not None else ""
+
+    @property
+    def method(self) -> bytes:
+        """As the client sent it."""
+        return self.head.method
+
+    @property
+    def target(self) -> bytes:
+        """Origin-form, as it goes upstream."""
+        return self.head.target
+
+    @property
+    def host(self) -> bytes:
+        """Lower case, without port and final dot."""
+        return self.head.host
+
+    @property
+    def client_headers(self) -> ClientHeaders:
+        """The fields as the client sent them; they cannot be changed."""
+        return ClientHeaders(self.head)
+
+    @property
+    def request_headers(self) -> Headers:
+        """The fields that go upstream; whoever asks may change them."""
+        if self._request_headers is None:
+            self._request_headers = self.head.build_headers()
+        return self._request_headers
+
+    @property
+    def response_headers(self) -> Headers:
+        """The fields of the attempt's response that go on; empty before there is one."""
+        if self.response is None:
+            return Headers()
+        if self._response_headers is None:
+            self._response_headers = self.response.build_headers()
+        return self._response_headers
+
+    @property
+    def attempt_seconds(self) -> float:
+        """How long ago the attempt was begun."""
+        return self.connection.environment.clock_time() - self._attempt_started_at
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether another attempt is possible: nothing was answered, and nothing of a body is lost."""
+        if self.has_started_response or self.is_finished or self.attempts >= ATTEMPT_LIMIT:
+            return False
+        return not self.has_sent_body or (self._kept is not None and not self.request_left)
+
+    # --- the way in
+
+    def begin(self) -> None:
+        """Ask every middleware, outermost first."""
+        assert self.route is not None  # noqa: S101 - start() saw to it
+        self._chain = self.route.chain or EMPTY_CHAIN
+        if self.request_left and self._chain.kept_bytes:
+            self._kept = bytearray()
+        self._admit(0)
+
+    def _admit(self, position: int) -> None:
+        """Call on_request from a place in the chain, and begin the first attempt once all have agreed."""
+        for call, depth in self._chain.on_request[position:]:
+            position += 1
+            self._depth = depth
+            try:
+                result = call(self)
+            except Exception as error:  # one exchange is an edge: a middleware harms that alone
+                self._fail(call, error)
+                return
+            if result is not None:
+                self._position = position
+                if self._is_held(call, result):
+                    return
+        self._depth = self._chain.depth
+        self._begin_attempt()
+
+    def _is_held(self, call: _Call, result: object) -> bool:
+        """Act on what on_request returned; True when the request goes no further for now."""
+        if isinstance(result, Response):
+            self.answer(result)
+        elif isinstance(result, int | float) and not isinstance(result, bool):
+            return self._is_delayed(result, self._go_on)
+        elif isinstance(result, Awaitable):
+            self.connection.wait(self.connection.environment.settings.response_timeout)
+            self._task = asyncio.ensure_future(result)
+            self._task.add_done_callback(self._on_decided)
+        else:
+            self._fail(call, TypeError(f"on_request returned {type(result).__name__}"))
+        return True
+
+    def _is_delayed(self, seconds: float, go_on: Callable[[], None]) -> bool:
+        if not seconds > 0:
+            return False
+        self.connection.wait(None)
+        self._timer = asyncio.get_running_loop().call_later(min(seconds, DELAY_LIMIT_S), go_on)
+        return True
+
+    def _go_on(self) -> None:
+        self._timer = None
+        if not self.is_finished:
+            self._admit(self._position)
+
+    def _on_decided(self, task: "asyncio.Future[object]") -> None:
+        """Go on with what an async middleware has decided."""
+        self._task = None
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self.is_finished:
+            return
+        call = self._chain.on_request[self._position - 1].call
+        if error is not None:
+            self._fail(call, error)
+        elif (result := task.result()) is None or not self._is_held(call, result):
+            self._admit(self._position)
+
+    def pass_body(self, body: bytes) -> None:
+        """Send bytes of the request's body, and keep them for another attempt so far as they fit."""
+        if self._kept is not None:
+            self._kept += body
+            if len(self._kept) > self._chain.kept_bytes:
+                self._kept = None
+        super().pass_body(body)
+
+    def render_request(self, forwarded: bytes) -> bytes:
+        """Render the head that goes upstream, which ends with the forwarded fields."""
+        head, headers = self.head, self._request_headers
+        if headers is None:
+            return head.passing + forwarded
+        if not headers.is_split:
+            return head.passing + headers.added + forwarded
+        return b"".join((head.render_start(), *headers.lines, head.framing, forwarded))
+
+    # --- attempts
+
+    def _begin_attempt(self) -> None:
+        route, environment = self.route, self.connection.environment
+        assert route is not None  # noqa: S101 - start() saw to it
+        assert route.balancer is not None  # noqa: S101 - start() saw to it
+        self.attempts += 1
+        self._attempt_started_at = environment.clock_time()
+        server = route.balancer.pick(self.tried, self)
+        if server is not None:
+            self.tried += (server,)
+        elif self._failure is not None:
+            self.answer(build_answer(self._failure))
+            return
+        if self.attempt_timeout_s:
+            loop = asyncio.get_running_loop()
+            self._attempt_timer = loop.call_later(self.attempt_timeout_s, self._on_attempt_timeout)
+        self.send_to(server)
+
+    def _on_attempt_timeout(self) -> None:
+        self._attempt_timer = None
+        self.on_attempt_failed(UpstreamTimeoutError("the upstream did not answer in time"))
+
+    def _attempt_again(self, pause_s: float) -> None:
+        assert self.route is not None  # noqa: S101 - there was an attempt
+        self.route.counters.retries += 1
+        if not self._is_delayed(pause_s, self._begin_again):
+            self._begin_again()
+
+    def _begin_again(self) -> None:
+        """Begin another attempt, unless a middleware has something against it by now."""
+        self._timer = None
+        for call in self._chain.on_attempt:
+            try:
+                answer = call(self)
+            except Exception as error:  # one exchange is an edge: a middleware harms that alone
+                self._fail(call, error)
+                return
+            if answer is not None:
+                self.answer(answer)
+                return
+        if self.has_sent_body:
+            self._pending, self.has_sent_body = bytearray(self._kept or b""), False
+        self.response = self._response_headers = None
+        self.status = 0
+        self._begin_attempt()
+
+    def on_attempt_failed(self, error: ExchangeError) -> None:
+        """Ask the middlewares about a failed attempt, and answer with the error if none wants another."""
+        self.drop_upstream()
+        self._failure = error
+        pause_s = self._ask(self._chain.on_attempt_failed, error)
+        if self.is_finished:
+            return
+        if pause_s is not None and self.can_repeat:
+            self._attempt_again(pause_s)
+        else:
+            self.answer(build_answer(error))
+
+    def _ask(self, calls: tuple[_Call, ...], *arguments: object) -> float | None:
+        """Ask every middleware whether it wants another attempt: the pause before it, None when there is to be none.
+
+        Whoever says False forbids it. One that raises ends the exchange, which nobody may see any more then.
+        """
+        pause_s, is_forbidden = None, False
+        for call in calls:
+            try:
+                word = call(self, *arguments)
+            except Exception as error:  # one exchange is an edge: a middleware harms that alone
+                self._fail(call, error)
+                return None
+            if word is False:
+                is_forbidden = True
+            elif word is not None:
+                pause_s = max(pause_s or 0.0, 0.0 if word is True else float(word))
+        return None if is_forbidden else pause_s
+
+    def drop_upstream(self) -> None:
+        """Let go of the connection, or of one that is being made."""
+        if self._attempt_timer is not None:
+            self._attempt_timer.cancel()
+            self._attempt_timer = None
+        super().drop_upstream()
+
+    # --- the way out
+
+    def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Passing:
+        """Show a response head to every middleware, innermost first, and say what becomes of it."""
+        if self._attempt_timer is not None:
+            self._attempt_timer.cancel()
+            self._attempt_timer = None
+        self.response = response
+        self.status = response.status
+        if self._chain.on_response:
+            pause_s = self._ask(self._chain.on_response)
+            if self.is_finished:
+                return Passing.GIVEN_UP
+            if pause_s is not None and self.can_repeat:
+                self._failure = None
+                self.drop_upstream()
+                self._attempt_again(pause_s)
+                return Passing.GIVEN_UP
+            if self._response_headers is not None:
+                return Passing.RENDERED
+        return super().on_response_head(response, is_whole=is_whole)
+
+    def render_fields(self, response: ResponseHead, connection: bytes) -> bytes:
+        """Render the status line and all fields; `connection` is one of them, or empty."""
+        headers = self._response_headers
+        if headers is None:
+            return super().render_fields(response, connection)
+        framing = self.choose_framing(response)
+        if headers.is_split or framing != response.framing or (connection and response.is_plain):
+            return b"".join((response.status_line, *headers.lines, framing, connection))
+        return response.passing + headers.added + connection
+
+    def on_timeout(self) -> None:
+        """End or go on after too long a wait; a middleware that has not decided lets nothing through."""
+        if self._task is not None:
+            call = self._chain.on_request[self._position - 1].call
+            self._fail(call, TimeoutError("a middleware did not decide in time"), _LATE)
+        else:
+            super().on_timeout()
+
+    def finish(self, status: int) -> None:
+        """Count the exchange, tell the middlewares that saw it, and wait for nothing any more."""
+        if self.is_finished:
+            return
+        super().finish(status)
+        for waiting in (self._timer, self._task, self._attempt_timer):
+            if waiting is not None:
+                waiting.cancel()
+        for call, depth in self._chain.on_finished:
+            if depth <= self._depth:
+                try:
+                    call(self)
+                except Exception as error:  # one exchange is an edge: a middleware harms that alone
+                    self._fail(call, error)
+
+    def _fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
+        """Contain a middleware that raised, or did not decide."""
+        owner = getattr(call, "__self__", call)
+        response: Any = late or getattr(owner, "failure_response", _FAILED)
+        if self.connection.environment.count_middleware_failure(type(owner)):
+            name, status = type(owner).__qualname__, response.status
+            _logger.error("middleware %s failed; its exchange is answered %d", name, status, exc_info=error)
+        if not self.has_started_response:
+            self.answer(response)

@@ -1,0 +1,114 @@
+"""What every part of one HTTP handler's engine shares: settings, time, rules for servers, who is there, counts.
+
+Made by the handler, and known to all parts; knows none of them but by what it may ask of them. Decides nothing.
+"""
+
+import asyncio
+import socket
+from typing import Protocol
+
+from maesh_core.proxy.clock import Clock
+from maesh_core.proxy.upstream.health import PassiveHealth
+from maesh_core.proxy.upstream.tls import UpstreamTls
+from maesh_core.settings import CarryingSettings
+
+
+class Waiting(Protocol):
+    """What the sweep looks at: a client's connection, or a tunnel."""
+
+    @property
+    def deadline(self) -> float:
+        """When its wait is over, by the clock."""
+
+    def on_deadline(self) -> None:
+        """End a wait that was too long."""
+
+    def cut(self) -> None:
+        """End at once."""
+
+
+class WaitingClient(Waiting, Protocol):
+    """A client's connection."""
+
+    def start_draining(self) -> None:
+        """Take no request after the current one."""
+
+
+class OpenUpstream(Protocol):
+    """A connection to a server."""
+
+    def close(self) -> None:
+        """Close at once."""
+
+
+class Environment:
+    """One engine's surroundings. To be made inside a running event loop."""
+
+    __slots__ = (
+        "clients",
+        "clock",
+        "clock_time",
+        "health",
+        "is_draining",
+        "middleware_failures",
+        "refusals",
+        "refused_connections",
+        "server_name",
+        "settings",
+        "tls",
+        "tunnels",
+        "upstreams",
+    )
+
+    def __init__(self, settings: CarryingSettings) -> None:
+        loop = asyncio.get_running_loop()
+        self.settings = settings
+        self.clock = Clock(loop)
+        self.clock_time = loop.time
+        self.health = PassiveHealth(
+            self.clock,
+            first_pause_s=settings.server_pause if settings.passive_health else 0.0,
+            pause_limit_s=settings.server_pause_limit,
+        )
+        self.tls = UpstreamTls(root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify)
+        self.server_name = (settings.node or socket.gethostname()).encode("ascii", "replace")
+        self.is_draining = False
+        self.clients: set[WaitingClient] = set()
+        self.upstreams: set[OpenUpstream] = set()
+        self.tunnels: set[Waiting] = set()
+        self.refusals: dict[int, int] = {}
+        self.refused_connections = 0
+        self.middleware_failures: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"<Environment clients={len(self.clients)} upstreams={len(self.upstreams)}"
+            f" tunnels={len(self.tunnels)} draining={self.is_draining}>"
+        )
+
+    def has_room(self) -> bool:
+        """Whether one more client may connect; counts one that may not."""
+        limit = self.settings.connection_limit
+        if not limit or len(self.clients) + len(self.tunnels) < limit:
+            return True
+        self.refused_connections += 1
+        return False
+
+    def count_refusal(self, status: int) -> None:
+        """Count bytes that were no request, by the status they were answered with."""
+        self.refusals[status] = self.refusals.get(status, 0) + 1
+
+    def count_middleware_failure(self, type_: type) -> bool:
+        """Count a middleware that raised; True the first time for its type."""
+        name = f"{type_.__module__}.{type_.__qualname__}"
+        self.middleware_failures[name] = self.middleware_failures.get(name, 0) + 1
+        return self.middleware_failures[name] == 1
+
+    def sweep(self, now: float) -> None:
+        """End the waits that are over."""
+        for client in list(self.clients):
+            if client.deadline <= now:
+                client.on_deadline()
+        for tunnel in list(self.tunnels):
+            if tunnel.deadline <= now:
+                tunnel.on_deadline()
