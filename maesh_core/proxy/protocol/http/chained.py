@@ -17,7 +17,9 @@ from maesh_core.proxy.protocol.http.exchange import Client, Exchange
 from maesh_core.proxy.protocol.http.headers import Headers
 from maesh_core.proxy.protocol.http.request_head import ClientHeaders, RequestHead
 from maesh_core.proxy.protocol.http.response_head import ResponseHead
-from maesh_core.proxy.protocol.http.upstream import HttpServer, Passing
+from maesh_core.proxy.protocol.http.table import Route
+from maesh_core.proxy.protocol.http.upstream import GIVEN_UP, RENDERED, HttpServer, Passing
+from maesh_core.proxy.upstream.balancer import Balancer
 
 ATTEMPT_LIMIT = 16
 """However often middlewares ask for another attempt."""
@@ -38,9 +40,12 @@ class ChainedExchange(Exchange):
     the request's body so far, None where it is not kept or too large.
     """
 
+    _balancer: Balancer[HttpServer]
+
     __slots__ = (
         "_attempt_started_at",
         "_attempt_timer",
+        "_balancer",
         "_chain",
         "_depth",
         "_failure",
@@ -134,10 +139,10 @@ class ChainedExchange(Exchange):
 
     # --- the way in
 
-    def begin(self) -> None:
+    def begin(self, route: Route, balancer: Balancer[HttpServer]) -> None:
         """Ask every middleware, outermost first."""
-        assert self.route is not None  # noqa: S101 - start() saw to it
-        self._chain = self.route.chain or EMPTY_CHAIN
+        self._balancer = balancer
+        self._chain = route.chain or EMPTY_CHAIN
         if self.request_left and self._chain.kept_bytes:
             self._kept = bytearray()
         self._admit(0)
@@ -217,12 +222,9 @@ class ChainedExchange(Exchange):
     # --- attempts
 
     def _begin_attempt(self) -> None:
-        route, environment = self.route, self.connection.environment
-        assert route is not None  # noqa: S101 - start() saw to it
-        assert route.balancer is not None  # noqa: S101 - start() saw to it
         self.attempts += 1
-        self._attempt_started_at = environment.clock_time()
-        server = route.balancer.pick(self.tried, self)
+        self._attempt_started_at = self.connection.environment.clock_time()
+        server = self._balancer.pick(self.tried, self)
         if server is not None:
             self.tried += (server,)
         elif self._failure is not None:
@@ -310,14 +312,14 @@ class ChainedExchange(Exchange):
         if self._chain.on_response:
             pause_s = self._ask(self._chain.on_response)
             if self.is_finished:
-                return Passing.GIVEN_UP
+                return GIVEN_UP
             if pause_s is not None and self.can_repeat:
                 self._failure = None
                 self.drop_upstream()
                 self._attempt_again(pause_s)
-                return Passing.GIVEN_UP
+                return GIVEN_UP
             if self._response_headers is not None:
-                return Passing.RENDERED
+                return RENDERED
         return super().on_response_head(response, is_whole=is_whole)
 
     def render_fields(self, response: ResponseHead, connection: bytes) -> bytes:
@@ -326,7 +328,7 @@ class ChainedExchange(Exchange):
         if headers is None:
             return super().render_fields(response, connection)
         framing = self.choose_framing(response)
-        if headers.is_split or framing != response.framing or (connection and response.is_plain):
+        if headers.is_split or framing != response.framing:
             return b"".join((response.status_line, *headers.lines, framing, connection))
         return response.passing + headers.added + connection
 

@@ -125,17 +125,22 @@ class ClientConnection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None and not self._buffer and not self.is_write_paused and not self._is_lingering:
             end = data.find(HEAD_END)
-            if end > 0 and end + len(HEAD_END) == len(data) and data[0] != 13:  # a whole head alone: the usual case
-                self._start_exchange(data)
-                return
+            if end > 0 and data[0] != 13:
+                size = end + len(HEAD_END)
+                if size == len(data):  # a whole head alone: the usual case
+                    self._start_exchange(data)
+                    return
+                self._start_exchange(data[:size])
+                exchange, data = self.exchange, data[size:]
         if self._is_lingering:
             return
         if exchange is not None and exchange.request_left and not self._buffer:
             data = self._pass_body(exchange, data)
-        self._buffer += data
-        self._advance()
-        if not self._can_hold_more():
-            self.pause_reading()
+        if data:
+            self._buffer += data
+            self._advance()
+            if not self._can_hold_more():
+                self.pause_reading()
 
     def pause_writing(self) -> None:
         """Stop taking the response: this client is slower."""

@@ -24,7 +24,15 @@ from maesh_core.proxy.protocol.http.syntax import IDEMPOTENT
 from maesh_core.proxy.protocol.http.table import Route
 from maesh_core.proxy.protocol.http.transports import PENDING_LIMIT_BYTES
 from maesh_core.proxy.protocol.http.tunnel import Released
-from maesh_core.proxy.protocol.http.upstream import ClientSide, HttpServer, Passing, UpstreamConnection
+from maesh_core.proxy.protocol.http.upstream import (
+    AS_IT_CAME,
+    RENDERED,
+    ClientSide,
+    HttpServer,
+    Passing,
+    UpstreamConnection,
+)
+from maesh_core.proxy.upstream.balancer import Balancer
 
 _UNKNOWN_HOST = Response(status=404, reason="no service of the mesh has this host")
 _NO_SERVER = Response(status=503, reason="the service has no usable server")
@@ -89,6 +97,7 @@ class Exchange:
         "head",
         "is_expecting",
         "is_finished",
+        "is_head_request",
         "is_keep_alive",
         "request_left",
         "response",
@@ -102,6 +111,7 @@ class Exchange:
         self.connection = connection
         self.started_at = started_at
         self.head = head
+        self.is_head_request = head.method == b"HEAD"
         self.request_left = head.body
         self.is_expecting = head.is_expecting
         self.is_keep_alive = head.is_keep_alive
@@ -123,11 +133,6 @@ class Exchange:
         )
 
     @property
-    def is_head_request(self) -> bool:
-        """Whether the response has no body, whatever its head says."""
-        return self.head.method == b"HEAD"
-
-    @property
     def is_unchunked(self) -> bool:
         """Whether the client takes the content of chunks alone."""
         return self.head.is_http_1_0
@@ -146,14 +151,15 @@ class Exchange:
         elif route.balancer is None:
             self.answer(route.closed)
         else:
-            self.begin()
+            self.begin(route, route.balancer)
 
-    def begin(self) -> None:
+    def begin(self, route: Route, balancer: Balancer[HttpServer]) -> None:
         """Go on from a route that is open."""
-        route = self.route
-        assert route is not None  # noqa: S101 - start() saw to it
-        assert route.balancer is not None  # noqa: S101 - start() saw to it
-        self.send_to(route.balancer.pick())
+        server = balancer.pick()
+        if server is not None and server.idle:  # send_to(), without a call on the way of most requests
+            self.send(server.take_idle())
+        else:
+            self.send_to(server)
 
     def receive_body(self, data: bytes) -> bytes:
         """Take body bytes from the client; returns those behind the body's end. Raises ClientProtocolError."""
@@ -206,9 +212,7 @@ class Exchange:
         if server is None:
             self.answer(_NO_SERVER)
         elif server.idle and self.can_use_pool:
-            upstream = server.idle.pop()
-            upstream.is_reused = True
-            self.send(upstream)
+            self.send(server.take_idle())
         else:
             self._connect(server)
 
@@ -294,9 +298,9 @@ class Exchange:
         self.status = response.status
         has_nothing_to_say = is_whole and response.is_plain and self.is_keep_alive and not self.head.is_http_1_0
         if not has_nothing_to_say or self.request_left or self.connection.is_draining:
-            return Passing.RENDERED
+            return RENDERED
         self.has_started_response = True
-        return Passing.AS_IT_CAME
+        return AS_IT_CAME
 
     def on_switching(self, upstream: UpstreamConnection, response: ResponseHead, rest: bytes) -> None:
         """Take a 101, which has no business here. Raises UpstreamProtocolError."""
@@ -314,7 +318,7 @@ class Exchange:
     def render_fields(self, response: ResponseHead, connection: bytes) -> bytes:
         """Render the status line and all fields; `connection` is one of them, or empty."""
         framing = self.choose_framing(response)
-        if framing != response.framing or (connection and response.is_plain):
+        if framing != response.framing:
             return b"".join((response.status_line, *response.build_headers().lines, framing, connection))
         return response.passing + connection
 

@@ -14,7 +14,7 @@ import msgspec
 
 from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.protocol.http.headers import Headers, split_fields
-from maesh_core.proxy.protocol.http.ordinary import match_request
+from maesh_core.proxy.protocol.http.ordinary import CLOSE, cut_connection, match_request
 from maesh_core.proxy.protocol.http.syntax import (
     FORWARDED,
     HOP_BY_HOP,
@@ -69,10 +69,10 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
     authority: bytes
     host: bytes
     passing: bytes
-    is_http_1_0: bool = False
     is_keep_alive: bool = True
     body: int = 0
     framing: bytes = b""
+    is_http_1_0: bool = False
     dropped: frozenset[bytes] = SPECIAL
     forwarded: dict[bytes, bytes] | None = None
     upgrade: bytes = b""
@@ -131,14 +131,15 @@ def parse_request_head(head: bytes) -> RequestHead:
     match = match_request(head)
     if match is None:
         return _parse_closely(head)
-    method, target, authority, length, _ = match.groups()
+    method, target, authority, length, connection = match.groups()
     if authority is None or method not in METHODS:
         return _parse_closely(head)
-    host = _parse_kept_host(authority)
+    host, passing = _parse_kept_host(authority), cut_connection(match)
+    is_keep_alive = connection is None or not connection.endswith(CLOSE)
     if length is None:
-        return RequestHead(head, method, target, authority, host, head[:-2])
+        return RequestHead(head, method, target, authority, host, passing, is_keep_alive)
     framing = b"Content-Length: %b\r\n" % length
-    return RequestHead(head, method, target, authority, host, head[:-2], body=int(length), framing=framing)
+    return RequestHead(head, method, target, authority, host, passing, is_keep_alive, int(length), framing)
 
 
 _parse_kept_host = lru_cache(maxsize=KEPT_HOSTS)(parse_host)
@@ -232,7 +233,7 @@ def _parse_fields(rest: bytes, *, is_http_1_0: bool) -> _Fields:
         fields.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
     authority = _read_authority(fields.pop(b"host", []), is_http_1_0=is_http_1_0)
     host = parse_host(authority)
-    if not is_http_1_0 and (not fields or fields == {b"connection": [b"keep-alive"]}):
+    if not is_http_1_0 and not fields:
         return _Fields(authority, host, None)
     is_keep_alive, dropped = _read_connection(fields, is_http_1_0=is_http_1_0)
     body, framing = _read_framing(fields, is_http_1_0=is_http_1_0)

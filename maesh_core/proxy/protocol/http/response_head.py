@@ -12,7 +12,7 @@ import msgspec
 
 from maesh_core.errors import UpstreamProtocolError
 from maesh_core.proxy.protocol.http.headers import Headers, split_fields
-from maesh_core.proxy.protocol.http.ordinary import match_response
+from maesh_core.proxy.protocol.http.ordinary import CLOSE, cut_connection, match_response
 from maesh_core.proxy.protocol.http.request_head import CHUNKED
 from maesh_core.proxy.protocol.http.syntax import HOP_BY_HOP, is_length, parse_list
 
@@ -26,16 +26,17 @@ _find_special = re.compile(
 ).findall
 """The fields of _SPECIAL in a head that llhttp has checked, in lower case."""
 _CHUNKED_FIELD = b"Transfer-Encoding: chunked\r\n"
+_WORDS = frozenset({b"close", b"keep-alive"})
+"""What Connection says of itself, and names no field by."""
 _NO_OPTIONS: frozenset[bytes] = frozenset()
-_KEEP_ALIVE = frozenset({b"keep-alive"})
 _match_status_line = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
 
 
 class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     """A response's head, read.
 
-    `head` is its bytes, and `passing` what of it goes on, but for the empty line. `is_plain` means that it may go to a
-    client as it came, if its connection stays open: all in it is end-to-end, or what the mesh would say too. `left` is
+    `head` is its bytes, and `passing` what of it goes on, but for the empty line and what concerns the connection.
+    `is_plain` means that it may go to a client as it came, if that connection stays open. `left` is
     the number of body bytes to come, CHUNKED or UNTIL_CLOSE, and `framing` the field that says so. `dropped` names
     fields that stop here, `upgrade` what a 101 changes to.
     """
@@ -61,7 +62,7 @@ def parse_response_head(head: bytes, *, is_head_request: bool) -> ResponseHead:
     match = match_response(head)
     if match is None:
         return _parse_closely(head, is_head_request=is_head_request)
-    status_line, digits, length, chunked, _ = match.groups()
+    status_line, digits, length, chunked, connection = match.groups()
     status = int(digits)
     if (length is None) is (chunked is None) or status == 204:
         return _parse_closely(head, is_head_request=is_head_request)
@@ -71,7 +72,9 @@ def parse_response_head(head: bytes, *, is_head_request: bool) -> ResponseHead:
         left, framing = int(length), b"Content-Length: %b\r\n" % length
     if is_head_request or status == 304:
         left = 0
-    return ResponseHead(head, status, status_line, head[:-2], left, framing)
+    is_keep_alive = connection is None or not connection.endswith(CLOSE)
+    passing = cut_connection(match)
+    return ResponseHead(head, status, status_line, passing, left, framing, is_keep_alive, is_keep_alive)
 
 
 def _parse_closely(head: bytes, *, is_head_request: bool) -> ResponseHead:
@@ -81,7 +84,6 @@ def _parse_closely(head: bytes, *, is_head_request: bool) -> ResponseHead:
     lengths: list[bytes] = []
     codings: list[bytes] = []
     options = _NO_OPTIONS
-    is_plain = minor == 1
     for name, value in _find_special(head.lower()):
         if name == b"content-length":
             lengths.append(value.rstrip(b" \t"))
@@ -89,31 +91,26 @@ def _parse_closely(head: bytes, *, is_head_request: bool) -> ResponseHead:
             codings.append(value.rstrip(b" \t"))
         elif name == b"connection":
             options = options | _parse_options(value) if options else _parse_options(value)
-        else:
-            is_plain = False
-    has_other_options = not options <= _KEEP_ALIVE
-    is_plain = is_plain and not has_other_options
     left, framing = _read_framing(lengths, codings, minor)
     is_keep_alive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
     if status < 200 or status == 204:  # RFC 9110 section 8.6: no length
-        is_plain = is_plain and not framing
         framing = b""
     if is_head_request or status < 200 or status in (204, 304):
         left = 0
     elif left == UNTIL_CLOSE:
-        is_keep_alive = is_plain = False
-    dropped = _SPECIAL | options if has_other_options else _SPECIAL
+        is_keep_alive = False
+    dropped = _SPECIAL if options <= _WORDS else _SPECIAL | options - _WORDS
     return ResponseHead(
         head=head,
         status=status,
         status_line=status_line,
-        is_plain=is_plain,
+        is_plain=False,
         is_keep_alive=is_keep_alive,
         left=left,
         framing=framing,
         dropped=dropped,
         upgrade=_read_upgrade(head) if status == 101 and b"upgrade" in options else b"",
-        passing=head[:-2] if is_plain else b"".join((status_line, *split_fields(head, without=dropped), framing)),
+        passing=b"".join((status_line, *split_fields(head, without=dropped), framing)),
     )
 
 

@@ -9,7 +9,7 @@ from maesh_core.proxy.protocol.http.chained import ChainedExchange
 from maesh_core.proxy.protocol.http.response_head import ResponseHead
 from maesh_core.proxy.protocol.http.syntax import parse_list
 from maesh_core.proxy.protocol.http.tunnel import Tunnel
-from maesh_core.proxy.protocol.http.upstream import HttpServer, Passing, UpstreamConnection
+from maesh_core.proxy.protocol.http.upstream import GIVEN_UP, HttpServer, Passing, UpstreamConnection
 
 
 class UpgradeExchange(ChainedExchange):
@@ -34,7 +34,7 @@ class UpgradeExchange(ChainedExchange):
         chosen = parse_list(response.upgrade)
         if self.request_left or not chosen or not set(chosen) <= set(parse_list(self.head.upgrade)):
             raise UpstreamProtocolError("the upstream wants another protocol")
-        if self.on_response_head(response, is_whole=False) is Passing.GIVEN_UP:
+        if self.on_response_head(response, is_whole=False) is GIVEN_UP:
             return
         self.has_started_response = True
         self.upstream = None

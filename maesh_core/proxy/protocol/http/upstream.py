@@ -38,6 +38,9 @@ class Passing(Enum):
     """It is no longer wanted; the exchange has let go of the connection."""
 
 
+AS_IT_CAME, RENDERED, GIVEN_UP = Passing  # reading a member off its class takes 0.1 us
+
+
 class ClientSide(Protocol):
     """The client's connection, as an upstream's sees it."""
 
@@ -148,6 +151,12 @@ class HttpServer:
     def under_way(self) -> int:
         """How many exchanges have a connection, or wait for one: counting these would cost every request."""
         return self.opened - len(self.idle)
+
+    def take_idle(self) -> "UpstreamConnection":
+        """Take the connection that was used last out of the pool, which holds one."""
+        upstream = self.idle.pop()
+        upstream.is_reused = True
+        return upstream
 
     def connect(self, exchange: Owner) -> None:
         """Make a connection for an exchange and hand it over, or tell it why not."""
@@ -393,7 +402,9 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             if end > SMALL_HEAD_BYTES:
                 self._check_size(data[:end])
-            response = self._read_head(data[:end], is_head_request=exchange.is_head_request)
+            head, response = data[:end], self._last_head
+            if response is None or response.head != head or exchange.is_head_request:  # servers repeat themselves
+                response = self._read_head(head, is_head_request=exchange.is_head_request)
             if self.server.aside is not None:
                 self.server.environment.health.on_success(self.server)
             if response.status >= 200:
@@ -404,20 +415,16 @@ class UpstreamConnection(asyncio.Protocol):
             self._pass_informational(exchange, response)
             data = data[end:]
         passing = exchange.on_response_head(response, is_whole=len(data) - end == response.left)
-        if passing is Passing.AS_IT_CAME:
+        if passing is AS_IT_CAME:
             exchange.connection.write(data)
             self._end(exchange, is_clean=response.is_keep_alive)
-        elif passing is Passing.RENDERED:
+        elif passing is RENDERED:
             self._response = response
             self._left = response.left
             self._scanner = ChunkedScanner() if response.left == CHUNKED else None
             self._receive_body(exchange, response, data[end:], is_first=True)
 
     def _read_head(self, head: bytes, *, is_head_request: bool) -> ResponseHead:
-        """Read a head, or know it again: servers repeat themselves."""
-        response = self._last_head
-        if response is not None and response.head == head and not is_head_request:
-            return response
         response = parse_response_head(head, is_head_request=is_head_request)
         self._last_head = response if len(head) <= KEPT_LIMIT_BYTES and not is_head_request else None
         return response
