@@ -13,7 +13,7 @@ class NoPlugins:
 
     names: tuple[str, ...] = ()
 
-    def collect(self, hook_name):
+    def collect(self, hook_name, **arguments):
         return []
 
 

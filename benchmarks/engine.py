@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.client import ClientConnection
 from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.proxy.protocol.http.table import HttpTable
@@ -49,7 +50,7 @@ class Engine:
     """A handler with one service and one pooled connection to it. To be made inside a running event loop."""
 
     def __init__(self, middlewares: Sequence[object] = (), **settings: Any) -> None:
-        self.handler = HttpHandler(ProxySettings(**settings))
+        self.handler = HttpHandler(ProxySettings(**settings), Clock(asyncio.get_running_loop()))
         keys = tuple(f"bench/bench:80/{number}" for number, _ in enumerate(middlewares))
         router = HttpRouter(entrypoint=ENTRYPOINT, hosts=(HOST,), service="bench/bench:80", middlewares=keys)
         section = Section(
@@ -74,6 +75,11 @@ class Engine:
             answer(RESPONSE)
 
         return carry
+
+    def close(self) -> None:
+        """End everything."""
+        self.handler.abort()
+        self.handler.environment.clock.close()
 
     def count_answered(self) -> int:
         """Count the requests that were answered with 200; any other answer is an error."""

@@ -3,6 +3,7 @@
 What a request costs is that of the engine alone, without the kernel's part (engine.py).
 """
 
+import asyncio
 from itertools import count, cycle
 
 import pytest
@@ -10,6 +11,7 @@ from engine import Engine, build_request
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
 from maesh_core.model.messages import Update, parse_update, render_update
+from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
 from maesh_core.settings import ProxySettings
@@ -45,9 +47,10 @@ def whole():
 @pytest.fixture
 async def configuration():
     """Start a proxy's configuration, inside an event loop as in the proxy."""
-    handler = HttpHandler(ProxySettings())
+    handler = HttpHandler(ProxySettings(), Clock(asyncio.get_running_loop()))
     yield RoutingConfiguration({"http": handler}, {}, plugins=())
     handler.abort()
+    handler.environment.clock.close()
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ async def test_find_a_route_among_5000(benchmark, loaded):
 async def engine():
     made = Engine()
     yield made
-    made.handler.abort()
+    made.close()
 
 
 async def test_carry_a_request_like_the_one_before(benchmark, engine):

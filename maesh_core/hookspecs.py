@@ -6,7 +6,7 @@ called while a request passes. The interfaces of those objects stand here too. P
 sorted by name, and two that claim one name stop the start.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Protocol, TypeVar
 
@@ -28,6 +28,51 @@ hookspec = pluggy.HookspecMarker(PROJECT_NAME)
 hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
 
 ResourceT = TypeVar("ResourceT", bound=Resource)
+
+
+# --- the proxy's process -----------------------------------------------------------------------------------------
+
+
+class Ticks(Protocol):
+    """A coarse clock: `now` in seconds, as of the last of four ticks a second."""
+
+    now: float
+
+    def add_sweep(self, sweep: Callable[[float], None]) -> None:
+        """Call `sweep(now)` at each tick from now on."""
+
+
+class SharedBytes(Protocol):
+    """Bytes that all workers of a node see; they are given back when nobody refers to this object any more."""
+
+    view: memoryview
+
+
+class Node(Protocol):
+    """The proxy's process, and the node it is a worker of.
+
+    A hook of the proxy's half that takes an argument `node` gets one; those that do not need it leave it out.
+    """
+
+    @property
+    def settings(self) -> Any:
+        """What the proxy was started with, by the names of its flags: `settings.connect_timeout`, in seconds."""
+
+    @property
+    def clock(self) -> Ticks:
+        """The time that time-outs go by."""
+
+    @property
+    def workers(self) -> int:
+        """How many workers the node has."""
+
+    def share(self, name: str, size: int) -> SharedBytes:
+        """Give `size` bytes that every worker of the node sees under this name, all zeros at first.
+
+        They outlive a worker that dies, as long as its successor asks for them too. Asking takes a tenth of a
+        millisecond, so do it where a middleware is built. Whoever changes them races with the other workers: write
+        whole numbers of 8 bytes, through `view.cast("q")` or `cast("d")`, and bear that an update can get lost.
+        """
 
 
 # --- discovery ---------------------------------------------------------------------------------------------------
@@ -191,7 +236,7 @@ class ProtocolSpecs(Protocol):
         """Give the controller's half of protocols. Controller; once, at start; raising stops the start."""
 
     @hookspec
-    def maesh_protocol_handlers(self) -> Sequence[ProtocolHandler]:
+    def maesh_protocol_handlers(self, node: Node) -> Sequence[ProtocolHandler]:
         """Give the proxy's half of protocols. Proxy; once, at start, in its event loop; raising stops the start."""
 
 
@@ -244,7 +289,7 @@ class MiddlewareSpecs(Protocol):
         """Give the controller's half of middlewares. Controller; once, at start; raising stops the start."""
 
     @hookspec
-    def maesh_middleware_factories(self) -> Sequence[MiddlewareFactory]:
+    def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
         """Give the proxy's half of middlewares. Proxy; once, at start; raising stops the start."""
 
 

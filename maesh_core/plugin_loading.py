@@ -37,17 +37,18 @@ class LoadedPlugins:
     def __repr__(self) -> str:
         return f"<LoadedPlugins {', '.join(self.names) or 'none'}>"
 
-    def collect(self, hook_name: str) -> list[Any]:
+    def collect(self, hook_name: str, **arguments: Any) -> list[Any]:
         """Call a hook once for each plugin that implements it, by name, and join what they return.
 
-        Raises PluginError when an implementation raises or returns anything but a list or tuple.
+        An implementation gets those of the arguments that it takes. Raises PluginError when one raises or returns
+        anything but a list or tuple.
         """
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook_name)
         found: list[Any] = []
         for implementation in sorted(caller.get_hookimpls(), key=lambda each: each.plugin_name):
             label = self._installed[implementation.plugin_name].label
             try:
-                result = implementation.function()
+                result = implementation.function(**{name: arguments[name] for name in implementation.argnames})
             except (Exception, SystemExit) as error:  # a plugin's code may raise anything
                 raise PluginError(f"{label}: {hook_name} raised {_describe(error)}") from error
             if not isinstance(result, (list, tuple)):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from maesh_core.errors import StartupError, UpdateRejectedError
 from maesh_core.hookspecs import Exchange, Response
 from maesh_core.proxy.admin import AdminPages, ProxyStatus
+from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.configuration import NodeConfiguration
 from maesh_core.proxy.entrypoints import Entrypoints
 from maesh_core.proxy.fetch import Fetcher, parse_endpoint
@@ -25,6 +26,7 @@ from maesh_core.proxy.poller import Poller
 from maesh_core.proxy.process import raise_open_files_limit, settle_memory
 from maesh_core.proxy.protocol.http.handler import build_local_handler
 from maesh_core.proxy.sockets import describe_address, describe_reason
+from maesh_core.proxy.workers.memory_keeper import MemoryKeeper
 from maesh_core.proxy.workers.pool import Spawn, WorkerPool
 from maesh_core.proxy.workers.spawning import WorkerSpawner
 from maesh_core.settings import ProxySettings
@@ -76,6 +78,7 @@ class Node:
         "_admin_handler",
         "_admin_port",
         "_cache",
+        "_clock",
         "_configuration",
         "_entrypoints",
         "_fetcher",
@@ -108,7 +111,8 @@ class Node:
             on_failure=self._has_failed_pull.set,
         )
         self._cache = _build_cache(settings.configuration_cache, endpoint=str(endpoint))
-        self._admin_handler = build_local_handler(settings, self._build_admin_pages())
+        self._clock = Clock(asyncio.get_running_loop())
+        self._admin_handler = build_local_handler(settings, self._clock, self._build_admin_pages())
         self._admin_port: Listening | None = None
 
     def __repr__(self) -> str:
@@ -188,6 +192,7 @@ class Node:
         if self._admin_port is not None:
             await close_listening([self._admin_port])
         self._admin_handler.abort()
+        self._clock.close()
         await self._fetcher.close()
         await asyncio.sleep(0)  # transports that were aborted close in the next round of the loop
 
@@ -231,7 +236,11 @@ async def run_proxy(settings: ProxySettings, *, shutdown: Shutdown | None = None
         shutdown.follow_signals()
         follow_parent(shutdown.request)
     raise_open_files_limit()
-    return await Node(settings, spawn or WorkerSpawner(render_proxy_settings(settings))).run(shutdown)
+    keeper = MemoryKeeper()
+    try:
+        return await Node(settings, spawn or WorkerSpawner(render_proxy_settings(settings), keeper)).run(shutdown)
+    finally:
+        keeper.close()
 
 
 def _build_cache(path: str, *, endpoint: str) -> "ConfigurationCache | None":

@@ -18,6 +18,7 @@ from maesh_core.proxy import run as run_module
 from maesh_core.proxy.run import Shutdown, run_proxy
 from maesh_core.proxy.workers import orders as orders_module
 from maesh_core.proxy.workers import worker as worker_module
+from maesh_core.proxy.workers.memory import WorkerMemory
 from maesh_core.proxy.workers.worker import run_worker
 from maesh_core.settings import ProxySettings
 
@@ -106,7 +107,7 @@ class FakePlugins:
         self.names = names
         self.objects = objects
 
-    def collect(self, hook_name: str) -> list[Any]:
+    def collect(self, hook_name: str, **arguments: Any) -> list[Any]:
         return self.objects.get(hook_name, [])
 
 
@@ -117,7 +118,7 @@ class InProcessWorker:
 
     def __init__(self, settings: ProxySettings, plugins: FakePlugins) -> None:
         self.socket, theirs = socket.socketpair()
-        self.task = asyncio.ensure_future(run_worker(theirs, settings, lambda: plugins))
+        self.task = asyncio.ensure_future(run_worker(theirs, settings, lambda: plugins, WorkerMemory()))
 
     async def wait(self) -> int:
         await asyncio.wait([self.task])
@@ -157,7 +158,7 @@ class World:
     def start(self, *, plugins: FakePlugins | None = None, **changes: Any) -> "asyncio.Task[int]":
         settings = replace(self.settings, **changes)
 
-        async def spawn() -> InProcessWorker:
+        async def spawn(slot: int) -> InProcessWorker:
             self.workers.append(InProcessWorker(settings, plugins or FakePlugins()))
             return self.workers[-1]
 

@@ -14,10 +14,13 @@ from maesh_core.errors import PluginError
 from maesh_core.hookspecs import MiddlewareFactory, ProtocolHandler
 from maesh_core.model.messages import parse_update
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.listening import Listening, close_listening, listen_on
+from maesh_core.proxy.node_view import NodeView
 from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.proxy.protocol.tcp.handler import TcpHandler
 from maesh_core.proxy.routing.configuration import RoutingConfiguration, WantedEntrypoint
+from maesh_core.proxy.workers.memory import WorkerMemory
 from maesh_core.settings import ProxySettings
 
 DRAIN_POLL_S = 0.02
@@ -29,19 +32,23 @@ class Plugins(Protocol):
 
     names: tuple[str, ...]
 
-    def collect(self, hook_name: str) -> list[Any]:
+    def collect(self, hook_name: str, **arguments: Any) -> list[Any]:
         """Give what every implementation of a hook returned."""
 
 
 class Carrier:
     """The traffic of one worker, from its first update to the end of its drain. Raises PluginError when made."""
 
-    __slots__ = ("_handlers", "_listening", "configuration")
+    __slots__ = ("_clock", "_handlers", "_listening", "_memory", "configuration")
 
-    def __init__(self, settings: ProxySettings, plugins: Plugins) -> None:
-        self._handlers = _build_handlers(settings, plugins)
+    def __init__(self, settings: ProxySettings, plugins: Plugins, memory: WorkerMemory) -> None:
+        self._memory = memory
+        self._clock = Clock(asyncio.get_running_loop())
+        node = NodeView(settings, self._clock, memory)
+        self._handlers = _build_handlers(node, plugins)
         factories: Mapping[str, MiddlewareFactory] = _index(
-            "middleware kind", [(each.kind, each) for each in plugins.collect("maesh_middleware_factories")]
+            "middleware kind",
+            [(each.kind, each) for each in plugins.collect("maesh_middleware_factories", node=node)],
         )
         self.configuration = RoutingConfiguration(self._handlers, factories, plugins=plugins.names)
         self._listening: dict[WantedEntrypoint, Listening] = {}
@@ -54,6 +61,10 @@ class Carrier:
         """Put an update in force, as it was pulled; raises UpdateRejectedError and changes nothing."""
         update = parse_update(body, self.configuration.get_router_types())
         self.configuration.apply_update(update, since=since)
+
+    def settle(self) -> None:
+        """Let go of what former workers of this slot shared, and this one does not: all middlewares are built."""
+        self._memory.settle()
 
     async def listen(self, entrypoint: WantedEntrypoint, descriptors: Sequence[int]) -> None:
         """Serve an entrypoint on sockets, which this now owns; raises OSError."""
@@ -92,6 +103,8 @@ class Carrier:
         self._listening.clear()
         for handler in self._handlers.values():
             handler.abort()
+        self._clock.close()
+        self._memory.close()
         await asyncio.sleep(0)  # transports that were aborted close in the next round of the loop
 
 
@@ -101,11 +114,11 @@ def close_descriptors(descriptors: Iterable[int]) -> None:
         os.close(descriptor)
 
 
-def _build_handlers(settings: ProxySettings, plugins: Plugins) -> Mapping[str, ProtocolHandler]:
+def _build_handlers(node: NodeView, plugins: Plugins) -> Mapping[str, ProtocolHandler]:
     given: Mapping[str, ProtocolHandler] = _index(
-        "protocol", [(each.name, each) for each in plugins.collect("maesh_protocol_handlers")]
+        "protocol", [(each.name, each) for each in plugins.collect("maesh_protocol_handlers", node=node)]
     )
-    core: tuple[ProtocolHandler, ...] = (HttpHandler(settings), TcpHandler(settings))
+    core: tuple[ProtocolHandler, ...] = (HttpHandler(node.settings, node.clock), TcpHandler(node.settings))
     for handler in core:
         if handler.name in given:
             claimant = _name_type(given[handler.name])

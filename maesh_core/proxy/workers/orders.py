@@ -109,6 +109,7 @@ class OrderTaker:
             return Failed(number=order.number, text=str(error))
         if not self._is_settled:
             self._is_settled = True
+            self._carrier.settle()
             asyncio.get_running_loop().call_soon(settle_memory)
         configuration = self._carrier.configuration
         is_news = configuration.refused != self._refused

@@ -35,7 +35,7 @@ COUNT_SHARE = 100
 
 logger = logging.getLogger(__name__)
 
-Spawn = Callable[[], Awaitable[WorkerProcess]]
+Spawn = Callable[[int], Awaitable[WorkerProcess]]
 Introduce = Callable[[WorkerLink], Awaitable[None]]
 """Makes a new worker one of the node, and joins it to the pool; raises WorkerGoneError, or ValueError with a reason."""
 
@@ -202,7 +202,7 @@ class WorkerPool:
     async def _run_worker(self, slot: int) -> str:
         """Start a worker and wait for its end; say why it ended. Raises StartupError if none can start at all."""
         try:
-            link = WorkerLink(slot, await self._spawn())
+            link = WorkerLink(slot, await self._spawn(slot))
         except OSError as error:
             return self._judge_end(f"it cannot be started: {error.strerror or error}")
         self._links[slot] = link

@@ -13,6 +13,8 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import Iterator
 
+from maesh_core.proxy.workers.memory import DESCRIPTORS_VARIABLE
+from maesh_core.proxy.workers.memory_keeper import MemoryKeeper
 from maesh_core.settings_handover import PARENT_PIPE_VARIABLE, PROXY_SETTINGS_VARIABLE
 
 WORKER_COMMAND = (sys.executable, "-P", "-m", "maesh_core.proxy.workers.worker")
@@ -49,31 +51,40 @@ class SpawnedWorker:
 
 
 class WorkerSpawner:
-    """Starts workers when called, one after the other. Takes settings as `render_proxy_settings` writes them."""
+    """Starts a slot's worker when called, one after the other. Takes what `render_proxy_settings` wrote."""
 
-    __slots__ = ("_lock", "_settings_text")
+    __slots__ = ("_keeper", "_lock", "_settings_text")
 
-    def __init__(self, settings_text: str) -> None:
+    def __init__(self, settings_text: str, keeper: MemoryKeeper) -> None:
         self._settings_text = settings_text
+        self._keeper = keeper
         self._lock = asyncio.Lock()  # the process has one mask of blocked signals, which two may not change at a time
 
-    async def __call__(self) -> SpawnedWorker:
+    async def __call__(self, slot: int) -> SpawnedWorker:
         """Start a worker. Raises OSError."""
         async with self._lock:
-            return await self._spawn()
+            return await self._spawn(slot)
 
-    async def _spawn(self) -> SpawnedWorker:
+    async def _spawn(self, slot: int) -> SpawnedWorker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        memory, arena = self._keeper.attach(slot)
         environment = {**ALLOCATOR_SETTINGS, **os.environ, PROXY_SETTINGS_VARIABLE: self._settings_text}
+        environment[DESCRIPTORS_VARIABLE] = f"{memory.fileno()},{arena}"
         environment.pop(PARENT_PIPE_VARIABLE, None)
         try:
             with _ending_signals_blocked():
-                process = await asyncio.create_subprocess_exec(*WORKER_COMMAND, stdin=theirs.fileno(), env=environment)
+                process = await asyncio.create_subprocess_exec(
+                    *WORKER_COMMAND,
+                    stdin=theirs.fileno(),
+                    pass_fds=(memory.fileno(), arena),
+                    env=environment,
+                )
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
+            memory.close()
         return SpawnedWorker(process, ours)
 
 

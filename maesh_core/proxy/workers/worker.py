@@ -20,6 +20,7 @@ from maesh_core.plugin_loading import load_plugins
 from maesh_core.proxy.process import raise_open_files_limit
 from maesh_core.proxy.workers.carrier import Carrier, Plugins
 from maesh_core.proxy.workers.channel import Channel
+from maesh_core.proxy.workers.memory import WorkerMemory
 from maesh_core.proxy.workers.messages import AnyOrder, NotStarted
 from maesh_core.proxy.workers.orders import OrderTaker
 from maesh_core.settings import ProxySettings
@@ -36,23 +37,26 @@ def main() -> int:
     try:
         sock = _take_socket()
         settings = parse_proxy_settings(os.environ.pop(PROXY_SETTINGS_VARIABLE, ""))
+        memory = WorkerMemory.inherit()
     except MaeshError as error:
         sys.stderr.write(f"maesh: error: {error}\n")
         return 1
     configure_logging(settings.log_level, settings.log_format)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(run_worker(sock, settings, lambda: _load_plugins(settings)))
+            return runner.run(run_worker(sock, settings, lambda: _load_plugins(settings), memory))
     except Exception:  # the worker's edge: the parent replaces it
         logger.exception("a worker ended on an error of its own")
         return 1
 
 
-async def run_worker(sock: socket.socket, settings: ProxySettings, load: Callable[[], Plugins]) -> int:
+async def run_worker(
+    sock: socket.socket, settings: ProxySettings, load: Callable[[], Plugins], memory: WorkerMemory
+) -> int:
     """Take orders from a socket until the end, with the plugins that `load` gives; give the exit status."""
     raise_open_files_limit()
     try:
-        carrier = Carrier(settings, load())
+        carrier = Carrier(settings, load(), memory)
     except MaeshError as error:
         _report_failure(sock, str(error))
         return 1

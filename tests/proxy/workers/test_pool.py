@@ -79,7 +79,7 @@ class World:
         self.pool = WorkerPool(self.spawn, self.introduce, size=size, pause=self.pause, clock=lambda: self.now_s)
         self.task: asyncio.Task[None] | None = None
 
-    async def spawn(self) -> FakeProcess:
+    async def spawn(self, slot: int) -> FakeProcess:
         process = FakeProcess(self, len(self.processes) + 1)
         self.processes.append(process)
         word = self.first_words.pop(0) if self.first_words else Started()

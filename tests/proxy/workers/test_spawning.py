@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from maesh_core.proxy.workers.memory_keeper import MemoryKeeper
 from maesh_core.proxy.workers.spawning import ALLOCATOR_SETTINGS, WorkerSpawner
 
 
@@ -16,13 +17,15 @@ async def read_environment(monkeypatch: pytest.MonkeyPatch, **variables: str) ->
     """Start a worker beside these variables, end it, and give the environment it was started with."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    worker = await WorkerSpawner("{}")()
+    keeper = MemoryKeeper()
+    worker = await WorkerSpawner("{}", keeper)(0)
     try:
         return list_variables(worker.pid)
     finally:
         worker.kill()
         await worker.wait()
         worker.socket.close()
+        keeper.close()
 
 
 async def test_a_worker_gets_the_settings_and_no_pipe_of_the_process_that_started_the_node(monkeypatch):

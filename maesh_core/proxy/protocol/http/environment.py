@@ -60,11 +60,10 @@ class Environment:
         "upstreams",
     )
 
-    def __init__(self, settings: CarryingSettings) -> None:
-        loop = asyncio.get_running_loop()
+    def __init__(self, settings: CarryingSettings, clock: Clock) -> None:
         self.settings = settings
-        self.clock = Clock(loop)
-        self.clock_time = loop.time
+        self.clock = clock
+        self.clock_time = asyncio.get_running_loop().time
         self.health = PassiveHealth(
             self.clock,
             first_pause_s=settings.server_pause if settings.passive_health else 0.0,

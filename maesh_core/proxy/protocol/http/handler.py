@@ -13,6 +13,7 @@ from maesh_core.hookspecs import Exchange as ExchangeView
 from maesh_core.hookspecs import Listener, Response
 from maesh_core.model.configuration import HttpRouter, Section
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.client import ClientConnection
 from maesh_core.proxy.protocol.http.counters import collect_counters, collect_ejections
 from maesh_core.proxy.protocol.http.environment import Environment
@@ -30,8 +31,8 @@ class HttpHandler:
     transport = "TCP"
     router_type = HttpRouter
 
-    def __init__(self, settings: CarryingSettings, table: HttpTable | LocalTable | None = None) -> None:
-        self.environment = Environment(settings)
+    def __init__(self, settings: CarryingSettings, clock: Clock, table: HttpTable | LocalTable | None = None) -> None:
+        self.environment = Environment(settings, clock)
         self.current = CurrentTable(table or HttpTable())
         self._servers: dict[ServerKey, HttpServer] = {}
         self.environment.clock.add_sweep(self._sweep)
@@ -94,7 +95,6 @@ class HttpHandler:
             waiting.cut()
         for upstream in list(environment.upstreams):
             upstream.close()
-        environment.clock.close()
 
     def _sweep(self, now: float) -> None:
         self.environment.sweep(now)
@@ -152,6 +152,8 @@ class HttpHandler:
         ]
 
 
-def build_local_handler(settings: CarryingSettings, respond: Callable[[ExchangeView], Response]) -> HttpHandler:
+def build_local_handler(
+    settings: CarryingSettings, clock: Clock, respond: Callable[[ExchangeView], Response]
+) -> HttpHandler:
     """Make a handler that answers every request with what `respond` returns for it."""
-    return HttpHandler(settings, LocalTable(respond))
+    return HttpHandler(settings, clock, LocalTable(respond))

@@ -9,6 +9,7 @@ import contextlib
 import pytest
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.client import ClientConnection
 from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.settings import CarryingSettings
@@ -161,7 +162,8 @@ class World:
     def __init__(self, *, middlewares=(), servers=1, settings=None, load_balancer="round-robin"):
         self.transcript, self.ending, self.connects, self.servers = [], [], [], []
         self.now = 1000.0
-        self.handler = HttpHandler(settings or CarryingSettings(node="node"))
+        clock = Clock(asyncio.get_running_loop())
+        self.handler = HttpHandler(settings or CarryingSettings(node="node"), clock)
         self.handler.environment.clock._time = self.handler.environment.clock_time = lambda: self.now
         self.handler.environment.clock.tick()
         self.apply(middlewares=middlewares, servers=servers, load_balancer=load_balancer)
@@ -247,6 +249,7 @@ class World:
     async def close(self):
         """End everything, and check that nothing is left behind."""
         self.handler.abort()
+        self.handler.environment.clock.close()
         await self.settle()
         assert not self.handler.environment.clients
         assert not self.handler.environment.tunnels

@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.settings import CarryingSettings
 
@@ -40,7 +41,7 @@ async def until(is_so):
 async def carry(serve):
     """Run a proxy before a server whose connections `serve(reader, writer)` handles; gives the proxy's address."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    handler = HttpHandler(CarryingSettings())
+    handler = HttpHandler(CarryingSettings(), Clock(asyncio.get_running_loop()))
     services = {"a": Service(servers=(Server(address="127.0.0.1", port=server.sockets[0].getsockname()[1]),))}
     routers = {"a": HttpRouter(entrypoint=1, hosts=("a",), service="a")}
     section = Section(routers=routers, services=services)
@@ -54,6 +55,7 @@ async def carry(serve):
     finally:
         listener.close()
         handler.abort()
+        handler.environment.clock.close()
         server.close()
         await server.wait_closed()
         await until(lambda: not (handler.environment.clients or handler.environment.upstreams))

@@ -1,9 +1,12 @@
 """The HTTP table: whole and incremental builds agree, hosts have one claimant, pools are shared and let go."""
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.proxy.protocol.http.table import HttpTable, LocalTable, build_table
 from maesh_core.proxy.protocol.http.upstream import ServerKey
@@ -113,7 +116,7 @@ def test_incremental_builds_equal_whole_ones(steps):
 
 @given(st.lists(sections(), min_size=1, max_size=5), st.data())
 async def test_pools_are_shared_and_let_go_exactly(steps, data):
-    handler = HttpHandler(CarryingSettings())
+    handler = HttpHandler(CarryingSettings(), Clock(asyncio.get_running_loop()))
     before = Section()
     for section in [*steps, Section()]:
         changed = data.draw(st.sampled_from([None, find_changed(before, section)]))
@@ -135,6 +138,7 @@ async def test_pools_are_shared_and_let_go_exactly(steps, data):
         before = section
     assert not handler._servers
     handler.abort()
+    handler.environment.clock.close()
 
 
 def test_what_did_not_change_keeps_its_route_and_what_changed_its_counters():

@@ -13,6 +13,7 @@ import trustme
 import uvloop
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.settings import CarryingSettings
 
@@ -67,7 +68,7 @@ class TlsServer:
 async def carry(serve, *, context, settings, tls_name=NAME, port=None):
     """Run a proxy before a server; gives the handler, and a call that asks for something and gives the answer."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    handler = HttpHandler(settings)
+    handler = HttpHandler(settings, Clock(asyncio.get_running_loop()))
     port = port or server.sockets[0].getsockname()[1]
     service = Service(scheme="https", servers=(Server(address="127.0.0.1", port=port, tls_name=tls_name),))
     section = Section(routers={"a": HttpRouter(entrypoint=1, hosts=("a",), service="a")}, services={"a": service})
@@ -90,6 +91,7 @@ async def carry(serve, *, context, settings, tls_name=NAME, port=None):
     finally:
         listener.close()
         handler.abort()
+        handler.environment.clock.close()
         server.close()
         await server.wait_closed()
         while handler.environment.clients or handler.environment.upstreams:  # noqa: ASYNC110 - what is waited for has no event
@@ -243,7 +245,7 @@ async def test_a_body_until_the_close_is_complete_only_if_the_server_says_that_i
 
 def test_tls_and_plain_connections_and_those_of_two_names_never_share_a_pool():
     async def list_keys():
-        handler = HttpHandler(CarryingSettings())
+        handler = HttpHandler(CarryingSettings(), Clock(asyncio.get_running_loop()))
         servers = {name: (Server(address="10.0.0.1", port=80, tls_name=name),) for name in ("", "a.x.svc", "b.x.svc")}
         services = {
             "plain": Service(servers=servers[""]),
@@ -253,6 +255,7 @@ def test_tls_and_plain_connections_and_those_of_two_names_never_share_a_pool():
         }
         handler.apply_table(handler.compile_table(Section(services=services), middlewares={}, changed=None))
         handler.abort()
+        handler.environment.clock.close()
         return {(key.scheme, key.tls_name): server.uses for key, server in handler._servers.items()}
 
     assert asyncio.run(list_keys()) == {

@@ -1,0 +1,125 @@
+"""A worker's side of the memory that the workers of a node have in common.
+
+Takes the socket and the arena that the parent gave (memory_keeper.py); gives regions by name. Asking waits for the
+parent's answer, so it is done where a configuration is taken, and never where a request passes. Where there is no
+parent, or no room, a region is this process's own.
+"""
+
+import logging
+import mmap
+import os
+import socket
+import weakref
+from typing import Literal
+
+import msgspec
+
+GRAIN_BYTES = 64
+ANSWER_LIMIT_S = 2.0
+NAME_LIMIT_CHARACTERS = 2048
+DESCRIPTORS_VARIABLE = "MAESH_NODE_MEMORY"
+"""Tells a worker the descriptors that it has inherited: those of its socket and of the arena."""
+
+logger = logging.getLogger(__name__)
+
+
+class Wish(msgspec.Struct, frozen=True, array_like=True):
+    """What a worker tells the parent: `settle` says that the first configuration is in force."""
+
+    verb: Literal["take", "leave", "settle"]
+    name: str = ""
+    size: int = 0
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """Where in the arena a region begins; -1 when there is no room."""
+
+    offset: int
+
+
+class SharedRegion:
+    """Bytes that all workers of the node see; given back when nobody refers to this object any more."""
+
+    __slots__ = ("__weakref__", "is_shared", "view")
+
+    def __init__(self, view: memoryview, *, is_shared: bool) -> None:
+        self.view = view
+        self.is_shared = is_shared
+
+    def __repr__(self) -> str:
+        """Show whose it is."""
+        return f"<SharedRegion of {self.view.nbytes} bytes, {'shared' if self.is_shared else 'private'}>"
+
+
+class WorkerMemory:
+    """Where a worker gets regions from. Without a socket every region is private."""
+
+    __slots__ = ("__weakref__", "_arena", "_held", "_sock")
+
+    def __init__(self, sock: socket.socket | None = None, arena: int = -1) -> None:
+        self._sock = sock
+        self._held: weakref.WeakValueDictionary[tuple[str, int], SharedRegion] = weakref.WeakValueDictionary()
+        self._arena: memoryview | None = None
+        if sock is not None:
+            sock.settimeout(ANSWER_LIMIT_S)
+            self._arena = memoryview(mmap.mmap(arena, 0))
+
+    def __repr__(self) -> str:
+        """Show what is held."""
+        return f"<WorkerMemory {len(self._held)} regions{'' if self._sock else ', private'}>"
+
+    @classmethod
+    def inherit(cls) -> "WorkerMemory":
+        """Take over what the parent left, if it did."""
+        text = os.environ.pop(DESCRIPTORS_VARIABLE, "")
+        if not text:
+            return cls()
+        sock, arena = map(int, text.split(","))
+        memory = cls(socket.socket(fileno=sock), arena)
+        os.close(arena)
+        return memory
+
+    def share(self, name: str, size: int) -> SharedRegion:
+        """Give the region of a name and size: the same bytes to every worker, zeros to the first."""
+        if not 0 < size <= 1 << 24 or len(name) > NAME_LIMIT_CHARACTERS:
+            raise ValueError(f"no region can have this name and {size} bytes")
+        region = self._held.get((name, size))
+        if region is None:
+            region = self._held[name, size] = self._take(name, size)
+        return region
+
+    def settle(self) -> None:
+        """Say that the first configuration is in force: what a former worker had, and nobody asked for since, goes."""
+        self._tell(Wish("settle"))
+
+    def close(self) -> None:
+        """Ask for nothing any more."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def _take(self, name: str, size: int) -> SharedRegion:
+        offset = self._ask(Wish("take", name, size)) if self._arena is not None else -1
+        if offset < 0 or self._arena is None:
+            return SharedRegion(memoryview(bytearray(size)), is_shared=False)
+        region = SharedRegion(self._arena[offset : offset + size], is_shared=True)
+        weakref.finalize(region, self._tell, Wish("leave", name, size)).atexit = False
+        return region
+
+    def _ask(self, wish: Wish) -> int:
+        if self._sock is None:
+            return -1
+        try:
+            self._sock.send(msgspec.msgpack.encode(wish))
+            return msgspec.msgpack.decode(self._sock.recv(256), type=Answer).offset
+        except (OSError, msgspec.DecodeError) as error:  # the answer could come late, and be taken for another's
+            logger.error("the parent gives no memory, so limits hold for this worker alone: %s", error)
+            self.close()
+            return -1
+
+    def _tell(self, wish: Wish) -> None:
+        if self._sock is not None:
+            try:
+                self._sock.send(msgspec.msgpack.encode(wish))
+            except OSError:
+                self.close()

@@ -1,0 +1,159 @@
+"""Memory that the workers of a node have in common: the parent hands it out by name, and takes it back.
+
+One arena, an anonymous file that every worker maps. Takes workers' wishes over a socket to each; gives a place in the
+arena, all zeros when nobody had that name. A region is free again when no worker has it. What a dead worker had stays
+until its successor has settled, so that limits and breakers outlive it. Never looks into a region.
+"""
+
+import asyncio
+import itertools
+import logging
+import mmap
+import os
+import socket
+
+import msgspec
+
+from maesh_core.proxy.workers.memory import GRAIN_BYTES, Answer, Wish
+
+ARENA_BYTES = 64 << 20
+"""Takes no memory before it is written to."""
+
+logger = logging.getLogger(__name__)
+
+_Key = tuple[str, int]
+
+
+class _Client:
+    """One worker's end: its slot and the parent's side of its socket."""
+
+    __slots__ = ("number", "slot", "sock")
+
+    def __init__(self, number: int, slot: int, sock: socket.socket) -> None:
+        self.number = number
+        self.slot = slot
+        self.sock = sock
+
+
+class _Region:
+    """A place that has a name; `holders` are the numbers of clients, with their slots, that have it."""
+
+    __slots__ = ("holders", "offset")
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+        self.holders: dict[int, int] = {}
+
+
+class MemoryKeeper:
+    """The arena of a node. To be made, and closed, in the event loop."""
+
+    __slots__ = ("_clients", "_end", "_file", "_free", "_has_complained", "_map", "_numbers", "_regions", "_size")
+
+    def __init__(self, size: int = ARENA_BYTES) -> None:
+        self._size = size
+        self._file = os.memfd_create("maesh-node", os.MFD_CLOEXEC)
+        os.ftruncate(self._file, size)
+        self._map = mmap.mmap(self._file, size)
+        self._end = 0
+        self._free: dict[int, list[int]] = {}
+        self._regions: dict[_Key, _Region] = {}
+        self._clients: dict[int, _Client] = {}
+        self._numbers = itertools.count(1)
+        self._has_complained = False
+
+    def __repr__(self) -> str:
+        """Show what is given out."""
+        return f"<MemoryKeeper {len(self._regions)} regions, {self._end} of {self._size} bytes>"
+
+    def attach(self, slot: int) -> tuple[socket.socket, int]:
+        """Begin to serve a new worker of a slot; gives its end of the socket and the arena, to be inherited."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        client = _Client(next(self._numbers), slot, ours)
+        self._clients[client.number] = client
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._on_readable, client)
+        return theirs, self._file
+
+    def close(self) -> None:
+        """Serve nobody any more; what workers have mapped stays theirs."""
+        for client in list(self._clients.values()):
+            self._detach(client)
+        if not self._map.closed:
+            self._map.close()
+            os.close(self._file)
+
+    def _on_readable(self, client: _Client) -> None:
+        try:
+            message = client.sock.recv(65536)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            message = b""
+        if not message:
+            self._detach(client)
+            return
+        try:
+            self._carry_out(client, msgspec.msgpack.decode(message, type=Wish))
+        except (msgspec.DecodeError, OSError) as error:
+            logger.error("worker %d asked for memory in a way that cannot be answered: %s", client.slot, error)
+            self._detach(client)
+
+    def _carry_out(self, client: _Client, wish: Wish) -> None:
+        key = (wish.name, _round_up(wish.size))
+        if wish.verb == "take":
+            client.sock.send(msgspec.msgpack.encode(Answer(self._take(client, key))))
+        elif wish.verb == "leave":
+            self._leave(key, client.number)
+        else:
+            self._settle(client)
+
+    def _take(self, client: _Client, key: _Key) -> int:
+        region = self._regions.get(key)
+        if region is None:
+            offset = self._allocate(key[1])
+            if offset < 0:
+                return offset
+            region = self._regions[key] = _Region(offset)
+        region.holders[client.number] = client.slot
+        return region.offset
+
+    def _allocate(self, size: int) -> int:
+        """Find a free place of zeros; -1 when there is none."""
+        free = self._free.get(size)
+        if free:
+            return free.pop()
+        if self._end + size > self._size:
+            if not self._has_complained:
+                logger.error("the memory that workers share is full: limits and breakers hold for each worker alone")
+            self._has_complained = True
+            return -1
+        self._end += size
+        return self._end - size
+
+    def _leave(self, key: _Key, number: int) -> None:
+        region = self._regions.get(key)
+        if region is None:
+            return
+        region.holders.pop(number, None)
+        if not region.holders:
+            del self._regions[key]
+            self._map[region.offset : region.offset + key[1]] = bytes(key[1])
+            self._free.setdefault(key[1], []).append(region.offset)
+
+    def _settle(self, client: _Client) -> None:
+        """Let go of what former workers of the slot had."""
+        for key, region in list(self._regions.items()):
+            for number, slot in list(region.holders.items()):
+                if slot == client.slot and number < client.number:
+                    self._leave(key, number)
+
+    def _detach(self, client: _Client) -> None:
+        if self._clients.pop(client.number, None) is not None:
+            asyncio.get_running_loop().remove_reader(client.sock.fileno())
+            client.sock.close()
+
+
+def _round_up(size: int) -> int:
+    """Round a size up, so that every region begins where numbers of any kind may stand."""
+    return -(-max(size, 1) // GRAIN_BYTES) * GRAIN_BYTES
