@@ -48,6 +48,29 @@ class SharedBytes(Protocol):
     view: memoryview
 
 
+class Counts(Protocol):
+    """How often values occurred."""
+
+    def count(self, first: float, end: float) -> int:
+        """Count the values from one bound up to, not including, another."""
+
+    def find_quantile(self, percent: float) -> int:
+        """Find the bound below the value that so many percent did not exceed; 0 where nothing was counted."""
+
+
+class RecentCounts(Protocol):
+    """How often values occurred in the last few periods, counted by all workers of a node together.
+
+    Times are those of `time.monotonic_ns`.
+    """
+
+    def add(self, value: float, now: int) -> None:
+        """Count a value."""
+
+    def read(self, now: int, since: int = 0) -> Counts:
+        """Add up the counts of all workers, without periods that are over too long, or began before `since`."""
+
+
 class Node(Protocol):
     """The proxy's process, and the node it is a worker of.
 
@@ -66,13 +89,21 @@ class Node(Protocol):
     def workers(self) -> int:
         """How many workers the node has."""
 
+    @property
+    def slot(self) -> int:
+        """Which of them this is, from 0; a worker that dies leaves its number to its successor."""
+
     def share(self, name: str, size: int) -> SharedBytes:
         """Give `size` bytes that every worker of the node sees under this name, all zeros at first.
 
         They outlive a worker that dies, as long as its successor asks for them too. Asking takes a tenth of a
-        millisecond, so do it where a middleware is built. Whoever changes them races with the other workers: write
-        whole numbers of 8 bytes, through `view.cast("q")` or `cast("d")`, and bear that an update can get lost.
+        millisecond, so do it where a middleware is built. Workers do not wait for each other: let each write to a part
+        of its own, by its slot, or bear that an update gets lost. Write whole numbers of 8 bytes, through
+        `view.cast("q")`: others may read at any moment.
         """
+
+    def count_recent(self, name: str, *, bounds: Sequence[int], periods: int, period_s: float) -> RecentCounts:
+        """Give counts of the last periods, in shared bytes of this name; values between two bounds are alike to it."""
 
 
 # --- discovery ---------------------------------------------------------------------------------------------------

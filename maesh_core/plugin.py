@@ -25,6 +25,7 @@ from maesh_core.hookspecs import (
     PortRange,
     ProtocolHandler,
     ReadableHeaders,
+    RecentCounts,
     Response,
     SharedBytes,
     Source,
@@ -34,12 +35,14 @@ from maesh_core.hookspecs import (
     View,
     hookimpl,
 )
+from maesh_core.model.annotations import build_annotation_error, read_annotation
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import ObjectMeta, Resource, ResourceKind
 from maesh_core.model.topology import PodNode, PortNode, ServerNode, ServiceNode
+from maesh_core.value_parsing import Duration, PositiveDuration
 
 
 class Plugin(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +66,7 @@ __all__ = [
     "Applied",
     "ConfigurationError",
     "Deleted",
+    "Duration",
     "Event",
     "Exchange",
     "Headers",
@@ -79,9 +83,11 @@ __all__ = [
     "PodNode",
     "PortNode",
     "PortRange",
+    "PositiveDuration",
     "Problem",
     "ProtocolHandler",
     "ReadableHeaders",
+    "RecentCounts",
     "Replaced",
     "Resource",
     "ResourceKind",
@@ -101,5 +107,7 @@ __all__ = [
     "UpstreamProtocolError",
     "UpstreamTimeoutError",
     "View",
+    "build_annotation_error",
     "hookimpl",
+    "read_annotation",
 ]

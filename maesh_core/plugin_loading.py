@@ -17,7 +17,8 @@ from maesh_core.errors import PluginError, SettingsError
 from maesh_core.hookspecs import HOOK_API_VERSION, PROJECT_NAME, SPEC_FAMILIES
 from maesh_core.plugin import Plugin
 from maesh_core.settings import InstalledPlugin
-from maesh_core.settings_fields import normalise_name, parse_value
+from maesh_core.settings_fields import normalise_name
+from maesh_core.value_parsing import parse_value
 
 Half = Literal["controller", "proxy"]
 

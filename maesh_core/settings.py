@@ -10,16 +10,13 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from maesh_core.value_parsing import Duration
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Limit = Annotated[int, Meta(ge=1)]
 LimitOrNone = Annotated[int, Meta(ge=0)]
 
 LogLevel = Literal["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"]
-
-DURATION = {"unit": "duration"}
-"""Marks a field in seconds that is written as a duration: `500ms`, `10s`, `1m`; a bare number is seconds."""
-
-Duration = Annotated[float, Meta(ge=0, extra=DURATION)]
 
 
 @dataclass(frozen=True, kw_only=True)

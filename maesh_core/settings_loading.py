@@ -19,7 +19,7 @@ from maesh_core.settings import (
     ProxySettings,
     UpSettings,
 )
-from maesh_core.settings_fields import SettingField, list_fields, normalise_name, parse_value
+from maesh_core.settings_fields import SettingField, list_fields, normalise_name
 from maesh_core.settings_sources import (
     CommandLine,
     Given,
@@ -29,6 +29,7 @@ from maesh_core.settings_sources import (
     read_environment,
     read_file,
 )
+from maesh_core.value_parsing import parse_value
 
 SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (UpSettings, ControllerSettings, ProxySettings, PluginsSettings)
 

@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 
 from maesh_core.errors import SettingsError
-from maesh_core.settings_fields import SettingField, normalise_name, parse_switch
+from maesh_core.settings_fields import SettingField, normalise_name
 from maesh_core.settings_handover import INTERNAL_VARIABLES
+from maesh_core.value_parsing import parse_switch
 
 PREFIXES = ("TRAEFIK_MESH_", "MAESH_")
 """Prefixes of variables; the later one wins (traefik/mesh 1.4 used the first)."""

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from maesh_core.errors import PluginError, SettingsError
 from maesh_core.settings import ControllerSettings, InstalledPlugin, PluginsSettings, ProxySettings, UpSettings
-from maesh_core.settings_fields import list_fields, render_value
+from maesh_core.settings_fields import list_fields
 from maesh_core.settings_loading import list_core_flags, load_settings
 from maesh_core.settings_sources import CommandLine
+from maesh_core.value_parsing import render_value
 
 CLASSES = (ControllerSettings, ProxySettings, UpSettings, PluginsSettings)
 

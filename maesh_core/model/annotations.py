@@ -1,10 +1,17 @@
-"""The mesh's annotations: two prefixes, one set of names.
+"""The mesh's annotations: two prefixes, one set of names, and one way to read a value.
 
 Takes the annotations of a Kubernetes object, gives those that are the mesh's, without prefix. Which names mean
 something, and what values are legal, is not decided here.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
+
+from maesh_core.errors import ConfigurationError
+from maesh_core.value_parsing import parse_value
+
+SHOWN_CHARACTERS = 80
+"""How much of a bad value an error quotes."""
 
 PREFIXES = ("maesh.containo.us/", "mesh.traefik.io/")
 """Weakest first: of two annotations with one name the last prefix wins (Maesh 1.4)."""
@@ -22,6 +29,26 @@ def parse_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
         for position, name in _split_prefix(full_name)
     ]
     return {name: value for name, _, value in sorted(found)}
+
+
+def read_annotation(annotations: Mapping[str, str], name: str, type_: Any) -> Any:
+    """Read an annotation's value as a type with its rules, such as `Annotated[int, Meta(ge=1)]`; None without it.
+
+    Raises ConfigurationError, which names the annotation, the value and the rule.
+    """
+    text = annotations.get(name)
+    if text is None:
+        return None
+    try:
+        return parse_value(text, type_)
+    except ValueError as error:
+        raise build_annotation_error(name, text, f"is not {error}") from error
+
+
+def build_annotation_error(name: str, text: str, rule: str) -> ConfigurationError:
+    """Build the error for a bad value: `rule` says what is wrong with it, as in `is not a whole number`."""
+    shown = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+    return ConfigurationError(f"annotation {name}: {shown!r} {rule}")
 
 
 def _split_prefix(full_name: str) -> Iterator[tuple[int, str]]:

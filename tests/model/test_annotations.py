@@ -1,8 +1,13 @@
 """Two prefixes, one set of names."""
 
-import pytest
+from typing import Annotated, Any
 
-from maesh_core.model.annotations import parse_annotations
+import pytest
+from msgspec import Meta
+
+from maesh_core.errors import ConfigurationError
+from maesh_core.model.annotations import parse_annotations, read_annotation
+from maesh_core.value_parsing import Duration
 
 OLD, NEW = "maesh.containo.us/", "mesh.traefik.io/"
 
@@ -20,3 +25,33 @@ def test_the_later_prefix_wins_whatever_stands_first(full_names: tuple[str, str]
 @pytest.mark.parametrize("name", ["scheme", "example.com/scheme", "xmaesh.containo.us/scheme", "maesh.containo.us"])
 def test_other_annotations_are_left_alone(name: str) -> None:
     assert parse_annotations({name: "https"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "type_", "value"),
+    [
+        ("3", Annotated[int, Meta(ge=1)], 3),
+        (" 3 ", int, 3),
+        ("500ms", Duration, 0.5),
+        ("a, b", tuple[str, ...], ("a", "b")),
+    ],
+)
+def test_a_value_is_read_as_its_type(text: str, type_: Any, value: object) -> None:
+    assert read_annotation({"x": text}, "x", type_) == value
+    assert read_annotation({}, "x", type_) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "type_", "words"),
+    [
+        ("many", Annotated[int, Meta(ge=1)], "annotation x: 'many' is not a whole number of at least 1"),
+        ("0", Annotated[int, Meta(ge=1)], "annotation x: '0' is not a whole number of at least 1"),
+        ("9" * 30, Annotated[int, Meta(ge=1, le=9)], "is not a whole number from 1 to 9"),
+        ("soon", Duration, "annotation x: 'soon' is not a duration such as 500ms, 10s or 1m"),
+        ("9" * 300, Annotated[int, Meta(le=9)], "'" + "9" * 80 + "...'"),
+    ],
+)
+def test_a_bad_value_is_an_error_that_names_annotation_value_and_rule(text: str, type_: Any, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read_annotation({"x": text}, "x", type_)
+    assert words in str(caught.value)

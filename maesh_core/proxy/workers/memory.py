@@ -16,9 +16,9 @@ import msgspec
 
 GRAIN_BYTES = 64
 ANSWER_LIMIT_S = 2.0
-NAME_LIMIT_CHARACTERS = 2048
+NAME_LIMIT_CHARACTERS = 16384
 DESCRIPTORS_VARIABLE = "MAESH_NODE_MEMORY"
-"""Tells a worker the descriptors that it has inherited: those of its socket and of the arena."""
+"""Tells a worker its slot, and the descriptors that it has inherited: those of its socket and of the arena."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +52,12 @@ class SharedRegion:
 
 
 class WorkerMemory:
-    """Where a worker gets regions from. Without a socket every region is private."""
+    """Where a worker of a slot gets regions from. Without a socket every region is private."""
 
-    __slots__ = ("__weakref__", "_arena", "_held", "_sock")
+    __slots__ = ("__weakref__", "_arena", "_held", "_sock", "slot")
 
-    def __init__(self, sock: socket.socket | None = None, arena: int = -1) -> None:
+    def __init__(self, sock: socket.socket | None = None, arena: int = -1, *, slot: int = 0) -> None:
+        self.slot = slot
         self._sock = sock
         self._held: weakref.WeakValueDictionary[tuple[str, int], SharedRegion] = weakref.WeakValueDictionary()
         self._arena: memoryview | None = None
@@ -74,8 +75,8 @@ class WorkerMemory:
         text = os.environ.pop(DESCRIPTORS_VARIABLE, "")
         if not text:
             return cls()
-        sock, arena = map(int, text.split(","))
-        memory = cls(socket.socket(fileno=sock), arena)
+        slot, sock, arena = map(int, text.split(","))
+        memory = cls(socket.socket(fileno=sock), arena, slot=slot)
         os.close(arena)
         return memory
 

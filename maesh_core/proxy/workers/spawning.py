@@ -69,7 +69,7 @@ class WorkerSpawner:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         memory, arena = self._keeper.attach(slot)
         environment = {**ALLOCATOR_SETTINGS, **os.environ, PROXY_SETTINGS_VARIABLE: self._settings_text}
-        environment[DESCRIPTORS_VARIABLE] = f"{memory.fileno()},{arena}"
+        environment[DESCRIPTORS_VARIABLE] = f"{slot},{memory.fileno()},{arena}"
         environment.pop(PARENT_PIPE_VARIABLE, None)
         try:
             with _ending_signals_blocked():

@@ -145,7 +145,7 @@ async def test_what_is_no_wish_ends_the_conversation_and_nothing_else(world, cap
     assert (await world.share(other)).is_shared
 
 
-@pytest.mark.parametrize(("name", "size"), [("a", 0), ("a", -1), ("a", (1 << 24) + 1), ("a" * 3000, 8)])
+@pytest.mark.parametrize(("name", "size"), [("a", 0), ("a", -1), ("a", (1 << 24) + 1), ("a" * 17000, 8)])
 async def test_what_can_be_no_region_is_refused(world, name, size):
     with pytest.raises(ValueError):
         world.start_worker().share(name, size)
@@ -153,8 +153,9 @@ async def test_what_can_be_no_region_is_refused(world, name, size):
 
 async def test_a_worker_takes_over_the_descriptors_that_its_environment_names(world, monkeypatch):
     sock, arena = world.keeper.attach(0)
-    monkeypatch.setenv(DESCRIPTORS_VARIABLE, f"{sock.detach()},{os.dup(arena)}")
+    monkeypatch.setenv(DESCRIPTORS_VARIABLE, f"3,{sock.detach()},{os.dup(arena)}")
     world.workers.append(WorkerMemory.inherit())
     assert (await world.share(world.workers[-1])).is_shared
+    assert world.workers[-1].slot == 3
     assert DESCRIPTORS_VARIABLE not in os.environ
     assert not WorkerMemory.inherit().share("a", 8).is_shared

@@ -1,0 +1,87 @@
+"""How often values occurred in the last seconds or minutes, counted by all workers of a node together.
+
+Values are told apart by bounds alone, so memory and time stay the same however much is counted. Each worker writes to
+its own part of memory that they share, and reads all parts.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from math import ceil
+from typing import Protocol
+
+SECOND_NS = 1_000_000_000
+
+
+class _Shared(Protocol):
+    view: memoryview
+
+
+class _Sharing(Protocol):
+    @property
+    def workers(self) -> int: ...
+
+    @property
+    def slot(self) -> int: ...
+
+    def share(self, name: str, size: int) -> _Shared: ...
+
+
+class Counts:
+    """Implements `hookspecs.Counts`: what was counted, column by column."""
+
+    __slots__ = ("_bounds", "_columns")
+
+    def __init__(self, bounds: Sequence[int], columns: Sequence[int]) -> None:
+        self._bounds = bounds
+        self._columns = columns
+
+    def __repr__(self) -> str:
+        """Show how many there are."""
+        return f"<Counts of {sum(self._columns)} values>"
+
+    def count(self, first: float, end: float) -> int:
+        """Count the values from one bound up to, not including, another."""
+        return sum(self._columns[bisect_right(self._bounds, first) : bisect_right(self._bounds, end)])
+
+    def find_quantile(self, percent: float) -> int:
+        """Find the bound below the value that so many percent did not exceed; 0 where nothing was counted."""
+        rank, seen = ceil(sum(self._columns) * percent / 100), 0
+        for index, count in enumerate(self._columns):
+            seen += count
+            if count and seen >= rank:
+                return self._bounds[index - 1] if index else 0
+        return 0
+
+
+class RecentCounts:
+    """Implements `hookspecs.RecentCounts`: a column between two bounds, a row for each period, its number in front."""
+
+    __slots__ = ("_bounds", "_cells", "_own", "_period", "_rows", "_shared", "_width", "_zeros")
+
+    def __init__(self, node: _Sharing, name: str, *, bounds: Sequence[int], periods: int, period_s: float) -> None:
+        self._bounds = sorted(set(bounds))
+        self._rows, self._width, self._period = periods, len(self._bounds) + 2, round(period_s * SECOND_NS)
+        self._shared = node.share(f"{name}/{periods}x{self._width}", 8 * node.workers * periods * self._width)
+        self._cells = self._shared.view.cast("q")
+        self._own = node.slot * periods * self._width
+        self._zeros = memoryview(bytes(8 * self._width)).cast("q")
+
+    def __repr__(self) -> str:
+        """Show the shape."""
+        return f"<RecentCounts of {self._rows} periods, {len(self._bounds)} bounds>"
+
+    def add(self, value: float, now: int) -> None:
+        """Count a value."""
+        number, cells = now // self._period, self._cells
+        row = self._own + number % self._rows * self._width
+        if cells[row] != number:
+            cells[row : row + self._width] = self._zeros
+            cells[row] = number
+        cells[row + 1 + bisect_right(self._bounds, value)] += 1
+
+    def read(self, now: int, since: int = 0) -> Counts:
+        """Add up the counts of all workers, without periods that are over too long, or began before `since`."""
+        oldest = max(now // self._period - self._rows + 1, -(-since // self._period), 1)
+        cells, width = self._cells.tolist(), self._width
+        rows = [cells[row + 1 : row + width] for row in range(0, len(cells), width) if cells[row] >= oldest]
+        return Counts(self._bounds, [sum(column) for column in zip(*rows, strict=True)])

@@ -1,0 +1,42 @@
+"""The controller's half: the annotation, checked, to the settings of one service's breaker, or an error on it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maesh_circuitbreaker import CircuitBreakerSettings
+from maesh_circuitbreaker.expression import Parser
+from maesh_core.plugin import MiddlewareBuilder, ServiceNode, Stage, build_annotation_error, hookimpl
+
+ANNOTATION = "circuit-breaker-expression"
+
+
+class ControllerHalf:
+    """What the controller loads, and what builds a service's breaker from its annotation."""
+
+    kind = "circuitbreaker"
+    stage = Stage.PROTECT
+    annotations: tuple[str, ...] = (ANNOTATION,)
+
+    def __init__(self, settings: CircuitBreakerSettings) -> None:
+        self._settings = settings
+
+    @hookimpl
+    def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
+        """Give the one builder of this plugin."""
+        return [self]
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
+        """Check the expression; None for a service that has none."""
+        text = annotations.get(ANNOTATION)
+        if text is None:
+            return None
+        try:
+            Parser(text).parse()
+        except ValueError as error:
+            raise build_annotation_error(ANNOTATION, text, f"is wrong in {error}") from error
+        return {
+            "expression": text,
+            "checkPeriodS": self._settings.check_period,
+            "fallbackDurationS": self._settings.fallback_duration,
+            "recoveryDurationS": self._settings.recovery_duration,
+        }

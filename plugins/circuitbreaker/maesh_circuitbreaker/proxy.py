@@ -1,0 +1,138 @@
+"""The proxy's half: closed, open and recovering, for all workers of the node at once.
+
+Every attempt's outcome counts, those that are retried too; a breaker that opens ends the retrying.
+"""
+
+import logging
+from collections.abc import Sequence
+from math import ceil
+from time import monotonic_ns
+
+import msgspec
+
+from maesh_circuitbreaker import CircuitBreakerSettings
+from maesh_circuitbreaker.expression import CODES, LATENCY, Metric, Parser
+from maesh_core.plugin import Exchange, MiddlewareFactory, Node, PositiveDuration, RecentCounts, Response, hookimpl
+
+CLOSED, OPEN, RECOVERING = range(3)
+STATE, UNTIL, SINCE = range(3)
+"""Cells that workers share: the state, when it ends, and since when what was counted counts. Times are in ns."""
+LATENCY_BOUNDS_MS = sorted({round(1.015**power) for power in range(1024)})  # 1.5 % apart, up to an hour
+
+
+class ServiceBreaker(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The breaker of one service, as it travels from controller to proxy."""
+
+    expression: str
+    check_period_s: PositiveDuration
+    fallback_duration_s: PositiveDuration
+    recovery_duration_s: PositiveDuration
+
+
+class CircuitBreaker:
+    """The breaker of one service."""
+
+    _time = staticmethod(monotonic_ns)
+
+    def __init__(self, settings: ServiceBreaker, node: Node, name: str) -> None:
+        self._name = name
+        self._check_period = round(settings.check_period_s * 1e9)
+        self._open_time = round(settings.fallback_duration_s * 1e9)
+        self._recovery_time = round(settings.recovery_duration_s * 1e9)
+        parser = Parser(settings.expression)
+        self._is_met = parser.parse()
+        codes = [int(code) for metric, arguments in parser.metrics if metric == CODES for code in arguments]
+        key = f"circuitbreaker/{name}/{msgspec.json.encode(settings).decode()}"
+        self._shared = node.share(key, 8 * 3)
+        self._cells = self._shared.view.cast("q")
+        self._statuses = node.count_recent(key, bounds=(0, 502, 503, 504, 505, 600, *codes), periods=10, period_s=1)
+        self._latencies: RecentCounts | None = None
+        if any(metric == LATENCY for metric, _ in parser.metrics):
+            self._latencies = node.count_recent(key + LATENCY, bounds=LATENCY_BOUNDS_MS, periods=6, period_s=10)
+        self._checked_at = self._allowed = self._denied = 0
+
+    def __repr__(self) -> str:
+        return f"circuit breaker of {self._name}: {('closed', 'open', 'recovering')[self._cells[STATE]]}"
+
+    def on_request(self, exchange: Exchange) -> Response | None:
+        """Let requests through while closed, none while open, and a share that grows to one half while recovering."""
+        if self._cells[STATE] == CLOSED:
+            return None
+        now = self._time()
+        left = self._cells[UNTIL] - now
+        if self._cells[STATE] == OPEN:
+            if left > 0:
+                return _refuse(left)
+            left = self._recovery_time
+            self._change(RECOVERING, now + left)
+        if left <= 0:
+            self._change(CLOSED, 0)
+            return None
+        if (self._allowed + 1) / (self._allowed + self._denied + 1) < 0.5 * (1 - left / self._recovery_time):
+            self._allowed += 1
+            return None
+        self._denied += 1
+        return _refuse(left)
+
+    on_attempt = on_request
+
+    def on_response(self, exchange: Exchange) -> bool | None:
+        """Count an attempt that brought a response; False ends the retrying."""
+        return self._count(exchange, exchange.status)
+
+    def on_attempt_failed(self, exchange: Exchange, error: Exception) -> bool | None:
+        """Count an attempt that brought none, by the status that the client would get; False ends the retrying."""
+        return self._count(exchange, getattr(error, "status", 502))
+
+    def _count(self, exchange: Exchange, status: int) -> bool | None:
+        now = self._time()
+        self._statuses.add(status, now)
+        if self._latencies is not None:
+            self._latencies.add(exchange.attempt_seconds * 1000, now)
+        if not 0 <= now - self._checked_at < self._check_period:
+            self._checked_at = now
+            if self._cells[STATE] != OPEN and self._is_met(self._read):
+                self._cells[SINCE] = now
+                self._change(OPEN, now + self._open_time)
+        return False if self._cells[STATE] == OPEN else None
+
+    def _read(self, metric: Metric) -> float:
+        """Read a metric, of the statuses of ten seconds or the latencies of a minute."""
+        (name, arguments), since = metric, self._cells[SINCE]
+        if name == LATENCY and self._latencies is not None:
+            return self._latencies.read(self._checked_at, since).find_quantile(arguments[0])
+        statuses = self._statuses.read(self._checked_at, since)
+        first, end, *whole = arguments or (502, 503, 0, 600)
+        counted = statuses.count(first, end) + (0 if arguments else statuses.count(504, 505))
+        return counted / (statuses.count(*whole) or float("inf"))
+
+    def _change(self, state: int, until: int) -> None:
+        self._allowed = self._denied = 0
+        self._cells[UNTIL] = until
+        self._cells[STATE] = state
+        logging.getLogger(__name__).warning("%s", self)
+
+
+def _refuse(left: int) -> Response:
+    headers = ((b"Retry-After", b"%d" % ceil(left / 1e9)),)
+    return Response(status=503, reason="the circuit breaker is open", headers=headers)
+
+
+class ProxyHalf:
+    """What a proxy loads, and what builds its breakers; the plugin's own settings have gone into each service's."""
+
+    kind = "circuitbreaker"
+    settings_type = ServiceBreaker
+
+    def __init__(self, settings: CircuitBreakerSettings) -> None:
+        self._settings = settings
+
+    @hookimpl
+    def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
+        """Give the one factory of this plugin."""
+        self._node = node
+        return [self]
+
+    def build_middleware(self, settings: ServiceBreaker, service: str) -> CircuitBreaker:
+        """Build the breaker of one service."""
+        return CircuitBreaker(settings, self._node, service)

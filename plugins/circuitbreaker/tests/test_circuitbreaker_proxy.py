@@ -1,0 +1,235 @@
+"""Outcomes in, decisions out; time stands still unless it is moved."""
+
+import pytest
+from maesh_circuitbreaker import CircuitBreakerSettings
+from maesh_circuitbreaker.proxy import CircuitBreaker, ProxyHalf, ServiceBreaker
+
+from maesh_core.plugin import Response, UpstreamNotReachedError, UpstreamTimeoutError
+from maesh_core.proxy.node_view import NodeView
+from maesh_core.settings import ProxySettings
+
+EXPRESSION = "ResponseCodeRatio(500, 600, 0, 600) > 0.5"
+
+
+class FakeMemory:
+    """Memory that workers of all slots see."""
+
+    def __init__(self, regions, slot):
+        self.regions, self.slot = regions, slot
+
+    def share(self, name, size):
+        return self.regions.setdefault((name, size), FakeRegion(size))
+
+
+class FakeRegion:
+    def __init__(self, size):
+        self.view = memoryview(bytearray(size))
+
+
+class FakeExchange:
+    def __init__(self, status=0, seconds=0.0):
+        self.status, self.attempt_seconds = status, seconds
+
+
+class World:
+    """A node of two workers with a clock."""
+
+    def __init__(self):
+        self.regions = {}
+        self.now = 1_000_000_000_000
+
+    def start_worker(self, expression=EXPRESSION, *, slot=0, name="shop/cart"):
+        node = NodeView(ProxySettings(workers=2), None, FakeMemory(self.regions, slot))
+        settings = ServiceBreaker(
+            expression=expression, check_period_s=0.1, fallback_duration_s=10, recovery_duration_s=10
+        )
+        half = ProxyHalf(CircuitBreakerSettings())
+        (factory,) = half.maesh_middleware_factories(node)
+        breaker = factory.build_middleware(settings, name)
+        assert isinstance(breaker, CircuitBreaker)
+        breaker._time = lambda: self.now
+        return breaker
+
+    def pass_time(self, seconds):
+        self.now += round(seconds * 1e9)
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def respond(breaker, status, seconds=0.0, count=1):
+    """Bring responses; gives what the last one was answered with."""
+    return [breaker.on_response(FakeExchange(status, seconds)) for _ in range(count)][-1]
+
+
+def is_open(breaker):
+    answer = breaker.on_request(FakeExchange())
+    assert answer is None or isinstance(answer, Response)
+    return answer is not None
+
+
+def test_a_breaker_that_sees_successes_stays_closed(world):
+    breaker = world.start_worker()
+    for _ in range(100):
+        assert not is_open(breaker)
+        assert respond(breaker, 200) is None
+        world.pass_time(0.05)
+    assert "closed" in repr(breaker)
+
+
+def test_the_first_response_is_judged_at_once_and_the_open_breaker_refuses_with_503(world, caplog):
+    breaker = world.start_worker()
+    assert respond(breaker, 500) is False
+    answer = breaker.on_request(FakeExchange())
+    assert (answer.status, dict(answer.headers)) == (503, {b"Retry-After": b"10"})
+    assert "circuit breaker of shop/cart: open" in caplog.text
+
+
+def test_the_condition_is_looked_at_once_in_a_check_period_at_most(world):
+    breaker = world.start_worker()
+    assert respond(breaker, 200) is None
+    world.pass_time(0.0999)
+    assert respond(breaker, 500, count=10) is None
+    assert not is_open(breaker)
+    world.pass_time(0.0002)
+    assert respond(breaker, 500) is False
+    assert is_open(breaker)
+
+
+def test_it_opens_recovers_and_closes_at_the_times_that_its_settings_say(world):
+    breaker = world.start_worker()
+    respond(breaker, 500)
+    world.pass_time(9.999)
+    assert is_open(breaker)
+    world.pass_time(0.002)
+    assert is_open(breaker)  # the ramp begins at nothing
+    assert "recovering" in repr(breaker)
+    world.pass_time(9.9)
+    is_open(breaker)
+    assert "recovering" in repr(breaker)
+    world.pass_time(0.11)
+    assert not is_open(breaker)
+    assert "closed" in repr(breaker)
+
+
+def test_while_recovering_a_share_passes_that_grows_to_one_half(world):
+    breaker, passed = world.start_worker(), []
+    respond(breaker, 500)
+    world.pass_time(10.0)
+    is_open(breaker)
+    for _ in range(1000):
+        world.pass_time(0.00999)
+        passed.append(not is_open(breaker))
+        if passed[-1]:
+            respond(breaker, 200)
+    assert passed[:50].count(True) <= 3
+    assert 0.2 < passed.count(True) / 1000 < 0.5
+    assert passed[-100:].count(True) / 100 > passed[300:400].count(True) / 100
+
+
+def test_failures_while_recovering_open_it_again(world):
+    breaker = world.start_worker()
+    respond(breaker, 500)
+    world.pass_time(10.0)
+    is_open(breaker)
+    world.pass_time(5.0)
+    assert respond(breaker, 500) is False
+    world.pass_time(9.9)
+    assert is_open(breaker)
+
+
+def test_what_was_counted_before_it_opened_counts_no_more_afterwards(world):
+    breaker = world.start_worker("NetworkErrorRatio() > 0.1")
+    respond(breaker, 502, count=100)
+    for _ in range(2):
+        world.pass_time(10.0)
+        is_open(breaker)
+    world.pass_time(0.01)
+    assert not is_open(breaker)
+    assert respond(breaker, 200) is None
+
+
+def test_an_open_breaker_ends_the_retrying_whoever_opened_it(world):
+    first, second = world.start_worker(slot=0), world.start_worker(slot=1)
+    assert second.on_attempt_failed(FakeExchange(), UpstreamNotReachedError("x")) is False
+    assert second.on_attempt(FakeExchange()).status == 503
+    assert respond(first, 200) is False
+    assert is_open(first)
+
+
+def test_workers_count_together_each_in_its_own_part(world):
+    first, second = world.start_worker(slot=0), world.start_worker(slot=1)
+    respond(first, 200, count=10)
+    respond(second, 200, count=1)
+    world.pass_time(0.2)
+    assert respond(second, 500, count=9) is None
+    world.pass_time(0.2)
+    assert respond(second, 500, count=3) is None
+    world.pass_time(0.2)
+    assert respond(first, 500) is False
+    assert is_open(second)
+
+
+def test_a_worker_that_takes_the_place_of_a_dead_one_finds_the_breaker_as_it_was(world):
+    respond(world.start_worker(), 500)
+    assert is_open(world.start_worker())
+    assert not is_open(world.start_worker(name="shop/other"))
+
+
+@pytest.mark.parametrize("error", [UpstreamNotReachedError("x"), UpstreamTimeoutError("x")], ids=type)
+def test_attempts_without_a_response_are_network_errors(world, error):
+    breaker = world.start_worker("NetworkErrorRatio() > 0.5")
+    assert breaker.on_attempt_failed(FakeExchange(), error) is False
+
+
+@pytest.mark.parametrize(
+    ("expression", "statuses", "is_opened"),
+    [
+        ("NetworkErrorRatio() > 0.3", [502, 504, 200, 200], True),
+        ("NetworkErrorRatio() > 0.3", [503, 500, 200, 200], False),
+        ("ResponseCodeRatio(500, 504, 200, 600) >= 0.4", [503, 504, 200, 200], False),
+        ("ResponseCodeRatio(500, 505, 200, 600) >= 0.4", [503, 504, 200, 200], True),
+        ("ResponseCodeRatio(400, 500, 500, 600) > 0.0", [400, 200, 200], False),
+        ("ResponseCodeRatio(400, 500, 500, 600) > 1.5", [400, 404, 500], True),
+        ("ResponseCodeRatio(600, 500, 0, 600) > 0.0", [500], False),
+    ],
+)
+def test_ratios_are_those_of_the_statuses(world, expression, statuses, is_opened):
+    breaker = world.start_worker(expression)
+    respond(breaker, 200)
+    world.pass_time(1.0)
+    breaker = world.start_worker(expression)
+    breaker._checked_at = world.now
+    for status in statuses[:-1]:
+        respond(breaker, status)
+    world.pass_time(0.2)
+    assert (respond(breaker, statuses[-1]) is False) is is_opened
+
+
+@pytest.mark.parametrize(("limit_ms", "is_opened"), [(90, True), (100, False), (5, True)])
+def test_latencies_are_those_of_the_last_minute(world, limit_ms, is_opened):
+    breaker = world.start_worker(f"LatencyAtQuantileMS(50.0) > {limit_ms}")
+    breaker._checked_at = world.now
+    respond(breaker, 200, 0.1, count=60)
+    respond(breaker, 200, 0.001, count=40)
+    world.pass_time(0.2)
+    assert (respond(breaker, 200, 0.1) is False) is is_opened
+
+
+def test_latencies_are_forgotten_after_a_minute(world):
+    breaker = world.start_worker("LatencyAtQuantileMS(50.0) > 10")
+    breaker._checked_at = world.now
+    respond(breaker, 200, 0.1, count=60)
+    world.pass_time(61)
+    assert respond(breaker, 200, 0.001) is None
+
+
+def test_counts_are_forgotten_after_ten_seconds(world):
+    breaker = world.start_worker("NetworkErrorRatio() > 0.5")
+    respond(breaker, 200)
+    respond(breaker, 502, count=10)
+    world.pass_time(11)
+    assert respond(breaker, 200) is None
+    assert not is_open(breaker)

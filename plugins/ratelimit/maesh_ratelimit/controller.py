@@ -1,0 +1,58 @@
+"""The controller's half: annotations to the settings of one service's rate limit, or an error on that service."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from maesh_core.plugin import (
+    MiddlewareBuilder,
+    PositiveDuration,
+    ServiceNode,
+    Stage,
+    build_annotation_error,
+    hookimpl,
+    read_annotation,
+)
+
+AVERAGE, BURST, PERIOD, SOURCE = "ratelimit-average", "ratelimit-burst", "ratelimit-period", "ratelimit-source"
+_Count = Annotated[int, Meta(ge=1, le=10**9)]
+_SOURCE = re.compile(r"ip|host|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A header's name is a token (RFC 9110 section 5.6.2)."""
+
+
+class RateLimitBuilder:
+    """Builds a service's rate limit from its annotations."""
+
+    kind = "ratelimit"
+    stage = Stage.LIMIT
+    annotations: tuple[str, ...] = (AVERAGE, BURST, PERIOD, SOURCE)
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
+        """Read the annotations; a missing average is the burst, a missing burst the average, None without any."""
+        if not annotations:
+            return None
+        average = read_annotation(annotations, AVERAGE, _Count)
+        burst = read_annotation(annotations, BURST, _Count)
+        if average is None and burst is None:
+            name, text = next(iter(annotations.items()))
+            raise build_annotation_error(name, text, f"limits nothing without {AVERAGE} or {BURST}")
+        source = annotations.get(SOURCE, "ip")
+        if not _SOURCE.fullmatch(source):
+            raise build_annotation_error(SOURCE, source, "is none of ip, host, header:NAME")
+        return {
+            "average": average or burst,
+            "burst": burst or average,
+            "periodS": read_annotation(annotations, PERIOD, PositiveDuration) or 1.0,
+            "source": source.lower(),
+        }
+
+
+class ControllerHalf:
+    """What the controller loads."""
+
+    @hookimpl
+    def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
+        """Give the one builder of this plugin."""
+        return [RateLimitBuilder()]

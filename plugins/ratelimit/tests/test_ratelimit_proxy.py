@@ -1,0 +1,204 @@
+"""Requests in, tokens, waits and refusals out; time stands still unless it is moved."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from maesh_ratelimit.buckets import BUCKETS, WAYS, BucketTable, build_key
+from maesh_ratelimit.proxy import REMEMBERED_LENGTH, RateLimit, ServiceLimit
+
+from maesh_core.plugin import Response
+
+
+class FakeShared:
+    def __init__(self, size):
+        self.view = memoryview(bytearray(size))
+
+
+class FakeNode:
+    """A node whose workers see the same bytes."""
+
+    def __init__(self):
+        self.regions = {}
+
+    def share(self, name, size):
+        return self.regions.setdefault((name, size), FakeShared(size))
+
+
+class World:
+    """A node with a clock, in nanoseconds."""
+
+    def __init__(self):
+        self.node = FakeNode()
+        self.now = 1_000_000_000_000
+
+    def start_worker(self, *, average=10, burst=5, period_s=1.0, source="ip", name="shop/cart"):
+        settings = ServiceLimit(average=average, burst=burst, period_s=period_s, source=source)
+        return RateLimit(settings, BucketTable(self.node), name, time=lambda: self.now)
+
+    def pass_time(self, seconds):
+        self.now += round(seconds * 1e9)
+
+    def count_admitted(self, limit, source="a", requests=100):
+        """Send requests in one instant; count those that pass without waiting."""
+        return sum(limit.admit(source) is None for _ in range(requests))
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def read_headers(response):
+    assert isinstance(response, Response)
+    return dict(response.headers)
+
+
+def test_a_burst_passes_then_one_waits_then_the_rest_is_refused(world):
+    limit = world.start_worker()
+    assert [limit.admit("a") for _ in range(5)] == [None] * 5
+    world.pass_time(0.06)
+    assert limit.admit("a") == pytest.approx(0.04)
+    answer = limit.admit("a")
+    assert (answer.status, answer.reason) == (429, "too many requests")
+    assert read_headers(answer) == {b"Retry-After": b"1", b"X-Retry-In": b"0.140s"}
+
+
+def test_tokens_come_back_at_the_average_and_no_more_than_the_burst(world):
+    limit = world.start_worker()
+    assert world.count_admitted(limit) == 5
+    world.pass_time(0.31)
+    assert world.count_admitted(limit) == 3
+    world.pass_time(1000)
+    assert world.count_admitted(limit) == 5
+
+
+def test_a_wait_is_half_the_time_between_tokens_at_most_and_half_a_second(world):
+    quick, slow = world.start_worker(average=10, burst=1), world.start_worker(average=1, burst=1, period_s=60.0)
+    assert [limit.admit("a") for limit in (quick, slow)] == [None, None]
+    world.pass_time(0.0499)
+    assert isinstance(quick.admit("a"), Response)
+    world.pass_time(0.0002)
+    assert quick.admit("a") == pytest.approx(0.0499)
+    world.pass_time(59.4)
+    assert isinstance(slow.admit("a"), Response)
+    world.pass_time(0.1)
+    assert slow.admit("a") == pytest.approx(0.4499, abs=1e-4)
+
+
+def test_clients_do_not_share_tokens_and_services_neither(world):
+    limit, other = world.start_worker(), world.start_worker(name="shop/other")
+    assert [world.count_admitted(limit, "a"), world.count_admitted(limit, "b"), world.count_admitted(other)] == [5] * 3
+
+
+def test_workers_of_a_node_share_tokens_and_a_new_one_finds_them_spent(world):
+    first, second = world.start_worker(), world.start_worker()
+    assert [worker.admit("a") for worker in (first, second, first, second, first)] == [None] * 5
+    assert isinstance(second.admit("a"), Response)
+    assert isinstance(world.start_worker().admit("a"), Response)
+
+
+def test_other_settings_are_another_limit(world):
+    assert world.count_admitted(world.start_worker()) == 5
+    assert world.count_admitted(world.start_worker(burst=6)) == 6
+
+
+@pytest.mark.parametrize(("average", "burst", "period_s"), [(1, 10**9, 1e300), (10**9, 10**9, 1e-9), (1, 1, 1e-300)])
+def test_no_numbers_are_too_large_or_too_small(world, average, burst, period_s):
+    limit = world.start_worker(average=average, burst=burst, period_s=period_s)
+    for _ in range(3):
+        assert limit.admit("a") is None or period_s == 1e300
+        world.pass_time(1e-9)
+
+
+class FakeHeaders:
+    def __init__(self, headers):
+        self.headers = headers
+
+    def get(self, name):
+        return self.headers.get(name)
+
+
+class FakeExchange:
+    def __init__(self, address="10.0.0.1", host=b"a", **headers):
+        self.client_address, self.host = address, host
+        self.client_headers = FakeHeaders({name.encode(): value for name, value in headers.items()})
+
+
+@pytest.mark.parametrize(
+    ("source", "same", "other"),
+    [
+        ("ip", FakeExchange(host=b"b", user=b"x"), FakeExchange("10.0.0.2")),
+        ("host", FakeExchange("10.0.0.2", user=b"x"), FakeExchange(host=b"b")),
+        ("header:user", FakeExchange("10.0.0.2", b"b"), FakeExchange(user=b"x")),
+    ],
+)
+def test_what_makes_a_client_is_what_the_service_says(world, source, same, other):
+    limit = world.start_worker(source=source, burst=1)
+    assert limit.on_request(FakeExchange()) is None
+    assert limit.on_request(same).status == 429
+    assert limit.on_request(other) is None
+
+
+@pytest.mark.parametrize("jump_s", [-999.0, -60.0, 3600.0, 1e9])
+def test_a_clock_that_jumps_locks_nobody_out_for_long(world, jump_s):
+    limit = world.start_worker()
+    world.count_admitted(limit)
+    world.pass_time(jump_s)
+    admitted = world.count_admitted(limit)
+    assert admitted <= 5
+    world.pass_time(0.11)
+    assert world.count_admitted(limit) >= 1
+
+
+def test_a_million_clients_take_no_more_memory_than_the_table(world):
+    limit = world.start_worker(source="header:user")
+    for number in range(1_000_000):
+        assert limit.admit(b"%d" % number) is None
+    assert len(limit._places) <= BUCKETS
+    assert limit.admit(b"x" * 100_000) is None
+    assert all(len(source) <= REMEMBERED_LENGTH for source in limit._places)
+
+
+def test_long_sources_are_limited_all_the_same(world):
+    assert world.count_admitted(world.start_worker(), b"x" * 1000) == 5
+
+
+def find_in_one_set(count):
+    """Find keys that stand in one set of places."""
+    keys = (key for number in range(10**7) if (key := build_key("a", str(number))) % 8192 == 5)
+    return [next(keys) for _ in range(count)]
+
+
+def test_a_full_set_of_places_gives_up_the_client_that_has_used_least(world):
+    table, keys = BucketTable(world.node), find_in_one_set(WAYS + 1)
+    for index, key in enumerate(keys[:WAYS]):
+        table.times[table.find(key, world.now)] = world.now + 10 - index
+    place = table.find(keys[WAYS], world.now)
+    assert table.keys[place] == keys[WAYS]
+    assert table.times[place] == world.now
+    assert keys[WAYS - 1] not in list(table.keys)
+    assert all(key in list(table.keys) for key in keys[: WAYS - 1])
+
+
+def test_a_worker_whose_place_was_given_to_another_client_does_not_spend_that_ones_tokens(world):
+    limit = world.start_worker()
+    limit.admit("a")
+    place, key = limit._places["a"]
+    limit._table.keys[place] = key + 8192
+    assert world.count_admitted(limit) == 5
+    assert limit._table.keys[place] == key + 8192
+
+
+@given(
+    st.integers(1, 50),
+    st.integers(1, 50),
+    st.lists(st.tuples(st.floats(0, 0.5), st.integers(0, 2)), max_size=60),
+)
+def test_no_more_pass_in_any_time_than_the_average_and_the_burst_allow(average, burst, steps):
+    world = World()
+    workers = [world.start_worker(average=average, burst=burst) for _ in range(3)]
+    start, admitted = world.now, 0
+    for pause_s, number in steps:
+        world.pass_time(pause_s)
+        admitted += not isinstance(workers[number].admit("a"), Response)
+    assert admitted <= burst + average * (world.now - start) / 1e9 + 1

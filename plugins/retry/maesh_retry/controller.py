@@ -1,0 +1,86 @@
+"""The controller's half: annotations to the settings of one service's retries, or an error on that service."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from maesh_core.plugin import (
+    MiddlewareBuilder,
+    PositiveDuration,
+    ServiceNode,
+    Stage,
+    build_annotation_error,
+    hookimpl,
+    read_annotation,
+)
+from maesh_retry import RetrySettings
+
+ATTEMPTS, RETRY_ON, TIMEOUT = "retry-attempts", "retry-on", "retry-timeout"
+ERRORS = ("connect-failure", "reset", "timeout")
+_DEFAULT_ATTEMPTS = 2
+"""For a service that says when, or how long, but not how often."""
+_STATUSES = re.compile(r"([45])xx|([45][0-9]{2})(?:-([45][0-9]{2}))?")
+_RULE = "is neither connect-failure, reset, timeout, 4xx, 5xx, a status from 400 to 599, nor a range of such as 502-504"
+
+
+class RetryBuilder:
+    """Builds a service's retry settings from its annotations."""
+
+    kind = "retry"
+    stage = Stage.DELIVER
+    annotations: tuple[str, ...] = (ATTEMPTS, RETRY_ON, TIMEOUT)
+
+    def __init__(self, settings: RetrySettings) -> None:
+        self._settings = settings
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
+        """Read the annotations; None for a service that has none of them."""
+        if not annotations:
+            return None
+        attempts = read_annotation(annotations, ATTEMPTS, Annotated[int, Meta(ge=1, le=100)])
+        timeout_s = read_annotation(annotations, TIMEOUT, PositiveDuration)
+        errors, statuses = parse_conditions(annotations.get(RETRY_ON))
+        return {
+            "attempts": _DEFAULT_ATTEMPTS if attempts is None else attempts,
+            "errors": errors,
+            "statuses": statuses,
+            "timeoutS": timeout_s or 0.0,
+            "bodyLimit": self._settings.body_limit,
+            "backoffS": self._settings.backoff,
+            "backoffLimitS": self._settings.backoff_limit,
+            "budget": self._settings.budget / 100,
+        }
+
+
+def parse_conditions(text: str | None) -> tuple[list[str], list[tuple[int, int]]]:
+    """Read `retry-on`: the kinds of errors, and the ranges of statuses, after which a request is sent again.
+
+    Raises ConfigurationError. Without the annotation it is a failed connect alone (Maesh 1.2).
+    """
+    errors, statuses = set(), set()
+    words = [ERRORS[0]] if text is None else [word.strip() for word in text.split(",")]
+    for word in words:
+        match = _STATUSES.fullmatch(word)
+        if word in ERRORS:
+            errors.add(word)
+        elif match and match[1]:
+            statuses.add((int(match[1]) * 100, int(match[1]) * 100 + 99))
+        elif match and int(match[2]) <= int(match[3] or match[2]):
+            statuses.add((int(match[2]), int(match[3] or match[2])))
+        else:
+            raise build_annotation_error(RETRY_ON, word, _RULE)
+    return sorted(errors), sorted(statuses)
+
+
+class ControllerHalf:
+    """What the controller loads."""
+
+    def __init__(self, settings: RetrySettings) -> None:
+        self._settings = settings
+
+    @hookimpl
+    def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
+        """Give the one builder of this plugin."""
+        return [RetryBuilder(self._settings)]

@@ -1,0 +1,116 @@
+"""The proxy's half: decides after each failed attempt whether there is another, and when.
+
+A request that a server may have acted on is sent again only if its method is idempotent (RFC 9110 section 9.2.2). What
+can be sent again at all, and to which server, the proxy itself decides.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from maesh_core.plugin import (
+    Exchange,
+    MiddlewareFactory,
+    UpstreamNotReachedError,
+    UpstreamTimeoutError,
+    hookimpl,
+)
+from maesh_retry import RetrySettings
+
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+RESERVE = 100.0
+"""The most attempts that a budget saves up; what a quiet hour saved must not multiply an outage."""
+
+
+_Status = Annotated[int, Meta(ge=400, le=599)]
+_Amount = Annotated[float, Meta(ge=0)]
+
+
+class ServiceRetry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The retries of one service, as they travel from controller to proxy; `budget` is a share of the requests."""
+
+    attempts: Annotated[int, Meta(ge=1, le=100)]
+    errors: tuple[str, ...]
+    statuses: tuple[tuple[_Status, _Status], ...]
+    timeout_s: _Amount
+    body_limit: Annotated[int, Meta(ge=0, le=1 << 20)]
+    backoff_s: _Amount
+    backoff_limit_s: _Amount
+    budget: _Amount
+
+
+class Retry:
+    """The retries of one service. It has those methods alone that its settings have a use for."""
+
+    def __init__(self, settings: ServiceRetry) -> None:
+        self.kept_bytes = settings.body_limit
+        self._settings = settings
+        self._errors = frozenset(settings.errors)
+        self._statuses = frozenset(status for first, last in settings.statuses for status in range(first, last + 1))
+        self._saved = 0.0
+        if settings.timeout_s or settings.budget:
+            self.on_request = self._prepare
+        if self._statuses:
+            self.on_response = self._judge_response
+
+    def __repr__(self) -> str:
+        return f"<Retry {self._settings!r}>"
+
+    def _prepare(self, exchange: Exchange) -> None:
+        """Limit each attempt's time, and save a part of an attempt for each request."""
+        exchange.attempt_timeout_s = self._settings.timeout_s
+        self._saved = min(self._saved + self._settings.budget, RESERVE)
+
+    def on_attempt_failed(self, exchange: Exchange, error: Exception) -> float | None:
+        """Ask for another attempt after an error that the service names, if it can have had no effect twice."""
+        if isinstance(error, UpstreamNotReachedError):
+            is_wanted = "connect-failure" in self._errors
+        else:
+            kind = "timeout" if isinstance(error, UpstreamTimeoutError) else "reset"
+            is_wanted = kind in self._errors and exchange.method in IDEMPOTENT
+        return self._ask(exchange) if is_wanted else None
+
+    def _judge_response(self, exchange: Exchange) -> float | None:
+        """Ask for another attempt after a status that the service names."""
+        is_wanted = exchange.status in self._statuses and exchange.method in IDEMPOTENT
+        return self._ask(exchange) if is_wanted else None
+
+    def _ask(self, exchange: Exchange) -> float | None:
+        """Say after which pause another attempt is wanted, and pay for it; None when there is to be none."""
+        settings = self._settings
+        if exchange.attempts >= settings.attempts or not exchange.can_repeat:
+            return None
+        if settings.budget:
+            if self._saved < 1:
+                return None
+            self._saved -= 1
+        if not settings.backoff_s:
+            return 0.0
+        longest_s = min(settings.backoff_limit_s, settings.backoff_s * 2 ** (exchange.attempts - 1))
+        return random.uniform(0, longest_s)  # noqa: S311 - clients that failed together must not come back together
+
+
+class RetryFactory:
+    """Builds the middleware of each service that has retries."""
+
+    kind = "retry"
+    settings_type = ServiceRetry
+
+    def build_middleware(self, settings: ServiceRetry, service: str) -> Retry:
+        """Build the middleware of one service."""
+        return Retry(settings)
+
+
+class ProxyHalf:
+    """What a proxy loads; what the plugin's own settings say, the controller has put into each service's."""
+
+    def __init__(self, settings: RetrySettings) -> None:
+        self._settings = settings
+
+    @hookimpl
+    def maesh_middleware_factories(self) -> Sequence[MiddlewareFactory]:
+        """Give the one factory of this plugin."""
+        return [RetryFactory()]

@@ -1,0 +1,82 @@
+"""Annotations in, a service's retries or an error out."""
+
+import contextlib
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from maesh_retry import RetrySettings
+from maesh_retry.controller import ControllerHalf
+from maesh_retry.proxy import ServiceRetry
+
+from maesh_core.plugin import ConfigurationError, ObjectKey, ServiceNode
+
+SERVICE = ServiceNode(key=ObjectKey("shop", "cart"), traffic_type="http")
+
+
+def build(annotations, **settings):
+    """Build what the proxy would get."""
+    (builder,) = ControllerHalf(RetrySettings(**settings)).maesh_middleware_builders()
+    built = builder.build_settings({f"retry-{name}": text for name, text in annotations.items()}, SERVICE)
+    return built and msgspec.convert(msgspec.json.decode(msgspec.json.encode(built)), ServiceRetry)
+
+
+def test_a_service_without_the_annotations_has_no_retries():
+    assert build({}) is None
+
+
+def test_attempts_alone_retry_connections_that_could_not_be_made():
+    found = build({"attempts": "3"})
+    assert (found.attempts, found.errors, found.statuses) == (3, ("connect-failure",), ())
+    assert (found.timeout_s, found.backoff_s, found.budget, found.body_limit) == (0, 0, 0, 65536)
+
+
+def test_each_annotation_works_without_the_others():
+    assert build({"on": "reset"}).attempts == build({"timeout": "500ms"}).attempts == 2
+    assert build({"timeout": "500ms"}).timeout_s == 0.5
+
+
+def test_conditions_are_errors_statuses_and_ranges():
+    found = build({"on": "reset, timeout,5xx , 429,502-504,connect-failure"})
+    assert found.errors == ("connect-failure", "reset", "timeout")
+    assert found.statuses == ((429, 429), (500, 599), (502, 504))
+
+
+def test_the_plugins_settings_go_along():
+    found = build({"attempts": "2"}, body_limit=5, backoff=0.1, backoff_limit=2.0, budget=20.0)
+    assert (found.body_limit, found.backoff_s, found.backoff_limit_s, found.budget) == (5, 0.1, 2.0, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rule"),
+    [
+        ("attempts", "many", "a whole number from 1 to 100"),
+        ("attempts", "0", "a whole number from 1 to 100"),
+        ("attempts", "-1", "a whole number from 1 to 100"),
+        ("attempts", "1.5", "a whole number from 1 to 100"),
+        ("attempts", "99999999999999999999", "a whole number from 1 to 100"),
+        ("attempts", "", "a whole number from 1 to 100"),
+        ("timeout", "soon", "a duration"),
+        ("timeout", "0", "a duration above 0"),
+        ("timeout", "-1s", "a duration"),
+        ("on", "", "connect-failure, reset"),
+        ("on", "refused", "connect-failure, reset"),
+        ("on", "reset,", "connect-failure, reset"),
+        ("on", "600", "connect-failure, reset"),
+        ("on", "200", "connect-failure, reset"),
+        ("on", "504-502", "connect-failure, reset"),
+        ("on", "6xx", "connect-failure, reset"),
+    ],
+)
+def test_a_bad_value_is_an_error_that_names_annotation_value_and_rule(name, text, rule):
+    with pytest.raises(ConfigurationError) as caught:
+        build({name: text})
+    assert f"annotation retry-{name}: {text.rpartition(',')[2]!r}" in str(caught.value)
+    assert rule in str(caught.value)
+
+
+@given(st.dictionaries(st.sampled_from(["attempts", "on", "timeout"]), st.text(max_size=20), min_size=1))
+def test_whatever_is_written_there_is_what_the_proxy_takes_or_an_error(annotations):
+    with contextlib.suppress(ConfigurationError):
+        assert build(annotations).attempts >= 1
