@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One load. `length` is the size of the body that is carried, in the direction that the method tells."""
+    """One load. `length` is the size of the body that is carried, in the direction that the method tells.
+
+    `route` is the service that is asked for, and `only` names the proxies that have it, all when it is empty. Cases
+    with one `beside` are measured in turns, since they are compared with each other: with the first of them.
+    """
 
     name: str
     title: str
@@ -18,8 +22,20 @@ class Case:
     targets: int = 1
     connections: int = 64
     is_closed: bool = False
-    is_stamped: bool = False
+    route: str = "bench"
+    only: tuple[str, ...] = ()
+    beside: str = ""
     rate_share: float = 0.0
+
+    @property
+    def host(self) -> str:
+        """Tell the host of its route."""
+        return build_host(self.route)
+
+    @property
+    def is_stamped(self) -> bool:
+        """Tell whether a header is stamped on what passes."""
+        return self.route == "stamped"
 
     @property
     def is_paced(self) -> bool:
@@ -32,12 +48,18 @@ class Case:
         return self.length if self.method == "POST" else 0
 
 
+def build_host(route: str) -> str:
+    """Build the host that means a route."""
+    return f"{route}.bench.maesh"
+
+
 KIB, MIB = 1024, 1024 * 1024
+WITH_MIDDLEWARES = ("maesh", "traefik", "traefik-fast")
 
 CASES = (
     Case(name="small", title="small GET, all requests alike"),
     Case(name="varied", title="small GET, 10,000 targets, headers' values differ", targets=10_000),
-    Case(name="stamped", title="small GET, a header stamped both ways", is_stamped=True),
+    Case(name="stamped", title="small GET, a header stamped both ways", route="stamped"),
     Case(name="paced", title="small GET at the same offered rate, half of nginx's maximum", rate_share=0.5),
     Case(name="conn-512", title="small GET, 512 connections", connections=512),
     Case(name="conn-2000", title="small GET, 2,000 connections", connections=2000),
@@ -47,4 +69,21 @@ CASES = (
     Case(name="paced-4k", title="4 KiB down at that same rate", target="/4k", length=4 * KIB, rate_share=0.5),
     Case(name="down-1m", title="1 MiB down, 16 connections", target="/1m", length=MIB, connections=16),
     Case(name="up-1m", title="1 MiB up, 16 connections", method="POST", target="/up", length=MIB, connections=16),
+    *(
+        Case(name=route, title=f"small GET, {title}", route=route, only=WITH_MIDDLEWARES, beside="bare")
+        for route, title in (
+            ("bare", "no middleware"),
+            ("retry", "with retries"),
+            ("limit", "with a rate limit"),
+            ("breaker", "with a circuit breaker"),
+            ("guarded", "with all three"),
+        )
+    ),
+    *(
+        Case(name=route, title=title, targets=10_000, route=route, only=WITH_MIDDLEWARES, beside="any")
+        for route, title in (
+            ("any", "10,000 targets, no middleware"),
+            ("sources", "10,000 targets, a rate limit for each of 10,000 clients"),
+        )
+    ),
 )

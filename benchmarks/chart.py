@@ -19,7 +19,10 @@ class Medians(Protocol):
     """Where the figures come from."""
 
     cases: list[dict[str, Any]]
-    names: list[str]
+
+    def list_names(self, case: str) -> list[str]:
+        """List the proxies that a case was measured with."""
+        ...
 
     def get(self, case: str, proxy: str, figure: str) -> float:
         """Get the median of one figure."""
@@ -33,7 +36,7 @@ class Medians(Protocol):
 def render_chart(figures: Medians) -> str:
     """Render the picture."""
     cases = [case for name in CASES for case in figures.cases if case["name"] == name]
-    height = TITLE + len(figures.names) * (BAR + GAP) + 16
+    height = TITLE + max((len(figures.list_names(case["name"])) for case in cases), default=0) * (BAR + GAP) + 16
     panel_width = WIDTH // PANELS_IN_A_ROW
     body = []
     for index, case in enumerate(cases):
@@ -53,12 +56,12 @@ def render_panel(figures: Medians, case: Mapping[str, Any], width: int) -> str:
     """Render the bars of one case, on a scale of their own that starts at zero."""
     name, is_paced = case["name"], case["rate_share"] > 0
     figure = "p99_us" if is_paced else "cpu_us_per_request"
-    shown = [proxy for proxy in figures.names if not is_paced or figures.is_held(name, proxy)]
+    shown = [proxy for proxy in figures.list_names(name) if not is_paced or figures.is_held(name, proxy)]
     values = {proxy: figures.get(name, proxy, figure) for proxy in shown}
     title = f"{case['title']}: {'p99' if is_paced else 'CPU a request'}"
     return f'<text class="t" x="8" y="16">{escape(shorten(title))}</text>' + "".join(
         render_bar(proxy, values.get(proxy), longest=max(values.values(), default=1.0), row=row, width=width)
-        for row, proxy in enumerate(figures.names)
+        for row, proxy in enumerate(figures.list_names(name))
     )
 
 

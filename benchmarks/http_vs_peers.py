@@ -7,8 +7,9 @@ as server behind it and the client share the other. Nothing passes or fails here
 import argparse
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 from cases import CASES, Case
@@ -79,18 +80,21 @@ class HttpBench:
         """Measure case after case; within a case every proxy in turn, run after run."""
         for name in self._running:
             self._measure(CASES[0], name, seconds=1)
-        started, done, total = time.monotonic(), 0, len(self._options.cases) * len(self._running) * self._options.runs
-        for case in self._options.cases:
-            print(f"\n{case.title} ({case.connections} connections)", flush=True)
+        cases = self._options.cases
+        names = {case.name: choose_names(case, self._running) for case in cases}
+        started, done, total = time.monotonic(), 0, sum(map(len, names.values())) * self._options.runs
+        for _, group in groupby(cases, key=lambda case: case.beside or case.name):
+            compared = list(group)
+            titles = "; ".join(case.title for case in compared)
+            print(f"\n{titles} ({compared[0].connections} connections)", flush=True)
             for number in range(self._options.runs):
-                for name in self._running:
+                for case, name in [(each, name) for each in compared for name in names[each.name]]:
                     run = self._measure(case, name, seconds=self._options.seconds)
                     self.runs.append(run)
                     done += 1
                     left_s = (time.monotonic() - started) / done * (total - done)
-                    print(
-                        f"[{done}/{total}, {left_s / 60:.0f} min left] run {number + 1}  {render_run(run)}", flush=True
-                    )
+                    place = f"[{done}/{total}, {left_s / 60:.0f} min left] run {number + 1}"
+                    print(f"{place}  {case.name:10}{render_run(run)}", flush=True)
 
     def choose_rate(self, case: Case) -> float:
         """Choose the rate that all are offered: a share of nginx's maximum, or of the best that was measured."""
@@ -126,8 +130,12 @@ class HttpBench:
         )
 
     def _compare_sample(self, case: Case, port: int) -> list[str]:
-        host = STAMPED_HOST if case.is_stamped else HOST
-        return take_sample(port, host, method=case.method, target=case.target, length=case.length)
+        return take_sample(port, case.host, method=case.method, target=case.target, length=case.length)
+
+
+def choose_names(case: Case, names: Iterable[str]) -> list[str]:
+    """Choose the proxies that a case is for."""
+    return [name for name in names if not case.only or name in case.only]
 
 
 def find_wrong(case: Case, load: Load, surplus: int) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cases import Case
-from proxies import HOST, PEERS, STAMPED_HOST
+from proxies import PEERS
 
 GRACE_S = 30
 SETTLE_S = 0.15
@@ -65,9 +65,8 @@ def _run(command: list[str], core: int, seconds: int) -> dict[str, Any]:
 
 
 def _run_wrk(case: Case, port: int, seconds: int, core: int) -> Load:
-    host = STAMPED_HOST if case.is_stamped else HOST
     command = ["wrk", "-t1", f"-c{case.connections}", f"-d{seconds}s", "--timeout", "10s", "--latency"]
-    command += ["-H", f"Host: {host}", "-s", str(PEERS / "wrk.lua"), f"http://127.0.0.1:{port}/", "--"]
+    command += ["-H", f"Host: {case.host}", "-s", str(PEERS / "wrk.lua"), f"http://127.0.0.1:{port}/", "--"]
     command += [case.method, case.target, str(case.targets), str(case.sent_length), str(int(case.is_closed))]
     found = _run(command, core, seconds)
     received = case.length if case.method == "GET" else 0
@@ -82,7 +81,15 @@ def _run_wrk(case: Case, port: int, seconds: int, core: int) -> Load:
 
 
 def _run_paced(case: Case, port: int, seconds: int, core: int, rate: float) -> Load:
-    command = [build_client("paced"), str(port), HOST, case.target, f"{rate:.0f}", str(seconds), str(case.connections)]
+    command = [
+        build_client("paced"),
+        str(port),
+        case.host,
+        case.target,
+        f"{rate:.0f}",
+        str(seconds),
+        str(case.connections),
+    ]
     found = _run(command, core, seconds)
     return Load(
         requests=found["requests"],

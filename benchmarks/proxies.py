@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cases import build_host
 from processes import (
     MAESH,
     ProcessGroup,
@@ -30,7 +31,22 @@ ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "benchmarks" / "peers"
 PEERS_VENV = ROOT / ".venv-peers"
 STAMP_PLUGIN = ROOT / "examples" / "plugins" / "maesh-stamp"
-HOST, STAMPED_HOST = "bench.bench.maesh", "stamped.bench.maesh"
+HOST, STAMPED_HOST = build_host("bench"), build_host("stamped")
+EXPRESSION = "NetworkErrorRatio() > 0.5 || ResponseCodeRatio(500, 600, 0, 600) > 0.5"
+RETRY, LIMIT = {"retry-attempts": "2"}, {"ratelimit-average": "1000000000"}
+BREAKER = {"circuit-breaker-expression": EXPRESSION}
+ROUTES: Mapping[str, Mapping[str, str]] = {
+    "bench": {},
+    "stamped": {"stamp": "X-Team: payments"},
+    "bare": {},
+    "any": {},
+    "retry": RETRY,
+    "limit": LIMIT,
+    "breaker": BREAKER,
+    "guarded": RETRY | LIMIT | BREAKER,
+    "sources": LIMIT | {"ratelimit-source": "header:X-Request-Id"},
+}
+"""The annotations of each service; no limit is reached, and nothing fails."""
 ADDRESSES = ("127.0.3.1", "127.0.3.2")
 ONE_CORE_OF_GO = {"GOMAXPROCS": "1"}
 
@@ -59,7 +75,8 @@ class Site:
     def write(self, template: str, *, port: int = 0) -> Path:
         """Write a configuration of benchmarks/peers with this place's names and numbers."""
         text = (PEERS / template).read_text()
-        values = {"FOLDER": self.folder, "HOST": HOST, "STAMPED_HOST": STAMPED_HOST, "PORT": port}
+        values: dict[str, object] = {"FOLDER": self.folder, "HOST": HOST, "STAMPED_HOST": STAMPED_HOST, "PORT": port}
+        values |= {"EXPRESSION": EXPRESSION}
         values |= {"ADDRESS_1": ADDRESSES[0], "ADDRESS_2": ADDRESSES[1], "HOSTNAME": socket.gethostname()}
         values |= {"UPSTREAM_PORT": self.upstream_port, "STATUS_PORT": self.status_port}
         values |= {CHECK_PORT_NAME: self.check_server.port}
@@ -196,9 +213,10 @@ def build_proxy_command(*, api_port: int, admin_port: int, workers: int = 1) -> 
 
 
 def build_manifests(port: int) -> dict[str, object]:
-    """Build the benchmark's two services, plain and stamped, each with the same two servers."""
+    """Build the benchmark's services, each with the same two servers."""
     items: list[dict[str, object]] = []
-    for name, annotations in (("bench", {}), ("stamped", {"maesh.containo.us/stamp": "X-Team: payments"})):
+    for name, texts in ROUTES.items():
+        annotations = {f"maesh.containo.us/{key}": text for key, text in texts.items()}
         metadata = {"name": name, "namespace": "bench", "annotations": annotations}
         ports = [{"name": "web", "port": 80, "targetPort": port}]
         items.append({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": ports}})

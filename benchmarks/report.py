@@ -43,6 +43,10 @@ class Figures:
         self._runs: list[dict[str, Any]] = http["runs"]
         self.names = list(dict.fromkeys(run["proxy"] for run in self._runs))
 
+    def list_names(self, case: str) -> list[str]:
+        """List the proxies that a case was measured with."""
+        return [name for name in self.names if self.list_runs(case, name)]
+
     def list_runs(self, case: str, proxy: str) -> list[dict[str, Any]]:
         """List the runs of one proxy in one case."""
         return [run for run in self._runs if (run["case"], run["proxy"]) == (case, proxy)]
@@ -104,14 +108,14 @@ def render_case(figures: Figures, case: Document) -> str:
     if is_paced:
         title += f"Offered to all: {figures.get(name, figures.names[0], 'offered_per_s'):,.0f} requests/s.\n\n"
         title += "" if figures.is_offered(name) else NOT_OFFERED
-    return title + render_rows(head, [render_proxy(figures, case, proxy) for proxy in figures.names])
+    return title + render_rows(head, [render_proxy(figures, case, proxy) for proxy in figures.list_names(name)])
 
 
 def render_proxy(figures: Figures, case: Document, proxy: str) -> list[str]:
     """Render one proxy's row in the table of a case."""
     name = case["name"]
     figure = {key: figures.get(name, proxy, key) for key in FIGURES}
-    base = {key: figures.get(name, "nginx", key) if "nginx" in figures.names else 0.0 for key in FIGURES}
+    base = {key: figures.get(name, "nginx", key) if "nginx" in figures.list_names(name) else 0.0 for key in FIGURES}
     rate, cpu_us = figure["requests_per_s"], figure["cpu_us_per_request"]
     row = [proxy, f"{rate:,.0f}", render_ratio(rate, base["requests_per_s"])]
     row += [f"{cpu_us:,.1f} µs", render_ratio(cpu_us, base["cpu_us_per_request"])]
@@ -132,8 +136,8 @@ def list_behind(figures: Figures) -> list[str]:
     for case in figures.cases:
         name = case["name"]
         figure, what = ("p99_us", "p99") if case["rate_share"] > 0 else ("cpu_us_per_request", "CPU a request")
-        if "maesh" not in figures.names:
-            break
+        if "maesh" not in figures.list_names(name):
+            continue
         if case["rate_share"] > 0 and not figures.is_offered(name):
             found.append(f"{case['title']}: not known, because the load's core could not offer that rate")
             continue
@@ -143,7 +147,7 @@ def list_behind(figures: Figures) -> list[str]:
         ours = figures.get(name, "maesh", figure)
         ahead = [
             f"{proxy} ({ours / max(1e-9, figures.get(name, proxy, figure)):.2f} of its {what})"
-            for proxy in figures.names
+            for proxy in figures.list_names(name)
             if proxy != "maesh"
             and figures.get(name, proxy, figure) < ours
             and (case["rate_share"] == 0 or figures.is_held(name, proxy))
@@ -162,7 +166,8 @@ def render_http(http: Document) -> str:
     limited = [
         case["title"]
         for case in figures.cases
-        if case["rate_share"] == 0 and figures.get(case["name"], figures.names[0], "load_core_busy") > LOAD_LIMIT
+        if case["rate_share"] == 0
+        and figures.get(case["name"], figures.list_names(case["name"])[0], "load_core_busy") > LOAD_LIMIT
     ]
     if limited:
         parts.append(f"Limited by the load's core, so compare CPU per request: {'; '.join(limited)}.")
@@ -171,9 +176,27 @@ def render_http(http: Document) -> str:
     wrong = figures.list_wrong()
     parts.append("Doubtful runs:\n\n" + "\n".join(f"* {line}" for line in wrong) if wrong else ALL_WELL)
     parts += [render_case(figures, case) for case in figures.cases]
+    parts += [render_middlewares(figures)]
     return "\n\n".join(parts)
 
 
+def render_middlewares(figures: Figures) -> str:
+    """Render what each middleware adds to the same load without it, proxy by proxy: medians of turns."""
+    rows = []
+    for case in figures.cases:
+        name, base = case["name"], case["beside"]
+        for proxy in figures.list_names(name) if base and base != name else ():
+            turns = list(zip(figures.list_runs(name, proxy), figures.list_runs(base, proxy), strict=True))
+            added_us = statistics.median(with_[CPU] - without[CPU] for with_, without in turns)
+            share = statistics.median(with_[RATE] / without[RATE] for with_, without in turns)
+            rows.append([case["title"], proxy, f"{added_us:+.1f} µs", f"{share:.2f}"])
+    if not rows:
+        return ""
+    head = ["load", "proxy", "CPU/request beside the bare route", "requests/s, of the bare route's"]
+    return "### What middlewares add\n\n" + render_rows(head, rows)
+
+
+CPU, RATE = "cpu_us_per_request", "requests_per_s"
 NOT_OFFERED = """**Void: nginx did not answer half of its own maximum in time, so it was the load's core that could not
 keep up. Run it on a quieter machine, or offer less with `--rate`.**\n\n"""
 HTTP_WORDS = """One worker on one core for each proxy, servers and client on the other; medians of interleaved runs.

@@ -61,13 +61,13 @@ class Counts(Protocol):
 class RecentCounts(Protocol):
     """How often values occurred in the last few periods, counted by all workers of a node together.
 
-    Times are those of `time.monotonic_ns`.
+    Times are those of `time.monotonic`, in seconds.
     """
 
-    def add(self, value: float, now: int) -> None:
-        """Count a value."""
+    def add(self, value: float, now: float, count: int = 1) -> None:
+        """Count a value, once or several times."""
 
-    def read(self, now: int, since: int = 0) -> Counts:
+    def read(self, now: float, since: float = 0.0) -> Counts:
         """Add up the counts of all workers, without periods that are over too long, or began before `since`."""
 
 

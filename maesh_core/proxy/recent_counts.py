@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Protocol
 
-SECOND_NS = 1_000_000_000
-
 
 class _Shared(Protocol):
     view: memoryview
@@ -54,34 +52,57 @@ class Counts:
 
 
 class RecentCounts:
-    """Implements `hookspecs.RecentCounts`: a column between two bounds, a row for each period, its number in front."""
+    """Implements `hookspecs.RecentCounts`: a column between two bounds, a row for each period, its number in front.
 
-    __slots__ = ("_bounds", "_cells", "_own", "_period", "_rows", "_shared", "_width", "_zeros")
+    `_begin` and `_end` are the times between which this worker's current row, at `_row`, is the right one.
+    """
+
+    __slots__ = (
+        "_begin",
+        "_bounds",
+        "_cells",
+        "_end",
+        "_own",
+        "_period",
+        "_row",
+        "_rows",
+        "_shared",
+        "_width",
+        "_zeros",
+    )
 
     def __init__(self, node: _Sharing, name: str, *, bounds: Sequence[int], periods: int, period_s: float) -> None:
         self._bounds = sorted(set(bounds))
-        self._rows, self._width, self._period = periods, len(self._bounds) + 2, round(period_s * SECOND_NS)
+        self._rows, self._width, self._period = periods, len(self._bounds) + 2, period_s
         self._shared = node.share(f"{name}/{periods}x{self._width}", 8 * node.workers * periods * self._width)
         self._cells = self._shared.view.cast("q")
         self._own = node.slot * periods * self._width
         self._zeros = memoryview(bytes(8 * self._width)).cast("q")
+        self._begin = self._end = 0.0
+        self._row = 0
 
     def __repr__(self) -> str:
         """Show the shape."""
         return f"<RecentCounts of {self._rows} periods, {len(self._bounds)} bounds>"
 
-    def add(self, value: float, now: int) -> None:
-        """Count a value."""
-        number, cells = now // self._period, self._cells
+    def add(self, value: float, now: float, count: int = 1) -> None:
+        """Count a value, once or several times."""
+        if not self._begin <= now < self._end:
+            self._turn(now)
+        self._cells[self._row + bisect_right(self._bounds, value)] += count
+
+    def _turn(self, now: float) -> None:
+        """Go over to the row of a period, and empty it if it is a former one's."""
+        number, cells = int(now // self._period), self._cells
         row = self._own + number % self._rows * self._width
         if cells[row] != number:
             cells[row : row + self._width] = self._zeros
             cells[row] = number
-        cells[row + 1 + bisect_right(self._bounds, value)] += 1
+        self._row, self._begin, self._end = row + 1, number * self._period, (number + 1) * self._period
 
-    def read(self, now: int, since: int = 0) -> Counts:
+    def read(self, now: float, since: float = 0.0) -> Counts:
         """Add up the counts of all workers, without periods that are over too long, or began before `since`."""
-        oldest = max(now // self._period - self._rows + 1, -(-since // self._period), 1)
+        oldest = max(now // self._period - self._rows + 1, ceil(since / self._period), 1)
         cells, width = self._cells.tolist(), self._width
         rows = [cells[row + 1 : row + width] for row in range(0, len(cells), width) if cells[row] >= oldest]
         return Counts(self._bounds, [sum(column) for column in zip(*rows, strict=True)])

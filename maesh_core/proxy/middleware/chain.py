@@ -40,10 +40,8 @@ class Chain(NamedTuple):
 EMPTY_CHAIN = Chain()
 
 
-def compile_chain(middlewares: Sequence[object]) -> Chain | None:
-    """Compile middlewares, given outermost first; None when there are none."""
-    if not middlewares:
-        return None
+def compile_chain(middlewares: Sequence[object]) -> Chain:
+    """Compile middlewares, given outermost first."""
     outermost_first = list(enumerate(middlewares, start=1))
     innermost_first = outermost_first[::-1]
     return Chain(
@@ -53,7 +51,7 @@ def compile_chain(middlewares: Sequence[object]) -> Chain | None:
         on_response=_list_calls(innermost_first, "on_response"),
         on_finished=_collect(innermost_first, "on_finished"),
         depth=len(middlewares),
-        kept_bytes=max(getattr(middleware, "kept_bytes", 0) for middleware in middlewares),
+        kept_bytes=max((getattr(middleware, "kept_bytes", 0) for middleware in middlewares), default=0),
     )
 
 

@@ -1,7 +1,4 @@
-"""Circuit breakers for Maesh: a service's annotation says when its servers are spared.
-
-This module is all that a process imports before it knows which half it needs; it only declares the plugin.
-"""
+"""Circuit breakers for Maesh: a service's annotation says when its servers are spared. Declares the plugin."""
 
 import msgspec
 

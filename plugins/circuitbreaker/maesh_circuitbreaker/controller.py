@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from maesh_circuitbreaker import CircuitBreakerSettings
 from maesh_circuitbreaker.expression import Parser
 from maesh_core.plugin import MiddlewareBuilder, ServiceNode, Stage, build_annotation_error, hookimpl
@@ -34,9 +36,4 @@ class ControllerHalf:
             Parser(text).parse()
         except ValueError as error:
             raise build_annotation_error(ANNOTATION, text, f"is wrong in {error}") from error
-        return {
-            "expression": text,
-            "checkPeriodS": self._settings.check_period,
-            "fallbackDurationS": self._settings.fallback_duration,
-            "recoveryDurationS": self._settings.recovery_duration,
-        }
+        return {"expression": text, **msgspec.structs.asdict(self._settings)}

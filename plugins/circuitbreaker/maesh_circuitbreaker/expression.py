@@ -13,13 +13,11 @@ TEXT_LIMIT, DEPTH_LIMIT = 4096, 50
 OPERATORS: dict[str, Callable[[float, float], bool]] = {">": gt, ">=": ge, "<": lt, "<=": le, "==": eq, "!=": ne}
 ERRORS, CODES, LATENCY = "NetworkErrorRatio", "ResponseCodeRatio", "LatencyAtQuantileMS"
 TYPES = {ERRORS: ((), float), CODES: ((int, int, int, int), float), LATENCY: ((float,), int)}
-"""Of a metric's arguments, and of its value."""
 _find_token = re.compile(r"\s*(\|\||&&|[<>=!]=|[()<>,]|[A-Za-z]\w*|\d+\.\d*|\.\d+|\d+|\S|$)", re.ASCII).match
 _NUMBERS = {int: (re.compile(r"\d{1,9}"), "500"), float: (re.compile(r"\d{1,9}\.\d*|\.\d+"), "0.5")}
 
 Metric = tuple[str, tuple[float, ...]]
 Condition = Callable[[Callable[[Metric], float]], bool]
-"""Is met or not, asked with what reads a metric."""
 
 
 class Parser:

@@ -6,57 +6,56 @@ Every attempt's outcome counts, those that are retried too; a breaker that opens
 import logging
 from collections.abc import Sequence
 from math import ceil
-from time import monotonic_ns
+from time import monotonic
 
 import msgspec
 
 from maesh_circuitbreaker import CircuitBreakerSettings
 from maesh_circuitbreaker.expression import CODES, LATENCY, Metric, Parser
-from maesh_core.plugin import Exchange, MiddlewareFactory, Node, PositiveDuration, RecentCounts, Response, hookimpl
+from maesh_core.plugin import Exchange, MiddlewareFactory, Node, RecentCounts, Response, hookimpl
 
-CLOSED, OPEN, RECOVERING = range(3)
+CLOSED, OPEN, RECOVERING = 0.0, 1.0, 2.0
 STATE, UNTIL, SINCE = range(3)
 """Cells that workers share: the state, when it ends, and since when what was counted counts. Times are in ns."""
 LATENCY_BOUNDS_MS = sorted({round(1.015**power) for power in range(1024)})  # 1.5 % apart, up to an hour
 
 
-class ServiceBreaker(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class ServiceBreaker(CircuitBreakerSettings, frozen=True, kw_only=True):
     """The breaker of one service, as it travels from controller to proxy."""
 
     expression: str
-    check_period_s: PositiveDuration
-    fallback_duration_s: PositiveDuration
-    recovery_duration_s: PositiveDuration
 
 
 class CircuitBreaker:
     """The breaker of one service."""
 
-    _time = staticmethod(monotonic_ns)
+    _time = staticmethod(monotonic)
 
     def __init__(self, settings: ServiceBreaker, node: Node, name: str) -> None:
         self._name = name
-        self._check_period = round(settings.check_period_s * 1e9)
-        self._open_time = round(settings.fallback_duration_s * 1e9)
-        self._recovery_time = round(settings.recovery_duration_s * 1e9)
+        self._check_period, self._open_time = settings.check_period, settings.fallback_duration
+        self._recovery_time = settings.recovery_duration
         parser = Parser(settings.expression)
         self._is_met = parser.parse()
         codes = [int(code) for metric, arguments in parser.metrics if metric == CODES for code in arguments]
         key = f"circuitbreaker/{name}/{msgspec.json.encode(settings).decode()}"
         self._shared = node.share(key, 8 * 3)
-        self._cells = self._shared.view.cast("q")
+        self._cells = self._shared.view.cast("d")
         self._statuses = node.count_recent(key, bounds=(0, 502, 503, 504, 505, 600, *codes), periods=10, period_s=1)
         self._latencies: RecentCounts | None = None
         if any(metric == LATENCY for metric, _ in parser.metrics):
             self._latencies = node.count_recent(key + LATENCY, bounds=LATENCY_BOUNDS_MS, periods=6, period_s=10)
-        self._checked_at = self._allowed = self._denied = 0
+        self._counted = [0] * 1000
+        self._is_open = False
+        self._checked_at = 0.0
+        self._allowed = self._denied = 0
 
     def __repr__(self) -> str:
-        return f"circuit breaker of {self._name}: {('closed', 'open', 'recovering')[self._cells[STATE]]}"
+        return f"circuit breaker of {self._name}: {('closed', 'open', 'recovering')[int(self._cells[STATE])]}"
 
     def on_request(self, exchange: Exchange) -> Response | None:
         """Let requests through while closed, none while open, and a share that grows to one half while recovering."""
-        if self._cells[STATE] == CLOSED:
+        if not self._cells[STATE]:
             return None
         now = self._time()
         left = self._cells[UNTIL] - now
@@ -76,45 +75,51 @@ class CircuitBreaker:
 
     on_attempt = on_request
 
-    def on_response(self, exchange: Exchange) -> bool | None:
-        """Count an attempt that brought a response; False ends the retrying."""
-        return self._count(exchange, exchange.status)
-
-    def on_attempt_failed(self, exchange: Exchange, error: Exception) -> bool | None:
-        """Count an attempt that brought none, by the status that the client would get; False ends the retrying."""
-        return self._count(exchange, getattr(error, "status", 502))
-
-    def _count(self, exchange: Exchange, status: int) -> bool | None:
-        now = self._time()
-        self._statuses.add(status, now)
+    def on_response(self, exchange: Exchange, error: Exception | None = None) -> bool | None:
+        """Count an attempt's outcome, by the status that the client would get for it; False ends the retrying."""
+        now, status = self._time(), exchange.status if error is None else getattr(error, "status", 502)
         if self._latencies is not None:
             self._latencies.add(exchange.attempt_seconds * 1000, now)
-        if not 0 <= now - self._checked_at < self._check_period:
-            self._checked_at = now
-            if self._cells[STATE] != OPEN and self._is_met(self._read):
-                self._cells[SINCE] = now
-                self._change(OPEN, now + self._open_time)
-        return False if self._cells[STATE] == OPEN else None
+        if now - self._checked_at < self._check_period:
+            self._counted[status] += 1  # in this process alone, at a tenth of the price
+        else:
+            self._check(status, now)
+        return False if self._is_open else None
+
+    on_attempt_failed = on_response
+
+    def _check(self, status: int, now: float) -> None:
+        """Tell the other workers what was counted since the last check, which is a check period ago at most."""
+        for counted, count in enumerate(self._counted):
+            if count:
+                self._statuses.add(counted, self._checked_at, count)
+                self._counted[counted] = 0
+        self._statuses.add(status, now)
+        self._checked_at = now
+        if self._cells[STATE] != OPEN and self._is_met(self._read):
+            self._cells[SINCE] = now
+            self._change(OPEN, now + self._open_time)
+        self._is_open = self._cells[STATE] == OPEN
 
     def _read(self, metric: Metric) -> float:
         """Read a metric, of the statuses of ten seconds or the latencies of a minute."""
-        (name, arguments), since = metric, self._cells[SINCE]
+        (name, arguments), now, since = metric, self._checked_at, self._cells[SINCE]
         if name == LATENCY and self._latencies is not None:
-            return self._latencies.read(self._checked_at, since).find_quantile(arguments[0])
-        statuses = self._statuses.read(self._checked_at, since)
+            return self._latencies.read(now, since).find_quantile(arguments[0])
+        statuses = self._statuses.read(now, since)
         first, end, *whole = arguments or (502, 503, 0, 600)
         counted = statuses.count(first, end) + (0 if arguments else statuses.count(504, 505))
         return counted / (statuses.count(*whole) or float("inf"))
 
-    def _change(self, state: int, until: int) -> None:
+    def _change(self, state: float, until: float) -> None:
         self._allowed = self._denied = 0
         self._cells[UNTIL] = until
         self._cells[STATE] = state
         logging.getLogger(__name__).warning("%s", self)
 
 
-def _refuse(left: int) -> Response:
-    headers = ((b"Retry-After", b"%d" % ceil(left / 1e9)),)
+def _refuse(left: float) -> Response:
+    headers = ((b"Retry-After", b"%d" % ceil(left)),)
     return Response(status=503, reason="the circuit breaker is open", headers=headers)
 
 

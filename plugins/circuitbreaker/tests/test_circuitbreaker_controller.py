@@ -26,10 +26,10 @@ def test_a_service_without_the_annotation_has_no_breaker():
 def test_the_expression_and_the_periods_go_along():
     text = "NetworkErrorRatio() > 0.5"
     found = build({NAME: text})
-    assert (found.expression, found.check_period_s) == (text, 0.1)
-    assert (found.fallback_duration_s, found.recovery_duration_s) == (10, 10)
+    assert (found.expression, found.check_period) == (text, 0.1)
+    assert (found.fallback_duration, found.recovery_duration) == (10, 10)
     found = build({NAME: text}, check_period=1.0, fallback_duration=2.0, recovery_duration=3.0)
-    assert (found.check_period_s, found.fallback_duration_s, found.recovery_duration_s) == (1, 2, 3)
+    assert (found.check_period, found.fallback_duration, found.recovery_duration) == (1, 2, 3)
 
 
 def test_a_bad_expression_is_an_error_that_names_annotation_value_column_and_rule():

@@ -1,9 +1,9 @@
 """A table of token buckets that the workers of a node share, of a size that no number of clients can exceed.
 
-A bucket is one number, the nanosecond at which it would be full again: as a token bucket that is the generic cell rate
-algorithm (ITU-T I.371). One whose time is past says nothing that an absent one does not, and gives way first. Keys are
-64 bits of a hash; eight places are looked at for each. Workers write without a lock: two that do so in one instant may
-let one request too many pass.
+A bucket is one number, the time in seconds at which it would be full again: as a token bucket that is the generic cell
+rate algorithm (ITU-T I.371). One whose time is past says nothing that an absent one does not, and gives way first. Keys
+are 60 bits of a hash; eight places are looked at for each. Workers write without a lock: two that do so in one instant
+may let one request too many pass.
 """
 
 from hashlib import blake2b
@@ -16,19 +16,19 @@ BUCKETS = SETS * WAYS
 
 
 class BucketTable:
-    """The buckets of a node. `keys` and `times` stand beside each other; 0 is no key."""
+    """The buckets of a node: the key of each, 0 where there is none, and its time."""
 
     __slots__ = ("_shared", "keys", "times")
 
     def __init__(self, node: Node) -> None:
         self._shared = node.share("ratelimit/buckets", BUCKETS * 16)
         self.keys = self._shared.view[: BUCKETS * 8].cast("q")
-        self.times = self._shared.view[BUCKETS * 8 :].cast("q")
+        self.times = self._shared.view[BUCKETS * 8 :].cast("d")
 
     def __repr__(self) -> str:
         return f"<BucketTable {sum(map(bool, self.keys))} of {BUCKETS} in use>"
 
-    def find(self, key: int, now: int) -> int:
+    def find(self, key: int, now: float) -> int:
         """Find the place of a key; where it has none, take one that is full again, or the one that is so first."""
         first = key % SETS * WAYS
         keys, times = self.keys, self.times
@@ -43,7 +43,7 @@ class BucketTable:
 
 
 def build_key(limit: str, source: str | bytes) -> int:
-    """Hash a client of a limit; never 0."""
+    """Hash a client of a limit, to 60 bits and never 0: Python computes with 30 at a time."""
     text = source if isinstance(source, bytes) else source.encode()
     digest = blake2b(text, digest_size=8, key=blake2b(limit.encode(), digest_size=32).digest()).digest()
-    return int.from_bytes(digest, "little", signed=True) or 1
+    return int.from_bytes(digest, "little") >> 4 or 1

@@ -6,7 +6,7 @@ the machine's monotonic clock, which they share too.
 
 import math
 from collections.abc import Callable, Sequence
-from time import monotonic_ns
+from time import monotonic
 from typing import Annotated
 
 import msgspec
@@ -17,12 +17,10 @@ from maesh_ratelimit.buckets import BUCKETS, BucketTable, build_key
 
 REMEMBERED_LENGTH = 128
 """Longer sources are hashed for each request: what a client sends must not be kept for nothing."""
-LONGEST_WAIT_NS = 500_000_000
+LONGEST_WAIT_S = 0.5
 """What a request may wait for its token where tokens come less than once a second (Traefik)."""
-
-
-FAR_NS = 1 << 60
-"""36 years: times that far from now still fit into the 64 bits of a bucket."""
+NO_WAIT_S = 1e-7
+"""A token that comes so soon is there: sums of fractions are not exact."""
 
 
 class ServiceLimit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -35,63 +33,54 @@ class ServiceLimit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class RateLimit:
-    """The limit of one service. A request that finds a token passes; tokens come one in each `_interval`, in ns."""
+    """The limit of one service. A request that finds a token passes; tokens come one in each `_interval_s`."""
 
     def __init__(
-        self, settings: ServiceLimit, table: BucketTable, name: str, *, time: Callable[[], int] = monotonic_ns
+        self, settings: ServiceLimit, table: BucketTable, name: str, *, time: Callable[[], float] = monotonic
     ) -> None:
         self._settings = settings
         self._name = f"{name} {msgspec.json.encode(settings).decode()}"
-        self._table = table
+        self._table, self._keys, self._times = table, table.keys, table.times
         self._time = time
-        self._interval = round(min(max(settings.period_s * 1e9 / settings.average, 1), FAR_NS))
-        self._depth = min((settings.burst - 1) * self._interval, FAR_NS)
-        self._longest_wait = min(self._interval // 2, LONGEST_WAIT_NS)
+        self._interval_s = settings.period_s / settings.average
+        self._depth_s = (settings.burst - 1) * self._interval_s + NO_WAIT_S
+        self._longest_wait_s = min(self._interval_s / 2, LONGEST_WAIT_S)
         self._places: dict[str | bytes, tuple[int, int]] = {}
-        self._header = b""
-        if settings.source == "host":
-            self.on_request = self._limit_host
-        elif settings.source.startswith("header:"):
-            self._header = settings.source.partition(":")[2].encode()
-            self.on_request = self._limit_header
-        else:
-            self.on_request = self._limit_address
+        self._header = settings.source.partition(":")[2].encode()
+        readers = {"ip": None, "host": self._read_host}
+        self._read = readers.get(settings.source, self._read_header)
 
     def __repr__(self) -> str:
         return f"<RateLimit {self._settings!r}>"
 
-    def _limit_address(self, exchange: Exchange) -> Response | float | None:
-        return self.admit(exchange.client_address)
+    def _read_host(self, exchange: Exchange) -> bytes:
+        return exchange.host
 
-    def _limit_host(self, exchange: Exchange) -> Response | float | None:
-        return self.admit(exchange.host)
+    def _read_header(self, exchange: Exchange) -> bytes:
+        """Read what clients are told apart by; requests without it are one client's."""
+        return exchange.client_headers.get(self._header) or b""
 
-    def _limit_header(self, exchange: Exchange) -> Response | float | None:
-        """Count by a header's value; requests without it count together."""
-        return self.admit(exchange.client_headers.get(self._header) or b"")
-
-    def admit(self, source: str | bytes) -> Response | float | None:
+    def on_request(self, exchange: Exchange) -> Response | float | None:
         """Take a token: None when there is one, the seconds until there is, or the refusal."""
-        now = self._time()
-        table = self._table
-        found = self._places.get(source)
-        if found is None or table.keys[found[0]] != found[1]:
-            found = self._find(source, now)
-        place = found[0]
-        full_at = table.times[place]
-        wait = full_at - now - self._depth
-        if wait <= 0:
-            table.times[place] = (full_at if full_at > now else now) + self._interval
+        source = exchange.client_address if self._read is None else self._read(exchange)
+        now, times = self._time(), self._times
+        place, key = self._places.get(source) or self._find(source, now)
+        if self._keys[place] != key:  # another client has the place now
+            place, key = self._find(source, now)
+        full_at = times[place]
+        wait_s = full_at - now - self._depth_s
+        if wait_s <= 0:
+            times[place] = (full_at if full_at > now else now) + self._interval_s
             return None
-        if wait <= self._longest_wait:
-            table.times[place] = full_at + self._interval
-            return wait / 1e9
-        if wait > self._interval + self._longest_wait:  # no request made it so: the clock has been set back
-            wait = self._interval
-            table.times[place] = now + self._depth + wait
-        return _refuse(wait / 1e9)
+        if wait_s <= self._longest_wait_s:
+            times[place] = full_at + self._interval_s
+            return wait_s
+        if wait_s > self._interval_s + self._longest_wait_s + NO_WAIT_S:  # nothing but a clock that was set back
+            wait_s = self._interval_s
+            times[place] = now + self._depth_s + wait_s
+        return _refuse(wait_s)
 
-    def _find(self, source: str | bytes, now: int) -> tuple[int, int]:
+    def _find(self, source: str | bytes, now: float) -> tuple[int, int]:
         key = build_key(self._name, source)
         found = (self._table.find(key, now), key)
         if len(source) <= REMEMBERED_LENGTH:

@@ -1,6 +1,6 @@
 """Chains: what is in them, and in which order."""
 
-from maesh_core.proxy.middleware.chain import compile_chain
+from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, compile_chain
 
 
 class Whole:
@@ -32,8 +32,8 @@ class OnlyFinished:
         pass
 
 
-def test_no_middlewares_make_no_chain():
-    assert compile_chain([]) is None
+def test_no_middlewares_make_an_empty_chain():
+    assert compile_chain([]) == EMPTY_CHAIN
 
 
 def test_requests_go_outermost_first_and_the_rest_innermost_first():

@@ -11,11 +11,11 @@ from typing import Any
 
 from maesh_core.errors import ExchangeError, UpstreamTimeoutError
 from maesh_core.hookspecs import Response
-from maesh_core.proxy.middleware.chain import EMPTY_CHAIN
+from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain
 from maesh_core.proxy.protocol.http.answers import build_answer
-from maesh_core.proxy.protocol.http.exchange import Client, Exchange
+from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.protocol.http.headers import Headers
-from maesh_core.proxy.protocol.http.request_head import ClientHeaders, RequestHead
+from maesh_core.proxy.protocol.http.request_head import ClientHeaders
 from maesh_core.proxy.protocol.http.response_head import ResponseHead
 from maesh_core.proxy.protocol.http.table import Route
 from maesh_core.proxy.protocol.http.upstream import GIVEN_UP, RENDERED, HttpServer, Passing
@@ -34,48 +34,28 @@ _Call = Callable[..., Any]
 
 
 class ChainedExchange(Exchange):
-    """Implements `hookspecs.Exchange`. Attributes are grouped: chain, waiting, attempt, what may be changed.
+    """Implements `hookspecs.Exchange`. What is seldom set has its default on the class, where it costs no request.
 
     `_depth` says how many middlewares the request has reached, and `_position` where among them it waits; `_kept` is
-    the request's body so far, None where it is not kept or too large.
+    the request's body so far, unless that is too large.
     """
 
-    _balancer: Balancer[HttpServer]
+    _depth = 0
+    _position = 0
+    _timer: asyncio.TimerHandle | None = None
+    _task: "asyncio.Future[object] | None" = None
 
-    __slots__ = (
-        "_attempt_started_at",
-        "_attempt_timer",
-        "_balancer",
-        "_chain",
-        "_depth",
-        "_failure",
-        "_kept",
-        "_position",
-        "_request_headers",
-        "_response_headers",
-        "_task",
-        "_timer",
-        "attempt_timeout_s",
-        "attempts",
-        "tried",
-    )
+    attempts = 0
+    attempt_timeout_s = 0.0
+    _attempt_timer: asyncio.TimerHandle | None = None
+    _attempt_started_at = 0.0
+    _failure: ExchangeError | None = None
+    _kept: bytearray | None = None
+    _is_too_large_to_keep = False
+    _server: HttpServer | None = None
+    tried: tuple[HttpServer, ...] = ()
 
-    def __init__(self, connection: Client, head: RequestHead, started_at: float) -> None:
-        super().__init__(connection, head, started_at)
-        self._chain = EMPTY_CHAIN
-        self._depth = 0
-        self._position = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Future[object] | None = None
-        self.attempts = 0
-        self.attempt_timeout_s = 0.0
-        self._attempt_started_at = started_at
-        self._attempt_timer: asyncio.TimerHandle | None = None
-        self._failure: ExchangeError | None = None
-        self._kept: bytearray | None = None
-        self.tried: tuple[HttpServer, ...] = ()
-        self._request_headers: Headers | None = None
-        self._response_headers: Headers | None = None
+    _response_headers: Headers | None = None
 
     # --- what middlewares see
 
@@ -128,41 +108,43 @@ class ChainedExchange(Exchange):
     @property
     def attempt_seconds(self) -> float:
         """How long ago the attempt was begun."""
-        return self.connection.environment.clock_time() - self._attempt_started_at
+        return self.connection.environment.clock_time() - (self._attempt_started_at or self.started_at)
 
     @property
     def can_repeat(self) -> bool:
         """Whether another attempt is possible: nothing was answered, and nothing of a body is lost."""
         if self.has_started_response or self.is_finished or self.attempts >= ATTEMPT_LIMIT:
             return False
-        return not self.has_sent_body or (self._kept is not None and not self.request_left)
+        return not self.has_sent_body or not (self._is_too_large_to_keep or self.request_left)
 
     # --- the way in
 
-    def begin(self, route: Route, balancer: Balancer[HttpServer]) -> None:
-        """Ask every middleware, outermost first."""
-        self._balancer = balancer
-        self._chain = route.chain or EMPTY_CHAIN
-        if self.request_left and self._chain.kept_bytes:
-            self._kept = bytearray()
-        self._admit(0)
+    @property
+    def _chain(self) -> Chain:
+        return self.route.chain if self.route is not None else EMPTY_CHAIN
 
-    def _admit(self, position: int) -> None:
-        """Call on_request from a place in the chain, and begin the first attempt once all have agreed."""
-        for call, depth in self._chain.on_request[position:]:
-            position += 1
-            self._depth = depth
+    def begin(self, route: Route, balancer: Balancer[HttpServer]) -> None:
+        """Ask every middleware, outermost first, from where the request stands, and begin the first attempt."""
+        chain, position = route.chain, self._position
+        if chain.on_response:
+            self.is_response_awaited = True
+        if chain.on_finished:
+            self.is_end_awaited = True
+        for step in chain.on_request[position:] if position else chain.on_request:
+            call, depth = step
             try:
                 result = call(self)
             except Exception as error:  # one exchange is an edge: a middleware harms that alone
+                self._depth = depth
                 self._fail(call, error)
                 return
             if result is not None:
-                self._position = position
+                self._depth, self._position = depth, chain.on_request.index(step) + 1
                 if self._is_held(call, result):
                     return
-        self._depth = self._chain.depth
-        self._begin_attempt()
+        if self.is_end_awaited:
+            self._depth = chain.depth
+        self._begin_attempt(balancer)
 
     def _is_held(self, call: _Call, result: object) -> bool:
         """Act on what on_request returned; True when the request goes no further for now."""
@@ -172,6 +154,7 @@ class ChainedExchange(Exchange):
             return self._is_delayed(result, self._go_on)
         elif isinstance(result, Awaitable):
             self.connection.wait(self.connection.environment.settings.response_timeout)
+            self.is_end_awaited = True
             self._task = asyncio.ensure_future(result)
             self._task.add_done_callback(self._on_decided)
         else:
@@ -182,13 +165,15 @@ class ChainedExchange(Exchange):
         if not seconds > 0:
             return False
         self.connection.wait(None)
+        self.is_end_awaited = True
         self._timer = asyncio.get_running_loop().call_later(min(seconds, DELAY_LIMIT_S), go_on)
         return True
 
     def _go_on(self) -> None:
         self._timer = None
         if not self.is_finished:
-            self._admit(self._position)
+            self._attempt_started_at = self.connection.environment.clock_time()
+            self._go_on_inwards()
 
     def _on_decided(self, task: "asyncio.Future[object]") -> None:
         """Go on with what an async middleware has decided."""
@@ -200,40 +185,47 @@ class ChainedExchange(Exchange):
         if error is not None:
             self._fail(call, error)
         elif (result := task.result()) is None or not self._is_held(call, result):
-            self._admit(self._position)
+            self._go_on_inwards()
+
+    def _go_on_inwards(self) -> None:
+        route = self.route
+        assert route is not None  # noqa: S101 - it had middlewares
+        assert route.balancer is not None  # noqa: S101 - it was open
+        self.begin(route, route.balancer)
 
     def pass_body(self, body: bytes) -> None:
         """Send bytes of the request's body, and keep them for another attempt so far as they fit."""
-        if self._kept is not None:
+        if not self._is_too_large_to_keep:
+            if self._kept is None:
+                self._kept = bytearray()
             self._kept += body
             if len(self._kept) > self._chain.kept_bytes:
-                self._kept = None
+                self._kept, self._is_too_large_to_keep = None, True
         super().pass_body(body)
 
     def render_request(self, forwarded: bytes) -> bytes:
-        """Render the head that goes upstream, which ends with the forwarded fields."""
-        head, headers = self.head, self._request_headers
-        if headers is None:
-            return head.passing + forwarded
+        """Render the head that goes upstream where it has been changed; it ends with the forwarded fields."""
+        head, headers = self.head, self.request_headers
         if not headers.is_split:
             return head.passing + headers.added + forwarded
         return b"".join((head.render_start(), *headers.lines, head.framing, forwarded))
 
     # --- attempts
 
-    def _begin_attempt(self) -> None:
+    def _begin_attempt(self, balancer: Balancer[HttpServer]) -> None:
         self.attempts += 1
-        self._attempt_started_at = self.connection.environment.clock_time()
-        server = self._balancer.pick(self.tried, self)
-        if server is not None:
-            self.tried += (server,)
-        elif self._failure is not None:
+        self._server = server = balancer.pick(self.tried, self)
+        if server is None and self._failure is not None:
             self.answer(build_answer(self._failure))
             return
         if self.attempt_timeout_s:
+            self.is_response_awaited = True
             loop = asyncio.get_running_loop()
             self._attempt_timer = loop.call_later(self.attempt_timeout_s, self._on_attempt_timeout)
-        self.send_to(server)
+        if server is not None and server.idle and self.can_use_pool:
+            self.send(server.take_idle())
+        else:
+            self.send_to(server)
 
     def _on_attempt_timeout(self) -> None:
         self._attempt_timer = None
@@ -261,7 +253,12 @@ class ChainedExchange(Exchange):
             self._pending, self.has_sent_body = bytearray(self._kept or b""), False
         self.response = self._response_headers = None
         self.status = 0
-        self._begin_attempt()
+        if self._server is not None:
+            self.tried += (self._server,)
+        self._attempt_started_at = self.connection.environment.clock_time()
+        assert self.route is not None  # noqa: S101 - there was an attempt
+        assert self.route.balancer is not None  # noqa: S101 - there was an attempt
+        self._begin_attempt(self.route.balancer)
 
     def on_attempt_failed(self, error: ExchangeError) -> None:
         """Ask the middlewares about a failed attempt, and answer with the error if none wants another."""
@@ -275,7 +272,7 @@ class ChainedExchange(Exchange):
         else:
             self.answer(build_answer(error))
 
-    def _ask(self, calls: tuple[_Call, ...], *arguments: object) -> float | None:
+    def _ask(self, calls: tuple[_Call, ...], failure: ExchangeError | None = None) -> float | None:
         """Ask every middleware whether it wants another attempt: the pause before it, None when there is to be none.
 
         Whoever says False forbids it. One that raises ends the exchange, which nobody may see any more then.
@@ -283,7 +280,7 @@ class ChainedExchange(Exchange):
         pause_s, is_forbidden = None, False
         for call in calls:
             try:
-                word = call(self, *arguments)
+                word = call(self) if failure is None else call(self, failure)
             except Exception as error:  # one exchange is an edge: a middleware harms that alone
                 self._fail(call, error)
                 return None
@@ -302,25 +299,20 @@ class ChainedExchange(Exchange):
 
     # --- the way out
 
-    def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Passing:
-        """Show a response head to every middleware, innermost first, and say what becomes of it."""
+    def judge_response(self) -> Passing | None:
+        """Show a response's head to every middleware, innermost first; it may be given up for another attempt."""
         if self._attempt_timer is not None:
             self._attempt_timer.cancel()
             self._attempt_timer = None
-        self.response = response
-        self.status = response.status
-        if self._chain.on_response:
-            pause_s = self._ask(self._chain.on_response)
-            if self.is_finished:
-                return GIVEN_UP
-            if pause_s is not None and self.can_repeat:
-                self._failure = None
-                self.drop_upstream()
-                self._attempt_again(pause_s)
-                return GIVEN_UP
-            if self._response_headers is not None:
-                return RENDERED
-        return super().on_response_head(response, is_whole=is_whole)
+        pause_s = self._ask(self._chain.on_response)
+        if pause_s is not None and self.can_repeat:
+            self._failure = None
+            self.drop_upstream()
+            self._attempt_again(pause_s)
+            return GIVEN_UP
+        if self.is_finished:
+            return GIVEN_UP
+        return None if self._response_headers is None else RENDERED
 
     def render_fields(self, response: ResponseHead, connection: bytes) -> bytes:
         """Render the status line and all fields; `connection` is one of them, or empty."""
@@ -340,14 +332,12 @@ class ChainedExchange(Exchange):
         else:
             super().on_timeout()
 
-    def finish(self, status: int) -> None:
-        """Count the exchange, tell the middlewares that saw it, and wait for nothing any more."""
-        if self.is_finished:
-            return
-        super().finish(status)
-        for waiting in (self._timer, self._task, self._attempt_timer):
-            if waiting is not None:
-                waiting.cancel()
+    def tell_end(self) -> None:
+        """Tell the middlewares that saw the request of its end, and wait for nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
         for call, depth in self._chain.on_finished:
             if depth <= self._depth:
                 try:

@@ -21,7 +21,7 @@ from maesh_core.proxy.protocol.http.syntax import (
     has_bare_line_end,
     match_empty_lines,
 )
-from maesh_core.proxy.protocol.http.table import CurrentTable, Route
+from maesh_core.proxy.protocol.http.table import CurrentTable
 from maesh_core.proxy.protocol.http.transports import HELD_LIMIT_BYTES, limit_write_buffer, reset
 from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.protocol.http.upgrade import UpgradeExchange
@@ -238,7 +238,9 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(error)
             return
         route = self._current.table.find(self._entrypoint, request.host)
-        kind = _choose_kind(route) if not request.upgrade else UpgradeExchange
+        kind = Exchange if route is None or not route.chain.depth else ChainedExchange  # middlewares cost who has them
+        if request.upgrade:
+            kind = UpgradeExchange
         exchange = self.exchange = kind(self, request, self.environment.clock_time())
         self._requests_left -= 1
         if self._requests_left == 0:  # never so without a limit
@@ -433,8 +435,3 @@ class ClientConnection(asyncio.Protocol):
             transport.write_eof()
         self.resume_reading()
         self.deadline = self.environment.clock.now + LINGER_S
-
-
-def _choose_kind(route: Route | None) -> type[Exchange]:
-    """Choose what an exchange on a route has to be able to do; what is not needed costs nothing."""
-    return Exchange if route is None or route.chain is None else ChainedExchange

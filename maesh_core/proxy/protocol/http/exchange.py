@@ -18,6 +18,7 @@ from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
+from maesh_core.proxy.protocol.http.headers import Headers
 from maesh_core.proxy.protocol.http.request_head import CHUNKED, RequestHead
 from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead
 from maesh_core.proxy.protocol.http.syntax import IDEMPOTENT
@@ -86,6 +87,12 @@ class Exchange:
     """A request on its way. Attributes are grouped: request, route, upstream, response."""
 
     can_use_pool: ClassVar[bool] = True
+    _request_headers: Headers | None = None
+    """What of the request's head has been changed; nothing is where there are no middlewares."""
+    is_response_awaited = False
+    """Whether somebody wants to see a response's head, and may give it up: `judge_response` is asked then."""
+    is_end_awaited = False
+    """Whether somebody wants to hear of the end: `tell_end` is called then."""
 
     __slots__ = (
         "_connecting",
@@ -225,7 +232,8 @@ class Exchange:
         """Send head, and what has come of the body, over a connection that is ours until the exchange ends."""
         self.upstream = upstream
         connection, head = self.connection, self.head
-        request = self.render_request(connection.forwarded.render(head.authority, head.forwarded))
+        forwarded = connection.forwarded.render(head.authority, head.forwarded)
+        request = head.passing + forwarded if self._request_headers is None else self.render_request(forwarded)
         if self._pending is not None:
             self.has_sent_body = True
             pending, self._pending = self._pending, None
@@ -240,7 +248,7 @@ class Exchange:
             connection.on_upstream_ready(upstream)
 
     def render_request(self, forwarded: bytes) -> bytes:
-        """Render the head that goes upstream, which ends with the forwarded fields."""
+        """Render the head that goes upstream where it has been changed; it ends with the forwarded fields."""
         return self.head.passing + forwarded
 
     def count_ejection(self) -> None:
@@ -296,11 +304,17 @@ class Exchange:
         """Take the head of the final response, and say what becomes of it."""
         self.response = response
         self.status = response.status
+        if self.is_response_awaited and (passing := self.judge_response()) is not None:
+            return passing
         has_nothing_to_say = is_whole and response.is_plain and self.is_keep_alive and not self.head.is_http_1_0
         if not has_nothing_to_say or self.request_left or self.connection.is_draining:
             return RENDERED
         self.has_started_response = True
         return AS_IT_CAME
+
+    def judge_response(self) -> Passing | None:
+        """Say what becomes of a response whose head is here; None when it goes its way."""
+        return None
 
     def on_switching(self, upstream: UpstreamConnection, response: ResponseHead, rest: bytes) -> None:
         """Take a 101, which has no business here. Raises UpstreamProtocolError."""
@@ -413,3 +427,8 @@ class Exchange:
         if self.route is not None:
             seconds = self.connection.environment.clock_time() - self.started_at
             self.route.counters.count(status, seconds)
+        if self.is_end_awaited:
+            self.tell_end()
+
+    def tell_end(self) -> None:
+        """Tell of the end, which is counted."""

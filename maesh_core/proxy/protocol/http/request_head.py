@@ -101,24 +101,36 @@ class ClientHeaders:
 
     def get(self, name: bytes) -> bytes | None:
         """Read the first value, or None."""
-        values = self.get_all(name)
-        return values[0] if values else None
+        name = name.lower()
+        if name in self._head.dropped:
+            values = self._get_dropped(name)
+            return values[0] if values else None
+        start = self._lower.find(b"\r\n%b:" % name)
+        return self._cut_value(start + len(name) + 3) if start >= 0 else None
 
     def get_all(self, name: bytes) -> list[bytes]:
         """Read every value, in order; of the forwarded fields joined into one, as they go on."""
         name = name.lower()
+        return self._get_dropped(name) if name in self._head.dropped else self._find_all(name)
+
+    def _get_dropped(self, name: bytes) -> list[bytes]:
+        """Read a field that the mesh itself writes, or that stops here."""
         head = self._head
         if name == b"host":
             return [head.authority] if head.authority else []
         if name in FORWARDED:
             return [head.forwarded[name]] if head.forwarded is not None and name in head.forwarded else []
-        if name in head.dropped and name not in _READABLE:
-            return []
+        return self._find_all(name) if name in _READABLE else []
+
+    def _find_all(self, name: bytes) -> list[bytes]:
         values, prefix, end = [], b"\r\n%b:" % name, 0
         while (start := self._lower.find(prefix, end)) >= 0:
-            end = self._lower.index(b"\r\n", start + len(prefix))
-            values.append(head.head[start + len(prefix) : end].strip(b" \t"))
+            end = start + len(prefix)
+            values.append(self._cut_value(end))
         return values
+
+    def _cut_value(self, start: int) -> bytes:
+        return self._head.head[start : self._lower.index(b"\r\n", start)].strip(b" \t")
 
 
 def render_start(method: bytes, target: bytes, authority: bytes) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from maesh_core.hookspecs import Exchange, Response
 from maesh_core.model.configuration import HttpRouter, Section, Service
-from maesh_core.proxy.middleware.chain import Chain, compile_chain
+from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain
 from maesh_core.proxy.protocol.http.counters import RouteCounters
 from maesh_core.proxy.protocol.http.upstream import HttpServer, ServerKey
 from maesh_core.proxy.upstream.balancer import AnyBalancer, Balancer, RoundRobin, build_balancer
@@ -34,7 +34,7 @@ class Route:
         *,
         balancer: Balancer[HttpServer] | None,
         counters: RouteCounters,
-        chain: Chain | None = None,
+        chain: Chain = EMPTY_CHAIN,
         closed: Response = _NOT_CLOSED,
         key: str = "",
         router: HttpRouter = _NO_ROUTER,

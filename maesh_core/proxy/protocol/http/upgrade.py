@@ -26,7 +26,7 @@ class UpgradeExchange(ChainedExchange):
 
     def send(self, upstream: UpstreamConnection) -> None:
         """Send the request; from now on there is no other attempt."""
-        self.has_sent_body, self._kept = True, None
+        self.has_sent_body = self._is_too_large_to_keep = True
         super().send(upstream)
 
     def on_switching(self, upstream: UpstreamConnection, response: ResponseHead, rest: bytes) -> None:
