@@ -14,6 +14,7 @@ from maesh_core.model.messages import Update, parse_update, render_update
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
+from maesh_core.proxy.upstream.kinds import BalancerKinds
 from maesh_core.settings import ProxySettings
 
 SERVICES, SERVERS = 5000, 10
@@ -48,7 +49,7 @@ def whole():
 async def configuration():
     """Start a proxy's configuration, inside an event loop as in the proxy."""
     handler = HttpHandler(ProxySettings(), Clock(asyncio.get_running_loop()))
-    yield RoutingConfiguration({"http": handler}, {}, plugins=())
+    yield RoutingConfiguration({"http": handler}, {}, plugins=(), balancers=BalancerKinds())
     handler.abort()
     handler.environment.clock.close()
 

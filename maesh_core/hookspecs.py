@@ -1,4 +1,4 @@
-"""The one place where hooks are declared, in four families: discovery, topology, protocol, middleware.
+"""The one place where hooks are declared, in families: discovery, topology, protocol, balancing, middleware.
 
 A hook runs once, when its process starts, and returns the objects that the process then calls directly; none is
 called while a request passes. The interfaces of those objects stand here too. Plugins import all of it from
@@ -271,6 +271,80 @@ class ProtocolSpecs(Protocol):
         """Give the proxy's half of protocols. Proxy; once, at start, in its event loop; raising stops the start."""
 
 
+# --- balancing -----------------------------------------------------------------------------------------------------
+
+
+class BalancerBuilder(Protocol):
+    """The controller's half of a load balancer. `name` is what a service's annotation `load-balancer` says.
+
+    `annotations` are further names it claims, without prefix. HTTP services alone can have it.
+    """
+
+    name: str
+    annotations: tuple[str, ...]
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any]:
+        """Decide the settings for one service that names this balancer; pure.
+
+        `annotations` holds those of the service that it claims, without prefix. Raising ConfigurationError closes the
+        service and shows the text on it.
+        """
+
+
+class BalancedServer(Protocol):
+    """A server as a balancer sees it; the same object for as long as any service has it."""
+
+    @property
+    def address(self) -> str:
+        """Its IP address."""
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+
+    @property
+    def under_way(self) -> int:
+        """How many requests it has to answer, to this worker's knowledge."""
+
+
+class Chooser(Protocol):
+    """Chooses among a service's servers."""
+
+    def choose(self, exchange: "Exchange", servers: Sequence[BalancedServer]) -> BalancedServer:
+        """Choose one of `servers`, of which there is at least one: those that can be used and were not tried yet.
+
+        Called for every attempt. Where it raises, or gives anything else, they come in turn.
+        """
+
+
+class BalancerFactory(Protocol):
+    """The proxy's half of a load balancer."""
+
+    name: str
+    settings_type: type[Any]
+    """What the raw settings are decoded into; what does not fit refuses the router."""
+
+    def build_balancer(
+        self, settings: Any, servers: Sequence[tuple[BalancedServer, int]], former: Chooser | None
+    ) -> Chooser:
+        """Build what chooses for one service, from its servers and their weights, none of which is 0.
+
+        Called again whenever they change, with what it had built before. Where it raises, they come in turn.
+        """
+
+
+class BalancingSpecs(Protocol):
+    """Hooks that give load balancers."""
+
+    @hookspec
+    def maesh_balancer_builders(self) -> Sequence[BalancerBuilder]:
+        """Give the controller's half of load balancers. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_balancer_factories(self, node: Node) -> Sequence[BalancerFactory]:
+        """Give the proxy's half of load balancers. Proxy; once, at start; raising stops the start."""
+
+
 # --- middleware --------------------------------------------------------------------------------------------------
 
 
@@ -466,4 +540,4 @@ class Middleware(Protocol):
         """See the end of the exchange, however it came; exactly once for each that on_request was called for."""
 
 
-SPEC_FAMILIES: tuple[type, ...] = (DiscoverySpecs, TopologySpecs, ProtocolSpecs, MiddlewareSpecs)
+SPEC_FAMILIES: tuple[type, ...] = (DiscoverySpecs, TopologySpecs, ProtocolSpecs, BalancingSpecs, MiddlewareSpecs)

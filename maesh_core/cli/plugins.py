@@ -27,6 +27,8 @@ _NOUNS = {
     "maesh_topology_builders": ("topology builder", "name"),
     "maesh_traffic_types": ("traffic type", "name"),
     "maesh_protocol_handlers": ("traffic type", "name"),
+    "maesh_balancer_builders": ("load balancer", "name"),
+    "maesh_balancer_factories": ("load balancer", "name"),
     "maesh_middleware_builders": ("middleware", "kind"),
     "maesh_middleware_factories": ("middleware", "kind"),
 }

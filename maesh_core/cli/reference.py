@@ -20,6 +20,7 @@ _FAMILIES = {
     "DiscoverySpecs": "Discovery",
     "TopologySpecs": "Topology",
     "ProtocolSpecs": "Protocol",
+    "BalancingSpecs": "Balancing",
     "MiddlewareSpecs": "Middleware",
 }
 

@@ -11,6 +11,7 @@ import msgspec
 
 from maesh_core.configuration.annotations import parse_scheme
 from maesh_core.configuration.catalogue import Catalogue
+from maesh_core.configuration.plugin_settings import check_sendable
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import MiddlewareBuilder, Stage, TrafficType
 from maesh_core.model.annotations import PREFIXES, parse_annotations
@@ -163,17 +164,11 @@ class _Build:
     def _build_middleware(self, builder: MiddlewareBuilder, annotations: Mapping[str, str]) -> Middleware | None:
         try:
             settings = builder.build_settings(annotations, self.node)
+            check_sendable(settings, f"middleware {builder.kind}")
         except ConfigurationError as error:
             self.errors.append(str(error))
             return None
-        if settings is None:
-            return None
-        try:
-            msgspec.json.encode(settings)
-        except (TypeError, ValueError, RecursionError) as error:
-            self.errors.append(f"middleware {builder.kind}: its settings cannot be sent to proxies: {error}")
-            return None
-        return Middleware(kind=builder.kind, settings=settings)
+        return None if settings is None else Middleware(kind=builder.kind, settings=settings)
 
     # --- sections --------------------------------------------------------------------------------------------------
 

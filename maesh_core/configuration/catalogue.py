@@ -8,16 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from maesh_core.configuration.annotations import CORE_ANNOTATIONS
+from maesh_core.configuration.http import LOAD_BALANCERS
 from maesh_core.errors import PluginError
-from maesh_core.hookspecs import MiddlewareBuilder, TrafficType
+from maesh_core.hookspecs import BalancerBuilder, MiddlewareBuilder, TrafficType
 from maesh_core.model.keys import is_label
 from maesh_core.model.messages import FIXED_FIELDS
 
 _ItemT = TypeVar("_ItemT")
+_Claiming = MiddlewareBuilder | BalancerBuilder
 
 
 class Catalogue:
-    """Traffic types by name, and middleware builders in the order of the chain, outermost first."""
+    """Traffic types by name, and middleware builders in the order of the chain, outermost first.
+
+    Of balancer builders it keeps what they claim: who asks them is the traffic type that has them.
+    """
 
     __slots__ = ("_claimed", "middleware_builders", "traffic_types")
 
@@ -25,14 +30,17 @@ class Catalogue:
     middleware_builders: Sequence[MiddlewareBuilder]
 
     def __init__(
-        self, traffic_types: Iterable[TrafficType], middleware_builders: Iterable[MiddlewareBuilder] = ()
+        self,
+        traffic_types: Iterable[TrafficType],
+        middleware_builders: Iterable[MiddlewareBuilder] = (),
+        balancers: Mapping[str, BalancerBuilder] | None = None,
     ) -> None:
         types = _index(((type_.name, type_) for type_ in traffic_types), "traffic type")
         builders = _index(((builder.kind, builder) for builder in middleware_builders), "middleware kind")
         _check_names(types, builders)
         self.traffic_types = dict(sorted(types.items()))
         self.middleware_builders = sorted(builders.values(), key=lambda builder: (builder.stage, builder.kind))
-        self._claimed = _index_annotations(self.middleware_builders)
+        self._claimed = _index_annotations([*self.middleware_builders, *(balancers or {}).values()])
 
     def __repr__(self) -> str:
         kinds = [builder.kind for builder in self.middleware_builders]
@@ -41,6 +49,15 @@ class Catalogue:
     def is_claimed(self, annotation: str) -> bool:
         """Tell whether the core or an enabled plugin reads an annotation, given without prefix."""
         return annotation in CORE_ANNOTATIONS or annotation in self._claimed
+
+
+def index_balancers(builders: Iterable[BalancerBuilder]) -> dict[str, BalancerBuilder]:
+    """Sort balancers by name; raises PluginError for two of one name, or one that has a name of the core's."""
+    found = _index(((builder.name, builder) for builder in builders), "load balancer")
+    for name, builder in found.items():
+        if name in LOAD_BALANCERS or not is_label(name):
+            raise PluginError(f"{_describe(builder)} calls its load balancer {name!r}, which cannot be a name of one")
+    return dict(sorted(found.items()))
 
 
 def _index(items: Iterable[tuple[str, _ItemT]], what: str) -> dict[str, _ItemT]:
@@ -52,7 +69,7 @@ def _index(items: Iterable[tuple[str, _ItemT]], what: str) -> dict[str, _ItemT]:
     return found
 
 
-def _index_annotations(builders: Iterable[MiddlewareBuilder]) -> Mapping[str, MiddlewareBuilder]:
+def _index_annotations(builders: Iterable[_Claiming]) -> Mapping[str, _Claiming]:
     claims = [(annotation, builder) for builder in builders for annotation in builder.annotations]
     for annotation, builder in claims:
         if annotation in CORE_ANNOTATIONS:

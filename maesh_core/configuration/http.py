@@ -5,28 +5,32 @@ a ServiceNode, gives a Section. Middlewares and their order come from the caller
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from maesh_core.configuration.annotations import check_carried, parse_load_balancer, parse_scheme
-from maesh_core.hookspecs import PortRange
+from maesh_core.configuration.plugin_settings import check_sendable
+from maesh_core.hookspecs import BalancerBuilder, PortRange
 from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpRouter, Section, Server, Service
 from maesh_core.model.keys import build_port_key
 from maesh_core.model.topology import PortNode, ServiceNode
 
 ZONES = ("maesh", "traefik.mesh")
 LOAD_BALANCERS = (ROUND_ROBIN, LEAST_REQUEST)
+"""The core's own; plugins give others."""
 
 
 class HttpTrafficType:
     """Traffic type `http`."""
 
-    __slots__ = ("port_range",)
+    __slots__ = ("_balancers", "port_range")
 
     name = "http"
     transport = "TCP"
     has_middlewares = True
 
-    def __init__(self, port_range: PortRange) -> None:
+    def __init__(self, port_range: PortRange, balancers: Mapping[str, BalancerBuilder] | None = None) -> None:
         self.port_range = port_range
+        self._balancers = balancers or {}
 
     def __repr__(self) -> str:
         return f"<HttpTrafficType {self.port_range.limit} entrypoints from {self.port_range.first}>"
@@ -42,7 +46,8 @@ class HttpTrafficType:
         """Route the service's hosts to its servers; a headless service has no cluster address among them."""
         scheme = parse_scheme(annotations)
         check_carried(scheme)
-        load_balancer = parse_load_balancer(annotations, LOAD_BALANCERS)
+        load_balancer = parse_load_balancer(annotations, (*LOAD_BALANCERS, *sorted(self._balancers)))
+        balancer_settings = self._build_balancer_settings(load_balancer, annotations, service)
         hosts = build_hosts(service)
         tls_name = build_tls_name(service) if scheme == "https" else ""
         routers: dict[str, HttpRouter] = {}
@@ -53,8 +58,25 @@ class HttpTrafficType:
             servers = tuple(
                 Server(address=server.address, port=server.port, tls_name=tls_name) for server in port.servers
             )
-            services[key] = Service(servers=servers, scheme=scheme, load_balancer=load_balancer)
+            services[key] = Service(
+                servers=servers,
+                scheme=scheme,
+                load_balancer=load_balancer,
+                load_balancer_settings=balancer_settings,
+            )
         return Section(routers=routers, services=services)
+
+    def _build_balancer_settings(
+        self, name: str, annotations: Mapping[str, str], service: ServiceNode
+    ) -> Mapping[str, Any]:
+        """Ask the plugin that gives a balancer; the core's own have no settings."""
+        builder = self._balancers.get(name)
+        if builder is None:
+            return {}
+        claimed = {each: annotations[each] for each in builder.annotations if each in annotations}
+        settings = builder.build_settings(claimed, service)
+        check_sendable(settings, f"load balancer {name}")
+        return settings
 
     def build_closed_section(
         self, service: ServiceNode, *, entrypoints: Sequence[tuple[PortNode, int]], reason: str

@@ -9,13 +9,13 @@ import gc
 import logging
 import os
 import secrets
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
 
-from maesh_core.configuration.catalogue import Catalogue
+from maesh_core.configuration.catalogue import Catalogue, index_balancers
 from maesh_core.configuration.http import HttpTrafficType
 from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.configuration.tcp import TcpTrafficType
@@ -29,7 +29,7 @@ from maesh_core.controller.ports import PortTables
 from maesh_core.controller.sources import Pause, ProblemLog, feed_source
 from maesh_core.discovery.manifests import ManifestSource
 from maesh_core.errors import PluginError, StartupError
-from maesh_core.hookspecs import PortRange, Source, TrafficType
+from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TrafficType
 from maesh_core.model.events import Event
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ServiceReport
@@ -150,7 +150,8 @@ def build_engine(
     settings: ControllerSettings, plugins: Plugins, *, kinds: Sequence[ResourceKind], sources: Sequence[Source]
 ) -> Engine:
     """Make the engine that the settings and the enabled plugins ask for. Raises StartupError."""
-    traffic_types = _collect_traffic_types(settings, plugins)
+    balancers = index_balancers(plugins.collect("maesh_balancer_builders"))
+    traffic_types = _collect_traffic_types(settings, plugins, balancers)
     ranges = {each.name: each.port_range for each in traffic_types if each.port_range.is_exclusive}
     path = Path(settings.port_mapping) if settings.port_mapping else find_default_path(os.environ)
     mapping_file = PortMappingFile(path)
@@ -163,7 +164,7 @@ def build_engine(
             watched_namespaces=settings.watch_namespaces,
         ),
         builders=plugins.collect("maesh_topology_builders"),
-        catalogue=Catalogue(traffic_types, plugins.collect("maesh_middleware_builders")),
+        catalogue=Catalogue(traffic_types, plugins.collect("maesh_middleware_builders"), balancers),
         ports=PortTables(ranges, assigned=mapping_file.load()),
         mapping_file=mapping_file,
         revisions=RevisionStore(secrets.token_hex(EPOCH_BYTES), plugins.names),
@@ -173,10 +174,12 @@ def build_engine(
     return Engine(parts)
 
 
-def _collect_traffic_types(settings: ControllerSettings, plugins: Plugins) -> list[TrafficType]:
+def _collect_traffic_types(
+    settings: ControllerSettings, plugins: Plugins, balancers: Mapping[str, BalancerBuilder]
+) -> list[TrafficType]:
     http = PortRange(first=settings.http_port, limit=settings.limit_http_port, is_exclusive=False)
     tcp = PortRange(first=settings.tcp_port, limit=settings.limit_tcp_port, is_exclusive=True)
-    core: list[TrafficType] = [HttpTrafficType(http), TcpTrafficType(tcp)]
+    core: list[TrafficType] = [HttpTrafficType(http, balancers), TcpTrafficType(tcp)]
     traffic_types = [*core, *plugins.collect("maesh_traffic_types")]
     check_port_ranges(traffic_types)
     names = sorted(each.name for each in traffic_types)

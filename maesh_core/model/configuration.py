@@ -55,11 +55,15 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 
 
 class Service(ConfigurationObject, frozen=True, gc=False):
-    """The servers that a router chooses among. `scheme` concerns HTTP alone."""
+    """The servers that a router chooses among. `scheme` concerns HTTP alone.
+
+    The plugin that owns a load balancer decodes its settings; the core's own have none.
+    """
 
     servers: tuple[Server, ...] = ()
     scheme: str = "http"
     load_balancer: str = ROUND_ROBIN
+    load_balancer_settings: Mapping[str, Any] = {}
 
 
 class Middleware(ConfigurationObject, frozen=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from maesh_core.configuration.catalogue import Catalogue
+from maesh_core.configuration.catalogue import Catalogue, index_balancers
 from maesh_core.configuration.http import HttpTrafficType
 from maesh_core.configuration.tcp import TcpTrafficType
 from maesh_core.errors import PluginError
@@ -29,6 +29,15 @@ class One:
 
 class Other(One):
     """The same, of another plugin."""
+
+
+class Balancer:
+    def __init__(self, name: str, *annotations: str) -> None:
+        self.name = name
+        self.annotations = annotations
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any]:
+        return {}
 
 
 class OtherHttp(HttpTrafficType):
@@ -81,3 +90,22 @@ def test_a_traffic_type_whose_name_would_spoil_the_document_is_refused(name: str
 def test_a_middleware_whose_kind_would_spoil_keys_is_refused(kind: str) -> None:
     with pytest.raises(PluginError, match="cannot be a name"):
         Catalogue([], [One(kind)])
+
+
+def test_balancers_are_found_by_name_and_their_annotations_are_claimed() -> None:
+    balancers = index_balancers([Balancer("nearest"), Balancer("hash", "hash-header")])
+    assert list(balancers) == ["hash", "nearest"]
+    assert Catalogue([HTTP], [], balancers).is_claimed("hash-header")
+    with pytest.raises(PluginError, match=r"'hash-header' is claimed by both .*\.One and .*\.Balancer"):
+        Catalogue([HTTP], [One("a", "hash-header")], balancers)
+
+
+def test_two_balancers_of_one_name_are_refused() -> None:
+    with pytest.raises(PluginError, match=r"load balancer 'hash' is claimed by both .*\.Balancer and .*\.Balancer$"):
+        index_balancers([Balancer("hash"), Balancer("hash", "x")])
+
+
+@pytest.mark.parametrize("name", ["round-robin", "least-request", "", "No label", "x" * 64])
+def test_a_balancer_cannot_have_a_name_of_the_core_or_one_nobody_could_say(name: str) -> None:
+    with pytest.raises(PluginError, match="cannot be a name of one"):
+        index_balancers([Balancer(name)])

@@ -16,6 +16,7 @@ from maesh_core.model.keys import build_wire_path
 from maesh_core.model.messages import Update
 from maesh_core.proxy.routing.checks import check_update, parse_wire_path
 from maesh_core.proxy.routing.sections import Change, Refusal, ResolvedSection, narrow_change, resolve_section
+from maesh_core.proxy.upstream.kinds import BalancerKinds
 
 ACCESS_CONTROL_PLUGINS = frozenset({"acl"})
 """Plugins that deny by default: a proxy that has one enabled carries nothing that was computed without it."""
@@ -41,6 +42,7 @@ class RoutingConfiguration:
 
     __slots__ = (
         "_access_control",
+        "_balancers",
         "_factories",
         "_handlers",
         "_sections",
@@ -54,8 +56,10 @@ class RoutingConfiguration:
         factories: Mapping[str, MiddlewareFactory],
         *,
         plugins: Collection[str],
+        balancers: BalancerKinds,
     ) -> None:
         self._handlers = handlers
+        self._balancers = balancers
         self._factories = factories
         self._access_control = ACCESS_CONTROL_PLUGINS & set(plugins)
         self._sections: dict[str, ResolvedSection] = {}
@@ -147,6 +151,7 @@ class RoutingConfiguration:
             self._get_section(protocol),
             change,
             factories=self._factories if handler is not None else {},
+            balancers=self._balancers,
             barrier=barrier,
         )
         if handler is None:

@@ -12,7 +12,7 @@ import msgspec
 from maesh_core.hookspecs import MiddlewareFactory
 from maesh_core.model.configuration import ConfigurationObject, HttpRouter, Section, Service
 from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_middlewares
-from maesh_core.proxy.upstream.balancer import KINDS
+from maesh_core.proxy.upstream.kinds import BalancerKinds
 
 NOUNS = ("routers", "services", "middlewares")
 CARRIED_SCHEMES = frozenset({"http", "https"})
@@ -55,6 +55,7 @@ class ResolvedSection(msgspec.Struct, frozen=True, kw_only=True):
     refused: Mapping[str, Refusal] = {}
     entrypoints: Mapping[int, int] = {}
     barrier: Refusal | None = None
+    balancers: BalancerKinds = BalancerKinds()
 
 
 def resolve_section(
@@ -62,6 +63,7 @@ def resolve_section(
     change: Change,
     *,
     factories: Mapping[str, MiddlewareFactory],
+    balancers: BalancerKinds,
     barrier: Refusal | None,
 ) -> tuple[ResolvedSection, frozenset[str] | None]:
     """Build the next part, and name the routers and services that differ in it (None: look at all).
@@ -92,6 +94,7 @@ def resolve_section(
             refused=current.refused,
             entrypoints=current.entrypoints,
             barrier=barrier,
+            balancers=balancers,
         ),
         routers,
         former=current.received.routers if not is_full else {},
@@ -153,7 +156,8 @@ def _has_moved(before: Service | None, after: Service | None) -> bool:
     return (
         before is None
         or after is None
-        or ((before.scheme, before.load_balancer) != (after.scheme, after.load_balancer))
+        or (before.scheme, before.load_balancer) != (after.scheme, after.load_balancer)
+        or before.load_balancer_settings != after.load_balancer_settings
     )
 
 
@@ -208,8 +212,8 @@ def _judge_router(router: Any, resolved: ResolvedSection) -> Refusal | None:
             return Refusal(f"service {service_key} is not in the configuration")
         if isinstance(router, HttpRouter) and service.scheme not in CARRIED_SCHEMES:
             return Refusal(f"scheme {service.scheme} is not carried by this proxy")
-        if isinstance(router, HttpRouter) and service.load_balancer not in KINDS:
-            return Refusal(f"load balancer {service.load_balancer} is not known to this proxy")
+        if isinstance(router, HttpRouter) and (problem := resolved.balancers.find_problem(service)):
+            return Refusal(problem)
     for key in _get_middlewares(router):
         compiled = resolved.middlewares.get(key)
         if compiled is None:

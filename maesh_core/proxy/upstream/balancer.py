@@ -2,7 +2,7 @@
 
 Takes servers with their weights, and the balancer that they had before, whose rotation goes on. Of a server it reads
 whether it is set aside (health.py) and how much it has to do; it knows nothing of connections. A server that is set
-aside is passed over until its pause is over. Where nothing better is left, see `_pick_spare`.
+aside is passed over until its pause is over. Where nothing better is left, see `pick_spare`.
 """
 
 import random
@@ -18,7 +18,7 @@ KINDS = frozenset({ROUND_ROBIN, LEAST_REQUEST})
 
 
 class Balanced(Protocol):
-    """What a balancer reads of a server."""
+    """What a balancer of the core reads of a server."""
 
     @property
     def aside(self) -> Aside | None:
@@ -58,11 +58,11 @@ class RoundRobin(Generic[ServerT]):
             index = self._next
             server = servers[index]
             self._next = index + 1 if index + 1 < len(servers) else 0
-            if (not tried or server not in tried) and (server.aside is None or _may_try(server.aside)):
+            if (not tried or server not in tried) and (server.aside is None or may_try(server.aside)):
                 return server
         coming = self.coming
         self._next = (self._next + 1) % max(len(servers), 1)
-        return _pick_spare(coming, tried)
+        return pick_spare(coming, tried)
 
     @property
     def coming(self) -> tuple[ServerT, ...]:
@@ -99,11 +99,11 @@ class SmoothWeightedRoundRobin(Generic[ServerT]):
                 usable.append(index)
                 total += weight
                 self._credits[index] += weight
-            elif server not in tried and _may_try(server.aside):
+            elif server not in tried and may_try(server.aside):
                 return server
         untried = [index for index in usable if self._servers[index][0] not in tried] if tried else usable
         if not usable:
-            return _pick_spare([server for server, _ in self._servers], tried)
+            return pick_spare([server for server, _ in self._servers], tried)
         best = max(untried or usable, key=self._credits.__getitem__)
         self._credits[best] -= total
         return self._servers[best][0]
@@ -149,7 +149,7 @@ class LeastRequest(Generic[ServerT]):
                 first, second = second, first
             for index in (first, second):
                 server = servers[index]
-                if (not tried or server not in tried) and (server.aside is None or _may_try(server.aside)):
+                if (not tried or server not in tried) and (server.aside is None or may_try(server.aside)):
                     return server
         return self._pick_of_all(tried)
 
@@ -173,10 +173,10 @@ class LeastRequest(Generic[ServerT]):
         for index, server in enumerate(self._servers):
             if server.aside is None:
                 usable.append(index)
-            elif server not in tried and _may_try(server.aside):
+            elif server not in tried and may_try(server.aside):
                 return server
         if not usable:
-            return _pick_spare(self._servers, tried)
+            return pick_spare(self._servers, tried)
         untried = [index for index in usable if self._servers[index] not in tried]
         loads = {index: self._servers[index].under_way / self._weights[index] for index in untried or usable}
         return self._servers[min(loads, key=loads.__getitem__)]
@@ -210,7 +210,7 @@ def build_balancer(
     return smooth
 
 
-def _may_try(aside: Aside) -> bool:
+def may_try(aside: Aside) -> bool:
     """Begin the trial of a server whose pause is over."""
     if aside.is_due:
         aside.begin_trial()
@@ -218,7 +218,7 @@ def _may_try(aside: Aside) -> bool:
     return False
 
 
-def _pick_spare(servers: Sequence[ServerT], tried: Collection[ServerT]) -> ServerT | None:
+def pick_spare(servers: Sequence[ServerT], tried: Collection[ServerT]) -> ServerT | None:
     """Pick where no untried server is in full use: a tried one that is, else one that is set aside but may be tried.
 
     A service so never loses its only server to a single failure, and asks one that stays away once in each first

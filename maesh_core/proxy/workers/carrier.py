@@ -20,6 +20,7 @@ from maesh_core.proxy.node_view import NodeView
 from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.proxy.protocol.tcp.handler import TcpHandler
 from maesh_core.proxy.routing.configuration import RoutingConfiguration, WantedEntrypoint
+from maesh_core.proxy.upstream.kinds import BalancerKinds
 from maesh_core.proxy.workers.memory import WorkerMemory
 from maesh_core.settings import ProxySettings
 
@@ -45,12 +46,18 @@ class Carrier:
         self._memory = memory
         self._clock = Clock(asyncio.get_running_loop())
         node = NodeView(settings, self._clock, memory)
-        self._handlers = _build_handlers(node, plugins)
+        balancers = BalancerKinds(
+            _index(
+                "load balancer",
+                [(each.name, each) for each in plugins.collect("maesh_balancer_factories", node=node)],
+            )
+        )
+        self._handlers = _build_handlers(node, plugins, balancers)
         factories: Mapping[str, MiddlewareFactory] = _index(
             "middleware kind",
             [(each.kind, each) for each in plugins.collect("maesh_middleware_factories", node=node)],
         )
-        self.configuration = RoutingConfiguration(self._handlers, factories, plugins=plugins.names)
+        self.configuration = RoutingConfiguration(self._handlers, factories, plugins=plugins.names, balancers=balancers)
         self._listening: dict[WantedEntrypoint, Listening] = {}
 
     def __repr__(self) -> str:
@@ -114,11 +121,14 @@ def close_descriptors(descriptors: Iterable[int]) -> None:
         os.close(descriptor)
 
 
-def _build_handlers(node: NodeView, plugins: Plugins) -> Mapping[str, ProtocolHandler]:
+def _build_handlers(node: NodeView, plugins: Plugins, balancers: BalancerKinds) -> Mapping[str, ProtocolHandler]:
     given: Mapping[str, ProtocolHandler] = _index(
         "protocol", [(each.name, each) for each in plugins.collect("maesh_protocol_handlers", node=node)]
     )
-    core: tuple[ProtocolHandler, ...] = (HttpHandler(node.settings, node.clock), TcpHandler(node.settings))
+    core: tuple[ProtocolHandler, ...] = (
+        HttpHandler(node.settings, node.clock, balancers=balancers),
+        TcpHandler(node.settings),
+    )
     for handler in core:
         if handler.name in given:
             claimant = _name_type(given[handler.name])

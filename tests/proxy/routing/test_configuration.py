@@ -13,6 +13,7 @@ from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service, StreamRouter
 from maesh_core.model.messages import Update, parse_update, render_update
 from maesh_core.proxy.routing.configuration import RoutingConfiguration, WantedEntrypoint
+from maesh_core.proxy.upstream.kinds import BalancerKinds
 
 
 class RecordingHandler:
@@ -65,7 +66,7 @@ class Proxy:
         self.factory = StampFactory()
         self.applied = 0
         self.configuration = RoutingConfiguration(
-            {"http": self.http, "tcp": self.tcp}, {"stamp": self.factory}, plugins=plugins
+            {"http": self.http, "tcp": self.tcp}, {"stamp": self.factory}, plugins=plugins, balancers=BalancerKinds()
         )
 
     def apply(self, *, full: bool = False, since: str | None = None, **fields: Any) -> None:

@@ -238,7 +238,7 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(error)
             return
         route = self._current.table.find(self._entrypoint, request.host)
-        kind = Exchange if route is None or not route.chain.depth else ChainedExchange  # middlewares cost who has them
+        kind = Exchange if route is None or route.is_plain else ChainedExchange
         if request.upgrade:
             kind = UpgradeExchange
         exchange = self.exchange = kind(self, request, self.environment.clock_time())

@@ -19,21 +19,30 @@ from maesh_core.proxy.protocol.http.counters import collect_counters, collect_ej
 from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.table import CurrentTable, HttpTable, LocalTable, build_table
 from maesh_core.proxy.protocol.http.upstream import HttpServer, ServerKey
+from maesh_core.proxy.upstream.kinds import BalancerKinds
 from maesh_core.settings import CarryingSettings
 
 
 class HttpHandler:
     """Carries HTTP on the entrypoints opened for it. To be made inside a running event loop."""
 
-    __slots__ = ("_servers", "current", "environment")
+    __slots__ = ("_balancers", "_servers", "current", "environment")
 
     name = "http"
     transport = "TCP"
     router_type = HttpRouter
 
-    def __init__(self, settings: CarryingSettings, clock: Clock, table: HttpTable | LocalTable | None = None) -> None:
+    def __init__(
+        self,
+        settings: CarryingSettings,
+        clock: Clock,
+        *,
+        balancers: BalancerKinds | None = None,
+        table: HttpTable | LocalTable | None = None,
+    ) -> None:
         self.environment = Environment(settings, clock)
         self.current = CurrentTable(table or HttpTable())
+        self._balancers = balancers or BalancerKinds()
         self._servers: dict[ServerKey, HttpServer] = {}
         self.environment.clock.add_sweep(self._sweep)
 
@@ -55,7 +64,14 @@ class HttpHandler:
                 server = fresh[key] = HttpServer(self.environment, key)
             return server
 
-        return build_table(section, middlewares=middlewares, changed=changed, current=current, get_server=get_server)
+        return build_table(
+            section,
+            middlewares=middlewares,
+            changed=changed,
+            current=current,
+            get_server=get_server,
+            balancers=self._balancers,
+        )
 
     def apply_table(self, table: Any) -> None:
         """Route by this table from now on, and let go of servers that no service has any more."""
@@ -156,4 +172,4 @@ def build_local_handler(
     settings: CarryingSettings, clock: Clock, respond: Callable[[ExchangeView], Response]
 ) -> HttpHandler:
     """Make a handler that answers every request with what `respond` returns for it."""
-    return HttpHandler(settings, clock, LocalTable(respond))
+    return HttpHandler(settings, clock, table=LocalTable(respond))

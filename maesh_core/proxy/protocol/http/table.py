@@ -13,7 +13,8 @@ from maesh_core.model.configuration import HttpRouter, Section, Service
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain
 from maesh_core.proxy.protocol.http.counters import RouteCounters
 from maesh_core.proxy.protocol.http.upstream import HttpServer, ServerKey
-from maesh_core.proxy.upstream.balancer import AnyBalancer, Balancer, RoundRobin, build_balancer
+from maesh_core.proxy.upstream.balancer import AnyBalancer, Balancer, RoundRobin
+from maesh_core.proxy.upstream.kinds import BalancerKinds, ChosenBalancer
 
 GetServer = Callable[[ServerKey], HttpServer]
 Claim = tuple[int, bytes]
@@ -24,9 +25,12 @@ _NOT_CLOSED = Response(status=503, reason="the service has no usable server")
 
 
 class Route:
-    """A compiled router. `balancer` None means that it is closed, and `closed` is the answer."""
+    """A compiled router. `balancer` None means that it is closed, and `closed` is the answer.
 
-    __slots__ = ("balancer", "chain", "closed", "counters", "key", "router", "service")
+    `is_plain` says that no plugin wants to look at its exchanges.
+    """
+
+    __slots__ = ("balancer", "chain", "closed", "counters", "is_plain", "key", "router", "service")
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class Route:
         self.balancer = balancer
         self.counters = counters
         self.chain = chain
+        self.is_plain = not (chain.depth or isinstance(balancer, ChosenBalancer))
         self.closed = closed
         self.key = key
         self.router = router
@@ -55,7 +60,7 @@ class CompiledService(NamedTuple):
     """A service's servers with their weights, who chooses among them, and the routers that lead there."""
 
     servers: tuple[tuple[HttpServer, int], ...]
-    balancer: AnyBalancer[HttpServer]
+    balancer: AnyBalancer[HttpServer] | ChosenBalancer[HttpServer]
     users: frozenset[str]
 
 
@@ -92,7 +97,9 @@ class HttpTable:
 
     # --- building; only build_table() calls these, before anybody else has the table
 
-    def set_service(self, key: str, service: Service | None, get_server: GetServer) -> None:
+    def set_service(
+        self, key: str, service: Service | None, *, get_server: GetServer, balancers: BalancerKinds
+    ) -> None:
         """Put in, replace or (None) take out a service's servers; its rotation goes on."""
         former = self.services.pop(key, None)
         if former is not None:
@@ -104,7 +111,7 @@ class HttpTable:
             for server in service.servers
         )
         self.gained += [server for server, _ in servers]
-        balancer = build_balancer(servers, service.load_balancer, former=former.balancer if former else None)
+        balancer = balancers.build(servers, service, former=former.balancer if former else None)
         self.services[key] = CompiledService(servers, balancer, former.users if former else frozenset())
 
     def drop_router(self, key: str, claimants: Claimants) -> None:
@@ -184,6 +191,7 @@ def build_table(
     changed: frozenset[str] | None,
     current: HttpTable,
     get_server: GetServer,
+    balancers: BalancerKinds,
 ) -> HttpTable:
     """Build the table for `section`, from `current` where only `changed` differs.
 
@@ -193,7 +201,7 @@ def build_table(
     table = HttpTable(current)
     users = table.list_users(keys)
     for key in keys:
-        table.set_service(key, section.services.get(key), get_server)
+        table.set_service(key, section.services.get(key), get_server=get_server, balancers=balancers)
     claimants: Claimants = {}
     for key in sorted(keys | users):
         table.drop_router(key, claimants)

@@ -148,6 +148,16 @@ class HttpServer:
         return f"<HttpServer {self.key} idle={len(self.idle)} opened={self.opened} {self.aside!r}>"
 
     @property
+    def address(self) -> str:
+        """Its IP address."""
+        return self.key.address
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        return self.key.port
+
+    @property
     def under_way(self) -> int:
         """How many exchanges have a connection, or wait for one: counting these would cost every request."""
         return self.opened - len(self.idle)

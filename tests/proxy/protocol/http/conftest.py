@@ -159,11 +159,11 @@ class Peer:
 class World:
     """A handler with one host, its servers, and a clock that stands still."""
 
-    def __init__(self, *, middlewares=(), servers=1, settings=None, load_balancer="round-robin"):
+    def __init__(self, *, middlewares=(), servers=1, settings=None, load_balancer="round-robin", balancers=None):
         self.transcript, self.ending, self.connects, self.servers = [], [], [], []
         self.now = 1000.0
         clock = Clock(asyncio.get_running_loop())
-        self.handler = HttpHandler(settings or CarryingSettings(node="node"), clock)
+        self.handler = HttpHandler(settings or CarryingSettings(node="node"), clock, balancers=balancers)
         self.handler.environment.clock._time = self.handler.environment.clock_time = lambda: self.now
         self.handler.environment.clock.tick()
         self.apply(middlewares=middlewares, servers=servers, load_balancer=load_balancer)

@@ -10,6 +10,7 @@ import pytest
 from maesh_core.errors import UpstreamNotReachedError, UpstreamTimeoutError
 from maesh_core.hookspecs import Response
 from maesh_core.proxy.protocol.http.exchange import Exchange
+from maesh_core.proxy.upstream.kinds import BalancerKinds
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 3\r\n\r\nabc"
@@ -719,3 +720,40 @@ async def test_a_middleware_says_what_its_failure_is_answered_with(open_world, c
         client.send(GET)
         assert get_status(client) == 403
     assert "Refusing failed" in caplog.text
+
+
+class LastByHeader:
+    """Chooses the last server, and keeps what it read of the exchange."""
+
+    name = "last"
+    settings_type = dict
+
+    def __init__(self):
+        self.read = []
+
+    def build_balancer(self, settings, servers, former):
+        return self
+
+    def choose(self, exchange, servers):
+        self.read.append((exchange.client_headers.get(b"x-user"), len(servers)))
+        return servers[-1]
+
+
+async def test_a_balancer_of_a_plugin_reads_the_exchange_and_is_asked_for_every_attempt(open_world):
+    balancer = LastByHeader()
+    middlewares = [Recorder("retry", [], repeats=[True])]
+    for chain, count in ((), 1), (middlewares, 2):
+        async with open_world(
+            middlewares=chain, servers=3, load_balancer="last", balancers=BalancerKinds({"last": balancer})
+        ) as world:
+            client = world.open_client()
+            client.send(b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\nX-User: me\r\n\r\n")
+            hosts = ["10.0.1.3"]
+            if count > 1:
+                hosts.append("10.0.1.2")
+                assert await world.refuse() == hosts[0]
+            server = await world.accept()
+            assert server.transport.peer == hosts[-1]
+            server.send(OK)
+            client.expect(OK)
+    assert balancer.read == [(b"me", 3), (b"me", 3), (b"me", 2)]

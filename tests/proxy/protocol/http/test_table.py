@@ -10,6 +10,7 @@ from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.proxy.protocol.http.table import HttpTable, LocalTable, build_table
 from maesh_core.proxy.protocol.http.upstream import ServerKey
+from maesh_core.proxy.upstream.kinds import BalancerKinds
 from maesh_core.settings import CarryingSettings
 
 KEYS = ["a", "b", "c", "d"]
@@ -88,7 +89,12 @@ class Pools:
 
     def build(self, section, changed):
         return build_table(
-            section, middlewares={"m": object()}, changed=changed, current=self.table, get_server=self.get_server
+            section,
+            middlewares={"m": object()},
+            changed=changed,
+            current=self.table,
+            get_server=self.get_server,
+            balancers=BalancerKinds(),
         )
 
 

@@ -1,0 +1,163 @@
+"""Load balancers that plugins give: they choose, the core says among whom, and their failures are their own."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from maesh_core.model.configuration import Service
+from maesh_core.proxy.upstream.balancer import LeastRequest, RoundRobin
+from maesh_core.proxy.upstream.health import Aside
+from maesh_core.proxy.upstream.kinds import BalancerKinds, ChosenBalancer
+
+
+class Settings(msgspec.Struct, frozen=True):
+    place: int = 0
+
+
+class Chooser:
+    def __init__(self, settings: Settings, servers: Sequence[Any], former: Any) -> None:
+        self.settings, self.servers, self.former = settings, servers, former
+        self.asked: list[tuple[object, list[Any]]] = []
+
+    def choose(self, exchange: object, servers: Sequence[Any]) -> Any:
+        self.asked.append((exchange, list(servers)))
+        return servers[self.settings.place]
+
+
+class Factory:
+    name = "chosen"
+    settings_type = Settings
+
+    def build_balancer(self, settings: Settings, servers: Sequence[Any], former: Any) -> Chooser:
+        return Chooser(settings, servers, former)
+
+
+class FailingFactory(Factory):
+    def build_balancer(self, settings: Settings, servers: Sequence[Any], former: Any) -> Chooser:
+        raise ZeroDivisionError
+
+
+class Server:
+    def __init__(self, name: str) -> None:
+        self.name, self.aside, self.under_way = name, None, 0
+        self.address, self.port = name, 80
+
+    aside: Aside | None
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class FakeAside:
+    def __init__(self, *, is_due: bool = False, is_due_alone: bool = False) -> None:
+        self.is_due, self.is_due_alone, self.trials = is_due, is_due_alone, 0
+
+    def begin_trial(self) -> None:
+        self.trials += 1
+
+
+def build(*weights: int, place: Any = 0, former: Any = None, factory: Any = None) -> tuple[Any, list[Server]]:
+    servers = [Server(f"s{index}") for index in range(len(weights))]
+    kinds = BalancerKinds({"chosen": factory or Factory()})
+    service = Service(load_balancer="chosen", load_balancer_settings={"place": place})
+    return kinds.build(list(zip(servers, weights, strict=True)), service, former=former), servers
+
+
+@pytest.fixture(autouse=True)
+def heard(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.ERROR)
+    return caplog
+
+
+def test_a_plugin_chooses_for_each_exchange_among_servers_with_a_weight() -> None:
+    balancer, (first, _, last) = build(1, 0, 5, place=1)
+    assert balancer.chooser.servers == [(first, 1), (last, 5)]
+    assert balancer.pick((), "exchange") is last
+    assert balancer.chooser.asked == [("exchange", [first, last])]
+
+
+def test_it_is_given_no_server_that_was_tried_or_is_set_aside() -> None:
+    balancer, (first, second, third) = build(1, 1, 1)
+    first.aside = FakeAside()  # type: ignore[assignment]
+    assert balancer.pick((second,)) is third
+
+
+def test_a_server_whose_pause_is_over_is_tried_without_asking_it() -> None:
+    balancer, (_, second) = build(1, 1)
+    second.aside = aside = FakeAside(is_due=True)  # type: ignore[assignment]
+    assert balancer.pick() is second
+    assert (aside.trials, balancer.chooser.asked) == (1, [])
+
+
+def test_without_a_usable_server_there_is_nothing_to_choose() -> None:
+    balancer, (only,) = build(1)
+    only.aside = FakeAside()  # type: ignore[assignment]
+    assert balancer.pick() is None
+    only.aside = FakeAside(is_due_alone=True)  # type: ignore[assignment]
+    assert balancer.pick() is only
+    assert build(0)[0].pick() is None
+
+
+@pytest.mark.parametrize("answer", ["", None, Server("other"), ZeroDivisionError()])
+def test_a_choice_that_fails_is_logged_once_and_servers_come_in_turn(
+    heard: pytest.LogCaptureFixture, answer: object
+) -> None:
+    def choose(exchange: object, servers: Sequence[Any]) -> object:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    balancer, servers = build(1, 1)
+    balancer.chooser.choose = choose
+    assert [balancer.pick() for _ in range(4)] == servers * 2
+    assert [record.message for record in heard.records] == [
+        "load balancer chosen failed; its servers come in turn where it does"
+    ]
+
+
+def test_one_that_cannot_be_built_leaves_its_service_to_the_core(heard: pytest.LogCaptureFixture) -> None:
+    balancer, servers = build(1, 1, factory=FailingFactory())
+    assert isinstance(balancer, RoundRobin)
+    assert [balancer.pick() for _ in range(3)] == [*servers, servers[0]]
+    assert "load balancer chosen failed; a service of it is balanced by round-robin" in heard.text
+
+
+def test_it_hears_of_what_it_had_built_before_and_of_nothing_else() -> None:
+    former, _ = build(1)
+    assert former.chooser.former is None
+    assert build(1, former=former)[0].chooser.former is former.chooser
+    assert build(1, former=RoundRobin([Server("s0")]))[0].chooser.former is None
+    other = ChosenBalancer("other", former.chooser, [])
+    assert build(1, former=other)[0].chooser.former is None
+
+
+def test_the_core_takes_over_from_a_plugin() -> None:
+    former, _ = build(1)
+    kinds = BalancerKinds({"chosen": Factory()})
+    server = Server("s0")
+    assert isinstance(kinds.build([(server, 1)], Service(), former=former), RoundRobin)
+    assert isinstance(kinds.build([(server, 1)], Service(load_balancer="least-request")), LeastRequest)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "problem"),
+    [
+        ("round-robin", {}, None),
+        ("chosen", {}, None),
+        ("chosen", {"place": 3}, None),
+        (
+            "chosen",
+            {"place": "x"},
+            "load balancer chosen does not take its settings: Expected `int`, got `str` - at `$.place`",
+        ),
+        ("absent", {}, "load balancer absent is not known to this proxy"),
+    ],
+)
+def test_a_service_that_cannot_be_balanced_as_it_says_is_told_why(
+    name: str, settings: dict[str, object], problem: str | None
+) -> None:
+    service = Service(load_balancer=name, load_balancer_settings=settings)
+    assert BalancerKinds({"chosen": Factory()}).find_problem(service) == problem
