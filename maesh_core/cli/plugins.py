@@ -16,9 +16,12 @@ from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_parameters, resolve_settings
 from maesh_core.cli.tables import render_table
 from maesh_core.errors import StartupError
+from maesh_core.hookspecs import Node
 from maesh_core.plugin_loading import Half, LoadedPlugins, load_plugins
 from maesh_core.plugin_metadata import find_name_problems
-from maesh_core.settings import InstalledPlugin, PluginsSettings
+from maesh_core.proxy.clock import Clock
+from maesh_core.proxy.node_view import NodeView
+from maesh_core.settings import InstalledPlugin, PluginsSettings, ProxySettings
 from maesh_core.settings_loading import list_core_flags
 
 _NOUNS = {
@@ -97,16 +100,17 @@ def _describe_provided(plugin: InstalledPlugin, settings: PluginsSettings) -> tu
     raw: Mapping[str, Any] = settings.plugin_settings.get(plugin.name, {})
     details: dict[str, str] = {}
     halves: tuple[Half, ...] = ("controller", "proxy")
+    node = NodeView(ProxySettings(), Clock(asyncio.get_running_loop()))
     for half in halves:
         loaded = load_plugins(half, (plugin,), {plugin.name: raw}, origins=settings.origins)
-        for text, detail in _describe_half(loaded):
+        for text, detail in _describe_half(loaded, node):
             details[text] = details.get(text) or detail
     return tuple(f"{text} ({detail})" if detail else text for text, detail in details.items())
 
 
-def _describe_half(loaded: LoadedPlugins) -> Iterable[tuple[str, str]]:
+def _describe_half(loaded: LoadedPlugins, node: Node) -> Iterable[tuple[str, str]]:
     for hook, (noun, attribute) in _NOUNS.items():
-        for provided in loaded.collect(hook):
+        for provided in loaded.collect(hook, node=node):
             annotations = getattr(provided, "annotations", ())
             word = "annotation" if len(annotations) == 1 else "annotations"
             detail = f"{word} {', '.join(annotations)}" if annotations else ""

@@ -25,40 +25,40 @@ def cart(manifests, build_service, start_upstream):
 
 
 @pytest.mark.parametrize("command", ["up", "controller", "proxy"])
-def test_unknown_flag_is_named_and_nothing_starts(run, manifests, command):
-    ended = run(command, "--no-such-flag", *([manifests.path] if command != "proxy" else []))
+def test_unknown_flag_is_named_and_nothing_starts(run_maesh, manifests, command):
+    ended = run_maesh(command, "--no-such-flag", *([manifests.path] if command != "proxy" else []))
     assert ended.status not in (0, None)
     assert "no-such-flag" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("command", ["up", "controller", "proxy"])
-def test_unknown_plugin_stops_the_start_with_one_line_that_names_it(run, manifests, command):
+def test_unknown_plugin_stops_the_start_with_one_line_that_names_it(run_maesh, manifests, command):
     arguments = ["--endpoint", "http://127.0.0.1:1"] if command == "proxy" else [manifests.path]
-    ended = run(command, *arguments, env={"MAESH_PLUGINS": "unheard-of"})
+    ended = run_maesh(command, *arguments, env={"MAESH_PLUGINS": "unheard-of"})
     assert ended.status == 1
     assert "unheard-of" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("command", ["up", "controller"])
-def test_path_that_does_not_exist_stops_the_start_with_one_line_that_names_it(run, tmp_path, command):
-    ended = run(command, tmp_path / "no-such-folder")
+def test_path_that_does_not_exist_stops_the_start_with_one_line_that_names_it(run_maesh, tmp_path, command):
+    ended = run_maesh(command, tmp_path / "no-such-folder")
     assert ended.status == 1
     assert "no-such-folder" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("value", ["65536", "-1", "http"])
-def test_port_that_is_none_is_refused_by_name(run, manifests, value):
-    ended = run("up", f"--api-port={value}", manifests.path)
+def test_port_that_is_none_is_refused_by_name(run_maesh, manifests, value):
+    ended = run_maesh("up", f"--api-port={value}", manifests.path)
     assert ended.status not in (0, None)
     assert "api-port" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_proxy_without_endpoint_says_that_it_needs_one(run):
-    ended = run("proxy")
+def test_proxy_without_endpoint_says_that_it_needs_one(run_maesh):
+    ended = run_maesh("proxy")
     assert ended.status not in (0, None)
     assert "endpoint" in ended.stderr
 

@@ -149,9 +149,9 @@ def test_proxy_serves_on_while_the_controller_is_away(proxy, controller, entrypo
     assert get(proxy[1], path="/ready").status == 200
 
 
-def test_proxy_waits_for_a_controller_that_is_not_there_yet(start, free_port, get, start_upstream):
+def test_proxy_waits_for_a_controller_that_is_not_there_yet(start_maesh, free_port, get, start_upstream):
     api_port, admin_port, entrypoint = free_port(), free_port(), free_port()
-    proxy = start("proxy", "--endpoint", f"http://127.0.0.1:{api_port}", "--admin-port", admin_port)
+    proxy = start_maesh("proxy", "--endpoint", f"http://127.0.0.1:{api_port}", "--admin-port", admin_port)
     proxy.wait_until(lambda: get(admin_port, path="/ping").status == 200, "life")
     assert get(admin_port, path="/ready").status == 503
     late = FakeController(api_port)

@@ -57,8 +57,8 @@ def venv(tmp_path_factory):
 
 @pytest.fixture
 def maesh_program(venv):
-    """Make `start`, `up` and `run` use the command of the fresh environment."""
-    return venv / "bin" / "maesh"
+    """Make every fixture use the command of the fresh environment."""
+    return (venv / "bin" / "maesh",)
 
 
 @pytest.fixture
@@ -69,15 +69,15 @@ def stamped(manifests, build_service, start_upstream):
 
 
 @pytest.mark.parametrize("command", ["up", "controller", "proxy"])
-def test_flag_of_an_installed_plugin_is_in_the_help(run, command):
-    ended = run(command, "--help", env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+def test_flag_of_an_installed_plugin_is_in_the_help(run_maesh, command):
+    ended = run_maesh(command, "--help", env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
     assert ended.status == 0, ended.stderr
     assert "--stamp" in ended.stdout
     assert "--no-stamp" in ended.stdout
 
 
-def test_plugin_is_listed_with_its_distribution_and_not_enabled(run):
-    ended = run("plugins", env={"COLUMNS": "200", "NO_COLOR": "1"})
+def test_plugin_is_listed_with_its_distribution_and_not_enabled(run_maesh):
+    ended = run_maesh("plugins", env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert ended.status == 0, ended.stderr
     (line,) = [line for line in ended.stdout.splitlines() if "maesh-stamp" in line]
     assert "0.1.0" in line
@@ -97,8 +97,8 @@ def test_plugin_setting_comes_from_a_flag(up, get, manifests, stamped):
     assert get(mesh.http_port, "cart.test.maesh").headers["X-Maesh-X-Team"] == "payments"
 
 
-def test_unknown_plugin_setting_stops_the_start(run, manifests, stamped):
-    ended = run("up", manifests.path, "--stamp", "--set", "stamp.suffix=X")
+def test_unknown_plugin_setting_stops_the_start(run_maesh, manifests, stamped):
+    ended = run_maesh("up", manifests.path, "--stamp", "--set", "stamp.suffix=X")
     assert ended.status == 1
     assert "suffix" in ended.stderr
 

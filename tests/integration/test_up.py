@@ -65,10 +65,10 @@ def test_api_tells_what_the_proxy_has_in_force(up, get, manifests, cart):
 
 
 @pytest.mark.peer
-def test_curl_line_that_up_prints_works(start, free_port, manifests, cart, program):
+def test_curl_line_that_up_prints_works(start_maesh, free_port, manifests, cart, program):
     curl = program("curl")
     ports = ("--http-port", free_port(), "--api-port", free_port(), "--admin-port", free_port())
-    command = start("up", manifests.path, *ports)
+    command = start_maesh("up", manifests.path, *ports)
     line = command.wait_until(lambda: re.search(r"\bcurl .*", command.stdout), "a curl line")
     assert "cart.test.maesh" in command.stdout
     answer = subprocess.run([curl, "-sS", *shlex.split(line.group())[1:]], capture_output=True, timeout=10, check=True)
@@ -94,10 +94,10 @@ def test_ctrl_c_in_a_terminal_ends_up_with_status_0(up, manifests, cart):
 
 
 @pytest.mark.parametrize("taken", ["--http-port", "--api-port", "--admin-port"])
-def test_port_that_is_taken_ends_up_with_one_line_and_status_1(start, free_port, manifests, cart, taken):
+def test_port_that_is_taken_ends_up_with_one_line_and_status_1(start_maesh, free_port, manifests, cart, taken):
     ports = {flag: free_port() for flag in ("--http-port", "--api-port", "--admin-port")}
     with socket.create_server(("127.0.0.1", ports[taken])):
-        command = start("up", manifests.path, *(part for pair in ports.items() for part in pair))
+        command = start_maesh("up", manifests.path, *(part for pair in ports.items() for part in pair))
         assert command.wait() == 1
     assert command.find_left_behind() == []
     assert str(ports[taken]) in command.stderr.splitlines()[-1]

@@ -244,10 +244,10 @@ def test_workers_end_when_their_parent_is_killed(start_node, wait_until):
     wait_until(lambda: not any(map(is_running, workers)), "the workers' end")
 
 
-def test_port_of_another_proxy_is_found_to_be_taken(start_node, start, free_port, start_controller, manifests):
+def test_port_of_another_proxy_is_found_to_be_taken(start_node, start_maesh, free_port, start_controller, manifests):
     node = start_node("--workers", "2")
     _, api_port = start_controller(manifests.path, "--http-port", node.port)
-    other = start(
+    other = start_maesh(
         *("proxy", "--endpoint", f"http://127.0.0.1:{api_port}", "--bind", "127.0.0.1", "--workers", 2),
         *("--admin-host", "127.0.0.1", "--admin-port", free_port()),
     )

@@ -5,51 +5,28 @@ from maesh_circuitbreaker import CircuitBreakerSettings
 from maesh_circuitbreaker.proxy import CircuitBreaker, ProxyHalf, ServiceBreaker
 
 from maesh_core.plugin import Response, UpstreamNotReachedError, UpstreamTimeoutError
-from maesh_core.proxy.node_view import NodeView
-from maesh_core.settings import ProxySettings
+from maesh_core.testing import FakeExchange, FakeNode
 
 EXPRESSION = "ResponseCodeRatio(500, 600, 0, 600) > 0.5"
-
-
-class FakeMemory:
-    """Memory that workers of all slots see."""
-
-    def __init__(self, regions, slot):
-        self.regions, self.slot = regions, slot
-
-    def share(self, name, size):
-        return self.regions.setdefault((name, size), FakeRegion(size))
-
-
-class FakeRegion:
-    def __init__(self, size):
-        self.view = memoryview(bytearray(size))
-
-
-class FakeExchange:
-    def __init__(self, status=0, seconds=0.0):
-        self.status, self.attempt_seconds = status, seconds
 
 
 class World:
     """A node of two workers with a clock."""
 
     def __init__(self):
-        self.regions = {}
-        self.now = 1000.0
+        self.node = FakeNode(workers=2)
 
     def start_worker(self, expression=EXPRESSION, *, slot=0, name="shop/cart"):
-        node = NodeView(ProxySettings(workers=2), None, FakeMemory(self.regions, slot))
         settings = ServiceBreaker(expression=expression, check_period=0.1, fallback_duration=10, recovery_duration=10)
         half = ProxyHalf(CircuitBreakerSettings())
-        (factory,) = half.maesh_middleware_factories(node)
+        (factory,) = half.maesh_middleware_factories(self.node.get_worker(slot))
         breaker = factory.build_middleware(settings, name)
         assert isinstance(breaker, CircuitBreaker)
-        breaker._time = lambda: self.now
+        breaker._time = self.node.read_time
         return breaker
 
     def pass_time(self, seconds):
-        self.now += seconds
+        self.node.pass_time(seconds)
 
 
 @pytest.fixture
@@ -59,7 +36,7 @@ def world():
 
 def respond(breaker, status, seconds=0.0, count=1):
     """Bring responses; gives what the last one was answered with."""
-    return [breaker.on_response(FakeExchange(status, seconds)) for _ in range(count)][-1]
+    return [breaker.on_response(FakeExchange(status=status, attempt_seconds=seconds)) for _ in range(count)][-1]
 
 
 def is_open(breaker):
@@ -199,7 +176,7 @@ def test_ratios_are_those_of_the_statuses(world, expression, statuses, is_opened
     respond(breaker, 200)
     world.pass_time(1.0)
     breaker = world.start_worker(expression)
-    breaker._checked_at = world.now
+    breaker._checked_at = world.node.clock.now
     for status in statuses[:-1]:
         respond(breaker, status)
     world.pass_time(0.2)
@@ -209,7 +186,7 @@ def test_ratios_are_those_of_the_statuses(world, expression, statuses, is_opened
 @pytest.mark.parametrize(("limit_ms", "is_opened"), [(90, True), (100, False), (5, True)])
 def test_latencies_are_those_of_the_last_minute(world, limit_ms, is_opened):
     breaker = world.start_worker(f"LatencyAtQuantileMS(50.0) > {limit_ms}")
-    breaker._checked_at = world.now
+    breaker._checked_at = world.node.clock.now
     respond(breaker, 200, 0.1, count=60)
     respond(breaker, 200, 0.001, count=40)
     world.pass_time(0.2)
@@ -218,7 +195,7 @@ def test_latencies_are_those_of_the_last_minute(world, limit_ms, is_opened):
 
 def test_latencies_are_forgotten_after_a_minute(world):
     breaker = world.start_worker("LatencyAtQuantileMS(50.0) > 10")
-    breaker._checked_at = world.now
+    breaker._checked_at = world.node.clock.now
     respond(breaker, 200, 0.1, count=60)
     world.pass_time(61)
     assert respond(breaker, 200, 0.001) is None

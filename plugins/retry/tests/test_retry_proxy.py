@@ -6,14 +6,13 @@ import pytest
 from maesh_retry.proxy import RESERVE, RetryFactory, ServiceRetry
 
 from maesh_core.plugin import UpstreamNotReachedError, UpstreamProtocolError, UpstreamTimeoutError
+from maesh_core.testing import FakeExchange
 
 REFUSED, RESET, LATE = UpstreamNotReachedError("x"), UpstreamProtocolError("x"), UpstreamTimeoutError("x")
 
 
-class FakeExchange:
-    def __init__(self, method=b"GET", *, attempts=1, status=0, can_repeat=True):
-        self.method, self.attempts, self.status, self.can_repeat = method, attempts, status, can_repeat
-        self.attempt_timeout_s = 0.0
+def exchange(method=b"GET", **state):
+    return FakeExchange(method, **{"attempts": 1, **state})
 
 
 def build(**changes):
@@ -32,18 +31,18 @@ def build(**changes):
 
 @pytest.mark.parametrize("error", [REFUSED, RESET, LATE], ids=type)
 def test_an_idempotent_request_has_another_attempt_after_any_error_that_is_named(error):
-    assert build().on_attempt_failed(FakeExchange(), error) == 0.0
+    assert build().on_attempt_failed(exchange(), error) == 0.0
 
 
 @pytest.mark.parametrize(
     ("errors", "error"), [(("reset", "timeout"), REFUSED), (("connect-failure",), RESET), (("reset",), LATE)]
 )
 def test_an_error_that_is_not_named_has_none(errors, error):
-    assert build(errors=errors).on_attempt_failed(FakeExchange(), error) is None
+    assert build(errors=errors).on_attempt_failed(exchange(), error) is None
 
 
 def test_what_is_not_idempotent_is_repeated_only_where_nothing_can_have_reached_a_server():
-    retry, post = build(), FakeExchange(b"POST", status=503)
+    retry, post = build(), exchange(b"POST", status=503)
     assert retry.on_attempt_failed(post, REFUSED) == 0.0
     assert retry.on_attempt_failed(post, RESET) is None
     assert retry.on_attempt_failed(post, LATE) is None
@@ -52,14 +51,14 @@ def test_what_is_not_idempotent_is_repeated_only_where_nothing_can_have_reached_
 
 @pytest.mark.parametrize(("status", "pause_s"), [(500, 0.0), (503, 0.0), (504, None), (200, None)])
 def test_a_response_is_given_up_for_its_status_alone(status, pause_s):
-    assert build().on_response(FakeExchange(status=status)) == pause_s
+    assert build().on_response(exchange(status=status)) == pause_s
 
 
 def test_attempts_end_at_their_number_and_where_the_request_cannot_be_repeated():
     retry = build()
-    assert retry.on_attempt_failed(FakeExchange(attempts=2), REFUSED) == 0.0
-    assert retry.on_attempt_failed(FakeExchange(attempts=3), REFUSED) is None
-    assert retry.on_attempt_failed(FakeExchange(can_repeat=False), REFUSED) is None
+    assert retry.on_attempt_failed(exchange(attempts=2), REFUSED) == 0.0
+    assert retry.on_attempt_failed(exchange(attempts=3), REFUSED) is None
+    assert retry.on_attempt_failed(exchange(can_repeat=False), REFUSED) is None
 
 
 def test_what_no_setting_needs_is_not_called():
@@ -70,42 +69,42 @@ def test_what_no_setting_needs_is_not_called():
 
 
 def test_each_attempt_gets_the_services_time():
-    exchange = FakeExchange()
-    assert build(timeout_s=2.0).on_request(exchange) is None
-    assert exchange.attempt_timeout_s == 2.0
+    request = exchange()
+    assert build(timeout_s=2.0).on_request(request) is None
+    assert request.attempt_timeout_s == 2.0
 
 
 def test_pauses_grow_and_are_spread_out(monkeypatch):
     monkeypatch.setattr(random, "uniform", lambda low, high: (low, high))
     retry = build(attempts=9, backoff_s=0.1, backoff_limit_s=0.5)
-    pauses = [retry.on_attempt_failed(FakeExchange(attempts=number), REFUSED) for number in range(1, 6)]
+    pauses = [retry.on_attempt_failed(exchange(attempts=number), REFUSED) for number in range(1, 6)]
     assert pauses == [(0, 0.1), (0, 0.2), (0, 0.4), (0, 0.5), (0, 0.5)]
 
 
 def test_a_budget_lets_no_more_than_its_share_of_the_requests_be_repeated():
     retry, repeated = build(budget=0.2), 0
     for _ in range(1000):
-        exchange = FakeExchange()
-        retry.on_request(exchange)
-        while retry.on_attempt_failed(exchange, REFUSED) is not None:
-            exchange.attempts += 1
+        request = exchange()
+        retry.on_request(request)
+        while retry.on_attempt_failed(request, REFUSED) is not None:
+            request.attempts += 1
             repeated += 1
     assert 199 <= repeated <= 200
 
 
 def test_what_cannot_be_repeated_costs_nothing_of_the_budget():
     retry = build(budget=1.0)
-    retry.on_request(FakeExchange())
-    assert retry.on_attempt_failed(FakeExchange(can_repeat=False), REFUSED) is None
-    assert retry.on_attempt_failed(FakeExchange(), REFUSED) == 0.0
-    assert retry.on_attempt_failed(FakeExchange(), REFUSED) is None
+    retry.on_request(exchange())
+    assert retry.on_attempt_failed(exchange(can_repeat=False), REFUSED) is None
+    assert retry.on_attempt_failed(exchange(), REFUSED) == 0.0
+    assert retry.on_attempt_failed(exchange(), REFUSED) is None
 
 
 def test_a_quiet_time_saves_up_no_more_than_the_reserve():
     retry = build(budget=0.5, attempts=100)
     for _ in range(10_000):
-        retry.on_request(FakeExchange())
+        retry.on_request(exchange())
     repeated = 0
-    while retry.on_attempt_failed(FakeExchange(), REFUSED) is not None:
+    while retry.on_attempt_failed(exchange(), REFUSED) is not None:
         repeated += 1
     assert repeated == RESERVE

@@ -1,0 +1,255 @@
+"""What holds for every plugin, as tests: subclass `PluginContract` in a test module, and name the plugin.
+
+    class TestContract(PluginContract):
+        name = "stamp"
+        settings = {"prefix": "X-"}
+        annotations = {"stamp": "X-Team: payments"}
+        bad_annotations = (("stamp", "no header"),)
+
+The plugin must be installed in the environment that the tests run in, as its users will have it.
+"""
+
+import ast
+import contextlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+import pytest
+
+from maesh_core.model.annotations import PREFIXES
+from maesh_core.plugin import HOOK_API_VERSION, Plugin
+from maesh_core.plugin_metadata import ENTRY_POINT_GROUP, find_name_problems, list_installed
+from maesh_core.settings_loading import list_core_flags
+from maesh_core.testing.commands import Command
+from maesh_core.testing.running_mesh import NAMESPACE, RunningMesh, build_service
+from maesh_core.testing.upstream import Upstream
+
+_NOT_IN_A_PROXY = ("aiohttp", "typer", "click", "rich", "pydantic", "yaml", "watchfiles", "kubernetes_asyncio")
+_NOT_IN_A_CONTROLLER = ("uvloop", "httptools")
+_VERBOSE_IMPORT = re.compile(r"^import '([\w.]+)'", re.MULTILINE)
+_LIST_MODULES = "import sys; from importlib import import_module; import_module(sys.argv[1]); print(*sys.modules)"
+
+
+class PluginContract:
+    """The contract; a subclass says which plugin it is about, and what a service says to have it."""
+
+    name: ClassVar[str]
+    """The plugin's name: its entry point, and its flag."""
+
+    settings: ClassVar[Mapping[str, str]] = {}
+    """For each setting a value, as `--set NAME.KEY=VALUE` takes it."""
+
+    annotations: ClassVar[Mapping[str, str]] = {}
+    """Good values of every annotation that the plugin claims, without prefix: a GET is answered with 200."""
+
+    bad_annotations: ClassVar[Sequence[tuple[str, str]]] = ()
+    """Single annotations, each with a value that is an error. One is needed where `annotations` are."""
+
+    @pytest.fixture
+    def good_annotations(self) -> Mapping[str, str]:
+        """Give `annotations`; override it where they depend on what a test starts."""
+        return self.annotations
+
+    @pytest.fixture
+    def entry_point(self) -> EntryPoint:
+        """Find the plugin's entry point."""
+        found = entry_points(group=ENTRY_POINT_GROUP, name=self.name)
+        assert len(found) == 1, f"{self.name!r} is registered {len(found)} times in group {ENTRY_POINT_GROUP}"
+        return next(iter(found))
+
+    @pytest.fixture
+    def distribution(self, entry_point: EntryPoint) -> Distribution:
+        """Give what pip has installed."""
+        assert entry_point.dist is not None
+        return entry_point.dist
+
+    @pytest.fixture
+    def plugin(self, entry_point: EntryPoint) -> Plugin:
+        """Load the declaration."""
+        found = entry_point.load()
+        assert isinstance(found, Plugin)
+        return found
+
+    def test_its_distribution_needs_maesh_and_its_name_can_be_a_flag(self, distribution: Distribution) -> None:
+        """pip brings the mesh along, and no flag of the mesh or of another plugin is taken."""
+        needed = [requirement.split(";")[0].strip().lower() for requirement in distribution.requires or ()]
+        assert any(_read_name(requirement) == "maesh" for requirement in needed), needed
+        problems = find_name_problems(list_installed(), list_core_flags())
+        assert [text for plugin, text in problems.items() if plugin.name == self.name] == []
+
+    def test_it_is_made_for_this_hook_api(self, plugin: Plugin) -> None:
+        """An older one could misbehave, and is refused at start."""
+        assert plugin.hook_api_version == HOOK_API_VERSION
+        assert plugin.controller or plugin.proxy, "it has no half"
+
+    def test_its_readme_names_its_flag_settings_and_annotations(
+        self, distribution: Distribution, plugin: Plugin
+    ) -> None:
+        """What it takes is written down where people look first."""
+        readme = str(distribution.metadata.get_payload() or distribution.metadata["Description"])  # type: ignore[attr-defined]
+        fields = msgspec.structs.fields(plugin.settings) if plugin.settings else ()
+        keys = [field.encode_name.replace("_", "-") for field in fields]
+        assert sorted(keys) == sorted(self.settings), "the test names its settings, each with a value"
+        assert f"--{self.name}" in readme or f"--no-{self.name}" in readme
+        assert [name for name in (*keys, *self.annotations) if name not in readme] == []
+
+    def test_of_maesh_it_imports_the_plugin_module_alone(self, entry_point: EntryPoint) -> None:
+        """Everything else may change in any version."""
+        foreign = {
+            (path.name, module)
+            for path in _find_sources(entry_point)
+            for module in _find_imports(path)
+            if module.partition(".")[0] == "maesh_core" and module != "maesh_core.plugin"
+        }
+        assert foreign == set()
+
+    def test_its_declaration_imports_neither_half(self, entry_point: EntryPoint, plugin: Plugin) -> None:
+        """The declaration is imported by both processes, so it must not bring a half along."""
+        halves = {path.partition(":")[0] for path in (plugin.controller, plugin.proxy) if path}
+        assert halves & _list_modules(entry_point.module) == set()
+
+    def test_its_halves_bring_nothing_into_a_process_that_does_not_belong_there(self, plugin: Plugin) -> None:
+        """A proxy stays small, and a controller carries no traffic."""
+        for path, unwanted in ((plugin.proxy, _NOT_IN_A_PROXY), (plugin.controller, _NOT_IN_A_CONTROLLER)):
+            if path:
+                module = path.partition(":")[0]
+                assert set(unwanted) & _list_modules(module) == set(), f"imported by {module}"
+
+    def test_it_loads_alone_and_beside_all_that_are_installed(self, run_maesh: Callable[..., Command]) -> None:
+        """Nothing that it gives is claimed by another plugin, and it needs none."""
+        others = [plugin.name for plugin in list_installed() if plugin.name != self.name]
+        for switches in ([f"--no-{name}" for name in others], [f"--{name}" for name in others]):
+            command = run_maesh("plugins", "--json", f"--{self.name}", *switches, *self._list_settings())
+            assert command.status == 0, command.stderr
+            (report,) = [each for each in json.loads(command.stdout) if each["name"] == self.name]
+            assert report["error"] is None
+            assert report["provides"]
+            claimed = {name for text in report["provides"] for name in _read_claimed(text)}
+            assert claimed <= set(self.annotations), "the test names its annotations, each with a good value"
+
+    def test_it_starts_with_its_settings_and_with_none(self, start_mesh: Callable[..., RunningMesh]) -> None:
+        """The defaults are enough, and what the README names is taken."""
+        assert start_mesh(f"--{self.name}").get().status == 200
+        assert start_mesh(f"--{self.name}", *self._list_settings()).get().status == 200
+
+    def test_a_setting_that_it_does_not_have_stops_the_start(
+        self, run_maesh: Callable[..., Command], tmp_path: Path
+    ) -> None:
+        """A misspelt setting must not go unnoticed."""
+        command = run_maesh("up", tmp_path, f"--{self.name}", "--set", f"{self.name}.no-such-setting=1")
+        assert command.status == 1
+        assert "no-such-setting" in command.stderr
+        assert "Traceback" not in command.stderr
+
+    def test_only_its_switch_imports_it(self, start_mesh: Callable[..., RunningMesh], entry_point: EntryPoint) -> None:
+        """Where it is not switched on it costs nothing, in any process."""
+        package, watched = entry_point.module.partition(".")[0], {"PYTHONVERBOSE": "1"}
+        written = {switch: start_mesh(f"--{switch}{self.name}", env=watched).command.stderr for switch in ("no-", "")}
+        imported = {switch: _find_imported(text, package) for switch, text in written.items()}
+        assert imported["no-"] == set()
+        assert package in imported[""]
+
+    @pytest.mark.parametrize("prefix", PREFIXES)
+    def test_a_service_has_it_by_either_prefix(
+        self, start_mesh: Callable[..., RunningMesh], good_annotations: Mapping[str, str], prefix: str
+    ) -> None:
+        """Annotations of Maesh and of Traefik Mesh mean the same."""
+        self._skip_without_annotations()
+        annotations = {f"{prefix}{name}": text for name, text in good_annotations.items()}
+        mesh = start_mesh(f"--{self.name}", annotations=annotations)
+        service = mesh.describe_service()
+        assert (service["errors"], service["notices"]) == ([], [])
+        assert mesh.get().status == 200
+
+    def test_a_bad_annotation_closes_its_service_alone_and_says_why(
+        self, start_mesh: Callable[..., RunningMesh], start_upstream: Callable[..., Upstream]
+    ) -> None:
+        """An error names annotation and value; whoever has none is served."""
+        self._skip_without_annotations()
+        assert self.bad_annotations, "the test names a bad value"
+        other = start_upstream("other")
+        objects = build_service("other", [(other.address, other.port)])
+        first, *more = self.bad_annotations
+        mesh = start_mesh(f"--{self.name}", annotations=dict([first]), objects=objects)
+        for name, text in (first, *more):
+            mesh.set_annotations({name: text})
+
+            def find_errors(name: str = name, text: str = text) -> list[str]:
+                return [each for each in mesh.describe_service()["errors"] if name in each and text in each]
+
+            assert mesh.wait_until(find_errors, f"an error that names {name} and {text!r}")
+            assert mesh.get().status >= 400
+            assert mesh.get(host=f"other.{NAMESPACE}.maesh").text == "other"
+
+    def test_its_annotations_are_not_ignored_in_silence_where_it_is_off(
+        self, start_mesh: Callable[..., RunningMesh], good_annotations: Mapping[str, str]
+    ) -> None:
+        """A service says what it asks for and does not get."""
+        self._skip_without_annotations()
+        service = start_mesh(f"--no-{self.name}", annotations=good_annotations).describe_service()
+        told = "\n".join((*service["errors"], *service["notices"]))
+        assert any(name in told for name in good_annotations), told
+
+    def _list_settings(self) -> list[str]:
+        return [word for key, text in self.settings.items() for word in ("--set", f"{self.name}.{key}={text}")]
+
+    def _skip_without_annotations(self) -> None:
+        if not self.annotations:  # test_it_loads_... has seen that it claims none
+            pytest.skip("the plugin claims no annotations")
+
+
+def _read_name(requirement: str) -> str:
+    """Read the name in front of a requirement's versions and extras (PEP 508)."""
+    for index, character in enumerate(requirement):
+        if not (character.isalnum() or character in "-_."):
+            return requirement[:index]
+    return requirement
+
+
+def _find_sources(entry_point: EntryPoint) -> list[Path]:
+    """Find the plugin's modules: its package's, or the one that it is."""
+    spec = find_spec(entry_point.module.partition(".")[0])
+    assert spec is not None
+    if spec.submodule_search_locations is None:
+        assert spec.origin is not None
+        return [Path(spec.origin)]
+    return [path for folder in spec.submodule_search_locations for path in sorted(Path(folder).rglob("*.py"))]
+
+
+def _find_imports(path: Path) -> list[str]:
+    """Find which modules a source imports, wherever it does so."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += whole if node.module == "maesh_core" else [node.module]
+    return found
+
+
+def _list_modules(module: str) -> set[str]:
+    """List what is imported in a fresh interpreter once this module is."""
+    command = (sys.executable, "-P", "-c", _LIST_MODULES, module)
+    return set(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.split())  # noqa: S603
+
+
+def _find_imported(written: str, package: str) -> set[str]:
+    """Find in what a verbose interpreter writes those of its imports that are of one package."""
+    return {name for name in _VERBOSE_IMPORT.findall(written) if name.partition(".")[0] == package}
+
+
+def _read_claimed(text: str) -> list[str]:
+    """Read the annotations from a line of what a plugin provides: `middleware stamp (annotation stamp)`."""
+    with contextlib.suppress(ValueError):
+        _, listed = text.rstrip(")").split(" (annotation", 1)
+        return listed.removeprefix("s").strip().split(", ")
+    return []

@@ -1,0 +1,99 @@
+"""What a middleware meets, without a mesh: an exchange whose state a test sets, a node whose clock it moves."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from maesh_core.proxy.protocol.http.headers import Headers
+from maesh_core.proxy.recent_counts import RecentCounts
+from maesh_core.settings import ProxySettings
+
+
+class FakeExchange:
+    """Implements `hookspecs.Exchange`; every attribute can be set. `headers` are those that the client sent.
+
+    The headers are those of the proxy itself, so what it would refuse to send raises here too.
+    """
+
+    def __init__(
+        self,
+        method: bytes = b"GET",
+        target: bytes = b"/",
+        *,
+        host: bytes = b"app.test.maesh",
+        client_address: str = "127.0.0.1",
+        headers: Mapping[bytes, bytes] | None = None,
+        status: int = 0,
+        attempts: int = 0,
+        attempt_seconds: float = 0.0,
+        can_repeat: bool = True,
+        service: str = "test/app:80",
+    ) -> None:
+        head = b"".join(b"%b: %b\r\n" % each for each in (headers or {}).items())
+        self.method, self.target, self.host = method, target, host
+        self.client_address, self.service = client_address, service
+        self.client_headers = Headers(b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (method, target, host, head))
+        self.request_headers = Headers(b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, head))
+        self.response_headers = Headers()
+        self.status, self.attempts, self.attempt_seconds = status, attempts, attempt_seconds
+        self.can_repeat = can_repeat
+        self.attempt_timeout_s = 0.0
+
+    def __repr__(self) -> str:
+        return f"<FakeExchange {self.method.decode()} {self.target!r} {self.status}>"
+
+
+@dataclass
+class FakeClock:
+    """Implements `hookspecs.Ticks`: stands still until `FakeNode.pass_time`."""
+
+    now: float = 1000.0
+    sweeps: list[Callable[[float], None]] = field(default_factory=list)
+
+    def add_sweep(self, sweep: Callable[[float], None]) -> None:
+        """Call `sweep(now)` whenever time passes."""
+        self.sweeps.append(sweep)
+
+
+@dataclass
+class FakeRegion:
+    """Implements `hookspecs.SharedBytes` in this process."""
+
+    view: memoryview
+
+
+class FakeNode:
+    """Implements `hookspecs.Node`: the first worker of a node; `get_worker` gives the others, in this same process."""
+
+    def __init__(self, workers: int = 1, settings: ProxySettings | None = None) -> None:
+        self.settings: Any = settings or ProxySettings()
+        self.workers, self.slot = workers, 0
+        self.clock = FakeClock()
+        self._regions: dict[tuple[str, int], FakeRegion] = {}
+
+    def __repr__(self) -> str:
+        return f"<FakeNode worker {self.slot} of {self.workers} at {self.clock.now:g}>"
+
+    def get_worker(self, slot: int) -> "FakeNode":
+        """Give the node as the worker of another slot sees it: the same clock, and the same shared bytes."""
+        other = FakeNode(self.workers, self.settings)
+        other.slot, other.clock, other._regions = slot, self.clock, self._regions
+        return other
+
+    def read_time(self) -> float:
+        """Give the time, in place of `time.monotonic`."""
+        return self.clock.now
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, at once."""
+        self.clock.now += seconds
+        for sweep in self.clock.sweeps:
+            sweep(self.clock.now)
+
+    def share(self, name: str, size: int) -> FakeRegion:
+        """Give bytes that every worker of this node sees under this name and size; all zeros at first."""
+        return self._regions.setdefault((name, size), FakeRegion(memoryview(bytearray(size))))
+
+    def count_recent(self, name: str, *, bounds: Sequence[int], periods: int, period_s: float) -> RecentCounts:
+        """Give counts of the last periods, of all workers of this node."""
+        return RecentCounts(self, name, bounds=bounds, periods=periods, period_s=period_s)

@@ -1,0 +1,100 @@
+"""pytest's fixtures for tests of plugins; pytest finds them by itself wherever Maesh is installed.
+
+What a test starts ends with it, by process id; a command that does not end cleanly, or leaves a process behind, fails
+the test.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maesh_core.testing.commands import Command, build_environment, find_free_port
+from maesh_core.testing.running_mesh import SERVICE, Manifests, RunningMesh, build_service
+from maesh_core.testing.upstream import Upstream
+
+
+@pytest.fixture
+def maesh_program() -> Sequence[str]:
+    """Give the command `maesh` of the environment that the tests run in; override it to test another."""
+    return (sys.executable, "-P", "-m", "maesh_core.cli")
+
+
+@pytest.fixture
+def start_maesh(tmp_path: Path, maesh_program: Sequence[str]) -> Iterator[Callable[..., Command]]:
+    """Start `maesh ARGUMENTS`, as a user who has set nothing; `env` adds to the environment."""
+    commands: list[Command] = []
+
+    def start(*arguments: object, env: Mapping[str, str] | None = None) -> Command:
+        program = (*maesh_program, *map(str, arguments))
+        folder = tmp_path / f"command-{len(commands)}"
+        commands.append(Command(program, folder, build_environment(tmp_path) | dict(env or {})))
+        return commands[-1]
+
+    yield start
+    complaints = [complaint for command in reversed(commands) for complaint in command.end()]
+    assert not complaints, "\n".join(complaints)
+
+
+@pytest.fixture
+def run_maesh(start_maesh: Callable[..., Command]) -> Callable[..., Command]:
+    """Run `maesh ARGUMENTS` to its end."""
+
+    def run(*arguments: object, env: Mapping[str, str] | None = None) -> Command:
+        command = start_maesh(*arguments, env=env)
+        command.wait(30)
+        return command
+
+    return run
+
+
+@pytest.fixture
+def start_upstream() -> Iterator[Callable[..., Upstream]]:
+    """Start a server with a name, on a port of its own."""
+    servers: list[Upstream] = []
+
+    def start(name: str, address: str = "127.0.0.1") -> Upstream:
+        servers.append(Upstream(name, find_free_port(), address))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Manifests:
+    """Give an empty folder for manifests."""
+    return Manifests(tmp_path / "manifests")
+
+
+@pytest.fixture
+def start_mesh(
+    manifests: Manifests, start_maesh: Callable[..., Command], start_upstream: Callable[..., Upstream]
+) -> Callable[..., RunningMesh]:
+    """Start `maesh up FLAGS` in front of a service `app` with these annotations, and wait until it is ready.
+
+    `servers` says how many it has, or gives them; `objects` are further manifests.
+    """
+
+    def start(
+        *flags: object,
+        annotations: Mapping[str, str] | None = None,
+        servers: int | Sequence[Upstream] = 1,
+        objects: Sequence[Mapping[str, Any]] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> RunningMesh:
+        if isinstance(servers, int):
+            servers = [start_upstream(f"{SERVICE}-{number}") for number in range(1, servers + 1)]
+        addresses = [(server.address, server.port) for server in servers]
+        manifests.write(f"{SERVICE}.json", build_service(SERVICE, addresses, annotations=annotations))
+        manifests.write("more.json", objects)
+        http, api, admin = ports = (find_free_port(), find_free_port(), find_free_port())
+        options = ("--http-port", http, "--api-port", api, "--admin-port", admin, "--json")
+        command = start_maesh("up", *options, *flags, manifests.path, env=env)
+        command.wait_until(lambda: "\n" in command.stdout, "one line on standard output")
+        return RunningMesh(command, ports, manifests, servers)
+
+    return start
