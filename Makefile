@@ -12,7 +12,9 @@ BENCH ?=
 PLUGIN_PROJECTS := $(wildcard plugins/*/pyproject.toml)
 PLUGIN_FOLDERS := $(patsubst %/pyproject.toml,%,$(PLUGIN_PROJECTS))
 PLUGIN_PACKAGES := $(patsubst %/__init__.py,%,$(wildcard plugins/*/maesh_*/__init__.py))
-TEST_FOLDERS := tests examples/plugins/maesh-stamp/tests $(wildcard plugins/*/tests)
+EXAMPLE_PACKAGES := $(patsubst %/__init__.py,%,$(wildcard examples/plugins/*/maesh_*/__init__.py))
+TEMPLATES := $(patsubst %/maesh_blank/__init__.py,%,$(wildcard maesh_core/templates/plugin/*/maesh_blank/__init__.py))
+TEST_FOLDERS := tests $(wildcard plugins/*/tests)
 
 .DEFAULT_GOAL := help
 .PHONY: help install up test lint format bench peers clean
@@ -48,7 +50,8 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy $(PLUGIN_PACKAGES) examples/plugins/maesh-stamp/maesh_stamp
+	$(BIN)/mypy $(PLUGIN_PACKAGES) $(EXAMPLE_PACKAGES)
+	set -e; for kind in $(TEMPLATES); do $(BIN)/mypy $$kind/maesh_blank; done
 	$(BIN)/mypy examples/whoami
 	$(BIN)/mypy --exclude '/(test_|conftest)' benchmarks
 	$(BIN)/lint-imports

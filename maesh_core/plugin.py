@@ -42,7 +42,7 @@ from maesh_core.hookspecs import (
 from maesh_core.model.annotations import build_annotation_error, read_annotation
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
-from maesh_core.model.keys import ObjectKey
+from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import ObjectMeta, Resource, ResourceKind
 from maesh_core.model.topology import PodNode, PortNode, ServerNode, ServiceNode
@@ -116,6 +116,7 @@ __all__ = [
     "UpstreamTimeoutError",
     "View",
     "build_annotation_error",
+    "build_port_key",
     "hookimpl",
     "read_annotation",
 ]

@@ -42,22 +42,28 @@ def _describe(entry_point: EntryPoint) -> InstalledPlugin:
     )
 
 
+def find_name_problem(name: str, core_flags: Collection[str]) -> str | None:
+    """Tell why nothing can be called so, to stand after `a name that`."""
+    if _NAME.fullmatch(name) is None or name.startswith("no-"):
+        return "cannot be a flag: it must match [a-z][a-z0-9-]* and not begin with 'no-'"
+    if normalise_name(name) in {normalise_name(flag) for flag in core_flags}:
+        return "is a flag of maesh itself"
+    return None
+
+
 def find_name_problems(
     installed: Sequence[InstalledPlugin], core_flags: Collection[str]
 ) -> Mapping[InstalledPlugin, str]:
     """Tell which plugins cannot be taken for their name alone: each with a line that names the distributions."""
-    reserved = {normalise_name(flag) for flag in core_flags}
     owners: dict[str, list[InstalledPlugin]] = {}
     for plugin in installed:
         owners.setdefault(normalise_name(plugin.name), []).append(plugin)
     problems = {}
     for plugin in installed:
         same = owners[normalise_name(plugin.name)]
-        if _NAME.fullmatch(plugin.name) is None or plugin.name.startswith("no-"):
-            rule = "it must match [a-z][a-z0-9-]* and not begin with 'no-'"
-            problems[plugin] = f"{plugin.label} has a name that cannot be a flag: {rule}"
-        elif normalise_name(plugin.name) in reserved:
-            problems[plugin] = f"{plugin.label} has the name of a flag of maesh itself; uninstall {plugin.distribution}"
+        problem = find_name_problem(plugin.name, core_flags)
+        if problem is not None:
+            problems[plugin] = f"{plugin.label} has a name that {problem}; uninstall {plugin.distribution}"
         elif len(same) > 1:
             names = " and ".join(f"{other.distribution} {other.version}" for other in same)
             problems[plugin] = f"plugin '{plugin.name}' is registered by {names}; uninstall all but one"

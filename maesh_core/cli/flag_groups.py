@@ -7,7 +7,7 @@ command's help by these titles. Knows nothing of what a flag does.
 from collections.abc import Iterable
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from maesh_core.settings_fields import SettingField
 
@@ -41,13 +41,13 @@ def group_fields(fields: Iterable[SettingField]) -> dict[str, list[SettingField]
     return {title: found for title, found in grouped.items() if found}
 
 
-class GroupedCommand(TyperCommand):
-    """A command whose help shows its flags by group: the titles that its options carry as help panels."""
+class _Grouped:
+    """Shows flags by group: the titles that the options carry as help panels."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each group, in the order in which their first options were declared."""
         sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
+        for parameter in self.get_params(ctx):  # type: ignore[attr-defined]
             record = parameter.get_help_record(ctx)
             if record is not None:
                 title = getattr(parameter, "rich_help_panel", None) or MAIN
@@ -55,3 +55,16 @@ class GroupedCommand(TyperCommand):
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
+
+
+class GroupedCommand(_Grouped, TyperCommand):
+    """A command whose help shows its flags by group."""
+
+
+class GroupedGroup(_Grouped, TyperGroup):
+    """A command that does something by itself and has commands of its own; its help shows its flags by group."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the flags, and then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)

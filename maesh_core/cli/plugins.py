@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import typer
 
-from maesh_core.cli.flag_groups import GroupedCommand
+from maesh_core.cli import new_plugin
+from maesh_core.cli.flag_groups import GroupedGroup
 from maesh_core.cli.options import build_parameters, resolve_settings
 from maesh_core.cli.tables import render_table
 from maesh_core.errors import StartupError
@@ -54,14 +55,21 @@ class PluginReport(msgspec.Struct, frozen=True, kw_only=True):
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
     """Add the command to the application."""
 
-    def run(**given: Any) -> None:
+    def run(context: typer.Context, **given: Any) -> None:
         """List the installed plugins and what they provide."""
+        if context.invoked_subcommand is not None:
+            return
         settings = resolve_settings(PluginsSettings, given, installed)
         reports = asyncio.run(report_plugins(installed, settings))
         print(_render_json(reports) if settings.json else _render_text(reports))  # noqa: T201 - what was asked for
 
-    run.__signature__ = inspect.Signature(build_parameters(PluginsSettings, installed))  # type: ignore[attr-defined]
-    application.command("plugins", cls=GroupedCommand)(run)
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [context, *build_parameters(PluginsSettings, installed)]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    group = typer.Typer(cls=GroupedGroup, invoke_without_command=True, rich_markup_mode=None)
+    group.callback()(run)
+    new_plugin.add_command(group)
+    application.add_typer(group, name="plugins")
 
 
 async def report_plugins(installed: Sequence[InstalledPlugin], settings: PluginsSettings) -> list[PluginReport]:

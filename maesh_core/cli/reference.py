@@ -4,12 +4,15 @@
 `<!-- begin: NAME -->` and `<!-- end: NAME -->`. A test holds that nothing is out of date.
 """
 
+import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from maesh_core import hookspecs, plugin
 from maesh_core.cli.flag_groups import group_fields
 from maesh_core.hookspecs import SPEC_FAMILIES
 from maesh_core.settings import CommonSettings, ControllerSettings, PluginsSettings, ProxySettings, UpSettings
@@ -39,16 +42,21 @@ def _render_row(field: SettingField) -> str:
 
 
 def render_hooks() -> str:
-    """Render every hook with its exact signature and its rules, by family."""
-    return "\n\n".join(_render_family(family) for family in SPEC_FAMILIES)
+    """Render every hook with its exact signature and its rules, by family, and the interfaces of what it gives."""
+    interfaces = list_interfaces()
+    families = [_render_family(family, interfaces) for family in SPEC_FAMILIES]
+    rest = [_render_interface(found) for found in interfaces if not found.family]
+    return "\n\n".join([*families, "### What every half in a proxy is given", *rest])
 
 
-def _render_family(family: type) -> str:
-    blocks = [f"### {_FAMILIES[family.__name__]}"]
+def _render_family(family: type, interfaces: Sequence["Interface"]) -> str:
+    title = _FAMILIES[family.__name__]
+    blocks = [f"### {title}"]
     for name, function in vars(family).items():
         if name.startswith("maesh_"):
             text = " ".join((inspect.getdoc(function) or "").split())
             blocks.append(f"```python\n{render_signature(name, function)}\n```\n\n{text}")
+    blocks += [_render_interface(found) for found in interfaces if found.family == title]
     return "\n\n".join(blocks)
 
 
@@ -56,14 +64,90 @@ def render_signature(name: str, function: object) -> str:
     """Render a hook's signature as its declaration has it."""
     if not inspect.isfunction(function):
         raise TypeError(f"{name} is not a function")
+    return f"def {name}{_render_arguments(function)}"
+
+
+def _render_arguments(function: Callable[..., Any]) -> str:
     signature = str(inspect.signature(function)).replace("collections.abc.", "")
-    return f"def {name}{re.sub(r'maesh_core(?:[.][a-z_]+)+[.]', '', signature)}"
+    return re.sub(r"maesh_core(?:[.][a-z_]+)+[.]", "", signature)
+
+
+class Member(NamedTuple):
+    """An attribute or a method, as its declaration reads, and what is said of it."""
+
+    declaration: str
+    text: str
+
+
+class Interface(NamedTuple):
+    """A class of hookspecs.py; `family` is the title of its part of the module, empty for what belongs to none."""
+
+    name: str
+    family: str
+    text: str
+    members: tuple[Member, ...]
+
+
+def list_interfaces() -> list[Interface]:
+    """Read from the source of hookspecs.py what the objects that hooks give, and are given, must have."""
+    source = inspect.getsource(hookspecs)
+    titles = {
+        number: match[1].strip().capitalize()
+        for number, line in enumerate(source.splitlines(), 1)
+        if (match := re.fullmatch(r"# -+ (.+?) -+", line))
+    }
+    found = []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef) and not node.name.endswith("Specs"):
+            title = titles[max(number for number in titles if number < node.lineno)]
+            family = title if title in _FAMILIES.values() else ""
+            found.append(Interface(node.name, family, _read_docstring(node), tuple(_list_members(node.body))))
+    return found
+
+
+def _list_members(body: Sequence[ast.stmt]) -> Iterable[Member]:
+    """List what a class declares; a text that follows an attribute is about it."""
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign | ast.Assign):
+            is_about = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            yield Member(ast.unparse(node), " ".join(str(after.value.value).split()) if is_about else "")  # type: ignore[union-attr]
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            result = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+            if any(isinstance(each, ast.Name) and each.id == "property" for each in node.decorator_list):
+                yield Member(f"{node.name}: {ast.unparse(node.returns) if node.returns else ''}", _read_docstring(node))
+            else:
+                arguments = ast.unparse(node.args).removeprefix("self").removeprefix(", ")
+                yield Member(f"{node.name}({arguments}){result}", _read_docstring(node))
+
+
+def _read_docstring(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    return " ".join((ast.get_docstring(node) or "").split())
+
+
+def _render_interface(found: Interface) -> str:
+    members = [f"* `{each.declaration}`{f': {each.text}' if each.text else ''}" for each in found.members]
+    return "\n".join([f"#### {found.name}", "", found.text, "", *members])
+
+
+def render_values() -> str:
+    """Render what else the plugin module has: the values that pass through hooks, and helpers."""
+    rows = []
+    declared = {found.name for found in list_interfaces()}
+    for name in sorted(plugin.__all__):
+        value = getattr(plugin, name)
+        if name in declared or not (inspect.isclass(value) or inspect.isfunction(value)):
+            continue
+        text = (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ")
+        fields = ", ".join(f"`{each}`" for each in getattr(value, "__struct_fields__", ()) if each != "revision")
+        shown = f"`{name}{_render_arguments(value)}`" if inspect.isfunction(value) else f"`{name}`"
+        rows.append(f"| {shown} | {text}{f' Fields: {fields}.' if fields else ''} |")
+    return "\n".join(["| name | what it is |", "| --- | --- |", *rows])
 
 
 def build_sections() -> dict[str, str]:
     """Build every generated section, by the name of its markers."""
     flags = {f"flags of {command}": render_flags(class_) for command, class_ in _COMMANDS.items()}
-    return {**flags, "hooks": render_hooks()}
+    return {**flags, "hooks": render_hooks(), "values": render_values()}
 
 
 def replace_sections(document: str, sections: dict[str, str]) -> str:

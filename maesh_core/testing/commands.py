@@ -7,11 +7,14 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+MAESH = (sys.executable, "-P", "-m", "maesh_core.cli")
+"""The command `maesh` of this Python's environment."""
 PATIENCE_S = 20.0
 FIRST_PORT, LAST_PORT = 20000, 32000  # below the ports that Linux gives to outgoing connections
 _OWN_VARIABLE = re.compile(r"(TRAEFIK_)?(MESH|MAESH)_")

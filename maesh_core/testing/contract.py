@@ -4,7 +4,7 @@
         name = "stamp"
         settings = {"prefix": "X-"}
         annotations = {"stamp": "X-Team: payments"}
-        bad_annotations = (("stamp", "no header"),)
+        bad_annotations = ({"stamp": "no header"},)
 
 The plugin must be installed in the environment that the tests run in, as its users will have it.
 """
@@ -50,8 +50,8 @@ class PluginContract:
     annotations: ClassVar[Mapping[str, str]] = {}
     """Good values of every annotation that the plugin claims, without prefix: a GET is answered with 200."""
 
-    bad_annotations: ClassVar[Sequence[tuple[str, str]]] = ()
-    """Single annotations, each with a value that is an error. One is needed where `annotations` are."""
+    bad_annotations: ClassVar[Sequence[Mapping[str, str]]] = ()
+    """Annotations of a service, the last of which has a bad value. Some are needed where `annotations` are."""
 
     @pytest.fixture
     def good_annotations(self) -> Mapping[str, str]:
@@ -177,10 +177,10 @@ class PluginContract:
         assert self.bad_annotations, "the test names a bad value"
         other = start_upstream("other")
         objects = build_service("other", [(other.address, other.port)])
-        first, *more = self.bad_annotations
-        mesh = start_mesh(f"--{self.name}", annotations=dict([first]), objects=objects)
-        for name, text in (first, *more):
-            mesh.set_annotations({name: text})
+        mesh = start_mesh(f"--{self.name}", objects=objects)
+        for annotations in self.bad_annotations:
+            name, text = list(annotations.items())[-1]
+            mesh.set_annotations(annotations)
 
             def find_errors(name: str = name, text: str = text) -> list[str]:
                 return [each for each in mesh.describe_service()["errors"] if name in each and text in each]

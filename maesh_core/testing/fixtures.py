@@ -4,14 +4,13 @@ What a test starts ends with it, by process id; a command that does not end clea
 the test.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from maesh_core.testing.commands import Command, build_environment, find_free_port
+from maesh_core.testing.commands import MAESH, Command, build_environment, find_free_port
 from maesh_core.testing.running_mesh import SERVICE, Manifests, RunningMesh, build_service
 from maesh_core.testing.upstream import Upstream
 
@@ -19,7 +18,7 @@ from maesh_core.testing.upstream import Upstream
 @pytest.fixture
 def maesh_program() -> Sequence[str]:
     """Give the command `maesh` of the environment that the tests run in; override it to test another."""
-    return (sys.executable, "-P", "-m", "maesh_core.cli")
+    return MAESH
 
 
 @pytest.fixture

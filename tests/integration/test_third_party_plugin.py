@@ -1,6 +1,11 @@
-"""A third party's plugin, installed with pip into a fresh virtual environment: flag, effect, and absence."""
+"""Third parties' plugins, installed with pip into a fresh virtual environment as their users do it.
+
+They are the examples, one of each kind that `maesh plugins new` writes, and the one that the guide makes; each runs its
+own tests there, of which the contract of every plugin is a part.
+"""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,56 +14,71 @@ from pathlib import Path
 
 import pytest
 
+from maesh_core.cli.new_plugin import Kind, write_plugin
+
 pytestmark = pytest.mark.integration
 
-PROJECT = Path(__file__).resolve().parents[2] / "examples" / "plugins" / "maesh-stamp"
-LIST_IMPORTED = """\
-import sys
-from maesh_core.cli import main
-try:
-    main()
-finally:
-    print("IMPORTED", *sorted(name for name in sys.modules if name.startswith("maesh_stamp")), file=sys.stderr)
-"""
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "examples" / "plugins").iterdir())
+GUIDE = ROOT / "docs" / "plugins.md"
+PROJECTS = (*(folder.name for folder in EXAMPLES), *(f"new-{kind}" for kind in Kind), "guide")
+
+
+def write_guides_project(folder):
+    """Write the files that the guide shows: a line that ends with a file's name, and a block with its content."""
+    blocks = re.findall(r"`(acme-greet/[^`]+)`[^\n]*\n\n```[a-z]+\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    assert len(blocks) >= 5
+    for path, content in blocks:
+        target = folder / Path(path).relative_to("acme-greet")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content)
 
 
 @pytest.fixture(scope="module")
-def venv(tmp_path_factory):
-    """Make a virtual environment that sees what this one has, and install the plugin into it from a copy.
+def projects(tmp_path_factory):
+    """Give a folder with every project."""
+    folder = tmp_path_factory.mktemp("projects")
+    for example in EXAMPLES:
+        shutil.copytree(example, folder / example.name, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    for kind in Kind:
+        write_plugin(f"new-{kind}", kind, folder / f"new-{kind}")
+    write_guides_project(folder / "guide")
+    return folder
 
-    Needs no network: what the plugin depends on is here already, and so is what builds it.
+
+@pytest.fixture(scope="module")
+def venv(tmp_path_factory, projects):
+    """Make a virtual environment that sees what this one has, and install the projects into it.
+
+    Needs no network: what they depend on is here already, and so is what builds them.
     """
-    folder = tmp_path_factory.mktemp("plugin")
-    shutil.copytree(PROJECT, folder / "maesh-stamp", ignore=shutil.ignore_patterns("build", "*.egg-info"))
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True, timeout=60)
-    python = folder / "venv" / "bin" / "python"
-    site_packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder / "venv")}))
+    folder = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=60)
+    python = folder / "bin" / "python"
+    site_packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
     here = sysconfig.get_path("purelib")
     (site_packages / "outer.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+    options = ("--quiet", "--no-deps", "--no-build-isolation")
+    install = ["-m", "pip", "--python", python, "install", *options, *sorted(projects.iterdir())]
     environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    install = [
-        "-m",
-        "pip",
-        "--python",
-        python,
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        folder / "maesh-stamp",
-    ]
-    done = subprocess.run([sys.executable, *install], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, *install], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    maesh = folder / "venv" / "bin" / "maesh"
-    maesh.write_text(f"#!{python}\nimport sys\nfrom maesh_core.cli import main\nsys.exit(main())\n")
-    maesh.chmod(0o755)
-    return folder / "venv"
+    return folder
 
 
 @pytest.fixture
 def maesh_program(venv):
     """Make every fixture use the command of the fresh environment."""
-    return (venv / "bin" / "maesh",)
+    return (venv / "bin" / "python", "-P", "-m", "maesh_core.cli")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("project", PROJECTS)
+def test_its_own_tests_pass_where_it_is_installed(venv, projects, project):
+    command = [venv / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-ra", projects / project]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=projects / project, timeout=240)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
+    assert re.search(r"\d+ passed", done.stdout)
 
 
 @pytest.fixture
@@ -83,75 +103,6 @@ def test_plugin_is_listed_with_its_distribution_and_not_enabled(run_maesh):
     assert "0.1.0" in line
 
 
-@pytest.mark.parametrize("way", ["flag", "environment"])
-def test_enabled_plugin_stamps_requests_and_responses(up, get, manifests, stamped, way):
-    mesh = up(manifests.path, "--stamp") if way == "flag" else up(manifests.path, env={"MAESH_PLUGINS": "stamp"})
-    answer = get(mesh.http_port, "cart.test.maesh", "/headers", headers={"X-Team": "forged"})
-    assert answer.status == 200
-    assert answer.headers["X-Team"] == "payments"
-    assert answer.json["x-team"] == "payments"
-
-
-def test_plugin_setting_comes_from_a_flag(up, get, manifests, stamped):
-    mesh = up(manifests.path, "--stamp", "--set", "stamp.prefix=X-Maesh-")
-    assert get(mesh.http_port, "cart.test.maesh").headers["X-Maesh-X-Team"] == "payments"
-
-
-def test_unknown_plugin_setting_stops_the_start(run_maesh, manifests, stamped):
-    ended = run_maesh("up", manifests.path, "--stamp", "--set", "stamp.suffix=X")
-    assert ended.status == 1
-    assert "suffix" in ended.stderr
-
-
-def test_bad_annotation_closes_the_service(up, get, manifests, build_service, start_upstream):
-    annotations = {"maesh.containo.us/stamp": "no header"}
-    manifests.write("cart.json", build_service("cart", start_upstream("cart-1").port, annotations=annotations))
-    mesh = up(manifests.path, "--stamp")
-    assert get(mesh.http_port, "cart.test.maesh").status == 404
-    (service,) = mesh.services
-    assert any("no header" in error for error in service["errors"])
-
-
-def test_plugin_without_its_flag_does_nothing_and_the_service_is_served(up, get, manifests, stamped):
-    mesh = up(manifests.path)
-    answer = get(mesh.http_port, "cart.test.maesh", "/headers")
-    assert answer.status == 200
-    assert "X-Team" not in answer.headers
-    assert "x-team" not in answer.json
-    (service,) = mesh.services
-    assert any("stamp" in notice for notice in service["notices"])
-
-
-@pytest.mark.parametrize("flags", [[], ["--no-stamp"]])
-def test_plugin_without_its_flag_is_not_imported(venv, run_listing, flags):
-    assert run_listing(*flags) == []
-
-
-def test_plugin_with_its_flag_is_imported(venv, run_listing):
-    assert run_listing("--stamp") == ["maesh_stamp", "maesh_stamp.controller"]
-
-
-@pytest.fixture
-def run_listing(venv, manifests, free_port, environment, wait_until, get):
-    """Run `maesh controller` until it is ready; gives the modules of the plugin that it has imported."""
-
-    def run(*flags):
-        port = free_port()
-        arguments = ["controller", "--api-host", "127.0.0.1", "--api-port", str(port), *flags, str(manifests.path)]
-        process = subprocess.Popen(
-            [venv / "bin" / "python", "-c", LIST_IMPORTED, *arguments],
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        try:
-            wait_until(lambda: get(port, path="/api/status/readiness").status == 200, "readiness")
-            process.terminate()
-            _, written = process.communicate(timeout=20)
-        finally:
-            process.kill()
-            process.wait()
-        (line,) = [line for line in written.splitlines() if line.startswith("IMPORTED")]
-        return line.split()[1:]
-
-    return run
+def test_the_environment_switches_a_plugin_on_as_its_flag_does(up, get, manifests, stamped):
+    mesh = up(manifests.path, env={"MAESH_PLUGINS": "stamp"})
+    assert get(mesh.http_port, "cart.test.maesh").headers["X-Team"] == "payments"

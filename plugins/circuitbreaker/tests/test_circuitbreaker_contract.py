@@ -7,4 +7,4 @@ class TestContract(PluginContract):
     name = "circuitbreaker"
     settings = {"check-period": "1s", "fallback-duration": "5s", "recovery-duration": "5s"}
     annotations = {"circuit-breaker-expression": "NetworkErrorRatio() > 0.5"}
-    bad_annotations = (("circuit-breaker-expression", "NetworkErrorRatio() > 1"),)
+    bad_annotations = ({"circuit-breaker-expression": "NetworkErrorRatio() > 1"},)

@@ -12,8 +12,8 @@ class TestContract(PluginContract):
         "ratelimit-source": "host",
     }
     bad_annotations = (
-        ("ratelimit-average", "-5"),
-        ("ratelimit-burst", "many"),
-        ("ratelimit-period", "0s"),
-        ("ratelimit-source", "cookie"),
+        {"ratelimit-average": "-5"},
+        {"ratelimit-burst": "many"},
+        {"ratelimit-period": "0s"},
+        {"ratelimit-source": "cookie"},
     )

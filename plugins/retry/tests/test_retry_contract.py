@@ -7,4 +7,4 @@ class TestContract(PluginContract):
     name = "retry"
     settings = {"body-limit": "1024", "backoff": "10ms", "backoff-limit": "500ms", "budget": "20"}
     annotations = {"retry-attempts": "3", "retry-on": "connect-failure, 5xx", "retry-timeout": "2s"}
-    bad_annotations = (("retry-attempts", "0"), ("retry-on", "refused"), ("retry-timeout", "soon"))
+    bad_annotations = ({"retry-attempts": "0"}, {"retry-on": "refused"}, {"retry-timeout": "soon"})

@@ -1,0 +1,9 @@
+"""What holds for every plugin holds for this one."""
+
+from maesh_core.testing import PluginContract
+
+
+class TestContract(PluginContract):
+    name = "consistent-hash"
+    annotations = {"load-balancer": "consistent-hash", "hash-header": "X-User"}
+    bad_annotations = ({"load-balancer": "consistent-hash", "hash-header": "X User"},)

@@ -1,0 +1,71 @@
+"""The controller's half: annotations to the settings of one service's guard, or an error on that service."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from maesh_core.plugin import MiddlewareBuilder, ServiceNode, Stage, build_annotation_error, hookimpl
+from maesh_forward_auth import ForwardAuthSettings
+
+URL, RESPONSE_HEADERS = "forward-auth-url", "forward-auth-response-headers"
+_URL = re.compile(r"[\x21-\x7e]{1,2000}")
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2: token
+
+
+class ForwardAuthBuilder:
+    """Builds a service's guard from its annotations."""
+
+    kind = "forward-auth"
+    stage = Stage.ADMISSION
+    annotations: tuple[str, ...] = (URL, RESPONSE_HEADERS)
+
+    def __init__(self, settings: ForwardAuthSettings) -> None:
+        self._settings = settings
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
+        """Read the annotations; None for a service that has none of them."""
+        if not annotations:
+            return None
+        names = [name.strip() for name in annotations.get(RESPONSE_HEADERS, "").split(",") if name.strip()]
+        for name in names:
+            if not _FIELD_NAME.fullmatch(name):
+                raise build_annotation_error(RESPONSE_HEADERS, name, "is not the name of a header")
+        if URL not in annotations:
+            raise build_annotation_error(
+                RESPONSE_HEADERS, annotations[RESPONSE_HEADERS], f"guards nothing without {URL}"
+            )
+        host, port, target = _split_url(annotations[URL])
+        return {
+            "host": host,
+            "port": port,
+            "target": target,
+            "timeoutS": self._settings.timeout,
+            "connections": self._settings.connections,
+            "requestHeaders": list(self._settings.headers),
+            "responseHeaders": names,
+        }
+
+
+def _split_url(text: str) -> tuple[str, int, str]:
+    """Split an `http` URL into host, port, and path with query."""
+    try:
+        parts = urlsplit(text) if _URL.fullmatch(text) else None
+        host, port = (parts.hostname, parts.port or 80) if parts else (None, 80)
+    except ValueError:
+        parts, host, port = None, None, 80
+    if parts is None or host is None or parts.scheme != "http" or parts.username is not None or parts.fragment:
+        raise build_annotation_error(URL, text, "is not a URL such as http://auth.shop.svc.cluster.local:9000/check")
+    return host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+class ControllerHalf:
+    """What the controller loads."""
+
+    def __init__(self, settings: ForwardAuthSettings) -> None:
+        self._settings = settings
+
+    @hookimpl
+    def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
+        """Give the one builder of this plugin."""
+        return [ForwardAuthBuilder(self._settings)]

@@ -1,0 +1,104 @@
+"""The proxy's half: holds each request until the service has said yes, and refuses it where nobody did.
+
+As Traefik's ForwardAuth: the question is a GET that tells method, scheme, host, target and address of the request; an
+answer of 2xx lets it through, one of 3xx or 4xx goes to the client. Anything else is 503: it fails closed.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from maesh_core.plugin import Exchange, MiddlewareFactory, Response, hookimpl
+from maesh_forward_auth import ForwardAuthSettings
+from maesh_forward_auth.questions import Answer, Asker
+
+HANDED_ON = frozenset({b"www-authenticate", b"location", b"set-cookie", b"content-type", b"cache-control"})
+"""Of a refusal's headers the client gets these."""
+_log = logging.getLogger(__name__)
+
+
+class Guard(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The guard of one service, as it travels from controller to proxy."""
+
+    host: str
+    port: int
+    target: str
+    timeout_s: float
+    connections: int
+    request_headers: tuple[str, ...]
+    response_headers: tuple[str, ...]
+
+
+class ForwardAuth:
+    """Guards one service."""
+
+    failure_response = Response(status=503, reason="nobody said whether the request may pass")
+
+    def __init__(self, guard: Guard, service: str) -> None:
+        self._asker = Asker(guard.host, guard.port, connections=guard.connections, timeout_s=guard.timeout_s)
+        self._target = guard.target.encode()
+        self._asked = [name.encode() for name in guard.request_headers]
+        self._told = [name.encode() for name in guard.response_headers]
+        self._service = service
+
+    def __repr__(self) -> str:
+        return f"<ForwardAuth of {self._service}: {self._asker!r}>"
+
+    async def on_request(self, exchange: Exchange) -> Response | None:
+        """Ask, and let through, hand the refusal on, or refuse."""
+        question = [
+            (b"X-Forwarded-Method", exchange.method),
+            (b"X-Forwarded-Proto", b"http"),
+            (b"X-Forwarded-Host", exchange.host),
+            (b"X-Forwarded-Uri", exchange.target),
+            (b"X-Forwarded-For", exchange.client_address.encode()),
+        ]
+        question += [(name, value) for name in self._asked for value in exchange.client_headers.get_all(name)]
+        try:
+            answer = await self._asker.ask(self._target, question)
+        except (OSError, ValueError) as error:  # TimeoutError is an OSError
+            _log.warning("%r brought no answer: %s", self, str(error) or type(error).__name__)
+            return self.failure_response
+        if 200 <= answer.status < 300:
+            self._tell(exchange, answer)
+            return None
+        return _hand_on(answer) if 300 <= answer.status < 500 else self.failure_response
+
+    def _tell(self, exchange: Exchange, answer: Answer) -> None:
+        """Tell the server what the answer's headers say; what a client claims under their names does not pass."""
+        for name in self._told:
+            exchange.request_headers.remove(name)
+            for other, value in answer.headers:
+                if other.lower() == name.lower():
+                    exchange.request_headers.add(name, value)
+
+
+def _hand_on(answer: Answer) -> Response:
+    headers = tuple((name, value) for name, value in answer.headers if name.lower() in HANDED_ON)
+    return Response(
+        status=answer.status, reason="the authorization service refused", headers=headers, body=answer.body or None
+    )
+
+
+class ForwardAuthFactory:
+    """Builds the guard of each guarded service."""
+
+    kind = "forward-auth"
+    settings_type = Guard
+
+    def build_middleware(self, settings: Guard, service: str) -> ForwardAuth:
+        """Build the guard of one service."""
+        return ForwardAuth(settings, service)
+
+
+class ProxyHalf:
+    """What a proxy loads; the plugin's own settings have gone into each service's."""
+
+    def __init__(self, settings: ForwardAuthSettings) -> None:
+        self._settings = settings
+
+    @hookimpl
+    def maesh_middleware_factories(self) -> Sequence[MiddlewareFactory]:
+        """Give the one factory of this plugin."""
+        return [ForwardAuthFactory()]

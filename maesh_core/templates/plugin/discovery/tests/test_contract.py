@@ -1,0 +1,8 @@
+"""What holds for every plugin holds for this one."""
+
+from maesh_core.testing import PluginContract
+
+
+class TestContract(PluginContract):
+    name = "blank"
+    settings = {"path": "/dev/null", "interval": "100ms"}

@@ -1,0 +1,41 @@
+"""The controller's half: annotations in, the settings of one service's middleware or an error out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maesh_blank import BlankSettings
+from maesh_core.plugin import MiddlewareBuilder, ServiceNode, Stage, build_annotation_error, hookimpl
+
+ANNOTATION = "blank"
+
+
+class BlankBuilder:
+    """Builds the settings of a service that has the annotation."""
+
+    kind = "blank"
+    stage = Stage.PROTECT
+    annotations: tuple[str, ...] = (ANNOTATION,)
+
+    def __init__(self, settings: BlankSettings) -> None:
+        self._settings = settings
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
+        """Check the annotation: an error here is shown on the service, and closes it alone."""
+        text = annotations.get(ANNOTATION)
+        if text is None:
+            return None
+        if not (text.isascii() and text.isprintable() and text.strip()):
+            raise build_annotation_error(ANNOTATION, text, "is not printable ASCII")
+        return {"header": self._settings.header, "value": text.strip()}
+
+
+class ControllerHalf:
+    """What the controller loads."""
+
+    def __init__(self, settings: BlankSettings) -> None:
+        self._settings = settings
+
+    @hookimpl
+    def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
+        """Give the middlewares of this plugin."""
+        return [BlankBuilder(self._settings)]

@@ -1,0 +1,53 @@
+"""The proxy's half: the settings that the controller's half built in, the object that sees each exchange out.
+
+Everything that can be made once is made when the middleware is built, and not for each request.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from maesh_blank import BlankSettings
+from maesh_core.plugin import Exchange, MiddlewareFactory, hookimpl
+
+
+class ServiceBlank(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one service, as they travel from controller to proxy."""
+
+    header: str
+    value: str
+
+
+class Blank:
+    """The middleware of one service. It has those methods alone that it needs: an absent one costs nothing."""
+
+    def __init__(self, settings: ServiceBlank) -> None:
+        self._name = settings.header.encode()
+        self._value = settings.value.encode()
+
+    def on_response(self, exchange: Exchange) -> None:
+        """Put the header on the response."""
+        exchange.response_headers.set(self._name, self._value)
+
+
+class BlankFactory:
+    """Builds the middleware of each service that has one."""
+
+    kind = "blank"
+    settings_type = ServiceBlank
+
+    def build_middleware(self, settings: ServiceBlank, service: str) -> Blank:
+        """Build the middleware of one service; called again only when its settings change."""
+        return Blank(settings)
+
+
+class ProxyHalf:
+    """What a proxy loads."""
+
+    def __init__(self, settings: BlankSettings) -> None:
+        self._settings = settings
+
+    @hookimpl
+    def maesh_middleware_factories(self) -> Sequence[MiddlewareFactory]:
+        """Give the middlewares of this plugin."""
+        return [BlankFactory()]

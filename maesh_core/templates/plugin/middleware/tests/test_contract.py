@@ -1,0 +1,10 @@
+"""What holds for every plugin holds for this one."""
+
+from maesh_core.testing import PluginContract
+
+
+class TestContract(PluginContract):
+    name = "blank"
+    settings = {"header": "X-Other"}
+    annotations = {"blank": "hello"}
+    bad_annotations = ({"blank": " "},)

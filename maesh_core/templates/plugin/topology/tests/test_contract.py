@@ -1,0 +1,7 @@
+"""What holds for every plugin holds for this one."""
+
+from maesh_core.testing import PluginContract
+
+
+class TestContract(PluginContract):
+    name = "blank"

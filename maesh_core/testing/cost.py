@@ -1,0 +1,149 @@
+"""What a plugin costs: `python -m maesh_core.testing.cost --NAME ANNOTATION=VALUE ...`.
+
+Runs one real worker in front of two services that differ in the annotations alone, and sends each the same requests in
+turns. The figure is CPU time of the worker, as the kernel counts it, so how fast client and server are does not matter;
+what else the machine does matters little.
+"""
+
+import argparse
+import asyncio
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+
+from maesh_core.testing.commands import MAESH, Command, build_environment, find_free_port
+from maesh_core.testing.running_mesh import NAMESPACE, Manifests, build_service
+
+CONNECTIONS = 16
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+END_OF_HEAD = b"\r\n\r\n"
+
+
+class _Server(asyncio.Protocol):
+    """Answers every head; the requests have no bodies."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(ANSWER * data.count(END_OF_HEAD))  # type: ignore[attr-defined]
+
+
+class _Client(asyncio.Protocol):
+    """Sends one request after another on its connection, as long as there are any left."""
+
+    def __init__(self, request: bytes, left: list[int], done: asyncio.Future[None]) -> None:
+        self._request, self._left, self._done = request, left, done
+        done.add_done_callback(lambda _: self._transport.close())
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        if not data.startswith(b"HTTP/1.1 200"):
+            self._end(RuntimeError(f"not the server's answer: {data[:200]!r}"))
+        elif self._left[0] > 0:
+            self._send()
+        else:
+            self._end(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc or ConnectionResetError("a connection ended"))
+
+    def _send(self) -> None:
+        self._left[0] -= 1
+        self._transport.write(self._request)  # type: ignore[attr-defined]
+
+    def _end(self, error: Exception | None) -> None:
+        if not self._done.done():
+            self._done.set_result(None) if error is None else self._done.set_exception(error)
+
+
+async def _send_requests(port: int, host: str, count: int) -> None:
+    loop, left = asyncio.get_running_loop(), [count]
+    request = b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode()
+    ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(CONNECTIONS)]
+    try:
+        for end in ends:
+            await loop.create_connection(lambda end=end: _Client(request, left, end), "127.0.0.1", port)  # type: ignore[misc]
+        await asyncio.gather(*ends)
+    finally:
+        for end in ends:
+            end.cancel()
+
+
+def read_cpu_ns(pid: int) -> int:
+    """Read how long a process's main thread has run on a processor (Linux)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+
+
+def find_worker(pid: int) -> int:
+    """Find the one process below another that has none below it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return find_worker(int(children[0])) if children else pid
+
+
+async def measure(port: int, worker: int, *, requests: int, turns: int) -> tuple[list[float], list[float]]:
+    """Measure both services in turns; gives the microseconds for each request, without and with the plugin."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for turn in range(turns + 1):
+        for name, samples in zip(("bare", "annotated"), found, strict=True):
+            before = read_cpu_ns(worker)
+            await _send_requests(port, f"{name}.{NAMESPACE}.maesh", requests)
+            if turn:  # the first warms up
+                samples.append((read_cpu_ns(worker) - before) / 1000 / requests)
+    return found
+
+
+async def compare(flags: Sequence[str], annotations: dict[str, str], *, requests: int, turns: int) -> str:
+    """Run the mesh and measure; gives what to print. Raises RuntimeError where an answer is not the server's."""
+    server = await asyncio.get_running_loop().create_server(_Server, "127.0.0.1", find_free_port())
+    address = server.sockets[0].getsockname()
+    with tempfile.TemporaryDirectory() as temporary:
+        manifests = Manifests(Path(temporary) / "manifests")
+        services = [*build_service("bare", [address]), *build_service("annotated", [address], annotations=annotations)]
+        manifests.write("services.json", services)
+        port = find_free_port()
+        ports = ("--http-port", str(port), "--api-port", str(find_free_port()), "--admin-port", str(find_free_port()))
+        program = (*MAESH, "up", *ports, "--workers", "1", "--json", *flags, str(manifests.path))
+        command = Command(program, Path(temporary) / "maesh", build_environment(Path(temporary)))
+        try:
+            await asyncio.to_thread(command.wait_until, lambda: "\n" in command.stdout, "one line on standard output")
+            worker = find_worker(command.process.pid)
+            bare, annotated = await measure(port, worker, requests=requests, turns=turns)
+        finally:
+            await asyncio.to_thread(command.end)
+            server.close()
+    added = statistics.median(one - other for one, other in zip(annotated, bare, strict=True))
+    return (
+        f"without   {statistics.median(bare):6.2f} µs of CPU for each request\n"
+        f"with      {statistics.median(annotated):6.2f} µs\n"
+        f"added     {added:6.2f} µs, median of {turns} pairs of turns, {requests} requests each\n"
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure and print; further flags, such as a plugin's own, are for `maesh up`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m maesh_core.testing.cost", description=(__doc__ or "").partition("\n\n")[2]
+    )
+    parser.add_argument("annotations", nargs="*", metavar="ANNOTATION=VALUE", help="what a service says to have it")
+    parser.add_argument("--requests", type=int, default=20_000, help="in each turn (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=7, help="of each service (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME.KEY=VALUE", help="a plugin's setting")
+    given, flags = parser.parse_known_args(arguments)
+    flags += [word for text in given.set for word in ("--set", text)]
+    annotations = {name: value for name, _, value in (text.partition("=") for text in given.annotations)}
+    try:
+        print(uvloop.run(compare(flags, annotations, requests=given.requests, turns=given.turns)), end="")  # noqa: T201
+    except (AssertionError, RuntimeError, OSError) as error:
+        sys.exit(f"cannot measure: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
