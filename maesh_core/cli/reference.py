@@ -117,7 +117,8 @@ def _list_members(body: Sequence[ast.stmt]) -> Iterable[Member]:
                 yield Member(f"{node.name}: {ast.unparse(node.returns) if node.returns else ''}", _read_docstring(node))
             else:
                 arguments = ast.unparse(node.args).removeprefix("self").removeprefix(", ")
-                yield Member(f"{node.name}({arguments}){result}", _read_docstring(node))
+                declaration = f"{node.name}({arguments}){result}".replace("'", "")  # names of what comes later
+                yield Member(declaration, _read_docstring(node))
 
 
 def _read_docstring(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:

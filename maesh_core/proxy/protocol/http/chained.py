@@ -21,7 +21,7 @@ from maesh_core.proxy.protocol.http.table import Route
 from maesh_core.proxy.protocol.http.upstream import GIVEN_UP, RENDERED, HttpServer, Passing
 from maesh_core.proxy.upstream.balancer import Balancer
 
-ATTEMPT_LIMIT = 16
+ATTEMPT_LIMIT = 100
 """However often middlewares ask for another attempt."""
 DELAY_LIMIT_S = 60.0
 """The longest that one middleware may hold a request, or put off an attempt, by returning a delay."""

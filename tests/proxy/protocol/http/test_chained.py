@@ -9,6 +9,7 @@ import pytest
 
 from maesh_core.errors import UpstreamNotReachedError, UpstreamTimeoutError
 from maesh_core.hookspecs import Response
+from maesh_core.proxy.protocol.http.chained import ATTEMPT_LIMIT
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.upstream.kinds import BalancerKinds
 
@@ -371,10 +372,10 @@ async def test_a_request_whose_body_was_sent_is_not_repeated(open_world):
 
 
 async def test_attempts_end_at_a_limit_whatever_middlewares_ask_for(open_world):
-    async with open_world(middlewares=[Recorder("only", [], repeats=[True] * 99)]) as world:
+    async with open_world(middlewares=[Recorder("only", [], repeats=[True] * 200)]) as world:
         client = world.open_client()
         client.send(GET)
-        for _ in range(16):
+        for _ in range(ATTEMPT_LIMIT):
             await world.refuse()
         assert get_status(client) == 502
         assert not world.connects
