@@ -2,8 +2,10 @@
 
 A bucket is one number, the time in seconds at which it would be full again: as a token bucket that is the generic cell
 rate algorithm (ITU-T I.371). One whose time is past says nothing that an absent one does not, and gives way first. Keys
-are 60 bits of a hash; eight places are looked at for each. Workers write without a lock: two that do so in one instant
-may let one request too many pass.
+are 60 bits of a hash; eight places are looked at for each.
+
+Workers write without a lock, and of two that do so in one instant one's token is lost. So each also counts its tokens
+where nobody else writes: the counts tell what the time must be at least. A worker that is alone needs none.
 """
 
 from hashlib import blake2b
@@ -16,17 +18,26 @@ BUCKETS = SETS * WAYS
 
 
 class BucketTable:
-    """The buckets of a node: the key of each, 0 where there is none, and its time."""
+    """The buckets of a node: the key of each, 0 where there is none, its time, and how many tokens each worker took."""
 
-    __slots__ = ("_shared", "keys", "times")
+    __slots__ = ("_counts", "_shared", "keys", "own_count", "times", "workers")
 
     def __init__(self, node: Node) -> None:
         self._shared = node.share("ratelimit/buckets", BUCKETS * 16)
         self.keys = self._shared.view[: BUCKETS * 8].cast("q")
         self.times = self._shared.view[BUCKETS * 8 :].cast("d")
+        self.workers = node.workers
+        slots = range(node.workers) if node.workers > 1 else ()
+        regions = [node.share(f"ratelimit/counts/{slot}", BUCKETS * 8) for slot in slots]
+        self._counts = [(region, region.view.cast("q")) for region in regions]
+        self.own_count = self._counts[node.slot][1] if regions else None
 
     def __repr__(self) -> str:
         return f"<BucketTable {sum(map(bool, self.keys))} of {BUCKETS} in use>"
+
+    def count_taken(self, place: int) -> int:
+        """Count the tokens that all workers together have taken at a place, whoever had it."""
+        return sum(count[place] for _, count in self._counts)
 
     def find(self, key: int, now: float) -> int:
         """Find the place of a key; where it has none, take one that is full again, or the one that is so first."""
@@ -39,7 +50,18 @@ class BucketTable:
             if times[place] < times[best]:
                 best = place
         keys[best], times[best] = key, now
-        return best
+        return self._unite([place for place in range(first, first + WAYS) if keys[place] == key] or [best])
+
+    def _unite(self, places: list[int]) -> int:
+        """Leave a client the first of its places: workers that met it in one instant may have taken one each.
+
+        A worker whose place is gone looks for it again at the client's next request.
+        """
+        kept, *others = places
+        for place in others:
+            self.times[kept] = max(self.times[kept], self.times[place])
+            self.keys[place] = 0
+        return kept
 
 
 def build_key(limit: str, source: str | bytes) -> int:

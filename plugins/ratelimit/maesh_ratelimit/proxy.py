@@ -45,7 +45,11 @@ class RateLimit:
         self._interval_s = settings.period_s / settings.average
         self._depth_s = (settings.burst - 1) * self._interval_s + NO_WAIT_S
         self._longest_wait_s = min(self._interval_s / 2, LONGEST_WAIT_S)
+        self._farthest_wait_s = (1 + table.workers) * self._interval_s + self._longest_wait_s + NO_WAIT_S
+        """Only a clock that was set back makes a longer wait: it is for the last token of each worker, and the next."""
+        self._own_count = table.own_count
         self._places: dict[str | bytes, tuple[int, int]] = {}
+        self._looks: dict[int, tuple[int, float]] = {}
         self._header = settings.source.partition(":")[2].encode()
         readers = {"ip": None, "host": self._read_host}
         self._read = readers.get(settings.source, self._read_header)
@@ -69,20 +73,37 @@ class RateLimit:
             place, key = self._find(source, now)
         full_at = times[place]
         wait_s = full_at - now - self._depth_s
-        if wait_s <= 0:
-            times[place] = (full_at if full_at > now else now) + self._interval_s
-            return None
-        if wait_s <= self._longest_wait_s:
-            times[place] = full_at + self._interval_s
-            return wait_s
-        if wait_s > self._interval_s + self._longest_wait_s + NO_WAIT_S:  # nothing but a clock that was set back
-            wait_s = self._interval_s
-            times[place] = now + self._depth_s + wait_s
-        return _refuse(wait_s)
+        if wait_s > self._longest_wait_s:
+            return self._refuse(place, now)
+        times[place] = (full_at if full_at > now else now) + self._interval_s
+        if self._own_count is not None:
+            self._own_count[place] += 1
+        return None if wait_s <= 0 else wait_s
+
+    def _refuse(self, place: int, now: float) -> Response:
+        """Refuse, once what workers that wrote in one instant lost of each other is made up for.
+
+        The bucket's time is at least what it was at an earlier look, and an interval more for each token since.
+        """
+        taken = self._table.count_taken(place)  # before the time: whoever has counted has written that before
+        full_at, tokens_s = self._times[place], self._interval_s
+        earlier_taken, earlier_full_at = self._looks.get(place, (taken, full_at))
+        owed_at = earlier_full_at + (taken - earlier_taken) * tokens_s
+        if owed_at > full_at + tokens_s / 2:
+            full_at = self._times[place] = owed_at
+        else:
+            self._looks[place] = (taken, full_at)
+        wait_s = full_at - now - self._depth_s
+        if wait_s > self._farthest_wait_s:
+            wait_s = tokens_s
+            self._times[place] = now + self._depth_s + wait_s
+        return build_refusal(wait_s)
 
     def _find(self, source: str | bytes, now: float) -> tuple[int, int]:
         key = build_key(self._name, source)
-        found = (self._table.find(key, now), key)
+        place = self._table.find(key, now)
+        found = (place, key)
+        self._looks.pop(place, None)
         if len(source) <= REMEMBERED_LENGTH:
             if len(self._places) >= BUCKETS:
                 self._places.clear()
@@ -90,7 +111,7 @@ class RateLimit:
         return found
 
 
-def _refuse(wait_s: float) -> Response:
+def build_refusal(wait_s: float) -> Response:
     """Build the 429 (RFC 6585 section 4), with the time until there is a token as Traefik tells it."""
     headers = ((b"Retry-After", b"%d" % math.ceil(wait_s)), (b"X-Retry-In", b"%.3fs" % wait_s))
     return Response(status=429, reason="too many requests", headers=headers)

@@ -30,9 +30,10 @@ class World:
     def now(self):
         return self.node.clock.now
 
-    def start_worker(self, *, average=10, burst=5, period_s=1.0, source="ip", name="shop/cart"):
+    def start_worker(self, *, workers=1, slot=0, average=10, burst=5, period_s=1.0, source="ip", name="shop/cart"):
+        self.node.workers = workers
         settings = ServiceLimit(average=average, burst=burst, period_s=period_s, source=source)
-        return RateLimit(settings, BucketTable(self.node), name, time=self.node.read_time)
+        return RateLimit(settings, BucketTable(self.node.get_worker(slot)), name, time=self.node.read_time)
 
     def pass_time(self, seconds):
         self.node.pass_time(seconds)
@@ -186,3 +187,49 @@ def test_no_more_pass_in_any_time_than_the_average_and_the_burst_allow(average, 
         world.pass_time(pause_s)
         admitted += not isinstance(ask(workers[number], "a"), Response)
     assert admitted <= burst + average * (world.now - start) + 1
+
+
+class Racing:
+    """Memory in which another worker acts at one moment: at a read of one place."""
+
+    def __init__(self, memory, place, act):
+        self.memory, self.place, self.act = memory, place, act
+
+    def __getitem__(self, place):
+        value = self.memory[place]
+        if place == self.place and self.act is not None:
+            act, self.act = self.act, None
+            act()
+        return value
+
+    def __setitem__(self, place, value):
+        self.memory[place] = value
+
+
+@pytest.mark.parametrize("moment", range(WAYS))
+@pytest.mark.parametrize("taken_by_others", range(WAYS))
+def test_workers_that_meet_a_client_in_one_instant_end_up_with_one_bucket(world, moment, taken_by_others):
+    first, second = (world.start_worker(workers=2, slot=slot) for slot in range(2))
+    start = build_key(first._name, "a") % 8192 * WAYS
+    for place in range(start, start + taken_by_others):
+        first._keys[place], first._times[place] = 77 + place, world.now + 60
+    first._table.keys = Racing(first._keys, start + moment, lambda: ask(second, "a"))
+    answers = [ask(worker, "a") for _ in range(20) for worker in (first, second)]
+    key = build_key(first._name, "a")
+    assert [first._keys[place] for place in range(start, start + WAYS)].count(key) == 1
+    assert answers.count(None) <= 5
+
+
+@pytest.mark.parametrize("burst", [5, 200])
+def test_tokens_that_workers_lose_of_each_other_are_made_up_for(world, burst):
+    workers = [world.start_worker(burst=burst, workers=2, slot=slot) for slot in range(2)]
+    first, second = workers
+    world.count_admitted(first, requests=burst + 10)
+    place, answers = first._places["a"][0], []
+    for _ in range(200):
+        world.pass_time(0.1)
+        first._times = Racing(second._times, place, lambda: answers.append(ask(second, "a")))  # noqa: B023
+        answers.append(ask(first, "a"))  # reads, and then the other takes the token too
+        first._times = second._times
+        answers += [ask(worker, "a") for worker in workers * 2]
+    assert 198 <= answers.count(None) <= 202
