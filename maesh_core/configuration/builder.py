@@ -14,7 +14,7 @@ from maesh_core.configuration.catalogue import Catalogue
 from maesh_core.configuration.plugin_settings import check_sendable
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import MiddlewareBuilder, Stage, TrafficType
-from maesh_core.model.annotations import PREFIXES, parse_annotations
+from maesh_core.model.annotations import LOAD_BALANCER, PREFIXES, parse_annotations
 from maesh_core.model.configuration import Middleware, PortStatus, Section, ServiceConfiguration
 from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
 from maesh_core.model.topology import PortNode, ServiceNode
@@ -98,6 +98,10 @@ class _Build:
         for name in self.annotations:
             if not self.catalogue.is_claimed(name):
                 self.notices.append(f"annotation {_find_full_name(self.node, name)}: no enabled plugin reads it")
+            balancer = self.catalogue.find_balancer(name)
+            if balancer is not None and self.annotations.get(LOAD_BALANCER) != balancer:
+                meant = f"it means nothing without {LOAD_BALANCER}: {balancer}"
+                self.notices.append(f"annotation {_find_full_name(self.node, name)}: {meant}")
 
     def _refuse_traffic_type(self) -> None:
         if self.node.traffic_type is not None:

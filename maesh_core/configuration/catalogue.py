@@ -24,7 +24,7 @@ class Catalogue:
     Of balancer builders it keeps what they claim: who asks them is the traffic type that has them.
     """
 
-    __slots__ = ("_claimed", "middleware_builders", "traffic_types")
+    __slots__ = ("_balancers", "_claimed", "middleware_builders", "traffic_types")
 
     traffic_types: Mapping[str, TrafficType]
     middleware_builders: Sequence[MiddlewareBuilder]
@@ -41,6 +41,9 @@ class Catalogue:
         self.traffic_types = dict(sorted(types.items()))
         self.middleware_builders = sorted(builders.values(), key=lambda builder: (builder.stage, builder.kind))
         self._claimed = _index_annotations([*self.middleware_builders, *(balancers or {}).values()])
+        self._balancers = {
+            annotation: name for name, builder in (balancers or {}).items() for annotation in builder.annotations
+        }
 
     def __repr__(self) -> str:
         kinds = [builder.kind for builder in self.middleware_builders]
@@ -49,6 +52,10 @@ class Catalogue:
     def is_claimed(self, annotation: str) -> bool:
         """Tell whether the core or an enabled plugin reads an annotation, given without prefix."""
         return annotation in CORE_ANNOTATIONS or annotation in self._claimed
+
+    def find_balancer(self, annotation: str) -> str | None:
+        """Find the load balancer that claims an annotation."""
+        return self._balancers.get(annotation)
 
 
 def index_balancers(builders: Iterable[BalancerBuilder]) -> dict[str, BalancerBuilder]:

@@ -182,3 +182,32 @@ def test_a_name_that_could_be_part_of_anothers_key_contributes_nothing() -> None
     configuration = build(node)
     assert configuration.sections == {}
     assert configuration.errors == ("no label",)
+
+
+class Hash:
+    """A load balancer of a plugin."""
+
+    name = "hash"
+    annotations = ("hash-header",)
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("named", "notices"),
+    [({"load-balancer": "hash"}, 0), ({}, 1), ({"load-balancer": "least-request"}, 1)],
+    ids=["named", "not named", "another"],
+)
+def test_an_annotation_of_a_balancer_that_the_service_does_not_name_is_a_notice(
+    named: Mapping[str, str], notices: int
+) -> None:
+    balancers = {"hash": Hash()}
+    catalogue = Catalogue([HttpTrafficType(HTTP.port_range, balancers)], [], balancers)
+    annotations = {f"{PREFIX}{name}": text for name, text in {"hash-header": "X-User", **named}.items()}
+    built = build_service_configuration(
+        make_node(annotations=annotations), catalogue=catalogue, entrypoints={}, errors=()
+    )
+    assert built.errors == ()
+    text = f"annotation {PREFIX}hash-header: it means nothing without load-balancer: hash"
+    assert built.notices == (text,) * notices
