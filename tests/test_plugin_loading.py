@@ -207,7 +207,7 @@ def test_hook_that_fails_or_gives_no_sequence_is_an_error(broken, body, words):
 def test_name_of_a_core_flag_is_a_problem_found_without_import(install):
     install("acme-loud", [("api-port", "loudness:PLUGIN")], {"loudness.py": DECLARATION.format("")})
     (problem,) = find_problems()
-    assert problem.startswith("plugin 'api-port' (acme-loud 1.0) has the name of a flag")
+    assert problem.startswith("plugin 'api-port' (acme-loud 1.0) has a name that is a flag")
     assert not is_imported("loudness")
 
 

@@ -174,7 +174,7 @@ def test_plugin_with_the_name_of_a_core_flag_ends_the_command_and_names_the_dist
     install("acme-loud", [("api-port", "loudness:PLUGIN")], {})
     status, _, err = run(command, "manifests") if command != "proxy" else run(command)
     assert status == 1
-    assert "plugin 'api-port' (acme-loud 1.0) has the name of a flag" in err
+    assert "plugin 'api-port' (acme-loud 1.0) has a name that is a flag" in err
     assert run(command, "--help")[0] == 0
 
 

@@ -63,7 +63,7 @@ def test_listing_goes_on_after_plugins_that_cannot_load(list_plugins, stamp, ins
     install("other-twin", [("twin", "twin:PLUGIN")], {})
     rows = list_plugins("--odd", "--stamp")
     assert "ModuleNotFoundError" in rows["acme-odd"]["error"]
-    assert "name of a flag" in rows["acme-loud"]["error"]
+    assert "is a flag of maesh itself" in rows["acme-loud"]["error"]
     assert rows["acme-twin"]["error"] == rows["other-twin"]["error"]
     assert rows["acme-stamp"]["provides"] == ["middleware stamp (annotation stamp)"]
     assert "cannot load: plugin 'odd'" in list_plugins("--odd", as_text=True)
