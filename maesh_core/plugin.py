@@ -12,6 +12,7 @@ from maesh_core.errors import (
     UpstreamProtocolError,
     UpstreamTimeoutError,
 )
+from maesh_core.field_rules import find_header_problem
 from maesh_core.hookspecs import (
     HOOK_API_VERSION,
     Addition,
@@ -117,6 +118,7 @@ __all__ = [
     "View",
     "build_annotation_error",
     "build_port_key",
+    "find_header_problem",
     "hookimpl",
     "read_annotation",
 ]

@@ -26,7 +26,7 @@ from maesh_core.proxy.poller import Poller
 from maesh_core.proxy.process import raise_open_files_limit, settle_memory
 from maesh_core.proxy.protocol.http.handler import build_local_handler
 from maesh_core.proxy.sockets import describe_address, describe_reason
-from maesh_core.proxy.workers.memory_keeper import MemoryKeeper
+from maesh_core.proxy.workers.memory_keeper import ARENA_BYTES, MemoryKeeper
 from maesh_core.proxy.workers.pool import Spawn, WorkerPool
 from maesh_core.proxy.workers.spawning import WorkerSpawner
 from maesh_core.settings import ProxySettings
@@ -236,7 +236,7 @@ async def run_proxy(settings: ProxySettings, *, shutdown: Shutdown | None = None
         shutdown.follow_signals()
         follow_parent(shutdown.request)
     raise_open_files_limit()
-    keeper = MemoryKeeper()
+    keeper = MemoryKeeper(ARENA_BYTES * max(1, settings.workers))
     try:
         return await Node(settings, spawn or WorkerSpawner(render_proxy_settings(settings), keeper)).run(shutdown)
     finally:

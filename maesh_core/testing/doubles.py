@@ -6,6 +6,7 @@ from typing import Any
 
 from maesh_core.proxy.protocol.http.headers import Headers
 from maesh_core.proxy.recent_counts import RecentCounts
+from maesh_core.proxy.workers.memory import SharedRegion, WorkerMemory
 from maesh_core.settings import ProxySettings
 
 
@@ -55,13 +56,6 @@ class FakeClock:
         self.sweeps.append(sweep)
 
 
-@dataclass
-class FakeRegion:
-    """Implements `hookspecs.SharedBytes` in this process."""
-
-    view: memoryview
-
-
 class FakeNode:
     """Implements `hookspecs.Node`: the first worker of a node; `get_worker` gives the others, in this same process."""
 
@@ -69,7 +63,7 @@ class FakeNode:
         self.settings: Any = settings or ProxySettings()
         self.workers, self.slot = workers, 0
         self.clock = FakeClock()
-        self._regions: dict[tuple[str, int], FakeRegion] = {}
+        self._memory = WorkerMemory()
 
     def __repr__(self) -> str:
         return f"<FakeNode worker {self.slot} of {self.workers} at {self.clock.now:g}>"
@@ -77,7 +71,7 @@ class FakeNode:
     def get_worker(self, slot: int) -> "FakeNode":
         """Give the node as the worker of another slot sees it: the same clock, and the same shared bytes."""
         other = FakeNode(self.workers, self.settings)
-        other.slot, other.clock, other._regions = slot, self.clock, self._regions
+        other.slot, other.clock, other._memory = slot, self.clock, self._memory
         return other
 
     def read_time(self) -> float:
@@ -90,9 +84,9 @@ class FakeNode:
         for sweep in self.clock.sweeps:
             sweep(self.clock.now)
 
-    def share(self, name: str, size: int) -> FakeRegion:
-        """Give bytes that every worker of this node sees under this name and size; all zeros at first."""
-        return self._regions.setdefault((name, size), FakeRegion(memoryview(bytearray(size))))
+    def share(self, name: str, size: int) -> SharedRegion:
+        """Give bytes that every worker of this node sees under this name and size, zeros again once nobody does."""
+        return self._memory.share(name, size)
 
     def count_recent(self, name: str, *, bounds: Sequence[int], periods: int, period_s: float) -> RecentCounts:
         """Give counts of the last periods, of all workers of this node."""

@@ -7,10 +7,10 @@ here, in the order that `hookspecs.Middleware` promises.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from maesh_core.hookspecs import Exchange, Response
+from maesh_core.hookspecs import Exchange
 
 AttemptFailed = Callable[[Exchange, Exception], bool | float | None]
-OnAttempt = Callable[[Exchange], Response | None]
+OnAttempt = Callable[[Any], object]
 OnResponse = Callable[[Exchange], bool | float | None]
 
 

@@ -5,6 +5,7 @@ parent's answer, so it is done where a configuration is taken, and never where a
 parent, or no room, a region is this process's own.
 """
 
+import ctypes
 import logging
 import mmap
 import os
@@ -22,6 +23,8 @@ DESCRIPTORS_VARIABLE = "MAESH_NODE_MEMORY"
 
 logger = logging.getLogger(__name__)
 
+_Cells = ctypes.Array[ctypes.c_char]
+
 
 class Wish(msgspec.Struct, frozen=True, array_like=True):
     """What a worker tells the parent: `settle` says that the first configuration is in force."""
@@ -38,17 +41,16 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SharedRegion:
-    """Bytes that all workers of the node see; given back when nobody refers to this object any more."""
+    """Bytes that all workers of the node see; given back when neither their view nor a cast of it is left."""
 
-    __slots__ = ("__weakref__", "is_shared", "view")
+    __slots__ = ("view",)
 
-    def __init__(self, view: memoryview, *, is_shared: bool) -> None:
-        self.view = view
-        self.is_shared = is_shared
+    def __init__(self, cells: _Cells) -> None:
+        self.view = memoryview(cells).cast("B")
 
     def __repr__(self) -> str:
-        """Show whose it is."""
-        return f"<SharedRegion of {self.view.nbytes} bytes, {'shared' if self.is_shared else 'private'}>"
+        """Show the size."""
+        return f"<SharedRegion of {self.view.nbytes} bytes>"
 
 
 class WorkerMemory:
@@ -59,11 +61,11 @@ class WorkerMemory:
     def __init__(self, sock: socket.socket | None = None, arena: int = -1, *, slot: int = 0) -> None:
         self.slot = slot
         self._sock = sock
-        self._held: weakref.WeakValueDictionary[tuple[str, int], SharedRegion] = weakref.WeakValueDictionary()
-        self._arena: memoryview | None = None
+        self._held: weakref.WeakValueDictionary[tuple[str, int], _Cells] = weakref.WeakValueDictionary()
+        self._arena: mmap.mmap | None = None
         if sock is not None:
             sock.settimeout(ANSWER_LIMIT_S)
-            self._arena = memoryview(mmap.mmap(arena, 0))
+            self._arena = mmap.mmap(arena, 0)
 
     def __repr__(self) -> str:
         """Show what is held."""
@@ -84,10 +86,10 @@ class WorkerMemory:
         """Give the region of a name and size: the same bytes to every worker, zeros to the first."""
         if not 0 < size <= 1 << 24 or len(name) > NAME_LIMIT_CHARACTERS:
             raise ValueError(f"no region can have this name and {size} bytes")
-        region = self._held.get((name, size))
-        if region is None:
-            region = self._held[name, size] = self._take(name, size)
-        return region
+        cells = self._held.get((name, size))
+        if cells is None:
+            cells = self._held[name, size] = self._take(name, size)
+        return SharedRegion(cells)
 
     def settle(self) -> None:
         """Say that the first configuration is in force: what a former worker had, and nobody asked for since, goes."""
@@ -99,13 +101,14 @@ class WorkerMemory:
             self._sock.close()
             self._sock = None
 
-    def _take(self, name: str, size: int) -> SharedRegion:
+    def _take(self, name: str, size: int) -> _Cells:
+        """Take a region as an array: whatever looks into it keeps it, and its end is the region's."""
         offset = self._ask(Wish("take", name, size)) if self._arena is not None else -1
         if offset < 0 or self._arena is None:
-            return SharedRegion(memoryview(bytearray(size)), is_shared=False)
-        region = SharedRegion(self._arena[offset : offset + size], is_shared=True)
-        weakref.finalize(region, self._tell, Wish("leave", name, size)).atexit = False
-        return region
+            return (ctypes.c_char * size)()
+        cells = (ctypes.c_char * size).from_buffer(self._arena, offset)
+        weakref.finalize(cells, self._tell, Wish("leave", name, size)).atexit = False
+        return cells
 
     def _ask(self, wish: Wish) -> int:
         if self._sock is None:

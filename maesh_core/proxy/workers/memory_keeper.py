@@ -17,7 +17,7 @@ import msgspec
 from maesh_core.proxy.workers.memory import GRAIN_BYTES, Answer, Wish
 
 ARENA_BYTES = 64 << 20
-"""Takes no memory before it is written to."""
+"""For each worker: what each counts by itself grows with their number. Nothing takes memory before it is written to."""
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class MemoryKeeper:
             self._detach(client)
 
     def _carry_out(self, client: _Client, wish: Wish) -> None:
-        key = (wish.name, _round_up(wish.size))
+        key = (wish.name, wish.size)
         if wish.verb == "take":
             client.sock.send(msgspec.msgpack.encode(Answer(self._take(client, key))))
         elif wish.verb == "leave":
@@ -111,7 +111,7 @@ class MemoryKeeper:
     def _take(self, client: _Client, key: _Key) -> int:
         region = self._regions.get(key)
         if region is None:
-            offset = self._allocate(key[1])
+            offset = self._allocate(_round_up(key[1]))
             if offset < 0:
                 return offset
             region = self._regions[key] = _Region(offset)
@@ -138,8 +138,9 @@ class MemoryKeeper:
         region.holders.pop(number, None)
         if not region.holders:
             del self._regions[key]
-            self._map[region.offset : region.offset + key[1]] = bytes(key[1])
-            self._free.setdefault(key[1], []).append(region.offset)
+            size = _round_up(key[1])
+            self._map[region.offset : region.offset + size] = bytes(size)
+            self._free.setdefault(size, []).append(region.offset)
 
     def _settle(self, client: _Client) -> None:
         """Let go of what former workers of the slot had."""

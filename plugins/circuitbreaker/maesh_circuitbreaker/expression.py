@@ -24,14 +24,16 @@ class Parser:
     """Recursive descent; `token` is the one that comes next, empty at the end. `metrics` are those that were read."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.end = text[:TEXT_LIMIT], 0
+        if len(text) > TEXT_LIMIT:
+            raise ValueError(f"column {TEXT_LIMIT + 1}: an expression may have {TEXT_LIMIT} characters")
+        self.text, self.end = text, 0
         self.metrics: list[Metric] = []
         self._advance()
 
     def parse(self) -> Condition:
         """Read the whole text. Raises ValueError, which says what is missing and in which column, from 1 on."""
         condition = self._parse_group(any, "||", 0)
-        if self.token or len(self.text) == TEXT_LIMIT:
+        if self.token:
             raise self._error("the end")
         return condition
 

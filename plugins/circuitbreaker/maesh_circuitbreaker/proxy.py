@@ -47,8 +47,9 @@ class CircuitBreaker:
             self._latencies = node.count_recent(key + LATENCY, bounds=LATENCY_BOUNDS_MS, periods=6, period_s=10)
         self._counted = [0] * 1000
         self._is_open = False
-        self._checked_at = 0.0
+        self._checked_at = self._counted_at = self._next_at = 0.0
         self._allowed = self._denied = 0
+        self._ramp_ends_at = 0.0
 
     def __repr__(self) -> str:
         return f"circuit breaker of {self._name}: {('closed', 'open', 'recovering')[int(self._cells[STATE])]}"
@@ -67,6 +68,9 @@ class CircuitBreaker:
         if left <= 0:
             self._change(CLOSED, 0)
             return None
+        if self._cells[UNTIL] != self._ramp_ends_at:  # another recovery than the one before
+            self._ramp_ends_at = self._cells[UNTIL]
+            self._allowed = self._denied = 0
         if (self._allowed + 1) / (self._allowed + self._denied + 1) < 0.5 * (1 - left / self._recovery_time):
             self._allowed += 1
             return None
@@ -80,25 +84,28 @@ class CircuitBreaker:
         now, status = self._time(), exchange.status if error is None else getattr(error, "status", 502)
         if self._latencies is not None:
             self._latencies.add(exchange.attempt_seconds * 1000, now)
-        if now - self._checked_at < self._check_period:
+        if now < self._next_at:
             self._counted[status] += 1  # in this process alone, at a tenth of the price
         else:
-            self._check(status, now)
+            self._tell(status, now)
         return False if self._is_open else None
 
     on_attempt_failed = on_response
 
-    def _check(self, status: int, now: float) -> None:
-        """Tell the other workers what was counted since the last check, which is a check period ago at most."""
+    def _tell(self, status: int, now: float) -> None:
+        """Tell the other workers what was counted in the last check period or second, and look at the expression."""
         for counted, count in enumerate(self._counted):
             if count:
-                self._statuses.add(counted, self._checked_at, count)
+                self._statuses.add(counted, self._counted_at, count)
                 self._counted[counted] = 0
         self._statuses.add(status, now)
-        self._checked_at = now
-        if self._cells[STATE] != OPEN and self._is_met(self._read):
-            self._cells[SINCE] = now
-            self._change(OPEN, now + self._open_time)
+        self._counted_at = now
+        if now - self._checked_at >= self._check_period:
+            self._checked_at = now
+            if self._cells[STATE] != OPEN and self._is_met(self._read):
+                self._cells[SINCE] = now
+                self._change(OPEN, now + self._open_time)
+        self._next_at = now + min(self._check_period, 1.0)
         self._is_open = self._cells[STATE] == OPEN
 
     def _read(self, metric: Metric) -> float:
@@ -112,7 +119,6 @@ class CircuitBreaker:
         return counted / (statuses.count(*whole) or float("inf"))
 
     def _change(self, state: float, until: float) -> None:
-        self._allowed = self._denied = 0
         self._cells[UNTIL] = until
         self._cells[STATE] = state
         logging.getLogger(__name__).warning("%s", self)

@@ -2,6 +2,7 @@
 
 import pytest
 from maesh_circuitbreaker import CircuitBreakerSettings
+from maesh_circuitbreaker.expression import TEXT_LIMIT, Parser
 from maesh_circuitbreaker.proxy import CircuitBreaker, ProxyHalf, ServiceBreaker
 
 from maesh_core.plugin import Response, UpstreamNotReachedError, UpstreamTimeoutError
@@ -16,8 +17,10 @@ class World:
     def __init__(self):
         self.node = FakeNode(workers=2)
 
-    def start_worker(self, expression=EXPRESSION, *, slot=0, name="shop/cart"):
-        settings = ServiceBreaker(expression=expression, check_period=0.1, fallback_duration=10, recovery_duration=10)
+    def start_worker(self, expression=EXPRESSION, *, slot=0, name="shop/cart", check_period=0.1):
+        settings = ServiceBreaker(
+            expression=expression, check_period=check_period, fallback_duration=10, recovery_duration=10
+        )
         half = ProxyHalf(CircuitBreakerSettings())
         (factory,) = half.maesh_middleware_factories(self.node.get_worker(slot))
         breaker = factory.build_middleware(settings, name)
@@ -208,3 +211,30 @@ def test_counts_are_forgotten_after_ten_seconds(world):
     world.pass_time(11)
     assert respond(breaker, 200) is None
     assert not is_open(breaker)
+
+
+def test_a_long_check_period_judges_all_attempts_of_the_last_ten_seconds(world):
+    breaker = world.start_worker("NetworkErrorRatio() > 0.5", check_period=15.0)
+    respond(breaker, 200)
+    for _ in range(149):
+        world.pass_time(0.1)
+        assert respond(breaker, 502) is None
+    world.pass_time(0.2)
+    assert respond(breaker, 200) is False
+
+
+def test_each_recovery_begins_at_nothing_in_every_worker(world):
+    first, second = world.start_worker(slot=0), world.start_worker(slot=1)
+    for _ in range(2):
+        respond(first, 500)
+        world.pass_time(10.0)
+        assert is_open(first)
+        world.pass_time(1.0)
+        passed = [not is_open(second) for _ in range(1000)]
+        assert 0.03 < passed.count(True) / 1000 < 0.07
+        world.pass_time(1.0)
+
+
+def test_a_longest_expression_is_read():
+    text = "NetworkErrorRatio() > 0.5"
+    assert Parser(text.ljust(TEXT_LIMIT)).parse()

@@ -9,6 +9,8 @@ where nobody else writes: the counts tell what the time must be at least. A work
 """
 
 from hashlib import blake2b
+from typing import Protocol
+from weakref import WeakSet
 
 from maesh_core.plugin import Node
 
@@ -17,16 +19,25 @@ BUCKETS = SETS * WAYS
 """65,536 clients are remembered, as by Traefik: of all limits of a node together, in 1 MiB."""
 
 
+class Forgetting(Protocol):
+    """A limit that remembers places."""
+
+    def forget(self) -> None:
+        """Forget them."""
+
+
 class BucketTable:
     """The buckets of a node: the key of each, 0 where there is none, its time, and how many tokens each worker took."""
 
-    __slots__ = ("_counts", "_shared", "keys", "own_count", "times", "workers")
+    __slots__ = ("_counts", "_limits", "_remembered", "_shared", "keys", "own_count", "times", "workers")
 
     def __init__(self, node: Node) -> None:
         self._shared = node.share("ratelimit/buckets", BUCKETS * 16)
         self.keys = self._shared.view[: BUCKETS * 8].cast("q")
         self.times = self._shared.view[BUCKETS * 8 :].cast("d")
         self.workers = node.workers
+        self._limits: WeakSet[Forgetting] = WeakSet()
+        self._remembered = 0
         slots = range(node.workers) if node.workers > 1 else ()
         regions = [node.share(f"ratelimit/counts/{slot}", BUCKETS * 8) for slot in slots]
         self._counts = [(region, region.view.cast("q")) for region in regions]
@@ -34,6 +45,15 @@ class BucketTable:
 
     def __repr__(self) -> str:
         return f"<BucketTable {sum(map(bool, self.keys))} of {BUCKETS} in use>"
+
+    def remember(self, limit: Forgetting) -> None:
+        """Count a bucket whose place a limit remembers: all limits together do so of no more than there are."""
+        if self._remembered >= BUCKETS:
+            for each in self._limits:
+                each.forget()
+            self._remembered = 0
+        self._remembered += 1
+        self._limits.add(limit)
 
     def count_taken(self, place: int) -> int:
         """Count the tokens that all workers together have taken at a place, whoever had it."""

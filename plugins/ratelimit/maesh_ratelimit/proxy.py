@@ -6,6 +6,7 @@ the machine's monotonic clock, which they share too.
 
 import math
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from time import monotonic
 from typing import Annotated
 
@@ -13,9 +14,9 @@ import msgspec
 from msgspec import Meta
 
 from maesh_core.plugin import Exchange, MiddlewareFactory, Node, Response, hookimpl
-from maesh_ratelimit.buckets import BUCKETS, BucketTable, build_key
+from maesh_ratelimit.buckets import BucketTable, build_key
 
-REMEMBERED_LENGTH = 128
+REMEMBERED_LENGTH = 64
 """Longer sources are hashed for each request: what a client sends must not be kept for nothing."""
 LONGEST_WAIT_S = 0.5
 """What a request may wait for its token where tokens come less than once a second (Traefik)."""
@@ -50,19 +51,10 @@ class RateLimit:
         self._own_count = table.own_count
         self._places: dict[str | bytes, tuple[int, int]] = {}
         self._looks: dict[int, tuple[int, float]] = {}
-        self._header = settings.source.partition(":")[2].encode()
-        readers = {"ip": None, "host": self._read_host}
-        self._read = readers.get(settings.source, self._read_header)
+        self._read = build_reader(settings.source)
 
     def __repr__(self) -> str:
         return f"<RateLimit {self._settings!r}>"
-
-    def _read_host(self, exchange: Exchange) -> bytes:
-        return exchange.host
-
-    def _read_header(self, exchange: Exchange) -> bytes:
-        """Read what clients are told apart by; requests without it are one client's."""
-        return exchange.client_headers.get(self._header) or b""
 
     def on_request(self, exchange: Exchange) -> Response | float | None:
         """Take a token: None when there is one, the seconds until there is, or the refusal."""
@@ -99,16 +91,30 @@ class RateLimit:
             self._times[place] = now + self._depth_s + wait_s
         return build_refusal(wait_s)
 
+    def forget(self) -> None:
+        """Forget where clients' buckets are; they are found again."""
+        self._places.clear()
+        self._looks.clear()
+
     def _find(self, source: str | bytes, now: float) -> tuple[int, int]:
         key = build_key(self._name, source)
         place = self._table.find(key, now)
         found = (place, key)
         self._looks.pop(place, None)
         if len(source) <= REMEMBERED_LENGTH:
-            if len(self._places) >= BUCKETS:
-                self._places.clear()
+            self._table.remember(self)
             self._places[source] = found
         return found
+
+
+def build_reader(source: str) -> Callable[[Exchange], bytes] | None:
+    """Give what reads who a client is; None for its address. Requests without the header are one client's."""
+    if source == "ip":
+        return None
+    if source == "host":
+        return attrgetter("host")
+    name = source.partition(":")[2].encode()
+    return lambda exchange: exchange.client_headers.get(name) or b""
 
 
 def build_refusal(wait_s: float) -> Response:

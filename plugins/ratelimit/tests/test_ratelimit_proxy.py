@@ -1,5 +1,8 @@
 """Requests in, tokens, waits and refusals out; time stands still unless it is moved."""
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,6 +146,29 @@ def test_a_million_clients_take_no_more_memory_than_the_table(world):
     assert len(limit._places) <= BUCKETS
     assert ask(limit, "x" * 100_000) is None
     assert all(len(source) <= REMEMBERED_LENGTH for source in limit._places)
+
+
+def test_all_limits_together_remember_no_more_clients_than_there_are_buckets(world):
+    table = BucketTable(world.node)
+    settings = ServiceLimit(average=10, burst=5, period_s=1.0, source="header:user")
+    limits = [RateLimit(settings, table, f"shop/{number}", time=world.node.read_time) for number in range(3)]
+    for number in range(BUCKETS):
+        ask(limits[number % 3], number)
+        ask(limits[number % 2], -number)
+    assert sum(len(limit._places) for limit in limits) <= BUCKETS
+
+
+@pytest.mark.parametrize("source", ["ip", "host", "header:user"])
+def test_a_limit_that_is_replaced_leaves_nothing_behind(world, source):
+    limit = world.start_worker(source=source)
+    ask(limit, "a")
+    left = weakref.ref(limit)
+    gc.disable()
+    try:
+        del limit
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_long_sources_are_limited_all_the_same(world):

@@ -43,7 +43,7 @@ class ServiceRetry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Retry:
-    """The retries of one service. It has those methods alone that its settings have a use for."""
+    """The retries of one service."""
 
     def __init__(self, settings: ServiceRetry) -> None:
         self.kept_bytes = settings.body_limit
@@ -51,18 +51,9 @@ class Retry:
         self._errors = frozenset(settings.errors)
         self._statuses = frozenset(status for first, last in settings.statuses for status in range(first, last + 1))
         self._saved = 0.0
-        if settings.timeout_s or settings.budget:
-            self.on_request = self._prepare
-        if self._statuses:
-            self.on_response = self._judge_response
 
     def __repr__(self) -> str:
         return f"<Retry {self._settings!r}>"
-
-    def _prepare(self, exchange: Exchange) -> None:
-        """Limit each attempt's time, and save a part of an attempt for each request."""
-        exchange.attempt_timeout_s = self._settings.timeout_s
-        self._saved = min(self._saved + self._settings.budget, RESERVE)
 
     def on_attempt_failed(self, exchange: Exchange, error: Exception) -> float | None:
         """Ask for another attempt after an error that the service names, if it can have had no effect twice."""
@@ -71,11 +62,6 @@ class Retry:
         else:
             kind = "timeout" if isinstance(error, UpstreamTimeoutError) else "reset"
             is_wanted = kind in self._errors and exchange.method in IDEMPOTENT
-        return self._ask(exchange) if is_wanted else None
-
-    def _judge_response(self, exchange: Exchange) -> float | None:
-        """Ask for another attempt after a status that the service names."""
-        is_wanted = exchange.status in self._statuses and exchange.method in IDEMPOTENT
         return self._ask(exchange) if is_wanted else None
 
     def _ask(self, exchange: Exchange) -> float | None:
@@ -93,6 +79,38 @@ class Retry:
         return random.uniform(0, longest_s)  # noqa: S311 - clients that failed together must not come back together
 
 
+class PreparingRetry(Retry):
+    """Retries that limit each attempt's time, or save a part of an attempt for each request."""
+
+    def on_request(self, exchange: Exchange) -> None:
+        """Do both."""
+        if self._settings.timeout_s:
+            exchange.attempt_timeout_s = self._settings.timeout_s
+        self._saved = min(self._saved + self._settings.budget, RESERVE)
+
+
+class JudgingRetry(Retry):
+    """Retries after responses too."""
+
+    def on_response(self, exchange: Exchange) -> float | None:
+        """Ask for another attempt after a status that the service names."""
+        is_wanted = exchange.status in self._statuses and exchange.method in IDEMPOTENT
+        return self._ask(exchange) if is_wanted else None
+
+
+class PreparingAndJudgingRetry(PreparingRetry, JudgingRetry):
+    """Both."""
+
+
+CLASSES = {
+    (False, False): Retry,
+    (True, False): PreparingRetry,
+    (False, True): JudgingRetry,
+    (True, True): PreparingAndJudgingRetry,
+}
+"""A method that a service has no use for is absent: then it costs nothing."""
+
+
 class RetryFactory:
     """Builds the middleware of each service that has retries."""
 
@@ -101,7 +119,7 @@ class RetryFactory:
 
     def build_middleware(self, settings: ServiceRetry, service: str) -> Retry:
         """Build the middleware of one service."""
-        return Retry(settings)
+        return CLASSES[bool(settings.timeout_s or settings.budget), bool(settings.statuses)](settings)
 
 
 class ProxyHalf:

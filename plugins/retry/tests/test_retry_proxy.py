@@ -108,3 +108,10 @@ def test_a_quiet_time_saves_up_no_more_than_the_reserve():
     while retry.on_attempt_failed(exchange(), REFUSED) is not None:
         repeated += 1
     assert repeated == RESERVE
+
+
+def test_a_budget_alone_leaves_an_attempts_time_to_others():
+    request = exchange()
+    request.attempt_timeout_s = 1.5
+    build(budget=0.2).on_request(request)
+    assert request.attempt_timeout_s == 1.5

@@ -58,16 +58,21 @@ def world(open_world):
     return open_world()
 
 
+def is_shared(region):
+    """Whether the bytes are the arena's."""
+    return region.view.obj._objects is not None
+
+
 async def test_workers_see_the_same_bytes_under_one_name_and_size(world):
     first, second = world.start_worker(0), world.start_worker(1)
     ours, theirs = await world.share(first), await world.share(second)
-    assert ours.is_shared
+    assert is_shared(ours)
     assert theirs.view == bytes(64)
     ours.view.cast("q")[7] = -5
     assert theirs.view.cast("q")[7] == -5
     for other in (await world.share(second, "b"), await world.share(second, "a", 128)):
         assert other.view == bytes(other.view.nbytes)
-    assert await world.share(first) is ours
+    assert (await world.share(first)).view.obj is ours.view.obj
 
 
 async def test_bytes_that_nobody_has_any_more_are_zeros_for_the_next(world):
@@ -79,6 +84,27 @@ async def test_bytes_that_nobody_has_any_more_are_zeros_for_the_next(world):
     again = await world.share(worker)
     assert again.view == bytes(64)
     assert "1 regions, 64 of" in repr(world.keeper)
+
+
+async def test_a_cast_of_the_view_keeps_the_bytes(world):
+    worker = world.start_worker()
+    cells = (await world.share(worker)).view.cast("q")
+    await world.forget()
+    cells[0] = 7
+    assert (await world.share(worker)).view.cast("q")[0] == 7
+    assert (await world.share(worker, "b")).view == bytes(64)
+
+
+async def test_sizes_that_take_the_same_room_are_regions_of_their_own(world):
+    worker = world.start_worker()
+    first, second = await world.share(worker, "a", 57), await world.share(worker, "a", 60)
+    first.view[0] = 7
+    assert (second.view[0], second.view.nbytes) == (0, 60)
+    del first
+    await world.forget()
+    second.view[1] = 5
+    assert (await world.share(worker, "b")).view == bytes(64)
+    assert (await world.share(worker, "a", 60)).view[1] == 5
 
 
 async def test_bytes_stay_as_long_as_one_worker_has_them(world):
@@ -120,7 +146,7 @@ async def test_where_there_is_no_room_a_region_is_the_workers_own_and_that_is_to
     world = open_world(size=128)
     worker = world.start_worker()
     regions = [await world.share(worker, str(number)) for number in range(4)]
-    assert [region.is_shared for region in regions] == [True, True, False, False]
+    assert [is_shared(region) for region in regions] == [True, True, False, False]
     regions[3].view[0] = 1
     assert regions[2].view == bytes(64)
     assert caplog.text.count("is full") == 1
@@ -129,10 +155,10 @@ async def test_where_there_is_no_room_a_region_is_the_workers_own_and_that_is_to
 async def test_a_parent_that_is_gone_or_does_not_answer_leaves_private_regions(world, caplog, monkeypatch):
     monkeypatch.setattr(memory_module, "ANSWER_LIMIT_S", 0.01)
     silent, orphan = world.start_worker(), world.start_worker()
-    assert not silent.share("a", 64).is_shared  # the parent's loop is this one, which waits here
+    assert not is_shared(silent.share("a", 64))  # the parent's loop is this one, which waits here
     await world.settle()
     world.keeper.close()
-    assert not (await world.share(orphan)).is_shared
+    assert not is_shared(await world.share(orphan))
     assert caplog.text.count("gives no memory") == 2
 
 
@@ -141,8 +167,8 @@ async def test_what_is_no_wish_ends_the_conversation_and_nothing_else(world, cap
     worker._sock.send(b"\xc1")
     await world.settle()
     assert "cannot be answered" in caplog.text
-    assert not (await world.share(worker)).is_shared
-    assert (await world.share(other)).is_shared
+    assert not is_shared(await world.share(worker))
+    assert is_shared(await world.share(other))
 
 
 @pytest.mark.parametrize(("name", "size"), [("a", 0), ("a", -1), ("a", (1 << 24) + 1), ("a" * 17000, 8)])
@@ -155,7 +181,7 @@ async def test_a_worker_takes_over_the_descriptors_that_its_environment_names(wo
     sock, arena = world.keeper.attach(0)
     monkeypatch.setenv(DESCRIPTORS_VARIABLE, f"3,{sock.detach()},{os.dup(arena)}")
     world.workers.append(WorkerMemory.inherit())
-    assert (await world.share(world.workers[-1])).is_shared
+    assert is_shared(await world.share(world.workers[-1]))
     assert world.workers[-1].slot == 3
     assert DESCRIPTORS_VARIABLE not in os.environ
-    assert not WorkerMemory.inherit().share("a", 8).is_shared
+    assert not is_shared(WorkerMemory.inherit().share("a", 8))

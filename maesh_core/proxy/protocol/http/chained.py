@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from maesh_core.errors import ExchangeError, UpstreamTimeoutError
+from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamTimeoutError
 from maesh_core.hookspecs import Response
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain
 from maesh_core.proxy.protocol.http.answers import build_answer
@@ -107,8 +107,10 @@ class ChainedExchange(Exchange):
 
     @property
     def attempt_seconds(self) -> float:
-        """How long ago the attempt was begun."""
-        return self.connection.environment.clock_time() - (self._attempt_started_at or self.started_at)
+        """How long ago the attempt was begun; 0 before there is one."""
+        return self.attempts and self.connection.environment.clock_time() - (
+            self._attempt_started_at or self.started_at
+        )
 
     @property
     def can_repeat(self) -> bool:
@@ -172,7 +174,6 @@ class ChainedExchange(Exchange):
     def _go_on(self) -> None:
         self._timer = None
         if not self.is_finished:
-            self._attempt_started_at = self.connection.environment.clock_time()
             self._go_on_inwards()
 
     def _on_decided(self, task: "asyncio.Future[object]") -> None:
@@ -188,6 +189,7 @@ class ChainedExchange(Exchange):
             self._go_on_inwards()
 
     def _go_on_inwards(self) -> None:
+        self._attempt_started_at = self.connection.environment.clock_time()
         route = self.route
         assert route is not None  # noqa: S101 - it had middlewares
         assert route.balancer is not None  # noqa: S101 - it was open
@@ -229,11 +231,13 @@ class ChainedExchange(Exchange):
 
     def _on_attempt_timeout(self) -> None:
         self._attempt_timer = None
-        self.on_attempt_failed(UpstreamTimeoutError("the upstream did not answer in time"))
+        if self._connecting is not None:
+            self._connecting.note_failure(self)
+            self.on_attempt_failed(ConnectTimeoutError("no connection to the upstream in time"))
+        else:
+            self.on_attempt_failed(UpstreamTimeoutError("the upstream did not answer in time"))
 
     def _attempt_again(self, pause_s: float) -> None:
-        assert self.route is not None  # noqa: S101 - there was an attempt
-        self.route.counters.retries += 1
         if not self._is_delayed(pause_s, self._begin_again):
             self._begin_again()
 
@@ -246,8 +250,11 @@ class ChainedExchange(Exchange):
             except Exception as error:  # one exchange is an edge: a middleware harms that alone
                 self._fail(call, error)
                 return
-            if answer is not None:
+            if isinstance(answer, Response):
                 self.answer(answer)
+                return
+            if answer is not None:
+                self._fail(call, TypeError(f"on_attempt returned {type(answer).__name__}"))
                 return
         if self.has_sent_body:
             self._pending, self.has_sent_body = bytearray(self._kept or b""), False
@@ -258,6 +265,7 @@ class ChainedExchange(Exchange):
         self._attempt_started_at = self.connection.environment.clock_time()
         assert self.route is not None  # noqa: S101 - there was an attempt
         assert self.route.balancer is not None  # noqa: S101 - there was an attempt
+        self.route.counters.retries += 1
         self._begin_attempt(self.route.balancer)
 
     def on_attempt_failed(self, error: ExchangeError) -> None:
@@ -281,13 +289,13 @@ class ChainedExchange(Exchange):
         for call in calls:
             try:
                 word = call(self) if failure is None else call(self, failure)
+                if word is False:
+                    is_forbidden = True
+                elif word is not None:
+                    pause_s = max(pause_s or 0.0, 0.0 if word is True else float(word))
             except Exception as error:  # one exchange is an edge: a middleware harms that alone
                 self._fail(call, error)
                 return None
-            if word is False:
-                is_forbidden = True
-            elif word is not None:
-                pause_s = max(pause_s or 0.0, 0.0 if word is True else float(word))
         return None if is_forbidden else pause_s
 
     def drop_upstream(self) -> None:

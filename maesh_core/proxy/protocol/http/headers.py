@@ -6,9 +6,7 @@ split. Framing and hop-by-hop fields are never among them, and cannot be put the
 
 from collections.abc import Container
 
-from maesh_core.proxy.protocol.http.syntax import FORWARDED, HOP_BY_HOP, is_field_value, is_token
-
-_UNTOUCHABLE = HOP_BY_HOP | {b"content-length", b"host", b"expect", *FORWARDED}
+from maesh_core.field_rules import UNTOUCHABLE, is_field_value, is_token
 
 
 class Headers:
@@ -90,6 +88,6 @@ def render_field(name: bytes, value: bytes) -> bytes:
     """Render a field line; raises ValueError for what RFC 9110 section 5 does not allow or the mesh sets itself."""
     if not is_token(name) or not is_field_value(value):
         raise ValueError(f"not a header field: {name!r}: {value[:80]!r}")
-    if name.lower() in _UNTOUCHABLE:
+    if name.lower() in UNTOUCHABLE:
         raise ValueError(f"{name.decode()} is the mesh's own to set")
     return b"%b: %b\r\n" % (name, value)

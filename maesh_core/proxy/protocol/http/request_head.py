@@ -13,17 +13,15 @@ import httptools
 import msgspec
 
 from maesh_core.errors import ClientProtocolError
+from maesh_core.field_rules import FORWARDED, HOP_BY_HOP, is_token
 from maesh_core.proxy.protocol.http.headers import Headers, split_fields
 from maesh_core.proxy.protocol.http.ordinary import CLOSE, cut_connection, match_request
 from maesh_core.proxy.protocol.http.syntax import (
-    FORWARDED,
-    HOP_BY_HOP,
     METHODS,
     has_bare_line_end,
     is_authority,
     is_length,
     is_path_and_query,
-    is_token,
     parse_host,
     parse_list,
 )

@@ -11,10 +11,11 @@ import httptools
 import msgspec
 
 from maesh_core.errors import UpstreamProtocolError
+from maesh_core.field_rules import HOP_BY_HOP
 from maesh_core.proxy.protocol.http.headers import Headers, split_fields
 from maesh_core.proxy.protocol.http.ordinary import CLOSE, cut_connection, match_response
 from maesh_core.proxy.protocol.http.request_head import CHUNKED
-from maesh_core.proxy.protocol.http.syntax import HOP_BY_HOP, is_length, parse_list
+from maesh_core.proxy.protocol.http.syntax import is_length, parse_list
 
 UNTIL_CLOSE = -2
 """As a number of bytes left: the body ends where the upstream closes the connection."""

@@ -6,6 +6,8 @@ Constants, compiled patterns and pure functions on bytes. Decides nothing about 
 import re
 from http import HTTPStatus
 
+from maesh_core.field_rules import FORWARDED, HOP_BY_HOP
+
 HEAD_END = b"\r\n\r\n"
 SMALL_HEAD_BYTES = 256
 """No head up to this size is too large, or has too many fields: no limit can be set so low."""
@@ -13,9 +15,6 @@ SMALL_HEAD_BYTES = 256
 match_empty_lines = re.compile(rb"(?:\r\n)*").match
 """Before a request line they are passed over (RFC 9112 section 2.2)."""
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-is_token = re.compile(_TOKEN).fullmatch
-is_field_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch
 has_bare_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
 """A line feed without its carriage return, or the reverse: never passed on, never repaired (RFC 9112 section 2.2)."""
 
@@ -29,30 +28,6 @@ is_authority = re.compile(
 
 is_path_and_query = re.compile(rb"/[!\"$-~]*").fullmatch
 """Origin-form: visible characters but `#`, which no target holds (RFC 9112 section 3.2.1)."""
-
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-"""Fields that concern one connection and stop here (RFC 9110 section 7.6.1; RFC 2616 section 13.5.1 for `proxy-`)."""
-
-FORWARDED = (
-    b"x-forwarded-for",
-    b"x-forwarded-host",
-    b"x-forwarded-port",
-    b"x-forwarded-proto",
-    b"x-real-ip",
-    b"x-forwarded-server",
-)
-"""Fields that tell an upstream who called; forwarding.py writes them."""
 
 NOT_IN_TRAILERS = (
     HOP_BY_HOP

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from maesh_core.errors import UpstreamNotReachedError, UpstreamTimeoutError
+from maesh_core.errors import ConnectTimeoutError, UpstreamNotReachedError, UpstreamTimeoutError
 from maesh_core.hookspecs import Response
 from maesh_core.proxy.protocol.http.chained import ATTEMPT_LIMIT
 from maesh_core.proxy.protocol.http.exchange import Exchange
@@ -691,6 +691,8 @@ async def test_the_time_of_an_attempt_holds_while_its_connection_is_made(open_wo
         client.send(GET)
         await world.settle()
         await world.until(lambda: retry.errors)
+        assert retry.errors[0] is ConnectTimeoutError
+        assert world.handler.current.table.count_aside()
         client.lose()
         await world.settle()
         for _, _, waiting in world.connects:
@@ -704,6 +706,30 @@ async def test_a_failed_connect_is_told_apart_from_what_came_after_it(open_world
         client.send(GET)
         await world.refuse()
         assert retry.errors == [UpstreamNotReachedError]
+
+
+class Misguided:
+    """Gives what none of its methods may give."""
+
+    def __init__(self, name, word):
+        self.__dict__[name] = lambda *_: word
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("on_response", "again"), ("on_attempt_failed", b"again"), ("on_attempt", True), ("on_attempt", "no")],
+)
+async def test_a_word_that_means_nothing_is_a_failure_of_the_middleware(open_world, name, word, caplog):
+    async with open_world(middlewares=[Misguided(name, word), Retry()], servers=2) as world:
+        client = world.open_client()
+        client.send(GET)
+        if name == "on_response":
+            (await world.accept()).send(OK)
+        else:
+            await world.refuse()
+        await world.settle()
+        assert get_status(client) == 500
+    assert "failed; its exchange is answered 500" in caplog.text
 
 
 class Refusing:
