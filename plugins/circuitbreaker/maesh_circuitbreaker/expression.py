@@ -42,8 +42,9 @@ class Parser:
         self.token, self.end = (match[1], match.end()) if match else ("", len(self.text))
 
     def _error(self, wanted: str) -> ValueError:
-        found = repr(self.token) if self.token else "the end"
-        return ValueError(f"column {self.end - len(self.token) + 1}: {wanted} should stand in place of {found}")
+        return ValueError(
+            f"column {self.end - len(self.token) + 1}: {wanted} should stand in place of {repr(self.token) if self.token else 'the end'}"
+        )
 
     def _take(self, wanted: str) -> None:
         if self.token != wanted:

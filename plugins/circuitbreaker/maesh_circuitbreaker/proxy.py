@@ -33,23 +33,19 @@ class CircuitBreaker:
 
     def __init__(self, settings: ServiceBreaker, node: Node, name: str) -> None:
         self._name = name
-        self._check_period, self._open_time = settings.check_period, settings.fallback_duration
-        self._recovery_time = settings.recovery_duration
+        self._settings = settings
         parser = Parser(settings.expression)
         self._is_met = parser.parse()
         codes = [int(code) for metric, arguments in parser.metrics if metric == CODES for code in arguments]
         key = f"circuitbreaker/{name}/{msgspec.json.encode(settings).decode()}"
-        self._shared = node.share(key, 8 * 3)
-        self._cells = self._shared.view.cast("d")
+        self._cells = node.share(key, 8 * 3).view.cast("d")
         self._statuses = node.count_recent(key, bounds=(0, 502, 503, 504, 505, 600, *codes), periods=10, period_s=1)
         self._latencies: RecentCounts | None = None
         if any(metric == LATENCY for metric, _ in parser.metrics):
             self._latencies = node.count_recent(key + LATENCY, bounds=LATENCY_BOUNDS_MS, periods=6, period_s=10)
         self._counted = [0] * 1000
         self._is_open = False
-        self._checked_at = self._counted_at = self._next_at = 0.0
-        self._allowed = self._denied = 0
-        self._ramp_ends_at = 0.0
+        self._checked_at = self._counted_at = self._next_at = self._ramp_ends_at = self._allowed = self._denied = 0.0
 
     def __repr__(self) -> str:
         return f"circuit breaker of {self._name}: {('closed', 'open', 'recovering')[int(self._cells[STATE])]}"
@@ -63,15 +59,16 @@ class CircuitBreaker:
         if self._cells[STATE] == OPEN:
             if left > 0:
                 return _refuse(left)
-            left = self._recovery_time
+            left = self._settings.recovery_duration
             self._change(RECOVERING, now + left)
         if left <= 0:
             self._change(CLOSED, 0)
             return None
         if self._cells[UNTIL] != self._ramp_ends_at:  # another recovery than the one before
-            self._ramp_ends_at = self._cells[UNTIL]
-            self._allowed = self._denied = 0
-        if (self._allowed + 1) / (self._allowed + self._denied + 1) < 0.5 * (1 - left / self._recovery_time):
+            self._ramp_ends_at, self._allowed, self._denied = self._cells[UNTIL], 0, 0
+        if (self._allowed + 1) / (self._allowed + self._denied + 1) < 0.5 * (
+            1 - left / self._settings.recovery_duration
+        ):
             self._allowed += 1
             return None
         self._denied += 1
@@ -94,18 +91,16 @@ class CircuitBreaker:
 
     def _tell(self, status: int, now: float) -> None:
         """Tell the other workers what was counted in the last check period or second, and look at the expression."""
-        for counted, count in enumerate(self._counted):
-            if count:
-                self._statuses.add(counted, self._counted_at, count)
-                self._counted[counted] = 0
+        for counted in filter(self._counted.__getitem__, range(len(self._counted))):
+            self._statuses.add(counted, self._counted_at, self._counted[counted])
+            self._counted[counted] = 0
         self._statuses.add(status, now)
-        self._counted_at = now
-        if now - self._checked_at >= self._check_period:
+        self._counted_at, self._next_at = now, now + min(self._settings.check_period, 1.0)
+        if now - self._checked_at >= self._settings.check_period:
             self._checked_at = now
             if self._cells[STATE] != OPEN and self._is_met(self._read):
                 self._cells[SINCE] = now
-                self._change(OPEN, now + self._open_time)
-        self._next_at = now + min(self._check_period, 1.0)
+                self._change(OPEN, now + self._settings.fallback_duration)
         self._is_open = self._cells[STATE] == OPEN
 
     def _read(self, metric: Metric) -> float:
@@ -125,8 +120,7 @@ class CircuitBreaker:
 
 
 def _refuse(left: float) -> Response:
-    headers = ((b"Retry-After", b"%d" % ceil(left)),)
-    return Response(status=503, reason="the circuit breaker is open", headers=headers)
+    return Response(status=503, reason="the circuit breaker is open", headers=((b"Retry-After", b"%d" % ceil(left)),))
 
 
 class ProxyHalf:

@@ -9,7 +9,7 @@ where nobody else writes: the counts tell what the time must be at least. A work
 """
 
 from hashlib import blake2b
-from typing import Protocol
+from typing import Any
 from weakref import WeakSet
 
 from maesh_core.plugin import Node
@@ -19,34 +19,25 @@ BUCKETS = SETS * WAYS
 """65,536 clients are remembered, as by Traefik: of all limits of a node together, in 1 MiB."""
 
 
-class Forgetting(Protocol):
-    """A limit that remembers places."""
-
-    def forget(self) -> None:
-        """Forget them."""
-
-
 class BucketTable:
     """The buckets of a node: the key of each, 0 where there is none, its time, and how many tokens each worker took."""
 
-    __slots__ = ("_counts", "_limits", "_remembered", "_shared", "keys", "own_count", "times", "workers")
+    __slots__ = ("_counts", "_limits", "_remembered", "keys", "own_count", "times", "workers")
 
     def __init__(self, node: Node) -> None:
-        self._shared = node.share("ratelimit/buckets", BUCKETS * 16)
-        self.keys = self._shared.view[: BUCKETS * 8].cast("q")
-        self.times = self._shared.view[BUCKETS * 8 :].cast("d")
+        view = node.share("ratelimit/buckets", BUCKETS * 16).view
+        self.keys, self.times = view[: BUCKETS * 8].cast("q"), view[BUCKETS * 8 :].cast("d")
         self.workers = node.workers
-        self._limits: WeakSet[Forgetting] = WeakSet()
+        self._limits: WeakSet[Any] = WeakSet()
         self._remembered = 0
         slots = range(node.workers) if node.workers > 1 else ()
-        regions = [node.share(f"ratelimit/counts/{slot}", BUCKETS * 8) for slot in slots]
-        self._counts = [(region, region.view.cast("q")) for region in regions]
-        self.own_count = self._counts[node.slot][1] if regions else None
+        self._counts = [node.share(f"ratelimit/counts/{slot}", BUCKETS * 8).view.cast("q") for slot in slots]
+        self.own_count = self._counts[node.slot] if slots else None
 
     def __repr__(self) -> str:
         return f"<BucketTable {sum(map(bool, self.keys))} of {BUCKETS} in use>"
 
-    def remember(self, limit: Forgetting) -> None:
+    def remember(self, limit: Any) -> None:
         """Count a bucket whose place a limit remembers: all limits together do so of no more than there are."""
         if self._remembered >= BUCKETS:
             for each in self._limits:
@@ -57,7 +48,7 @@ class BucketTable:
 
     def count_taken(self, place: int) -> int:
         """Count the tokens that all workers together have taken at a place, whoever had it."""
-        return sum(count[place] for _, count in self._counts)
+        return sum(count[place] for count in self._counts)
 
     def find(self, key: int, now: float) -> int:
         """Find the place of a key; where it has none, take one that is full again, or the one that is so first."""
