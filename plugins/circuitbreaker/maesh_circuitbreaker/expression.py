@@ -42,9 +42,8 @@ class Parser:
         self.token, self.end = (match[1], match.end()) if match else ("", len(self.text))
 
     def _error(self, wanted: str) -> ValueError:
-        return ValueError(
-            f"column {self.end - len(self.token) + 1}: {wanted} should stand in place of {repr(self.token) if self.token else 'the end'}"
-        )
+        found = repr(self.token) if self.token else "the end"
+        return ValueError(f"column {self.end - len(self.token) + 1}: {wanted} should stand in place of {found}")
 
     def _take(self, wanted: str) -> None:
         if self.token != wanted:

@@ -29,10 +29,8 @@ class ServiceBreaker(CircuitBreakerSettings, frozen=True, kw_only=True):
 class CircuitBreaker:
     """The breaker of one service."""
 
-    _time = staticmethod(monotonic)
-
     def __init__(self, settings: ServiceBreaker, node: Node, name: str) -> None:
-        self._name = name
+        self._name, self._time = name, monotonic
         self._settings = settings
         parser = Parser(settings.expression)
         self._is_met = parser.parse()
