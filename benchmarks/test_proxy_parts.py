@@ -84,7 +84,7 @@ async def test_put_one_change_among_5000_services_in_force(benchmark, loaded):
 
 
 async def test_find_a_route_among_5000(benchmark, loaded):
-    table = loaded._handlers["http"].table
+    table = loaded._handlers["http"].current.table
     assert benchmark(table.find, 5000, b"service-4999.team.maesh") is not None
     assert table.find(5000, b"service-5000.team.maesh") is None
 
