@@ -4,18 +4,25 @@ Copies a template (maesh_core/templates/plugin): a plugin called `blank`, with i
 a folder of its own or not at all.
 """
 
+import ast
+import re
 import shutil
+import tempfile
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from maesh_core.configuration.annotations import CORE_ANNOTATIONS
 from maesh_core.errors import MaeshError
+from maesh_core.model.keys import is_label
 from maesh_core.plugin_metadata import SHIPPED, find_name_problem, list_installed
 from maesh_core.settings_loading import list_core_flags
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "plugin"
+CORE_TRAFFIC_TYPES = frozenset({"http", "tcp"})
 _RENAMED = {"gitignore": ".gitignore"}
 """A file that tools would obey in the template's own folder has another name there."""
 
@@ -48,22 +55,44 @@ def add_command(group: typer.Typer) -> None:
 
 
 def write_plugin(name: str, kind: Kind, folder: Path) -> None:
-    """Write a plugin into a folder that is not there yet; raises MaeshError."""
-    problem = find_name_problem(name, list_core_flags())
-    if problem is None and name in SHIPPED | {plugin.name for plugin in list_installed()}:
-        problem = "another plugin has"
+    """Write a plugin into a folder that is not there yet; raises MaeshError, and then there is nothing new."""
+    problem = find_problem(name, kind)
     if problem is not None:
         raise MaeshError(f"{name!r} is a name that {problem}")
     if folder.exists() or folder.is_symlink():
         raise MaeshError(f"{folder} is there already")
-    fresh = folder.with_name(f"{folder.name}.new")
     try:
-        for template in ("common", kind.value):
-            _copy(TEMPLATES / template, fresh, name)
-        fresh.rename(folder)
+        fresh = Path(tempfile.mkdtemp(prefix=".maesh-", dir=folder.parent))
+        try:
+            for template in ("common", kind.value):
+                _copy(TEMPLATES / template, fresh, name)
+            fresh.chmod(0o755)
+            fresh.rename(folder)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
     except OSError as error:
-        shutil.rmtree(fresh, ignore_errors=True)
         raise MaeshError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def find_problem(name: str, kind: Kind) -> str | None:
+    """Tell why no plugin of this kind can be called so, to stand after `a name that`."""
+    problem = find_name_problem(name, list_core_flags())
+    if problem is not None:
+        return problem
+    if name in SHIPPED | {plugin.name for plugin in list_installed()}:
+        return "another plugin has"
+    if name == "core" or not is_label(name):
+        return "its package cannot have"
+    if kind is Kind.MIDDLEWARE and name in CORE_ANNOTATIONS:
+        return "an annotation of the mesh itself has"
+    if kind is Kind.PROTOCOL and name in CORE_TRAFFIC_TYPES:
+        return "a traffic type of the mesh itself has"
+    for source in sorted((TEMPLATES / kind.value).rglob("*.py")):
+        names = list(_list_names(_rename(source.read_text(encoding="utf-8"), name)))
+        if len(names) != len(set(names)):
+            return f"what {source.name} imports has, too"
+    return None
 
 
 def render_next_steps(name: str, folder: Path) -> str:
@@ -93,6 +122,16 @@ def _copy(template: Path, folder: Path, name: str) -> None:
 
 def _rename(text: str, name: str) -> str:
     """Put the plugin's name in place of the template's, in each of its forms."""
-    package, title = name.replace("-", "_"), "".join(part.capitalize() for part in name.split("-"))
-    text = text.replace("maesh_blank", f"maesh_{package}").replace("X-Blank", f"X-{name.title()}")
-    return text.replace("blank", name).replace("Blank", title)
+    title = "".join(part.capitalize() for part in name.split("-"))
+    forms = {"maesh_blank": f"maesh_{name.replace('-', '_')}", "X-Blank": f"X-{name.title()}"}
+    forms |= {"blank": name, "Blank": title}
+    return re.sub("|".join(forms), lambda match: forms[match[0]], text)
+
+
+def _list_names(source: str) -> Iterator[str]:
+    """List what a module's own statements import and define."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name

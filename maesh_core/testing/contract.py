@@ -24,7 +24,7 @@ from typing import ClassVar
 import msgspec
 import pytest
 
-from maesh_core.model.annotations import PREFIXES
+from maesh_core.model.annotations import PREFIXES, SHOWN_CHARACTERS
 from maesh_core.plugin import HOOK_API_VERSION, Plugin
 from maesh_core.plugin_metadata import ENTRY_POINT_GROUP, find_name_problems, list_installed
 from maesh_core.settings_loading import list_core_flags
@@ -183,10 +183,11 @@ class PluginContract:
             mesh.set_annotations(annotations)
 
             def find_errors(name: str = name, text: str = text) -> list[str]:
-                return [each for each in mesh.describe_service()["errors"] if name in each and text in each]
+                shown = repr(text)[1:-1][:SHOWN_CHARACTERS]
+                return [each for each in mesh.describe_service()["errors"] if name in each and shown in each]
 
             assert mesh.wait_until(find_errors, f"an error that names {name} and {text!r}")
-            assert mesh.get().status >= 400
+            mesh.wait_until(lambda: mesh.get().status >= 400, "a closed service")
             assert mesh.get(host=f"other.{NAMESPACE}.maesh").text == "other"
 
     def test_its_annotations_are_not_ignored_in_silence_where_it_is_off(

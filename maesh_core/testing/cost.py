@@ -129,16 +129,23 @@ async def compare(flags: Sequence[str], annotations: dict[str, str], *, requests
 
 def main(arguments: Sequence[str]) -> None:
     """Measure and print; further flags, such as a plugin's own, are for `maesh up`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m maesh_core.testing.cost", description=(__doc__ or "").partition("\n\n")[2]
-    )
-    parser.add_argument("annotations", nargs="*", metavar="ANNOTATION=VALUE", help="what a service says to have it")
+    about = (__doc__ or "").partition("\n\n")[2]
+    parser = argparse.ArgumentParser(prog="python -m maesh_core.testing.cost", description=about, allow_abbrev=False)
+    parser.add_argument("words", nargs="*", metavar="ANNOTATION=VALUE", help="what a service says to have it")
     parser.add_argument("--requests", type=int, default=20_000, help="in each turn (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=7, help="of each service (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME.KEY=VALUE", help="a plugin's setting")
-    given, flags = parser.parse_known_args(arguments)
+    given, further = parser.parse_known_args(arguments)
+    words = [*given.words, *(word for word in further if not word.startswith("-"))]
+    if wrong := [word for word in words if "=" not in word]:
+        parser.error(
+            f"{wrong[0]!r} is not ANNOTATION=VALUE; a flag of `maesh up` is given its value as in --flag=value"
+        )
+    if given.requests < CONNECTIONS or given.turns < 1:
+        parser.error(f"there must be a turn, of {CONNECTIONS} requests at least")
+    flags = [word for word in further if word.startswith("-")]
     flags += [word for text in given.set for word in ("--set", text)]
-    annotations = {name: value for name, _, value in (text.partition("=") for text in given.annotations)}
+    annotations = dict(word.split("=", 1) for word in words)
     try:
         print(uvloop.run(compare(flags, annotations, requests=given.requests, turns=given.turns)), end="")  # noqa: T201
     except (AssertionError, RuntimeError, OSError) as error:

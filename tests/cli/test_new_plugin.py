@@ -19,7 +19,7 @@ def test_every_kind_has_a_template_with_tests(kind):
 
 
 @pytest.mark.parametrize("kind", Kind)
-@pytest.mark.parametrize("name", ["greet", "acme-greet-2"])
+@pytest.mark.parametrize("name", ["greet", "acme-greet-2", "my-annotations"])
 def test_nothing_of_the_templates_name_is_left(tmp_path, kind, name):
     write_plugin(name, kind, tmp_path / "it")
     files = [path for path in (tmp_path / "it").rglob("*") if path.is_file()]
@@ -44,6 +44,9 @@ def test_nothing_of_the_templates_name_is_left(tmp_path, kind, name):
         ("", "cannot be a flag"),
         ("http-port", "is a flag of maesh itself"),
         ("acl", "another plugin has"),
+        ("core", "its package cannot have"),
+        ("greet-", "its package cannot have"),
+        ("traffic-type", "an annotation of the mesh itself has"),
     ],
 )
 def test_a_name_that_nobody_could_use_is_refused(tmp_path, monkeypatch, capsys, name, why):
@@ -51,6 +54,24 @@ def test_a_name_that_nobody_could_use_is_refused(tmp_path, monkeypatch, capsys, 
     assert run_command_line(["plugins", "new", name]) == 1
     assert why in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("tcp", Kind.PROTOCOL), ("protocol", Kind.PROTOCOL), ("sequence", Kind.MIDDLEWARE)]
+)
+def test_a_name_that_the_kind_cannot_have_is_refused(tmp_path, name, kind):
+    with pytest.raises(MaeshError, match="is a name that"):
+        write_plugin(name, kind, tmp_path / "it")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["my-blank", "blanket", "blank"])
+def test_a_name_may_have_the_templates_in_it(tmp_path, name):
+    write_plugin(name, Kind.MIDDLEWARE, tmp_path / "it")
+    package = f"maesh_{name.replace('-', '_')}"
+    assert f'"{name}"' in (tmp_path / "it" / package / "controller.py").read_text()
+    for file in (tmp_path / "it").rglob("*.py"):
+        ast.parse(file.read_text())
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path):

@@ -5,12 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from maesh_core.plugin import MiddlewareBuilder, ServiceNode, Stage, build_annotation_error, hookimpl
+from maesh_core.plugin import (
+    MiddlewareBuilder,
+    ServiceNode,
+    Stage,
+    build_annotation_error,
+    find_header_problem,
+    hookimpl,
+)
 from maesh_forward_auth import ForwardAuthSettings
 
 URL, RESPONSE_HEADERS = "forward-auth-url", "forward-auth-response-headers"
 _URL = re.compile(r"[\x21-\x7e]{1,2000}")
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2: token
 
 
 class ForwardAuthBuilder:
@@ -29,8 +35,8 @@ class ForwardAuthBuilder:
             return None
         names = [name.strip() for name in annotations.get(RESPONSE_HEADERS, "").split(",") if name.strip()]
         for name in names:
-            if not _FIELD_NAME.fullmatch(name):
-                raise build_annotation_error(RESPONSE_HEADERS, name, "is not the name of a header")
+            if problem := find_header_problem(name):
+                raise build_annotation_error(RESPONSE_HEADERS, name, problem)
         if URL not in annotations:
             raise build_annotation_error(
                 RESPONSE_HEADERS, annotations[RESPONSE_HEADERS], f"guards nothing without {URL}"

@@ -76,9 +76,9 @@ class ForwardAuth:
 
 def _hand_on(answer: Answer) -> Response:
     headers = tuple((name, value) for name, value in answer.headers if name.lower() in HANDED_ON)
-    return Response(
-        status=answer.status, reason="the authorization service refused", headers=headers, body=answer.body or None
-    )
+    has_type = any(name.lower() == b"content-type" for name, _ in headers)
+    body = answer.body if has_type or answer.body else None
+    return Response(status=answer.status, reason="the authorization service refused", headers=headers, body=body)
 
 
 class ForwardAuthFactory:

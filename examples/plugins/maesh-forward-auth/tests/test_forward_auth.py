@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 
 import pytest
 from maesh_forward_auth.questions import Asker
@@ -90,8 +91,8 @@ def test_it_fails_closed_where_the_answer_comes_too_late(start_guarded, auth):
 class RawServer:
     """Answers each request with the same bytes; counts connections, and closes them if it is to."""
 
-    def __init__(self, answer, *, closes=False):
-        self.answer, self.closes, self.connections = answer, closes, 0
+    def __init__(self, answer, *, closes=False, afterwards=b""):
+        self.answer, self.closes, self.afterwards, self.connections = answer, closes, afterwards, 0
         self.sock = socket.create_server(("127.0.0.1", 0))
         self.port = self.sock.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -111,6 +112,8 @@ class RawServer:
                 connection.sendall(self.answer)
                 if self.closes:
                     return
+                time.sleep(0.02)
+                connection.sendall(self.afterwards)
 
 
 @pytest.fixture
@@ -172,6 +175,33 @@ async def test_what_was_not_asked_for_ends_the_connection(serve):
 async def test_what_is_no_answer_is_an_error(serve, answer):
     with pytest.raises(ValueError, match="the answer"):
         await ask(serve(answer))
+
+
+async def test_interim_answers_are_passed_over(serve):
+    server = serve(b"HTTP/1.1 103 Early Hints\r\nX-User: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert await ask(server, 3) == [200] * 3
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.0 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nsure"],
+    ids=["1.0", "1.1 with a body"],
+)
+async def test_an_answer_may_end_with_its_connection(serve, answer):
+    assert await ask(serve(answer, closes=True), 2) == [200, 200]
+
+
+async def test_no_answer_is_taken_for_another_questions(serve):
+    late = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    server = serve(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", afterwards=late)
+    asker = Asker("127.0.0.1", server.port, connections=1, timeout_s=5.0)
+    for number in range(1, 4):
+        assert (await asker.ask(b"/", ())).status == 401
+        await asyncio.sleep(0.1)  # the late answer comes
+        assert server.connections == number
+    asker.close()
+    await asyncio.sleep(0)
 
 
 async def test_an_answer_that_ends_early_is_an_error(serve):

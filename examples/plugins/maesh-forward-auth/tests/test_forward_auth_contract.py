@@ -16,6 +16,7 @@ class TestContract(PluginContract):
         {"forward-auth-url": "http://"},
         {"forward-auth-response-headers": "X-User"},
         {"forward-auth-response-headers": "X User"},
+        {"forward-auth-response-headers": "Content-Length"},
     )
 
     @pytest.fixture

@@ -23,21 +23,26 @@ class BlankSource:
     async def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncIterator[Sequence[Event]]:
         """Tell of everything, and again after each change; what cannot be read is a problem, and changes nothing.
 
-        Raising would do no harm: the controller starts a source again after a pause.
+        The start waits for a first list of each kind. Raising would do no harm: the controller starts a source again
+        after a pause, and what it told stays.
         """
-        told: list[Any] | None = None
-        yield [Replaced(kind.type, ()) for kind in kinds]  # the start waits for this
+        told: object = None
         while True:
             try:
                 objects = await asyncio.to_thread(self._read)
-                if objects != told:
-                    yield [*_sort(objects, kinds), Problem(self._settings.path, None)]
-                    told = objects
+                events = _sort(objects, kinds)
             except (OSError, ValueError) as error:
-                yield [Problem(self._settings.path, str(error))]
+                objects = str(error)
+                events = [Replaced(kind.type, ()) for kind in kinds] if told is None else []
+                events.append(Problem(self._settings.path, objects))
+            else:
+                events.append(Problem(self._settings.path, None))
+            if objects != told:
+                yield events
+                told = objects
             await asyncio.sleep(self._settings.interval)
 
-    def _read(self) -> list[Any]:
+    def _read(self) -> Any:
         if not self._settings.path:
             return []
         found = json.loads(Path(self._settings.path).read_bytes())

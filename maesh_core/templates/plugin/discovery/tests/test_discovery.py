@@ -10,7 +10,10 @@ def test_services_of_the_file_are_served_and_follow_it(start_mesh, start_upstrea
     path.write_text(json.dumps(build_service("found", [(server.address, server.port)])))
     mesh = start_mesh("--blank", "--set", f"blank.path={path}", "--set", "blank.interval=50ms")
     mesh.wait_until(lambda: mesh.get(host="found.test.maesh").text == "found", "the service of the file")
+    whole = path.read_text()
     path.write_text("[")
+    mesh.wait_until(lambda: "objects.json" in mesh.command.stderr, "a line in the log")
+    path.write_text(whole)
     assert mesh.get(host="found.test.maesh").text == "found"
     path.write_text(json.dumps(build_service("found", [("127.0.0.1", find_free_port())])))
     mesh.wait_until(lambda: mesh.get(host="found.test.maesh").status == 502, "a server that is not there")

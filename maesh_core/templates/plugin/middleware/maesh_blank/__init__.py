@@ -2,7 +2,7 @@
 
 import msgspec
 
-from maesh_core.plugin import Plugin
+from maesh_core.plugin import Plugin, find_header_problem
 
 
 class BlankSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -10,6 +10,11 @@ class BlankSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     header: str = "X-Blank"
     """The header's name."""
+
+    def __post_init__(self) -> None:
+        """Check what a type cannot say; ValueError stops the start."""
+        if problem := find_header_problem(self.header):
+            raise ValueError(f"header: {self.header!r} {problem}")
 
 
 PLUGIN = Plugin(

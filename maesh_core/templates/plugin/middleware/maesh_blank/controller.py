@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maesh_blank import BlankSettings
-from maesh_core.plugin import MiddlewareBuilder, ServiceNode, Stage, build_annotation_error, hookimpl
+from maesh_core.plugin import (
+    MiddlewareBuilder,
+    ServiceNode,
+    Stage,
+    build_annotation_error,
+    find_header_problem,
+    hookimpl,
+)
 
 ANNOTATION = "blank"
 
@@ -24,9 +31,9 @@ class BlankBuilder:
         text = annotations.get(ANNOTATION)
         if text is None:
             return None
-        if not (text.isascii() and text.isprintable() and text.strip()):
-            raise build_annotation_error(ANNOTATION, text, "is not printable ASCII")
-        return {"header": self._settings.header, "value": text.strip()}
+        if problem := find_header_problem(self._settings.header, text):
+            raise build_annotation_error(ANNOTATION, text, problem)
+        return {"header": self._settings.header, "value": text}
 
 
 class ControllerHalf:

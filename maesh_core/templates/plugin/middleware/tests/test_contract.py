@@ -7,4 +7,4 @@ class TestContract(PluginContract):
     name = "blank"
     settings = {"header": "X-Other"}
     annotations = {"blank": "hello"}
-    bad_annotations = ({"blank": " "},)
+    bad_annotations = ({"blank": "two\nlines"},)
