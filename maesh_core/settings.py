@@ -133,7 +133,7 @@ class CarryingSettings(CommonSettings):
     ] = ""
     insecure_skip_verify: Annotated[bool, Meta(description="Believe any certificate of servers with https.")] = False
     tunnel_timeout: Annotated[
-        Duration, Meta(description="A tunnel (WebSocket) may lie idle this long; 0: no limit.")
+        Duration, Meta(description="A tunnel (WebSocket) or TCP connection may lie idle this long; 0: no limit.")
     ] = 0.0
     drain_timeout: Annotated[Duration, Meta(description="After SIGTERM, for what is under way to end.")] = 10.0
 

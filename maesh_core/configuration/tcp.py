@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from maesh_core.configuration.annotations import parse_load_balancer
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import PortRange
-from maesh_core.model.configuration import ROUND_ROBIN, Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import LEAST_CONNECTIONS, ROUND_ROBIN, Section, Server, Service, StreamRouter
 from maesh_core.model.keys import build_port_key
 from maesh_core.model.topology import PortNode, ServiceNode
+
+LOAD_BALANCERS = (ROUND_ROBIN, LEAST_CONNECTIONS)
 
 
 class TcpTrafficType:
@@ -41,7 +43,7 @@ class TcpTrafficType:
         A headless service is refused: its clients choose a pod by the address that DNS gave, which a connection to an
         entrypoint does not carry.
         """
-        load_balancer = parse_load_balancer(annotations, (ROUND_ROBIN,))
+        load_balancer = parse_load_balancer(annotations, LOAD_BALANCERS)
         if service.is_headless:
             raise ConfigurationError("a headless service cannot be carried as tcp: a connection names no pod")
         routers: dict[str, StreamRouter] = {}

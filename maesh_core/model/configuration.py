@@ -11,6 +11,8 @@ import msgspec
 
 ROUND_ROBIN = "round-robin"
 LEAST_REQUEST = "least-request"
+LEAST_CONNECTIONS = "least-connections"
+"""Of TCP services: as `least-request`, with connections in place of requests."""
 
 
 class ConfigurationObject(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
 from typing import Any, Generic, Protocol, TypeVar
 
-from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN
+from maesh_core.model.configuration import LEAST_CONNECTIONS, LEAST_REQUEST, ROUND_ROBIN
 from maesh_core.proxy.upstream.health import Aside
 
-KINDS = frozenset({ROUND_ROBIN, LEAST_REQUEST})
+KINDS = frozenset({ROUND_ROBIN, LEAST_REQUEST, LEAST_CONNECTIONS})
 
 
 class Balanced(Protocol):
@@ -26,7 +26,7 @@ class Balanced(Protocol):
 
     @property
     def under_way(self) -> int:
-        """How many requests the server has to answer."""
+        """How many requests the server has to answer, or connections it has."""
 
 
 ServerT = TypeVar("ServerT", bound=Balanced)
@@ -196,7 +196,7 @@ def build_balancer(
     `former` is what the service had before: a rotation goes on where it stands, so that changes that follow each other
     quickly do not send everything to the first server.
     """
-    if kind == LEAST_REQUEST:
+    if kind in (LEAST_REQUEST, LEAST_CONNECTIONS):
         return LeastRequest(servers)
     weights = {weight for _, weight in servers}
     if len(weights) <= 1 and 0 not in weights:

@@ -127,7 +127,7 @@ def _build_handlers(node: NodeView, plugins: Plugins, balancers: BalancerKinds) 
     )
     core: tuple[ProtocolHandler, ...] = (
         HttpHandler(node.settings, node.clock, balancers=balancers),
-        TcpHandler(node.settings),
+        TcpHandler(node.settings, node.clock),
     )
     for handler in core:
         if handler.name in given:

@@ -1,179 +1,184 @@
 """One client's TCP connection and the one to its server, joined.
 
-Bytes pass as they come, with back-pressure both ways; one side's end of stream is passed on alone (half-close), and a
-reset becomes a reset. What a side says before the other is connected is kept, one read of it, and handed over then.
+A server is found before a byte of the client is read, so one that refuses is never noticed. Then each direction is a
+`Flow`. One side's end of stream is passed on alone (half-close), and a reset becomes a reset.
 """
 
-import asyncio
+import contextlib
+import select
 import socket
-from typing import TYPE_CHECKING, cast
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from maesh_core.proxy.edges import EDGES, GONE
+from maesh_core.proxy.protocol.tcp.flow import Flow
 
 if TYPE_CHECKING:
-    from maesh_core.proxy.protocol.tcp.handler import TcpHandler, TcpRoute
+    from maesh_core.proxy.protocol.tcp.handler import TcpHandler, TcpRoute, TcpServer
+
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time: closing resets."""
+_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
 
 class Relay:
-    """The two ends, from the client's arrival until both have closed."""
+    """The two sockets, from the client's arrival until both are closed. Implements `hookspecs.Connection`."""
 
-    __slots__ = ("_connecting", "_handler", "_route", "client", "upstream")
+    __slots__ = (
+        "_client",
+        "_flows",
+        "_handler",
+        "_is_put_off",
+        "_server",
+        "_servers",
+        "_upstream",
+        "active_at",
+        "client_address",
+        "entrypoint",
+        "route",
+    )
 
-    def __init__(self, handler: "TcpHandler", route: "TcpRoute", client: "End") -> None:
+    def __init__(
+        self, handler: "TcpHandler", route: "TcpRoute", client: socket.socket, client_address: str, entrypoint: int
+    ) -> None:
         self._handler = handler
-        self._route = route
-        self.client = client
-        self.upstream: End | None = None
-        route.counters.opened += 1
-        handler.relays.add(self)
-        self._connecting: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._connect())
+        self._client: socket.socket | None = client
+        self._upstream: socket.socket | None = None
+        self._flows: tuple[Flow, Flow] | None = None
+        self._servers: Iterator[TcpServer] = route.list_servers()
+        self._server: TcpServer | None = None
+        self._is_put_off = False
+        self.route = route
+        self.client_address = client_address
+        self.entrypoint = entrypoint
+        self.active_at = handler.clock.now
 
     def __repr__(self) -> str:
-        return f"<Relay {self.client!r} to {self.upstream!r}>"
+        """Show what is joined."""
+        return f"<Relay {self.client_address} to {self._server!r} {self._flows}>"
 
-    async def _connect(self) -> None:
-        """Connect to one server after the other, before the client notices; close when none takes the connection."""
-        loop = asyncio.get_running_loop()
-        for address, port in self._route.list_servers():
-            upstream = End()
+    @property
+    def service(self) -> str:
+        """The key of the service that the connection leads to."""
+        return self.route.service
+
+    @property
+    def is_connecting(self) -> bool:
+        """Whether no server has taken the connection yet."""
+        return self._flows is None
+
+    def connect(self) -> None:
+        """Connect to the next server; reset the client when there is none left."""
+        for server in self._servers:
             try:
-                async with asyncio.timeout(self._handler.settings.connect_timeout):
-                    await loop.create_connection(lambda end=upstream: end, address, port)  # type: ignore[misc]
-            except (OSError, TimeoutError):
-                self._route.counters.failed_connects += 1
+                upstream = socket.socket(server.family, _STREAM)
+                self._upstream = upstream
+                upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                upstream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                with contextlib.suppress(BlockingIOError):
+                    upstream.connect(server.address)
+                self._handler.poller.watch(upstream.fileno(), self._on_connect_event)
+            except OSError:
+                self._drop_upstream()
+                self.route.counters.failed_connects += 1
                 continue
-            self._connecting = None
-            self._join(upstream)
+            self._server = server
+            server.under_way += 1
+            self.active_at = self._handler.clock.now
             return
-        self._connecting = None
-        self._route.counters.refused += 1
-        self.client.reset()
+        self.route.counters.refused += 1
+        self.abort()
 
-    def _join(self, upstream: "End") -> None:
-        client = self.client
-        self.upstream = upstream
-        client.relay, upstream.relay = self, self
-        client.peer, upstream.peer = upstream, client
-        if client.is_lost or upstream.is_lost:
+    def give_up_connecting(self) -> None:
+        """Try the next server: this one does not answer."""
+        self._drop_upstream()
+        self.route.counters.failed_connects += 1
+        self.connect()
+
+    def _on_connect_event(self, events: int) -> None:
+        upstream, client = self._upstream, self._client
+        if upstream is None or client is None:
+            return
+        if events & (select.EPOLLERR | select.EPOLLHUP) and upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.give_up_connecting()
+            return
+        if not events & select.EPOLLOUT:
+            return
+        buffer, pipes, poller = self._handler.buffer, self._handler.pipes, self._handler.poller
+        self._flows = Flow(client, upstream, buffer, pipes), Flow(upstream, client, buffer, pipes)
+        self._flows[1].is_ending = bool(events & GONE)
+        poller.rewatch(upstream.fileno(), self._on_upstream_event)
+        try:
+            poller.watch(client.fileno(), self._on_client_event, EDGES)
+        except OSError:
             self.abort()
             return
-        client.hand_over()
-        upstream.hand_over()
-        if client.has_ended and upstream.has_ended:
-            client.close()
-            upstream.close()
+        self._pump()
 
-    def on_lost(self) -> None:
-        """Forget the relay once both ends have closed."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            self._connecting = None
-        if self.client.is_lost and (self.upstream is None or self.upstream.is_lost) and self in self._handler.relays:
-            self._handler.relays.discard(self)
-            self._route.counters.closed += 1
+    def _on_client_event(self, events: int) -> None:
+        if self._flows is not None:
+            if events & GONE:
+                self._flows[0].is_ending = True
+            self._pump()
+
+    def _on_upstream_event(self, events: int) -> None:
+        if self._flows is not None:
+            if events & GONE:
+                self._flows[1].is_ending = True
+            self._pump()
+
+    def _pump(self) -> None:
+        """Carry both ways what can be carried; a reset of one side resets both."""
+        if self._flows is None:
+            return
+        up, down = self._flows
+        self.active_at = self._handler.clock.now
+        try:
+            has_more = up.pump()
+            has_more = down.pump() or has_more
+        except OSError:
+            self.abort()
+            return
+        if up.is_done and down.is_done:
+            self._close()
+        elif has_more and not self._is_put_off:
+            self._is_put_off = True
+            self._handler.poller.put_off(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_put_off = False
+        self._pump()
 
     def abort(self) -> None:
         """Reset both connections."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            self._connecting = None
-        self.client.reset()
-        if self.upstream is not None:
-            self.upstream.reset()
+        for sock in (self._client, self._upstream):
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._close()
 
+    def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
+        if self._flows is not None:
+            up, down = self._flows
+            self._flows = None
+            counters = self.route.counters
+            counters.received_bytes += up.carried
+            counters.sent_bytes += down.carried
+            up.close()
+            down.close()
+        self._drop_upstream()
+        self._handler.poller.forget(client.fileno())
+        client.close()
+        self._handler.forget(self)
 
-class End(asyncio.Protocol):
-    """One of the two connections. Read no further than its first bytes until it has a peer."""
-
-    __slots__ = ("_early", "_transport", "has_ended", "is_lost", "peer", "relay")
-
-    def __init__(self) -> None:
-        self.peer: End | None = None
-        self.relay: Relay | None = None
-        self.is_lost = False
-        self.has_ended = False
-        self._early: list[bytes] = []
-        self._transport: asyncio.Transport | None = None
-
-    def __repr__(self) -> str:
-        peername = self._transport.get_extra_info("peername") if self._transport is not None else None
-        return f"<End {peername} ended={self.has_ended} lost={self.is_lost}>"
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for the peer; probe a silent connection, so that a dead one is found."""
-        self._transport = cast("asyncio.Transport", transport)
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End the other side likewise: what was written goes out, unless this side was reset."""
-        self.is_lost = True
-        if self.peer is not None and not self.peer.is_lost:
-            self.peer.reset() if exc is not None else self.peer.close()
-        if self.relay is not None:
-            self.relay.on_lost()
-
-    def data_received(self, data: bytes) -> None:
-        """Pass bytes on."""
-        peer = self.peer
-        if peer is None:
-            # uvloop reads once after a pause in connection_made, and a server may speak before we see it connected.
-            self._early.append(data)
-            self.pause_reading()
-        elif peer._transport is not None and not peer.is_lost:  # noqa: SLF001 - the same class
-            peer._transport.write(data)  # noqa: SLF001 - the same class
-
-    def hand_over(self) -> None:
-        """Read on, unless the peer says otherwise on getting what came before it."""
-        self.resume_reading()
-        early, self._early = self._early, []
-        for data in early:
-            self.data_received(data)
-        if self.has_ended and self.peer is not None:
-            self.peer.end()
-
-    def eof_received(self) -> bool:
-        """Pass the end of this side's stream on; the other direction goes on until it ends too."""
-        self.has_ended = True
-        peer = self.peer
-        if peer is None:
-            return True
-        if peer.is_lost or peer.has_ended:
-            return False
-        peer.end()
-        return True
-
-    def pause_writing(self) -> None:
-        """Stop reading the other side: this one is slower."""
-        if self.peer is not None:
-            self.peer.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Read the other side again."""
-        if self.peer is not None:
-            self.peer.resume_reading()
-
-    def pause_reading(self) -> None:
-        """Take no more bytes."""
-        if self._transport is not None and not self.is_lost and not self.has_ended:
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Take bytes again."""
-        if self._transport is not None and not self.is_lost and not self.has_ended:
-            self._transport.resume_reading()
-
-    def end(self) -> None:
-        """Send the end of stream, behind what was written."""
-        if self._transport is not None and not self.is_lost and self._transport.can_write_eof():
-            self._transport.write_eof()
-
-    def close(self) -> None:
-        """Close once everything written has gone out."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def reset(self) -> None:
-        """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
+    def _drop_upstream(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            self._handler.poller.forget(upstream.fileno())
+            upstream.close()
+        server, self._server = self._server, None
+        if server is not None:
+            server.under_way -= 1

@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 import socket
 
+import msgspec
 import pytest
 import uvloop
 
 from maesh_core.model.configuration import Section, Server, Service, StreamRouter
 from maesh_core.proxy.protocol.tcp.handler import TcpHandler
+from maesh_core.proxy.protocol.tcp.relay import RESET
 from maesh_core.settings import CarryingSettings
+from maesh_core.testing import FakeNode
 
 ENTRYPOINT = 10000
 
@@ -40,9 +43,20 @@ async def _wait_drained(handler):
         await asyncio.sleep(0)
 
 
+async def _wait_until(condition):
+    while not condition():  # noqa: ASYNC110 - sockets take their time
+        await asyncio.sleep(0.001)
+
+
 @pytest.fixture
-async def handler():
-    handler = TcpHandler(CarryingSettings(connect_timeout=5))
+def clock():
+    """Give a node, whose clock stands still until it is moved."""
+    return FakeNode()
+
+
+@pytest.fixture
+async def handler(clock):
+    handler = TcpHandler(CarryingSettings(connect_timeout=5), clock.clock)
     yield handler
     handler.abort()
     await _wait_drained(handler)
@@ -90,7 +104,10 @@ async def _ask(address, request):
 
 
 async def _read_until_closed(address):
-    reader, writer = await asyncio.open_connection(*address)
+    try:
+        reader, writer = await asyncio.open_connection(*address)
+    except ConnectionResetError:  # so soon that connecting itself hears of it
+        return b""
     try:
         return await reader.read()
     except ConnectionResetError:
@@ -224,7 +241,7 @@ async def _serve_greeting(reader, writer):
 
 
 async def _ask_through_a_relay():
-    handler = TcpHandler(CarryingSettings(connect_timeout=5))
+    handler = TcpHandler(CarryingSettings(connect_timeout=5), FakeNode().clock)
     server = await asyncio.start_server(_serve_greeting, "127.0.0.1", 0)
     _apply(handler, _build_section(server.sockets[0].getsockname()[1]))
     sock = socket.create_server(("127.0.0.1", 0))
@@ -240,6 +257,7 @@ async def _ask_through_a_relay():
     listener.close()
     server.close()
     await _wait_drained(handler)
+    handler.abort()
     return answer
 
 
@@ -247,3 +265,90 @@ async def _ask_through_a_relay():
 def test_nothing_is_lost_that_is_said_before_both_sides_are_connected(new_event_loop):
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         assert runner.run(_ask_through_a_relay()) == b"hello got question"
+
+
+async def test_servers_with_fewer_connections_come_first_where_a_service_says_so(handler, address, start_server):
+    async def hold(reader, writer):
+        await reader.read()
+
+    ports = [await start_server(hold), await start_server(hold)]
+    section = _build_section(*ports)
+    service = msgspec.structs.replace(section.services["a/b:1"], load_balancer="least-connections")
+    _apply(handler, Section(routers=section.routers, services={"a/b:1": service}))
+    servers = list(handler._table.servers.values())
+
+    async def connect(count):
+        before = sum(server.under_way for server in servers)
+        writers = [(await asyncio.open_connection(*address))[1] for _ in range(count)]
+        await _wait_until(lambda: sum(server.under_way for server in servers) == before + count)
+        return writers
+
+    writers = await connect(8)
+    assert [server.under_way for server in servers] == [4, 4]
+    for relay in [relay for relay in handler.relays if relay._server is servers[1]][:3]:
+        relay.abort()
+    assert [server.under_way for server in servers] == [4, 1]
+    writers += await connect(3)
+    assert [server.under_way for server in servers] == [4, 4]
+    for writer in writers:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+    await _wait_drained(handler)
+    assert [server.under_way for server in servers] == [0, 0]
+
+
+async def test_a_reset_by_the_client_is_a_reset_for_the_server(handler, address, start_server):
+    seen = asyncio.get_running_loop().create_future()
+
+    async def listen(reader, writer):
+        try:
+            seen.set_result(await reader.read())
+        except ConnectionResetError as error:
+            seen.set_result(error)
+
+    _apply(handler, _build_section(await start_server(listen)))
+    _, writer = await asyncio.open_connection(*address)
+    writer.write(b"x")
+    await asyncio.sleep(0.05)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    writer.close()
+    assert isinstance(await seen, ConnectionResetError)
+    await _wait_drained(handler)
+
+
+async def test_a_server_that_does_not_answer_is_given_up_for_the_next(address, handler, start_server, clock):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(silent.getsockname())
+        _apply(handler, _build_section(silent.getsockname()[1], await start_server(_echo_whole)))
+        asked = asyncio.ensure_future(_ask(address, b"x"))
+        await _wait_until(lambda: any(relay.is_connecting for relay in handler.relays))
+        clock.pass_time(4.9)
+        assert not asked.done()
+        clock.pass_time(0.3)
+        assert await asked == b"got x"
+        for filler in fillers:
+            filler.close()
+
+
+async def test_a_connection_that_lies_idle_is_reset_in_time(handler, address, start_server, clock):
+    async def hold(reader, writer):
+        await reader.read()
+
+    handler.settings = CarryingSettings(tunnel_timeout=60)
+    _apply(handler, _build_section(await start_server(hold)))
+    reader, writer = await asyncio.open_connection(*address)
+    await _wait_until(lambda: any(not relay.is_connecting for relay in handler.relays))
+    clock.pass_time(50)
+    writer.write(b"x")
+    await asyncio.sleep(0.05)
+    clock.pass_time(50)
+    assert handler.relays
+    clock.pass_time(11)
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    writer.close()
+    await _wait_drained(handler)

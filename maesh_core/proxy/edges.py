@@ -1,0 +1,72 @@
+"""Raw sockets, watched edge-triggered by an epoll of their own, whose descriptor is one reader of the event loop.
+
+uvloop watches no descriptor that is a transport's, and its idle writers fire without end; an epoll inside its own does
+neither. What watches is told once for each change, and so must do all there is to do, or put the rest off.
+"""
+
+import asyncio
+import select
+from collections.abc import Callable
+
+EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+"""The other side has ended its stream, or the connection is over: there is something to read, if only an end."""
+ROUND_LIMIT = 256
+"""Descriptors served in one round of the loop."""
+
+
+class EdgePoller:
+    """Tells watchers of their descriptors' events. To be made, used and closed in the loop's thread."""
+
+    __slots__ = ("_epoll", "_later", "_loop", "_watchers")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._epoll = select.epoll()
+        self._watchers: dict[int, Callable[[int], None]] = {}
+        self._later: list[Callable[[], None]] = []
+        loop.add_reader(self._epoll.fileno(), self._on_ready)
+
+    def __repr__(self) -> str:
+        """Show how many descriptors are watched."""
+        return f"<EdgePoller {len(self._watchers)} descriptors>"
+
+    def watch(self, descriptor: int, watcher: Callable[[int], None], events: int = EDGES) -> None:
+        """Call `watcher(events)` at each change of a descriptor, its present state first; raises OSError."""
+        self._epoll.register(descriptor, events)
+        self._watchers[descriptor] = watcher
+
+    def rewatch(self, descriptor: int, watcher: Callable[[int], None]) -> None:
+        """Have another watcher called from now on."""
+        self._watchers[descriptor] = watcher
+
+    def forget(self, descriptor: int) -> None:
+        """Watch a descriptor no more; to be called before it is closed."""
+        if self._watchers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def put_off(self, work: Callable[[], None]) -> None:
+        """Do the rest of some work in the loop's next round, when others have had their turn."""
+        if not self._later:
+            self._loop.call_soon(self._go_on)
+        self._later.append(work)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        if not self._epoll.closed:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+        self._watchers.clear()
+        self._later.clear()
+
+    def _on_ready(self) -> None:
+        watchers = self._watchers
+        for descriptor, events in self._epoll.poll(0, ROUND_LIMIT):
+            watcher = watchers.get(descriptor)
+            if watcher is not None:
+                watcher(events)
+
+    def _go_on(self) -> None:
+        later, self._later = self._later, []
+        for work in later:
+            work()

@@ -1,0 +1,84 @@
+"""Raw sockets on an epoll within the loop: told once of each change, forgotten for good, others' turns first."""
+
+import asyncio
+import socket
+
+import pytest
+import uvloop
+
+from maesh_core.proxy.edges import GONE, EdgePoller
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request):
+    """Run a coroutine function, with a poller, on either loop."""
+
+    def run_in_loop(act):
+        async def main():
+            poller = EdgePoller(asyncio.get_running_loop())
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            try:
+                return await act(poller, ours, theirs)
+            finally:
+                poller.close()
+                ours.close()
+                theirs.close()
+
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            return runner.run(main())
+
+    return run_in_loop
+
+
+async def settle():
+    for _ in range(10):
+        await asyncio.sleep(0.002)
+
+
+def test_a_change_is_told_once(run):
+    async def act(poller, ours, theirs):
+        seen = []
+        poller.watch(ours.fileno(), seen.append)
+        await settle()
+        assert len(seen) == 1  # it can be written to
+        theirs.send(b"x")
+        await settle()
+        assert len(seen) == 2  # nobody reads, and nobody is told again
+        theirs.close()
+        await settle()
+        assert len(seen) == 3
+        assert seen[-1] & GONE
+
+    run(act)
+
+
+def test_what_is_forgotten_is_told_of_no_more(run):
+    async def act(poller, ours, theirs):
+        seen = []
+        poller.watch(ours.fileno(), seen.append)
+        poller.forget(ours.fileno())
+        poller.forget(ours.fileno())
+        theirs.send(b"x")
+        await settle()
+        assert seen == []
+        assert repr(poller) == "<EdgePoller 0 descriptors>"
+
+    run(act)
+
+
+def test_work_that_is_put_off_is_done_in_a_later_round_each_time(run):
+    async def act(poller, ours, theirs):
+        rounds = []
+
+        def work():
+            rounds.append(len(rounds))
+            if len(rounds) < 3:
+                poller.put_off(work)
+
+        poller.put_off(work)
+        assert rounds == []
+        await settle()
+        assert rounds == [0, 1, 2]
+
+    run(act)
