@@ -43,7 +43,7 @@ class Ticks(Protocol):
 
 
 class SharedBytes(Protocol):
-    """Bytes that all workers of a node see; they are given back when nobody refers to this object any more."""
+    """Bytes that all workers of a node see; they are given back when neither `view` nor a cast of it is left."""
 
     view: memoryview
 

@@ -5,6 +5,7 @@ neither. What watches is told once for each change, and so must do all there is 
 """
 
 import asyncio
+import logging
 import select
 from collections.abc import Callable
 
@@ -13,6 +14,8 @@ GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 """The other side has ended its stream, or the connection is over: there is something to read, if only an end."""
 ROUND_LIMIT = 256
 """Descriptors served in one round of the loop."""
+
+_logger = logging.getLogger(__name__)
 
 
 class EdgePoller:
@@ -64,9 +67,15 @@ class EdgePoller:
         for descriptor, events in self._epoll.poll(0, ROUND_LIMIT):
             watcher = watchers.get(descriptor)
             if watcher is not None:
-                watcher(events)
+                try:
+                    watcher(events)
+                except Exception:  # an edge is told once: one connection's trouble must not cost others theirs
+                    _logger.exception("a connection could not be served")
 
     def _go_on(self) -> None:
         later, self._later = self._later, []
         for work in later:
-            work()
+            try:
+                work()
+            except Exception:  # as above
+                _logger.exception("a connection could not be served")

@@ -82,3 +82,22 @@ def test_work_that_is_put_off_is_done_in_a_later_round_each_time(run):
         assert rounds == [0, 1, 2]
 
     run(act)
+
+
+def test_trouble_with_one_costs_no_other_its_turn(run, caplog):
+    async def act(poller, ours, theirs):
+        seen, rounds = [], []
+
+        def fail(*_):
+            raise RuntimeError
+
+        theirs.setblocking(False)
+        poller.watch(ours.fileno(), fail)
+        poller.watch(theirs.fileno(), seen.append)
+        poller.put_off(fail)
+        poller.put_off(lambda: rounds.append(1))
+        await settle()
+        assert (len(seen), rounds) == (1, [1])
+        assert len(caplog.records) == 2
+
+    run(act)

@@ -55,13 +55,18 @@ class Flow:
         """Show how far it is."""
         return f"<Flow {self.carried} bytes, ended={self.has_ended} done={self.is_done}>"
 
-    def pump(self) -> bool:
-        """Carry what can be carried now; True when its turn was over first. Raises OSError where a side was reset."""
+    def pump(self, *, with_end: bool = True) -> bool:
+        """Carry what can be carried now; True when its turn was over first. Raises OSError where a side was reset.
+
+        Without its end where the connection was reset: what was cut off must not look whole.
+        """
         turn_ends_at = self.carried + TURN_BYTES
         while not self.is_done:
             if not self._flush():
                 return False
             if self.has_ended:
+                if not with_end:
+                    return False
                 self.is_done = True
                 self._end_target()
                 return False

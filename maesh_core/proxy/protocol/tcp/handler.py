@@ -24,9 +24,10 @@ from maesh_core.proxy.upstream.balancer import AnyBalancer, build_balancer
 from maesh_core.settings import CarryingSettings
 
 ACCEPTS_IN_A_TURN = 64
-NO_DESCRIPTOR_PAUSE_S = 0.25
+ACCEPT_PAUSE_S = 0.25
 """When there are no descriptors left, clients wait in the kernel's queue this long."""
-_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_OF_THE_CLIENT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
+"""Errors of accepting that say something of one client alone (accept(2))."""
 _logger = logging.getLogger(__name__)
 
 
@@ -126,6 +127,8 @@ class TcpHandler:
         self.pipes = PipePool()
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
         self.relays: set[Relay] = set()
+        self.connecting: set[Relay] = set()
+        """Those that no server has taken yet."""
         self._table = TcpTable({}, {}, {})
         clock.add_sweep(self._sweep)
 
@@ -178,7 +181,7 @@ class TcpHandler:
             client.close()
             return
         route.counters.opened += 1
-        relay = Relay(self, route, client, client_address, entrypoint)
+        relay = Relay(self, route, client, client_address)
         self.relays.add(relay)
         relay.connect()
 
@@ -216,12 +219,11 @@ class TcpHandler:
     def _sweep(self, now: float) -> None:
         """End what waits too long: for a server, or for a byte of either side."""
         connect_limit, idle_limit = self.settings.connect_timeout, self.settings.tunnel_timeout
-        for relay in list(self.relays):
-            waited = now - relay.active_at
-            if relay.is_connecting:
-                if waited > connect_limit > 0:
-                    relay.give_up_connecting()
-            elif waited > idle_limit > 0:
+        for relay in list(self.connecting):
+            if now - relay.active_at > connect_limit > 0:
+                relay.give_up_connecting()
+        for relay in self.relays - self.connecting if idle_limit else ():
+            if now - relay.active_at > idle_limit:
                 relay.abort()
 
 
@@ -233,6 +235,7 @@ class TcpListener:
         self._sock = sock
         self._entrypoint = entrypoint
         self._is_open = True
+        self._has_failed = False
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit both
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         handler.poller.watch(sock.fileno(), self._on_event, select.EPOLLIN | select.EPOLLET)
@@ -258,11 +261,14 @@ class TcpListener:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno not in _NO_DESCRIPTOR:
-                    continue  # that client is gone
-                _logger.error("no connection can be accepted on %d: %s", self._entrypoint, error.strerror)
-                asyncio.get_running_loop().call_later(NO_DESCRIPTOR_PAUSE_S, self._accept)
+                if error.errno in _OF_THE_CLIENT:
+                    continue
+                if not self._has_failed:
+                    _logger.error("no connection can be accepted on %d: %s", self._entrypoint, error.strerror)
+                self._has_failed = True
+                asyncio.get_running_loop().call_later(ACCEPT_PAUSE_S, self._accept)
                 return
+            self._has_failed = False
             client.setblocking(False)  # noqa: FBT003 - the standard library's signature
             self._handler.accept(client, address[0], self._entrypoint)
         if self._is_open:

@@ -24,6 +24,7 @@ class Pipe(NamedTuple):
 
     source: int
     sink: int
+    is_large: bool
 
 
 class PipePool:
@@ -46,15 +47,17 @@ class PipePool:
         if self._count >= PIPE_LIMIT or not SPLICE_FLAGS:
             return None
         try:
-            pipe = Pipe(*os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
+            source, sink = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
-        self._count += 1
+        is_large = False
         if self._large < LARGE_LIMIT:
             with contextlib.suppress(OSError):
-                fcntl.fcntl(pipe.sink, fcntl.F_SETPIPE_SZ, LARGE_BYTES)
-                self._large += 1
-        return pipe
+                fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, LARGE_BYTES)
+                is_large = True
+        self._count += 1
+        self._large += is_large
+        return Pipe(source, sink, is_large)
 
     def give_back(self, pipe: Pipe, *, is_empty: bool = True) -> None:
         """Take a pipe back; one that has bytes in it goes, for they are nobody else's."""
@@ -70,5 +73,6 @@ class PipePool:
 
     def _discard(self, pipe: Pipe) -> None:
         self._count -= 1
+        self._large -= pipe.is_large
         os.close(pipe.source)
         os.close(pipe.sink)

@@ -1,7 +1,8 @@
 """One client's TCP connection and the one to its server, joined.
 
 A server is found before a byte of the client is read, so one that refuses is never noticed. Then each direction is a
-`Flow`. One side's end of stream is passed on alone (half-close), and a reset becomes a reset.
+`Flow`. One side's end of stream is passed on alone (half-close), and a reset becomes a reset, behind what had come
+before it.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
 
 class Relay:
-    """The two sockets, from the client's arrival until both are closed. Implements `hookspecs.Connection`."""
+    """The two sockets, from the client's arrival until both are closed."""
 
     __slots__ = (
         "_client",
@@ -35,13 +36,10 @@ class Relay:
         "_upstream",
         "active_at",
         "client_address",
-        "entrypoint",
         "route",
     )
 
-    def __init__(
-        self, handler: "TcpHandler", route: "TcpRoute", client: socket.socket, client_address: str, entrypoint: int
-    ) -> None:
+    def __init__(self, handler: "TcpHandler", route: "TcpRoute", client: socket.socket, client_address: str) -> None:
         self._handler = handler
         self._client: socket.socket | None = client
         self._upstream: socket.socket | None = None
@@ -51,22 +49,11 @@ class Relay:
         self._is_put_off = False
         self.route = route
         self.client_address = client_address
-        self.entrypoint = entrypoint
         self.active_at = handler.clock.now
 
     def __repr__(self) -> str:
         """Show what is joined."""
         return f"<Relay {self.client_address} to {self._server!r} {self._flows}>"
-
-    @property
-    def service(self) -> str:
-        """The key of the service that the connection leads to."""
-        return self.route.service
-
-    @property
-    def is_connecting(self) -> bool:
-        """Whether no server has taken the connection yet."""
-        return self._flows is None
 
     def connect(self) -> None:
         """Connect to the next server; reset the client when there is none left."""
@@ -86,12 +73,14 @@ class Relay:
             self._server = server
             server.under_way += 1
             self.active_at = self._handler.clock.now
+            self._handler.connecting.add(self)
             return
         self.route.counters.refused += 1
         self.abort()
 
     def give_up_connecting(self) -> None:
         """Try the next server: this one does not answer."""
+        self._handler.connecting.discard(self)
         self._drop_upstream()
         self.route.counters.failed_connects += 1
         self.connect()
@@ -105,6 +94,7 @@ class Relay:
             return
         if not events & select.EPOLLOUT:
             return
+        self._handler.connecting.discard(self)
         buffer, pipes, poller = self._handler.buffer, self._handler.pipes, self._handler.poller
         self._flows = Flow(client, upstream, buffer, pipes), Flow(upstream, client, buffer, pipes)
         self._flows[1].is_ending = bool(events & GONE)
@@ -132,15 +122,16 @@ class Relay:
         """Carry both ways what can be carried; a reset of one side resets both."""
         if self._flows is None:
             return
-        up, down = self._flows
         self.active_at = self._handler.clock.now
-        try:
-            has_more = up.pump()
-            has_more = down.pump() or has_more
-        except OSError:
+        has_more = is_reset = False
+        for flow in self._flows:
+            try:
+                has_more = flow.pump(with_end=not is_reset) or has_more
+            except OSError:
+                is_reset = True
+        if is_reset:
             self.abort()
-            return
-        if up.is_done and down.is_done:
+        elif self._flows[0].is_done and self._flows[1].is_done:
             self._close()
         elif has_more and not self._is_put_off:
             self._is_put_off = True
@@ -169,6 +160,7 @@ class Relay:
             counters.sent_bytes += down.carried
             up.close()
             down.close()
+        self._handler.connecting.discard(self)
         self._drop_upstream()
         self._handler.poller.forget(client.fileno())
         client.close()

@@ -166,3 +166,16 @@ def test_pipes_are_kept_up_to_a_number():
     assert repr(pool) == f"<PipePool {IDLE_LIMIT} pipes, {IDLE_LIMIT} idle>"
     pool.close()
     assert repr(pool) == "<PipePool 0 pipes, 0 idle>"
+
+
+def test_large_pipes_that_go_are_made_again(monkeypatch):
+    monkeypatch.setattr(pipes_module, "LARGE_LIMIT", 1)
+    pool = PipePool()
+    large, small = pool.take(), pool.take()
+    assert (large.is_large, small.is_large) == (True, False)
+    pool.give_back(large, is_empty=False)
+    again = pool.take()
+    assert again.is_large
+    for pipe in (small, again):
+        pool.give_back(pipe)
+    pool.close()

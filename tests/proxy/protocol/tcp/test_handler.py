@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 import uvloop
 
 from maesh_core.model.configuration import Section, Server, Service, StreamRouter
+from maesh_core.proxy.protocol.tcp import handler as handler_module
 from maesh_core.proxy.protocol.tcp.handler import TcpHandler
 from maesh_core.proxy.protocol.tcp.relay import RESET
 from maesh_core.settings import CarryingSettings
@@ -325,7 +327,7 @@ async def test_a_server_that_does_not_answer_is_given_up_for_the_next(address, h
             filler.connect_ex(silent.getsockname())
         _apply(handler, _build_section(silent.getsockname()[1], await start_server(_echo_whole)))
         asked = asyncio.ensure_future(_ask(address, b"x"))
-        await _wait_until(lambda: any(relay.is_connecting for relay in handler.relays))
+        await _wait_until(lambda: handler.connecting)
         clock.pass_time(4.9)
         assert not asked.done()
         clock.pass_time(0.3)
@@ -341,7 +343,7 @@ async def test_a_connection_that_lies_idle_is_reset_in_time(handler, address, st
     handler.settings = CarryingSettings(tunnel_timeout=60)
     _apply(handler, _build_section(await start_server(hold)))
     reader, writer = await asyncio.open_connection(*address)
-    await _wait_until(lambda: any(not relay.is_connecting for relay in handler.relays))
+    await _wait_until(lambda: handler.relays - handler.connecting)
     clock.pass_time(50)
     writer.write(b"x")
     await asyncio.sleep(0.05)
@@ -352,3 +354,50 @@ async def test_a_connection_that_lies_idle_is_reset_in_time(handler, address, st
         await reader.read()
     writer.close()
     await _wait_drained(handler)
+
+
+async def test_what_a_server_said_before_it_reset_still_reaches_the_client(handler, address):
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        listener.setblocking(False)
+        client.setblocking(False)
+        _apply(handler, _build_section(listener.getsockname()[1]))
+        await loop.sock_connect(client, address)
+        server, _ = await loop.sock_accept(listener)
+        await _wait_until(lambda: handler.relays - handler.connecting)
+        server.sendall(b"sorry")
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        server.close()
+        client.sendall(b"more and more")  # so the proxy learns of it by writing
+        assert await loop.sock_recv(client, 100) == b"sorry"
+        with pytest.raises(ConnectionResetError):
+            await loop.sock_recv(client, 100)
+    await _wait_drained(handler)
+
+
+async def test_clients_wait_while_there_is_no_descriptor_and_are_told_of_once(
+    handler, monkeypatch, caplog, start_server
+):
+    monkeypatch.setattr(handler_module, "ACCEPT_PAUSE_S", 0.001)
+
+    class Exhausted:
+        """A listening socket that fails a few times."""
+
+        def __init__(self, sock):
+            self.sock, self.failures = sock, [errno.EMFILE, errno.ENOMEM, errno.ECONNABORTED]
+
+        def accept(self):
+            if self.failures:
+                raise OSError(self.failures.pop(0), "no more")
+            return self.sock.accept()
+
+        def __getattr__(self, name):
+            return getattr(self.sock, name)
+
+    _apply(handler, _build_section(await start_server(_echo_whole)))
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.setblocking(False)
+    listener = await handler.open_listener(Exhausted(sock), ENTRYPOINT)
+    assert await _ask(sock.getsockname(), b"x") == b"got x"
+    listener.close()
+    assert len(caplog.records) == 1
