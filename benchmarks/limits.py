@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from processes import ProcessGroup, describe_machine, fetch, find_free_port, wait_until
+from processes import ProcessGroup, describe_machine, fetch, find_free_port, run_to_end, wait_until
 from proxies import HOST, Site, build_controller_command, build_manifests, build_proxy_command
 
 REQUEST = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
@@ -102,8 +102,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("interrupted; everything that was started has ended", file=sys.stderr)
-        sys.exit(130)
+    run_to_end(main)

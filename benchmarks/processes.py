@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 MAESH = Path(sys.executable).with_name("maesh")
@@ -238,3 +238,12 @@ def read_version(command: Sequence[str | Path]) -> str:
     lines = (done.stdout + done.stderr).splitlines() or [""]
     number = re.search(r"\d+\.\d+\.\d+[\w.+-]*", "\n".join(lines))
     return number[0] if number else lines[0]
+
+
+def run_to_end(main: Callable[[], int]) -> NoReturn:
+    """Run a program and end with its status; Ctrl-C ends it in one line."""
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted; everything that was started has ended", file=sys.stderr)
+        sys.exit(130)

@@ -27,6 +27,7 @@ from processes import (
     find_free_port,
     find_tree,
     raise_open_files_limit,
+    run_to_end,
     stop,
     wait_until,
 )
@@ -283,8 +284,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("interrupted; everything that was started has ended", file=sys.stderr)
-        sys.exit(130)
+    run_to_end(main)

@@ -18,7 +18,7 @@ from typing import Any
 from cases import CASES
 from footprint import estimate_footprint_s, measure_footprint
 from http_vs_peers import estimate_http_s, measure_http
-from processes import ProcessGroup, describe_machine, raise_open_files_limit
+from processes import ProcessGroup, describe_machine, raise_open_files_limit, run_to_end
 from proxies import Proxy, Site, build_proxies
 from report import read_parts, write_results
 from scale import estimate_scale_s, measure_scale
@@ -132,8 +132,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("interrupted; everything that was started has ended", file=sys.stderr)
-        sys.exit(130)
+    run_to_end(main)
