@@ -10,7 +10,7 @@ from maesh_core.plugin import Plugin
 class BlankSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What `--set blank.KEY=VALUE` takes. Every field has a default."""
 
-    first_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 21000
+    first_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 17000
     """The first port on a node."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 25

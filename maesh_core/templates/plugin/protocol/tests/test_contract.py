@@ -5,4 +5,4 @@ from maesh_core.testing import PluginContract
 
 class TestContract(PluginContract):
     name = "blank"
-    settings = {"first-port": "21500", "limit": "5"}
+    settings = {"first-port": "17500", "limit": "5"}

@@ -10,7 +10,7 @@ def start_carried(start_mesh):
     """Start a mesh whose service is carried by this protocol; gives it, and the port that leads to the service."""
 
     def start(servers=1):
-        settings = (f"blank.first-port={find_free_port()}", "blank.limit=1")
+        settings = (f"blank.first-port={find_free_port(first=17000, last=19999)}", "blank.limit=1")
         flags = [word for setting in settings for word in ("--set", setting)]
         mesh = start_mesh("--blank", *flags, annotations={"traffic-type": "blank"}, servers=servers)
         (port,) = mesh.describe_service()["ports"]
