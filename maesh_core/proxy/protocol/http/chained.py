@@ -15,10 +15,11 @@ from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain
 from maesh_core.proxy.protocol.http.answers import build_answer
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.protocol.http.headers import Headers
+from maesh_core.proxy.protocol.http.owner import GIVEN_UP, RENDERED, Passing
 from maesh_core.proxy.protocol.http.request_head import ClientHeaders
 from maesh_core.proxy.protocol.http.response_head import ResponseHead
+from maesh_core.proxy.protocol.http.server import HttpServer
 from maesh_core.proxy.protocol.http.table import Route
-from maesh_core.proxy.protocol.http.upstream import GIVEN_UP, RENDERED, HttpServer, Passing
 from maesh_core.proxy.upstream.balancer import Balancer
 
 ATTEMPT_LIMIT = 100

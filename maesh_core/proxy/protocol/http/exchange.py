@@ -19,20 +19,15 @@ from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
 from maesh_core.proxy.protocol.http.headers import Headers
+from maesh_core.proxy.protocol.http.owner import AS_IT_CAME, RENDERED, ClientSide, Passing
 from maesh_core.proxy.protocol.http.request_head import CHUNKED, RequestHead
 from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead
+from maesh_core.proxy.protocol.http.server import HttpServer
 from maesh_core.proxy.protocol.http.syntax import IDEMPOTENT
 from maesh_core.proxy.protocol.http.table import Route
 from maesh_core.proxy.protocol.http.transports import PENDING_LIMIT_BYTES
 from maesh_core.proxy.protocol.http.tunnel import Released
-from maesh_core.proxy.protocol.http.upstream import (
-    AS_IT_CAME,
-    RENDERED,
-    ClientSide,
-    HttpServer,
-    Passing,
-    UpstreamConnection,
-)
+from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
 from maesh_core.proxy.upstream.balancer import Balancer
 
 _UNKNOWN_HOST = Response(status=404, reason="no service of the mesh has this host")

@@ -17,8 +17,8 @@ from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.client import ClientConnection
 from maesh_core.proxy.protocol.http.counters import collect_counters, collect_ejections
 from maesh_core.proxy.protocol.http.environment import Environment
+from maesh_core.proxy.protocol.http.server import HttpServer, ServerKey
 from maesh_core.proxy.protocol.http.table import CurrentTable, HttpTable, LocalTable, build_table
-from maesh_core.proxy.protocol.http.upstream import HttpServer, ServerKey
 from maesh_core.proxy.upstream.kinds import BalancerKinds
 from maesh_core.settings import CarryingSettings
 

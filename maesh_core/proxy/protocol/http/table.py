@@ -12,7 +12,7 @@ from maesh_core.hookspecs import Exchange, Response
 from maesh_core.model.configuration import HttpRouter, Section, Service
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain
 from maesh_core.proxy.protocol.http.counters import RouteCounters
-from maesh_core.proxy.protocol.http.upstream import HttpServer, ServerKey
+from maesh_core.proxy.protocol.http.server import HttpServer, ServerKey
 from maesh_core.proxy.upstream.balancer import AnyBalancer, Balancer, RoundRobin
 from maesh_core.proxy.upstream.kinds import BalancerKinds, ChosenBalancer
 

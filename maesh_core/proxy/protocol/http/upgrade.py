@@ -6,10 +6,12 @@ other answer is an ordinary one.
 
 from maesh_core.errors import UpstreamProtocolError
 from maesh_core.proxy.protocol.http.chained import ChainedExchange
+from maesh_core.proxy.protocol.http.owner import GIVEN_UP, Passing
 from maesh_core.proxy.protocol.http.response_head import ResponseHead
+from maesh_core.proxy.protocol.http.server import HttpServer
 from maesh_core.proxy.protocol.http.syntax import parse_list
 from maesh_core.proxy.protocol.http.tunnel import Tunnel
-from maesh_core.proxy.protocol.http.upstream import GIVEN_UP, HttpServer, Passing, UpstreamConnection
+from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
 
 
 class UpgradeExchange(ChainedExchange):

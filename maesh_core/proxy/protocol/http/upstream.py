@@ -1,247 +1,27 @@
-"""Connections to one server: a pool of idle ones, and what one of them does with a response.
+"""A connection to one server, and what becomes of the response it brings.
 
-A connection belongs to one exchange at a time. It goes back to the pool only when both messages ended cleanly and
-nothing came that was not asked for; any unexpected byte closes it.
+A connection belongs to one exchange at a time (owner.py). It goes back to its server's pool (server.py) only when both
+messages ended cleanly and nothing came that was not asked for; any unexpected byte closes it.
 """
 
 import asyncio
-import ssl
-from enum import Enum
-from typing import NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
-from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamNotReachedError, UpstreamProtocolError
+from maesh_core.errors import ExchangeError, UpstreamProtocolError
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
-from maesh_core.proxy.protocol.http.environment import Environment
+from maesh_core.proxy.protocol.http.owner import AS_IT_CAME, RENDERED, Owner
 from maesh_core.proxy.protocol.http.request_head import CHUNKED, KEPT_LIMIT_BYTES
 from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
 from maesh_core.proxy.protocol.http.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
 from maesh_core.proxy.protocol.http.transports import limit_write_buffer
 from maesh_core.proxy.protocol.http.tunnel import Released
-from maesh_core.proxy.upstream.health import Aside
 from maesh_core.proxy.upstream.tls import is_cut_off
 
-IDLE_LIMIT = 1024
-"""Idle connections kept to one server. Maesh 1.2 kept 200; with fewer than there are requests under way, each request
-more pays a connect, and 2,000 clients of two servers waited four times as long for the slowest hundredth."""
+if TYPE_CHECKING:
+    from maesh_core.proxy.protocol.http.server import HttpServer
+
 INFORMATIONAL_LIMIT = 16
 """1xx responses passed on before a final one (RFC 9110 section 15.2); more is a broken upstream."""
-
-
-class Passing(Enum):
-    """What becomes of a response whose head has been read."""
-
-    AS_IT_CAME = 1
-    """All that came of it goes to the client, byte for byte, and is all there is."""
-    RENDERED = 2
-    """`render_response_head` says what goes to the client before the body."""
-    GIVEN_UP = 3
-    """It is no longer wanted; the exchange has let go of the connection."""
-
-
-AS_IT_CAME, RENDERED, GIVEN_UP = Passing  # reading a member off its class takes 0.1 us
-
-
-class ClientSide(Protocol):
-    """The client's connection, as an upstream's sees it."""
-
-    def write(self, data: bytes) -> None:
-        """Send bytes of a response."""
-
-    def on_progress(self) -> None:
-        """Wait anew: bytes of the response have passed."""
-
-    def pause_reading(self) -> None:
-        """Take no more of the request."""
-
-    def resume_reading(self) -> None:
-        """Take more of the request."""
-
-
-class Owner(Protocol):
-    """The exchange that a connection belongs to for a while."""
-
-    @property
-    def connection(self) -> ClientSide:
-        """Where the response goes."""
-
-    @property
-    def is_head_request(self) -> bool:
-        """Whether the response has no body, whatever its head says."""
-
-    @property
-    def is_unchunked(self) -> bool:
-        """Whether the client takes the content of chunks alone."""
-
-    @property
-    def request_left(self) -> int:
-        """What has not come yet of the request's body."""
-
-    def count_ejection(self) -> None:
-        """Count that its server was set aside."""
-
-    def on_connected(self, upstream: "UpstreamConnection") -> None:
-        """Go on over a connection that was made for it."""
-
-    def on_connect_failed(self, error: ExchangeError) -> None:
-        """Go on from a server that could not be connected to."""
-
-    def on_upstream_closed(self, server: "HttpServer", error: ExchangeError, *, is_stale: bool) -> None:
-        """Go on from a connection that ended before a response head."""
-
-    def on_upstream_broken(self, error: ExchangeError) -> None:
-        """Go on from a connection that brought what is no response."""
-
-    def on_informational(self, response: ResponseHead) -> None:
-        """Take a 1xx."""
-
-    def on_switching(self, upstream: "UpstreamConnection", response: ResponseHead, rest: bytes) -> None:
-        """Take a 101 and what came behind it. Raises UpstreamProtocolError."""
-
-    def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Passing:
-        """Take the head of the final response; `is_whole` says that its body came with it, and nothing behind it."""
-
-    def render_response_head(self) -> bytes:
-        """Render the head of the response as the client must have it."""
-
-    def on_response_complete(self) -> None:
-        """End well: the whole response is with the client's transport."""
-
-    def cut(self) -> None:
-        """End in the middle of a response."""
-
-
-class ServerKey(NamedTuple):
-    """What makes two servers one, with one pool of connections and one health: how and where it is spoken to.
-
-    A connection that was verified for one name is none for another, so the name is part of it.
-    """
-
-    scheme: str
-    address: str
-    port: int
-    tls_name: str = ""
-
-    def __str__(self) -> str:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{self.scheme}://{host}:{self.port}"
-
-
-class HttpServer:
-    """One server's address and the connections to it.
-
-    `uses` counts the services that have it; `opened` the connections that are open or being made, idle ones too.
-    """
-
-    __slots__ = ("_connecting", "aside", "environment", "idle", "is_removed", "key", "opened", "uses")
-
-    def __init__(self, environment: Environment, key: ServerKey) -> None:
-        self.environment = environment
-        self.key = key
-        self.idle: list[UpstreamConnection] = []
-        self.opened = 0
-        self.aside: Aside | None = None
-        self.is_removed = False
-        self.uses = 0
-        self._connecting: dict[Owner, asyncio.Task[None]] = {}
-
-    def __repr__(self) -> str:
-        return f"<HttpServer {self.key} idle={len(self.idle)} opened={self.opened} {self.aside!r}>"
-
-    @property
-    def address(self) -> str:
-        """Its IP address."""
-        return self.key.address
-
-    @property
-    def port(self) -> int:
-        """Its port."""
-        return self.key.port
-
-    @property
-    def under_way(self) -> int:
-        """How many exchanges have a connection, or wait for one: counting these would cost every request."""
-        return self.opened - len(self.idle)
-
-    def take_idle(self) -> "UpstreamConnection":
-        """Take the connection that was used last out of the pool, which holds one."""
-        upstream = self.idle.pop()
-        upstream.is_reused = True
-        return upstream
-
-    def connect(self, exchange: Owner) -> None:
-        """Make a connection for an exchange and hand it over, or tell it why not."""
-        self.opened += 1
-        self._connecting[exchange] = asyncio.get_running_loop().create_task(self._connect(exchange))
-
-    def forget(self, exchange: Owner) -> None:
-        """Give up a connection that is being made."""
-        task = self._connecting.pop(exchange, None)
-        if task is not None:
-            self.opened -= 1
-            task.cancel()
-
-    def note_failure(self, exchange: Owner) -> None:
-        """Set the server aside for requests to come: it took no connection, or broke one instead of answering."""
-        if self.environment.health.on_failure(self):
-            exchange.count_ejection()
-
-    async def _connect(self, exchange: Owner) -> None:
-        error: ExchangeError
-        try:
-            async with asyncio.timeout(self.environment.settings.connect_timeout):
-                upstream = await self._open()
-        except TimeoutError:
-            error = ConnectTimeoutError("no connection to the upstream in time")
-        except ssl.SSLCertVerificationError as failure:
-            error = UpstreamNotReachedError(f"the upstream's certificate is not trusted: {failure.verify_message}")
-        except ssl.SSLError as failure:
-            error = UpstreamNotReachedError(f"no TLS with the upstream: {failure.reason}")
-        except UpstreamNotReachedError as failure:
-            error = failure
-        except (OSError, ValueError, OverflowError):  # the latter two: an address or port that there cannot be
-            error = UpstreamNotReachedError("no connection to the upstream")
-        else:
-            if self._connecting.pop(exchange, None) is not None:
-                self.opened -= 1  # the connection counts itself
-                exchange.on_connected(upstream)
-            else:
-                upstream.close()
-            return
-        if self._connecting.pop(exchange, None) is not None:
-            self.opened -= 1
-            self.note_failure(exchange)
-            exchange.on_connect_failed(error)
-
-    async def _open(self) -> "UpstreamConnection":
-        """Open a connection, and have TLS on it where the scheme says so. Raises OSError, UpstreamNotReachedError."""
-        loop = asyncio.get_running_loop()
-        _, address, port, name = self.key
-        if self.key.scheme != "https":
-            return (await loop.create_connection(lambda: UpstreamConnection(self), address, port))[1]
-        transport, upstream = await loop.create_connection(
-            lambda: UpstreamConnection(self),
-            address,
-            port,
-            ssl=self.environment.tls.context,
-            server_hostname=name or address,  # an address is not sent (RFC 6066 section 3)
-        )
-        if not self.environment.tls.is_for(transport.get_extra_info("ssl_object"), address=address, name=name):
-            upstream.close()
-            names = f"{address} nor for {name}" if name else address
-            raise UpstreamNotReachedError(f"the upstream's certificate is not for {names}")
-        return upstream
-
-    def remove(self) -> None:
-        """Close what is idle, and what becomes so: no service has this server any more."""
-        self.is_removed = True
-        for upstream in list(self.idle):
-            upstream.close()
-
-    def sweep(self, now: float) -> None:
-        """Close connections that were idle for too long; the oldest stand first."""
-        limit = now - self.environment.settings.upstream_idle_timeout
-        while self.idle and self.idle[0].idle_since < limit:
-            self.idle[0].close()
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -263,7 +43,7 @@ class UpstreamConnection(asyncio.Protocol):
         "server",
     )
 
-    def __init__(self, server: HttpServer) -> None:
+    def __init__(self, server: "HttpServer") -> None:
         self.server = server
         self.is_reused = False
         self.idle_since = 0.0
@@ -499,7 +279,7 @@ class UpstreamConnection(asyncio.Protocol):
         server = self.server
         if exchange.request_left or self._is_write_paused:  # the server did not take all of the request
             is_clean = False
-        if is_clean and not server.is_removed and len(server.idle) < IDLE_LIMIT:
+        if is_clean and not server.is_removed and len(server.idle) < server.idle_limit:
             self.resume_reading()
             self.idle_since = server.environment.clock.now
             server.idle.append(self)
@@ -515,4 +295,5 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 def _is_cut_off(transport: asyncio.Transport) -> bool:
+    """Say whether TLS ended without its own word for it, so that what came may not be all."""
     return is_cut_off(transport.get_extra_info("ssl_object"))

@@ -1,7 +1,7 @@
 """Limits of docs/proxy-behaviour.md that no other test reaches."""
 
 from maesh_core.proxy.protocol.http.chained import DELAY_LIMIT_S
-from maesh_core.proxy.protocol.http.upstream import IDLE_LIMIT
+from maesh_core.proxy.protocol.http.server import IDLE_LIMIT
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.handler import HttpHandler
+from maesh_core.proxy.protocol.http.server import ServerKey
 from maesh_core.proxy.protocol.http.table import HttpTable, LocalTable, build_table
-from maesh_core.proxy.protocol.http.upstream import ServerKey
 from maesh_core.proxy.upstream.kinds import BalancerKinds
 from maesh_core.settings import CarryingSettings
 
