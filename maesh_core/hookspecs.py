@@ -1,23 +1,23 @@
 """The one place where hooks are declared, in families: discovery, topology, protocol, balancing, middleware.
 
 A hook runs once, when its process starts, and returns the objects that the process then calls directly; none is
-called while a request passes. The interfaces of those objects stand here too. Plugins import all of it from
-`maesh_core.plugin`. The order in which hooks are called is not promised, and never matters: what they return is
-sorted by name, and two that claim one name stop the start.
+called while a request passes. The interfaces of those objects stand here too; what they are handed is in
+interfaces.py. Plugins import all of it from `maesh_core.plugin`. The order in which hooks are called is not promised,
+and never matters: what they return is sorted by name, and two that claim one name stop the start.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from enum import IntEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 import pluggy
 
+from maesh_core.interfaces import BalancedServer, Connection, Exchange, Node, Response, View
 from maesh_core.model.configuration import Section
 from maesh_core.model.events import Event
-from maesh_core.model.keys import ObjectKey
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.resources import Resource, ResourceKind
+from maesh_core.model.resources import ResourceKind
 from maesh_core.model.topology import PortNode, ServiceNode
 
 PROJECT_NAME = "maesh"
@@ -27,86 +27,7 @@ HOOK_API_VERSION = 1
 hookspec = pluggy.HookspecMarker(PROJECT_NAME)
 hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
 
-ResourceT = TypeVar("ResourceT", bound=Resource)
-
-
-# --- the proxy's process -----------------------------------------------------------------------------------------
-
-
-class Ticks(Protocol):
-    """A coarse clock: `now` in seconds, as of the last of four ticks a second."""
-
-    now: float
-
-    def add_sweep(self, sweep: Callable[[float], None]) -> None:
-        """Call `sweep(now)` at each tick from now on."""
-
-
-class SharedBytes(Protocol):
-    """Bytes that all workers of a node see; they are given back when neither `view` nor a cast of it is left."""
-
-    view: memoryview
-
-
-class Counts(Protocol):
-    """How often values occurred."""
-
-    def count(self, first: float, end: float) -> int:
-        """Count the values from one bound up to, not including, another."""
-
-    def find_quantile(self, percent: float) -> int:
-        """Find the bound below the value that so many percent did not exceed; 0 where nothing was counted."""
-
-
-class RecentCounts(Protocol):
-    """How often values occurred in the last few periods, counted by all workers of a node together.
-
-    Times are those of `time.monotonic`, in seconds.
-    """
-
-    def add(self, value: float, now: float, count: int = 1) -> None:
-        """Count a value, once or several times."""
-
-    def read(self, now: float, since: float = 0.0) -> Counts:
-        """Add up the counts of all workers, without periods that are over too long, or began before `since`."""
-
-
-class Node(Protocol):
-    """The proxy's process, and the node it is a worker of.
-
-    A hook of the proxy's half that takes an argument `node` gets one; those that do not need it leave it out.
-    """
-
-    @property
-    def settings(self) -> Any:
-        """What the proxy was started with, by the names of its flags: `settings.connect_timeout`, in seconds."""
-
-    @property
-    def clock(self) -> Ticks:
-        """The time that time-outs go by."""
-
-    @property
-    def workers(self) -> int:
-        """How many workers the node has."""
-
-    @property
-    def slot(self) -> int:
-        """Which of them this is, from 0; a worker that dies leaves its number to its successor."""
-
-    def share(self, name: str, size: int) -> SharedBytes:
-        """Give `size` bytes that every worker of the node sees under this name, all zeros at first.
-
-        They outlive a worker that dies, as long as its successor asks for them too. Asking takes a tenth of a
-        millisecond, so do it where a middleware is built. Workers do not wait for each other: let each write to a part
-        of its own, by its slot, or bear that an update gets lost. Write whole numbers of 8 bytes, through
-        `view.cast("q")`: others may read at any moment.
-        """
-
-    def count_recent(self, name: str, *, bounds: Sequence[int], periods: int, period_s: float) -> RecentCounts:
-        """Give counts of the last periods, in shared bytes of this name; values between two bounds are alike to it."""
-
-
-# --- discovery ---------------------------------------------------------------------------------------------------
+# --- discovery -------------------------------------------------------------------------------------------------------
 
 
 class Source(Protocol):
@@ -134,17 +55,7 @@ class DiscoverySpecs(Protocol):
         """Give sources of events beside the core's own. Controller; once, at start; raising stops the start."""
 
 
-# --- topology ----------------------------------------------------------------------------------------------------
-
-
-class View(Protocol):
-    """The cluster's objects at one moment. Each read is recorded: when what was read changes, the reader runs again."""
-
-    def get(self, type_: type[ResourceT], key: ObjectKey) -> ResourceT | None:
-        """Read one object, or None."""
-
-    def find(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
-        """Read the objects that the kind's index lists under a value, sorted by key."""
+# --- topology --------------------------------------------------------------------------------------------------------
 
 
 class Addition(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,7 +83,7 @@ class TopologySpecs(Protocol):
         """Give builders that add to each service's node. Controller; once, at start; raising stops the start."""
 
 
-# --- protocol ----------------------------------------------------------------------------------------------------
+# --- protocol --------------------------------------------------------------------------------------------------------
 
 
 class PortRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,7 +182,7 @@ class ProtocolSpecs(Protocol):
         """Give the proxy's half of protocols. Proxy; once, at start, in its event loop; raising stops the start."""
 
 
-# --- balancing -----------------------------------------------------------------------------------------------------
+# --- balancing -------------------------------------------------------------------------------------------------------
 
 
 class BalancerBuilder(Protocol):
@@ -291,26 +202,10 @@ class BalancerBuilder(Protocol):
         """
 
 
-class BalancedServer(Protocol):
-    """A server as a balancer sees it; the same object for as long as any service has it."""
-
-    @property
-    def address(self) -> str:
-        """Its IP address."""
-
-    @property
-    def port(self) -> int:
-        """Its port."""
-
-    @property
-    def under_way(self) -> int:
-        """How many requests it has to answer, to this worker's knowledge."""
-
-
 class Chooser(Protocol):
     """Chooses among a service's servers."""
 
-    def choose(self, exchange: "Exchange", servers: Sequence[BalancedServer]) -> BalancedServer:
+    def choose(self, exchange: Exchange, servers: Sequence[BalancedServer]) -> BalancedServer:
         """Choose one of `servers`, of which there is at least one: those that can be used and were not tried yet.
 
         Called for every attempt. Where it raises, or gives anything else, they come in turn.
@@ -345,7 +240,7 @@ class BalancingSpecs(Protocol):
         """Give the proxy's half of load balancers. Proxy; once, at start; raising stops the start."""
 
 
-# --- middleware --------------------------------------------------------------------------------------------------
+# --- middleware ------------------------------------------------------------------------------------------------------
 
 
 class Stage(IntEnum):
@@ -398,108 +293,6 @@ class MiddlewareSpecs(Protocol):
         """Give the proxy's half of middlewares. Proxy; once, at start; raising stops the start."""
 
 
-class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer of the mesh. `reason` says why, in plain words: it is `X-Maesh-Reason`, and the body if none is given.
-
-    `headers` are added to it; names and values are checked when it is sent. With a `body`, they give its Content-Type.
-    """
-
-    status: int
-    reason: str
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    body: bytes | None = None
-
-
-class ReadableHeaders(Protocol):
-    """The headers of one message as they came; names are compared in lower case."""
-
-    def get(self, name: bytes) -> bytes | None:
-        """Read the first value, or None."""
-
-    def get_all(self, name: bytes) -> Sequence[bytes]:
-        """Read every value, in order."""
-
-
-class Headers(Protocol):
-    """The headers of one message as they pass; names are compared in lower case. Framing headers are not among them.
-
-    Setting a name or value that RFC 9110 does not allow raises ValueError.
-    """
-
-    def get(self, name: bytes) -> bytes | None:
-        """Read the first value, or None."""
-
-    def get_all(self, name: bytes) -> Sequence[bytes]:
-        """Read every value, in order."""
-
-    def set(self, name: bytes, value: bytes) -> None:
-        """Put one value in place of all."""
-
-    def add(self, name: bytes, value: bytes) -> None:
-        """Put one more value at the end."""
-
-    def remove(self, name: bytes) -> None:
-        """Take out every value; none is fine."""
-
-
-class Exchange(Protocol):
-    """One request and its response, as middlewares see it. Valid until `on_finished` has returned."""
-
-    @property
-    def method(self) -> bytes:
-        """As the client sent it."""
-
-    @property
-    def target(self) -> bytes:
-        """Origin-form, as it goes upstream: path and query."""
-
-    @property
-    def host(self) -> bytes:
-        """Lower case, without port and final dot."""
-
-    @property
-    def client_address(self) -> str:
-        """The address of the connection's other end; no header has a say in it."""
-
-    @property
-    def client_headers(self) -> ReadableHeaders:
-        """As the client sent them, to be read alone: Host and X-Forwarded-* are among them, hop-by-hop fields are not.
-
-        Host is that of the target where this has one. X-Forwarded-* and X-Real-Ip are what anybody may claim.
-        """
-
-    @property
-    def request_headers(self) -> Headers:
-        """As they go upstream, without Host and what the mesh itself sets; who only reads takes `client_headers`."""
-
-    @property
-    def response_headers(self) -> Headers:
-        """Of the attempt's response; empty before there is one."""
-
-    @property
-    def status(self) -> int:
-        """Of the attempt's response or of the answer given; 0 before there is one."""
-
-    @property
-    def attempts(self) -> int:
-        """How many attempts have been begun."""
-
-    @property
-    def attempt_seconds(self) -> float:
-        """How long ago the attempt was begun; 0 before there is one."""
-
-    @property
-    def can_repeat(self) -> bool:
-        """Whether another attempt is possible: nothing was answered yet, and nothing is lost of the request's body."""
-
-    attempt_timeout_s: float
-    """What every attempt to come gets, from its beginning to the response's head; 0: only the proxy's own limits."""
-
-    @property
-    def service(self) -> str:
-        """The key of the service that the route leads to."""
-
-
 class Middleware(Protocol):
     """What a middleware may have; a method that is absent costs nothing.
 
@@ -538,6 +331,19 @@ class Middleware(Protocol):
 
     def on_finished(self, exchange: Exchange) -> None:
         """See the end of the exchange, however it came; exactly once for each that on_request was called for."""
+
+    def on_connect(self, connection: Connection) -> bool | None:
+        """See a TCP connection or UDP session that begins, before a server is chosen; outermost first.
+
+        Return False to refuse it: TCP is closed, the datagram dropped. One that raises refuses it too.
+        """
+
+    def is_still_allowed(self, connection: Connection) -> bool:
+        """Say whether an open TCP connection, UDP session or tunnel may go on, after a change of its route.
+
+        False cuts it, and so does raising. Where nothing of this middleware is left on the route, nor anything in its
+        place, a connection that it had let in is cut as well: nobody can judge it any more.
+        """
 
 
 SPEC_FAMILIES: tuple[type, ...] = (DiscoverySpecs, TopologySpecs, ProtocolSpecs, BalancingSpecs, MiddlewareSpecs)

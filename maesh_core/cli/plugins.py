@@ -17,7 +17,7 @@ from maesh_core.cli.flag_groups import GroupedGroup
 from maesh_core.cli.options import build_parameters, resolve_settings
 from maesh_core.cli.tables import render_table
 from maesh_core.errors import StartupError
-from maesh_core.hookspecs import Node
+from maesh_core.interfaces import Node
 from maesh_core.plugin_loading import Half, LoadedPlugins, load_plugins
 from maesh_core.plugin_metadata import find_name_problems
 from maesh_core.proxy.clock import Clock

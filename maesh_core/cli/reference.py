@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maesh_core import hookspecs, plugin
+from maesh_core import hookspecs, interfaces, plugin
 from maesh_core.cli.flag_groups import group_fields
 from maesh_core.hookspecs import SPEC_FAMILIES
 from maesh_core.settings import CommonSettings, ControllerSettings, PluginsSettings, ProxySettings, UpSettings
@@ -43,20 +43,20 @@ def _render_row(field: SettingField) -> str:
 
 def render_hooks() -> str:
     """Render every hook with its exact signature and its rules, by family, and the interfaces of what it gives."""
-    interfaces = list_interfaces()
-    families = [_render_family(family, interfaces) for family in SPEC_FAMILIES]
-    rest = [_render_interface(found) for found in interfaces if not found.family]
+    known = list_interfaces()
+    families = [_render_family(family, known) for family in SPEC_FAMILIES]
+    rest = [_render_interface(found) for found in known if not found.family]
     return "\n\n".join([*families, "### What every half in a proxy is given", *rest])
 
 
-def _render_family(family: type, interfaces: Sequence["Interface"]) -> str:
+def _render_family(family: type, known: Sequence["Interface"]) -> str:
     title = _FAMILIES[family.__name__]
     blocks = [f"### {title}"]
     for name, function in vars(family).items():
         if name.startswith("maesh_"):
             text = " ".join((inspect.getdoc(function) or "").split())
             blocks.append(f"```python\n{render_signature(name, function)}\n```\n\n{text}")
-    blocks += [_render_interface(found) for found in interfaces if found.family == title]
+    blocks += [_render_interface(found) for found in known if found.family == title]
     return "\n\n".join(blocks)
 
 
@@ -80,7 +80,7 @@ class Member(NamedTuple):
 
 
 class Interface(NamedTuple):
-    """A class of hookspecs.py; `family` is the title of its part of the module, empty for what belongs to none."""
+    """A class of hookspecs.py or interfaces.py; `family` titles its part of the module, empty for none."""
 
     name: str
     family: str
@@ -89,20 +89,22 @@ class Interface(NamedTuple):
 
 
 def list_interfaces() -> list[Interface]:
-    """Read from the source of hookspecs.py what the objects that hooks give, and are given, must have."""
-    source = inspect.getsource(hookspecs)
+    """Read from their sources what the objects that hooks give must have, then those that they are given."""
+    return [found for module in (hookspecs, interfaces) for found in _read_interfaces(inspect.getsource(module))]
+
+
+def _read_interfaces(source: str) -> Iterable[Interface]:
+    """Read the classes of a module whose parts are headed by the families' names."""
     titles = {
         number: match[1].strip().capitalize()
         for number, line in enumerate(source.splitlines(), 1)
         if (match := re.fullmatch(r"# -+ (.+?) -+", line))
     }
-    found = []
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef) and not node.name.endswith("Specs"):
             title = titles[max(number for number in titles if number < node.lineno)]
             family = title if title in _FAMILIES.values() else ""
-            found.append(Interface(node.name, family, _read_docstring(node), tuple(_list_members(node.body))))
-    return found
+            yield Interface(node.name, family, _read_docstring(node), tuple(_list_members(node.body)))
 
 
 def _list_members(body: Sequence[ast.stmt]) -> Iterable[Member]:

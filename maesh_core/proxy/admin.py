@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from maesh_core.hookspecs import Response
+from maesh_core.interfaces import Response
 from maesh_core.proxy.routing.refusals import RefusedRouter
 
 

@@ -25,7 +25,7 @@ class _Sharing(Protocol):
 
 
 class Counts:
-    """Implements `hookspecs.Counts`: what was counted, column by column."""
+    """Implements `interfaces.Counts`: what was counted, column by column."""
 
     __slots__ = ("_bounds", "_columns")
 
@@ -52,7 +52,7 @@ class Counts:
 
 
 class RecentCounts:
-    """Implements `hookspecs.RecentCounts`: a column between two bounds, a row for each period, its number in front.
+    """Implements `interfaces.RecentCounts`: a column between two bounds, a row for each period, its number in front.
 
     `_begin` and `_end` are the times between which this worker's current row, at `_row`, is the right one.
     """

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from maesh_core.errors import StartupError, UpdateRejectedError
-from maesh_core.hookspecs import Exchange, Response
+from maesh_core.interfaces import Exchange, Response
 from maesh_core.proxy.admin import AdminPages, ProxyStatus
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.configuration import NodeConfiguration

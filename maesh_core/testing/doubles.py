@@ -1,17 +1,22 @@
 """What a middleware meets, without a mesh: an exchange whose state a test sets, a node whose clock it moves."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from maesh_core.proxy.edges import EdgePoller
+from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.protocol.http.headers import Headers
 from maesh_core.proxy.recent_counts import RecentCounts
+from maesh_core.proxy.streams import Streams
+from maesh_core.proxy.upstream.health import PassiveHealth
 from maesh_core.proxy.workers.memory import SharedRegion, WorkerMemory
 from maesh_core.settings import ProxySettings
 
 
 class FakeExchange:
-    """Implements `hookspecs.Exchange`; every attribute can be set. `headers` are those that the client sent.
+    """Implements `interfaces.Exchange`; every attribute can be set. `headers` are those that the client sent.
 
     The headers are those of the proxy itself, so what it would refuse to send raises here too.
     """
@@ -46,7 +51,7 @@ class FakeExchange:
 
 @dataclass
 class FakeClock:
-    """Implements `hookspecs.Ticks`: stands still until `FakeNode.pass_time`."""
+    """Implements `interfaces.Ticks`: stands still until `FakeNode.pass_time`."""
 
     now: float = 1000.0
     sweeps: list[Callable[[float], None]] = field(default_factory=list)
@@ -57,13 +62,15 @@ class FakeClock:
 
 
 class FakeNode:
-    """Implements `hookspecs.Node`: the first worker of a node; `get_worker` gives the others, in this same process."""
+    """Implements `interfaces.Node`: the first worker of a node; `get_worker` gives the others, in this same process."""
 
     def __init__(self, workers: int = 1, settings: ProxySettings | None = None) -> None:
         self.settings: Any = settings or ProxySettings()
         self.workers, self.slot = workers, 0
         self.clock = FakeClock()
         self._memory = WorkerMemory()
+        self._failures = MiddlewareFailures()
+        self._sockets: EdgePoller | None = None
 
     def __repr__(self) -> str:
         return f"<FakeNode worker {self.slot} of {self.workers} at {self.clock.now:g}>"
@@ -91,3 +98,20 @@ class FakeNode:
     def count_recent(self, name: str, *, bounds: Sequence[int], periods: int, period_s: float) -> RecentCounts:
         """Give counts of the last periods, of all workers of this node."""
         return RecentCounts(self, name, bounds=bounds, periods=periods, period_s=period_s)
+
+    @property
+    def sockets(self) -> EdgePoller:
+        """Give what watches raw sockets in the running event loop; `close` ends it."""
+        if self._sockets is None:
+            self._sockets = EdgePoller(asyncio.get_running_loop())
+        return self._sockets
+
+    def build_streams(self, build_counters: Callable[[], Any]) -> Streams:
+        """Build the routes of a stream protocol, as a proxy has them; a server is set aside for a second."""
+        health = PassiveHealth(self.clock, first_pause_s=1.0, pause_limit_s=30.0)
+        return Streams(health, self._failures, build_counters)
+
+    def close(self) -> None:
+        """Watch no socket any more."""
+        if self._sockets is not None:
+            self._sockets.close()

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from maesh_core.errors import ConfigurationError
-from maesh_core.hookspecs import TopologyBuilder, View
+from maesh_core.hookspecs import TopologyBuilder
+from maesh_core.interfaces import View
 from maesh_core.model.annotations import TRAFFIC_TYPE, parse_annotations
 from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.resources import Pod, Service, ServicePort, ServiceSpec

@@ -8,7 +8,7 @@ looks like a mistake becomes a notice. Which port of the Service they stand behi
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from maesh_core.hookspecs import View
+from maesh_core.interfaces import View
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import EndpointPort, Endpoints, EndpointSlice, ObjectReference, Pod, Service
 from maesh_core.topology.addresses import parse_address

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maesh_core import hookspecs, plugin
+from maesh_core import hookspecs, interfaces, plugin
 from maesh_core.cli.reference import build_sections, render_signature, replace_sections
 from maesh_core.hookspecs import SPEC_FAMILIES
 from maesh_core.settings import ControllerSettings, ProxySettings, UpSettings
@@ -52,7 +52,10 @@ def test_every_flag_is_documented_with_variable_default_and_meaning(settings_cla
 
 
 DECLARED = [
-    found for found in vars(hookspecs).values() if inspect.isclass(found) and found.__module__ == hookspecs.__name__
+    found
+    for module in (hookspecs, interfaces)
+    for found in vars(module).values()
+    if inspect.isclass(found) and found.__module__ == module.__name__
 ]
 
 

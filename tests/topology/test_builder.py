@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from maesh_core.errors import ConfigurationError
-from maesh_core.hookspecs import Addition, View
+from maesh_core.hookspecs import Addition
+from maesh_core.interfaces import View
 from maesh_core.model.events import Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import ObjectMeta, Pod, Service, ServicePort, ServiceSpec

@@ -7,7 +7,7 @@ here, in the order that `hookspecs.Middleware` promises.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from maesh_core.hookspecs import Exchange
+from maesh_core.interfaces import Exchange
 
 AttemptFailed = Callable[[Exchange, Exception], bool | float | None]
 OnAttempt = Callable[[Any], object]

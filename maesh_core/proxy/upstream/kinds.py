@@ -11,7 +11,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from maesh_core.hookspecs import BalancedServer, BalancerFactory, Chooser
+from maesh_core.hookspecs import BalancerFactory, Chooser
+from maesh_core.interfaces import BalancedServer
 from maesh_core.model.configuration import ROUND_ROBIN, Service
 from maesh_core.proxy.upstream.balancer import (
     KINDS,

@@ -40,12 +40,12 @@ class Plugins(Protocol):
 class Carrier:
     """The traffic of one worker, from its first update to the end of its drain. Raises PluginError when made."""
 
-    __slots__ = ("_clock", "_handlers", "_listening", "_memory", "configuration")
+    __slots__ = ("_clock", "_handlers", "_listening", "_memory", "_node", "configuration")
 
     def __init__(self, settings: ProxySettings, plugins: Plugins, memory: WorkerMemory) -> None:
         self._memory = memory
         self._clock = Clock(asyncio.get_running_loop())
-        node = NodeView(settings, self._clock, memory)
+        self._node = node = NodeView(settings, self._clock, memory)
         balancers = BalancerKinds(
             _index(
                 "load balancer",
@@ -91,7 +91,8 @@ class Carrier:
 
     def collect_metrics(self) -> list[MetricFamily]:
         """Read the counters of every protocol."""
-        return [family for handler in self._handlers.values() for family in handler.collect_metrics()]
+        families = [family for handler in self._handlers.values() for family in handler.collect_metrics()]
+        return [*families, self._node.failures.collect()]
 
     async def drain(self) -> None:
         """Accept what waits, then nothing more, and wait until all that is under way has ended."""
@@ -110,6 +111,7 @@ class Carrier:
         self._listening.clear()
         for handler in self._handlers.values():
             handler.abort()
+        self._node.close()
         self._clock.close()
         self._memory.close()
         await asyncio.sleep(0)  # transports that were aborted close in the next round of the loop
@@ -126,8 +128,8 @@ def _build_handlers(node: NodeView, plugins: Plugins, balancers: BalancerKinds) 
         "protocol", [(each.name, each) for each in plugins.collect("maesh_protocol_handlers", node=node)]
     )
     core: tuple[ProtocolHandler, ...] = (
-        HttpHandler(node.settings, node.clock, balancers=balancers),
-        TcpHandler(node.settings, node.clock),
+        HttpHandler(node.settings, node.clock, balancers=balancers, failures=node.failures),
+        TcpHandler(node),
     )
     for handler in core:
         if handler.name in given:

@@ -4,7 +4,7 @@ A short plain text that says why, which is also the value of `X-Maesh-Reason`; o
 """
 
 from maesh_core.errors import ExchangeError
-from maesh_core.hookspecs import Response
+from maesh_core.interfaces import Response
 from maesh_core.proxy.protocol.http.headers import render_field
 from maesh_core.proxy.protocol.http.syntax import REASONS
 

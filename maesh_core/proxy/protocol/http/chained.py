@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamTimeoutError
-from maesh_core.hookspecs import Response
+from maesh_core.interfaces import Response
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain
 from maesh_core.proxy.protocol.http.answers import build_answer
 from maesh_core.proxy.protocol.http.exchange import Exchange
@@ -35,7 +35,7 @@ _Call = Callable[..., Any]
 
 
 class ChainedExchange(Exchange):
-    """Implements `hookspecs.Exchange`. What is seldom set has its default on the class, where it costs no request.
+    """Implements `interfaces.Exchange`. What is seldom set has its default on the class, where it costs no request.
 
     `_depth` says how many middlewares the request has reached, and `_position` where among them it waits; `_kept` is
     the request's body so far, unless that is too large.
@@ -358,7 +358,7 @@ class ChainedExchange(Exchange):
         """Contain a middleware that raised, or did not decide."""
         owner = getattr(call, "__self__", call)
         response: Any = late or getattr(owner, "failure_response", _FAILED)
-        if self.connection.environment.count_middleware_failure(type(owner)):
+        if self.connection.environment.failures.count(type(owner)):
             name, status = type(owner).__qualname__, response.status
             _logger.error("middleware %s failed; its exchange is answered %d", name, status, exc_info=error)
         if not self.has_started_response:

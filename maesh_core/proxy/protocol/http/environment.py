@@ -8,6 +8,7 @@ import socket
 from typing import Protocol
 
 from maesh_core.proxy.clock import Clock
+from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.upstream.health import PassiveHealth
 from maesh_core.proxy.upstream.tls import UpstreamTls
 from maesh_core.settings import CarryingSettings
@@ -48,9 +49,9 @@ class Environment:
         "clients",
         "clock",
         "clock_time",
+        "failures",
         "health",
         "is_draining",
-        "middleware_failures",
         "refusals",
         "refused_connections",
         "server_name",
@@ -60,8 +61,9 @@ class Environment:
         "upstreams",
     )
 
-    def __init__(self, settings: CarryingSettings, clock: Clock) -> None:
+    def __init__(self, settings: CarryingSettings, clock: Clock, failures: MiddlewareFailures | None = None) -> None:
         self.settings = settings
+        self.failures = failures or MiddlewareFailures()
         self.clock = clock
         self.clock_time = asyncio.get_running_loop().time
         self.health = PassiveHealth(
@@ -77,7 +79,6 @@ class Environment:
         self.tunnels: set[Waiting] = set()
         self.refusals: dict[int, int] = {}
         self.refused_connections = 0
-        self.middleware_failures: dict[str, int] = {}
 
     def __repr__(self) -> str:
         return (
@@ -96,12 +97,6 @@ class Environment:
     def count_refusal(self, status: int) -> None:
         """Count bytes that were no request, by the status they were answered with."""
         self.refusals[status] = self.refusals.get(status, 0) + 1
-
-    def count_middleware_failure(self, type_: type) -> bool:
-        """Count a middleware that raised; True the first time for its type."""
-        name = f"{type_.__module__}.{type_.__qualname__}"
-        self.middleware_failures[name] = self.middleware_failures.get(name, 0) + 1
-        return self.middleware_failures[name] == 1
 
     def sweep(self, now: float) -> None:
         """End the waits that are over."""

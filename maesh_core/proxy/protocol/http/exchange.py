@@ -13,7 +13,7 @@ from maesh_core.errors import (
     UpstreamProtocolError,
     UpstreamTimeoutError,
 )
-from maesh_core.hookspecs import Response
+from maesh_core.interfaces import Response
 from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.protocol.http.environment import Environment

@@ -9,11 +9,13 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from maesh_core.hookspecs import Exchange as ExchangeView
-from maesh_core.hookspecs import Listener, Response
+from maesh_core.hookspecs import Listener
+from maesh_core.interfaces import Exchange as ExchangeView
+from maesh_core.interfaces import Response
 from maesh_core.model.configuration import HttpRouter, Section
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.proxy.clock import Clock
+from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.protocol.http.client import ClientConnection
 from maesh_core.proxy.protocol.http.counters import collect_counters, collect_ejections
 from maesh_core.proxy.protocol.http.environment import Environment
@@ -38,9 +40,10 @@ class HttpHandler:
         clock: Clock,
         *,
         balancers: BalancerKinds | None = None,
+        failures: MiddlewareFailures | None = None,
         table: HttpTable | LocalTable | None = None,
     ) -> None:
-        self.environment = Environment(settings, clock)
+        self.environment = Environment(settings, clock, failures)
         self.current = CurrentTable(table or HttpTable())
         self._balancers = balancers or BalancerKinds()
         self._servers: dict[ServerKey, HttpServer] = {}
@@ -157,13 +160,6 @@ class HttpHandler:
                 help="Requests refused before they were routed, by status.",
                 labels=("code",),
                 samples=[((str(status),), count) for status, count in sorted(environment.refusals.items())],
-            ),
-            MetricFamily(
-                name="maesh_middleware_failures",
-                type="counter",
-                help="Calls of middlewares that raised.",
-                labels=("middleware",),
-                samples=[((name,), count) for name, count in sorted(environment.middleware_failures.items())],
             ),
         ]
 

@@ -8,7 +8,7 @@ exchange keeps the route it began with.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from maesh_core.hookspecs import Exchange, Response
+from maesh_core.interfaces import Exchange, Response
 from maesh_core.model.configuration import HttpRouter, Section, Service
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain
 from maesh_core.proxy.protocol.http.counters import RouteCounters

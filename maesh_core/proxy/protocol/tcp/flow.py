@@ -50,6 +50,7 @@ class Flow:
         self.is_done = False
         """Whether the end has been passed on, behind every byte."""
         self.carried = 0
+        """Bytes taken of the source; whoever counts them may set it back between two turns."""
 
     def __repr__(self) -> str:
         """Show how far it is."""

@@ -10,13 +10,11 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from maesh_core.interfaces import StreamRoute, StreamServer
 from maesh_core.proxy.edges import EDGES, GONE
+from maesh_core.proxy.protocol.tcp.environment import Environment
 from maesh_core.proxy.protocol.tcp.flow import Flow
-
-if TYPE_CHECKING:
-    from maesh_core.proxy.protocol.tcp.handler import TcpHandler, TcpRoute, TcpServer
 
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing resets."""
@@ -28,28 +26,44 @@ class Relay:
 
     __slots__ = (
         "_client",
+        "_environment",
         "_flows",
-        "_handler",
         "_is_put_off",
         "_server",
         "_servers",
         "_upstream",
         "active_at",
         "client_address",
+        "entrypoint",
         "route",
+        "service",
     )
 
-    def __init__(self, handler: "TcpHandler", route: "TcpRoute", client: socket.socket, client_address: str) -> None:
-        self._handler = handler
+    exchange = None
+    """No request has made it."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        route: StreamRoute,
+        client: socket.socket,
+        *,
+        client_address: str,
+        entrypoint: int,
+    ) -> None:
+        self._environment = environment
         self._client: socket.socket | None = client
         self._upstream: socket.socket | None = None
         self._flows: tuple[Flow, Flow] | None = None
-        self._servers: Iterator[TcpServer] = route.list_servers()
-        self._server: TcpServer | None = None
+        self._servers: Iterator[StreamServer] = route.list_servers()
+        self._server: StreamServer | None = None
         self._is_put_off = False
         self.route = route
+        self.service = route.service
         self.client_address = client_address
-        self.active_at = handler.clock.now
+        self.entrypoint = entrypoint
+        self.active_at = environment.clock.now
+        environment.relays.add(self)
 
     def __repr__(self) -> str:
         """Show what is joined."""
@@ -64,23 +78,26 @@ class Relay:
                 upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 upstream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 with contextlib.suppress(BlockingIOError):
-                    upstream.connect(server.address)
-                self._handler.poller.watch(upstream.fileno(), self._on_connect_event)
+                    upstream.connect(server.socket_address)
+                self._environment.sockets.watch(upstream.fileno(), self._on_connect_event, EDGES)
             except OSError:
                 self._drop_upstream()
                 self.route.counters.failed_connects += 1
+                server.note_failure()
                 continue
             self._server = server
             server.under_way += 1
-            self.active_at = self._handler.clock.now
-            self._handler.connecting.add(self)
+            self.active_at = self._environment.clock.now
+            self._environment.connecting.add(self)
             return
         self.route.counters.refused += 1
         self.abort()
 
     def give_up_connecting(self) -> None:
         """Try the next server: this one does not answer."""
-        self._handler.connecting.discard(self)
+        self._environment.connecting.discard(self)
+        if self._server is not None:
+            self._server.note_failure()
         self._drop_upstream()
         self.route.counters.failed_connects += 1
         self.connect()
@@ -94,13 +111,16 @@ class Relay:
             return
         if not events & select.EPOLLOUT:
             return
-        self._handler.connecting.discard(self)
-        buffer, pipes, poller = self._handler.buffer, self._handler.pipes, self._handler.poller
+        environment = self._environment
+        environment.connecting.discard(self)
+        if self._server is not None:
+            self._server.note_success()
+        buffer, pipes, sockets = environment.buffer, environment.pipes, environment.sockets
         self._flows = Flow(client, upstream, buffer, pipes), Flow(upstream, client, buffer, pipes)
         self._flows[1].is_ending = bool(events & GONE)
-        poller.rewatch(upstream.fileno(), self._on_upstream_event)
+        sockets.rewatch(upstream.fileno(), self._on_upstream_event)
         try:
-            poller.watch(client.fileno(), self._on_client_event, EDGES)
+            sockets.watch(client.fileno(), self._on_client_event, EDGES)
         except OSError:
             self.abort()
             return
@@ -122,7 +142,7 @@ class Relay:
         """Carry both ways what can be carried; a reset of one side resets both."""
         if self._flows is None:
             return
-        self.active_at = self._handler.clock.now
+        self.active_at = self._environment.clock.now
         has_more = is_reset = False
         for flow in self._flows:
             try:
@@ -135,7 +155,7 @@ class Relay:
             self._close()
         elif has_more and not self._is_put_off:
             self._is_put_off = True
-            self._handler.poller.put_off(self._go_on)
+            self._environment.sockets.put_off(self._go_on)
 
     def _go_on(self) -> None:
         self._is_put_off = False
@@ -148,28 +168,37 @@ class Relay:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self._close()
 
+    def count_bytes(self) -> None:
+        """Count what was carried since this was asked last."""
+        if self._flows is not None:
+            up, down = self._flows
+            counters = self.route.counters
+            counters.received_bytes += up.carried
+            counters.sent_bytes += down.carried
+            up.carried = down.carried = 0
+
     def _close(self) -> None:
         client, self._client = self._client, None
         if client is None:
             return
         if self._flows is not None:
+            self.count_bytes()
             up, down = self._flows
             self._flows = None
-            counters = self.route.counters
-            counters.received_bytes += up.carried
-            counters.sent_bytes += down.carried
             up.close()
             down.close()
-        self._handler.connecting.discard(self)
+        environment = self._environment
+        environment.connecting.discard(self)
         self._drop_upstream()
-        self._handler.poller.forget(client.fileno())
+        environment.sockets.forget(client.fileno())
         client.close()
-        self._handler.forget(self)
+        environment.relays.discard(self)
+        self.route.counters.closed += 1
 
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
-            self._handler.poller.forget(upstream.fileno())
+            self._environment.sockets.forget(upstream.fileno())
             upstream.close()
         server, self._server = self._server, None
         if server is not None:

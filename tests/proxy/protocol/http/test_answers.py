@@ -3,7 +3,7 @@
 import pytest
 
 from maesh_core.errors import UpstreamTimeoutError
-from maesh_core.hookspecs import Response
+from maesh_core.interfaces import Response
 from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
 
 

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from maesh_core.errors import ConnectTimeoutError, UpstreamNotReachedError, UpstreamTimeoutError
-from maesh_core.hookspecs import Response
+from maesh_core.interfaces import Response
 from maesh_core.proxy.protocol.http.chained import ATTEMPT_LIMIT
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.upstream.kinds import BalancerKinds

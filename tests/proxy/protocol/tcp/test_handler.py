@@ -10,10 +10,10 @@ import pytest
 import uvloop
 
 from maesh_core.model.configuration import Section, Server, Service, StreamRouter
-from maesh_core.proxy.protocol.tcp import handler as handler_module
+from maesh_core.proxy.protocol.tcp import listener as listener_module
 from maesh_core.proxy.protocol.tcp.handler import TcpHandler
 from maesh_core.proxy.protocol.tcp.relay import RESET
-from maesh_core.settings import CarryingSettings
+from maesh_core.settings import ProxySettings
 from maesh_core.testing import FakeNode
 
 ENTRYPOINT = 10000
@@ -40,6 +40,11 @@ def _apply(handler, section, changed=None):
     handler.apply_table(handler.compile_table(section, middlewares={}, changed=changed))
 
 
+def _read_counter(handler, name):
+    (family,) = [each for each in handler.collect_metrics() if each.name == f"maesh_tcp_{name}"]
+    return sum(value for _, value in family.samples)
+
+
 async def _wait_drained(handler):
     while not handler.is_drained():  # noqa: ASYNC110 - transports close in later rounds of the loop
         await asyncio.sleep(0)
@@ -51,14 +56,16 @@ async def _wait_until(condition):
 
 
 @pytest.fixture
-def clock():
+async def node():
     """Give a node, whose clock stands still until it is moved."""
-    return FakeNode()
+    node = FakeNode(settings=ProxySettings(connect_timeout=5))
+    yield node
+    node.close()
 
 
 @pytest.fixture
-async def handler(clock):
-    handler = TcpHandler(CarryingSettings(connect_timeout=5), clock.clock)
+async def handler(node):
+    handler = TcpHandler(node)
     yield handler
     handler.abort()
     await _wait_drained(handler)
@@ -148,14 +155,14 @@ async def test_a_server_may_speak_first(handler, address, start_server):
 async def test_a_server_that_refuses_is_passed_over_before_the_client_notices(handler, address, start_server):
     _apply(handler, _build_section(_find_closed_port(), await start_server(_echo_whole)))
     assert [await _ask(address, b"x") for _ in range(4)] == [b"got x"] * 4
-    assert handler.collect_metrics()[3].samples[0][1] >= 1
+    assert _read_counter(handler, "failed_connects") >= 1
 
 
 async def test_a_service_without_servers_closes_the_connection(handler, address):
     _apply(handler, _build_section())
     assert await _read_until_closed(address) == b""
     await _wait_drained(handler)
-    assert handler.collect_metrics()[2].samples == [(("a/b:1",), 1.0)]
+    assert _read_counter(handler, "refused_connections") == 1
 
 
 async def test_an_entrypoint_without_router_closes_the_connection(handler, address):
@@ -243,7 +250,8 @@ async def _serve_greeting(reader, writer):
 
 
 async def _ask_through_a_relay():
-    handler = TcpHandler(CarryingSettings(connect_timeout=5), FakeNode().clock)
+    node = FakeNode()
+    handler = TcpHandler(node)
     server = await asyncio.start_server(_serve_greeting, "127.0.0.1", 0)
     _apply(handler, _build_section(server.sockets[0].getsockname()[1]))
     sock = socket.create_server(("127.0.0.1", 0))
@@ -260,6 +268,7 @@ async def _ask_through_a_relay():
     server.close()
     await _wait_drained(handler)
     handler.abort()
+    node.close()
     return answer
 
 
@@ -277,7 +286,7 @@ async def test_servers_with_fewer_connections_come_first_where_a_service_says_so
     section = _build_section(*ports)
     service = msgspec.structs.replace(section.services["a/b:1"], load_balancer="least-connections")
     _apply(handler, Section(routers=section.routers, services={"a/b:1": service}))
-    servers = list(handler._table.servers.values())
+    servers = list(handler._streams._table.servers.values())
 
     async def connect(count):
         before = sum(server.under_way for server in servers)
@@ -287,7 +296,7 @@ async def test_servers_with_fewer_connections_come_first_where_a_service_says_so
 
     writers = await connect(8)
     assert [server.under_way for server in servers] == [4, 4]
-    for relay in [relay for relay in handler.relays if relay._server is servers[1]][:3]:
+    for relay in [relay for relay in handler.environment.relays if relay._server is servers[1]][:3]:
         relay.abort()
     assert [server.under_way for server in servers] == [4, 1]
     writers += await connect(3)
@@ -319,7 +328,7 @@ async def test_a_reset_by_the_client_is_a_reset_for_the_server(handler, address,
     await _wait_drained(handler)
 
 
-async def test_a_server_that_does_not_answer_is_given_up_for_the_next(address, handler, start_server, clock):
+async def test_a_server_that_does_not_answer_is_given_up_for_the_next(address, handler, start_server, node):
     with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
         fillers = [socket.socket() for _ in range(4)]
         for filler in fillers:
@@ -327,29 +336,29 @@ async def test_a_server_that_does_not_answer_is_given_up_for_the_next(address, h
             filler.connect_ex(silent.getsockname())
         _apply(handler, _build_section(silent.getsockname()[1], await start_server(_echo_whole)))
         asked = asyncio.ensure_future(_ask(address, b"x"))
-        await _wait_until(lambda: handler.connecting)
-        clock.pass_time(4.9)
+        await _wait_until(lambda: handler.environment.connecting)
+        node.pass_time(4.9)
         assert not asked.done()
-        clock.pass_time(0.3)
+        node.pass_time(0.3)
         assert await asked == b"got x"
         for filler in fillers:
             filler.close()
 
 
-async def test_a_connection_that_lies_idle_is_reset_in_time(handler, address, start_server, clock):
+async def test_a_connection_that_lies_idle_is_reset_in_time(handler, address, start_server, node):
     async def hold(reader, writer):
         await reader.read()
 
-    handler.settings = CarryingSettings(tunnel_timeout=60)
+    handler._settings = ProxySettings(tunnel_timeout=60)
     _apply(handler, _build_section(await start_server(hold)))
     reader, writer = await asyncio.open_connection(*address)
-    await _wait_until(lambda: handler.relays - handler.connecting)
-    clock.pass_time(50)
+    await _wait_until(lambda: handler.environment.relays - handler.environment.connecting)
+    node.pass_time(50)
     writer.write(b"x")
     await asyncio.sleep(0.05)
-    clock.pass_time(50)
-    assert handler.relays
-    clock.pass_time(11)
+    node.pass_time(50)
+    assert handler.environment.relays
+    node.pass_time(11)
     with pytest.raises(ConnectionResetError):
         await reader.read()
     writer.close()
@@ -364,7 +373,7 @@ async def test_what_a_server_said_before_it_reset_still_reaches_the_client(handl
         _apply(handler, _build_section(listener.getsockname()[1]))
         await loop.sock_connect(client, address)
         server, _ = await loop.sock_accept(listener)
-        await _wait_until(lambda: handler.relays - handler.connecting)
+        await _wait_until(lambda: handler.environment.relays - handler.environment.connecting)
         server.sendall(b"sorry")
         server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         server.close()
@@ -378,7 +387,7 @@ async def test_what_a_server_said_before_it_reset_still_reaches_the_client(handl
 async def test_clients_wait_while_there_is_no_descriptor_and_are_told_of_once(
     handler, monkeypatch, caplog, start_server
 ):
-    monkeypatch.setattr(handler_module, "ACCEPT_PAUSE_S", 0.001)
+    monkeypatch.setattr(listener_module, "ACCEPT_PAUSE_S", 0.001)
 
     class Exhausted:
         """A listening socket that fails a few times."""

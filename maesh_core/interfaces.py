@@ -1,0 +1,333 @@
+"""What a process gives to plugins: the interfaces of the objects that their halves are handed and asked about.
+
+The hooks, and the interfaces of what plugins give in return, stand in hookspecs.py; plugins import all of it from
+`maesh_core.plugin`. Declares, and does nothing.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from maesh_core.model.configuration import Section
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import Resource
+
+ResourceT = TypeVar("ResourceT", bound=Resource)
+
+
+# --- topology --------------------------------------------------------------------------------------------------------
+
+
+class View(Protocol):
+    """The cluster's objects at one moment. Each read is recorded: when what was read changes, the reader runs again."""
+
+    def get(self, type_: type[ResourceT], key: ObjectKey) -> ResourceT | None:
+        """Read one object, or None."""
+
+    def find(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
+        """Read the objects that the kind's index lists under a value, sorted by key."""
+
+
+# --- balancing -------------------------------------------------------------------------------------------------------
+
+
+class BalancedServer(Protocol):
+    """A server as a balancer sees it; the same object for as long as any service has it."""
+
+    @property
+    def address(self) -> str:
+        """Its IP address."""
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+
+    @property
+    def under_way(self) -> int:
+        """How many requests it has to answer, to this worker's knowledge."""
+
+
+# --- middleware ------------------------------------------------------------------------------------------------------
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer of the mesh. `reason` says why, in plain words: it is `X-Maesh-Reason`, and the body if none is given.
+
+    `headers` are added to it; names and values are checked when it is sent. With a `body`, they give its Content-Type.
+    """
+
+    status: int
+    reason: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes | None = None
+
+
+class ReadableHeaders(Protocol):
+    """The headers of one message as they came; names are compared in lower case."""
+
+    def get(self, name: bytes) -> bytes | None:
+        """Read the first value, or None."""
+
+    def get_all(self, name: bytes) -> Sequence[bytes]:
+        """Read every value, in order."""
+
+
+class Headers(Protocol):
+    """The headers of one message as they pass; names are compared in lower case. Framing headers are not among them.
+
+    Setting a name or value that RFC 9110 does not allow raises ValueError.
+    """
+
+    def get(self, name: bytes) -> bytes | None:
+        """Read the first value, or None."""
+
+    def get_all(self, name: bytes) -> Sequence[bytes]:
+        """Read every value, in order."""
+
+    def set(self, name: bytes, value: bytes) -> None:
+        """Put one value in place of all."""
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Put one more value at the end."""
+
+    def remove(self, name: bytes) -> None:
+        """Take out every value; none is fine."""
+
+
+class Exchange(Protocol):
+    """One request and its response, as middlewares see it. Valid until `on_finished` has returned."""
+
+    @property
+    def method(self) -> bytes:
+        """As the client sent it."""
+
+    @property
+    def target(self) -> bytes:
+        """Origin-form, as it goes upstream: path and query."""
+
+    @property
+    def host(self) -> bytes:
+        """Lower case, without port and final dot."""
+
+    @property
+    def client_address(self) -> str:
+        """The address of the connection's other end; no header has a say in it."""
+
+    @property
+    def client_headers(self) -> ReadableHeaders:
+        """As the client sent them, to be read alone: Host and X-Forwarded-* are among them, hop-by-hop fields are not.
+
+        Host is that of the target where this has one. X-Forwarded-* and X-Real-Ip are what anybody may claim.
+        """
+
+    @property
+    def request_headers(self) -> Headers:
+        """As they go upstream, without Host and what the mesh itself sets; who only reads takes `client_headers`."""
+
+    @property
+    def response_headers(self) -> Headers:
+        """Of the attempt's response; empty before there is one."""
+
+    @property
+    def status(self) -> int:
+        """Of the attempt's response or of the answer given; 0 before there is one."""
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts have been begun."""
+
+    @property
+    def attempt_seconds(self) -> float:
+        """How long ago the attempt was begun; 0 before there is one."""
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether another attempt is possible: nothing was answered yet, and nothing is lost of the request's body."""
+
+    attempt_timeout_s: float
+    """What every attempt to come gets, from its beginning to the response's head; 0: only the proxy's own limits."""
+
+    @property
+    def service(self) -> str:
+        """The key of the service that the route leads to."""
+
+
+class Connection(Protocol):
+    """A TCP connection, a UDP session, or the tunnel that an HTTP upgrade made."""
+
+    @property
+    def client_address(self) -> str:
+        """The address of its other end."""
+
+    @property
+    def entrypoint(self) -> int:
+        """The port that the client came to."""
+
+    @property
+    def service(self) -> str:
+        """The key of the service that its route leads to."""
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """The request that made a tunnel; None for TCP and UDP."""
+
+
+# --- the proxy's process ---------------------------------------------------------------------------------------------
+
+
+class Ticks(Protocol):
+    """A coarse clock: `now` in seconds, as of the last of four ticks a second."""
+
+    now: float
+
+    def add_sweep(self, sweep: Callable[[float], None]) -> None:
+        """Call `sweep(now)` at each tick from now on."""
+
+
+class SharedBytes(Protocol):
+    """Bytes that all workers of a node see; they are given back when neither `view` nor a cast of it is left."""
+
+    view: memoryview
+
+
+class Counts(Protocol):
+    """How often values occurred."""
+
+    def count(self, first: float, end: float) -> int:
+        """Count the values from one bound up to, not including, another."""
+
+    def find_quantile(self, percent: float) -> int:
+        """Find the bound below the value that so many percent did not exceed; 0 where nothing was counted."""
+
+
+class RecentCounts(Protocol):
+    """How often values occurred in the last few periods, counted by all workers of a node together.
+
+    Times are those of `time.monotonic`, in seconds.
+    """
+
+    def add(self, value: float, now: float, count: int = 1) -> None:
+        """Count a value, once or several times."""
+
+    def read(self, now: float, since: float = 0.0) -> Counts:
+        """Add up the counts of all workers, without periods that are over too long, or began before `since`."""
+
+
+class SocketWatcher(Protocol):
+    """Watches raw sockets on an epoll of their own within the event loop: faster than transports, and no more.
+
+    What a watcher raises is logged and costs others nothing.
+    """
+
+    def watch(self, descriptor: int, watcher: Callable[[int], None], events: int) -> None:
+        """Call `watcher(events)` at these events (of `select.epoll`); raises OSError."""
+
+    def rewatch(self, descriptor: int, watcher: Callable[[int], None]) -> None:
+        """Have another watcher called from now on."""
+
+    def forget(self, descriptor: int) -> None:
+        """Watch a descriptor no more; to be called before it is closed."""
+
+    def put_off(self, work: Callable[[], None]) -> None:
+        """Do the rest of some work in the loop's next round, when others have had their turn."""
+
+
+class StreamServer(Protocol):
+    """A server of a stream protocol; the same object for as long as any service has it."""
+
+    @property
+    def socket_address(self) -> tuple[str, int]:
+        """What `connect` takes."""
+
+    @property
+    def family(self) -> int:
+        """Of sockets to it: AF_INET or AF_INET6."""
+
+    under_way: int
+    """How many connections or sessions it has: the handler counts them, and `least-connections` goes by it."""
+
+    def note_failure(self) -> None:
+        """Have others tried first for a while: it took no connection, or said that nobody is there."""
+
+    def note_success(self) -> None:
+        """Take it back into full use."""
+
+
+class StreamRoute(Protocol):
+    """Where an entrypoint leads."""
+
+    @property
+    def service(self) -> str:
+        """The key of the service."""
+
+    @property
+    def counters(self) -> Any:
+        """What `build_streams` was given a maker of; one for each service, for as long as it has a route."""
+
+    def admits(self, connection: Connection) -> bool:
+        """Ask the route's middlewares, outermost first, whether a connection may begin."""
+
+    def list_servers(self) -> Iterator[StreamServer]:
+        """Give the servers for one connection, the one whose turn it is first, each once."""
+
+
+class Streams(Protocol):
+    """The routes of a protocol that gives each entrypoint to one service, and whose routers are `StreamRouter`."""
+
+    routes: Mapping[int, StreamRoute]
+    """By entrypoint; those that are in force."""
+
+    counters: Mapping[str, Any]
+    """By service; those of the routes."""
+
+    def compile_table(self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None) -> Any:
+        """Do what `ProtocolHandler.compile_table` must; routes and servers that stay the same stay as objects."""
+
+    def apply_table(self, table: Any) -> None:
+        """Put a table in force."""
+
+    def may_go_on(self, connection: Connection, route: StreamRoute) -> bool:
+        """Say whether a connection that began on `route` may go on, now that another table is in force."""
+
+
+class Node(Protocol):
+    """The proxy's process, and the node it is a worker of.
+
+    A hook of the proxy's half that takes an argument `node` gets one; those that do not need it leave it out.
+    """
+
+    @property
+    def settings(self) -> Any:
+        """What the proxy was started with, by the names of its flags: `settings.connect_timeout`, in seconds."""
+
+    @property
+    def clock(self) -> Ticks:
+        """The time that time-outs go by."""
+
+    @property
+    def workers(self) -> int:
+        """How many workers the node has."""
+
+    @property
+    def slot(self) -> int:
+        """Which of them this is, from 0; a worker that dies leaves its number to its successor."""
+
+    def share(self, name: str, size: int) -> SharedBytes:
+        """Give `size` bytes that every worker of the node sees under this name, all zeros at first.
+
+        They outlive a worker that dies, as long as its successor asks for them too. Asking takes a tenth of a
+        millisecond, so do it where a middleware is built. Workers do not wait for each other: let each write to a part
+        of its own, by its slot, or bear that an update gets lost. Write whole numbers of 8 bytes, through
+        `view.cast("q")`: others may read at any moment.
+        """
+
+    def count_recent(self, name: str, *, bounds: Sequence[int], periods: int, period_s: float) -> RecentCounts:
+        """Give counts of the last periods, in shared bytes of this name; values between two bounds are alike to it."""
+
+    @property
+    def sockets(self) -> SocketWatcher:
+        """What watches raw sockets."""
+
+    def build_streams(self, build_counters: Callable[[], Any]) -> Streams:
+        """Build the routes of a stream protocol: servers by weight, set aside when they fail, and who may come in."""

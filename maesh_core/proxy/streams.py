@@ -1,0 +1,198 @@
+"""Routes of protocols that give each entrypoint to one service: TCP, UDP and those of plugins that are like them.
+
+Takes a section of StreamRouters; gives for each entrypoint its route: servers by weight, and the middlewares that say
+who may come in. Carries nothing itself. A server that fails is set aside, and tried when the others have failed too.
+Implements `interfaces.Streams`.
+"""
+
+import logging
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from maesh_core.interfaces import Connection, StreamRoute
+from maesh_core.model.configuration import Section
+from maesh_core.proxy.middleware.failures import MiddlewareFailures
+from maesh_core.proxy.upstream.balancer import AnyBalancer, build_balancer
+from maesh_core.proxy.upstream.health import Aside, PassiveHealth
+
+_logger = logging.getLogger(__name__)
+
+Judge = Callable[[Connection], bool | None]
+
+
+class Server:
+    """One server's address, what it has to do, and whether it is set aside."""
+
+    __slots__ = ("_health", "aside", "family", "socket_address", "under_way")
+
+    def __init__(self, address: str, port: int, health: PassiveHealth) -> None:
+        self.socket_address = (address, port)
+        self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.under_way = 0
+        self.aside: Aside | None = None
+        self._health = health
+
+    def __repr__(self) -> str:
+        return f"<Server {self.socket_address} under_way={self.under_way} {self.aside!r}>"
+
+    def note_failure(self) -> None:
+        """Have others tried first for a while."""
+        self._health.on_failure(self)
+
+    def note_success(self) -> None:
+        """Take it back into full use."""
+        self.aside = None
+
+
+class Route:
+    """Where an entrypoint leads. Without judges everybody may come in."""
+
+    __slots__ = ("_admitting", "_failures", "_servers", "_staying", "balancer", "counters", "service")
+
+    def __init__(
+        self,
+        service: str,
+        servers: Sequence[tuple[Server, int]],
+        counters: Any,
+        *,
+        kind: str,
+        middlewares: Sequence[object] = (),
+        failures: MiddlewareFailures | None = None,
+        former: "Route | None" = None,
+    ) -> None:
+        self.service = service
+        self.counters = counters
+        self._servers = tuple(server for server, weight in servers if weight > 0)
+        self.balancer: AnyBalancer[Server] = build_balancer(
+            servers, kind, former=former.balancer if former is not None else None
+        )
+        self._failures = failures or MiddlewareFailures()
+        self._admitting = _collect(middlewares, "on_connect")
+        self._staying = _collect(middlewares, "is_still_allowed")
+
+    def __repr__(self) -> str:
+        return f"<Route to {self.service}>"
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether some middleware decides who may be here."""
+        return bool(self._admitting or self._staying)
+
+    def admits(self, connection: Connection) -> bool:
+        """Ask the middlewares whether a connection may begin; one that raises says no."""
+        return not self._admitting or all(self._ask(judge, connection) is not False for judge in self._admitting)
+
+    def keeps(self, connection: Connection) -> bool:
+        """Ask the middlewares whether a connection may go on; one that raises says no."""
+        return all(self._ask(judge, connection) for judge in self._staying)
+
+    def list_servers(self) -> Iterator[Server]:
+        """Give the servers for one connection, the one whose turn it is first, each once; set-aside ones last."""
+        tried: list[Server] = []
+        while len(tried) < len(self._servers):
+            server = self.balancer.pick(tried)
+            if server is None or server in tried:
+                break
+            tried.append(server)
+            yield server
+        for server in self._servers:
+            if server not in tried:
+                yield server
+
+    def _ask(self, judge: Judge, connection: Connection) -> bool | None:
+        try:
+            return judge(connection)
+        except Exception as error:  # a plugin's code was to decide about access: no answer is no
+            owner = type(getattr(judge, "__self__", judge))
+            if self._failures.count(owner):
+                _logger.error("middleware %s could not judge a connection: %r", owner.__qualname__, error)
+            return False
+
+
+class Table:
+    """The route of every entrypoint, and what they share."""
+
+    __slots__ = ("counters", "routes", "servers")
+
+    def __init__(
+        self,
+        routes: Mapping[int, Route],
+        counters: Mapping[str, Any],
+        servers: Mapping[tuple[str, int], Server],
+    ) -> None:
+        self.routes = routes
+        self.counters = counters
+        self.servers = servers
+
+    def __repr__(self) -> str:
+        return f"<Table {len(self.routes)} entrypoints>"
+
+
+class Streams:
+    """The routes of one protocol. `build_counters` makes what a service counts in."""
+
+    __slots__ = ("_build_counters", "_failures", "_health", "_table", "counters", "routes")
+
+    def __init__(self, health: PassiveHealth, failures: MiddlewareFailures, build_counters: Callable[[], Any]) -> None:
+        self._health = health
+        self._failures = failures
+        self._build_counters = build_counters
+        self.apply_table(Table({}, {}, {}))
+
+    def __repr__(self) -> str:
+        return f"<Streams {self._table!r}>"
+
+    def compile_table(
+        self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None
+    ) -> Table:
+        """Build the next table; of two routers that claim an entrypoint the one with the lower key has it."""
+        current = self._table
+        routes: dict[int, Route] = {}
+        counters: dict[str, Any] = {}
+        servers: dict[tuple[str, int], Server] = {}
+        for key, router in sorted(section.routers.items(), reverse=True):
+            service = section.services[router.service]
+            for each in service.servers:
+                address = (each.address, each.port)
+                if address not in servers:
+                    servers[address] = current.servers.get(address) or Server(*address, self._health)
+            counters[router.service] = current.counters.get(router.service) or self._build_counters()
+            known = current.routes.get(router.entrypoint)
+            former = known if known is not None and known.service == router.service else None
+            if former is not None and changed is not None and not {key, router.service} & changed:
+                routes[router.entrypoint] = former
+                continue
+            routes[router.entrypoint] = Route(
+                router.service,
+                [(servers[each.address, each.port], each.weight) for each in service.servers],
+                counters[router.service],
+                kind=service.load_balancer,
+                middlewares=[middlewares[name] for name in router.middlewares],
+                failures=self._failures,
+                former=former,
+            )
+        return Table(routes, counters, servers)
+
+    def apply_table(self, table: Table) -> None:
+        """Route what begins by this table from now on."""
+        self._table = table
+        self.routes: Mapping[int, StreamRoute] = table.routes
+        self.counters: Mapping[str, Any] = table.counters
+
+    def may_go_on(self, connection: Connection, route: Any) -> bool:
+        """Say whether a connection that began on `route` may go on.
+
+        Where its entrypoint leads elsewhere or nowhere now it may, unless it had been let in by a middleware: the one
+        that could judge it is gone.
+        """
+        current = self._table.routes.get(connection.entrypoint)
+        if current is route:
+            return True
+        if current is None or current.service != connection.service:
+            return not route.is_guarded
+        return current.keeps(connection)
+
+
+def _collect(middlewares: Sequence[object], name: str) -> tuple[Judge, ...]:
+    return tuple(getattr(middleware, name) for middleware in middlewares if hasattr(middleware, name))
