@@ -12,13 +12,12 @@ from typing import Any
 
 from maesh_core.interfaces import Connection, StreamRoute
 from maesh_core.model.configuration import Section
+from maesh_core.proxy.middleware.chain import Judge
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.upstream.balancer import AnyBalancer, build_balancer
 from maesh_core.proxy.upstream.health import Aside, PassiveHealth
 
 _logger = logging.getLogger(__name__)
-
-Judge = Callable[[Connection], bool | None]
 
 
 class Server:
@@ -157,7 +156,9 @@ class Streams:
                 address = (each.address, each.port)
                 if address not in servers:
                     servers[address] = current.servers.get(address) or Server(*address, self._health)
-            counters[router.service] = current.counters.get(router.service) or self._build_counters()
+            counters[router.service] = (
+                current.counters[router.service] if router.service in current.counters else self._build_counters()
+            )
             known = current.routes.get(router.entrypoint)
             former = known if known is not None and known.service == router.service else None
             if former is not None and changed is not None and not {key, router.service} & changed:

@@ -7,10 +7,11 @@ here, in the order that `hookspecs.Middleware` promises.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from maesh_core.interfaces import Exchange
+from maesh_core.interfaces import Connection, Exchange
 
 AttemptFailed = Callable[[Exchange, Exception], bool | float | None]
 OnAttempt = Callable[[Any], object]
+Judge = Callable[[Connection], bool | None]
 OnResponse = Callable[[Exchange], bool | float | None]
 
 
@@ -24,8 +25,8 @@ class Step(NamedTuple):
 class Chain(NamedTuple):
     """What a route calls, and when. `on_request` and `on_attempt` are outermost first, the others innermost first.
 
-    `on_finished` is called where the request got as deep as its middleware. `depth` is how many middlewares there are,
-    `kept_bytes` how much of a request's body is kept for another attempt.
+    `is_still_allowed` is asked of a tunnel. `on_finished` is called where the request got as deep as its middleware.
+    `depth` is how many middlewares there are, `kept_bytes` how much of a request's body is kept for another attempt.
     """
 
     on_request: tuple[Step, ...] = ()
@@ -33,6 +34,7 @@ class Chain(NamedTuple):
     on_attempt_failed: tuple[AttemptFailed, ...] = ()
     on_response: tuple[OnResponse, ...] = ()
     on_finished: tuple[Step, ...] = ()
+    is_still_allowed: tuple[Judge, ...] = ()
     depth: int = 0
     kept_bytes: int = 0
 
@@ -50,6 +52,7 @@ def compile_chain(middlewares: Sequence[object]) -> Chain:
         on_attempt_failed=_list_calls(innermost_first, "on_attempt_failed"),
         on_response=_list_calls(innermost_first, "on_response"),
         on_finished=_collect(innermost_first, "on_finished"),
+        is_still_allowed=_list_calls(outermost_first, "is_still_allowed"),
         depth=len(middlewares),
         kept_bytes=max((getattr(middleware, "kept_bytes", 0) for middleware in middlewares), default=0),
     )

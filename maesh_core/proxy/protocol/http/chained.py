@@ -354,12 +354,16 @@ class ChainedExchange(Exchange):
                 except Exception as error:  # one exchange is an edge: a middleware harms that alone
                     self._fail(call, error)
 
+    def note_failure(self, call: _Call, error: BaseException, outcome: str) -> None:
+        """Count a middleware that raised, and log the first failure of its type, and what came of it."""
+        owner = type(getattr(call, "__self__", call))
+        if self.connection.environment.failures.count(owner):
+            _logger.error("middleware %s failed; %s", owner.__qualname__, outcome, exc_info=error)
+
     def _fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
         """Contain a middleware that raised, or did not decide."""
         owner = getattr(call, "__self__", call)
         response: Any = late or getattr(owner, "failure_response", _FAILED)
-        if self.connection.environment.failures.count(type(owner)):
-            name, status = type(owner).__qualname__, response.status
-            _logger.error("middleware %s failed; its exchange is answered %d", name, status, exc_info=error)
+        self.note_failure(call, error, f"its exchange is answered {response.status}")
         if not self.has_started_response:
             self.answer(response)

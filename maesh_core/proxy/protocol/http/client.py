@@ -21,7 +21,7 @@ from maesh_core.proxy.protocol.http.syntax import (
     has_bare_line_end,
     match_empty_lines,
 )
-from maesh_core.proxy.protocol.http.table import CurrentTable
+from maesh_core.proxy.protocol.http.table import CurrentTable, Route
 from maesh_core.proxy.protocol.http.transports import HELD_LIMIT_BYTES, limit_write_buffer, reset
 from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.protocol.http.upgrade import UpgradeExchange
@@ -38,7 +38,6 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_buffer",
         "_current",
-        "_entrypoint",
         "_is_advancing",
         "_is_closing",
         "_is_eof",
@@ -50,6 +49,7 @@ class ClientConnection(asyncio.Protocol):
         "_unsent",
         "address",
         "deadline",
+        "entrypoint",
         "environment",
         "exchange",
         "forwarded",
@@ -61,7 +61,7 @@ class ClientConnection(asyncio.Protocol):
         self.environment = environment
         self._current = current
         self.address = ""
-        self._entrypoint = entrypoint
+        self.entrypoint = entrypoint
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._scanned = 0
@@ -237,7 +237,7 @@ class ClientConnection(asyncio.Protocol):
         except ClientProtocolError as error:
             self._refuse(error)
             return
-        route = self._current.table.find(self._entrypoint, request.host)
+        route = self._current.table.find(self.entrypoint, request.host)
         kind = Exchange if route is None or route.is_plain else ChainedExchange
         if request.upgrade:
             kind = UpgradeExchange
@@ -246,6 +246,10 @@ class ClientConnection(asyncio.Protocol):
         if self._requests_left == 0:  # never so without a limit
             exchange.is_keep_alive = False
         exchange.start(route)
+
+    def find_route(self, host: bytes) -> Route | None:
+        """Find where a host leads now."""
+        return self._current.table.find(self.entrypoint, host)
 
     def _check_size(self, head: bytes) -> None:
         """Refuse a whole head that is too large."""

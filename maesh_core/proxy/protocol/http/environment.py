@@ -5,6 +5,7 @@ Made by the handler, and known to all parts; knows none of them but by what it m
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from maesh_core.proxy.clock import Clock
@@ -26,6 +27,13 @@ class Waiting(Protocol):
 
     def cut(self) -> None:
         """End at once."""
+
+
+class OpenTunnel(Waiting, Protocol):
+    """A tunnel."""
+
+    may_go_on: Callable[[], bool]
+    """Asked when another table is in force."""
 
 
 class WaitingClient(Waiting, Protocol):
@@ -76,7 +84,7 @@ class Environment:
         self.is_draining = False
         self.clients: set[WaitingClient] = set()
         self.upstreams: set[OpenUpstream] = set()
-        self.tunnels: set[Waiting] = set()
+        self.tunnels: set[OpenTunnel] = set()
         self.refusals: dict[int, int] = {}
         self.refused_connections = 0
 

@@ -42,6 +42,7 @@ class Client(ClientSide, Protocol):
     """The client's connection, as its exchange sees it."""
 
     address: str
+    entrypoint: int
     forwarded: ForwardedFields
     deadline: float
     is_read_paused: bool
@@ -58,6 +59,9 @@ class Client(ClientSide, Protocol):
     @property
     def is_holding(self) -> bool:
         """Whether bytes have come that are not of the current request."""
+
+    def find_route(self, host: bytes) -> Route | None:
+        """Find where a host leads now."""
 
     def wait(self, seconds: float | None) -> None:
         """Let the sweep end the current wait after so many seconds; None while something else limits it."""

@@ -88,6 +88,9 @@ class HttpHandler:
                 self._servers.pop(server.key, None)
                 server.remove()
         table.gained, table.lost = [], []
+        for tunnel in list(self.environment.tunnels):
+            if not tunnel.may_go_on():
+                tunnel.cut()
 
     # --- connections
 

@@ -30,10 +30,11 @@ class Released(NamedTuple):
 class Tunnel:
     """A pair of ends. It has a deadline while `tunnel_timeout` is set, and once one end is gone."""
 
-    __slots__ = ("_environment", "_on_closed", "_unsent", "client", "deadline", "upstream")
+    __slots__ = ("_environment", "_on_closed", "_unsent", "client", "deadline", "may_go_on", "upstream")
 
-    def __init__(self, environment: Environment, on_closed: Callable[[], None]) -> None:
+    def __init__(self, environment: Environment, on_closed: Callable[[], None], may_go_on: Callable[[], bool]) -> None:
         self._environment = environment
+        self.may_go_on = may_go_on
         self._on_closed: Callable[[], None] | None = on_closed
         self._unsent = 0
         self.deadline = _NEVER

@@ -295,8 +295,7 @@ async def test_an_async_middleware_that_does_not_end_in_time_is_504_counted_and_
         waiter.gate.set()
         (await world.accept()).send(OK)
         client.expect(OK)
-        metrics = {metric.name: list(metric.samples) for metric in world.handler.collect_metrics()}
-        assert [count for _, count in metrics["maesh_middleware_failures"]] == [1]
+        assert [count for _, count in world.handler.environment.failures.collect().samples] == [1]
     assert len(caplog.records) == 1
     assert "504" in caplog.text
 
@@ -439,8 +438,7 @@ async def test_a_middleware_that_raises_is_500_logged_once_and_ends_the_asking(o
             assert get_status(client) == 500
             assert not world.connects
             assert not client.is_closed
-        metrics = {metric.name: list(metric.samples) for metric in world.handler.collect_metrics()}
-        ((_, count),) = metrics["maesh_middleware_failures"]
+        ((_, count),) = world.handler.environment.failures.collect().samples
         assert count == 2
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "boom" in caplog.text

@@ -2,6 +2,7 @@
 
 import pytest
 
+from maesh_core.model.configuration import Section
 from maesh_core.settings import CarryingSettings
 
 UPGRADE = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
@@ -140,3 +141,55 @@ async def test_a_tunnel_outlives_its_route(world):
     world.apply(servers=0)
     client.send(b"a")
     server.expect(b"a")
+
+
+class Gate:
+    """Lets tunnels stay, or not, or cannot say."""
+
+    def __init__(self, answer=True):
+        self.answer = answer
+        self.seen = []
+
+    def is_still_allowed(self, connection):
+        self.seen.append((connection.exchange.target, connection.client_address, connection.service))
+        if self.answer is None:
+            raise LookupError("who is this?")
+        return self.answer
+
+
+async def test_a_tunnel_stays_where_its_route_is_the_same_and_is_judged_where_it_is_another(world):
+    kept, judging = Gate(), Gate()
+    world.apply(middlewares=[kept])
+    client, server = await open_tunnel(world)
+    world.apply(middlewares=[judging])
+    assert (kept.seen, judging.seen) == ([], [(b"/", "10.0.0.9", "a")])
+    client.send(b"still here")
+    server.expect(b"still here")
+
+
+@pytest.mark.parametrize("answer", [False, None])
+async def test_a_tunnel_that_may_not_stay_is_reset_on_both_sides(world, answer):
+    client, server = await open_tunnel(world)
+    world.apply(middlewares=[Gate(answer)])
+    await world.settle()
+    assert client.transport.is_reset
+    assert server.transport.is_reset
+
+
+@pytest.mark.parametrize("middlewares", [[], [Gate()]])
+async def test_a_tunnel_whose_host_is_gone_goes_on_unless_somebody_had_let_it_in(world, middlewares):
+    world.apply(middlewares=middlewares)
+    client, _ = await open_tunnel(world)
+    world.handler.apply_table(world.handler.compile_table(Section(), middlewares={}, changed=None))
+    await world.settle()
+    assert client.is_closed == bool(middlewares)
+
+
+async def test_a_tunnel_that_is_made_after_it_was_forbidden_is_cut(world):
+    client = world.open_client()
+    client.send(UPGRADE)
+    server = await world.accept()
+    world.apply(middlewares=[Gate(False)])
+    server.send(SWITCHING)
+    await world.settle()
+    assert client.transport.is_reset

@@ -410,3 +410,97 @@ async def test_clients_wait_while_there_is_no_descriptor_and_are_told_of_once(
     assert await _ask(sock.getsockname(), b"x") == b"got x"
     listener.close()
     assert len(caplog.records) == 1
+
+
+class Gate:
+    """Lets in and keeps whom it is told to."""
+
+    def __init__(self):
+        self.is_open = True
+        self.seen = []
+
+    def on_connect(self, connection):
+        self.seen.append((connection.client_address, connection.entrypoint, connection.service, connection.exchange))
+        return self.is_open
+
+    def is_still_allowed(self, connection):
+        return self.is_open
+
+
+def _apply_guarded(handler, gate, *ports):
+    section = _build_section(*ports)
+    routers = {
+        key: msgspec.structs.replace(router, middlewares=("a/b/gate",)) for key, router in section.routers.items()
+    }
+    table = handler.compile_table(
+        Section(routers=routers, services=section.services), middlewares={"a/b/gate": gate}, changed=None
+    )
+    handler.apply_table(table)
+
+
+async def test_a_middleware_lets_in_whom_it_will_and_no_server_hears_of_the_others(handler, address, start_server):
+    gate = Gate()
+    heard = []
+
+    async def note(reader, writer):
+        heard.append(await reader.read())
+        writer.write(b"hello")
+
+    _apply_guarded(handler, gate, await start_server(note))
+    assert await _ask(address, b"in") == b"hello"
+    assert gate.seen == [("127.0.0.1", ENTRYPOINT, "a/b:1", None)]
+    gate.is_open = False
+    assert await _read_until_closed(address) == b""
+    assert heard == [b"in"]
+    assert _read_counter(handler, "denied_connections") == 1
+
+
+async def test_a_connection_that_may_not_stay_is_reset_at_the_next_change(handler, address, start_server):
+    async def echo_lines(reader, writer):
+        while line := await reader.readline():
+            writer.write(line)
+
+    port, gate = await start_server(echo_lines), Gate()
+    _apply_guarded(handler, gate, port)
+    reader, writer = await asyncio.open_connection(*address)
+    for line in (b"one\n", b"two\n"):
+        writer.write(line)
+        assert await reader.readline() == line
+        _apply_guarded(handler, gate, port)
+    gate.is_open = False
+    _apply_guarded(handler, gate, port)
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    writer.close()
+
+
+async def test_no_more_clients_are_served_than_may_be(handler, address, start_server):
+    handler._settings = ProxySettings(connection_limit=1)
+
+    async def hold(reader, writer):
+        await reader.read()
+
+    _apply(handler, _build_section(await start_server(hold)))
+    _, writer = await asyncio.open_connection(*address)
+    await _wait_until(lambda: handler.environment.relays)
+    assert await _read_until_closed(address) == b""
+    assert _read_counter(handler, "excess_connections") == 1
+    writer.close()
+    await _wait_drained(handler)
+
+
+async def test_bytes_are_counted_while_a_connection_is_open(handler, address, start_server):
+    async def echo_lines(reader, writer):
+        while line := await reader.readline():
+            writer.write(line * 2)
+
+    _apply(handler, _build_section(await start_server(echo_lines)))
+    reader, writer = await asyncio.open_connection(*address)
+    for count in (1, 2):
+        writer.write(b"1234\n")
+        assert await reader.readexactly(10) == b"1234\n" * 2
+        assert _read_counter(handler, "received_bytes") == count * 5
+        assert _read_counter(handler, "sent_bytes") == count * 10
+    writer.close()
+    await _wait_drained(handler)
+    assert _read_counter(handler, "received_bytes") == 10
