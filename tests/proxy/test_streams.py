@@ -85,8 +85,7 @@ def test_a_server_that_failed_comes_last_until_its_pause_is_over(streams, node):
     bad.note_failure()
     assert [list_ports(route) for _ in range(3)] == [[2, 1]] * 3
     node.pass_time(2)
-    assert next(iter(route.list_servers())) is bad
-    assert find_first(route) == 2
+    assert [find_first(route) for _ in range(4)].count(1) == 1  # the one that tries it
     bad.note_success()
     assert {find_first(route) for _ in range(4)} == {1, 2}
 
