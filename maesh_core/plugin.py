@@ -54,6 +54,7 @@ from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import ObjectMeta, Resource, ResourceKind
 from maesh_core.model.topology import PodNode, PortNode, ServerNode, ServiceNode
+from maesh_core.stream_traffic import StreamTrafficType
 from maesh_core.value_parsing import Duration, PositiveDuration
 
 
@@ -121,6 +122,7 @@ __all__ = [
     "StreamRoute",
     "StreamRouter",
     "StreamServer",
+    "StreamTrafficType",
     "Streams",
     "TopologyBuilder",
     "TrafficType",

@@ -4,11 +4,10 @@ Takes annotations without prefix (model/annotations.py), gives values or raises 
 claimed is in catalogue.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.annotations import LOAD_BALANCER, SCHEME, TRAFFIC_TYPE
-from maesh_core.model.configuration import ROUND_ROBIN
 
 CORE_ANNOTATIONS = frozenset({TRAFFIC_TYPE, SCHEME, LOAD_BALANCER})
 
@@ -23,14 +22,6 @@ def parse_scheme(annotations: Mapping[str, str]) -> str:
     if scheme not in _SCHEMES:
         raise ConfigurationError(f"annotation {SCHEME}: {scheme!r} is none of {', '.join(_SCHEMES)}")
     return scheme
-
-
-def parse_load_balancer(annotations: Mapping[str, str], known: Sequence[str]) -> str:
-    """Read how servers are chosen; raises ConfigurationError on what the traffic type does not know."""
-    kind = annotations.get(LOAD_BALANCER, ROUND_ROBIN)
-    if kind not in known:
-        raise ConfigurationError(f"annotation {LOAD_BALANCER}: {kind!r} is none of {', '.join(known)}")
-    return known[known.index(kind)]  # the default itself, which is left out where a Service is written
 
 
 def check_carried(scheme: str) -> None:

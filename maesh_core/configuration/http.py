@@ -7,9 +7,10 @@ a ServiceNode, gives a Section. Middlewares and their order come from the caller
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maesh_core.configuration.annotations import check_carried, parse_load_balancer, parse_scheme
+from maesh_core.configuration.annotations import check_carried, parse_scheme
 from maesh_core.configuration.plugin_settings import check_sendable
 from maesh_core.hookspecs import BalancerBuilder, PortRange
+from maesh_core.model.annotations import parse_load_balancer
 from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpRouter, Section, Server, Service
 from maesh_core.model.keys import build_port_key
 from maesh_core.model.topology import PortNode, ServiceNode

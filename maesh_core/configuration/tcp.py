@@ -1,63 +1,10 @@
-"""The controller's half of TCP: each port of a service has an entrypoint of its own.
+"""The controller's half of TCP."""
 
-Takes a ServiceNode, gives a Section. Which entrypoint a port has comes from the caller, who keeps the port table.
-"""
-
-from collections.abc import Mapping, Sequence
-
-from maesh_core.configuration.annotations import parse_load_balancer
-from maesh_core.errors import ConfigurationError
-from maesh_core.hookspecs import PortRange
-from maesh_core.model.configuration import LEAST_CONNECTIONS, ROUND_ROBIN, Section, Server, Service, StreamRouter
-from maesh_core.model.keys import build_port_key
-from maesh_core.model.topology import PortNode, ServiceNode
-
-LOAD_BALANCERS = (ROUND_ROBIN, LEAST_CONNECTIONS)
+from maesh_core.stream_traffic import StreamTrafficType
 
 
-class TcpTrafficType:
-    """Traffic type `tcp`."""
-
-    __slots__ = ("port_range",)
+class TcpTrafficType(StreamTrafficType):
+    """Traffic type `tcp`: each port of a service has an entrypoint of its own."""
 
     name = "tcp"
     transport = "TCP"
-    has_middlewares = False
-
-    def __init__(self, port_range: PortRange) -> None:
-        self.port_range = port_range
-
-    def __repr__(self) -> str:
-        return f"<TcpTrafficType {self.port_range.limit} entrypoints from {self.port_range.first}>"
-
-    def build_section(
-        self,
-        service: ServiceNode,
-        annotations: Mapping[str, str],
-        *,
-        entrypoints: Sequence[tuple[PortNode, int]],
-        middlewares: tuple[str, ...],
-    ) -> Section:
-        """Route each entrypoint to its port's servers.
-
-        A headless service is refused: its clients choose a pod by the address that DNS gave, which a connection to an
-        entrypoint does not carry.
-        """
-        load_balancer = parse_load_balancer(annotations, LOAD_BALANCERS)
-        if service.is_headless:
-            raise ConfigurationError("a headless service cannot be carried as tcp: a connection names no pod")
-        routers: dict[str, StreamRouter] = {}
-        services: dict[str, Service] = {}
-        for port, entrypoint in entrypoints:
-            key = build_port_key(service.key, port.number)
-            routers[key] = StreamRouter(entrypoint=entrypoint, service=key, middlewares=middlewares)
-            servers = tuple(Server(address=server.address, port=server.port) for server in port.servers)
-            services[key] = Service(servers=servers, load_balancer=load_balancer)
-        return Section(routers=routers, services=services)
-
-    def build_closed_section(
-        self, service: ServiceNode, *, entrypoints: Sequence[tuple[PortNode, int]], reason: str
-    ) -> Section:
-        """Leave nothing: an entrypoint without a router is closed, and that is all that TCP can say."""
-        del service, entrypoints, reason
-        return Section()

@@ -4,10 +4,11 @@ Takes the annotations of a Kubernetes object, gives those that are the mesh's, w
 something, and what values are legal, is not decided here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from maesh_core.errors import ConfigurationError
+from maesh_core.model.configuration import ROUND_ROBIN
 from maesh_core.value_parsing import parse_value
 
 SHOWN_CHARACTERS = 80
@@ -43,6 +44,14 @@ def read_annotation(annotations: Mapping[str, str], name: str, type_: Any) -> An
         return parse_value(text, type_)
     except ValueError as error:
         raise build_annotation_error(name, text, f"is not {error}") from error
+
+
+def parse_load_balancer(annotations: Mapping[str, str], known: Sequence[str]) -> str:
+    """Read how servers are chosen; raises ConfigurationError on what the traffic type does not know."""
+    kind = annotations.get(LOAD_BALANCER, ROUND_ROBIN)
+    if kind not in known:
+        raise ConfigurationError(f"annotation {LOAD_BALANCER}: {kind!r} is none of {', '.join(known)}")
+    return known[known.index(kind)]  # the default itself, which is left out where a Service is written
 
 
 def build_annotation_error(name: str, text: str, rule: str) -> ConfigurationError:

@@ -2,9 +2,10 @@
 
 import pytest
 
-from maesh_core.configuration.annotations import check_carried, parse_load_balancer, parse_scheme
+from maesh_core.configuration.annotations import check_carried, parse_scheme
 from maesh_core.configuration.http import LOAD_BALANCERS
 from maesh_core.errors import ConfigurationError
+from maesh_core.model.annotations import parse_load_balancer
 
 
 def test_the_scheme_is_http_unless_it_is_said() -> None:
