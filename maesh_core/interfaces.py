@@ -268,6 +268,9 @@ class StreamRoute(Protocol):
     def admits(self, connection: Connection) -> bool:
         """Ask the route's middlewares, outermost first, whether a connection may begin."""
 
+    def has_server(self, server: StreamServer) -> bool:
+        """Say whether connections may still go to a server."""
+
     def list_servers(self) -> Iterator[StreamServer]:
         """Give the servers for one connection, the one whose turn it is first, each once."""
 

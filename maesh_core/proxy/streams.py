@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from maesh_core.interfaces import Connection, StreamRoute
+from maesh_core.interfaces import Connection, StreamRoute, StreamServer
 from maesh_core.model.configuration import Section
 from maesh_core.proxy.middleware.chain import Judge
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
@@ -85,6 +85,10 @@ class Route:
     def keeps(self, connection: Connection) -> bool:
         """Ask the middlewares whether a connection may go on; one that raises says no."""
         return all(self._ask(judge, connection) for judge in self._staying)
+
+    def has_server(self, server: StreamServer) -> bool:
+        """Say whether connections may still go to a server."""
+        return server in self._servers
 
     def list_servers(self) -> Iterator[Server]:
         """Give the servers for one connection, the one whose turn it is first, each once; set-aside ones last."""

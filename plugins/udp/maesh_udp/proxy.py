@@ -1,0 +1,214 @@
+"""The proxy's half: clients' datagrams to servers, in sessions, and the answers back.
+
+A session is a client's address and an entrypoint; it has one server, and a socket of its own to it. A worker has so
+many sessions and no more: of more, the one that was idle for longest gives way. Nothing is sent to an address that has
+not spoken first. Datagrams that cannot be carried are dropped and counted, as UDP may.
+"""
+
+import errno
+import resource
+import socket
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maesh_core.plugin import (
+    Listener,
+    MetricFamily,
+    Node,
+    ProtocolHandler,
+    Section,
+    StreamRouter,
+    StreamServer,
+    hookimpl,
+)
+from maesh_udp import UdpSettings
+from maesh_udp.listener import ClientKey, UdpListener
+from maesh_udp.session import Session
+
+DETACHED_S = 1.0
+"""How long the answer to the last datagram of a detached session may take."""
+SWEEP_S = 1.0
+DESCRIPTOR_SHARE = 0.75
+"""Of a process's descriptors, that sessions may have."""
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+
+_COUNTED = {
+    "opened": ("sessions", "Sessions begun."),
+    "closed": ("closed_sessions", "Sessions that ended."),
+    "denied": ("denied_sessions", "Not begun, or cut, since a middleware did not allow them."),
+    "refused": ("refused_sessions", "Not begun since there was no server."),
+    "evicted": ("evicted_sessions", "Ended since there were too many, and they had been idle for longest."),
+    "failed": ("failed_sessions", "Ended by an ICMP error of the server."),
+    "received": ("received_datagrams", "Datagrams of clients that went to servers."),
+    "received_bytes": ("received_bytes", "Bytes of these."),
+    "sent": ("sent_datagrams", "Datagrams of servers that went to clients."),
+    "sent_bytes": ("sent_bytes", "Bytes of these."),
+    "dropped": ("dropped_datagrams", "Datagrams of either side that could not be sent on."),
+}
+"""The counters of a service, and the metrics that they are."""
+
+
+class Counters:
+    """What happened to the sessions and datagrams of one service."""
+
+    __slots__ = tuple(_COUNTED)
+
+    def __init__(self) -> None:
+        for name in _COUNTED:
+            setattr(self, name, 0)
+
+    def __repr__(self) -> str:
+        return f"<Counters {', '.join(f'{name}={getattr(self, name)}' for name in _COUNTED)}>"
+
+
+class UdpHandler:
+    """Carries UDP on the entrypoints opened for it. To be made in the loop."""
+
+    name = "udp"
+    transport = "UDP"
+    router_type = StreamRouter
+
+    def __init__(self, settings: UdpSettings, node: Node) -> None:
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.session_limit = max(1, min(settings.session_limit, int(descriptors * DESCRIPTOR_SHARE)))
+        self._timeout_s = settings.session_timeout
+        self.clock, self.sockets = node.clock, node.sockets
+        self._streams = node.build_streams(Counters)
+        self.sessions: OrderedDict[Session, None] = OrderedDict()
+        """All, more or less the longest idle first; see `_end_oldest`."""
+        self._unrouted = 0
+        self._swept_at = node.clock.now
+        node.clock.add_sweep(self._sweep)
+
+    def __repr__(self) -> str:
+        return f"<UdpHandler {self._streams!r} sessions={len(self.sessions)} of {self.session_limit}>"
+
+    def compile_table(self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None) -> Any:
+        """Build the next table; see `hookspecs.ProtocolHandler`."""
+        return self._streams.compile_table(section, middlewares=middlewares, changed=changed)
+
+    def apply_table(self, table: Any) -> None:
+        """Begin sessions by this table from now on, cut those that may not go on, and leave servers that are gone."""
+        streams = self._streams
+        streams.apply_table(table)
+        for session in list(self.sessions):
+            if not streams.may_go_on(session, session.route):
+                session.route.counters.denied += 1
+                session.end()
+                continue
+            route = streams.routes.get(session.entrypoint)
+            if route is not None and session.server is not None and not route.has_server(session.server):
+                session.detach()
+
+    async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
+        """Take datagrams from `sock`."""
+        return UdpListener(self, sock, entrypoint)
+
+    def begin(self, listener: UdpListener, key: ClientKey, data: bytes) -> None:
+        """Begin a session with a client's datagram, at the first server that takes it."""
+        route = self._streams.routes.get(listener.entrypoint)
+        if route is None:
+            self._unrouted += 1
+            return
+        session = Session(self, listener, route, key)
+        if not route.admits(session):
+            route.counters.denied += 1
+            return
+        while len(self.sessions) >= self.session_limit:
+            self._end_oldest()
+        for server in route.list_servers():
+            try:
+                self._connect(session, server)
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTORS:
+                    server.note_failure()
+                continue
+            if session.forward(data):
+                return
+            session = Session(self, listener, route, key)
+        route.counters.refused += 1
+
+    def _connect(self, session: Session, server: StreamServer) -> None:
+        try:
+            session.connect(server)
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTORS or not self.sessions:
+                raise
+            self._end_oldest()  # others of this process want descriptors too
+            session.connect(server)
+        session.route.counters.opened += 1
+        self.sessions[session] = None
+
+    def _end_oldest(self) -> None:
+        """End the session that was idle for longest.
+
+        Looked at anew goes to the end of the row whoever was active since it was looked at last, so that a datagram
+        costs no moving about: in each tick of the clock, each session is moved once at the most.
+        """
+        while True:
+            session = next(iter(self.sessions))
+            if session.active_at <= session.seen_at:
+                session.route.counters.evicted += 1
+                session.end()
+                return
+            session.seen_at = session.active_at
+            self.sessions.move_to_end(session)
+
+    def forget(self, session: Session) -> None:
+        """Note that a session has ended."""
+        self.sessions.pop(session, None)
+
+    def start_draining(self) -> None:
+        """Wait for the answers that may still come: entrypoints are closed, and sessions detached."""
+
+    def is_drained(self) -> bool:
+        """Whether every session has ended."""
+        return not self.sessions
+
+    def abort(self) -> None:
+        """End every session."""
+        for session in list(self.sessions):
+            session.end()
+
+    def collect_metrics(self) -> Sequence[MetricFamily]:
+        """Read the counters."""
+        counted = sorted(self._streams.counters.items())
+        families = [
+            MetricFamily(
+                name=f"maesh_udp_{name}",
+                type="counter",
+                help=text,
+                labels=("service",),
+                samples=[((service,), float(getattr(counters, attribute))) for service, counters in counted],
+            )
+            for attribute, (name, text) in _COUNTED.items()
+        ]
+        text = "Datagrams to entrypoints that lead nowhere."
+        unrouted = (((), float(self._unrouted)),)
+        return [
+            *families,
+            MetricFamily(name="maesh_udp_unrouted_datagrams", type="counter", help=text, samples=unrouted),
+        ]
+
+    def _sweep(self, now: float) -> None:
+        """End what was idle for too long, once in a while."""
+        if now - self._swept_at < SWEEP_S:
+            return
+        self._swept_at = now
+        limit, detached_limit = now - self._timeout_s, now - DETACHED_S
+        for session in list(self.sessions):
+            if session.active_at < (detached_limit if session.is_detached else limit):
+                session.end()
+
+
+class ProxyHalf:
+    """What a proxy loads."""
+
+    def __init__(self, settings: UdpSettings) -> None:
+        self._settings = settings
+
+    @hookimpl
+    def maesh_protocol_handlers(self, node: Node) -> Sequence[ProtocolHandler]:
+        """Give the protocol."""
+        return [UdpHandler(self._settings, node)]
