@@ -232,6 +232,9 @@ class SocketWatcher(Protocol):
     def put_off(self, work: Callable[[], None]) -> None:
         """Do the rest of some work in the loop's next round, when others have had their turn."""
 
+    def finish(self, work: Callable[[], None]) -> None:
+        """Do some work when the events at hand have been told; for watchers to gather what is better done together."""
+
 
 class StreamServer(Protocol):
     """A server of a stream protocol; the same object for as long as any service has it."""

@@ -21,13 +21,14 @@ _logger = logging.getLogger(__name__)
 class EdgePoller:
     """Tells watchers of their descriptors' events. To be made, used and closed in the loop's thread."""
 
-    __slots__ = ("_epoll", "_later", "_loop", "_watchers")
+    __slots__ = ("_epoll", "_finishing", "_later", "_loop", "_watchers")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._epoll = select.epoll()
         self._watchers: dict[int, Callable[[int], None]] = {}
         self._later: list[Callable[[], None]] = []
+        self._finishing: list[Callable[[], None]] = []
         loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     def __repr__(self) -> str:
@@ -54,6 +55,10 @@ class EdgePoller:
             self._loop.call_soon(self._go_on)
         self._later.append(work)
 
+    def finish(self, work: Callable[[], None]) -> None:
+        """Do some work when the events at hand have been told; for watchers to gather what is better done together."""
+        self._finishing.append(work)
+
     def close(self) -> None:
         """Watch nothing any more."""
         if not self._epoll.closed:
@@ -71,11 +76,16 @@ class EdgePoller:
                     watcher(events)
                 except Exception:  # an edge is told once: one connection's trouble must not cost others theirs
                     _logger.exception("a connection could not be served")
+        while self._finishing:
+            self._do(self._finishing.pop())
 
     def _go_on(self) -> None:
         later, self._later = self._later, []
         for work in later:
-            try:
-                work()
-            except Exception:  # as above
-                _logger.exception("a connection could not be served")
+            self._do(work)
+
+    def _do(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:  # as above
+            _logger.exception("a connection could not be served")

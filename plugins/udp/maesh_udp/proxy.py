@@ -23,7 +23,8 @@ from maesh_core.plugin import (
     hookimpl,
 )
 from maesh_udp import UdpSettings
-from maesh_udp.listener import ClientKey, UdpListener
+from maesh_udp.batches import Inbox, Outbox
+from maesh_udp.listener import UdpListener
 from maesh_udp.session import Session
 
 DETACHED_S = 1.0
@@ -77,6 +78,9 @@ class UdpHandler:
         self._streams = node.build_streams(Counters)
         self.sessions: OrderedDict[Session, None] = OrderedDict()
         """All, more or less the longest idle first; see `_end_oldest`."""
+        self.inbox, self.outbox = Inbox(), Outbox()
+        self.answering: UdpListener | None = None
+        """Whose answers are in the outbox."""
         self._unrouted = 0
         self._swept_at = node.clock.now
         node.clock.add_sweep(self._sweep)
@@ -105,16 +109,16 @@ class UdpHandler:
         """Take datagrams from `sock`."""
         return UdpListener(self, sock, entrypoint)
 
-    def begin(self, listener: UdpListener, key: ClientKey, data: bytes) -> None:
-        """Begin a session with a client's datagram, at the first server that takes it."""
+    def begin(self, listener: UdpListener, mark: bytes, data: memoryview) -> bool:
+        """Begin a session with a client's datagram, at the first server that takes it; False when none does."""
         route = self._streams.routes.get(listener.entrypoint)
         if route is None:
             self._unrouted += 1
-            return
-        session = Session(self, listener, route, key)
+            return False
+        session = Session(self, listener, route, mark)
         if not route.admits(session):
             route.counters.denied += 1
-            return
+            return False
         while len(self.sessions) >= self.session_limit:
             self._end_oldest()
         for server in route.list_servers():
@@ -124,10 +128,48 @@ class UdpHandler:
                 if error.errno not in _NO_DESCRIPTORS:
                     server.note_failure()
                 continue
-            if session.forward(data):
-                return
-            session = Session(self, listener, route, key)
+            try:
+                session.send(data)
+                return True
+            except OSError as error:
+                if not session.is_ended_by(error):
+                    return False
+            session = Session(self, listener, route, mark)
         route.counters.refused += 1
+        return False
+
+    def turn_to(self, listener: UdpListener) -> None:
+        """Have the outbox take the answers of a listener; it is sent when the events at hand have been told."""
+        self.send_answers()
+        self.answering = listener
+        self.outbox.set_layout(listener.layout)
+        self.sockets.finish(self.send_answers)
+
+    def send_answers(self) -> None:
+        """Send what is in the outbox."""
+        listener, self.answering = self.answering, None
+        count = self.outbox.count
+        if listener is None or not count:
+            return
+        sent, sent_bytes = listener.answer(self.outbox)
+        route = self._streams.routes.get(listener.entrypoint)
+        if route is not None:
+            counters = route.counters
+            counters.sent += sent
+            counters.sent_bytes += sent_bytes
+            counters.dropped += count - sent
+
+    def leave(self, listener: UdpListener) -> None:
+        """Send the last answers of a listener that closes."""
+        if self.answering is listener:
+            self.send_answers()
+
+    def count_received(self, entrypoint: int, count: int, size: int) -> None:
+        """Count datagrams that went to servers, and their bytes."""
+        route = self._streams.routes.get(entrypoint)
+        if route is not None:
+            route.counters.received += count
+            route.counters.received_bytes += size
 
     def _connect(self, session: Session, server: StreamServer) -> None:
         try:

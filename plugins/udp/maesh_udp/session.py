@@ -10,48 +10,45 @@ import socket
 from typing import TYPE_CHECKING
 
 from maesh_core.plugin import StreamRoute, StreamServer
+from maesh_udp.batches import BATCH
 
 if TYPE_CHECKING:
-    from maesh_udp.listener import ClientKey, UdpListener
+    from maesh_udp.listener import UdpListener
     from maesh_udp.proxy import UdpHandler
 
-DATAGRAM_BYTES = 65536
-"""More than any datagram has (RFC 768, RFC 8200 without jumbograms)."""
-REPLIES_IN_A_TURN = 16
 _DATAGRAM = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _LOST_ALONE = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EMSGSIZE, errno.EPERM})
 """Errors that say something of one datagram, not of the server."""
 
 
 class Session:
-    """Implements `interfaces.Connection`."""
+    """Implements `interfaces.Connection`. `mark` tells the client, see batches.py."""
 
     __slots__ = (
-        "_clock",
-        "_counters",
+        "_answer_mark",
         "_handler",
         "_has_answered",
         "_listener",
-        "_receive",
-        "_send",
+        "_receive_into",
         "_socket",
         "active_at",
         "is_detached",
-        "key",
+        "mark",
         "route",
         "seen_at",
+        "send",
         "server",
     )
 
     exchange = None
     """No request has made it."""
 
-    def __init__(self, handler: "UdpHandler", listener: "UdpListener", route: StreamRoute, key: "ClientKey") -> None:
+    def __init__(self, handler: "UdpHandler", listener: "UdpListener", route: StreamRoute, mark: bytes) -> None:
         self._handler, self._listener = handler, listener
-        self._clock, self._counters = handler.clock, route.counters
         self._socket: socket.socket | None = None
         self._has_answered = False
-        self.route, self.key = route, key
+        self.route, self.mark = route, mark
+        self._answer_mark = listener.layout.build_answer_mark(mark)
         self.server: StreamServer | None = None
         self.is_detached = False
         self.active_at = self.seen_at = handler.clock.now
@@ -62,8 +59,8 @@ class Session:
 
     @property
     def client_address(self) -> str:
-        """The client's IP address, without the zone of a link-local one."""
-        return str(self.key[0][0]).partition("%")[0]
+        """The client's IP address."""
+        return self._listener.layout.read_address(self.mark)
 
     @property
     def entrypoint(self) -> int:
@@ -84,58 +81,49 @@ class Session:
         except OSError:
             sock.close()
             raise
-        self._socket, self._send, self._receive = sock, sock.send, sock.recv
+        self._socket, self.send, self._receive_into = sock, sock.send, sock.recv_into
         self.server = server
         server.under_way += 1
         self._listener.add(self)
 
-    def forward(self, data: bytes) -> bool:
-        """Send a datagram to the server; False when the session ended instead, and another is to have it."""
-        try:
-            self._send(data)
-        except OSError as error:
-            if error.errno not in _LOST_ALONE:
-                self.fail()
-                return False
-            self._counters.dropped += 1
-            return True
-        self.active_at = self._clock.now
-        counters = self._counters
-        counters.received += 1
-        counters.received_bytes += len(data)
+    def is_ended_by(self, error: OSError) -> bool:
+        """Take note that a datagram was not sent to the server; the session ends unless that datagram was to blame."""
+        if error.errno in _LOST_ALONE:
+            self.route.counters.dropped += 1
+            return False
+        self.fail()
         return True
 
     def _on_event(self, events: int) -> None:
-        """Send the client what the server answered, some datagrams at a time."""
-        counters, listener, key = self._counters, self._listener, self.key
-        for _ in range(REPLIES_IN_A_TURN):
-            try:
-                data = self._receive(DATAGRAM_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                self.fail()
-                return
-            if not self._has_answered and self.server is not None:
-                self._has_answered = True
-                self.server.note_success()
-            self.active_at = self._clock.now
-            try:
-                listener.answer(data, key)
-            except OSError:  # the client's, or our own want of room: this datagram is lost, as any may be
-                counters.dropped += 1
-            else:
-                counters.sent += 1
-                counters.sent_bytes += len(data)
+        """Take an answer of the server and lay it beside others that leave together; the poller tells of the next."""
+        handler = self._handler
+        outbox = handler.outbox
+        if handler.answering is not self._listener or outbox.count == BATCH:
+            handler.turn_to(self._listener)
+        index = outbox.count
+        try:
+            size = self._receive_into(outbox.slots[index])
+        except BlockingIOError:
+            return
+        except OSError:
+            self.fail()
+            return
+        outbox.marks[index][:] = self._answer_mark
+        outbox.sizes[index] = size
+        outbox.count = index + 1
+        self.active_at = handler.clock.now
+        if not self._has_answered and self.server is not None:
+            self._has_answered = True
+            self.server.note_success()
 
     def detach(self) -> None:
         """Take nothing more from the client."""
         self.is_detached = True
-        self._listener.sessions.pop(self.key, None)
+        self._listener.sessions.pop(self.mark, None)
 
     def fail(self) -> None:
         """End on an ICMP error: nobody is there."""
-        self._counters.failed += 1
+        self.route.counters.failed += 1
         if self.server is not None:
             self.server.note_failure()
         self.end()
@@ -149,6 +137,6 @@ class Session:
         sock.close()
         if self.server is not None:
             self.server.under_way -= 1
-        self._counters.closed += 1
+        self.route.counters.closed += 1
         self._handler.forget(self)
         self._listener.forget(self)
