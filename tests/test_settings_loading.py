@@ -347,15 +347,15 @@ def test_core_flags_hold_every_field_and_its_negation():
 def test_the_limit_of_udp_ports_is_the_plugins_now_however_it_is_given(config_file):
     installed = (make_plugin("udp", is_default=True),)
     path = config_file("limit-udp-port = 3")
-    for given in (
+    for source in (
         {"moved": {"limit-udp-port": 3}},
         {"environment": {"MAESH_LIMIT_UDP_PORT": 3}},
         {"environment": {"TRAEFIK_MESH_LIMITUDPPORT": 3}},
         {"config_file": path},
     ):
-        text = {name: str(value) for name, value in given.get("environment", {}).items()}
-        assert load(installed=installed, **given | {"environment": text}).settings.plugin_settings == {
-            "udp": {"limit": 3 if "environment" not in given else "3"}
+        text = {name: str(value) for name, value in source.get("environment", {}).items()}
+        assert load(installed=installed, **source | {"environment": text}).settings.plugin_settings == {
+            "udp": {"limit": 3 if "environment" not in source else "3"}
         }
     both = load(installed=installed, moved={"limit-udp-port": "3"}, plugin_settings=("udp.limit=4",))
     assert both.settings.plugin_settings == {"udp": {"limit": "4"}}
