@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import msgspec
 import pluggy
 
-from maesh_core.interfaces import BalancedServer, Connection, Exchange, Node, Response, View
+from maesh_core.interfaces import BalancedServer, Connection, Exchange, Node, Response, TopologyView
 from maesh_core.model.configuration import Section
 from maesh_core.model.events import Event
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import ResourceKind
-from maesh_core.model.topology import PortNode, ServiceNode
+from maesh_core.model.topology import BranchNode, PortNode, ServiceNode
 
 PROJECT_NAME = "maesh"
 HOOK_API_VERSION = 1
@@ -62,6 +62,8 @@ class Addition(msgspec.Struct, frozen=True, kw_only=True):
     """What a plugin found about one service; `value` is shown by the topology API and read by other plugin parts."""
 
     value: Any = None
+    branches: Mapping[int, tuple[BranchNode, ...]] = {}
+    """By port number: traffic that goes to other services."""
     errors: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
@@ -70,8 +72,10 @@ class TopologyBuilder(Protocol):
     """Adds to the graph what a plugin's own kinds say."""
 
     name: str
+    is_last: bool
+    """True for who must see the branches that others added; absent: the service is seen as the core made it."""
 
-    def build(self, view: View, service: ServiceNode) -> Addition | None:
+    def build(self, view: TopologyView, service: ServiceNode) -> Addition | None:
         """Find what concerns a service; pure. Raising ConfigurationError puts the text on the service."""
 
 

@@ -12,6 +12,7 @@ import msgspec
 from maesh_core.model.configuration import Section
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Resource
+from maesh_core.model.topology import ServiceNode
 
 ResourceT = TypeVar("ResourceT", bound=Resource)
 
@@ -27,6 +28,13 @@ class View(Protocol):
 
     def find(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
         """Read the objects that the kind's index lists under a value, sorted by key."""
+
+
+class TopologyView(View, Protocol):
+    """What a topology builder reads through."""
+
+    def build_service(self, key: ObjectKey) -> ServiceNode | None:
+        """Build another service's node as the core makes it, without what plugins add; None where there is none."""
 
 
 # --- balancing -------------------------------------------------------------------------------------------------------

@@ -45,15 +45,17 @@ from maesh_core.interfaces import (
     StreamRoute,
     Streams,
     StreamServer,
+    TopologyView,
     View,
 )
 from maesh_core.model.annotations import build_annotation_error, read_annotation
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.keys import ObjectKey, build_port_key
+from maesh_core.model.matches import HeaderMatch, HttpMatch
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import ObjectMeta, Resource, ResourceKind
-from maesh_core.model.topology import PodNode, PortNode, ServerNode, ServiceNode
+from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, ServerNode, ServiceNode
 from maesh_core.stream_traffic import StreamTrafficType
 from maesh_core.value_parsing import Duration, PositiveDuration
 
@@ -77,9 +79,11 @@ __all__ = [
     "HOOK_API_VERSION",
     "Addition",
     "Applied",
+    "BackendNode",
     "BalancedServer",
     "BalancerBuilder",
     "BalancerFactory",
+    "BranchNode",
     "Chooser",
     "ConfigurationError",
     "Connection",
@@ -87,7 +91,9 @@ __all__ = [
     "Duration",
     "Event",
     "Exchange",
+    "HeaderMatch",
     "Headers",
+    "HttpMatch",
     "HttpRouter",
     "Listener",
     "MetricFamily",
@@ -125,6 +131,7 @@ __all__ = [
     "StreamTrafficType",
     "Streams",
     "TopologyBuilder",
+    "TopologyView",
     "TrafficType",
     "UpstreamNotReachedError",
     "UpstreamProtocolError",
