@@ -230,8 +230,8 @@ def _check_section(key: ObjectKey, section: Section) -> None:
         if any(middleware not in section.middlewares for middleware in router.middlewares):
             raise ConfigurationError(f"its traffic type made the router {name!r} without a middleware it names")
 
-    for name, service in section.services.items():
-        if any(part.service not in section.services for part in service.parts):
+    for name, divided in section.services.items():
+        if any(part.service not in section.services for part in getattr(divided, "parts", ())):
             raise ConfigurationError(f"its traffic type made the service {name!r} without a part of it")
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import TopologyBuilder
-from maesh_core.interfaces import ResourceT, View
+from maesh_core.interfaces import ResourceT, TopologyView, View
 from maesh_core.model.annotations import TRAFFIC_TYPE, parse_annotations
 from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.resources import Pod, Service, ServicePort, ServiceSpec
@@ -158,7 +158,7 @@ class _BuilderView:
         return self._nodes[key]
 
 
-def _add_findings(view: View, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
+def _add_findings(view: TopologyView, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
     """Ask each plugin about the same node, and those that come last about the branches too: order cannot matter."""
     ordered = sorted(builders, key=lambda builder: builder.name)
     first = [builder for builder in ordered if not getattr(builder, "is_last", False)]
@@ -166,7 +166,7 @@ def _add_findings(view: View, node: ServiceNode, builders: Sequence[TopologyBuil
     return _ask_builders(view, _ask_builders(view, node, first), last)
 
 
-def _ask_builders(view: View, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
+def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
     additions: dict[str, Any] = dict(node.additions)
     branches: dict[int, tuple[BranchNode, ...]] = {}
     errors = list(node.errors)

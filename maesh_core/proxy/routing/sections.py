@@ -86,9 +86,10 @@ def resolve_section(
     else:
         routers = _list_keys(change, "routers")
         moved = {key for key in services if _has_moved(current.received.services.get(key), received.services.get(key))}
-        moved |= {
-            key for key, service in received.services.items() if any(part.service in moved for part in service.parts)
-        }
+        if moved:
+            moved |= {
+                key for key, each in received.services.items() if any(part.service in moved for part in each.parts)
+            }
         routers |= _find_users(received.routers, moved, changed_middlewares)
     resolved = _resolve_routers(
         ResolvedSection(

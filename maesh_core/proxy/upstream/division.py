@@ -39,15 +39,15 @@ class DividedPart(Generic[ServerT]):
 class Division(Generic[ServerT]):
     """Picks a part, then a server of it."""
 
-    __slots__ = ("_turns", "parts")
+    __slots__ = ("parts", "turns")
 
     def __init__(
         self, parts: Sequence[tuple[DividedPart[ServerT], int]], *, former: "Division[ServerT] | None" = None
     ) -> None:
         self.parts = tuple(part for part, _ in parts)
-        self._turns: SmoothWeightedRoundRobin[DividedPart[ServerT]] = SmoothWeightedRoundRobin(parts)
+        self.turns: SmoothWeightedRoundRobin[DividedPart[ServerT]] = SmoothWeightedRoundRobin(parts)
         if former is not None:
-            self._turns.follow(former._turns)
+            self.turns.follow(former.turns)
 
     def __repr__(self) -> str:
         return f"<Division {self.parts}>"
@@ -56,7 +56,7 @@ class Division(Generic[ServerT]):
         """Pick a server; one more for the same request is of the part that its first one was of."""
         part = self._find_part(tried) if tried else None
         if part is None:
-            part = self._turns.pick()
+            part = self.turns.pick()
         return part.balancer.pick(tried, asker) if part is not None else None
 
     def _find_part(self, tried: Collection[ServerT]) -> DividedPart[ServerT] | None:

@@ -77,6 +77,10 @@ def _hold_always(request: Request) -> bool:
 
 def _compile_match(match: HttpMatch) -> Predicate | None:
     """Compile one match; None where it holds always."""
+    if any(
+        len(pattern) > PATTERN_LIMIT_CHARACTERS for pattern in (match.path, *(each.pattern for each in match.headers))
+    ):
+        raise ValueError(f"the pattern is longer than {PATTERN_LIMIT_CHARACTERS} characters")
     conditions = []
     if match.methods:
         conditions.append(_compile_methods(match.methods))
@@ -121,8 +125,6 @@ def _compile_header(header: HeaderMatch) -> Predicate:
 
 
 def _compile_pattern(pattern: str) -> Any:
-    if len(pattern) > PATTERN_LIMIT_CHARACTERS:
-        raise ValueError(f"the pattern is longer than {PATTERN_LIMIT_CHARACTERS} characters")
     import re2
 
     options = re2.Options()
