@@ -64,16 +64,19 @@ class Addition(msgspec.Struct, frozen=True, kw_only=True):
     value: Any = None
     branches: Mapping[int, tuple[BranchNode, ...]] = {}
     """By port number: traffic that goes to other services."""
+    sections: Mapping[str, Mapping[str, Any]] = {}
+    """What the topology shows in sections such as `trafficSplits`, by `name@namespace`."""
     errors: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
 
 class TopologyBuilder(Protocol):
-    """Adds to the graph what a plugin's own kinds say."""
+    """Adds to the graph what a plugin's own kinds say.
+
+    It sees the service as the core made it; one with an attribute `is_last` that is true sees what the others added.
+    """
 
     name: str
-    is_last: bool
-    """True for who must see the branches that others added; absent: the service is seen as the core made it."""
 
     def build(self, view: TopologyView, service: ServiceNode) -> Addition | None:
         """Find what concerns a service; pure. Raising ConfigurationError puts the text on the service."""

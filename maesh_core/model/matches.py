@@ -17,9 +17,23 @@ class HeaderMatch(msgspec.Struct, frozen=True, kw_only=True):
 class HttpMatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Conditions that must all hold; one without any is for every request.
 
-    `path` matches the start of the path without query, case-sensitive. `methods` are in upper case; none: any.
+    Each of `paths` matches the start of the path without query, case-sensitive. `methods` are in upper case; none: any.
     """
 
-    path: str = ""
+    paths: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     headers: tuple[HeaderMatch, ...] = ()
+
+
+def combine_matches(one: HttpMatch, other: HttpMatch) -> HttpMatch | None:
+    """Build the match that holds where both do; None where no request can meet both."""
+    methods = one.methods or other.methods
+    if one.methods and other.methods:
+        methods = tuple(method for method in one.methods if method in other.methods)
+        if not methods:
+            return None
+    return HttpMatch(
+        paths=tuple(dict.fromkeys((*one.paths, *other.paths))),
+        methods=methods,
+        headers=tuple(dict.fromkeys((*one.headers, *other.headers))),
+    )

@@ -88,5 +88,7 @@ class ServiceNode(_Node, frozen=True):
     ports: tuple[PortNode, ...] = ()
     pods: tuple[PodNode, ...] = ()
     additions: Mapping[str, Any] = {}
+    sections: Mapping[str, Mapping[str, Any]] = {}
+    """What plugins show in sections of the topology of their own, by `name@namespace`."""
     errors: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()

@@ -10,11 +10,8 @@ from typing import Any, Protocol
 
 from maesh_core.interfaces import ReadableHeaders
 from maesh_core.model.matches import HeaderMatch, HttpMatch
+from maesh_core.patterns import compile_pattern, is_literal
 
-PATTERN_LIMIT_CHARACTERS = 4096
-PATTERN_MEMORY_BYTES = 1 << 20
-"""What one pattern's automaton may take; one that needs more is refused, or runs slower, never longer than linear."""
-_LITERAL = re.compile(r"[A-Za-z0-9_\-/~!@%&=:;, ']*").fullmatch
 _find_ambiguous = re.compile(rb"//|/\.\.?(?:/|$)|%(?:2[ef]|5c|00)|\\", re.IGNORECASE).search
 
 
@@ -57,18 +54,9 @@ def compile_matches(matches: Sequence[HttpMatch]) -> Predicate:
     return lambda request: any(predicate(request) for predicate in predicates)
 
 
-def find_match_problem(matches: Sequence[HttpMatch]) -> str | None:
-    """Say why matches cannot be used."""
-    try:
-        compile_matches(matches)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
 def has_paths(matches: Sequence[HttpMatch]) -> bool:
     """Say whether any of the matches is about the path."""
-    return any(match.path for match in matches)
+    return any(match.paths for match in matches)
 
 
 def _hold_always(request: Request) -> bool:
@@ -77,15 +65,10 @@ def _hold_always(request: Request) -> bool:
 
 def _compile_match(match: HttpMatch) -> Predicate | None:
     """Compile one match; None where it holds always."""
-    if any(
-        len(pattern) > PATTERN_LIMIT_CHARACTERS for pattern in (match.path, *(each.pattern for each in match.headers))
-    ):
-        raise ValueError(f"the pattern is longer than {PATTERN_LIMIT_CHARACTERS} characters")
     conditions = []
     if match.methods:
         conditions.append(_compile_methods(match.methods))
-    if (condition := _compile_path(match.path)) is not None:
-        conditions.append(condition)
+    conditions += [condition for path in match.paths if (condition := _compile_path(path)) is not None]
     conditions += [_compile_header(header) for header in match.headers]
     if not conditions:
         return None
@@ -104,36 +87,21 @@ def _compile_path(pattern: str) -> Predicate | None:
     prefix = pattern.removeprefix("^").removesuffix(".*")
     if prefix in ("", "/"):
         return None  # origin-form begins with a slash
-    if _LITERAL(prefix):
+    if is_literal(prefix):
         literal = prefix.encode()
         return lambda request: request.target.startswith(literal)  # no query begins within a literal
-    if _LITERAL(prefix[:-1]) and prefix.endswith("$"):
+    if is_literal(prefix[:-1]) and prefix.endswith("$"):
         exact = prefix[:-1].encode()
         return lambda request: request.target.partition(b"?")[0] == exact
-    match = _compile_pattern(pattern).match
+    match = compile_pattern(pattern).match
     return lambda request: match(request.target.partition(b"?")[0]) is not None
 
 
 def _compile_header(header: HeaderMatch) -> Predicate:
     name = header.name.encode()
     pattern = header.pattern
-    if _LITERAL(pattern):
+    if is_literal(pattern):
         literal = pattern.encode()
         return lambda request: any(literal in value for value in request.client_headers.get_all(name))
-    search = _compile_pattern(pattern).search
+    search = compile_pattern(pattern).search
     return lambda request: any(search(value) is not None for value in request.client_headers.get_all(name))
-
-
-def _compile_pattern(pattern: str) -> Any:
-    import re2
-
-    options = re2.Options()
-    options.max_mem = PATTERN_MEMORY_BYTES
-    options.log_errors = False
-    options.encoding = re2.Options.Encoding.LATIN1
-    try:
-        return re2.compile(pattern.encode("utf-8"), options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else error
-        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"{pattern[:80]!r} is no pattern: {text}") from error

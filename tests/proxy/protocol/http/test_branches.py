@@ -44,7 +44,7 @@ async def ask(world, target=b"/", headers=b"", method=b"GET"):
 
 
 BETA = HttpMatch(headers=(HeaderMatch(name="x-group", pattern="^beta$"),))
-API = HttpMatch(path="/api", methods=("GET",))
+API = HttpMatch(paths=("/api",), methods=("GET",))
 
 
 async def test_the_first_branch_that_matches_has_the_request_and_the_service_has_the_rest(world):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maesh_core.model.matches import HeaderMatch, HttpMatch
-from maesh_core.proxy.protocol.http.matching import compile_matches, find_match_problem, is_ambiguous
+from maesh_core.patterns import find_match_problem
+from maesh_core.proxy.protocol.http.matching import compile_matches, is_ambiguous
 from maesh_core.testing import FakeExchange
 
 
@@ -41,7 +42,7 @@ def holds(match, method=b"GET", target=b"/", headers=None):
     ],
 )
 def test_a_path_is_matched_from_its_start_without_the_query(pattern, target, is_met):
-    assert holds(HttpMatch(path=pattern), target=target) is is_met
+    assert holds(HttpMatch(paths=(pattern,)), target=target) is is_met
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_a_header_is_searched(pattern, values, is_met):
 
 
 def test_all_conditions_of_a_match_must_hold_and_one_match_is_enough():
-    both = HttpMatch(path="/api", methods=("GET", "HEAD"), headers=(HeaderMatch(name="x", pattern="1"),))
+    both = HttpMatch(paths=("/api",), methods=("GET", "HEAD"), headers=(HeaderMatch(name="x", pattern="1"),))
     assert holds(both, b"HEAD", b"/api/a", {b"X": b"1"})
     assert not holds(both, b"POST", b"/api/a", {b"X": b"1"})
     assert not holds(both, b"GET", b"/", {b"X": b"1"})
@@ -71,25 +72,29 @@ def test_all_conditions_of_a_match_must_hold_and_one_match_is_enough():
     assert not either(FakeExchange(b"POST", b"/"))
 
 
-@pytest.mark.parametrize("matches", [(), (HttpMatch(),), (HttpMatch(path="/a"), HttpMatch())])
+@pytest.mark.parametrize("matches", [(), (HttpMatch(),), (HttpMatch(paths=("/a",)), HttpMatch())])
 def test_an_empty_match_is_for_everything_and_stays_so_beside_others(matches):
     assert compile_matches(matches)(FakeExchange(b"DELETE", b"/b"))
 
 
 @pytest.mark.parametrize(
     ("pattern", "reason"),
-    [("(", r"missing \)"), ("a(?=b)", "perl"), ("x" * 4097, "longer than 4096"), ("[z-a]", "range")],
+    [("(", r"missing \)"), ("a(?=b)", "perl"), ("[z-a]", "range")],
 )
 def test_a_pattern_that_cannot_be_used_says_why(pattern, reason):
-    assert re.search(reason, find_match_problem((HttpMatch(path=pattern),)))
+    assert re.search(reason, find_match_problem((HttpMatch(paths=(pattern,)),)))
     assert re.search(reason, find_match_problem((HttpMatch(headers=(HeaderMatch(name="x", pattern=pattern),)),)))
     with pytest.raises(ValueError, match=reason):
-        compile_matches((HttpMatch(path=pattern + ".*x"),))
+        compile_matches((HttpMatch(paths=(pattern + ".*x",)),))
+
+
+def test_a_pattern_that_is_too_long_is_refused_before_it_is_compiled():
+    assert "longer than 4096" in find_match_problem((HttpMatch(paths=("x" * 4097,)),))
 
 
 @pytest.mark.timeout(10)
 def test_no_pattern_takes_long_whatever_it_is_given():
-    match = HttpMatch(path="/(a*)*b|(a|aa)+$|(.*)*x", headers=(HeaderMatch(name="x", pattern="((a+)+)+!$"),))
+    match = HttpMatch(paths=("/(a*)*b|(a|aa)+$|(.*)*x",), headers=(HeaderMatch(name="x", pattern="((a+)+)+!$"),))
     assert not holds(match, target=b"/" + b"a" * 60_000 + b"!", headers={b"x": b"a" * 60_000})
 
 
@@ -98,7 +103,7 @@ def test_a_literal_is_what_the_engine_says_of_it(text, rest):
     target = b"/" + rest.encode()
     literal = "/" + text.replace(".", "-")
     expected = re.match(re.escape(literal), target.decode().partition("?")[0]) is not None
-    assert holds(HttpMatch(path=literal), target=target) is expected
+    assert holds(HttpMatch(paths=(literal,)), target=target) is expected
 
 
 @pytest.mark.parametrize(
@@ -131,8 +136,8 @@ def test_the_engine_is_loaded_by_the_first_pattern_that_needs_it(run_python):
     code = (
         "import sys; from maesh_core.proxy.protocol.http.matching import compile_matches;"
         "from maesh_core.model.matches import HttpMatch;"
-        "compile_matches((HttpMatch(path='/api', methods=('GET',)),)); assert 're2' not in sys.modules;"
-        "compile_matches((HttpMatch(path='/a+'),)); assert 're2' in sys.modules"
+        "compile_matches((HttpMatch(paths=('/api',), methods=('GET',)),)); assert 're2' not in sys.modules;"
+        "compile_matches((HttpMatch(paths=('/a+',)),)); assert 're2' in sys.modules"
     )
     run_python(code)
 
