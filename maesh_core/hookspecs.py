@@ -262,7 +262,8 @@ class Stage(IntEnum):
 class MiddlewareBuilder(Protocol):
     """The controller's half of a middleware: annotations to settings.
 
-    `annotations` are the names it claims, without prefix; no two kinds may claim one.
+    `annotations` are the names it claims, without prefix; no two kinds may claim one. One with an attribute
+    `closed_status` says what the hosts of a service that is closed answer with, in place of 404.
     """
 
     kind: str
@@ -278,7 +279,10 @@ class MiddlewareBuilder(Protocol):
 
 
 class MiddlewareFactory(Protocol):
-    """The proxy's half of a middleware: settings to an object with any of the methods of `Middleware`."""
+    """The proxy's half of a middleware: settings to an object with any of the methods of `Middleware`.
+
+    One with a method `collect_metrics`, as a `ProtocolHandler` has it, is asked at each scrape.
+    """
 
     kind: str
     settings_type: type[Any]

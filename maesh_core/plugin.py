@@ -48,15 +48,15 @@ from maesh_core.interfaces import (
     TopologyView,
     View,
 )
+from maesh_core.matching import compile_matches, find_match_problem, is_ambiguous
 from maesh_core.model.annotations import build_annotation_error, read_annotation
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.matches import HeaderMatch, HttpMatch, combine_matches
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.resources import ObjectMeta, Resource, ResourceKind
+from maesh_core.model.resources import ObjectMeta, Pod, Resource, ResourceKind
 from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, ServerNode, ServiceNode
-from maesh_core.patterns import find_match_problem
 from maesh_core.stream_traffic import StreamTrafficType
 from maesh_core.value_parsing import Duration, PositiveDuration
 
@@ -105,6 +105,7 @@ __all__ = [
     "ObjectKey",
     "ObjectMeta",
     "Plugin",
+    "Pod",
     "PodNode",
     "PortNode",
     "PortRange",
@@ -141,8 +142,10 @@ __all__ = [
     "build_annotation_error",
     "build_port_key",
     "combine_matches",
+    "compile_matches",
     "find_header_problem",
     "find_match_problem",
     "hookimpl",
+    "is_ambiguous",
     "read_annotation",
 ]

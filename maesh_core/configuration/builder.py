@@ -198,6 +198,7 @@ class _Build:
         try:
             section = traffic_type.build_closed_section(self.node, entrypoints=pairs, reason=reason)
             _check_section(self.node.key, section)
+            section = self.catalogue.close_section(section)
         except ConfigurationError as error:
             self.errors.append(str(error))
             return Section()

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from maesh_core.hookspecs import MiddlewareFactory
+from maesh_core.matching import find_match_problem
 from maesh_core.model.configuration import ConfigurationObject, HttpRouter, Section, Service, list_targets
-from maesh_core.patterns import find_match_problem
 from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_middlewares
 from maesh_core.proxy.upstream.kinds import BalancerKinds
 

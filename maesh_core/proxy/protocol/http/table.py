@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from maesh_core.interfaces import Exchange, Response
+from maesh_core.matching import Predicate, compile_matches, has_paths, is_ambiguous
 from maesh_core.model.configuration import HttpRouter, Part, Section, Service, list_targets
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain
 from maesh_core.proxy.protocol.http.counters import RouteCounters
-from maesh_core.proxy.protocol.http.matching import Predicate, compile_matches, has_paths, is_ambiguous
 from maesh_core.proxy.protocol.http.request_head import RequestHead
 from maesh_core.proxy.protocol.http.server import HttpServer, ServerKey
 from maesh_core.proxy.upstream.balancer import AnyBalancer, Balancer, RoundRobin
@@ -41,6 +41,7 @@ class Route:
         "chain",
         "closed",
         "counters",
+        "destination",
         "is_path_read",
         "is_plain",
         "key",
@@ -59,8 +60,10 @@ class Route:
         key: str = "",
         router: HttpRouter = _NO_ROUTER,
         branches: tuple[tuple[Predicate, "Route"], ...] = (),
+        destination: str = "",
     ) -> None:
         self.service = service
+        self.destination = destination or service
         self.balancer = balancer
         self.counters = counters
         self.chain = chain
@@ -250,6 +253,7 @@ class HttpTable:
                     chain=chain,
                     key=key,
                     router=_NO_ROUTER,
+                    destination=branch.service,
                 ),
             )
             for branch in router.branches

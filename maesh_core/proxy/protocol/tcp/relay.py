@@ -9,7 +9,7 @@ import contextlib
 import select
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from maesh_core.interfaces import StreamRoute, StreamServer
 from maesh_core.proxy.edges import EDGES, GONE
@@ -33,6 +33,7 @@ class Relay:
         "_servers",
         "_upstream",
         "active_at",
+        "allowed_servers",
         "client_address",
         "entrypoint",
         "route",
@@ -63,15 +64,23 @@ class Relay:
         self.client_address = client_address
         self.entrypoint = entrypoint
         self.active_at = environment.clock.now
+        self.allowed_servers: Collection[tuple[str, int]] | None = None
         environment.relays.add(self)
 
     def __repr__(self) -> str:
         """Show what is joined."""
         return f"<Relay {self.client_address} to {self._server!r} {self._flows}>"
 
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """The server that it is connected or connecting to."""
+        return self._server.socket_address if self._server is not None else None
+
     def connect(self) -> None:
         """Connect to the next server; reset the client when there is none left."""
         for server in self._servers:
+            if self.allowed_servers is not None and server.socket_address not in self.allowed_servers:
+                continue
             try:
                 upstream = socket.socket(server.family, _STREAM)
                 self._upstream = upstream

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maesh_core.matching import compile_matches, find_match_problem, is_ambiguous
 from maesh_core.model.matches import HeaderMatch, HttpMatch
-from maesh_core.patterns import find_match_problem
-from maesh_core.proxy.protocol.http.matching import compile_matches, is_ambiguous
 from maesh_core.testing import FakeExchange
 
 
@@ -134,7 +133,7 @@ def test_other_paths_are_not(target):
 
 def test_the_engine_is_loaded_by_the_first_pattern_that_needs_it(run_python):
     code = (
-        "import sys; from maesh_core.proxy.protocol.http.matching import compile_matches;"
+        "import sys; from maesh_core.matching import compile_matches;"
         "from maesh_core.model.matches import HttpMatch;"
         "compile_matches((HttpMatch(paths=('/api',), methods=('GET',)),)); assert 're2' not in sys.modules;"
         "compile_matches((HttpMatch(paths=('/a+',)),)); assert 're2' in sys.modules"
