@@ -6,6 +6,7 @@ before it.
 """
 
 import contextlib
+import errno
 import select
 import socket
 import struct
@@ -19,6 +20,8 @@ from maesh_core.proxy.protocol.tcp.flow import Flow
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing resets."""
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+_OF_THIS_NODE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of connecting that say nothing of the server."""
 
 
 class Relay:
@@ -89,10 +92,11 @@ class Relay:
                 with contextlib.suppress(BlockingIOError):
                     upstream.connect(server.socket_address)
                 self._environment.sockets.watch(upstream.fileno(), self._on_connect_event, EDGES)
-            except OSError:
+            except OSError as error:
                 self._drop_upstream()
                 self.route.counters.failed_connects += 1
-                server.note_failure()
+                if error.errno not in _OF_THIS_NODE:
+                    server.note_failure()
                 continue
             self._server = server
             server.under_way += 1
