@@ -18,7 +18,7 @@ from maesh_core.model.configuration import Section
 from maesh_core.model.events import Event
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import ResourceKind
-from maesh_core.model.topology import BranchNode, PortNode, ServiceNode
+from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
 
 PROJECT_NAME = "maesh"
 HOOK_API_VERSION = 1
@@ -64,6 +64,8 @@ class Addition(msgspec.Struct, frozen=True, kw_only=True):
     value: Any = None
     branches: Mapping[int, tuple[BranchNode, ...]] = {}
     """By port number: traffic that goes to other services."""
+    pods: tuple[PodNode, ...] = ()
+    """Pods that rules name, and that need not be behind the service; the topology shows them."""
     sections: Mapping[str, Mapping[str, Any]] = {}
     """What the topology shows in sections such as `trafficSplits`, by `name@namespace`."""
     errors: tuple[str, ...] = ()
@@ -263,7 +265,8 @@ class MiddlewareBuilder(Protocol):
     """The controller's half of a middleware: annotations to settings.
 
     `annotations` are the names it claims, without prefix; no two kinds may claim one. One with an attribute
-    `closed_status` says what the hosts of a service that is closed answer with, in place of 404.
+    `closed_status` says what the hosts of a service that is closed answer with, in place of 404. One with a method
+    `explain(settings, question)` tells `maesh explain` by a `Verdict` whom it would let in, and why.
     """
 
     kind: str

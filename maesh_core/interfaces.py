@@ -103,6 +103,49 @@ class Headers(Protocol):
         """Take out every value; none is fine."""
 
 
+class Question(Protocol):
+    """What somebody asks `maesh explain` about: one request, connection or session."""
+
+    @property
+    def client_address(self) -> str:
+        """The client's address; empty where the mesh does not know its pod."""
+
+    @property
+    def client_account(self) -> str:
+        """The service account of the client's pod, `name@namespace`; empty where it is not known."""
+
+    @property
+    def destination(self) -> str:
+        """The key of the service port, or of the branch of it, that the request comes to."""
+
+    @property
+    def is_http(self) -> bool:
+        """Whether it is a request; the rest is about requests alone."""
+
+    @property
+    def method(self) -> bytes:
+        """As the client sends it."""
+
+    @property
+    def target(self) -> bytes:
+        """Path and query."""
+
+    @property
+    def client_headers(self) -> ReadableHeaders:
+        """As the client sends them."""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What a middleware would do with a request: `reasons` say why, in lines for a person.
+
+    `servers` are the only ones that may have it, None for all.
+    """
+
+    is_admitted: bool
+    reasons: tuple[str, ...] = ()
+    servers: tuple[tuple[str, int], ...] | None = None
+
+
 class Exchange(Protocol):
     """One request and its response, as middlewares see it. Valid until `on_finished` has returned."""
 

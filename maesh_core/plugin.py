@@ -37,6 +37,7 @@ from maesh_core.interfaces import (
     Exchange,
     Headers,
     Node,
+    Question,
     ReadableHeaders,
     RecentCounts,
     Response,
@@ -46,6 +47,7 @@ from maesh_core.interfaces import (
     Streams,
     StreamServer,
     TopologyView,
+    Verdict,
     View,
 )
 from maesh_core.matching import compile_matches, find_match_problem, is_ambiguous
@@ -112,6 +114,7 @@ __all__ = [
     "PositiveDuration",
     "Problem",
     "ProtocolHandler",
+    "Question",
     "ReadableHeaders",
     "RecentCounts",
     "Replaced",
@@ -138,6 +141,7 @@ __all__ = [
     "UpstreamNotReachedError",
     "UpstreamProtocolError",
     "UpstreamTimeoutError",
+    "Verdict",
     "View",
     "build_annotation_error",
     "build_port_key",

@@ -163,6 +163,22 @@ class UpSettings(MeshSettings, CarryingSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExplainSettings(CommonSettings):
+    """Settings of `maesh explain`."""
+
+    endpoint: Annotated[str, Meta(description="The controller's base URL, or the full one of its configuration.")] = (
+        "http://127.0.0.1:9000"
+    )
+    json: Annotated[bool, Meta(description="Print JSON in place of text.")] = False
+    recursive: Annotated[bool, Meta(description="Read manifests in sub-folders too.")] = False
+    default_mode: Annotated[str, Meta(description="Traffic type of services without the annotation.")] = "http"
+    watch_namespaces: Annotated[tuple[str, ...], Meta(description="The only namespaces looked at; none: all.")] = ()
+    ignore_namespaces: Annotated[
+        tuple[str, ...], Meta(description="Namespaces left alone; ignoring beats watching.")
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class PluginsSettings(CommonSettings):
     """Settings of `maesh plugins`."""
 

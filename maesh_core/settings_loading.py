@@ -14,6 +14,7 @@ from maesh_core.plugin_metadata import SHIPPED, describe_missing, resolve_enable
 from maesh_core.settings import (
     CommonSettings,
     ControllerSettings,
+    ExplainSettings,
     InstalledPlugin,
     PluginsSettings,
     ProxySettings,
@@ -32,9 +33,27 @@ from maesh_core.settings_sources import (
 )
 from maesh_core.value_parsing import parse_value
 
-SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (UpSettings, ControllerSettings, ProxySettings, PluginsSettings)
+SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (
+    UpSettings,
+    ControllerSettings,
+    ProxySettings,
+    ExplainSettings,
+    PluginsSettings,
+)
 
-_OTHER_FLAGS = ("help", "version", "set", "config-file", "debug", "plugins", "paths", *MOVED)
+_OTHER_FLAGS = (
+    "help",
+    "version",
+    "set",
+    "config-file",
+    "debug",
+    "plugins",
+    "paths",
+    "port",
+    "header",
+    "manifests",
+    *MOVED,
+)
 
 SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 

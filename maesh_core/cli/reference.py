@@ -15,10 +15,23 @@ from typing import Any, NamedTuple
 from maesh_core import hookspecs, interfaces, plugin
 from maesh_core.cli.flag_groups import group_fields
 from maesh_core.hookspecs import SPEC_FAMILIES
-from maesh_core.settings import CommonSettings, ControllerSettings, PluginsSettings, ProxySettings, UpSettings
+from maesh_core.settings import (
+    CommonSettings,
+    ControllerSettings,
+    ExplainSettings,
+    PluginsSettings,
+    ProxySettings,
+    UpSettings,
+)
 from maesh_core.settings_fields import SettingField, list_fields
 
-_COMMANDS = {"up": UpSettings, "controller": ControllerSettings, "proxy": ProxySettings, "plugins": PluginsSettings}
+_COMMANDS = {
+    "up": UpSettings,
+    "controller": ControllerSettings,
+    "proxy": ProxySettings,
+    "explain": ExplainSettings,
+    "plugins": PluginsSettings,
+}
 _FAMILIES = {
     "DiscoverySpecs": "Discovery",
     "TopologySpecs": "Topology",

@@ -33,6 +33,11 @@ def plan_ports(node: ServiceNode, catalogue: Catalogue) -> tuple[PortNode, ...]:
     return tuple(port for port in node.ports if port.protocol == traffic_type.transport)
 
 
+def plan_claims(node: ServiceNode, catalogue: Catalogue) -> tuple[PortNode, ...]:
+    """Pick the ports that an entrypoint of their own is kept for: a headless service can have no use for one."""
+    return () if node.is_headless else plan_ports(node, catalogue)
+
+
 def build_service_configuration(
     node: ServiceNode, *, catalogue: Catalogue, entrypoints: Mapping[int, int], errors: Sequence[str] = ()
 ) -> ServiceConfiguration:
@@ -135,7 +140,7 @@ class _Build:
             entrypoint = entrypoints.get(port.number)
         else:
             entrypoint = port_range.first + port.index if port.index < port_range.limit else None
-        if entrypoint is not None:
+        if entrypoint is not None or (port_range.is_exclusive and self.node.is_headless):
             return entrypoint
         self.port_errors.append(
             f"port {port.number} has no entrypoint: all {port_range.limit} from {port_range.first} are in use"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from maesh_core.configuration.builder import build_service_configuration, plan_ports
+from maesh_core.configuration.builder import build_service_configuration, plan_claims
 from maesh_core.configuration.catalogue import Catalogue
 from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.controller.dependencies import DependencyIndex
@@ -225,7 +225,7 @@ class Engine:
     def _build_claim(self, node: ServiceNode) -> PortClaim | None:
         if node.traffic_type is None or not self._parts.ports.is_exclusive(node.traffic_type):
             return None
-        ports = plan_ports(node, self._parts.catalogue)
+        ports = plan_claims(node, self._parts.catalogue)
         return PortClaim(node.traffic_type, tuple(port.number for port in ports))
 
     def _configure(self, key: ObjectKey, draft: _Draft | None) -> ServiceConfiguration | None:

@@ -9,7 +9,7 @@ import gc
 import logging
 import os
 import secrets
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
@@ -147,15 +147,37 @@ def collect_sources(settings: ControllerSettings, plugins: Plugins) -> tuple[Sou
     return tuple(sources)
 
 
+async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
+    """Build everything from what the sources tell at first, serve nothing, and keep no port mapping."""
+    kinds = collect_kinds(plugins)
+    sources = collect_sources(settings, plugins)
+    engine = build_engine(settings, plugins, kinds=kinds, sources=sources, mapping_file=PortMappingFile(None))
+    for source in sources:
+        events = source.watch_events(kinds)
+        async for batch in events:
+            engine.apply(batch, source=source.name)
+            if source.name not in {each.partition(" ")[0] for each in engine.missing_lists}:
+                break
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
+    return engine
+
+
 def build_engine(
-    settings: ControllerSettings, plugins: Plugins, *, kinds: Sequence[ResourceKind], sources: Sequence[Source]
+    settings: ControllerSettings,
+    plugins: Plugins,
+    *,
+    kinds: Sequence[ResourceKind],
+    sources: Sequence[Source],
+    mapping_file: PortMappingFile | None = None,
 ) -> Engine:
     """Make the engine that the settings and the enabled plugins ask for. Raises StartupError."""
     balancers = index_balancers(plugins.collect("maesh_balancer_builders"))
     traffic_types = _collect_traffic_types(settings, plugins, balancers)
     ranges = {each.name: each.port_range for each in traffic_types if each.port_range.is_exclusive}
-    path = Path(settings.port_mapping) if settings.port_mapping else find_default_path(os.environ)
-    mapping_file = PortMappingFile(path)
+    if mapping_file is None:
+        path = Path(settings.port_mapping) if settings.port_mapping else find_default_path(os.environ)
+        mapping_file = PortMappingFile(path)
     parts = EngineParts(
         snapshot=Snapshot(kinds),
         rules=TopologyRules(

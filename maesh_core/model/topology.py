@@ -88,6 +88,8 @@ class ServiceNode(_Node, frozen=True):
     ports: tuple[PortNode, ...] = ()
     pods: tuple[PodNode, ...] = ()
     additions: Mapping[str, Any] = {}
+    named_pods: tuple[PodNode, ...] = ()
+    """Pods that plugins' rules name."""
     sections: Mapping[str, Mapping[str, Any]] = {}
     """What plugins show in sections of the topology of their own, by `name@namespace`."""
     errors: tuple[str, ...] = ()

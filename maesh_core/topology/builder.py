@@ -169,6 +169,7 @@ def _add_findings(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
 def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
     additions: dict[str, Any] = dict(node.additions)
     branches: dict[int, tuple[BranchNode, ...]] = {}
+    pods = list(node.named_pods)
     sections: dict[str, dict[str, Any]] = {name: dict(shown) for name, shown in node.sections.items()}
     errors = list(node.errors)
     notices = list(node.notices)
@@ -184,6 +185,7 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
             additions[builder.name] = addition.value
         for number, found in addition.branches.items():
             branches[number] = (*branches.get(number, ()), *found)
+        pods.extend(addition.pods)
         for name, shown in addition.sections.items():
             sections.setdefault(name, {}).update(shown)
         errors.extend(addition.errors)
@@ -192,6 +194,7 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         node,
         ports=tuple(_add_branches(port, branches.get(port.number, ())) for port in node.ports),
         additions=additions,
+        named_pods=tuple(pods),
         sections=sections,
         errors=tuple(errors),
         notices=tuple(notices),

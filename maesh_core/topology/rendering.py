@@ -26,7 +26,7 @@ def render_topology(
     includes what the topology did.
     """
     ordered = sorted(nodes, key=lambda node: node.key)
-    pods = {pod.key: pod for node in ordered for pod in node.pods}
+    pods = {pod.key: pod for node in ordered for pod in (*node.named_pods, *node.pods)}
     services: dict[str, Any] = {}
     for node in ordered:
         document = _render_service(node)
@@ -38,11 +38,29 @@ def render_topology(
         for name, shown in node.sections.items():
             sections.setdefault(name, {}).update({key: _render_addition(value) for key, value in shown.items()})
     _note_backends(services, sections["trafficSplits"])
+    shown_pods = {str(key): _render_pod(pods[key]) for key in sorted(pods)}
+    _note_targets(shown_pods, services, sections["serviceTrafficTargets"])
     return {
         "services": services,
-        "pods": {str(key): _render_pod(pods[key]) for key in sorted(pods)},
+        "pods": shown_pods,
         **{name: dict(sorted(shown.items())) for name, shown in sections.items()},
     }
+
+
+def _note_targets(pods: dict[str, Any], services: dict[str, Any], targets: Mapping[str, Any]) -> None:
+    """Show on each pod which targets it is a source or a destination of."""
+    for key, target in sorted(targets.items()):
+        if not isinstance(target, dict):
+            continue
+        sources = {(each.get("namespace"), each.get("serviceAccount")) for each in target.get("sources", ())}
+        called = target.get("destination", {})
+        behind = set(services.get(target.get("service", ""), {}).get("pods", ()))
+        for name, pod in pods.items():
+            account = (pod["namespace"], pod["serviceAccount"])
+            if account in sources:
+                pod["sourceOf"].append(key)
+            if name in behind and account == (called.get("namespace"), called.get("serviceAccount")):
+                pod["destinationOf"].append(key)
 
 
 def _note_backends(services: dict[str, Any], splits: Mapping[str, Any]) -> None:

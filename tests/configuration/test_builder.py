@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from maesh_core.configuration.builder import build_service_configuration, plan_ports
+from maesh_core.configuration.builder import build_service_configuration, plan_claims, plan_ports
 from maesh_core.configuration.catalogue import Catalogue
 from maesh_core.configuration.http import HttpTrafficType
 from maesh_core.configuration.tcp import TcpTrafficType
@@ -82,6 +82,14 @@ def test_ports_are_planned_whatever_is_wrong_with_the_service() -> None:
         assert [port.number for port in plan_ports(node, catalogue)] == [80, 81]
     for unknown in (None, "udp"):
         assert plan_ports(make_node(*ports, traffic_type=unknown), catalogue) == ()
+
+
+def test_a_headless_stream_claims_no_entrypoint_and_is_told_why_it_is_closed_alone() -> None:
+    catalogue = Catalogue([HTTP, TCP])
+    node = msgspec.structs.replace(make_node(PortNode(number=80), traffic_type="tcp"), is_headless=True)
+    assert plan_claims(node, catalogue) == ()
+    configuration = build_service_configuration(node, catalogue=catalogue, entrypoints={})
+    assert [text[:18] for text in configuration.errors] == ["a headless service"]
 
 
 def test_an_error_of_the_node_or_of_the_caller_closes_the_service() -> None:

@@ -1,6 +1,13 @@
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.resources import EndpointSlice, ObjectMeta, Pod, ResourceKind
-from maesh_core.resources.kinds import CORE_KINDS, LABEL_INDEX, SERVICE_INDEX, build_label_value
+from maesh_core.model.resources import EndpointSlice, ObjectMeta, Pod, PodSpec, PodStatus, ResourceKind
+from maesh_core.resources.kinds import (
+    ACCOUNT_INDEX,
+    ADDRESS_INDEX,
+    CORE_KINDS,
+    LABEL_INDEX,
+    SERVICE_INDEX,
+    build_label_value,
+)
 
 
 def _kind(type_: type) -> ResourceKind:
@@ -37,3 +44,18 @@ def test_a_pod_is_found_by_each_of_its_labels() -> None:
     pod = Pod(metadata=ObjectMeta(name="p", namespace="apps", labels={"app": "whoami", "tier": "web"}))
     assert set(_kind(Pod).indexes[LABEL_INDEX](pod)) == {"apps/app=whoami", "apps/tier=web"}
     assert build_label_value("apps", "app", "whoami") == "apps/app=whoami"
+
+
+def test_a_pod_is_found_by_its_account_and_its_address_until_it_has_ended() -> None:
+    indexes = _kind(Pod).indexes
+
+    def read(phase: str, address: str = "10.0.0.1") -> list[object]:
+        spec = PodSpec(service_account_name="web")
+        pod = Pod(
+            metadata=ObjectMeta(name="p", namespace="apps"), spec=spec, status=PodStatus(pod_ip=address, phase=phase)
+        )
+        return [*indexes[ACCOUNT_INDEX](pod), *indexes[ADDRESS_INDEX](pod)]
+
+    assert read("Running") == [ObjectKey("apps", "web"), "10.0.0.1"]
+    assert read("Pending", "") == [ObjectKey("apps", "web")]
+    assert read("Succeeded") == read("Failed") == []

@@ -12,17 +12,19 @@ from maesh_core.plugin import HttpMatch, Plugin
 class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Who may send what to which servers: clients at `sources`, requests of `matches` (none: all).
 
-    `servers` are addresses and ports; None: all of the service's.
+    `servers` are addresses and ports; None: all of the service's. `target` names the rule, for people.
     """
 
+    target: str = ""
     sources: tuple[str, ...]
     matches: tuple[HttpMatch, ...] = ()
     servers: tuple[tuple[str, int], ...] | None = None
 
 
 class LeafGrants(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The grants of one leaf service, and all its servers where some grant of the destination is not for all."""
+    """The grants of one leaf service, its name for people, and all its servers where some grant is not for all."""
 
+    service: str = ""
     grants: tuple[Grant, ...] = ()
     servers: tuple[tuple[str, int], ...] = ()
 

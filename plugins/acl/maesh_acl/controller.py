@@ -6,16 +6,19 @@ from typing import Any
 import msgspec
 
 from maesh_acl import AclSettings
+from maesh_acl.explaining import explain_access
 from maesh_acl.grants import GrantFinder
 from maesh_acl.kinds import KINDS
 from maesh_core.plugin import (
     Addition,
     MiddlewareBuilder,
+    Question,
     ResourceKind,
     ServiceNode,
     Stage,
     TopologyBuilder,
     TopologyView,
+    Verdict,
     hookimpl,
 )
 
@@ -32,6 +35,7 @@ class GrantBuilder:
         settings = finder.build_settings()
         return Addition(
             value=settings,
+            pods=finder.list_sources(),
             sections={"serviceTrafficTargets": finder.shown},
             notices=tuple(dict.fromkeys(finder.notices)),
         )
@@ -51,6 +55,10 @@ class AclBuilder:
         settings = found if isinstance(found, AclSettings) else AclSettings()
         built: Mapping[str, Any] = msgspec.to_builtins(settings)
         return built
+
+    def explain(self, settings: Mapping[str, Any], question: Question) -> Verdict:
+        """Say whom a service's access control would let in, and by which targets."""
+        return explain_access(msgspec.convert(settings, AclSettings), question)
 
 
 class ControllerHalf:

@@ -18,6 +18,7 @@ from maesh_core.plugin import (
     HttpMatch,
     ObjectKey,
     Pod,
+    PodNode,
     PortNode,
     ServerNode,
     ServiceNode,
@@ -59,6 +60,7 @@ class GrantFinder:
         self._view = view
         self._service = service
         self._grants: dict[tuple[ObjectKey, int], tuple[Grant, ...]] = {}
+        self._sources: dict[ObjectKey, Pod] = {}
         self.shown: dict[str, TargetView] = {}
         self.notices: list[str] = []
 
@@ -67,11 +69,11 @@ class GrantFinder:
         destinations: dict[str, tuple[LeafGrants, ...]] = {}
         for port in self._service.ports:
             key = build_port_key(self._service.key, port.number)
-            destinations[key] = _build_leaves([(port, self._find_grants(self._service, port))])
+            destinations[key] = _build_leaves([(self._service.key, port, self._find_grants(self._service, port))])
             for branch in port.branches:
                 leaves = [backend for backend in branch.backends if backend.weight > 0]
                 destinations[f"{key}/{branch.name}"] = _build_leaves(
-                    [(leaf.port, self._find_leaf_grants(leaf.service, leaf.port)) for leaf in leaves]
+                    [(leaf.service, leaf.port, self._find_leaf_grants(leaf.service, leaf.port)) for leaf in leaves]
                 )
         return AclSettings(destinations=destinations)
 
@@ -126,7 +128,12 @@ class GrantFinder:
             return None
         is_all = len(usable) == len(port.servers)
         addresses = None if is_all else tuple((server.address, server.port) for server in usable)
-        return Grant(sources=sources, matches=() if HttpMatch() in matches else matches, servers=addresses)
+        return Grant(
+            target=str(target.key),
+            sources=sources,
+            matches=() if HttpMatch() in matches else matches,
+            servers=addresses,
+        )
 
     def _read_rules(self, target: TrafficTarget) -> _Rules:
         """Read what the rules open; raises ConfigurationError where one names what is not there.
@@ -166,6 +173,13 @@ class GrantFinder:
 
     # --- sources
 
+    def list_sources(self) -> tuple[PodNode, ...]:
+        """List the pods that targets name as sources, for the topology."""
+        return tuple(
+            PodNode(key=key, service_account=pod.spec.service_account_name, address=pod.status.pod_ip)
+            for key, pod in sorted(self._sources.items())
+        )
+
     def _find_sources(self, callers: Iterable[Account]) -> tuple[str, ...]:
         """Find the addresses that stand for pods of these accounts, and for no others."""
         allowed = {
@@ -173,12 +187,9 @@ class GrantFinder:
             for caller in callers
             if caller.kind in ("", SERVICE_ACCOUNT) and caller.namespace and caller.name
         }
-        addresses = {
-            pod.status.pod_ip
-            for account in allowed
-            for pod in self._view.find(Pod, ACCOUNT_INDEX, account)
-            if pod.status.pod_ip
-        }
+        pods = [pod for account in allowed for pod in self._view.find(Pod, ACCOUNT_INDEX, account) if pod.status.pod_ip]
+        self._sources.update({pod.key: pod for pod in pods})
+        addresses = {pod.status.pod_ip for pod in pods}
         return tuple(sorted(address for address in addresses if self._is_nobody_elses(address, allowed)))
 
     def _is_nobody_elses(self, address: str, allowed: set[ObjectKey]) -> bool:
@@ -206,15 +217,16 @@ class GrantFinder:
         )
 
 
-def _build_leaves(leaves: Sequence[tuple[PortNode, tuple[Grant, ...]]]) -> tuple[LeafGrants, ...]:
+def _build_leaves(leaves: Sequence[tuple[ObjectKey, PortNode, tuple[Grant, ...]]]) -> tuple[LeafGrants, ...]:
     """Name the servers of all leaves where a client may be limited to some: the others must be known then too."""
-    is_limited = any(grant.servers is not None for _, grants in leaves for grant in grants)
+    is_limited = any(grant.servers is not None for _, _, grants in leaves for grant in grants)
     return tuple(
         LeafGrants(
+            service=key.name,
             grants=grants,
             servers=tuple((server.address, server.port) for server in port.servers) if is_limited else (),
         )
-        for port, grants in leaves
+        for key, port, grants in leaves
     )
 
 

@@ -1,0 +1,161 @@
+"""`maesh explain`: what would become of a request, and which rules decide it.
+
+Asks a controller's API, or works it out from manifests alone. Gives text or JSON; the status is 0 for what is let in
+and 3 for what is not, so that scripts can tell.
+"""
+
+import asyncio
+import inspect
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import typer
+
+from maesh_core.cli.flag_groups import MAIN, GroupedCommand
+from maesh_core.cli.options import build_parameters, resolve_settings
+from maesh_core.errors import MaeshError, SettingsError, StartupError
+from maesh_core.logging_setup import configure_logging
+from maesh_core.plugin_loading import LoadedPlugins, load_plugins
+from maesh_core.settings import ControllerSettings, ExplainSettings, InstalledPlugin
+
+DENIED_STATUS = 3
+TIMEOUT_S = 10.0
+
+
+def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
+    """Add the command to the application."""
+
+    def command(**given: Any) -> None:
+        """Say what would become of a request from CLIENT to SERVICE, and which rules decide it.
+
+        CLIENT is a pod (namespace/name) or an address, SERVICE is name.namespace; METHOD and PATH are GET and / where
+        they are left out. The controller's API is asked, unless manifests are named.
+        """
+        names = ("client", "service", "method", "path", "port", "headers", "manifests")
+        asked = {name: given.pop(name) for name in names}
+        settings = resolve_settings(ExplainSettings, given, installed)
+        if not run(settings, asked):
+            raise typer.Exit(DENIED_STATUS)
+
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [*_build_arguments(), *build_parameters(ExplainSettings, installed)]
+    )
+    application.command("explain", cls=GroupedCommand)(command)
+
+
+def _build_arguments() -> list[inspect.Parameter]:
+    def build(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+    return [
+        build("client", str, typer.Argument(..., metavar="CLIENT", help="Pod, as namespace/name, or address.")),
+        build("service", str, typer.Argument(..., metavar="SERVICE", help="Service, as name.namespace.")),
+        build("method", str, typer.Argument("GET", metavar="METHOD", show_default=False)),
+        build("path", str, typer.Argument("/", metavar="PATH", show_default=False)),
+        build("port", int | None, typer.Option(None, "--port", help="Port; default: the first.", rich_help_panel=MAIN)),
+        build(
+            "headers",
+            list[str] | None,
+            typer.Option(None, "--header", metavar="NAME: VALUE", help="A header; repeatable.", rich_help_panel=MAIN),
+        ),
+        build(
+            "manifests",
+            list[str] | None,
+            typer.Option(
+                None,
+                "--manifests",
+                metavar="PATH",
+                help="Work it out from these, instead of asking a controller; repeatable.",
+                rich_help_panel=MAIN,
+            ),
+        ),
+    ]
+
+
+def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
+    """Explain and print; gives whether the request is let in."""
+    configure_logging(settings.log_level, settings.log_format)
+    from maesh_core.controller.explanation import Asked, Explainer, render_explanation  # aiohttp and more
+
+    asked = Asked(
+        client=given["client"],
+        service=given["service"],
+        port=given["port"],
+        method=given["method"],
+        path=given["path"],
+        headers=tuple(_parse_header(text) for text in given["headers"] or ()),
+    )
+    plugins = load_plugins("controller", settings.plugins, settings.plugin_settings, origins=settings.origins)
+    if given["manifests"]:
+        topology, body = asyncio.run(_build(settings, plugins, tuple(given["manifests"])))
+    else:
+        topology, body = _ask(settings.endpoint)
+        plugins = _load_named(settings, plugins, body)
+    judges = {builder.kind: builder for builder in plugins.collect("maesh_middleware_builders")}
+    found = Explainer(json.loads(topology), _parse_update(body), judges).explain(asked)
+    print(msgspec.json.encode(found).decode() if settings.json else render_explanation(found))  # noqa: T201
+    return found.is_admitted
+
+
+def _parse_header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise SettingsError(f"--header: {text!r} is not NAME: VALUE")
+    return name.strip(), value.strip()
+
+
+def _parse_update(body: bytes) -> Any:
+    from maesh_core.model.configuration import HttpRouter, StreamRouter
+    from maesh_core.model.messages import parse_update
+
+    names = [name for name in json.loads(body) if isinstance(json.loads(body)[name], dict)]
+    return parse_update(body, {name: HttpRouter if name == "http" else StreamRouter for name in names})
+
+
+def _ask(endpoint: str) -> tuple[bytes, bytes]:
+    base = endpoint.rstrip("/").removesuffix("/api/configuration/current")
+    if not base.startswith(("http://", "https://")):
+        raise SettingsError(f"--endpoint: {endpoint!r} is no URL of a controller")
+    found = []
+    for path in ("/api/topology/current", "/api/configuration/current"):
+        try:
+            with urllib.request.urlopen(base + path, timeout=TIMEOUT_S) as response:  # noqa: S310 - checked above
+                found.append(response.read())
+        except (urllib.error.URLError, OSError) as error:
+            reason = getattr(error, "reason", error)
+            raise StartupError(
+                f"no controller answers at {base}: {reason}; --endpoint names another, --manifests needs none"
+            ) from error
+    return found[0], found[1]
+
+
+def _load_named(settings: ExplainSettings, loaded: LoadedPlugins, body: bytes) -> LoadedPlugins:
+    """Load what the controller has enabled, whatever is enabled here: its configuration is what is explained."""
+    from maesh_core.plugin_metadata import list_installed
+
+    named = set(json.loads(body).get("plugins", ()))
+    wanted = tuple(plugin for plugin in list_installed() if plugin.name in named)
+    missing = named - {plugin.name for plugin in wanted}
+    if missing:
+        raise MaeshError(f"the controller has plugin {min(missing)}, which is not installed here")
+    return load_plugins("controller", wanted, settings.plugin_settings, origins=settings.origins) if wanted else loaded
+
+
+async def _build(settings: ExplainSettings, plugins: LoadedPlugins, paths: tuple[str, ...]) -> tuple[bytes, bytes]:
+    from maesh_core.controller.run import build_once
+
+    controller = ControllerSettings(
+        paths=paths,
+        recursive=settings.recursive,
+        default_mode=settings.default_mode,
+        watch_namespaces=settings.watch_namespaces,
+        ignore_namespaces=settings.ignore_namespaces,
+        plugins=settings.plugins,
+        plugin_settings=settings.plugin_settings,
+    )
+    engine = await build_once(controller, plugins)
+    return engine.render_topology(), engine.render_configuration(None) or b"{}"

@@ -1,0 +1,74 @@
+"""`maesh explain` as a user types it: from manifests and from a running mesh, as text and as JSON."""
+
+import json
+
+import pytest
+
+from maesh_core.cli.app import run_command_line
+from maesh_core.testing import build_service
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def explain(capsys, tmp_path):
+    """Write a service's manifests, run the command over them; gives status, output and errors."""
+
+    def run(*arguments):
+        path = tmp_path / "app.json"
+        items = build_service("app", [("127.0.0.9", 8080)], account="server")
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+        status = run_command_line(["explain", *arguments, "--manifests", str(path)])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def test_manifests_alone_are_enough(explain, tmp_path):
+    status, out, error = explain("test/app-0", "app.test")
+    assert (status, error) == (0, "")
+    assert out.splitlines() == [
+        "client pod test/app-0 at 127.0.0.9, service account server@test",
+        "service test/app, port 80, traffic type http",
+        "it is let in, and goes to",
+        "  test/app:80  100.00%  127.0.0.9:8080",
+    ]
+    assert not list(tmp_path.glob("**/port-mapping*"))
+
+
+def test_json_has_the_same_for_programs(explain):
+    status, out, _ = explain("127.0.0.9", "test/app", "--json")
+    found = json.loads(out)
+    assert (status, found["isAdmitted"], found["status"]) == (0, True, 200)
+    assert found["destinations"] == [{"service": "test/app:80", "share": 1.0, "servers": ["127.0.0.9:8080"]}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("test/app-0", "nothing.test"), "the mesh knows no service nothing in namespace test"),
+        (("test/app-0", "app.test", "--port", "81"), "service app has no port 81; its ports: 80"),
+        (("test/app-0", "app.test", "--header", "nonsense"), "--header: 'nonsense' is not NAME: VALUE"),
+        (("test/app-0", "app.test", "--set", "acl.x=1"), "acl"),
+    ],
+)
+def test_what_cannot_be_answered_is_one_line(explain, arguments, text):
+    status, out, error = explain(*arguments)
+    assert (status, out) == (1, "")
+    assert text in error
+    assert error.count("\n") == 1
+
+
+def test_without_a_controller_it_says_what_else_there_is(capsys):
+    assert run_command_line(["explain", "a/b", "c.d", "--endpoint", "http://127.0.0.1:1"]) == 1
+    assert "--manifests needs none" in capsys.readouterr().err
+    assert run_command_line(["explain", "a/b", "c.d", "--endpoint", "ftp://x"]) == 1
+    assert "is no URL of a controller" in capsys.readouterr().err
+
+
+def test_a_running_mesh_is_asked_by_its_api(start_mesh, run_maesh):
+    mesh = start_mesh()
+    command = run_maesh("explain", "127.0.0.1", "app.test", "--endpoint", f"http://127.0.0.1:{mesh.api_port}")
+    assert command.status == 0
+    assert "it is let in, and goes to" in command.stdout
