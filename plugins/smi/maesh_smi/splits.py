@@ -29,6 +29,8 @@ from maesh_smi.kinds import SPLITS_BY_ROOT, HttpRouteGroup, TrafficSplit
 
 BRANCH_LIMIT = 100
 """Branches of one port: matches of splits below splits multiply."""
+MATCH_LIMIT = 10_000
+"""Matches of one branch: those of a split and of the splits below it multiply, too."""
 DEPTH_LIMIT = 20
 """Splits below splits."""
 WEIGHT_LIMIT = 2**31 - 1
@@ -102,38 +104,41 @@ class Resolver:
                 continue
             try:
                 matches = self._build_matches(split, port)
+                plans = self._plan_split(split, matches, port, (*path, key))
             except ConfigurationError as error:
                 self._note(split, str(error))
                 continue
-            yield from self._plan_split(split, matches, port, (*path, key))
+            yield from plans
             if matches == ALWAYS:
                 return
         yield Plan("", ALWAYS, {key: Fraction(1)})
 
     def _plan_split(
         self, split: TrafficSplit, matches: Matches, port: PortNode, path: tuple[ObjectKey, ...]
-    ) -> Iterator[Plan]:
-        """Combine what the backends do with a request: the first of each one's plans that it meets."""
-        weighted = list(self._list_backends(split, port))
+    ) -> list[Plan]:
+        """Combine what the backends do with a request: the first of each one's plans that it meets.
+
+        Goes backend by backend, so that the limits hold before the combinations are there. Raises ConfigurationError:
+        a split that is cut short would leave requests to the service's own pods.
+        """
+        weighted = [(key, weight) for key, weight in self._list_backends(split, port) if weight]
         total = sum(weight for _, weight in weighted)
-        plans = [list(self._plan(key, port, path)) for key, weight in weighted if weight]
-        shares = [weight / total for _, weight in weighted if weight]
-        count = 0
-        for combination in product(*plans):
-            conditions = matches
-            for plan in combination:
-                conditions = _combine(conditions, plan.matches)
-            if not conditions:
-                continue
-            count += 1
-            if count > BRANCH_LIMIT:
-                self._note(split, f"it comes to more than {BRANCH_LIMIT} branches with the splits below it")
-                return
-            found: Shares = {}
-            for share, plan in zip(shares, combination, strict=True):
-                for leaf, part in plan.shares.items():
-                    found[leaf] = found.get(leaf, Fraction(0)) + share * part
-            yield Plan(split.metadata.name if count == 1 else f"{split.metadata.name}/{count}", conditions, found)
+        found: dict[Matches, Shares] = {matches: {}}
+        for key, weight in weighted:
+            plans = self._plan(key, port, path)
+            before, found = found, {}
+            for (conditions, shares), plan in product(before.items(), plans):
+                combined = _combine(conditions, plan.matches)
+                if not combined or combined in found:  # nothing meets both, or the former has all that do
+                    continue
+                if len(found) == BRANCH_LIMIT:
+                    raise ConfigurationError(f"it comes to more than {BRANCH_LIMIT} branches with the splits below it")
+                found[combined] = _add_shares(shares, plan.shares, weight / total)
+        name = split.metadata.name
+        return [
+            Plan(f"{name}/{count}" if count > 1 else name, conditions, shares)
+            for count, (conditions, shares) in enumerate(found.items(), 1)
+        ]
 
     def _list_splits(self, key: ObjectKey) -> list[TrafficSplit]:
         """List a service's splits: those with matches first, for what they match is a part of the rest."""
@@ -264,7 +269,17 @@ class Resolver:
         )
 
 
+def _add_shares(shares: Shares, more: Shares, factor: Fraction) -> Shares:
+    """Add a backend's leaves, with what its own share leaves them."""
+    added = dict(shares)
+    for leaf, part in more.items():
+        added[leaf] = added.get(leaf, Fraction(0)) + factor * part
+    return added
+
+
 def _combine(one: Sequence[HttpMatch], other: Sequence[HttpMatch]) -> Matches:
-    """Build matches of which any holds where any of both sides does."""
+    """Build matches of which any holds where any of both sides does. Raises ConfigurationError where they are many."""
+    if len(one) * len(other) > MATCH_LIMIT:
+        raise ConfigurationError(f"it comes to more than {MATCH_LIMIT} matches with the splits below it")
     pairs = (combine_matches(left, right) for left in one for right in other)
     return tuple(dict.fromkeys(pair for pair in pairs if pair is not None))
