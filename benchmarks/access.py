@@ -42,6 +42,8 @@ CLIENTS = 1000
 """Addresses that may come in; 127.0.0.1, the engine's client, is one of them."""
 HEADS = 10_000
 NAMESPACES, PODS = 20, 2
+SHIFTS = 150
+"""Networks that a pod may move to."""
 CALLER_STEPS = (3, 7, 11)
 """A service's target lets in the accounts of the services so many numbers behind it."""
 
@@ -161,7 +163,8 @@ class Mesh(NamedTuple):
         ports = [{"port": 80, "targetPort": 8080}]
         found = [build("Service", name, "v1", spec={"selector": {"app": name}, "ports": ports})]
         for pod in range(PODS):
-            address = f"127.{100 + (0 if pod else shift) % 100 + 50 * pod}.{number // 250}.{number % 250}"
+            network = 50 + pod if pod else 100 + shift % SHIFTS
+            address = f"127.{network}.{number // 250}.{number % 250}"
             spec = {"serviceAccountName": name, "containers": [{"name": "main"}]}
             found.append(build("Pod", f"{name}-{pod}", "v1", spec=spec, status={"podIP": address, "phase": "Running"}))
         rules = [{"kind": "HTTPRouteGroup", "name": "routes", "matches": ["read"]}]
@@ -313,6 +316,8 @@ def main() -> int:
         parser.error(
             f"the services must be a multiple of the splits and of {NAMESPACES}, 20 for each of these at least"
         )
+    if not 1 < options.changes < SHIFTS:
+        parser.error(f"there must be from 2 to {SHIFTS - 1} changes")
     print(f"CPU for each request, of {CLIENTS:,} allowed clients, medians of {options.turns} turns:\n")
     print(asyncio.run(measure_requests(options.turns)), end="\n\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="maesh-bench-") as name:
