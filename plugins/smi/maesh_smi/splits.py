@@ -8,7 +8,6 @@ own pods but what no split matches.
 
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from itertools import product
 from math import lcm
 from typing import Any, NamedTuple
 
@@ -28,7 +27,9 @@ from maesh_core.plugin import (
 from maesh_smi.kinds import SPLITS_BY_ROOT, HttpRouteGroup, TrafficSplit
 
 BRANCH_LIMIT = 100
-"""Branches of one port: matches of splits below splits multiply."""
+"""Branches of one split: matches of splits below it multiply."""
+MATCH_LIMIT = 2000
+"""Matches of all branches of one split."""
 DEPTH_LIMIT = 20
 """Splits below splits."""
 WEIGHT_LIMIT = 2**31 - 1
@@ -113,27 +114,23 @@ class Resolver:
     def _plan_split(
         self, split: TrafficSplit, matches: Matches, port: PortNode, path: tuple[ObjectKey, ...]
     ) -> Iterator[Plan]:
-        """Combine what the backends do with a request: the first of each one's plans that it meets."""
-        weighted = list(self._list_backends(split, port))
+        """Combine what the backends do with a request: the first of each one's plans that it meets.
+
+        Backend by backend, so that what no request can meet is dropped at once. Where it comes to too much nothing of
+        what the split matches is served: it must not fall through to anybody else.
+        """
+        weighted = [(key, weight) for key, weight in self._list_backends(split, port) if weight]
         total = sum(weight for _, weight in weighted)
-        plans = [list(self._plan(key, port, path)) for key, weight in weighted if weight]
-        shares = [weight / total for _, weight in weighted if weight]
-        count = 0
-        for combination in product(*plans):
-            conditions = matches
-            for plan in combination:
-                conditions = _combine(conditions, plan.matches)
-            if not conditions:
-                continue
-            count += 1
-            if count > BRANCH_LIMIT:
-                self._note(split, f"it comes to more than {BRANCH_LIMIT} branches with the splits below it")
+        found: list[tuple[Matches, Shares]] = [(matches, {})]
+        for key, weight in weighted:
+            expanded = _expand(found, self._plan(key, port, path), weight / total)
+            if expanded is None:
+                self._note(split, "it comes to too many branches with the splits below it; nothing of it is served")
+                yield Plan(split.metadata.name, matches, {})
                 return
-            found: Shares = {}
-            for share, plan in zip(shares, combination, strict=True):
-                for leaf, part in plan.shares.items():
-                    found[leaf] = found.get(leaf, Fraction(0)) + share * part
-            yield Plan(split.metadata.name if count == 1 else f"{split.metadata.name}/{count}", conditions, found)
+            found = expanded
+        for count, (conditions, shares) in enumerate(found, 1):
+            yield Plan(split.metadata.name if count == 1 else f"{split.metadata.name}:{count}", conditions, shares)
 
     def _list_splits(self, key: ObjectKey) -> list[TrafficSplit]:
         """List a service's splits: those with matches first, for what they match is a part of the rest."""
@@ -268,3 +265,26 @@ def _combine(one: Sequence[HttpMatch], other: Sequence[HttpMatch]) -> Matches:
     """Build matches of which any holds where any of both sides does."""
     pairs = (combine_matches(left, right) for left in one for right in other)
     return tuple(dict.fromkeys(pair for pair in pairs if pair is not None))
+
+
+def _expand(
+    found: Sequence[tuple[Matches, Shares]], plans: Sequence[Plan], share: Fraction
+) -> list[tuple[Matches, Shares]] | None:
+    """Combine each branch so far with each plan of one more backend; None where that is too much."""
+    expanded: list[tuple[Matches, Shares]] = []
+    count = 0
+    for known, shares in found:
+        for plan in plans:
+            if len(known) * len(plan.matches) > MATCH_LIMIT:
+                return None
+            conditions = _combine(known, plan.matches)
+            count += len(conditions)
+            if len(expanded) >= BRANCH_LIMIT or count > MATCH_LIMIT:
+                return None
+            if conditions:
+                expanded.append((conditions, _add_shares(shares, plan.shares, share)))
+    return expanded
+
+
+def _add_shares(one: Shares, other: Shares, factor: Fraction) -> Shares:
+    return {key: one.get(key, Fraction(0)) + other.get(key, Fraction(0)) * factor for key in (*one, *other)}
