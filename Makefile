@@ -22,7 +22,7 @@ TEST_FOLDERS := tests $(wildcard plugins/*/tests)
 .PHONY: help install up test lint format bench peers clean
 
 help:
-	@echo 'make up       run the mesh in front of examples/whoami until Ctrl-C; EXAMPLE=tcp and EXAMPLE=udp: of another'
+	@echo 'make up       run the mesh in front of examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary or acl: of another'
 	@echo 'make test     run all tests'
 	@echo 'make lint     check style, types and who imports whom'
 	@echo 'make format   put the code into its style'

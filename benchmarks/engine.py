@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.model.configuration import HttpBranch, HttpRouter, Part, Section, Server, Service
+from maesh_core.model.matches import HttpMatch
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.client import ClientConnection
 from maesh_core.proxy.protocol.http.handler import HttpHandler
@@ -17,6 +18,7 @@ from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
 from maesh_core.settings import ProxySettings
 
 HOST = "bench.bench.maesh"
+SERVICE = "bench/bench:80"
 ENTRYPOINT = 5000
 RESPONSE = (
     b"HTTP/1.1 200 OK\r\nServer: bench\r\nDate: Mon, 02 Nov 2026 08:00:00 GMT\r\nContent-Type: text/plain\r\n"
@@ -47,22 +49,34 @@ class DeafTransport(asyncio.Transport):
 
 
 class Engine:
-    """A handler with one service and one pooled connection to it. To be made inside a running event loop."""
+    """A handler with one service and one pooled connection to it. To be made inside a running event loop.
 
-    def __init__(self, middlewares: Sequence[object] = (), **settings: Any) -> None:
+    Each of `splits` is what a branch of its own matches; it divides among two services with that same server.
+    """
+
+    def __init__(
+        self, middlewares: Sequence[object] = (), *, splits: Sequence[Sequence[HttpMatch]] = (), **settings: Any
+    ) -> None:
         self.handler = HttpHandler(ProxySettings(**settings), Clock(asyncio.get_running_loop()))
-        keys = tuple(f"bench/bench:80/{number}" for number, _ in enumerate(middlewares))
-        router = HttpRouter(entrypoint=ENTRYPOINT, hosts=(HOST,), service="bench/bench:80", middlewares=keys)
-        section = Section(
-            routers={"bench/bench:80": router},
-            services={"bench/bench:80": Service(servers=(Server(address="127.0.3.1", port=80),))},
+        keys = tuple(f"{SERVICE}/{number}" for number, _ in enumerate(middlewares))
+        branches = tuple(
+            HttpBranch(service=f"{SERVICE}/split/{number}", matches=tuple(matches))
+            for number, matches in enumerate(splits)
         )
+        router = HttpRouter(entrypoint=ENTRYPOINT, hosts=(HOST,), service=SERVICE, middlewares=keys, branches=branches)
+        server = Service(servers=(Server(address="127.0.3.1", port=80),))
+        services = {SERVICE: server}
+        for branch in branches:
+            leaves = {f"{branch.service}/v1": 9, f"{branch.service}/v2": 1}
+            parts = tuple(Part(service=key, weight=weight) for key, weight in leaves.items())
+            services |= {**dict.fromkeys(leaves, server), branch.service: Service(parts=parts)}
+        section = Section(routers={SERVICE: router}, services=services)
         instances: Mapping[str, object] = dict(zip(keys, middlewares, strict=True))
         self.handler.apply_table(self.handler.compile_table(section, middlewares=instances, changed=None))
-        (server,) = self.handler._servers.values()
-        self.upstream = UpstreamConnection(server)
+        (pool,) = self.handler._servers.values()
+        self.upstream = UpstreamConnection(pool)
         self.upstream.connection_made(DeafTransport())
-        server.idle.append(self.upstream)
+        pool.idle.append(self.upstream)
 
     def connect(self) -> Callable[[bytes], None]:
         """Connect a client; gives what carries one request, and its response, through the engine."""

@@ -1,7 +1,7 @@
 """Run an example in front until Ctrl-C: its demo server in this process, and `maesh up` as a child.
 
-The first argument names the example's folder; further ones are handed to `maesh up`, for instance `--http-port 6000`.
-Ends with the mesh's status.
+The first argument names the example's folder; further ones are handed to `maesh up`, for instance `--http-port 6000`,
+after the FLAGS of the example's server module. Ends with the mesh's status.
 """
 
 import signal
@@ -22,14 +22,16 @@ def main() -> int:
         return 2
     folder = EXAMPLES / sys.argv[1]
     sys.path.insert(0, str(folder))
+    example = import_module("server")
     try:
-        servers: list[socketserver.BaseServer] = import_module("server").start_servers()
+        servers: list[socketserver.BaseServer] = example.start_servers()
     except OSError as error:
         print(f"The demo server cannot start: {error}", file=sys.stderr)
         return 1
     maesh = Path(sys.executable).with_name("maesh")
     # A process group of its own: the terminal's Ctrl-C reaches the mesh once, through us, and not twice.
-    mesh = subprocess.Popen([maesh, "up", folder, *sys.argv[2:]], process_group=0)
+    flags = (*getattr(example, "FLAGS", ()), *sys.argv[2:])
+    mesh = subprocess.Popen([maesh, "up", folder, *flags], process_group=0)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _frame: mesh.send_signal(received))
     status = mesh.wait()

@@ -53,9 +53,7 @@ def compile_matches(matches: Sequence[HttpMatch]) -> Predicate:
     if not compiled or None in compiled:
         return _hold_always
     predicates = [predicate for predicate in compiled if predicate is not None]
-    if len(predicates) == 1:
-        return predicates[0]
-    return lambda request: any(predicate(request) for predicate in predicates)
+    return _join_any(predicates)
 
 
 def has_paths(matches: Sequence[HttpMatch]) -> bool:
@@ -76,9 +74,38 @@ def _compile_match(match: HttpMatch) -> Predicate | None:
     conditions += [_compile_header(header) for header in match.headers]
     if not conditions:
         return None
-    if len(conditions) == 1:
-        return conditions[0]
-    return lambda request: all(condition(request) for condition in conditions)
+    return _join_all(conditions)
+
+
+def _join_any(predicates: Sequence[Predicate]) -> Predicate:
+    """Join by "or". A generator for `any` costs half a microsecond more than these loops."""
+    if len(predicates) == 1:
+        return predicates[0]
+
+    def holds(request: Request) -> bool:
+        for predicate in predicates:  # noqa: SIM110 - measured
+            if predicate(request):
+                return True
+        return False
+
+    return holds
+
+
+def _join_all(predicates: Sequence[Predicate]) -> Predicate:
+    """Join by "and"."""
+    if len(predicates) == 1:
+        return predicates[0]
+    if len(predicates) == 2:
+        first, second = predicates
+        return lambda request: first(request) and second(request)
+
+    def holds(request: Request) -> bool:
+        for predicate in predicates:  # noqa: SIM110 - measured
+            if not predicate(request):
+                return False
+        return True
+
+    return holds
 
 
 def _compile_methods(methods: Sequence[str]) -> Predicate:

@@ -4,10 +4,12 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -29,11 +31,16 @@ def load_server(name):
 def test_demo_server_listens_where_the_manifests_say(name):
     (path,) = (EXAMPLES / name).glob("*.yaml")
     documents = list(yaml.safe_load_all(path.read_text()))
-    (service,) = [document for document in documents if document["kind"] == "Service"]
-    (port,) = [port.get("targetPort", port["port"]) for port in service["spec"]["ports"]]
+    services = [document for document in documents if document["kind"] == "Service"]
     pods = [document for document in documents if document["kind"] == "Pod"]
-    assert all(pod["metadata"]["labels"] == service["spec"]["selector"] for pod in pods)
-    assert {(pod["status"]["podIP"], port) for pod in pods} == set(load_server(name).ADDRESSES)
+    served = {
+        (pod["status"]["podIP"], port.get("targetPort", port["port"]))
+        for service in services
+        for pod in pods
+        for port in service["spec"]["ports"]
+        if service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    }
+    assert served == set(load_server(name).ADDRESSES)
     for slice_ in [document for document in documents if document["kind"] == "EndpointSlice"]:
         addresses = [address for endpoint in slice_["endpoints"] for address in endpoint["addresses"]]
         assert {(address, slice_["ports"][0]["port"]) for address in addresses} == set(load_server(name).ADDRESSES)
@@ -129,6 +136,45 @@ def test_udp_example_answers_in_sessions_from_both_servers(start_example):
     assert seen == {address for address, _ in load_server("udp").ADDRESSES}
     end_example(process)
     assert subprocess.run(command, capture_output=True, timeout=20).returncode == 1
+
+
+def list_commands(name):
+    """List the commands that the first lines of an example's manifest say, with the port of the test's mesh."""
+    (path,) = (EXAMPLES / name).glob("*.yaml")
+    lines = re.findall(r"^#   (.+)$", path.read_text(), re.MULTILINE)
+    assert lines
+    assert all("http://127.0.0.1:5000/" in line for line in lines)
+    return [line.replace("http://127.0.0.1:5000/", "http://127.0.0.1:25741/") for line in lines]
+
+
+def run_shell(command):
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=20).stdout
+
+
+@pytest.mark.integration
+@pytest.mark.peer
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_canary_example_divides_the_requests_as_its_words_say(start_example):
+    process, _ = start_example("canary", words="curl")
+    everyone, beta = list_commands("canary")
+    for _ in range(2):
+        assert Counter(run_shell(everyone).splitlines()) == {"v1": 9, "v2 blue": 2, "v2 green": 1}
+        assert Counter(run_shell(beta).splitlines()) == {"v2 blue": 4, "v2 green": 2}
+    end_example(process)
+
+
+@pytest.mark.integration
+@pytest.mark.peer
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_acl_example_lets_in_whom_its_words_say(start_example):
+    process, line = start_example("acl", words="curl")
+    for command in list_commands("acl"):
+        status = command.rpartition(": ")[2]
+        answer = run_shell(command)
+        assert answer.startswith(f"HTTP/1.1 {status} "), command
+        assert ("X-Maesh-Reason" in answer) is (status == "403")
+    assert run_shell(line[line.index("curl") :].replace("curl", "curl -i", 1)).startswith("HTTP/1.1 403 ")
+    end_example(process)
 
 
 def test_an_example_that_does_not_exist_is_told():

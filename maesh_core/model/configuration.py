@@ -58,7 +58,8 @@ def list_targets(router: Any) -> tuple[str, ...]:
     """List the services that a router of any protocol leads to; one of a plugin's own struct may lead to none."""
     service = getattr(router, "service", None)
     branches: tuple[HttpBranch, ...] = getattr(router, "branches", ())
-    return (*(() if service is None else (service,)), *(branch.service for branch in branches))
+    own = () if service is None else (service,)
+    return (*own, *(branch.service for branch in branches)) if branches else own
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):

@@ -36,6 +36,30 @@ class DividedPart(Generic[ServerT]):
         return hash(self.key)
 
 
+class _Turns(SmoothWeightedRoundRobin[DividedPart[ServerT]]):
+    """The same turns at a third of the price: nothing is ever set aside, and no pick is a retry's."""
+
+    __slots__ = ("_total", "_weights")
+
+    def __init__(self, parts: Sequence[tuple[DividedPart[ServerT], int]]) -> None:
+        super().__init__(parts)
+        self._weights = tuple(weight for _, weight in self._servers)
+        self._total = sum(self._weights)
+
+    def pick(self, tried: Collection[DividedPart[ServerT]] = (), asker: Any = None) -> DividedPart[ServerT] | None:
+        """Pick the part with the most credit; of several the first."""
+        credited = self._credits
+        best, most = -1, 0
+        for index, weight in enumerate(self._weights):
+            credit = credited[index] = credited[index] + weight
+            if best < 0 or credit > most:
+                best, most = index, credit
+        if best < 0:
+            return None
+        credited[best] -= self._total
+        return self._servers[best][0]
+
+
 class Division(Generic[ServerT]):
     """Picks a part, then a server of it."""
 
@@ -45,7 +69,7 @@ class Division(Generic[ServerT]):
         self, parts: Sequence[tuple[DividedPart[ServerT], int]], *, former: "Division[ServerT] | None" = None
     ) -> None:
         self.parts = tuple(part for part, _ in parts)
-        self.turns: SmoothWeightedRoundRobin[DividedPart[ServerT]] = SmoothWeightedRoundRobin(parts)
+        self.turns = _Turns(parts)
         if former is not None:
             self.turns.follow(former.turns)
 

@@ -108,10 +108,12 @@ class Acl:
 
     def on_request(self, exchange: Exchange) -> Response | None:
         """Let a request in, perhaps to some servers only, or answer 403."""
-        leaves = self._leaves.get(exchange.destination, ())
-        if len(leaves) == 1 and exchange.client_address in leaves[0].free:  # most of those that may come in
+        leaves, client = self._leaves.get(exchange.destination, ()), exchange.client_address
+        if len(leaves) == 1 and client in leaves[0].free:  # most of those that may come in
             return None
-        judgement = self._judge(exchange.destination, exchange.client_address, exchange)
+        judgement = _judge(leaves, client, exchange)
+        if judgement is None:
+            return None
         if isinstance(judgement, str):
             self._count(judgement)
             return _DENIED[judgement]
@@ -120,7 +122,7 @@ class Acl:
 
     def on_connect(self, connection: Connection) -> bool:
         """Let a connection or a session in, perhaps to some servers only, or not."""
-        judgement = self._judge(connection.service, connection.client_address, None)
+        judgement = _judge(self._leaves.get(connection.service, ()), connection.client_address, None)
         if isinstance(judgement, str):
             self._count(judgement)
             return False
@@ -131,30 +133,32 @@ class Acl:
         """Judge a connection, session or tunnel anew."""
         exchange = connection.exchange
         destination = exchange.destination if exchange is not None else connection.service
-        judgement = self._judge(destination, connection.client_address, exchange)
+        judgement = _judge(self._leaves.get(destination, ()), connection.client_address, exchange)
         if isinstance(judgement, str):
             self._count(judgement)
             return False
         return judgement is None or connection.server is None or connection.server in judgement
 
-    def _judge(self, destination: str, client: str, request: Exchange | None) -> Servers | str | None:
-        """Have every leaf let the client in; without leaves, or where nothing is known of it, nobody is."""
-        leaves = self._leaves.get(destination, ())
-        if not leaves:
-            return NOT_THIS_CLIENT
-        allowed: set[tuple[str, int]] = set()
-        is_limited = False
-        for leaf in leaves:
-            servers = leaf.find_servers(client, request)
-            if isinstance(servers, str):
-                return servers
-            is_limited = is_limited or servers is not None
-            allowed.update(leaf.servers if servers is None else servers)
-        return frozenset(allowed) if is_limited else None
-
     def _count(self, reason: str) -> None:
         key = (self._service, reason)
         self._counts[key] = self._counts.get(key, 0) + 1
+
+
+def _judge(leaves: Sequence[Leaf], client: str, request: Exchange | None) -> Servers | str | None:
+    """Have every leaf let the client in; without leaves, or where nothing is known of it, nobody is."""
+    if len(leaves) == 1:
+        return leaves[0].find_servers(client, request)
+    if not leaves:
+        return NOT_THIS_CLIENT
+    allowed: set[tuple[str, int]] = set()
+    is_limited = False
+    for leaf in leaves:
+        servers = leaf.find_servers(client, request)
+        if isinstance(servers, str):
+            return servers
+        is_limited = is_limited or servers is not None
+        allowed.update(leaf.servers if servers is None else servers)
+    return frozenset(allowed) if is_limited else None
 
 
 class AclFactory:

@@ -8,6 +8,7 @@ own pods but what no split matches.
 
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import product
 from math import lcm
 from typing import Any, NamedTuple
 
@@ -27,9 +28,9 @@ from maesh_core.plugin import (
 from maesh_smi.kinds import SPLITS_BY_ROOT, HttpRouteGroup, TrafficSplit
 
 BRANCH_LIMIT = 100
-"""Branches of one split: matches of splits below it multiply."""
-MATCH_LIMIT = 2000
-"""Matches of all branches of one split."""
+"""Branches of one port: matches of splits below splits multiply."""
+MATCH_LIMIT = 10_000
+"""Matches of one branch: those of a split and of the splits below it multiply, too."""
 DEPTH_LIMIT = 20
 """Splits below splits."""
 WEIGHT_LIMIT = 2**31 - 1
@@ -103,34 +104,41 @@ class Resolver:
                 continue
             try:
                 matches = self._build_matches(split, port)
+                plans = self._plan_split(split, matches, port, (*path, key))
             except ConfigurationError as error:
                 self._note(split, str(error))
                 continue
-            yield from self._plan_split(split, matches, port, (*path, key))
+            yield from plans
             if matches == ALWAYS:
                 return
         yield Plan("", ALWAYS, {key: Fraction(1)})
 
     def _plan_split(
         self, split: TrafficSplit, matches: Matches, port: PortNode, path: tuple[ObjectKey, ...]
-    ) -> Iterator[Plan]:
+    ) -> list[Plan]:
         """Combine what the backends do with a request: the first of each one's plans that it meets.
 
-        Backend by backend, so that what no request can meet is dropped at once. Where it comes to too much nothing of
-        what the split matches is served: it must not fall through to anybody else.
+        Goes backend by backend, so that the limits hold before the combinations are there. Raises ConfigurationError:
+        a split that is cut short would leave requests to the service's own pods.
         """
         weighted = [(key, weight) for key, weight in self._list_backends(split, port) if weight]
         total = sum(weight for _, weight in weighted)
-        found: list[tuple[Matches, Shares]] = [(matches, {})]
+        found: dict[Matches, Shares] = {matches: {}}
         for key, weight in weighted:
-            expanded = _expand(found, self._plan(key, port, path), weight / total)
-            if expanded is None:
-                self._note(split, "it comes to too many branches with the splits below it; nothing of it is served")
-                yield Plan(split.metadata.name, matches, {})
-                return
-            found = expanded
-        for count, (conditions, shares) in enumerate(found, 1):
-            yield Plan(split.metadata.name if count == 1 else f"{split.metadata.name}:{count}", conditions, shares)
+            plans = self._plan(key, port, path)
+            before, found = found, {}
+            for (conditions, shares), plan in product(before.items(), plans):
+                combined = _combine(conditions, plan.matches)
+                if not combined or combined in found:  # nothing meets both, or the former has all that do
+                    continue
+                if len(found) == BRANCH_LIMIT:
+                    raise ConfigurationError(f"it comes to more than {BRANCH_LIMIT} branches with the splits below it")
+                found[combined] = _add_shares(shares, plan.shares, weight / total)
+        name = split.metadata.name
+        return [
+            Plan(f"{name}:{count}" if count > 1 else name, conditions, shares)
+            for count, (conditions, shares) in enumerate(found.items(), 1)
+        ]
 
     def _list_splits(self, key: ObjectKey) -> list[TrafficSplit]:
         """List a service's splits: those with matches first, for what they match is a part of the rest."""
@@ -261,30 +269,17 @@ class Resolver:
         )
 
 
+def _add_shares(shares: Shares, more: Shares, factor: Fraction) -> Shares:
+    """Add a backend's leaves, with what its own share leaves them."""
+    added = dict(shares)
+    for leaf, part in more.items():
+        added[leaf] = added.get(leaf, Fraction(0)) + factor * part
+    return added
+
+
 def _combine(one: Sequence[HttpMatch], other: Sequence[HttpMatch]) -> Matches:
-    """Build matches of which any holds where any of both sides does."""
+    """Build matches of which any holds where any of both sides does. Raises ConfigurationError where they are many."""
+    if len(one) * len(other) > MATCH_LIMIT:
+        raise ConfigurationError(f"it comes to more than {MATCH_LIMIT} matches with the splits below it")
     pairs = (combine_matches(left, right) for left in one for right in other)
     return tuple(dict.fromkeys(pair for pair in pairs if pair is not None))
-
-
-def _expand(
-    found: Sequence[tuple[Matches, Shares]], plans: Sequence[Plan], share: Fraction
-) -> list[tuple[Matches, Shares]] | None:
-    """Combine each branch so far with each plan of one more backend; None where that is too much."""
-    expanded: list[tuple[Matches, Shares]] = []
-    count = 0
-    for known, shares in found:
-        for plan in plans:
-            if len(known) * len(plan.matches) > MATCH_LIMIT:
-                return None
-            conditions = _combine(known, plan.matches)
-            count += len(conditions)
-            if len(expanded) >= BRANCH_LIMIT or count > MATCH_LIMIT:
-                return None
-            if conditions:
-                expanded.append((conditions, _add_shares(shares, plan.shares, share)))
-    return expanded
-
-
-def _add_shares(one: Shares, other: Shares, factor: Fraction) -> Shares:
-    return {key: one.get(key, Fraction(0)) + other.get(key, Fraction(0)) * factor for key in (*one, *other)}

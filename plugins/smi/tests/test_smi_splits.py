@@ -176,6 +176,64 @@ def test_a_split_in_a_loop_or_leading_into_one_is_detached_and_says_which(cluste
     assert found.list_errors() == [f"it leads into a loop: {loop}"]
 
 
+def write_groups(side, count, matches=1):
+    """Write splits of a service, each with a header of its own to look at."""
+    for number in range(count):
+        found = ", ".join(f"{{name: m{each}, headers: [{{x-{side}{number}: '{each}'}}]}}" for each in range(matches))
+        yield f"""
+---
+apiVersion: specs.smi-spec.io/v1alpha4
+kind: HTTPRouteGroup
+metadata: {{name: {side}{number}, namespace: shop}}
+spec: {{matches: [{found}]}}"""
+        yield write_split(f"{side}{number}", side, {"leaf": 1}, matches=[f"{side}{number}"])
+
+
+LEAF = write_service("leaf", "10.3.0.1")
+
+
+def test_a_split_that_comes_to_too_many_branches_is_detached_as_a_whole(cluster):
+    top = write_split("top", "web", {"v1": 1, "v2": 1})
+    fits = cluster(WEB, V1, V2, LEAF, top, *write_groups("v1", 9), *write_groups("v2", 9))
+    assert len(fits.list_branches()) == 100
+    assert fits.list_branches()[-1] == ((), {"v1": 0.5, "v2": 0.5})
+    found = cluster(WEB, V1, V2, LEAF, top, *write_groups("v1", 10), *write_groups("v2", 9))
+    assert found.list_branches() == []
+    assert found.list_errors() == ["it comes to more than 100 branches with the splits below it"]
+
+
+VERBS = [
+    f"""
+---
+apiVersion: specs.smi-spec.io/v1alpha4
+kind: HTTPRouteGroup
+metadata: {{name: {verb}, namespace: shop}}
+spec: {{matches: [{{name: m, methods: [{verb}]}}]}}"""
+    for verb in "abc"
+]
+
+
+def test_matches_that_exclude_or_repeat_each_other_make_no_more_branches(cluster):
+    names = [f"s{number}" for number in range(20)]
+    splits = [write_split(f"{name}{verb}", name, {"leaf": 1}, matches=[verb]) for name in names for verb in "abc"]
+    services = [write_service(name, "10.4.0.1") for name in names]
+    top = write_split("top", "web", dict.fromkeys(names, 1))
+    branches = cluster(WEB, LEAF, *VERBS, *services, *splits, top).list_branches()
+    assert branches[:3] == [((HttpMatch(methods=(verb,)),), {"leaf": 1.0}) for verb in "ABC"]
+    assert branches[3:] == [((), dict.fromkeys(names, 0.05))]
+
+
+def test_a_split_that_comes_to_too_many_matches_is_detached(cluster):
+    below = list(write_groups("v1", 1, matches=200))
+    top = [
+        text.replace("service: v2,", "service: web,").replace("leaf", "v1")
+        for text in write_groups("v2", 1, matches=51)
+    ]
+    found = cluster(WEB, V1, V2, LEAF, *below, *top)
+    assert found.list_branches() == []
+    assert found.list_errors() == ["it comes to more than 10000 matches with the splits below it"]
+
+
 def test_two_ways_that_meet_are_no_loop_and_cost_no_more_than_their_splits(cluster):
     names = [f"s{number}" for number in range(18)]
     services = [write_service(f"{name}{side}", "10.9.0.1") for name in names for side in "ab"]
@@ -233,37 +291,6 @@ def test_ports_of_one_number_and_two_protocols_go_each_to_their_own(cluster):
     found = cluster(write("web", "10.0.0.1"), write("v1", "10.0.1.1"), write_split("s", "web", {"v1": 1}))
     section = found.build_configuration().sections["tcp"]
     assert section.services["shop/web:80/split/s/v1"].servers == (Server(address="10.0.1.1", port=8080),)
-
-
-def write_group(name, *matches):
-    return f"""
----
-apiVersion: specs.smi-spec.io/v1alpha4
-kind: HTTPRouteGroup
-metadata: {{name: {name}, namespace: shop}}
-spec: {{matches: [{", ".join(matches)}]}}"""
-
-
-@pytest.mark.timeout(20)
-def test_splits_that_combine_to_too_much_are_served_by_nobody_and_take_no_time(cluster):
-    names = [f"b{number}" for number in range(12)]
-    matches = [f"{{name: m{each}, pathRegex: /p{each}}}" for each in range(10)]
-    texts = [write_group(f"g{name}", *matches).replace("/p", f"/{name}") for name in names]
-    texts += [write_service(name, "10.5.0.1") for name in names]
-    texts += [write_split(f"s{name}", name, {"v1": 1}, matches=[f"g{name}"]) for name in names]
-    found = cluster(WEB, V1, *texts, write_split("all", "web", dict.fromkeys(names, 1)))
-    assert found.list_branches() == [((), {})]
-    assert "too many branches" in found.list_errors()[0]
-
-
-def test_what_no_request_can_meet_is_dropped_before_it_multiplies(cluster):
-    names = [f"b{number}" for number in range(20)]
-    texts = [write_group(f"g{name}", f"{{name: m, methods: [M{name}]}}") for name in names]
-    texts += [write_service(name, "10.5.0.1") for name in names]
-    texts += [write_split(f"s{name}", name, {"v1": 1}, matches=[f"g{name}"]) for name in names]
-    found = cluster(WEB, V1, *texts, write_split("all", "web", dict.fromkeys(names, 1)))
-    assert len(found.list_branches()) == 21
-    assert found.list_errors() == []
 
 
 def test_a_backend_whose_own_annotations_close_it_is_left_out(cluster):

@@ -31,8 +31,9 @@ _NOT_CLOSED = Response(status=503, reason="the service has no usable server")
 class Route:
     """A compiled router. `balancer` None means that it is closed, and `closed` is the answer.
 
-    `is_plain` says that no plugin wants to look at its exchanges, and that all of them take this route. Otherwise the
-    first of `branches` that a request matches has it; `is_path_read` says that some of them look at the path.
+    `is_chained` says that a plugin wants to look at its exchanges, and `is_plain` that none does and all of them take
+    this route. Otherwise the first of `branches` that a request matches has it; `is_path_read` says that some of them
+    look at the path.
     """
 
     __slots__ = (
@@ -42,6 +43,7 @@ class Route:
         "closed",
         "counters",
         "destination",
+        "is_chained",
         "is_path_read",
         "is_plain",
         "key",
@@ -69,7 +71,8 @@ class Route:
         self.chain = chain
         self.branches = branches
         self.is_path_read = any(has_paths(branch.matches) for branch in router.branches)
-        self.is_plain = not (chain.depth or branches or has_chooser(balancer))
+        self.is_chained = bool(chain.depth) or has_chooser(balancer)
+        self.is_plain = not (self.is_chained or branches)
         self.closed = closed
         self.key = key
         self.router = router
