@@ -8,6 +8,7 @@ from collections.abc import Callable
 from math import gcd
 from typing import NamedTuple
 
+from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import Part, Service
 from maesh_core.model.topology import BackendNode, BranchNode, PortNode
 
@@ -22,7 +23,8 @@ class Branches(NamedTuple):
 def build_branches(key: str, port: PortNode, build_backend: Callable[[BackendNode], Service]) -> Branches:
     """Build `key/NAME` for each branch, divided among `key/NAME/BACKEND`.
 
-    A backend without servers gets nothing while another has some: its share goes to the others.
+    A backend without servers gets nothing while another has some: its share goes to the others. One that its own
+    annotations close is left out.
     """
     targets: list[tuple[BranchNode, str]] = []
     services: dict[str, Service] = {}
@@ -34,7 +36,10 @@ def build_branches(key: str, port: PortNode, build_backend: Callable[[BackendNod
         parts = []
         for backend in served:
             backend_key = f"{branch_key}/{backend.service.name}"
-            services[backend_key] = build_backend(backend)
+            try:
+                services[backend_key] = build_backend(backend)
+            except ConfigurationError:  # it is an error on the backend itself, which says why
+                continue
             parts.append(Part(service=backend_key, weight=backend.weight // divisor))
         services[branch_key] = Service(parts=tuple(parts))
         targets.append((branch, branch_key))

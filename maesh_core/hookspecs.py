@@ -62,8 +62,8 @@ class Addition(msgspec.Struct, frozen=True, kw_only=True):
     """What a plugin found about one service; `value` is shown by the topology API and read by other plugin parts."""
 
     value: Any = None
-    branches: Mapping[int, tuple[BranchNode, ...]] = {}
-    """By port number: traffic that goes to other services."""
+    branches: Mapping[tuple[int, str], tuple[BranchNode, ...]] = {}
+    """By port number and protocol: traffic that goes to other services."""
     pods: tuple[PodNode, ...] = ()
     """Pods that rules name, and that need not be behind the service; the topology shows them."""
     sections: Mapping[str, Mapping[str, Any]] = {}

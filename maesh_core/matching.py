@@ -16,7 +16,7 @@ PATTERN_LIMIT_CHARACTERS = 4096
 PATTERN_MEMORY_BYTES = 1 << 20
 """What one pattern's automaton may take; one that needs more is refused, or runs slower, never longer than linear."""
 _match_literal = re.compile(r"[A-Za-z0-9_\-/~!@%&=:;, ']*").fullmatch
-_find_ambiguous = re.compile(rb"//|/\.\.?(?:/|$)|%(?:2[ef]|5c|00)|\\", re.IGNORECASE).search
+_find_ambiguous = re.compile(rb"//|/\.\.?(?:[/;]|$)|%(?:2[ef]|5c|00)|\\", re.IGNORECASE).search
 
 
 class Request(Protocol):
@@ -116,8 +116,8 @@ def _compile_methods(methods: Sequence[str]) -> Predicate:
 def _compile_path(pattern: str) -> Predicate | None:
     """Compile a path's pattern; None where every path begins so."""
     prefix = pattern.removeprefix("^").removesuffix(".*")
-    if prefix in ("", "/"):
-        return None  # origin-form begins with a slash
+    if not prefix:
+        return None
     if is_literal(prefix):
         literal = prefix.encode()
         return lambda request: request.target.startswith(literal)  # no query begins within a literal

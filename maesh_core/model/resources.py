@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from maesh_core.model.addresses import parse_address
 from maesh_core.model.keys import ObjectKey
 
 
@@ -156,6 +157,7 @@ class PodSpec(_Struct, frozen=True):
     """Who a pod runs as, and what it serves."""
 
     service_account_name: str = "default"
+    host_network: bool = False
     containers: tuple[Container, ...] = ()
 
 
@@ -166,10 +168,17 @@ class PodCondition(_Struct, frozen=True):
     status: str = "Unknown"
 
 
+class PodAddress(_Struct, frozen=True):
+    """One address of a pod, of either family."""
+
+    ip: str = ""
+
+
 class PodStatus(_Struct, frozen=True):
     """`pod_ip` is empty until the pod has an address."""
 
     pod_ip: str = msgspec.field(default="", name="podIP")
+    pod_ips: tuple[PodAddress, ...] = msgspec.field(default=(), name="podIPs")
     phase: str = ""
     conditions: tuple[PodCondition, ...] = ()
 
@@ -179,6 +188,12 @@ class Pod(Resource, frozen=True):
 
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its addresses in their canonical spelling, the first one first; what is none is left out."""
+        texts = (self.status.pod_ip, *(each.ip for each in self.status.pod_ips))
+        return tuple(dict.fromkeys(found for text in texts if text and (found := parse_address(text)) is not None))
 
 
 class Namespace(Resource, frozen=True):

@@ -21,7 +21,7 @@ _logger = logging.getLogger(__name__)
 class EdgePoller:
     """Tells watchers of their descriptors' events. To be made, used and closed in the loop's thread."""
 
-    __slots__ = ("_epoll", "_finishing", "_later", "_loop", "_watchers")
+    __slots__ = ("_epoll", "_finishing", "_forgotten", "_later", "_loop", "_watchers")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -29,6 +29,8 @@ class EdgePoller:
         self._watchers: dict[int, Callable[[int], None]] = {}
         self._later: list[Callable[[], None]] = []
         self._finishing: list[Callable[[], None]] = []
+        self._forgotten: set[int] = set()
+        """Since the events at hand were read: a descriptor of these numbers is another one by now."""
         loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     def __repr__(self) -> str:
@@ -48,6 +50,7 @@ class EdgePoller:
         """Watch a descriptor no more; to be called before it is closed."""
         if self._watchers.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
+            self._forgotten.add(descriptor)
 
     def put_off(self, work: Callable[[], None]) -> None:
         """Do the rest of some work in the loop's next round, when others have had their turn."""
@@ -66,12 +69,14 @@ class EdgePoller:
             self._epoll.close()
         self._watchers.clear()
         self._later.clear()
+        self._finishing.clear()
 
     def _on_ready(self) -> None:
-        watchers = self._watchers
+        watchers, forgotten = self._watchers, self._forgotten
+        forgotten.clear()
         for descriptor, events in self._epoll.poll(0, ROUND_LIMIT):
             watcher = watchers.get(descriptor)
-            if watcher is not None:
+            if watcher is not None and descriptor not in forgotten:
                 try:
                     watcher(events)
                 except Exception:  # an edge is told once: one connection's trouble must not cost others theirs

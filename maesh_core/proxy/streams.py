@@ -51,10 +51,11 @@ AnyStreamBalancer = AnyBalancer[Server] | Division[Server]
 class Route:
     """Where an entrypoint leads. Without judges everybody may come in."""
 
-    __slots__ = ("_admitting", "_failures", "_servers", "_staying", "balancer", "counters", "service")
+    __slots__ = ("_admitting", "_failures", "_servers", "_staying", "balancer", "counters", "key", "service")
 
     def __init__(
         self,
+        key: str,
         service: str,
         servers: Iterable[Server],
         counters: Any,
@@ -63,7 +64,7 @@ class Route:
         middlewares: Sequence[object] = (),
         failures: MiddlewareFailures | None = None,
     ) -> None:
-        self.service = service
+        self.key, self.service = key, service
         self.counters = counters
         self._servers = tuple(servers)
         self.balancer = balancer
@@ -161,18 +162,17 @@ class Streams:
                 address = (each.address, each.port)
                 if address not in servers:
                     servers[address] = current.servers.get(address) or Server(*address, self._health)
-            counters[router.service] = (
-                current.counters[router.service] if router.service in current.counters else self._build_counters()
-            )
+            counters[key] = current.counters[key] if key in current.counters else self._build_counters()
             known = current.routes.get(router.entrypoint)
-            former = known if known is not None and known.service == router.service else None
+            former = known if known is not None and (known.key, known.service) == (key, router.service) else None
             if former is not None and changed is not None and changed.isdisjoint((key, *services)):
                 routes[router.entrypoint] = former
                 continue
             routes[router.entrypoint] = Route(
+                key,
                 router.service,
                 _list_usable(services, servers),
-                counters[router.service],
+                counters[key],
                 balancer=_build_balancer(router.service, services, servers, former),
                 middlewares=[middlewares[name] for name in router.middlewares],
                 failures=self._failures,

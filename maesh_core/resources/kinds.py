@@ -23,7 +23,7 @@ ACCOUNT_INDEX = "account"
 """Pods by the ObjectKey of their service account."""
 
 ADDRESS_INDEX = "address"
-"""Pods by their address, those that have ended left out: theirs may be another pod's by now."""
+"""Pods by their addresses in canonical spelling, those that have ended left out: theirs may be another pod's by now."""
 
 _ENDED = frozenset({"Succeeded", "Failed"})
 
@@ -51,7 +51,7 @@ def _index_pod_by_account(pod: Pod) -> Iterable[ObjectKey]:
 
 
 def _index_pod_by_address(pod: Pod) -> Iterable[str]:
-    return () if _has_ended(pod) or not pod.status.pod_ip else (pod.status.pod_ip,)
+    return () if _has_ended(pod) else pod.addresses
 
 
 def _has_ended(pod: Pod) -> bool:

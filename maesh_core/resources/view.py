@@ -42,7 +42,7 @@ class Readable(Protocol):
 
 
 class RecordingView:
-    """A `hookspecs.View` whose `reads` tell what it was asked. Shows the snapshot as it is at each read."""
+    """A `interfaces.View` whose `reads` tell what it was asked. Shows the snapshot as it is at each read."""
 
     __slots__ = ("_source", "reads")
 

@@ -13,11 +13,11 @@ import msgspec
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import TopologyBuilder
 from maesh_core.interfaces import ResourceT, TopologyView, View
+from maesh_core.model.addresses import parse_address
 from maesh_core.model.annotations import TRAFFIC_TYPE, parse_annotations
 from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.resources import Pod, Service, ServicePort, ServiceSpec
 from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
-from maesh_core.topology.addresses import parse_address
 from maesh_core.topology.endpoints import EndpointReader, Group
 from maesh_core.topology.rules import TopologyRules, is_ignored_service
 from maesh_core.topology.servers import build_servers, get_target_port
@@ -168,7 +168,7 @@ def _add_findings(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
 
 def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
     additions: dict[str, Any] = dict(node.additions)
-    branches: dict[int, tuple[BranchNode, ...]] = {}
+    branches: dict[tuple[int, str], tuple[BranchNode, ...]] = {}
     pods = list(node.named_pods)
     sections: dict[str, dict[str, Any]] = {name: dict(shown) for name, shown in node.sections.items()}
     errors = list(node.errors)
@@ -183,8 +183,8 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
             continue
         if addition.value is not None:
             additions[builder.name] = addition.value
-        for number, found in addition.branches.items():
-            branches[number] = (*branches.get(number, ()), *found)
+        for place, found in addition.branches.items():
+            branches[place] = (*branches.get(place, ()), *found)
         pods.extend(addition.pods)
         for name, shown in addition.sections.items():
             sections.setdefault(name, {}).update(shown)
@@ -192,7 +192,7 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         notices.extend(addition.notices)
     return msgspec.structs.replace(
         node,
-        ports=tuple(_add_branches(port, branches.get(port.number, ())) for port in node.ports),
+        ports=tuple(_add_branches(port, branches.get((port.number, port.protocol), ())) for port in node.ports),
         additions=additions,
         named_pods=tuple(pods),
         sections=sections,

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from maesh_core.interfaces import View
+from maesh_core.model.addresses import parse_address
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import EndpointPort, Endpoints, EndpointSlice, ObjectReference, Pod, Service
-from maesh_core.topology.addresses import parse_address
 from maesh_core.topology.rules import TopologyRules, is_ignored
 
 _ENDED_PHASES = frozenset({"Succeeded", "Failed"})

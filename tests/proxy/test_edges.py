@@ -101,3 +101,33 @@ def test_trouble_with_one_costs_no_other_its_turn(run, caplog):
         assert len(caplog.records) == 2
 
     run(act)
+
+
+def test_an_event_of_a_descriptor_that_is_another_one_by_now_is_told_to_nobody(run):
+    async def act(poller, ours, theirs):
+        told = []
+        first, first_end = socket.socketpair()
+        second, second_end = socket.socketpair()
+
+        def on_first(events):
+            told.append("first")
+            descriptor = second.fileno()
+            poller.forget(descriptor)
+            second.close()
+            fresh, fresh_end = socket.socketpair()
+            assert descriptor in (fresh.fileno(), fresh_end.fileno())
+            poller.watch(descriptor, lambda events: told.append(events))
+            told.append((fresh, fresh_end))
+
+        poller.watch(first.fileno(), on_first)
+        poller.watch(second.fileno(), lambda events: told.append("second"))
+        first_end.send(b"x")
+        second_end.close()
+        await settle()
+        for sock in (first, first_end, *told[1]):
+            sock.close()
+        return told
+
+    told = run(act)
+    assert "second" not in told
+    assert all(not events & GONE for events in told if isinstance(events, int))

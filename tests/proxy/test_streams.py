@@ -177,3 +177,13 @@ def test_a_part_whose_servers_change_makes_a_new_route_and_the_rotation_goes_on(
     assert second is not first
     assert [find_first(second) for _ in range(2)] == [8, 1]
     assert apply(streams, build_divided({"v1": 1}, v1=[1]), changed=frozenset({"other"})) is second
+
+
+def test_of_contested_entrypoints_a_router_never_inherits_anothers_guards(streams):
+    gate = Gate(admits=False)
+    service = {KEY: Service(servers=(Server(address="10.0.0.1", port=1),))}
+    one = StreamRouter(entrypoint=ENTRYPOINT, service=KEY)
+    other = StreamRouter(entrypoint=ENTRYPOINT, service=KEY, middlewares=("m",))
+    assert apply(streams, Section(routers={"a": one, "b": other}, services=service), m=gate).admits(connect())
+    after = apply(streams, Section(routers={"b": other}, services=service), changed=frozenset({"a"}), m=gate)
+    assert not after.admits(connect())

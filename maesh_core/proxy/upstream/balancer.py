@@ -41,6 +41,10 @@ class Balancer(Protocol[ServerT]):
         `asker` is the exchange that asks, where it has middlewares; balancers of the core do not look at it.
         """
 
+    @property
+    def servers(self) -> Sequence[ServerT]:
+        """All servers that it chooses among."""
+
 
 class RoundRobin(Generic[ServerT]):
     """Every server in turn."""
@@ -63,6 +67,11 @@ class RoundRobin(Generic[ServerT]):
         coming = self.coming
         self._next = (self._next + 1) % max(len(servers), 1)
         return pick_spare(coming, tried)
+
+    @property
+    def servers(self) -> tuple[ServerT, ...]:
+        """All servers."""
+        return self._servers
 
     @property
     def coming(self) -> tuple[ServerT, ...]:
@@ -109,6 +118,11 @@ class SmoothWeightedRoundRobin(Generic[ServerT]):
         return self._servers[best][0]
 
     @property
+    def servers(self) -> tuple[ServerT, ...]:
+        """All servers that have weight."""
+        return tuple(server for server, _ in self._servers)
+
+    @property
     def credits(self) -> dict[ServerT, int]:
         """How far each server is behind its share."""
         return {server: credit for (server, _), credit in zip(self._servers, self._credits, strict=True)}
@@ -152,6 +166,11 @@ class LeastRequest(Generic[ServerT]):
                 if (not tried or server not in tried) and (server.aside is None or may_try(server.aside)):
                     return server
         return self._pick_of_all(tried)
+
+    @property
+    def servers(self) -> tuple[ServerT, ...]:
+        """All servers that have weight."""
+        return self._servers
 
     def _draw_two(self) -> tuple[int, int]:
         """Draw two different servers, each by its weight among those left."""

@@ -78,10 +78,16 @@ class Division(Generic[ServerT]):
 
     def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
         """Pick a server; one more for the same request is of the part that its first one was of."""
-        part = self._find_part(tried) if tried else None
+        own = tried if asker is None else asker.tried  # what else counts as tried is refused to the exchange
+        part = self._find_part(own) if own else None
         if part is None:
             part = self.turns.pick()
         return part.balancer.pick(tried, asker) if part is not None else None
+
+    @property
+    def servers(self) -> tuple[ServerT, ...]:
+        """All servers of all parts, each once."""
+        return tuple(dict.fromkeys(server for part in self.parts for server in part.servers))
 
     def _find_part(self, tried: Collection[ServerT]) -> DividedPart[ServerT] | None:
         first = next(iter(tried))

@@ -96,6 +96,11 @@ class ChosenBalancer(Generic[ChoosableT]):
     def __repr__(self) -> str:
         return f"<ChosenBalancer {self.name} {self.chooser!r}>"
 
+    @property
+    def servers(self) -> tuple[ChoosableT, ...]:
+        """All servers that have weight."""
+        return self._servers
+
     def pick(self, tried: Collection[ChoosableT] = (), asker: Any = None) -> ChoosableT | None:
         """Pick the server that the plugin chooses for an exchange, among those in full use that were not tried."""
         usable = []

@@ -59,15 +59,20 @@ class GrantFinder:
     def __init__(self, view: TopologyView, service: ServiceNode) -> None:
         self._view = view
         self._service = service
-        self._grants: dict[tuple[ObjectKey, int], tuple[Grant, ...]] = {}
+        self._grants: dict[tuple[ObjectKey, int, str], tuple[Grant, ...]] = {}
         self._sources: dict[ObjectKey, Pod] = {}
+        self._rules: dict[ObjectKey, _Rules] = {}
+        self._addresses: dict[ObjectKey, tuple[str, ...]] = {}
         self.shown: dict[str, TargetView] = {}
         self.notices: list[str] = []
 
     def build_settings(self) -> AclSettings:
         """Build the settings for every destination of the service."""
         destinations: dict[str, tuple[LeafGrants, ...]] = {}
+        transport = "UDP" if self._service.traffic_type == "udp" else "TCP"
         for port in self._service.ports:
+            if port.protocol != transport:  # no proxy carries it, and a port of the other kind may have its number
+                continue
             key = build_port_key(self._service.key, port.number)
             destinations[key] = _build_leaves([(self._service.key, port, self._find_grants(self._service, port))])
             for branch in port.branches:
@@ -82,7 +87,7 @@ class GrantFinder:
         return self._find_grants(node, port) if node is not None else ()
 
     def _find_grants(self, node: ServiceNode, port: PortNode) -> tuple[Grant, ...]:
-        place = (node.key, port.number)
+        place = (node.key, port.number, port.protocol)
         if place not in self._grants:
             self._grants[place] = tuple(self._build_grants(node, port))
         return self._grants[place]
@@ -108,7 +113,9 @@ class GrantFinder:
         """Build what a target grants on a port; None where it is not about it."""
         if target.called.kind not in ("", SERVICE_ACCOUNT):
             raise ConfigurationError(f"kind {target.called.kind!r} of the destination is not {SERVICE_ACCOUNT}")
-        rules = self._read_rules(target)
+        if target.key not in self._rules:
+            self._rules[target.key] = self._read_rules(target)
+        rules = self._rules[target.key]
         only = target.called.read_port()
         matches: tuple[HttpMatch, ...] = ()
         if traffic_type == "udp":
@@ -123,7 +130,9 @@ class GrantFinder:
             for server in servers
             if (only is None or server.port == only) and (ports is None or server.port in ports)
         ]
-        sources = self._find_sources(target.callers)
+        if target.key not in self._addresses:
+            self._addresses[target.key] = self._find_sources(target.callers)
+        sources = self._addresses[target.key]
         if not (is_open and usable and sources):
             return None
         is_all = len(usable) == len(port.servers)
@@ -176,7 +185,7 @@ class GrantFinder:
     def list_sources(self) -> tuple[PodNode, ...]:
         """List the pods that targets name as sources, for the topology."""
         return tuple(
-            PodNode(key=key, service_account=pod.spec.service_account_name, address=pod.status.pod_ip)
+            PodNode(key=key, service_account=pod.spec.service_account_name, address=pod.addresses[0])
             for key, pod in sorted(self._sources.items())
         )
 
@@ -187,9 +196,12 @@ class GrantFinder:
             for caller in callers
             if caller.kind in ("", SERVICE_ACCOUNT) and caller.namespace and caller.name
         }
-        pods = [pod for account in allowed for pod in self._view.find(Pod, ACCOUNT_INDEX, account) if pod.status.pod_ip]
+        pods = [pod for account in allowed for pod in self._view.find(Pod, ACCOUNT_INDEX, account) if pod.addresses]
         self._sources.update({pod.key: pod for pod in pods})
-        addresses = {pod.status.pod_ip for pod in pods}
+        for pod in pods:
+            if pod.spec.host_network:
+                self.notices.append(f"acl: {pod.key} has its node's address, so it stands for nobody")
+        addresses = {address for pod in pods if not pod.spec.host_network for address in pod.addresses}
         return tuple(sorted(address for address in addresses if self._is_nobody_elses(address, allowed)))
 
     def _is_nobody_elses(self, address: str, allowed: set[ObjectKey]) -> bool:

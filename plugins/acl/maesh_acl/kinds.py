@@ -34,8 +34,11 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return int(text)
 
 
-class TargetSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """`spec` of a TrafficTarget, v1alpha2 and later."""
+class TargetSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    """`spec` of a TrafficTarget, v1alpha2 and later.
+
+    Unknown fields are refused: a misspelt rule would limit nothing.
+    """
 
     destination: Account | None = None
     sources: tuple[Account, ...] = ()

@@ -153,7 +153,8 @@ class Cluster:
         head = parse_request_head(
             f"{method} {path} HTTP/1.1\r\nHost: {service}.{NAMESPACE}.maesh\r\n{lines}\r\n".encode()
         )
-        route = table.find(5000, head.host)
+        (router,) = section.routers.values()
+        route = table.find(router.entrypoint, head.host)
         if route.branches:
             route = route.choose(head)
         if route.balancer is None:

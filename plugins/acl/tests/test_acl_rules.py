@@ -245,3 +245,48 @@ def test_a_split_of_streams_needs_every_leaf_too(cluster):
     grants = [build_target(name, name, ["caller"], [("TCPRoute", "r")]) for name in ("one", "two")]
     assert cluster(*streams, *grants).connect(CLIENT, "web")[0] is True
     assert cluster(*streams, grants[0]).connect(CLIENT, "web")[0] is False
+
+
+@pytest.mark.parametrize(("kind", "target"), [("", 8080), ("tcp", 8080), ("udp", 9999)])
+@pytest.mark.parametrize("granted", [8080, 9999])
+def test_ports_of_one_number_and_two_protocols_are_judged_apart(cluster, kind, target, granted):
+    service = build_service("web", kind=kind)
+    service["spec"]["ports"] = [
+        {"name": "u", "port": 80, "targetPort": 9999, "protocol": "UDP"},
+        {"name": "t", "port": 80, "targetPort": 8080, "protocol": "TCP"},
+    ]
+    rules = [("TCPRoute", "t"), ("UDPRoute", "u")]
+    grant = build_target("t", "server", ["caller"], rules, port=granted)
+    found = cluster(*BASE[:3], service, build_route("TCPRoute", "t"), build_route("UDPRoute", "u"), grant)
+    is_let_in = found.connect(CLIENT, "web")[0] if kind else found.ask(CLIENT, "web")[0] == 200
+    assert is_let_in is (target == granted)
+
+
+def test_an_address_is_the_same_however_it_is_spelt(cluster):
+    client = build_pod("client", "FD00::9", "caller")
+    found = cluster(client, *BASE[1:], OPEN)
+    assert found.ask("fd00::9", "web")[0] == 200
+    twin = build_pod("twin", "fd00:0::9", "other")
+    assert cluster(client, twin, *BASE[1:], OPEN).ask("fd00::9", "web")[0] == 403
+
+
+def test_every_address_of_a_pod_is_its_own(cluster):
+    client = build_pod("client", CLIENT, "caller")
+    client["status"]["podIPs"] = [{"ip": CLIENT}, {"ip": "fd00::1"}]
+    found = cluster(client, *BASE[1:], OPEN)
+    assert [found.ask(address, "web")[0] for address in (CLIENT, "fd00::1", "fd00::2")] == [200, 200, 403]
+
+
+def test_a_pod_with_its_nodes_address_stands_for_nobody(cluster):
+    client = build_pod("client", CLIENT, "caller")
+    client["spec"]["hostNetwork"] = True
+    found = cluster(client, *BASE[1:], OPEN)
+    assert found.ask(CLIENT, "web")[0] == 403
+    assert any("its node's address" in text for text in found.build_node("web").notices)
+
+
+@pytest.mark.parametrize(("path", "method"), [("/p/..;/admin", "GET"), ("*", "OPTIONS")])
+def test_what_is_no_path_below_a_rule_is_not_let_in_by_it(cluster, path, method):
+    group = build_group("p", {"name": "m", "pathRegex": "/p/.*" if path != "*" else "/"})
+    found = cluster(*BASE, build_target("t", "server", ["caller"], [("HTTPRouteGroup", "p")]), group)
+    assert found.ask(CLIENT, "web", path=path, method=method)[0] == 403

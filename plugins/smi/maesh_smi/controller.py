@@ -15,7 +15,9 @@ class SplitBuilder:
     def build(self, view: TopologyView, service: ServiceNode) -> Addition | None:
         """Resolve the service's splits; None where it has none."""
         resolver = Resolver(view, service)
-        branches = {port.number: found for port in service.ports if (found := resolver.build_branches(port))}
+        branches = {
+            (port.number, port.protocol): found for port in service.ports if (found := resolver.build_branches(port))
+        }
         if not resolver.shown:
             return None
         return Addition(

@@ -4,7 +4,7 @@ Takes what the API server or a manifest has, with fields at the top or below `sp
 asked for: each property that could be wrong raises ConfigurationError, so that a bad object harms itself alone.
 """
 
-from decimal import Decimal, InvalidOperation
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -21,6 +21,7 @@ from maesh_core.plugin import (
 )
 
 _SUFFIXES = {
+    "": Fraction(1),
     "n": Fraction(1, 10**9),
     "u": Fraction(1, 10**6),
     "m": Fraction(1, 1000),
@@ -33,7 +34,9 @@ _SUFFIXES = {
 }
 """Of Kubernetes quantities, as far as a weight can be thought to have them."""
 WEIGHT_LIMIT = 10**9
-DIGITS_LIMIT = 30
+MATCH_LIMIT = 1000
+"""Matches of one group."""
+_WEIGHT = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(n|u|m|k|M|G|Ki|Mi|Gi|)", re.ASCII).fullmatch
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
@@ -78,8 +81,11 @@ class TrafficSplit(Resource, frozen=True):
         return ObjectKey(self.metadata.namespace, self.spec.service.partition(".")[0])
 
 
-class RouteMatch(_Part, frozen=True):
-    """One match of an HTTPRouteGroup. Headers are a map, or a list of maps (v1alpha3 and later)."""
+class RouteMatch(_Part, frozen=True, forbid_unknown_fields=True):
+    """One match of an HTTPRouteGroup. Headers are a map, or a list of maps (v1alpha3 and later).
+
+    Unknown fields are refused: a misspelt condition would be none, and open everything.
+    """
 
     name: str = ""
     path_regex: str = ""
@@ -116,13 +122,15 @@ class HttpRouteGroup(Resource, frozen=True):
 
     def build_matches(self, names: tuple[str, ...] = ()) -> tuple[HttpMatch, ...]:
         """Build the matches of these names, or all; raises ConfigurationError where one is missing or bad."""
-        known = {match.name: match for match in (*self.matches, *self.spec.matches)}
-        missing = [name for name in names if name not in known]
+        known = (*self.matches, *self.spec.matches)
+        missing = [name for name in names if all(match.name != name for match in known)]
         if missing:
             raise ConfigurationError(f"HTTPRouteGroup {self.metadata.name} has no match {missing[0]}")
-        chosen = [known[name] for name in names] if names else [*self.matches, *self.spec.matches]
+        chosen = [match for match in known if not names or match.name in names]
         if not chosen:
             raise ConfigurationError(f"HTTPRouteGroup {self.metadata.name} has no matches")
+        if len(chosen) > MATCH_LIMIT:
+            raise ConfigurationError(f"HTTPRouteGroup {self.metadata.name} has more than {MATCH_LIMIT} matches")
         try:
             return tuple(match.build() for match in chosen)
         except ConfigurationError as error:
@@ -166,16 +174,12 @@ class UdpRoute(_PortRoute, frozen=True):
 def parse_weight(value: int | float | str) -> Fraction:
     """Read a weight: a whole number, or a Kubernetes quantity; raises ConfigurationError."""
     text = str(value).strip()
-    number = text.rstrip("numkKMGi")
-    scale = _SUFFIXES.get(text[len(number) :]) if len(number) < len(text) else Fraction(1)
-    try:
-        if scale is None or len(text) > DIGITS_LIMIT:
-            raise ValueError
-        weight = Fraction(Decimal(number)) * scale
-    except (ValueError, InvalidOperation, OverflowError):
-        raise ConfigurationError(f"{text[:40]!r} is no weight") from None
-    if not 0 <= weight <= WEIGHT_LIMIT:
-        raise ConfigurationError(f"weight {text[:40]} is not from 0 to {WEIGHT_LIMIT}")
+    match = _WEIGHT(text)
+    if match is None:
+        raise ConfigurationError(f"{text[:40]!r} is no weight")
+    weight = Fraction(match[1]) * _SUFFIXES[match[2]]
+    if weight > WEIGHT_LIMIT:
+        raise ConfigurationError(f"weight {text} is over {WEIGHT_LIMIT}")
     return weight
 
 

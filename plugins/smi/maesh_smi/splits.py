@@ -136,7 +136,7 @@ class Resolver:
                 found[combined] = _add_shares(shares, plan.shares, weight / total)
         name = split.metadata.name
         return [
-            Plan(f"{name}/{count}" if count > 1 else name, conditions, shares)
+            Plan(f"{name}:{count}" if count > 1 else name, conditions, shares)
             for count, (conditions, shares) in enumerate(found.items(), 1)
         ]
 

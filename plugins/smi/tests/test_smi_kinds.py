@@ -30,7 +30,26 @@ def test_a_weight_is_a_number_or_a_quantity(text, weight):
     assert parse_weight(text) == weight
 
 
-@pytest.mark.parametrize("text", [-1, "-1", "", "many", "1x", "NaN", "inf", "1e99", "9" * 40, "1mm", "2000M"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        -1,
+        "-1",
+        "",
+        "many",
+        "1x",
+        "NaN",
+        "inf",
+        "1e99",
+        "9" * 40,
+        "1mm",
+        "2000M",
+        "1e999999999",
+        "1e-999999999",
+        "1_0",
+        "٣",
+    ],
+)
 def test_what_is_no_weight_says_so(text):
     with pytest.raises(ConfigurationError, match="weight"):
         parse_weight(text)
@@ -98,3 +117,16 @@ def test_every_version_of_every_kind_is_read_and_the_latest_is_preferred():
     assert versions["TrafficSplit"] == tuple(f"split.smi-spec.io/v1alpha{number}" for number in (4, 3, 2, 1))
     assert versions["UDPRoute"] == ("specs.smi-spec.io/v1alpha4",)
     assert set(versions) == {"TrafficSplit", "HTTPRouteGroup", "TCPRoute", "UDPRoute"}
+
+
+@pytest.mark.parametrize("fields", [{"pathregex": "/api"}, {"method": ["GET"]}, {"header": {}}])
+def test_a_misspelt_condition_is_refused_for_without_it_everything_would_match(fields):
+    with pytest.raises(msgspec.ValidationError, match="unknown field"):
+        decode(HttpRouteGroup, spec={"matches": [{"name": "m", **fields}]})
+
+
+def test_matches_of_one_name_are_all_meant_and_too_many_are_refused():
+    group = decode(HttpRouteGroup, matches=[{"name": "m", "methods": ["PUT"]}, {"name": "m", "methods": ["GET"]}])
+    assert group.build_matches(("m",)) == (HttpMatch(methods=("PUT",)), HttpMatch(methods=("GET",)))
+    with pytest.raises(ConfigurationError, match="more than 1000"):
+        decode(HttpRouteGroup, matches=[{"name": "m"}] * 1001).build_matches()

@@ -279,3 +279,30 @@ def test_the_topology_shows_splits_with_their_matches(cluster):
 def test_a_split_of_another_namespace_has_no_say(cluster):
     foreign = write_split("s", "web", {"v1": 1}).replace("namespace: shop", "namespace: other")
     assert cluster(WEB, V1, foreign).list_branches() == []
+
+
+def test_ports_of_one_number_and_two_protocols_go_each_to_their_own(cluster):
+    def write(name, address):
+        return write_service(name, address, annotations="maesh.containo.us/traffic-type: tcp").replace(
+            "ports: [{port: 80, targetPort: 8080}]",
+            "ports: [{port: 80, targetPort: 9999, protocol: UDP, name: u}, {port: 80, targetPort: 8080, name: t}]",
+        )
+
+    found = cluster(write("web", "10.0.0.1"), write("v1", "10.0.1.1"), write_split("s", "web", {"v1": 1}))
+    section = found.build_configuration().sections["tcp"]
+    assert section.services["shop/web:80/split/s/v1"].servers == (Server(address="10.0.1.1", port=8080),)
+
+
+def test_a_backend_whose_own_annotations_close_it_is_left_out(cluster):
+    bad = write_service("v1", "10.0.1.1", annotations="maesh.containo.us/scheme: h2c")
+    configuration = cluster(WEB, bad, V2, write_split("s", "web", {"v1": 1, "v2": 9})).build_configuration()
+    services = configuration.sections["http"].services
+    assert [part.service for part in services["shop/web:80/split/s"].parts] == ["shop/web:80/split/s/v2"]
+    assert configuration.errors == ()
+
+
+def test_no_backends_name_is_that_of_a_branch(cluster):
+    texts = [write_split("s", "web", {"v2": 1}), write_split("t", "v2", {"v1": 1}, matches=["beta"])]
+    section = cluster(WEB, V1, V2, GROUP, *texts).build_configuration().sections["http"]
+    keys = {key.partition("/split/")[2] for key in section.services} - {""}
+    assert keys == {"s", "s/v1", "s:2", "s:2/v2"}

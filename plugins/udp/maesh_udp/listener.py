@@ -88,9 +88,13 @@ class UdpListener:
     def forget(self, session: Session) -> None:
         """Note that a session has ended."""
         self._alive -= 1
+        self.release(session)
+        self._close_if_left()
+
+    def release(self, session: Session) -> None:
+        """Have a session take nothing more; its client may have a newer one."""
         if self.sessions.get(session.mark) is session:
             del self.sessions[session.mark]
-        self._close_if_left()
 
     def _close_if_left(self) -> None:
         if not self._is_open and not self._alive:

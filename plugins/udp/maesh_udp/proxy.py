@@ -28,7 +28,7 @@ from maesh_udp.listener import UdpListener
 from maesh_udp.session import Session
 
 DETACHED_S = 1.0
-"""How long the answer to the last datagram of a detached session may take."""
+"""How long a detached session lasts, for answers that are on their way."""
 SWEEP_S = 1.0
 DESCRIPTOR_SHARE = 0.75
 """Of a process's descriptors, that sessions may have."""
@@ -244,7 +244,7 @@ class UdpHandler:
         self._swept_at = now
         limit, detached_limit = now - self._timeout_s, now - DETACHED_S
         for session in list(self.sessions):
-            if session.active_at < (detached_limit if session.is_detached else limit):
+            if session.active_at < limit or (session.detached_at is not None and session.detached_at < detached_limit):
                 session.end()
 
 

@@ -34,7 +34,7 @@ class Session:
         "_socket",
         "active_at",
         "allowed_servers",
-        "is_detached",
+        "detached_at",
         "mark",
         "route",
         "seen_at",
@@ -52,13 +52,14 @@ class Session:
         self.route, self.mark = route, mark
         self._answer_mark = listener.layout.build_answer_mark(mark)
         self.stream_server: StreamServer | None = None
-        self.is_detached = False
+        self.detached_at: float | None = None
         self.allowed_servers: Collection[tuple[str, int]] | None = None
         self.active_at = self.seen_at = handler.clock.now
         """When a datagram passed last, and what that was when somebody last looked for the oldest session."""
 
     def __repr__(self) -> str:
-        return f"<Session {self.client_address} to {self.stream_server!r}{' detached' if self.is_detached else ''}>"
+        state = "" if self.detached_at is None else " detached"
+        return f"<Session {self.client_address} to {self.stream_server!r}{state}>"
 
     @property
     def client_address(self) -> str:
@@ -125,9 +126,10 @@ class Session:
             self.stream_server.note_success()
 
     def detach(self) -> None:
-        """Take nothing more from the client."""
-        self.is_detached = True
-        self._listener.sessions.pop(self.mark, None)
+        """Take nothing more from the client; the answer to what it sent has a moment left."""
+        if self.detached_at is None:
+            self.detached_at = self._handler.clock.now
+            self._listener.release(self)
 
     def fail(self) -> None:
         """End on an ICMP error: nobody is there."""

@@ -337,3 +337,29 @@ async def test_it_shows_its_state(world):
     assert "sessions=1 of" in repr(world.handler)
     assert "127.0.0.1" in repr(next(iter(world.handler.sessions)))
     assert isinstance(world.handler, UdpHandler)
+
+
+async def test_a_detached_session_leaves_its_clients_newer_one_alone_whatever_changes_next(world):
+    world.serve("a", "b")
+    port, client = await world.listen(), world.open()
+    peer = await ask(world, client, port)
+    world.serve("b")
+    newer = await ask(world, client, port, server="b")
+    world.servers["a"].sendto(b"still here", peer)
+    await world.receive(client)
+    for _ in range(2):
+        world.serve("b")
+        assert await ask(world, client, port, server="b") == newer
+
+
+async def test_a_detached_session_ends_however_long_its_server_talks(world):
+    world.serve("a")
+    port, client = await world.listen(), world.open()
+    peer = await ask(world, client, port)
+    world.listeners[0].close()
+    for _ in range(4):
+        world.servers["a"].sendto(b"and another thing", peer)
+        await world.settle()
+        world.node.pass_time(1.0)
+    assert world.handler.is_drained()
+    assert world.listeners[0]._sock.fileno() == -1

@@ -240,14 +240,10 @@ class ChainedExchange(Exchange):
 
     def _pick_allowed(self, balancer: Balancer[HttpServer]) -> HttpServer | None:
         """Pick among the servers that are allowed: those that are not count as tried."""
-        allowed, refused = self.allowed_servers or (), list[HttpServer]()
-        while True:
-            server = balancer.pick((*self.tried, *refused), self)
-            if server is None or (server.address, server.port) in allowed:
-                return server
-            if server in refused:
-                return None
-            refused.append(server)
+        allowed = self.allowed_servers or ()
+        refused = [server for server in balancer.servers if (server.address, server.port) not in allowed]
+        server = balancer.pick(dict.fromkeys((*self.tried, *refused)), self)
+        return server if server is not None and (server.address, server.port) in allowed else None
 
     def _on_attempt_timeout(self) -> None:
         self._attempt_timer = None

@@ -10,7 +10,7 @@ from maesh_core.field_rules import UNTOUCHABLE, is_field_value, is_token
 
 
 class Headers:
-    """Implements `hookspecs.Headers` over a checked head, of which fields with names in `dropped` are no part."""
+    """Implements `interfaces.Headers` over a checked head, of which fields with names in `dropped` are no part."""
 
     __slots__ = ("_added", "_dropped", "_head", "_lines", "_lower")
 

@@ -91,7 +91,7 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
 
 
 class ClientHeaders:
-    """Implements `hookspecs.ReadableHeaders` over the bytes of a head, of which nothing else need be read."""
+    """Implements `interfaces.ReadableHeaders` over the bytes of a head, of which nothing else need be read."""
 
     __slots__ = ("_head", "_lower")
 

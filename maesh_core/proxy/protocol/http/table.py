@@ -147,7 +147,9 @@ class HttpTable:
         if former is not None:
             self.lost += [server for server, _ in former.servers]
             for part in former.parts:
-                self.divided[part.service] -= {key}
+                self.divided[part.service] = self.divided.get(part.service, frozenset()) - {key}
+                if not self.divided[part.service]:
+                    del self.divided[part.service]
         if service is None:
             return
         users = former.users if former else frozenset()
@@ -168,7 +170,9 @@ class HttpTable:
     ) -> CompiledService:
         parts = []
         for part in service.parts:
-            found = self.services[part.service]
+            found = self.services.get(part.service)
+            if found is None or found.parts:  # its routers are refused
+                continue
             servers = [server for server, _ in found.servers]
             parts.append((DividedPart(part.service, found.balancer, servers), part.weight))
             self.divided[part.service] = self.divided.get(part.service, frozenset()) | {key}

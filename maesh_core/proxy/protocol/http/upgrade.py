@@ -59,10 +59,12 @@ class UpgradeExchange(ChainedExchange):
         fields = b"Connection: upgrade\r\nUpgrade: %b\r\n\r\n" % response.upgrade
         answer = b"".join((response.status_line, *self.response_headers.lines, fields))
         self._server = upstream.server
+        if not self.may_go_on():  # its route has changed since it was sent
+            upstream.abandon()
+            self.cut()
+            return
         tunnel = Tunnel(self.connection.environment, self.on_tunnel_closed, self.may_go_on)
         tunnel.open(self.connection.release(), upstream.release(rest), answer=answer)
-        if not self.may_go_on():  # its route has changed since it was sent
-            tunnel.cut()
 
     def may_go_on(self) -> bool:
         """Say whether the tunnel may go on, now that another table may be in force.

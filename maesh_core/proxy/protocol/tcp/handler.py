@@ -53,10 +53,26 @@ class TcpHandler:
     def apply_table(self, table: Any) -> None:
         """Route new connections by this table from now on, and cut those that may not go on."""
         self._streams.apply_table(table)
+        for relay in list(self.environment.connecting):
+            self._renew(relay)
         for relay in list(self.environment.relays):
             if not self._streams.may_go_on(relay, relay.route):
-                relay.route.counters.denied += 1
-                relay.abort()
+                self._deny(relay)
+
+    def _renew(self, relay: Relay) -> None:
+        """Have a connection that no server has taken yet begin anew, where its entrypoint leads by another route."""
+        route = self._streams.routes.get(relay.entrypoint)
+        if route is relay.route:
+            return
+        relay.allowed_servers = None
+        if route is None or not route.admits(relay):
+            self._deny(relay)
+        else:
+            relay.adopt(route)
+
+    def _deny(self, relay: Relay) -> None:
+        relay.route.counters.denied += 1
+        relay.abort()
 
     async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
         """Accept connections from `sock`."""
@@ -77,8 +93,7 @@ class TcpHandler:
         if route.admits(relay):
             relay.connect()
         else:
-            route.counters.denied += 1
-            relay.abort()
+            self._deny(relay)
 
     def start_draining(self) -> None:
         """Let connections go on: TCP has no word for leaving."""

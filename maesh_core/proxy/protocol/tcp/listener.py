@@ -32,7 +32,7 @@ class TcpListener:
         self._sock = sock
         self._entrypoint = entrypoint
         self._is_open = True
-        self._has_failed = False
+        self._has_failed = self._is_pausing = False
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit both
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sockets.watch(sock.fileno(), self._on_event, select.EPOLLIN | select.EPOLLET)
@@ -48,10 +48,12 @@ class TcpListener:
             self._sock.close()
 
     def _on_event(self, events: int) -> None:
-        self._accept()
+        if not self._is_pausing:
+            self._accept()
 
     def _accept(self) -> None:
         """Accept who waits, some at a time."""
+        self._is_pausing = False
         for _ in range(ACCEPTS_IN_A_TURN if self._is_open else 0):
             try:
                 client, address = self._sock.accept()
@@ -62,7 +64,7 @@ class TcpListener:
                     continue
                 if not self._has_failed:
                     _logger.error("no connection can be accepted on %d: %s", self._entrypoint, error.strerror)
-                self._has_failed = True
+                self._has_failed = self._is_pausing = True
                 asyncio.get_running_loop().call_later(ACCEPT_PAUSE_S, self._accept)
                 return
             self._has_failed = False

@@ -106,6 +106,18 @@ class Relay:
         self.route.counters.refused += 1
         self.abort()
 
+    def adopt(self, route: StreamRoute) -> None:
+        """Go on by another route, while no server has taken the connection: what the old one allowed is over."""
+        server = self._server
+        self.route, self.service = route, route.service
+        self._servers = (each for each in route.list_servers() if each is not server)
+        is_kept = server is not None and route.has_server(server)
+        if is_kept and (self.allowed_servers is None or self.server in self.allowed_servers):
+            return
+        self._environment.connecting.discard(self)
+        self._drop_upstream()
+        self.connect()
+
     def give_up_connecting(self) -> None:
         """Try the next server: this one does not answer."""
         self._environment.connecting.discard(self)

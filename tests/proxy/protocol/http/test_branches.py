@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import msgspec
 import pytest
 
 from maesh_core.model.configuration import HttpBranch, HttpRouter, Part, Section, Server, Service
@@ -97,3 +98,42 @@ async def test_branches_that_go_leave_the_service_its_own(world):
     apply(world, build_section(a=["10.0.2.1"]), changed=frozenset({"a", "b"}))
     assert await ask(world) == "10.0.2.1"
     assert {key.address for key in world.handler._servers} == {"10.0.2.1"}
+
+
+@pytest.mark.parametrize("parts", [{"a": {"a": 1}}, {"a": {"nobody": 1}}, {"a": {"b": 1}, "b": {"a": 1}}])
+async def test_parts_that_cannot_be_harm_nobody_else(world, parts):
+    services = {
+        name: Service(parts=tuple(Part(service=each, weight=1) for each in found)) for name, found in parts.items()
+    }
+    apply(world, Section(services=services))
+    assert not world.handler.current.table.routes
+
+
+async def test_splits_that_come_and_go_leave_nothing_behind(world):
+    for number in range(20):
+        name = f"p{number}"
+        section = build_section([HttpBranch(service="s")], {"s": {name: 1}}, a=["10.0.2.1"], **{name: ["10.0.2.2"]})
+        apply(world, section)
+        apply(world, build_section(a=["10.0.2.1"]))
+    assert world.handler.current.table.divided == {}
+
+
+class Narrow:
+    """Lets requests have one server alone."""
+
+    def on_request(self, exchange):
+        exchange.allowed_servers = {("10.0.2.3", 80)}
+
+
+async def test_a_request_that_may_have_some_servers_alone_gets_one_of_them_in_whatever_way_they_are_chosen(world):
+    parts = {"s": {"v1": 1}}
+    for load_balancer in ("round-robin", "least-request"):
+        section = build_section(
+            [HttpBranch(service="s")], parts, a=["10.0.2.1"], v1=["10.0.2.2", "10.0.2.3", "10.0.2.4"]
+        )
+        service = msgspec.structs.replace(section.services["v1"], load_balancer=load_balancer)
+        router = msgspec.structs.replace(section.routers["a"], middlewares=("m",))
+        section = Section(routers={"a": router}, services={**section.services, "v1": service})
+        table = world.handler.compile_table(section, middlewares={"m": Narrow()}, changed=None)
+        world.handler.apply_table(table)
+        assert {await ask(world) for _ in range(6)} == {"10.0.2.3"}

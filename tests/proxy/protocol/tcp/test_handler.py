@@ -524,3 +524,52 @@ async def test_bytes_are_counted_while_a_connection_is_open(handler, address, st
     writer.close()
     await _wait_drained(handler)
     assert _read_counter(handler, "received_bytes") == 10
+
+
+async def test_while_a_server_is_sought_a_change_of_rules_and_servers_counts(address, handler, start_server, node):
+    class Narrow(Gate):
+        """Lets a connection have the servers of these ports alone."""
+
+        def __init__(self, *ports):
+            super().__init__()
+            self.ports = ports
+
+        def on_connect(self, connection):
+            connection.allowed_servers = [("127.0.0.1", port) for port in self.ports]
+            return self.is_open
+
+    other = await start_server(_echo_whole)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(silent.getsockname())
+        port = silent.getsockname()[1]
+        _apply_guarded(handler, Narrow(port, other), port, other)
+        waiting = asyncio.ensure_future(_read_until_closed(address))
+        await _wait_until(lambda: handler.environment.connecting)
+        _apply_guarded(handler, Narrow(port), port)
+        node.pass_time(6)
+        await _wait_until(lambda: not handler.environment.relays)
+        assert await waiting == b""
+        for filler in fillers:
+            filler.close()
+    assert _read_counter(handler, "sent_bytes") == 0
+
+
+async def test_while_a_server_is_sought_a_permission_that_goes_ends_the_connection(address, handler, start_server):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(silent.getsockname())
+        gate = Gate()
+        _apply_guarded(handler, gate, silent.getsockname()[1])
+        waiting = asyncio.ensure_future(_read_until_closed(address))
+        await _wait_until(lambda: handler.environment.connecting)
+        gate.is_open = False
+        _apply_guarded(handler, gate, silent.getsockname()[1])
+        assert await waiting == b""
+        for filler in fillers:
+            filler.close()
+    assert _read_counter(handler, "denied_connections") == 1

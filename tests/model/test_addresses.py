@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.topology.addresses import parse_address
+from maesh_core.model.addresses import parse_address
 
 
 @given(st.ip_addresses())
