@@ -76,7 +76,8 @@ class GrantFinder:
             key = build_port_key(self._service.key, port.number)
             destinations[key] = _build_leaves([(self._service.key, port, self._find_grants(self._service, port))])
             for branch in port.branches:
-                leaves = [backend for backend in branch.backends if backend.weight > 0]
+                weighted = [backend for backend in branch.backends if backend.weight > 0]
+                leaves = [leaf for leaf in weighted if leaf.port.servers] or weighted  # others have the share of none
                 destinations[f"{key}/{branch.name}"] = _build_leaves(
                     [(leaf.service, leaf.port, self._find_leaf_grants(leaf.service, leaf.port)) for leaf in leaves]
                 )

@@ -34,7 +34,15 @@ class Reading:
         if not leaves:
             self.decided.add("empty split")
             return False, self.decided
-        return all(self.leaf_admits(client, leaf) for leaf in sorted(leaves)), self.decided
+        served = [leaf for leaf in sorted(leaves) if self.pods_behind(leaf)]
+        return all(self.leaf_admits(client, leaf) for leaf in served or sorted(leaves)), self.decided
+
+    def pods_behind(self, service):
+        return [
+            pod
+            for pod in self.all_of("Pod")
+            if pod["metadata"]["labels"].get("app") == service and pod["status"]["phase"] == "Running"
+        ]
 
     # --- splits
 
@@ -115,11 +123,7 @@ class Reading:
     def leaf_admits(self, client, leaf):
         service = self.one("Service", leaf)
         target_port = service["spec"]["ports"][0]["targetPort"]
-        accounts = {
-            pod["spec"]["serviceAccountName"]
-            for pod in self.all_of("Pod")
-            if pod["metadata"]["labels"].get("app") == leaf and pod["status"]["phase"] == "Running"
-        }
+        accounts = {pod["spec"]["serviceAccountName"] for pod in self.pods_behind(leaf)}
         granted = False
         for target in self.all_of("TrafficTarget"):
             destination = target["spec"]["destination"]

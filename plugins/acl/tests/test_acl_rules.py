@@ -192,6 +192,14 @@ def test_a_client_of_a_split_must_be_allowed_on_every_leaf_with_weight(cluster, 
     assert found.ask(CLIENT, "web")[0] == status
 
 
+def test_a_leaf_without_pods_has_no_say_while_others_have_its_share(cluster):
+    leaves = (*LEAVES[:1], *LEAVES[2:])  # v2 has no pod
+    found = cluster(*BASE, *leaves, ONE, build_split("s", "web", {"v1": 1, "v2": 9}))
+    assert found.ask(CLIENT, "web")[0] == 200
+    alone = cluster(*BASE, *leaves, ONE, build_split("s", "web", {"v2": 9}))
+    assert alone.ask(CLIENT, "web")[0] == 403
+
+
 def test_splits_below_splits_are_judged_by_their_leaves(cluster):
     below = build_split("below", "v1", {"v2": 1})
     found = cluster(*BASE, *LEAVES, below, build_split("s", "web", {"v1": 1}), TWO)
