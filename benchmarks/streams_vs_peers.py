@@ -38,8 +38,9 @@ QUICK_HELD = {"tcp": 500, "udp": 2000}
 SESSION_SHARE = 0.7
 """Of the descriptors that there may be, the most that held UDP clients are: Maesh lets sessions have three quarters."""
 OVERHEAD_S, HOLD_S = 0.8, 6.0
-FOREIGN_SHARE, DISTURBED_LIMIT = 0.1, 5
-"""Of the cores, that other programs may use in a run; and how often it is tried."""
+FOREIGN_SHARE, DISTURBED_LIMIT, QUIET_LIMIT_S = 0.1, 5, 120
+"""Of the cores, that other programs may use in a run; how often it is tried, and how long quiet is waited for."""
+QUIET_S = 3
 Cores = Mapping[int, tuple[int, int]]
 
 
@@ -208,12 +209,13 @@ class StreamBench:
         return RATE_SHARE * statistics.median(rates)
 
     def _measure_quietly(self, case: StreamCase, prepared: PreparedStreams) -> StreamRun:
-        """Measure one run, and again, some times, while other programs use the cores."""
+        """Measure one run; where other programs used the cores, again when they are quiet."""
         for _ in range(DISTURBED_LIMIT):
             run = self._measure(case, prepared, seconds=self._options.seconds)
             if run.foreign_share <= FOREIGN_SHARE:
                 return run
             print(f"disturbed, so once more: {render_run(case, run)}", flush=True)
+            wait_for_quiet(QUIET_LIMIT_S)
         run.wrong.append(f"other programs took {run.foreign_share:.0%} of the cores")
         return run
 
@@ -252,6 +254,15 @@ def compute_foreign_share(before: Cores, after: Cores, ours_s: float) -> float:
     """Compute how much of all cores was busy with what is none of ours."""
     busy = sum(after[core][0] - before[core][0] for core in before)
     return max(0.0, busy - ours_s * TICKS_PER_S) / max(1, sum(after[core][1] - before[core][1] for core in before))
+
+
+def wait_for_quiet(limit_s: float) -> None:
+    """Wait until the cores have been idle for a while, or no longer."""
+    begin, quiet_s = time.monotonic(), 0
+    while quiet_s < QUIET_S and time.monotonic() - begin < limit_s:
+        cores = measure_cores()
+        time.sleep(1)
+        quiet_s = quiet_s + 1 if compute_foreign_share(cores, measure_cores(), 0.0) < FOREIGN_SHARE else 0
 
 
 def can_carry(prepared: PreparedStreams, case: StreamCase) -> bool:
