@@ -8,11 +8,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 BENCH ?=
+EXAMPLE ?= whoami
 
 PLUGIN_PROJECTS := $(wildcard plugins/*/pyproject.toml)
 PLUGIN_FOLDERS := $(patsubst %/pyproject.toml,%,$(PLUGIN_PROJECTS))
 PLUGIN_PACKAGES := $(patsubst %/__init__.py,%,$(wildcard plugins/*/maesh_*/__init__.py))
 EXAMPLE_PACKAGES := $(patsubst %/__init__.py,%,$(wildcard examples/plugins/*/maesh_*/__init__.py))
+EXAMPLES := examples/run.py $(patsubst %/server.py,%,$(wildcard examples/*/server.py))
 TEMPLATES := $(patsubst %/maesh_blank/__init__.py,%,$(wildcard maesh_core/templates/plugin/*/maesh_blank/__init__.py))
 TEST_FOLDERS := tests $(wildcard plugins/*/tests)
 
@@ -20,7 +22,7 @@ TEST_FOLDERS := tests $(wildcard plugins/*/tests)
 .PHONY: help install up test lint format bench peers clean
 
 help:
-	@echo 'make up       run the mesh in front of examples/whoami until Ctrl-C'
+	@echo 'make up       run the mesh in front of examples/whoami until Ctrl-C; EXAMPLE=tcp and EXAMPLE=udp: of another'
 	@echo 'make test     run all tests'
 	@echo 'make lint     check style, types and who imports whom'
 	@echo 'make format   put the code into its style'
@@ -41,7 +43,7 @@ $(STAMP): pyproject.toml constraints.txt $(PLUGIN_PROJECTS)
 	@touch $@
 
 up: $(STAMP)
-	@$(BIN)/python examples/whoami/run.py
+	@$(BIN)/python examples/run.py $(EXAMPLE)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(TEST_FOLDERS)
@@ -52,7 +54,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/mypy $(PLUGIN_PACKAGES) $(EXAMPLE_PACKAGES)
 	set -e; for kind in $(TEMPLATES); do $(BIN)/mypy $$kind/maesh_blank; done
-	$(BIN)/mypy examples/whoami
+	set -e; for example in $(EXAMPLES); do $(BIN)/mypy $$example; done
 	$(BIN)/mypy --exclude '/(test_|conftest)' benchmarks
 	$(BIN)/lint-imports
 

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import msgspec
 import pluggy
 
-from maesh_core.interfaces import BalancedServer, Connection, Exchange, Node, Response, View
+from maesh_core.interfaces import BalancedServer, Connection, Exchange, Node, Response, TopologyView
 from maesh_core.model.configuration import Section
 from maesh_core.model.events import Event
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import ResourceKind
-from maesh_core.model.topology import PortNode, ServiceNode
+from maesh_core.model.topology import BranchNode, PortNode, ServiceNode
 
 PROJECT_NAME = "maesh"
 HOOK_API_VERSION = 1
@@ -62,16 +62,23 @@ class Addition(msgspec.Struct, frozen=True, kw_only=True):
     """What a plugin found about one service; `value` is shown by the topology API and read by other plugin parts."""
 
     value: Any = None
+    branches: Mapping[int, tuple[BranchNode, ...]] = {}
+    """By port number: traffic that goes to other services."""
+    sections: Mapping[str, Mapping[str, Any]] = {}
+    """What the topology shows in sections such as `trafficSplits`, by `name@namespace`."""
     errors: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
 
 class TopologyBuilder(Protocol):
-    """Adds to the graph what a plugin's own kinds say."""
+    """Adds to the graph what a plugin's own kinds say.
+
+    It sees the service as the core made it; one with an attribute `is_last` that is true sees what the others added.
+    """
 
     name: str
 
-    def build(self, view: View, service: ServiceNode) -> Addition | None:
+    def build(self, view: TopologyView, service: ServiceNode) -> Addition | None:
         """Find what concerns a service; pure. Raising ConfigurationError puts the text on the service."""
 
 
@@ -255,7 +262,8 @@ class Stage(IntEnum):
 class MiddlewareBuilder(Protocol):
     """The controller's half of a middleware: annotations to settings.
 
-    `annotations` are the names it claims, without prefix; no two kinds may claim one.
+    `annotations` are the names it claims, without prefix; no two kinds may claim one. One with an attribute
+    `closed_status` says what the hosts of a service that is closed answer with, in place of 404.
     """
 
     kind: str
@@ -271,7 +279,10 @@ class MiddlewareBuilder(Protocol):
 
 
 class MiddlewareFactory(Protocol):
-    """The proxy's half of a middleware: settings to an object with any of the methods of `Middleware`."""
+    """The proxy's half of a middleware: settings to an object with any of the methods of `Middleware`.
+
+    One with a method `collect_metrics`, as a `ProtocolHandler` has it, is asked at each scrape.
+    """
 
     kind: str
     settings_type: type[Any]

@@ -4,7 +4,7 @@ The hooks, and the interfaces of what plugins give in return, stand in hookspecs
 `maesh_core.plugin`. Declares, and does nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from maesh_core.model.configuration import Section
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Resource
+from maesh_core.model.topology import ServiceNode
 
 ResourceT = TypeVar("ResourceT", bound=Resource)
 
@@ -27,6 +28,13 @@ class View(Protocol):
 
     def find(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
         """Read the objects that the kind's index lists under a value, sorted by key."""
+
+
+class TopologyView(View, Protocol):
+    """What a topology builder reads through."""
+
+    def build_service(self, key: ObjectKey) -> ServiceNode | None:
+        """Build another service's node as the core makes it, without what plugins add; None where there is none."""
 
 
 # --- balancing -------------------------------------------------------------------------------------------------------
@@ -152,6 +160,13 @@ class Exchange(Protocol):
     def service(self) -> str:
         """The key of the service that the route leads to."""
 
+    @property
+    def destination(self) -> str:
+        """The key of what has the request: the service, or the branch of it that was chosen."""
+
+    allowed_servers: Collection[tuple[str, int]] | None
+    """The only servers, by address and port, that may have the request; None: all of the destination's."""
+
 
 class Connection(Protocol):
     """A TCP connection, a UDP session, or the tunnel that an HTTP upgrade made."""
@@ -166,7 +181,14 @@ class Connection(Protocol):
 
     @property
     def service(self) -> str:
-        """The key of the service that its route leads to."""
+        """The key of what its route leads to: a service, or the branch of one that has its streams."""
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """The address and port of its server, once it has one."""
+
+    allowed_servers: Collection[tuple[str, int]] | None
+    """The only servers, by address and port, that it may be given; None: all of the service's."""
 
     @property
     def exchange(self) -> Exchange | None:

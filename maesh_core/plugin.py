@@ -45,15 +45,18 @@ from maesh_core.interfaces import (
     StreamRoute,
     Streams,
     StreamServer,
+    TopologyView,
     View,
 )
+from maesh_core.matching import compile_matches, find_match_problem, is_ambiguous
 from maesh_core.model.annotations import build_annotation_error, read_annotation
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.keys import ObjectKey, build_port_key
+from maesh_core.model.matches import HeaderMatch, HttpMatch, combine_matches
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.resources import ObjectMeta, Resource, ResourceKind
-from maesh_core.model.topology import PodNode, PortNode, ServerNode, ServiceNode
+from maesh_core.model.resources import ObjectMeta, Pod, Resource, ResourceKind
+from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, ServerNode, ServiceNode
 from maesh_core.stream_traffic import StreamTrafficType
 from maesh_core.value_parsing import Duration, PositiveDuration
 
@@ -77,9 +80,11 @@ __all__ = [
     "HOOK_API_VERSION",
     "Addition",
     "Applied",
+    "BackendNode",
     "BalancedServer",
     "BalancerBuilder",
     "BalancerFactory",
+    "BranchNode",
     "Chooser",
     "ConfigurationError",
     "Connection",
@@ -87,7 +92,9 @@ __all__ = [
     "Duration",
     "Event",
     "Exchange",
+    "HeaderMatch",
     "Headers",
+    "HttpMatch",
     "HttpRouter",
     "Listener",
     "MetricFamily",
@@ -98,6 +105,7 @@ __all__ = [
     "ObjectKey",
     "ObjectMeta",
     "Plugin",
+    "Pod",
     "PodNode",
     "PortNode",
     "PortRange",
@@ -125,6 +133,7 @@ __all__ = [
     "StreamTrafficType",
     "Streams",
     "TopologyBuilder",
+    "TopologyView",
     "TrafficType",
     "UpstreamNotReachedError",
     "UpstreamProtocolError",
@@ -132,7 +141,11 @@ __all__ = [
     "View",
     "build_annotation_error",
     "build_port_key",
+    "combine_matches",
+    "compile_matches",
     "find_header_problem",
+    "find_match_problem",
     "hookimpl",
+    "is_ambiguous",
     "read_annotation",
 ]

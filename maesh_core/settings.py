@@ -103,7 +103,7 @@ class CarryingSettings(CommonSettings):
     body_limit: Annotated[LimitOrNone, Meta(description="Largest request body, in bytes; above: 413; 0: no limit.")] = 0
     connection_limit: Annotated[
         LimitOrNone,
-        Meta(description="HTTP clients that a worker serves at a time; more are closed at once; 0: no limit."),
+        Meta(description="Clients of HTTP, and of TCP, that a worker serves at a time; more are closed; 0: no limit."),
     ] = 10000
     request_limit: Annotated[
         LimitOrNone, Meta(description="Requests of one client's connection, then it is closed; 0: no limit.")
@@ -116,7 +116,9 @@ class CarryingSettings(CommonSettings):
     upstream_body_timeout: Annotated[
         Duration, Meta(description="Longest pause of an upstream in a body it sends or reads; then it is cut, or 504.")
     ] = 60.0
-    connect_timeout: Annotated[Duration, Meta(description="For a connection to an upstream; then 504.")] = 5.0
+    connect_timeout: Annotated[
+        Duration, Meta(description="For a connection to an upstream; then 504, or TCP's next server.")
+    ] = 5.0
     response_timeout: Annotated[Duration, Meta(description="For an upstream's response head; then 504.")] = 60.0
     upstream_idle_timeout: Annotated[
         Duration, Meta(description="A pooled upstream connection is kept this long without use.")

@@ -21,6 +21,7 @@ from maesh_core.settings import (
 )
 from maesh_core.settings_fields import SettingField, list_fields, normalise_name
 from maesh_core.settings_sources import (
+    MOVED,
     CommandLine,
     Given,
     Layer,
@@ -33,7 +34,7 @@ from maesh_core.value_parsing import parse_value
 
 SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (UpSettings, ControllerSettings, ProxySettings, PluginsSettings)
 
-_OTHER_FLAGS = ("help", "version", "set", "config-file", "debug", "plugins", "paths")
+_OTHER_FLAGS = ("help", "version", "set", "config-file", "debug", "plugins", "paths", *MOVED)
 
 SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 

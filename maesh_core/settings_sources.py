@@ -26,6 +26,11 @@ _SERVICE_LINK_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_.+)?)|.*_PORT_\d+_(TCP|
 _SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
 
+MOVED = {"limit-udp-port": ("udp", "limit")}
+"""Flags of Maesh 1.2 that are a plugin's settings now."""
+_MOVED = {normalise_name(flag): slot for flag, slot in MOVED.items()}
+
+
 class Given(msgspec.Struct, frozen=True):
     """A raw value and where it came from, in the words of an error text."""
 
@@ -52,6 +57,8 @@ class CommandLine(msgspec.Struct, frozen=True, kw_only=True):
     config_file: str | None = None
     is_smi: bool = False
     is_debug: bool = False
+    moved: Mapping[str, str] = {}
+    """Values of flags of `MOVED`."""
     paths: tuple[str, ...] = ()
 
 
@@ -82,6 +89,8 @@ def read_command_line(command_line: CommandLine, names: Names) -> Layer:
             layer.switches[name] = Given(is_on, f"--{name}" if is_on else f"--no-{name}")
     for text in command_line.plugin_settings:
         _read_set(text, layer)
+    for flag, text in command_line.moved.items():
+        _take_moved(flag, Given(text, f"--{flag}"), layer)
     if command_line.is_smi:
         _take_deprecated("smi", Given(True, "--smi"), layer)  # noqa: FBT003 - a raw value
     if command_line.is_debug:
@@ -99,6 +108,12 @@ def _read_set(text: str, layer: Layer) -> None:
     key = key.strip()
     slot = (name.strip().lower(), normalise_name(key))
     layer.plugin_settings[slot] = (key, Given(value, f"--set {name.strip()}.{key}"))
+
+
+def _take_moved(name: str, given: Given, layer: Layer) -> None:
+    """Take a setting that is a plugin's now, unless it is given by its own name too."""
+    slot = _MOVED[normalise_name(name)]
+    layer.plugin_settings.setdefault(slot, (slot[1], given))
 
 
 def _take_deprecated(name: str, given: Given, layer: Layer) -> None:
@@ -168,10 +183,12 @@ def _take_variable(rest: str, given: Given, layer: Layer, names: Names) -> bool:
     elif name == "plugins":
         for item in given.raw.split(","):
             _take_listed_switch(item, given.origin, layer, names)
+    elif name in _MOVED:
+        _take_moved(name, given, layer)
     elif name in ("smi", "debug"):
         return True
-    elif (plugin := names.find_plugin(rest)) is not None:
-        layer.switches[plugin] = Given(_parse_given_switch(given), given.origin)
+    elif (switched := names.find_plugin(rest)) is not None:
+        layer.switches[switched] = Given(_parse_given_switch(given), given.origin)
     else:
         return _take_plugin_variable(rest, given, layer, names)
     return True
@@ -246,6 +263,8 @@ def _take_key(key: str, given: Given, layer: Layer, names: Names) -> None:
     elif plugin is not None and isinstance(given.raw, dict):
         for item, raw in given.raw.items():
             layer.plugin_settings[plugin, normalise_name(item)] = (item, Given(raw, f"{given.origin}.{item}"))
+    elif name in _MOVED:
+        _take_moved(name, given, layer)
     elif name in ("smi", "debug"):
         _take_deprecated(name, given, layer)
     elif plugin is not None:

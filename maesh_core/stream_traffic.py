@@ -6,12 +6,13 @@ port table.
 
 from collections.abc import Mapping, Sequence
 
+from maesh_core.branches import build_branches
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import PortRange
 from maesh_core.model.annotations import parse_load_balancer
 from maesh_core.model.configuration import LEAST_CONNECTIONS, ROUND_ROBIN, Section, Server, Service, StreamRouter
 from maesh_core.model.keys import build_port_key
-from maesh_core.model.topology import PortNode, ServiceNode
+from maesh_core.model.topology import BackendNode, PortNode, ServiceNode
 
 LOAD_BALANCERS = (ROUND_ROBIN, LEAST_CONNECTIONS)
 
@@ -52,6 +53,10 @@ class StreamTrafficType:
             routers[key] = StreamRouter(entrypoint=entrypoint, service=key, middlewares=middlewares)
             servers = tuple(Server(address=server.address, port=server.port) for server in port.servers)
             services[key] = Service(servers=servers, load_balancer=load_balancer)
+            targets, branched = build_branches(key, port, _build_backend)
+            if targets:  # a stream has nothing that a branch could match, so the first one has it all
+                services |= branched
+                routers[key] = StreamRouter(entrypoint=entrypoint, service=targets[0][1], middlewares=middlewares)
         return Section(routers=routers, services=services)
 
     def build_closed_section(
@@ -60,3 +65,7 @@ class StreamTrafficType:
         """Leave nothing: an entrypoint without a router is closed, and that is all that a stream can say."""
         del service, entrypoints, reason
         return Section()
+
+
+def _build_backend(backend: BackendNode) -> Service:
+    return Service(servers=tuple(Server(address=each.address, port=each.port) for each in backend.port.servers))

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,27 +14,33 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-WHOAMI = ROOT / "examples" / "whoami"
+EXAMPLES = ROOT / "examples"
+NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/server.py"))
 
 
-@pytest.fixture(scope="module")
-def server_module():
-    spec = importlib.util.spec_from_file_location("whoami_server", WHOAMI / "server.py")
+def load_server(name):
+    spec = importlib.util.spec_from_file_location(f"{name}_server", EXAMPLES / name / "server.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_demo_server_listens_where_the_manifests_say(server_module):
-    documents = list(yaml.safe_load_all((WHOAMI / "whoami.yaml").read_text()))
-    (slice_,) = [document for document in documents if document["kind"] == "EndpointSlice"]
-    (port,) = [port["port"] for port in slice_["ports"]]
-    endpoints = {(address, port) for endpoint in slice_["endpoints"] for address in endpoint["addresses"]}
-    pods = {(document["status"]["podIP"], port) for document in documents if document["kind"] == "Pod"}
-    assert set(server_module.ADDRESSES) == endpoints == pods
+@pytest.mark.parametrize("name", NAMES)
+def test_demo_server_listens_where_the_manifests_say(name):
+    (path,) = (EXAMPLES / name).glob("*.yaml")
+    documents = list(yaml.safe_load_all(path.read_text()))
+    (service,) = [document for document in documents if document["kind"] == "Service"]
+    (port,) = [port.get("targetPort", port["port"]) for port in service["spec"]["ports"]]
+    pods = [document for document in documents if document["kind"] == "Pod"]
+    assert all(pod["metadata"]["labels"] == service["spec"]["selector"] for pod in pods)
+    assert {(pod["status"]["podIP"], port) for pod in pods} == set(load_server(name).ADDRESSES)
+    for slice_ in [document for document in documents if document["kind"] == "EndpointSlice"]:
+        addresses = [address for endpoint in slice_["endpoints"] for address in endpoint["addresses"]]
+        assert {(address, slice_["ports"][0]["port"]) for address in addresses} == set(load_server(name).ADDRESSES)
 
 
-def test_demo_server_answers_with_the_request_it_received(server_module, monkeypatch):
+def test_demo_server_answers_with_the_request_it_received(monkeypatch):
+    server_module = load_server("whoami")
     monkeypatch.setattr(server_module, "ADDRESSES", (("127.0.1.1", 0),))
     (server,) = server_module.start_servers()
     try:
@@ -53,26 +60,81 @@ def test_demo_server_answers_with_the_request_it_received(server_module, monkeyp
     assert re.search(r"^RemoteAddr: 127\.\d+\.\d+\.\d+:\d+$", answer, re.MULTILINE)
 
 
-@pytest.mark.integration
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_whoami_example_serves_through_the_mesh_and_ends_with_status_0(number, tmp_path):
-    ports = ["--http-port", "25741", "--api-port", "25742", "--admin-port", "25743"]
-    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [sys.executable, WHOAMI / "run.py", *ports], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    try:
-        line = next(line for line in process.stdout if "curl" in line)
-        arguments = shlex.split(line[line.index("curl") :])
-        assert "whoami.whoami.maesh" in line
-        assert any(":25741" in argument for argument in arguments)
-        process.send_signal(number)
-        process.stdout.read()
-        assert process.wait(20) == 0
-    finally:
+@pytest.fixture
+def start_example(tmp_path):
+    """Start an example on ports of its own, and read what it prints until a line has these words."""
+    processes = []
+
+    def start(name, *flags, words):
+        ports = ["--http-port", "25741", "--api-port", "25742", "--admin-port", "25743"]
+        process = subprocess.Popen(
+            [sys.executable, EXAMPLES / "run.py", name, *ports, *flags],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+        )
+        processes.append(process)
+        return process, next(line for line in process.stdout if words in line)
+
+    yield start
+    for process in processes:
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def end_example(process, number=signal.SIGINT):
+    process.send_signal(number)
+    process.stdout.read()
+    assert process.wait(20) == 0
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_whoami_example_serves_through_the_mesh_and_ends_with_status_0(number, start_example):
+    process, line = start_example("whoami", words="curl")
+    arguments = shlex.split(line[line.index("curl") :])
+    assert "whoami.whoami.maesh" in line
+    assert any(":25741" in argument for argument in arguments)
+    end_example(process, number)
+
+
+@pytest.mark.integration
+def test_tcp_example_greets_first_and_sends_lines_back_from_both_servers(start_example):
+    process, line = start_example("tcp", "--tcp-port", "25851", words="examples/greeter")
+    assert line.split() == ["examples/greeter", "greeter.examples.maesh", "tcp", "7000", "127.0.0.1:25851"]
+    seen = set()
+    for _ in range(2):
+        with socket.create_connection(("127.0.0.1", 25851), 10) as client, client.makefile("rb") as lines:
+            address = re.match(r"This is ([\d.]+)\. ", lines.readline().decode()).group(1)
+            client.sendall(b"hello\n")
+            assert lines.readline().decode() == f"{address}: hello\n"
+            seen.add(address)
+    assert seen == {address for address, _ in load_server("tcp").ADDRESSES}
+    end_example(process)
+
+
+@pytest.mark.integration
+def test_udp_example_answers_in_sessions_from_both_servers(start_example):
+    process, line = start_example("udp", "--set", "udp.port=25851", words="test/udp-service")
+    assert line.split() == ["test/udp-service", "udp-service.test.maesh", "udp", "8080", "127.0.0.1:25851"]
+    command = [sys.executable, EXAMPLES / "udp" / "ask.py", "127.0.0.1:25851"]
+    seen = set()
+    for _ in range(2):
+        answers = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+        ends, words = zip(*(line.split(": ") for line in answers.splitlines()), strict=True)
+        assert words == ("one", "two", "three")
+        assert len(set(ends)) == 1, "one session has one server, and one port there"
+        seen.add(ends[0].split()[0])
+    assert seen == {address for address, _ in load_server("udp").ADDRESSES}
+    end_example(process)
+    assert subprocess.run(command, capture_output=True, timeout=20).returncode == 1
+
+
+def test_an_example_that_does_not_exist_is_told():
+    done = subprocess.run([sys.executable, EXAMPLES / "run.py", "none"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2
+    assert done.stderr == f"Name an example: {', '.join(NAMES)}.\n"
 
 
 def test_plugins_import_nothing_of_maesh_but_what_is_meant_for_them():

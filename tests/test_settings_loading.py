@@ -342,3 +342,26 @@ def test_core_flags_hold_every_field_and_its_negation():
     flags = list_core_flags()
     assert {"api-port", "no-recursive", "help", "version", "set", "config-file"} <= flags
     assert "acl" not in flags
+
+
+def test_the_limit_of_udp_ports_is_the_plugins_now_however_it_is_given(config_file):
+    installed = (make_plugin("udp", is_default=True),)
+    path = config_file("limit-udp-port = 3")
+    for source in (
+        {"moved": {"limit-udp-port": 3}},
+        {"environment": {"MAESH_LIMIT_UDP_PORT": 3}},
+        {"environment": {"TRAEFIK_MESH_LIMITUDPPORT": 3}},
+        {"config_file": path},
+    ):
+        text = {name: str(value) for name, value in source.get("environment", {}).items()}
+        assert load(installed=installed, **source | {"environment": text}).settings.plugin_settings == {
+            "udp": {"limit": 3 if "environment" not in source else "3"}
+        }
+    both = load(installed=installed, moved={"limit-udp-port": "3"}, plugin_settings=("udp.limit=4",))
+    assert both.settings.plugin_settings == {"udp": {"limit": "4"}}
+
+
+def test_the_limit_of_udp_ports_is_an_error_where_the_plugin_is_off_and_it_is_typed():
+    installed = (make_plugin("udp", is_default=True),)
+    with pytest.raises(SettingsError, match="--limit-udp-port: plugin 'udp' is not enabled"):
+        load(installed=installed, switches={"udp": False}, moved={"limit-udp-port": "3"})

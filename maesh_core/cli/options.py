@@ -19,7 +19,7 @@ from maesh_core.plugin_metadata import SHIPPED, find_name_problems
 from maesh_core.settings import CommonSettings, InstalledPlugin
 from maesh_core.settings_fields import SettingField, list_fields, normalise_name
 from maesh_core.settings_loading import list_core_flags, load_settings
-from maesh_core.settings_sources import CommandLine
+from maesh_core.settings_sources import MOVED, CommandLine
 
 SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 
@@ -75,6 +75,7 @@ def build_command_line(settings_class: type[CommonSettings], given: Mapping[str,
         switches=switches,
         plugin_settings=tuple(given.get("set_") or ()),
         config_file=given.get("config_file"),
+        moved={flag: text for flag in MOVED if (text := given.get(flag.replace("-", "_"))) is not None},
         is_smi=is_smi,
         is_debug=bool(given.get("debug")),
         paths=tuple(given.get("paths") or ()),
@@ -159,7 +160,16 @@ def _build_other_parameters() -> list[inspect.Parameter]:
         rich_help_panel=GENERAL,
     )
     debug = typer.Option(False, "--debug", help="Old name of --log-level debug.", hidden=True)  # noqa: FBT003
+    moved = [
+        _build_parameter(
+            flag.replace("-", "_"),
+            str | None,
+            typer.Option(None, f"--{flag}", help=f"Old name of --set {plugin}.{key}.", hidden=True),
+        )
+        for flag, (plugin, key) in MOVED.items()
+    ]
     return [
+        *moved,
         _build_parameter("config_file", str | None, config_file),
         _build_parameter("debug", bool, debug),
     ]

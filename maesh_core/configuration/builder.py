@@ -15,7 +15,7 @@ from maesh_core.configuration.plugin_settings import check_sendable
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import MiddlewareBuilder, Stage, TrafficType
 from maesh_core.model.annotations import LOAD_BALANCER, PREFIXES, parse_annotations
-from maesh_core.model.configuration import Middleware, PortStatus, Section, ServiceConfiguration
+from maesh_core.model.configuration import Middleware, PortStatus, Section, ServiceConfiguration, list_targets
 from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
 from maesh_core.model.topology import PortNode, ServiceNode
 
@@ -198,6 +198,7 @@ class _Build:
         try:
             section = traffic_type.build_closed_section(self.node, entrypoints=pairs, reason=reason)
             _check_section(self.node.key, section)
+            section = self.catalogue.close_section(section)
         except ConfigurationError as error:
             self.errors.append(str(error))
             return Section()
@@ -224,10 +225,15 @@ def _check_section(key: ObjectKey, section: Section) -> None:
         if not name.startswith(own):
             raise ConfigurationError(f"its traffic type made the key {name!r}, which is not the service's own")
     for name, router in section.routers.items():
-        if router.service is not None and router.service not in section.services:
-            raise ConfigurationError(f"its traffic type made the router {name!r} without the service it leads to")
+        for service in list_targets(router):
+            if service not in section.services:
+                raise ConfigurationError(f"its traffic type made the router {name!r} without the service it leads to")
         if any(middleware not in section.middlewares for middleware in router.middlewares):
             raise ConfigurationError(f"its traffic type made the router {name!r} without a middleware it names")
+
+    for name, divided in section.services.items():
+        if any(part.service not in section.services for part in getattr(divided, "parts", ())):
+            raise ConfigurationError(f"its traffic type made the service {name!r} without a part of it")
 
 
 def _collapse(texts: Iterable[str]) -> tuple[str, ...]:

@@ -7,10 +7,13 @@ sides.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from maesh_core.configuration.annotations import CORE_ANNOTATIONS
 from maesh_core.configuration.http import LOAD_BALANCERS
 from maesh_core.errors import PluginError
 from maesh_core.hookspecs import BalancerBuilder, MiddlewareBuilder, TrafficType
+from maesh_core.model.configuration import HttpRouter, Section
 from maesh_core.model.keys import is_label
 from maesh_core.model.messages import FIXED_FIELDS
 
@@ -52,6 +55,18 @@ class Catalogue:
     def is_claimed(self, annotation: str) -> bool:
         """Tell whether the core or an enabled plugin reads an annotation, given without prefix."""
         return annotation in CORE_ANNOTATIONS or annotation in self._claimed
+
+    def close_section(self, section: Section) -> Section:
+        """Have the hosts of a closed service answer with what an admission's builder says, where one says so."""
+        statuses = [getattr(builder, "closed_status", None) for builder in self.middleware_builders]
+        status = next((each for each in statuses if each is not None), None)
+        if status is None:
+            return section
+        routers = {
+            key: msgspec.structs.replace(router, status=status) if isinstance(router, HttpRouter) else router
+            for key, router in section.routers.items()
+        }
+        return msgspec.structs.replace(section, routers=routers)
 
     def find_balancer(self, annotation: str) -> str | None:
         """Find the load balancer that claims an annotation."""

@@ -7,13 +7,16 @@ a ServiceNode, gives a Section. Middlewares and their order come from the caller
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
+from maesh_core.branches import build_branches
 from maesh_core.configuration.annotations import check_carried, parse_scheme
 from maesh_core.configuration.plugin_settings import check_sendable
 from maesh_core.hookspecs import BalancerBuilder, PortRange
-from maesh_core.model.annotations import parse_load_balancer
-from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpRouter, Section, Server, Service
+from maesh_core.model.annotations import parse_annotations, parse_load_balancer
+from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpBranch, HttpRouter, Section, Server, Service
 from maesh_core.model.keys import build_port_key
-from maesh_core.model.topology import PortNode, ServiceNode
+from maesh_core.model.topology import BackendNode, PortNode, ServiceNode
 
 ZONES = ("maesh", "traefik.mesh")
 LOAD_BALANCERS = (ROUND_ROBIN, LEAST_REQUEST)
@@ -65,6 +68,9 @@ class HttpTrafficType:
                 load_balancer=load_balancer,
                 load_balancer_settings=balancer_settings,
             )
+            if port.branches:
+                routers[key], branched = _add_branches(key, port, routers[key])
+                services |= branched
         return Section(routers=routers, services=services)
 
     def _build_balancer_settings(
@@ -89,6 +95,23 @@ class HttpTrafficType:
             for port, entrypoint in entrypoints
         }
         return Section(routers=routers)
+
+
+def _add_branches(key: str, port: PortNode, router: HttpRouter) -> tuple[HttpRouter, dict[str, Service]]:
+    targets, services = build_branches(key, port, _build_backend)
+    branches = tuple(HttpBranch(service=target, matches=branch.matches) for branch, target in targets)
+    return msgspec.structs.replace(router, branches=branches), services
+
+
+def _build_backend(backend: BackendNode) -> Service:
+    """Build what stands for a backend; it is spoken to as its own annotations say, by turns."""
+    scheme = parse_scheme(parse_annotations(backend.annotations))
+    check_carried(scheme)
+    tls_name = f"{backend.service.name}.{backend.service.namespace}.svc".lower() if scheme == "https" else ""
+    servers = tuple(
+        Server(address=server.address, port=server.port, tls_name=tls_name) for server in backend.port.servers
+    )
+    return Service(servers=servers, scheme=scheme)
 
 
 def build_hosts(service: ServiceNode) -> tuple[str, ...]:

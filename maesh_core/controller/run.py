@@ -128,7 +128,8 @@ async def run_controller(
 
 def collect_kinds(plugins: Plugins) -> tuple[ResourceKind, ...]:
     """Join the core's kinds of resources and the plugins'. Raises PluginError when two have one name."""
-    kinds = (*CORE_KINDS, *plugins.collect("maesh_resource_kinds"))
+    given = {id(kind): kind for kind in plugins.collect("maesh_resource_kinds")}  # two plugins may share one
+    kinds = (*CORE_KINDS, *given.values())
     _refuse_twins("kinds of resources", [kind.name for kind in kinds])
     return kinds
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from maesh_core.model.matches import HttpMatch
+
 ROUND_ROBIN = "round-robin"
 LEAST_REQUEST = "least-request"
 LEAST_CONNECTIONS = "least-connections"
@@ -21,11 +23,18 @@ class ConfigurationObject(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     revision: int = 0
 
 
+class HttpBranch(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Requests that a router sends elsewhere: those that any of `matches` is about; without matches, all."""
+
+    service: str
+    matches: tuple[HttpMatch, ...] = ()
+
+
 class HttpRouter(ConfigurationObject, frozen=True):
     """Sends requests for `hosts` on an entrypoint through middlewares, outermost first, to a service.
 
     Of two routers that claim one host on one entrypoint the one with the lower key has it. `service` None closes the
-    hosts: the answer is `status`, with `reason`.
+    hosts: the answer is `status`, with `reason`. The first of `branches` that a request matches has it, not `service`.
     """
 
     entrypoint: int
@@ -34,6 +43,7 @@ class HttpRouter(ConfigurationObject, frozen=True):
     middlewares: tuple[str, ...] = ()
     status: int = 404
     reason: str = ""
+    branches: tuple[HttpBranch, ...] = ()
 
 
 class StreamRouter(ConfigurationObject, frozen=True):
@@ -42,6 +52,13 @@ class StreamRouter(ConfigurationObject, frozen=True):
     entrypoint: int
     service: str
     middlewares: tuple[str, ...] = ()
+
+
+def list_targets(router: Any) -> tuple[str, ...]:
+    """List the services that a router of any protocol leads to; one of a plugin's own struct may lead to none."""
+    service = getattr(router, "service", None)
+    branches: tuple[HttpBranch, ...] = getattr(router, "branches", ())
+    return (*(() if service is None else (service,)), *(branch.service for branch in branches))
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
@@ -56,8 +73,17 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     tls_name: str = ""
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Another service of the section, and its share of the traffic among the weights of all parts."""
+
+    service: str
+    weight: int
+
+
 class Service(ConfigurationObject, frozen=True, gc=False):
     """The servers that a router chooses among. `scheme` concerns HTTP alone.
+
+    One with `parts` has no servers of its own: the traffic is divided among these services, which have no parts.
 
     The plugin that owns a load balancer decodes its settings; the core's own have none.
     """
@@ -66,6 +92,7 @@ class Service(ConfigurationObject, frozen=True, gc=False):
     scheme: str = "http"
     load_balancer: str = ROUND_ROBIN
     load_balancer_settings: Mapping[str, Any] = {}
+    parts: tuple[Part, ...] = ()
 
 
 class Middleware(ConfigurationObject, frozen=True):

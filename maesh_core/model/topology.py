@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from maesh_core.model.keys import ObjectKey
+from maesh_core.model.matches import HttpMatch
 from maesh_core.model.resources import ContainerPort
 
 
@@ -25,6 +26,26 @@ class ServerNode(_Node, frozen=True, gc=False):
     pod: ObjectKey | None = None
 
 
+class BackendNode(_Node, frozen=True):
+    """A service that gets a share of another's traffic: `port` is its own port of the same number."""
+
+    service: ObjectKey
+    weight: int
+    port: "PortNode"
+    annotations: Mapping[str, str] = {}
+
+
+class BranchNode(_Node, frozen=True):
+    """Traffic of a port that goes elsewhere: requests that any of `matches` is about, or all.
+
+    `name` tells branches of one port apart, as a part of keys. No backend with weight means that nothing can be served.
+    """
+
+    name: str
+    matches: tuple[HttpMatch, ...] = ()
+    backends: tuple[BackendNode, ...] = ()
+
+
 class PortNode(_Node, frozen=True, gc=False):
     """A service port with the servers ready behind it, sorted by address.
 
@@ -37,6 +58,8 @@ class PortNode(_Node, frozen=True, gc=False):
     index: int = 0
     target_port: int | str = 0
     servers: tuple[ServerNode, ...] = ()
+    branches: tuple[BranchNode, ...] = ()
+    """What plugins send elsewhere, in order; the rest goes to `servers`."""
 
 
 class PodNode(_Node, frozen=True, gc=False):
@@ -65,5 +88,7 @@ class ServiceNode(_Node, frozen=True):
     ports: tuple[PortNode, ...] = ()
     pods: tuple[PodNode, ...] = ()
     additions: Mapping[str, Any] = {}
+    sections: Mapping[str, Mapping[str, Any]] = {}
+    """What plugins show in sections of the topology of their own, by `name@namespace`."""
     errors: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()

@@ -7,14 +7,15 @@ Implements `interfaces.Streams`.
 
 import logging
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from maesh_core.interfaces import Connection, StreamRoute, StreamServer
-from maesh_core.model.configuration import Section
+from maesh_core.model.configuration import Section, Service
 from maesh_core.proxy.middleware.chain import Judge
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.upstream.balancer import AnyBalancer, build_balancer
+from maesh_core.proxy.upstream.division import DividedPart, Division
 from maesh_core.proxy.upstream.health import Aside, PassiveHealth
 
 _logger = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ class Server:
         self.aside = None
 
 
+AnyStreamBalancer = AnyBalancer[Server] | Division[Server]
+
+
 class Route:
     """Where an entrypoint leads. Without judges everybody may come in."""
 
@@ -52,20 +56,17 @@ class Route:
     def __init__(
         self,
         service: str,
-        servers: Sequence[tuple[Server, int]],
+        servers: Iterable[Server],
         counters: Any,
         *,
-        kind: str,
+        balancer: AnyStreamBalancer,
         middlewares: Sequence[object] = (),
         failures: MiddlewareFailures | None = None,
-        former: "Route | None" = None,
     ) -> None:
         self.service = service
         self.counters = counters
-        self._servers = tuple(server for server, weight in servers if weight > 0)
-        self.balancer: AnyBalancer[Server] = build_balancer(
-            servers, kind, former=former.balancer if former is not None else None
-        )
+        self._servers = tuple(servers)
+        self.balancer = balancer
         self._failures = failures or MiddlewareFailures()
         self._admitting = _collect(middlewares, "on_connect")
         self._staying = _collect(middlewares, "is_still_allowed")
@@ -155,8 +156,8 @@ class Streams:
         counters: dict[str, Any] = {}
         servers: dict[tuple[str, int], Server] = {}
         for key, router in sorted(section.routers.items(), reverse=True):
-            service = section.services[router.service]
-            for each in service.servers:
+            services = _list_services(section, router.service)
+            for each in (each for service in services.values() for each in service.servers):
                 address = (each.address, each.port)
                 if address not in servers:
                     servers[address] = current.servers.get(address) or Server(*address, self._health)
@@ -165,17 +166,16 @@ class Streams:
             )
             known = current.routes.get(router.entrypoint)
             former = known if known is not None and known.service == router.service else None
-            if former is not None and changed is not None and not {key, router.service} & changed:
+            if former is not None and changed is not None and changed.isdisjoint((key, *services)):
                 routes[router.entrypoint] = former
                 continue
             routes[router.entrypoint] = Route(
                 router.service,
-                [(servers[each.address, each.port], each.weight) for each in service.servers],
+                _list_usable(services, servers),
                 counters[router.service],
-                kind=service.load_balancer,
+                balancer=_build_balancer(router.service, services, servers, former),
                 middlewares=[middlewares[name] for name in router.middlewares],
                 failures=self._failures,
-                former=former,
             )
         return Table(routes, counters, servers)
 
@@ -197,6 +197,40 @@ class Streams:
         if current is None or current.service != connection.service:
             return not route.is_guarded
         return current.keeps(connection)
+
+
+def _list_services(section: Section, key: str) -> dict[str, Service]:
+    """List a service, and the parts that it has."""
+    service = section.services[key]
+    return {key: service, **{part.service: section.services[part.service] for part in service.parts}}
+
+
+def _list_usable(services: Mapping[str, Service], servers: Mapping[tuple[str, int], Server]) -> Iterable[Server]:
+    """List every server that has weight once."""
+    found = (each for service in services.values() for each in service.servers if each.weight > 0)
+    return dict.fromkeys(servers[each.address, each.port] for each in found)
+
+
+def _build_balancer(
+    key: str, services: Mapping[str, Service], servers: Mapping[tuple[str, int], Server], former: Route | None
+) -> AnyStreamBalancer:
+    """Build what balances a service, and each of its parts; a rotation goes on where it was."""
+    before = former.balancer if former is not None else None
+    known = {part.key: part.balancer for part in before.parts} if isinstance(before, Division) else {}
+
+    def balance(service: Service, former: Any) -> AnyBalancer[Server]:
+        weighted = [(servers[each.address, each.port], each.weight) for each in service.servers]
+        return build_balancer(weighted, service.load_balancer, former=former)
+
+    service = services[key]
+    if not service.parts:
+        return balance(service, before)
+    parts = []
+    for part in service.parts:
+        found = services[part.service]
+        own = {servers[each.address, each.port] for each in found.servers}
+        parts.append((DividedPart(part.service, balance(found, known.get(part.service)), own), part.weight))
+    return Division(parts, former=before if isinstance(before, Division) else None)
 
 
 def _collect(middlewares: Sequence[object], name: str) -> tuple[Judge, ...]:

@@ -19,6 +19,15 @@ LABEL_INDEX = "label"
 """Pods by each of their labels; build the value with `build_label_value`."""
 
 
+ACCOUNT_INDEX = "account"
+"""Pods by the ObjectKey of their service account."""
+
+ADDRESS_INDEX = "address"
+"""Pods by their address, those that have ended left out: theirs may be another pod's by now."""
+
+_ENDED = frozenset({"Succeeded", "Failed"})
+
+
 def build_label_value(namespace: str, key: str, value: str) -> str:
     """Name a label among those of all namespaces, `namespace/key=value`, as index `label` of Pods lists it.
 
@@ -37,6 +46,18 @@ def _index_pod_by_label(pod: Pod) -> Iterable[str]:
     return [build_label_value(namespace, key, value) for key, value in pod.metadata.labels.items()]
 
 
+def _index_pod_by_account(pod: Pod) -> Iterable[ObjectKey]:
+    return () if _has_ended(pod) else (ObjectKey(pod.metadata.namespace, pod.spec.service_account_name),)
+
+
+def _index_pod_by_address(pod: Pod) -> Iterable[str]:
+    return () if _has_ended(pod) or not pod.status.pod_ip else (pod.status.pod_ip,)
+
+
+def _has_ended(pod: Pod) -> bool:
+    return pod.status.phase in _ENDED
+
+
 CORE_KINDS: tuple[ResourceKind, ...] = (
     ResourceKind(name="Service", plural="services", api_versions=("v1",), type=Service),
     ResourceKind(
@@ -47,7 +68,17 @@ CORE_KINDS: tuple[ResourceKind, ...] = (
         indexes={SERVICE_INDEX: _index_slice_by_service},
     ),
     ResourceKind(name="Endpoints", plural="endpoints", api_versions=("v1",), type=Endpoints),
-    ResourceKind(name="Pod", plural="pods", api_versions=("v1",), type=Pod, indexes={LABEL_INDEX: _index_pod_by_label}),
+    ResourceKind(
+        name="Pod",
+        plural="pods",
+        api_versions=("v1",),
+        type=Pod,
+        indexes={
+            LABEL_INDEX: _index_pod_by_label,
+            ACCOUNT_INDEX: _index_pod_by_account,
+            ADDRESS_INDEX: _index_pod_by_address,
+        },
+    ),
     ResourceKind(name="Namespace", plural="namespaces", api_versions=("v1",), type=Namespace, is_namespaced=False),
     ResourceKind(name="ServiceAccount", plural="serviceaccounts", api_versions=("v1",), type=ServiceAccount),
 )

@@ -12,7 +12,7 @@ from maesh_core.testing.commands import Command, build_environment, find_free_po
 from maesh_core.testing.contract import PluginContract  # noqa: E402
 from maesh_core.testing.doubles import FakeExchange, FakeNode  # noqa: E402
 from maesh_core.testing.http_client import Answer, send_request  # noqa: E402
-from maesh_core.testing.running_mesh import RunningMesh, build_service  # noqa: E402
+from maesh_core.testing.running_mesh import RunningMesh, build_pod, build_service  # noqa: E402
 from maesh_core.testing.upstream import Request, Upstream  # noqa: E402
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "RunningMesh",
     "Upstream",
     "build_environment",
+    "build_pod",
     "build_service",
     "find_free_port",
     "send_request",

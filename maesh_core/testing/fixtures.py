@@ -75,7 +75,8 @@ def start_mesh(
 ) -> Callable[..., RunningMesh]:
     """Start `maesh up FLAGS` in front of a service `app` with these annotations, and wait until it is ready.
 
-    `servers` says how many it has, or gives them; `objects` are further manifests.
+    `servers` says how many it has, or gives them; `objects` are further manifests. With an `account` its servers are
+    pods of that service account.
     """
 
     def start(
@@ -83,17 +84,18 @@ def start_mesh(
         annotations: Mapping[str, str] | None = None,
         servers: int | Sequence[Upstream] = 1,
         objects: Sequence[Mapping[str, Any]] = (),
+        account: str = "",
         env: Mapping[str, str] | None = None,
     ) -> RunningMesh:
         if isinstance(servers, int):
             servers = [start_upstream(f"{SERVICE}-{number}") for number in range(1, servers + 1)]
         addresses = [(server.address, server.port) for server in servers]
-        manifests.write(f"{SERVICE}.json", build_service(SERVICE, addresses, annotations=annotations))
+        manifests.write(f"{SERVICE}.json", build_service(SERVICE, addresses, annotations=annotations, account=account))
         manifests.write("more.json", objects)
         http, api, admin = ports = (find_free_port(), find_free_port(), find_free_port())
         options = ("--http-port", http, "--api-port", api, "--admin-port", admin, "--json")
         command = start_maesh("up", *options, *flags, manifests.path, env=env)
         command.wait_until(lambda: "\n" in command.stdout, "one line on standard output")
-        return RunningMesh(command, ports, manifests, servers)
+        return RunningMesh(command, ports, manifests, servers, account=account)
 
     return start

@@ -12,11 +12,11 @@ import msgspec
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import TopologyBuilder
-from maesh_core.interfaces import View
+from maesh_core.interfaces import ResourceT, TopologyView, View
 from maesh_core.model.annotations import TRAFFIC_TYPE, parse_annotations
 from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.resources import Pod, Service, ServicePort, ServiceSpec
-from maesh_core.model.topology import PodNode, PortNode, ServiceNode
+from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
 from maesh_core.topology.addresses import parse_address
 from maesh_core.topology.endpoints import EndpointReader, Group
 from maesh_core.topology.rules import TopologyRules, is_ignored_service
@@ -39,7 +39,7 @@ def build_service_node(
     if service is None or is_ignored_service(service, rules):
         return None
     node = _build_core_node(view, service, rules)
-    return _add_findings(view, node, builders) if builders else node
+    return _add_findings(_BuilderView(view, rules), node, builders) if builders else node
 
 
 def _build_core_node(view: View, service: Service, rules: TopologyRules) -> ServiceNode:
@@ -137,12 +137,42 @@ def _build_pod(key: ObjectKey, pod: Pod) -> PodNode:
     )
 
 
-def _add_findings(view: View, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
-    """Ask each plugin about the same node: none sees what another added, so their order cannot matter."""
-    additions: dict[str, Any] = {}
+class _BuilderView:
+    """What plugins' builders read through: the caller's view, and other services' nodes."""
+
+    __slots__ = ("_nodes", "_rules", "_view")
+
+    def __init__(self, view: View, rules: TopologyRules) -> None:
+        self._view, self._rules = view, rules
+        self._nodes: dict[ObjectKey, ServiceNode | None] = {}
+
+    def get(self, type_: type[ResourceT], key: ObjectKey) -> ResourceT | None:
+        return self._view.get(type_, key)
+
+    def find(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
+        return self._view.find(type_, index, value)
+
+    def build_service(self, key: ObjectKey) -> ServiceNode | None:
+        if key not in self._nodes:
+            self._nodes[key] = build_service_node(self._view, key, rules=self._rules)
+        return self._nodes[key]
+
+
+def _add_findings(view: TopologyView, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
+    """Ask each plugin about the same node, and those that come last about the branches too: order cannot matter."""
+    ordered = sorted(builders, key=lambda builder: builder.name)
+    first = [builder for builder in ordered if not getattr(builder, "is_last", False)]
+    last = [builder for builder in ordered if getattr(builder, "is_last", False)]
+    return _ask_builders(view, _ask_builders(view, node, first), last)
+
+
+def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
+    additions: dict[str, Any] = dict(node.additions)
+    branches: dict[int, tuple[BranchNode, ...]] = {}
+    sections: dict[str, dict[str, Any]] = {name: dict(shown) for name, shown in node.sections.items()}
     errors = list(node.errors)
     notices = list(node.notices)
-    for builder in sorted(builders, key=lambda builder: builder.name):
+    for builder in builders:
         try:
             addition = builder.build(view, node)
         except ConfigurationError as error:
@@ -152,6 +182,21 @@ def _add_findings(view: View, node: ServiceNode, builders: Sequence[TopologyBuil
             continue
         if addition.value is not None:
             additions[builder.name] = addition.value
+        for number, found in addition.branches.items():
+            branches[number] = (*branches.get(number, ()), *found)
+        for name, shown in addition.sections.items():
+            sections.setdefault(name, {}).update(shown)
         errors.extend(addition.errors)
         notices.extend(addition.notices)
-    return msgspec.structs.replace(node, additions=additions, errors=tuple(errors), notices=tuple(notices))
+    return msgspec.structs.replace(
+        node,
+        ports=tuple(_add_branches(port, branches.get(port.number, ())) for port in node.ports),
+        additions=additions,
+        sections=sections,
+        errors=tuple(errors),
+        notices=tuple(notices),
+    )
+
+
+def _add_branches(port: PortNode, branches: tuple[BranchNode, ...]) -> PortNode:
+    return msgspec.structs.replace(port, branches=(*port.branches, *branches)) if branches else port

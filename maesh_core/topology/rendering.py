@@ -33,12 +33,25 @@ def render_topology(
         document["errors"] = list((errors or {}).get(node.key, node.errors))
         document["notices"] = list((notices or {}).get(node.key, node.notices))
         services[str(node.key)] = document
+    sections: dict[str, dict[str, Any]] = {"serviceTrafficTargets": {}, "trafficSplits": {}}
+    for node in ordered:
+        for name, shown in node.sections.items():
+            sections.setdefault(name, {}).update({key: _render_addition(value) for key, value in shown.items()})
+    _note_backends(services, sections["trafficSplits"])
     return {
         "services": services,
         "pods": {str(key): _render_pod(pods[key]) for key in sorted(pods)},
-        "serviceTrafficTargets": {},
-        "trafficSplits": {},
+        **{name: dict(sorted(shown.items())) for name, shown in sections.items()},
     }
+
+
+def _note_backends(services: dict[str, Any], splits: Mapping[str, Any]) -> None:
+    """Show on each service which splits send it traffic."""
+    for key, split in sorted(splits.items()):
+        for backend in split.get("backends", ()) if isinstance(split, dict) else ():
+            service = services.get(f"{backend.get('service')}@{split.get('namespace')}")
+            if service is not None and key not in service["backendOf"]:
+                service["backendOf"].append(key)
 
 
 def _render_service(node: ServiceNode) -> dict[str, Any]:
@@ -53,8 +66,8 @@ def _render_service(node: ServiceNode) -> dict[str, Any]:
         "clusterIp": node.cluster_ips[0] if node.cluster_ips else headless_ip,
         "clusterIps": list(node.cluster_ips),
         "pods": [str(pod.key) for pod in node.pods],
-        "trafficTargets": [],
-        "trafficSplits": [],
+        "trafficTargets": sorted(node.sections.get("serviceTrafficTargets", ())),
+        "trafficSplits": sorted(node.sections.get("trafficSplits", ())),
         "backendOf": [],
         "additions": {name: _render_addition(value) for name, value in node.additions.items()},
     }

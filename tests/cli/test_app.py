@@ -269,3 +269,10 @@ sys.exit(main())
 def test_signal_before_a_command_follows_them_is_a_quiet_end_with_status_0(name):
     ended = subprocess.run([sys.executable, "-c", INTERRUPTED.format(name=name)], capture_output=True, timeout=30)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+
+
+def test_the_original_spelling_of_the_limit_of_udp_ports_is_known(run):
+    assert normalise_arguments(["--limitUDPPort=3"], frozenset({"limit-udp-port"})) == ["--limit-udp-port=3"]
+    status, _, error = run("up", "--limitUDPPort", "3", "/no/such/folder")
+    assert status == 1
+    assert "--limit-udp-port" in error or "no such file" in error

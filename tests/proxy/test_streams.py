@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from maesh_core.model.configuration import Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import Part, Section, Server, Service, StreamRouter
 from maesh_core.testing import FakeNode
 
 KEY = "test/db:1"
@@ -150,3 +150,30 @@ def test_where_the_entrypoint_leads_elsewhere_only_who_needed_no_leave_goes_on(s
     first = apply(streams, build_section(1, middlewares=gates), **gates)
     apply(streams, build_section(1, key="other/db:1") if is_taken_over else Section())
     assert streams.may_go_on(connect(), first) is not is_guarded
+
+
+def build_divided(shares, **ports):
+    services = {
+        name: Service(servers=tuple(Server(address="10.0.0.1", port=port) for port in found))
+        for name, found in ports.items()
+    }
+    parts = tuple(Part(service=name, weight=weight) for name, weight in shares.items())
+    router = StreamRouter(entrypoint=ENTRYPOINT, service=KEY)
+    return Section(routers={KEY: router}, services={**services, KEY: Service(parts=parts)})
+
+
+def test_connections_are_divided_exactly_and_another_server_is_of_the_same_part(streams):
+    route = apply(streams, build_divided({"v1": 3, "v2": 1}, v1=[1, 2], v2=[9]))
+    firsts = [find_first(route) for _ in range(8)]
+    assert firsts.count(9) == 2
+    route = apply(streams, build_divided({"v1": 1, "v2": 1}, v1=[1, 2], v2=[9]))
+    assert sorted(list_ports(route)[:2]) in ([1, 2], [1, 9])
+
+
+def test_a_part_whose_servers_change_makes_a_new_route_and_the_rotation_goes_on(streams):
+    first = apply(streams, build_divided({"v1": 1, "v2": 1}, v1=[1], v2=[9]))
+    assert find_first(first) == 1
+    second = apply(streams, build_divided({"v1": 1, "v2": 1}, v1=[1], v2=[8]), changed=frozenset({"v2"}))
+    assert second is not first
+    assert [find_first(second) for _ in range(2)] == [8, 1]
+    assert apply(streams, build_divided({"v1": 1}, v1=[1]), changed=frozenset({"other"})) is second

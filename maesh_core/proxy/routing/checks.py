@@ -74,6 +74,8 @@ def _check_router(origin: str, router: Any) -> None:
     if not isinstance(router, HttpRouter):
         return
     _check_hosts(origin, router.hosts)
+    for branch in router.branches:
+        _check_key(f"{origin}: a branch", branch.service)
     if not 400 <= router.status <= 599:
         raise UpdateRejectedError(f"{origin}: {router.status} is not the status of an error")
     if len(router.reason) > REASON_LIMIT_CHARACTERS:
@@ -95,6 +97,12 @@ def _check_service(origin: str, service: Service) -> None:
             raise UpdateRejectedError(f"{origin}: a weight is out of range")
         if server.tls_name and not _match_host(server.tls_name):
             raise UpdateRejectedError(f"{origin}: {server.tls_name[:64]!r} is not a host")
+    for part in service.parts:
+        _check_key(f"{origin}: a part", part.service)
+        if not 0 < part.weight <= WEIGHT_LIMIT:
+            raise UpdateRejectedError(f"{origin}: the weight of a part is out of range")
+    if service.parts and service.servers:
+        raise UpdateRejectedError(f"{origin}: it has both servers and parts")
     if not _match_name(service.scheme) or not _match_name(service.load_balancer):
         raise UpdateRejectedError(f"{origin}: the scheme or the load balancer is not a name")
 

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from maesh_core.hookspecs import MiddlewareFactory
-from maesh_core.model.configuration import ConfigurationObject, HttpRouter, Section, Service
+from maesh_core.matching import find_match_problem
+from maesh_core.model.configuration import ConfigurationObject, HttpRouter, Section, Service, list_targets
 from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_middlewares
 from maesh_core.proxy.upstream.kinds import BalancerKinds
 
@@ -85,6 +86,10 @@ def resolve_section(
     else:
         routers = _list_keys(change, "routers")
         moved = {key for key in services if _has_moved(current.received.services.get(key), received.services.get(key))}
+        if moved:
+            moved |= {
+                key for key, each in received.services.items() if any(part.service in moved for part in each.parts)
+            }
         routers |= _find_users(received.routers, moved, changed_middlewares)
     resolved = _resolve_routers(
         ResolvedSection(
@@ -158,6 +163,7 @@ def _has_moved(before: Service | None, after: Service | None) -> bool:
         or after is None
         or (before.scheme, before.load_balancer) != (after.scheme, after.load_balancer)
         or before.load_balancer_settings != after.load_balancer_settings
+        or before.parts != after.parts
     )
 
 
@@ -167,7 +173,7 @@ def _find_users(routers: Mapping[str, Any], services: set[str], middlewares: set
     return {
         key
         for key, router in routers.items()
-        if _get_service(router) in services or not middlewares.isdisjoint(_get_middlewares(router))
+        if not services.isdisjoint(list_targets(router)) or not middlewares.isdisjoint(_get_middlewares(router))
     }
 
 
@@ -205,14 +211,13 @@ def _count_entrypoint(entrypoints: dict[int, int], router: Any, step: int) -> No
 
 
 def _judge_router(router: Any, resolved: ResolvedSection) -> Refusal | None:
-    service_key = _get_service(router)
-    if service_key is not None:
-        service: Service | None = resolved.received.services.get(service_key)
-        if service is None:
-            return Refusal(f"service {service_key} is not in the configuration")
-        if isinstance(router, HttpRouter) and service.scheme not in CARRIED_SCHEMES:
-            return Refusal(f"scheme {service.scheme} is not carried by this proxy")
-        if isinstance(router, HttpRouter) and (problem := resolved.balancers.find_problem(service)):
+    for service_key in list_targets(router):
+        refusal = _judge_service(service_key, resolved, is_http=isinstance(router, HttpRouter))
+        if refusal is not None:
+            return refusal
+    for branch in getattr(router, "branches", ()):
+        problem = find_match_problem(branch.matches)
+        if problem is not None:
             return Refusal(problem)
     for key in _get_middlewares(router):
         compiled = resolved.middlewares.get(key)
@@ -223,16 +228,27 @@ def _judge_router(router: Any, resolved: ResolvedSection) -> Refusal | None:
     return None
 
 
+def _judge_service(key: str, resolved: ResolvedSection, *, is_http: bool, is_part: bool = False) -> Refusal | None:
+    service = resolved.received.services.get(key)
+    if service is None:
+        return Refusal(f"service {key} is not in the configuration")
+    if is_part and service.parts:
+        return Refusal(f"service {key} is a part of another, and has parts itself")
+    if is_http and service.scheme not in CARRIED_SCHEMES:
+        return Refusal(f"scheme {service.scheme} is not carried by this proxy")
+    if is_http and (problem := resolved.balancers.find_problem(service)):
+        return Refusal(problem)
+    judged = (_judge_service(part.service, resolved, is_http=is_http, is_part=True) for part in service.parts)
+    return next((refusal for refusal in judged if refusal is not None), None)
+
+
 def _close_router(router: Any, refusal: Refusal) -> HttpRouter | None:
     """Build what stands in a refused router's place; None where the protocol has no words for it."""
     if not isinstance(router, HttpRouter):
         return None
-    return msgspec.structs.replace(router, service=None, middlewares=(), status=refusal.status, reason=refusal.reason)
-
-
-def _get_service(router: Any) -> str | None:
-    """Read what a router of any protocol leads to; one of a plugin's own struct may lead to nothing."""
-    return getattr(router, "service", None)
+    return msgspec.structs.replace(
+        router, service=None, middlewares=(), branches=(), status=refusal.status, reason=refusal.reason
+    )
 
 
 def _get_middlewares(router: Any) -> tuple[str, ...]:

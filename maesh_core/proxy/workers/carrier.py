@@ -40,7 +40,7 @@ class Plugins(Protocol):
 class Carrier:
     """The traffic of one worker, from its first update to the end of its drain. Raises PluginError when made."""
 
-    __slots__ = ("_clock", "_handlers", "_listening", "_memory", "_node", "configuration")
+    __slots__ = ("_clock", "_counting", "_handlers", "_listening", "_memory", "_node", "configuration")
 
     def __init__(self, settings: ProxySettings, plugins: Plugins, memory: WorkerMemory) -> None:
         self._memory = memory
@@ -57,6 +57,7 @@ class Carrier:
             "middleware kind",
             [(each.kind, each) for each in plugins.collect("maesh_middleware_factories", node=node)],
         )
+        self._counting = [each for each in factories.values() if hasattr(each, "collect_metrics")]
         self.configuration = RoutingConfiguration(self._handlers, factories, plugins=plugins.names, balancers=balancers)
         self._listening: dict[WantedEntrypoint, Listening] = {}
 
@@ -92,6 +93,7 @@ class Carrier:
     def collect_metrics(self) -> list[MetricFamily]:
         """Read the counters of every protocol."""
         families = [family for handler in self._handlers.values() for family in handler.collect_metrics()]
+        families += [family for factory in self._counting for family in factory.collect_metrics()]
         return [*families, self._node.failures.collect()]
 
     async def drain(self) -> None:

@@ -104,7 +104,7 @@ class UdpHandler:
                 session.end()
                 continue
             route = streams.routes.get(session.entrypoint)
-            if route is not None and session.server is not None and not route.has_server(session.server):
+            if route is not None and session.stream_server is not None and not route.has_server(session.stream_server):
                 session.detach()
 
     async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
@@ -123,7 +123,10 @@ class UdpHandler:
             return False
         while len(self.sessions) >= self.session_limit:
             self._end_oldest()
+        allowed = session.allowed_servers
         for server in route.list_servers():
+            if allowed is not None and server.socket_address not in allowed:
+                continue
             try:
                 self._connect(session, server)
             except OSError as error:
@@ -137,6 +140,7 @@ class UdpHandler:
                 if not session.is_ended_by(error):
                     return False
             session = Session(self, listener, route, mark)
+            session.allowed_servers = allowed
         route.counters.refused += 1
         return False
 

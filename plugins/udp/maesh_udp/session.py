@@ -7,6 +7,7 @@ whose entrypoint is closed, is detached: what the client sends next is no longer
 import errno
 import select
 import socket
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from maesh_core.plugin import StreamRoute, StreamServer
@@ -32,12 +33,13 @@ class Session:
         "_receive_into",
         "_socket",
         "active_at",
+        "allowed_servers",
         "is_detached",
         "mark",
         "route",
         "seen_at",
         "send",
-        "server",
+        "stream_server",
     )
 
     exchange = None
@@ -49,13 +51,14 @@ class Session:
         self._has_answered = False
         self.route, self.mark = route, mark
         self._answer_mark = listener.layout.build_answer_mark(mark)
-        self.server: StreamServer | None = None
+        self.stream_server: StreamServer | None = None
         self.is_detached = False
+        self.allowed_servers: Collection[tuple[str, int]] | None = None
         self.active_at = self.seen_at = handler.clock.now
         """When a datagram passed last, and what that was when somebody last looked for the oldest session."""
 
     def __repr__(self) -> str:
-        return f"<Session {self.client_address} to {self.server!r}{' detached' if self.is_detached else ''}>"
+        return f"<Session {self.client_address} to {self.stream_server!r}{' detached' if self.is_detached else ''}>"
 
     @property
     def client_address(self) -> str:
@@ -66,6 +69,11 @@ class Session:
     def entrypoint(self) -> int:
         """The port that the client sends to."""
         return self._listener.entrypoint
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """The server's address and port, once there is one."""
+        return self.stream_server.socket_address if self.stream_server is not None else None
 
     @property
     def service(self) -> str:
@@ -82,7 +90,7 @@ class Session:
             sock.close()
             raise
         self._socket, self.send, self._receive_into = sock, sock.send, sock.recv_into
-        self.server = server
+        self.stream_server = server
         server.under_way += 1
         self._listener.add(self)
 
@@ -112,9 +120,9 @@ class Session:
         outbox.sizes[index] = size
         outbox.count = index + 1
         self.active_at = handler.clock.now
-        if not self._has_answered and self.server is not None:
+        if not self._has_answered and self.stream_server is not None:
             self._has_answered = True
-            self.server.note_success()
+            self.stream_server.note_success()
 
     def detach(self) -> None:
         """Take nothing more from the client."""
@@ -124,8 +132,8 @@ class Session:
     def fail(self) -> None:
         """End on an ICMP error: nobody is there."""
         self.route.counters.failed += 1
-        if self.server is not None:
-            self.server.note_failure()
+        if self.stream_server is not None:
+            self.stream_server.note_failure()
         self.end()
 
     def end(self) -> None:
@@ -135,8 +143,8 @@ class Session:
             return
         self._handler.sockets.forget(sock.fileno())
         sock.close()
-        if self.server is not None:
-            self.server.under_way -= 1
+        if self.stream_server is not None:
+            self.stream_server.under_way -= 1
         self.route.counters.closed += 1
         self._handler.forget(self)
         self._listener.forget(self)

@@ -6,7 +6,7 @@ for that exchange, a line in the log once per middleware, a count. It makes a ta
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamTimeoutError
@@ -48,6 +48,7 @@ class ChainedExchange(Exchange):
 
     attempts = 0
     attempt_timeout_s = 0.0
+    allowed_servers: Collection[tuple[str, int]] | None = None
     _attempt_timer: asyncio.TimerHandle | None = None
     _attempt_started_at = 0.0
     _failure: ExchangeError | None = None
@@ -69,6 +70,11 @@ class ChainedExchange(Exchange):
     def service(self) -> str:
         """The key of the service that the route leads to; empty without one."""
         return self.route.service if self.route is not None else ""
+
+    @property
+    def destination(self) -> str:
+        """The key of what has the request: the service, or the branch of it that was chosen."""
+        return self.route.destination if self.route is not None else ""
 
     @property
     def method(self) -> bytes:
@@ -217,7 +223,9 @@ class ChainedExchange(Exchange):
 
     def _begin_attempt(self, balancer: Balancer[HttpServer]) -> None:
         self.attempts += 1
-        self._server = server = balancer.pick(self.tried, self)
+        self._server = server = (
+            balancer.pick(self.tried, self) if self.allowed_servers is None else self._pick_allowed(balancer)
+        )
         if server is None and self._failure is not None:
             self.answer(build_answer(self._failure))
             return
@@ -229,6 +237,17 @@ class ChainedExchange(Exchange):
             self.send(server.take_idle())
         else:
             self.send_to(server)
+
+    def _pick_allowed(self, balancer: Balancer[HttpServer]) -> HttpServer | None:
+        """Pick among the servers that are allowed: those that are not count as tried."""
+        allowed, refused = self.allowed_servers or (), list[HttpServer]()
+        while True:
+            server = balancer.pick((*self.tried, *refused), self)
+            if server is None or (server.address, server.port) in allowed:
+                return server
+            if server in refused:
+                return None
+            refused.append(server)
 
     def _on_attempt_timeout(self) -> None:
         self._attempt_timer = None

@@ -21,7 +21,7 @@ from maesh_core.proxy.protocol.http.syntax import (
     has_bare_line_end,
     match_empty_lines,
 )
-from maesh_core.proxy.protocol.http.table import CurrentTable, Route
+from maesh_core.proxy.protocol.http.table import CurrentTable, Route, has_chooser
 from maesh_core.proxy.protocol.http.transports import HELD_LIMIT_BYTES, limit_write_buffer, reset
 from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.protocol.http.upgrade import UpgradeExchange
@@ -238,7 +238,12 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(error)
             return
         route = self._current.table.find(self.entrypoint, request.host)
-        kind = Exchange if route is None or route.is_plain else ChainedExchange
+        kind = Exchange
+        if route is not None and not route.is_plain:
+            if route.branches:
+                route = route.choose(request)
+            if route.chain.depth or has_chooser(route.balancer):
+                kind = ChainedExchange
         if request.upgrade:
             kind = UpgradeExchange
         exchange = self.exchange = kind(self, request, self.environment.clock_time())

@@ -80,6 +80,11 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
         """List the fields that go on, without framing; the list is the caller's to change."""
         return Headers(self.head, self.dropped)
 
+    @property
+    def client_headers(self) -> "ClientHeaders":
+        """The fields as the client sent them."""
+        return ClientHeaders(self)
+
     def render_start(self) -> bytes:
         """Render the request line and Host as they go upstream."""
         return render_start(self.method, self.target, self.authority)

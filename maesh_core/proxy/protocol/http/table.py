@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from maesh_core.interfaces import Exchange, Response
-from maesh_core.model.configuration import HttpRouter, Section, Service
+from maesh_core.matching import Predicate, compile_matches, has_paths, is_ambiguous
+from maesh_core.model.configuration import HttpRouter, Part, Section, Service, list_targets
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain
 from maesh_core.proxy.protocol.http.counters import RouteCounters
+from maesh_core.proxy.protocol.http.request_head import RequestHead
 from maesh_core.proxy.protocol.http.server import HttpServer, ServerKey
 from maesh_core.proxy.upstream.balancer import AnyBalancer, Balancer, RoundRobin
+from maesh_core.proxy.upstream.division import DividedPart, Division
 from maesh_core.proxy.upstream.kinds import BalancerKinds, ChosenBalancer
 
 GetServer = Callable[[ServerKey], HttpServer]
@@ -21,16 +24,30 @@ Claim = tuple[int, bytes]
 Claimants = dict[Claim, set[str]]
 """While a table is built: the hosts in question, and the keys of the routers that claim each."""
 _NO_ROUTER = HttpRouter(entrypoint=0, hosts=())
+_AMBIGUOUS = Response(status=403, reason="the path could be taken for another")
 _NOT_CLOSED = Response(status=503, reason="the service has no usable server")
 
 
 class Route:
     """A compiled router. `balancer` None means that it is closed, and `closed` is the answer.
 
-    `is_plain` says that no plugin wants to look at its exchanges.
+    `is_plain` says that no plugin wants to look at its exchanges, and that all of them take this route. Otherwise the
+    first of `branches` that a request matches has it; `is_path_read` says that some of them look at the path.
     """
 
-    __slots__ = ("balancer", "chain", "closed", "counters", "is_plain", "key", "router", "service")
+    __slots__ = (
+        "balancer",
+        "branches",
+        "chain",
+        "closed",
+        "counters",
+        "destination",
+        "is_path_read",
+        "is_plain",
+        "key",
+        "router",
+        "service",
+    )
 
     def __init__(
         self,
@@ -42,12 +59,17 @@ class Route:
         closed: Response = _NOT_CLOSED,
         key: str = "",
         router: HttpRouter = _NO_ROUTER,
+        branches: tuple[tuple[Predicate, "Route"], ...] = (),
+        destination: str = "",
     ) -> None:
         self.service = service
+        self.destination = destination or service
         self.balancer = balancer
         self.counters = counters
         self.chain = chain
-        self.is_plain = not (chain.depth or isinstance(balancer, ChosenBalancer))
+        self.branches = branches
+        self.is_path_read = any(has_paths(branch.matches) for branch in router.branches)
+        self.is_plain = not (chain.depth or branches or has_chooser(balancer))
         self.closed = closed
         self.key = key
         self.router = router
@@ -55,13 +77,28 @@ class Route:
     def __repr__(self) -> str:
         return f"<Route to {self.service or self.closed.status}>"
 
+    def choose(self, head: RequestHead) -> "Route":
+        """Choose the branch for a request; refuse one whose path could mean another than the branches read."""
+        if self.is_path_read and is_ambiguous(head.target):
+            return Route(
+                self.service, balancer=None, counters=self.counters, closed=_AMBIGUOUS, key=self.key, router=self.router
+            )
+        for predicate, route in self.branches:
+            if predicate(head):
+                return route
+        return self
+
+
+AnyServiceBalancer = AnyBalancer[HttpServer] | ChosenBalancer[HttpServer] | Division[HttpServer]
+
 
 class CompiledService(NamedTuple):
     """A service's servers with their weights, who chooses among them, and the routers that lead there."""
 
     servers: tuple[tuple[HttpServer, int], ...]
-    balancer: AnyBalancer[HttpServer] | ChosenBalancer[HttpServer]
+    balancer: AnyServiceBalancer
     users: frozenset[str]
+    parts: tuple[Part, ...] = ()
 
 
 class HttpTable:
@@ -71,7 +108,7 @@ class HttpTable:
     claimants of a host, sorted, only where there are several.
     """
 
-    __slots__ = ("contested", "counters", "gained", "hosts", "lost", "routes", "services")
+    __slots__ = ("contested", "counters", "divided", "gained", "hosts", "lost", "routes", "services")
 
     def __init__(self, base: "HttpTable | None" = None) -> None:
         self.routes: dict[str, Route] = dict(base.routes) if base else {}
@@ -79,6 +116,8 @@ class HttpTable:
         self.hosts: dict[int, dict[bytes, Route]] = dict(base.hosts) if base else {}
         self.contested: dict[Claim, tuple[str, ...]] = dict(base.contested) if base else {}
         self.counters: dict[str, RouteCounters] = dict(base.counters) if base else {}
+        self.divided: dict[str, frozenset[str]] = dict(base.divided) if base else {}
+        """For each service that is a part of others, these."""
         self.gained: list[HttpServer] = []
         self.lost: list[HttpServer] = []
 
@@ -104,33 +143,57 @@ class HttpTable:
         former = self.services.pop(key, None)
         if former is not None:
             self.lost += [server for server, _ in former.servers]
+            for part in former.parts:
+                self.divided[part.service] -= {key}
         if service is None:
+            return
+        users = former.users if former else frozenset()
+        if service.parts:
+            self.services[key] = self._divide(key, service, former, users)
             return
         servers = tuple(
             (get_server(ServerKey(service.scheme, server.address, server.port, server.tls_name)), server.weight)
             for server in service.servers
         )
         self.gained += [server for server, _ in servers]
-        balancer = balancers.build(servers, service, former=former.balancer if former else None)
-        self.services[key] = CompiledService(servers, balancer, former.users if former else frozenset())
+        before = former.balancer if former is not None and not isinstance(former.balancer, Division) else None
+        balancer = balancers.build(servers, service, former=before)
+        self.services[key] = CompiledService(servers, balancer, users)
+
+    def _divide(
+        self, key: str, service: Service, former: CompiledService | None, users: frozenset[str]
+    ) -> CompiledService:
+        parts = []
+        for part in service.parts:
+            found = self.services[part.service]
+            servers = [server for server, _ in found.servers]
+            parts.append((DividedPart(part.service, found.balancer, servers), part.weight))
+            self.divided[part.service] = self.divided.get(part.service, frozenset()) | {key}
+        before = former.balancer if former is not None and isinstance(former.balancer, Division) else None
+        return CompiledService((), Division(parts, former=before), users, service.parts)
+
+    def list_divided(self, keys: Iterable[str]) -> set[str]:
+        """List the services that any of these services is a part of."""
+        return {each for key in keys for each in self.divided.get(key, ())}
 
     def drop_router(self, key: str, claimants: Claimants) -> None:
         """Take out a router, and its claims."""
         route = self.routes.pop(key, None)
         if route is None:
             return
-        service = self.services.get(route.service)
-        if service is not None:
-            self.services[route.service] = service._replace(users=service.users - {key})
+        for name in list_targets(route.router):
+            service = self.services.get(name)
+            if service is not None:
+                self.services[name] = service._replace(users=service.users - {key})
         for claim in _list_claims(route.router):
             self._read_claimants(claim, claimants).discard(key)
 
     def add_router(self, key: str, router: HttpRouter, middlewares: Mapping[str, Any], claimants: Claimants) -> None:
         """Put in a router, and its claims."""
         self.routes[key] = self._compile(key, router, middlewares)
-        if router.service is not None:
-            service = self.services[router.service]
-            self.services[router.service] = service._replace(users=service.users | {key})
+        for name in list_targets(router):
+            service = self.services[name]
+            self.services[name] = service._replace(users=service.users | {key})
         for claim in _list_claims(router):
             self._read_claimants(claim, claimants).add(key)
 
@@ -180,8 +243,38 @@ class HttpTable:
             closed = Response(status=router.status, reason=router.reason or "the service is closed")
             return Route("", balancer=None, counters=counters, closed=closed, key=key, router=router)
         chain = compile_chain([middlewares[middleware] for middleware in router.middlewares])
+        branches = tuple(
+            (
+                compile_matches(branch.matches),
+                Route(
+                    router.service,
+                    balancer=self.services[branch.service].balancer,
+                    counters=counters,
+                    chain=chain,
+                    key=key,
+                    router=_NO_ROUTER,
+                    destination=branch.service,
+                ),
+            )
+            for branch in router.branches
+        )
         balancer = self.services[router.service].balancer
-        return Route(router.service, balancer=balancer, counters=counters, chain=chain, key=key, router=router)
+        return Route(
+            router.service,
+            balancer=balancer,
+            counters=counters,
+            chain=chain,
+            key=key,
+            router=router,
+            branches=branches,
+        )
+
+
+def has_chooser(balancer: Balancer[HttpServer] | None) -> bool:
+    """Say whether a plugin chooses among servers, and so wants to see the exchange."""
+    if isinstance(balancer, Division):
+        return any(has_chooser(part.balancer) for part in balancer.parts)
+    return isinstance(balancer, ChosenBalancer)
 
 
 def build_table(
@@ -199,8 +292,10 @@ def build_table(
     """
     keys = current.keys | frozenset(section.routers) | frozenset(section.services) if changed is None else changed
     table = HttpTable(current)
+    keys |= table.list_divided(keys)
     users = table.list_users(keys)
-    for key in keys:
+    whole = [key for key in keys if key not in section.services or not section.services[key].parts]
+    for key in (*whole, *(keys - frozenset(whole))):
         table.set_service(key, section.services.get(key), get_server=get_server, balancers=balancers)
     claimants: Claimants = {}
     for key in sorted(keys | users):

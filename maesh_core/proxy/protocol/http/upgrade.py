@@ -33,6 +33,11 @@ class UpgradeExchange(ChainedExchange):
         return self
 
     @property
+    def server(self) -> tuple[str, int] | None:
+        """The server at the other end of the tunnel."""
+        return (self._server.address, self._server.port)
+
+    @property
     def entrypoint(self) -> int:
         """The port that the client came to."""
         return self.connection.entrypoint

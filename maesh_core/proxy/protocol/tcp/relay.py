@@ -6,10 +6,11 @@ before it.
 """
 
 import contextlib
+import errno
 import select
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from maesh_core.interfaces import StreamRoute, StreamServer
 from maesh_core.proxy.edges import EDGES, GONE
@@ -19,6 +20,8 @@ from maesh_core.proxy.protocol.tcp.flow import Flow
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing resets."""
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+_OF_THIS_NODE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of connecting that say nothing of the server."""
 
 
 class Relay:
@@ -33,6 +36,7 @@ class Relay:
         "_servers",
         "_upstream",
         "active_at",
+        "allowed_servers",
         "client_address",
         "entrypoint",
         "route",
@@ -63,15 +67,23 @@ class Relay:
         self.client_address = client_address
         self.entrypoint = entrypoint
         self.active_at = environment.clock.now
+        self.allowed_servers: Collection[tuple[str, int]] | None = None
         environment.relays.add(self)
 
     def __repr__(self) -> str:
         """Show what is joined."""
         return f"<Relay {self.client_address} to {self._server!r} {self._flows}>"
 
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """The server that it is connected or connecting to."""
+        return self._server.socket_address if self._server is not None else None
+
     def connect(self) -> None:
         """Connect to the next server; reset the client when there is none left."""
         for server in self._servers:
+            if self.allowed_servers is not None and server.socket_address not in self.allowed_servers:
+                continue
             try:
                 upstream = socket.socket(server.family, _STREAM)
                 self._upstream = upstream
@@ -80,10 +92,11 @@ class Relay:
                 with contextlib.suppress(BlockingIOError):
                     upstream.connect(server.socket_address)
                 self._environment.sockets.watch(upstream.fileno(), self._on_connect_event, EDGES)
-            except OSError:
+            except OSError as error:
                 self._drop_upstream()
                 self.route.counters.failed_connects += 1
-                server.note_failure()
+                if error.errno not in _OF_THIS_NODE:
+                    server.note_failure()
                 continue
             self._server = server
             server.under_way += 1

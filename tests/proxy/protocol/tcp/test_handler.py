@@ -412,6 +412,26 @@ async def test_clients_wait_while_there_is_no_descriptor_and_are_told_of_once(
     assert len(caplog.records) == 1
 
 
+async def test_no_server_is_blamed_for_descriptors_that_this_node_lacks(handler, address, start_server):
+    class Exhausted:
+        """Watches nothing, for there are no descriptors."""
+
+        def watch(self, *_):
+            raise OSError(errno.EMFILE, "no more")
+
+        def forget(self, _):
+            pass
+
+    ports = [await start_server(_echo_whole) for _ in range(2)]
+    _apply(handler, _build_section(*ports))
+    sockets, handler.environment.sockets = handler.environment.sockets, Exhausted()
+    assert await _read_until_closed(address) == b""
+    handler.environment.sockets = sockets
+    assert _read_counter(handler, "failed_connects") == 2
+    assert [server.aside for server in handler._streams.routes[ENTRYPOINT].list_servers()] == [None, None]
+    assert await _ask(address, b"x") == b"got x"
+
+
 class Gate:
     """Lets in and keeps whom it is told to."""
 

@@ -1,0 +1,39 @@
+"""Access control for Maesh: nobody reaches a service whom no TrafficTarget allows.
+
+This module is imported by both processes before they know which half they need; it declares the plugin, and the
+settings that travel from one half to the other.
+"""
+
+import msgspec
+
+from maesh_core.plugin import HttpMatch, Plugin
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who may send what to which servers: clients at `sources`, requests of `matches` (none: all).
+
+    `servers` are addresses and ports; None: all of the service's.
+    """
+
+    sources: tuple[str, ...]
+    matches: tuple[HttpMatch, ...] = ()
+    servers: tuple[tuple[str, int], ...] | None = None
+
+
+class LeafGrants(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The grants of one leaf service, and all its servers where some grant of the destination is not for all."""
+
+    grants: tuple[Grant, ...] = ()
+    servers: tuple[tuple[str, int], ...] = ()
+
+
+class AclSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """By destination (a service port, or a branch of one): for each leaf service with weight, its grants.
+
+    A client must be let in by every leaf; a destination that is not named, or has no leaf, lets in nobody.
+    """
+
+    destinations: dict[str, tuple[LeafGrants, ...]] = {}
+
+
+PLUGIN = Plugin(hook_api_version=1, controller="maesh_acl.controller:ControllerHalf", proxy="maesh_acl.proxy:ProxyHalf")

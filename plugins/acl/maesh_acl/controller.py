@@ -1,0 +1,72 @@
+"""The controller's half: finds for every service who may reach it, and writes that into its middleware."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from maesh_acl import AclSettings
+from maesh_acl.grants import GrantFinder
+from maesh_acl.kinds import KINDS
+from maesh_core.plugin import (
+    Addition,
+    MiddlewareBuilder,
+    ResourceKind,
+    ServiceNode,
+    Stage,
+    TopologyBuilder,
+    TopologyView,
+    hookimpl,
+)
+
+
+class GrantBuilder:
+    """Finds the grants of each service, when its branches are known."""
+
+    name = "acl"
+    is_last = True
+
+    def build(self, view: TopologyView, service: ServiceNode) -> Addition:
+        """Find who may reach the service; never None, since silence must not open anything."""
+        finder = GrantFinder(view, service)
+        settings = finder.build_settings()
+        return Addition(
+            value=settings,
+            sections={"serviceTrafficTargets": finder.shown},
+            notices=tuple(dict.fromkeys(finder.notices)),
+        )
+
+
+class AclBuilder:
+    """Gives every service its access control, whatever it says of itself."""
+
+    kind = "acl"
+    stage = Stage.ADMISSION
+    annotations: tuple[str, ...] = ()
+    closed_status = 403
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any]:
+        """Give what was found for the service; without it nobody may come in."""
+        found = service.additions.get("acl")
+        settings = found if isinstance(found, AclSettings) else AclSettings()
+        built: Mapping[str, Any] = msgspec.to_builtins(settings)
+        return built
+
+
+class ControllerHalf:
+    """What the controller loads."""
+
+    @hookimpl
+    def maesh_resource_kinds(self) -> Sequence[ResourceKind]:
+        """Watch TrafficTargets, and the routes that they name."""
+        return KINDS
+
+    @hookimpl
+    def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
+        """Give what finds grants."""
+        return [GrantBuilder()]
+
+    @hookimpl
+    def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
+        """Give the middleware of every service."""
+        return [AclBuilder()]

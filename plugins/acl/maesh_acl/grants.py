@@ -1,0 +1,228 @@
+"""Who may reach a service's ports: TrafficTargets, route groups and routes become grants.
+
+Takes a view and the node of a service with its branches; gives the settings of its middleware, and what the topology
+shows of its targets. Denies by default: a target that names what is not there, or says what means nothing, grants
+nothing and says so. An address stands for a pod only while it is no other's.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from maesh_smi.kinds import HttpRouteGroup, TcpRoute, UdpRoute
+
+from maesh_acl import AclSettings, Grant, LeafGrants
+from maesh_acl.kinds import SERVICE_ACCOUNT, TARGETS_BY_DESTINATION, Account, TrafficTarget
+from maesh_core.plugin import (
+    ConfigurationError,
+    HttpMatch,
+    ObjectKey,
+    Pod,
+    PortNode,
+    ServerNode,
+    ServiceNode,
+    TopologyView,
+    build_port_key,
+)
+
+ACCOUNT_INDEX, ADDRESS_INDEX = "account", "address"
+"""Of the core's Pods."""
+HTTP_GROUP, TCP_ROUTE, UDP_ROUTE = "HTTPRouteGroup", "TCPRoute", "UDPRoute"
+
+
+class TargetView(msgspec.Struct, frozen=True, kw_only=True):
+    """A target as the topology shows it, for one service."""
+
+    service: str
+    name: str
+    namespace: str
+    sources: tuple[Mapping[str, Any], ...] = ()
+    destination: Mapping[str, Any] = {}
+    rules: tuple[Mapping[str, Any], ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+class _Rules(msgspec.Struct, frozen=True):
+    """What a target's rules come to: `matches` of HTTP (None: no path is open), and the pods' ports (None: all)."""
+
+    matches: tuple[HttpMatch, ...] | None
+    tcp_ports: frozenset[int] | None
+    udp_ports: frozenset[int] | None
+    opens_tcp: bool
+    opens_udp: bool
+
+
+class GrantFinder:
+    """One service's grants, for one build."""
+
+    def __init__(self, view: TopologyView, service: ServiceNode) -> None:
+        self._view = view
+        self._service = service
+        self._grants: dict[tuple[ObjectKey, int], tuple[Grant, ...]] = {}
+        self.shown: dict[str, TargetView] = {}
+        self.notices: list[str] = []
+
+    def build_settings(self) -> AclSettings:
+        """Build the settings for every destination of the service."""
+        destinations: dict[str, tuple[LeafGrants, ...]] = {}
+        for port in self._service.ports:
+            key = build_port_key(self._service.key, port.number)
+            destinations[key] = _build_leaves([(port, self._find_grants(self._service, port))])
+            for branch in port.branches:
+                leaves = [backend for backend in branch.backends if backend.weight > 0]
+                destinations[f"{key}/{branch.name}"] = _build_leaves(
+                    [(leaf.port, self._find_leaf_grants(leaf.service, leaf.port)) for leaf in leaves]
+                )
+        return AclSettings(destinations=destinations)
+
+    def _find_leaf_grants(self, key: ObjectKey, port: PortNode) -> tuple[Grant, ...]:
+        node = self._service if key == self._service.key else self._view.build_service(key)
+        return self._find_grants(node, port) if node is not None else ()
+
+    def _find_grants(self, node: ServiceNode, port: PortNode) -> tuple[Grant, ...]:
+        place = (node.key, port.number)
+        if place not in self._grants:
+            self._grants[place] = tuple(self._build_grants(node, port))
+        return self._grants[place]
+
+    def _build_grants(self, node: ServiceNode, port: PortNode) -> Iterable[Grant]:
+        """Build a grant for each target whose pods stand behind the port."""
+        accounts = {pod.key: ObjectKey(pod.key.namespace, pod.service_account) for pod in node.pods}
+        for account in sorted(set(accounts.values())):
+            for target in self._view.find(TrafficTarget, TARGETS_BY_DESTINATION, account):
+                mine = [server for server in port.servers if server.pod and accounts.get(server.pod) == account]
+                try:
+                    grant = self._build_grant(target, port, mine, node.traffic_type)
+                except ConfigurationError as error:
+                    self._show(target, node, str(error))
+                    continue
+                self._show(target, node)
+                if grant is not None:
+                    yield grant
+
+    def _build_grant(
+        self, target: TrafficTarget, port: PortNode, servers: list[ServerNode], traffic_type: str | None
+    ) -> Grant | None:
+        """Build what a target grants on a port; None where it is not about it."""
+        if target.called.kind not in ("", SERVICE_ACCOUNT):
+            raise ConfigurationError(f"kind {target.called.kind!r} of the destination is not {SERVICE_ACCOUNT}")
+        rules = self._read_rules(target)
+        only = target.called.read_port()
+        matches: tuple[HttpMatch, ...] = ()
+        if traffic_type == "udp":
+            is_open, ports = rules.opens_udp, rules.udp_ports
+        elif traffic_type == "tcp":
+            is_open, ports = rules.opens_tcp, rules.tcp_ports
+        else:
+            is_open, ports = rules.matches is not None, rules.tcp_ports
+            matches = rules.matches or ()
+        usable = [
+            server
+            for server in servers
+            if (only is None or server.port == only) and (ports is None or server.port in ports)
+        ]
+        sources = self._find_sources(target.callers)
+        if not (is_open and usable and sources):
+            return None
+        is_all = len(usable) == len(port.servers)
+        addresses = None if is_all else tuple((server.address, server.port) for server in usable)
+        return Grant(sources=sources, matches=() if HttpMatch() in matches else matches, servers=addresses)
+
+    def _read_rules(self, target: TrafficTarget) -> _Rules:
+        """Read what the rules open; raises ConfigurationError where one names what is not there.
+
+        Without rules every request is open to HTTP, as in Maesh; TCP and UDP are opened by a route of theirs alone.
+        Beside a route group a TCPRoute narrows the ports and opens no path; alone it opens every path.
+        """
+        matches: list[HttpMatch] = []
+        tcp: list[TcpRoute] = []
+        udp: list[UdpRoute] = []
+        kinds = [rule.kind for rule in target.rules]
+        namespace = target.metadata.namespace
+        for rule in target.rules:
+            key = ObjectKey(namespace, rule.name)
+            if rule.kind == HTTP_GROUP:
+                matches += self._get(HttpRouteGroup, key, rule.kind).build_matches(rule.matches)
+            elif rule.kind == TCP_ROUTE:
+                tcp.append(self._get(TcpRoute, key, rule.kind))
+            elif rule.kind == UDP_ROUTE:
+                udp.append(self._get(UdpRoute, key, rule.kind))
+            else:
+                raise ConfigurationError(f"kind {rule.kind!r} of a rule is not known")
+        opens_http = not kinds or HTTP_GROUP in kinds or TCP_ROUTE in kinds
+        return _Rules(
+            matches=tuple(dict.fromkeys(matches)) if opens_http else None,
+            tcp_ports=_join_ports(tcp),
+            udp_ports=_join_ports(udp),
+            opens_tcp=bool(tcp),
+            opens_udp=bool(udp),
+        )
+
+    def _get(self, type_: Any, key: ObjectKey, kind: str) -> Any:
+        found = self._view.get(type_, key)
+        if found is None:
+            raise ConfigurationError(f"there is no {kind} {key.name} in namespace {key.namespace}")
+        return found
+
+    # --- sources
+
+    def _find_sources(self, callers: Iterable[Account]) -> tuple[str, ...]:
+        """Find the addresses that stand for pods of these accounts, and for no others."""
+        allowed = {
+            ObjectKey(caller.namespace, caller.name)
+            for caller in callers
+            if caller.kind in ("", SERVICE_ACCOUNT) and caller.namespace and caller.name
+        }
+        addresses = {
+            pod.status.pod_ip
+            for account in allowed
+            for pod in self._view.find(Pod, ACCOUNT_INDEX, account)
+            if pod.status.pod_ip
+        }
+        return tuple(sorted(address for address in addresses if self._is_nobody_elses(address, allowed)))
+
+    def _is_nobody_elses(self, address: str, allowed: set[ObjectKey]) -> bool:
+        """Say whether all pods that have an address are of these accounts: else it tells nothing of who calls."""
+        for pod in self._view.find(Pod, ADDRESS_INDEX, address):
+            if ObjectKey(pod.metadata.namespace, pod.spec.service_account_name) not in allowed:
+                self.notices.append(f"acl: address {address} is also {pod.key}'s, so it stands for nobody")
+                return False
+        return True
+
+    def _show(self, target: TrafficTarget, node: ServiceNode, error: str = "") -> None:
+        key = f"{node.key}:{target.key}"
+        errors = (error,) if error else ()
+        if error:
+            self.notices.append(f"TrafficTarget {target.key}: {error}; it grants nothing")
+        called = target.called
+        self.shown[key] = TargetView(
+            service=str(node.key),
+            name=target.metadata.name,
+            namespace=target.metadata.namespace,
+            sources=tuple({"serviceAccount": each.name, "namespace": each.namespace} for each in target.callers),
+            destination={"serviceAccount": called.name, "namespace": target.called_key.namespace, "port": called.port},
+            rules=tuple({"kind": rule.kind, "name": rule.name, "matches": rule.matches} for rule in target.rules),
+            errors=errors,
+        )
+
+
+def _build_leaves(leaves: Sequence[tuple[PortNode, tuple[Grant, ...]]]) -> tuple[LeafGrants, ...]:
+    """Name the servers of all leaves where a client may be limited to some: the others must be known then too."""
+    is_limited = any(grant.servers is not None for _, grants in leaves for grant in grants)
+    return tuple(
+        LeafGrants(
+            grants=grants,
+            servers=tuple((server.address, server.port) for server in port.servers) if is_limited else (),
+        )
+        for port, grants in leaves
+    )
+
+
+def _join_ports(routes: Iterable[TcpRoute | UdpRoute]) -> frozenset[int] | None:
+    """Join the ports of several routes; None where one of them is about all, or there is none."""
+    ports: set[int] = set()
+    for route in routes:
+        if not route.ports:
+            return None
+        ports.update(route.ports)
+    return frozenset(ports) or None

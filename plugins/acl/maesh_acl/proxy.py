@@ -1,0 +1,192 @@
+"""The proxy's half: judges requests, connections, sessions and tunnels by the address at their other end.
+
+No header has a say in who a client is. What is not granted is denied; each denial is counted by service and reason.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
+
+from maesh_acl import AclSettings, LeafGrants
+from maesh_core.plugin import (
+    Connection,
+    Exchange,
+    MetricFamily,
+    MiddlewareFactory,
+    Node,
+    Response,
+    compile_matches,
+    hookimpl,
+    is_ambiguous,
+)
+
+Servers = Collection[tuple[str, int]]
+
+NOT_THIS_CLIENT = "client"
+NOT_THIS_REQUEST = "request"
+NOT_THIS_PATH = "path"
+_DENIED = {
+    NOT_THIS_CLIENT: Response(status=403, reason="access is not allowed: no rule lets this client in"),
+    NOT_THIS_REQUEST: Response(status=403, reason="access is not allowed: no rule lets this client send this request"),
+    NOT_THIS_PATH: Response(status=403, reason="access is not allowed: the path could be taken for another"),
+}
+
+
+class CompiledGrant(NamedTuple):
+    """A grant that says more than who: `holds` is asked about a request, and `servers` None means all."""
+
+    sources: frozenset[str]
+    holds: Callable[[Any], bool] | None
+    has_paths: bool
+    servers: frozenset[tuple[str, int]] | None
+
+
+class Leaf:
+    """One service that stands at the end of a route: `free` are clients that may send anything to any server of it."""
+
+    __slots__ = ("_clients", "_grants", "free", "servers")
+
+    def __init__(self, found: LeafGrants) -> None:
+        grants = found.grants
+        self.servers = frozenset(found.servers)
+        self.free = frozenset(
+            source for grant in grants if not grant.matches and grant.servers is None for source in grant.sources
+        )
+        self._grants = [
+            CompiledGrant(
+                frozenset(grant.sources),
+                compile_matches(grant.matches) if grant.matches else None,
+                any(match.paths for match in grant.matches),
+                None if grant.servers is None else frozenset(grant.servers),
+            )
+            for grant in grants
+            if grant.matches or grant.servers is not None
+        ]
+        self._clients = self.free.union(*(grant.sources for grant in self._grants))
+
+    def __repr__(self) -> str:
+        return f"<Leaf {len(self.free)} free clients, {len(self._grants)} other grants>"
+
+    def find_servers(self, client: str, request: Exchange | None) -> Servers | str | None:
+        """Find the servers that a client may reach: None for all; a text says why there are none."""
+        if client in self.free:
+            return None
+        if client not in self._clients:
+            return NOT_THIS_CLIENT
+        found: set[tuple[str, int]] = set()
+        is_granted = is_blurred = False
+        for sources, holds, has_paths, servers in self._grants:
+            if client not in sources:
+                continue
+            if holds is not None:
+                if request is None:
+                    continue
+                if has_paths and is_ambiguous(request.target):
+                    is_blurred = True
+                    continue
+                if not holds(request):
+                    continue
+            if servers is None:
+                return None
+            is_granted = True
+            found |= servers
+        if is_granted:
+            return frozenset(found)
+        return NOT_THIS_PATH if is_blurred else NOT_THIS_REQUEST
+
+
+class Acl:
+    """The access control of one service."""
+
+    __slots__ = ("_counts", "_leaves", "_service")
+
+    def __init__(self, settings: AclSettings, service: str, counts: dict[tuple[str, str], int]) -> None:
+        self._leaves = {key: tuple(map(Leaf, leaves)) for key, leaves in settings.destinations.items()}
+        self._service, self._counts = service, counts
+
+    def __repr__(self) -> str:
+        return f"<Acl of {self._service}, {len(self._leaves)} destinations>"
+
+    def on_request(self, exchange: Exchange) -> Response | None:
+        """Let a request in, perhaps to some servers only, or answer 403."""
+        leaves = self._leaves.get(exchange.destination, ())
+        if len(leaves) == 1 and exchange.client_address in leaves[0].free:  # most of those that may come in
+            return None
+        judgement = self._judge(exchange.destination, exchange.client_address, exchange)
+        if isinstance(judgement, str):
+            self._count(judgement)
+            return _DENIED[judgement]
+        exchange.allowed_servers = judgement
+        return None
+
+    def on_connect(self, connection: Connection) -> bool:
+        """Let a connection or a session in, perhaps to some servers only, or not."""
+        judgement = self._judge(connection.service, connection.client_address, None)
+        if isinstance(judgement, str):
+            self._count(judgement)
+            return False
+        connection.allowed_servers = judgement
+        return True
+
+    def is_still_allowed(self, connection: Connection) -> bool:
+        """Judge a connection, session or tunnel anew."""
+        exchange = connection.exchange
+        destination = exchange.destination if exchange is not None else connection.service
+        judgement = self._judge(destination, connection.client_address, exchange)
+        if isinstance(judgement, str):
+            self._count(judgement)
+            return False
+        return judgement is None or connection.server is None or connection.server in judgement
+
+    def _judge(self, destination: str, client: str, request: Exchange | None) -> Servers | str | None:
+        """Have every leaf let the client in; without leaves, or where nothing is known of it, nobody is."""
+        leaves = self._leaves.get(destination, ())
+        if not leaves:
+            return NOT_THIS_CLIENT
+        allowed: set[tuple[str, int]] = set()
+        is_limited = False
+        for leaf in leaves:
+            servers = leaf.find_servers(client, request)
+            if isinstance(servers, str):
+                return servers
+            is_limited = is_limited or servers is not None
+            allowed.update(leaf.servers if servers is None else servers)
+        return frozenset(allowed) if is_limited else None
+
+    def _count(self, reason: str) -> None:
+        key = (self._service, reason)
+        self._counts[key] = self._counts.get(key, 0) + 1
+
+
+class AclFactory:
+    """Builds the access control of services, and counts what all of them deny."""
+
+    kind = "acl"
+    settings_type = AclSettings
+
+    def __init__(self, node: Node) -> None:
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def build_middleware(self, settings: AclSettings, service: str) -> Acl:
+        """Build one."""
+        return Acl(settings, service, self._counts)
+
+    def collect_metrics(self) -> Sequence[MetricFamily]:
+        """Read the counters."""
+        return [
+            MetricFamily(
+                name="maesh_acl_denied",
+                type="counter",
+                help="Requests, connections and sessions that were denied, by service and by what was not allowed.",
+                labels=("service", "reason"),
+                samples=[(key, float(count)) for key, count in sorted(self._counts.items())],
+            )
+        ]
+
+
+class ProxyHalf:
+    """What a proxy loads."""
+
+    @hookimpl
+    def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
+        """Give the middleware."""
+        return [AclFactory(node)]

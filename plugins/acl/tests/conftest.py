@@ -1,0 +1,183 @@
+"""A cluster as objects, and what controller and proxy make of it: routes and their access control."""
+
+import json
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+from maesh_acl import AclSettings
+from maesh_acl.controller import AclBuilder, GrantBuilder
+from maesh_acl.kinds import KINDS
+from maesh_acl.proxy import AclFactory
+from maesh_smi.controller import SplitBuilder
+from maesh_smi.kinds import KINDS as SMI_KINDS
+
+from maesh_core.configuration.builder import build_service_configuration
+from maesh_core.configuration.catalogue import Catalogue
+from maesh_core.configuration.http import HttpTrafficType
+from maesh_core.configuration.tcp import TcpTrafficType
+from maesh_core.discovery.documents import KindTable, parse_manifest
+from maesh_core.hookspecs import PortRange
+from maesh_core.model.events import Replaced
+from maesh_core.model.keys import ObjectKey
+from maesh_core.proxy.protocol.http.request_head import parse_request_head
+from maesh_core.proxy.protocol.http.table import HttpTable, build_table
+from maesh_core.proxy.upstream.kinds import BalancerKinds
+from maesh_core.resources.kinds import CORE_KINDS
+from maesh_core.resources.snapshot import Snapshot
+from maesh_core.stream_traffic import StreamTrafficType
+from maesh_core.testing import FakeExchange, FakeNode
+from maesh_core.topology.builder import build_service_node
+from maesh_core.topology.rules import TopologyRules
+
+ALL_KINDS = (*CORE_KINDS, *{id(kind): kind for kind in (*SMI_KINDS, *KINDS)}.values())
+NAMESPACE = "shop"
+
+
+class UdpTrafficType(StreamTrafficType):
+    name, transport = "udp", "UDP"
+
+
+CATALOGUE = Catalogue(
+    [
+        HttpTrafficType(PortRange(first=5000, limit=10, is_exclusive=False)),
+        TcpTrafficType(PortRange(first=10000, limit=10, is_exclusive=True)),
+        UdpTrafficType(PortRange(first=15000, limit=10, is_exclusive=True)),
+    ],
+    [AclBuilder()],
+)
+
+
+def build_object(kind, name, api_version="v1", *, namespace=NAMESPACE, labels=None, **fields):
+    metadata = {"name": name, "namespace": namespace, "labels": labels or {}}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **fields}
+
+
+def build_pod(name, address, account, *, app="", namespace=NAMESPACE, phase="Running"):
+    spec = {"serviceAccountName": account, "containers": [{"name": "a"}]}
+    status = {"podIP": address, "phase": phase}
+    return build_object("Pod", name, namespace=namespace, labels={"app": app}, spec=spec, status=status)
+
+
+def build_service(name, *, target=8080, port=80, kind="", protocol="TCP"):
+    spec = {"selector": {"app": name}, "ports": [{"port": port, "targetPort": target, "protocol": protocol}]}
+    found = build_object("Service", name, spec=spec)
+    found["metadata"]["annotations"] = {"maesh.containo.us/traffic-type": kind} if kind else {}
+    return found
+
+
+def build_target(name, account, sources, rules=(), *, port=None, namespace=NAMESPACE):
+    destination = {"kind": "ServiceAccount", "name": account, "namespace": namespace}
+    if port is not None:
+        destination["port"] = port
+    spec = {
+        "destination": destination,
+        "sources": [{"kind": "ServiceAccount", "name": each, "namespace": NAMESPACE} for each in sources],
+        "rules": [{"kind": kind, "name": rule, "matches": list(matches)} for kind, rule, *matches in rules],
+    }
+    return build_object("TrafficTarget", name, "access.smi-spec.io/v1alpha3", namespace=namespace, spec=spec)
+
+
+def build_group(name, *matches):
+    return build_object("HTTPRouteGroup", name, "specs.smi-spec.io/v1alpha4", spec={"matches": list(matches)})
+
+
+def build_route(kind, name, ports=()):
+    spec = {"matches": {"ports": list(ports)}} if ports else {}
+    return build_object(kind, name, "specs.smi-spec.io/v1alpha4", spec=spec)
+
+
+def build_split(name, root, weights, matches=()):
+    spec = {
+        "service": root,
+        "backends": [{"service": backend, "weight": weight} for backend, weight in weights.items()],
+        "matches": [{"kind": "HTTPRouteGroup", "name": each} for each in matches],
+    }
+    return build_object("TrafficSplit", name, "split.smi-spec.io/v1alpha4", spec=spec)
+
+
+class StandIn:
+    """A server that nobody connects to."""
+
+    aside, under_way = None, 0
+
+    def __init__(self, key):
+        self.key, self.address, self.port = key, key.address, key.port
+
+
+class Cluster:
+    def __init__(self, *objects):
+        content = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}).encode()
+        manifest = parse_manifest(content, KindTable(ALL_KINDS), path="test.json")
+        assert not manifest.errors, manifest.errors
+        by_type = {kind.type: [] for kind in ALL_KINDS}
+        for each in manifest.resources:
+            by_type[type(each.resource)].append(each.resource)
+        self.snapshot = Snapshot(ALL_KINDS)
+        self.snapshot.apply(
+            [Replaced(type=type_, resources=tuple(found)) for type_, found in by_type.items()], source="test"
+        )
+        self.factory = AclFactory(FakeNode())
+
+    def build_node(self, service):
+        builders = [SplitBuilder(), GrantBuilder()]
+        key = ObjectKey(NAMESPACE, service)
+        return build_service_node(self.snapshot.view(), key, rules=TopologyRules(), builders=builders)
+
+    def build_section(self, service):
+        node = self.build_node(service)
+        entrypoints = {port.number: 10000 for port in node.ports}
+        found = build_service_configuration(node, catalogue=CATALOGUE, entrypoints=entrypoints)
+        assert not found.errors, found.errors
+        (section,) = found.sections.values()
+        return section
+
+    def build_acl(self, service):
+        middleware = self.build_section(service).middlewares[f"{NAMESPACE}/{service}/acl"]
+        settings = msgspec.convert(msgspec.json.decode(msgspec.json.encode(middleware.settings)), AclSettings)
+        return self.factory.build_middleware(settings, f"{NAMESPACE}/{service}")
+
+    def ask(self, client, service, *, method="GET", path="/", headers=None):
+        """Send a request as the proxy would judge it: 200 with the servers that may have it, or 403."""
+        section = self.build_section(service)
+        acl = self.build_acl(service)
+        table = build_table(
+            section,
+            middlewares=dict.fromkeys(section.middlewares, acl),
+            changed=None,
+            current=HttpTable(),
+            get_server=StandIn,
+            balancers=BalancerKinds(),
+        )
+        lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        head = parse_request_head(
+            f"{method} {path} HTTP/1.1\r\nHost: {service}.{NAMESPACE}.maesh\r\n{lines}\r\n".encode()
+        )
+        route = table.find(5000, head.host)
+        if route.branches:
+            route = route.choose(head)
+        if route.balancer is None:
+            return route.closed.status, None
+        exchange = FakeExchange(head.method, head.target, client_address=client, service=route.service)
+        exchange.client_headers = head.client_headers
+        exchange.destination, exchange.allowed_servers = route.destination, None
+        answer = acl.on_request(exchange)
+        return (200, exchange.allowed_servers) if answer is None else (answer.status, None)
+
+    def connect(self, client, service):
+        """Connect to a service's port; gives whether it may be, and the servers."""
+        (router,) = self.build_section(service).routers.values()
+        connection = SimpleNamespace(
+            client_address=client,
+            entrypoint=10000,
+            service=router.service,
+            exchange=None,
+            allowed_servers=None,
+            server=None,
+        )
+        return self.build_acl(service).on_connect(connection), connection.allowed_servers
+
+
+@pytest.fixture
+def cluster():
+    return Cluster

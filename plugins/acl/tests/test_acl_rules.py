@@ -1,0 +1,247 @@
+"""Who is let in, rule by rule: everything else is denied."""
+
+import pytest
+
+from .conftest import (
+    build_group,
+    build_pod,
+    build_route,
+    build_service,
+    build_split,
+    build_target,
+)
+
+CLIENT, STRANGER, SERVER = "10.0.0.1", "10.0.0.2", "10.0.1.1"
+BASE = (
+    build_pod("client", CLIENT, "caller"),
+    build_pod("stranger", STRANGER, "other"),
+    build_pod("web-1", SERVER, "server", app="web"),
+    build_service("web"),
+)
+OPEN = build_target("open", "server", ["caller"])
+API = build_group(
+    "api", {"name": "read", "pathRegex": "/api", "methods": ["GET"]}, {"name": "any", "pathRegex": "/all"}
+)
+
+
+def test_without_a_target_nobody_is_let_in(cluster):
+    assert cluster(*BASE).ask(CLIENT, "web") == (403, None)
+
+
+def test_a_target_lets_in_its_sources_and_nobody_else(cluster):
+    found = cluster(*BASE, OPEN)
+    assert found.ask(CLIENT, "web") == (200, None)
+    assert found.ask(STRANGER, "web") == (403, None)
+    assert found.ask("203.0.113.9", "web") == (403, None)
+    counts = dict(found.factory.collect_metrics()[0].samples)
+    assert counts == {("shop/web", "client"): 2.0}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-For": CLIENT},
+        {"X-Real-Ip": CLIENT},
+        {"Forwarded": f"for={CLIENT}"},
+        {"X-Http-Method-Override": "GET"},
+    ],
+)
+def test_no_header_says_who_a_client_is_or_what_it_asks(cluster, headers):
+    found = cluster(*BASE, build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]), API)
+    assert found.ask(STRANGER, "web", path="/api", headers=headers)[0] == 403
+    assert found.ask(CLIENT, "web", path="/api", method="POST", headers=headers)[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/x", 200),
+        ("POST", "/api/x", 403),
+        ("POST", "/all", 200),
+        ("GET", "/", 403),
+        ("GET", "/API", 403),
+        ("GET", "/x?/api", 403),
+        ("GET", "/api/../admin", 403),
+        ("GET", "/api/%2e%2e/admin", 403),
+        ("GET", "//api", 403),
+        ("GET", "/api//x", 403),
+        ("GET", "/api%2fx", 403),
+        ("GET", "/api;x=1", 200),
+        ("GET", "/api/%41", 200),
+    ],
+)
+def test_a_route_group_opens_what_its_matches_say(cluster, method, path, status):
+    found = cluster(*BASE, build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]), API)
+    assert found.ask(CLIENT, "web", method=method, path=path)[0] == status
+
+
+def test_matches_are_chosen_by_name(cluster):
+    found = cluster(*BASE, build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api", "any")]), API)
+    assert [found.ask(CLIENT, "web", path=path)[0] for path in ("/all", "/api")] == [200, 403]
+
+
+def test_an_unlimited_grant_lets_a_path_pass_that_could_be_taken_for_another(cluster):
+    found = cluster(*BASE, OPEN, build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]), API)
+    assert found.ask(CLIENT, "web", path="/a/../b")[0] == 200
+
+
+def test_targets_add_up_also_those_of_one_name_in_two_namespaces(cluster):
+    other = build_target("t", "server", ["other"])
+    other["metadata"]["namespace"] = "elsewhere"
+    found = cluster(*BASE, build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]), API, other)
+    assert found.ask(CLIENT, "web", path="/api")[0] == 200
+    assert found.ask(STRANGER, "web", path="/anything")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [("HTTPRouteGroup", "nobody")],
+        [("HTTPRouteGroup", "api", "no-such-match")],
+        [("TCPRoute", "nobody")],
+        [("HTTPRouteGroup", "api"), ("TCPRoute", "nobody")],
+        [("GRPCRoute", "api")],
+        [("HTTPRouteGroup", "bad")],
+    ],
+)
+def test_a_target_that_names_what_is_not_there_grants_nothing_and_says_so(cluster, rules):
+    bad = build_group("bad", {"name": "m", "pathRegex": "("})
+    found = cluster(*BASE, API, bad, build_target("t", "server", ["caller"], rules))
+    assert found.ask(CLIENT, "web", path="/api")[0] == 403
+    node = found.build_node("web")
+    assert node.sections["serviceTrafficTargets"]["web@shop:t@shop"].errors
+    assert any("TrafficTarget t@shop" in text and "grants nothing" in text for text in node.notices)
+
+
+def test_a_tcp_route_alone_opens_http_for_every_path_and_beside_a_group_none(cluster):
+    alone = cluster(*BASE, build_route("TCPRoute", "r"), build_target("t", "server", ["caller"], [("TCPRoute", "r")]))
+    assert alone.ask(CLIENT, "web", path="/any")[0] == 200
+    rules = [("TCPRoute", "r"), ("HTTPRouteGroup", "api")]
+    beside = cluster(*BASE, API, build_route("TCPRoute", "r"), build_target("t", "server", ["caller"], rules))
+    assert [beside.ask(CLIENT, "web", path=path)[0] for path in ("/api", "/any")] == [200, 403]
+
+
+def test_a_udp_route_opens_nothing_of_http(cluster):
+    rules = [("UDPRoute", "r")]
+    found = cluster(*BASE, build_route("UDPRoute", "r"), build_target("t", "server", ["caller"], rules))
+    assert found.ask(CLIENT, "web")[0] == 403
+
+
+@pytest.mark.parametrize(("port", "status"), [(8080, 200), ("8080", 200), (80, 403), (8081, 403), ("x", 403), (0, 403)])
+def test_the_destinations_port_is_the_pods(cluster, port, status):
+    assert cluster(*BASE, build_target("t", "server", ["caller"], port=port)).ask(CLIENT, "web")[0] == status
+
+
+@pytest.mark.parametrize(("ports", "status"), [((), 200), ((8080,), 200), ((1, 8080), 200), ((80,), 403)])
+def test_a_tcp_routes_ports_are_the_pods(cluster, ports, status):
+    rules = [("TCPRoute", "r")]
+    found = cluster(*BASE, build_route("TCPRoute", "r", ports), build_target("t", "server", ["caller"], rules))
+    assert found.ask(CLIENT, "web")[0] == status
+
+
+def test_only_pods_of_the_destinations_account_get_what_it_grants(cluster):
+    second = build_pod("web-2", "10.0.1.2", "batch", app="web")
+    found = cluster(*BASE, second, OPEN)
+    assert found.ask(CLIENT, "web") == (200, frozenset({(SERVER, 8080)}))
+    both = cluster(*BASE, second, OPEN, build_target("more", "batch", ["caller"]))
+    assert both.ask(CLIENT, "web") == (200, frozenset({(SERVER, 8080), ("10.0.1.2", 8080)}))
+
+
+def test_a_source_without_namespace_is_nobody(cluster):
+    target = build_target("t", "server", ["caller"])
+    del target["spec"]["sources"][0]["namespace"]
+    assert cluster(*BASE, target).ask(CLIENT, "web")[0] == 403
+
+
+def test_an_address_that_is_also_another_pods_stands_for_nobody(cluster):
+    found = cluster(*BASE, OPEN, build_pod("twin", CLIENT, "other"))
+    assert found.ask(CLIENT, "web")[0] == 403
+    assert "stands for nobody" in " ".join(found.build_node("web").notices)
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_pod_that_has_ended_lends_its_address_to_nobody(cluster, phase):
+    ended = build_pod("client", CLIENT, "caller", phase=phase)
+    assert cluster(ended, *BASE[1:], OPEN).ask(CLIENT, "web")[0] == 403
+    heir = build_pod("heir", CLIENT, "other")
+    assert cluster(ended, heir, *BASE[1:], OPEN).ask(CLIENT, "web")[0] == 403
+
+
+LEAVES = (
+    build_pod("v1-1", "10.0.2.1", "one", app="v1"),
+    build_pod("v2-1", "10.0.2.2", "two", app="v2"),
+    build_service("v1"),
+    build_service("v2"),
+)
+ONE, TWO = build_target("one", "one", ["caller"]), build_target("two", "two", ["caller"])
+
+
+@pytest.mark.parametrize(
+    ("targets", "weights", "status"),
+    [
+        ([ONE, TWO], {"v1": 1, "v2": 1}, 200),
+        ([ONE], {"v1": 1, "v2": 1}, 403),
+        ([ONE], {"v1": 1, "v2": 0}, 200),
+        ([OPEN], {"v1": 1, "v2": 1}, 403),
+        ([OPEN, ONE, TWO], {"v1": 0, "v2": 0}, 403),
+        ([OPEN, ONE], {"nobody": 1}, 403),
+    ],
+)
+def test_a_client_of_a_split_must_be_allowed_on_every_leaf_with_weight(cluster, targets, weights, status):
+    found = cluster(*BASE, *LEAVES, *targets, build_split("s", "web", weights))
+    assert found.ask(CLIENT, "web")[0] == status
+
+
+def test_splits_below_splits_are_judged_by_their_leaves(cluster):
+    below = build_split("below", "v1", {"v2": 1})
+    found = cluster(*BASE, *LEAVES, below, build_split("s", "web", {"v1": 1}), TWO)
+    assert found.ask(CLIENT, "web")[0] == 200
+    assert cluster(*BASE, *LEAVES, below, build_split("s", "web", {"v1": 1}), ONE).ask(CLIENT, "web")[0] == 403
+
+
+def test_what_a_split_does_not_match_is_the_services_own_to_allow(cluster):
+    found = cluster(*BASE, *LEAVES, API, OPEN, build_split("s", "web", {"v1": 1}, ["api"]))
+    assert [found.ask(CLIENT, "web", path=path)[0] for path in ("/other", "/api")] == [200, 403]
+
+
+def build_stream(kind):
+    protocol = "UDP" if kind == "udp" else "TCP"
+    return (*BASE[:3], build_service("web", kind=kind, protocol=protocol))
+
+
+@pytest.mark.parametrize(("kind", "route"), [("tcp", "TCPRoute"), ("udp", "UDPRoute")])
+def test_streams_are_opened_by_a_route_of_theirs_alone_and_by_source(cluster, kind, route):
+    rules = [(route, "r")]
+    found = cluster(*build_stream(kind), build_route(route, "r"), build_target("t", "server", ["caller"], rules))
+    assert found.connect(CLIENT, "web") == (True, None)
+    assert found.connect(STRANGER, "web") == (False, None)
+    assert cluster(*build_stream(kind), OPEN).connect(CLIENT, "web") == (False, None)
+    other = "TCPRoute" if kind == "udp" else "UDPRoute"
+    wrong = cluster(
+        *build_stream(kind), build_route(other, "r"), build_target("t", "server", ["caller"], [(other, "r")])
+    )
+    assert wrong.connect(CLIENT, "web") == (False, None)
+
+
+@pytest.mark.parametrize(("ports", "is_open"), [((8080,), True), ((80,), False)])
+def test_a_routes_ports_narrow_a_stream(cluster, ports, is_open):
+    found = cluster(
+        *build_stream("tcp"),
+        build_route("TCPRoute", "r", ports),
+        build_target("t", "server", ["caller"], [("TCPRoute", "r")]),
+    )
+    assert found.connect(CLIENT, "web")[0] is is_open
+
+
+def test_a_split_of_streams_needs_every_leaf_too(cluster):
+    streams = [
+        *build_stream("tcp"),
+        *LEAVES[:2],
+        build_service("v1", kind="tcp"),
+        build_service("v2", kind="tcp"),
+        build_split("s", "web", {"v1": 1, "v2": 1}),
+        build_route("TCPRoute", "r"),
+    ]
+    grants = [build_target(name, name, ["caller"], [("TCPRoute", "r")]) for name in ("one", "two")]
+    assert cluster(*streams, *grants).connect(CLIENT, "web")[0] is True
+    assert cluster(*streams, grants[0]).connect(CLIENT, "web")[0] is False

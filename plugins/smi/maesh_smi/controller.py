@@ -1,0 +1,39 @@
+"""The controller's half: watches SMI's kinds, and has TrafficSplits send a service's traffic elsewhere."""
+
+from collections.abc import Sequence
+
+from maesh_core.plugin import Addition, ResourceKind, ServiceNode, TopologyBuilder, TopologyView, hookimpl
+from maesh_smi.kinds import KINDS
+from maesh_smi.splits import Resolver
+
+
+class SplitBuilder:
+    """Finds the splits of each service."""
+
+    name = "smi"
+
+    def build(self, view: TopologyView, service: ServiceNode) -> Addition | None:
+        """Resolve the service's splits; None where it has none."""
+        resolver = Resolver(view, service)
+        branches = {port.number: found for port in service.ports if (found := resolver.build_branches(port))}
+        if not resolver.shown:
+            return None
+        return Addition(
+            branches=branches,
+            sections={"trafficSplits": resolver.show()},
+            notices=tuple(resolver.list_errors()),
+        )
+
+
+class ControllerHalf:
+    """What the controller loads."""
+
+    @hookimpl
+    def maesh_resource_kinds(self) -> Sequence[ResourceKind]:
+        """Watch SMI's kinds, but the one that is about access."""
+        return KINDS
+
+    @hookimpl
+    def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
+        """Give what resolves splits."""
+        return [SplitBuilder()]

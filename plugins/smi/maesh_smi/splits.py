@@ -1,0 +1,270 @@
+"""A service's TrafficSplits, nested ones included, become branches: conditions, and leaf services with their shares.
+
+Takes a view and the node of the service that is split; gives branches for each of its ports, and what the topology
+shows of the splits. Everything is resolved here: a proxy picks a leaf's pod at once. A bad backend is dropped alone; a
+split that is bad as a whole, or from which a loop can be reached, is detached. Nothing falls through to the service's
+own pods but what no split matches.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from itertools import product
+from math import lcm
+from typing import Any, NamedTuple
+
+import msgspec
+
+from maesh_core.plugin import (
+    BackendNode,
+    BranchNode,
+    ConfigurationError,
+    HttpMatch,
+    ObjectKey,
+    PortNode,
+    ServiceNode,
+    TopologyView,
+    combine_matches,
+)
+from maesh_smi.kinds import SPLITS_BY_ROOT, HttpRouteGroup, TrafficSplit
+
+BRANCH_LIMIT = 100
+"""Branches of one port: matches of splits below splits multiply."""
+DEPTH_LIMIT = 20
+"""Splits below splits."""
+WEIGHT_LIMIT = 2**31 - 1
+"""What a leaf's weight may come to when shares of shares are made whole numbers."""
+ROUTE_GROUP = "HTTPRouteGroup"
+
+Matches = tuple[HttpMatch, ...]
+Shares = dict[ObjectKey, Fraction]
+ALWAYS: Matches = (HttpMatch(),)
+
+
+class SplitView(msgspec.Struct, frozen=True, kw_only=True):
+    """A split as the topology shows it."""
+
+    name: str
+    namespace: str
+    service: str
+    backends: tuple[Mapping[str, Any], ...] = ()
+    matches: tuple[HttpMatch, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+class Plan(NamedTuple):
+    """What becomes of requests that meet `matches`: they go to leaf services in these shares."""
+
+    name: str
+    matches: Matches
+    shares: Shares
+
+
+class Resolver:
+    """One service's splits, for one build. `errors` are by split."""
+
+    def __init__(self, view: TopologyView, service: ServiceNode) -> None:
+        self._view = view
+        self._service = service
+        self._nodes: dict[ObjectKey, ServiceNode | None] = {service.key: service}
+        self._plans: dict[tuple[ObjectKey, int, str], tuple[Plan, ...]] = {}
+        self.errors: dict[ObjectKey, list[str]] = {}
+        self.shown: dict[ObjectKey, TrafficSplit] = {}
+
+    def build_branches(self, port: PortNode) -> tuple[BranchNode, ...]:
+        """Build the branches of one port; none where no split applies."""
+        plans = list(self._plan(self._service.key, port, ()))
+        if plans and plans[-1].shares == {self._service.key: Fraction(1)}:
+            plans.pop()  # the rest is the service's own
+        return tuple(self._build_branch(plan, port) for plan in plans)
+
+    def show(self) -> dict[str, SplitView]:
+        """Show the splits of the service itself, with their errors."""
+        return {str(key): self._show(split) for key, split in self.shown.items() if split.root == self._service.key}
+
+    def list_errors(self) -> list[str]:
+        """List the errors of all splits that concern the service, nested ones too."""
+        return [f"TrafficSplit {key.name}: {text}" for key in sorted(self.errors) for text in self.errors[key]]
+
+    # --- plans
+
+    def _plan(self, key: ObjectKey, port: PortNode, path: tuple[ObjectKey, ...]) -> tuple[Plan, ...]:
+        """Say what becomes of a service's requests on a port, in order; the last plan is for all."""
+        place = (key, port.number, port.protocol)
+        if place not in self._plans:
+            self._plans[place] = tuple(self._make_plans(key, port, path))
+        return self._plans[place]
+
+    def _make_plans(self, key: ObjectKey, port: PortNode, path: tuple[ObjectKey, ...]) -> Iterator[Plan]:
+        for split in self._list_splits(key):
+            if key == self._service.key:
+                self.shown[split.key] = split
+            if not self._is_sound(split, (*path, key)):
+                continue
+            try:
+                matches = self._build_matches(split, port)
+            except ConfigurationError as error:
+                self._note(split, str(error))
+                continue
+            yield from self._plan_split(split, matches, port, (*path, key))
+            if matches == ALWAYS:
+                return
+        yield Plan("", ALWAYS, {key: Fraction(1)})
+
+    def _plan_split(
+        self, split: TrafficSplit, matches: Matches, port: PortNode, path: tuple[ObjectKey, ...]
+    ) -> Iterator[Plan]:
+        """Combine what the backends do with a request: the first of each one's plans that it meets."""
+        weighted = list(self._list_backends(split, port))
+        total = sum(weight for _, weight in weighted)
+        plans = [list(self._plan(key, port, path)) for key, weight in weighted if weight]
+        shares = [weight / total for _, weight in weighted if weight]
+        count = 0
+        for combination in product(*plans):
+            conditions = matches
+            for plan in combination:
+                conditions = _combine(conditions, plan.matches)
+            if not conditions:
+                continue
+            count += 1
+            if count > BRANCH_LIMIT:
+                self._note(split, f"it comes to more than {BRANCH_LIMIT} branches with the splits below it")
+                return
+            found: Shares = {}
+            for share, plan in zip(shares, combination, strict=True):
+                for leaf, part in plan.shares.items():
+                    found[leaf] = found.get(leaf, Fraction(0)) + share * part
+            yield Plan(split.metadata.name if count == 1 else f"{split.metadata.name}/{count}", conditions, found)
+
+    def _list_splits(self, key: ObjectKey) -> list[TrafficSplit]:
+        """List a service's splits: those with matches first, for what they match is a part of the rest."""
+        splits = self._view.find(TrafficSplit, SPLITS_BY_ROOT, key)
+        return sorted(splits, key=lambda split: (not split.spec.matches, split.metadata.name))
+
+    def _is_sound(self, split: TrafficSplit, path: tuple[ObjectKey, ...]) -> bool:
+        """Say whether a split leads into no loop, whatever weights there are on the way."""
+        loop = self._find_loop(split, path)
+        if loop is None:
+            return True
+        if len(loop) > DEPTH_LIMIT:
+            self._note(split, f"splits stand below it more than {DEPTH_LIMIT} deep")
+        else:
+            self._note(split, f"it leads into a loop: {' -> '.join(key.name for key in loop)}")
+        return False
+
+    def _find_loop(self, split: TrafficSplit, path: tuple[ObjectKey, ...]) -> tuple[ObjectKey, ...] | None:
+        seen: set[ObjectKey] = set()
+
+        def walk(current: TrafficSplit, way: tuple[ObjectKey, ...]) -> tuple[ObjectKey, ...] | None:
+            for backend in current.spec.backends:
+                key = ObjectKey(current.metadata.namespace, backend.service)
+                if key in way:
+                    return (*way[way.index(key) :], key)
+                if len(way) > DEPTH_LIMIT:
+                    return (*way, key)
+                if key in seen:
+                    continue
+                seen.add(key)
+                for below in self._list_splits(key):
+                    found = walk(below, (*way, key))
+                    if found is not None:
+                        return found
+            return None
+
+        return walk(split, (*path[:-1], split.root))
+
+    def _build_matches(self, split: TrafficSplit, port: PortNode) -> Matches:
+        if not split.spec.matches:
+            return ALWAYS
+        if self._service.traffic_type != "http":
+            raise ConfigurationError("matches mean nothing where the traffic type is not http")
+        found: list[HttpMatch] = []
+        for reference in split.spec.matches:
+            if reference.kind not in ("", ROUTE_GROUP):
+                raise ConfigurationError(f"kind {reference.kind!r} of a match is not {ROUTE_GROUP}")
+            group = self._view.get(HttpRouteGroup, ObjectKey(split.metadata.namespace, reference.name))
+            if group is None:
+                raise ConfigurationError(f"there is no {ROUTE_GROUP} {reference.name}")
+            found += group.build_matches(reference.matches)
+        return tuple(dict.fromkeys(found))
+
+    def _list_backends(self, split: TrafficSplit, port: PortNode) -> Iterator[tuple[ObjectKey, Fraction]]:
+        """List the backends that can be used, each service once, with their weights."""
+        weights: Shares = {}
+        for backend in split.spec.backends:
+            key = ObjectKey(split.metadata.namespace, backend.service)
+            try:
+                weight = backend.read_weight()
+                self._find_port(key, port)
+            except ConfigurationError as error:
+                self._note(split, f"backend {backend.service}: {error}; it is left out")
+            else:
+                weights[key] = weights.get(key, Fraction(0)) + weight
+        return iter(weights.items())
+
+    # --- services
+
+    def _find_port(self, key: ObjectKey, port: PortNode) -> PortNode:
+        """Find a backend's port of the same number; raises ConfigurationError."""
+        node = self._get_node(key)
+        if node is None:
+            raise ConfigurationError("there is no such service")
+        if node.errors:
+            raise ConfigurationError(f"the service has an error: {node.errors[0]}")
+        if node.traffic_type != self._service.traffic_type:
+            raise ConfigurationError(f"its traffic type is {node.traffic_type}, not {self._service.traffic_type}")
+        for own in node.ports:
+            if (own.number, own.protocol) == (port.number, port.protocol):
+                return own
+        raise ConfigurationError(f"it has no port {port.number} {port.protocol}")
+
+    def _get_node(self, key: ObjectKey) -> ServiceNode | None:
+        if key not in self._nodes:
+            self._nodes[key] = self._view.build_service(key)
+        return self._nodes[key]
+
+    def _build_branch(self, plan: Plan, port: PortNode) -> BranchNode:
+        denominator = lcm(*(share.denominator for share in plan.shares.values())) if plan.shares else 1
+        weights = {key: int(share * denominator) for key, share in plan.shares.items()}
+        largest = max(weights.values(), default=0)
+        if largest > WEIGHT_LIMIT:  # shares so fine that no traffic could show them
+            weights = {key: max(1, weight * WEIGHT_LIMIT // largest) for key, weight in weights.items()}
+        backends = []
+        for key in sorted(weights):
+            node = self._get_node(key)
+            backends.append(
+                BackendNode(
+                    service=key,
+                    weight=weights[key],
+                    port=self._find_port(key, port),
+                    annotations=node.annotations if node is not None else {},
+                )
+            )
+        matches = () if plan.matches == ALWAYS else plan.matches
+        return BranchNode(name=f"split/{plan.name}", matches=matches, backends=tuple(backends))
+
+    # --- what is shown
+
+    def _note(self, split: TrafficSplit, text: str) -> None:
+        texts = self.errors.setdefault(split.key, [])
+        if text not in texts:
+            texts.append(text)
+
+    def _show(self, split: TrafficSplit) -> SplitView:
+        try:
+            matches = self._build_matches(split, PortNode(number=1))
+        except ConfigurationError:
+            matches = ()
+        return SplitView(
+            name=split.metadata.name,
+            namespace=split.metadata.namespace,
+            service=split.spec.service,
+            backends=tuple({"service": each.service, "weight": each.weight} for each in split.spec.backends),
+            matches=() if matches == ALWAYS else matches,
+            errors=tuple(self.errors.get(split.key, ())),
+        )
+
+
+def _combine(one: Sequence[HttpMatch], other: Sequence[HttpMatch]) -> Matches:
+    """Build matches of which any holds where any of both sides does."""
+    pairs = (combine_matches(left, right) for left in one for right in other)
+    return tuple(dict.fromkeys(pair for pair in pairs if pair is not None))

@@ -1,0 +1,8 @@
+"""What holds for every plugin holds for this one."""
+
+from maesh_core.testing import PluginContract
+
+
+class TestContract(PluginContract):
+    name = "smi"
+    switched_on = ()  # `--smi` is the old name of `--acl`
