@@ -38,9 +38,10 @@ QUICK_HELD = {"tcp": 500, "udp": 2000}
 SESSION_SHARE = 0.7
 """Of the descriptors that there may be, the most that held UDP clients are: Maesh lets sessions have three quarters."""
 OVERHEAD_S, HOLD_S = 0.8, 6.0
-FOREIGN_SHARE, DISTURBED_LIMIT, QUIET_LIMIT_S = 0.1, 5, 120
-"""Of the cores, that other programs may use in a run; how often it is tried, and how long quiet is waited for."""
-QUIET_S = 3
+FOREIGN_SHARE = 0.1
+"""Of the cores, that other programs may use in a run; one with more is repeated."""
+QUIET_S, PATIENCE_S = 3, 1800
+"""How long the cores are to be idle before that, and how long the whole stage waits for it in all."""
 Cores = Mapping[int, tuple[int, int]]
 
 
@@ -145,6 +146,7 @@ class StreamBench:
         self._place, self._options = place, options
         self._prepared = [proxy.prepare(place) for proxy in proxies]
         self._pids: dict[str, int] = {}
+        self._patience_s = float(PATIENCE_S)
         self.runs: list[StreamRun] = []
 
     def run_all(self) -> None:
@@ -210,14 +212,17 @@ class StreamBench:
 
     def _measure_quietly(self, case: StreamCase, prepared: PreparedStreams) -> StreamRun:
         """Measure one run; where other programs used the cores, again when they are quiet."""
-        for _ in range(DISTURBED_LIMIT):
+        while True:
+            begin = time.monotonic()
             run = self._measure(case, prepared, seconds=self._options.seconds)
             if run.foreign_share <= FOREIGN_SHARE:
                 return run
+            if self._patience_s <= 0:
+                run.wrong.append(f"other programs took {run.foreign_share:.0%} of the cores")
+                return run
             print(f"disturbed, so once more: {render_run(case, run)}", flush=True)
-            wait_for_quiet(QUIET_LIMIT_S)
-        run.wrong.append(f"other programs took {run.foreign_share:.0%} of the cores")
-        return run
+            wait_for_quiet(self._patience_s)
+            self._patience_s -= time.monotonic() - begin
 
     def _measure(self, case: StreamCase, prepared: PreparedStreams, *, seconds: int) -> StreamRun:
         site, name = self._place.site, prepared.proxy.name
