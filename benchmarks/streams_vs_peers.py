@@ -134,7 +134,6 @@ def run_client(command: str, arguments: Sequence[object], port: int, *, seconds:
     done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + GRACE_S)
     if done.returncode:
         raise RuntimeError(f"streams {command} ended with {done.returncode}: {done.stderr[-300:]}")
-    time.sleep(SETTLE_S)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -232,7 +231,9 @@ class StreamBench:
         port = getattr(prepared.ports, case.transport)
         cpu_s, load_s, cores = measure_cpu_s(pid), self._place.measure_load_s(), measure_cores()
         told = run_client(case.command, arguments, port, seconds=seconds, core=site.load_core)
-        cores_after, used_s = measure_cores(), measure_cpu_s(pid) - cpu_s
+        cores_after = measure_cores()
+        time.sleep(SETTLE_S)
+        used_s = measure_cpu_s(pid) - cpu_s
         ours_s = used_s + self._place.measure_load_s() - load_s
         units = told["answered"] if case.transport == "udp" else told["connections"]
         if case.unit == "GB":
