@@ -3,6 +3,7 @@
 Takes command lines, gives figures from /proc. Linux only. Knows nothing of what the processes do.
 """
 
+import contextlib
 import ctypes
 import http.client
 import os
@@ -151,10 +152,17 @@ def measure_memory(pid: int) -> Memory:
     return Memory(worker_mb=max(found, default=0), total_mb=sum(found), processes=len(found))
 
 
-def raise_open_files_limit() -> None:
-    """Let us and what we start open as many files as the system grants: 2,000 connections take 4,000 in a proxy."""
+def raise_open_files_limit(wanted: int = 0) -> int:
+    """Let us and what we start open as many files as the system grants, and, where we are root, as many as are wanted.
+
+    2,000 connections take 4,000 in a proxy. Gives how many there may be.
+    """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard, wanted), max(hard, wanted)))
+        return max(hard, wanted)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def measure_cores() -> dict[int, tuple[int, int]]:
@@ -180,15 +188,16 @@ def choose_cores() -> tuple[int, int]:
 
 
 def find_free_port() -> int:
-    """Find a port below those that Linux gives to outgoing connections."""
+    """Find a port, for TCP and UDP, below those that Linux gives to outgoing connections."""
     while True:
         port = random.randint(20000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-            return port
+        try:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(type=kind) as probe:
+                    probe.bind(("", port))
+        except OSError:
+            continue
+        return port
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 30.0, pause_s: float = 0.002) -> float:

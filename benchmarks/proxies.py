@@ -72,14 +72,14 @@ class Site:
         self.group.start("upstream", command, core=self.load_core)
         wait_until(lambda: fetch(self.status_port)[0] == 200, "nginx as server")
 
-    def write(self, template: str, *, port: int = 0) -> Path:
-        """Write a configuration of benchmarks/peers with this place's names and numbers."""
+    def write(self, template: str, *, port: int = 0, more: Mapping[str, object] | None = None) -> Path:
+        """Write a configuration of benchmarks/peers with this place's names and numbers, and more of them."""
         text = (PEERS / template).read_text()
         values: dict[str, object] = {"FOLDER": self.folder, "HOST": HOST, "STAMPED_HOST": STAMPED_HOST, "PORT": port}
         values |= {"EXPRESSION": EXPRESSION}
         values |= {"ADDRESS_1": ADDRESSES[0], "ADDRESS_2": ADDRESSES[1], "HOSTNAME": socket.gethostname()}
         values |= {"UPSTREAM_PORT": self.upstream_port, "STATUS_PORT": self.status_port}
-        values |= {CHECK_PORT_NAME: self.check_server.port}
+        values |= {CHECK_PORT_NAME: self.check_server.port} | dict(more or {})
         for name, value in values.items():
             text = text.replace(f"@{name}@", str(value))
         path = self.folder / template

@@ -1,20 +1,23 @@
 """Results as tables: medians, ratios to nginx, and in plain words where Maesh is behind.
 
-Takes the document that suite.py writes; gives Markdown, and the chart beside it. Run by itself it puts the tables
-between the marks in RESULTS.md and the chart beside that file; what people wrote around the marks stays.
+Takes the document that suite.py writes; gives Markdown, and the chart beside it. Run by itself it puts the tables of
+each stage between that stage's marks in RESULTS.md and the chart beside that file; what people wrote around the marks
+stays, and so do the tables of stages that were not run.
 """
 
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from chart import render_chart
+from stream_report import render_streams
+from tables import render_ms, render_ratio, render_rows
 
 FOLDER = Path(__file__).resolve().parent
-BEGIN, END = "<!-- figures: written by report.py -->", "<!-- end of figures -->"
+BEGIN, END = "<!-- figures of {stage}: written by report.py -->", "<!-- end of figures of {stage} -->"
 HELD_SHARE = 0.97
 """A proxy that answers less than this share of what it is offered does not hold the rate."""
 LOAD_LIMIT = 0.95
@@ -76,26 +79,6 @@ class Figures:
                 key = f"{run['case']}, {run['proxy']}: {text}"
                 found[key] = found.get(key, 0) + 1
         return list(found)
-
-
-def render_row(cells: Iterable[object]) -> str:
-    """Render one row of a table."""
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def render_rows(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Render a table."""
-    return "\n".join([render_row(head), render_row("---" for _ in head), *map(render_row, rows)])
-
-
-def render_ratio(value: float, reference: float) -> str:
-    """Render a value as a multiple of another."""
-    return f"{value / reference:.2f}" if reference else "–"
-
-
-def render_ms(value_us: float) -> str:
-    """Render microseconds as milliseconds."""
-    return f"{value_us / 1000:.2f} ms"
 
 
 def render_case(figures: Figures, case: Document) -> str:
@@ -256,8 +239,8 @@ def render_parts(parts: Sequence[Document]) -> str:
     return "## Parts\n\n" + render_rows(["part", "median", "least"], rows)
 
 
-def render_results(document: Document) -> str:
-    """Render everything that was measured."""
+def render_head(document: Document) -> str:
+    """Render what was measured with: the machine, the versions, the options."""
     machine = ", ".join(f"{name} {value}" for name, value in document["machine"].items())
     proxies = ", ".join(f"{name} {version}" for name, version in document["proxies"].items())
     options = document["options"]
@@ -266,18 +249,26 @@ def render_results(document: Document) -> str:
         head += " A quick run: it shows that the suite works, and no figure is to be trusted."
     if document["absent"]:
         head += f" Not installed, so left out: {', '.join(document['absent'])}."
-    renderers: dict[str, Callable[[Any], str]] = {
-        "http": render_http,
-        "footprint": render_footprint,
-        "scale": render_scale,
-        "parts": render_parts,
-    }
-    return "\n\n".join([head, *(render(document[name]) for name, render in renderers.items() if name in document)])
+    return head
+
+
+RENDERERS: Mapping[str, Callable[[Any], str]] = {
+    "http": render_http,
+    "streams": render_streams,
+    "footprint": render_footprint,
+    "scale": render_scale,
+    "parts": render_parts,
+}
+
+
+def render_stages(document: Document) -> dict[str, str]:
+    """Render every stage that was measured."""
+    return {stage: render(document[stage]) for stage, render in RENDERERS.items() if stage in document}
 
 
 def write_results(document: Document, folder: Path) -> str:
     """Write the tables, and the chart, beside the results; gives the tables."""
-    tables = render_results(document)
+    tables = "\n\n".join([render_head(document), *render_stages(document).values()])
     (folder / "bench.md").write_text(tables + "\n")
     if "http" in document:
         (folder / "comparison.svg").write_text(render_chart(Figures(document["http"])))
@@ -285,19 +276,24 @@ def write_results(document: Document, folder: Path) -> str:
 
 
 def publish(document: Document) -> None:
-    """Put the tables between the marks of RESULTS.md, and the chart beside it."""
+    """Put the tables of each stage between its marks in RESULTS.md, with what they were measured with; and the chart
+    beside it."""
     path = FOLDER / "RESULTS.md"
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"{path} has no marks to put the figures between: {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{render_results(document)}\n\n{END}{after}")
+    text = path.read_text()
+    for stage, tables in render_stages(document).items():
+        begin, end = BEGIN.format(stage=stage), END.format(stage=stage)
+        before, found_begin, rest = text.partition(begin)
+        _, found_end, after = rest.partition(end)
+        if not (found_begin and found_end):
+            raise SystemExit(f"{path} has no marks to put the figures between: {begin} and {end}")
+        text = f"{before}{begin}\n\n{tables}\n\n{render_head(document)}\n\n{end}{after}"
+    path.write_text(text)
     if "http" in document:
         (FOLDER / "comparison.svg").write_text(render_chart(Figures(document["http"])))
 
 
 def main() -> int:
-    """Publish the results of a file, by default those of the last run."""
+    """Publish the results of a file, by default those of the last run, whatever stages it had."""
     source = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER / "results" / "bench.json"
     publish(json.loads(source.read_text()))
     print(f"RESULTS.md and comparison.svg now hold the figures of {source}.")

@@ -22,10 +22,11 @@ from processes import ProcessGroup, describe_machine, raise_open_files_limit, ru
 from proxies import Proxy, Site, build_proxies
 from report import read_parts, write_results
 from scale import estimate_scale_s, measure_scale
+from streams_vs_peers import estimate_streams_s, measure_streams
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PARTS_S = 45
-STAGES = ("parts", "http", "footprint", "scale")
+STAGES = ("parts", "http", "streams", "footprint", "scale")
 Clusters = list[tuple[int, str]]
 CLUSTERS: Clusters = [(1000, "json"), (5000, "json"), (10_000, "json"), (5000, "yaml")]
 QUICK_CLUSTERS: Clusters = [(1000, "json")]
@@ -40,7 +41,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, help="length of one run (default 2)")
     parser.add_argument("--rate", type=float, default=0, help="offered rate (default: half of nginx's maximum)")
     parser.add_argument("--only", default=",".join(names), help=f"proxies, out of {', '.join(names)}")
-    parser.add_argument("--cases", default=",".join(cases), help=f"cases, out of {', '.join(cases)}")
+    parser.add_argument("--cases", default=",".join(cases), help=f"cases of HTTP, out of {', '.join(cases)}")
     parser.add_argument("--stages", default=",".join(STAGES), help=f"out of {', '.join(STAGES)}")
     parser.add_argument("--output", type=Path, default=RESULTS / "bench.json", help="the file of results")
     options = parser.parse_args()
@@ -73,12 +74,13 @@ def measure_parts() -> list[dict[str, Any]]:
     return read_parts(output)
 
 
-def estimate_s(proxies: int, options: argparse.Namespace) -> float:
+def estimate_s(proxies: Sequence[Proxy], options: argparse.Namespace) -> float:
     """Estimate how long all stages take."""
     found = {
         "parts": PARTS_S,
-        "http": estimate_http_s(proxies, options),
-        "footprint": estimate_footprint_s(proxies, options),
+        "http": estimate_http_s(len(proxies), options),
+        "streams": estimate_streams_s(proxies, options),
+        "footprint": estimate_footprint_s(len(proxies), options),
         "scale": estimate_scale_s(options),
     }
     return sum(found[stage] for stage in options.stages)
@@ -91,6 +93,7 @@ def run_stages(site: Site, proxies: Sequence[Proxy], options: argparse.Namespace
         "footprint": lambda: measure_footprint(site, proxies, options),
         "scale": lambda: measure_scale(site.group, site.folder, options),
         "http": lambda: measure_http(site, proxies, options),
+        "streams": lambda: measure_streams(site, proxies, options),
     }
     site.start_upstream()
     found = {}
@@ -110,7 +113,7 @@ def main() -> int:
     proxies, absent = choose_proxies(options)
     if absent:
         print(f"Not installed, so left out (`make peers` installs some): {', '.join(absent)}")
-    names, minutes = ", ".join(proxy.name for proxy in proxies), estimate_s(len(proxies), options) / 60
+    names, minutes = ", ".join(proxy.name for proxy in proxies), estimate_s(proxies, options) / 60
     print(f"Measuring {names}: about {minutes:.0f} min.", flush=True)
     started = time.time()
     RESULTS.mkdir(exist_ok=True)

@@ -5,18 +5,21 @@
  *   streams connect PORT SECONDS CONNECTIONS              connect, 1 KiB each way, close, again and again
  *   streams echo PORT SECONDS CLIENTS OUTSTANDING BYTES   so many datagrams under way for each UDP client
  *   streams pace PORT SECONDS CLIENTS RATE BYTES          so many datagrams a second, evenly, over all UDP clients
- *   streams hold PORT SECONDS CLIENTS (tcp|udp)           connects, or sends one datagram from each, and holds still
+ *   streams hold PORT SECONDS CLIENTS (tcp|udp)           has each client answered once, tells so, and holds still
  *
  * A TCP request is QUESTION_BYTES, of which the first eight are how many bytes to answer with. Loads go to 127.0.0.1.
+ * At a pace, a datagram's latency counts from when it was due, not from when it was sent.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -28,6 +31,8 @@
 #define DATAGRAM_LIMIT 65536
 #define LOST_AFTER_NS 300000000LL /* a client that hears nothing for so long takes what is under way for lost */
 #define GRACE_NS 500000000LL
+#define FAILED_LIMIT 1000
+#define SOURCES 8 /* addresses that connections come from: one has too few ports for those that were just closed */
 
 typedef long long ns_t;
 
@@ -64,26 +69,42 @@ static void watch(int fd, unsigned events, void *owner) {
     if (epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event)) die("epoll_ctl");
 }
 
+/* --- datagrams, many by one call: what the load's core spends is not the proxy's */
+
+static char datagrams[BATCH][DATAGRAM_LIMIT];
+static struct mmsghdr messages[BATCH];
+
+/* Take what there is, with the addresses where the socket has many peers; gives how many datagrams. */
+static int receive_batch(int fd, int has_addresses) {
+    static struct sockaddr_in addresses[BATCH];
+    static struct iovec vectors[BATCH];
+    for (int i = 0; i < BATCH; i++) {
+        vectors[i] = (struct iovec){datagrams[i], DATAGRAM_LIMIT};
+        messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
+        if (!has_addresses) continue;
+        messages[i].msg_hdr.msg_name = &addresses[i];
+        messages[i].msg_hdr.msg_namelen = sizeof addresses[i];
+    }
+    int count = recvmmsg(fd, messages, BATCH, MSG_DONTWAIT, NULL);
+    for (int i = 0; i < count; i++) vectors[i].iov_len = messages[i].msg_len;
+    return count;
+}
+
+/* Send back what was received. */
+static void send_batch(int fd, int count) {
+    for (int sent = 0; sent < count;) {
+        int more = sendmmsg(fd, messages + sent, count - sent, 0);
+        if (more < 0) break;
+        sent += more;
+    }
+}
+
 /* --- the server */
 
 static int udp_fd, tcp_fd;
 
 static void echo_datagrams(void) {
-    static char buffers[BATCH][DATAGRAM_LIMIT];
-    static struct sockaddr_in addresses[BATCH];
-    static struct iovec vectors[BATCH];
-    static struct mmsghdr messages[BATCH];
-    for (int i = 0; i < BATCH; i++) {
-        vectors[i] = (struct iovec){buffers[i], DATAGRAM_LIMIT};
-        messages[i].msg_hdr = (struct msghdr){&addresses[i], sizeof addresses[i], &vectors[i], 1, NULL, 0, 0};
-    }
-    int count = recvmmsg(udp_fd, messages, BATCH, MSG_DONTWAIT, NULL);
-    for (int i = 0; i < count; i++) vectors[i].iov_len = messages[i].msg_len;
-    for (int sent = 0; sent < count;) {
-        int more = sendmmsg(udp_fd, messages + sent, count - sent, 0);
-        if (more < 0) break;
-        sent += more;
-    }
+    send_batch(udp_fd, receive_batch(udp_fd, 1));
 }
 
 static void end_peer(struct peer *peer) {
@@ -154,22 +175,37 @@ static void serve(const char *host, int port) {
 
 /* --- TCP loads */
 
+static long failed;
+
+static void fail(const char *what) {
+    if (++failed > FAILED_LIMIT) die(what);
+}
+
 static void ask(struct peer *peer, int port, long answer) {
-    struct sockaddr_in address = build_address("127.0.0.1", port);
-    struct linger at_once = {1, 0};
-    peer->fd = socket(AF_INET, SOCK_STREAM, 0);
-    setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once); /* or ports run out in TIME-WAIT */
+    static unsigned turn;
+    struct sockaddr_in address = build_address("127.0.0.1", port), source = address;
+    int on = 1;
+    source.sin_addr.s_addr = htonl((127 << 24) + (8 << 8) + 1 + turn++ % SOURCES);
+    source.sin_port = 0;
     memset(peer->question, 'x', sizeof peer->question);
     memcpy(peer->question, &answer, sizeof answer);
-    if (connect(peer->fd, (struct sockaddr *)&address, sizeof address)) die("connect");
-    if (send(peer->fd, peer->question, QUESTION_BYTES, MSG_NOSIGNAL) != QUESTION_BYTES) die("send");
+    for (;;) {
+        peer->fd = socket(AF_INET, SOCK_STREAM, 0);
+        setsockopt(peer->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+        if (bind(peer->fd, (struct sockaddr *)&source, sizeof source)) die("bind");
+        if (!connect(peer->fd, (struct sockaddr *)&address, sizeof address)
+            && send(peer->fd, peer->question, QUESTION_BYTES, MSG_NOSIGNAL) == QUESTION_BYTES)
+            break;
+        fail("connect");
+        close(peer->fd);
+    }
     peer->left = answer;
     watch(peer->fd, EPOLLIN, peer);
 }
 
 static void load_tcp(int port, double seconds, int connections, int is_stream) {
     struct peer *peers = calloc(connections, sizeof *peers);
-    long answer = is_stream ? 1L << 60 : QUESTION_BYTES, bytes = 0, done = 0, failed = 0;
+    long answer = is_stream ? 1L << 60 : QUESTION_BYTES, bytes = 0, done = 0;
     for (int i = 0; i < connections; i++) ask(&peers[i], port, answer);
     struct epoll_event events[BATCH];
     ns_t begin = now_ns(), end = begin + (ns_t)(seconds * 1e9), now = begin;
@@ -184,7 +220,7 @@ static void load_tcp(int port, double seconds, int connections, int is_stream) {
                 peer->left -= got;
             }
             if (got <= 0 || !peer->left) {
-                if (peer->left) failed++;
+                if (peer->left) fail("recv");
                 else done++;
                 close(peer->fd);
                 ask(peer, port, answer);
@@ -211,16 +247,24 @@ static long percentile_us(double share) {
     return count ? latencies[(long)(share * (count - 1))] / 1000 : 0;
 }
 
-static void send_one(struct peer *peer, ns_t now, int size) {
-    memcpy(block, &now, sizeof now);
+static void send_one(struct peer *peer, ns_t stamp, int size) {
+    memcpy(block, &stamp, sizeof stamp);
     send(peer->fd, block, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Wait for answers, but no longer than until the next datagram is due. */
+static void sleep_until(ns_t due) {
+    ns_t left = due - now_ns();
+    if (left <= 0) return;
+    struct timespec wait = {left / 1000000000, left % 1000000000};
+    struct pollfd polled = {poller, POLLIN, 0};
+    ppoll(&polled, 1, &wait, NULL);
 }
 
 static void load_udp(int port, double seconds, int clients, int outstanding, double rate, int size) {
     struct sockaddr_in address = build_address("127.0.0.1", port);
     struct peer *peers = calloc(clients, sizeof *peers);
     int room = 4 << 20;
-    char *datagram = malloc(DATAGRAM_LIMIT);
     long sent = 0, lost = 0;
     latency_room = 1 << 22;
     latencies = calloc(latency_room, sizeof *latencies);
@@ -235,26 +279,28 @@ static void load_udp(int port, double seconds, int clients, int outstanding, dou
     }
     struct epoll_event events[BATCH];
     while (now < end + (rate > 0 ? GRACE_NS : 0)) {
+        if (rate > 0) sleep_until(now < end ? begin + (ns_t)((sent + 1) / rate * 1e9) : end + GRACE_NS);
         int count = epoll_wait(poller, events, BATCH, rate > 0 ? 0 : 50);
         for (int i = 0; i < count; i++) {
             struct peer *peer = events[i].data.ptr;
-            for (int k = 0; k < BATCH; k++) {
-                ssize_t got = recv(peer->fd, datagram, DATAGRAM_LIMIT, MSG_DONTWAIT);
-                if (got < 0) break;
-                ns_t stamp, at = now_ns();
-                memcpy(&stamp, datagram, sizeof stamp);
+            int got = receive_batch(peer->fd, 0);
+            ns_t stamp, at = now_ns();
+            for (int k = 0; k < got; k++) {
+                memcpy(&stamp, datagrams[k], sizeof stamp);
                 latencies[answered++ % latency_room] = at - stamp;
                 peer->heard_at = at;
-                if (outstanding && now < end) {
-                    send_one(peer, at, size);
-                    sent++;
-                }
+                memcpy(datagrams[k], &at, sizeof at);
+            }
+            if (outstanding && now < end && got > 0) {
+                send_batch(peer->fd, got);
+                sent += got;
             }
         }
         now = now_ns();
         if (rate > 0 && now < end) {
             long due = (long)((now - begin) / 1e9 * rate);
-            for (int k = 0; sent < due && k < BATCH; k++, sent++) send_one(&peers[sent % clients], now, size);
+            for (int k = 0; sent < due && k < BATCH; k++, sent++)
+                send_one(&peers[sent % clients], begin + (ns_t)((sent + 1) / rate * 1e9), size);
         }
         for (int i = 0; outstanding && i < clients; i++) {
             if (now - peers[i].heard_at < LOST_AFTER_NS) continue;
@@ -271,22 +317,21 @@ static void load_udp(int port, double seconds, int clients, int outstanding, dou
 
 static void hold(int port, double seconds, int clients, int is_udp) {
     struct sockaddr_in address = build_address("127.0.0.1", port);
+    long answer = 1;
     int heard = 0, *fds = calloc(clients, sizeof *fds);
+    memcpy(block, &answer, sizeof answer);
     for (int i = 0; i < clients; i++) {
         fds[i] = socket(AF_INET, is_udp ? SOCK_DGRAM : SOCK_STREAM, 0);
-        if (is_udp) { /* one address has too few ports beside those in use */
-            char host[20];
-            snprintf(host, sizeof host, "127.0.9.%d", 1 + i / 10000);
-            struct sockaddr_in local = build_address(host, 0);
+        if (is_udp) { /* none of the ports that a proxy may be given by the system: those are too few for two */
+            struct sockaddr_in local = build_address("127.0.9.1", 10000 + i % 10000);
+            local.sin_addr.s_addr = htonl(ntohl(local.sin_addr.s_addr) + i / 10000);
             if (bind(fds[i], (struct sockaddr *)&local, sizeof local)) die("bind");
         }
         if (fds[i] < 0 || connect(fds[i], (struct sockaddr *)&address, sizeof address)) die("connect");
-        if (is_udp) {
-            send(fds[i], "x", 1, 0);
-            struct timeval wait = {1, 0};
-            setsockopt(fds[i], SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
-            heard += recv(fds[i], block, 1, 0) == 1;
-        }
+        struct timeval wait = {1, 0};
+        setsockopt(fds[i], SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+        send(fds[i], block, is_udp ? 1 : QUESTION_BYTES, MSG_NOSIGNAL);
+        heard += recv(fds[i], block + QUESTION_BYTES, 1, 0) == 1;
     }
     printf("{\"held\": %d, \"answered\": %d}\n", clients, heard);
     fflush(stdout);
@@ -298,6 +343,7 @@ int main(int count, char **words) {
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
+    prctl(PR_SET_TIMERSLACK, 1000);
     poller = epoll_create1(0);
     memset(block, 'b', sizeof block);
     if (count == 4 && !strcmp(words[1], "serve")) serve(words[2], atoi(words[3]));

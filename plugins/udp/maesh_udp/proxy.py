@@ -32,7 +32,9 @@ DETACHED_S = 1.0
 SWEEP_S = 1.0
 DESCRIPTOR_SHARE = 0.75
 """Of a process's descriptors, that sessions may have."""
-_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EADDRNOTAVAIL})
+"""Errors that say something of this process or host, not of a server: no descriptors, or no ports (connect(2), which
+gives 28,232 to all sockets together unless `net.ipv4.ip_local_port_range` is wider)."""
 
 _COUNTED = {
     "opened": ("sessions", "Sessions begun."),
@@ -128,7 +130,7 @@ class UdpHandler:
             try:
                 self._connect(session, server)
             except OSError as error:
-                if error.errno not in _NO_DESCRIPTORS:
+                if error.errno not in _NO_ROOM:
                     server.note_failure()
                 continue
             try:
@@ -179,9 +181,9 @@ class UdpHandler:
         try:
             session.connect(server)
         except OSError as error:
-            if error.errno not in _NO_DESCRIPTORS or not self.sessions:
+            if error.errno not in _NO_ROOM or not self.sessions:
                 raise
-            self._end_oldest()  # others of this process want descriptors too
+            self._end_oldest()  # others of this host want descriptors and ports too
             session.connect(server)
         session.route.counters.opened += 1
         self.sessions[session] = None
