@@ -104,22 +104,25 @@ class Session:
         return True
 
     def _on_event(self, events: int) -> None:
-        """Take an answer of the server and lay it beside others that leave together; the poller tells of the next."""
-        handler = self._handler
+        """Take an answer of the server, or some, to leave together with others; the poller tells of the rest."""
+        handler, listener = self._handler, self._listener
         outbox = handler.outbox
-        if handler.answering is not self._listener or outbox.count == BATCH:
-            handler.turn_to(self._listener)
-        index = outbox.count
-        try:
-            size = self._receive_into(outbox.slots[index])
-        except BlockingIOError:
-            return
-        except OSError:
-            self.fail()
-            return
-        outbox.marks[index][:] = self._answer_mark
-        outbox.sizes[index] = size
-        outbox.count = index + 1
+        for number in range(listener.answers_in_a_turn):
+            if handler.answering is not listener or outbox.count == BATCH:
+                handler.turn_to(listener)
+            index = outbox.count
+            try:
+                size = self._receive_into(outbox.slots[index])
+            except BlockingIOError:
+                if not number:
+                    return
+                break
+            except OSError:
+                self.fail()
+                return
+            outbox.marks[index][:] = self._answer_mark
+            outbox.sizes[index] = size
+            outbox.count = index + 1
         self.active_at = handler.clock.now
         if not self._has_answered and self.stream_server is not None:
             self._has_answered = True
