@@ -11,7 +11,7 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def explain(capsys, tmp_path):
+def explain(capsys, tmp_path, restored_logging):
     """Write a service's manifests, run the command over them; gives status, output and errors."""
 
     def run(*arguments):
@@ -60,7 +60,7 @@ def test_what_cannot_be_answered_is_one_line(explain, arguments, text):
     assert error.count("\n") == 1
 
 
-def test_without_a_controller_it_says_what_else_there_is(capsys):
+def test_without_a_controller_it_says_what_else_there_is(capsys, restored_logging):
     assert run_command_line(["explain", "a/b", "c.d", "--endpoint", "http://127.0.0.1:1"]) == 1
     assert "--manifests needs none" in capsys.readouterr().err
     assert run_command_line(["explain", "a/b", "c.d", "--endpoint", "ftp://x"]) == 1
