@@ -14,7 +14,7 @@ PLUGIN_PROJECTS := $(wildcard plugins/*/pyproject.toml)
 PLUGIN_FOLDERS := $(patsubst %/pyproject.toml,%,$(PLUGIN_PROJECTS))
 PLUGIN_PACKAGES := $(patsubst %/__init__.py,%,$(wildcard plugins/*/maesh_*/__init__.py))
 EXAMPLE_PACKAGES := $(patsubst %/__init__.py,%,$(wildcard examples/plugins/*/maesh_*/__init__.py))
-EXAMPLES := examples/run.py $(patsubst %/server.py,%,$(wildcard examples/*/server.py))
+EXAMPLES := examples/run.py examples/serving.py $(patsubst %/server.py,%,$(wildcard examples/*/server.py))
 TEMPLATES := $(patsubst %/maesh_blank/__init__.py,%,$(wildcard maesh_core/templates/plugin/*/maesh_blank/__init__.py))
 TEST_FOLDERS := tests $(wildcard plugins/*/tests)
 
@@ -54,7 +54,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/mypy $(PLUGIN_PACKAGES) $(EXAMPLE_PACKAGES)
 	set -e; for kind in $(TEMPLATES); do $(BIN)/mypy $$kind/maesh_blank; done
-	set -e; for example in $(EXAMPLES); do $(BIN)/mypy $$example; done
+	set -e; for example in $(EXAMPLES); do MYPYPATH=examples $(BIN)/mypy $$example; done
 	$(BIN)/mypy --exclude '/(test_|conftest)' benchmarks
 	$(BIN)/lint-imports
 

@@ -23,7 +23,11 @@ NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/server.py"))
 def load_server(name):
     spec = importlib.util.spec_from_file_location(f"{name}_server", EXAMPLES / name / "server.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(EXAMPLES))  # as run.py has it
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(EXAMPLES))
     return module
 
 

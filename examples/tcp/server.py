@@ -1,10 +1,11 @@
 """The demo server: greets whoever connects before it has heard a word, then sends every line back.
 
-Listens on the addresses that greeter.yaml gives the two pods. For trying things out, not for measuring.
+Listens on the addresses that greeter.yaml gives the two pods.
 """
 
 import socketserver
-import threading
+
+from serving import start
 
 ADDRESSES = (("127.0.2.1", 8802), ("127.0.2.2", 8802))
 
@@ -29,17 +30,5 @@ class GreeterServer(socketserver.ThreadingTCPServer):
 
 
 def start_servers() -> list[GreeterServer]:
-    """Serve every address in a thread of its own; OSError when one is taken."""
-    servers = [GreeterServer(address, GreeterHandler) for address in ADDRESSES]
-    for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    return servers
-
-
-if __name__ == "__main__":
-    start_servers()
-    print("greeter listens on", " and ".join(f"{host}:{port}" for host, port in ADDRESSES), flush=True)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        print()
+    """Serve every address."""
+    return start(lambda address: GreeterServer(address, GreeterHandler), ADDRESSES)

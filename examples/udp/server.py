@@ -1,10 +1,11 @@
 """The demo server: answers every datagram with the address it arrived at, where it came from, and what it said.
 
-Listens on the addresses that udp-service.yaml gives the two pods. For trying things out, not for measuring.
+Listens on the addresses that udp-service.yaml gives the two pods.
 """
 
 import socketserver
-import threading
+
+from serving import start
 
 ADDRESSES = (("127.0.3.1", 8080), ("127.0.3.2", 8080))
 
@@ -20,17 +21,5 @@ class EchoHandler(socketserver.DatagramRequestHandler):
 
 
 def start_servers() -> list[socketserver.UDPServer]:
-    """Serve every address in a thread of its own; OSError when one is taken."""
-    servers = [socketserver.UDPServer(address, EchoHandler) for address in ADDRESSES]
-    for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    return servers
-
-
-if __name__ == "__main__":
-    start_servers()
-    print("udp-service listens on", " and ".join(f"{host}:{port}" for host, port in ADDRESSES), flush=True)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        print()
+    """Serve every address."""
+    return start(lambda address: socketserver.UDPServer(address, EchoHandler), ADDRESSES)
