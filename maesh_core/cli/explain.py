@@ -6,10 +6,9 @@ and 3 for what is not, so that scripts can tell.
 
 import asyncio
 import inspect
-import json
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -17,9 +16,12 @@ import typer
 
 from maesh_core.cli.flag_groups import MAIN, GroupedCommand
 from maesh_core.cli.options import build_parameters, resolve_settings
-from maesh_core.errors import MaeshError, SettingsError, StartupError
+from maesh_core.errors import PluginError, SettingsError, StartupError
 from maesh_core.logging_setup import configure_logging
+from maesh_core.model.configuration import HttpRouter, StreamRouter
+from maesh_core.model.messages import FIXED_FIELDS, Update, parse_update
 from maesh_core.plugin_loading import LoadedPlugins, load_plugins
+from maesh_core.plugin_metadata import list_installed
 from maesh_core.settings import ControllerSettings, ExplainSettings, InstalledPlugin
 
 DENIED_STATUS = 3
@@ -89,14 +91,16 @@ def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
         path=given["path"],
         headers=tuple(_parse_header(text) for text in given["headers"] or ()),
     )
-    plugins = load_plugins("controller", settings.plugins, settings.plugin_settings, origins=settings.origins)
     if given["manifests"]:
+        plugins = _load(settings, settings.plugins)
         topology, body = asyncio.run(_build(settings, plugins, tuple(given["manifests"])))
+        update = _parse_update(body)
     else:
         topology, body = _ask(settings.endpoint)
-        plugins = _load_named(settings, plugins, body)
+        update = _parse_update(body)
+        plugins = _load(settings, _find_named(update.plugins))
     judges = {builder.kind: builder for builder in plugins.collect("maesh_middleware_builders")}
-    found = Explainer(json.loads(topology), _parse_update(body), judges).explain(asked)
+    found = Explainer(_parse_object(topology, "services", "pods"), update, judges).explain(asked)
     print(msgspec.json.encode(found).decode() if settings.json else render_explanation(found))  # noqa: T201
     return found.is_admitted
 
@@ -108,12 +112,21 @@ def _parse_header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _parse_update(body: bytes) -> Any:
-    from maesh_core.model.configuration import HttpRouter, StreamRouter
-    from maesh_core.model.messages import parse_update
+def _parse_object(body: bytes, *keys: str) -> dict[str, Any]:
+    """Read a document of a controller, which has these keys."""
+    try:
+        found = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StartupError(f"what answered is no controller: {error}") from error
+    missing = set(keys) - found.keys()
+    if missing:
+        raise StartupError(f"what answered is no controller: its document has no {min(missing)}")
+    return found
 
-    names = [name for name in json.loads(body) if isinstance(json.loads(body)[name], dict)]
-    return parse_update(body, {name: HttpRouter if name == "http" else StreamRouter for name in names})
+
+def _parse_update(body: bytes) -> Update:
+    protocols = _parse_object(body, "revision").keys() - FIXED_FIELDS
+    return parse_update(body, {name: HttpRouter if name == "http" else StreamRouter for name in protocols})
 
 
 def _ask(endpoint: str) -> tuple[bytes, bytes]:
@@ -133,16 +146,17 @@ def _ask(endpoint: str) -> tuple[bytes, bytes]:
     return found[0], found[1]
 
 
-def _load_named(settings: ExplainSettings, loaded: LoadedPlugins, body: bytes) -> LoadedPlugins:
-    """Load what the controller has enabled, whatever is enabled here: its configuration is what is explained."""
-    from maesh_core.plugin_metadata import list_installed
+def _load(settings: ExplainSettings, plugins: tuple[InstalledPlugin, ...]) -> LoadedPlugins:
+    return load_plugins("controller", plugins, settings.plugin_settings, origins=settings.origins)
 
-    named = set(json.loads(body).get("plugins", ()))
-    wanted = tuple(plugin for plugin in list_installed() if plugin.name in named)
-    missing = named - {plugin.name for plugin in wanted}
+
+def _find_named(names: Collection[str]) -> tuple[InstalledPlugin, ...]:
+    """Find what the controller has enabled, whatever is enabled here: its configuration is what is explained."""
+    found = tuple(plugin for plugin in list_installed() if plugin.name in names)
+    missing = set(names) - {plugin.name for plugin in found}
     if missing:
-        raise MaeshError(f"the controller has plugin {min(missing)}, which is not installed here")
-    return load_plugins("controller", wanted, settings.plugin_settings, origins=settings.origins) if wanted else loaded
+        raise PluginError(f"the controller has plugin '{min(missing)}' enabled, which is not installed here")
+    return found
 
 
 async def _build(settings: ExplainSettings, plugins: LoadedPlugins, paths: tuple[str, ...]) -> tuple[bytes, bytes]:

@@ -92,7 +92,8 @@ class Explainer:
         kind = str(service["trafficType"])
         steps = [client.text, f"service {key.namespace}/{key.name}, port {port}, traffic type {kind}"]
         section = self._update.sections.get(kind, Section())
-        router = section.routers.get(build_port_key(key, port))
+        port_key = build_port_key(key, port)
+        router = section.routers.get(port_key)
 
         def answer(status: int, *more: str, destinations: Sequence[Destination] = ()) -> Explanation:
             return Explanation(
@@ -114,7 +115,7 @@ class Explainer:
         question = self._build_question(asked, client, router)
         if isinstance(router, HttpRouter) and _is_blurred(router, question):
             return answer(403, "the path could be taken for another, and the service is split by path")
-        destination = self._choose(router, question, steps)
+        destination = self._choose(router, port_key, question, steps)
         question = question._replace(destination=destination)
         verdict = self._ask_judges(router, section, question, steps)
         if not verdict.is_admitted:
@@ -161,16 +162,17 @@ class Explainer:
 
     # --- what becomes of it
 
-    def _choose(self, router: Any, question: _Question, steps: list[str]) -> str:
+    def _choose(self, router: Any, key: str, question: _Question, steps: list[str]) -> str:
+        """Choose the branch as a proxy does; a stream's router leads to its branch at once."""
+        if router.service != key:
+            steps.append(f"{_name_branch(router.service, key)}: it is about all of them")
         for branch in getattr(router, "branches", ()):
-            name = branch.service.partition("/split/")[2] or branch.service
+            name = _name_branch(branch.service, key)
             if compile_matches(branch.matches)(question):
                 why = "the request matches" if branch.matches else "it is about all requests"
-                steps.append(f"split {name}: {why}")
+                steps.append(f"{name}: {why}")
                 return str(branch.service)
-            steps.append(f"split {name}: the request does not match")
-        if not getattr(router, "branches", ()) and "/split/" in router.service:
-            steps.append(f"split {router.service.partition('/split/')[2]}: it is about all of them")
+            steps.append(f"{name}: the request does not match")
         return str(router.service)
 
     def _ask_judges(self, router: Any, section: Section, question: _Question, steps: list[str]) -> Verdict:
@@ -195,6 +197,11 @@ class _Client(NamedTuple):
     text: str
 
 
+def _name_branch(service: str, key: str) -> str:
+    """Name a branch of a port for a person: what stands behind the port in its key, as in `split canary`."""
+    return service.removeprefix(f"{key}/").replace("/", " ", 1)
+
+
 def _is_blurred(router: HttpRouter, question: _Question) -> bool:
     return any(has_paths(branch.matches) for branch in router.branches) and is_ambiguous(question.target)
 
@@ -208,7 +215,7 @@ def list_destinations(
     found = [(part.service, part.weight / total) for part in service.parts] or [(key, 1.0)]
     return [
         Destination(
-            service=name.partition("/split/")[2].rpartition("/")[2] or name,
+            service=name.rpartition("/")[2] if service.parts else key,
             share=round(share, 4),
             servers=tuple(
                 f"[{each.address}]:{each.port}" if ":" in each.address else f"{each.address}:{each.port}"

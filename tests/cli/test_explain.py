@@ -72,3 +72,13 @@ def test_a_running_mesh_is_asked_by_its_api(start_mesh, run_maesh):
     command = run_maesh("explain", "127.0.0.1", "app.test", "--endpoint", f"http://127.0.0.1:{mesh.api_port}")
     assert command.status == 0
     assert "it is let in, and goes to" in command.stdout
+
+
+def test_what_is_no_controller_is_said_to_be_none(run_maesh, start_upstream):
+    upstream = start_upstream("something else")
+    for body in (b"something else", b"[]", b"{}", b'{"services": {}, "pods": {}}'):
+        upstream.body = body
+        command = run_maesh("explain", "a/b", "c.d", "--endpoint", f"http://127.0.0.1:{upstream.port}")
+        assert (command.status, command.stdout) == (1, "")
+        assert "what answered is no controller" in command.stderr
+        assert command.stderr.count("\n") == 1
