@@ -24,7 +24,7 @@ class UdpSettings(msgspec.Struct, frozen=True, kw_only=True):
     datagram, Linux's connection tracking two for a stream of them; a DNS client needs five seconds, a game a minute."""
 
     session_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 65536
-    """The most sessions of a worker; more than three quarters of its descriptors there never are."""
+    """The most sessions of a worker; never more than three quarters of its descriptors, or of the host's ports."""
 
 
 PLUGIN = Plugin(

@@ -10,6 +10,7 @@ import resource
 import socket
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from maesh_core.plugin import (
@@ -30,11 +31,14 @@ from maesh_udp.session import Session
 DETACHED_S = 1.0
 """How long a detached session lasts, for answers that are on their way."""
 SWEEP_S = 1.0
-DESCRIPTOR_SHARE = 0.75
-"""Of a process's descriptors, that sessions may have."""
+SHARE = 0.75
+"""Of a process's descriptors, and of a host's ports, that sessions may have: others need some too."""
+USUAL_PORTS = 28_232
+"""What Linux gives to all UDP sockets of a host together (ip(7), ip_local_port_range)."""
+_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EADDRNOTAVAIL})
 """Errors that say something of this process or host, not of a server: no descriptors, or no ports (connect(2), which
-gives 28,232 to all sockets together unless `net.ipv4.ip_local_port_range` is wider)."""
+gives each socket one)."""
 
 _COUNTED = {
     "opened": ("sessions", "Sessions begun."),
@@ -74,7 +78,8 @@ class UdpHandler:
 
     def __init__(self, settings: UdpSettings, node: Node) -> None:
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.session_limit = max(1, min(settings.session_limit, int(descriptors * DESCRIPTOR_SHARE)))
+        room = min(int(descriptors * SHARE), int(_count_ports() * SHARE) // node.workers)
+        self.session_limit = max(1, min(settings.session_limit, room))
         self._timeout_s = settings.session_timeout
         self.clock, self.sockets = node.clock, node.sockets
         self._streams = node.build_streams(Counters)
@@ -248,6 +253,15 @@ class UdpHandler:
         for session in list(self.sessions):
             if session.active_at < limit or (session.detached_at is not None and session.detached_at < detached_limit):
                 session.end()
+
+
+def _count_ports() -> int:
+    """Count the ports that this host gives to sockets which do not ask for one."""
+    try:
+        first, last = map(int, _PORT_RANGE.read_text().split())
+    except (OSError, ValueError):
+        return USUAL_PORTS
+    return max(1, last - first + 1)
 
 
 class ProxyHalf:

@@ -6,8 +6,11 @@ import resource
 import socket
 
 import pytest
+from maesh_udp import UdpSettings
 from maesh_udp.batches import BATCH
 from maesh_udp.proxy import UdpHandler
+
+from maesh_core.testing import FakeNode
 
 
 async def ask(world, client, port, data=b"?", server="a"):
@@ -142,6 +145,20 @@ async def test_a_flood_of_new_clients_leaves_no_more_sessions_than_there_may_be(
 async def test_sessions_leave_descriptors_to_others(monkeypatch, build_world):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     assert build_world().handler.session_limit == 768
+
+
+@pytest.mark.parametrize(
+    ("text", "workers", "limit"),
+    [("10000\t10999\n", 1, 750), ("10000 10999", 3, 250), ("nonsense", 1, 21_174), ("9 9", 4, 1)],
+)
+async def test_sessions_leave_ports_to_others(monkeypatch, tmp_path, text, workers, limit):
+    path = tmp_path / "ports"
+    path.write_text(text)
+    monkeypatch.setattr("maesh_udp.proxy._PORT_RANGE", path)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_000_000, 1_000_000))
+    node = FakeNode(workers)
+    assert UdpHandler(UdpSettings(), node).session_limit == limit
+    node.close()
 
 
 async def test_without_descriptors_the_oldest_session_gives_way(world, monkeypatch):
