@@ -76,9 +76,11 @@ class TrafficSplit(Resource, frozen=True):
     spec: SplitSpec = SplitSpec()
 
     @property
-    def root(self) -> ObjectKey:
-        """The service that is split; it lives beside the split, whatever domain stands behind its name."""
-        return ObjectKey(self.metadata.namespace, self.spec.service.partition(".")[0])
+    def root(self) -> ObjectKey | None:
+        """The service that is split, named with or without its domain; None where that is of another namespace."""
+        name, _, domain = self.spec.service.partition(".")
+        namespace = self.metadata.namespace
+        return ObjectKey(namespace, name) if domain.partition(".")[0] in ("", namespace) else None
 
 
 class RouteMatch(_Part, frozen=True, forbid_unknown_fields=True):
@@ -193,7 +195,7 @@ SPLITS_BY_ROOT = "root"
 
 
 def _index_by_root(split: Any) -> tuple[ObjectKey, ...]:
-    return (split.root,)
+    return () if split.root is None else (split.root,)
 
 
 def _list_versions(group: str, count: int, *, first: int = 1) -> tuple[str, ...]:

@@ -175,7 +175,7 @@ class Resolver:
                         return found
             return None
 
-        return walk(split, (*path[:-1], split.root))
+        return walk(split, path)
 
     def _build_matches(self, split: TrafficSplit, port: PortNode) -> Matches:
         if not split.spec.matches:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from maesh_smi.kinds import KINDS, HttpRouteGroup, TcpRoute, TrafficSplit, UdpRoute, parse_weight
 
-from maesh_core.plugin import ConfigurationError, HeaderMatch, HttpMatch
+from maesh_core.plugin import ConfigurationError, HeaderMatch, HttpMatch, ObjectKey
 
 
 def decode(type_, **fields):
@@ -108,8 +108,17 @@ def test_a_route_of_ports_narrows_them_or_not(type_, fields, ports):
     assert decode(type_, **fields).ports == ports
 
 
-def test_a_split_names_its_service_with_or_without_a_domain():
-    assert decode(TrafficSplit, spec={"service": "web"}).root == decode(TrafficSplit, spec={"service": "web.shop"}).root
+@pytest.mark.parametrize(
+    ("service", "root"),
+    [
+        ("web", ObjectKey("shop", "web")),
+        ("web.shop", ObjectKey("shop", "web")),
+        ("web.shop.svc.cluster.local", ObjectKey("shop", "web")),
+        ("web.other", None),
+    ],
+)
+def test_a_split_names_its_service_with_or_without_its_domain_and_none_of_another_namespace(service, root):
+    assert decode(TrafficSplit, spec={"service": service}).root == root
 
 
 def test_every_version_of_every_kind_is_read_and_the_latest_is_preferred():
