@@ -100,6 +100,7 @@ class GrantFinder:
             for target in self._view.find(TrafficTarget, TARGETS_BY_DESTINATION, account):
                 mine = [server for server in port.servers if server.pod and accounts.get(server.pod) == account]
                 try:
+                    self._check_port(target, node)
                     grant = self._build_grant(target, port, mine, node.traffic_type)
                 except ConfigurationError as error:
                     self._show(target, node, str(error))
@@ -107,6 +108,13 @@ class GrantFinder:
                 self._show(target, node)
                 if grant is not None:
                     yield grant
+
+    def _check_port(self, target: TrafficTarget, node: ServiceNode) -> None:
+        """Raise ConfigurationError where a destination's port is none that the service's pods serve (Maesh)."""
+        only = target.called.read_port()
+        served = {server.port for port in node.ports for server in port.servers}
+        if only is not None and served and only not in served:
+            raise ConfigurationError(f"port {only} of the destination is none of service {node.key.name}'s pods")
 
     def _build_grant(
         self, target: TrafficTarget, port: PortNode, servers: list[ServerNode], traffic_type: str | None

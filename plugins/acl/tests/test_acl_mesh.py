@@ -223,3 +223,78 @@ def test_while_the_controller_is_away_the_rules_stay_and_when_it_is_back_they_st
     manifests.write("more.json", allow(STRANGER))
     start_maesh("controller", *ports, manifests.path)
     node.wait_until(lambda: ask() == [403, 200], "what the controller says now")
+
+
+def write_udp(address, port, *rules):
+    metadata = {"name": "dns", "namespace": "test", "annotations": {"maesh.containo.us/traffic-type": "udp"}}
+    spec = {"selector": {"app": "dns"}, "ports": [{"port": 53, "targetPort": port, "protocol": "UDP"}]}
+    pod = build_pod("dns-1", address, "server")
+    pod["metadata"]["labels"] = {"app": "dns"}
+    route = {
+        "apiVersion": "specs.smi-spec.io/v1alpha4",
+        "kind": "UDPRoute",
+        "metadata": {"name": "u", "namespace": "test"},
+    }
+    return [
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec},
+        pod,
+        route,
+        *allow(CLIENT, *rules),
+    ]
+
+
+def open_datagrams(address, port=0):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((address, port))
+    sock.settimeout(0.3)
+    return sock
+
+
+def test_udp_is_judged_by_source_and_a_session_ends_when_its_address_is_anothers(start_guarded):
+    with open_datagrams("127.0.2.7") as server, open_datagrams(CLIENT) as client, open_datagrams(STRANGER) as stranger:
+        objects = write_udp("127.0.2.7", server.getsockname()[1], ("UDPRoute", "u"))
+        mesh = start_guarded(*objects, flags=("--set", f"udp.port={find_free_port(first=16000, last=16900)}"))
+        port = mesh.describe_service("dns")["ports"][0]["entrypoint"]
+
+        def reaches(sock):
+            sock.sendto(b"?", ("127.0.0.1", port))
+            with contextlib.suppress(TimeoutError):
+                return server.recvfrom(10)[1]
+            return None
+
+        session = mesh.wait_until(lambda: reaches(client), "the client let in")
+        assert reaches(client) == session
+        assert reaches(stranger) is None
+        heir = [each for each in objects if each["metadata"]["name"] != "client"]
+        mesh.manifests.write("more.json", [*heir, build_pod("heir", CLIENT, "other")])
+        mesh.wait_until(lambda: reaches(client) is None, "the heir denied, in the client's session too")
+        with contextlib.suppress(TimeoutError):
+            server.sendto(b"late", session)
+            assert client.recv(10) == b"nothing"
+
+
+def test_splits_and_retries_keep_to_what_access_control_allows(start_mesh, start_upstream):
+    gone, alive = start_upstream("gone", "127.0.2.11"), start_upstream("alive", "127.0.2.12")
+    other = start_upstream("other", "127.0.2.13")
+    split = {
+        "apiVersion": "split.smi-spec.io/v1alpha4",
+        "kind": "TrafficSplit",
+        "metadata": {"name": "all", "namespace": "test"},
+        "spec": {"service": "app", "backends": [{"service": "leaf", "weight": 1}]},
+    }
+    addresses = [(each.address, each.port) for each in (gone, alive, other)]
+    leaf = build_service("leaf", addresses, account="server")
+    for each in leaf:
+        if each["kind"] == "Pod" and each["status"]["podIP"] == other.address:
+            each["spec"]["serviceAccountName"] = "batch"  # a pod that nobody may reach
+    gone.close()
+    mesh = start_mesh(
+        "--acl",
+        servers=[start_upstream("root", SERVER)],
+        account="root",
+        annotations={"retry-attempts": "3"},
+        objects=[*leaf, split, *allow(CLIENT)],
+    )
+    assert {mesh.get(client=CLIENT).text for _ in range(12)} == {"alive"}
+    assert mesh.get(client=STRANGER).status == 403
+    assert other.count == 0
