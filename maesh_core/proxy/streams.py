@@ -61,14 +61,14 @@ class Route:
         counters: Any,
         *,
         balancer: AnyStreamBalancer,
-        middlewares: Sequence[object] = (),
-        failures: MiddlewareFailures | None = None,
+        middlewares: Sequence[object],
+        failures: MiddlewareFailures,
     ) -> None:
         self.key, self.service = key, service
         self.counters = counters
         self._servers = tuple(servers)
         self.balancer = balancer
-        self._failures = failures or MiddlewareFailures()
+        self._failures = failures
         self._admitting = _collect(middlewares, "on_connect")
         self._staying = _collect(middlewares, "is_still_allowed")
 

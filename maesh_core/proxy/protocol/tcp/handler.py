@@ -65,10 +65,13 @@ class TcpHandler:
         if route is relay.route:
             return
         relay.allowed_servers = None
-        if route is None or not route.admits(relay):
-            self._deny(relay)
-        else:
+        if route is None:
+            relay.route.counters.refused += 1
+            relay.abort()
+        elif route.admits(relay):
             relay.adopt(route)
+        else:
+            self._deny(relay)
 
     def _deny(self, relay: Relay) -> None:
         relay.route.counters.denied += 1
