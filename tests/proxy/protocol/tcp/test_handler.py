@@ -9,132 +9,30 @@ import msgspec
 import pytest
 import uvloop
 
-from maesh_core.model.configuration import Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import Section
 from maesh_core.proxy.protocol.tcp import listener as listener_module
 from maesh_core.proxy.protocol.tcp.handler import TcpHandler
 from maesh_core.proxy.protocol.tcp.relay import RESET
 from maesh_core.settings import ProxySettings
 from maesh_core.testing import FakeNode
 
-ENTRYPOINT = 10000
-
-
-def _find_closed_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-def _build_section(*ports, weights=None, entrypoint=ENTRYPOINT):
-    servers = tuple(
-        Server(address="127.0.0.1", port=port, weight=weight)
-        for port, weight in zip(ports, weights or [1] * len(ports), strict=True)
-    )
-    return Section(
-        routers={"a/b:1": StreamRouter(entrypoint=entrypoint, service="a/b:1")},
-        services={"a/b:1": Service(servers=servers)},
-    )
-
-
-def _apply(handler, section, changed=None):
-    handler.apply_table(handler.compile_table(section, middlewares={}, changed=changed))
-
-
-def _read_counter(handler, name):
-    (family,) = [each for each in handler.collect_metrics() if each.name == f"maesh_tcp_{name}"]
-    return sum(value for _, value in family.samples)
-
-
-async def _wait_drained(handler):
-    while not handler.is_drained():  # noqa: ASYNC110 - transports close in later rounds of the loop
-        await asyncio.sleep(0)
-
-
-async def _wait_until(condition):
-    while not condition():  # noqa: ASYNC110 - sockets take their time
-        await asyncio.sleep(0.001)
-
-
-@pytest.fixture
-async def node():
-    """Give a node, whose clock stands still until it is moved."""
-    node = FakeNode(settings=ProxySettings(connect_timeout=5))
-    yield node
-    node.close()
-
-
-@pytest.fixture
-async def handler(node):
-    handler = TcpHandler(node)
-    yield handler
-    handler.abort()
-    await _wait_drained(handler)
-
-
-@pytest.fixture
-async def address(handler):
-    sock = socket.create_server(("127.0.0.1", 0))
-    sock.setblocking(False)
-    address = sock.getsockname()
-    listener = await handler.open_listener(sock, ENTRYPOINT)
-    yield address
-    listener.close()
-
-
-@pytest.fixture
-async def start_server():
-    """Start a server from a coroutine function on reader and writer; returns its port."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start(serve):
-            async def serve_and_close(reader, writer):
-                try:
-                    await serve(reader, writer)
-                finally:
-                    writer.close()
-                    with contextlib.suppress(ConnectionError):
-                        await writer.wait_closed()
-
-            server = await asyncio.start_server(serve_and_close, "127.0.0.1", 0)
-            stack.callback(server.close)
-            return server.sockets[0].getsockname()[1]
-
-        yield start
-
-
-async def _ask(address, request):
-    reader, writer = await asyncio.open_connection(*address)
-    writer.write(request)
-    writer.write_eof()
-    answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    return answer
-
-
-async def _read_until_closed(address):
-    try:
-        reader, writer = await asyncio.open_connection(*address)
-    except ConnectionResetError:  # so soon that connecting itself hears of it
-        return b""
-    try:
-        return await reader.read()
-    except ConnectionResetError:
-        return b""
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-
-async def _echo_whole(reader, writer):
-    writer.write(b"got " + await reader.read())
-    await writer.drain()
+from .conftest import (
+    ENTRYPOINT,
+    apply,
+    ask,
+    build_section,
+    echo_whole,
+    find_closed_port,
+    read_counter,
+    read_until_closed,
+    wait_drained,
+    wait_until,
+)
 
 
 async def test_a_client_that_ended_its_side_still_gets_the_answer(handler, address, start_server):
-    _apply(handler, _build_section(await start_server(_echo_whole)))
-    assert await _ask(address, b"question") == b"got question"
+    apply(handler, build_section(await start_server(echo_whole)))
+    assert await ask(address, b"question") == b"got question"
 
 
 async def test_a_server_may_speak_first(handler, address, start_server):
@@ -143,7 +41,7 @@ async def test_a_server_may_speak_first(handler, address, start_server):
         writer.write(await reader.readline())
         await writer.drain()
 
-    _apply(handler, _build_section(await start_server(greet)))
+    apply(handler, build_section(await start_server(greet)))
     reader, writer = await asyncio.open_connection(*address)
     assert await reader.readline() == b"220 ready\r\n"
     writer.write(b"hello\n")
@@ -153,20 +51,20 @@ async def test_a_server_may_speak_first(handler, address, start_server):
 
 
 async def test_a_server_that_refuses_is_passed_over_before_the_client_notices(handler, address, start_server):
-    _apply(handler, _build_section(_find_closed_port(), await start_server(_echo_whole)))
-    assert [await _ask(address, b"x") for _ in range(4)] == [b"got x"] * 4
-    assert _read_counter(handler, "failed_connects") >= 1
+    apply(handler, build_section(find_closed_port(), await start_server(echo_whole)))
+    assert [await ask(address, b"x") for _ in range(4)] == [b"got x"] * 4
+    assert read_counter(handler, "failed_connects") >= 1
 
 
 async def test_a_service_without_servers_closes_the_connection(handler, address):
-    _apply(handler, _build_section())
-    assert await _read_until_closed(address) == b""
-    await _wait_drained(handler)
-    assert _read_counter(handler, "refused_connections") == 1
+    apply(handler, build_section())
+    assert await read_until_closed(address) == b""
+    await wait_drained(handler)
+    assert read_counter(handler, "refused_connections") == 1
 
 
 async def test_an_entrypoint_without_router_closes_the_connection(handler, address):
-    assert await _read_until_closed(address) == b""
+    assert await read_until_closed(address) == b""
 
 
 async def test_servers_take_turns_by_weight(handler, address, start_server):
@@ -177,8 +75,8 @@ async def test_servers_take_turns_by_weight(handler, address, start_server):
         writer.write(b"second")
 
     ports = [await start_server(serve_first), await start_server(serve_second)]
-    _apply(handler, _build_section(*ports, weights=[3, 1]))
-    answers = [await _ask(address, b"") for _ in range(8)]
+    apply(handler, build_section(*ports, weights=[3, 1]))
+    answers = [await ask(address, b"") for _ in range(8)]
     assert answers.count(b"first") == 6
     assert answers.count(b"second") == 2
 
@@ -188,11 +86,11 @@ async def test_an_open_connection_outlives_a_change_of_its_servers(handler, addr
         while line := await reader.readline():
             writer.write(line)
 
-    _apply(handler, _build_section(await start_server(echo_lines)))
+    apply(handler, build_section(await start_server(echo_lines)))
     reader, writer = await asyncio.open_connection(*address)
     writer.write(b"one\n")
     assert await reader.readline() == b"one\n"
-    _apply(handler, _build_section(_find_closed_port()), changed=frozenset({"a/b:1"}))
+    apply(handler, build_section(find_closed_port()), changed=frozenset({"a/b:1"}))
     writer.write(b"two\n")
     assert await reader.readline() == b"two\n"
     writer.close()
@@ -206,7 +104,7 @@ async def test_a_slow_reader_holds_its_sender_back_and_gets_every_byte(handler, 
         writer.write(blob)
         await writer.drain()
 
-    _apply(handler, _build_section(await start_server(send_blob)))
+    apply(handler, build_section(await start_server(send_blob)))
     reader, writer = await asyncio.open_connection(*address, limit=1024)
     received = bytearray()
     while piece := await reader.read(65536):
@@ -221,7 +119,7 @@ async def test_a_reset_by_the_server_ends_the_client(handler, address, start_ser
         await reader.readline()
         writer.transport.abort()
 
-    _apply(handler, _build_section(await start_server(reset)))
+    apply(handler, build_section(await start_server(reset)))
     reader, writer = await asyncio.open_connection(*address)
     writer.write(b"x\n")
     with contextlib.suppress(ConnectionError):
@@ -229,11 +127,11 @@ async def test_a_reset_by_the_server_ends_the_client(handler, address, start_ser
     writer.close()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
-    await _wait_drained(handler)
+    await wait_drained(handler)
 
 
 async def test_routes_that_did_not_change_are_kept(handler):
-    section = _build_section(1, 2)
+    section = build_section(1, 2)
     first = handler.compile_table(section, middlewares={}, changed=None)
     handler.apply_table(first)
     second = handler.compile_table(section, middlewares={}, changed=frozenset({"other"}))
@@ -245,7 +143,7 @@ async def test_routes_that_did_not_change_are_kept(handler):
 
 async def _serve_greeting(reader, writer):
     writer.write(b"hello ")
-    await _echo_whole(reader, writer)
+    await echo_whole(reader, writer)
     writer.close()
 
 
@@ -253,7 +151,7 @@ async def _ask_through_a_relay():
     node = FakeNode()
     handler = TcpHandler(node)
     server = await asyncio.start_server(_serve_greeting, "127.0.0.1", 0)
-    _apply(handler, _build_section(server.sockets[0].getsockname()[1]))
+    apply(handler, build_section(server.sockets[0].getsockname()[1]))
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
     listener = await handler.open_listener(sock, ENTRYPOINT)
@@ -266,7 +164,7 @@ async def _ask_through_a_relay():
             answer += data
     listener.close()
     server.close()
-    await _wait_drained(handler)
+    await wait_drained(handler)
     handler.abort()
     node.close()
     return answer
@@ -283,15 +181,15 @@ async def test_servers_with_fewer_connections_come_first_where_a_service_says_so
         await reader.read()
 
     ports = [await start_server(hold), await start_server(hold)]
-    section = _build_section(*ports)
+    section = build_section(*ports)
     service = msgspec.structs.replace(section.services["a/b:1"], load_balancer="least-connections")
-    _apply(handler, Section(routers=section.routers, services={"a/b:1": service}))
+    apply(handler, Section(routers=section.routers, services={"a/b:1": service}))
     servers = list(handler._streams._table.servers.values())
 
     async def connect(count):
         before = sum(server.under_way for server in servers)
         writers = [(await asyncio.open_connection(*address))[1] for _ in range(count)]
-        await _wait_until(lambda: sum(server.under_way for server in servers) == before + count)
+        await wait_until(lambda: sum(server.under_way for server in servers) == before + count)
         return writers
 
     writers = await connect(8)
@@ -305,7 +203,7 @@ async def test_servers_with_fewer_connections_come_first_where_a_service_says_so
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-    await _wait_drained(handler)
+    await wait_drained(handler)
     assert [server.under_way for server in servers] == [0, 0]
 
 
@@ -318,14 +216,14 @@ async def test_a_reset_by_the_client_is_a_reset_for_the_server(handler, address,
         except ConnectionResetError as error:
             seen.set_result(error)
 
-    _apply(handler, _build_section(await start_server(listen)))
+    apply(handler, build_section(await start_server(listen)))
     _, writer = await asyncio.open_connection(*address)
     writer.write(b"x")
     await asyncio.sleep(0.05)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     writer.close()
     assert isinstance(await seen, ConnectionResetError)
-    await _wait_drained(handler)
+    await wait_drained(handler)
 
 
 async def test_a_server_that_does_not_answer_is_given_up_for_the_next(address, handler, start_server, node):
@@ -334,9 +232,9 @@ async def test_a_server_that_does_not_answer_is_given_up_for_the_next(address, h
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(silent.getsockname())
-        _apply(handler, _build_section(silent.getsockname()[1], await start_server(_echo_whole)))
-        asked = asyncio.ensure_future(_ask(address, b"x"))
-        await _wait_until(lambda: handler.environment.connecting)
+        apply(handler, build_section(silent.getsockname()[1], await start_server(echo_whole)))
+        asked = asyncio.ensure_future(ask(address, b"x"))
+        await wait_until(lambda: handler.environment.connecting)
         node.pass_time(4.9)
         assert not asked.done()
         node.pass_time(0.3)
@@ -350,9 +248,9 @@ async def test_a_connection_that_lies_idle_is_reset_in_time(handler, address, st
         await reader.read()
 
     handler._settings = ProxySettings(tunnel_timeout=60)
-    _apply(handler, _build_section(await start_server(hold)))
+    apply(handler, build_section(await start_server(hold)))
     reader, writer = await asyncio.open_connection(*address)
-    await _wait_until(lambda: handler.environment.relays - handler.environment.connecting)
+    await wait_until(lambda: handler.environment.relays - handler.environment.connecting)
     node.pass_time(50)
     writer.write(b"x")
     await asyncio.sleep(0.05)
@@ -362,7 +260,7 @@ async def test_a_connection_that_lies_idle_is_reset_in_time(handler, address, st
     with pytest.raises(ConnectionResetError):
         await reader.read()
     writer.close()
-    await _wait_drained(handler)
+    await wait_drained(handler)
 
 
 async def test_what_a_server_said_before_it_reset_still_reaches_the_client(handler, address):
@@ -370,10 +268,10 @@ async def test_what_a_server_said_before_it_reset_still_reaches_the_client(handl
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
         listener.setblocking(False)
         client.setblocking(False)
-        _apply(handler, _build_section(listener.getsockname()[1]))
+        apply(handler, build_section(listener.getsockname()[1]))
         await loop.sock_connect(client, address)
         server, _ = await loop.sock_accept(listener)
-        await _wait_until(lambda: handler.environment.relays - handler.environment.connecting)
+        await wait_until(lambda: handler.environment.relays - handler.environment.connecting)
         server.sendall(b"sorry")
         server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         server.close()
@@ -381,7 +279,7 @@ async def test_what_a_server_said_before_it_reset_still_reaches_the_client(handl
         assert await loop.sock_recv(client, 100) == b"sorry"
         with pytest.raises(ConnectionResetError):
             await loop.sock_recv(client, 100)
-    await _wait_drained(handler)
+    await wait_drained(handler)
 
 
 async def test_clients_wait_while_there_is_no_descriptor_and_are_told_of_once(
@@ -403,11 +301,11 @@ async def test_clients_wait_while_there_is_no_descriptor_and_are_told_of_once(
         def __getattr__(self, name):
             return getattr(self.sock, name)
 
-    _apply(handler, _build_section(await start_server(_echo_whole)))
+    apply(handler, build_section(await start_server(echo_whole)))
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
     listener = await handler.open_listener(Exhausted(sock), ENTRYPOINT)
-    assert await _ask(sock.getsockname(), b"x") == b"got x"
+    assert await ask(sock.getsockname(), b"x") == b"got x"
     listener.close()
     assert len(caplog.records) == 1
 
@@ -422,76 +320,14 @@ async def test_no_server_is_blamed_for_descriptors_that_this_node_lacks(handler,
         def forget(self, _):
             pass
 
-    ports = [await start_server(_echo_whole) for _ in range(2)]
-    _apply(handler, _build_section(*ports))
+    ports = [await start_server(echo_whole) for _ in range(2)]
+    apply(handler, build_section(*ports))
     sockets, handler.environment.sockets = handler.environment.sockets, Exhausted()
-    assert await _read_until_closed(address) == b""
+    assert await read_until_closed(address) == b""
     handler.environment.sockets = sockets
-    assert _read_counter(handler, "failed_connects") == 2
+    assert read_counter(handler, "failed_connects") == 2
     assert [server.aside for server in handler._streams.routes[ENTRYPOINT].list_servers()] == [None, None]
-    assert await _ask(address, b"x") == b"got x"
-
-
-class Gate:
-    """Lets in and keeps whom it is told to."""
-
-    def __init__(self):
-        self.is_open = True
-        self.seen = []
-
-    def on_connect(self, connection):
-        self.seen.append((connection.client_address, connection.entrypoint, connection.service, connection.exchange))
-        return self.is_open
-
-    def is_still_allowed(self, connection):
-        return self.is_open
-
-
-def _apply_guarded(handler, gate, *ports):
-    section = _build_section(*ports)
-    routers = {
-        key: msgspec.structs.replace(router, middlewares=("a/b/gate",)) for key, router in section.routers.items()
-    }
-    table = handler.compile_table(
-        Section(routers=routers, services=section.services), middlewares={"a/b/gate": gate}, changed=None
-    )
-    handler.apply_table(table)
-
-
-async def test_a_middleware_lets_in_whom_it_will_and_no_server_hears_of_the_others(handler, address, start_server):
-    gate = Gate()
-    heard = []
-
-    async def note(reader, writer):
-        heard.append(await reader.read())
-        writer.write(b"hello")
-
-    _apply_guarded(handler, gate, await start_server(note))
-    assert await _ask(address, b"in") == b"hello"
-    assert gate.seen == [("127.0.0.1", ENTRYPOINT, "a/b:1", None)]
-    gate.is_open = False
-    assert await _read_until_closed(address) == b""
-    assert heard == [b"in"]
-    assert _read_counter(handler, "denied_connections") == 1
-
-
-async def test_a_connection_that_may_not_stay_is_reset_at_the_next_change(handler, address, start_server):
-    async def echo_lines(reader, writer):
-        while line := await reader.readline():
-            writer.write(line)
-
-    port, gate = await start_server(echo_lines), Gate()
-    _apply_guarded(handler, gate, port)
-    reader, writer = await asyncio.open_connection(*address)
-    for line in (b"one\n", b"two\n"):
-        writer.write(line)
-        assert await reader.readline() == line
-        _apply_guarded(handler, gate, port)
-    gate.is_open = False
-    _apply_guarded(handler, gate, port)
-    with pytest.raises(ConnectionResetError):
-        await reader.read()
-    writer.close()
+    assert await ask(address, b"x") == b"got x"
 
 
 async def test_no_more_clients_are_served_than_may_be(handler, address, start_server):
@@ -500,13 +336,13 @@ async def test_no_more_clients_are_served_than_may_be(handler, address, start_se
     async def hold(reader, writer):
         await reader.read()
 
-    _apply(handler, _build_section(await start_server(hold)))
+    apply(handler, build_section(await start_server(hold)))
     _, writer = await asyncio.open_connection(*address)
-    await _wait_until(lambda: handler.environment.relays)
-    assert await _read_until_closed(address) == b""
-    assert _read_counter(handler, "excess_connections") == 1
+    await wait_until(lambda: handler.environment.relays)
+    assert await read_until_closed(address) == b""
+    assert read_counter(handler, "excess_connections") == 1
     writer.close()
-    await _wait_drained(handler)
+    await wait_drained(handler)
 
 
 async def test_bytes_are_counted_while_a_connection_is_open(handler, address, start_server):
@@ -514,62 +350,13 @@ async def test_bytes_are_counted_while_a_connection_is_open(handler, address, st
         while line := await reader.readline():
             writer.write(line * 2)
 
-    _apply(handler, _build_section(await start_server(echo_lines)))
+    apply(handler, build_section(await start_server(echo_lines)))
     reader, writer = await asyncio.open_connection(*address)
     for count in (1, 2):
         writer.write(b"1234\n")
         assert await reader.readexactly(10) == b"1234\n" * 2
-        assert _read_counter(handler, "received_bytes") == count * 5
-        assert _read_counter(handler, "sent_bytes") == count * 10
+        assert read_counter(handler, "received_bytes") == count * 5
+        assert read_counter(handler, "sent_bytes") == count * 10
     writer.close()
-    await _wait_drained(handler)
-    assert _read_counter(handler, "received_bytes") == 10
-
-
-async def test_while_a_server_is_sought_a_change_of_rules_and_servers_counts(address, handler, start_server, node):
-    class Narrow(Gate):
-        """Lets a connection have the servers of these ports alone."""
-
-        def __init__(self, *ports):
-            super().__init__()
-            self.ports = ports
-
-        def on_connect(self, connection):
-            connection.allowed_servers = [("127.0.0.1", port) for port in self.ports]
-            return self.is_open
-
-    other = await start_server(_echo_whole)
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(silent.getsockname())
-        port = silent.getsockname()[1]
-        _apply_guarded(handler, Narrow(port, other), port, other)
-        waiting = asyncio.ensure_future(_read_until_closed(address))
-        await _wait_until(lambda: handler.environment.connecting)
-        _apply_guarded(handler, Narrow(port), port)
-        node.pass_time(6)
-        await _wait_until(lambda: not handler.environment.relays)
-        assert await waiting == b""
-        for filler in fillers:
-            filler.close()
-    assert _read_counter(handler, "sent_bytes") == 0
-
-
-async def test_while_a_server_is_sought_a_permission_that_goes_ends_the_connection(address, handler, start_server):
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(silent.getsockname())
-        gate = Gate()
-        _apply_guarded(handler, gate, silent.getsockname()[1])
-        waiting = asyncio.ensure_future(_read_until_closed(address))
-        await _wait_until(lambda: handler.environment.connecting)
-        gate.is_open = False
-        _apply_guarded(handler, gate, silent.getsockname()[1])
-        assert await waiting == b""
-        for filler in fillers:
-            filler.close()
-    assert _read_counter(handler, "denied_connections") == 1
+    await wait_drained(handler)
+    assert read_counter(handler, "received_bytes") == 10
