@@ -26,7 +26,7 @@ help:
 	@echo 'make test     run all tests'
 	@echo 'make lint     check style, types and who imports whom'
 	@echo 'make format   put the code into its style'
-	@echo 'make bench    measure the parts, the whole beside its peers, and the scale (about 30 minutes)'
+	@echo 'make bench    measure the parts, the whole beside its peers, and the scale (40 minutes with all peers)'
 	@echo 'make peers    install Envoy, Traefik and Caddy beside Maesh, for make bench to measure too'
 	@echo 'make install  only set up .venv (the others do so by themselves)'
 	@echo 'make clean    remove .venv and what tools left behind'
