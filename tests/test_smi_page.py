@@ -107,6 +107,7 @@ def list_target_errors():
         (ACL.build_target("t", "server", ["caller"], [("GRPCRoute", "api")]),),
         (wrong_kind,),
         (ACL.build_target("t", "server", ["caller"], port="x"),),
+        (ACL.build_target("t", "server", ["caller"], port=9090),),
     ]
     for objects in targets:
         for shown in ACL.Cluster(*mesh, *objects).build_node("web").sections["serviceTrafficTargets"].values():
