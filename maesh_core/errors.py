@@ -46,6 +46,20 @@ class NodeUnreachableError(MaeshError):
     """A proxy could not be asked for its configuration, or answered with something else."""
 
 
+class KubernetesError(MaeshError):
+    """The API server did not do what was asked. `status` is the HTTP status, 0 where no whole answer came.
+
+    `reason` is the one of its Status object (`AlreadyExists`, `Conflict`, `Expired`); `retry_after_s` is what it asks
+    clients to wait.
+    """
+
+    def __init__(self, text: str, *, status: int = 0, reason: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
 class ExchangeError(MaeshError):
     """One exchange ends with an answer of the mesh: `status`, and the text as reason."""
 

@@ -1,0 +1,201 @@
+"""Requests to the API server over a few connections: bytes in, bytes out, and a watch as batches of lines.
+
+Takes credentials, gives answers, or raises KubernetesError with status and reason. Every request has a time-out and
+every answer a limit. Retries nothing but a refused login, once, with fresh credentials. Must not know of resources.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+from maesh_core.errors import KubernetesError
+from maesh_core.kubernetes.credentials import Access, Credentials
+
+REQUEST_TIMEOUT_S = 30.0
+"""For one request and its whole answer; a page of 500 large pods takes a second from a busy server."""
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_LIMIT_BYTES = 512 * 2**20
+"""The largest answer that is read: an unpaged list of 100,000 pods comes to 400 MB."""
+LINE_LIMIT_BYTES = 16 * 2**20
+"""The longest line of a watch: etcd takes objects of 1.5 MiB, which JSON may swell."""
+RETRY_AFTER_LIMIT_S = 60.0
+IDLE_S = 30.0
+"""An idle connection is kept this long; credentials that are loaded again bring connections of their own."""
+READ_BUFFER_BYTES = 2**20
+USER_AGENT = "maesh"
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+
+Query = Mapping[str, str]
+
+
+class _Status(msgspec.Struct, frozen=True):
+    """The API server's Status object, as far as errors need it."""
+
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+
+
+def build_path(api_version: str, plural: str, *, namespace: str = "", name: str = "", subresource: str = "") -> str:
+    """Build a path of the API: `v1` and `group/version` lie under different roots; no namespace means all, or none."""
+    root = "/apis/" if "/" in api_version else "/api/"
+    parts = ["namespaces", namespace, plural] if namespace else [plural]
+    parts += [part for part in (name, subresource) if part]
+    return root + "/".join([api_version, *(quote(part, safe="") for part in parts)])
+
+
+class KubernetesClient:
+    """A client of one API server. Close it when done; made within a running loop."""
+
+    __slots__ = ("_access", "_credentials", "_session")
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._access: Access | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"<KubernetesClient {self._access.server if self._access else 'not connected yet'}>"
+
+    async def get(self, path: str, query: Query | None = None, *, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
+        """Read; the body as it came."""
+        return await self.send("GET", path, query=query, timeout_s=timeout_s)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Query | None = None,
+        content_type: str = JSON,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> bytes:
+        """Send a request, `body` as JSON, and give the answer's body. Raises KubernetesError for all but a 2xx."""
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {"Accept": JSON} | ({"Content-Type": content_type} if content is not None else {})
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                self._request(method, path, headers=headers, query=query, data=content) as response,
+            ):
+                return await _read_bounded(response)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise _describe_failure(method, path, error) from error
+
+    async def watch_lines(self, path: str, query: Query, *, silence_limit_s: float) -> AsyncIterator[list[bytes]]:
+        """Give what a watch tells, all lines that are there at a time; the first batch, empty, says that it stands.
+
+        Ends when the server ends it. Raises KubernetesError when it is refused, breaks, or says nothing for too long.
+        """
+        try:
+            async with self._request("GET", path, headers={"Accept": JSON}, query=query) as response:
+                yield []
+                rest = b""
+                while True:
+                    async with asyncio.timeout(silence_limit_s):
+                        chunk = await response.content.readany()
+                    if not chunk:
+                        return
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    if len(rest) > LINE_LIMIT_BYTES:
+                        raise KubernetesError(f"GET {path}: a line of the watch is over {LINE_LIMIT_BYTES} bytes")
+                    if lines:
+                        yield lines
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise _describe_failure("GET", path, error) from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, path: str, *, headers: Mapping[str, str], query: Query | None, data: bytes | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send, with fresh credentials if the first are refused; gives the response once its status is 2xx."""
+        access = self._access = await self._credentials.get()
+        for is_last in (False, True):
+            async with self._open_session().request(
+                method,
+                access.server + path,
+                params=query,
+                data=data,
+                headers={**headers, **access.headers},
+                ssl=access.tls or True,
+                server_hostname=access.server_hostname,
+                proxy=access.proxy,
+                allow_redirects=False,
+            ) as response:
+                if response.status == HTTPStatus.UNAUTHORIZED and not is_last:
+                    access = self._access = await self._credentials.renew(access)
+                    continue
+                if response.status // 100 != 2:
+                    raise await _read_error(method, path, response)
+                yield response
+                return
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+                headers={"User-Agent": USER_AGENT},
+                read_bufsize=READ_BUFFER_BYTES,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > ANSWER_LIMIT_BYTES:
+            raise KubernetesError(f"the answer is over {ANSWER_LIMIT_BYTES} bytes", status=response.status)
+    return b"".join(parts)
+
+
+async def _read_error(method: str, path: str, response: aiohttp.ClientResponse) -> KubernetesError:
+    async with asyncio.timeout(REQUEST_TIMEOUT_S):
+        body = await response.content.read(2**16)
+    try:
+        status = msgspec.json.decode(body, type=_Status)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        status = _Status()
+    text = " ".join((status.message or response.reason or "no reason given").split())[:500]
+    return KubernetesError(
+        f"{method} {path}: {response.status} {text}",
+        status=response.status,
+        reason=status.reason,
+        retry_after_s=_parse_retry_after(response.headers.get("Retry-After", "")),
+    )
+
+
+def _parse_retry_after(text: str) -> float | None:
+    """Read a number of seconds; a date, which API servers do not send, is taken as none."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 6):
+        return None
+    return min(float(text), RETRY_AFTER_LIMIT_S)
+
+
+def _describe_failure(method: str, path: str, error: Exception) -> KubernetesError:
+    if isinstance(error, TimeoutError):
+        text = "no answer in time"
+    elif isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
+        text = f"TLS: {error}"
+    else:
+        text = " ".join(str(error).split()) or type(error).__name__
+    return KubernetesError(f"{method} {path}: {text}")
