@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -43,14 +42,6 @@ class _Status(msgspec.Struct, frozen=True):
     message: str = ""
     reason: str = ""
     code: int = 0
-
-
-def build_path(api_version: str, plural: str, *, namespace: str = "", name: str = "", subresource: str = "") -> str:
-    """Build a path of the API: `v1` and `group/version` lie under different roots; no namespace means all, or none."""
-    root = "/apis/" if "/" in api_version else "/api/"
-    parts = ["namespaces", namespace, plural] if namespace else [plural]
-    parts += [part for part in (name, subresource) if part]
-    return root + "/".join([api_version, *(quote(part, safe="") for part in parts)])
 
 
 class KubernetesClient:

@@ -204,11 +204,17 @@ class ServiceAccount(Resource, frozen=True):
     """v1 ServiceAccount."""
 
 
+ResourceType = type[Resource]
+
+
 class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of Kubernetes object that a process watches: core's, or one that a plugin declares.
 
     `api_versions` are `version` or `group/version`, the preferred one first; all of them decode to `type`. An index
     maps an object to the values it is found under, `view.find(type, index, value)`.
+
+    `fallback_of` names a type in whose absence this kind is read from a cluster. One that is not `is_watched` is known
+    in manifests only: nothing reads it.
     """
 
     name: str
@@ -217,3 +223,5 @@ class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
     type: type[Resource]
     is_namespaced: bool = True
     indexes: Mapping[str, Callable[[Any], Iterable[str | ObjectKey]]] = {}
+    fallback_of: ResourceType | None = None
+    is_watched: bool = True

@@ -67,7 +67,9 @@ CORE_KINDS: tuple[ResourceKind, ...] = (
         type=EndpointSlice,
         indexes={SERVICE_INDEX: _index_slice_by_service},
     ),
-    ResourceKind(name="Endpoints", plural="endpoints", api_versions=("v1",), type=Endpoints),
+    ResourceKind(
+        name="Endpoints", plural="endpoints", api_versions=("v1",), type=Endpoints, fallback_of=EndpointSlice
+    ),
     ResourceKind(
         name="Pod",
         plural="pods",
@@ -79,6 +81,15 @@ CORE_KINDS: tuple[ResourceKind, ...] = (
             ADDRESS_INDEX: _index_pod_by_address,
         },
     ),
-    ResourceKind(name="Namespace", plural="namespaces", api_versions=("v1",), type=Namespace, is_namespaced=False),
-    ResourceKind(name="ServiceAccount", plural="serviceaccounts", api_versions=("v1",), type=ServiceAccount),
+    ResourceKind(
+        name="Namespace",
+        plural="namespaces",
+        api_versions=("v1",),
+        type=Namespace,
+        is_namespaced=False,
+        is_watched=False,
+    ),
+    ResourceKind(
+        name="ServiceAccount", plural="serviceaccounts", api_versions=("v1",), type=ServiceAccount, is_watched=False
+    ),
 )

@@ -1,0 +1,11 @@
+"""Paths of the Kubernetes API. Takes what names a resource, gives the path; no I/O."""
+
+from urllib.parse import quote
+
+
+def build_path(api_version: str, plural: str, *, namespace: str = "", name: str = "", subresource: str = "") -> str:
+    """Build a path of the API: `v1` and `group/version` lie under different roots; no namespace means all, or none."""
+    root = "/apis/" if "/" in api_version else "/api/"
+    parts = ["namespaces", namespace, plural] if namespace else [plural]
+    parts += [part for part in (name, subresource) if part]
+    return root + "/".join([api_version, *(quote(part, safe="") for part in parts)])
