@@ -5,7 +5,7 @@ ServiceConfiguration. An error closes the service, it is never served with less 
 no entrypoint is left out alone. Exceptions other than ConfigurationError go up to the caller.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -38,25 +38,53 @@ def plan_claims(node: ServiceNode, catalogue: Catalogue) -> tuple[PortNode, ...]
     return () if node.is_headless else plan_ports(node, catalogue)
 
 
+def find_entrypoint(traffic_type: TrafficType, port: PortNode, entrypoints: Mapping[int, int]) -> int | None:
+    """Find the entrypoint of a suitable port: the one it was given, or its place in a range that all share."""
+    port_range = traffic_type.port_range
+    if port_range.is_exclusive:
+        return entrypoints.get(port.number)
+    return port_range.first + port.index if port.index < port_range.limit else None
+
+
+def plan_entrypoints(
+    node: ServiceNode, catalogue: Catalogue, entrypoints: Mapping[int, int]
+) -> tuple[tuple[PortNode, int], ...]:
+    """Pair the service's suitable ports with their entrypoints, whether or not the service has errors."""
+    traffic_type = _find_traffic_type(node, catalogue)
+    if traffic_type is None:
+        return ()
+    found = ((port, find_entrypoint(traffic_type, port, entrypoints)) for port in plan_ports(node, catalogue))
+    return tuple((port, entrypoint) for port, entrypoint in found if entrypoint is not None)
+
+
 def build_service_configuration(
-    node: ServiceNode, *, catalogue: Catalogue, entrypoints: Mapping[int, int], errors: Sequence[str] = ()
+    node: ServiceNode,
+    *,
+    catalogue: Catalogue,
+    entrypoints: Mapping[int, int],
+    pending: Collection[int] = (),
+    errors: Sequence[str] = (),
 ) -> ServiceConfiguration:
     """Build one service's part.
 
     `entrypoints` maps port numbers to entrypoints for traffic types with exclusive ones: a suitable port that is not
-    in it is left out with an error of its own. Shared entrypoints are worked out here. `errors` are further ones of
-    the caller's; each closes the service, and no middleware builder is asked: one may be what failed.
+    in it is left out with an error of its own, or with a notice if it is `pending`: its entrypoint is to come. Shared
+    entrypoints are worked out here. `errors` are further ones of the caller's; each closes the service, and no
+    middleware builder is asked: one may be what failed.
     """
-    return _Build(node, catalogue, errors).run(entrypoints)
+    return _Build(node, catalogue, errors, pending).run(entrypoints)
 
 
 class _Build:
     """One run: what was found so far. `errors` close the service; `port_errors` concern ports that are left out."""
 
-    __slots__ = ("annotations", "catalogue", "errors", "has_failed", "node", "notices", "port_errors")
+    __slots__ = ("annotations", "catalogue", "errors", "has_failed", "node", "notices", "pending", "port_errors")
 
-    def __init__(self, node: ServiceNode, catalogue: Catalogue, errors: Sequence[str]) -> None:
+    def __init__(
+        self, node: ServiceNode, catalogue: Catalogue, errors: Sequence[str], pending: Collection[int]
+    ) -> None:
         self.node = node
+        self.pending = pending
         self.catalogue = catalogue
         self.annotations = parse_annotations(node.annotations)
         self.errors = [*node.errors, *errors]
@@ -136,12 +164,12 @@ class _Build:
 
     def _find_entrypoint(self, traffic_type: TrafficType, port: PortNode, entrypoints: Mapping[int, int]) -> int | None:
         port_range = traffic_type.port_range
-        if port_range.is_exclusive:
-            entrypoint = entrypoints.get(port.number)
-        else:
-            entrypoint = port_range.first + port.index if port.index < port_range.limit else None
+        entrypoint = find_entrypoint(traffic_type, port, entrypoints)
         if entrypoint is not None or (port_range.is_exclusive and self.node.is_headless):
             return entrypoint
+        if port.number in self.pending:
+            self.notices.append(f"port {port.number} waits for its entrypoint to be written")
+            return None
         self.port_errors.append(
             f"port {port.number} has no entrypoint: all {port_range.limit} from {port_range.first} are in use"
             if port_range.is_exclusive

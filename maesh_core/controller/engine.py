@@ -6,16 +6,17 @@ mapping; what goes wrong in one service's build stays with that service.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from maesh_core.configuration.builder import build_service_configuration, plan_claims
+from maesh_core.configuration.builder import build_service_configuration, plan_claims, plan_entrypoints
 from maesh_core.configuration.catalogue import Catalogue
 from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.controller.dependencies import DependencyIndex
 from maesh_core.controller.port_mapping import PortMappingFile
 from maesh_core.controller.ports import PortClaim, PortOwner, PortTables
+from maesh_core.controller.shadow_services import ShadowPort, ShadowReader, Wish
 from maesh_core.hookspecs import TopologyBuilder
 from maesh_core.model.configuration import ServiceConfiguration
 from maesh_core.model.events import Applied, Event, Replaced
@@ -32,7 +33,10 @@ _log = logging.getLogger(__name__)
 
 
 class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine joins. `sources` names those that must have listed every one of `types` before the first build."""
+    """What an engine joins. `sources` names those that must have listed every one of `types` before the first build.
+
+    With a `shadow_reader` the mapping of entrypoints is kept in a cluster's shadow services, not in the file.
+    """
 
     snapshot: Snapshot
     rules: TopologyRules
@@ -43,6 +47,7 @@ class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
     revisions: RevisionStore
     sources: tuple[str, ...]
     types: tuple[type[Resource], ...]
+    shadow_reader: ShadowReader | None = None
 
 
 class _Draft(msgspec.Struct, frozen=True):
@@ -66,6 +71,8 @@ class Engine:
     def __init__(self, parts: EngineParts) -> None:
         self._parts = parts
         self._callbacks: list[Callable[[], None]] = []
+        self._built_callbacks: list[Callable[[Iterable[ObjectKey]], None]] = []
+        self._outside_errors: dict[ObjectKey, tuple[str, ...]] = {}
         self._unlisted = {(source, type_) for source in parts.sources for type_ in parts.types}
         self._is_ready = False
         self._dependencies = DependencyIndex()
@@ -114,14 +121,19 @@ class Engine:
         """Have a callback after the first full build and after each new revision."""
         self._callbacks.append(callback)
 
+    def on_built(self, callback: Callable[[Iterable[ObjectKey]], None]) -> None:
+        """Have a callback with the services whose shadow services may have to change, after each rebuild."""
+        self._built_callbacks.append(callback)
+
     def apply(self, events: Sequence[Event], *, source: str) -> None:
         """Take a batch, and put what follows from it in force as one revision.
 
         Until every source has listed every kind, batches are only collected; then all services are built, in order.
         """
+        remapped = self._observe_shadows(events)
         affected = self._parts.snapshot.apply(events, source=source)
         if self._is_ready:
-            self._rebuild(self._dependencies.find_readers(affected) | self._find_new(events))
+            self._rebuild(self._dependencies.find_readers(affected) | self._find_new(events), remapped=remapped)
             return
         self._unlisted -= {(source, event.type) for event in events if isinstance(event, Replaced)}
         if not self._unlisted:
@@ -138,7 +150,7 @@ class Engine:
         if self._topology is None:
             document = render_topology(
                 [built.draft.node for built in self._built.values()],
-                errors={key: built.configuration.errors for key, built in self._built.items()},
+                errors={key: self._list_errors(key) for key in self._built},
                 notices={key: built.configuration.notices for key, built in self._built.items()},
             )
             self._topology = msgspec.json.encode(document)
@@ -152,7 +164,7 @@ class Engine:
 
     def list_reports(self) -> list[ServiceReport]:
         """Report each service that the mesh knows, sorted by namespace and name."""
-        return [_report(self._built[key]) for key in sorted(self._built)]
+        return [_report(self._built[key], self._list_errors(key)) for key in sorted(self._built)]
 
     def find_served_ports(self) -> frozenset[tuple[ObjectKey, int, str]]:
         """Name the ports, by service, number and protocol, that have a server which takes traffic."""
@@ -163,9 +175,69 @@ class Engine:
             if port.servers
         )
 
+    def set_leading(self, *, is_leading: bool) -> None:
+        """Begin or end to give out entrypoints that no shadow service has yet."""
+        self._rebuild(set(), remapped=self._parts.ports.set_allocating(is_allocating=is_leading))
+
+    def find_wish(self, key: ObjectKey) -> Wish | None:
+        """Say what a service's shadow service should be; None: there should be none.
+
+        Raises KeyError while that is not known: its annotation of the traffic type is bad, which leaves things be.
+        """
+        built, service = self._built.get(key), self._parts.snapshot.get(Service, key)
+        if built is None or service is None:
+            return None
+        node = built.draft.node
+        if node.traffic_type is None:
+            raise KeyError(key)
+        pairs = plan_entrypoints(node, self._parts.catalogue, self._parts.ports.find_assigned(key))
+        if not pairs:
+            return None
+        return Wish(
+            service=key,
+            ports=tuple(ShadowPort(port.number, port.name, port.protocol, target) for port, target in pairs),
+            ip_families=service.spec.ip_families,
+            ip_family_policy=service.spec.ip_family_policy,
+        )
+
+    def observe_shadows(self, events: Sequence[Event]) -> None:
+        """Take what shadow services say, before the source tells of them; nothing else of the events counts."""
+        self._rebuild(set(), remapped=self._observe_shadows(events))
+
+    def find_service(self, key: ObjectKey) -> Service | None:
+        """Give a Service as it was last told, shadow services included."""
+        return self._parts.snapshot.get(Service, key)
+
+    def list_services(self) -> list[ObjectKey]:
+        """Name the services of the mesh, sorted."""
+        return sorted(self._built)
+
+    def set_outside_errors(self, key: ObjectKey, errors: tuple[str, ...]) -> None:
+        """Show errors on a service that do not come from its build; none takes back what was shown."""
+        if self._outside_errors.get(key, ()) == errors:
+            return
+        if errors:
+            self._outside_errors[key] = errors
+        else:
+            del self._outside_errors[key]
+        self._topology = self._services = None
+
     def list_assigned(self) -> dict[str, dict[PortOwner, int]]:
         """Copy which exclusive entrypoint each service port has, by traffic type."""
         return self._parts.ports.list_assigned()
+
+    def _list_errors(self, key: ObjectKey) -> tuple[str, ...]:
+        return (*self._built[key].configuration.errors, *self._outside_errors.get(key, ()))
+
+    def _observe_shadows(self, events: Sequence[Event]) -> set[ObjectKey]:
+        """Take over what shadow services say of entrypoints; name the services whose own may differ now."""
+        reader = self._parts.shadow_reader
+        if reader is None:
+            return set()
+        concerned: set[ObjectKey] = set()
+        for key, written in reader.read(events).items():
+            concerned |= self._parts.ports.observe(key, written) | {key}
+        return concerned
 
     def _tell_revision(self) -> None:
         for callback in self._callbacks:
@@ -181,16 +253,20 @@ class Engine:
                 told.update(resource.key for resource in event.resources)
         return {key for key in told if key not in self._dependencies}
 
-    def _rebuild(self, keys: set[ObjectKey], *, is_everything: bool = False) -> None:
+    def _rebuild(
+        self, keys: set[ObjectKey], *, is_everything: bool = False, remapped: Collection[ObjectKey] = ()
+    ) -> None:
+        """Build services again; those that are `remapped` keep their node and get a new configuration."""
         parts = self._parts
         self._failing.clear()
         drafts = {key: self._draft(key) for key in sorted(keys)}
         version = parts.ports.version
         claims = {key: draft.claim if draft else None for key, draft in drafts.items()}
         # A service that waited for an entrypoint keeps its node and gets a new configuration.
-        for key in parts.ports.apply_claims(claims, is_everything=is_everything):
-            drafts[key] = self._built[key].draft
-        if is_everything or parts.ports.version != version:
+        for key in (*parts.ports.apply_claims(claims, is_everything=is_everything), *remapped):
+            if key not in drafts and key in self._built:
+                drafts[key] = self._built[key].draft
+        if parts.shadow_reader is None and (is_everything or parts.ports.version != version):
             parts.mapping_file.save(parts.ports.list_assigned())
         changes = {key: self._configure(key, draft) for key, draft in sorted(drafts.items())}
         has_changed = self._publish(changes)
@@ -198,6 +274,8 @@ class Engine:
             self._failures.pop(key, None)
         if drafts:
             self._topology = self._services = None
+        for callback in self._built_callbacks:
+            callback({*drafts, *remapped})
         if has_changed and self._is_ready:
             self._tell_revision()
 
@@ -215,7 +293,8 @@ class Engine:
             except Exception as error:  # a plugin's builder may raise anything: it harms this service alone
                 failure = self._describe_failure(key, "topology", error)
         else:
-            draft = _Draft(ServiceNode(key=key, traffic_type=None), None, failure)
+            node = ServiceNode(key=key, traffic_type=None)
+            draft = _Draft(node, self._build_claim(node), failure)
         if parts.snapshot.get(Service, key) is None:
             self._dependencies.forget(key)
             return None
@@ -223,7 +302,11 @@ class Engine:
         return draft
 
     def _build_claim(self, node: ServiceNode) -> PortClaim | None:
-        if node.traffic_type is None or not self._parts.ports.is_exclusive(node.traffic_type):
+        """Say what a service wants; one whose traffic type is not known goes on with what it has."""
+        if node.traffic_type is None:
+            tables = self._parts.ports
+            return tables.find_claim(node.key) or tables.find_written(node.key)
+        if not self._parts.ports.is_exclusive(node.traffic_type):
             return None
         ports = plan_claims(node, self._parts.catalogue)
         return PortClaim(node.traffic_type, tuple(port.number for port in ports))
@@ -241,11 +324,12 @@ class Engine:
         """Build what a service contributes; if that fails its closed form, and if that fails nothing but the error."""
         parts, key = self._parts, draft.node.key
         entrypoints = parts.ports.find_entrypoints(key)
+        pending = parts.ports.find_pending(key)
         errors = (draft.failure,) if draft.failure else ()
         for _ in range(2):
             try:
                 return build_service_configuration(
-                    draft.node, catalogue=parts.catalogue, entrypoints=entrypoints, errors=errors
+                    draft.node, catalogue=parts.catalogue, entrypoints=entrypoints, pending=pending, errors=errors
                 )
             except Exception as error:  # a plugin's code may raise anything: it harms this service alone
                 failure = self._describe_failure(key, "configuration", error)
@@ -292,7 +376,7 @@ class Engine:
                 _log.warning("service %s: %s", key, text)
 
 
-def _report(built: _Built) -> ServiceReport:
+def _report(built: _Built, errors: tuple[str, ...]) -> ServiceReport:
     node = built.draft.node
     return ServiceReport(
         namespace=node.key.namespace,
@@ -300,6 +384,6 @@ def _report(built: _Built) -> ServiceReport:
         host=f"{node.key.name}.{node.key.namespace}.maesh",
         traffic_type=node.traffic_type,
         ports=built.configuration.ports,
-        errors=built.configuration.errors,
+        errors=errors,
         notices=built.configuration.notices,
     )

@@ -33,9 +33,17 @@ class PortClaim(NamedTuple):
 
 
 class PortTable:
-    """The entrypoints of one exclusive traffic type. A port is free, resting, or assigned to one owner."""
+    """The entrypoints of one exclusive traffic type. A port is free, resting, or assigned to one owner.
 
-    __slots__ = ("_assigned", "_clock", "_first", "_free", "_grace_s", "_limit", "_resting")
+    Where the mapping is kept in a cluster's shadow services (`is_cluster`), the table knows what is *written* there: an
+    owner has the use of its port once that is written, a port that is written for one owner is never given to another,
+    and only who writes, the leader, gives out new ones.
+    """
+
+    __slots__ = (
+        *("_assigned", "_clock", "_confirmed", "_first", "_free", "_grace_s", "_is_cluster", "_limit", "_owners"),
+        *("_resting", "_written", "_written_owners", "is_allocating"),
+    )
 
     def __init__(
         self,
@@ -44,15 +52,21 @@ class PortTable:
         assigned: Mapping[PortOwner, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
         grace_s: float = GRACE_S,
+        is_cluster: bool = False,
     ) -> None:
         self._first = port_range.first
         self._limit = min(port_range.limit, HIGHEST_PORT + 1 - port_range.first)
         self._assigned = {owner: port for owner, port in (assigned or {}).items() if self._has(port)}
-        taken = set(self._assigned.values())
-        self._free = [port for port in range(self._first, self._first + self._limit) if port not in taken]
+        self._owners = {port: owner for owner, port in self._assigned.items()}
+        self._free = [port for port in range(self._first, self._first + self._limit) if port not in self._owners]
         self._resting: dict[PortOwner, tuple[int, float]] = {}  # in the order they were freed
         self._clock = clock
         self._grace_s = grace_s
+        self._is_cluster = is_cluster
+        self._written: dict[ObjectKey, dict[int, int]] = {}
+        self._written_owners: dict[int, PortOwner] = {}
+        self._confirmed: set[PortOwner] = set()
+        self.is_allocating = not is_cluster
 
     def __repr__(self) -> str:
         return (
@@ -61,8 +75,18 @@ class PortTable:
 
     @property
     def assigned(self) -> Mapping[PortOwner, int]:
-        """Every owner's port."""
+        """Every owner's port, whether or not it is written yet."""
         return self._assigned
+
+    def is_usable(self, owner: PortOwner) -> bool:
+        """Whether an owner's port may be told to proxies."""
+        return owner in self._assigned and (not self._is_cluster or owner in self._confirmed)
+
+    def is_pending(self, owner: PortOwner) -> bool:
+        """Whether an owner's port is to come."""
+        if not self._is_cluster or owner in self._confirmed:
+            return False
+        return owner in self._assigned or not self.is_allocating
 
     def claim(self, owner: PortOwner) -> int | None:
         """Give an owner its port: the one it has, had, the lowest free, or the longest resting. None: no port left."""
@@ -70,25 +94,98 @@ class PortTable:
         if port is None:
             port = self._take(owner)
             if port is not None:
-                self._assigned[owner] = port
+                self._assign(owner, port)
         return port
 
     def release(self, owner: PortOwner) -> bool:
         """Lay an owner's port to rest; return whether it had one."""
         port = self._assigned.pop(owner, None)
         if port is not None:
+            del self._owners[port]
+            self._confirmed.discard(owner)
             self._resting[owner] = (port, self._clock())
         return port is not None
 
+    def observe(self, service: ObjectKey, written: Mapping[int, int]) -> bool:
+        """Take what a service's shadow service says now, port to entrypoint; return whether that changed anything.
+
+        Who writes the mapping goes on with its own; everybody else follows what is written.
+        """
+        before = self._written.pop(service, {})
+        after = {number: port for number, port in written.items() if self._has(port)}
+        if before == after:
+            if after:
+                self._written[service] = before
+            return False
+        for port in before.values():
+            del self._written_owners[port]
+            heapq.heappush(self._free, port)
+        # Of two that say the same, the first is believed.
+        fresh = {number: port for number, port in after.items() if port not in self._written_owners}
+        if fresh:
+            self._written[service] = fresh
+        for number, port in fresh.items():
+            self._written_owners[port] = PortOwner(service, number)
+            self._follow(PortOwner(service, number), port)
+        return True
+
+    def list_written(self, service: ObjectKey) -> tuple[int, ...]:
+        """List a service's ports that are written."""
+        return tuple(self._written.get(service, ()))
+
+    def forget_unwritten(self) -> list[PortOwner]:
+        """Take back what was given out and not written; another writes the mapping from now on."""
+        unwritten = [owner for owner in self._assigned if owner not in self._confirmed]
+        for owner in unwritten:
+            port = self._assigned.pop(owner)
+            del self._owners[port]
+            heapq.heappush(self._free, port)
+        return unwritten
+
+    def _follow(self, owner: PortOwner, port: int) -> None:
+        mine = self._assigned.get(owner)
+        if mine is None:
+            return  # adopted when it is claimed
+        if mine != port and not self.is_allocating:
+            other = self._owners.get(port)
+            if other is not None:
+                self.release(other)
+            del self._owners[mine]
+            heapq.heappush(self._free, mine)
+            self._assign(owner, port)
+        if self._assigned[owner] == port:
+            self._confirmed.add(owner)
+
+    def _assign(self, owner: PortOwner, port: int) -> None:
+        self._assigned[owner] = port
+        self._owners[port] = owner
+        if self._written_owners.get(port) == owner:
+            self._confirmed.add(owner)
+
     def _take(self, owner: PortOwner) -> int | None:
         self._end_rests()
-        if (rested := self._resting.pop(owner, None)) is not None:
+        written = self._written.get(owner.service, {}).get(owner.port)
+        rested = self._resting.pop(owner, None)
+        if written is not None and written not in self._owners:
+            return written
+        if not self.is_allocating:
+            return None
+        if rested is not None and self._is_free_for(owner, rested[0]):
             return rested[0]
-        if self._free:
-            return heapq.heappop(self._free)
-        if self._resting:
-            return self._resting.pop(next(iter(self._resting)))[0]
+        resting = {port for port, _ in self._resting.values()}
+        while self._free:
+            port = heapq.heappop(self._free)
+            # What is passed over comes back when it is released, or no longer written.
+            if port not in resting and self._is_free_for(owner, port):
+                return port
+        for other, (port, _) in self._resting.items():
+            if self._is_free_for(owner, port):
+                del self._resting[other]
+                return port
         return None
+
+    def _is_free_for(self, owner: PortOwner, port: int) -> bool:
+        return port not in self._owners and self._written_owners.get(port, owner) == owner
 
     def _end_rests(self) -> None:
         now = self._clock()
@@ -114,10 +211,11 @@ class PortTables:
         assigned: Mapping[str, Mapping[PortOwner, int]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         grace_s: float = GRACE_S,
+        is_cluster: bool = False,
     ) -> None:
         known = assigned or {}
         self._tables = {
-            name: PortTable(port_range, assigned=known.get(name), clock=clock, grace_s=grace_s)
+            name: PortTable(port_range, assigned=known.get(name), clock=clock, grace_s=grace_s, is_cluster=is_cluster)
             for name, port_range in ranges.items()
         }
         self._claims: dict[ObjectKey, PortClaim] = {}
@@ -158,13 +256,70 @@ class PortTables:
         return served
 
     def find_entrypoints(self, service: ObjectKey) -> dict[int, int]:
-        """Map each port number that a service wanted to its entrypoint; those that did not fit are not in it."""
+        """Map each port number that a service wanted to its entrypoint; those that did not fit are not in it.
+
+        In a cluster those are left out, too, that are not written yet.
+        """
+        claim = self._claims.get(service)
+        found = self.find_assigned(service)
+        if claim is None:
+            return {}
+        table = self._tables[claim.traffic_type]
+        return {number: port for number, port in found.items() if table.is_usable(PortOwner(service, number))}
+
+    def find_assigned(self, service: ObjectKey) -> dict[int, int]:
+        """Map each port number that a service wanted to the entrypoint that was given to it, written or not."""
         claim = self._claims.get(service)
         if claim is None:
             return {}
         assigned = self._tables[claim.traffic_type].assigned
         owners = (PortOwner(service, port) for port in claim.ports)
         return {owner.port: assigned[owner] for owner in owners if owner in assigned}
+
+    def find_pending(self, service: ObjectKey) -> frozenset[int]:
+        """Name the port numbers whose entrypoints are to come: not written yet, or not given out by who writes."""
+        claim = self._claims.get(service)
+        if claim is None:
+            return frozenset()
+        table = self._tables[claim.traffic_type]
+        owners = [PortOwner(service, port) for port in claim.ports]
+        return frozenset(owner.port for owner in owners if table.is_pending(owner))
+
+    def find_claim(self, service: ObjectKey) -> PortClaim | None:
+        """Give what a service wanted last."""
+        return self._claims.get(service)
+
+    def find_written(self, service: ObjectKey) -> PortClaim | None:
+        """Give what is written of a service, as a claim: what it would want if it wanted nothing else."""
+        for name, table in self._tables.items():
+            ports = table.list_written(service)
+            if ports:
+                return PortClaim(name, ports)
+        return None
+
+    def observe(self, service: ObjectKey, written: Mapping[str, Mapping[int, int]]) -> set[ObjectKey]:
+        """Take what a service's shadow service says, by traffic type; return the services that this concerns.
+
+        What the service lacks and is written now, it has; what is no longer written another may have.
+        """
+        changed = [table.observe(service, written.get(name, {})) for name, table in self._tables.items()]
+        if not any(changed):
+            return set()
+        self._version += 1
+        return {service} | {each for each in sorted(self._waiting | {service}) if self._claim_all(each)}
+
+    def set_allocating(self, *, is_allocating: bool) -> set[ObjectKey]:
+        """Begin or end to give out ports that are not written yet; return the services that this concerns."""
+        concerned: set[ObjectKey] = set()
+        for table in self._tables.values():
+            table.is_allocating = is_allocating
+            if not is_allocating:
+                concerned |= {owner.service for owner in table.forget_unwritten()}
+        if is_allocating:
+            concerned = {service for service in sorted(self._waiting) if self._claim_all(service)}
+        else:
+            self._waiting |= concerned & self._claims.keys()
+        return concerned
 
     def list_assigned(self) -> dict[str, dict[PortOwner, int]]:
         """Copy the mapping of all tables that have one, as `assigned` takes it."""

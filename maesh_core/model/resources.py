@@ -71,6 +71,9 @@ class ServiceSpec(_Struct, frozen=True):
     ports: tuple[ServicePort, ...] = ()
     selector: dict[str, str] = {}
     external_name: str = ""
+    ip_families: tuple[str, ...] = ()
+    ip_family_policy: str = ""
+    traffic_distribution: str = ""
 
 
 class Service(Resource, frozen=True):
