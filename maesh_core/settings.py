@@ -77,7 +77,18 @@ class MeshSettings(CommonSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ControllerSettings(MeshSettings):
+class ClusterSettings(CommonSettings):
+    """Which cluster is meant: shared by the commands that speak to its API server."""
+
+    kubeconfig: Annotated[
+        str,
+        Meta(description="How to reach the cluster; default: the pod's account, KUBECONFIG, ~/.kube/config."),
+    ] = ""
+    master_url: Annotated[str, Meta(description="Address of the API server, in place of the kubeconfig's.")] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerSettings(MeshSettings, ClusterSettings):
     """Settings of `maesh controller`."""
 
     paths: tuple[str, ...] = ()

@@ -8,7 +8,6 @@ import typer
 from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_command
 from maesh_core.cli.running import run_until_signalled
-from maesh_core.errors import SettingsError
 from maesh_core.logging_setup import configure_logging
 from maesh_core.plugin_loading import load_plugins
 from maesh_core.settings import ControllerSettings, InstalledPlugin
@@ -23,10 +22,9 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 def run(settings: ControllerSettings) -> None:
     """Work out the configuration and serve it to proxies.
 
-    PATH is a file or a folder of Kubernetes manifests, in YAML or JSON.
+    The objects are read from the cluster that this runs in, or that a kubeconfig names. With PATH, a file or a folder
+    of Kubernetes manifests in YAML or JSON, they are read from there, and no cluster is touched.
     """
-    if not settings.paths:
-        raise SettingsError("no manifests are named; name files or folders, as in: maesh controller PATH...")
     configure_logging(settings.log_level, settings.log_format)
     plugins = load_plugins("controller", settings.plugins, settings.plugin_settings, origins=settings.origins)
     from maesh_core.controller.run import run_controller  # aiohttp, for this command alone

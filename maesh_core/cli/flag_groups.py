@@ -20,6 +20,7 @@ _GROUPS = {
         *("endpoint", "bind", "http_port", "tcp_port", "api_host", "api_port", "admin_host", "admin_port"),
         *("workers", "recursive", "json", "node", "configuration_cache"),
     ),
+    "Cluster": ("kubeconfig", "master_url", "cluster_domain"),
     "What is in the mesh": ("default_mode", "watch_namespaces", "ignore_namespaces", "namespace"),
     "How entrypoints are given out": ("limit_http_port", "limit_tcp_port", "port_mapping"),
     "Limits and time-outs": (

@@ -28,6 +28,7 @@ RENDERED_LIMIT = 16
 PORT_LIMIT = 65535
 
 NOT_READY = "the first configuration is not built yet\n"
+NOT_CURRENT = "out of touch with the cluster: what is known of it is old\n"
 
 NODE_PREFIX = "/api/status/node/"
 NODE_SUFFIX = "/configuration"
@@ -72,8 +73,15 @@ class Api:
     """Answers requests. `wake` after each revision, `close` before the server stops."""
 
     def __init__(
-        self, published: Published, nodes: NodeRegistry, asker: NodeAsker, *, held_limit: int = HELD_PULLS_LIMIT
+        self,
+        published: Published,
+        nodes: NodeRegistry,
+        asker: NodeAsker,
+        *,
+        is_current: Callable[[], bool] = lambda: True,
+        held_limit: int = HELD_PULLS_LIMIT,
     ) -> None:
+        self._is_current = is_current
         self._published = published
         self._nodes = nodes
         self._asker = asker
@@ -141,6 +149,8 @@ class Api:
             return build_text(HTTPStatus.BAD_REQUEST, "admin is a port, a number from 1 to 65535\n")
         if not self._published.is_ready:
             return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
+        if not self._is_current():
+            return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_CURRENT, {"Retry-After": "1"})
         known_tags = ",".join(request.headers.getall("If-None-Match", ()))
         if node is None:
             return await self._pull(since, wait_s, known_tags)
@@ -195,7 +205,7 @@ class Api:
             return build_text(HTTPStatus.BAD_GATEWAY, f"{error}\n")
 
     async def _get_readiness(self, _: web.BaseRequest) -> web.Response:
-        is_ready = self._published.is_ready
+        is_ready = self._published.is_ready and self._is_current()
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _json(msgspec.json.encode(is_ready), status)
 

@@ -20,9 +20,9 @@ from maesh_core.controller.shadow_services import ShadowPort, ShadowReader, Wish
 from maesh_core.hookspecs import TopologyBuilder
 from maesh_core.model.configuration import ServiceConfiguration
 from maesh_core.model.events import Applied, Event, Replaced
-from maesh_core.model.keys import ObjectKey
+from maesh_core.model.keys import ObjectIdentity, ObjectKey
 from maesh_core.model.messages import ServiceReport
-from maesh_core.model.resources import Resource, Service
+from maesh_core.model.resources import ResourceKind, Service
 from maesh_core.model.topology import ServiceNode
 from maesh_core.resources.snapshot import Snapshot
 from maesh_core.topology.builder import build_service_node
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine joins. `sources` names those that must have listed every one of `types` before the first build.
+    """What an engine joins. `sources` names those that must have listed every one of `kinds` before the first build.
 
     With a `shadow_reader` the mapping of entrypoints is kept in a cluster's shadow services, not in the file.
     """
@@ -46,7 +46,7 @@ class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
     mapping_file: PortMappingFile
     revisions: RevisionStore
     sources: tuple[str, ...]
-    types: tuple[type[Resource], ...]
+    kinds: tuple[ResourceKind, ...]
     shadow_reader: ShadowReader | None = None
 
 
@@ -73,7 +73,8 @@ class Engine:
         self._callbacks: list[Callable[[], None]] = []
         self._built_callbacks: list[Callable[[Iterable[ObjectKey]], None]] = []
         self._outside_errors: dict[ObjectKey, tuple[str, ...]] = {}
-        self._unlisted = {(source, type_) for source in parts.sources for type_ in parts.types}
+        types = [kind.type for kind in parts.kinds]
+        self._unlisted = {(source, type_) for source in parts.sources for type_ in types}
         self._is_ready = False
         self._dependencies = DependencyIndex()
         self._built: dict[ObjectKey, _Built] = {}
@@ -211,6 +212,29 @@ class Engine:
     def list_services(self) -> list[ObjectKey]:
         """Name the services of the mesh, sorted."""
         return sorted(self._built)
+
+    def find_object_errors(self, key: ObjectKey) -> dict[ObjectIdentity, tuple[str, ...]]:
+        """Find what is wrong with a service, and with the objects that plugins' sections show of it."""
+        built, service = self._built.get(key), self.find_service(key)
+        if built is None or service is None:
+            return {}
+        found = {ObjectIdentity("v1", "Service", key, service.metadata.uid): self._list_errors(key)}
+        for section, shown in built.draft.node.sections.items():
+            kind = next((kind for kind in self._parts.kinds if section.lower().endswith(kind.plural)), None)
+            for value in shown.values():
+                if kind is None:
+                    break
+                own = ObjectKey(getattr(value, "namespace", ""), getattr(value, "name", ""))
+                resource = self._parts.snapshot.get(kind.type, own)
+                if resource is not None:
+                    identity = ObjectIdentity(kind.api_versions[0], kind.name, own, resource.metadata.uid)
+                    found[identity] = tuple(getattr(value, "errors", ()))
+        return {identity: errors for identity, errors in found.items() if errors}
+
+    def list_shadowed(self) -> list[ObjectKey]:
+        """Name the services that have a shadow service, whether or not they still exist."""
+        reader = self._parts.shadow_reader
+        return reader.list_originals() if reader else []
 
     def set_outside_errors(self, key: ObjectKey, errors: tuple[str, ...]) -> None:
         """Show errors on a service that do not come from its build; none takes back what was shown."""

@@ -28,7 +28,7 @@ LONGEST_LEASE_S = 60
 API_VERSION = "coordination.k8s.io/v1"
 
 Pause = Callable[[float], Awaitable[None]]
-OnChange = Callable[[bool], Awaitable[None]]
+OnChange = Callable[[bool], None]
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class LeaderElection:
                 if self.is_leader != was_leader:
                     was_leader = self.is_leader
                     _log.warning("%s", "this controller leads now" if was_leader else "this controller leads no more")
-                    await on_change(was_leader)
+                    on_change(was_leader)
                 await self._pause(RETRY_S * (0.9 + self._chance() / 5))
         finally:
             if self.is_leader:

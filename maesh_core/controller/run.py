@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import secrets
+import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import combinations
@@ -20,16 +21,20 @@ from maesh_core.configuration.http import HttpTrafficType
 from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.configuration.tcp import TcpTrafficType
 from maesh_core.controller.api import Api
+from maesh_core.controller.cluster import Cluster
 from maesh_core.controller.engine import Engine, EngineParts
 from maesh_core.controller.http_server import open_socket, start_server
 from maesh_core.controller.node_client import NodeClient
 from maesh_core.controller.nodes import NodeRegistry
 from maesh_core.controller.port_mapping import PortMappingFile, find_default_path
 from maesh_core.controller.ports import PortTables
+from maesh_core.controller.shadow_services import ShadowReader
 from maesh_core.controller.sources import Pause, ProblemLog, feed_source
 from maesh_core.discovery.manifests import ManifestSource
 from maesh_core.errors import PluginError, StartupError
 from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TrafficType
+from maesh_core.kubernetes.client import KubernetesClient
+from maesh_core.kubernetes.credentials import find_access
 from maesh_core.model.events import Event
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ServiceReport
@@ -98,12 +103,15 @@ async def run_controller(
     Raises StartupError; `pause` waits before a failed source is started again.
     """
     kinds = collect_kinds(plugins)
-    sources = collect_sources(settings, plugins)
+    given = plugins.collect("maesh_sources")
+    client = open_client(settings, is_alone=not given)
+    cluster = Cluster(client, mesh_namespace=settings.namespace, pause=pause) if client else None
+    sources = collect_sources(settings, given, cluster)
     is_built = asyncio.Event()
     nodes = NodeRegistry()
-    engine = build_engine(settings, plugins, kinds=kinds, sources=sources)
+    engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None)
     node_client = NodeClient()
-    api = Api(engine, nodes, node_client)
+    api = Api(engine, nodes, node_client, is_current=lambda: cluster is None or cluster.is_current)
     engine.on_revision(is_built.set)
     engine.on_revision(api.wake)
     problems = ProblemLog()
@@ -118,11 +126,15 @@ async def run_controller(
     server = await start_server(api.handle, sock)
     try:
         jobs = [feed_source(source, kinds, apply, pause=pause) for source in sources]
+        if cluster is not None:
+            jobs.append(cluster.keep(engine, identity=build_identity(), is_built=is_built))
         await _run_until(stop, [*jobs, _tell_ready(controller, engine, ready)])
     finally:
         api.close()
         await server.cleanup()
         await node_client.close()
+        if client is not None:
+            await client.close()
         gc.unfreeze()
 
 
@@ -134,15 +146,43 @@ def collect_kinds(plugins: Plugins) -> tuple[ResourceKind, ...]:
     return kinds
 
 
-def collect_sources(settings: ControllerSettings, plugins: Plugins) -> tuple[Source, ...]:
-    """Join the manifests that were named and the plugins' sources. Raises StartupError when there are none."""
-    sources: list[Source] = list(plugins.collect("maesh_sources"))
+def open_client(settings: ControllerSettings, *, is_alone: bool) -> KubernetesClient | None:
+    """Find the cluster that is meant; None with manifests, and with a plugin's source unless a cluster is named.
+
+    A kubeconfig that merely lies there never makes a controller of other sources write to a cluster.
+    """
+    is_named = bool(settings.kubeconfig or settings.master_url)
+    if settings.paths:
+        if is_named:
+            raise StartupError("--kubeconfig and --master-url name a cluster, PATH names manifests: give one of them")
+        return None
+    if not (is_alone or is_named):
+        return None
+    credentials = find_access(settings.kubeconfig, settings.master_url)
+    return KubernetesClient(credentials) if credentials else None
+
+
+def build_identity() -> str:
+    """Build the name under which this controller stands for election: its pod's, and a part that no other life had."""
+    return f"{socket.gethostname()}_{secrets.token_hex(4)}"
+
+
+def collect_sources(
+    settings: ControllerSettings, given: Sequence[Source], cluster: Cluster | None = None
+) -> tuple[Source, ...]:
+    """Join plugins' sources, the cluster and the manifests that were named. Raises StartupError if there is none."""
+    sources = list(given)
+    if cluster is not None:
+        sources.append(cluster.source)
     if settings.paths:
         manifests = ManifestSource(settings.paths, is_recursive=settings.recursive)
         manifests.check_paths()
         sources.append(manifests)
     if not sources:
-        raise StartupError("nothing to read the cluster's objects from: give the path of a manifest or a folder")
+        raise StartupError(
+            "nothing to read the cluster's objects from: name a kubeconfig (--kubeconfig), or manifests (PATH), "
+            "or run in a pod of the cluster"
+        )
     _refuse_twins("sources", [source.name for source in sources])
     return tuple(sources)
 
@@ -150,7 +190,7 @@ def collect_sources(settings: ControllerSettings, plugins: Plugins) -> tuple[Sou
 async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
     """Build everything from what the sources tell at first, serve nothing, and keep no port mapping."""
     kinds = collect_kinds(plugins)
-    sources = collect_sources(settings, plugins)
+    sources = collect_sources(settings, plugins.collect("maesh_sources"))
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, mapping_file=PortMappingFile(None))
     for source in sources:
         events = source.watch_events(kinds)
@@ -170,12 +210,18 @@ def build_engine(
     kinds: Sequence[ResourceKind],
     sources: Sequence[Source],
     mapping_file: PortMappingFile | None = None,
+    is_cluster: bool = False,
 ) -> Engine:
-    """Make the engine that the settings and the enabled plugins ask for. Raises StartupError."""
+    """Make the engine that the settings and the enabled plugins ask for. Raises StartupError.
+
+    In a cluster the mapping of entrypoints is in its shadow services, and no file is read or written.
+    """
     balancers = index_balancers(plugins.collect("maesh_balancer_builders"))
     traffic_types = _collect_traffic_types(settings, plugins, balancers)
     ranges = {each.name: each.port_range for each in traffic_types if each.port_range.is_exclusive}
-    if mapping_file is None:
+    if is_cluster:
+        mapping_file = PortMappingFile(None)
+    elif mapping_file is None:
         path = Path(settings.port_mapping) if settings.port_mapping else find_default_path(os.environ)
         mapping_file = PortMappingFile(path)
     parts = EngineParts(
@@ -188,11 +234,12 @@ def build_engine(
         ),
         builders=plugins.collect("maesh_topology_builders"),
         catalogue=Catalogue(traffic_types, plugins.collect("maesh_middleware_builders"), balancers),
-        ports=PortTables(ranges, assigned=mapping_file.load()),
+        ports=PortTables(ranges, assigned=mapping_file.load(), is_cluster=is_cluster),
         mapping_file=mapping_file,
         revisions=RevisionStore(secrets.token_hex(EPOCH_BYTES), plugins.names),
         sources=tuple(source.name for source in sources),
-        types=tuple(kind.type for kind in kinds),
+        kinds=tuple(kinds),
+        shadow_reader=ShadowReader(settings.namespace, traffic_types) if is_cluster else None,
     )
     return Engine(parts)
 

@@ -16,6 +16,7 @@ import msgspec
 
 from maesh_core.errors import KubernetesError
 from maesh_core.kubernetes.credentials import Access, Credentials
+from maesh_core.kubernetes.paths import JSON
 
 REQUEST_TIMEOUT_S = 30.0
 """For one request and its whole answer; a page of 500 large pods takes a second from a busy server."""
@@ -29,9 +30,6 @@ IDLE_S = 30.0
 """An idle connection is kept this long; credentials that are loaded again bring connections of their own."""
 READ_BUFFER_BYTES = 2**20
 USER_AGENT = "maesh"
-
-JSON = "application/json"
-MERGE_PATCH = "application/merge-patch+json"
 
 Query = Mapping[str, str]
 

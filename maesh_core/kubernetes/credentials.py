@@ -1,7 +1,8 @@
 """Where the API server is, and who we are to it: a kubeconfig, or the account of the pod we run in.
 
 Takes the two flags and the environment, gives an `Access`, or raises StartupError. kubernetes-asyncio reads the files
-and runs the credential plugins; nothing else of it is used, its model classes cost milliseconds an object.
+and runs the credential plugins; nothing else of it is used, its model classes cost milliseconds an object. It is
+imported where a cluster is really spoken to: half a second and 60 MB.
 """
 
 import asyncio
@@ -10,13 +11,14 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from kubernetes_asyncio.client import Configuration
-from kubernetes_asyncio.config import ConfigException, load_kube_config
-from kubernetes_asyncio.config.incluster_config import load_incluster_config
 
 from maesh_core.errors import KubernetesError, StartupError
+
+if TYPE_CHECKING:
+    from kubernetes_asyncio.client import Configuration
 
 RELOAD_S = 60.0
 """Credentials are read again this often: tokens in files are renewed by others, and plugins know their own expiry."""
@@ -94,13 +96,20 @@ def find_access(kubeconfig: str, master_url: str, environment: Mapping[str, str]
             raise StartupError(f"kubeconfig {path}: no such file")
     if paths:
         return Credentials(lambda: _load_kubeconfig(paths, master_url))
-    if master_url:
-        configuration = Configuration(host=master_url)
-        return Credentials(lambda: _build_access(configuration, master_url))
-    return None
+    return Credentials(lambda: _load_nothing(master_url)) if master_url else None
+
+
+async def _load_nothing(master_url: str) -> Access:
+    from kubernetes_asyncio.client import Configuration
+
+    return await _build_access(Configuration(), master_url)
 
 
 async def _load_pod_account(master_url: str, environment: Mapping[str, str]) -> Access:
+    from kubernetes_asyncio.client import Configuration
+    from kubernetes_asyncio.config import ConfigException
+    from kubernetes_asyncio.config.incluster_config import load_incluster_config
+
     configuration = Configuration()
     try:
         load_incluster_config(client_configuration=configuration, environ=environment)  # type: ignore[no-untyped-call]
@@ -110,6 +119,9 @@ async def _load_pod_account(master_url: str, environment: Mapping[str, str]) -> 
 
 
 async def _load_kubeconfig(paths: str, master_url: str) -> Access:
+    from kubernetes_asyncio.client import Configuration
+    from kubernetes_asyncio.config import load_kube_config
+
     configuration = Configuration()
     try:
         await load_kube_config(config_file=paths, client_configuration=configuration, persist_config=False)
@@ -118,7 +130,7 @@ async def _load_kubeconfig(paths: str, master_url: str) -> Access:
     return await _build_access(configuration, master_url)
 
 
-async def _build_access(configuration: Configuration, master_url: str) -> Access:
+async def _build_access(configuration: "Configuration", master_url: str) -> Access:
     server = (master_url or configuration.host or "").rstrip("/")
     if not server.startswith(("http://", "https://")):
         raise StartupError(f"--master-url: {server!r} is no http or https address")
@@ -132,7 +144,7 @@ async def _build_access(configuration: Configuration, master_url: str) -> Access
     )
 
 
-def _build_tls(configuration: Configuration) -> ssl.SSLContext:
+def _build_tls(configuration: "Configuration") -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
         if configuration.cert_file:

@@ -1,6 +1,10 @@
-"""Paths of the Kubernetes API. Takes what names a resource, gives the path; no I/O."""
+"""Paths and media types of the Kubernetes API. Takes what names a resource, gives the path; no I/O."""
 
 from urllib.parse import quote
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+"""RFC 7386: fields that are given replace those that are there."""
 
 
 def build_path(api_version: str, plural: str, *, namespace: str = "", name: str = "", subresource: str = "") -> str:

@@ -21,6 +21,15 @@ class ObjectKey(NamedTuple):
         return f"{self.name}@{self.namespace}"
 
 
+class ObjectIdentity(NamedTuple):
+    """One object among all that have had its name: `uid` tells it from an earlier one."""
+
+    api_version: str
+    kind: str
+    key: ObjectKey
+    uid: str
+
+
 def is_label(text: str) -> bool:
     """Tell whether a text is a DNS label (RFC 1123), as names of services and namespaces are."""
     return _LABEL.fullmatch(text) is not None

@@ -127,13 +127,19 @@ def test_flag_without_its_value_is_bad_usage(run):
 # --- what cannot be done ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["up", "controller"])
-def test_command_without_manifests_says_that_they_must_be_named(run, command):
-    assert run(command) == (
+def test_up_without_manifests_says_that_they_must_be_named(run):
+    assert run("up") == (
         1,
         "",
-        f"maesh: error: no manifests are named; name files or folders, as in: maesh {command} PATH...\n",
+        "maesh: error: no manifests are named; name files or folders, as in: maesh up PATH...\n",
     )
+
+
+def test_controller_without_cluster_and_manifests_says_what_to_name(run):
+    status, _, err = run("controller")
+    assert status == 1
+    assert err.startswith("maesh: error: nothing to read the cluster's objects from: name a kubeconfig (--kubeconfig)")
+    assert err.count("\n") == 1
 
 
 def test_proxy_without_endpoint_says_that_it_needs_one(run):

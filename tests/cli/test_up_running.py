@@ -211,4 +211,7 @@ def test_settings_of_both_parts_are_those_of_up():
 def test_no_setting_of_a_part_is_lost_on_the_way():
     shared = {field.name for field in dataclasses.fields(UpSettings)}
     missing = {field.name for class_ in (ControllerSettings, ProxySettings) for field in dataclasses.fields(class_)}
-    assert missing - shared == {"api_host", "admin_host", "endpoint", "configuration_cache"}
+    assert missing - shared == {
+        *("api_host", "admin_host", "endpoint", "configuration_cache"),
+        *("kubeconfig", "master_url"),  # it never touches a cluster
+    }

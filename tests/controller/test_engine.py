@@ -97,7 +97,7 @@ def build_engine(*, assigned=None, mapping_path=None, sources=("s",), tcp_limit=
         mapping_file=mapping_file,
         revisions=RevisionStore("e", ()),
         sources=sources,
-        types=TYPES,
+        kinds=CORE_KINDS,
     )
     return Engine(parts)
 

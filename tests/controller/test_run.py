@@ -143,7 +143,9 @@ async def test_a_taken_port_stops_the_start_with_one_line(settings):
     ("wrong", "said"),
     [
         ({"paths": ("/no/such/file.yaml",)}, "/no/such/file.yaml"),
-        ({"paths": ()}, "path of a manifest"),
+        ({"paths": ()}, r"nothing to read .*--kubeconfig.*manifests \(PATH\)"),
+        ({"kubeconfig": "k", "paths": ("/",)}, "give one of them"),
+        ({"kubeconfig": "/no/such/config", "paths": ()}, "/no/such/config: no such file"),
         ({"default_mode": "udp"}, "--default-mode udp.*http, tcp"),
         ({"http_port": 9950, "tcp_port": 10000}, "overlap"),
     ],

@@ -1,0 +1,183 @@
+"""Tells errors where `kubectl describe` shows them: as Kubernetes Events on the objects they concern.
+
+Takes what the engine finds wrong with a service, and with what concerns it; writes through a client, while this
+controller leads. The same error of the same object is one Event, told again only when it has lasted or come back; all
+Events together are rate-limited. An Event that cannot be written is dropped: it is news, not a record.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from maesh_core.errors import KubernetesError
+from maesh_core.kubernetes.paths import MERGE_PATCH, build_path
+from maesh_core.model.keys import ObjectIdentity, ObjectKey
+
+REASON = "MeshError"
+COMPONENT = "maesh-controller"
+MESSAGE_LIMIT = 1000
+"""Characters; the API server refuses more than 1,024."""
+AGAIN_S = 1800.0
+"""An error that lasts is told again so often: API servers keep an Event for an hour."""
+BURST = 50
+"""So many Events may be written at once,"""
+PER_SECOND = 2.0
+"""and so many a second after that."""
+PENDING_LIMIT = 10_000
+REMEMBERED_LIMIT = 20_000
+TIMEOUT_S = 5.0
+
+Pause = Callable[[float], Awaitable[None]]
+_log = logging.getLogger(__name__)
+
+
+class Told(msgspec.Struct):
+    """When an error was told last, on the clock, and how often."""
+
+    at: float
+    count: int
+
+
+class Client(Protocol):
+    """What is needed of a client of the API server."""
+
+    async def send(
+        self, method: str, path: str, body: Any = None, *, content_type: str = ..., timeout_s: float
+    ) -> bytes:
+        """Send a request; raises KubernetesError."""
+
+
+class Lead(Protocol):
+    """Whether this controller may write."""
+
+    @property
+    def is_leader(self) -> bool: ...  # noqa: D102
+
+
+ErrorFinder = Callable[[ObjectKey], Mapping[ObjectIdentity, tuple[str, ...]]]
+
+
+class EventRecorder:
+    """Writes Events. `mark` may be called at any time, `run` in one task."""
+
+    def __init__(
+        self,
+        client: Client,
+        find_errors: ErrorFinder,
+        lead: Lead,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        pause: Pause = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._find_errors = find_errors
+        self._lead = lead
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._pause = pause
+        self._failing: set[ObjectKey] = set()
+        self._pending: dict[tuple[ObjectIdentity, str], None] = {}
+        self._told: dict[tuple[ObjectIdentity, str], Told] = {}
+        self._allowance = float(BURST)
+        self._allowed_at = clock()
+        self._wake = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<EventRecorder pending={len(self._pending)} told={len(self._told)}>"
+
+    def mark(self, services: Iterable[ObjectKey]) -> None:
+        """Have the errors of these services looked at."""
+        for service in services:
+            found = self._find_errors(service)
+            if found:
+                self._failing.add(service)
+            else:
+                self._failing.discard(service)
+            for identity, texts in found.items():
+                for text in texts:
+                    self._want(identity, text)
+        if self._pending:
+            self._wake.set()
+
+    def _want(self, identity: ObjectIdentity, text: str) -> None:
+        told = self._told.get((identity, text))
+        is_due = told is None or self._clock() - told.at >= AGAIN_S
+        if is_due and len(self._pending) < PENDING_LIMIT:
+            self._pending[(identity, text)] = None
+
+    async def run(self) -> None:
+        """Write what is wanted, forever; what lasts is looked at again from time to time."""
+        while True:
+            try:
+                async with asyncio.timeout(AGAIN_S / 10):
+                    await self._wake.wait()
+            except TimeoutError:
+                self.mark(tuple(self._failing))
+            self._wake.clear()
+            while self._pending:
+                identity, text = next(iter(self._pending))
+                del self._pending[(identity, text)]
+                if self._lead.is_leader:
+                    await self._wait_for_allowance()
+                    await self._write(identity, text)
+
+    async def _wait_for_allowance(self) -> None:
+        now = self._clock()
+        self._allowance = min(BURST, self._allowance + (now - self._allowed_at) * PER_SECOND)
+        self._allowed_at = now
+        self._allowance -= 1
+        if self._allowance < 0:
+            await self._pause(-self._allowance / PER_SECOND)
+
+    async def _write(self, identity: ObjectIdentity, text: str) -> None:
+        told = self._told.pop((identity, text), None) or Told(0.0, 0)
+        told = self._told[(identity, text)] = Told(self._clock(), told.count + 1)  # last: the longest remembered
+        if len(self._told) > REMEMBERED_LIMIT:
+            del self._told[next(iter(self._told))]
+        event = self._build(identity, text, told.count)
+        namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
+        try:
+            try:
+                path = build_path("v1", "events", namespace=namespace)
+                await self._client.send("POST", path, event, timeout_s=TIMEOUT_S)
+            except KubernetesError as error:
+                if error.status != 409:
+                    raise
+                told.count += 1
+                again = {"count": told.count, "lastTimestamp": event["lastTimestamp"]}
+                path = build_path("v1", "events", namespace=namespace, name=name)
+                await self._client.send("PATCH", path, again, content_type=MERGE_PATCH, timeout_s=TIMEOUT_S)
+        except KubernetesError as error:
+            _log.info("an Event on %s %s could not be written: %s", identity.kind, identity.key, error)
+
+    def _build(self, identity: ObjectIdentity, text: str, count: int) -> dict[str, Any]:
+        now = datetime.fromtimestamp(self._wall_clock(), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        digest = hashlib.sha256(f"{identity}{text}".encode()).hexdigest()[:16]
+        namespace, name = identity.key
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{name[:200]}.{digest}", "namespace": namespace},
+            "involvedObject": {
+                "apiVersion": identity.api_version,
+                "kind": identity.kind,
+                "namespace": namespace,
+                "name": name,
+                "uid": identity.uid,
+            },
+            "reason": REASON,
+            "message": text[:MESSAGE_LIMIT],
+            "type": "Warning",
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": count,
+        }
