@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from maesh_core.testing.api_server import ApiServer
 from maesh_core.testing.commands import MAESH, Command, build_environment, find_free_port
 from maesh_core.testing.running_mesh import SERVICE, Manifests, RunningMesh, build_service
 from maesh_core.testing.upstream import Upstream
@@ -99,3 +100,10 @@ def start_mesh(
         return RunningMesh(command, ports, manifests, servers, account=account)
 
     return start
+
+
+@pytest.fixture
+def api_server() -> Iterator[ApiServer]:
+    """Start a Kubernetes API server without TLS and without any definition of custom resources."""
+    with ApiServer() as server:
+        yield server
