@@ -1,4 +1,4 @@
-"""What a process was started with: the settings of controller, proxy and `up`, declared once.
+"""What a process was started with: the settings of each command, declared once.
 
 A field is a flag (`--api-port`), an environment variable (`MAESH_API_PORT`), an entry of the configuration file
 (`api-port`) and a line of the help text and the documentation. Where they come from and how they merge is in
@@ -187,6 +187,30 @@ class ExplainSettings(CommonSettings):
     ignore_namespaces: Annotated[
         tuple[str, ...], Meta(description="Namespaces left alone; ignoring beats watching.")
     ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanupSettings(ClusterSettings):
+    """Settings of `maesh cleanup`."""
+
+    namespace: Annotated[str, Meta(description="Namespace that the mesh itself lives in.")] = "maesh"
+    dry_run: Annotated[bool, Meta(description="Print what would be written as a diff, and write nothing.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings(CleanupSettings):
+    """Settings of `maesh prepare`."""
+
+    cluster_domain: Annotated[str, Meta(description="The cluster's DNS domain.")] = "cluster.local"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusSettings(ClusterSettings):
+    """Settings of `maesh status`."""
+
+    endpoint: Annotated[str, Meta(description="One controller's base URL; default: all that the cluster knows.")] = ""
+    namespace: Annotated[str, Meta(description="Namespace that the mesh itself lives in.")] = "maesh"
+    json: Annotated[bool, Meta(description="Print JSON in place of tables.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)

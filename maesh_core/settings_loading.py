@@ -12,12 +12,15 @@ import msgspec
 from maesh_core.errors import SettingsError
 from maesh_core.plugin_metadata import SHIPPED, describe_missing, resolve_enabled
 from maesh_core.settings import (
+    CleanupSettings,
     CommonSettings,
     ControllerSettings,
     ExplainSettings,
     InstalledPlugin,
     PluginsSettings,
+    PrepareSettings,
     ProxySettings,
+    StatusSettings,
     UpSettings,
 )
 from maesh_core.settings_fields import SettingField, list_fields, normalise_name
@@ -38,7 +41,10 @@ SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (
     ControllerSettings,
     ProxySettings,
     ExplainSettings,
+    StatusSettings,
     PluginsSettings,
+    PrepareSettings,
+    CleanupSettings,
 )
 
 _OTHER_FLAGS = (

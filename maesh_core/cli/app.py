@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from maesh_core.cli import controller, explain, plugins, proxy, up, version
+from maesh_core.cli import cleanup, controller, explain, plugins, prepare, proxy, status, up, version
 from maesh_core.cli.options import collect_flags, normalise_arguments
 from maesh_core.errors import MaeshError
 from maesh_core.plugin_metadata import list_installed
@@ -50,7 +50,7 @@ def build_application(installed: Sequence[InstalledPlugin]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
     application.callback()(_start)
-    for command in (up, controller, proxy, explain, plugins, version):
+    for command in (up, controller, proxy, prepare, cleanup, explain, status, plugins, version):
         command.add_command(application, installed)
     return application
 

@@ -16,11 +16,14 @@ from maesh_core import hookspecs, interfaces, plugin
 from maesh_core.cli.flag_groups import group_fields
 from maesh_core.hookspecs import SPEC_FAMILIES
 from maesh_core.settings import (
+    CleanupSettings,
     CommonSettings,
     ControllerSettings,
     ExplainSettings,
     PluginsSettings,
+    PrepareSettings,
     ProxySettings,
+    StatusSettings,
     UpSettings,
 )
 from maesh_core.settings_fields import SettingField, list_fields
@@ -30,7 +33,10 @@ _COMMANDS = {
     "controller": ControllerSettings,
     "proxy": ProxySettings,
     "explain": ExplainSettings,
+    "status": StatusSettings,
     "plugins": PluginsSettings,
+    "prepare": PrepareSettings,
+    "cleanup": CleanupSettings,
 }
 _FAMILIES = {
     "DiscoverySpecs": "Discovery",

@@ -18,6 +18,7 @@ from maesh_core.controller.http_server import build_text, to_response
 from maesh_core.controller.long_poll import Waiters
 from maesh_core.controller.nodes import NAME_LIMIT, AdminAddress, NodeRegistry, is_valid_name
 from maesh_core.errors import NodeUnreachableError
+from maesh_core.model.messages import ControllerReport
 
 WAIT_LIMIT_S = 60.0
 """The longest that a pull is held; a longer wish is cut to this."""
@@ -62,6 +63,15 @@ class NodeAsker(Protocol):
         """Give what the proxy has in force, as JSON; raises NodeUnreachableError."""
 
 
+class Oneself(Protocol):
+    """What the controller says of itself. One that is not current answers no pull."""
+
+    @property
+    def is_current(self) -> bool: ...  # noqa: D102
+
+    def report(self) -> ControllerReport: ...  # noqa: D102
+
+
 class _Selected(msgspec.Struct, frozen=True):
     """A representation and its entity tag; `body` None: nothing new."""
 
@@ -78,10 +88,10 @@ class Api:
         nodes: NodeRegistry,
         asker: NodeAsker,
         *,
-        is_current: Callable[[], bool] = lambda: True,
+        oneself: Oneself,
         held_limit: int = HELD_PULLS_LIMIT,
     ) -> None:
-        self._is_current = is_current
+        self._oneself = oneself
         self._published = published
         self._nodes = nodes
         self._asker = asker
@@ -92,6 +102,7 @@ class Api:
             "/api/configuration/current": self._get_configuration,
             "/api/topology/current": self._get_topology,
             "/api/services": self._get_services,
+            "/api/status/controller": self._get_controller,
             "/api/status/nodes": self._get_nodes,
             "/api/status/readiness": self._get_readiness,
         }
@@ -149,7 +160,7 @@ class Api:
             return build_text(HTTPStatus.BAD_REQUEST, "admin is a port, a number from 1 to 65535\n")
         if not self._published.is_ready:
             return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
-        if not self._is_current():
+        if not self._oneself.is_current:
             return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_CURRENT, {"Retry-After": "1"})
         known_tags = ",".join(request.headers.getall("If-None-Match", ()))
         if node is None:
@@ -190,6 +201,9 @@ class Api:
     async def _get_services(self, _: web.BaseRequest) -> web.Response:
         return _json(self._published.render_services())
 
+    async def _get_controller(self, _: web.BaseRequest) -> web.Response:
+        return _json(msgspec.json.encode(self._oneself.report()))
+
     async def _get_nodes(self, _: web.BaseRequest) -> web.Response:
         return _json(msgspec.json.encode(self._nodes.list_reports()))
 
@@ -205,7 +219,7 @@ class Api:
             return build_text(HTTPStatus.BAD_GATEWAY, f"{error}\n")
 
     async def _get_readiness(self, _: web.BaseRequest) -> web.Response:
-        is_ready = self._published.is_ready and self._is_current()
+        is_ready = self._published.is_ready and self._oneself.is_current
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _json(msgspec.json.encode(is_ready), status)
 

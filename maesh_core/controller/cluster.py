@@ -6,6 +6,7 @@ and looks at everything anew when it begins to.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any
@@ -46,11 +47,28 @@ class _ServiceList(msgspec.Struct, frozen=True):
 class Cluster:
     """A cluster as one controller sees it. `client` is closed by who made it."""
 
-    def __init__(self, client: KubernetesClient, *, mesh_namespace: str, pause: Pause = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        client: KubernetesClient,
+        *,
+        mesh_namespace: str,
+        identity: str,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Pause = asyncio.sleep,
+    ) -> None:
         self._client = client
         self._mesh_namespace = mesh_namespace
         self._pause = pause
-        self.source = KubernetesSource(client, pause=pause)
+        self._clock = clock
+        self.source = KubernetesSource(client, clock=clock, pause=pause)
+        self.election = LeaderElection(
+            client,
+            namespace=mesh_namespace,
+            identity=identity,
+            is_fit=lambda: self.is_current,
+            clock=clock,
+            pause=pause,
+        )
 
     def __repr__(self) -> str:
         return f"<Cluster {self._client!r}>"
@@ -60,17 +78,13 @@ class Cluster:
         """Whether what is known of the cluster is not older than a minute."""
         return self.source.out_of_touch_s < STALE_S
 
-    async def keep(self, engine: Engine, *, identity: str, is_built: asyncio.Event) -> None:
+    async def keep(self, engine: Engine, *, is_built: asyncio.Event) -> None:
         """Stand for election, and write while leading, until cancelled. Begins once the first full build is done."""
-        election = LeaderElection(
-            self._client,
-            namespace=self._mesh_namespace,
-            identity=identity,
-            is_fit=lambda: self.is_current,
-            pause=self._pause,
-        )
+        election = self.election
         shadows = ShadowKeeper(self._client, engine, election, mesh_namespace=self._mesh_namespace, pause=self._pause)
-        recorder = EventRecorder(self._client, engine.find_object_errors, election, pause=self._pause)
+        recorder = EventRecorder(
+            self._client, engine.find_object_errors, election, clock=self._clock, pause=self._pause
+        )
         await is_built.wait()
 
         def mark(services: Iterable[ObjectKey]) -> None:

@@ -26,6 +26,7 @@ from maesh_core.controller.engine import Engine, EngineParts
 from maesh_core.controller.http_server import open_socket, start_server
 from maesh_core.controller.node_client import NodeClient
 from maesh_core.controller.nodes import NodeRegistry
+from maesh_core.controller.oneself import Oneself
 from maesh_core.controller.port_mapping import PortMappingFile, find_default_path
 from maesh_core.controller.ports import PortTables
 from maesh_core.controller.shadow_services import ShadowReader
@@ -105,13 +106,15 @@ async def run_controller(
     kinds = collect_kinds(plugins)
     given = plugins.collect("maesh_sources")
     client = open_client(settings, is_alone=not given)
-    cluster = Cluster(client, mesh_namespace=settings.namespace, pause=pause) if client else None
+    identity = build_identity()
+    cluster = Cluster(client, mesh_namespace=settings.namespace, identity=identity, pause=pause) if client else None
     sources = collect_sources(settings, given, cluster)
     is_built = asyncio.Event()
     nodes = NodeRegistry()
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None)
     node_client = NodeClient()
-    api = Api(engine, nodes, node_client, is_current=lambda: cluster is None or cluster.is_current)
+    own = Oneself(identity, engine, cluster)
+    api = Api(engine, nodes, node_client, oneself=own)
     engine.on_revision(is_built.set)
     engine.on_revision(api.wake)
     problems = ProblemLog()
@@ -127,7 +130,7 @@ async def run_controller(
     try:
         jobs = [feed_source(source, kinds, apply, pause=pause) for source in sources]
         if cluster is not None:
-            jobs.append(cluster.keep(engine, identity=build_identity(), is_built=is_built))
+            jobs.append(cluster.keep(engine, is_built=is_built))
         await _run_until(stop, [*jobs, _tell_ready(controller, engine, ready)])
     finally:
         api.close()

@@ -128,3 +128,14 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     ready: bool
     revision: str | None
     last_seen: str
+
+
+class ControllerReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A controller in `/api/status/controller`; `problems` is what it could not read, by where."""
+
+    name: str
+    ready: bool
+    leads: bool
+    leader: str
+    revision: str
+    problems: Mapping[str, str] = {}

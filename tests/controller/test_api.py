@@ -7,6 +7,7 @@ import pytest
 from maesh_core.controller.api import Api
 from maesh_core.controller.nodes import AdminAddress, NodeRegistry
 from maesh_core.errors import NodeUnreachableError
+from maesh_core.model.messages import ControllerReport
 
 CURRENT = "/api/configuration/current"
 
@@ -21,7 +22,7 @@ class Published:
     """Revisions 1 to `number` of epoch `e`; bodies tell what they are, and how often each was rendered."""
 
     def __init__(self):
-        self.is_ready = True
+        self.is_ready = self.is_current = True
         self.epoch = "e"
         self.number = 1
         self.rendered = []
@@ -35,6 +36,9 @@ class Published:
         if since == self.revision:
             return None
         return json.dumps({"revision": self.revision, "full": since is None, "since": since}).encode()
+
+    def report(self):
+        return ControllerReport(name="me", ready=True, leads=True, leader="me", revision=self.revision)
 
     def render_topology(self):
         return b'{"services": {}}'
@@ -88,7 +92,7 @@ def build_peer(serve):
     async def build(**limits):
         published = Published()
         asker = Asker()
-        api = Api(published, NodeRegistry(), asker, **limits)
+        api = Api(published, NodeRegistry(), asker, oneself=published, **limits)
         url, server = await serve(api.handle)
         session = aiohttp.ClientSession()
         sessions.append((session, api))
@@ -365,3 +369,21 @@ async def test_an_error_of_ours_is_logged_and_not_shown(peer, caplog):
     assert response.status == 500
     assert b"secret" not in body
     assert "a secret" in caplog.text
+
+
+async def test_a_controller_out_of_touch_with_its_cluster_answers_no_pull_and_is_not_ready(peer):
+    peer.published.is_current = False
+    response, body = await peer.get(CURRENT)
+    assert (response.status, response.headers["Retry-After"]) == (503, "1")
+    assert b"out of touch" in body
+    response, body = await peer.get("/api/status/readiness")
+    assert (response.status, body) == (503, b"false")
+
+
+async def test_a_controller_says_who_it_is_and_who_leads(peer):
+    response, body = await peer.get("/api/status/controller")
+    assert response.status == 200
+    assert json.loads(body) == {
+        "name": "me", "ready": True, "leads": True, "leader": "me",
+        "revision": "e.1", "problems": {},
+    }

@@ -1,0 +1,91 @@
+"""`maesh status`: the mesh at a glance, from one controller's API or, through the API server, from all of them.
+
+Takes flags; gives tables or JSON. The status is 0 when every controller and proxy is ready and could be asked, else 3.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+import typer
+
+from maesh_core.cli.flag_groups import GroupedCommand
+from maesh_core.cli.options import build_command
+from maesh_core.cli.tables import render_table
+from maesh_core.logging_setup import configure_logging
+from maesh_core.settings import InstalledPlugin, StatusSettings
+
+if TYPE_CHECKING:
+    from maesh_core.controller.status import MeshStatus
+
+NOT_READY_STATUS = 3
+ERRORS_SHOWN = 3
+"""Of one service; --json has all."""
+
+
+def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
+    """Add the command to the application."""
+    application.command("status", cls=GroupedCommand)(build_command(StatusSettings, run, installed=installed))
+
+
+def run(settings: StatusSettings) -> None:
+    """Show controllers, proxies and their revisions, and services with errors.
+
+    With --endpoint one controller is asked; without, the controllers that the cluster's API server knows.
+    """
+    configure_logging(settings.log_level, settings.log_format)
+    from maesh_core.controller.status import ask_mesh  # aiohttp, for this command alone
+
+    status = asyncio.run(ask_mesh(settings))
+    print(msgspec.json.encode(status).decode() if settings.json else render_status(status))  # noqa: T201
+    if not is_well(status):
+        raise typer.Exit(NOT_READY_STATUS)
+
+
+def is_well(status: "MeshStatus") -> bool:
+    """Whether every controller answers and is ready, one leads, and every proxy is ready."""
+    reports = [each.report for each in status.controllers]
+    is_led = any(report is not None and report.leads for report in reports)
+    return is_led and all(report and report.ready for report in reports) and all(each.ready for each in status.proxies)
+
+
+def render_status(status: "MeshStatus") -> str:
+    """Render the tables."""
+    parts = [_render_controllers(status), _render_proxies(status), _render_services(status)]
+    return "\n\n".join(parts)
+
+
+def _render_controllers(status: "MeshStatus") -> str:
+    rows, notes = [], []
+    for each in status.controllers:
+        report = each.report
+        if report is None:
+            rows.append((each.name, "unknown", "", ""))
+            notes.append(f"{each.name}: {each.error}")
+            continue
+        leads = "leads" if report.leads else ""
+        rows.append((report.name, "ready" if report.ready else "not ready", leads, report.revision))
+        notes += [f"{report.name}: {origin}: {text}" for origin, text in report.problems.items()]
+    return "\n".join([render_table(("CONTROLLER", "STATE", "ROLE", "REVISION"), rows), *notes])
+
+
+def _render_proxies(status: "MeshStatus") -> str:
+    if not status.proxies:
+        return "no proxy has pulled within the last hour"
+    rows = [
+        (each.name, "ready" if each.ready else "not ready", each.ip, each.revision or "", each.last_seen)
+        for each in status.proxies
+    ]
+    return render_table(("PROXY", "STATE", "ADDRESS", "REVISION", "LAST SEEN"), rows)
+
+
+def _render_services(status: "MeshStatus") -> str:
+    if status.service_count is None:
+        return "services: unknown"
+    lines = [f"{status.service_count} services, {len(status.failing_services)} with errors"]
+    for service in status.failing_services:
+        lines += [f"  {service.name}.{service.namespace}: {text}" for text in service.errors[:ERRORS_SHOWN]]
+        if len(service.errors) > ERRORS_SHOWN:
+            lines.append(f"  {service.name}.{service.namespace}: and {len(service.errors) - ERRORS_SHOWN} more")
+    return "\n".join(lines)

@@ -1,0 +1,156 @@
+"""What a mesh looks like from outside: its controllers, its proxies, and the services that have errors.
+
+Asks controllers' APIs through what it is given, and joins their answers: each controller knows the proxies that pull
+from it, and all know the same services. A controller that does not answer is a line with its reason.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+
+from maesh_core.errors import KubernetesError, MaeshError, SettingsError, StartupError
+from maesh_core.kubernetes.client import KubernetesClient
+from maesh_core.kubernetes.credentials import find_access
+from maesh_core.kubernetes.paths import build_path
+from maesh_core.model.messages import ControllerReport, NodeReport
+from maesh_core.settings import StatusSettings
+
+Fetch = Callable[[str], Awaitable[bytes]]
+"""Gives the body of a path of one controller's API; raises MaeshError."""
+ReportT = TypeVar("ReportT")
+
+TIMEOUT_S = 5.0
+API_PORT = 9000
+LABELS = "app=maesh,component=controller"
+"""Of the controllers' pods, as the chart makes them."""
+
+
+class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One controller; `error` says why it could not be asked."""
+
+    name: str
+    report: ControllerReport | None = None
+    error: str | None = None
+
+
+class FailingService(msgspec.Struct, frozen=True, kw_only=True):
+    """A service and what is wrong with it."""
+
+    namespace: str
+    name: str
+    errors: tuple[str, ...] = ()
+
+
+class MeshStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole. `service_count` is None if no controller could be asked."""
+
+    controllers: tuple[ControllerStatus, ...]
+    proxies: tuple[NodeReport, ...] = ()
+    service_count: int | None = None
+    failing_services: tuple[FailingService, ...] = ()
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+class _Pod(msgspec.Struct, frozen=True):
+    metadata: _Meta = _Meta()
+
+
+class _Pods(msgspec.Struct, frozen=True):
+    items: list[_Pod] | None = None
+
+
+class _Answers(msgspec.Struct, frozen=True):
+    status: ControllerStatus
+    proxies: Sequence[NodeReport] = ()
+    services: Sequence[FailingService] | None = None
+
+
+async def ask_mesh(settings: StatusSettings) -> MeshStatus:
+    """Ask the controller that is named, or all that the cluster knows. Raises StartupError."""
+    if settings.endpoint:
+        if not settings.endpoint.startswith(("http://", "https://")):
+            raise SettingsError(f"--endpoint: {settings.endpoint!r} is no URL of a controller")
+        base = settings.endpoint.rstrip("/").removesuffix("/api/configuration/current")
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
+            return await ask_controllers([(base, partial(_fetch, session, base))])
+    credentials = find_access(settings.kubeconfig, settings.master_url)
+    if credentials is None:
+        raise StartupError("no controller to ask: name one (--endpoint), or a cluster (--kubeconfig)")
+    client = KubernetesClient(credentials)
+    try:
+        return await ask_controllers(await _find_controllers(client, settings.namespace))
+    finally:
+        await client.close()
+
+
+async def _fetch(session: aiohttp.ClientSession, base: str, path: str) -> bytes:
+    try:
+        async with session.get(base + path) as response:
+            body = await response.read()
+            if response.status != 200:
+                raise MaeshError(f"{path}: {response.status} {body[:200].decode(errors='replace').strip()}")
+            return body
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise MaeshError(f"no controller answers at {base}: {str(error) or 'no answer in time'}") from error
+
+
+async def _find_controllers(client: KubernetesClient, namespace: str) -> list[tuple[str, Fetch]]:
+    path = build_path("v1", "pods", namespace=namespace)
+    try:
+        body = await client.get(path, {"labelSelector": LABELS}, timeout_s=TIMEOUT_S)
+        pods: Any = msgspec.json.decode(body, type=_Pods)
+    except (KubernetesError, msgspec.DecodeError) as error:
+        raise StartupError(f"the controllers' pods cannot be listed: {error}") from error
+    names = sorted(pod.metadata.name for pod in pods.items or ())
+    if not names:
+        raise StartupError(f"no pod in namespace {namespace} is labelled {LABELS}; --namespace names another namespace")
+    return [(name, partial(_fetch_through, client, namespace, name)) for name in names]
+
+
+async def _fetch_through(client: KubernetesClient, namespace: str, pod: str, path: str) -> bytes:
+    """Ask a pod through the API server, as kubectl does: from anywhere, with the user's own rights."""
+    proxy = build_path("v1", "pods", namespace=namespace, name=f"{pod}:{API_PORT}", subresource="proxy")
+    return await client.get(proxy.replace("%3A", ":") + path, timeout_s=TIMEOUT_S)
+
+
+async def ask_controllers(controllers: Sequence[tuple[str, Fetch]]) -> MeshStatus:
+    """Ask every controller, by name. Of a proxy that two know, the later sight counts; the leader tells of services."""
+    answers = [await _ask(name, fetch) for name, fetch in controllers]
+    proxies: dict[str, NodeReport] = {}
+    for answer in answers:
+        for proxy in answer.proxies:
+            known = proxies.get(proxy.name)
+            if known is None or known.last_seen < proxy.last_seen:
+                proxies[proxy.name] = proxy
+    told = [answer for answer in answers if answer.services is not None]
+    told.sort(key=lambda answer: not (answer.status.report and answer.status.report.leads))
+    services = told[0].services if told else None
+    return MeshStatus(
+        controllers=tuple(answer.status for answer in answers),
+        proxies=tuple(proxies[name] for name in sorted(proxies)),
+        service_count=None if services is None else len(services),
+        failing_services=tuple(service for service in services or () if service.errors),
+    )
+
+
+async def _ask(name: str, fetch: Fetch) -> _Answers:
+    try:
+        report = _parse(await fetch("/api/status/controller"), ControllerReport)
+        proxies = _parse(await fetch("/api/status/nodes"), list[NodeReport])
+        services = _parse(await fetch("/api/services"), list[FailingService])
+    except MaeshError as error:
+        return _Answers(ControllerStatus(name=name, error=str(error)))
+    return _Answers(ControllerStatus(name=name, report=report), proxies, services)
+
+
+def _parse(body: bytes, type_: type[ReportT]) -> ReportT:
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MaeshError(f"what answered is no controller: {error}") from error
