@@ -60,6 +60,10 @@ class KubernetesError(MaeshError):
         self.retry_after_s = retry_after_s
 
 
+class ClusterDnsError(MaeshError):
+    """The cluster's DNS is not as the mesh understands it; nothing was written."""
+
+
 class ExchangeError(MaeshError):
     """One exchange ends with an answer of the mesh: `status`, and the text as reason."""
 

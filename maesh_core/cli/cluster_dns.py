@@ -1,0 +1,74 @@
+"""What `maesh prepare` and `maesh cleanup` share: they reach a cluster, plan, and show the plan or carry it out.
+
+Takes settings and a function that plans. Prints a line for each thing done, or a diff; raises what ends the command.
+A signal ends it between two requests: what was written stays, and another run goes on from there.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from maesh_core.cli.running import run_until_signalled
+from maesh_core.errors import StartupError
+from maesh_core.logging_setup import configure_logging
+from maesh_core.settings import CleanupSettings
+
+if TYPE_CHECKING:
+    from maesh_core.dns.patching import ClusterDns
+    from maesh_core.dns.plan import Plan
+    from maesh_core.kubernetes.credentials import Credentials
+
+NOTHING = "nothing to do"
+
+Planner = Callable[["ClusterDns"], Awaitable["Plan"]]
+
+
+def run_plan(settings: CleanupSettings, make_plan: Planner, *, cluster_domain: str) -> None:
+    """Make a plan and carry it out, or print it. Raises MaeshError."""
+    configure_logging(settings.log_level, settings.log_format)
+    from maesh_core.kubernetes.credentials import find_access  # aiohttp, for these commands alone
+
+    credentials = find_access(settings.kubeconfig, settings.master_url)
+    if credentials is None:
+        raise StartupError("no cluster is known: give --kubeconfig FILE or --master-url URL")
+
+    async def work(stop: asyncio.Event) -> None:
+        working = asyncio.ensure_future(_carry_out(settings, credentials, make_plan, cluster_domain))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            is_stopped = not working.done()
+            for task in (working, stopping):
+                task.cancel()
+            await asyncio.wait((working, stopping))
+        if is_stopped:
+            raise StartupError("stopped before all was done; run it again for the rest")
+        working.result()
+
+    run_until_signalled(work)
+
+
+async def _carry_out(
+    settings: CleanupSettings, credentials: "Credentials", make_plan: Planner, cluster_domain: str
+) -> None:
+    from maesh_core.dns.patching import ClusterDns
+    from maesh_core.kubernetes.client import KubernetesClient
+
+    client = KubernetesClient(credentials)
+    try:
+        dns = ClusterDns(client, mesh_namespace=settings.namespace, cluster_domain=cluster_domain)
+        plan = await make_plan(dns)
+        for warning in plan.warnings:
+            print(f"maesh: warning: {warning}", file=sys.stderr)  # noqa: T201 - a command's own output
+        if settings.dry_run:
+            print(plan.render_diff() or f"{NOTHING}\n", end="")  # noqa: T201
+        elif not await dns.apply(plan, report=_print_line):
+            _print_line(NOTHING)
+    finally:
+        await client.close()
+
+
+def _print_line(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - a command's own output

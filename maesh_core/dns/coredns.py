@@ -1,0 +1,118 @@
+"""The changes that give a CoreDNS the mesh's zones, and those that take them away, in the ConfigMaps it reads.
+
+Takes the objects as they are, gives changes, or raises ClusterDnsError. Pure. What is written into a text is decided in
+corefile.py.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+
+import msgspec
+
+from maesh_core.dns import corefile, edits
+from maesh_core.dns.corefile import ZONES, BlockBuilder, ExactRules
+from maesh_core.dns.objects import CONFIG_MAPS, Object
+from maesh_core.dns.plan import Change, build_change
+from maesh_core.model.keys import ObjectKey
+
+CUSTOM_KEYS = {zone: f"{zone}.server" for zone in ZONES}
+"""Keys of `coredns-custom` for the zones, as Maesh 1.3 and 1.4 name them; CoreDNS imports every `.server` key."""
+
+_LISTED_ZONES = ", ".join(ZONES)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a CoreDNS reads its servers: its Corefile, and the ConfigMap for others' if it is mounted and there."""
+
+    config_map: Object
+    key: str
+    custom: Object | None
+
+    @property
+    def corefile(self) -> str:
+        """The Corefile's text."""
+        return str(self.config_map["data"][self.key])
+
+    def read_exact_rules(self) -> dict[ObjectKey, str]:
+        """Read the exact rules that stand in any of the texts."""
+        found: dict[ObjectKey, str] = {}
+        for config_map, keys in ((self.config_map, (self.key,)), (self.custom, tuple(CUSTOM_KEYS.values()))):
+            for key in keys:
+                text = ((config_map or {}).get("data") or {}).get(key)
+                if config_map is not None and text:
+                    with edits.naming(config_map, key):
+                        found |= corefile.read_exact_rules(text)
+        return found
+
+    def find_port(self) -> str:
+        """Find the port that the root zone is served on."""
+        with edits.naming(self.config_map, self.key):
+            return corefile.find_port(self.corefile)
+
+
+def build_blocks(builder: BlockBuilder, exact: ExactRules, port: str) -> dict[str, str]:
+    """Build the blocks of all zones."""
+    return {zone: builder.build(zone, exact=exact, port=port) for zone in ZONES}
+
+
+def plan_blocks(place: Place, blocks: Mapping[str, str]) -> list[Change]:
+    """Find what must be written for the blocks to stand where they belong, and nowhere else.
+
+    The Corefile comes first: a zone that stood in two texts for a moment could keep CoreDNS from starting.
+    """
+    if place.custom is None:
+        insert = partial(corefile.insert_blocks, blocks=blocks)
+        return build_change(CONFIG_MAPS, place.config_map, partial(_put, texts={place.key: insert}), _describe(place))
+    _refuse_strangers(place)
+    inserts = {
+        CUSTOM_KEYS[zone]: partial(corefile.insert_blocks, blocks={zone: block}) for zone, block in blocks.items()
+    }
+    return [
+        *_plan_corefile_removal(place),
+        *build_change(CONFIG_MAPS, place.custom, partial(_put, texts=inserts), _describe(place)),
+    ]
+
+
+def plan_block_removal(place: Place) -> list[Change]:
+    """Find what must be written for no block of the mesh to stand anywhere."""
+    changes = _plan_corefile_removal(place)
+    if place.custom is not None:
+        texts = dict.fromkeys(CUSTOM_KEYS.values(), corefile.remove_blocks)
+        edit = partial(_take, texts=texts, old_keys=tuple(CUSTOM_KEYS.values()))
+        changes += build_change(CONFIG_MAPS, place.custom, edit, f"block for {_LISTED_ZONES} removed")
+    return changes
+
+
+def _plan_corefile_removal(place: Place) -> list[Change]:
+    edit = partial(_take, texts={place.key: corefile.remove_blocks})
+    return build_change(CONFIG_MAPS, place.config_map, edit, f"block for {_LISTED_ZONES} removed")
+
+
+def _put(config_map: Object | None, *, texts: Mapping[str, edits.TextEdit]) -> Object | None:
+    return None if config_map is None else edits.put_texts(config_map, texts)
+
+
+def _take(
+    config_map: Object | None, *, texts: Mapping[str, edits.TextEdit], old_keys: tuple[str, ...] = ()
+) -> Object | None:
+    return None if config_map is None else edits.take_texts(config_map, texts, old_keys=old_keys)
+
+
+def _describe(place: Place) -> str:
+    config_map, keys = (
+        (place.custom, CUSTOM_KEYS.values()) if place.custom is not None else (place.config_map, [place.key])
+    )
+    data = config_map.get("data") or {}
+    is_there = any(corefile.find_spans(data[key]) for key in keys if key in data)
+    return f"block for {_LISTED_ZONES} {'replaced' if is_there else 'added'}"
+
+
+def _refuse_strangers(place: Place) -> None:
+    """Look at what CoreDNS reads beside the mesh's own keys. Raises ClusterDnsError."""
+    with edits.naming(place.config_map, place.key):
+        corefile.refuse_strangers(corefile.remove_blocks(place.corefile))
+    if place.custom is not None:
+        for key, text in (place.custom.get("data") or {}).items():
+            if key.endswith(".server") and key not in CUSTOM_KEYS.values():
+                with edits.naming(place.custom, key):
+                    corefile.refuse_strangers(text)

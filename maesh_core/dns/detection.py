@@ -1,0 +1,124 @@
+"""Which DNS a cluster has: its Deployment, its version, and the ConfigMap that it reads.
+
+Takes objects as the API server gives them, decoded; gives names, or raises ClusterDnsError. Pure. Nothing is taken for
+granted of an object but that it is one: what is missing or of another shape counts as not there.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from maesh_core.errors import ClusterDnsError
+
+DNS_NAMESPACE = "kube-system"
+CUSTOM_MAP = "coredns-custom"
+"""Where AKS and k3s have the servers of others; CoreDNS imports its `.server` keys if it is mounted."""
+COREFILE_KEY = "Corefile"
+KUBE_DNS = "kube-dns"
+OLDEST_VERSION = (1, 3)
+NO_UPSTREAM_VERSION = (1, 7)
+"""From here on CoreDNS refuses the word `upstream` in a kubernetes block."""
+
+_NAMES = ("coredns", "rke2-coredns-rke2-coredns")
+_LABELS = (("kubernetes.io/name", "CoreDNS"), ("k8s-app", "kube-dns"))
+_VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:[.+_-].*)?", re.ASCII)
+
+Object = dict[str, Any]
+
+
+class MountedMap(msgspec.Struct, frozen=True):
+    """A ConfigMap among a pod's volumes. `keys` are the files' names by key; empty stands for all keys."""
+
+    name: str
+    is_optional: bool
+    keys: Mapping[str, str]
+
+
+def find_coredns(deployments: Sequence[Object]) -> Object | None:
+    """Find CoreDNS by the names it has, else by its labels. Raises ClusterDnsError when several could be it."""
+    for name in _NAMES:
+        for deployment in deployments:
+            if get_name(deployment) == name and find_image(deployment) is not None:
+                return deployment
+    for label, value in _LABELS:
+        found = [each for each in deployments if _get_labels(each).get(label) == value and find_image(each) is not None]
+        if len(found) > 1:
+            names = ", ".join(sorted(get_name(each) for each in found))
+            raise ClusterDnsError(f"several Deployments in {DNS_NAMESPACE} look like CoreDNS: {names}")
+        if found:
+            return found[0]
+    return None
+
+
+def find_kube_dns(deployments: Sequence[Object]) -> Object | None:
+    """Find kube-dns."""
+    return next((each for each in deployments if get_name(each) == KUBE_DNS), None)
+
+
+def find_image(deployment: Object) -> str | None:
+    """Find CoreDNS's image: of the container of that name, else of one whose image is called so."""
+    containers = [each for each in _get_list(_get_pod_spec(deployment), "containers") if isinstance(each, dict)]
+    for container in containers:
+        if container.get("name") == "coredns":
+            return str(container.get("image") or "")
+    images = [str(container.get("image") or "") for container in containers]
+    return next((image for image in images if "coredns" in _get_repository(image)), None)
+
+
+def read_version(image: str) -> tuple[int, int] | None:
+    """Read major and minor version from an image's tag; None where it does not say."""
+    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+    match = _VERSION.fullmatch(tag)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _get_repository(image: str) -> str:
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+
+
+def list_mounted_maps(deployment: Object) -> list[MountedMap]:
+    """List the ConfigMaps among the volumes of a Deployment's pods, projected ones too."""
+    found = []
+    for volume in _get_list(_get_pod_spec(deployment), "volumes"):
+        projected = _get_list(_get_dict(volume, "projected"), "sources")
+        for source in [volume, *projected]:
+            config_map = _get_dict(source, "configMap")
+            name = config_map.get("name")
+            if isinstance(name, str) and name:
+                items = [item for item in _get_list(config_map, "items") if isinstance(item, dict)]
+                keys = {str(item.get("key")): str(item.get("path")) for item in items}
+                found.append(MountedMap(name, config_map.get("optional") is True, keys))
+    return found
+
+
+def find_corefile_key(mounted: MountedMap, data: Mapping[str, Any]) -> str | None:
+    """Find the key of a mounted ConfigMap that CoreDNS reads as its Corefile."""
+    for key, path in mounted.keys.items():
+        if path.rpartition("/")[2] == COREFILE_KEY and key in data:
+            return key
+    return COREFILE_KEY if not mounted.keys and COREFILE_KEY in data else None
+
+
+def get_name(found: Object) -> str:
+    """Give an object's name."""
+    return str(_get_dict(found, "metadata").get("name") or "")
+
+
+def _get_labels(found: Object) -> Mapping[str, Any]:
+    return _get_dict(_get_dict(found, "metadata"), "labels")
+
+
+def _get_pod_spec(deployment: Object) -> Mapping[str, Any]:
+    return _get_dict(_get_dict(_get_dict(deployment, "spec"), "template"), "spec")
+
+
+def _get_dict(parent: Any, key: str) -> Mapping[str, Any]:
+    value = parent.get(key) if isinstance(parent, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _get_list(parent: Any, key: str) -> Sequence[Any]:
+    value = parent.get(key) if isinstance(parent, dict) else None
+    return value if isinstance(value, list) else []

@@ -1,0 +1,51 @@
+"""The `stubDomains` of kube-dns: which name servers answer for which zones, as JSON in a ConfigMap.
+
+Takes and gives text. Puts the mesh's zones in front and takes them out again byte for byte; what else stands there is
+kept. Raises ClusterDnsError, and changes nothing, for what is no JSON of the expected shape.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from maesh_core.errors import ClusterDnsError
+
+
+def parse_stub_domains(text: str) -> dict[str, list[str]]:
+    """Read an object of lists of addresses. Raises ClusterDnsError."""
+    try:
+        return msgspec.json.decode(text.encode(), type=dict[str, list[str]])
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ClusterDnsError(f"stubDomains is no JSON object of zones and their name servers: {error}") from error
+
+
+def add_zones(text: str, zones: Sequence[str], address: str) -> str:
+    """Have an address answer for zones, in place of any that does; the rest is kept. Raises ClusterDnsError."""
+    rest = remove_zones(text, zones)
+    ours = json.dumps({zone: [address] for zone in zones})[1:-1]
+    separator = ", " if parse_stub_domains(rest) else ""
+    opening = rest.index("{") + 1
+    return f"{rest[:opening]}{ours}{separator}{rest[opening:]}"
+
+
+def remove_zones(text: str, zones: Sequence[str]) -> str:
+    """Take zones out: as they were put in, or by writing the object anew if others wrote it since.
+
+    Raises ClusterDnsError.
+    """
+    found = parse_stub_domains(text)
+    others = {zone: addresses for zone, addresses in found.items() if zone not in zones}
+    if len(others) == len(found):
+        return text
+    ours = ", ".join(rf'"{re.escape(zone)}": \["[^"]*"\]' for zone in zones)
+    rest = re.sub(rf"^(\s*\{{){ours}{', ' if others else ''}", r"\1", text, count=1)
+    return rest if _is_object(rest, others) else json.dumps(others)
+
+
+def _is_object(text: str, expected: dict[str, list[str]]) -> bool:
+    try:
+        return parse_stub_domains(text) == expected
+    except ClusterDnsError:
+        return False
