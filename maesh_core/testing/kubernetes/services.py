@@ -144,7 +144,7 @@ def _fill(spec: Object) -> None:
     for port in spec.get("ports") or ():
         port.setdefault("protocol", "TCP")
         if port.get("targetPort") in (None, 0, ""):
-            port["targetPort"] = port.get("port")
+            port["targetPort"] = port.get("port", 0)
     if spec.get("clusterIP") and not spec.get("clusterIPs"):
         spec["clusterIPs"] = [spec["clusterIP"]]
 
