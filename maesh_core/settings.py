@@ -93,6 +93,7 @@ class ControllerSettings(MeshSettings, ClusterSettings):
 
     paths: tuple[str, ...] = ()
     api_host: Annotated[str, Meta(description="Address that the API listens on; empty: all.")] = ""
+    cluster_domain: Annotated[str, Meta(description="The cluster's DNS domain.")] = "cluster.local"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,15 @@ from typing import Any
 
 import msgspec
 
+from maesh_core.controller.dns_keeper import DnsKeeper
 from maesh_core.controller.engine import Engine
 from maesh_core.controller.leader_election import LeaderElection
 from maesh_core.controller.object_events import EventRecorder
 from maesh_core.controller.shadow_keeper import ShadowKeeper
-from maesh_core.controller.shadow_services import LABELS
+from maesh_core.controller.shadow_services import LABELS, build_name, is_hashed
 from maesh_core.discovery.kubernetes import KubernetesSource
 from maesh_core.discovery.kubernetes_watch import PAGE_SIZE
+from maesh_core.dns.patching import ClusterDns
 from maesh_core.errors import KubernetesError
 from maesh_core.kubernetes.backoff import Backoff
 from maesh_core.kubernetes.client import KubernetesClient
@@ -52,12 +54,14 @@ class Cluster:
         client: KubernetesClient,
         *,
         mesh_namespace: str,
+        cluster_domain: str,
         identity: str,
         clock: Callable[[], float] = time.monotonic,
         pause: Pause = asyncio.sleep,
     ) -> None:
         self._client = client
         self._mesh_namespace = mesh_namespace
+        self._cluster_domain = cluster_domain
         self._pause = pause
         self._clock = clock
         self.source = KubernetesSource(client, clock=clock, pause=pause)
@@ -85,12 +89,26 @@ class Cluster:
         recorder = EventRecorder(
             self._client, engine.find_object_errors, election, clock=self._clock, pause=self._pause
         )
+        dns = DnsKeeper(
+            ClusterDns(
+                self._client,
+                mesh_namespace=self._mesh_namespace,
+                cluster_domain=self._cluster_domain,
+                pause=self._pause,
+                clock=self._clock,
+            ),
+            election,
+            list_long=lambda: self._list_long(engine),
+            tell=lambda key, error: engine.set_outside_errors(key, (error,) if error else (), aspect="DNS"),
+            pause=self._pause,
+        )
         await is_built.wait()
 
         def mark(services: Iterable[ObjectKey]) -> None:
             if election.is_leader:
                 shadows.mark(services)
                 recorder.mark(services)
+                dns.mark()
 
         async def lead() -> None:
             if await self._take_over(engine, election):
@@ -112,7 +130,16 @@ class Cluster:
 
             group.create_task(shadows.run())
             group.create_task(recorder.run())
+            group.create_task(dns.run())
             group.create_task(election.run(change))
+
+    def _list_long(self, engine: Engine) -> dict[ObjectKey, str]:
+        """Name the services whose shadow services DNS cannot find by its general rule."""
+        return {
+            key: build_name(self._mesh_namespace, key)
+            for key in engine.list_services()
+            if is_hashed(self._mesh_namespace, key)
+        }
 
     async def _take_over(self, engine: Engine, election: LeaderElection) -> bool:
         """Read what was written last, which the watch may not have told yet; False when the lead is lost."""

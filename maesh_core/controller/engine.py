@@ -72,7 +72,7 @@ class Engine:
         self._parts = parts
         self._callbacks: list[Callable[[], None]] = []
         self._built_callbacks: list[Callable[[Iterable[ObjectKey]], None]] = []
-        self._outside_errors: dict[ObjectKey, tuple[str, ...]] = {}
+        self._outside_errors: dict[ObjectKey, dict[str, tuple[str, ...]]] = {}
         types = [kind.type for kind in parts.kinds]
         self._unlisted = {(source, type_) for source in parts.sources for type_ in types}
         self._is_ready = False
@@ -236,22 +236,22 @@ class Engine:
         reader = self._parts.shadow_reader
         return reader.list_originals() if reader else []
 
-    def set_outside_errors(self, key: ObjectKey, errors: tuple[str, ...]) -> None:
-        """Show errors on a service that do not come from its build; none takes back what was shown."""
-        if self._outside_errors.get(key, ()) == errors:
-            return
-        if errors:
-            self._outside_errors[key] = errors
-        else:
+    def set_outside_errors(self, key: ObjectKey, errors: tuple[str, ...], *, aspect: str = "shadow service") -> None:
+        """Show errors on a service that do not come from its build; none takes back what was shown of this aspect."""
+        shown = self._outside_errors.setdefault(key, {})
+        if shown.get(aspect, ()) != errors:
+            shown[aspect] = errors
+            self._topology = self._services = None
+        if not any(shown.values()):
             del self._outside_errors[key]
-        self._topology = self._services = None
 
     def list_assigned(self) -> dict[str, dict[PortOwner, int]]:
         """Copy which exclusive entrypoint each service port has, by traffic type."""
         return self._parts.ports.list_assigned()
 
     def _list_errors(self, key: ObjectKey) -> tuple[str, ...]:
-        return (*self._built[key].configuration.errors, *self._outside_errors.get(key, ()))
+        outside = self._outside_errors.get(key, {})
+        return (*self._built[key].configuration.errors, *(text for texts in outside.values() for text in texts))
 
     def _observe_shadows(self, events: Sequence[Event]) -> set[ObjectKey]:
         """Take over what shadow services say of entrypoints; name the services whose own may differ now."""

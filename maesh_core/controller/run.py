@@ -107,7 +107,12 @@ async def run_controller(
     given = plugins.collect("maesh_sources")
     client = open_client(settings, is_alone=not given)
     identity = build_identity()
-    cluster = Cluster(client, mesh_namespace=settings.namespace, identity=identity, pause=pause) if client else None
+    cluster = None
+    if client is not None:
+        domain = settings.cluster_domain
+        cluster = Cluster(
+            client, mesh_namespace=settings.namespace, cluster_domain=domain, identity=identity, pause=pause
+        )
     sources = collect_sources(settings, given, cluster)
     is_built = asyncio.Event()
     nodes = NodeRegistry()

@@ -173,7 +173,8 @@ def _find_marked(corefile: Corefile, zone: str) -> Iterator[Span]:
         if mark not in (begin, end):
             continue
         start = _find_line_start(corefile.text, comment.start)
-        if corefile.text[start : comment.start].strip() or (opened is None) != (mark == begin):
+        is_alone = start == 0 or corefile.text[start - 1] in "\n\ufeff"
+        if not is_alone or (opened is None) != (mark == begin):
             raise ClusterDnsError(f"line {comment.line}: the mark '{mark}' is not where it should be")
         if mark == begin:
             opened = start

@@ -86,6 +86,11 @@ def choose_restart(deployment: Object, digest: str, *, is_forced: bool) -> str:
     return f"{digest}-{int(count) + 1 if count.isdecimal() else 2}" if is_forced else current
 
 
+def has_restart(deployment: Object) -> bool:
+    """Whether a Deployment's pods were made anew for the mesh."""
+    return RESTART in _get_template_annotations(deployment)
+
+
 def set_restart(deployment: Object, value: str) -> Object:
     """Annotate the pod template, and drop older versions' annotations."""
     found = copy.deepcopy(deployment)

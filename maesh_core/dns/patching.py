@@ -74,6 +74,12 @@ class ClusterDns:
     def __repr__(self) -> str:
         return f"<ClusterDns {self._mesh_namespace}.svc.{self._cluster_domain}>"
 
+    async def is_prepared(self) -> bool:
+        """Whether the cluster's DNS was prepared for a mesh, and not cleaned up since: its Deployment says so."""
+        deployments = await self._store.list(DEPLOYMENTS, DNS_NAMESPACE)
+        found = find_coredns(deployments) or find_kube_dns(deployments)
+        return found is not None and edits.has_restart(found)
+
     async def plan(self, exact: ExactRules | None = None) -> Plan:
         """Find what must be written for the zones to be answered, with these exact rules; None keeps those that stand.
 

@@ -1,13 +1,15 @@
 """Requests to the API server over a few connections: bytes in, bytes out, and a watch as batches of lines.
 
 Takes credentials, gives answers, or raises KubernetesError with status and reason. Every request has a time-out and
-every answer a limit. Retries nothing but a refused login, once, with fresh credentials. Must not know of resources.
+every answer a limit. Retries nothing but a refused login, once, with fresh credentials; aiohttp sends what is
+idempotent (GET, PUT, DELETE) once more when the connection that it had kept breaks, so that what was done may come back
+as a conflict or as not found. Must not know of resources.
 """
 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -25,6 +27,8 @@ ANSWER_LIMIT_BYTES = 512 * 2**20
 """The largest answer that is read: an unpaged list of 100,000 pods comes to 400 MB."""
 LINE_LIMIT_BYTES = 16 * 2**20
 """The longest line of a watch: etcd takes objects of 1.5 MiB, which JSON may swell."""
+STATUS_LIMIT_BYTES = 2**20
+"""The longest error that is read; one names every field of an object that is not as it must be."""
 RETRY_AFTER_LIMIT_S = 60.0
 IDLE_S = 30.0
 """An idle connection is kept this long; credentials that are loaded again bring connections of their own."""
@@ -87,7 +91,10 @@ class KubernetesClient:
         Ends when the server ends it. Raises KubernetesError when it is refused, breaks, or says nothing for too long.
         """
         try:
-            async with self._request("GET", path, headers={"Accept": JSON}, query=query) as response:
+            async with AsyncExitStack() as stack:
+                request = self._request("GET", path, headers={"Accept": JSON}, query=query)
+                async with asyncio.timeout(min(silence_limit_s, REQUEST_TIMEOUT_S)):
+                    response = await stack.enter_async_context(request)
                 yield []
                 rest = b""
                 while True:
@@ -153,15 +160,29 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
         parts.append(part)
         size += len(part)
         if size > ANSWER_LIMIT_BYTES:
-            raise KubernetesError(f"the answer is over {ANSWER_LIMIT_BYTES} bytes", status=response.status)
+            text = f"{response.method} {response.url.path}: the answer is over {ANSWER_LIMIT_BYTES} bytes"
+            raise KubernetesError(text, status=response.status)
+    return b"".join(parts)
+
+
+async def _read_beginning(response: aiohttp.ClientResponse) -> bytes:
+    """Read an error's body, no more of it than a Status can be; what comes of one that breaks is enough."""
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            async for part in response.content.iter_any():
+                parts.append(part)
+                size += len(part)
+                if size > STATUS_LIMIT_BYTES:
+                    break
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+        pass  # the status line has said what matters
     return b"".join(parts)
 
 
 async def _read_error(method: str, path: str, response: aiohttp.ClientResponse) -> KubernetesError:
-    async with asyncio.timeout(REQUEST_TIMEOUT_S):
-        body = await response.content.read(2**16)
     try:
-        status = msgspec.json.decode(body, type=_Status)
+        status = msgspec.json.decode(await _read_beginning(response), type=_Status)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         status = _Status()
     text = " ".join((status.message or response.reason or "no reason given").split())[:500]

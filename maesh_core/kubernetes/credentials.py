@@ -10,6 +10,7 @@ import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,8 +55,12 @@ class Credentials:
     async def get(self) -> Access:
         """Give the access, loaded within the last minute. Raises KubernetesError when it cannot be had."""
         async with self._lock:
-            if self._access is None or self._clock() - self._loaded_at > RELOAD_S:
+            if self._access is None:
                 await self._reload()
+            elif self._clock() - self._loaded_at > RELOAD_S:
+                self._loaded_at = self._clock()
+                with suppress(KubernetesError):  # what the server has not refused yet may go on for a minute
+                    await self._reload()
             assert self._access is not None  # noqa: S101 - for the type checker
             return self._access
 
@@ -114,26 +119,32 @@ async def _load_pod_account(master_url: str, environment: Mapping[str, str]) -> 
     try:
         load_incluster_config(client_configuration=configuration, environ=environment)  # type: ignore[no-untyped-call]
     except (ConfigException, OSError, ValueError) as error:
-        raise StartupError(f"the pod's service account cannot be used: {error}") from error
+        raise StartupError(f"the pod's service account cannot be used: {_flatten(error)}") from error
     return await _build_access(configuration, master_url)
 
 
 async def _load_kubeconfig(paths: str, master_url: str) -> Access:
     from kubernetes_asyncio.client import Configuration
-    from kubernetes_asyncio.config import load_kube_config
+    from kubernetes_asyncio.config import ConfigException, load_kube_config
+    from yaml import YAMLError
 
-    configuration = Configuration()
+    configuration = Configuration(host="")
     try:
         await load_kube_config(config_file=paths, client_configuration=configuration, persist_config=False)
     except Exception as error:  # the loader lets KeyError, AssertionError and more out for what is no kubeconfig
-        raise StartupError(f"kubeconfig {paths} cannot be used: {type(error).__name__}: {error}") from error
+        is_named = isinstance(error, ConfigException | OSError | ValueError | YAMLError)
+        text = _flatten(error) if is_named else f"it is no kubeconfig ({type(error).__name__}: {_flatten(error)})"
+        raise StartupError(f"kubeconfig {paths} cannot be used: {text}") from error
+    if not configuration.host and not master_url:
+        raise StartupError(f"kubeconfig {paths} cannot be used: its cluster names no server")
     return await _build_access(configuration, master_url)
 
 
 async def _build_access(configuration: "Configuration", master_url: str) -> Access:
     server = (master_url or configuration.host or "").rstrip("/")
     if not server.startswith(("http://", "https://")):
-        raise StartupError(f"--master-url: {server!r} is no http or https address")
+        origin = "--master-url" if master_url else "the cluster's server"
+        raise StartupError(f"{origin}: {server!r} is no http or https address")
     token = configuration.api_key.get("BearerToken")
     return Access(
         server=server,
@@ -148,10 +159,16 @@ def _build_tls(configuration: "Configuration") -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
         if configuration.cert_file:
-            context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
+            # without a password OpenSSL would ask for that of an encrypted key on the terminal, and wait
+            context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file, password="")
     except (OSError, ValueError) as error:
-        raise StartupError(f"the certificates for the API server cannot be used: {error}") from error
+        raise StartupError(f"the certificates for the API server cannot be used: {_flatten(error)}") from error
     if not configuration.verify_ssl:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _flatten(error: Exception) -> str:
+    """Give an error's text in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -213,5 +213,5 @@ def test_no_setting_of_a_part_is_lost_on_the_way():
     missing = {field.name for class_ in (ControllerSettings, ProxySettings) for field in dataclasses.fields(class_)}
     assert missing - shared == {
         *("api_host", "admin_host", "endpoint", "configuration_cache"),
-        *("kubeconfig", "master_url"),  # it never touches a cluster
+        *("kubeconfig", "master_url", "cluster_domain"),  # it never touches a cluster
     }

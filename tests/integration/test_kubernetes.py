@@ -235,3 +235,27 @@ def test_errors_are_told_as_events_on_the_objects_they_concern(cluster, start_in
     assert (event["involvedObject"]["kind"], event["involvedObject"]["name"]) == ("Service", "bad")
     assert event["involvedObject"]["uid"] == cluster.get("services", "bad", "whoami")["metadata"]["uid"]
     assert "retry-attempts" in event["message"]
+
+
+def test_dns_is_put_back_when_an_operator_rewrites_it_and_left_alone_after_cleanup(
+    cluster, run_maesh, start_in_cluster, wait_until
+):
+    def read_corefile():
+        return cluster.get("configmaps", "coredns", "kube-system")["data"]["Corefile"]
+
+    long_name = "a" * 60
+    cluster.apply([build_namespace("whoami"), build_service(long_name)])
+    original = read_corefile()
+    _, api_port, _ = start_in_cluster()
+    unprepared = run_maesh("status", "--endpoint", f"http://127.0.0.1:{api_port}")
+    assert f"{long_name}.whoami: its name is too long for DNS" in unprepared.stdout
+    assert read_corefile() == original, "nobody prepared this cluster"
+
+    assert run_maesh("prepare", "--kubeconfig", cluster.kubeconfig).status == 0
+    wait_until(lambda: long_name in read_corefile(), "a rule for the name that is too long")
+    cluster.patch("configmaps", "coredns", {"data": {"Corefile": original}}, "kube-system")
+    wait_until(lambda: long_name in read_corefile(), "the mesh's block again")
+    assert "0 with errors" in run_maesh("status", "--endpoint", f"http://127.0.0.1:{api_port}").stdout
+
+    assert run_maesh("cleanup", "--kubeconfig", cluster.kubeconfig).status == 0
+    assert read_corefile() == original
