@@ -40,7 +40,7 @@ def find_coredns(deployments: Sequence[Object]) -> Object | None:
     """Find CoreDNS by the names it has, else by its labels. Raises ClusterDnsError when several could be it."""
     for name in _NAMES:
         for deployment in deployments:
-            if get_name(deployment) == name and find_image(deployment) is not None:
+            if get_name(deployment) == name:
                 return deployment
     for label, value in _LABELS:
         found = [each for each in deployments if _get_labels(each).get(label) == value and find_image(each) is not None]

@@ -1,0 +1,125 @@
+"""The cluster's DNS is found whatever the distribution calls it."""
+
+import pytest
+
+from maesh_core.dns.detection import (
+    MountedMap,
+    find_coredns,
+    find_corefile_key,
+    find_image,
+    find_kube_dns,
+    get_name,
+    list_mounted_maps,
+    read_version,
+)
+from maesh_core.errors import ClusterDnsError
+
+
+def build(name, image, labels=None, container="coredns", volumes=()):
+    spec = {"containers": [{"name": "other", "image": "x:1"}, {"name": container, "image": image}]}
+    return {
+        "metadata": {"name": name, "labels": labels or {}},
+        "spec": {"template": {"spec": spec | {"volumes": volumes}}},
+    }
+
+
+KUBE_DNS = build("kube-dns", "k8s-dns-kube-dns-amd64:1.14.7", {"k8s-app": "kube-dns"}, "kubedns")
+AUTOSCALER = build("coredns-autoscaler", "cluster-proportional-autoscaler:1.8", {"kubernetes.io/name": "CoreDNS"}, "a")
+LABELLED = build("dns", "coredns/coredns:1.6.3", {"kubernetes.io/name": "CoreDNS"})
+KUBEADM = build("named-otherwise", "registry.k8s.io/coredns/coredns:v1.11.3", {"k8s-app": "kube-dns"}, "dns")
+
+
+@pytest.mark.parametrize(
+    ("deployments", "name"),
+    [
+        ([], None),
+        ([KUBE_DNS, AUTOSCALER], None),
+        ([LABELLED, build("coredns", "coredns:1.9")], "coredns"),
+        (
+            [LABELLED, build("rke2-coredns-rke2-coredns", "rancher/hardened-coredns:v1.10.1-build2", {})],
+            "rke2-coredns-rke2-coredns",
+        ),
+        ([KUBE_DNS, AUTOSCALER, KUBEADM, LABELLED], "dns"),
+        ([KUBE_DNS, KUBEADM], "named-otherwise"),
+        ([build("coredns", "internal/dns:5", container="x")], "coredns"),
+    ],
+)
+def test_coredns_is_found_by_name_then_by_labels(deployments, name):
+    found = find_coredns(deployments)
+    assert (found and get_name(found)) == name
+
+
+def test_several_that_could_be_it_are_refused():
+    with pytest.raises(ClusterDnsError, match="look like CoreDNS: dns, second"):
+        find_coredns([build("second", "coredns:1.9", {"kubernetes.io/name": "CoreDNS"}), LABELLED])
+
+
+def test_kube_dns_is_found_by_its_name():
+    assert find_kube_dns([LABELLED, KUBE_DNS]) is KUBE_DNS
+    assert find_kube_dns([LABELLED]) is None
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("coredns/coredns:1.6.3", (1, 6)),
+        ("k8s.gcr.io/coredns:1.7.0", (1, 7)),
+        ("coredns:1.3", (1, 3)),
+        ("602401143452.dkr.ecr.eu-west-1.amazonaws.com/eks/coredns:v1.11.3-eksbuild.1", (1, 11)),
+        ("registry:5000/coredns:v1.8.7@sha256:0123", (1, 8)),
+        ("rancher/mirrored-coredns-coredns:1.10.1", (1, 10)),
+        ("mcr.microsoft.com/oss/v2/kubernetes/coredns:v1.11.3-7", (1, 11)),
+        ("registry:5000/coredns", None),
+        ("registry:5000/coredns@sha256:0123", None),
+        ("coredns:latest", None),
+        ("coredns:k8s-1.20", None),
+        ("coredns:1", None),
+        ("coredns:1.x", None),
+        ("", None),
+    ],
+)
+def test_the_version_is_in_the_tag(image, version):
+    assert read_version(image) == version
+
+
+def test_the_container_of_that_name_counts_then_the_image():
+    assert find_image(LABELLED) == "coredns/coredns:1.6.3"
+    assert find_image(KUBEADM) == "registry.k8s.io/coredns/coredns:v1.11.3"
+    assert find_image(KUBE_DNS) is None
+
+
+def test_mounted_maps_are_volumes_and_projected_sources():
+    volumes = [
+        {"name": "a", "configMap": {"name": "coredns", "items": [{"key": "conf", "path": "etc/Corefile"}]}},
+        {"name": "b", "configMap": {"name": "coredns-custom", "optional": True}},
+        {"name": "c", "projected": {"sources": [{"configMap": {"name": "x"}}, {"secret": {"name": "y"}}]}},
+        {"name": "d", "emptyDir": {}},
+    ]
+    assert list_mounted_maps(build("coredns", "coredns:1.9", volumes=volumes)) == [
+        MountedMap("coredns", is_optional=False, keys={"conf": "etc/Corefile"}),
+        MountedMap("coredns-custom", is_optional=True, keys={}),
+        MountedMap("x", is_optional=False, keys={}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "data", "found"),
+    [
+        ({}, {"Corefile": ""}, "Corefile"),
+        ({}, {"other": ""}, None),
+        ({"conf": "Corefile"}, {"conf": "", "Corefile": ""}, "conf"),
+        ({"NodeHosts": "NodeHosts"}, {"Corefile": ""}, None),
+        ({"Corefile": "Corefile"}, {}, None),
+    ],
+)
+def test_the_corefile_is_the_key_mounted_as_such(keys, data, found):
+    assert find_corefile_key(MountedMap("coredns", is_optional=False, keys=keys), data) == found
+
+
+@pytest.mark.parametrize(
+    "odd", [{}, {"metadata": None}, {"spec": []}, {"spec": {"template": {"spec": {"containers": [1]}}}}]
+)
+def test_odd_objects_are_not_it(odd):
+    assert find_coredns([odd]) is None
+    assert find_kube_dns([odd]) is None
+    assert list_mounted_maps(odd) == []
