@@ -1,0 +1,163 @@
+{{/* What each account may do: every rule once, whoever gets it. No wildcards, no Secrets; cluster-wide is only what concerns
+objects of users, which may be in any namespace. */}}
+
+{{/* The controller, everywhere: reads what it watches, and tells users about their objects. */}}
+{{- define "maesh.rules.watch" -}}
+- apiGroups: [""]
+  resources: [services, pods, endpoints]
+  verbs: [get, list, watch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+{{- if include "maesh.isOn" (list . "smi") }}
+- apiGroups: [split.smi-spec.io]
+  resources: [trafficsplits]
+  verbs: [get, list, watch]
+{{- end }}
+{{- if include "maesh.isOn" (list . "acl") }}
+- apiGroups: [access.smi-spec.io]
+  resources: [traffictargets]
+  verbs: [get, list, watch]
+{{- end }}
+{{- if or (include "maesh.isOn" (list . "smi")) (include "maesh.isOn" (list . "acl")) }}
+- apiGroups: [specs.smi-spec.io]
+  resources: [httproutegroups, tcproutes, udproutes]
+  verbs: [get, list, watch]
+{{- end }}
+{{- with .Values.controller.extraRules }}
+{{ toYaml . }}
+{{- end }}
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+
+{{/* The controller, in the mesh's namespace: keeps shadow services, and agrees on who leads. */}}
+{{- define "maesh.rules.lead" -}}
+- apiGroups: [""]
+  resources: [services]
+  verbs: [create, update, delete]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [maesh-controller]
+  verbs: [get, update]
+{{- end -}}
+
+{{/* Controller, prepare and cleanup, in kube-system: find the cluster's DNS, write its Corefile or stub domains, restart it.
+Listing is for a Deployment that only its label tells; ConfigMaps cannot be listed. */}}
+{{- define "maesh.rules.dns" -}}
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [list]
+- apiGroups: [apps]
+  resources: [deployments]
+  resourceNames: {{ concat (list "coredns" "kube-dns" "rke2-coredns-rke2-coredns") (.Values.dns.deployments | default list) | toJson }}
+  verbs: [get, update]
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: {{ include "maesh.dnsMaps" . }}
+  verbs: [get, update]
+{{- end -}}
+
+{{- define "maesh.dnsMaps" -}}
+{{ concat (list "coredns" "coredns-custom" "kube-dns" "rke2-coredns-rke2-coredns") (.Values.dns.configMaps | default list) | toJson }}
+{{- end -}}
+
+{{/* Controller and prepare, in kube-system with kubedns: kube-dns runs without its ConfigMap, and then there is none; what does
+not exist has no name that a rule could give. */}}
+{{- define "maesh.rules.addStubDomains" -}}
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create]
+{{- end -}}
+
+{{/* Cleanup, there: removes the ConfigMap that was made so. */}}
+{{- define "maesh.rules.dropStubDomains" -}}
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: {{ include "maesh.dnsMaps" . }}
+  verbs: [delete]
+{{- end -}}
+
+{{/* Controller, prepare and cleanup, in the mesh's namespace: look for the mesh's own CoreDNS, which a cluster with kube-dns
+needs, and where the chart brings it, write its Corefile too. */}}
+{{- define "maesh.rules.ownDns" -}}
+- apiGroups: [apps]
+  resources: [deployments]
+  resourceNames: [coredns]
+  verbs: [get{{ if .Values.kubedns }}, update{{ end }}]
+{{- if .Values.kubedns }}
+- apiGroups: [""]
+  resources: [services]
+  resourceNames: [coredns]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [coredns]
+  verbs: [get, update]
+{{- end }}
+{{- end -}}
+
+{{/* Cleanup, in the mesh's namespace: removes shadow services. */}}
+{{- define "maesh.rules.cleanup" -}}
+- apiGroups: [""]
+  resources: [services]
+  verbs: [list, delete]
+{{- end -}}
+
+{{/* A Role or ClusterRole, and its binding to an account of the release; takes a dict: root, account, component, role (its name),
+scope (a namespace, or "" for the cluster), rules, and for hooks roleAnnotations and bindingAnnotations. */}}
+{{- define "maesh.grant" -}}
+{{- $prefix := ternary "" "Cluster" (ne .scope "") -}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $prefix }}Role
+metadata:
+  name: {{ .role }}
+  {{- with .scope }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "maesh.labels" (list .root .component) | nindent 4 }}
+  {{- with .roleAnnotations }}
+  annotations:
+    {{- . | nindent 4 }}
+  {{- end }}
+rules:
+  {{- .rules | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $prefix }}RoleBinding
+metadata:
+  name: {{ .account }}
+  {{- with .scope }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "maesh.labels" (list .root .component) | nindent 4 }}
+  {{- with .bindingAnnotations }}
+  annotations:
+    {{- . | nindent 4 }}
+  {{- end }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ $prefix }}Role
+  name: {{ .role }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ .account }}
+    namespace: {{ .root.Release.Namespace }}
+{{- end -}}
+
+{{/* The mesh's own CoreDNS, everywhere: reads what it answers with. */}}
+{{- define "maesh.rules.coredns" -}}
+- apiGroups: [""]
+  resources: [endpoints, services, pods, namespaces]
+  verbs: [list, watch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
+{{- end -}}
