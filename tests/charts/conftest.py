@@ -1,0 +1,47 @@
+"""The chart, rendered by Helm's own engine, and what its Roles allow."""
+
+import importlib.util
+from pathlib import Path
+
+import helm_python
+import pytest
+import yaml
+
+FOLDER = Path(__file__).resolve().parent
+CHART = FOLDER.parents[1] / "charts" / "maesh"
+
+
+class StrictLoader(yaml.CSafeLoader):
+    """Refuses what the API server would: one key twice."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key stands there twice: {keys}"
+        return super().construct_mapping(node, deep=deep)
+
+
+@pytest.fixture(scope="session")
+def chart():
+    with helm_python.Chart.load(CHART) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="session")
+def render(chart):
+    """Render the chart to a list of objects; raises what Helm says to values that cannot be used."""
+
+    def render_objects(values=None, *, name="maesh", namespace="maesh", **options):
+        files = chart.render(values or {}, name=name, namespace=namespace, **options)
+        texts = [text for path, text in sorted(files.items()) if path.endswith(".yaml")]
+        return [each for text in texts for each in yaml.load_all(text, StrictLoader) if each]
+
+    return render_objects
+
+
+@pytest.fixture(scope="session")
+def permissions():
+    """Give the class that says what accounts may do: `permissions(objects).allows("maesh/maesh-controller", ...)`."""
+    spec = importlib.util.spec_from_file_location("maesh_chart_permissions", FOLDER / "permissions.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Permissions

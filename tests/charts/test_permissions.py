@@ -1,0 +1,215 @@
+"""Each account may do what its part does, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from maesh_acl.kinds import KINDS as ACL_KINDS
+from maesh_smi.kinds import KINDS as SMI_KINDS
+
+from maesh_core.resources.kinds import CORE_KINDS
+
+CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())
+NAMESPACE = "traffic"
+CONTROLLER, PREPARE, CLEANUP, PROXY, DNS = (
+    f"{NAMESPACE}/{name}" for name in ("maesh-controller", "maesh-prepare", "maesh-cleanup", "maesh-mesh", "coredns")
+)
+SHIPPED = {"smi": SMI_KINDS, "acl": ACL_KINDS}
+READS = ("get", "list", "watch")
+
+
+@pytest.fixture
+def grant(render, permissions):
+    return lambda values=None: permissions(render(values, name="other", namespace=NAMESPACE))
+
+
+def list_groups(kind):
+    return {version.rpartition("/")[0] for version in kind.api_versions}
+
+
+@pytest.mark.parametrize(
+    "enabled", [(), ("smi",), ("acl",), ("smi", "acl")], ids=lambda enabled: "+".join(enabled) or "none"
+)
+def test_the_controller_reads_the_kinds_that_it_watches_everywhere_and_no_others(enabled, grant):
+    allowed = grant({"plugins": {name: name in enabled for name in SHIPPED}})
+    watched = [
+        kind for kind in CORE_KINDS if getattr(kind, "is_watched", kind.name not in ("Namespace", "ServiceAccount"))
+    ]
+    watched += [kind for name in enabled for kind in SHIPPED[name]]
+    others = [
+        kind for kind in (*CORE_KINDS, *SMI_KINDS, *ACL_KINDS) if kind.name not in {each.name for each in watched}
+    ]
+    for kinds, expected in ((watched, True), (others, False)):
+        for kind in kinds:
+            for group in list_groups(kind):
+                for verb in READS:
+                    found = allowed.allows(CONTROLLER, verb=verb, group=group, resource=kind.plural)
+                    assert found is expected, (verb, group, kind.plural)
+
+
+def test_a_plugin_of_others_reads_what_it_is_given(grant):
+    request = {"verb": "watch", "group": "stamp.example", "resource": "stamps"}
+    assert not grant().allows(CONTROLLER, **request)
+    assert grant(CASES["plugin-of-others"]).allows(CONTROLLER, **request)
+
+
+def test_the_controller_writes_services_in_the_meshs_namespace_alone(grant):
+    for verb in ("create", "update", "delete"):
+        request = {"verb": verb, "group": "", "resource": "services"}
+        assert grant().allows(CONTROLLER, **request, namespace=NAMESPACE)
+        assert not grant().allows(CONTROLLER, **request, namespace="shop")
+        assert not grant().allows(CONTROLLER, **request)
+
+
+def test_the_controller_holds_one_lease_in_the_meshs_namespace(grant):
+    lease = {"group": "coordination.k8s.io", "resource": "leases"}
+    assert grant().allows(CONTROLLER, verb="create", **lease, namespace=NAMESPACE)
+    for verb in ("get", "update"):
+        assert grant().allows(CONTROLLER, verb=verb, **lease, namespace=NAMESPACE, name="maesh-controller")
+        assert not grant().allows(CONTROLLER, verb=verb, **lease, namespace=NAMESPACE, name="other")
+        assert not grant().allows(CONTROLLER, verb=verb, **lease, namespace="kube-system", name="maesh-controller")
+
+
+def test_the_controller_tells_of_objects_in_their_namespaces(grant):
+    for verb, expected in (("create", True), ("patch", True), ("delete", False), ("list", False)):
+        found = grant().allows(CONTROLLER, verb=verb, group="", resource="events", namespace="shop", name="x")
+        assert found is expected
+
+
+@pytest.mark.parametrize("account", [CONTROLLER, PREPARE, CLEANUP])
+def test_who_keeps_the_dns_may_write_its_objects_by_name(account, grant):
+    allowed = grant(CASES["dns-of-others"])
+
+    def may(verb, group, resource, name, namespace="kube-system"):
+        return allowed.allows(account, verb=verb, group=group, resource=resource, namespace=namespace, name=name)
+
+    for name in ("coredns", "kube-dns", "rke2-coredns-rke2-coredns", "dns-coredns"):
+        assert may("get", "", "configmaps", name)
+        assert may("update", "", "configmaps", name)
+        assert may("get", "apps", "deployments", name)
+        assert may("update", "apps", "deployments", name)
+        assert not may("delete", "", "configmaps", name)
+        assert not may("delete", "apps", "deployments", name)
+        assert not may("update", "", "configmaps", name, namespace="shop")
+    assert may("update", "", "configmaps", "coredns-custom")
+    assert may("list", "apps", "deployments", "")
+    assert not may("update", "", "configmaps", "kubeadm-config")
+    assert not may("update", "apps", "deployments", "metrics-server")
+    assert not may("list", "", "configmaps", "")
+    assert not may("create", "", "configmaps", "")
+
+
+def test_kube_dns_needs_more_and_only_with_it(grant):
+    without, with_it = grant(), grant(CASES["kube-dns"])
+    own = {"namespace": NAMESPACE, "name": "coredns"}
+    for account in (CONTROLLER, PREPARE, CLEANUP):
+        for resource, group in (("configmaps", ""), ("deployments", "apps")):
+            assert with_it.allows(account, verb="update", group=group, resource=resource, **own)
+            assert not without.allows(account, verb="update", group=group, resource=resource, **own)
+        # To tell what is missing where there is kube-dns.
+        assert without.allows(account, verb="get", group="apps", resource="deployments", **own)
+    assert with_it.allows(PREPARE, verb="get", group="", resource="services", **own)
+    maps = {"group": "", "resource": "configmaps", "namespace": "kube-system"}
+    for account in (CONTROLLER, PREPARE):
+        assert with_it.allows(account, verb="create", **maps)
+        assert not without.allows(account, verb="create", **maps)
+        assert not with_it.allows(account, verb="delete", **maps, name="kube-dns")
+    assert with_it.allows(CLEANUP, verb="delete", **maps, name="kube-dns")
+    assert not without.allows(CLEANUP, verb="delete", **maps, name="kube-dns")
+    assert not with_it.allows(CLEANUP, verb="create", **maps)
+
+
+def test_cleanup_removes_services_of_the_meshs_namespace(grant):
+    for verb in ("list", "delete"):
+        assert grant().allows(CLEANUP, verb=verb, group="", resource="services", namespace=NAMESPACE, name="x")
+        assert not grant().allows(CLEANUP, verb=verb, group="", resource="services", namespace="shop", name="x")
+
+
+def test_proxies_have_no_rights_at_all(grant):
+    assert grant().list_grants(PROXY) == []
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_no_rule_has_a_wildcard_or_is_about_secrets_or_rights(values, grant):
+    allowed = grant(values)
+    for account in (CONTROLLER, PREPARE, CLEANUP, DNS):
+        for _, rule in allowed.list_grants(account):
+            texts = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+            assert not [text for text in texts if "*" in text]
+            assert (
+                not {"secrets", "rbac.authorization.k8s.io", "serviceaccounts", "impersonate", "escalate", "bind"}
+                & texts
+            )
+            assert not [text for text in rule["resources"] if text.startswith("pods/")]
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_nothing_is_written_cluster_wide_but_events(values, grant):
+    for account in (CONTROLLER, PREPARE, CLEANUP, DNS):
+        for namespace, rule in grant(values).list_grants(account):
+            if not namespace:
+                assert set(rule["verbs"]) <= set(READS) or rule["resources"] == ["events"]
+    for account in (PREPARE, CLEANUP):
+        assert all(namespace for namespace, _ in grant(values).list_grants(account))
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_every_binding_is_of_a_role_and_an_account_that_are_there(values, render):
+    objects = render(values, namespace=NAMESPACE)
+    accounts = {each["metadata"]["name"] for each in objects if each["kind"] == "ServiceAccount"}
+    roles = {
+        (each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"])
+        for each in objects
+        if each["kind"].endswith("Role")
+    }
+    bound = set()
+    for each in objects:
+        if each["kind"].endswith("RoleBinding"):
+            (subject,) = each["subjects"]
+            assert subject["namespace"] == NAMESPACE
+            assert subject["name"] in accounts
+            bound.add((each["roleRef"]["kind"], each["metadata"].get("namespace"), each["roleRef"]["name"]))
+    assert bound == roles
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ({"verb": "get", "resource": "pods", "name": "a"}, True),
+        ({"verb": "get", "resource": "pods", "name": "c"}, False),
+        ({"verb": "list", "resource": "pods"}, False),
+        ({"verb": "get", "resource": "pods", "subresource": "log", "name": "a"}, False),
+        ({"verb": "get", "resource": "deployments", "subresource": "scale", "name": "a"}, True),
+        ({"verb": "get", "resource": "pods", "name": "a", "group": "apps"}, False),
+        ({"verb": "get", "resource": "pods", "name": "a", "namespace": "m"}, False),
+        ({"verb": "delete", "resource": "anything", "namespace": "", "group": "x"}, True),
+    ],
+)
+def test_what_answers_these_questions_reads_roles_as_kubernetes_does(request_, expected, permissions):
+    def build(kind, rules, **metadata):
+        return {"kind": kind, "metadata": {"name": "r", **metadata}, "rules": rules}
+
+    def bind(kind, **metadata):
+        subject = {"kind": "ServiceAccount", "name": "a", "namespace": "n"}
+        return {
+            "kind": f"{kind}Binding",
+            "metadata": {"name": "b", **metadata},
+            "roleRef": {"kind": kind, "name": "r"},
+            "subjects": [subject],
+        }
+
+    rules = [
+        {"apiGroups": [""], "resources": ["pods"], "resourceNames": ["a", "b"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["deployments/scale"], "verbs": ["*"]},
+    ]
+    wide = [{"apiGroups": ["x"], "resources": ["*"], "verbs": ["*"]}]
+    found = permissions(
+        [
+            build("Role", rules, namespace="n"),
+            build("ClusterRole", wide),
+            bind("Role", namespace="n"),
+            bind("ClusterRole"),
+        ]
+    )
+    assert found.allows("n/a", **{"group": "", "namespace": "n", **request_}) is expected
+    assert not found.allows("n/other", **{"group": "", "namespace": "n", **request_})

@@ -1,0 +1,151 @@
+"""Whatever values are given, what comes out are objects that Kubernetes takes."""
+
+from pathlib import Path
+
+import helm_python
+import kubernetes_validate
+import pytest
+import yaml
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "maesh"
+CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())
+KUBERNETES = ("1.25", "1.29", "1.33", "1.37")
+OPERATOR_KINDS = {"ServiceMonitor": "endpoints", "PodMonitor": "podMetricsEndpoints"}
+WORKLOADS = ("Deployment", "DaemonSet", "Job")
+
+
+def name_object(each):
+    return each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"]
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_lint_finds_nothing_but_that_there_is_no_icon(values):
+    report = helm_python.lint(CHART, values, strict=True, kube_version="v1.33.0")
+    assert report["errors"] == []
+    assert [each["error"] for each in report["messages"] if each["severity"] > 0] == ["icon is recommended"]
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_every_object_is_valid_in_every_version(values, render):
+    objects = [each for each in render(values) if each["kind"] not in OPERATOR_KINDS]
+    for version in KUBERNETES:
+        for each in objects:
+            kubernetes_validate.validate(each, version, strict=True)
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_no_two_objects_have_one_name(values, render):
+    names = [name_object(each) for each in render(values)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_every_object_is_the_meshs_whatever_the_release_is_called(values, render):
+    for each in render(values, name="other", namespace="traffic"):
+        labels = each["metadata"]["labels"]
+        assert labels["app"] == "maesh"
+        assert labels["component"]
+        assert each["metadata"].get("namespace", "traffic") in ("traffic", "kube-system")
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_every_selector_finds_the_pods_of_one_workload(values, render):
+    objects = render(values)
+    pods = {name_object(each): each["spec"]["template"]["metadata"]["labels"] for each in objects if is_workload(each)}
+    for each in objects:
+        selector = find_selector(each)
+        if selector is not None:
+            found = [name for name, labels in pods.items() if selector.items() <= labels.items()]
+            assert len(found) == 1, name_object(each)
+            assert not is_workload(each) or found == [name_object(each)]
+
+
+def is_workload(each):
+    return each["kind"] in WORKLOADS
+
+
+def find_selector(each):
+    selector = each.get("spec", {}).get("selector")
+    if selector is None or each["kind"] == "ServiceMonitor":
+        return None
+    return selector.get("matchLabels", selector)
+
+
+def test_shadow_services_find_proxies_and_nothing_else(render):
+    pods = [each["spec"]["template"]["metadata"]["labels"] for each in render() if is_workload(each)]
+    assert [labels["app"] for labels in pods if labels["component"] == "maesh-mesh"] == ["maesh"]
+
+
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_every_port_that_is_named_is_a_containers(values, render):
+    objects = render(values)
+    workloads = [each for each in objects if is_workload(each)]
+    for each in workloads:
+        for container in each["spec"]["template"]["spec"]["containers"]:
+            names = {port["name"] for port in container.get("ports", ())}
+            for probe in ("readinessProbe", "livenessProbe"):
+                port = container.get(probe, {}).get("httpGet", {}).get("port", 0)
+                assert isinstance(port, int) or port in names
+    for service in (each for each in objects if each["kind"] == "Service"):
+        pod = find_pod(service, workloads)
+        names = {port["name"] for container in pod["containers"] for port in container["ports"]}
+        for port in service["spec"]["ports"]:
+            assert isinstance(port.get("targetPort", port["port"]), int) or port["targetPort"] in names
+
+
+def find_pod(service, workloads):
+    templates = [each["spec"]["template"] for each in workloads]
+    selector = service["spec"]["selector"].items()
+    return next(each["spec"] for each in templates if selector <= each["metadata"]["labels"].items())
+
+
+@pytest.mark.parametrize("kind", OPERATOR_KINDS)
+def test_a_monitor_names_a_port_and_labels_that_are_there(kind, render):
+    case = "service-monitor" if kind == "ServiceMonitor" else "pod-monitor"
+    objects = render(CASES[case], name="other", namespace="traffic")
+    (monitor,) = [each for each in objects if each["kind"] in OPERATOR_KINDS]
+    assert (monitor["apiVersion"], monitor["kind"]) == ("monitoring.coreos.com/v1", kind)
+    assert set(monitor["spec"]) == {"namespaceSelector", "selector", OPERATOR_KINDS[kind]}
+    assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["traffic"]}
+    (endpoint,) = monitor["spec"][OPERATOR_KINDS[kind]]
+    assert endpoint["path"] == "/metrics"
+    selector = monitor["spec"]["selector"]["matchLabels"].items()
+    if kind == "ServiceMonitor":
+        (service,) = [
+            each for each in objects if each["kind"] == "Service" and selector <= each["metadata"]["labels"].items()
+        ]
+        assert endpoint == {"port": service["spec"]["ports"][0]["name"], "path": "/metrics", "interval": "30s"}
+    else:
+        template = next(each for each in objects if each["kind"] == "DaemonSet")["spec"]["template"]
+        assert selector <= template["metadata"]["labels"].items()
+        assert endpoint["port"] in {port["name"] for port in template["spec"]["containers"][0]["ports"]}
+    assert (
+        monitor["metadata"]["labels"].items()
+        >= CASES[case]["metrics"][f"{kind[0].lower()}{kind[1:]}"]["labels"].items()
+    )
+
+
+def test_definitions_are_left_to_helm_which_installs_them_first_and_never_upgrades_them(chart, render):
+    kinds = {yaml.safe_load(each["data"])["metadata"]["name"] for each in chart.crds}
+    assert kinds == {yaml.safe_load(path.read_text())["metadata"]["name"] for path in CHART.glob("crds/*.yaml")}
+    assert len(kinds) == 5
+    assert not [each for each in render() if each["kind"] == "CustomResourceDefinition"]
+
+
+def test_notes_say_what_is_on(chart):
+    def read(values, **options):
+        return chart.render(values, name="mesh", namespace="traffic", **options)["maesh/templates/NOTES.txt"]
+
+    assert "Access control is on" not in read({})
+    assert "Access control is on" in read({"plugins": {"acl": True}})
+    assert "kubectl -n traffic" in read({})
+    assert "crds" not in read({})
+    assert "kubectl apply -f charts/maesh/crds" in read({}, is_upgrade=True, is_install=False)
+
+
+def test_an_archive_has_all_that_the_folder_has(tmp_path, chart, render):
+    archive = helm_python.package(CHART, destination=tmp_path)
+    with helm_python.Chart.load(archive) as packaged:
+        assert packaged.version == "2.0.0"
+        assert packaged.render(name="x", namespace="y") == chart.render(name="x", namespace="y")
+        assert len(packaged.crds) == 5

@@ -1,0 +1,282 @@
+"""Values: each is documented, checked and used, and what is wrong or gone is refused with a text that helps."""
+
+import copy
+import importlib.util
+import json
+from pathlib import Path
+
+import helm_python
+import jsonschema
+import pytest
+import yaml
+
+CHARTS = Path(__file__).resolve().parents[2] / "charts"
+DEFAULTS = yaml.safe_load((CHARTS / "maesh" / "values.yaml").read_text())
+SCHEMA = json.loads((CHARTS / "maesh" / "values.schema.json").read_text())
+
+
+def load_documenting():
+    spec = importlib.util.spec_from_file_location("maesh_chart_document_values", CHARTS / "document_values.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+DOCUMENTING = load_documenting()
+VALUES = DOCUMENTING.list_values((CHARTS / "maesh" / "values.yaml").read_text())
+SCRAPE = {"metrics": {"serviceMonitor": {"enabled": True}}}
+POD_SCRAPE = {"metrics": {"podMonitor": {"enabled": True}}}
+KUBE_DNS = {"kubedns": True}
+STAMP = {"plugins": {"extra": ["stamp"]}}
+RULE = {"apiGroups": ["a.example"], "resources": ["b"], "verbs": ["get"]}
+TOLERATION = {"operator": "Exists"}
+SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+AFFINITY = {"nodeAffinity": {}}
+
+# Another value for each path, and what else must be set for it to matter.
+CHANGES = {
+    "image.name": "other",
+    "image.tag": "v9",
+    "image.pullPolicy": "Always",
+    "image.pullSecret": "secret",
+    "acl": True,
+    "clusterDomain": "cluster.example",
+    "kubedns": True,
+    "defaultMode": "tcp",
+    "logLevel": "debug",
+    "logFormat": "json",
+    **{f"limits.{name}": 7 for name in ("http", "tcp", "udp")},
+    **{f"plugins.{name}": False for name in ("retry", "ratelimit", "circuitbreaker", "smi", "udp")},
+    "plugins.acl": True,
+    "plugins.extra": ["stamp"],
+    "settings": {"udp.session-timeout": "30s"},
+    "dns.deployments": ["dns"],
+    "dns.configMaps": ["dns"],
+    "podSecurityContext.runAsNonRoot": False,
+    "podSecurityContext.runAsUser": 1000,
+    "podSecurityContext.runAsGroup": 1000,
+    "podSecurityContext.seccompProfile.type": "Unconfined",
+    "securityContext.allowPrivilegeEscalation": True,
+    "securityContext.readOnlyRootFilesystem": False,
+    "securityContext.capabilities.drop": [],
+    "controller.replicas": 3,
+    "controller.ignoreNamespaces": ["a"],
+    "controller.watchNamespaces": ["a"],
+    "controller.topologySpreadConstraints": [SPREAD],
+    "controller.extraRules": [RULE],
+    "mesh.defaultMode": "tcp",
+    "mesh.workers": 2,
+    "mesh.drainSeconds": 30,
+    "metrics.prometheus.enabled": False,
+    "metrics.serviceMonitor.enabled": True,
+    "metrics.serviceMonitor.interval": ("10s", SCRAPE),
+    "metrics.serviceMonitor.labels": ({"a": "b"}, SCRAPE),
+    "metrics.podMonitor.enabled": True,
+    "metrics.podMonitor.interval": ("10s", POD_SCRAPE),
+    "metrics.podMonitor.labels": ({"a": "b"}, POD_SCRAPE),
+    "coredns.image.name": ("other", KUBE_DNS),
+    "coredns.image.tag": ("1.12.0", KUBE_DNS),
+    "coredns.replicas": (3, KUBE_DNS),
+}
+for part in ("controller", "mesh"):
+    CHANGES |= {
+        f"{part}.logLevel": "debug",
+        f"{part}.logFormat": "json",
+        f"{part}.nodeSelector": {"a": "b"},
+        f"{part}.tolerations": [TOLERATION],
+        f"{part}.affinity": AFFINITY,
+        f"{part}.priorityClassName": "high",
+        f"{part}.podAnnotations": {"a": "b"},
+        f"{part}.podLabels": {"a": "b"},
+        f"{part}.env": [{"name": "A", "value": "b"}],
+        f"{part}.envFrom": [{"configMapRef": {"name": "a"}}],
+        f"{part}.additionalArguments": ["--a"],
+        **{f"{part}.resources.{kind}.{what}": "7" for kind in ("request", "limit") for what in ("mem", "cpu")},
+    }
+
+
+def build_values(path, value, base=None):
+    values = copy.deepcopy(base or {})
+    node = values
+    *above, last = path.split(".")
+    for key in above:
+        node = node.setdefault(key, {})
+    node[last] = value
+    return values
+
+
+def test_the_defaults_pass_their_schema_which_is_one(chart):
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+    chart.validate_schema(DEFAULTS)
+    assert chart.schema == SCHEMA
+
+
+def test_the_page_has_every_value_with_its_default_and_meaning():
+    page = (CHARTS / "README.md").read_text()
+    assert (
+        DOCUMENTING.replace_table(page, DOCUMENTING.render_table((CHARTS / "maesh/values.yaml").read_text())) == page
+    ), "run: python charts/document_values.py"
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: value.path)
+def test_every_value_has_words_of_its_own(value):
+    assert value.text.endswith("."), value
+
+
+def test_every_value_is_tried():
+    assert {value.path for value in VALUES} == CHANGES.keys()
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_every_value_is_used(path, render):
+    change = CHANGES[path]
+    value, base = change if isinstance(change, tuple) else (change, {})
+    assert render(base) != render(build_values(path, value, base))
+
+
+def list_nodes(schema, path=""):
+    yield path, schema
+    for key in ("properties", "patternProperties", "definitions"):
+        for name, below in schema.get(key, {}).items():
+            yield from list_nodes(below, f"{path}.{name}" if key != "definitions" else name)
+
+
+def test_the_schema_refuses_what_it_does_not_know_at_every_level_that_is_the_charts():
+    free = {"podSecurityContext", "securityContext", "global", "objects", "env", "affinity"}
+    for path, node in list_nodes(SCHEMA):
+        if "object" in str(node.get("type", "")) and path.split(".")[-1] not in free and path != "env":
+            assert "additionalProperties" in node, path
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "text"),
+    [
+        ("replicas", 2, "additional properties 'replicas' not allowed"),
+        ("controller.replica", 2, "at '/controller': additional properties 'replica' not allowed"),
+        ("mesh.worker", 2, "at '/mesh': additional properties 'worker' not allowed"),
+        ("plugins.stamp", True, "at '/plugins': additional properties 'stamp' not allowed"),
+        (
+            "controller.resources.requests",
+            {},
+            "at '/controller/resources': additional properties 'requests' not allowed",
+        ),
+        ("controller.replicas", 0, "at '/controller/replicas': minimum"),
+        ("controller.replicas", "two", "at '/controller/replicas': got string, want integer"),
+        ("limits.http", 0, "at '/limits/http'"),
+        ("logLevel", "loud", "value must be one of 'trace', 'debug', 'info'"),
+        ("logFormat", "xml", "at '/logFormat'"),
+        ("acl", "yes", "at '/acl': got string, want boolean"),
+        ("controller.ignoreNamespaces", "legacy", "at '/controller/ignoreNamespaces': got string, want"),
+        ("controller.ignoreNamespaces", ["a,b"], "at '/controller/ignoreNamespaces/0'"),
+        ("controller.podLabels", {"app": "x"}, "invalid propertyName 'app'"),
+        ("controller.additionalArguments", ["controller"], "at '/controller/additionalArguments/0'"),
+        ("controller.extraRules", [{**RULE, "verbs": ["*"]}], "at '/controller/extraRules/0/verbs/0'"),
+        ("controller.extraRules", [{**RULE, "resources": ["*"]}], "at '/controller/extraRules/0/resources/0'"),
+        ("plugins.extra", ["acl"], "at '/plugins/extra/0'"),
+        ("plugins.extra", ["no-acl"], "at '/plugins/extra/0'"),
+        ("plugins.extra", ["Stamp"], "at '/plugins/extra/0'"),
+        ("settings", {"udp": 1}, "at '/settings/udp'"),
+        ("settings", {"udp.port": {"a": 1}}, "at '/settings/udp.port'"),
+        ("controller.resources.limit.mem", "much", "at '/controller/resources/limit/mem'"),
+        ("clusterDomain", "a b", "at '/clusterDomain'"),
+    ],
+)
+def test_a_value_that_is_misspelt_or_wrong_is_refused_by_its_place(path, value, text, render):
+    with pytest.raises(helm_python.HelmValuesError) as refusal:
+        render(build_values(path, value))
+    assert text in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "text"),
+    [
+        ("tracing.deploy", False, "tracing is gone: the mesh makes no spans"),
+        ("tracing.jaeger.enabled", True, "tracing is gone"),
+        ("metrics.deploy", False, "metrics.deploy is gone: Prometheus and Grafana do not come with the chart"),
+        ("metrics.grafana", {}, "metrics.grafana is gone"),
+        ("metrics.datadog.address", "127.0.0.1:8125", "metrics.datadog is gone: the proxies' metrics are read from"),
+        ("metrics.influxdb.address", "localhost:8089", "metrics.influxdb is gone"),
+        ("metrics.statsd.address", "127.0.0.1:8125", "metrics.statsd is gone"),
+        ("mesh.pollInterval", "1s", "mesh.pollInterval is gone: proxies are told of a change as soon as it is there"),
+        ("mesh.pollTimeout", "1s", "mesh.pollTimeout is gone"),
+        ("mesh.forwardingTimeouts.dialTimeout", "30s", "set mesh.additionalArguments to --connect-timeout"),
+        ("mesh.image.name", "traefik", "mesh.image is gone: one image is for all parts now, set image.name"),
+        ("controller.image.tag", "v1.1.0", "controller.image is gone: one image is for all parts now, set image.name"),
+        ("controller.logging.debug", True, "controller.logging is gone: set controller.logLevel"),
+        ("mesh.logging", "INFO", "mesh.logging is gone: set mesh.logLevel"),
+        ("smi.enable", True, "smi is gone: set acl for smi.enable"),
+        ("smi.deploycrds", False, "install with --skip-crds"),
+        ("proxy.logLevel", "info", "proxy is gone: what concerns proxies is called mesh here"),
+        ("settings", {"acl.a": 1}, "settings.acl.a is of a plugin that is not on: set plugins.acl"),
+        ("settings", {"stamp": {"a": 1}}, "settings.stamp is of a plugin that is not on"),
+        ("settings", {"udp.limit": 5}, "settings has udp.limit: set limits.udp"),
+        ("settings", {"udp": {"limit": 5}}, "settings has udp.limit: set limits.udp"),
+        ("metrics", {**SCRAPE["metrics"], **POD_SCRAPE["metrics"]}, "would count everything twice: enable one"),
+    ],
+)
+def test_what_is_gone_or_contradicts_itself_is_refused_by_what_to_do_instead(path, value, text, render):
+    with pytest.raises(helm_python.HelmRenderError) as refusal:
+        render(build_values(path, value))
+    (problem,) = [line for line in str(refusal.value).splitlines() if line.startswith("  - ")]
+    assert text in problem
+
+
+def test_a_default_mode_that_no_plugin_carries_is_refused(render):
+    for values in ({"defaultMode": "udp"}, {"mesh": {"defaultMode": "udp"}}):
+        with pytest.raises(helm_python.HelmRenderError, match=r"defaultMode is udp: set plugins\.udp"):
+            render({**values, "plugins": {"udp": False}})
+
+
+def test_all_that_is_wrong_is_told_at_once(render):
+    with pytest.raises(helm_python.HelmRenderError) as refusal:
+        render({"tracing": {}, "smi": {"enable": True}, "mesh": {"logging": "INFO"}})
+    assert str(refusal.value).count(" is gone: ") == 3
+
+
+def test_every_value_that_is_gone_is_in_the_upgrade_guide(chart):
+    template = next(each["data"] for each in chart.templates if each["name"] == "templates/_checks.tpl")
+    block = template.partition('define "maesh.droppedValues" -}}\n')[2].partition("\n{{- end")[0]
+    dropped = [line.partition(":")[0] for line in block.splitlines()]
+    guide = (CHARTS / "README.md").read_text().partition("## Upgrading")[2].partition("\n## ")[0]
+    assert len(dropped) > 10
+    assert [path for path in dropped if f"`{path}" not in guide] == []
+
+
+def test_the_namespace_that_the_mesh_leaves_alone_is_none_for_it(render):
+    with pytest.raises(helm_python.HelmRenderError, match="install it into one of its own"):
+        render(namespace="kube-system")
+
+
+def test_values_of_maesh_1_2_s_own_chart_that_are_no_defaults_of_dropped_parts_still_work(render):
+    values = {
+        "image": {"name": "mesh", "pullPolicy": "Always", "tag": "v1", "pullSecret": "x"},
+        "controller": {
+            "resources": {"limit": {"mem": "100Mi", "cpu": "200m"}, "request": {"mem": "50Mi", "cpu": "100m"}},
+            "logLevel": "info",
+            "ignoreNamespaces": ["a", "b"],
+            "nodeSelector": {},
+            "tolerations": [],
+            "affinity": {},
+        },
+        "kubedns": False,
+        "clusterDomain": "cluster.local",
+        "mesh": {"defaultMode": "tcp", "logLevel": "warn", "nodeSelector": {}, "tolerations": []},
+        "metrics": {"prometheus": {"enabled": True}},
+        "acl": True,
+        "limits": {"http": 10, "tcp": 25, "udp": 25},
+    }
+    objects = {(each["kind"], each["metadata"]["name"]): each for each in render(values)}
+    (container,) = objects["Deployment", "maesh-controller"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "mesh:v1"
+    assert container["resources"]["limits"] == {"memory": "100Mi", "cpu": "200m"}
+    assert {"--log-level=info", "--ignore-namespaces=a,b", "--default-mode=tcp", "--acl"} <= set(container["args"])
+    assert {"--limit-http-port=10", "--limit-tcp-port=25", "--set=udp.limit=25"} <= set(container["args"])
+    (container,) = objects["DaemonSet", "maesh-mesh"]["spec"]["template"]["spec"]["containers"]
+    assert {"--log-level=warn", "--acl", "--set=udp.limit=25"} <= set(container["args"])
+
+
+def test_the_image_is_of_the_projects_version():
+    project = (CHARTS.parent / "pyproject.toml").read_text()
+    metadata = yaml.safe_load((CHARTS / "maesh" / "Chart.yaml").read_text())
+    assert f'version = "{metadata["appVersion"]}"' in project
+    assert metadata["version"] == "2.0.0"
