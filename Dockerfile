@@ -1,0 +1,30 @@
+# The one image of controller, proxies and hooks.
+#
+#   docker build -t registry.example/maesh:2.0.0 .
+#   docker build -t registry.example/maesh:2.0.0 --build-arg EXTRA_PLUGINS="maesh-theirs==1.0 ./examples/plugins/maesh-stamp" .
+#
+# EXTRA_PLUGINS are plugins by others, as pip takes them: requirements, or folders that .dockerignore lets through.
+
+ARG PYTHON_IMAGE=python:3.11-slim
+
+FROM ${PYTHON_IMAGE} AS build
+ARG EXTRA_PLUGINS=""
+WORKDIR /source
+COPY constraints.txt pyproject.toml README.md ./
+COPY maesh_core maesh_core
+COPY plugins plugins
+COPY examples/plugins examples/plugins
+# All is resolved here, at one time and within the pinned versions; EXTRA_PLUGINS is meant to be split into words.
+RUN python -m pip wheel --no-cache-dir --disable-pip-version-check --constraint constraints.txt --wheel-dir /wheels . ./plugins/* ${EXTRA_PLUGINS}
+RUN python -m venv --without-pip /maesh
+RUN python -m pip --python /maesh/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps /wheels/*.whl
+
+FROM ${PYTHON_IMAGE}
+# What installs programs is no part of a mesh.
+RUN python -m pip uninstall --yes --quiet --disable-pip-version-check --root-user-action=ignore setuptools wheel pip
+COPY --from=build /maesh /maesh
+ENV PATH=/maesh/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
+# Numbers: Kubernetes cannot tell whether a name is root's.
+USER 999:999
+WORKDIR /tmp
+ENTRYPOINT ["maesh"]
