@@ -91,11 +91,10 @@ class ObjectStore:
             try:
                 await self._write_once(resource, key, before, after)
             except KubernetesError as error:
-                if error.status not in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
+                is_gone = error.status == HTTPStatus.NOT_FOUND and before is not None
+                if error.status != HTTPStatus.CONFLICT and not is_gone:
                     raise
                 before = await self.read(resource, key)
-                if error.status == HTTPStatus.NOT_FOUND and before is None and after is not None:
-                    raise  # its namespace is gone, or somebody deleted it while it was looked at
             else:
                 return True
         raise KubernetesError(f"{resource.kind} {key.namespace}/{key.name}: others change it all the time")
