@@ -2,7 +2,7 @@
 
 Takes credentials, gives answers, or raises KubernetesError with status and reason. Every request has a time-out and
 every answer a limit. Retries nothing but a refused login, once, with fresh credentials; aiohttp sends what is
-idempotent (GET, PUT, DELETE) once more when the connection that it had kept breaks, so that what was done may come back
+idempotent (GET, PUT, DELETE) once more when the connection breaks before an answer, so that what was done may come back
 as a conflict or as not found. Must not know of resources.
 """
 
@@ -111,7 +111,7 @@ class KubernetesClient:
             raise _describe_failure("GET", path, error) from error
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; whoever reads a watch leaves it first, for it would wait out its silence."""
         if self._session is not None:
             await self._session.close()
             self._session = None

@@ -9,6 +9,8 @@ import asyncio
 import os
 import ssl
 import time
+import traceback
+from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -77,6 +79,7 @@ class Credentials:
             async with asyncio.timeout(LOAD_LIMIT_S):
                 fresh = await self._load()
         except TimeoutError as error:
+            _kill_plugin(error)
             raise KubernetesError(f"the credentials could not be had within {LOAD_LIMIT_S:g} s") from error
         except StartupError as error:
             raise KubernetesError(str(error)) from error
@@ -167,6 +170,16 @@ def _build_tls(configuration: "Configuration") -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _kill_plugin(error: TimeoutError) -> None:
+    """End a credential plugin that hangs: the library, cancelled, leaves it running and tells nobody which it is."""
+    interruption = error.__cause__
+    for frame, _ in traceback.walk_tb(interruption.__traceback__ if interruption else None):
+        for value in frame.f_locals.values():
+            if isinstance(value, Process) and value.returncode is None:
+                with suppress(ProcessLookupError):
+                    value.kill()
 
 
 def _flatten(error: Exception) -> str:

@@ -36,7 +36,8 @@ class Fault:
     """A fault. Of verb, resource, namespace and name `*` means any, and patterns are as in shells.
 
     The resource is `pods`, or `pods/status`; of a document it is the path. The first `skip` calls that fit are spared;
-    `count` None: every one after them. `hits` says how many it has befallen.
+    `count` None: every one after them. `hits` says how many it has befallen. A client such as aiohttp's sends what is
+    idempotent again when a connection breaks: break two for it to notice.
     """
 
     kind: FaultKind
