@@ -93,12 +93,25 @@ def list_mounted_maps(deployment: Object) -> list[MountedMap]:
     return found
 
 
+def list_corefile_candidates(deployment: Object) -> list[MountedMap]:
+    """List the mounted ConfigMaps that may have the Corefile, likely ones first: who asks may not read them all."""
+    likely = (*_NAMES, get_name(deployment))
+    found = [
+        mounted
+        for mounted in list_mounted_maps(deployment)
+        if mounted.name != CUSTOM_MAP and (not mounted.keys or _find_mounted_key(mounted) is not None)
+    ]
+    return sorted(found, key=lambda mounted: mounted.name not in likely)
+
+
 def find_corefile_key(mounted: MountedMap, data: Mapping[str, Any]) -> str | None:
     """Find the key of a mounted ConfigMap that CoreDNS reads as its Corefile."""
-    for key, path in mounted.keys.items():
-        if path.rpartition("/")[2] == COREFILE_KEY and key in data:
-            return key
-    return COREFILE_KEY if not mounted.keys and COREFILE_KEY in data else None
+    key = _find_mounted_key(mounted) if mounted.keys else COREFILE_KEY
+    return key if key in data else None
+
+
+def _find_mounted_key(mounted: MountedMap) -> str | None:
+    return next((key for key, path in mounted.keys.items() if path.rpartition("/")[2] == COREFILE_KEY), None)
 
 
 def get_name(found: Object) -> str:

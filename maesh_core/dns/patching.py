@@ -25,6 +25,7 @@ from maesh_core.dns.detection import (
     find_image,
     find_kube_dns,
     get_name,
+    list_corefile_candidates,
     list_mounted_maps,
     read_version,
 )
@@ -83,6 +84,7 @@ class ClusterDns:
     async def plan(self, exact: ExactRules | None = None) -> Plan:
         """Find what must be written for the zones to be answered, with these exact rules; None keeps those that stand.
 
+        Beside kube-dns it waits for the address of the mesh's own CoreDNS, for up to two minutes while there is none.
         Raises ClusterDnsError for what is not understood, KubernetesError for what cannot be read.
         """
         deployments = await self._store.list(DEPLOYMENTS, DNS_NAMESPACE)
@@ -172,16 +174,14 @@ class ClusterDns:
     async def _find_place(self, deployment: Object) -> Place | None:
         """Find what a CoreDNS reads, None if it mounts no Corefile."""
         namespace = _get_namespace(deployment)
-        mounted = list_mounted_maps(deployment)
         custom = None
-        if any(each.name == CUSTOM_MAP for each in mounted):
+        if any(mounted.name == CUSTOM_MAP for mounted in list_mounted_maps(deployment)):
             custom = await self._store.read(CONFIG_MAPS, ObjectKey(namespace, CUSTOM_MAP))
-        for each in mounted:
-            if each.name != CUSTOM_MAP:
-                config_map = await self._store.read(CONFIG_MAPS, ObjectKey(namespace, each.name))
-                key = find_corefile_key(each, (config_map or {}).get("data") or {})
-                if config_map is not None and key is not None:
-                    return Place(config_map, key, custom)
+        for mounted in list_corefile_candidates(deployment):
+            config_map = await self._store.read(CONFIG_MAPS, ObjectKey(namespace, mounted.name))
+            key = find_corefile_key(mounted, (config_map or {}).get("data") or {})
+            if config_map is not None and key is not None:
+                return Place(config_map, key, custom)
         return None
 
     async def _plan_stub_domains(self, deployment: Object, address: str) -> list[Change]:

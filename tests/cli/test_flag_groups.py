@@ -3,10 +3,10 @@
 import pytest
 
 from maesh_core.cli.flag_groups import group_fields
-from maesh_core.settings import ControllerSettings, PluginsSettings, ProxySettings, UpSettings
+from maesh_core.settings import ControllerSettings, PluginsSettings, PrepareSettings, ProxySettings, UpSettings
 from maesh_core.settings_fields import list_fields
 
-CLASSES = [UpSettings, ControllerSettings, ProxySettings, PluginsSettings]
+CLASSES = [UpSettings, ControllerSettings, ProxySettings, PrepareSettings, PluginsSettings]
 
 
 @pytest.mark.parametrize("settings_class", CLASSES)

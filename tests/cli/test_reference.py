@@ -10,7 +10,7 @@ import pytest
 from maesh_core import hookspecs, interfaces, plugin
 from maesh_core.cli.reference import build_sections, render_signature, replace_sections
 from maesh_core.hookspecs import SPEC_FAMILIES
-from maesh_core.settings import ControllerSettings, ProxySettings, UpSettings
+from maesh_core.settings import ControllerSettings, PrepareSettings, ProxySettings, UpSettings
 from maesh_core.settings_fields import list_fields
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -43,7 +43,7 @@ def test_signature_is_the_one_in_the_source():
         assert f"    {render_signature(name, hook)}:" in source
 
 
-@pytest.mark.parametrize("settings_class", [UpSettings, ControllerSettings, ProxySettings])
+@pytest.mark.parametrize("settings_class", [UpSettings, ControllerSettings, ProxySettings, PrepareSettings])
 def test_every_flag_is_documented_with_variable_default_and_meaning(settings_class):
     rows = [line for line in (DOCS / "command-line.md").read_text().splitlines() if line.startswith("| `--")]
     for field in list_fields(settings_class):

@@ -9,6 +9,7 @@ from maesh_core.dns.detection import (
     find_image,
     find_kube_dns,
     get_name,
+    list_corefile_candidates,
     list_mounted_maps,
     read_version,
 )
@@ -100,6 +101,14 @@ def test_mounted_maps_are_volumes_and_projected_sources():
         MountedMap("coredns-custom", is_optional=True, keys={}),
         MountedMap("x", is_optional=False, keys={}),
     ]
+
+
+def test_likely_places_of_the_corefile_are_looked_at_first_and_impossible_ones_never():
+    names = ["other", "coredns-custom", "dns", "coredns"]
+    volumes = [{"configMap": {"name": name}} for name in names]
+    volumes.append({"configMap": {"name": "hosts", "items": [{"key": "NodeHosts", "path": "NodeHosts"}]}})
+    found = list_corefile_candidates(build("dns", "coredns:1.9", volumes=volumes))
+    assert [mounted.name for mounted in found] == ["dns", "coredns", "other"]
 
 
 @pytest.mark.parametrize(
