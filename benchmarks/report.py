@@ -201,7 +201,7 @@ def render_footprint(footprint: Document) -> str:
 
 def render_scale(results: Sequence[Document]) -> str:
     """Render the large clusters."""
-    head = ["services", "manifests", "controller ready", "proxy ready", "one change, file to routing table"]
+    head = ["services", "from", "controller ready", "proxy ready", "one change, to routing table"]
     head += ["objects touched", "controller RSS", "proxy RSS: worker, total"]
     rows = []
     for found in results:
@@ -215,7 +215,10 @@ def render_scale(results: Sequence[Document]) -> str:
         row += [f"{statistics.median(travelled):.0f} ms, at worst {max(travelled):.0f} ms"]
         row += [str(max(change["objects"] for change in found["changes"])), f"{found['controller_mb']:.0f} MB"]
         rows.append([*row, f"{found['proxy_worker_mb']:.0f}, {found['proxy_mb']:.0f} MB"])
-    words = "Ten servers behind each service, one file a service; both halves start at once.\n\n"
+    words = (
+        "Ten servers behind each service; both halves start at once. From manifests: one file a service. From "
+        "`kubernetes`: an API server with ten pods and a shadow service for each service too.\n\n"
+    )
     return "## Large configurations\n\n" + words + render_rows(head, rows)
 
 

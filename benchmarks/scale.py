@@ -1,4 +1,4 @@
-"""A large cluster from manifests: services with 10 servers each, one file a service, as JSON and as YAML.
+"""A large cluster: services with 10 servers each, from manifests, one file a service, and from an API server.
 
 Measures the time to the first full configuration, in the controller and in the proxy, then how fast one endpoint's
 change travels and how much of the configuration it touches, and the memory of both. The servers do not exist: no
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cluster_objects import build_slice, render_cluster
 from processes import (
     ProcessGroup,
     choose_cores,
@@ -24,7 +25,9 @@ from processes import (
     stop,
     wait_until,
 )
-from proxies import build_controller_command, build_proxy_command
+from proxies import Command, build_controller_command, build_proxy_command
+
+from maesh_core.testing.api_server import ApiServer
 
 SERVERS = 10
 """Behind each service."""
@@ -70,7 +73,7 @@ def render_file(documents: list[dict[str, Any]], kind: str) -> str:
 
 
 class Cluster:
-    """A folder of manifests, and a controller and a proxy that read it."""
+    """Where a controller reads a cluster's objects, the controller, and a proxy."""
 
     def __init__(
         self, group: ProcessGroup, folder: Path, *, services: int, kind: str, options: argparse.Namespace
@@ -81,13 +84,22 @@ class Cluster:
         self._folder.mkdir()
         self._fresh = folder / "fresh"
         self._ports = {name: find_free_port() for name in ("api", "admin", "http")}
+        self._prepare(services)
+
+    def _prepare(self, services: int) -> None:
         for number in range(services):
             self._write(number, first=0)
+
+    def _build_controller_command(self) -> Command:
+        return build_controller_command(self._folder, api_port=self._ports["api"], http_port=self._ports["http"])
 
     def _write(self, number: int, *, first: int) -> None:
         """Rename a whole file into place, as editors and synchronising tools do."""
         self._fresh.write_text(render_file(build_documents(number, SERVERS, first=first), self._kind))
         self._fresh.rename(self._folder / f"service-{number}.{self._kind}")
+
+    def close(self) -> None:
+        """End what the cluster itself is."""
 
     def measure(self) -> dict[str, Any]:
         """Start both, follow some changes, read the memory, and end both."""
@@ -96,7 +108,7 @@ class Cluster:
         start = time.perf_counter()
         controller = self._group.start(
             f"controller-{self._name}",
-            build_controller_command(self._folder, api_port=ports["api"], http_port=ports["http"]),
+            self._build_controller_command(),
             core=load_core,
         )
         proxy = self._group.start(
@@ -133,7 +145,7 @@ class Cluster:
         return found
 
     def _measure_changes(self) -> Iterator[dict[str, Any]]:
-        """Change one file at a time; gives how long until the proxy routes by it, and what the delta held."""
+        """Change one object at a time; gives how long until the proxy routes by it, and what the delta held."""
         for number in range(self._options.changes):
             before = self._read_status()["revision"]
             self._write(number, first=1)
@@ -145,12 +157,45 @@ class Cluster:
             yield {"travelled_ms": travelled_ms, "is_full": delta["full"], "objects": sum(len(part) for part in parts)}
 
 
+class ApiServerCluster(Cluster):
+    """An API server that gives prepared pages, with the shadow services of an earlier controller among them."""
+
+    def _prepare(self, services: int) -> None:
+        self._server = ApiServer()
+        self._server.start()
+        for plural, pages in render_cluster(services, SERVERS, entrypoint=self._ports["http"]).items():
+            self._server.serve_canned(plural, pages)
+        self._server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "maesh"}})
+        self._server.write_kubeconfig(self._folder / "kubeconfig")
+
+    def _build_controller_command(self) -> Command:
+        command = build_controller_command(
+            self._folder / "kubeconfig", api_port=self._ports["api"], http_port=self._ports["http"]
+        )
+        return [*command[:-1], "--kubeconfig", command[-1]]
+
+    def _write(self, number: int, *, first: int) -> None:
+        self._server.emit("endpointslices", "MODIFIED", build_slice(number, SERVERS, first=first))
+
+    def close(self) -> None:
+        """End the server; what is written to it but the lease would be a shadow service that was in order."""
+        self._server.stop()
+        written = {call.resource for call in self._server.calls if call.verb not in ("get", "list", "watch")}
+        if written - {"leases"}:
+            raise AssertionError(f"the controller wrote {', '.join(sorted(written))}")
+
+
 def measure_scale(group: ProcessGroup, folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure every size and kind, one after the other; raises TimeoutError when one does not get ready."""
     results = []
     for services, kind in options.clusters:
         print(f"{services:,} services as {kind} ...", flush=True)
-        found = Cluster(group, folder, services=services, kind=kind, options=options).measure()
+        kind_of_cluster = ApiServerCluster if kind == "kubernetes" else Cluster
+        cluster = kind_of_cluster(group, folder, services=services, kind=kind, options=options)
+        try:
+            found = cluster.measure()
+        finally:
+            cluster.close()
         results.append(found)
         changes = [change["travelled_ms"] for change in found["changes"]]
         print(

@@ -28,8 +28,15 @@ RESULTS = Path(__file__).resolve().parent / "results"
 PARTS_S = 45
 STAGES = ("parts", "http", "streams", "footprint", "scale")
 Clusters = list[tuple[int, str]]
-CLUSTERS: Clusters = [(1000, "json"), (5000, "json"), (10_000, "json"), (5000, "yaml")]
-QUICK_CLUSTERS: Clusters = [(1000, "json")]
+CLUSTERS: Clusters = [
+    (1000, "json"),
+    (5000, "json"),
+    (10_000, "json"),
+    (5000, "yaml"),
+    (2000, "kubernetes"),
+    (10_000, "kubernetes"),
+]
+QUICK_CLUSTERS: Clusters = [(1000, "json"), (1000, "kubernetes")]
 
 
 def parse_options() -> argparse.Namespace:

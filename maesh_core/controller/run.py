@@ -239,6 +239,7 @@ def build_engine(
             mesh_namespace=settings.namespace,
             ignored_namespaces=settings.ignore_namespaces,
             watched_namespaces=settings.watch_namespaces,
+            is_pod_fallback=not is_cluster,
         ),
         builders=plugins.collect("maesh_topology_builders"),
         catalogue=Catalogue(traffic_types, plugins.collect("maesh_middleware_builders"), balancers),

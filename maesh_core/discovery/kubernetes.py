@@ -31,19 +31,25 @@ class KubernetesSource:
         self._client = client
         self._clock = clock
         self._pause = pause
-        self._watches: list[KindWatch] = []
-        self._started_at = clock()
+        self._watches: list[KindWatch] | None = None
+        """None while nothing is followed: before it starts, and while it waits to be started again."""
+        self._lost_at = clock()
+        self._taken_back: list[Event] = []
 
     def __repr__(self) -> str:
-        return f"<KubernetesSource {self._watches}>"
+        return f"<KubernetesSource {self._watches or 'not following'}>"
 
     @property
     def out_of_touch_s(self) -> float:
         """For how long the kind that is worst off has been out of touch; 0 when all are followed."""
-        if not self._watches:
-            return self._clock() - self._started_at
+        lost_at = self._find_lost_at()
+        return 0.0 if lost_at is None else self._clock() - lost_at
+
+    def _find_lost_at(self) -> float | None:
+        if self._watches is None:
+            return self._lost_at
         since = [watch.broken_since for watch in self._watches if watch.broken_since is not None]
-        return self._clock() - min(since) if since else 0.0
+        return min(since, default=None)
 
     async def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncIterator[Sequence[Event]]:
         """Tell of the objects of these kinds, forever. A kind that the cluster does not have is an empty list."""
@@ -55,17 +61,28 @@ class KubernetesSource:
             except KubernetesError as error:
                 yield [Problem(self.name, f"the cluster cannot be read: {error}")]
                 await self._pause(backoff.next(at_least_s=error.retry_after_s))
-        yield [Problem(self.name, None), *(Replaced(kind.type, ()) for kind in kinds if kind not in chosen)]
+        absent = [Replaced(kind.type, ()) for kind in kinds if kind not in chosen]
+        yield [Problem(self.name, None), *self._taken_back, *absent]
         queue: asyncio.Queue[_Item] = asyncio.Queue(QUEUE_LIMIT)
-        self._watches = [KindWatch(self._client, kind, clock=self._clock, pause=self._pause) for kind in chosen]
-        tasks = [asyncio.create_task(_run_watch(watch, queue)) for watch in self._watches]
+        watches = [KindWatch(self._client, kind, clock=self._clock, pause=self._pause) for kind in chosen]
+        self._watches = watches
+        tasks = [asyncio.create_task(_run_watch(watch, queue)) for watch in watches]
         try:
             while True:
-                batch = _open(await queue.get())
+                items = [await queue.get()]
                 while not queue.empty():
-                    batch += _open(queue.get_nowait())
-                yield batch
+                    items.append(queue.get_nowait())
+                batch = [event for item in items if not isinstance(item, Exception) for event in item]
+                if batch:
+                    yield batch
+                for item in items:
+                    if isinstance(item, Exception):
+                        raise item
         finally:
+            lost_at = self._find_lost_at()
+            self._lost_at = self._clock() if lost_at is None else lost_at
+            self._watches = None
+            self._taken_back = [problem for watch in watches for problem in watch.take_back_problems()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -73,8 +90,8 @@ class KubernetesSource:
     async def _choose(self, kinds: Sequence[ResourceKind]) -> list[ResourceKind]:
         """Choose what is watched: nothing that only manifests hold, and no fallback beside what it stands in for."""
         preferred = {kind.fallback_of for kind in kinds}
-        absent = [kind.type for kind in kinds if kind.type in preferred and not await find_path(self._client, kind)]
-        return [kind for kind in kinds if kind.is_watched and (kind.fallback_of is None or kind.fallback_of in absent)]
+        present = [kind.type for kind in kinds if kind.type in preferred and await find_path(self._client, kind)]
+        return [kind for kind in kinds if kind.is_watched and kind.fallback_of not in present]
 
 
 async def _run_watch(watch: KindWatch, queue: asyncio.Queue[_Item]) -> None:
@@ -82,9 +99,3 @@ async def _run_watch(watch: KindWatch, queue: asyncio.Queue[_Item]) -> None:
         await watch.run(queue.put)
     except Exception as error:  # told to who reads the queue, who starts the source again
         await queue.put(error)
-
-
-def _open(item: _Item) -> list[Event]:
-    if isinstance(item, Exception):
-        raise item
-    return list(item)

@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
-from maesh_core.discovery.validation import fill_defaults, find_faults
+from maesh_core.discovery.sharing import Sharer
+from maesh_core.discovery.validation import DEFAULT_NAMESPACE, fill_defaults, find_faults
+from maesh_core.discovery.values import convert_value, drop_nulls
 from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Resource, ResourceKind
@@ -91,10 +93,11 @@ class Change(msgspec.Struct, frozen=True):
 class ObjectDecoder:
     """Decodes one kind."""
 
-    __slots__ = ("_decode_object", "_decode_page", "_kind")
+    __slots__ = ("_decode_object", "_decode_page", "_kind", "_sharer")
 
     def __init__(self, kind: ResourceKind) -> None:
         self._kind = kind
+        self._sharer = Sharer()
         self._decode_object: Callable[[Any], Resource] = msgspec.json.Decoder(kind.type).decode
         items: Any = list[kind.type] | None  # type: ignore[name-defined]  # known when it runs
         page = msgspec.defstruct("TypedPage", [("metadata", _ListMeta, _ListMeta()), ("items", items, None)])
@@ -125,7 +128,7 @@ class ObjectDecoder:
             meta = msgspec.json.decode(event.object, type=_Named).metadata
         except _UNREADABLE as error:
             raise KubernetesError(f"the watch of {self._kind.plural} told what is no event: {error}") from error
-        key = ObjectKey(meta.namespace, meta.name)
+        key = self._build_key(meta)
         if event.type in (ChangeType.BOOKMARK, ChangeType.DELETED):
             return Change(event.type, key, meta.resource_version)
         return Change(event.type, key, meta.resource_version, self._decode_one(event.object, key))
@@ -142,8 +145,12 @@ class ObjectDecoder:
                 meta = msgspec.json.decode(item, type=_Named).metadata
             except _UNREADABLE:
                 meta = _Meta(name=f"number {number}")
-            results.append(self._decode_one(item, ObjectKey(meta.namespace, meta.name)))
+            results.append(self._decode_one(item, self._build_key(meta)))
         return _build_page(results, page.metadata)
+
+    def _build_key(self, meta: _Meta) -> ObjectKey:
+        """Name an object as its resource will be named."""
+        return ObjectKey((meta.namespace or DEFAULT_NAMESPACE) if self._kind.is_namespaced else "", meta.name)
 
     def _decode_one(self, item: msgspec.Raw, key: ObjectKey) -> _Result:
         try:
@@ -152,7 +159,7 @@ class ObjectDecoder:
             pass
         try:
             # Go writes an empty list that is not optional as null, as in the endpoints of a slice without any.
-            return self._judge(msgspec.convert(_drop_nulls(msgspec.json.decode(item)), self._kind.type))
+            return self._judge(convert_value(drop_nulls(msgspec.json.decode(item)), self._kind.type))
         except _UNREADABLE as error:
             return Fault(key, f"{self._kind.name} {key} cannot be read: {error}")
 
@@ -160,6 +167,7 @@ class ObjectDecoder:
         resource = fill_defaults(resource, self._kind)
         faults = list(find_faults(resource, self._kind))
         if not faults:
+            self._sharer.share(resource)
             return resource
         return Fault(resource.key, f"{self._kind.name} {resource.key} cannot be used: {'; '.join(faults)}")
 
@@ -171,11 +179,3 @@ def _build_page(results: Sequence[_Result], meta: _ListMeta) -> Page:
         resource_version=meta.resource_version,
         next=meta.continue_,
     )
-
-
-def _drop_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _drop_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_drop_nulls(item) for item in value]
-    return value

@@ -6,7 +6,7 @@ the server does not serve is an empty list until it appears. Nothing ends it but
 
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -27,8 +27,12 @@ SILENCE_MARGIN_S = 10.0
 """A watch that has not ended by then hangs."""
 ABSENT_S = 10.0
 """How often a kind is looked for that the server does not serve."""
+SETTLED_S = 10.0
+"""A watch that stands for so long has succeeded. One that ends or breaks sooner, whatever it told, is no reason to try
+again at once: a server that refuses each watch after its first event would be listed from without end."""
 GONE = 410
 NOT_FOUND = 404
+TOO_MANY_REQUESTS = 429
 
 Tell = Callable[[Sequence[Event]], Awaitable[None]]
 Pause = Callable[[float], Awaitable[None]]
@@ -95,7 +99,6 @@ class KindWatch:
         while True:
             try:
                 await self._follow(tell)
-                self._backoff.reset()
             except KubernetesError as error:
                 await self._recover(error, tell)
 
@@ -105,6 +108,7 @@ class KindWatch:
             self._path = await find_path(self._client, self._kind)
             if self._path is None:
                 await self._tell_absent(tell)
+                self._backoff.reset()
                 await self._pause(ABSENT_S * (0.75 + self._chance() / 2))
                 return
         if not self._resource_version:
@@ -123,19 +127,30 @@ class KindWatch:
             await tell([Problem(self._origin, f"{self._kind.plural} cannot be followed: {error}")])
         await self._pause(self._backoff.next(at_least_s=error.retry_after_s))
 
+    def take_back_problems(self) -> list[Event]:
+        """Take back whatever problem may have been told: another follows the kind from now on."""
+        return [Problem(self._origin, None), *self._heal(self._faulty)]
+
+    def _heal(self, keys: Iterable[ObjectKey]) -> list[Event]:
+        return [Problem(self._name_origin(key), None) for key in sorted(keys)]
+
     @property
     def _origin(self) -> str:
         return f"kubernetes {self._kind.plural}"
 
     async def _tell_absent(self, tell: Tell) -> None:
-        if not self._is_absent:
-            self._faulty.clear()
-            await tell([Replaced(self._kind.type, ()), Problem(self._origin, None)])
+        events: list[Event] = [] if self._is_absent else [Replaced(self._kind.type, ()), *self._heal(self._faulty)]
+        self._faulty.clear()
         self._is_absent = True
-        self._set_in_touch()
+        await self._tell_in_touch(events, tell)
 
-    def _set_in_touch(self) -> None:
-        self.broken_since, self.failure = None, ""
+    async def _tell_in_touch(self, events: list[Event], tell: Tell) -> None:
+        """Tell events, and, if it was out of touch, that this is over."""
+        if self.broken_since is not None:
+            self.broken_since, self.failure = None, ""
+            events = [*events, Problem(self._origin, None)]
+        if events:
+            await tell(events)
 
     async def _list(self, path: str, tell: Tell) -> None:
         resources: list[Resource] = []
@@ -147,17 +162,19 @@ class KindWatch:
             faults += page.faults
             if not page.next:
                 break
+            if page.next == query.get("continue"):
+                raise KubernetesError(f"the list of {self._kind.plural} does not get past one of its pages")
             query = {"limit": str(PAGE_SIZE), "continue": page.next}
         if not page.resource_version:
             raise KubernetesError(f"the list of {self._kind.plural} has no resource version")
         healed = self._faulty - {fault.key for fault in faults}
         self._faulty = {fault.key for fault in faults}
+        # Told even where its version is below what was told: a cluster's store may be put back to an older state.
         await tell(
             [
                 Replaced(self._kind.type, resources),
-                *(Problem(self._name_origin(key), None) for key in sorted(healed)),
+                *self._heal(healed),
                 *(Problem(self._name_origin(fault.key), fault.text) for fault in faults),
-                Problem(self._origin, None),
             ]
         )
         self._is_absent = False
@@ -172,12 +189,23 @@ class KindWatch:
             "resourceVersion": self._resource_version,
             "timeoutSeconds": str(timeout_s),
         }
-        async for lines in self._client.watch_lines(path, query, silence_limit_s=timeout_s + SILENCE_MARGIN_S):
-            if self.broken_since is not None:
-                self._set_in_touch()
-                await tell([Problem(self._origin, None)])
-            if lines:
-                await self._tell_lines(lines, tell)
+        batches = self._client.watch_lines(path, query, silence_limit_s=timeout_s + SILENCE_MARGIN_S)
+        stands_since: float | None = None
+        try:
+            async for lines in batches:
+                if stands_since is None:
+                    stands_since = self._clock()
+                await self._tell_in_touch([], tell)
+                if lines:
+                    await self._tell_lines(lines, tell)
+        finally:
+            if isinstance(batches, AsyncGenerator):
+                await batches.aclose()  # its connection is given up now, not when it is collected
+            is_settled = stands_since is not None and self._clock() - stands_since >= SETTLED_S
+            if is_settled:
+                self._backoff.reset()
+        if not is_settled:
+            await self._pause(self._backoff.next())
 
     async def _tell_lines(self, lines: Sequence[bytes], tell: Tell) -> None:
         """Tell what lines say, up to one that is an error; the version moves only with what was told."""
@@ -189,13 +217,14 @@ class KindWatch:
             try:
                 change = self._decoder.decode_line(line)
             except KubernetesError as error:
-                version, failure = "", error  # what the line was about is found by listing anew
+                failure = error
+                if error.status != TOO_MANY_REQUESTS:
+                    version = ""  # what the line was about is found by listing anew
                 break
             version = change.resource_version or version
             events += self._build_events(change)
         if events:
             await tell(events)
-            self._backoff.reset()
         self._resource_version = version
         if failure is not None:
             raise failure

@@ -67,9 +67,7 @@ CORE_KINDS: tuple[ResourceKind, ...] = (
         type=EndpointSlice,
         indexes={SERVICE_INDEX: _index_slice_by_service},
     ),
-    ResourceKind(
-        name="Endpoints", plural="endpoints", api_versions=("v1",), type=Endpoints, fallback_of=EndpointSlice
-    ),
+    ResourceKind(name="Endpoints", plural="endpoints", api_versions=("v1",), type=Endpoints, fallback_of=EndpointSlice),
     ResourceKind(
         name="Pod",
         plural="pods",

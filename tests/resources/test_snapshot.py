@@ -41,6 +41,14 @@ def make_widget(name: str, color: str) -> Widget:
     return Widget(metadata=ObjectMeta(name=name, namespace="apps"), color=color)
 
 
+def build_asked_snapshot() -> Snapshot:
+    """Build one whose indexes have been asked, and so are kept."""
+    snapshot = Snapshot(KINDS)
+    assert snapshot.find(Pod, "label", "apps/app=web") == ()
+    assert snapshot.find(Widget, "color", "red") == ()
+    return snapshot
+
+
 def pod_read(name: str) -> ObjectRead:
     return ObjectRead(Pod, ObjectKey("apps", name))
 
@@ -50,9 +58,19 @@ def label_read(label: str) -> IndexRead:
 
 
 def test_a_new_object_affects_its_key_and_its_index_values() -> None:
-    snapshot = Snapshot(KINDS)
+    snapshot = build_asked_snapshot()
     affected = snapshot.apply([Applied(make_pod("a", app="web"))], source="s")
     assert affected == {pod_read("a"), label_read("app=web")}
+
+
+def test_an_index_that_nobody_asked_is_not_kept_and_has_everything_once_it_is_asked() -> None:
+    snapshot = Snapshot(KINDS)
+    affected = snapshot.apply([Applied(make_pod("a", app="web")), Applied(make_widget("w", "bad"))], source="s")
+    assert affected == {pod_read("a"), ObjectRead(Widget, ObjectKey("apps", "w"))}
+    assert snapshot.problems == {}
+    assert snapshot.find(Pod, "label", "apps/app=web") == (make_pod("a", app="web"),)
+    assert snapshot.find(Widget, "color", "red") == ()
+    assert "no such color" in "".join(snapshot.problems.values())
 
 
 def test_an_object_told_again_unchanged_affects_nothing() -> None:
@@ -62,7 +80,7 @@ def test_an_object_told_again_unchanged_affects_nothing() -> None:
 
 
 def test_an_object_that_moves_affects_where_it_was_and_where_it_is() -> None:
-    snapshot = Snapshot(KINDS)
+    snapshot = build_asked_snapshot()
     snapshot.apply([Applied(make_pod("a", app="web"))], source="s")
     affected = snapshot.apply([Applied(make_pod("a", app="db"))], source="s")
     assert affected == {pod_read("a"), label_read("app=web"), label_read("app=db")}
@@ -70,7 +88,7 @@ def test_an_object_that_moves_affects_where_it_was_and_where_it_is() -> None:
 
 
 def test_deleting_affects_where_the_object_was() -> None:
-    snapshot = Snapshot(KINDS)
+    snapshot = build_asked_snapshot()
     snapshot.apply([Applied(make_pod("a", app="web"))], source="s")
     affected = snapshot.apply([Deleted(Pod, ObjectKey("apps", "a"))], source="s")
     assert affected == {pod_read("a"), label_read("app=web")}
@@ -158,7 +176,7 @@ def test_an_index_function_that_raises_harms_its_object_alone() -> None:
 
 
 def test_an_object_whose_index_function_starts_to_raise_is_no_longer_found_and_recovers() -> None:
-    snapshot = Snapshot(KINDS)
+    snapshot = build_asked_snapshot()
     snapshot.apply([Applied(make_widget("a", "red"))], source="s")
     affected = snapshot.apply([Applied(make_widget("a", "bad"))], source="s")
     assert IndexRead(Widget, "color", "red") in affected
