@@ -7,11 +7,8 @@ and looks at everything anew when it begins to.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
-
-import msgspec
 
 from maesh_core.controller.dns_keeper import DnsKeeper
 from maesh_core.controller.engine import Engine
@@ -20,30 +17,48 @@ from maesh_core.controller.object_events import EventRecorder
 from maesh_core.controller.shadow_keeper import ShadowKeeper
 from maesh_core.controller.shadow_services import LABELS, build_name, is_hashed
 from maesh_core.discovery.kubernetes import KubernetesSource
+from maesh_core.discovery.kubernetes_objects import ObjectDecoder
 from maesh_core.discovery.kubernetes_watch import PAGE_SIZE
 from maesh_core.dns.patching import ClusterDns
 from maesh_core.errors import KubernetesError
 from maesh_core.kubernetes.backoff import Backoff
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.paths import build_path
-from maesh_core.model.events import Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Service
+from maesh_core.resources.kinds import CORE_KINDS
 
 STALE_S = 60.0
 """A controller that has been out of touch with the cluster for so long says that it is not ready, and leads no more."""
+FIRST_LOOK_S = 0.05
+LONGEST_LOOK_S = 2.0
+"""Between two looks at whether the watch has told of what was written."""
 
 Pause = Callable[[float], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 
-class _ListMeta(msgspec.Struct, frozen=True):
-    continue_: str = msgspec.field(default="", name="continue")
+class _Term:
+    """The lead of this controller, from when it knows all that others wrote before: until then it writes nothing."""
 
+    __slots__ = ("_election", "is_begun")
 
-class _ServiceList(msgspec.Struct, frozen=True):
-    metadata: _ListMeta = _ListMeta()
-    items: list[Service] | None = None
+    def __init__(self, election: LeaderElection) -> None:
+        self._election = election
+        self.is_begun = False
+
+    def __repr__(self) -> str:
+        return f"<_Term begun={self.is_begun} {self._election!r}>"
+
+    @property
+    def remaining_s(self) -> float:
+        """For how long this controller may write."""
+        return self._election.remaining_s if self.is_begun else 0.0
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this controller may write."""
+        return self.remaining_s > 0
 
 
 class Cluster:
@@ -84,11 +99,9 @@ class Cluster:
 
     async def keep(self, engine: Engine, *, is_built: asyncio.Event) -> None:
         """Stand for election, and write while leading, until cancelled. Begins once the first full build is done."""
-        election = self.election
-        shadows = ShadowKeeper(self._client, engine, election, mesh_namespace=self._mesh_namespace, pause=self._pause)
-        recorder = EventRecorder(
-            self._client, engine.find_object_errors, election, clock=self._clock, pause=self._pause
-        )
+        term = _Term(self.election)
+        shadows = ShadowKeeper(self._client, engine, term, mesh_namespace=self._mesh_namespace, pause=self._pause)
+        recorder = EventRecorder(self._client, engine.find_object_errors, term, clock=self._clock, pause=self._pause)
         dns = DnsKeeper(
             ClusterDns(
                 self._client,
@@ -97,7 +110,7 @@ class Cluster:
                 pause=self._pause,
                 clock=self._clock,
             ),
-            election,
+            term,
             list_long=lambda: self._list_long(engine),
             tell=lambda key, error: engine.set_outside_errors(key, (error,) if error else (), aspect="DNS"),
             pause=self._pause,
@@ -105,13 +118,14 @@ class Cluster:
         await is_built.wait()
 
         def mark(services: Iterable[ObjectKey]) -> None:
-            if election.is_leader:
+            if term.is_leader:
                 shadows.mark(services)
                 recorder.mark(services)
                 dns.mark()
 
         async def lead() -> None:
-            if await self._take_over(engine, election):
+            if await self._catch_up(engine):
+                term.is_begun = True
                 engine.set_leading(is_leading=True)
                 mark({*engine.list_services(), *engine.list_shadowed()})
 
@@ -126,12 +140,14 @@ class Cluster:
                 else:
                     if taking_over is not None:
                         taking_over.cancel()
+                    term.is_begun = False
+                    shadows.forget()
                     engine.set_leading(is_leading=False)
 
             group.create_task(shadows.run())
             group.create_task(recorder.run())
             group.create_task(dns.run())
-            group.create_task(election.run(change))
+            group.create_task(self.election.run(change))
 
     def _list_long(self, engine: Engine) -> dict[ObjectKey, str]:
         """Name the services whose shadow services DNS cannot find by its general rule."""
@@ -141,28 +157,39 @@ class Cluster:
             if is_hashed(self._mesh_namespace, key)
         }
 
-    async def _take_over(self, engine: Engine, election: LeaderElection) -> bool:
-        """Read what was written last, which the watch may not have told yet; False when the lead is lost."""
-        backoff = Backoff()
-        while election.is_leader:
+    async def _catch_up(self, engine: Engine) -> bool:
+        """Wait until the watch has told of all that others wrote; False when this controller leads no more.
+
+        What it has told of services is then not older than what the last leader went by.
+        """
+        backoff = Backoff(first_s=FIRST_LOOK_S, longest_s=LONGEST_LOOK_S)
+        while self.election.is_leader:
             with suppress(KubernetesError):
-                engine.observe_shadows([Replaced(Service, [each async for each in self._list_shadows()])])
-                return True
+                if self._has_told(engine, {each.key: each async for each in self._list_shadows()}):
+                    return True
             await self._pause(backoff.next())
         return False
 
+    def _has_told(self, engine: Engine, listed: Mapping[ObjectKey, Service]) -> bool:
+        known = {
+            ObjectKey(self._mesh_namespace, build_name(self._mesh_namespace, key)) for key in engine.list_shadowed()
+        }
+        if not known <= listed.keys():
+            return False
+        told = ((each, engine.find_service(key)) for key, each in listed.items())
+        return all(each and each.metadata.resource_version == there.metadata.resource_version for there, each in told)
+
     async def _list_shadows(self) -> AsyncIterator[Service]:
+        """List them as the source would: what it cannot use it does not tell of."""
+        decoder = ObjectDecoder(next(kind for kind in CORE_KINDS if kind.type is Service))
         path = build_path("v1", "services", namespace=self._mesh_namespace)
         selector = ",".join(f"{key}={value}" for key, value in LABELS.items())
         query = {"labelSelector": selector, "limit": str(PAGE_SIZE)}
         while True:
-            body = await self._client.get(path, query)
-            try:
-                page: Any = msgspec.json.decode(body, type=_ServiceList)
-            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-                raise KubernetesError(f"the list of shadow services is none: {error}") from error
-            for service in page.items or ():
-                yield service
-            if not page.metadata.continue_:
+            page = decoder.decode_page(await self._client.get(path, query))
+            for service in page.resources:
+                if isinstance(service, Service):
+                    yield service
+            if not page.next:
                 return
-            query["continue"] = page.metadata.continue_
+            query["continue"] = page.next

@@ -183,13 +183,13 @@ class Engine:
     def find_wish(self, key: ObjectKey) -> Wish | None:
         """Say what a service's shadow service should be; None: there should be none.
 
-        Raises KeyError while that is not known: its annotation of the traffic type is bad, which leaves things be.
+        Raises KeyError while that is not known: its traffic type is none that is carried, which leaves things be.
         """
         built, service = self._built.get(key), self._parts.snapshot.get(Service, key)
         if built is None or service is None:
             return None
         node = built.draft.node
-        if node.traffic_type is None:
+        if not self._is_carried(node):
             raise KeyError(key)
         pairs = plan_entrypoints(node, self._parts.catalogue, self._parts.ports.find_assigned(key))
         if not pairs:
@@ -200,10 +200,6 @@ class Engine:
             ip_families=service.spec.ip_families,
             ip_family_policy=service.spec.ip_family_policy,
         )
-
-    def observe_shadows(self, events: Sequence[Event]) -> None:
-        """Take what shadow services say, before the source tells of them; nothing else of the events counts."""
-        self._rebuild(set(), remapped=self._observe_shadows(events))
 
     def find_service(self, key: ObjectKey) -> Service | None:
         """Give a Service as it was last told, shadow services included."""
@@ -327,13 +323,17 @@ class Engine:
 
     def _build_claim(self, node: ServiceNode) -> PortClaim | None:
         """Say what a service wants; one whose traffic type is not known goes on with what it has."""
-        if node.traffic_type is None:
-            tables = self._parts.ports
+        tables, traffic_type = self._parts.ports, node.traffic_type
+        has_shadow = self._parts.shadow_reader is not None
+        if traffic_type is None or (has_shadow and not self._is_carried(node)):
             return tables.find_claim(node.key) or tables.find_written(node.key)
-        if not self._parts.ports.is_exclusive(node.traffic_type):
+        if not tables.is_exclusive(traffic_type):
             return None
         ports = plan_claims(node, self._parts.catalogue)
-        return PortClaim(node.traffic_type, tuple(port.number for port in ports))
+        return PortClaim(traffic_type, tuple(port.number for port in ports))
+
+    def _is_carried(self, node: ServiceNode) -> bool:
+        return node.traffic_type in self._parts.catalogue.traffic_types
 
     def _configure(self, key: ObjectKey, draft: _Draft | None) -> ServiceConfiguration | None:
         if draft is None:

@@ -32,17 +32,33 @@ class PortClaim(NamedTuple):
     ports: tuple[int, ...]
 
 
+class Seen(NamedTuple):
+    """What came of an observation: whose entrypoints differ now, and whether one may have become free."""
+
+    concerned: frozenset[ObjectKey]
+    has_freed: bool
+
+
+class _Rest(NamedTuple):
+    """A freed port, still kept for who had it. A firm rest is never cut short: a write may yet bring the port back."""
+
+    owner: PortOwner
+    freed_at: float
+    is_firm: bool
+
+
 class PortTable:
     """The entrypoints of one exclusive traffic type. A port is free, resting, or assigned to one owner.
 
     Where the mapping is kept in a cluster's shadow services (`is_cluster`), the table knows what is *written* there: an
-    owner has the use of its port once that is written, a port that is written for one owner is never given to another,
-    and only who writes, the leader, gives out new ones.
+    owner has the use of its port once that is written, which confirms it; a port that is written for one service is
+    never given to another; and only who writes, the leader, gives out new ones. What the leader gave out and nobody has
+    been told of yet gives way to what turns out to be written; what is confirmed stands.
     """
 
     __slots__ = (
-        *("_assigned", "_clock", "_confirmed", "_first", "_free", "_grace_s", "_is_cluster", "_limit", "_owners"),
-        *("_resting", "_written", "_written_owners", "is_allocating"),
+        *("_assigned", "_clock", "_confirmed", "_first", "_free", "_grace_s", "_is_cluster", "_limit", "_offered"),
+        *("_owners", "_rested", "_resting", "_said", "_written", "is_allocating"),
     )
 
     def __init__(
@@ -58,13 +74,16 @@ class PortTable:
         self._limit = min(port_range.limit, HIGHEST_PORT + 1 - port_range.first)
         self._assigned = {owner: port for owner, port in (assigned or {}).items() if self._has(port)}
         self._owners = {port: owner for owner, port in self._assigned.items()}
+        # Every port that is free is offered; what is offered may have been taken since.
         self._free = [port for port in range(self._first, self._first + self._limit) if port not in self._owners]
-        self._resting: dict[PortOwner, tuple[int, float]] = {}  # in the order they were freed
+        self._offered = set(self._free)
+        self._resting: dict[int, _Rest] = {}  # in the order they were freed
+        self._rested: dict[PortOwner, int] = {}
         self._clock = clock
         self._grace_s = grace_s
         self._is_cluster = is_cluster
         self._written: dict[ObjectKey, dict[int, int]] = {}
-        self._written_owners: dict[int, PortOwner] = {}
+        self._said: dict[int, dict[PortOwner, None]] = {}  # for whom a port is written, in order; the first is believed
         self._confirmed: set[PortOwner] = set()
         self.is_allocating = not is_cluster
 
@@ -89,10 +108,14 @@ class PortTable:
         return owner in self._assigned or not self.is_allocating
 
     def claim(self, owner: PortOwner) -> int | None:
-        """Give an owner its port: the one it has, had, the lowest free, or the longest resting. None: no port left."""
+        """Give an owner its port: the one it has, is written, or had, the lowest free, or the longest resting.
+
+        None: no port left.
+        """
         port = self._assigned.get(owner)
         if port is None:
-            port = self._take(owner)
+            self.end_rests()
+            port = self._choose(owner)
             if port is not None:
                 self._assign(owner, port)
         return port
@@ -100,100 +123,152 @@ class PortTable:
     def release(self, owner: PortOwner) -> bool:
         """Lay an owner's port to rest; return whether it had one."""
         port = self._assigned.pop(owner, None)
-        if port is not None:
-            del self._owners[port]
-            self._confirmed.discard(owner)
-            self._resting[owner] = (port, self._clock())
-        return port is not None
+        if port is None:
+            return False
+        del self._owners[port]
+        is_firm = self._is_cluster and owner not in self._confirmed
+        self._confirmed.discard(owner)
+        self._resting[port] = _Rest(owner, self._clock(), is_firm)
+        self._rested[owner] = port
+        return True
 
-    def observe(self, service: ObjectKey, written: Mapping[int, int]) -> bool:
-        """Take what a service's shadow service says now, port to entrypoint; return whether that changed anything.
+    def end_rests(self) -> bool:
+        """Free the ports that have rested for long enough; return whether there were any."""
+        now = self._clock()
+        ended = []
+        for port, rest in self._resting.items():
+            if now - rest.freed_at < self._grace_s:
+                break
+            ended.append(port)
+        for port in ended:
+            self._end_rest(port)
+            self._offer(port)
+        return bool(ended)
 
-        Who writes the mapping goes on with its own; everybody else follows what is written.
+    def observe(self, service: ObjectKey, written: Mapping[int, int]) -> Seen | None:
+        """Take what a service's shadow service says now, port to entrypoint; None if that is nothing new.
+
+        Who writes the mapping goes on with what is confirmed; everybody else follows what is written.
         """
         before = self._written.pop(service, {})
         after = {number: port for number, port in written.items() if self._has(port)}
+        if after:
+            self._written[service] = after
         if before == after:
-            if after:
-                self._written[service] = before
-            return False
-        for port in before.values():
-            del self._written_owners[port]
-            heapq.heappush(self._free, port)
-        # Of two that say the same, the first is believed.
-        fresh = {number: port for number, port in after.items() if port not in self._written_owners}
-        if fresh:
-            self._written[service] = fresh
-        for number, port in fresh.items():
-            self._written_owners[port] = PortOwner(service, number)
-            self._follow(PortOwner(service, number), port)
-        return True
+            return None
+        concerned: set[ObjectKey] = set()
+        gone = before.items() - after.items()
+        for number, port in sorted(gone):
+            concerned |= self._take_back(PortOwner(service, number), port)
+        for number, port in sorted(after.items() - before.items()):
+            self._said.setdefault(port, {})[PortOwner(service, number)] = None
+            concerned |= self._follow(port)
+        return Seen(frozenset(concerned), bool(gone))
+
+    def has_written(self, owner: PortOwner) -> bool:
+        """Whether any port is written for an owner."""
+        return owner.port in self._written.get(owner.service, ())
 
     def list_written(self, service: ObjectKey) -> tuple[int, ...]:
         """List a service's ports that are written."""
         return tuple(self._written.get(service, ()))
 
-    def forget_unwritten(self) -> list[PortOwner]:
-        """Take back what was given out and not written; another writes the mapping from now on."""
-        unwritten = [owner for owner in self._assigned if owner not in self._confirmed]
-        for owner in unwritten:
-            port = self._assigned.pop(owner)
-            del self._owners[port]
-            heapq.heappush(self._free, port)
-        return unwritten
+    def follow_written(self) -> set[ObjectKey]:
+        """Take back what was given out and is not written, and follow what is; another writes the mapping now.
 
-    def _follow(self, owner: PortOwner, port: int) -> None:
-        mine = self._assigned.get(owner)
-        if mine is None:
-            return  # adopted when it is claimed
-        if mine != port and not self.is_allocating:
-            other = self._owners.get(port)
-            if other is not None:
-                self.release(other)
-            del self._owners[mine]
-            heapq.heappush(self._free, mine)
-            self._assign(owner, port)
-        if self._assigned[owner] == port:
+        Return the services that this concerns.
+        """
+        self.is_allocating = False
+        unwritten = [owner for owner in self._assigned if owner not in self._confirmed]
+        concerned = {owner.service for owner in unwritten}
+        for owner in unwritten:
+            self._unassign(owner)
+        for port in self._said:
+            concerned |= self._follow(port)
+        return concerned
+
+    def _take_back(self, owner: PortOwner, port: int) -> set[ObjectKey]:
+        """Forget that a port is written for an owner."""
+        said = self._said[port]
+        del said[owner]
+        if said:
+            return self._follow(port)
+        del self._said[port]
+        self._offer(port)
+        return set()
+
+    def _follow(self, port: int) -> set[ObjectKey]:
+        """Have a port's owner be the one for whom it is written, unless it must stay; return whom that changed."""
+        owner, holder = next(iter(self._said[port])), self._owners.get(port)
+        if holder == owner:
             self._confirmed.add(owner)
+            return set()
+        if self.is_allocating and (owner in self._confirmed or holder in self._confirmed):
+            return set()  # what is written is put right
+        concerned = set()
+        if holder is not None:
+            self._unassign(holder)
+            concerned.add(holder.service)
+        if owner in self._assigned:  # otherwise the port is adopted when it is claimed
+            self._unassign(owner)
+            self._assign(owner, port)
+            concerned.add(owner.service)
+        return concerned
 
     def _assign(self, owner: PortOwner, port: int) -> None:
+        self._end_rest(port)
         self._assigned[owner] = port
         self._owners[port] = owner
-        if self._written_owners.get(port) == owner:
+        if self._find_believed(port) == owner:
             self._confirmed.add(owner)
 
-    def _take(self, owner: PortOwner) -> int | None:
-        self._end_rests()
-        written = self._written.get(owner.service, {}).get(owner.port)
-        rested = self._resting.pop(owner, None)
-        if written is not None and written not in self._owners:
-            return written
+    def _unassign(self, owner: PortOwner) -> None:
+        port = self._assigned.pop(owner)
+        del self._owners[port]
+        self._confirmed.discard(owner)
+        self._offer(port)
+
+    def _choose(self, owner: PortOwner) -> int | None:
+        written = self._written.get(owner.service, {})
+        own = written.get(owner.port)
+        if own is not None and self._is_free_for(owner, own):
+            return own
         if not self.is_allocating:
             return None
-        if rested is not None and self._is_free_for(owner, rested[0]):
-            return rested[0]
-        resting = {port for port, _ in self._resting.values()}
+        rested = self._rested.get(owner)
+        if rested is not None and self._is_free_for(owner, rested):
+            return rested
         while self._free:
             port = heapq.heappop(self._free)
-            # What is passed over comes back when it is released, or no longer written.
-            if port not in resting and self._is_free_for(owner, port):
+            self._offered.discard(port)
+            # What is passed over is offered again when it is free.
+            if port not in self._resting and self._is_free_for(owner, port):
                 return port
-        for other, (port, _) in self._resting.items():
-            if self._is_free_for(owner, port):
-                del self._resting[other]
+        for port, rest in self._resting.items():
+            if not rest.is_firm and self._is_free_for(owner, port):
+                return port
+        for number, port in written.items():
+            # A service at the limit moves its port: its shadow service is rewritten as a whole.
+            if self._is_free_for(PortOwner(owner.service, number), port):
                 return port
         return None
 
-    def _is_free_for(self, owner: PortOwner, port: int) -> bool:
-        return port not in self._owners and self._written_owners.get(port, owner) == owner
+    def _find_believed(self, port: int) -> PortOwner | None:
+        return next(iter(self._said.get(port, ())), None)
 
-    def _end_rests(self) -> None:
-        now = self._clock()
-        for owner, (port, freed_at) in list(self._resting.items()):
-            if now - freed_at < self._grace_s:
-                break
-            del self._resting[owner]
+    def _is_free_for(self, owner: PortOwner, port: int) -> bool:
+        return port not in self._owners and self._find_believed(port) in (None, owner)
+
+    def _offer(self, port: int) -> None:
+        is_taken = port in self._owners or port in self._resting or port in self._said
+        if not is_taken and port not in self._offered:
+            self._offered.add(port)
             heapq.heappush(self._free, port)
+
+    def _end_rest(self, port: int) -> None:
+        rest = self._resting.pop(port, None)
+        if rest is not None and self._rested.get(rest.owner) == port:
+            del self._rested[rest.owner]
 
     def _has(self, port: int) -> bool:
         return self._first <= port < self._first + self._limit
@@ -247,13 +322,10 @@ class PortTables:
             has_released |= self._replace_claim(service, claim)
         if is_everything:
             self._release_strangers()
-        # A service waits only while its table is full, so that only a release can help it.
-        waiting = self._waiting - claims.keys() if has_released else set()
-        served = set()
-        for service in sorted(waiting | claims.keys()):
-            if self._claim_all(service) and service in waiting:
-                served.add(service)
-        return served
+        # A service waits only while its table is full: only a release can help it, or the end of a rest.
+        has_ended = bool([name for name, table in self._tables.items() if table.end_rests()])
+        waiting = self._waiting - claims.keys() if has_released or has_ended else set()
+        return self._claim_each(waiting | claims.keys()) & waiting
 
     def find_entrypoints(self, service: ObjectKey) -> dict[int, int]:
         """Map each port number that a service wanted to its entrypoint; those that did not fit are not in it.
@@ -302,24 +374,26 @@ class PortTables:
 
         What the service lacks and is written now, it has; what is no longer written another may have.
         """
-        changed = [table.observe(service, written.get(name, {})) for name, table in self._tables.items()]
-        if not any(changed):
+        seen = [table.observe(service, written.get(name, {})) for name, table in self._tables.items()]
+        news = [each for each in seen if each is not None]
+        if not news:
             return set()
         self._version += 1
-        return {service} | {each for each in sorted(self._waiting | {service}) if self._claim_all(each)}
+        concerned = {service}.union(*(each.concerned for each in news))
+        self._waiting |= concerned & self._claims.keys()
+        has_freed = any(each.has_freed for each in news) and any(each.is_allocating for each in self._tables.values())
+        return concerned | self._claim_each(self._waiting if has_freed else self._waiting & concerned)
 
     def set_allocating(self, *, is_allocating: bool) -> set[ObjectKey]:
         """Begin or end to give out ports that are not written yet; return the services that this concerns."""
         concerned: set[ObjectKey] = set()
         for table in self._tables.values():
-            table.is_allocating = is_allocating
-            if not is_allocating:
-                concerned |= {owner.service for owner in table.forget_unwritten()}
-        if is_allocating:
-            concerned = {service for service in sorted(self._waiting) if self._claim_all(service)}
-        else:
-            self._waiting |= concerned & self._claims.keys()
-        return concerned
+            if is_allocating:
+                table.is_allocating = True
+            else:
+                concerned |= table.follow_written()
+        self._waiting |= concerned & self._claims.keys()
+        return concerned | self._claim_each(self._waiting)
 
     def list_assigned(self) -> dict[str, dict[PortOwner, int]]:
         """Copy the mapping of all tables that have one, as `assigned` takes it."""
@@ -350,14 +424,19 @@ class PortTables:
         self._version += released
         return released > 0
 
+    def _claim_each(self, services: Iterable[ObjectKey]) -> set[ObjectKey]:
+        """Claim what services lack, in order; return those that got anything new."""
+        return {service for service in sorted(services) if self._claim_all(service)}
+
     def _claim_all(self, service: ObjectKey) -> bool:
-        """Claim what a service lacks; return whether it got anything new."""
+        """Claim what a service lacks, first what is written for it; return whether it got anything new."""
         claim = self._claims.get(service)
         if claim is None:
             return False
         table = self._tables[claim.traffic_type]
         owners = [PortOwner(service, port) for port in claim.ports]
         lacking = [owner for owner in owners if owner not in table.assigned]
+        lacking.sort(key=lambda owner: not table.has_written(owner))
         got = [owner for owner in lacking if table.claim(owner) is not None]
         self._version += len(got)
         if len(got) < len(lacking):

@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import combinations
@@ -96,12 +97,14 @@ async def run_controller(
     *,
     stop: asyncio.Event,
     ready: Callable[[Controller], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
     pause: Pause = asyncio.sleep,
 ) -> None:
     """Run until `stop` is set; then end within a few seconds.
 
     `ready` is called once: when the API listens and the first full build is done, also when the cluster is empty.
-    Raises StartupError; `pause` waits before a failed source is started again.
+    Raises StartupError. All that has to do with the cluster, and with ports that were freed, goes by `clock`; `pause`
+    waits by it.
     """
     kinds = collect_kinds(plugins)
     given = plugins.collect("maesh_sources")
@@ -111,12 +114,17 @@ async def run_controller(
     if client is not None:
         domain = settings.cluster_domain
         cluster = Cluster(
-            client, mesh_namespace=settings.namespace, cluster_domain=domain, identity=identity, pause=pause
+            client,
+            mesh_namespace=settings.namespace,
+            cluster_domain=domain,
+            identity=identity,
+            clock=clock,
+            pause=pause,
         )
     sources = collect_sources(settings, given, cluster)
     is_built = asyncio.Event()
     nodes = NodeRegistry()
-    engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None)
+    engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
     node_client = NodeClient()
     own = Oneself(identity, engine, cluster)
     api = Api(engine, nodes, node_client, oneself=own)
@@ -219,6 +227,7 @@ def build_engine(
     sources: Sequence[Source],
     mapping_file: PortMappingFile | None = None,
     is_cluster: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Engine:
     """Make the engine that the settings and the enabled plugins ask for. Raises StartupError.
 
@@ -243,7 +252,7 @@ def build_engine(
         ),
         builders=plugins.collect("maesh_topology_builders"),
         catalogue=Catalogue(traffic_types, plugins.collect("maesh_middleware_builders"), balancers),
-        ports=PortTables(ranges, assigned=mapping_file.load(), is_cluster=is_cluster),
+        ports=PortTables(ranges, assigned=mapping_file.load(), clock=clock, is_cluster=is_cluster),
         mapping_file=mapping_file,
         revisions=RevisionStore(secrets.token_hex(EPOCH_BYTES), plugins.names),
         sources=tuple(source.name for source in sources),

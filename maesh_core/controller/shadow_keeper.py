@@ -1,8 +1,9 @@
 """Keeps the shadow services as the users' services want them: the leader's hands on the API server.
 
-Takes an engine, which knows what is wished and what is there, and a client; writes only while this controller leads,
-and only Services that say they are this mesh's. Every write is whole by itself: whoever comes after a crash finds
-either the old object or the new one, and goes on from there.
+Takes an engine, which knows what is wished and what was told, and a client; writes only while this controller leads,
+and only Services that say they are this mesh's. Every write is bound to the object as the watch has told it: where
+somebody was faster it is refused, and made anew once the watch has told of that, so nothing is decided on old news.
+Whoever comes after a crash finds either the old object or the new one, and goes on from there.
 """
 
 import asyncio
@@ -25,7 +26,6 @@ from maesh_core.controller.shadow_services import (
 from maesh_core.errors import KubernetesError
 from maesh_core.kubernetes.backoff import Backoff
 from maesh_core.kubernetes.paths import build_path
-from maesh_core.model.events import Applied, Deleted, Event
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Service
 
@@ -35,7 +35,10 @@ WRITE_TIMEOUT_S = 5.0
 LEASE_MARGIN_S = 1.0
 """No write may be under way when the lease ends."""
 CONFLICT_LIMIT = 5
+"""So many conflicts in a row are nothing to tell of: the watch is a little behind."""
 
+_CONFLICT = 409
+_GONE = 404
 _log = logging.getLogger(__name__)
 
 
@@ -59,8 +62,6 @@ class Shadowed(Protocol):
     def find_wish(self, key: ObjectKey) -> Wish | None: ...  # noqa: D102
 
     def find_service(self, key: ObjectKey) -> Service | None: ...  # noqa: D102
-
-    def observe_shadows(self, events: list[Event]) -> None: ...  # noqa: D102
 
     def set_outside_errors(self, key: ObjectKey, errors: tuple[str, ...]) -> None: ...  # noqa: D102
 
@@ -89,7 +90,8 @@ class ShadowKeeper:
         self._marked: dict[ObjectKey, None] = {}  # in order
         self._busy: set[ObjectKey] = set()
         self._backoffs: dict[ObjectKey, Backoff] = {}
-        self._retries: set[asyncio.Task[None]] = set()
+        self._conflicts: dict[ObjectKey, int] = {}
+        self._retries: dict[ObjectKey, asyncio.Task[None]] = {}
         self._failures: dict[ObjectKey, str] = {}
         self._wake = asyncio.Event()
         self._distribution = 0
@@ -108,6 +110,16 @@ class ShadowKeeper:
             self._marked[key] = None
         self._wake.set()
 
+    def forget(self) -> None:
+        """Drop what was marked, and take back what was told: another leads now, who looks at everything."""
+        self._marked.clear()
+        for retry in self._retries.values():
+            retry.cancel()
+        self._backoffs.clear()
+        self._conflicts.clear()
+        for key in tuple(self._failures):
+            self._tell(key, "")
+
     async def run(self) -> None:
         """Look at what is marked, forever; while this controller does not lead, what is marked is dropped."""
         try:
@@ -115,9 +127,10 @@ class ShadowKeeper:
                 for _ in range(WRITERS):
                     group.create_task(self._work())
         finally:
-            for task in self._retries:
+            retries = tuple(self._retries.values())
+            for task in retries:
                 task.cancel()
-            await asyncio.gather(*self._retries, return_exceptions=True)
+            await asyncio.gather(*retries, return_exceptions=True)
 
     async def _work(self) -> None:
         while True:
@@ -126,9 +139,14 @@ class ShadowKeeper:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            remaining_s = self._lead.remaining_s
+            if remaining_s <= 0:
+                self._marked.clear()  # who leads next looks at everything
+                continue
+            if remaining_s <= LEASE_MARGIN_S:
+                await self._pause(LEASE_MARGIN_S)  # until it is renewed, or lost
+                continue
             del self._marked[key]
-            if self._lead.remaining_s <= LEASE_MARGIN_S:
-                continue  # who leads next looks at everything
             self._busy.add(key)
             try:
                 await self._keep(key)
@@ -140,16 +158,35 @@ class ShadowKeeper:
         try:
             error = await self.reconcile(key)
         except NotLeadingError:
+            self.mark((key,))
             return
         except KubernetesError as failure:
-            self._tell(key, f"its shadow service cannot be written: {failure}")
-            pause_s = self._backoffs.setdefault(key, Backoff()).next(at_least_s=failure.retry_after_s)
-            retry = asyncio.create_task(self._mark_later(key, pause_s))
-            self._retries.add(retry)
-            retry.add_done_callback(self._retries.discard)
+            if self._lead.remaining_s > 0:
+                self._count_conflict(key, is_one=failure.status in (_CONFLICT, _GONE))
+                if not 0 < self._conflicts.get(key, 0) <= CONFLICT_LIMIT:
+                    self._tell(key, f"its shadow service cannot be written: {failure}")
+                self._retry(key, failure.retry_after_s)
             return
-        self._backoffs.pop(key, None)
+        self._conflicts.pop(key, None)
         self._tell(key, error)
+        if error:
+            self._retry(key)
+        else:
+            self._backoffs.pop(key, None)
+
+    def _count_conflict(self, key: ObjectKey, *, is_one: bool) -> None:
+        if is_one:
+            self._conflicts[key] = self._conflicts.get(key, 0) + 1
+        else:
+            self._conflicts.pop(key, None)
+
+    def _retry(self, key: ObjectKey, at_least_s: float | None = None) -> None:
+        """Mark again after a pause, once: whatever marks it before then does not add to that."""
+        if key in self._retries:
+            return
+        pause_s = self._backoffs.setdefault(key, Backoff()).next(at_least_s=at_least_s)
+        retry = self._retries[key] = asyncio.create_task(self._mark_later(key, pause_s))
+        retry.add_done_callback(lambda _: self._retries.pop(key, None))
 
     async def _mark_later(self, key: ObjectKey, pause_s: float) -> None:
         await self._pause(pause_s)
@@ -175,72 +212,49 @@ class ShadowKeeper:
             return ""
         shadow_key = ObjectKey(self._mesh_namespace, build_name(self._mesh_namespace, key))
         current = self._engine.find_service(shadow_key)
-        if current is None and wish is not None:
-            return await self._create(wish, shadow_key)
-        if current is None or (wish is not None and is_as_wished(current, wish, self._wished_distribution)):
-            return ""
-        return await self._replace(key, shadow_key, wish)
+        if current is None:
+            if wish is not None:
+                await self._write("POST", "", build_object(wish, self._mesh_namespace, self._wished_distribution))
+        elif find_original(current, self._mesh_namespace) != key:
+            return "" if wish is None else f"Service {shadow_key} stands in the way, which is not this mesh's"
+        elif wish is None or must_recreate(current, wish):
+            await self._delete(current)  # the watch tells when it is gone; one that must be made anew is made then
+        elif not is_as_wished(current, wish, self._wished_distribution):
+            await self._update(key, shadow_key)
+        return ""
 
     @property
     def _wished_distribution(self) -> str | None:
         return DISTRIBUTIONS[self._distribution]
 
-    async def _create(self, wish: Wish, shadow_key: ObjectKey) -> str:
-        body = build_object(wish, self._mesh_namespace, self._wished_distribution)
+    async def _update(self, key: ObjectKey, shadow_key: ObjectKey) -> None:
+        """Change a shadow service, and keep what others added to it."""
+        raw = await self._read(shadow_key.name)
         try:
-            created = await self._write("POST", "", body)
-        except KubernetesError as error:
-            if error.status == 409:
-                return await self._replace(wish.service, shadow_key, wish)
-            raise
-        self._observe(created)
-        return ""
+            wish, current = self._engine.find_wish(key), self._engine.find_service(shadow_key)
+        except KeyError:
+            return
+        if wish is None or current is None or raw["metadata"].get("resourceVersion") != _get_version(current):
+            raise KubernetesError("it has changed meanwhile", status=_CONFLICT)
+        desired = build_object(wish, self._mesh_namespace, self._wished_distribution)
+        await self._write("PUT", shadow_key.name, merge_object(raw, desired))
 
-    async def _replace(self, key: ObjectKey, shadow_key: ObjectKey, wish: Wish | None) -> str:
-        """Change or delete what is there, on the fresh object; one that changed meanwhile is looked at again."""
-        for _ in range(CONFLICT_LIMIT):
-            try:
-                raw, current = await self._read(shadow_key.name)
-            except KubernetesError as error:
-                if error.status != 404:
-                    raise
-                self._engine.observe_shadows([Deleted(Service, shadow_key)])
-                return "" if wish is None else await self._create(wish, shadow_key)
-            if find_original(current, self._mesh_namespace) != key:
-                return "" if wish is None else f"Service {shadow_key} stands in the way, which is not this mesh's"
-            if wish is not None and is_as_wished(current, wish, self._wished_distribution):
-                self._engine.observe_shadows([Applied(current)])
-                return ""
-            try:
-                if wish is None or must_recreate(current, wish):
-                    await self._delete(current)
-                    if wish is None:
-                        return ""
-                    continue
-                desired = build_object(wish, self._mesh_namespace, self._wished_distribution)
-                self._observe(await self._write("PUT", shadow_key.name, merge_object(raw, desired)))
-                return ""
-            except KubernetesError as error:
-                if error.status != 409:
-                    raise
-        raise KubernetesError("it changed again and again meanwhile", status=409)
-
-    async def _read(self, name: str) -> tuple[dict[str, Any], Service]:
-        body = await self._send("GET", name)
-        return msgspec.json.decode(body, type=dict[str, Any]), _parse_service(body)
+    async def _read(self, name: str) -> dict[str, Any]:
+        try:
+            return msgspec.json.decode(await self._send("GET", name), type=dict[str, Any])
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise KubernetesError(f"what is there is no Service: {error}") from error
 
     async def _delete(self, current: Service) -> None:
-        meta = current.metadata
-        preconditions = {"uid": meta.uid, "resourceVersion": meta.resource_version}
+        preconditions = {"uid": current.metadata.uid, "resourceVersion": _get_version(current)}
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
         try:
-            await self._send("DELETE", meta.name, body)
+            await self._send("DELETE", current.metadata.name, body)
         except KubernetesError as error:
-            if error.status != 404:
+            if error.status != _GONE:
                 raise
-        self._engine.observe_shadows([Deleted(Service, current.key)])
 
-    async def _write(self, method: str, name: str, body: dict[str, Any]) -> Service:
+    async def _write(self, method: str, name: str, body: dict[str, Any]) -> None:
         """Write a Service; where the server does not know the traffic distribution, the next best one is taken."""
         while True:
             distribution = body["spec"].get("trafficDistribution")
@@ -256,11 +270,12 @@ class ShadowKeeper:
                 continue
             if distribution is not None and written.spec.traffic_distribution != distribution:
                 self._settle_distribution(len(DISTRIBUTIONS) - 1)  # an older server drops what it does not know
-            return written
+            return
 
     def _settle_distribution(self, place: int) -> None:
-        self._distribution = max(self._distribution, place)
-        _log.info("shadow services have trafficDistribution %s here", self._wished_distribution)
+        if place > self._distribution:
+            self._distribution = place
+            _log.info("shadow services have trafficDistribution %s here", self._wished_distribution)
 
     async def _send(self, method: str, name: str, body: Any = None) -> bytes:
         timeout_s = min(WRITE_TIMEOUT_S, self._lead.remaining_s - LEASE_MARGIN_S)
@@ -269,8 +284,9 @@ class ShadowKeeper:
         path = build_path("v1", "services", namespace=self._mesh_namespace, name=name)
         return await self._client.send(method, path, body, timeout_s=timeout_s)
 
-    def _observe(self, written: Service) -> None:
-        self._engine.observe_shadows([Applied(written)])
+
+def _get_version(service: Service) -> str:
+    return service.metadata.resource_version
 
 
 def _parse_service(body: bytes) -> Service:
