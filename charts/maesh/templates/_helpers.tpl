@@ -57,13 +57,6 @@ volumeMounts:
 {{- toYaml $found -}}
 {{- end -}}
 
-{{/* Environment of a container; takes `controller` or `mesh` of the values. */}}
-{{- define "maesh.environment" -}}
-{{- with .env }}
-{{ toYaml . }}
-{{- end }}
-{{- end -}}
-
 {{/* Flags about logs; takes a list: the root, `controller` or `mesh` of the values. */}}
 {{- define "maesh.logArguments" -}}
 {{- $values := (index . 0).Values -}}
