@@ -23,8 +23,13 @@ LEASE_S = 10
 RETRY_S = 2.0
 """Between two renewals, and between two looks at another's lease."""
 REQUEST_TIMEOUT_S = 3.0
+GIVE_UP_TIMEOUT_S = 0.75
+"""Of each of the two requests at the end, which a server that hangs must not hold up."""
 LONGEST_LEASE_S = 60
 """A longer one in another's record is nothing that a controller has written."""
+RELEASED_S = 1
+"""What stands for the duration in a record that was given up (as client-go writes it)."""
+TRANSITIONS_LIMIT = 2**31 - 1
 API_VERSION = "coordination.k8s.io/v1"
 
 Pause = Callable[[float], Awaitable[None]]
@@ -61,8 +66,8 @@ class LeaderElection:
     """One candidate. Run it in one task."""
 
     __slots__ = (
-        *("_chance", "_client", "_clock", "_identity", "_is_fit", "_namespace", "_pause", "_seen", "_seen_at"),
-        *("_until", "_wall_clock", "holder"),
+        *("_chance", "_client", "_clock", "_failure", "_identity", "_is_fit", "_namespace", "_pause", "_seen"),
+        *("_seen_at", "_until", "_wall_clock", "_was_leader", "holder"),
     )
 
     def __init__(
@@ -85,9 +90,11 @@ class LeaderElection:
         self._wall_clock = wall_clock
         self._pause = pause
         self._chance = chance
-        self._seen: _LeaseSpec | None = None
+        self._seen: _Lease | None = None
         self._seen_at = 0.0
         self._until = float("-inf")
+        self._was_leader = False
+        self._failure = ""
         self.holder = ""
         """Who leads, as far as is known."""
 
@@ -105,97 +112,128 @@ class LeaderElection:
         return self.remaining_s > 0
 
     async def run(self, on_change: OnChange) -> None:
-        """Stand for election until cancelled, then give up the lease. `on_change` hears of every change."""
-        was_leader = False
+        """Stand for election until cancelled, then give up the lease. `on_change` hears of every change until then."""
         try:
             while True:
+                failure = ""
                 try:
                     await self.attempt()
                 except KubernetesError as error:
-                    _log.warning("the lease %s could not be held or looked at: %s", LEASE_NAME, error)
-                if self.is_leader != was_leader:
-                    was_leader = self.is_leader
-                    _log.warning("%s", "this controller leads now" if was_leader else "this controller leads no more")
-                    on_change(was_leader)
-                await self._pause(RETRY_S * (0.9 + self._chance() / 5))
+                    failure = str(error)
+                if failure and failure != self._failure:
+                    _log.warning("the lease %s could not be held or looked at: %s", LEASE_NAME, failure)
+                self._failure = failure
+                self._tell(on_change)
+                pause_s = RETRY_S * (0.9 + self._chance() / 5)
+                await self._pause(min(pause_s, self.remaining_s or pause_s))
+                self._tell(on_change)  # a lead that ends is told before a request that may take long
         finally:
             if self.is_leader:
                 await self._give_up()
 
+    def _tell(self, on_change: OnChange) -> None:
+        is_leader = self.is_leader
+        if is_leader != self._was_leader:
+            self._was_leader = is_leader
+            _log.warning("%s", "this controller leads now" if is_leader else "this controller leads no more")
+            on_change(is_leader)
+
     async def attempt(self) -> None:
         """Take, renew or look at the lease, once. Raises KubernetesError."""
         sent_at = self._clock()
-        path = build_path(API_VERSION, "leases", namespace=self._namespace, name=LEASE_NAME)
-        try:
-            lease = _parse_lease(await self._client.send("GET", path, timeout_s=REQUEST_TIMEOUT_S))
-        except KubernetesError as error:
-            if error.status != 404 or not self._is_fit():
-                raise
-            await self._write("POST", _LeaseSpec(), resource_version="", sent_at=sent_at)
-            return
-        if lease.spec != self._seen:
-            self._seen, self._seen_at = lease.spec, sent_at
-        self.holder = lease.spec.holder_identity or ""
-        if self.holder == self._identity and not self.is_leader:
-            # A record of an earlier life under this name, or one that has lapsed: it is nobody's until it is taken.
+        lease = await self._read(REQUEST_TIMEOUT_S)
+        # Only now is it sure that the record was as it is: counted from before the request, a renewal that came
+        # between would be taken for older than it is, and two would lead.
+        was_ever_there = self._seen is not None
+        found = lease or _Lease()
+        if found != self._seen and (lease or was_ever_there):
+            self._seen, self._seen_at = found, self._clock()
+        self.holder = found.spec.holder_identity or ""
+        if lease is not None and self.holder != self._identity:
             self._until = float("-inf")
-        if self._is_fit() and (self.holder == self._identity or self._is_free(lease.spec)):
-            await self._write("PUT", lease.spec, resource_version=lease.metadata.resource_version, sent_at=sent_at)
+        if not self._is_fit():
+            return
+        if lease is None:
+            # One that was deleted may be led by still; its leader, and who never saw it, need not wait.
+            if self.is_leader or not was_ever_there or self._is_free(found.spec):
+                await self._write("POST", found, sent_at=sent_at)
+        elif self.holder == self._identity or self._is_free(found.spec):
+            await self._write("PUT", found, sent_at=sent_at)
 
     def _is_free(self, spec: _LeaseSpec) -> bool:
-        if not spec.holder_identity:
+        """Say whether nobody can hold the lease any more.
+
+        A record that is neither held nor given up, and one with a short duration, are no controller's work: whoever
+        led may not have seen them yet, so they count from when they were seen, as one that is held does.
+        """
+        if spec.holder_identity == "" and spec.lease_duration_seconds == RELEASED_S:
             return True
-        duration_s = min(max(spec.lease_duration_seconds or LEASE_S, 1), LONGEST_LEASE_S)
+        duration_s = min(max(spec.lease_duration_seconds or LEASE_S, LEASE_S), LONGEST_LEASE_S)
         return self._clock() - self._seen_at > duration_s
 
-    async def _write(self, method: str, old: _LeaseSpec, *, resource_version: str, sent_at: float) -> None:
+    async def _write(self, method: str, found: _Lease, *, sent_at: float) -> None:
         """Write the lease as ours; a conflict means that another was faster."""
-        now = _render_time(self._wall_clock())
+        now, old = _render_time(self._wall_clock()), found.spec
         is_renewal = old.holder_identity == self._identity
+        is_transition = not is_renewal and old != _LeaseSpec()
         spec = _LeaseSpec(
             holder_identity=self._identity,
             lease_duration_seconds=LEASE_S,
             acquire_time=(old.acquire_time if is_renewal else None) or now,
             renew_time=now,
-            lease_transitions=(old.lease_transitions or 0) + (not is_renewal and old != _LeaseSpec()),
+            lease_transitions=min(max(old.lease_transitions or 0, 0) + is_transition, TRANSITIONS_LIMIT),
         )
         try:
-            await self._send(method, spec, resource_version)
+            await self._send(method, spec, found.metadata.resource_version, timeout_s=REQUEST_TIMEOUT_S)
         except KubernetesError as error:
-            if error.status == 409:
-                self._until = float("-inf") if self.holder != self._identity else self._until
-                return
-            raise
+            if error.status != 409:
+                raise
+            if not is_renewal:
+                self._until = float("-inf")
+            return
         # Counted from before the request: the server can only have seen it later.
         self.holder, self._until = self._identity, sent_at + LEASE_S
 
-    async def _send(self, method: str, spec: _LeaseSpec, resource_version: str) -> None:
+    async def _read(self, timeout_s: float) -> _Lease | None:
+        """Read the lease; None where there is none."""
+        path = build_path(API_VERSION, "leases", namespace=self._namespace, name=LEASE_NAME)
+        try:
+            body = await self._client.send("GET", path, timeout_s=timeout_s)
+        except KubernetesError as error:
+            if error.status == 404:
+                return None
+            raise
+        return _parse_lease(body)
+
+    async def _send(self, method: str, spec: _LeaseSpec, resource_version: str, *, timeout_s: float) -> None:
         name = "" if method == "POST" else LEASE_NAME
         path = build_path(API_VERSION, "leases", namespace=self._namespace, name=name)
         metadata = {"name": LEASE_NAME, "namespace": self._namespace}
         if resource_version:
             metadata["resourceVersion"] = resource_version
         body = {"apiVersion": API_VERSION, "kind": "Lease", "metadata": metadata, "spec": spec}
-        await self._client.send(method, path, body, timeout_s=REQUEST_TIMEOUT_S)
+        await self._client.send(method, path, body, timeout_s=timeout_s)
 
     async def _give_up(self) -> None:
         """Leave the lease to whoever comes first; others would wait for its end otherwise."""
-        path = build_path(API_VERSION, "leases", namespace=self._namespace, name=LEASE_NAME)
         self._until = float("-inf")
         try:
-            lease = _parse_lease(await self._client.send("GET", path, timeout_s=REQUEST_TIMEOUT_S))
-            if lease.spec.holder_identity == self._identity:
-                free = msgspec.structs.replace(lease.spec, holder_identity="", lease_duration_seconds=1)
-                await self._send("PUT", free, lease.metadata.resource_version)
+            lease = await self._read(GIVE_UP_TIMEOUT_S)
+            if lease is not None and lease.spec.holder_identity == self._identity:
+                free = msgspec.structs.replace(lease.spec, holder_identity="", lease_duration_seconds=RELEASED_S)
+                await self._send("PUT", free, lease.metadata.resource_version, timeout_s=GIVE_UP_TIMEOUT_S)
         except KubernetesError as error:
             _log.warning("the lease %s could not be given up: %s", LEASE_NAME, error)
 
 
 def _parse_lease(body: bytes) -> _Lease:
     try:
-        return msgspec.json.decode(body, type=_Lease)
+        lease = msgspec.json.decode(body, type=_Lease)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise KubernetesError(f"the lease {LEASE_NAME} is none: {error}") from error
+    if not lease.metadata.resource_version:
+        raise KubernetesError(f"the lease {LEASE_NAME} has no resource version")  # it would be written over blindly
+    return lease
 
 
 def _render_time(seconds: float) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -21,14 +22,20 @@ from maesh_core.model.keys import ObjectIdentity, ObjectKey
 
 REASON = "MeshError"
 COMPONENT = "maesh-controller"
-MESSAGE_LIMIT = 1000
-"""Characters; the API server refuses more than 1,024."""
+MESSAGE_LIMIT_BYTES = 1000
+"""Kubernetes documents 1,024 for a message."""
+NAME_LIMIT = 200
+"""Characters of an object's name in that of its Event, which may have 253 in all."""
 AGAIN_S = 1800.0
 """An error that lasts is told again so often: API servers keep an Event for an hour."""
 BURST = 50
 """So many Events may be written at once,"""
 PER_SECOND = 2.0
 """and so many a second after that."""
+LOOK_S = AGAIN_S / 10
+"""Between two looks for errors that have lasted."""
+CLUSTER_NAMESPACE = "default"
+"""Where the Events of objects are that have no namespace."""
 PENDING_LIMIT = 10_000
 REMEMBERED_LIMIT = 20_000
 TIMEOUT_S = 5.0
@@ -107,6 +114,7 @@ class EventRecorder:
             self._wake.set()
 
     def _want(self, identity: ObjectIdentity, text: str) -> None:
+        text = _cut(text)
         told = self._told.get((identity, text))
         is_due = told is None or self._clock() - told.at >= AGAIN_S
         if is_due and len(self._pending) < PENDING_LIMIT:
@@ -114,18 +122,21 @@ class EventRecorder:
 
     async def run(self) -> None:
         """Write what is wanted, forever; what lasts is looked at again from time to time."""
+        look_at = self._clock() + LOOK_S
         while True:
-            try:
-                async with asyncio.timeout(AGAIN_S / 10):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, look_at - self._clock())):
                     await self._wake.wait()
-            except TimeoutError:
-                self.mark(tuple(self._failing))
             self._wake.clear()
+            if self._clock() >= look_at:
+                look_at = self._clock() + LOOK_S
+                self.mark(tuple(self._failing))
             while self._pending:
                 identity, text = next(iter(self._pending))
-                del self._pending[(identity, text)]
                 if self._lead.is_leader:
                     await self._wait_for_allowance()
+                del self._pending[(identity, text)]
+                if self._lead.is_leader:  # still, for there may have been a wait
                     await self._write(identity, text)
 
     async def _wait_for_allowance(self) -> None:
@@ -150,7 +161,7 @@ class EventRecorder:
             except KubernetesError as error:
                 if error.status != 409:
                     raise
-                told.count += 1
+                told.count = max(told.count, 2)  # one that an earlier controller has written
                 again = {"count": told.count, "lastTimestamp": event["lastTimestamp"]}
                 path = build_path("v1", "events", namespace=namespace, name=name)
                 await self._client.send("PATCH", path, again, content_type=MERGE_PATCH, timeout_s=TIMEOUT_S)
@@ -161,10 +172,11 @@ class EventRecorder:
         now = datetime.fromtimestamp(self._wall_clock(), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         digest = hashlib.sha256(f"{identity}{text}".encode()).hexdigest()[:16]
         namespace, name = identity.key
+        prefix = name[:NAME_LIMIT].rstrip("-.")  # what is cut off may leave what no name ends with
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{name[:200]}.{digest}", "namespace": namespace},
+            "metadata": {"name": f"{prefix}.{digest}", "namespace": namespace or CLUSTER_NAMESPACE},
             "involvedObject": {
                 "apiVersion": identity.api_version,
                 "kind": identity.kind,
@@ -173,7 +185,7 @@ class EventRecorder:
                 "uid": identity.uid,
             },
             "reason": REASON,
-            "message": text[:MESSAGE_LIMIT],
+            "message": text,
             "type": "Warning",
             "source": {"component": COMPONENT},
             "reportingComponent": COMPONENT,
@@ -181,3 +193,11 @@ class EventRecorder:
             "lastTimestamp": now,
             "count": count,
         }
+
+
+def _cut(text: str) -> str:
+    """Cut a text to what a message may have; what cannot be written in UTF-8 is replaced."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) > MESSAGE_LIMIT_BYTES:
+        return encoded[: MESSAGE_LIMIT_BYTES - len("…".encode())].decode(errors="ignore") + "…"
+    return encoded.decode()
