@@ -50,7 +50,8 @@ def test_empty_parts_of_different_types_are_never_taken_for_each_other() -> None
 def test_slices_share_what_their_endpoints_have_in_common() -> None:
     text = (
         b'{"metadata": {"name": "a", "namespace": "n"}, "ports": [{"port": 80}], "endpoints": [{'
-        b'"addresses": ["10.0.0.1"], "conditions": {"ready": true}, "targetRef": {"kind": "Pod", "name": "p", "namespace": "n"}}]}'
+        b'"addresses": ["10.0.0.1"], "conditions": {"ready": true},'
+        b' "targetRef": {"kind": "Pod", "name": "p", "namespace": "n"}}]}'
     )
     one, other = (msgspec.json.decode(text, type=EndpointSlice) for _ in range(2))
     sharer = Sharer()

@@ -7,6 +7,7 @@ import http.client
 import json
 import shutil
 import threading
+import time
 
 import pytest
 
@@ -123,6 +124,10 @@ class Load:
         target = self.answers + count
         self._wait(lambda: self.answers >= target, f"{count} more answers")
 
+    def wait_for_seconds(self, seconds):
+        """Go on for so long."""
+        time.sleep(seconds)
+
     def wait_until_seen(self, body):
         """Wait until a server's answer comes after this call."""
         before = self.seen.get(body, 0)
@@ -191,3 +196,48 @@ def program():
         return path
 
     return find
+
+
+@pytest.fixture
+def start_beside(start_controller, free_port):
+    """Start `maesh controller` for a cluster; gives the command, its API's port, and the first HTTP entrypoint."""
+
+    def start(kubeconfig, *arguments, http_port=None):
+        http_port = http_port or free_port()
+        options = ("--kubeconfig", kubeconfig, "--http-port", http_port, "--log-level", "info")
+        command, api_port = start_controller(*options, *arguments)
+        return command, api_port, http_port
+
+    return start
+
+
+@pytest.fixture
+def build_user_service():
+    """Build a Service as a user of a cluster writes it, whose EndpointSlices the test writes itself."""
+
+    def build(name, *, namespace=None, traffic_type="http"):
+        annotations = {"maesh.containo.us/traffic-type": traffic_type}
+        metadata = {"name": name, "annotations": annotations, **({"namespace": namespace} if namespace else {})}
+        spec = {"ports": [{"name": "web", "port": 80, "protocol": "TCP", "targetPort": "web"}]}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+    return build
+
+
+@pytest.fixture
+def build_slice():
+    """Build an EndpointSlice with one endpoint."""
+
+    def build(name, address, port, *, service="whoami", namespace=None, is_terminating=False):
+        conditions = {"ready": not is_terminating, "serving": True, "terminating": is_terminating}
+        labels = {"kubernetes.io/service-name": service}
+        return {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": name, "labels": labels, **({"namespace": namespace} if namespace else {})},
+            "addressType": "IPv4",
+            "ports": [{"name": "web", "port": port, "protocol": "TCP"}],
+            "endpoints": [{"addresses": [address], "conditions": conditions}],
+        }
+
+    return build
