@@ -159,9 +159,9 @@ class Api:
         if admin is not None and admin_port is None:
             return build_text(HTTPStatus.BAD_REQUEST, "admin is a port, a number from 1 to 65535\n")
         if not self._published.is_ready:
-            return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
+            return _refuse_pull(NOT_READY)
         if not self._oneself.is_current:
-            return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_CURRENT, {"Retry-After": "1"})
+            return _refuse_pull(NOT_CURRENT)
         known_tags = ",".join(request.headers.getall("If-None-Match", ()))
         if node is None:
             return await self._pull(since, wait_s, known_tags)
@@ -172,7 +172,7 @@ class Api:
         selected = self._select(since)
         if _is_known(selected, known_tags) and wait_s > 0 and not self._waiters.is_closed:
             if self._waiters.is_full:
-                return build_text(HTTPStatus.SERVICE_UNAVAILABLE, "too many pulls are waiting\n", {"Retry-After": "1"})
+                return _refuse_pull("too many pulls are waiting\n")
             await self._waiters.wait(wait_s)
             selected = self._select(since)
         # Revalidate always: what is stored is stale as soon as there is a new revision.
@@ -222,6 +222,13 @@ class Api:
         is_ready = self._published.is_ready and self._oneself.is_current
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _json(msgspec.json.encode(is_ready), status)
+
+
+def _refuse_pull(text: str) -> web.Response:
+    """Refuse a pull for now. The connection ends, so that the next one may meet another replica behind one address."""
+    response = build_text(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "1"})
+    response.force_close()
+    return response
 
 
 def _json(body: bytes, status: int = HTTPStatus.OK) -> web.Response:

@@ -375,6 +375,7 @@ async def test_a_controller_out_of_touch_with_its_cluster_answers_no_pull_and_is
     peer.published.is_current = False
     response, body = await peer.get(CURRENT)
     assert (response.status, response.headers["Retry-After"]) == (503, "1")
+    assert response.headers["Connection"] == "close", "the next pull may meet another replica"
     assert b"out of touch" in body
     response, body = await peer.get("/api/status/readiness")
     assert (response.status, body) == (503, b"false")
