@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from maesh_core.discovery.sharing import Sharer
-from maesh_core.discovery.validation import DEFAULT_NAMESPACE, fill_defaults, find_faults
+from maesh_core.discovery.validation import DEFAULT_NAMESPACE, fill_defaults, find_faults, show_value
 from maesh_core.discovery.values import convert_value, drop_nulls
 from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey
@@ -24,9 +24,9 @@ class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Meta(msgspec.Struct, frozen=True, rename="camel"):
-    name: str = ""
-    namespace: str = ""
-    resource_version: str = ""
+    name: str | None = None
+    namespace: str | None = None
+    resource_version: str | None = None
 
 
 class _Named(msgspec.Struct, frozen=True):
@@ -67,6 +67,9 @@ class Fault(msgspec.Struct, frozen=True):
     key: ObjectKey
     text: str
 
+
+MAX_SHOWN_KEY = 320
+"""Characters of a key as it is shown: a name has at most 253, a namespace 63."""
 
 _Result = Resource | Fault
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
@@ -128,10 +131,10 @@ class ObjectDecoder:
             meta = msgspec.json.decode(event.object, type=_Named).metadata
         except _UNREADABLE as error:
             raise KubernetesError(f"the watch of {self._kind.plural} told what is no event: {error}") from error
-        key = self._build_key(meta)
+        key, version = self._build_key(meta), meta.resource_version or ""
         if event.type in (ChangeType.BOOKMARK, ChangeType.DELETED):
-            return Change(event.type, key, meta.resource_version)
-        return Change(event.type, key, meta.resource_version, self._decode_one(event.object, key))
+            return Change(event.type, key, version)
+        return Change(event.type, key, version, self._decode_one(event.object, key))
 
     def _decode_items(self, body: bytes) -> Page:
         """Decode a page object by object."""
@@ -150,7 +153,7 @@ class ObjectDecoder:
 
     def _build_key(self, meta: _Meta) -> ObjectKey:
         """Name an object as its resource will be named."""
-        return ObjectKey((meta.namespace or DEFAULT_NAMESPACE) if self._kind.is_namespaced else "", meta.name)
+        return ObjectKey((meta.namespace or DEFAULT_NAMESPACE) if self._kind.is_namespaced else "", meta.name or "")
 
     def _decode_one(self, item: msgspec.Raw, key: ObjectKey) -> _Result:
         try:
@@ -161,7 +164,7 @@ class ObjectDecoder:
             # Go writes an empty list that is not optional as null, as in the endpoints of a slice without any.
             return self._judge(convert_value(drop_nulls(msgspec.json.decode(item)), self._kind.type))
         except _UNREADABLE as error:
-            return Fault(key, f"{self._kind.name} {key} cannot be read: {error}")
+            return Fault(key, f"{self._kind.name} {show_key(key)} cannot be read: {error}")
 
     def _judge(self, resource: Resource) -> _Result:
         resource = fill_defaults(resource, self._kind)
@@ -169,7 +172,13 @@ class ObjectDecoder:
         if not faults:
             self._sharer.share(resource)
             return resource
-        return Fault(resource.key, f"{self._kind.name} {resource.key} cannot be used: {'; '.join(faults)}")
+        return Fault(resource.key, f"{self._kind.name} {show_key(resource.key)} cannot be used: {'; '.join(faults)}")
+
+
+def show_key(key: ObjectKey) -> str:
+    """Show which object it is; a name that none can have is made harmless."""
+    text = str(key)
+    return text if text.isprintable() and len(text) <= MAX_SHOWN_KEY else show_value(text)
 
 
 def _build_page(results: Sequence[_Result], meta: _ListMeta) -> Page:

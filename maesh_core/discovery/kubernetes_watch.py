@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from maesh_core.discovery.kubernetes_objects import Change, ChangeType, Fault, ObjectDecoder
+from maesh_core.discovery.kubernetes_objects import Change, ChangeType, Fault, ObjectDecoder, show_key
 from maesh_core.errors import KubernetesError
 from maesh_core.kubernetes.backoff import Backoff
 from maesh_core.kubernetes.paths import build_path
@@ -25,6 +25,8 @@ WATCH_S = (45, 60)
 """The server is asked to end a watch after so long, by chance within these: one that is dead is found by then."""
 SILENCE_MARGIN_S = 10.0
 """A watch that has not ended by then hangs."""
+LONGEST_PAUSE_S = 5.0
+"""Between two attempts: a handful of small requests, and a mesh that is right soon after a server came back."""
 ABSENT_S = 10.0
 """How often a kind is looked for that the server does not serve."""
 SETTLED_S = 10.0
@@ -81,7 +83,7 @@ class KindWatch:
         self._clock = clock
         self._pause = pause
         self._chance = chance
-        self._backoff = Backoff(chance=chance)
+        self._backoff = Backoff(longest_s=LONGEST_PAUSE_S, chance=chance)
         self._path: str | None = None
         self._resource_version = ""
         self._is_absent = False
@@ -244,7 +246,7 @@ class KindWatch:
         return [*events, Deleted(self._kind.type, change.key)]
 
     def _name_origin(self, key: ObjectKey) -> str:
-        return f"{self._origin} {key}"
+        return f"{self._origin} {show_key(key)}"
 
 
 async def find_path(client: Client, kind: ResourceKind) -> str | None:
