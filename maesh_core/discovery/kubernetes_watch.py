@@ -26,7 +26,8 @@ WATCH_S = (45, 60)
 SILENCE_MARGIN_S = 10.0
 """A watch that has not ended by then hangs."""
 LONGEST_PAUSE_S = 5.0
-"""Between two attempts: a handful of small requests, and a mesh that is right soon after a server came back."""
+"""Between two attempts: a handful of small requests, and a mesh that is right soon after a server came back. Where each
+attempt costs a whole list that came to nothing, pauses grow to the usual 30 s."""
 ABSENT_S = 10.0
 """How often a kind is looked for that the server does not serve."""
 SETTLED_S = 10.0
@@ -64,8 +65,8 @@ class KindWatch:
     """Follows one kind."""
 
     __slots__ = (
-        *("_backoff", "_chance", "_client", "_clock", "_decoder", "_faulty", "_is_absent", "_kind", "_pause"),
-        *("_path", "_resource_version", "broken_since", "failure"),
+        *("_backoff", "_chance", "_client", "_clock", "_decoder", "_faulty", "_has_listed", "_is_absent", "_kind"),
+        *("_list_backoff", "_path", "_pause", "_resource_version", "broken_since", "failure"),
     )
 
     def __init__(
@@ -84,6 +85,8 @@ class KindWatch:
         self._pause = pause
         self._chance = chance
         self._backoff = Backoff(longest_s=LONGEST_PAUSE_S, chance=chance)
+        self._list_backoff = Backoff(chance=chance)
+        self._has_listed = False
         self._path: str | None = None
         self._resource_version = ""
         self._is_absent = False
@@ -127,7 +130,10 @@ class KindWatch:
         if self.failure != str(error):
             self.failure = str(error)
             await tell([Problem(self._origin, f"{self._kind.plural} cannot be followed: {error}")])
-        await self._pause(self._backoff.next(at_least_s=error.retry_after_s))
+        is_list_lost = self._has_listed and not self._resource_version
+        self._has_listed = self._has_listed and not is_list_lost
+        backoff = self._list_backoff if is_list_lost else self._backoff
+        await self._pause(backoff.next(at_least_s=error.retry_after_s))
 
     def take_back_problems(self) -> list[Event]:
         """Take back whatever problem may have been told: another follows the kind from now on."""
@@ -180,6 +186,7 @@ class KindWatch:
             ]
         )
         self._is_absent = False
+        self._has_listed = True
         self._resource_version = page.resource_version
 
     async def _watch(self, path: str, tell: Tell) -> None:
@@ -206,6 +213,7 @@ class KindWatch:
             is_settled = stands_since is not None and self._clock() - stands_since >= SETTLED_S
             if is_settled:
                 self._backoff.reset()
+                self._list_backoff.reset()
         if not is_settled:
             await self._pause(self._backoff.next())
 
