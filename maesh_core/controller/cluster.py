@@ -14,6 +14,7 @@ from maesh_core.controller.dns_keeper import DnsKeeper
 from maesh_core.controller.engine import Engine
 from maesh_core.controller.leader_election import LeaderElection
 from maesh_core.controller.object_events import EventRecorder
+from maesh_core.controller.ports import GRACE_S
 from maesh_core.controller.shadow_keeper import ShadowKeeper
 from maesh_core.controller.shadow_services import LABELS, build_name, is_hashed
 from maesh_core.discovery.kubernetes import KubernetesSource
@@ -121,7 +122,8 @@ class Cluster:
             if term.is_leader:
                 shadows.mark(services)
                 recorder.mark(services)
-                dns.mark()
+                if any(is_hashed(self._mesh_namespace, service) for service in services):
+                    dns.mark()
 
         async def lead() -> None:
             if await self._catch_up(engine):
@@ -148,6 +150,13 @@ class Cluster:
             group.create_task(recorder.run())
             group.create_task(dns.run())
             group.create_task(self.election.run(change))
+            group.create_task(self._pass_time(engine))
+
+    async def _pass_time(self, engine: Engine) -> None:
+        """Have who waits for a port get one that has rested, though nothing else happens."""
+        while True:
+            await self._pause(GRACE_S / 4)
+            engine.apply((), source=self.source.name)
 
     def _list_long(self, engine: Engine) -> dict[ObjectKey, str]:
         """Name the services whose shadow services DNS cannot find by its general rule."""

@@ -66,8 +66,8 @@ class LeaderElection:
     """One candidate. Run it in one task."""
 
     __slots__ = (
-        *("_chance", "_client", "_clock", "_failure", "_identity", "_is_fit", "_namespace", "_pause", "_seen"),
-        *("_seen_at", "_until", "_wall_clock", "_was_leader", "holder"),
+        *("_chance", "_client", "_clock", "_failure", "_has_lapsed", "_identity", "_is_fit", "_namespace", "_pause"),
+        *("_seen", "_seen_at", "_until", "_wall_clock", "_was_leader", "holder"),
     )
 
     def __init__(
@@ -94,6 +94,7 @@ class LeaderElection:
         self._seen_at = 0.0
         self._until = float("-inf")
         self._was_leader = False
+        self._has_lapsed = False
         self._failure = ""
         self.holder = ""
         """Who leads, as far as is known."""
@@ -132,11 +133,15 @@ class LeaderElection:
                 await self._give_up()
 
     def _tell(self, on_change: OnChange) -> None:
+        """Tell of a change; a lead that lapsed and was taken again is two: others may have led meanwhile."""
         is_leader = self.is_leader
-        if is_leader != self._was_leader:
-            self._was_leader = is_leader
-            _log.warning("%s", "this controller leads now" if is_leader else "this controller leads no more")
-            on_change(is_leader)
+        steps = (False, True) if self._has_lapsed and self._was_leader and is_leader else (is_leader,)
+        self._has_lapsed = False
+        for leads in steps:
+            if leads != self._was_leader:
+                self._was_leader = leads
+                _log.warning("%s", "this controller leads now" if leads else "this controller leads no more")
+                on_change(leads)
 
     async def attempt(self) -> None:
         """Take, renew or look at the lease, once. Raises KubernetesError."""
@@ -191,6 +196,7 @@ class LeaderElection:
             if not is_renewal:
                 self._until = float("-inf")
             return
+        self._has_lapsed |= not self.is_leader
         # Counted from before the request: the server can only have seen it later.
         self.holder, self._until = self._identity, sent_at + LEASE_S
 

@@ -139,7 +139,11 @@ async def run_controller(
 
     sock = open_socket(settings.api_host, settings.api_port, flag="--api-port")
     controller = Controller(engine, sock.getsockname()[1], is_built)
-    server = await start_server(api.handle, sock)
+    try:
+        server = await start_server(api.handle, sock)
+    except BaseException:  # cancelled, too
+        sock.close()
+        raise
     try:
         jobs = [feed_source(source, kinds, apply, pause=pause) for source in sources]
         if cluster is not None:

@@ -1,6 +1,27 @@
+"""Controllers that run in the test's own process against the API server for tests, in a time of their own."""
+
+import asyncio
+import contextvars
+import functools
+import json
+import time
+from contextlib import suppress
+
+import aiohttp
 import pytest
 
+from maesh_core.controller import run
 from maesh_core.controller.http_server import open_socket, start_server
+from maesh_core.controller.run import run_controller
+from maesh_core.errors import KubernetesError
+from maesh_core.hookspecs import PortRange
+from maesh_core.kubernetes.client import KubernetesClient
+from maesh_core.kubernetes.credentials import Access, Credentials
+from maesh_core.settings import ControllerSettings
+from maesh_core.stream_traffic import StreamTrafficType
+
+PATIENCE_S = 40.0
+_replica = contextvars.ContextVar("replica")
 
 
 @pytest.fixture
@@ -18,3 +39,295 @@ async def serve():
     yield start
     for server in servers:
         await server.cleanup()
+
+
+class Time:
+    """A clock that goes as the machine's does, but can be put forward, and the pauses by it."""
+
+    def __init__(self):
+        self._ahead_s = 0.0
+        self._put_forward = asyncio.Event()
+
+    def __call__(self):
+        return time.monotonic() + self._ahead_s
+
+    async def pause(self, seconds):
+        due = self() + seconds
+        await asyncio.sleep(0)
+        while (left := due - self()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._put_forward.wait()
+
+    def skip(self, seconds):
+        self._ahead_s += seconds
+        self._put_forward.set()
+        self._put_forward = asyncio.Event()
+
+
+class WeakClient(KubernetesClient):
+    """A client whose process can be stopped or killed between two of its requests, or before it has the answer.
+
+    `kill` says of each call, by method and path, whether the process dies at it: `before` it has an effect, or `after`.
+    """
+
+    def __init__(self, credentials, clock, kill=lambda method, path: ""):
+        super().__init__(credentials)
+        self.running = asyncio.Event()
+        self.running.set()
+        self.dead = asyncio.Event()
+        self.calls = []
+        self.clock = clock
+        self.kill = kill
+
+    async def send(self, method, path, body=None, *, timeout_s=30.0, **more):
+        moment = await self._begin(method, path, timeout_s)
+        try:
+            return await super().send(method, path, body, timeout_s=timeout_s, **more)
+        finally:
+            if moment == "after":
+                self._die()
+
+    async def watch_lines(self, path, query, *, silence_limit_s):
+        await self._begin("WATCH", path, silence_limit_s)
+        async for lines in super().watch_lines(path, query, silence_limit_s=silence_limit_s):
+            await self.running.wait()
+            yield lines
+
+    async def _begin(self, method, path, timeout_s):
+        if not self.running.is_set():
+            await self._hang(f"{method} {path}", timeout_s)
+        if self.dead.is_set():
+            raise KubernetesError("this process is dead")
+        self.calls.append((method, path))
+        moment = self.kill(method, path)
+        if moment == "before":
+            self._die()
+        return moment
+
+    async def _hang(self, what, timeout_s):
+        waits = [asyncio.ensure_future(self.running.wait()), asyncio.ensure_future(self.clock.pause(timeout_s))]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+        if not self.running.is_set():
+            raise KubernetesError(f"{what}: no answer in time")
+
+    def _die(self):
+        self.dead.set()
+        raise KubernetesError("this process is dead")
+
+
+class UdpTrafficType(StreamTrafficType):
+    name = "udp"
+    transport = "UDP"
+
+
+class NoPlugins:
+    names = ()
+
+    def __init__(self, udp_limit):
+        self._udp_limit = udp_limit
+
+    def collect(self, hook_name):
+        if hook_name != "maesh_traffic_types":
+            return []
+        return [UdpTrafficType(PortRange(first=15000, limit=self._udp_limit, is_exclusive=True))]
+
+
+class Replica:
+    """One controller. `kill` it and it ends at its next request at the latest; `freeze` it and no request ends."""
+
+    def __init__(self, task, client, stop, started):
+        self.task, self.client, self._stop, self._started = task, client, stop, started
+
+    def __repr__(self):
+        calls = [f"{method} {path}" for method, path in self.client.calls if "/leases/" not in path]
+        return f"<Replica {self._started} {self.task} after {calls}>"
+
+    @property
+    def is_ready(self):
+        return self._started.done()
+
+    @property
+    def is_alive(self):
+        return not self.client.dead.is_set() and not self.task.done()
+
+    @property
+    def leads(self):
+        return self.is_alive and self.is_ready and self.election.is_leader
+
+    @property
+    def election(self):
+        return self.cluster.election
+
+    async def wait_ready(self):
+        await asyncio.wait((self._started, self.task), return_when=asyncio.FIRST_COMPLETED)
+        if self.task.done():
+            await self.task
+
+    async def get(self, path):
+        url = f"http://127.0.0.1:{self._started.result().api_port}{path}"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return json.loads(await response.read())
+
+    async def report(self, name, namespace="shop"):
+        found = await self.get("/api/services")
+        return next((each for each in found if (each["namespace"], each["name"]) == (namespace, name)), None)
+
+    async def list_entrypoints(self):
+        """Give what is served of exclusive traffic types: service port to entrypoint."""
+        document = await self.get("/api/configuration/current")
+        return {
+            (type_, key): router["entrypoint"]
+            for type_ in ("tcp", "udp")
+            for key, router in document.get(type_, {}).get("routers", {}).items()
+        }
+
+    async def stop(self):
+        self._stop.set()
+        async with asyncio.timeout(PATIENCE_S):
+            await self.task
+
+    async def crash(self):
+        """End as a process does that is killed: nothing is given up, and no request goes out any more."""
+        self.client.dead.set()
+        self.client.running.set()
+        self.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.task
+
+
+class Fleet:
+    """The controllers of one test, which live by one clock."""
+
+    def __init__(self, server):
+        self.server = server
+        self.clock = Time()
+        self.replicas = []
+
+    def begin(self, *, kill=lambda method, path: "", udp_limit=5, **settings):
+        """Start a controller, and give it at once."""
+
+        async def load():
+            return Access(server=self.server.url, headers={"Authorization": f"Bearer {self.server.token}"})
+
+        client = WeakClient(Credentials(load), self.clock, kill)
+        given = {"limit_tcp_port": 5, "api_host": "127.0.0.1", "api_port": 0, "kubeconfig": "the test's", **settings}
+        stop, started = asyncio.Event(), asyncio.get_running_loop().create_future()
+        replica = Replica(None, client, stop, started)
+        context = contextvars.copy_context()
+        context.run(_replica.set, replica)
+        replica.task = asyncio.get_running_loop().create_task(
+            run_controller(
+                ControllerSettings(**given),
+                NoPlugins(udp_limit),
+                stop=stop,
+                ready=started.set_result,
+                clock=self.clock,
+                pause=self.clock.pause,
+            ),
+            context=context,
+        )
+        self.replicas.append(replica)
+        return replica
+
+    async def start(self, **more):
+        """Start a controller, and give it when it is ready."""
+        replica = self.begin(**more)
+        await replica.wait_ready()
+        return replica
+
+    async def until(self, condition):
+        """Wait until a condition, plain or a coroutine function, holds, and give what it gives.
+
+        While nobody leads nothing is to be seen, and the time is made short.
+        """
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                found = condition()
+                if asyncio.iscoroutine(found):
+                    found = await found
+                if found:
+                    return found
+                await asyncio.sleep(0.002)
+                self.clock.skip(0.02 if any(each.leads for each in self.replicas) else 0.5)
+
+    async def end(self):
+        for replica in self.replicas:
+            await replica.crash()
+
+
+class KnownCluster(run.Cluster):
+    """A cluster that its replica in the test knows."""
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        _replica.get().cluster = self
+
+
+@pytest.fixture
+async def build_fleet(monkeypatch):
+    """Build fleets of servers; all controllers are killed at the end."""
+    monkeypatch.setattr(run, "open_client", lambda settings, *, is_alone: _replica.get().client)
+    monkeypatch.setattr(run, "Cluster", KnownCluster)
+    fleets = []
+
+    def build(server):
+        fleets.append(Fleet(server))
+        return fleets[-1]
+
+    yield build
+    for fleet in fleets:
+        await fleet.end()
+
+
+@pytest.fixture
+def fleet(api_server, build_fleet):
+    """Start controllers of the test's API server, which has the mesh's namespace."""
+    api_server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "maesh"}})
+    return build_fleet(api_server)
+
+
+def build_service(name, *ports, type_=None, namespace="shop", annotations=None, **spec):
+    """Build a user's Service; a port is a number, or a number and its protocol."""
+    pairs = [each if isinstance(each, tuple) else (each, "UDP" if type_ == "udp" else "TCP") for each in ports]
+    given = {**({"mesh.traefik.io/traffic-type": type_} if type_ else {}), **(annotations or {})}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace, "annotations": given},
+        "spec": {
+            "selector": {"app": name},
+            "ports": [
+                {"name": f"{protocol.lower()}-{number}", "port": number, "protocol": protocol}
+                for number, protocol in pairs
+            ],
+            **spec,
+        },
+    }
+
+
+@pytest.fixture
+def service():
+    """Give what builds a user's Service."""
+    return build_service
+
+
+def list_shadows(server, namespace="shop"):
+    """List the shadow services as they are: name of the service to its ports' targets."""
+    found = {}
+    for each in server.list("services", "maesh"):
+        annotations = each["metadata"].get("annotations", {})
+        if annotations.get("maesh.containo.us/shadow-of-namespace") == namespace:
+            targets = {port["port"]: port["targetPort"] for port in each["spec"]["ports"]}
+            found[annotations["maesh.containo.us/shadow-of-service"]] = targets
+    return found
+
+
+@pytest.fixture
+def shadows(api_server):
+    """Give what lists the shadow services of the test's API server."""
+    return functools.partial(list_shadows, api_server)
