@@ -135,6 +135,7 @@ class KubernetesClient:
                 allow_redirects=False,
             ) as response:
                 if response.status == HTTPStatus.UNAUTHORIZED and not is_last:
+                    await _read_beginning(response)  # so that the connection can be used again
                     access = self._access = await self._credentials.renew(access)
                     continue
                 if response.status // 100 != 2:

@@ -1,9 +1,19 @@
 """Clients of an API server, closed at the end."""
 
+import asyncio
+
 import pytest
 
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.credentials import Access, Credentials, find_access
+
+
+async def see_transports_end():
+    """Let the loop run until TLS has said goodbye on connections that were left in the middle of an answer."""
+    for _ in range(1000):
+        if all(transport._sock is None for transport in asyncio.get_running_loop()._transports.values()):
+            return
+        await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -26,6 +36,7 @@ async def connect():
     yield make
     for client in clients:
         await client.close()
+    await see_transports_end()
 
 
 @pytest.fixture
