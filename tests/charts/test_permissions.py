@@ -32,9 +32,7 @@ def list_groups(kind):
 )
 def test_the_controller_reads_the_kinds_that_it_watches_everywhere_and_no_others(enabled, grant):
     allowed = grant({"plugins": {name: name in enabled for name in SHIPPED}})
-    watched = [
-        kind for kind in CORE_KINDS if getattr(kind, "is_watched", kind.name not in ("Namespace", "ServiceAccount"))
-    ]
+    watched = [kind for kind in CORE_KINDS if kind.is_watched]
     watched += [kind for name in enabled for kind in SHIPPED[name]]
     others = [
         kind for kind in (*CORE_KINDS, *SMI_KINDS, *ACL_KINDS) if kind.name not in {each.name for each in watched}

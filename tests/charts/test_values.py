@@ -188,25 +188,54 @@ def test_a_value_that_is_misspelt_or_wrong_is_refused_by_its_place(path, value, 
 
 
 @pytest.mark.parametrize(
+    ("path", "value", "place", "advice"),
+    [
+        ("tracing.deploy", False, "/tracing", "remove it, the mesh makes no spans"),
+        ("tracing.jaeger.enabled", True, "/tracing", "remove it"),
+        (
+            "metrics.deploy",
+            False,
+            "/metrics/deploy",
+            "bring your own Prometheus, and set metrics.serviceMonitor.enabled",
+        ),
+        ("metrics.grafana", {}, "/metrics/grafana", "bring your own Grafana"),
+        (
+            "metrics.datadog.address",
+            "127.0.0.1:8125",
+            "/metrics/datadog",
+            "point the OpenMetrics check of your agent at",
+        ),
+        (
+            "metrics.influxdb.address",
+            "localhost:8089",
+            "/metrics/influxdb",
+            "point the Prometheus input of Telegraf at",
+        ),
+        ("metrics.statsd.address", "127.0.0.1:8125", "/metrics/statsd", "point a collector for Prometheus at"),
+        ("mesh.pollInterval", "1s", "/mesh/pollInterval", "remove it, proxies are told of a change as soon as"),
+        ("mesh.pollTimeout", "1s", "/mesh/pollTimeout", "remove it, proxies are told of a change as soon as"),
+        ("mesh.forwardingTimeouts.dialTimeout", "30s", "/mesh/forwardingTimeouts", "set mesh.additionalArguments to"),
+        ("mesh.image.name", "traefik", "/mesh/image", "set image.name and image.tag"),
+        ("controller.image.tag", "v1.1.0", "/controller/image", "set image.name and image.tag"),
+        ("controller.logging.debug", True, "/controller/logging", "set controller.logLevel"),
+        ("mesh.logging", "INFO", "/mesh/logging", "set mesh.logLevel"),
+        ("smi.enable", True, "/smi", "set acl for smi.enable"),
+        ("smi.deploycrds", False, "/smi", "install with --skip-crds"),
+        ("proxy.logLevel", "info", "/proxy", "what concerns proxies is called mesh here"),
+    ],
+)
+def test_what_is_gone_is_refused_by_the_schema_with_what_to_do_instead(path, value, place, advice, render):
+    with pytest.raises(helm_python.HelmValuesError) as refusal:
+        render(build_values(path, value))
+    (problem,) = [line for line in str(refusal.value).splitlines() if line.startswith("- ")]
+    assert problem.startswith(f"- at '{place}': value must be ")
+    assert "GONE: " in problem
+    assert advice in problem
+
+
+@pytest.mark.parametrize(
     ("path", "value", "text"),
     [
-        ("tracing.deploy", False, "tracing is gone: the mesh makes no spans"),
-        ("tracing.jaeger.enabled", True, "tracing is gone"),
-        ("metrics.deploy", False, "metrics.deploy is gone: Prometheus and Grafana do not come with the chart"),
-        ("metrics.grafana", {}, "metrics.grafana is gone"),
-        ("metrics.datadog.address", "127.0.0.1:8125", "metrics.datadog is gone: the proxies' metrics are read from"),
-        ("metrics.influxdb.address", "localhost:8089", "metrics.influxdb is gone"),
-        ("metrics.statsd.address", "127.0.0.1:8125", "metrics.statsd is gone"),
-        ("mesh.pollInterval", "1s", "mesh.pollInterval is gone: proxies are told of a change as soon as it is there"),
-        ("mesh.pollTimeout", "1s", "mesh.pollTimeout is gone"),
-        ("mesh.forwardingTimeouts.dialTimeout", "30s", "set mesh.additionalArguments to --connect-timeout"),
-        ("mesh.image.name", "traefik", "mesh.image is gone: one image is for all parts now, set image.name"),
-        ("controller.image.tag", "v1.1.0", "controller.image is gone: one image is for all parts now, set image.name"),
-        ("controller.logging.debug", True, "controller.logging is gone: set controller.logLevel"),
-        ("mesh.logging", "INFO", "mesh.logging is gone: set mesh.logLevel"),
-        ("smi.enable", True, "smi is gone: set acl for smi.enable"),
-        ("smi.deploycrds", False, "install with --skip-crds"),
-        ("proxy.logLevel", "info", "proxy is gone: what concerns proxies is called mesh here"),
         ("settings", {"acl.a": 1}, "settings.acl.a is of a plugin that is not on: set plugins.acl"),
         ("settings", {"stamp": {"a": 1}}, "settings.stamp is of a plugin that is not on"),
         ("settings", {"udp.limit": 5}, "settings has udp.limit: set limits.udp"),
@@ -214,7 +243,7 @@ def test_a_value_that_is_misspelt_or_wrong_is_refused_by_its_place(path, value, 
         ("metrics", {**SCRAPE["metrics"], **POD_SCRAPE["metrics"]}, "would count everything twice: enable one"),
     ],
 )
-def test_what_is_gone_or_contradicts_itself_is_refused_by_what_to_do_instead(path, value, text, render):
+def test_what_contradicts_itself_is_refused_by_what_to_do_instead(path, value, text, render):
     with pytest.raises(helm_python.HelmRenderError) as refusal:
         render(build_values(path, value))
     (problem,) = [line for line in str(refusal.value).splitlines() if line.startswith("  - ")]
@@ -228,18 +257,20 @@ def test_a_default_mode_that_no_plugin_carries_is_refused(render):
 
 
 def test_all_that_is_wrong_is_told_at_once(render):
+    with pytest.raises(helm_python.HelmValuesError) as refusal:
+        render({"tracing": {}, "smi": {"enable": True}, "mesh": {"logging": "INFO"}, "logLevel": "loud"})
+    assert str(refusal.value).count("GONE: ") == 3
+    assert "/logLevel" in str(refusal.value)
     with pytest.raises(helm_python.HelmRenderError) as refusal:
-        render({"tracing": {}, "smi": {"enable": True}, "mesh": {"logging": "INFO"}})
-    assert str(refusal.value).count(" is gone: ") == 3
+        render({"settings": {"acl.a": 1, "udp.limit": 5}, "metrics": {**SCRAPE["metrics"], **POD_SCRAPE["metrics"]}})
+    assert str(refusal.value).count("\n  - ") == 3
 
 
-def test_every_value_that_is_gone_is_in_the_upgrade_guide(chart):
-    template = next(each["data"] for each in chart.templates if each["name"] == "templates/_checks.tpl")
-    block = template.partition('define "maesh.droppedValues" -}}\n')[2].partition("\n{{- end")[0]
-    dropped = [line.partition(":")[0] for line in block.splitlines()]
+def test_every_value_that_is_gone_is_in_the_upgrade_guide():
+    dropped = [path.lstrip(".") for path, node in list_nodes(SCHEMA) if str(node.get("const", "")).startswith("GONE: ")]
     guide = (CHARTS / "README.md").read_text().partition("## Upgrading")[2].partition("\n## ")[0]
-    assert len(dropped) > 10
-    assert [path for path in dropped if f"`{path}" not in guide] == []
+    assert len(dropped) == 15
+    assert [path for path in dropped if f"`{path}`" not in guide] == []
 
 
 def test_the_namespace_that_the_mesh_leaves_alone_is_none_for_it(render):
