@@ -83,7 +83,8 @@ def _render_proxies(status: "MeshStatus") -> str:
 def _render_services(status: "MeshStatus") -> str:
     if status.service_count is None:
         return "services: unknown"
-    lines = [f"{status.service_count} services, {len(status.failing_services)} with errors"]
+    count = status.service_count
+    lines = [f"{count} service{'s' if count != 1 else ''}, {len(status.failing_services)} with errors"]
     for service in status.failing_services:
         lines += [f"  {service.name}.{service.namespace}: {text}" for text in service.errors[:ERRORS_SHOWN]]
         if len(service.errors) > ERRORS_SHOWN:

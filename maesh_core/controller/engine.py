@@ -194,11 +194,13 @@ class Engine:
         pairs = plan_entrypoints(node, self._parts.catalogue, self._parts.ports.find_assigned(key))
         if not pairs:
             return None
+        # A headless service without selector has every family, those that the cluster lacks too (Kubernetes API).
+        has_families = bool(service.spec.selector) or not node.is_headless
         return Wish(
             service=key,
             ports=tuple(ShadowPort(port.number, port.name, port.protocol, target) for port, target in pairs),
-            ip_families=service.spec.ip_families,
-            ip_family_policy=service.spec.ip_family_policy,
+            ip_families=service.spec.ip_families if has_families else (),
+            ip_family_policy=service.spec.ip_family_policy if has_families else "",
         )
 
     def find_service(self, key: ObjectKey) -> Service | None:

@@ -1,0 +1,76 @@
+import json
+
+import pytest
+
+from maesh_core.cli.status import is_well, render_status
+from maesh_core.controller.status import ControllerStatus, FailingService, MeshStatus
+from maesh_core.model.messages import ControllerReport, NodeReport
+
+
+def build_report(**changes):
+    said = {"name": "one", "ready": True, "leads": True, "leader": "one", "revision": "e.7", **changes}
+    return ControllerStatus(name=said["name"], report=ControllerReport(**said))
+
+
+PROXY = NodeReport(name="node-1", ip="10.0.0.1", ready=True, revision="e.7", last_seen="2026-01-01T00:00:00.000Z")
+WELL = MeshStatus(controllers=(build_report(),), proxies=(PROXY,), service_count=3)
+
+
+def test_a_mesh_that_is_well_takes_a_glance():
+    assert render_status(WELL).splitlines() == [
+        "CONTROLLER  STATE  ROLE   REVISION",
+        "one         ready  leads  e.7",
+        "",
+        "PROXY   STATE  ADDRESS   REVISION  LAST SEEN",
+        "node-1  ready  10.0.0.1  e.7       2026-01-01T00:00:00.000Z",
+        "",
+        "3 services, 0 with errors",
+    ]
+
+
+def test_what_is_wrong_is_named():
+    ill = MeshStatus(
+        controllers=(ControllerStatus(name="two", error="no answer"), build_report(problems={"pods": "forbidden"})),
+        service_count=1,
+        failing_services=(FailingService(namespace="n", name="a", errors=("1", "2", "3", "4")),),
+    )
+    text = render_status(ill)
+    for said in ("two: no answer", "one: pods: forbidden", "no proxy has pulled", "a.n: 3", "a.n: and 1 more"):
+        assert said in text
+    assert "a.n: 4" not in text
+
+
+def test_without_any_answer_services_are_unknown():
+    assert "services: unknown" in render_status(MeshStatus(controllers=(ControllerStatus(name="a", error="gone"),)))
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (WELL, True),
+        (MeshStatus(controllers=(build_report(leads=False),)), False),
+        (MeshStatus(controllers=(build_report(), build_report(name="two", leads=False, ready=False))), False),
+        (MeshStatus(controllers=(build_report(), ControllerStatus(name="two", error="gone"))), False),
+        (MeshStatus(controllers=()), False),
+    ],
+)
+def test_a_mesh_is_well_when_all_answer_and_are_ready_and_one_leads(status, expected):
+    assert is_well(status) is expected
+
+
+def test_the_command_asks_a_running_mesh(start_mesh, run_maesh):
+    mesh = start_mesh()
+    endpoint = f"http://127.0.0.1:{mesh.api_port}"
+    shown = run_maesh("status", "--endpoint", endpoint)
+    assert shown.status == 0, shown.stderr
+    assert "1 service, 0 with errors" in shown.stdout
+    document = json.loads(run_maesh("status", "--endpoint", endpoint, "--json").stdout)
+    assert [each["report"]["leads"] for each in document["controllers"]] == [True]
+    assert len(document["proxies"]) == 1
+
+
+def test_an_endpoint_where_nobody_is_has_status_3_and_says_so(run_maesh):
+    shown = run_maesh("status", "--endpoint", "http://127.0.0.1:1")
+    assert shown.status == 3
+    assert "no controller answers at http://127.0.0.1:1" in shown.stdout
+    assert shown.stderr == ""
