@@ -71,6 +71,8 @@ def _render_controllers(status: "MeshStatus") -> str:
 
 
 def _render_proxies(status: "MeshStatus") -> str:
+    if status.service_count is None:
+        return "proxies: unknown"
     if not status.proxies:
         return "no proxy has pulled within the last hour"
     rows = [

@@ -4,6 +4,7 @@ Asks controllers' APIs through what it is given, and joins their answers: each c
 from it, and all know the same services. A controller that does not answer is a line with its reason.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -21,14 +22,17 @@ from maesh_core.settings import StatusSettings
 Fetch = Callable[[str], Awaitable[bytes]]
 """Gives the body of a path of one controller's API; raises MaeshError."""
 ReportT = TypeVar("ReportT")
+_URL = re.compile(r"https?://[^/\s]")
 
 TIMEOUT_S = 5.0
 API_PORT = 9000
 LABELS = "app=maesh,component=controller"
 """Of the controllers' pods, as the chart makes them."""
+ENDED_PHASES = ("Succeeded", "Failed")
+"""Of pods that were evicted, whose objects stay."""
 
 
-class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
+class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One controller; `error` says why it could not be asked."""
 
     name: str
@@ -36,7 +40,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-class FailingService(msgspec.Struct, frozen=True, kw_only=True):
+class FailingService(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A service and what is wrong with it."""
 
     namespace: str
@@ -44,7 +48,7 @@ class FailingService(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[str, ...] = ()
 
 
-class MeshStatus(msgspec.Struct, frozen=True, kw_only=True):
+class MeshStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The whole. `service_count` is None if no controller could be asked."""
 
     controllers: tuple[ControllerStatus, ...]
@@ -57,8 +61,13 @@ class _Meta(msgspec.Struct, frozen=True):
     name: str = ""
 
 
+class _PodStatus(msgspec.Struct, frozen=True):
+    phase: str = ""
+
+
 class _Pod(msgspec.Struct, frozen=True):
     metadata: _Meta = _Meta()
+    status: _PodStatus = _PodStatus()
 
 
 class _Pods(msgspec.Struct, frozen=True):
@@ -74,7 +83,7 @@ class _Answers(msgspec.Struct, frozen=True):
 async def ask_mesh(settings: StatusSettings) -> MeshStatus:
     """Ask the controller that is named, or all that the cluster knows. Raises StartupError."""
     if settings.endpoint:
-        if not settings.endpoint.startswith(("http://", "https://")):
+        if not _URL.match(settings.endpoint):
             raise SettingsError(f"--endpoint: {settings.endpoint!r} is no URL of a controller")
         base = settings.endpoint.rstrip("/").removesuffix("/api/configuration/current")
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
@@ -107,7 +116,7 @@ async def _find_controllers(client: KubernetesClient, namespace: str) -> list[tu
         pods: Any = msgspec.json.decode(body, type=_Pods)
     except (KubernetesError, msgspec.DecodeError) as error:
         raise StartupError(f"the controllers' pods cannot be listed: {error}") from error
-    names = sorted(pod.metadata.name for pod in pods.items or ())
+    names = sorted(pod.metadata.name for pod in pods.items or () if pod.status.phase not in ENDED_PHASES)
     if not names:
         raise StartupError(f"no pod in namespace {namespace} is labelled {LABELS}; --namespace names another namespace")
     return [(name, partial(_fetch_through, client, namespace, name)) for name in names]

@@ -40,8 +40,9 @@ def test_what_is_wrong_is_named():
     assert "a.n: 4" not in text
 
 
-def test_without_any_answer_services_are_unknown():
-    assert "services: unknown" in render_status(MeshStatus(controllers=(ControllerStatus(name="a", error="gone"),)))
+def test_without_any_answer_proxies_and_services_are_unknown():
+    text = render_status(MeshStatus(controllers=(ControllerStatus(name="a", error="gone"),)))
+    assert text.splitlines()[-3:] == ["proxies: unknown", "", "services: unknown"]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,7 @@ def test_the_command_asks_a_running_mesh(start_mesh, run_maesh):
     document = json.loads(run_maesh("status", "--endpoint", endpoint, "--json").stdout)
     assert [each["report"]["leads"] for each in document["controllers"]] == [True]
     assert len(document["proxies"]) == 1
+    assert (document["serviceCount"], document["failingServices"]) == (1, [])
 
 
 def test_an_endpoint_where_nobody_is_has_status_3_and_says_so(run_maesh):

@@ -71,7 +71,7 @@ async def test_all_controllers_of_a_cluster_are_asked_through_its_api_server(api
         "metadata": {"name": "c-1", "namespace": "maesh", "labels": {"app": "maesh", "component": "controller"}},
         "spec": {"containers": [{"name": "controller", "image": "maesh"}]},
     }
-    api_server.apply(pod)
+    api_server.apply([pod, {**pod, "metadata": {**pod["metadata"], "name": "evicted"}, "status": {"phase": "Failed"}}])
     status = await ask_mesh(settings)
     # The API server of the tests cannot reach pods: it tells what is asked, and that a refusal is shown.
     assert [each.name for each in status.controllers] == ["c-1"]
@@ -79,8 +79,9 @@ async def test_all_controllers_of_a_cluster_are_asked_through_its_api_server(api
 
 
 async def test_an_endpoint_that_is_no_url_and_a_cluster_that_is_not_named_are_errors(monkeypatch, tmp_path):
-    with pytest.raises(SettingsError, match="'localhost' is no URL"):
-        await ask_mesh(StatusSettings(endpoint="localhost"))
+    for endpoint in ("localhost", "http://", "http:///api"):
+        with pytest.raises(SettingsError, match=f"'{endpoint}' is no URL"):
+            await ask_mesh(StatusSettings(endpoint=endpoint))
     for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
