@@ -315,6 +315,7 @@ class ApiServer:
         await self._listen()
         started.set()
         await self._stopping.wait()
+        await self._stop_accepting()
         await self._cut_connections()
         await self._runner.cleanup()
 
@@ -326,10 +327,18 @@ class ApiServer:
 
     async def _stop_listening(self) -> None:
         if self._site is not None:
+            await self._stop_accepting()
             await self._site.stop()
             self._site = None
             self._socket = _bind(self.port)
         await self._cut_connections()
+
+    async def _stop_accepting(self) -> None:
+        """Let what is being accepted come to its end: asyncio loses a connection whose server is closed meanwhile."""
+        if self._site is not None:
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            for _ in range(3):
+                await asyncio.sleep(0)
 
     async def _cut_connections(self) -> None:
         assert self._runner is not None
