@@ -56,6 +56,7 @@ async def _carry_out(
     from maesh_core.dns.patching import ClusterDns
     from maesh_core.kubernetes.client import KubernetesClient
 
+    await credentials.get()  # a login that cannot be had at all is no server that is away for a moment
     client = KubernetesClient(credentials)
     try:
         dns = ClusterDns(client, mesh_namespace=settings.namespace, cluster_domain=cluster_domain)

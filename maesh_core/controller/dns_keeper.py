@@ -2,7 +2,7 @@
 
 Takes a `ClusterDns`, looks at it from time to time while this controller leads, and keeps in it the rules of services
 whose shadow services have other names than DNS would make of them. A cluster that was never prepared, or that was
-cleaned up, is left alone: what marks a prepared one is on the DNS's own Deployment.
+cleaned up, is left alone.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from maesh_core.errors import MaeshError
 from maesh_core.model.keys import ObjectKey
 
 LOOK_S = 10.0
-"""How often DNS is looked at: two reads for each look."""
+"""How often DNS is looked at: three or four small reads for each look."""
 
 PlanT = TypeVar("PlanT")
 Pause = Callable[[float], Awaitable[None]]

@@ -4,7 +4,7 @@ Takes the objects as they are, gives changes, or raises ClusterDnsError. Pure. W
 corefile.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import msgspec
@@ -36,13 +36,22 @@ class Place(msgspec.Struct, frozen=True):
     def read_exact_rules(self) -> dict[ObjectKey, str]:
         """Read the exact rules that stand in any of the texts."""
         found: dict[ObjectKey, str] = {}
-        for config_map, keys in ((self.config_map, (self.key,)), (self.custom, tuple(CUSTOM_KEYS.values()))):
-            for key in keys:
-                text = ((config_map or {}).get("data") or {}).get(key)
-                if config_map is not None and text:
-                    with edits.naming(config_map, key):
-                        found |= corefile.read_exact_rules(text)
+        for config_map, key, text in self._list_texts():
+            with edits.naming(config_map, key):
+                found |= corefile.read_exact_rules(text)
         return found
+
+    def has_own_block(self) -> bool:
+        """Whether a block that this version wrote stands in any of the texts."""
+        return any(corefile.has_own_block(text) for _, _, text in self._list_texts())
+
+    def _list_texts(self) -> Iterator[tuple[Object, str, str]]:
+        """List the texts that may have blocks, with their ConfigMaps and keys."""
+        yield self.config_map, self.key, self.corefile
+        data = (self.custom or {}).get("data") or {}
+        for key in CUSTOM_KEYS.values():
+            if self.custom is not None and data.get(key):
+                yield self.custom, key, data[key]
 
     def find_port(self) -> str:
         """Find the port that the root zone is served on."""

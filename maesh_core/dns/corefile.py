@@ -89,7 +89,7 @@ class BlockBuilder(msgspec.Struct, frozen=True, kw_only=True):
 
     def _build_general(self, zone: str) -> list[str]:
         # CoreDNS matches a name in lower case with its final dot, and searches: without anchors a longer name fits too.
-        names = f"^{_LABEL}\\.{_LABEL}\\.{_escape(zone)}\\.$"
+        names = _build_names(zone)
         shadow = f"{self.mesh_namespace}-{{1}}-{SHADOW_INFIX}-{{2}}.{self._domain}"
         shadows = f"^{self.mesh_namespace}-{_LABEL}-{SHADOW_INFIX}-{_LABEL}\\.{_escape(self._domain)}\\.$"
         return _build_rewrite("continue", (names, shadow), (shadows, f"{{1}}.{{2}}.{zone}"))
@@ -109,6 +109,10 @@ def _build_rewrite(mode: str, question: tuple[str, str], answer: tuple[str, str]
         f"        answer name {answer[0]} {answer[1]}",
         "    }",
     ]
+
+
+def _build_names(zone: str) -> str:
+    return f"^{_LABEL}\\.{_LABEL}\\.{_escape(zone)}\\.$"
 
 
 def _escape(name: str) -> str:
@@ -214,6 +218,14 @@ def refuse_strangers(text: str) -> None:
         for zone in block.zones:
             if zone in ZONES and not _is_from_mesh(block):
                 raise ClusterDnsError(f"a server that is not the mesh's serves the zone '{zone}' already")
+
+
+def has_own_block(text: str) -> bool:
+    """Whether a block stands there that this version wrote, with its comments or without: kubeadm drops them.
+
+    Raises ClusterDnsError.
+    """
+    return any(span.is_ours or _build_names(span.zone) in span.words for span in find_spans(text))
 
 
 def read_exact_rules(text: str) -> dict[ObjectKey, str]:

@@ -5,6 +5,7 @@ where another was quicker, it is made again on the fresh object. Must not know w
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -130,6 +131,8 @@ class ObjectStore:
 
 
 def _is_away(error: KubernetesError) -> bool:
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        return False  # whoever answers is not who was meant, and no patience makes it so
     return error.status in (0, HTTPStatus.TOO_MANY_REQUESTS) or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 

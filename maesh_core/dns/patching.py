@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 
 from maesh_core.dns import edits, kube_dns
 from maesh_core.dns.coredns import Place, build_blocks, plan_block_removal, plan_blocks
@@ -31,7 +32,7 @@ from maesh_core.dns.detection import (
 )
 from maesh_core.dns.objects import CONFIG_MAPS, DEPLOYMENTS, PATIENCE_S, SERVICES, Object, ObjectStore, Pause
 from maesh_core.dns.plan import Change, Plan, build_change
-from maesh_core.errors import ClusterDnsError
+from maesh_core.errors import ClusterDnsError, KubernetesError
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.model.keys import ObjectKey
 
@@ -76,10 +77,16 @@ class ClusterDns:
         return f"<ClusterDns {self._mesh_namespace}.svc.{self._cluster_domain}>"
 
     async def is_prepared(self) -> bool:
-        """Whether the cluster's DNS was prepared for a mesh, and not cleaned up since: its Deployment says so."""
+        """Whether the cluster's DNS was prepared for a mesh, and not cleaned up since.
+
+        Its Deployment says so; where that was written anew, as an upgrade by kubeadm does, the block that stands does.
+        """
         deployments = await self._store.list(DEPLOYMENTS, DNS_NAMESPACE)
-        found = find_coredns(deployments) or find_kube_dns(deployments)
-        return found is not None and edits.has_restart(found)
+        coredns = find_coredns(deployments)
+        found = coredns or find_kube_dns(deployments)
+        if found is None or edits.has_restart(found):
+            return found is not None
+        return coredns is not None and await self._has_own_block(coredns)
 
     async def plan(self, exact: ExactRules | None = None) -> Plan:
         """Find what must be written for the zones to be answered, with these exact rules; None keeps those that stand.
@@ -183,6 +190,17 @@ class ClusterDns:
             if config_map is not None and key is not None:
                 return Place(config_map, key, custom)
         return None
+
+    async def _has_own_block(self, deployment: Object) -> bool:
+        try:
+            place = await self._find_place(deployment)
+            return place is not None and place.has_own_block()
+        except ClusterDnsError:
+            return False  # nobody asked to have it understood
+        except KubernetesError as error:
+            if error.status == HTTPStatus.FORBIDDEN:
+                return False  # another's ConfigMap
+            raise
 
     async def _plan_stub_domains(self, deployment: Object, address: str) -> list[Change]:
         mounted, found = await self._read_kube_dns_map(deployment)

@@ -1,5 +1,6 @@
 """`maesh prepare` and `maesh cleanup` as a user types them, against an API server."""
 
+import json
 import signal
 
 import pytest
@@ -137,6 +138,33 @@ def test_without_a_cluster_it_says_what_to_give(run_maesh, command):
     ended = run_maesh(command)
     assert (ended.status, ended.stdout) == (1, "")
     assert ended.stderr == "maesh: error: no cluster is known: give --kubeconfig FILE or --master-url URL\n"
+
+
+@pytest.mark.parametrize("command", ["prepare", "cleanup"])
+@pytest.mark.parametrize("content", [None, "", "[]", "clusters: 1", "{"])
+def test_a_kubeconfig_that_is_none_is_refused_before_the_first_request(run_maesh, tmp_path, command, content):
+    path = tmp_path / "kubeconfig"
+    path.mkdir() if content is None else path.write_text(content)
+    ended = run_maesh(command, "--kubeconfig", path)
+    assert (ended.status, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert ended.stderr.startswith(f"maesh: error: kubeconfig {path} cannot be used: ")
+
+
+def test_a_login_that_cannot_be_had_is_tried_once_and_not_taken_for_a_server_that_is_away(run_maesh, tmp_path):
+    tries = tmp_path / "tries"
+    script = f"echo tried >> {tries}; exit 1"
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script]}
+    document = {
+        "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "a", "user": {"exec": plugin}}],
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(document))
+    ended = run_maesh("prepare", "--kubeconfig", tmp_path / "kubeconfig")
+    assert (ended.status, ended.stdout) == (1, "")
+    assert "cannot be used: exec: process returned 1" in ended.stderr.splitlines()[-1]
+    assert tries.read_text() == "tried\n"
 
 
 def test_who_may_not_is_told_in_one_line(cluster, run):

@@ -1,13 +1,14 @@
 """Objects are read and written with patience, and never over what somebody else wrote."""
 
 import pytest
+import yaml
 
 from maesh_core.dns.objects import CONFIG_MAPS, CONFLICT_LIMIT, ObjectStore
 from maesh_core.errors import KubernetesError
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.credentials import find_access
 from maesh_core.model.keys import ObjectKey
-from maesh_core.testing.api_server import FaultKind
+from maesh_core.testing.api_server import ApiServer, FaultKind
 
 KEY = ObjectKey("kube-system", "coredns")
 MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": KEY.namespace, "name": KEY.name}}
@@ -138,3 +139,15 @@ async def test_an_answer_that_is_no_object_is_an_error(api_server, store, body):
     api_server.add_fault(FaultKind.GARBAGE, body=body)
     with pytest.raises(KubernetesError, match="no object"):
         await store.read(CONFIG_MAPS, KEY)
+
+
+async def test_a_server_that_is_another_is_not_waited_for(tmp_path, time):
+    with ApiServer(tls=True) as server, ApiServer(tls=True) as other:
+        document = yaml.safe_load(server.write_kubeconfig(tmp_path / "kubeconfig").read_text())
+        document["clusters"][0]["cluster"]["server"] = other.url
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(document))
+        client = KubernetesClient(find_access(str(tmp_path / "kubeconfig"), "", {}))
+        with pytest.raises(KubernetesError, match=r"TLS: .*certificate verify failed"):
+            await ObjectStore(client, pause=time.pause, clock=lambda: time.now).read(CONFIG_MAPS, KEY)
+        await client.close()
+    assert time.now == 0

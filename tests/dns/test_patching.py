@@ -8,7 +8,7 @@ import pytest
 from maesh_core.dns.corefile import ZONES, find_spans, insert_blocks, read_exact_rules
 from maesh_core.dns.edits import ADDED, RESTART, RESTARTED_AT
 from maesh_core.dns.patching import ADDRESS_TRIES, ClusterDns
-from maesh_core.errors import ClusterDnsError
+from maesh_core.errors import ClusterDnsError, KubernetesError
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.credentials import find_access
 from maesh_core.model.keys import ObjectKey
@@ -127,6 +127,60 @@ def with_kube_dns(cluster):
         ]
     )
     return cluster
+
+
+async def test_a_cluster_is_prepared_from_prepare_until_cleanup(kubeadm):
+    assert not await kubeadm.make_dns().is_prepared()
+    await kubeadm.prepare()
+    assert await kubeadm.make_dns().is_prepared()
+    kubeadm.server.patch("configmaps", "coredns", {"data": {"Corefile": ".:53 {\n}\n"}}, "kube-system")
+    assert await kubeadm.make_dns().is_prepared(), "an operator has put the Corefile back"
+    await kubeadm.clean_up()
+    assert not await kubeadm.make_dns().is_prepared()
+
+
+@pytest.mark.parametrize("keeps_comments", [True, False])
+async def test_a_cluster_stays_prepared_when_kubeadm_writes_its_deployment_anew(keeps_comments, kubeadm):
+    await kubeadm.prepare()
+    annotations = {"spec": {"template": {"metadata": {"annotations": None}}}}
+    kubeadm.server.patch("deployments", "coredns", annotations, "kube-system")
+    if not keeps_comments:
+        lines = [line for line in kubeadm.get_corefile().splitlines() if not line.startswith("#")]
+        data = {"data": {"Corefile": "\n".join(lines)}}
+        kubeadm.server.patch("configmaps", "coredns", data, "kube-system")
+    assert await kubeadm.make_dns().is_prepared()
+    await kubeadm.prepare()
+    assert [span.is_ours for span in find_spans(kubeadm.get_corefile())] == [True, True]
+    assert RESTART in kubeadm.get_annotations()
+    assert not await kubeadm.prepare()
+
+
+async def test_a_cluster_with_blocks_in_custom_servers_stays_prepared_too(kubeadm):
+    kubeadm.server.apply(
+        [build_deployment("coredns", "coredns:1.11.3", ["coredns", "coredns-custom"]), build_map("coredns-custom")]
+    )
+    await kubeadm.prepare()
+    assert "Begin Maesh" not in kubeadm.get_corefile()
+    annotations = {"spec": {"template": {"metadata": {"annotations": None}}}}
+    kubeadm.server.patch("deployments", "coredns", annotations, "kube-system")
+    assert await kubeadm.make_dns().is_prepared()
+
+
+@pytest.mark.parametrize("text", ["patched/kubeadm-by-1.2", "patched/kubeadm-by-1.3", "patched/kubeadm-by-1.4"])
+async def test_a_cluster_that_an_older_mesh_prepared_is_left_to_it(text, kubeadm, read_corefile):
+    data = {"data": {"Corefile": read_corefile(text)}}
+    kubeadm.server.patch("configmaps", "coredns", data, "kube-system")
+    assert not await kubeadm.make_dns().is_prepared()
+
+
+async def test_what_is_not_understood_or_not_readable_was_not_prepared(kubeadm):
+    kubeadm.server.patch("configmaps", "coredns", {"data": {"Corefile": ".:53 {\n"}}, "kube-system")
+    assert not await kubeadm.make_dns().is_prepared()
+    kubeadm.server.set_rules("admin", [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["list"]}])
+    assert not await kubeadm.make_dns().is_prepared()
+    kubeadm.server.set_rules("admin", [])
+    with pytest.raises(KubernetesError, match="403"):
+        await kubeadm.make_dns().is_prepared()
 
 
 async def test_blocks_are_written_pods_restarted_and_all_put_back(kubeadm, blocks, read_corefile):
