@@ -83,10 +83,13 @@ class WeakClient(KubernetesClient):
     async def send(self, method, path, body=None, *, timeout_s=30.0, **more):
         moment = await self._begin(method, path, timeout_s)
         try:
-            return await super().send(method, path, body, timeout_s=timeout_s, **more)
+            answer = await super().send(method, path, body, timeout_s=timeout_s, **more)
         finally:
             if moment == "after":
                 self._die()
+        if not self.running.is_set():
+            await self._hang(f"{method} {path}", timeout_s)
+        return answer
 
     async def watch_lines(self, path, query, *, silence_limit_s):
         await self._begin("WATCH", path, silence_limit_s)

@@ -242,19 +242,21 @@ class Chance:
     def __init__(self, life, seed):
         self.life, self.random = life, random.Random(seed)
         self.deeds = [*[self.change] * 6, self.delete, self.delete, self.kill_later, self.kill_later, self.crash]
-        self.deeds += [self.stop, self.join, self.fail, self.fail, self.cut, self.compact, self.restart]
+        self.deeds += [self.stop, self.join, self.fail, self.fail, self.cut, self.compact, self.restart, self.freeze]
 
     async def live(self):
         self.life.live(self.draw_killer())
         for _ in range(25):
             await self.random.choice(self.deeds)()
             if self.random.random() < 0.3:
+                self.thaw()
                 await self.life.rest()
             else:
                 await asyncio.sleep(self.random.choice((0, 0.002, 0.01)))
                 self.life.fleet.clock.skip(self.random.choice((0, 0.1)))
                 await self.life.go_on()
         self.life.server.clear_faults()
+        self.thaw()
         for replica in self.life.fleet.replicas:
             replica.client.kill = never
         await self.life.finish()
@@ -279,11 +281,23 @@ class Chance:
         await self.random.choice(self.life.fleet.replicas).crash()
 
     async def stop(self):
-        await self.random.choice(self.life.fleet.replicas).stop()
+        replica = self.random.choice(self.life.fleet.replicas)
+        replica.client.running.set()
+        await replica.stop()
 
     async def join(self):
         if len(self.life.fleet.replicas) < 3:
             self.life.live(self.draw_killer())
+
+    async def freeze(self):
+        self.random.choice(self.life.fleet.replicas).client.running.clear()
+        if self.random.random() < 0.5:
+            self.life.fleet.clock.skip(11)
+            self.life.live()
+
+    def thaw(self):
+        for replica in self.life.fleet.replicas:
+            replica.client.running.set()
 
     async def fail(self):
         kind = self.random.choice(
