@@ -37,7 +37,7 @@ class KubernetesSource:
         self._taken_back: list[Event] = []
 
     def __repr__(self) -> str:
-        return f"<KubernetesSource {self._watches or 'not following'}>"
+        return f"<KubernetesSource {'not following' if self._watches is None else self._watches}>"
 
     @property
     def out_of_touch_s(self) -> float:
