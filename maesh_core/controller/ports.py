@@ -158,11 +158,11 @@ class PortTable:
             return None
         concerned: set[ObjectKey] = set()
         gone = before.items() - after.items()
-        for number, port in sorted(gone):
-            concerned |= self._take_back(PortOwner(service, number), port)
         for number, port in sorted(after.items() - before.items()):
             self._said.setdefault(port, {})[PortOwner(service, number)] = None
             concerned |= self._follow(port)
+        for number, port in sorted(gone):
+            concerned |= self._take_back(PortOwner(service, number), port)
         return Seen(frozenset(concerned), bool(gone))
 
     def has_written(self, owner: PortOwner) -> bool:
@@ -393,7 +393,9 @@ class PortTables:
             else:
                 concerned |= table.follow_written()
         self._waiting |= concerned & self._claims.keys()
-        return concerned | self._claim_each(self._waiting)
+        waiting = set(self._waiting)  # those that get none, too: theirs is not to come any more
+        self._claim_each(waiting)
+        return concerned | waiting
 
     def list_assigned(self) -> dict[str, dict[PortOwner, int]]:
         """Copy the mapping of all tables that have one, as `assigned` takes it."""
