@@ -198,6 +198,9 @@ def test_a_value_that_is_misspelt_or_wrong_is_refused_by_its_place(path, value, 
             "/metrics/deploy",
             "bring your own Prometheus, and set metrics.serviceMonitor.enabled",
         ),
+        ("metrics.image.grafana", "grafana:6", "/metrics/image", "remove it, the chart has neither"),
+        ("metrics.prometheus.storageClassName", "fast", "/metrics/prometheus/storageClassName", "remove it"),
+        ("metrics.prometheus.resources.limit.mem", "1Gi", "/metrics/prometheus/resources", "remove it"),
         ("metrics.grafana", {}, "/metrics/grafana", "bring your own Grafana"),
         (
             "metrics.datadog.address",
@@ -269,7 +272,7 @@ def test_all_that_is_wrong_is_told_at_once(render):
 def test_every_value_that_is_gone_is_in_the_upgrade_guide():
     dropped = [path.lstrip(".") for path, node in list_nodes(SCHEMA) if str(node.get("const", "")).startswith("GONE: ")]
     guide = (CHARTS / "README.md").read_text().partition("## Upgrading")[2].partition("\n## ")[0]
-    assert len(dropped) == 15
+    assert len(dropped) == 18
     assert [path for path in dropped if f"`{path}`" not in guide] == []
 
 
