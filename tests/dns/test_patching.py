@@ -167,7 +167,7 @@ async def test_a_cluster_with_blocks_in_custom_servers_stays_prepared_too(kubead
 
 
 @pytest.mark.parametrize("text", ["patched/kubeadm-by-1.2", "patched/kubeadm-by-1.3", "patched/kubeadm-by-1.4"])
-async def test_a_cluster_that_an_older_mesh_prepared_is_left_to_it(text, kubeadm, read_corefile):
+async def test_blocks_of_an_older_mesh_alone_do_not_make_a_cluster_prepared(text, kubeadm, read_corefile):
     data = {"data": {"Corefile": read_corefile(text)}}
     kubeadm.server.patch("configmaps", "coredns", data, "kube-system")
     assert not await kubeadm.make_dns().is_prepared()
