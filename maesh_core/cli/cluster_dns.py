@@ -4,12 +4,11 @@ Takes settings and a function that plans. Prints a line for each thing done, or 
 A signal ends it between two requests: what was written stays, and another run goes on from there.
 """
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from maesh_core.cli.running import run_until_signalled
+from maesh_core.cli.running import run_to_end
 from maesh_core.errors import StartupError
 from maesh_core.logging_setup import configure_logging
 from maesh_core.settings import CleanupSettings
@@ -33,21 +32,10 @@ def run_plan(settings: CleanupSettings, make_plan: Planner, *, cluster_domain: s
     if credentials is None:
         raise StartupError("no cluster is known: give --kubeconfig FILE or --master-url URL")
 
-    async def work(stop: asyncio.Event) -> None:
-        working = asyncio.ensure_future(_carry_out(settings, credentials, make_plan, cluster_domain))
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            is_stopped = not working.done()
-            for task in (working, stopping):
-                task.cancel()
-            await asyncio.wait((working, stopping))
-        if is_stopped:
-            raise StartupError("stopped before all was done; run it again for the rest")
-        working.result()
-
-    run_until_signalled(work)
+    run_to_end(
+        lambda: _carry_out(settings, credentials, make_plan, cluster_domain),
+        stopped="stopped before all was done; run it again for the rest",
+    )
 
 
 async def _carry_out(

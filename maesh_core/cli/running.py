@@ -10,11 +10,36 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
+from maesh_core.errors import StartupError
+
+ResultT = TypeVar("ResultT")
 Stoppable = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run_to_end(make: Callable[[], Coroutine[Any, Any, ResultT]], *, stopped: str) -> ResultT:
+    """Run a coroutine to its end and give its result; a signal cancels it and raises StartupError with this text."""
+    results: list[ResultT] = []
+
+    async def work(stop: asyncio.Event) -> None:
+        working = asyncio.ensure_future(make())
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            is_stopped = not working.done()
+            for task in (working, stopping):
+                task.cancel()
+            await asyncio.wait((working, stopping))
+        if is_stopped:
+            raise StartupError(stopped)
+        results.append(working.result())
+
+    run_until_signalled(work)
+    return results[0]
 
 
 def run_until_signalled(run: Stoppable, *, on_abort: Callable[[], None] = lambda: None) -> None:

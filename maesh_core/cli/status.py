@@ -3,7 +3,6 @@
 Takes flags; gives tables or JSON. The status is 0 when every controller and proxy is ready and could be asked, else 3.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import typer
 
 from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_command
+from maesh_core.cli.running import run_to_end
 from maesh_core.cli.tables import render_table
 from maesh_core.logging_setup import configure_logging
 from maesh_core.settings import InstalledPlugin, StatusSettings
@@ -37,7 +37,7 @@ def run(settings: StatusSettings) -> None:
     configure_logging(settings.log_level, settings.log_format)
     from maesh_core.controller.status import ask_mesh  # aiohttp, for this command alone
 
-    status = asyncio.run(ask_mesh(settings))
+    status = run_to_end(lambda: ask_mesh(settings), stopped="stopped before all had answered")
     print(msgspec.json.encode(status).decode() if settings.json else render_status(status))  # noqa: T201
     if not is_well(status):
         raise typer.Exit(NOT_READY_STATUS)

@@ -1,12 +1,14 @@
 """Commands run until a signal: the first lets them end, the second does not wait."""
 
+import asyncio
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from maesh_core.cli.running import run_until_signalled
+from maesh_core.cli.running import run_to_end, run_until_signalled
+from maesh_core.errors import StartupError
 
 PROGRAM = """
 import asyncio, signal
@@ -36,6 +38,33 @@ def test_first_signal_asks_to_stop_and_handlers_are_taken_back(number):
     run_until_signalled(run)
     assert stopped == [number]
     assert signal.getsignal(number) is before
+
+
+def test_what_runs_to_its_end_gives_its_result_or_its_error():
+    async def give():
+        return 7
+
+    async def fail():
+        raise StartupError("no")
+
+    assert run_to_end(give, stopped="stopped") == 7
+    with pytest.raises(StartupError, match="no"):
+        run_to_end(fail, stopped="stopped")
+
+
+def test_a_signal_cancels_what_runs_to_its_end():
+    ended = []
+
+    async def work():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    with pytest.raises(StartupError, match="stopped half-way"):
+        run_to_end(work, stopped="stopped half-way")
+    assert ended == [True]
 
 
 @pytest.mark.parametrize(("first", "second"), [("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT"), ("SIGINT", "SIGINT")])

@@ -1,10 +1,12 @@
 import json
+import signal
 
 import pytest
 
 from maesh_core.cli.status import is_well, render_status
 from maesh_core.controller.status import ControllerStatus, FailingService, MeshStatus
 from maesh_core.model.messages import ControllerReport, NodeReport
+from maesh_core.testing.api_server import FaultKind
 
 
 def build_report(**changes):
@@ -76,3 +78,13 @@ def test_an_endpoint_where_nobody_is_has_status_3_and_says_so(run_maesh):
     assert shown.status == 3
     assert "no controller answers at http://127.0.0.1:1" in shown.stdout
     assert shown.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_is_not_taken_for_a_mesh_that_is_well(number, api_server, start_maesh, tmp_path):
+    fault = api_server.add_fault(FaultKind.HANG)
+    command = start_maesh("status", "--kubeconfig", api_server.write_kubeconfig(tmp_path / "kubeconfig"))
+    command.wait_until(lambda: fault.hits, "a request is under way")
+    command.stop(number)
+    assert (command.status, command.stdout) == (1, "")
+    assert command.stderr == "maesh: error: stopped before all had answered\n"
