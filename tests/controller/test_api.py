@@ -385,6 +385,10 @@ async def test_a_controller_says_who_it_is_and_who_leads(peer):
     response, body = await peer.get("/api/status/controller")
     assert response.status == 200
     assert json.loads(body) == {
-        "name": "me", "ready": True, "leads": True, "leader": "me",
-        "revision": "e.1", "problems": {},
+        "name": "me",
+        "ready": True,
+        "leads": True,
+        "leader": "me",
+        "revision": "e.1",
+        "problems": {},
     }

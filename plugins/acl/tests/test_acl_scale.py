@@ -67,7 +67,7 @@ def engine():
         mapping_file=PortMappingFile(None),
         revisions=RevisionStore("e", ("acl", "smi")),
         sources=("s",),
-        types=types,
+        kinds=tuple(ALL_KINDS),
     )
     made = Engine(parts)
     resources = parse(*list_objects())
