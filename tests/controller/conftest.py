@@ -41,6 +41,27 @@ async def serve():
         await server.cleanup()
 
 
+def build_credentials(server):
+    async def load():
+        return Access(server=server.url, headers={"Authorization": f"Bearer {server.token}"})
+
+    return Credentials(load)
+
+
+@pytest.fixture
+async def build_client():
+    """Build clients of a server's administrator; closed at the end."""
+    clients = []
+
+    def build(server):
+        clients.append(KubernetesClient(build_credentials(server)))
+        return clients[-1]
+
+    yield build
+    for client in clients:
+        await client.close()
+
+
 class Time:
     """A clock that goes as the machine's does, but can be put forward, and the pauses by it."""
 
@@ -213,11 +234,7 @@ class Fleet:
 
     def begin(self, *, kill=lambda method, path: "", udp_limit=5, **settings):
         """Start a controller, and give it at once."""
-
-        async def load():
-            return Access(server=self.server.url, headers={"Authorization": f"Bearer {self.server.token}"})
-
-        client = WeakClient(Credentials(load), self.clock, kill)
+        client = WeakClient(build_credentials(self.server), self.clock, kill)
         given = {"limit_tcp_port": 5, "api_host": "127.0.0.1", "api_port": 0, "kubeconfig": "the test's", **settings}
         stop, started = asyncio.Event(), asyncio.get_running_loop().create_future()
         replica = Replica(None, client, stop, started)
