@@ -8,6 +8,9 @@ import signal
 import sys
 from types import FrameType
 
+ONE_SHOT = frozenset({"prepare", "cleanup"})
+"""Commands that have not done what they are for when they are ended early: a Job must not take that for success."""
+
 
 def main() -> int:
     """Run the command line and give its status; the console script `maesh`."""
@@ -19,10 +22,12 @@ def main() -> int:
 
 
 def end_at_once(signum: int, frame: FrameType | None) -> None:
-    """End with status 0 on a signal that comes before a command has its own handlers: nothing is running yet.
+    """End on a signal that comes before a command has its own handlers: nothing is running yet.
+
+    The status is 0, as that of a controller that is stopped; 1 for a command that should have done something.
 
     No exception is raised, for it would come up anywhere: in other people's imports, and inside an `exec` Python ends
     with SIGINT even where KeyboardInterrupt is caught.
     """
     del signum, frame
-    os._exit(0)
+    os._exit(int(not ONE_SHOT.isdisjoint(sys.argv[1:2])))

@@ -33,7 +33,7 @@ from maesh_core.controller.ports import PortTables
 from maesh_core.controller.shadow_services import ShadowReader
 from maesh_core.controller.sources import Pause, ProblemLog, feed_source
 from maesh_core.discovery.manifests import ManifestSource
-from maesh_core.errors import PluginError, StartupError
+from maesh_core.errors import KubernetesError, PluginError, StartupError
 from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TrafficType
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.credentials import find_access
@@ -112,6 +112,7 @@ async def run_controller(
     identity = build_identity()
     cluster = None
     if client is not None:
+        await _log_in(client)
         domain = settings.cluster_domain
         cluster = Cluster(
             client,
@@ -180,6 +181,14 @@ def open_client(settings: ControllerSettings, *, is_alone: bool) -> KubernetesCl
         return None
     credentials = find_access(settings.kubeconfig, settings.master_url)
     return KubernetesClient(credentials) if credentials else None
+
+
+async def _log_in(client: KubernetesClient) -> None:
+    """Load the credentials once at start, where what is wrong with them ends the command."""
+    try:
+        await client.log_in()
+    except KubernetesError as error:
+        raise StartupError(str(error)) from error
 
 
 def build_identity() -> str:

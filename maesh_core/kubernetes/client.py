@@ -7,6 +7,8 @@ as a conflict or as not found. Must not know of resources.
 """
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -110,6 +112,10 @@ class KubernetesClient:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise _describe_failure("GET", path, error) from error
 
+    async def log_in(self) -> None:
+        """Load the credentials, as the first request would. Raises KubernetesError when they cannot be had."""
+        await self._credentials.get()
+
     async def close(self) -> None:
         """Close all connections; whoever reads a watch leaves it first, for it would wait out its silence."""
         if self._session is not None:
@@ -205,8 +211,20 @@ def _parse_retry_after(text: str) -> float | None:
 def _describe_failure(method: str, path: str, error: Exception) -> KubernetesError:
     if isinstance(error, TimeoutError):
         text = "no answer in time"
-    elif isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
+    elif isinstance(error, aiohttp.ClientConnectorCertificateError):
+        text = f"TLS: {error.certificate_error}"
+    elif isinstance(error, aiohttp.ClientConnectorError):  # its own text has objects of Python's in it
+        what = "TLS" if isinstance(error, aiohttp.ClientSSLError) else "no connection"
+        text = f"{what}: {error.host}:{error.port}: {_describe_reason(error.os_error)}"
+    elif isinstance(error, ssl.SSLError):
         text = f"TLS: {error}"
     else:
         text = " ".join(str(error).split()) or type(error).__name__
     return KubernetesError(f"{method} {path}: {text}")
+
+
+def _describe_reason(error: OSError) -> str:
+    """Say why in the system's words, where it has any: asyncio puts the address into the text once more."""
+    is_system = error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError | socket.gaierror)
+    text = os.strerror(error.errno) if is_system and error.errno else error.strerror or str(error)
+    return " ".join(text.split())

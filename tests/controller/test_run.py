@@ -146,6 +146,7 @@ async def test_a_taken_port_stops_the_start_with_one_line(settings):
         ({"paths": ()}, r"nothing to read .*--kubeconfig.*manifests \(PATH\)"),
         ({"kubeconfig": "k", "paths": ("/",)}, "give one of them"),
         ({"kubeconfig": "/no/such/config", "paths": ()}, "/no/such/config: no such file"),
+        ({"kubeconfig": "/dev/null", "paths": ()}, "kubeconfig /dev/null"),
         ({"default_mode": "udp"}, "--default-mode udp.*http, tcp"),
         ({"http_port": 9950, "tcp_port": 10000}, "overlap"),
     ],
