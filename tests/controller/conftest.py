@@ -90,19 +90,28 @@ class WeakClient(KubernetesClient):
     """A client whose process can be stopped or killed between two of its requests, or before it has the answer.
 
     `kill` says of each call, by method and path, whether the process dies at it: `before` it has an effect, or `after`.
+    What watches tell comes only while `watching` is set. With `holding`, a write is taken away and kept in `held`.
     """
 
     def __init__(self, credentials, clock, kill=lambda method, path: ""):
         super().__init__(credentials)
         self.running = asyncio.Event()
         self.running.set()
+        self.watching = asyncio.Event()
+        self.watching.set()
         self.dead = asyncio.Event()
+        self.holding = lambda method, path: False
+        self.held = []
         self.calls = []
         self.clock = clock
         self.kill = kill
 
     async def send(self, method, path, body=None, *, timeout_s=30.0, **more):
         moment = await self._begin(method, path, timeout_s)
+        if self.holding(method, path):
+            self.held.append((method, path, body))
+            await self.clock.pause(timeout_s)
+            raise KubernetesError(f"{method} {path}: no answer in time")
         try:
             answer = await super().send(method, path, body, timeout_s=timeout_s, **more)
         finally:
@@ -116,6 +125,7 @@ class WeakClient(KubernetesClient):
         await self._begin("WATCH", path, silence_limit_s)
         async for lines in super().watch_lines(path, query, silence_limit_s=silence_limit_s):
             await self.running.wait()
+            await self.watching.wait()
             yield lines
 
     async def _begin(self, method, path, timeout_s):
