@@ -196,6 +196,8 @@ async def test_what_was_marked_while_the_lead_lapsed_is_written_when_it_is_had_a
     fleet.clock.skip(one.election.remaining_s + 1)  # within the request that finds the lease to be its own
     assert not one.leads
     api_server.apply(service("a", 80))
+    while not one.leads:
+        await asyncio.sleep(0.001)
     await fleet.until(lambda: "a" in shadows())
 
 
