@@ -17,6 +17,7 @@ from maesh_core.controller.dependencies import DependencyIndex
 from maesh_core.controller.port_mapping import PortMappingFile
 from maesh_core.controller.ports import PortClaim, PortOwner, PortTables
 from maesh_core.controller.shadow_services import ShadowPort, ShadowReader, Wish
+from maesh_core.discovery.kubernetes import KubernetesSource
 from maesh_core.hookspecs import TopologyBuilder
 from maesh_core.model.configuration import ServiceConfiguration
 from maesh_core.model.events import Applied, Event, Replaced
@@ -35,7 +36,8 @@ _log = logging.getLogger(__name__)
 class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine joins. `sources` names those that must have listed every one of `kinds` before the first build.
 
-    With a `shadow_reader` the mapping of entrypoints is kept in a cluster's shadow services, not in the file.
+    With a `shadow_reader` the mapping of entrypoints is kept in a cluster's shadow services, not in the file; what
+    `shadow_source` tells of them counts, and no other source.
     """
 
     snapshot: Snapshot
@@ -48,6 +50,7 @@ class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...]
     kinds: tuple[ResourceKind, ...]
     shadow_reader: ShadowReader | None = None
+    shadow_source: str = KubernetesSource.name
 
 
 class _Draft(msgspec.Struct, frozen=True):
@@ -131,7 +134,7 @@ class Engine:
 
         Until every source has listed every kind, batches are only collected; then all services are built, in order.
         """
-        remapped = self._observe_shadows(events)
+        remapped = self._observe_shadows(events) if source == self._parts.shadow_source else set()
         affected = self._parts.snapshot.apply(events, source=source)
         if self._is_ready:
             self._rebuild(self._dependencies.find_readers(affected) | self._find_new(events), remapped=remapped)

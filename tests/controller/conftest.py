@@ -159,16 +159,15 @@ class UdpTrafficType(StreamTrafficType):
     transport = "UDP"
 
 
-class NoPlugins:
+class FewPlugins:
     names = ()
 
-    def __init__(self, udp_limit):
-        self._udp_limit = udp_limit
+    def __init__(self, udp_limit, sources):
+        udp = UdpTrafficType(PortRange(first=15000, limit=udp_limit, is_exclusive=True))
+        self._given = {"maesh_traffic_types": [udp], "maesh_sources": sources}
 
     def collect(self, hook_name):
-        if hook_name != "maesh_traffic_types":
-            return []
-        return [UdpTrafficType(PortRange(first=15000, limit=self._udp_limit, is_exclusive=True))]
+        return self._given.get(hook_name, [])
 
 
 class Replica:
@@ -242,7 +241,7 @@ class Fleet:
         self.clock = Time()
         self.replicas = []
 
-    def begin(self, *, kill=lambda method, path: "", udp_limit=5, **settings):
+    def begin(self, *, kill=lambda method, path: "", udp_limit=5, sources=(), **settings):
         """Start a controller, and give it at once."""
         client = WeakClient(build_credentials(self.server), self.clock, kill)
         given = {"limit_tcp_port": 5, "api_host": "127.0.0.1", "api_port": 0, "kubeconfig": "the test's", **settings}
@@ -253,7 +252,7 @@ class Fleet:
         replica.task = asyncio.get_running_loop().create_task(
             run_controller(
                 ControllerSettings(**given),
-                NoPlugins(udp_limit),
+                FewPlugins(udp_limit, sources),
                 stop=stop,
                 ready=started.set_result,
                 clock=self.clock,
@@ -270,10 +269,10 @@ class Fleet:
         await replica.wait_ready()
         return replica
 
-    async def until(self, condition):
+    async def until(self, condition, *, idle_s=0.5):
         """Wait until a condition, plain or a coroutine function, holds, and give what it gives.
 
-        While nobody leads nothing is to be seen, and the time is made short.
+        While nobody leads nothing is to be seen, and the time is made short: it goes forward by `idle_s` a look.
         """
         async with asyncio.timeout(PATIENCE_S):
             while True:
@@ -283,7 +282,7 @@ class Fleet:
                 if found:
                     return found
                 await asyncio.sleep(0.002)
-                self.clock.skip(0.02 if any(each.leads for each in self.replicas) else 0.5)
+                self.clock.skip(0.02 if any(each.leads for each in self.replicas) else idle_s)
 
     async def end(self):
         for replica in self.replicas:

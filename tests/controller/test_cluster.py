@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from maesh_core.errors import KubernetesError
+from maesh_core.model.events import Replaced
 from maesh_core.testing.api_server import FaultKind
 
 NAMES = "abc"
@@ -196,8 +197,7 @@ async def test_what_was_marked_while_the_lead_lapsed_is_written_when_it_is_had_a
     fleet.clock.skip(one.election.remaining_s + 1)  # within the request that finds the lease to be its own
     assert not one.leads
     api_server.apply(service("a", 80))
-    while not one.leads:
-        await asyncio.sleep(0.001)
+    await fleet.until(lambda: one.leads, idle_s=0)
     await fleet.until(lambda: "a" in shadows())
 
 
@@ -242,3 +242,35 @@ async def test_many_shadow_services_are_looked_at_page_by_page(fleet, api_server
     api_server.apply(service("f", 80))
     await fleet.until(lambda: "f" in shadows())
     assert two.client.calls.count(("GET", "/api/v1/namespaces/maesh/services")) >= 3
+
+
+class LateSource:
+    """A plugin's source, which has nothing to tell, and tells it late."""
+
+    name = "late"
+
+    def __init__(self):
+        self.is_time = asyncio.Event()
+
+    async def watch_events(self, kinds):
+        await self.is_time.wait()
+        yield [Replaced(kind.type, ()) for kind in kinds]
+        await asyncio.Event().wait()
+
+
+async def test_what_another_source_tells_of_services_is_nothing_about_the_mapping(
+    fleet, api_server, service, shadows, pair
+):
+    for replica in pair:
+        await replica.crash()
+    before = shadows()
+    api_server.delete("services", "a", "shop")
+    late = LateSource()
+    three = fleet.begin(sources=[late], limit_tcp_port=20)
+    await fleet.until(lambda: ("WATCH", "/api/v1/services") in three.client.calls)
+    await fleet.until(lambda: api_server.count_watches("services"))
+    late.is_time.set()
+    await three.wait_ready()
+    api_server.apply(service("d", 80, type_="tcp"))
+    await fleet.until(lambda: shadows().keys() == set("bcduw"))
+    assert all(shadows()[name] == before[name] for name in "bcuw")
