@@ -187,12 +187,12 @@ async def test_what_was_marked_while_the_lead_lapsed_is_written_when_it_is_had_a
     api_server.add_fault(FaultKind.STATUS, verb="update", resource="leases", count=None)
     while one.election.remaining_s > 5:
         await asyncio.sleep(0.001)
-        fleet.clock.skip(0.1)
+        fleet.skip(0.1)
     api_server.clear_faults()
     looks = api_server.add_fault(FaultKind.DELAY, verb="get", resource="leases", delay_s=0.1)
     while not looks.hits:
         await asyncio.sleep(0.001)
-        fleet.clock.skip(0.1)
+        fleet.skip(0.1)
     assert one.leads
     fleet.clock.skip(one.election.remaining_s + 1)  # within the request that finds the lease to be its own
     assert not one.leads
@@ -209,7 +209,7 @@ async def test_while_the_api_server_is_away_nobody_leads_and_what_was_served_sta
     api_server.stop_listening()
     while any(replica.leads for replica in pair):
         await asyncio.sleep(0.002)
-        fleet.clock.skip(0.5)
+        fleet.skip(0.5)
     for replica in pair:
         assert await replica.list_entrypoints() == before
     api_server.resume()

@@ -253,7 +253,7 @@ class Chance:
                 await self.life.rest()
             else:
                 await asyncio.sleep(self.random.choice((0, 0.002, 0.01)))
-                self.life.fleet.clock.skip(self.random.choice((0, 0.1)))
+                self.life.fleet.skip(self.random.choice((0, 0.1)))
                 await self.life.go_on()
         self.life.server.clear_faults()
         self.thaw()
@@ -292,7 +292,7 @@ class Chance:
     async def freeze(self):
         self.random.choice(self.life.fleet.replicas).client.running.clear()
         if self.random.random() < 0.5:
-            self.life.fleet.clock.skip(11)
+            self.life.fleet.skip(11)
             self.life.live()
 
     def thaw(self):
