@@ -90,7 +90,8 @@ class EventRecorder:
         self._wall_clock = wall_clock
         self._pause = pause
         self._failing: set[ObjectKey] = set()
-        self._pending: dict[tuple[ObjectIdentity, str], None] = {}
+        self._pending: dict[tuple[ObjectIdentity, str], ObjectKey] = {}
+        """What is to be told, in order, and the service that it was found with last."""
         self._told: dict[tuple[ObjectIdentity, str], Told] = {}
         self._allowance = float(BURST)
         self._allowed_at = clock()
@@ -109,16 +110,15 @@ class EventRecorder:
                 self._failing.discard(service)
             for identity, texts in found.items():
                 for text in texts:
-                    self._want(identity, text)
+                    self._want(identity, _cut(text), service)
         if self._pending:
             self._wake.set()
 
-    def _want(self, identity: ObjectIdentity, text: str) -> None:
-        text = _cut(text)
+    def _want(self, identity: ObjectIdentity, text: str, service: ObjectKey) -> None:
         told = self._told.get((identity, text))
         is_due = told is None or self._clock() - told.at >= AGAIN_S
-        if is_due and len(self._pending) < PENDING_LIMIT:
-            self._pending[(identity, text)] = None
+        if is_due and (len(self._pending) < PENDING_LIMIT or (identity, text) in self._pending):
+            self._pending[(identity, text)] = service
 
     async def run(self) -> None:
         """Write what is wanted, forever; what lasts is looked at again from time to time."""
@@ -133,11 +133,16 @@ class EventRecorder:
                 self.mark(tuple(self._failing))
             while self._pending:
                 identity, text = next(iter(self._pending))
-                if self._lead.is_leader:
+                if self._can_tell(identity, text):
                     await self._wait_for_allowance()
-                del self._pending[(identity, text)]
-                if self._lead.is_leader:  # still, for there may have been a wait
+                if self._can_tell(identity, text):  # still, for there may have been a wait
                     await self._write(identity, text)
+                del self._pending[(identity, text)]
+
+    def _can_tell(self, identity: ObjectIdentity, text: str) -> bool:
+        """Say whether this controller leads and the error is there still: a long queue outlives many an error."""
+        found = self._find_errors(self._pending[(identity, text)]) if self._lead.is_leader else {}
+        return any(_cut(each) == text for each in found.get(identity, ()))
 
     async def _wait_for_allowance(self) -> None:
         now = self._clock()
