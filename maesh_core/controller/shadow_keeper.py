@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from maesh_core.backoff import Backoff
 from maesh_core.controller.shadow_services import (
     DISTRIBUTIONS,
     Wish,
@@ -24,7 +25,6 @@ from maesh_core.controller.shadow_services import (
     must_recreate,
 )
 from maesh_core.errors import KubernetesError
-from maesh_core.kubernetes.backoff import Backoff
 from maesh_core.kubernetes.paths import build_path
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Service
@@ -34,6 +34,8 @@ WRITERS = 8
 WRITE_TIMEOUT_S = 5.0
 LEASE_MARGIN_S = 1.0
 """No write may be under way when the lease ends."""
+LONGEST_PAUSE_S = 30.0
+"""Before a write that was refused is tried again; whatever changes is looked at at once."""
 CONFLICT_LIMIT = 5
 """So many conflicts in a row are nothing to tell of: the watch is a little behind."""
 
@@ -184,7 +186,7 @@ class ShadowKeeper:
         """Mark again after a pause, once: whatever marks it before then does not add to that."""
         if key in self._retries:
             return
-        pause_s = self._backoffs.setdefault(key, Backoff()).next(at_least_s=at_least_s)
+        pause_s = self._backoffs.setdefault(key, Backoff(longest_s=LONGEST_PAUSE_S)).next(at_least_s=at_least_s)
         retry = self._retries[key] = asyncio.create_task(self._mark_later(key, pause_s))
         retry.add_done_callback(lambda _: self._retries.pop(key, None))
 

@@ -8,9 +8,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from maesh_core.backoff import Backoff
 from maesh_core.discovery.kubernetes_watch import Client, KindWatch, Pause, find_path
 from maesh_core.errors import KubernetesError
-from maesh_core.kubernetes.backoff import Backoff
 from maesh_core.model.events import Event, Problem, Replaced
 from maesh_core.model.resources import ResourceKind
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from maesh_core.backoff import Backoff
 from maesh_core.discovery.kubernetes_objects import Change, ChangeType, Fault, ObjectDecoder, show_key
 from maesh_core.errors import KubernetesError
-from maesh_core.kubernetes.backoff import Backoff
 from maesh_core.kubernetes.paths import build_path
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.keys import ObjectKey
@@ -25,9 +25,8 @@ WATCH_S = (45, 60)
 """The server is asked to end a watch after so long, by chance within these: one that is dead is found by then."""
 SILENCE_MARGIN_S = 10.0
 """A watch that has not ended by then hangs."""
-LONGEST_PAUSE_S = 5.0
-"""Between two attempts: a handful of small requests, and a mesh that is right soon after a server came back. Where each
-attempt costs a whole list that came to nothing, pauses grow to the usual 30 s."""
+LONGEST_LIST_PAUSE_S = 30.0
+"""Between two attempts that each cost a whole list that came to nothing; all others are small, and made more often."""
 ABSENT_S = 10.0
 """How often a kind is looked for that the server does not serve."""
 SETTLED_S = 10.0
@@ -84,8 +83,8 @@ class KindWatch:
         self._clock = clock
         self._pause = pause
         self._chance = chance
-        self._backoff = Backoff(longest_s=LONGEST_PAUSE_S, chance=chance)
-        self._list_backoff = Backoff(chance=chance)
+        self._backoff = Backoff(chance=chance)
+        self._list_backoff = Backoff(longest_s=LONGEST_LIST_PAUSE_S, chance=chance)
         self._has_listed = False
         self._path: str | None = None
         self._resource_version = ""

@@ -13,15 +13,14 @@ from typing import Any
 
 import msgspec
 
+from maesh_core.backoff import Backoff
 from maesh_core.errors import KubernetesError
-from maesh_core.kubernetes.backoff import Backoff
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.paths import build_path
 from maesh_core.model.keys import ObjectKey
 
 PATIENCE_S = 30.0
 """For how long a request is made again while the API server is away."""
-LONGEST_PAUSE_S = 5.0
 REQUEST_LIMIT_S = 10.0
 CONFLICT_LIMIT = 10
 """A write that others forestall so often in a row has failed."""
@@ -118,7 +117,7 @@ class ObjectStore:
 
         A request whose answer was lost may have been carried out: then the next ends with a conflict or a 404.
         """
-        backoff = Backoff(longest_s=LONGEST_PAUSE_S)
+        backoff = Backoff()
         give_up_at = self._clock() + self._patience_s
         while True:
             try:

@@ -11,8 +11,8 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from maesh_core.backoff import Backoff
 from maesh_core.errors import StartupError
-from maesh_core.proxy.backoff import Backoff
 from maesh_core.proxy.routing.configuration import WantedEntrypoint
 from maesh_core.proxy.sockets import describe_address, describe_reason, open_socket_group
 from maesh_core.proxy.workers.link import WorkerGoneError, WorkerLink
@@ -106,7 +106,7 @@ class Entrypoints:
         """Try again, until cancelled, what could not be opened."""
         while True:
             await self._has_failed.wait()
-            await self._pause(self._backoff.next_delay_s())
+            await self._pause(self._backoff.next())
             async with self._lock:
                 self._has_failed.clear()
                 await self._settle()

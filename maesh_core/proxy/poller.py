@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 from urllib.parse import quote
 
+from maesh_core.backoff import Backoff
 from maesh_core.errors import PullError, UpdateRejectedError
-from maesh_core.proxy.backoff import Backoff
 from maesh_core.proxy.fetch import Answer
 
 HOLD_S = 60
@@ -94,7 +94,7 @@ class Poller:
                 if not has_failed:
                     logger.error("no configuration from the controller, %s: %s", self._describe(), error)
                 has_failed = True
-                await self._pause(self._backoff.next_delay_s())
+                await self._pause(self._backoff.next())
                 continue
             if has_failed:
                 logger.warning("the controller gives configurations again: %s", self._describe())

@@ -6,9 +6,10 @@ from contextlib import suppress
 
 import pytest
 
+from maesh_core.backoff import FIRST_S, LONGEST_S
 from maesh_core.discovery.kubernetes_watch import (
     ABSENT_S,
-    LONGEST_PAUSE_S,
+    LONGEST_LIST_PAUSE_S,
     PAGE_SIZE,
     SETTLED_S,
     SILENCE_MARGIN_S,
@@ -16,7 +17,6 @@ from maesh_core.discovery.kubernetes_watch import (
     find_path,
 )
 from maesh_core.errors import KubernetesError
-from maesh_core.kubernetes.backoff import FIRST_S, LONGEST_S
 from maesh_core.model.events import Applied, Deleted, Problem, Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import EndpointSlice, ServiceAccount
@@ -342,23 +342,23 @@ def list_pauses(count, longest_s):
 @pytest.mark.parametrize("ending", [[[error_line(410)]], GONE, [[ADDED, error_line(410)]], [[b"garbage"]]])
 async def test_lists_that_come_to_nothing_again_and_again_are_tried_ever_more_seldom(ending):
     played = await play(*[each for _ in range(12) for each in (render_page("5"), ending)])
-    assert played.pauses == list_pauses(12, LONGEST_S)
+    assert played.pauses == list_pauses(12, LONGEST_LIST_PAUSE_S)
 
 
 async def test_a_watch_that_breaks_again_and_again_is_tried_a_little_more_seldom():
     played = await play(render_page("5"), *[[[ADDED], CUT]] * 12)
-    assert played.pauses == list_pauses(12, LONGEST_PAUSE_S)
+    assert played.pauses == list_pauses(12, LONGEST_S)
 
 
 async def test_a_server_that_is_away_is_tried_a_little_more_seldom_also_after_a_list_that_was_lost():
     played = await play(render_page("5"), [[error_line(410)]], *[CUT] * 12)
-    assert played.pauses == [FIRST_S * HALF, *list_pauses(12, LONGEST_PAUSE_S)]
+    assert played.pauses == [FIRST_S * HALF, *list_pauses(12, LONGEST_S)]
 
 
 @pytest.mark.parametrize("ending", [[], [[ADDED]], [After(SETTLED_S / 2, [ADDED])]])
 async def test_a_server_that_ends_each_watch_at_once_is_not_flooded(ending):
     played = await play(render_page("5"), *[ending] * 10)
-    assert played.pauses == list_pauses(10, LONGEST_PAUSE_S)
+    assert played.pauses == list_pauses(10, LONGEST_S)
     assert played.problems == {}
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from maesh_core.backoff import Backoff
 from maesh_core.errors import StartupError
-from maesh_core.proxy.backoff import Backoff
 from maesh_core.proxy.entrypoints import Entrypoints
 from maesh_core.proxy.routing.configuration import WantedEntrypoint
 from maesh_core.proxy.workers.messages import Done, Failed, Listen, Report, Unlisten
@@ -74,7 +74,9 @@ class Bench:
         self.pauses: list[float] = []
         self.go_on = asyncio.Event()
         self.paused = asyncio.Event()
-        self.entrypoints = Entrypoints(self.workers, bind="127.0.0.1", backoff=Backoff(lambda: 1.0), pause=self.pause)
+        self.entrypoints = Entrypoints(
+            self.workers, bind="127.0.0.1", backoff=Backoff(chance=lambda: 1.0), pause=self.pause
+        )
 
     async def pause(self, delay_s: float) -> None:
         self.pauses.append(delay_s)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maesh_core.backoff import Backoff
 from maesh_core.errors import PullError, StartupError, UpdateRejectedError
 from maesh_core.model.messages import Update, parse_update, render_update
-from maesh_core.proxy.backoff import Backoff
 from maesh_core.proxy.fetch import Answer
 from maesh_core.proxy.poller import Poller
 
@@ -40,7 +40,7 @@ class Script:
             node="node 1",
             find_admin_port=lambda: self.admin_port,
             on_failure=lambda: self.failures.append(self.now_s),
-            backoff=Backoff(lambda: 1.0),
+            backoff=Backoff(chance=lambda: 1.0),
             pause=self.pause,
             clock=lambda: self.now_s,
         )

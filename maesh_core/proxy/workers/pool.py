@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
+from maesh_core.backoff import Backoff
 from maesh_core.errors import StartupError
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.proxy.backoff import Backoff
 from maesh_core.proxy.workers.counters import RetiredCounters, add_families
 from maesh_core.proxy.workers.link import WorkerGoneError, WorkerLink, WorkerProcess
 from maesh_core.proxy.workers.messages import Collect, Drain, Order, Report
@@ -197,7 +197,7 @@ class WorkerPool:
             if self._time() - started_s >= STEADY_S:
                 backoff.reset()
             else:
-                await self._pause(backoff.next_delay_s())
+                await self._pause(backoff.next())
 
     async def _run_worker(self, slot: int) -> str:
         """Start a worker and wait for its end; say why it ended. Raises StartupError if none can start at all."""

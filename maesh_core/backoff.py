@@ -1,17 +1,18 @@
-"""Growing pauses between attempts at the API server. Takes a source of chance, gives seconds; waits for nothing."""
+"""How long to wait before trying again: twice as long each time, up to a limit, and less by chance.
+
+Gives seconds and waits for none, so that it runs on any clock. Chance keeps those who lost one server at one moment,
+the nodes of a cluster or the watches of a controller, from coming back at one moment.
+"""
 
 import random
 from collections.abc import Callable
 
-FIRST_S = 0.2
-LONGEST_S = 30.0
+FIRST_S = 0.1
+LONGEST_S = 5.0
 
 
 class Backoff:
-    """Pauses that double with every failure in a row; each is cut by chance to between its half and the whole.
-
-    So clients that lost one server together do not come back together.
-    """
+    """The pauses of one row of failures. `chance` gives numbers from 0 to 1, for a half to the whole of a pause."""
 
     __slots__ = ("_chance", "_first_s", "_longest_s", "_next_s")
 
