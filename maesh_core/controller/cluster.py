@@ -5,11 +5,11 @@ and looks at everything anew when it begins to.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
+from maesh_core.backoff import Backoff
 from maesh_core.controller.dns_keeper import DnsKeeper
 from maesh_core.controller.engine import Engine
 from maesh_core.controller.leader_election import LeaderElection
@@ -22,7 +22,6 @@ from maesh_core.discovery.kubernetes_objects import ObjectDecoder
 from maesh_core.discovery.kubernetes_watch import PAGE_SIZE
 from maesh_core.dns.patching import ClusterDns
 from maesh_core.errors import KubernetesError
-from maesh_core.kubernetes.backoff import Backoff
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.paths import build_path
 from maesh_core.model.keys import ObjectKey
@@ -36,7 +35,6 @@ LONGEST_LOOK_S = 2.0
 """Between two looks at whether the watch has told of what was written."""
 
 Pause = Callable[[float], Awaitable[None]]
-_log = logging.getLogger(__name__)
 
 
 class _Term:
@@ -103,19 +101,7 @@ class Cluster:
         term = _Term(self.election)
         shadows = ShadowKeeper(self._client, engine, term, mesh_namespace=self._mesh_namespace, pause=self._pause)
         recorder = EventRecorder(self._client, engine.find_object_errors, term, clock=self._clock, pause=self._pause)
-        dns = DnsKeeper(
-            ClusterDns(
-                self._client,
-                mesh_namespace=self._mesh_namespace,
-                cluster_domain=self._cluster_domain,
-                pause=self._pause,
-                clock=self._clock,
-            ),
-            term,
-            list_long=lambda: self._list_long(engine),
-            tell=lambda key, error: engine.set_outside_errors(key, (error,) if error else (), aspect="DNS"),
-            pause=self._pause,
-        )
+        dns = self._build_dns_keeper(engine, term)
         await is_built.wait()
 
         def mark(services: Iterable[ObjectKey]) -> None:
@@ -151,6 +137,22 @@ class Cluster:
             group.create_task(dns.run())
             group.create_task(self.election.run(change))
             group.create_task(self._pass_time(engine))
+
+    def _build_dns_keeper(self, engine: Engine, term: _Term) -> DnsKeeper:
+        dns = ClusterDns(
+            self._client,
+            mesh_namespace=self._mesh_namespace,
+            cluster_domain=self._cluster_domain,
+            pause=self._pause,
+            clock=self._clock,
+        )
+        return DnsKeeper(
+            dns,
+            term,
+            list_long=lambda: self._list_long(engine),
+            tell=lambda key, error: engine.set_outside_errors(key, (error,) if error else (), aspect="DNS"),
+            pause=self._pause,
+        )
 
     async def _pass_time(self, engine: Engine) -> None:
         """Have who waits for a port get one that has rested, though nothing else happens."""

@@ -78,9 +78,9 @@ class DnsKeeper:
     async def run(self) -> None:
         """Look and put back, forever."""
         while True:
+            self._wake.clear()  # before the look: what is marked meanwhile is looked at next
             if self._lead.is_leader:
                 await self.look()
-            self._wake.clear()
             waits = [asyncio.ensure_future(self._pause(LOOK_S)), asyncio.ensure_future(self._wake.wait())]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

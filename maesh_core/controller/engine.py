@@ -17,7 +17,6 @@ from maesh_core.controller.dependencies import DependencyIndex
 from maesh_core.controller.port_mapping import PortMappingFile
 from maesh_core.controller.ports import PortClaim, PortOwner, PortTables
 from maesh_core.controller.shadow_services import ShadowPort, ShadowReader, Wish
-from maesh_core.discovery.kubernetes import KubernetesSource
 from maesh_core.hookspecs import TopologyBuilder
 from maesh_core.model.configuration import ServiceConfiguration
 from maesh_core.model.events import Applied, Event, Replaced
@@ -50,7 +49,7 @@ class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...]
     kinds: tuple[ResourceKind, ...]
     shadow_reader: ShadowReader | None = None
-    shadow_source: str = KubernetesSource.name
+    shadow_source: str = ""
 
 
 class _Draft(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """Entrypoints of exclusive traffic types: each service port gets one of its own, and keeps it.
 
-Takes what services want and gives each its entrypoints; says which waiting services got one. Keeps the mapping in a
-file through maesh_core/controller/port_mapping.py. Reads no resources and builds no configuration.
+Takes what services want and gives each its entrypoints; says which waiting services got one. The mapping is kept in a
+file (port_mapping.py) or in a cluster's shadow services (shadow_services.py). Reads no resources and builds no
+configuration.
 """
 
 import heapq

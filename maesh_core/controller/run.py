@@ -17,6 +17,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
 
+from aiohttp import web
+
 from maesh_core.configuration.catalogue import Catalogue, index_balancers
 from maesh_core.configuration.http import HttpTrafficType
 from maesh_core.configuration.revisions import RevisionStore
@@ -32,6 +34,7 @@ from maesh_core.controller.port_mapping import PortMappingFile, find_default_pat
 from maesh_core.controller.ports import PortTables
 from maesh_core.controller.shadow_services import ShadowReader
 from maesh_core.controller.sources import Pause, ProblemLog, feed_source
+from maesh_core.discovery.kubernetes import KubernetesSource
 from maesh_core.discovery.manifests import ManifestSource
 from maesh_core.errors import KubernetesError, PluginError, StartupError
 from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TrafficType
@@ -112,23 +115,12 @@ async def run_controller(
     identity = build_identity()
     cluster = None
     if client is not None:
-        await _log_in(client)
-        domain = settings.cluster_domain
-        cluster = Cluster(
-            client,
-            mesh_namespace=settings.namespace,
-            cluster_domain=domain,
-            identity=identity,
-            clock=clock,
-            pause=pause,
-        )
+        cluster = await _join_cluster(settings, client, identity, clock=clock, pause=pause)
     sources = collect_sources(settings, given, cluster)
     is_built = asyncio.Event()
-    nodes = NodeRegistry()
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
     node_client = NodeClient()
-    own = Oneself(identity, engine, cluster)
-    api = Api(engine, nodes, node_client, oneself=own)
+    api = Api(engine, NodeRegistry(), node_client, oneself=Oneself(identity, engine, cluster))
     engine.on_revision(is_built.set)
     engine.on_revision(api.wake)
     problems = ProblemLog()
@@ -140,11 +132,7 @@ async def run_controller(
 
     sock = open_socket(settings.api_host, settings.api_port, flag="--api-port")
     controller = Controller(engine, sock.getsockname()[1], is_built)
-    try:
-        server = await start_server(api.handle, sock)
-    except BaseException:  # cancelled, too
-        sock.close()
-        raise
+    server = await _serve(api, sock)
     try:
         jobs = [feed_source(source, kinds, apply, pause=pause) for source in sources]
         if cluster is not None:
@@ -157,6 +145,14 @@ async def run_controller(
         if client is not None:
             await client.close()
         gc.unfreeze()
+
+
+async def _serve(api: Api, sock: socket.socket) -> web.ServerRunner:
+    try:
+        return await start_server(api.handle, sock)
+    except BaseException:  # cancelled, too
+        sock.close()
+        raise
 
 
 def collect_kinds(plugins: Plugins) -> tuple[ResourceKind, ...]:
@@ -183,12 +179,22 @@ def open_client(settings: ControllerSettings, *, is_alone: bool) -> KubernetesCl
     return KubernetesClient(credentials) if credentials else None
 
 
-async def _log_in(client: KubernetesClient) -> None:
-    """Load the credentials once at start, where what is wrong with them ends the command."""
+async def _join_cluster(
+    settings: ControllerSettings, client: KubernetesClient, identity: str, *, clock: Callable[[], float], pause: Pause
+) -> Cluster:
+    """Load the credentials once, where what is wrong with them still ends the command, and give the cluster."""
     try:
         await client.log_in()
     except KubernetesError as error:
         raise StartupError(str(error)) from error
+    return Cluster(
+        client,
+        mesh_namespace=settings.namespace,
+        cluster_domain=settings.cluster_domain,
+        identity=identity,
+        clock=clock,
+        pause=pause,
+    )
 
 
 def build_identity() -> str:
@@ -271,6 +277,7 @@ def build_engine(
         sources=tuple(source.name for source in sources),
         kinds=tuple(kinds),
         shadow_reader=ShadowReader(settings.namespace, traffic_types) if is_cluster else None,
+        shadow_source=KubernetesSource.name,
     )
     return Engine(parts)
 
