@@ -200,6 +200,17 @@ async def test_without_its_definition_a_resource_is_gone_with_its_objects_and_wa
     assert get_names((await raw("GET", base))[1]) == []
 
 
+async def test_a_watch_from_before_a_definition_went_and_came_again_has_to_list_anew(raw, api_server):
+    api_server.add_crds(CRDS)
+    api_server.apply(SPLIT)
+    version = api_server.version
+    api_server.delete("customresourcedefinitions", "trafficsplits.split.smi-spec.io")
+    api_server.add_crds(CRDS)
+    async with raw.watch(f"/apis/split.smi-spec.io/v1alpha4/trafficsplits?resourceVersion={version}") as read:
+        found = await read()
+    assert (found["type"], found["object"]["code"]) == ("ERROR", 410)
+
+
 async def test_a_version_that_is_served_no_longer_vanishes(raw, api_server):
     definition = yaml.safe_load((CRDS / "trafficsplits.yaml").read_text())
     api_server.apply(definition)

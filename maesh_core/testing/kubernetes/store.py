@@ -128,8 +128,9 @@ class Store:
             self.commit("DELETED", resource, found)
         self.resources.pop(resource.key, None)
         self.end_watches(resource)
-        for kept in (self._objects, self._history, self._forgotten):
+        for kept in (self._objects, self._history):
             kept.pop(resource.key, None)
+        self._forgotten[resource.key] = self.version  # a definition of the same name has no history of this one
 
     def send_bookmarks(self, resource: ApiResource) -> None:
         """Let watches tell their clients the version that they are at."""
