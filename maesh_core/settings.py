@@ -120,6 +120,10 @@ class CarryingSettings(CommonSettings):
     request_limit: Annotated[
         LimitOrNone, Meta(description="Requests of one client's connection, then it is closed; 0: no limit.")
     ] = 0
+    half_closed_clients: Annotated[
+        Literal["drop", "serve"],
+        Meta(description="HTTP clients that end their side while they wait: taken to have left, or answered."),
+    ] = "drop"
     head_timeout: Annotated[Duration, Meta(description="For a client to send a request's head; then 408.")] = 10.0
     idle_timeout: Annotated[Duration, Meta(description="A client's connection may lie idle this long.")] = 90.0
     body_timeout: Annotated[

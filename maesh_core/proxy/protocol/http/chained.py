@@ -27,6 +27,7 @@ ATTEMPT_LIMIT = 100
 DELAY_LIMIT_S = 60.0
 """The longest that one middleware may hold a request, or put off an attempt, by returning a delay."""
 _FAILED = Response(status=500, reason="a middleware failed")
+_CLIENT_ENDED = Response(status=503, reason="the client ended its side before another attempt")
 _LATE = Response(status=504, reason="a middleware did not decide in time")
 
 _logger = logging.getLogger(__name__)
@@ -121,8 +122,10 @@ class ChainedExchange(Exchange):
 
     @property
     def can_repeat(self) -> bool:
-        """Whether another attempt is possible: nothing was answered, and nothing of a body is lost."""
-        if self.has_started_response or self.is_finished or self.attempts >= ATTEMPT_LIMIT:
+        """Whether another attempt is possible: its client is there, nothing was answered, nothing of a body is lost."""
+        if self.has_started_response or self.is_finished or self.connection.has_ended:
+            return False
+        if self.attempts >= ATTEMPT_LIMIT:
             return False
         return not self.has_sent_body or not (self._is_too_large_to_keep or self.request_left)
 
@@ -260,6 +263,9 @@ class ChainedExchange(Exchange):
     def _begin_again(self) -> None:
         """Begin another attempt, unless a middleware has something against it by now."""
         self._timer = None
+        if self.connection.has_ended:
+            self.answer(build_answer(self._failure) if self._failure is not None else _CLIENT_ENDED)
+            return
         for call in self._chain.on_attempt:
             try:
                 answer = call(self)

@@ -1,7 +1,7 @@
 """One client's connection: reads requests one after the other, and writes their responses in that order.
 
 The next head is parsed only when the exchange before it has ended, so a pipelining client costs no more than its
-unread bytes. What has to wait carries `deadline`, which the handler's sweep looks at.
+unread bytes. When bytes are read, and how much is done with them in one go, is in pacing.py.
 """
 
 import asyncio
@@ -13,69 +13,44 @@ from maesh_core.proxy.protocol.http.chained import ChainedExchange
 from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
+from maesh_core.proxy.protocol.http.head_limits import check_partial_head, check_whole_head
+from maesh_core.proxy.protocol.http.pacing import TURN_BYTES, TURN_REQUESTS, PacedConnection
 from maesh_core.proxy.protocol.http.request_head import KEPT_LIMIT_BYTES, RequestHead, parse_request_head
-from maesh_core.proxy.protocol.http.syntax import (
-    HEAD_END,
-    SMALL_HEAD_BYTES,
-    count_fields,
-    has_bare_line_end,
-    match_empty_lines,
-)
+from maesh_core.proxy.protocol.http.syntax import HEAD_END, SMALL_HEAD_BYTES, match_empty_lines
 from maesh_core.proxy.protocol.http.table import CurrentTable, Route
-from maesh_core.proxy.protocol.http.transports import HELD_LIMIT_BYTES, limit_write_buffer, reset
+from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, limit_write_buffer, reset
 from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.protocol.http.upgrade import UpgradeExchange
-from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
 
 LINGER_S = 2.0
 """After a last answer to a client that is still sending: what comes is thrown away, so that no reset overtakes it."""
-_NEVER = float("inf")
 
 
-class ClientConnection(asyncio.Protocol):
-    """A connection accepted on an entrypoint. Attributes by lifetime: the connection, its waiting, its exchange."""
+class ClientConnection(PacedConnection):
+    """A connection accepted on an entrypoint."""
 
     __slots__ = (
-        "_buffer",
         "_current",
         "_is_advancing",
-        "_is_closing",
-        "_is_eof",
         "_is_lingering",
         "_last_head",
         "_requests_left",
         "_scanned",
-        "_transport",
-        "_unsent",
         "address",
-        "deadline",
         "entrypoint",
-        "environment",
-        "exchange",
         "forwarded",
-        "is_read_paused",
-        "is_write_paused",
     )
 
     def __init__(self, environment: Environment, current: CurrentTable, entrypoint: int) -> None:
-        self.environment = environment
+        super().__init__(environment)
         self._current = current
         self.address = ""
         self.entrypoint = entrypoint
-        self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
         self._scanned = 0
         self._last_head: RequestHead | None = None
         self._requests_left = environment.settings.request_limit
-        self._unsent = 0
         self._is_advancing = False
-        self._is_closing = False
-        self._is_eof = False
         self._is_lingering = False
-        self.is_read_paused = False
-        self.is_write_paused = False
-        self.deadline = _NEVER
-        self.exchange: Exchange | None = None
 
     def __repr__(self) -> str:
         return f"<ClientConnection of {self.address} held={len(self._buffer)} {self.exchange!r}>"
@@ -107,18 +82,41 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what was under way."""
+        if self._transport is not None:
+            self.environment.departures.forget(self._transport)
         self._transport = None
+        self.has_ended = True
         self.environment.clients.discard(self)
         if self.exchange is not None:
             exchange, self.exchange = self.exchange, None
             exchange.on_client_gone()
 
     def eof_received(self) -> bool:
-        """Answer what was asked before the client ended its side; True keeps our side open."""
-        self._is_eof = True
+        """Take the end of the client's side: it has left, or still reads its answers; True keeps our side open."""
+        self._is_eof = self.has_ended = True
+        if not self.environment.is_serving_half_closed:
+            self._on_client_left()
+            return False
         if self.exchange is None:
             return self.is_write_paused and bool(self._buffer) and not self._is_lingering
         return not self.exchange.request_left
+
+    def on_departure(self, is_broken: bool) -> None:  # noqa: FBT001 - Departures calls it
+        """Take the end of a client that is not read now; there may be bytes in front of it."""
+        self.has_ended = True
+        if is_broken or not self.environment.is_serving_half_closed:
+            self._on_client_left()
+
+    def _on_client_left(self) -> None:
+        """End what is under way: nobody waits for it. What was answered before goes out."""
+        exchange, self.exchange = self.exchange, None
+        self._buffer.clear()
+        if exchange is not None:
+            exchange.on_client_gone()
+        if exchange is not None and exchange.has_started_response:
+            self.cut()
+        else:
+            self.close()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of a request."""
@@ -135,12 +133,17 @@ class ClientConnection(asyncio.Protocol):
         if self._is_lingering:
             return
         if exchange is not None and exchange.request_left and not self._buffer:
-            data = self._pass_body(exchange, data)
+            size, data = len(data), self._pass_body(exchange, data)
+            if size >= FULL_READ_BYTES:
+                self._count_full_read()
         if data:
             self._buffer += data
-            self._advance()
-            if not self._can_hold_more():
-                self.pause_reading()
+            if exchange is not None and exchange.request_left:
+                self._queue_turn()
+            else:
+                self.advance()
+                if not self._may_read():
+                    self._stop_reading()
 
     def pause_writing(self) -> None:
         """Stop taking the response: this client is slower."""
@@ -159,18 +162,19 @@ class ClientConnection(asyncio.Protocol):
                 exchange.upstream.resume_reading()
         elif not self._is_closing and not self._is_lingering:
             self.wait(self.environment.settings.idle_timeout)
-            self._advance()
+            self.advance()
             self.resume_reading()
             if self.environment.is_draining:
                 self.start_draining()
 
     # --- requests
 
-    def _advance(self) -> None:
-        """Work through the bytes that are held, for as long as no exchange is under way."""
-        if self._is_advancing:
+    def advance(self) -> None:
+        """Work through the bytes that are held, while no exchange is under way and the turn lasts."""
+        if self._is_advancing or self._is_queued:
             return
         self._is_advancing = True
+        requests_left = TURN_REQUESTS
         try:
             while (
                 self.exchange is None
@@ -180,6 +184,10 @@ class ClientConnection(asyncio.Protocol):
                 and not self._is_lingering
                 and not self._is_closing
             ):
+                if not requests_left:
+                    self._queue_turn()
+                    return
+                requests_left -= 1
                 if not self._read_held_head():
                     if self._is_eof:
                         self.close()
@@ -197,7 +205,7 @@ class ClientConnection(asyncio.Protocol):
         end = buffer.find(HEAD_END, max(0, self._scanned - len(HEAD_END))) + len(HEAD_END)
         if end < len(HEAD_END):
             if buffer and buffer != b"\r":  # empty lines are no beginning: they do not prolong the wait for one
-                self._check_partial_head()
+                self._wait_for_head()
             return False
         self._scanned = 0
         head = bytes(buffer[:end])
@@ -205,31 +213,32 @@ class ClientConnection(asyncio.Protocol):
         self._start_exchange(head)
         exchange = self.exchange
         if exchange is not None and exchange.request_left and buffer:
-            held = bytes(buffer)
-            buffer.clear()
-            buffer += self._pass_body(exchange, held)
-            if exchange.request_left and self._is_eof:  # the rest of this body will not come
+            self.pass_held_body(exchange)
+            if exchange.request_left and self._is_eof and not buffer:  # the rest of this body will not come
                 self.close()
         return True
 
-    def _check_partial_head(self) -> None:
-        """Refuse early what no further byte can mend; otherwise wait, from the first byte on, for the rest."""
-        buffer, settings = self._buffer, self.environment.settings
+    def pass_held_body(self, exchange: Exchange) -> None:
+        """Pass on what is held of a body, as much of it as a turn allows."""
+        buffer = self._buffer
+        piece = bytes(buffer if exchange.request_left > 0 else buffer[:TURN_BYTES])
+        rest = self._pass_body(exchange, piece)
+        del buffer[: len(piece) - len(rest)]
+        if buffer and self.exchange is exchange and exchange.request_left:
+            self._queue_turn()
+
+    def _wait_for_head(self) -> None:
+        """Wait, from the first byte on, for the rest of a head. Raises ClientProtocolError if none can mend it."""
+        settings = self.environment.settings
         if not self._scanned:
             self.deadline = self.environment.clock.now + settings.head_timeout
-        if has_bare_line_end(buffer, max(0, self._scanned - 1)):
-            raise ClientProtocolError("line ended by something else than CRLF")
-        line_end = buffer.find(b"\r\n", 0, settings.target_limit + 2)
-        if line_end < 0 and len(buffer) > settings.target_limit + 1:
-            raise ClientProtocolError("the request line is too long", 414)
-        if len(buffer) > settings.head_limit:
-            raise ClientProtocolError("the request's head is too large", 431)
-        self._scanned = len(buffer)
+        check_partial_head(self._buffer, self._scanned, settings)
+        self._scanned = len(self._buffer)
 
     def _start_exchange(self, head: bytes) -> None:
         try:
             if len(head) > SMALL_HEAD_BYTES:
-                self._check_size(head)
+                check_whole_head(head, self.environment.settings)
             request = self._last_head
             if request is None or request.head != head:
                 request = parse_request_head(head)
@@ -256,16 +265,6 @@ class ClientConnection(asyncio.Protocol):
         """Find where a host leads now."""
         return self._current.table.find(self.entrypoint, host)
 
-    def _check_size(self, head: bytes) -> None:
-        """Refuse a whole head that is too large."""
-        settings = self.environment.settings
-        if head.index(b"\r\n") > settings.target_limit:
-            raise ClientProtocolError("the request line is too long", 414)
-        if len(head) > settings.head_limit:
-            raise ClientProtocolError("the request's head is too large", 431)
-        if count_fields(head) > settings.field_limit:
-            raise ClientProtocolError("the request has too many header fields", 431)
-
     def _refuse(self, error: ClientProtocolError) -> None:
         """Answer what is no request, and close: nothing behind it can be trusted."""
         self.environment.count_refusal(error.status)
@@ -283,7 +282,7 @@ class ClientConnection(asyncio.Protocol):
         if self.exchange is exchange:
             if exchange.upstream is not None:
                 self.wait_for_exchange(exchange)
-            elif exchange.is_holding_enough:
+            elif exchange.is_body_held_up:
                 self.pause_reading()
         return rest
 
@@ -293,68 +292,6 @@ class ClientConnection(asyncio.Protocol):
         """Send bytes of a response."""
         if self._transport is not None and data:
             self._transport.write(data)
-
-    def wait(self, seconds: float | None) -> None:
-        """Let the sweep end the current wait after so many seconds; None while something else limits it."""
-        self.deadline = _NEVER if seconds is None else self.environment.clock.now + seconds
-
-    def wait_for_exchange(self, exchange: Exchange) -> None:
-        """Wait for what the exchange needs next: the rest of the request, the response's head, the rest of that."""
-        settings = self.environment.settings
-        if exchange.has_started_response or (exchange.request_left and self.is_read_paused):
-            self.wait(settings.upstream_body_timeout)
-        elif exchange.request_left and not exchange.is_expecting:
-            self.wait(settings.body_timeout)
-        else:
-            self.wait(settings.response_timeout)
-
-    def _wait_for_taker(self, seconds: float) -> None:
-        """Wait for somebody to take what was written; see on_deadline()."""
-        self._unsent = self._count_unsent()
-        self.wait(seconds)
-
-    def _count_unsent(self) -> int:
-        """Count the bytes that were written to either side and are not taken yet."""
-        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        if self.exchange is not None and self.exchange.upstream is not None:
-            unsent += self.exchange.upstream.unsent_bytes
-        return unsent
-
-    def on_upstream_ready(self, upstream: UpstreamConnection) -> None:
-        """Read what was held back for want of an upstream."""
-        if self.is_write_paused:
-            upstream.pause_reading()
-        self.resume_reading()
-
-    def on_progress(self) -> None:
-        """Wait anew: bytes of the response have passed."""
-        settings = self.environment.settings
-        self.wait(settings.body_timeout if self.is_write_paused else settings.upstream_body_timeout)
-
-    def pause_reading(self) -> None:
-        """Take no more of the request: the upstream is slower, or absent."""
-        transport = self._transport
-        if transport is not None and not self.is_read_paused and not self._is_eof and not transport.is_closing():
-            self.is_read_paused = True
-            transport.pause_reading()
-            exchange = self.exchange
-            if exchange is not None and exchange.request_left and exchange.upstream is not None:
-                self._wait_for_taker(self.environment.settings.upstream_body_timeout)
-
-    def resume_reading(self) -> None:
-        """Take more of the request."""
-        if self.is_read_paused and self._transport is not None and self._can_hold_more():
-            self.is_read_paused = False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
-            exchange = self.exchange
-            if exchange is not None and exchange.request_left and exchange.upstream is not None:
-                self.wait_for_exchange(exchange)
-
-    def _can_hold_more(self) -> bool:
-        """Whether bytes may be read ahead; those of a head that is due may be, up to its own limit."""
-        is_head_due = self.exchange is None and not self.is_write_paused
-        return is_head_due or len(self._buffer) <= HELD_LIMIT_BYTES
 
     def on_exchange_finished(self, exchange: Exchange) -> None:
         """Go on to the next request, or close."""
@@ -369,7 +306,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self.deadline = environment.clock.now + environment.settings.idle_timeout
         if self._buffer:
-            self._advance()
+            self.advance()
         if self.is_read_paused:
             self.resume_reading()
 
@@ -377,7 +314,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_deadline(self) -> None:
         """End a wait that was too long, but not for somebody who takes bytes slowly: the pause counts."""
-        self.deadline = _NEVER
+        self.wait(None)
         unsent = self._count_unsent()
         if unsent < self._unsent and (self.is_write_paused or self.is_read_paused or self._is_closing):
             settings = self.environment.settings
@@ -417,6 +354,7 @@ class ClientConnection(asyncio.Protocol):
         """Let go of the transport for good, with what was read of it and is not used."""
         transport, self._transport = self._transport, None
         assert transport is not None  # noqa: S101 - its end would have ended the exchange
+        self.environment.departures.forget(transport)
         self.exchange = None
         self.environment.clients.discard(self)
         held = bytes(self._buffer)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
+from maesh_core.proxy.protocol.http.departures import Departures
 from maesh_core.proxy.upstream.health import PassiveHealth
 from maesh_core.proxy.upstream.tls import UpstreamTls
 from maesh_core.settings import CarryingSettings
@@ -57,9 +58,11 @@ class Environment:
         "clients",
         "clock",
         "clock_time",
+        "departures",
         "failures",
         "health",
         "is_draining",
+        "is_serving_half_closed",
         "refusals",
         "refused_connections",
         "server_name",
@@ -81,7 +84,9 @@ class Environment:
         )
         self.tls = UpstreamTls(root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify)
         self.server_name = (settings.node or socket.gethostname()).encode("ascii", "replace")
+        self.departures = Departures()
         self.is_draining = False
+        self.is_serving_half_closed = settings.half_closed_clients == "serve"
         self.clients: set[WaitingClient] = set()
         self.upstreams: set[OpenUpstream] = set()
         self.tunnels: set[OpenTunnel] = set()

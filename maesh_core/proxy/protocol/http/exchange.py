@@ -45,6 +45,7 @@ class Client(ClientSide, Protocol):
     entrypoint: int
     forwarded: ForwardedFields
     deadline: float
+    has_ended: bool
     is_read_paused: bool
     is_write_paused: bool
 
@@ -168,7 +169,10 @@ class Exchange:
             self.send_to(server)
 
     def receive_body(self, data: bytes) -> bytes:
-        """Take body bytes from the client; returns those behind the body's end. Raises ClientProtocolError."""
+        """Take body bytes from the client; returns those that are left over. Raises ClientProtocolError.
+
+        While the body is not complete, they are for a later turn of the event loop; else they are behind its end.
+        """
         left = self.request_left
         self.is_expecting = False
         if left > 0:
@@ -207,9 +211,11 @@ class Exchange:
         return bool(limit) and size_bytes > limit
 
     @property
-    def is_holding_enough(self) -> bool:
-        """Whether the client should not be read further, since there is nobody to pass its bytes to."""
-        return self.upstream is None and self._pending is not None and len(self._pending) > PENDING_LIMIT_BYTES
+    def is_body_held_up(self) -> bool:
+        """Whether no more of the request's body can be taken now: its upstream is slower, or not there yet."""
+        if self.upstream is not None:
+            return self.upstream.is_write_paused
+        return self._pending is not None and len(self._pending) > PENDING_LIMIT_BYTES
 
     # --- to a server
 

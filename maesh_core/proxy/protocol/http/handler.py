@@ -111,12 +111,13 @@ class HttpHandler:
         return not (self.environment.clients or self.environment.tunnels)
 
     def abort(self) -> None:
-        """Cut every connection."""
+        """Cut every connection, for good."""
         environment = self.environment
         for waiting in (*environment.clients, *environment.tunnels):
             waiting.cut()
         for upstream in list(environment.upstreams):
             upstream.close()
+        environment.departures.close()
 
     def _sweep(self, now: float) -> None:
         self.environment.sweep(now)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from maesh_core.proxy.protocol.http.environment import Environment
-from maesh_core.proxy.protocol.http.transports import reset
+from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, TURN_READS, reset
 
 _NEVER = float("inf")
 
@@ -30,10 +30,10 @@ class Released(NamedTuple):
 class Tunnel:
     """A pair of ends. It has a deadline while `tunnel_timeout` is set, and once one end is gone."""
 
-    __slots__ = ("_environment", "_on_closed", "_unsent", "client", "deadline", "may_go_on", "upstream")
+    __slots__ = ("_on_closed", "_unsent", "client", "deadline", "environment", "may_go_on", "upstream")
 
     def __init__(self, environment: Environment, on_closed: Callable[[], None], may_go_on: Callable[[], bool]) -> None:
-        self._environment = environment
+        self.environment = environment
         self.may_go_on = may_go_on
         self._on_closed: Callable[[], None] | None = on_closed
         self._unsent = 0
@@ -46,7 +46,7 @@ class Tunnel:
 
     def open(self, client: Released, upstream: Released, *, answer: bytes) -> None:
         """Begin: the client gets the answer and what came behind it, the upstream what the client sent early."""
-        self._environment.tunnels.add(self)
+        self.environment.tunnels.add(self)
         self.client, self.upstream = TunnelEnd(self, client), TunnelEnd(self, upstream)
         self.client.other, self.upstream.other = self.upstream, self.client
         self.on_bytes()
@@ -59,9 +59,9 @@ class Tunnel:
 
     def on_bytes(self) -> None:
         """Wait anew, if anybody waits."""
-        timeout_s = self._environment.settings.tunnel_timeout
+        timeout_s = self.environment.settings.tunnel_timeout
         if timeout_s:
-            self.deadline = self._environment.clock.now + timeout_s
+            self.deadline = self.environment.clock.now + timeout_s
 
     def on_deadline(self) -> None:
         """Close what was idle for too long; cut what does not take the rest."""
@@ -74,10 +74,10 @@ class Tunnel:
 
     def close(self) -> None:
         """Close both ends once they have taken what was written."""
-        settings = self._environment.settings
+        settings = self.environment.settings
         ends = [end for end in (self.client, self.upstream) if end is not None]
         self._unsent = sum(end.unsent_bytes for end in ends)
-        self.deadline = self._environment.clock.now + settings.body_timeout
+        self.deadline = self.environment.clock.now + settings.body_timeout
         for end in ends:
             end.close()
 
@@ -95,14 +95,23 @@ class Tunnel:
             self.upstream = None
         if self.client is None and self.upstream is None and self._on_closed is not None:
             on_closed, self._on_closed = self._on_closed, None
-            self._environment.tunnels.discard(self)
+            self.environment.tunnels.discard(self)
             on_closed()
 
 
 class TunnelEnd(asyncio.Protocol):
     """One side's connection; what it brings goes to `other`."""
 
-    __slots__ = ("_has_ended", "_is_read_paused", "_is_write_paused", "_transport", "_tunnel", "other")
+    __slots__ = (
+        "_full_reads",
+        "_has_ended",
+        "_is_queued",
+        "_is_read_paused",
+        "_is_write_paused",
+        "_transport",
+        "_tunnel",
+        "other",
+    )
 
     def __init__(self, tunnel: Tunnel, released: Released) -> None:
         self._tunnel = tunnel
@@ -110,8 +119,12 @@ class TunnelEnd(asyncio.Protocol):
         self._has_ended = False
         self._is_read_paused = released.is_read_paused
         self._is_write_paused = released.is_write_paused
+        self._full_reads = 0
+        self._is_queued = False
         self.other: TunnelEnd | None = None
         released.transport.set_protocol(self)
+        if self._is_read_paused:
+            tunnel.environment.departures.watch(released.transport, self._on_departure)
 
     def __repr__(self) -> str:
         return f"<TunnelEnd unsent={self.unsent_bytes} ended={self._has_ended}>"
@@ -133,6 +146,21 @@ class TunnelEnd(asyncio.Protocol):
         self._tunnel.on_bytes()
         if self.other is not None:
             self.other.write(data)
+        if len(data) >= FULL_READ_BYTES:
+            self._count_full_read()
+
+    def _count_full_read(self) -> None:
+        """Leave more for the loop's next turn: the loop reads on at once while reads are full."""
+        self._full_reads += 1
+        if self._full_reads >= TURN_READS and not self._is_queued:
+            self._full_reads = 0
+            self._is_queued = True
+            self.follow_other()
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._is_queued = False
+        self.follow_other()
 
     def eof_received(self) -> bool:
         """Pass on that this side sends no more; True keeps the other half open."""
@@ -146,6 +174,8 @@ class TunnelEnd(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the other side in the same way."""
+        if self._transport is not None:
+            self._tunnel.environment.departures.forget(self._transport)
         self._transport = None
         other, self.other = self.other, None
         if other is not None:
@@ -176,16 +206,24 @@ class TunnelEnd(asyncio.Protocol):
         return self._has_ended
 
     def follow_other(self) -> None:
-        """Read on while the other side takes what comes."""
+        """Read on while the other side takes what comes, and this one's turn lasts."""
         transport, other = self._transport, self.other
         if transport is None or other is None or transport.is_closing() or self._has_ended:
             return
-        if other._is_write_paused and not self._is_read_paused:  # noqa: SLF001 - its twin
+        must_pause = self._is_queued or other._is_write_paused  # noqa: SLF001 - its twin
+        if must_pause and not self._is_read_paused:
             self._is_read_paused = True
             transport.pause_reading()
-        elif self._is_read_paused and not other._is_write_paused:  # noqa: SLF001 - its twin
+            self._tunnel.environment.departures.watch(transport, self._on_departure)
+        elif self._is_read_paused and not must_pause:
             self._is_read_paused = False
+            self._tunnel.environment.departures.forget(transport)
             transport.resume_reading()
+
+    def _on_departure(self, is_broken: bool) -> None:  # noqa: FBT001 - Departures calls it
+        """Break with a side that broke while it is not read; one that ended its half may have bytes in front of it."""
+        if is_broken:
+            self.cut()
 
     def write(self, data: bytes) -> None:
         """Send bytes to this side."""

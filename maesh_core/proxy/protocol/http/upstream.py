@@ -13,7 +13,7 @@ from maesh_core.proxy.protocol.http.owner import AS_IT_CAME, RENDERED, Owner
 from maesh_core.proxy.protocol.http.request_head import CHUNKED, KEPT_LIMIT_BYTES
 from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
 from maesh_core.proxy.protocol.http.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
-from maesh_core.proxy.protocol.http.transports import limit_write_buffer
+from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, TURN_READS, limit_write_buffer
 from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.upstream.tls import is_cut_off
 
@@ -25,14 +25,20 @@ INFORMATIONAL_LIMIT = 16
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One connection to a server, and the response it is about to bring or brings."""
+    """One connection to a server, and the response it is about to bring or brings.
+
+    A turn of the event loop is short: a few lines of a chunked body, or TURN_READS reads. `_held` is what is left for
+    later turns, with the position of its next byte; the transport is not read meanwhile.
+    """
 
     __slots__ = (
         "_buffer",
         "_exchange",
+        "_full_reads",
+        "_held",
         "_informational",
+        "_is_queued",
         "_is_read_paused",
-        "_is_write_paused",
         "_last_head",
         "_left",
         "_response",
@@ -40,6 +46,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_transport",
         "idle_since",
         "is_reused",
+        "is_write_paused",
         "server",
     )
 
@@ -49,9 +56,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
         self._is_read_paused = False
-        self._is_write_paused = False
+        self._is_queued = False
+        self.is_write_paused = False
         self._exchange: Owner | None = None
         self._buffer = b""
+        self._full_reads = 0
+        self._held: tuple[bytes, int] | None = None
         self._informational = 0
         self._response: ResponseHead | None = None
         self._last_head: ResponseHead | None = None
@@ -92,13 +102,17 @@ class UpstreamConnection(asyncio.Protocol):
         """Take no more of the response: the client is slower."""
         if self._transport is not None and not self._is_read_paused:
             self._is_read_paused = True
-            self._transport.pause_reading()
+            if self._held is None:
+                self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Take more of the response."""
         if self._transport is not None and self._is_read_paused:
             self._is_read_paused = False
-            self._transport.resume_reading()
+            if self._held is None:
+                self._transport.resume_reading()
+            else:
+                self._queue_turn()
 
     def release(self, held: bytes) -> Released:
         """Let go of the transport for good, with what was read of it and is not used; the server counts it on."""
@@ -111,7 +125,7 @@ class UpstreamConnection(asyncio.Protocol):
             held,
             has_ended=False,
             is_read_paused=self._is_read_paused,
-            is_write_paused=self._is_write_paused,
+            is_write_paused=self.is_write_paused,
         )
 
     @property
@@ -156,13 +170,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading the client: this upstream is slower."""
-        self._is_write_paused = True
+        self.is_write_paused = True
         if self._exchange is not None:
             self._exchange.connection.pause_reading()
 
     def resume_writing(self) -> None:
         """Read the client again."""
-        self._is_write_paused = False
+        self.is_write_paused = False
         if self._exchange is not None:
             self._exchange.connection.resume_reading()
 
@@ -242,14 +256,14 @@ class UpstreamConnection(asyncio.Protocol):
     def _receive_body(self, exchange: Owner, response: ResponseHead, data: bytes, *, is_first: bool) -> None:
         """Pass body bytes to the client, the first ones behind the head."""
         left = self._left
-        surplus = 0
+        surplus, size = 0, len(data)
         if left >= 0:
             if surplus := max(0, len(data) - left):
                 data = data[:left]
             self._left = left = left - len(data)
         elif left == CHUNKED:
             try:
-                data, surplus = self._scan(exchange, data)
+                data, surplus = self._scan(exchange, data, 0)
             except ChunkedError as error:
                 if is_first:
                     raise UpstreamProtocolError(f"the upstream sent a {error}") from error
@@ -262,22 +276,78 @@ class UpstreamConnection(asyncio.Protocol):
             self._end(exchange, is_clean=response.is_keep_alive and not surplus)
         else:
             connection.on_progress()
+            if size >= FULL_READ_BYTES:
+                self._count_full_read()
 
-    def _scan(self, exchange: Owner, data: bytes) -> tuple[bytes, int]:
-        """Follow the chunks; an HTTP/1.0 client gets their content alone. Returns what to send, and the surplus."""
-        assert self._scanner is not None  # noqa: S101 - _left is CHUNKED
+    def _count_full_read(self) -> None:
+        """Leave more of a stream for the next turn: the loop reads on at once while reads are full."""
+        self._full_reads += 1
+        if self._full_reads >= TURN_READS and self._held is None:
+            self._full_reads = 0
+            self._hold(b"", 0)
+
+    def _hold(self, data: bytes, position: int) -> None:
+        """Leave `data` from `position` on, and all that comes behind it, for the next turn."""
+        if self._held is None and not self._is_read_paused and self._transport is not None:
+            self._transport.pause_reading()
+        self._held = data, position
+        self._queue_turn()
+
+    def _scan(self, exchange: Owner, data: bytes, start: int) -> tuple[bytes, int]:
+        """Follow the chunks, and hold what is left for a later turn. Returns what to send, and the surplus.
+
+        An HTTP/1.0 client gets the content of the chunks alone.
+        """
+        scanner = self._scanner
+        assert scanner is not None  # noqa: S101 - _left is CHUNKED
         payload: list[bytes] | None = [] if exchange.is_unchunked else None
-        taken = self._scanner.scan(data, payload)
-        if self._scanner.is_complete:
+        end = scanner.scan(data, payload, start=start)
+        body = data[start:end] if payload is None else b"".join(payload)
+        left = len(data) - end
+        if scanner.is_complete:
             self._left = 0
-        body = data[:taken] if payload is None else b"".join(payload)
-        return body, len(data) - taken
+            return body, left
+        if left:
+            self._hold(data, end)
+        return body, 0
+
+    def _queue_turn(self) -> None:
+        if not self._is_queued:
+            self._is_queued = True
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._is_queued = False
+        exchange, response, held = self._exchange, self._response, self._held
+        if exchange is None or response is None or held is None or self._is_read_paused:
+            return
+        if held[1] == len(held[0]):
+            self._let_go()
+            return
+        try:
+            body, surplus = self._scan(exchange, *held)
+        except ChunkedError:
+            exchange.cut()
+            return
+        if self._held is held:
+            self._let_go()
+        exchange.connection.write(body)
+        if self._left == 0:
+            self._end(exchange, is_clean=response.is_keep_alive and not surplus)
+        else:
+            exchange.connection.on_progress()
+
+    def _let_go(self) -> None:
+        """Hold nothing any more, and read on."""
+        self._held = None
+        if self._transport is not None and not self._is_read_paused:
+            self._transport.resume_reading()
 
     def _end(self, exchange: Owner, *, is_clean: bool) -> None:
         self._exchange = None
         self._response = None
         server = self.server
-        if exchange.request_left or self._is_write_paused:  # the server did not take all of the request
+        if exchange.request_left or self.is_write_paused:  # the server did not take all of the request
             is_clean = False
         if is_clean and not server.is_removed and len(server.idle) < server.idle_limit:
             self.resume_reading()

@@ -30,6 +30,22 @@ class FakeSocket:
         self.options.append(option)
 
 
+class FakeDepartures:
+    """Keeps who watches which transport, for `Peer.leave_unread()`."""
+
+    def __init__(self):
+        self.watched = {}
+
+    def watch(self, transport, on_departure):
+        self.watched[transport] = on_departure
+
+    def forget(self, transport):
+        self.watched.pop(transport, None)
+
+    def close(self):
+        pass
+
+
 class FakeTransport(asyncio.Transport):
     """Keeps what is written.
 
@@ -138,6 +154,11 @@ class Peer:
         if not self.protocol.eof_received():
             self.transport.close()
 
+    def leave_unread(self, *, is_broken=False):
+        """End our side, or break the connection, while nobody reads it."""
+        self.world.transcript.append(f"{self.transport.name} leaves unread")
+        self.world.departures.watched[self.transport](is_broken)
+
     def lose(self, error=None):
         """Break the connection."""
         self.transport._end(error)
@@ -164,6 +185,7 @@ class World:
         self.now = 1000.0
         clock = Clock(asyncio.get_running_loop())
         self.handler = HttpHandler(settings or CarryingSettings(node="node"), clock, balancers=balancers)
+        self.departures = self.handler.environment.departures = FakeDepartures()
         self.handler.environment.clock._time = self.handler.environment.clock_time = lambda: self.now
         self.handler.environment.clock.tick()
         self.apply(middlewares=middlewares, servers=servers, load_balancer=load_balancer)
@@ -190,10 +212,16 @@ class World:
         return await waiting
 
     async def settle(self):
-        """Let everything happen that is due."""
-        for _ in range(6):
+        """Let everything happen that is due, every turn of every connection included."""
+        rounds = 6
+        while rounds or self._has_turns():
+            rounds = max(0, rounds - 1)
             self.tell_ends()
             await asyncio.sleep(0)
+
+    def _has_turns(self):
+        environment = self.handler.environment
+        return any(connection._is_queued for connection in (*environment.clients, *environment.upstreams))
 
     async def until(self, is_so):
         """Let things happen until it is so; the test's own time-out ends what never is."""
@@ -254,6 +282,7 @@ class World:
         assert not self.handler.environment.clients
         assert not self.handler.environment.tunnels
         assert not self.handler.environment.upstreams
+        assert not self.departures.watched
         assert not any(server._connecting for server in self.handler._servers.values())
         assert not any(server.opened for server in self.handler._servers.values())
         del self.loop.create_connection

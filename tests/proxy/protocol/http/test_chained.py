@@ -12,6 +12,7 @@ from maesh_core.interfaces import Response
 from maesh_core.proxy.protocol.http.chained import ATTEMPT_LIMIT
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.upstream.kinds import BalancerKinds
+from maesh_core.settings import CarryingSettings
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 3\r\n\r\nabc"
@@ -782,3 +783,28 @@ async def test_a_balancer_of_a_plugin_reads_the_exchange_and_is_asked_for_every_
             server.send(OK)
             client.expect(OK)
     assert balancer.read == [(b"me", 3), (b"me", 3), (b"me", 2)]
+
+
+@pytest.mark.parametrize("has_paused", [True, False])
+@pytest.mark.parametrize("outcome", ["no response", "503"])
+async def test_no_attempt_is_begun_for_a_client_that_has_ended_its_side(open_world, has_paused, outcome):
+    settings = CarryingSettings(node="node", half_closed_clients="serve")
+    repeater = Recorder("retry", [], repeats=[60.0 if has_paused else True])
+    async with open_world(middlewares=[repeater], servers=2, settings=settings) as world:
+        client, server = await ask(world)
+        if not has_paused:
+            client.end()
+        if outcome == "503":
+            server.send(BUSY)
+        else:
+            server.lose()
+        await world.settle()
+        if has_paused:
+            client.expect(b"")
+            client.end()
+            client.protocol.exchange._timer.cancel()
+            client.protocol.exchange._begin_again()
+        assert get_status(client) == (502 if outcome == "no response" else 503)
+        await world.settle()
+        assert not world.connects
+        assert len(world.servers) == 1

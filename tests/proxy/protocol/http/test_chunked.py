@@ -6,8 +6,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from maesh_core.proxy.protocol.http.chunked import (
+    FRAMING_FACTOR,
+    FRAMING_LIMIT_BYTES,
     LINE_LIMIT_BYTES,
     TRAILER_LIMIT_BYTES,
+    TURN_LINES,
     ChunkedError,
     ChunkedScanner,
 )
@@ -16,6 +19,7 @@ VALID = [
     (b"0\r\n\r\n", b""),
     (b"000\r\n\r\n", b""),
     (b"2\r\nok\r\n0\r\n\r\n", b"ok"),
+    (b'1;a;b=c; d = "e;\\"\\\\f\t=" ;g=!#\r\nx\r\n0;h="\xff"\r\n\r\n', b"x"),
     (b'A;x="y";z\r\n0123456789\r\n1 ; q\r\n\n\r\n0;end\r\nX-Sum: 1\r\nY:\r\n\r\n', b"0123456789\n"),
 ]
 BROKEN = [
@@ -30,6 +34,25 @@ BROKEN = [
     b"0x1\r\n",
     b"1;\0\r\n",
     b"1;a\rb\r\n",
+    b"1;\r\n",
+    b"1; \r\n",
+    b"1;a;\r\n",
+    b"1; ;a\r\n",
+    b"1;;a\r\n",
+    b"1;=b\r\n",
+    b"1;a=\r\n",
+    b"1;a=b=c\r\n",
+    b"1;a b\r\n",
+    b'1;a="\r\n',
+    b'1;a="b\r\n',
+    b'1;a=b"\r\n',
+    b'1;a="b"c\r\n',
+    b'1;a="b\\"\r\n',
+    b'1;a="\0"\r\n',
+    b'1;a="\x7f"\r\n',
+    b'1;"a"=b\r\n',
+    b"0;\r\n",
+    b"0; ;\r\n",
     b"1" * 16 + b"\r\n",
     b"1\r\nxy\r\n",
     b"1\r\nx\n",
@@ -48,10 +71,19 @@ BROKEN = [
 ]
 
 
+def scan_all(scanner, data, payload=None):
+    """Scan in as many turns as it takes; returns how many bytes are the body's."""
+    position = -1
+    end = 0
+    while position < end and not scanner.is_complete:
+        position, end = end, scanner.scan(data, payload, start=end)
+    return end
+
+
 def scan_in_pieces(data, size):
     scanner = ChunkedScanner()
     for start in range(0, len(data), size):
-        scanner.scan(data[start : start + size])
+        scan_all(scanner, data[start : start + size])
 
 
 @pytest.mark.parametrize(("body", "content"), VALID)
@@ -62,7 +94,7 @@ def test_a_body_cut_anywhere_ends_where_it_ends_and_holds_what_it_holds(body, co
         for start in range(0, len(data), size):
             if scanner.is_complete:
                 break
-            taken += scanner.scan(data[start : start + size], payload)
+            taken += scan_all(scanner, data[start : start + size], payload)
         assert scanner.is_complete
         assert taken == len(body)
         assert b"".join(payload) == content
@@ -90,7 +122,7 @@ def test_what_is_accepted_is_read_by_h11_in_the_same_way(body):
     assume(b" ;" not in body)  # h11 does not take the whitespace that RFC 9112 section 7.1.1 allows there
     scanner, payload = ChunkedScanner(), []
     try:
-        taken = scanner.scan(body, payload)
+        taken = scan_all(scanner, body, payload)
     except ChunkedError:
         return
     connection = h11.Connection(h11.SERVER)
@@ -103,3 +135,91 @@ def test_what_is_accepted_is_read_by_h11_in_the_same_way(body):
     assert (content, is_complete) == (b"".join(payload), scanner.is_complete)
     if is_complete:
         assert connection.trailing_data[0] == body[taken:]
+
+
+def test_a_turn_scans_a_few_lines_and_the_next_goes_on_where_it_stopped():
+    scanner, body = ChunkedScanner(), b"2\r\nok\r\n" * 20 + b"0\r\n\r\n"
+    assert scanner.scan(body) == 7 * TURN_LINES // 2
+    assert not scanner.is_complete
+    assert scanner.scan(body, start=7 * TURN_LINES // 2) == 7 * TURN_LINES
+    assert scan_all(ChunkedScanner(), body) == len(body)
+
+
+def test_a_long_chunk_passes_in_one_turn_however_long_it_is():
+    body = b"100000\r\n" + b"x" * 2**20 + b"\r\n"
+    assert ChunkedScanner().scan(body) == len(body)
+
+
+BULKY = {
+    "extensions": b"1;abcdef\r\nx\r\n",
+    "leading zeros": b"000000000001\r\nx\r\n",
+}
+
+
+@pytest.mark.parametrize("chunk", BULKY.values(), ids=BULKY)
+def test_a_body_whose_framing_far_outweighs_its_content_is_refused(chunk):
+    excess = len(chunk) - 1 - FRAMING_FACTOR
+    assert excess > 0
+    scan_all(ChunkedScanner(), chunk * (FRAMING_LIMIT_BYTES // excess))
+    with pytest.raises(ChunkedError, match="framing"):
+        scan_all(ChunkedScanner(), chunk * (FRAMING_LIMIT_BYTES // excess + 1))
+
+
+def test_chunks_of_one_byte_are_no_excess_however_many_there_are():
+    scan_all(ChunkedScanner(), b"1\r\nx\r\n" * 20_000)
+
+
+EXTENSION_BITS = st.sampled_from([b";", b" ", b"\t", b"a", b"=", b'"', b"\\", b"\x80", b"\0", b",", b"\x7f"])
+
+
+@given(st.lists(EXTENSION_BITS, max_size=10).map(b"".join))
+def test_an_extension_is_accepted_where_a_reader_of_its_grammar_accepts_it(extension):
+    assume(not extension.startswith(b"a"))  # a digit of the size
+    try:
+        scan_all(ChunkedScanner(), b"1" + extension + b"\r\n")
+        is_accepted = True
+    except ChunkedError:
+        is_accepted = False
+    assert is_accepted == is_extension(extension)
+
+
+def is_extension(text):
+    """Read chunk-ext by RFC 9112 section 7.1.1, one character after the other, as a person would."""
+    token = set(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+    position = 0
+
+    def skip(allowed):
+        nonlocal position
+        start = position
+        while position < len(text) and text[position] in allowed:
+            position += 1
+        return position > start
+
+    def read_value():
+        nonlocal position
+        if text[position : position + 1] != b'"':
+            return skip(token)
+        position += 1
+        while position < len(text) and text[position] != 0x22:
+            position += 2 if text[position] == 0x5C else 1
+        position += 1
+        return position <= len(text) and not set(text) & {0, 0x7F}
+
+    while position < len(text):
+        skip(b" \t")
+        if text[position : position + 1] != b";":
+            return False
+        position += 1
+        skip(b" \t")
+        if not skip(token):
+            return False
+        before = position
+        skip(b" \t")
+        if text[position : position + 1] == b"=":
+            position += 1
+            skip(b" \t")
+            if not read_value():
+                return False
+        else:
+            position = before
+    return True

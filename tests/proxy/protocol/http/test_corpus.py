@@ -47,6 +47,7 @@ async def deliver(world, client, pieces):
     for piece in pieces:
         client.send(piece)
         await world.settle()
+        world.connects = [connect for connect in world.connects if not connect[2].cancelled()]
         while world.connects:
             await world.accept()
 
@@ -141,6 +142,7 @@ async def expect_after(world, case, client, *, is_answered=False):
         client.expect(b"")
         client.send(PROBE)
         await world.settle()
+        world.connects = [connect for connect in world.connects if not connect[2].cancelled()]
         while world.connects:
             await world.accept()
         assert take_all(world).startswith(PROBE[:-2])

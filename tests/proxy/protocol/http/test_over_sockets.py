@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import os
 import resource
 import socket
 import struct
@@ -38,10 +39,10 @@ async def until(is_so):
 
 
 @contextlib.asynccontextmanager
-async def carry(serve):
+async def carry(serve, settings=None):
     """Run a proxy before a server whose connections `serve(reader, writer)` handles; gives the proxy's address."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    handler = HttpHandler(CarryingSettings(), Clock(asyncio.get_running_loop()))
+    handler = HttpHandler(settings or CarryingSettings(), Clock(asyncio.get_running_loop()))
     services = {"a": Service(servers=(Server(address="127.0.0.1", port=server.sockets[0].getsockname()[1]),))}
     routers = {"a": HttpRouter(entrypoint=1, hosts=("a",), service="a")}
     section = Section(routers=routers, services=services)
@@ -70,8 +71,8 @@ async def serve_ok(reader, writer):
 
 
 @on_uvloop
-async def test_a_client_that_ends_its_side_gets_its_pipelined_answers_and_the_end():
-    async with carry(serve_ok) as (_, address):
+async def test_a_half_closed_client_gets_its_pipelined_answers_and_the_end_where_it_is_served():
+    async with carry(serve_ok, CarryingSettings(half_closed_clients="serve")) as (_, address):
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"".join(GET.replace(b"/", b"/%02d" % number, 1) for number in range(50)))
         writer.write_eof()
@@ -80,6 +81,69 @@ async def test_a_client_that_ends_its_side_gets_its_pipelined_answers_and_the_en
         assert numbers == list(range(50))
         assert answers.count(b"Connection: close") == 1
         writer.close()
+
+
+@on_uvloop
+async def test_a_client_that_leaves_within_a_silent_stream_ends_it_at_its_server():
+    ended = asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        ended.set()
+        writer.close()
+
+    async with carry(serve) as (handler, address):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await ended.wait()
+        await until(lambda: not handler.environment.clients)
+        assert handler.current.table.counters["a"].statuses == {499: 1}
+
+
+@on_uvloop
+async def test_clients_that_leave_unread_leave_nothing_behind():
+    """Some with a FIN and some with a reset; some behind a slow answer, some that never took their answers."""
+
+    async def serve(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.read()
+        writer.close()
+
+    def send(client, requests):
+        with contextlib.suppress(BlockingIOError):
+            client.send(requests)
+
+    async with carry(serve) as (handler, address):
+        before = len(os.listdir("/proc/self/fd"))
+        unknown = GET.replace(b"Host: a", b"Host: b")
+        clients = []
+        for number in range(20):
+            client = socket.create_connection(address)
+            client.setblocking(False)
+            if number % 4 >= 2:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            send(client, b"" if number % 2 else GET + unknown * 4000)
+            clients.append(client)
+        connections = handler.environment.clients
+        await until(lambda: len(connections) == len(clients))
+
+        def is_stuck(connection):
+            return connection.is_read_paused and (connection.exchange is not None or connection.is_write_paused)
+
+        while not all(is_stuck(each) for each in connections):
+            for client in clients[1::2]:
+                send(client, unknown * 1000)
+            await asyncio.sleep(0)
+        for client in clients:
+            client.close()
+        await until(lambda: not (connections or handler.environment.upstreams))
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= before + 1)  # the epoll that watches them stays
+        assert handler.current.table.counters["a"].statuses == {499: len(clients) // 2}
 
 
 @on_uvloop

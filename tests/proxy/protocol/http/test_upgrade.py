@@ -4,6 +4,7 @@ import pytest
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.proxy.protocol.http.request_head import parse_request_head
+from maesh_core.settings import CarryingSettings
 
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: a.test.maesh\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nX: y\r\n\r\n"
@@ -222,19 +223,29 @@ async def test_an_upgrade_leaves_the_pool_alone(world):
     assert len(world.idle) == 1
 
 
-async def test_a_client_that_ended_its_side_before_the_change_has_ended_it_in_the_tunnel(world):
+async def test_a_client_that_ended_its_side_before_the_change_has_ended_it_in_the_tunnel(open_world):
+    async with open_world(settings=CarryingSettings(node="node", half_closed_clients="serve")) as world:
+        client, server = await ask(world)
+        client.end()
+        server.take()
+        server.send(SWITCHING + b"a")
+        client.expect(SWITCHED + b"a")
+        assert server.transport.has_ended
+        server.send(b"b")
+        client.expect(b"b")
+        server.end()
+        await world.settle()
+        assert client.is_closed
+        assert server.is_closed
+
+
+async def test_a_client_that_ends_its_side_before_the_change_has_left(world):
     client, server = await ask(world)
     client.end()
-    server.take()
-    server.send(SWITCHING + b"a")
-    client.expect(SWITCHED + b"a")
-    assert server.transport.has_ended
-    server.send(b"b")
-    client.expect(b"b")
-    server.end()
     await world.settle()
     assert client.is_closed
     assert server.is_closed
+    assert world.handler.current.table.counters["a"].statuses == {499: 1}
 
 
 async def test_an_upgrade_that_is_not_answered_is_504(world):
