@@ -174,7 +174,7 @@ class ClientConnection(PacedConnection):
         if self._is_advancing or self._is_queued:
             return
         self._is_advancing = True
-        requests_left = TURN_REQUESTS
+        requests_left, held_bytes = TURN_REQUESTS, len(self._buffer)
         try:
             while (
                 self.exchange is None
@@ -184,7 +184,7 @@ class ClientConnection(PacedConnection):
                 and not self._is_lingering
                 and not self._is_closing
             ):
-                if not requests_left:
+                if not requests_left or held_bytes - len(self._buffer) > TURN_BYTES:
                     self._queue_turn()
                     return
                 requests_left -= 1

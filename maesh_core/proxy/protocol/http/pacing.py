@@ -1,10 +1,10 @@
 """When a client's connection is read, how much is done with its bytes in one go, and how long it is waited for.
 
-A turn of the event loop is short: TURN_REQUESTS requests, TURN_LINES lines of a chunked body, or TURN_READS reads. What
-is left over is held until other connections had their turn, and the client is not read meanwhile; neither is one whose
-upstream is slower, or one that holds HELD_LIMIT_BYTES behind the current request. Whether a transport is read follows
-from these states alone, so no pause can undo another. What has to wait for a peer carries `deadline`, which the
-handler's sweep looks at.
+A turn of the event loop is short: TURN_REQUESTS requests or TURN_BYTES of their heads, TURN_LINES lines of a chunked
+body, or TURN_READS reads. What is left over is held until other connections had their turn, and the client is not read
+meanwhile; neither is one whose upstream is slower, or one that holds HELD_LIMIT_BYTES behind the current request.
+Whether a transport is read follows from these states alone, so no pause can undo another. What has to wait for a peer
+carries `deadline`, which the handler's sweep looks at.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
 TURN_REQUESTS = 4
 """Requests of one connection that begin in one turn of the event loop."""
 TURN_BYTES = 16384
-"""Bytes of a chunked body that a turn looks at where another has left them over."""
+"""Bytes of heads after which no other request begins in a turn, and bytes of a chunked body that a later turn scans."""
 _NEVER = float("inf")
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from maesh_core.proxy.protocol.http.chunked import TURN_LINES
-from maesh_core.proxy.protocol.http.pacing import TURN_REQUESTS
+from maesh_core.proxy.protocol.http.pacing import TURN_BYTES, TURN_REQUESTS
 from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, HELD_LIMIT_BYTES, TURN_READS
 from maesh_core.settings import CarryingSettings
 
@@ -35,6 +35,15 @@ async def test_a_client_that_pipelines_gets_few_answers_per_turn_and_is_not_read
     await world.settle()
     assert greedy.take().count(b"HTTP/1.1 404 ") == 20 - 2 * TURN_REQUESTS - 1
     assert greedy.transport.is_reading
+
+
+async def test_large_heads_end_a_turn_earlier(world):
+    client = world.open_client()
+    large = UNKNOWN[:-2] + b"X: " + b"x" * TURN_BYTES + b"\r\n\r\n"
+    client.send(UNKNOWN + large * 3)
+    assert client.take().count(b"HTTP/1.1 404 ") == 2
+    await world.settle()
+    assert client.take().count(b"HTTP/1.1 404 ") == 2
 
 
 CHUNKED_HEAD = b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nTransfer-Encoding: chunked\r\n\r\n"
