@@ -134,7 +134,7 @@ class KubernetesClient:
                 access.server + path,
                 params=query,
                 data=data,
-                headers={**headers, **access.headers},
+                headers=[*{**headers, **access.headers}.items(), *access.impersonation],
                 ssl=access.tls or True,
                 server_hostname=access.server_hostname,
                 proxy=access.proxy,
