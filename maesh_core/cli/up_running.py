@@ -30,14 +30,14 @@ SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 class Mesh:
     """A controller and a proxy that belong together."""
 
-    __slots__ = ("_child", "_is_interrupted", "_plugins", "_print", "_settings")
+    __slots__ = ("_child", "_is_interrupted", "_is_ready", "_plugins", "_print", "_settings")
 
     def __init__(self, settings: UpSettings, plugins: LoadedPlugins, print_: Callable[[str], None]) -> None:
         self._settings = settings
         self._plugins = plugins
         self._print = print_
         self._child: ProxyChild | None = None
-        self._is_interrupted = False
+        self._is_interrupted = self._is_ready = False
 
     def __repr__(self) -> str:
         return f"<Mesh child={self._child!r}>"
@@ -100,7 +100,8 @@ class Mesh:
         try:
             yield child
         finally:
-            number = signal.SIGINT if self._is_interrupted else signal.SIGTERM
+            # A Python that is still starting answers SIGINT with a traceback, and has nothing to wait for.
+            number = signal.SIGINT if self._is_interrupted and self._is_ready else signal.SIGTERM
             await child.stop(self._settings.drain_timeout + _STOP_MARGIN_S, number=number)
 
     async def _serve(
@@ -128,6 +129,7 @@ class Mesh:
         while not is_ready:
             await asyncio.sleep(_POLL_PAUSE_S)
             is_ready = await ask_ready(host, admin_port)
+        self._is_ready = True
         reports = controller.service_reports()
         if self._settings.json:
             self._print(render_report_line(reports))
