@@ -74,8 +74,8 @@ class ControllerApi:
         """Ask for everything but pods, which are asked for one by one."""
         topology = _require(_decode(self._fetch("/api/topology/current"), dict[str, Any]), "services", "pods")
         update = parse_configuration(self._fetch("/api/configuration/current"))
-        # A controller of an earlier version has neither of these two.
-        has_pods = self.find("/api/pods?address=127.0.0.1", PodsReport) is not None
+        # A controller of an earlier version has neither of these two. One that has the first asks for a name: 400.
+        has_pods = self._fetch_or_status("/api/pods") != HTTPStatus.NOT_FOUND
         objects = self.find("/api/objects", list[dict[str, Any]]) or []
         report = self.find("/api/status/controller", _Report) or _Report()
         pods = RemotePods(self) if has_pods else TopologyPods(topology)
@@ -83,13 +83,21 @@ class ControllerApi:
 
     def find(self, path: str, type_: type[ValueT]) -> ValueT | None:
         """Read a document; None where this controller has no such path."""
-        try:
-            body = self._fetch(path)
-        except StartupError as error:
-            if isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code == HTTPStatus.NOT_FOUND:
-                return None
-            raise
+        body = self._fetch_or_status(path)
+        if body == HTTPStatus.NOT_FOUND:
+            return None
+        if isinstance(body, int):
+            raise StartupError(f"the controller at {self._base} does not answer {path}: status {body}")
         return _decode(body, type_)
+
+    def _fetch_or_status(self, path: str) -> bytes | int:
+        """Read an answer; gives the status alone where that is an error."""
+        try:
+            return self._fetch(path)
+        except StartupError as error:
+            if isinstance(error.__cause__, urllib.error.HTTPError):
+                return error.__cause__.code
+            raise
 
     def _fetch(self, path: str) -> bytes:
         try:

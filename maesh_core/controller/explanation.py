@@ -22,8 +22,9 @@ from maesh_core.model.messages import PodReport, Update
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked. `client` is a pod or an address; pods and services are `name.namespace`, `namespace/name` or
-    `name@namespace`.
+    """What is asked: may `client`, a pod or an address, send this to `service`.
+
+    Pods and services are written `name.namespace`, `namespace/name` or `name@namespace`.
     """
 
     client: str
@@ -149,7 +150,8 @@ class Explainer:
         for address, other in zip(client.addresses[1:], outcomes[1:], strict=True):
             if other.status != first.status:
                 steps += [f"from its address {address}: {text}" for text in other.reasons or ("it is let in",)]
-        pods = {ObjectKey(pod.namespace, pod.name) for found in client.holders.values() for pod in found}
+        named = [pod for found in client.holders.values() for pod in found] + ([client.pod] if client.pod else [])
+        pods = {ObjectKey(pod.namespace, pod.name) for pod in named}
         return Explanation(
             client=asked.client,
             service=f"{key.namespace}/{key.name}",

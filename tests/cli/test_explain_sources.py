@@ -17,6 +17,7 @@ EARLIER = {
     "/api/status/controller": {"name": "me", "problems": {"a.yaml": "broken"}},
 }
 CURRENT = EARLIER | {
+    "/api/pods": 400,
     "/api/pods?address=127.0.0.1": {"pods": []},
     "/api/pods?namespace=shop&name=web+0": {"pods": [POD]},
     "/api/objects": [{"kind": "Pod", "namespace": "shop", "name": "p", "errors": [], "notices": ["x"]}],
@@ -33,7 +34,7 @@ def serve():
             def do_GET(self):
                 found = documents.get(self.path)
                 content = found if isinstance(found, bytes) else json.dumps(found).encode()
-                self.send_response(404 if found is None else 200)
+                self.send_response(found if isinstance(found, int) else 404 if found is None else 200)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
@@ -83,13 +84,20 @@ def test_a_controller_of_an_earlier_version_knows_the_pods_of_its_topology(serve
         ("/api/topology/current", b"{}"),
         ("/api/configuration/current", b'{"no": "revision"}'),
         ("/api/objects", b'{"not": "a list"}'),
-        ("/api/pods?address=127.0.0.1", b'{"pods": 7}'),
         ("/api/status/controller", b"[]"),
     ],
 )
 def test_what_is_no_controller_is_said_to_be_none(serve, path, content):
     with pytest.raises(StartupError, match="what answered is no controller"):
         read(serve(CURRENT | {path: content}))
+
+
+def test_an_answer_about_a_pod_that_is_none_and_an_error_of_the_controller_are_errors(serve):
+    path = "/api/pods?address=127.0.0.1"
+    for answer, text in ((b'{"pods": 7}', "what answered is no controller"), (503, "does not answer /api/pods")):
+        sources = read(serve(CURRENT | {path: answer}))
+        with pytest.raises(StartupError, match=text):
+            sources.pods.find_by_address("127.0.0.1")
 
 
 def test_nobody_there_and_no_url_are_errors_that_say_what_else_there_is(unused_tcp_port):

@@ -144,6 +144,15 @@ def test_what_is_wrong_with_the_objects_and_what_was_not_read_is_part_of_the_ans
     assert found.problems == {"file": "broken"}
 
 
+def test_a_pod_that_has_ended_is_looked_at_too():
+    explainer, _ = build_explainer(
+        objects=[{"kind": "Pod", "namespace": "shop", "name": "job", "errors": ["an error"], "notices": []}]
+    )
+    explainer._pods = build_lookup(build_pod("job", "10.0.0.7", phase="Failed"))[0]
+    found = explainer.explain(Asked(client="job.shop", service="web.shop"))
+    assert [each.errors for each in found.objects] == [("an error",)]
+
+
 @pytest.mark.parametrize(
     ("service", "error"),
     [
