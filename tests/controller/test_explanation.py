@@ -42,7 +42,7 @@ class Broken:
         raise ValueError("no\nsetting")
 
 
-def build_explainer(*middlewares, errors=(), router=None, **more):
+def build_explainer(*middlewares, errors=(), router=None, pods=PODS, **more):
     key = "shop/web:80"
     document = {
         "name": "web",
@@ -64,7 +64,7 @@ def build_explainer(*middlewares, errors=(), router=None, **more):
         {"services": {"web@shop": document}, "pods": {}},
         Update(revision="e.1", full=True, sections={"http": section}),
         {each.kind: each for each in (guard, Silent(), Broken())},
-        pods=build_lookup(*PODS)[0],
+        pods=build_lookup(*pods)[0],
         **more,
     )
     return explainer, guard
@@ -101,10 +101,8 @@ def test_a_pod_is_judged_at_each_of_its_addresses_and_a_difference_is_said():
 
 
 def test_an_address_that_is_let_in_where_the_first_is_not_is_said_too():
-    explainer, _ = build_explainer("guard")
     pods = (build_pod("client", "10.0.0.2", "10.0.0.1"), build_pod("other", "10.0.0.2", account="other"))
-    explainer._pods = build_lookup(*pods)[0]
-    found = explainer.explain(Asked(client="client.shop", service="web.shop"))
+    found = explain("guard", client="client.shop", pods=pods)
     assert not found.is_admitted
     assert found.steps[-1] == "from its address 10.0.0.1: it is let in"
 
@@ -145,11 +143,8 @@ def test_what_is_wrong_with_the_objects_and_what_was_not_read_is_part_of_the_ans
 
 
 def test_a_pod_that_has_ended_is_looked_at_too():
-    explainer, _ = build_explainer(
-        objects=[{"kind": "Pod", "namespace": "shop", "name": "job", "errors": ["an error"], "notices": []}]
-    )
-    explainer._pods = build_lookup(build_pod("job", "10.0.0.7", phase="Failed"))[0]
-    found = explainer.explain(Asked(client="job.shop", service="web.shop"))
+    told = [{"kind": "Pod", "namespace": "shop", "name": "job", "errors": ["an error"], "notices": []}]
+    found = explain(client="job.shop", pods=[build_pod("job", "10.0.0.7", phase="Failed")], objects=told)
     assert [each.errors for each in found.objects] == [("an error",)]
 
 
