@@ -55,6 +55,8 @@ class Published(Protocol):
 
     def render_services(self) -> bytes: ...  # noqa: D102
 
+    def render_objects(self) -> bytes: ...  # noqa: D102
+
 
 class NodeAsker(Protocol):
     """What asks a proxy."""
@@ -102,6 +104,7 @@ class Api:
             "/api/configuration/current": self._get_configuration,
             "/api/topology/current": self._get_topology,
             "/api/services": self._get_services,
+            "/api/objects": self._get_objects,
             "/api/status/controller": self._get_controller,
             "/api/status/nodes": self._get_nodes,
             "/api/status/readiness": self._get_readiness,
@@ -200,6 +203,9 @@ class Api:
 
     async def _get_services(self, _: web.BaseRequest) -> web.Response:
         return _json(self._published.render_services())
+
+    async def _get_objects(self, _: web.BaseRequest) -> web.Response:
+        return _json(self._published.render_objects())
 
     async def _get_controller(self, _: web.BaseRequest) -> web.Response:
         return _json(msgspec.json.encode(self._oneself.report()))

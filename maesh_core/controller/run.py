@@ -26,6 +26,7 @@ from maesh_core.configuration.tcp import TcpTrafficType
 from maesh_core.controller.api import Api
 from maesh_core.controller.cluster import Cluster
 from maesh_core.controller.engine import Engine, EngineParts
+from maesh_core.controller.finding_log import ProblemLog
 from maesh_core.controller.http_server import open_socket, start_server
 from maesh_core.controller.node_client import NodeClient
 from maesh_core.controller.nodes import NodeRegistry
@@ -33,7 +34,7 @@ from maesh_core.controller.oneself import Oneself
 from maesh_core.controller.port_mapping import PortMappingFile, find_default_path
 from maesh_core.controller.ports import PortTables
 from maesh_core.controller.shadow_services import ShadowReader
-from maesh_core.controller.sources import Pause, ProblemLog, feed_source
+from maesh_core.controller.sources import Pause, feed_source
 from maesh_core.discovery.kubernetes import KubernetesSource
 from maesh_core.discovery.manifests import ManifestSource
 from maesh_core.errors import KubernetesError, PluginError, StartupError
@@ -42,7 +43,7 @@ from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.credentials import find_access
 from maesh_core.model.events import Event
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.messages import ServiceReport
+from maesh_core.model.messages import ObjectReport, ServiceReport
 from maesh_core.model.resources import ResourceKind
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
@@ -89,6 +90,10 @@ class Controller:
         """Report the services as they are now, as `/api/services` does."""
         return self._engine.list_reports()
 
+    def object_reports(self) -> list[ObjectReport]:
+        """Report the objects of which something is wrong, as `/api/objects` does."""
+        return self._engine.reports.list_reports()
+
     def find_served_ports(self) -> frozenset[tuple[ObjectKey, int, str]]:
         """Name the ports, by service, number and protocol, that have a server which takes traffic."""
         return self._engine.find_served_ports()
@@ -128,7 +133,7 @@ async def run_controller(
     def apply(events: Sequence[Event], source: str) -> None:
         with _collection_paused():
             engine.apply(events, source=source)
-        problems.update(engine.problems)
+        problems.update(engine.all_problems)
 
     sock = open_socket(settings.api_host, settings.api_port, flag="--api-port")
     controller = Controller(engine, sock.getsockname()[1], is_built)
@@ -278,6 +283,7 @@ def build_engine(
         kinds=tuple(kinds),
         shadow_reader=ShadowReader(settings.namespace, traffic_types) if is_cluster else None,
         shadow_source=KubernetesSource.name,
+        checkers=plugins.collect("maesh_object_checkers"),
     )
     return Engine(parts)
 

@@ -171,6 +171,7 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
     branches: dict[tuple[int, str], tuple[BranchNode, ...]] = {}
     pods = list(node.named_pods)
     sections: dict[str, dict[str, Any]] = {name: dict(shown) for name, shown in node.sections.items()}
+    objects = list(node.objects)
     errors = list(node.errors)
     notices = list(node.notices)
     for builder in builders:
@@ -188,6 +189,7 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         pods.extend(addition.pods)
         for name, shown in addition.sections.items():
             sections.setdefault(name, {}).update(shown)
+        objects.extend(addition.objects)
         errors.extend(addition.errors)
         notices.extend(addition.notices)
     return msgspec.structs.replace(
@@ -196,6 +198,7 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         additions=additions,
         named_pods=tuple(pods),
         sections=sections,
+        objects=tuple(objects),
         errors=tuple(errors),
         notices=tuple(notices),
     )
