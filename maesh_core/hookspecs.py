@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 import pluggy
 
-from maesh_core.interfaces import BalancedServer, Connection, Exchange, Node, Response, TopologyView, View
+from maesh_core.interfaces import BalancedServer, Connection, Exchange, Node, Response, TopologyView
 from maesh_core.model.configuration import Section
 from maesh_core.model.events import Event
 from maesh_core.model.findings import Findings, ObjectFindings
@@ -97,7 +97,7 @@ class ObjectChecker(Protocol):
 
     type: type[Any]
 
-    def check(self, view: View, resource: Any, services: Sequence[ObjectKey]) -> Findings | None:
+    def check(self, view: TopologyView, resource: Any, services: Sequence[ObjectKey]) -> Findings | None:
         """Check one object; pure. `services` are those that name it in `Addition.objects`, sorted.
 
         Raising ConfigurationError makes the text an error of the object.

@@ -61,6 +61,7 @@ from maesh_core.model.matches import HeaderMatch, HttpMatch, combine_matches
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import REFERENCES, ObjectMeta, Pod, Resource, ResourceKind, build_reference
 from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, ServerNode, ServiceNode
+from maesh_core.spelling import suggest
 from maesh_core.stream_traffic import StreamTrafficType
 from maesh_core.value_parsing import Duration, PositiveDuration
 
@@ -159,4 +160,5 @@ __all__ = [
     "hookimpl",
     "is_ambiguous",
     "read_annotation",
+    "suggest",
 ]

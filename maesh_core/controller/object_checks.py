@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 from maesh_core.controller.dependencies import DependencyIndex
 from maesh_core.errors import ConfigurationError, PluginError
 from maesh_core.hookspecs import ObjectChecker
-from maesh_core.interfaces import View
+from maesh_core.interfaces import TopologyView
 from maesh_core.model.findings import Findings, join_findings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import REFERENCES, Resource, ResourceKind, build_reference
 from maesh_core.resources.snapshot import Snapshot
 from maesh_core.resources.view import ObjectRead, Read
+from maesh_core.topology.builder import BuilderView
 from maesh_core.topology.rules import TopologyRules, is_ignored
 
 _log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class ReferenceChecker:
         self._kind = kind
         self._naming = naming
 
-    def check(self, view: View, resource: Any, services: Sequence[ObjectKey]) -> Findings | None:
+    def check(self, view: TopologyView, resource: Any, services: Sequence[ObjectKey]) -> Findings | None:
         """Look for an object of any kind that names this one."""
         reference = build_reference(self._kind.name, resource.key)
         if any(view.find(kind.type, REFERENCES, reference) for kind in self._naming):
@@ -127,12 +128,18 @@ class ObjectChecks:
             return Findings()
         self.run_count += 1
         view = self._snapshot.view()
-        parts = [self._ask(checker, view, subject, resource, services) for checker in self._checkers[subject.kind]]
+        reader = BuilderView(view, self._rules)
+        parts = [self._ask(checker, reader, subject, resource, services) for checker in self._checkers[subject.kind]]
         self._dependencies.set_reads(subject, view.reads)
         return join_findings(part for part in parts if part is not None)
 
     def _ask(
-        self, checker: ObjectChecker, view: View, subject: Subject, resource: Resource, services: Sequence[ObjectKey]
+        self,
+        checker: ObjectChecker,
+        view: TopologyView,
+        subject: Subject,
+        resource: Resource,
+        services: Sequence[ObjectKey],
     ) -> Findings | None:
         try:
             return checker.check(view, resource, services)

@@ -24,6 +24,8 @@ from maesh_core.topology.servers import build_servers, get_target_port
 
 _TRAFFIC_TYPE_PATTERN = re.compile(r"[a-z][a-z0-9-]*")
 _HEADLESS = "None"
+NAMESPACE_INDEX = "namespace"
+"""Of the core's Services."""
 _HIGHEST_PORT = 65535
 
 
@@ -39,7 +41,7 @@ def build_service_node(
     if service is None or is_ignored_service(service, rules):
         return None
     node = _build_core_node(view, service, rules)
-    return _add_findings(_BuilderView(view, rules), node, builders) if builders else node
+    return _add_findings(BuilderView(view, rules), node, builders) if builders else node
 
 
 def _build_core_node(view: View, service: Service, rules: TopologyRules) -> ServiceNode:
@@ -137,8 +139,8 @@ def _build_pod(key: ObjectKey, pod: Pod) -> PodNode:
     )
 
 
-class _BuilderView:
-    """What plugins' builders read through: the caller's view, and other services' nodes."""
+class BuilderView:
+    """What plugins' builders and checkers read through: the caller's view, and other services' nodes."""
 
     __slots__ = ("_nodes", "_rules", "_view")
 
@@ -147,15 +149,22 @@ class _BuilderView:
         self._nodes: dict[ObjectKey, ServiceNode | None] = {}
 
     def get(self, type_: type[ResourceT], key: ObjectKey) -> ResourceT | None:
+        """Read one object, or None."""
         return self._view.get(type_, key)
 
     def find(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
+        """Read the objects under a value of an index, sorted by key."""
         return self._view.find(type_, index, value)
 
     def build_service(self, key: ObjectKey) -> ServiceNode | None:
+        """Build another service's node without what plugins add; None where there is none."""
         if key not in self._nodes:
             self._nodes[key] = build_service_node(self._view, key, rules=self._rules)
         return self._nodes[key]
+
+    def list_services(self, namespace: str) -> Sequence[ObjectKey]:
+        """Name the services of a namespace, sorted."""
+        return [service.key for service in self._view.find(Service, NAMESPACE_INDEX, namespace)]
 
 
 def _add_findings(view: TopologyView, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
