@@ -308,7 +308,12 @@ class MiddlewareSpecs(Protocol):
 
 
 class Middleware(Protocol):
-    """What a middleware may have; a method that is absent costs nothing.
+    """What a middleware may have; a method that is absent or None costs nothing.
+
+    An object with none of the methods cannot be a middleware, nor one with any other name that begins with `on_`: its
+    routes are refused, since a misspelt guard would let everybody in. Only `on_request` may be async. A route is
+    refused too where a middleware has no method that is called on it: none for requests on an HTTP route, no
+    `on_connect` on one for connections or sessions.
 
     `on_request` and `on_attempt` run outermost first; the others run innermost first. One that raises ends the exchange
     with `failure_response`, so that a request nobody could judge goes nowhere; it is logged once and counted.
@@ -349,13 +354,14 @@ class Middleware(Protocol):
     def on_connect(self, connection: Connection) -> bool | None:
         """See a TCP connection or UDP session that begins, before a server is chosen; outermost first.
 
-        Return False to refuse it: TCP is closed, the datagram dropped. One that raises refuses it too.
+        Return False to refuse it: TCP is closed, the datagram dropped. One that raises refuses it too, and so does
+        anything but True, False and None.
         """
 
     def is_still_allowed(self, connection: Connection) -> bool:
         """Say whether an open TCP connection, UDP session or tunnel may go on, after a change of its route.
 
-        False cuts it, and so does raising. Where nothing of this middleware is left on the route, nor anything in its
+        Anything but True cuts it, and so does raising. Where nothing of this middleware is left on the route, nor anything in its
         place, a connection that it had let in is cut as well: nobody can judge it any more.
         """
 

@@ -70,12 +70,16 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
     all have defaults; an instance, checked at start, is handed to each half. `controller` and `proxy` name the halves
     as `package.module:attribute`, a callable that takes the settings (nothing, when there are none) and returns an
     object with the hook implementations; each is imported only in its process, and None means there is no such half.
+
+    `is_access_control` says that the plugin decides who may reach services. A proxy that has such a plugin enabled
+    refuses every configuration that a controller made without it; the plugin needs both halves.
     """
 
     hook_api_version: int
     settings: type[msgspec.Struct] | None = None
     controller: str | None = None
     proxy: str | None = None
+    is_access_control: bool = False
 
 
 __all__ = [

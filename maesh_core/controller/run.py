@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from maesh_core.configuration.catalogue import Catalogue, index_balancers
+from maesh_core.configuration.catalogue import Catalogue, Describe, describe_type, index_balancers
 from maesh_core.configuration.http import HttpTrafficType
 from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.configuration.tcp import TcpTrafficType
@@ -37,7 +37,7 @@ from maesh_core.controller.sources import Pause, ProblemLog, feed_source
 from maesh_core.discovery.kubernetes import KubernetesSource
 from maesh_core.discovery.manifests import ManifestSource
 from maesh_core.errors import KubernetesError, PluginError, StartupError
-from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TrafficType
+from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TopologyBuilder, TrafficType
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.credentials import find_access
 from maesh_core.model.events import Event
@@ -66,6 +66,9 @@ class Plugins(Protocol):
 
     def collect(self, hook_name: str) -> list[Any]:
         """Call a hook and join what it returns."""
+
+    def describe(self, provided: object) -> str:
+        """Name the plugin that returned an object from a hook."""
 
 
 class Controller:
@@ -116,7 +119,7 @@ async def run_controller(
     cluster = None
     if client is not None:
         cluster = await _join_cluster(settings, client, identity, clock=clock, pause=pause)
-    sources = collect_sources(settings, given, cluster)
+    sources = collect_sources(settings, given, cluster, describe=plugins.describe)
     is_built = asyncio.Event()
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
     node_client = NodeClient()
@@ -159,7 +162,7 @@ def collect_kinds(plugins: Plugins) -> tuple[ResourceKind, ...]:
     """Join the core's kinds of resources and the plugins'. Raises PluginError when two have one name."""
     given = {id(kind): kind for kind in plugins.collect("maesh_resource_kinds")}  # two plugins may share one
     kinds = (*CORE_KINDS, *given.values())
-    _refuse_twins("kinds of resources", [kind.name for kind in kinds])
+    _refuse_twins("kind of resources", kinds, plugins.describe)
     return kinds
 
 
@@ -203,7 +206,11 @@ def build_identity() -> str:
 
 
 def collect_sources(
-    settings: ControllerSettings, given: Sequence[Source], cluster: Cluster | None = None
+    settings: ControllerSettings,
+    given: Sequence[Source],
+    cluster: Cluster | None = None,
+    *,
+    describe: Describe = describe_type,
 ) -> tuple[Source, ...]:
     """Join plugins' sources, the cluster and the manifests that were named. Raises StartupError if there is none."""
     sources = list(given)
@@ -218,14 +225,14 @@ def collect_sources(
             "nothing to read the cluster's objects from: name a kubeconfig (--kubeconfig), or manifests (PATH), "
             "or run in a pod of the cluster"
         )
-    _refuse_twins("sources", [source.name for source in sources])
+    _refuse_twins("source", sources, describe)
     return tuple(sources)
 
 
 async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
     """Build everything from what the sources tell at first, serve nothing, and keep no port mapping."""
     kinds = collect_kinds(plugins)
-    sources = collect_sources(settings, plugins.collect("maesh_sources"))
+    sources = collect_sources(settings, plugins.collect("maesh_sources"), describe=plugins.describe)
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, mapping_file=PortMappingFile(None))
     for source in sources:
         events = source.watch_events(kinds)
@@ -252,7 +259,7 @@ def build_engine(
 
     In a cluster the mapping of entrypoints is in its shadow services, and no file is read or written.
     """
-    balancers = index_balancers(plugins.collect("maesh_balancer_builders"))
+    balancers = index_balancers(plugins.collect("maesh_balancer_builders"), plugins.describe)
     traffic_types = _collect_traffic_types(settings, plugins, balancers)
     ranges = {each.name: each.port_range for each in traffic_types if each.port_range.is_exclusive}
     if is_cluster:
@@ -269,8 +276,10 @@ def build_engine(
             watched_namespaces=settings.watch_namespaces,
             is_pod_fallback=not is_cluster,
         ),
-        builders=plugins.collect("maesh_topology_builders"),
-        catalogue=Catalogue(traffic_types, plugins.collect("maesh_middleware_builders"), balancers),
+        builders=_collect_topology_builders(plugins),
+        catalogue=Catalogue(
+            traffic_types, plugins.collect("maesh_middleware_builders"), balancers, describe=plugins.describe
+        ),
         ports=PortTables(ranges, assigned=mapping_file.load(), clock=clock, is_cluster=is_cluster),
         mapping_file=mapping_file,
         revisions=RevisionStore(secrets.token_hex(EPOCH_BYTES), plugins.names),
@@ -280,6 +289,12 @@ def build_engine(
         shadow_source=KubernetesSource.name,
     )
     return Engine(parts)
+
+
+def _collect_topology_builders(plugins: Plugins) -> list[TopologyBuilder]:
+    builders = plugins.collect("maesh_topology_builders")
+    _refuse_twins("topology builder", builders, plugins.describe)
+    return builders
 
 
 def _collect_traffic_types(
@@ -315,10 +330,14 @@ def _describe_range(traffic_type: TrafficType) -> str:
     return f"{traffic_type.name} ({port_range.first}-{port_range.first + port_range.limit - 1})"
 
 
-def _refuse_twins(what: str, names: Sequence[str]) -> None:
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if twins:
-        raise PluginError(f"two plugins, or a plugin and the core, give {what} named {', '.join(twins)}")
+def _refuse_twins(what: str, given: Sequence[Any], describe: Describe) -> None:
+    found: dict[str, Any] = {}
+    for each in given:
+        if each.name in found:
+            raise PluginError(
+                f"{what} {each.name!r} is claimed by both {describe(found[each.name])} and {describe(each)}"
+            )
+        found[each.name] = each
 
 
 async def _tell_ready(controller: Controller, engine: Engine, ready: Callable[[Controller], None] | None) -> None:

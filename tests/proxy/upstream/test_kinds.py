@@ -151,13 +151,13 @@ def test_the_core_takes_over_from_a_plugin() -> None:
         (
             "chosen",
             {"place": "x"},
-            "load balancer chosen does not take its settings: Expected `int`, got `str` - at `$.place`",
+            ("load balancer chosen does not take its settings", "Expected `int`, got `str` - at `$.place`"),
         ),
-        ("absent", {}, "load balancer absent is not known to this proxy"),
+        ("absent", {}, ("load balancer absent is not known to this proxy", "")),
     ],
 )
 def test_a_service_that_cannot_be_balanced_as_it_says_is_told_why(
-    name: str, settings: dict[str, object], problem: str | None
+    name: str, settings: dict[str, object], problem: tuple[str, str] | None
 ) -> None:
     service = Service(load_balancer=name, load_balancer_settings=settings)
     assert BalancerKinds({"chosen": Factory()}).find_problem(service) == problem
