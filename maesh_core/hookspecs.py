@@ -361,8 +361,8 @@ class Middleware(Protocol):
     def is_still_allowed(self, connection: Connection) -> bool:
         """Say whether an open TCP connection, UDP session or tunnel may go on, after a change of its route.
 
-        Anything but True cuts it, and so does raising. Where nothing of this middleware is left on the route, nor anything in its
-        place, a connection that it had let in is cut as well: nobody can judge it any more.
+        Anything but True cuts it, and so does raising. Where nothing of this middleware is left on the route, nor
+        anything in its place, a connection that it had let in is cut as well: nobody can judge it any more.
         """
 
 

@@ -21,6 +21,7 @@ from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.proxy.protocol.tcp.handler import TcpHandler
 from maesh_core.proxy.routing.configuration import RoutingConfiguration, WantedEntrypoint
 from maesh_core.proxy.upstream.kinds import BalancerKinds
+from maesh_core.proxy.workers.loop_watch import LoopWatch
 from maesh_core.proxy.workers.memory import WorkerMemory
 from maesh_core.settings import ProxySettings
 
@@ -44,11 +45,12 @@ class Plugins(Protocol):
 class Carrier:
     """The traffic of one worker, from its first update to the end of its drain. Raises PluginError when made."""
 
-    __slots__ = ("_clock", "_counting", "_handlers", "_listening", "_memory", "_node", "configuration")
+    __slots__ = ("_clock", "_counting", "_handlers", "_listening", "_memory", "_node", "configuration", "loop_watch")
 
     def __init__(self, settings: ProxySettings, plugins: Plugins, memory: WorkerMemory) -> None:
         self._memory = memory
         self._clock = Clock(asyncio.get_running_loop())
+        self.loop_watch = LoopWatch(asyncio.get_running_loop())
         self._node = node = NodeView(settings, self._clock, memory)
         balancers = BalancerKinds(
             _index(
@@ -100,7 +102,7 @@ class Carrier:
         """Read the counters of every protocol."""
         families = [family for handler in self._handlers.values() for family in handler.collect_metrics()]
         families += [family for factory in self._counting for family in factory.collect_metrics()]
-        return [*families, self._node.failures.collect()]
+        return [*families, self._node.failures.collect(), *self.loop_watch.collect_metrics()]
 
     async def drain(self) -> None:
         """Accept what waits, then nothing more, and wait until all that is under way has ended."""
