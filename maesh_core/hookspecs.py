@@ -59,9 +59,14 @@ class DiscoverySpecs(Protocol):
 
 
 class Addition(msgspec.Struct, frozen=True, kw_only=True):
-    """What a plugin found about one service; `value` is shown by the topology API and read by other plugin parts."""
+    """What a plugin found about one service.
+
+    The topology API shows `value`, if it is not None, as `additions.NAME` of the service, where NAME is the builder's
+    `name`; other parts of plugins in the controller read it as `service.additions["NAME"]`. Errors close the service.
+    """
 
     value: Any = None
+    """A struct, or whatever else msgspec can turn into JSON; anything else is shown as an error text in its place."""
     branches: Mapping[tuple[int, str], tuple[BranchNode, ...]] = {}
     """By port number and protocol: traffic that goes to other services."""
     pods: tuple[PodNode, ...] = ()
@@ -69,11 +74,13 @@ class Addition(msgspec.Struct, frozen=True, kw_only=True):
     sections: Mapping[str, Mapping[str, Any]] = {}
     """What the topology shows in sections such as `trafficSplits`, by `name@namespace`."""
     errors: tuple[str, ...] = ()
+    """Shown on the service, which is closed: clients read the first."""
     notices: tuple[str, ...] = ()
+    """Shown on the service, which is served all the same."""
 
 
 class TopologyBuilder(Protocol):
-    """Adds to the graph what a plugin's own kinds say.
+    """Adds to the graph what a plugin's own kinds say. No two may have one name.
 
     It sees the service as the core made it; one with an attribute `is_last` that is true sees what the others added.
     """
@@ -81,7 +88,10 @@ class TopologyBuilder(Protocol):
     name: str
 
     def build(self, view: TopologyView, service: ServiceNode) -> Addition | None:
-        """Find what concerns a service; pure. Raising ConfigurationError puts the text on the service."""
+        """Find what concerns a service; pure.
+
+        Raising ConfigurationError closes the service and shows the text on it.
+        """
 
 
 class TopologySpecs(Protocol):
@@ -292,7 +302,11 @@ class MiddlewareFactory(Protocol):
     """What the raw settings are decoded into; what does not fit refuses the router."""
 
     def build_middleware(self, settings: Any, service: str) -> object:
-        """Build the middleware of one service (its key); called again only when its settings change."""
+        """Build the middleware of one service, all of whose ports share it; called again only when its settings change.
+
+        `service` is `namespace/name`. The label `service` of metrics is that of a port: `Exchange.service`, and of a
+        connection `cut_port_key(connection.service)`.
+        """
 
 
 class MiddlewareSpecs(Protocol):

@@ -54,7 +54,7 @@ from maesh_core.matching import compile_matches, find_match_problem, is_ambiguou
 from maesh_core.model.annotations import build_annotation_error, read_annotation
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
-from maesh_core.model.keys import ObjectKey, build_port_key
+from maesh_core.model.keys import ObjectKey, build_port_key, cut_port_key
 from maesh_core.model.matches import HeaderMatch, HttpMatch, combine_matches
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import ObjectMeta, Pod, Resource, ResourceKind
@@ -151,6 +151,7 @@ __all__ = [
     "build_port_key",
     "combine_matches",
     "compile_matches",
+    "cut_port_key",
     "find_header_problem",
     "find_match_problem",
     "hookimpl",

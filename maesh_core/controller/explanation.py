@@ -5,7 +5,7 @@ person or as JSON. Judges by the same rules as a proxy does: branches here, and 
 middleware says. Does no I/O.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -61,6 +61,12 @@ class _Headers:
 
     def get_all(self, name: bytes) -> list[bytes]:
         return [value for known, value in self._headers if known == name.lower()]
+
+    def items(self) -> list[tuple[bytes, bytes]]:
+        return list(self._headers)
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return iter(self._headers)
 
 
 class _Question(NamedTuple):

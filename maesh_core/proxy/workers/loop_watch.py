@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import NamedTuple
 
+from maesh_core.model.keys import cut_port_key
 from maesh_core.model.metrics import Histogram, MetricFamily
 
 BEAT_S = 0.1
-"""How often the loop beats and the thread looks: together 0.1 % of a processor (benchmarks/RESULTS.md)."""
+"""How often the loop beats and the thread looks: together 0.2 % of a processor where nothing else goes on."""
 LATE_S = 0.1
 """How long a beat is overdue before the thread looks at the stack. A call of 0.32 s is seen for sure."""
 CONFIRM_S = 0.02
@@ -210,10 +211,10 @@ def describe_call(frame: FrameType) -> BlockingCall:
 
 
 def _find_service(name: str, value: object) -> str:
-    """Read a service's key from an argument; only the mesh's own objects are asked, for this is not their thread."""
+    """Read a service port's key from an argument; only the mesh's own objects are asked, for this is not their thread."""
     if name == "service":
         return value if isinstance(value, str) else ""
     if type(value).__module__.partition(".")[0] != "maesh_core":
         return ""
     service = getattr(value, "service", "")
-    return service if isinstance(service, str) else ""
+    return cut_port_key(service) if isinstance(service, str) else ""

@@ -59,6 +59,11 @@ class Exchange:
     service = "test/app:80"
 
 
+class Branch(Exchange):
+    __module__ = "maesh_core.proxy.protocol.tcp.relay"
+    service = "test/db:1/split canary"
+
+
 class Loop:
     """A loop's time and stack, both set by the test."""
 
@@ -178,6 +183,7 @@ def test_the_outermost_call_of_other_code_in_the_loop_is_found():
     ("call", "arguments", "name", "service"),
     [
         (GREET.Greeting().on_request, (Exchange(),), "greet.proxy.Greeting.on_request", "test/app:80"),
+        (GREET.Greeting().on_request, (Branch(),), "greet.proxy.Greeting.on_request", "test/db:1"),
         (GREET.Louder().on_request, (object(),), "greet.proxy.Louder.on_request", ""),
         (
             GREET.Greeting().on_request,
