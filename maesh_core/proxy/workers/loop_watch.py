@@ -211,7 +211,7 @@ def describe_call(frame: FrameType) -> BlockingCall:
 
 
 def _find_service(name: str, value: object) -> str:
-    """Read a service port's key from an argument; only the mesh's own objects are asked, for this is not their thread."""
+    """Read a service port's key from an argument; only the mesh's own objects are asked: this is not their thread."""
     if name == "service":
         return value if isinstance(value, str) else ""
     if type(value).__module__.partition(".")[0] != "maesh_core":
