@@ -13,6 +13,7 @@ from maesh_core.proxy.protocol.http.chained import ChainedExchange
 from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
+from maesh_core.proxy.protocol.http.linger import Linger
 from maesh_core.proxy.protocol.http.request_head import KEPT_LIMIT_BYTES, RequestHead, parse_request_head
 from maesh_core.proxy.protocol.http.syntax import (
     HEAD_END,
@@ -27,8 +28,6 @@ from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.protocol.http.upgrade import UpgradeExchange
 from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
 
-LINGER_S = 2.0
-"""After a last answer to a client that is still sending: what comes is thrown away, so that no reset overtakes it."""
 _NEVER = float("inf")
 
 
@@ -43,6 +42,7 @@ class ClientConnection(asyncio.Protocol):
         "_is_eof",
         "_is_lingering",
         "_last_head",
+        "_lingering",
         "_requests_left",
         "_scanned",
         "_transport",
@@ -72,6 +72,7 @@ class ClientConnection(asyncio.Protocol):
         self._is_closing = False
         self._is_eof = False
         self._is_lingering = False
+        self._lingering: Linger | None = None
         self.is_read_paused = False
         self.is_write_paused = False
         self.deadline = _NEVER
@@ -132,7 +133,8 @@ class ClientConnection(asyncio.Protocol):
                     return
                 self._start_exchange(data[:size])
                 exchange, data = self.exchange, data[size:]
-        if self._is_lingering:
+        if self._lingering is not None:
+            self.deadline = max(self.deadline, self._lingering.extend(self.environment.clock.now))
             return
         if exchange is not None and exchange.request_left and not self._buffer:
             data = self._pass_body(exchange, data)
@@ -443,4 +445,5 @@ class ClientConnection(asyncio.Protocol):
         if transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
         self.resume_reading()
-        self.deadline = self.environment.clock.now + LINGER_S
+        self._lingering = Linger(self.environment.clock.now)
+        self.deadline = self._lingering.deadline
