@@ -38,6 +38,7 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_buffer",
         "_current",
+        "_head_rules",
         "_is_advancing",
         "_is_closing",
         "_is_eof",
@@ -102,6 +103,7 @@ class ClientConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
         self.forwarded = ForwardedFields(self.address, self.environment.server_name)
+        self._head_rules = self.environment.head_rules.find(self.address)
         self.deadline = self.environment.clock.now + self.environment.settings.head_timeout
         self.environment.clients.add(self)
 
@@ -232,7 +234,7 @@ class ClientConnection(asyncio.Protocol):
                 self._check_size(head)
             request = self._last_head
             if request is None or request.head != head:
-                request = parse_request_head(head)
+                request = parse_request_head(head, self._head_rules)
                 self._last_head = request if len(head) <= KEPT_LIMIT_BYTES else None
         except ClientProtocolError as error:
             self._refuse(error)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
+from maesh_core.proxy.protocol.http.head_rules import HeadRulesByClient
 from maesh_core.proxy.upstream.health import PassiveHealth
 from maesh_core.proxy.upstream.tls import UpstreamTls
 from maesh_core.settings import CarryingSettings
@@ -58,6 +59,7 @@ class Environment:
         "clock",
         "clock_time",
         "failures",
+        "head_rules",
         "health",
         "is_draining",
         "refusals",
@@ -80,6 +82,7 @@ class Environment:
             pause_limit_s=settings.server_pause_limit,
         )
         self.tls = UpstreamTls(root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify)
+        self.head_rules = HeadRulesByClient(settings)
         self.server_name = (settings.node or socket.gethostname()).encode("ascii", "replace")
         self.is_draining = False
         self.clients: set[WaitingClient] = set()
