@@ -56,6 +56,7 @@ class ClientConnection(asyncio.Protocol):
         "forwarded",
         "is_read_paused",
         "is_write_paused",
+        "number",
     )
 
     def __init__(self, environment: Environment, current: CurrentTable, entrypoint: int) -> None:
@@ -76,6 +77,7 @@ class ClientConnection(asyncio.Protocol):
         self.is_read_paused = False
         self.is_write_paused = False
         self.deadline = _NEVER
+        self.number = 0
         self.exchange: Exchange | None = None
 
     def __repr__(self) -> str:
@@ -91,26 +93,40 @@ class ClientConnection(asyncio.Protocol):
         """Whether bytes have come that are not of the current request."""
         return bool(self._buffer)
 
+    @property
+    def idle_since(self) -> float | None:
+        """Since when the client has sent no byte of a request, and has nothing left to take; None while that is not so.
+
+        It follows from the deadline of that wait, so that no request has to note it.
+        """
+        transport = self._transport
+        if transport is None or self.exchange is not None or self._buffer or self._is_lingering or self._is_closing:
+            return None
+        if self.is_write_paused or transport.get_write_buffer_size():
+            return None
+        settings = self.environment.settings
+        is_new = self._requests_left == settings.request_limit
+        return self.deadline - (settings.head_timeout if is_new else settings.idle_timeout)
+
     # --- what the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start waiting for a request, if there is room for one more client."""
-        if not self.environment.has_room():
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if peer else ""
+        if not self.environment.admit(self):
             cast("asyncio.Transport", transport).abort()
             return
         self._transport = cast("asyncio.Transport", transport)
         limit_write_buffer(self._transport)
-        peer = transport.get_extra_info("peername")
-        self.address = peer[0] if peer else ""
         self.forwarded = ForwardedFields(self.address, self.environment.server_name)
         self._head_rules = self.environment.head_rules.find(self.address)
         self.deadline = self.environment.clock.now + self.environment.settings.head_timeout
-        self.environment.clients.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what was under way."""
         self._transport = None
-        self.environment.clients.discard(self)
+        self.environment.forget(self)
         if self.exchange is not None:
             exchange, self.exchange = self.exchange, None
             exchange.on_client_gone()

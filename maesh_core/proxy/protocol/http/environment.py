@@ -11,6 +11,8 @@ from typing import Protocol
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.protocol.http.head_rules import HeadRulesByClient
+from maesh_core.proxy.protocol.http.idle_clients import IdleClients, MaybeIdle
+from maesh_core.proxy.slots import Slots
 from maesh_core.proxy.upstream.health import PassiveHealth
 from maesh_core.proxy.upstream.tls import UpstreamTls
 from maesh_core.settings import CarryingSettings
@@ -37,11 +39,16 @@ class OpenTunnel(Waiting, Protocol):
     """Asked when another table is in force."""
 
 
-class WaitingClient(Waiting, Protocol):
+class WaitingClient(Waiting, MaybeIdle, Protocol):
     """A client's connection."""
+
+    address: str
 
     def start_draining(self) -> None:
         """Take no request after the current one."""
+
+    def close(self) -> None:
+        """Close once everything written has gone out."""
 
 
 class OpenUpstream(Protocol):
@@ -55,6 +62,8 @@ class Environment:
     """One engine's surroundings. To be made inside a running event loop."""
 
     __slots__ = (
+        "_accepted",
+        "_idle_clients",
         "clients",
         "clock",
         "clock_time",
@@ -63,9 +72,9 @@ class Environment:
         "health",
         "is_draining",
         "refusals",
-        "refused_connections",
         "server_name",
         "settings",
+        "slots",
         "tls",
         "tunnels",
         "upstreams",
@@ -86,10 +95,12 @@ class Environment:
         self.server_name = (settings.node or socket.gethostname()).encode("ascii", "replace")
         self.is_draining = False
         self.clients: set[WaitingClient] = set()
+        self.slots = Slots()
+        self._idle_clients = IdleClients(self.clients, clock)
+        self._accepted = 0
         self.upstreams: set[OpenUpstream] = set()
         self.tunnels: set[OpenTunnel] = set()
         self.refusals: dict[int, int] = {}
-        self.refused_connections = 0
 
     def __repr__(self) -> str:
         return (
@@ -97,13 +108,30 @@ class Environment:
             f" tunnels={len(self.tunnels)} draining={self.is_draining}>"
         )
 
-    def has_room(self) -> bool:
-        """Whether one more client may connect; counts one that may not."""
-        limit = self.settings.connection_limit
-        if not limit or len(self.clients) + len(self.tunnels) < limit:
-            return True
-        self.refused_connections += 1
-        return False
+    def admit(self, client: WaitingClient) -> bool:
+        """Give a client that has connected a slot, at the price of an idle one's connection; False if there is none."""
+        taken = len(self.clients) + len(self.tunnels)
+        if not self.slots.take(client.address, self.settings, taken=taken, evict=self._evict):
+            return False
+        self._accepted += 1
+        client.number = self._accepted
+        self.clients.add(client)
+        return True
+
+    def forget(self, client: WaitingClient) -> None:
+        """Take back the slot of a client that has left; one that was evicted, or never had any, has none."""
+        if client in self.clients:
+            self.clients.remove(client)
+            self.slots.give_back(client.address)
+
+    def _evict(self) -> bool:
+        """Close the connection that has been idle for longest; False where none is idle."""
+        client = self._idle_clients.pop()
+        if client is None:
+            return False
+        self.forget(client)
+        client.close()
+        return True
 
     def count_refusal(self, status: int) -> None:
         """Count bytes that were no request, by the status they were answered with."""

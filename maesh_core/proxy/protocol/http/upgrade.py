@@ -88,6 +88,7 @@ class UpgradeExchange(ChainedExchange):
     def on_tunnel_closed(self) -> None:
         """End: both connections are gone; that to the server counted until now."""
         self._server.opened -= 1
+        self.connection.environment.slots.give_back(self.connection.address)
         self.finish(self.status)
 
     def connection_field(self) -> bytes:
