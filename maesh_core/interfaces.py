@@ -315,6 +315,10 @@ class StreamServer(Protocol):
     under_way: int
     """How many connections or sessions it has: the handler counts them, and `least-connections` goes by it."""
 
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether it has failed and not answered since, even if it is its turn to be tried again."""
+
     def note_failure(self) -> None:
         """Have others tried first for a while: it took no connection, or said that nobody is there."""
 
