@@ -244,7 +244,7 @@ async def test_an_entrypoint_that_has_closed_sends_nothing_again(world):
     world.serve("a", "b")
     port, client = await world.listen(), world.open()
     client.sendto(b"first", ("127.0.0.1", port))
-    _, peer = await world.receive(world.servers["a"])
+    await world.receive(world.servers["a"])
     (session,) = world.handler.sessions
     world.listeners[0].close()
     session.fail()

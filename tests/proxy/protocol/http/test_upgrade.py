@@ -4,6 +4,7 @@ import pytest
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.proxy.protocol.http.request_head import parse_request_head
+from maesh_core.settings import CarryingSettings
 
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: a.test.maesh\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nX: y\r\n\r\n"
@@ -52,6 +53,13 @@ async def test_an_upgrade_is_passed_on_and_answered_and_what_comes_behind_the_an
     server.expect(b"\x00GET / HTTP/1.1\r\n\r\n")
     server.send(OK)
     client.expect(OK)
+
+
+async def test_an_upgrade_goes_without_the_claims_of_a_client_that_is_not_trusted(open_world, forwarded):
+    async with open_world(settings=CarryingSettings(node="node", forwarded_headers=())) as world:
+        claims = b"Forwarded: for=1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\nX_Forwarded_Proto: https\r\n\r\n"
+        _, server = await ask(world, UPGRADE[:-2] + claims)
+        server.expect(PASSED + forwarded)
 
 
 async def test_an_answer_split_at_every_byte_opens_the_same_tunnel(open_world):
