@@ -1,13 +1,19 @@
 """What passes of a client's head: whose claims, which names, which methods."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from maesh_core.errors import ClientProtocolError
 from maesh_core.field_rules import is_shadowing_name
+from maesh_core.matching import compile_matches
+from maesh_core.model.matches import HttpMatch
 from maesh_core.proxy.protocol.http.head_rules import DEFAULT_RULES, HeadRules, HeadRulesByClient
 from maesh_core.proxy.protocol.http.request_head import parse_request_head
 from maesh_core.proxy.protocol.http.syntax import IDEMPOTENT, METHODS, NEVER_CARRIED, NOT_IN_TRAILERS
 from maesh_core.settings import CarryingSettings
+from maesh_core.testing import FakeExchange
 
 REGISTRY = dict(
     line.split()
@@ -143,6 +149,27 @@ def test_every_method_of_the_registry_is_carried_and_known_to_be_idempotent_or_n
     others = METHODS - {name.encode() for name in REGISTRY}
     assert others == {b"M-SEARCH", b"NOTIFY", b"PURGE", b"SOURCE", b"SUBSCRIBE", b"UNSUBSCRIBE"}
     assert not others & IDEMPOTENT
+
+
+def test_the_page_lists_exactly_the_methods_that_are_carried_and_those_that_never_are():
+    page = (Path(__file__).parents[4] / "docs" / "proxy-behaviour.md").read_text()
+    rows = page.partition("## Methods\n")[2].partition("\n## ")[0].splitlines()
+    first, second, third = (
+        {name.encode() for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])} for row in rows if row[:3] == "| `"
+    )
+    assert first == {name.encode() for name in REGISTRY}
+    assert first | second == METHODS
+    assert third == NEVER_CARRIED
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_rules_that_name_a_method_match_it_and_no_other(method):
+    match = HttpMatch(methods=(method.decode(),))
+    matches = compile_matches((match,))
+    for sent in (method, method + b"X"):
+        rules = HeadRules(carries_unregistered=True)
+        head = parse_request_head(b"%b / HTTP/1.1\r\nHost: a\r\n\r\n" % sent, rules)
+        assert matches(FakeExchange(head.method, head.target)) is (sent == method)
 
 
 @pytest.mark.parametrize(
