@@ -146,7 +146,7 @@ class CarryingSettings(CommonSettings):
     ] = True
     unregistered_methods: Annotated[
         Literal["refuse", "carry"],
-        Meta(description="What becomes of requests whose method the mesh does not know: 501, or carried."),
+        Meta(description="Answer requests whose method the mesh does not know with 501, or carry them."),
     ] = "refuse"
     head_timeout: Annotated[Duration, Meta(description="For a client to send a request's head; then 408.")] = 10.0
     idle_timeout: Annotated[Duration, Meta(description="A client's connection may lie idle this long.")] = 90.0

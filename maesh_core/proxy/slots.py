@@ -1,7 +1,7 @@
 """Who holds the slots of one handler: as many connections as `--connection-limit` allows, and how many each client.
 
-Takes a client's address when it connects and when it has left; says whether it may come in, and counts those that may
-not. It closes nothing: whoever has idle connections to give up for a new one passes a function that does.
+Takes a client's address when it connects and when it has left; says whether it may connect, and counts the refused.
+It closes nothing: a handler that can evict idle connections passes a function that does.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """The trial of a server that is set aside: a copy of a datagram, while the datagram itself goes to another server.
 
-A client so loses nothing to a trial that fails. The server gets one datagram that another has too, as UDP may always
-bring about (RFC 768 promises nothing else); what it answers reaches nobody.
+So no client loses anything to a trial that fails. The server gets one datagram that another server has too; UDP permits
+duplicates (RFC 768 guarantees no protection from them). The trial drops what the server answers.
 """
 
 import select
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from maesh_udp.proxy import UdpHandler
 
 _ANSWER_BYTES = 1
-"""What is read of an answer: that there is one is all that counts."""
+"""What is read of an answer: only its arrival counts."""
 
 
 class Trial:
@@ -42,10 +42,10 @@ class Trial:
             self.end()
 
     def on_time(self, now: float) -> None:
-        """End a trial that nothing has come of, once no ICMP error is to be expected any more.
+        """Judge a trial that met only silence, once no ICMP error can be expected any more.
 
-        Where the other server answered the same datagram the silence is a failure. Where it did not, this is a service
-        that does not answer, and no news is good news.
+        It has failed if the other server answered the same datagram. If that one was silent too, the service only
+        receives, and the absence of an error is a success.
         """
         if now - self._began_at < ERROR_S:
             return

@@ -95,9 +95,9 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def idle_since(self) -> float | None:
-        """Since when the client has sent no byte of a request, and has nothing left to take; None while that is not so.
+        """When the client began to be idle: no byte of a request has come, all of the last response is taken; or None.
 
-        It follows from the deadline of that wait, so that no request has to note it.
+        It is computed from the deadline of that wait, so that it costs a request nothing.
         """
         transport = self._transport
         if transport is None or self.exchange is not None or self._buffer or self._is_lingering or self._is_closing:
