@@ -131,9 +131,8 @@ class Session:
         size = sock.send(data)
         if kept is not None:
             if len(kept) < KEPT_DATAGRAMS and handler.kept_bytes + size <= KEPT_BYTES:
-                if not kept:
-                    self.kept_until = handler.clock.now + ERROR_S
                 kept.append(bytes(data))
+                self.kept_until = handler.clock.now + ERROR_S
                 handler.kept_bytes += size
             else:
                 self.stop_keeping()

@@ -62,7 +62,8 @@ class ModelSocket:
 class Network:
     """Servers by port; implements `interfaces.SocketWatcher` too."""
 
-    def __init__(self, ports):
+    def __init__(self, ports, clock):
+        self.clock = clock
         self.descriptors = itertools.count(1000)
         self.dead, self.watchers = set(), {}
         self.deaths = Counter()
@@ -71,7 +72,7 @@ class Network:
 
     def arrive(self, sock, data):
         if sock.port in self.dead:
-            self.errors.append(sock)
+            self.errors.append((self.clock.now, sock))
             self.lost.append((sock.port, self.deaths[sock.port], data))
         else:
             self.arrived[sock.port].append(data)
@@ -88,9 +89,9 @@ class Network:
                 sock.answers.append(b"!")
                 self._tell(sock, select.EPOLLIN)
 
-    def deliver_errors(self):
-        while self.errors:
-            sock = self.errors.pop(0)
+    def deliver_errors(self, sent_by=float("inf")):
+        while self.errors and self.errors[0][0] <= sent_by:
+            _, sock = self.errors.pop(0)
             sock.has_error = True
             self._tell(sock, select.EPOLLERR)
 
@@ -147,8 +148,8 @@ class Node(FakeNode):
 
 class Model:
     def __init__(self, ports, monkeypatch):
-        self.network, self.listener = Network(ports), Listener()
         self.node = Node()
+        self.network, self.listener = Network(ports, self.node.clock), Listener()
         self.node.network = self.network
         factory = SimpleNamespace(socket=lambda *_: ModelSocket(self.network), AF_INET=socket.AF_INET)
         monkeypatch.setattr(session_module, "socket", factory)
@@ -173,9 +174,9 @@ class Model:
 
     def pass_time(self, seconds):
         """Let time pass: an error is not later than three seconds."""
-        if seconds >= 3:
-            self.network.deliver_errors()
-        self.node.pass_time(seconds)
+        self.node.clock.now += seconds
+        self.network.deliver_errors(self.node.clock.now - 3)
+        self.node.pass_time(0)
 
     def count_lost(self):
         """Count by server, and by the time that it died, the datagrams that it was sent and that no server got."""
@@ -231,7 +232,8 @@ def carry_out(model, name, *values):
         model.network.deliver_errors()
     elif name == "die":
         model.network.kill(*values)
-    elif name == "come back":
+    elif name == "come back":  # no error is so late that an answer of the server's next life overtakes it
+        model.network.deliver_errors()
         model.network.dead.discard(*values)
     else:
         model.pass_time(*values)
