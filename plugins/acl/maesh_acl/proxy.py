@@ -130,13 +130,14 @@ class Acl:
         return True
 
     def is_still_allowed(self, connection: Connection) -> bool:
-        """Judge a connection, session or tunnel anew."""
+        """Judge a connection, session, tunnel or exchange again; attempts to come keep to the servers of today."""
         exchange = connection.exchange
         destination = exchange.destination if exchange is not None else connection.service
         judgement = _judge(self._leaves.get(destination, ()), connection.client_address, exchange)
         if isinstance(judgement, str):
             self._count(judgement)
             return False
+        connection.allowed_servers = judgement
         return judgement is None or connection.server is None or connection.server in judgement
 
     def _count(self, reason: str) -> None:

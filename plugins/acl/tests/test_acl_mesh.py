@@ -182,6 +182,41 @@ def test_tcp_is_judged_by_source_and_open_connections_end_with_their_permission(
             peer.close()
 
 
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_requests_under_way_end_with_their_permission(start_guarded, is_begun):
+    """A response that has begun is cut where it is; before that the answer is 403."""
+    with socket.create_server((SERVER, 0)) as server:
+        server.settimeout(0.3)
+        mesh = start_guarded()
+        mesh.manifests.write("app.json", build_service("app", [server.getsockname()], account="server"))
+        mesh.manifests.write("more.json", allow(CLIENT))
+
+        def begin():
+            """Send a request; gives the client's and the server's side once it gets that far."""
+            sock = socket.create_connection(("127.0.0.1", mesh.http_port), timeout=5, source_address=(CLIENT, 0))
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: app.test.maesh\r\n\r\n")
+            with contextlib.suppress(TimeoutError):
+                return sock, server.accept()[0]
+            sock.close()
+            return None
+
+        sock, peer = mesh.wait_until(begin, "the client let in")
+        with sock, peer:
+            peer.settimeout(5)
+            assert peer.recv(4096).startswith(b"GET / ")
+            if is_begun:
+                peer.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+                assert sock.recv(4096).startswith(b"HTTP/1.1 200 ")
+            mesh.manifests.write("more.json", [build_pod("client", CLIENT, "caller")])
+            if is_begun:
+                with contextlib.suppress(ConnectionError):
+                    assert sock.recv(5) == b""
+            else:
+                assert sock.recv(4096).startswith(b"HTTP/1.1 403 ")
+            with contextlib.suppress(ConnectionError):
+                assert peer.recv(5) == b""
+
+
 @pytest.mark.parametrize(
     ("controller", "proxy", "status"), [("--no-acl", "--acl", 403), ("--acl", "--no-acl", 503), ("--acl", "--acl", 200)]
 )

@@ -39,6 +39,10 @@ class OpenTunnel(Waiting, Protocol):
 class WaitingClient(Waiting, Protocol):
     """A client's connection."""
 
+    @property
+    def exchange(self) -> object:
+        """What is under way, or None."""
+
     def start_draining(self) -> None:
         """Take no request after the current one."""
 
