@@ -57,9 +57,10 @@ from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.matches import HeaderMatch, HttpMatch, combine_matches
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.resources import ObjectMeta, Pod, Resource, ResourceKind
+from maesh_core.model.resources import CheckedResource, ObjectMeta, Pod, Resource, ResourceKind
 from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, ServerNode, ServiceNode
 from maesh_core.stream_traffic import StreamTrafficType
+from maesh_core.strict_fields import decode_strictly
 from maesh_core.value_parsing import Duration, PositiveDuration
 
 
@@ -87,6 +88,7 @@ __all__ = [
     "BalancerBuilder",
     "BalancerFactory",
     "BranchNode",
+    "CheckedResource",
     "Chooser",
     "ConfigurationError",
     "Connection",
@@ -147,6 +149,7 @@ __all__ = [
     "build_port_key",
     "combine_matches",
     "compile_matches",
+    "decode_strictly",
     "find_header_problem",
     "find_match_problem",
     "hookimpl",

@@ -13,7 +13,7 @@ from maesh_core.discovery.validation import fill_defaults, find_faults, show_val
 from maesh_core.discovery.values import Body, Document
 from maesh_core.discovery.yaml_documents import parse_yaml_documents
 from maesh_core.errors import ManifestError, PluginError
-from maesh_core.model.resources import Resource, ResourceKind
+from maesh_core.model.resources import CheckedResource, Resource, ResourceKind
 
 MAX_LIST_DEPTH = 4
 """How deep lists may hold lists; `kubectl` writes one level."""
@@ -53,10 +53,14 @@ class LoadedResource(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a file holds, in its order. `unread_kinds` are `apiVersion kind`, each once."""
+    """What a file holds, in its order. `unread_kinds` are `apiVersion kind`, each once.
+
+    `faults` are of resources that are among `resources` and must not be used (CheckedResource).
+    """
 
     resources: tuple[LoadedResource, ...] = ()
     errors: tuple[ManifestError, ...] = ()
+    faults: tuple[ManifestError, ...] = ()
     unread_kinds: tuple[str, ...] = ()
 
 
@@ -83,13 +87,14 @@ def parse_manifest(content: bytes, kinds: KindTable, *, path: str) -> Manifest:
 class _Reader:
     """Collects what the documents of one file hold."""
 
-    __slots__ = ("_errors", "_kinds", "_path", "_resources", "_unread_kinds")
+    __slots__ = ("_errors", "_faults", "_kinds", "_path", "_resources", "_unread_kinds")
 
     def __init__(self, kinds: KindTable, path: str) -> None:
         self._kinds = kinds
         self._path = path
         self._resources: list[LoadedResource] = []
         self._errors: list[ManifestError] = []
+        self._faults: list[ManifestError] = []
         self._unread_kinds: dict[str, None] = {}
 
     def read(self, documents: Iterable[Document | ManifestError]) -> Manifest:
@@ -103,13 +108,18 @@ class _Reader:
                     self._read_body(document.body, origin, None, 0)
         except ManifestError as error:  # JSON: nothing tells where the next document begins
             self._errors.append(error)
-        return Manifest(tuple(self._resources), self._limit_errors(), tuple(self._unread_kinds))
+        return Manifest(
+            resources=tuple(self._resources),
+            errors=self._limit(self._errors),
+            faults=self._limit(self._faults),
+            unread_kinds=tuple(self._unread_kinds),
+        )
 
-    def _limit_errors(self) -> tuple[ManifestError, ...]:
-        left_out = len(self._errors) - MAX_ERRORS
+    def _limit(self, errors: Sequence[ManifestError]) -> tuple[ManifestError, ...]:
+        left_out = len(errors) - MAX_ERRORS
         if left_out <= 0:
-            return tuple(self._errors)
-        return (*self._errors[:MAX_ERRORS], ManifestError(self._path, f"has {left_out} more errors"))
+            return tuple(errors)
+        return (*errors[:MAX_ERRORS], ManifestError(self._path, f"has {left_out} more errors"))
 
     def _read_body(self, body: Body, origin: str, expected: tuple[str, str] | None, depth: int) -> None:
         try:
@@ -143,10 +153,13 @@ class _Reader:
 
     def _read_resource(self, body: Body, kind: ResourceKind, origin: str) -> None:
         try:
-            resource = fill_defaults(body.decode(kind.type), kind)
+            resource = fill_defaults(body.decode(kind), kind)
         except msgspec.MsgspecError as error:
             raise ManifestError(origin, f"{kind.name}: {error}") from error
         faults = list(find_faults(resource, kind))
         if faults:
             raise ManifestError(origin, f"{kind.name} {show_value(resource.metadata.name)}: {'; '.join(faults)}")
+        if isinstance(resource, CheckedResource) and resource.faults:
+            name = show_value(resource.metadata.name)
+            self._faults.append(ManifestError(origin, f"{kind.name} {name} is not used: {'; '.join(resource.faults)}"))
         self._resources.append(LoadedResource(resource, kind, origin))

@@ -38,7 +38,7 @@ class MergedManifests:
     def set_manifest(self, path: str, manifest: Manifest) -> None:
         """Take what a file holds. One with errors keeps what it held, as far as that was good."""
         problems: dict[str, str] = {}
-        for error in manifest.errors:
+        for error in (*manifest.errors, *manifest.faults):
             problems[error.origin] = _join(problems.get(error.origin), error.text)
         self._set_problems(path, problems)
         before = self._contents.get(path, ())

@@ -6,7 +6,7 @@ No header has a say in who a client is. What is not granted is denied; each deni
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from maesh_acl import AclSettings, LeafGrants
+from maesh_acl import AccessSettings, AclSettings, LeafGrants
 from maesh_core.plugin import (
     Connection,
     Exchange,
@@ -189,7 +189,10 @@ class AclFactory:
 
 
 class ProxyHalf:
-    """What a proxy loads."""
+    """What a proxy loads. The settings are the controller's."""
+
+    def __init__(self, settings: AccessSettings) -> None:
+        """Take the settings, which every half is given."""
 
     @hookimpl
     def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from maesh_acl import AclSettings
+from maesh_acl import AccessSettings, AclSettings
 from maesh_acl.controller import AclBuilder, GrantBuilder
 from maesh_acl.kinds import KINDS
 from maesh_acl.proxy import AclFactory
@@ -73,8 +73,11 @@ def build_target(name, account, sources, rules=(), *, port=None, namespace=NAMES
     spec = {
         "destination": destination,
         "sources": [{"kind": "ServiceAccount", "name": each, "namespace": NAMESPACE} for each in sources],
-        "rules": [{"kind": kind, "name": rule, "matches": list(matches)} for kind, rule, *matches in rules],
     }
+    if rules:
+        spec["rules"] = [
+            {"kind": kind, "name": rule, **({"matches": matches} if matches else {})} for kind, rule, *matches in rules
+        ]
     return build_object("TrafficTarget", name, "access.smi-spec.io/v1alpha3", namespace=namespace, spec=spec)
 
 
@@ -106,10 +109,12 @@ class StandIn:
 
 
 class Cluster:
-    def __init__(self, *objects):
+    def __init__(self, *objects, settings=None):
+        self.settings = settings or AccessSettings()
         content = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}).encode()
         manifest = parse_manifest(content, KindTable(ALL_KINDS), path="test.json")
         assert not manifest.errors, manifest.errors
+        self.faults = [str(fault) for fault in manifest.faults]
         by_type = {kind.type: [] for kind in ALL_KINDS}
         for each in manifest.resources:
             by_type[type(each.resource)].append(each.resource)
@@ -120,7 +125,7 @@ class Cluster:
         self.factory = AclFactory(FakeNode())
 
     def build_node(self, service):
-        builders = [SplitBuilder(), GrantBuilder()]
+        builders = [SplitBuilder(), GrantBuilder(self.settings)]
         key = ObjectKey(NAMESPACE, service)
         return build_service_node(self.snapshot.view(), key, rules=TopologyRules(), builders=builders)
 

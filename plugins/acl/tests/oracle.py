@@ -128,7 +128,8 @@ class Reading:
         for target in self.all_of("TrafficTarget"):
             destination = target["spec"]["destination"]
             if destination["name"] in accounts and self.target_grants(target, client, target_port):
-                self.decided.add("target with " + "+".join(sorted({each["kind"] for each in target["spec"]["rules"]})))
+                kinds = {each["kind"] for each in target["spec"].get("rules", ())}
+                self.decided.add("target with " + "+".join(sorted(kinds)))
                 granted = True
         return granted
 
@@ -142,7 +143,10 @@ class Reading:
         if not who or not who <= callers:
             self.decided.add("source")
             return False
-        rules = [(rule["kind"], rule["matches"], self.one(rule["kind"], rule["name"])) for rule in spec["rules"]]
+        rules = [
+            (rule["kind"], rule.get("matches", ()), self.one(rule["kind"], rule["name"]))
+            for rule in spec.get("rules", ())
+        ]
         for kind, names, found in rules:
             if found is None:
                 self.decided.add("missing rule")

@@ -18,7 +18,7 @@ def build_target(name, sources, rules=(), *, account="server"):
         "spec": {
             "destination": {"kind": "ServiceAccount", "name": account, "namespace": "test"},
             "sources": [{"kind": "ServiceAccount", "name": each, "namespace": "test"} for each in sources],
-            "rules": [{"kind": kind, "name": rule} for kind, rule in rules],
+            **({"rules": [{"kind": kind, "name": rule} for kind, rule in rules]} if rules else {}),
         },
     }
 

@@ -1,6 +1,7 @@
 """Who is let in, rule by rule: everything else is denied."""
 
 import pytest
+from maesh_acl import AccessSettings
 
 from .conftest import (
     build_group,
@@ -88,7 +89,8 @@ def test_an_unlimited_grant_lets_a_path_pass_that_could_be_taken_for_another(clu
 def test_targets_add_up_also_those_of_one_name_in_two_namespaces(cluster):
     other = build_target("t", "server", ["other"])
     other["metadata"]["namespace"] = "elsewhere"
-    found = cluster(*BASE, build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]), API, other)
+    target = build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")])
+    found = cluster(*BASE, target, API, other, settings=AccessSettings(own_namespace_only=False))
     assert found.ask(CLIENT, "web", path="/api")[0] == 200
     assert found.ask(STRANGER, "web", path="/anything")[0] == 200
 

@@ -21,6 +21,7 @@ class SplitBuilder:
         if not resolver.shown:
             return None
         return Addition(
+            value=resolver.unread,
             branches=branches,
             sections={"trafficSplits": resolver.show()},
             notices=tuple(resolver.list_errors()),

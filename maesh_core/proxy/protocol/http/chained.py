@@ -36,7 +36,9 @@ _Call = Callable[..., Any]
 
 
 class ChainedExchange(Exchange):
-    """Implements `interfaces.Exchange`, and `interfaces.Connection` for judges. What is seldom set has its default on the class, where it costs no request.
+    """Implements `interfaces.Exchange`, and `interfaces.Connection` for judges.
+
+    What is seldom set has its default on the class, where it costs no request.
 
     `_depth` says how many middlewares the request has reached, and `_position` where among them it waits; `_kept` is
     the request's body so far, unless that is too large.
