@@ -33,7 +33,7 @@ def write_split(name, root, *backends, matches=()):
 
 def write_group(name, *matches, kind="HTTPRouteGroup"):
     head = {"apiVersion": "specs.smi-spec.io/v1alpha4", "kind": kind, "metadata": {"name": name, "namespace": "shop"}}
-    return "\n---\n" + yaml.safe_dump({**head, "spec": {"matches": list(matches)}})
+    return "\n---\n" + yaml.safe_dump({**head, "spec": {"matches": list(matches)} if matches else {}})
 
 
 ALL = {"name": "all", "pathRegex": "/"}
