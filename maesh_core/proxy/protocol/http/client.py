@@ -86,7 +86,10 @@ class ClientConnection(PacedConnection):
     # --- what the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start waiting for a request, if there is room for one more client."""
+        """Start waiting for a request, if there is room for one more client; or wait on, over another transport."""
+        if self._transport is not None:
+            self._change_transport(self._transport, cast("asyncio.Transport", transport))
+            return
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
         if not self.environment.admit(self):
@@ -97,6 +100,20 @@ class ClientConnection(PacedConnection):
         self.forwarded = ForwardedFields(self.address, self.environment.server_name)
         self._head_rules = self.environment.head_rules.find(self.address)
         self.deadline = self.environment.clock.now + self.environment.settings.head_timeout
+
+    @property
+    def can_change_transport(self) -> bool:
+        """Whether nothing is under way, held or paused, so that the next request may come over another transport."""
+        if self._transport is None or self.exchange is not None or self._buffer or self._is_queued:
+            return False
+        is_paused = self.is_read_paused or self.is_write_paused
+        return not (is_paused or self._is_eof or self._is_lingering or self._is_closing)
+
+    def _change_transport(self, former: asyncio.Transport, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        limit_write_buffer(transport)
+        if former.is_closing():  # it was closed while the other was being made
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what was under way."""
@@ -274,6 +291,7 @@ class ClientConnection(PacedConnection):
                 kind = ChainedExchange
         if request.upgrade:
             kind = UpgradeExchange
+        self.environment.requests += 1
         exchange = self.exchange = kind(self, request, self.environment.clock_time())
         self._requests_left -= 1
         if self._requests_left == 0:  # never so without a limit

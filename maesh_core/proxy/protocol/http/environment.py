@@ -84,6 +84,7 @@ class Environment:
         "is_draining",
         "is_serving_half_closed",
         "refusals",
+        "requests",
         "server_name",
         "settings",
         "slots",
@@ -115,6 +116,8 @@ class Environment:
         self.upstreams: set[OpenUpstream] = set()
         self.tunnels: set[OpenTunnel] = set()
         self.refusals: dict[int, int] = {}
+        self.requests = 0
+        """Begun so far, from all clients."""
 
     def __repr__(self) -> str:
         return (

@@ -22,7 +22,8 @@ class TcpListener:
         on_client: Callable[[socket.socket, str, int], None],
     ) -> None:
         self._sockets = sockets
-        self._acceptor = Acceptor(sock, entrypoint, on_client, limit=ACCEPTS_IN_A_TURN)
+        self._acceptor = Acceptor(sock, entrypoint, self._on_client)
+        self._hand_over = on_client
         self._sock = sock
         self._entrypoint = entrypoint
         self._is_open = True
@@ -39,6 +40,12 @@ class TcpListener:
             self._sockets.forget(self._sock.fileno())
             self._sock.close()
 
+    def _on_client(self, descriptor: int, address: str, entrypoint: int) -> None:
+        sock = self._sock
+        client = socket.socket(sock.family, sock.type, sock.proto, fileno=descriptor)
+        client.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        self._hand_over(client, address, entrypoint)
+
     def _on_event(self, events: int) -> None:
         if not self._is_pausing:
             self._accept()
@@ -48,7 +55,7 @@ class TcpListener:
         self._is_pausing = False
         if not self._is_open:
             return
-        waiting = self._acceptor.accept()
+        waiting = self._acceptor.accept(ACCEPTS_IN_A_TURN)
         if waiting is Waiting.NOT_TO_BE_HAD:
             self._is_pausing = True
             asyncio.get_running_loop().call_later(ACCEPT_PAUSE_S, self._accept)

@@ -294,10 +294,10 @@ async def test_clients_wait_while_there_is_no_descriptor_and_are_told_of_once(
         def __init__(self, sock):
             self.sock, self.failures = sock, [errno.EMFILE, errno.ENOMEM, errno.ECONNABORTED]
 
-        def accept(self):
+        def _accept(self):
             if self.failures:
                 raise OSError(self.failures.pop(0), "no more")
-            return self.sock.accept()
+            return self.sock._accept()
 
         def __getattr__(self, name):
             return getattr(self.sock, name)
