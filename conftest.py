@@ -2,6 +2,13 @@
 
 from hypothesis import settings
 
+from maesh_core import engine
+
 # A loaded machine must not fail a test: how long an example takes is a matter for benchmarks.
 settings.register_profile("maesh", deadline=None)
 settings.load_profile("maesh")
+
+
+def pytest_report_header():
+    """Say which form of the engine the tests run."""
+    return f"maesh engine: {engine.describe()} {engine.reason}"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from maesh_core import engine
 from maesh_core.errors import StartupError, UpdateRejectedError
 from maesh_core.interfaces import Exchange, Response
 from maesh_core.proxy.admin import AdminPages, ProxyStatus
@@ -222,6 +223,7 @@ class Node:
             revision=self._configuration.revision,
             ready=self.is_ready,
             workers=len(self._pool.joined),
+            engine=engine.describe(),
             refused=self._configuration.list_refused(),
         )
 

@@ -1,0 +1,26 @@
+"""Makes C of the engine's modules and compiles it: a program, for mypyc ends the process that it fails in.
+
+Run by `engine.py`, in the root of the source tree: `extensions.py LIBRARY C_FOLDER MYPY_CACHE MODULE... -- build_ext
+OPTIONS`. The compiled modules share the one library `LIBRARY__mypyc`: calls between them are calls of C functions.
+"""
+
+import sys
+
+import setuptools
+from mypyc.build import mypycify
+
+
+def main() -> None:
+    """Compile what the arguments say."""
+    split = sys.argv.index("--")
+    library, c_folder, cache, *modules = sys.argv[1:split]
+    # The settings of pyproject.toml are for `make lint`. A build sees few of the dependencies, and checks no style.
+    options = ["--config-file=", "--ignore-missing-imports", f"--cache-dir={cache}"]
+    extensions = mypycify([*options, *modules], target_dir=c_folder, group_name=library, debug_level="0")
+    setuptools.setup(
+        name="maesh-engine", packages=[], py_modules=[], ext_modules=extensions, script_args=sys.argv[split + 1 :]
+    )
+
+
+if __name__ == "__main__":
+    main()
