@@ -13,8 +13,8 @@ SHARE_AIM, P99_AIM = 0.8, 2.0
 
 Stage = Mapping[str, Any]
 
-WORDS = """64 clients keep their connections while another client attacks; one worker on one core for each proxy. The fair
-share is 64 of 64 + the attacking client addresses, of the requests a second that the same proxy gives when nobody
+WORDS = """64 clients keep their connections while another client attacks; one worker on one core for each proxy. The
+fair share is 64 of 64 + the attacking client addresses, of the requests a second that the same proxy gives when nobody
 attacks. p50 and p99 are at one rate for both proxies, half of what the slower one gives then, and count from when a
 request was due. Aims: 0.8 of the fair share, and a p99 within twice nginx's."""
 
@@ -39,20 +39,16 @@ def find_missed(stage: Stage) -> list[str]:
             kept = compute_kept(stage, scenario, "maesh")
             ours, theirs = (_get(stage, scenario["name"], name, "paced", "p99_us") for name in ("maesh", "nginx"))
             if kept < SHARE_AIM:
-                missed.append(
-                    f"{scenario['name']}: clients keep {kept:.2f} of their fair share; {SHARE_AIM} is the aim"
-                )
+                missed.append(f"{scenario['name']}: clients keep {kept:.2f} of their fair share, not {SHARE_AIM}")
             if ours > P99_AIM * theirs:
-                missed.append(
-                    f"{scenario['name']}: p99 is {render_ratio(ours, theirs)} of nginx's; {P99_AIM} is the aim"
-                )
+                missed.append(f"{scenario['name']}: p99 is {render_ratio(ours, theirs)} of nginx's, not {P99_AIM}")
     return missed
 
 
 def render_fairness(stage: Stage) -> str:
     """Render the table of all attacks."""
     head = ["another client", "proxy", "requests/s", "of the fair share", "p50", "p99", "p99 of nginx", "failed"]
-    head += ["the attacker's connections, MB sent", "answers again after", "cores busy: proxy, load"]
+    head += ["the attacker's connections, MB sent, MB received", "answers again after", "cores busy: proxy, load"]
     rows = [
         _render_row(stage, scenario, proxy)
         for scenario in stage["scenarios"]
@@ -76,8 +72,11 @@ def _render_row(stage: Stage, scenario: Stage, proxy: str) -> list[str]:
     row += [f"{compute_kept(stage, scenario, proxy):.2f}", render_ms(p50), render_ms(p99)]
     row += [render_ratio(p99, reference), str(failed)]
     if attacks:
-        made, sent = (statistics.median(each.get(key, 0) for each in attacks) for key in ("made", "sent_bytes"))
-        row += [f"{made:,.0f}, {sent / 1e6:,.1f}", f"{max(each['recovery_s'] for each in attacks):.1f} s"]
+        made, sent, received = (
+            statistics.median(each.get(key, 0) for each in attacks) for key in ("made", "sent_bytes", "received_bytes")
+        )
+        row += [f"{made:,.0f}, {sent / 1e6:,.1f}, {received / 1e6:,.1f}"]
+        row += [f"{max(each['recovery_s'] for each in attacks):.1f} s"]
     else:
         row += ["–", "–"]
     return [*row, f"{busy:.0%}, {load_busy:.0%}"]
