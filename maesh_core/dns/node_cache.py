@@ -34,7 +34,7 @@ NAMES = ("node-local-dns", "nodelocaldns")
 CLUSTER_DNS = "__PILLAR__CLUSTER__DNS__"
 """In its template, the address of the Service that `-upstreamsvc` names."""
 
-_IMAGE = "node-cache"
+_IMAGE = "dns-node-cache"
 _TEMPLATE, _COREFILE, _STUB_FOLDER = "/etc/coredns/Corefile.base", "/etc/Corefile", "/etc/kube-dns"
 _UPSTREAM_SERVICE = "kube-dns"
 _DOMAIN_VARIABLE = "__pillar__dns__domain__"

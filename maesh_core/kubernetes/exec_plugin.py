@@ -51,7 +51,7 @@ async def run_plugin(
     """
     is_terminal = sys.stdin is not None and sys.stdin.isatty() if has_terminal is None else has_terminal
     is_interactive = _choose_interactive(plugin, has_terminal=is_terminal)
-    variables = {each.name: each.value for each in plugin.env or ()}
+    variables = {each.name: each.value or "" for each in plugin.env or ()}
     question = _build_question(plugin, cluster, authority, is_interactive=is_interactive)
     process = await _start(plugin, {**environment, **variables, INFORMATION: question}, is_interactive=is_interactive)
     try:

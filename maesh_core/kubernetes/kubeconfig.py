@@ -24,7 +24,7 @@ class Variable(msgspec.Struct, frozen=True):
     """One environment variable of a credential plugin."""
 
     name: str
-    value: str = ""
+    value: str | None = None
 
 
 class ExecPlugin(msgspec.Struct, frozen=True, rename="camel"):

@@ -34,7 +34,7 @@ SHADOW = {
 PERMISSIONS = [
     {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "update", "delete"]},
     {"apiGroups": [""], "resources": ["services"], "verbs": ["get", "list", "delete"]},
-    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "update"]},
+    {"apiGroups": ["apps"], "resources": ["deployments", "daemonsets"], "verbs": ["get", "list", "update"]},
 ]
 
 

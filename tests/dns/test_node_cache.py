@@ -36,6 +36,7 @@ def build(name="node-local-dns", *, image=IMAGE, args=(), maps=None, labels=None
         (build("cache", image="coredns:1.11", labels={"k8s-app": "node-local-dns"}), True),
         (build("cache", image="coredns:1.11", labels={"k8s-app": "kube-dns"}), False),
         (build("kube-proxy", image="kube-proxy:1.30"), False),
+        (build("registry-node-cache", image="node-cache:1"), False),
         ({}, False),
         ({"metadata": {"name": "x"}, "spec": {"template": {"spec": {"containers": ["no"]}}}}, False),
     ],

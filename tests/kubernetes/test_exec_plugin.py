@@ -51,7 +51,7 @@ def ask(make, tmp_path):
 
 async def test_a_plugin_gets_its_arguments_and_variables_beside_those_of_the_process(make):
     plugin = make('printf \'{"apiVersion":"%s","kind":"ExecCredential","status":{"token":"%s"}}\' "$1" "$A$B$2"')
-    plugin = ExecPlugin(VERSION, plugin.command, args=[VERSION, "3"], env=[Variable("A", "1")])
+    plugin = ExecPlugin(VERSION, plugin.command, args=[VERSION, "3"], env=[Variable("A", "1"), Variable("C")])
     assert (await run_plugin(plugin, CLUSTER, ENVIRONMENT | {"A": "0", "B": "2"})).token == "123"
 
 
