@@ -145,7 +145,10 @@ class Listener(Protocol):
 
 
 class ProtocolHandler(Protocol):
-    """The proxy's half of a protocol."""
+    """The proxy's half of a protocol.
+
+    One with a method `count_under_way()` says how many connections or sessions it has, while it is not drained.
+    """
 
     name: str
     transport: str

@@ -11,6 +11,7 @@ import msgspec
 
 from maesh_core.model.configuration import Section
 from maesh_core.model.keys import ObjectKey
+from maesh_core.model.messages import PodReport
 from maesh_core.model.resources import Resource
 from maesh_core.model.topology import ServiceNode
 
@@ -108,15 +109,23 @@ class Question(Protocol):
 
     @property
     def client_address(self) -> str:
-        """The client's address; empty where the mesh does not know its pod."""
+        """The client's address in its canonical spelling; empty where its pod has none."""
 
     @property
     def client_account(self) -> str:
-        """The service account of the client's pod, `name@namespace`; empty where it is not known."""
+        """The service account of the client's pod, `name@namespace`; empty for an address of none or several."""
+
+    @property
+    def client_pods(self) -> Sequence[PodReport]:
+        """The pods that have the client's address, its own pod too: several share one by mistake or by host network."""
 
     @property
     def destination(self) -> str:
         """The key of the service port, or of the branch of it, that the request comes to."""
+
+    @property
+    def traffic_type(self) -> str:
+        """The service's traffic type: `http`, `tcp`, `udp` or a plugin's."""
 
     @property
     def is_http(self) -> bool:
@@ -133,6 +142,14 @@ class Question(Protocol):
     @property
     def client_headers(self) -> ReadableHeaders:
         """As the client sends them."""
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """What the controller could not read, by where: objects that are there and have no say."""
+
+    @property
+    def topology(self) -> Mapping[str, Any]:
+        """The document of `/api/topology/current`, with the sections of plugins: what there is, granted or not."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

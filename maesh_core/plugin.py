@@ -56,6 +56,7 @@ from maesh_core.model.configuration import HttpRouter, Section, Server, Service,
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.matches import HeaderMatch, HttpMatch, combine_matches
+from maesh_core.model.messages import PodReport
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import ObjectMeta, Pod, Resource, ResourceKind
 from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, ServerNode, ServiceNode
@@ -109,6 +110,7 @@ __all__ = [
     "Plugin",
     "Pod",
     "PodNode",
+    "PodReport",
     "PortNode",
     "PortRange",
     "PositiveDuration",

@@ -71,7 +71,7 @@ class MeshSettings(CommonSettings):
     limit_tcp_port: Annotated[Limit, Meta(description="How many TCP entrypoints there may be.")] = 1000
     port_mapping: Annotated[
         str,
-        Meta(description="File that keeps each port's TCP or UDP entrypoint; default: in the user's state folder."),
+        Meta(description="File that keeps each port's TCP or UDP entrypoint; default: one for each set of paths."),
     ] = ""
     api_port: Annotated[Port, Meta(description="Port of the controller's API.")] = 9000
 

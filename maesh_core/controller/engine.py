@@ -14,6 +14,7 @@ from maesh_core.configuration.builder import build_service_configuration, plan_c
 from maesh_core.configuration.catalogue import Catalogue
 from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.controller.dependencies import DependencyIndex
+from maesh_core.controller.pod_lookup import PodLookup
 from maesh_core.controller.port_mapping import PortMappingFile
 from maesh_core.controller.ports import PortClaim, PortOwner, PortTables
 from maesh_core.controller.shadow_services import ShadowPort, ShadowReader, Wish
@@ -114,6 +115,11 @@ class Engine:
     def problems(self) -> Mapping[str, str]:
         """What discovery could not read: origin to text."""
         return self._parts.snapshot.problems
+
+    @property
+    def pods(self) -> PodLookup:
+        """What finds pods as they are now, those included that no service has."""
+        return PodLookup(self._parts.snapshot)
 
     @property
     def dependencies(self) -> DependencyIndex:

@@ -30,7 +30,7 @@ from maesh_core.controller.http_server import open_socket, start_server
 from maesh_core.controller.node_client import NodeClient
 from maesh_core.controller.nodes import NodeRegistry
 from maesh_core.controller.oneself import Oneself
-from maesh_core.controller.port_mapping import PortMappingFile, find_default_path
+from maesh_core.controller.port_mapping import PortMappingFile, find_default_file
 from maesh_core.controller.ports import PortTables
 from maesh_core.controller.shadow_services import ShadowReader
 from maesh_core.controller.sources import Pause, ProblemLog, feed_source
@@ -258,8 +258,12 @@ def build_engine(
     if is_cluster:
         mapping_file = PortMappingFile(None)
     elif mapping_file is None:
-        path = Path(settings.port_mapping) if settings.port_mapping else find_default_path(os.environ)
-        mapping_file = PortMappingFile(path)
+        named = settings.port_mapping
+        mapping_file = PortMappingFile(Path(named)) if named else find_default_file(os.environ, settings.paths)
+    assigned = mapping_file.load()
+    ports = PortTables(
+        ranges, assigned=assigned, clock=clock, is_cluster=is_cluster, is_inherited=mapping_file.is_inherited
+    )
     parts = EngineParts(
         snapshot=Snapshot(kinds),
         rules=TopologyRules(
@@ -271,7 +275,7 @@ def build_engine(
         ),
         builders=plugins.collect("maesh_topology_builders"),
         catalogue=Catalogue(traffic_types, plugins.collect("maesh_middleware_builders"), balancers),
-        ports=PortTables(ranges, assigned=mapping_file.load(), clock=clock, is_cluster=is_cluster),
+        ports=ports,
         mapping_file=mapping_file,
         revisions=RevisionStore(secrets.token_hex(EPOCH_BYTES), plugins.names),
         sources=tuple(source.name for source in sources),

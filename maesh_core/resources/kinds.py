@@ -47,14 +47,15 @@ def _index_pod_by_label(pod: Pod) -> Iterable[str]:
 
 
 def _index_pod_by_account(pod: Pod) -> Iterable[ObjectKey]:
-    return () if _has_ended(pod) else (ObjectKey(pod.metadata.namespace, pod.spec.service_account_name),)
+    return () if has_ended(pod) else (ObjectKey(pod.metadata.namespace, pod.spec.service_account_name),)
 
 
 def _index_pod_by_address(pod: Pod) -> Iterable[str]:
-    return () if _has_ended(pod) else pod.addresses
+    return () if has_ended(pod) else pod.addresses
 
 
-def _has_ended(pod: Pod) -> bool:
+def has_ended(pod: Pod) -> bool:
+    """Whether its containers have stopped for good: its addresses may be another pod's by now."""
     return pod.status.phase in _ENDED
 
 

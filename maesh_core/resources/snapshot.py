@@ -62,6 +62,10 @@ class Snapshot:
         """Read the objects under a value of an index, sorted by key. Not recorded."""
         return cast("Sequence[ResourceT]", self._store(type_).find(index, value))
 
+    def search(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
+        """Read as `find` does, without building the index, which would stay in memory for one question."""
+        return cast("Sequence[ResourceT]", self._store(type_).search(index, value))
+
     def _store(self, type_: type[Resource]) -> KindStore:
         store = self._stores.get(type_)
         if store is None:

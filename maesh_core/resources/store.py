@@ -5,6 +5,7 @@ first is believed until it takes it back. Must not know of events, nor of other 
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from maesh_core.errors import PluginError
 from maesh_core.model.keys import ObjectKey
@@ -44,6 +45,16 @@ class KindStore:
             for key, resource in self._objects.items():
                 self._index(index, key, resource)
         return found.find(value, self._objects)
+
+    def search(self, index: str, value: str | ObjectKey) -> Sequence[Resource]:
+        """Read as `find` does, but look at every object where the index is not built: for one question, not for many.
+
+        An object that the index's function cannot read is not found. Raises PluginError when there is no such index.
+        """
+        found = self._indexes.get(index)
+        if found is None or found.is_built:
+            return self.find(index, value)
+        return [self._objects[key] for key in sorted(found.search(value, self._objects))]
 
     def keys(self) -> Sequence[ObjectKey]:
         """Name all objects, sorted."""
@@ -147,6 +158,13 @@ class _Index:
                 return ()
             found = self._sorted[value] = tuple(objects[key] for key in sorted(keys))
         return found
+
+    def search(self, value: str | ObjectKey, objects: Mapping[ObjectKey, Resource]) -> Iterator[ObjectKey]:
+        """Name the objects under a value, in no order, and keep nothing."""
+        for key, resource in objects.items():
+            with suppress(Exception):  # a plugin's function sees any object
+                if value in self._function(resource):
+                    yield key
 
     def move(self, key: ObjectKey, resource: Resource | None) -> frozenset[str | ObjectKey]:
         """Put an object where it stands now; give every value under which it stood or stands. May raise anything."""

@@ -12,7 +12,7 @@ from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.configuration.tcp import TcpTrafficType
 from maesh_core.controller.engine import Engine, EngineParts
 from maesh_core.controller.port_mapping import PortMappingFile
-from maesh_core.controller.ports import PortTables
+from maesh_core.controller.ports import PortOwner, PortTables
 from maesh_core.hookspecs import Addition, PortRange, Stage
 from maesh_core.model.events import Applied, Deleted, Problem, Replaced
 from maesh_core.model.keys import ObjectKey
@@ -80,7 +80,7 @@ class BadTrafficType(HttpTrafficType):
         raise RuntimeError("closing fails too")
 
 
-def build_engine(*, assigned=None, mapping_path=None, sources=("s",), tcp_limit=2):
+def build_engine(*, assigned=None, mapping_path=None, sources=("s",), tcp_limit=2, is_inherited=False):
     traffic_types = [
         HttpTrafficType(PortRange(first=5000, limit=2, is_exclusive=False)),
         TcpTrafficType(PortRange(first=10000, limit=tcp_limit, is_exclusive=True)),
@@ -93,7 +93,9 @@ def build_engine(*, assigned=None, mapping_path=None, sources=("s",), tcp_limit=
         rules=TopologyRules(),
         builders=(FriendBuilder(),),
         catalogue=Catalogue(traffic_types, [StampBuilder()]),
-        ports=PortTables(ranges, assigned=assigned or mapping_file.load(), clock=lambda: 0.0),
+        ports=PortTables(
+            ranges, assigned=assigned or mapping_file.load(), clock=lambda: 0.0, is_inherited=is_inherited
+        ),
         mapping_file=mapping_file,
         revisions=RevisionStore("e", ()),
         sources=sources,
@@ -302,6 +304,17 @@ def test_entrypoints_survive_a_restart_whatever_else_there_is(tmp_path):
     second = start(build_service("a", **tcp()), build_service("b", **tcp()), mapping_path=path)
     assert report(second, "b").ports == report(first, "b").ports
     assert report(second, "a").ports[0].entrypoint == 10001
+
+
+def test_of_an_inherited_mapping_services_keep_their_own_and_nothing_is_kept_for_others():
+    db, other = PortOwner(ObjectKey("n", "b"), 80), PortOwner(ObjectKey("n", "elsewhere"), 80)
+    engine = start(
+        *(build_service(name, **tcp()) for name in "ab"),
+        assigned={"tcp": {db: 10001, other: 10000}},
+        tcp_limit=5,
+        is_inherited=True,
+    )
+    assert [report(engine, name).ports[0].entrypoint for name in "ab"] == [10000, 10001]
 
 
 def test_the_mapping_is_on_disk_before_the_configuration_is_published(tmp_path):

@@ -7,7 +7,7 @@ neither the parent nor where an update came from. Made in the event loop.
 import asyncio
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from maesh_core.errors import PluginError
@@ -96,15 +96,30 @@ class Carrier:
         families += [family for factory in self._counting for family in factory.collect_metrics()]
         return [*families, self._node.failures.collect()]
 
-    async def drain(self) -> None:
-        """Accept what waits, then nothing more, and wait until all that is under way has ended."""
+    async def drain(self, on_waiting: Callable[[Mapping[str, int]], None]) -> None:
+        """Accept what waits, then nothing more, and wait until all that is under way has ended.
+
+        If that takes any time, `on_waiting` is told once what is under way still, by protocol.
+        """
         opened = list(self._listening.values())
         self._listening.clear()
         await close_listening(opened)
         for handler in self._handlers.values():
             handler.start_draining()
-        while not all(handler.is_drained() for handler in self._handlers.values()):  # noqa: ASYNC110 - it is the hook
+        if self._count_under_way():
+            await asyncio.sleep(DRAIN_POLL_S)  # what was idle closes in the next rounds of the loop
+        if waiting := self._count_under_way():
+            on_waiting(waiting)
+        while self._count_under_way():  # noqa: ASYNC110 - it is the hook
             await asyncio.sleep(DRAIN_POLL_S)
+
+    def _count_under_way(self) -> dict[str, int]:
+        """Count what is not drained, by protocol; what does not count its connections has one."""
+        return {
+            name: max(1, getattr(handler, "count_under_way", lambda: 1)())
+            for name, handler in self._handlers.items()
+            if not handler.is_drained()
+        }
 
     async def abort(self) -> None:
         """Cut everything."""

@@ -219,6 +219,10 @@ class UdpHandler:
         """Whether every session has ended."""
         return not self.sessions
 
+    def count_under_way(self) -> int:
+        """Count the sessions."""
+        return len(self.sessions)
+
     def abort(self) -> None:
         """End every session."""
         for session in list(self.sessions):

@@ -282,6 +282,7 @@ async def test_an_entrypoint_that_closes_takes_nothing_and_passes_on_what_was_as
     world.listeners[0].close()
     world.handler.start_draining()
     assert not world.handler.is_drained()
+    assert world.handler.count_under_way() == 1
     client.sendto(b"second", ("127.0.0.1", port))
     await world.settle()
     assert world.is_silent(world.servers["a"])

@@ -110,6 +110,10 @@ class HttpHandler:
         """Whether no client is connected any more; tunnels end by themselves or are cut in the end."""
         return not (self.environment.clients or self.environment.tunnels)
 
+    def count_under_way(self) -> int:
+        """Count what a drain waits for: clients, and tunnels."""
+        return len(self.environment.clients) + len(self.environment.tunnels)
+
     def abort(self) -> None:
         """Cut every connection, for good."""
         environment = self.environment

@@ -105,6 +105,10 @@ class TcpHandler:
         """Whether every connection has ended."""
         return not self.environment.relays
 
+    def count_under_way(self) -> int:
+        """Count the open connections."""
+        return len(self.environment.relays)
+
     def abort(self) -> None:
         """Reset every connection."""
         for relay in list(self.environment.relays):

@@ -256,6 +256,7 @@ async def test_a_connection_that_lies_idle_is_reset_in_time(handler, address, st
     await asyncio.sleep(0.05)
     node.pass_time(50)
     assert handler.environment.relays
+    assert handler.count_under_way() == len(handler.environment.relays)
     node.pass_time(11)
     with pytest.raises(ConnectionResetError):
         await reader.read()
