@@ -48,6 +48,7 @@ from maesh_core.model.resources import ResourceKind
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
 from maesh_core.settings import ControllerSettings
+from maesh_core.shipped_plugins import find_kind_switches
 from maesh_core.topology.rules import TopologyRules
 
 EPOCH_BYTES = 8
@@ -121,7 +122,7 @@ async def run_controller(
     cluster = None
     if client is not None:
         cluster = await _join_cluster(settings, client, identity, clock=clock, pause=pause)
-    sources = collect_sources(settings, given, cluster)
+    sources = collect_sources(settings, given, cluster, enabled=plugins.names)
     is_built = asyncio.Event()
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
     node_client = NodeClient()
@@ -208,14 +209,19 @@ def build_identity() -> str:
 
 
 def collect_sources(
-    settings: ControllerSettings, given: Sequence[Source], cluster: Cluster | None = None
+    settings: ControllerSettings,
+    given: Sequence[Source],
+    cluster: Cluster | None = None,
+    *,
+    enabled: Sequence[str] = (),
 ) -> tuple[Source, ...]:
     """Join plugins' sources, the cluster and the manifests that were named. Raises StartupError if there is none."""
     sources = list(given)
     if cluster is not None:
         sources.append(cluster.source)
     if settings.paths:
-        manifests = ManifestSource(settings.paths, is_recursive=settings.recursive)
+        switches = find_kind_switches(enabled)
+        manifests = ManifestSource(settings.paths, is_recursive=settings.recursive, switches=switches)
         manifests.check_paths()
         sources.append(manifests)
     if not sources:
@@ -230,7 +236,7 @@ def collect_sources(
 async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
     """Build everything from what the sources tell at first, serve nothing, and keep no port mapping."""
     kinds = collect_kinds(plugins)
-    sources = collect_sources(settings, plugins.collect("maesh_sources"))
+    sources = collect_sources(settings, plugins.collect("maesh_sources"), enabled=plugins.names)
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, mapping_file=PortMappingFile(None))
     for source in sources:
         events = source.watch_events(kinds)
