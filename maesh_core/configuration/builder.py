@@ -128,9 +128,11 @@ class _Build:
     # --- what the annotations say ----------------------------------------------------------------------------------
 
     def _note_unclaimed(self) -> None:
+        for full_name in sorted(self.node.annotations, key=lambda each: each.partition("/")[2]):
+            mistake = self.catalogue.find_annotation_mistake(full_name)
+            if mistake is not None:
+                self.notices.append(f"annotation {full_name}: {mistake}")
         for name in self.annotations:
-            if not self.catalogue.is_claimed(name):
-                self.notices.append(f"annotation {_find_full_name(self.node, name)}: no enabled plugin reads it")
             balancer = self.catalogue.find_balancer(name)
             if balancer is not None and self.annotations.get(LOAD_BALANCER) != balancer:
                 meant = f"it means nothing without {LOAD_BALANCER}: {balancer}"
@@ -138,8 +140,7 @@ class _Build:
 
     def _refuse_traffic_type(self) -> None:
         if self.node.traffic_type is not None:
-            known = ", ".join(self.catalogue.traffic_types) or "none"
-            self.errors.append(f"no enabled plugin carries traffic type {self.node.traffic_type!r}; known: {known}")
+            self.errors.append(self.catalogue.describe_unknown_type(self.node.traffic_type))
 
     def _check_scheme(self) -> None:
         """Refuse an unknown scheme for any traffic type, as Maesh does, though only HTTP makes use of it."""

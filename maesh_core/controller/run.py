@@ -48,7 +48,11 @@ from maesh_core.model.resources import ResourceKind
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
 from maesh_core.settings import ControllerSettings
-from maesh_core.shipped_plugins import find_kind_switches
+from maesh_core.shipped_plugins import (
+    find_annotation_switches,
+    find_kind_switches,
+    find_traffic_type_switches,
+)
 from maesh_core.topology.rules import TopologyRules
 
 EPOCH_BYTES = 8
@@ -281,7 +285,13 @@ def build_engine(
             is_pod_fallback=not is_cluster,
         ),
         builders=plugins.collect("maesh_topology_builders"),
-        catalogue=Catalogue(traffic_types, plugins.collect("maesh_middleware_builders"), balancers),
+        catalogue=Catalogue(
+            traffic_types,
+            plugins.collect("maesh_middleware_builders"),
+            balancers,
+            switches=find_annotation_switches(plugins.names),
+            type_switches=find_traffic_type_switches(plugins.names),
+        ),
         ports=PortTables(ranges, assigned=mapping_file.load(), clock=clock, is_cluster=is_cluster),
         mapping_file=mapping_file,
         revisions=RevisionStore(secrets.token_hex(EPOCH_BYTES), plugins.names),
