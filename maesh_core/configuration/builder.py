@@ -115,6 +115,7 @@ class _Build:
                 port=port.number,
                 protocol=port.protocol,
                 entrypoint=carried.get((port.number, port.protocol)),
+                unserved=_explain_unserved(port) if (port.number, port.protocol) in carried else "",
             )
             for port in self.node.ports
         )
@@ -237,6 +238,21 @@ class _Build:
             self.errors.append(str(error))
             return Section()
         return section
+
+
+def _explain_unserved(port: PortNode) -> str:
+    """Say why nothing that the port's traffic may go to has a ready server; empty where something has.
+
+    What a branch without conditions takes leaves nothing to the service's own servers.
+    """
+    backends = [backend for branch in port.branches for backend in branch.backends if backend.weight]
+    if any(backend.port.servers for backend in backends):
+        return ""
+    if all(branch.matches for branch in port.branches):
+        return port.unserved
+    names = {f"{backend.service}": backend.port.unserved for backend in backends}
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(names.items()))
+    return f"no backend of its split is ready ({reasons})" if reasons else "its split has no backend with weight"
 
 
 def _find_traffic_type(node: ServiceNode, catalogue: Catalogue) -> TrafficType | None:

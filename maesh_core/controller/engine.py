@@ -190,15 +190,6 @@ class Engine:
         """Report each service that the mesh knows, sorted by namespace and name."""
         return [_report(self._built[key], self._list_errors(key)) for key in sorted(self._built)]
 
-    def find_served_ports(self) -> frozenset[tuple[ObjectKey, int, str]]:
-        """Name the ports, by service, number and protocol, that have a server which takes traffic."""
-        return frozenset(
-            (key, port.number, port.protocol)
-            for key, built in self._built.items()
-            for port in built.draft.node.ports
-            if port.servers
-        )
-
     def set_leading(self, *, is_leading: bool) -> None:
         """Begin or end to give out entrypoints that no shadow service has yet."""
         self._rebuild(set(), remapped=self._parts.ports.set_allocating(is_allocating=is_leading))

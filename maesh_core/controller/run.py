@@ -42,7 +42,6 @@ from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TrafficType
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.credentials import find_access
 from maesh_core.model.events import Event
-from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ObjectReport, ServiceReport
 from maesh_core.model.resources import ResourceKind
 from maesh_core.resources.kinds import CORE_KINDS
@@ -98,10 +97,6 @@ class Controller:
     def object_reports(self) -> list[ObjectReport]:
         """Report the objects of which something is wrong, as `/api/objects` does."""
         return self._engine.reports.list_reports()
-
-    def find_served_ports(self) -> frozenset[tuple[ObjectKey, int, str]]:
-        """Name the ports, by service, number and protocol, that have a server which takes traffic."""
-        return self._engine.find_served_ports()
 
 
 async def run_controller(

@@ -18,9 +18,10 @@ from maesh_core.model.annotations import TRAFFIC_TYPE, parse_annotations
 from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.resources import Pod, Service, ServicePort, ServiceSpec
 from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
+from maesh_core.topology.absence import Absence
 from maesh_core.topology.endpoints import EndpointReader, Group
 from maesh_core.topology.rules import TopologyRules, is_ignored_service
-from maesh_core.topology.servers import build_servers, get_target_port
+from maesh_core.topology.servers import build_servers, explain_no_server, get_target_port
 
 _TRAFFIC_TYPE_PATTERN = re.compile(r"[a-z][a-z0-9-]*")
 _HEADLESS = "None"
@@ -58,7 +59,7 @@ def _build_core_node(view: View, service: Service, rules: TopologyRules) -> Serv
         selector=service.spec.selector,
         cluster_ips=_read_cluster_ips(service.spec, notices),
         is_headless=service.spec.cluster_ip == _HEADLESS,
-        ports=_build_ports(service.spec.ports, groups, errors=errors, notices=notices),
+        ports=_build_ports(service.spec.ports, groups, absence=reader.absence, errors=errors, notices=notices),
         pods=_build_pods(groups),
         errors=tuple(errors),
         notices=tuple(dict.fromkeys(notices)),
@@ -96,7 +97,12 @@ def _read_cluster_ips(spec: ServiceSpec, notices: list[str]) -> tuple[str, ...]:
 
 
 def _build_ports(
-    ports: Sequence[ServicePort], groups: Sequence[Group], *, errors: list[str], notices: list[str]
+    ports: Sequence[ServicePort],
+    groups: Sequence[Group],
+    *,
+    absence: Absence,
+    errors: list[str],
+    notices: list[str],
 ) -> tuple[PortNode, ...]:
     """Build what can be carried; a bad port is an error, and its place still counts."""
     nodes: dict[tuple[int, str], PortNode] = {}
@@ -106,13 +112,15 @@ def _build_ports(
         elif (port.port, port.protocol) in nodes:
             errors.append(f"port {port.port} {port.protocol} is there twice")
         else:
+            servers = build_servers(port, groups, ports, notices)
             nodes[port.port, port.protocol] = PortNode(
                 number=port.port,
                 name=port.name,
                 protocol=port.protocol,
                 index=index,
                 target_port=get_target_port(port),
-                servers=build_servers(port, groups, ports, notices),
+                servers=servers,
+                unserved="" if servers else explain_no_server(port, groups) or absence.explain(),
             )
     return tuple(nodes.values())
 

@@ -332,9 +332,12 @@ def test_a_topology_tells_what_the_configuration_found():
     assert json.loads(engine.render_topology())["services"]["a@n"]["errors"] == list(report(engine).errors)
 
 
-def test_ports_that_have_a_server_are_known():
-    engine = start(build_service("a", ports=(80, 81)), build_service("b"), build_slice("x", "a"))
-    assert engine.find_served_ports() == {(ObjectKey("n", "a"), 80, "TCP")}
+def test_ports_without_a_server_say_why():
+    engine = start(build_service("a"), build_slice("x", "a"), build_service("b"))
+    assert {each.name: each.ports[0].unserved for each in engine.list_reports()} == {
+        "a": "",
+        "b": "its selector app=b matches no pod",
+    }
 
 
 def test_services_are_rendered_as_they_are_reported():
