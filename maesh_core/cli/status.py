@@ -1,7 +1,7 @@
 """`maesh status`: the mesh at a glance, from one controller's API or, through the API server, from all of them.
 
-Takes flags; gives tables or JSON. The status is 0 when every controller and proxy is ready and could be asked, everything
-could be read and every service has a server, else 3.
+Takes flags; gives tables or JSON. The status is 0 when every controller and proxy is ready and could be asked,
+everything could be read and every service has a server, else 3.
 """
 
 from collections.abc import Sequence

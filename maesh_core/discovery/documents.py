@@ -86,11 +86,8 @@ class Manifest(msgspec.Struct, frozen=True):
     errors: tuple[ManifestError, ...] = ()
     unread_kinds: tuple[str, ...] = ()
     notices: tuple[ManifestError, ...] = ()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no document at all."""
-        return not (self.resources or self.errors or self.unread_kinds or self.notices)
+    is_empty: bool = False
+    """Whether there is no document at all."""
 
 
 def parse_manifest(content: bytes, kinds: KindTable, *, path: str) -> Manifest:
@@ -128,20 +125,24 @@ class _Reader:
 
     def read(self, documents: Iterable[Document | ManifestError]) -> Manifest:
         iterator: Iterator[Document | ManifestError] = iter(documents)
+        is_empty = True
         try:
             for document in iterator:
+                is_empty = False
                 if isinstance(document, ManifestError):
                     self._errors.append(document)
                 else:
                     origin = f"{self._path} document {document.number} line {document.line}"
                     self._read_body(document.body, origin, None, 0)
         except ManifestError as error:  # JSON: nothing tells where the next document begins
+            is_empty = False
             self._errors.append(error)
         return Manifest(
             tuple(self._resources),
             self._limit(self._errors, "errors"),
             tuple(self._unread_kinds),
             self._limit(self._notices, "documents that are skipped"),
+            is_empty,
         )
 
     def _limit(self, found: Sequence[ManifestError], what: str) -> tuple[ManifestError, ...]:

@@ -1,10 +1,12 @@
 """`maesh up` from the outside: it serves, says so, and ends as it should."""
 
+import json
 import re
 import shlex
 import signal
 import socket
 import subprocess
+import urllib.request
 
 import pytest
 
@@ -62,6 +64,17 @@ def test_api_tells_what_the_proxy_has_in_force(up, get, manifests, cart):
     assert answer.json["revision"] == get(mesh.api_port, path="/api/configuration/current").json["revision"]
     assert answer.json == get(mesh.admin_port, path="/configuration").json
     assert get(mesh.api_port, path="/api/status/node/nobody/configuration").status == 404
+
+
+@pytest.mark.parametrize("bind", ["127.0.75.9", "0.0.0.0", "localhost"])
+def test_the_proxy_can_be_asked_whatever_address_up_binds(up, manifests, cart, bind):
+    mesh = up(manifests.path, "--bind", bind)
+    host = "127.0.0.1" if bind == "0.0.0.0" else bind
+    base = f"http://{host}:{mesh.api_port}/api/status"
+    with urllib.request.urlopen(f"{base}/nodes", timeout=10) as answer:
+        (node,) = json.load(answer)
+    with urllib.request.urlopen(f"{base}/node/{node['name']}/configuration", timeout=10) as answer:
+        assert json.load(answer)["revision"] == node["revision"]
 
 
 @pytest.mark.peer
