@@ -15,6 +15,8 @@ KNOWN = ("retry-attempts", "retry-on", "scheme", "traffic-type", "Service")
         ("sheme", "scheme"),
         ("TRAFFIC-TYPE", "traffic-type"),
         ("service", "Service"),
+        ("retry", "retry-on"),
+        ("traffic", "traffic-type"),
         ("greeting", None),
         ("", None),
         ("x" * 300, None),
@@ -23,6 +25,12 @@ KNOWN = ("retry-attempts", "retry-on", "scheme", "traffic-type", "Service")
 def test_the_nearest_name_is_found_where_one_is_near(name, meant):
     assert find_similar(name, KNOWN) == meant
     assert suggest(name, KNOWN) == (f"; did you mean {meant}?" if meant else "")
+
+
+def test_short_names_are_alike_where_less_is_asked():
+    assert find_similar("wbe", ["web", "api"]) is None
+    assert find_similar("wbe", ["web", "api"], cutoff=0.6) == "web"
+    assert find_similar("Secret", ["Service"]) is None
 
 
 def test_no_more_names_are_compared_than_the_limit():

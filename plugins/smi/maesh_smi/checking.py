@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from maesh_core.plugin import Findings, ObjectKey, TopologyView, suggest
 from maesh_smi.kinds import HttpRouteGroup, TrafficSplit
 
+NAME_CUTOFF = 0.6
+"""How like a service's name a wrong one must be to be taken for it."""
+
 
 class SplitChecker:
     """Looks for the service that a split divides."""
@@ -25,7 +28,7 @@ class SplitChecker:
             return Findings(errors=(f"service {name} is not of its own namespace, so it divides nothing",))
         known = view.list_services(root.namespace)
         if root not in known:
-            hint = suggest(root.name, (each.name for each in known))
+            hint = suggest(root.name, (each.name for each in known), cutoff=NAME_CUTOFF)
             return Findings(errors=(f"there is no service {root.name} in namespace {root.namespace}{hint}",))
         node = view.build_service(root)
         reason = "the mesh leaves it alone" if node is None else "it has no port"
