@@ -46,6 +46,9 @@ class Published:
     def render_services(self):
         return b"[]"
 
+    def render_objects(self):
+        return b'[{"kind": "TrafficSplit"}]'
+
 
 class Asker:
     """Answers for every proxy, or raises."""
@@ -272,7 +275,11 @@ async def test_readiness_is_told_as_json(peer):
 
 
 async def test_services_and_topology_are_told_as_json(peer):
-    for path, expected in (("/api/services", []), ("/api/topology/current", {"services": {}})):
+    for path, expected in (
+        ("/api/services", []),
+        ("/api/objects", [{"kind": "TrafficSplit"}]),
+        ("/api/topology/current", {"services": {}}),
+    ):
         response, body = await peer.get(path)
         assert (response.status, response.content_type) == (200, "application/json")
         assert json.loads(body) == expected

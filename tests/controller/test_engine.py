@@ -15,6 +15,7 @@ from maesh_core.controller.port_mapping import PortMappingFile
 from maesh_core.controller.ports import PortTables
 from maesh_core.hookspecs import Addition, PortRange, Stage
 from maesh_core.model.events import Applied, Deleted, Problem, Replaced
+from maesh_core.model.findings import Findings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import (
     Endpoint,
@@ -80,7 +81,7 @@ class BadTrafficType(HttpTrafficType):
         raise RuntimeError("closing fails too")
 
 
-def build_engine(*, assigned=None, mapping_path=None, sources=("s",), tcp_limit=2):
+def build_engine(*, assigned=None, mapping_path=None, sources=("s",), tcp_limit=2, checkers=()):
     traffic_types = [
         HttpTrafficType(PortRange(first=5000, limit=2, is_exclusive=False)),
         TcpTrafficType(PortRange(first=10000, limit=tcp_limit, is_exclusive=True)),
@@ -98,6 +99,7 @@ def build_engine(*, assigned=None, mapping_path=None, sources=("s",), tcp_limit=
         revisions=RevisionStore("e", ()),
         sources=sources,
         kinds=CORE_KINDS,
+        checkers=checkers,
     )
     return Engine(parts)
 
@@ -470,3 +472,44 @@ def test_among_many_services_one_endpoint_change_reruns_one():
     assert engine.rebuilt_count == 501
     assert list(pull(engine, "e.1")["http"]["services"]) == ["n/s7:80"]
     assert engine.revision == "e.2"
+
+
+class LooseService:
+    """Checks every pod: does it have a service of its name?"""
+
+    type = Pod
+
+    def check(self, view, resource, services):
+        found = view.get(Service, resource.key)
+        return Findings(notices=(f"no service {resource.metadata.name}",)) if found is None else None
+
+
+def test_among_many_objects_a_change_checks_only_what_it_concerns():
+    pods = [build_pod(f"p{number}", f"10.0.{number // 250}.{number % 250 + 1}") for number in range(500)]
+    engine = start(*pods, build_service("p3"), checkers=(LooseService(),))
+    assert engine.reports.check_count == 500
+    assert len(json.loads(engine.render_objects())) == 499
+    engine.apply([Applied(build_slice("x", "p3"))], source="s")
+    assert engine.reports.check_count == 500
+    engine.apply([Applied(build_service("p7"))], source="s")
+    assert engine.reports.check_count == 501
+    assert len(json.loads(engine.render_objects())) == 498
+    engine.apply([Applied(build_pod("p9", "10.9.9.9"))], source="s")
+    assert engine.reports.check_count == 502
+
+
+def test_a_services_findings_are_logged_once_and_again_when_they_are_mended(caplog):
+    engine = start(build_service("a", annotations={"mesh.traefik.io/stmap": "x"}))
+    engine.apply([Applied(build_slice("x", "a"))], source="s")
+    engine.apply([Applied(build_service("a"))], source="s")
+    text = "annotation mesh.traefik.io/stmap: no enabled plugin reads it; did you mean stamp?"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"service a@n: {text}",
+        f"service a@n: no longer: {text}",
+    ]
+
+
+def test_objects_are_reported_before_everything_is_listed():
+    engine = build_engine()
+    engine.apply([Problem("a.yaml", "no YAML")], source="s")
+    assert [each["origin"] for each in json.loads(engine.render_objects())] == ["a.yaml"]

@@ -77,6 +77,30 @@ def test_the_proxy_can_be_asked_whatever_address_up_binds(up, manifests, cart, b
         assert json.load(answer)["revision"] == node["revision"]
 
 
+def test_notices_that_arise_while_up_runs_are_logged_once_and_again_when_they_are_mended(up, manifests, cart):
+    mesh = up(manifests.path)
+    assert mesh.command.stderr == ""
+    split = {
+        "apiVersion": "split.smi-spec.io/v1alpha4",
+        "kind": "TrafficSplit",
+        "metadata": {"name": "canary", "namespace": "test"},
+        "spec": {"service": "catr", "backends": [{"service": "cart", "weight": 1}]},
+    }
+    manifests.write("split.json", [split])
+    text = "TrafficSplit canary@test: there is no service catr in namespace test; did you mean cart?"
+    mesh.command.wait_until(lambda: text in mesh.command.stderr, "the finding in the log")
+    manifests.write("other.json", [{"apiVersion": "v1", "kind": "Servce", "metadata": {"name": "a"}}])
+    mesh.command.wait_until(lambda: "did you mean Service?" in mesh.command.stderr, "the misspelt kind in the log")
+    manifests.write("other.json", [])
+    mesh.command.wait_until(
+        lambda: "other.json document 1 line 1 items[0]: no longer a problem" in mesh.command.stderr, "end"
+    )
+    manifests.write("split.json", [{**split, "spec": {**split["spec"], "service": "cart"}}])
+    mended = text.replace("canary@test: ", "canary@test: no longer: ")
+    mesh.command.wait_until(lambda: mended in mesh.command.stderr, "its end in the log")
+    assert mesh.command.stderr.count(text) == 1
+
+
 @pytest.mark.peer
 def test_curl_line_that_up_prints_works(start_maesh, free_port, manifests, cart, program):
     curl = program("curl")
