@@ -19,6 +19,9 @@ from maesh_core.model.configuration import Middleware, PortStatus, Section, Serv
 from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
 from maesh_core.model.topology import PortNode, ServiceNode
 
+WAITING = "waits for its entrypoint to be written"
+"""How a notice ends that is gone a moment later, in every controller: nobody need be told of it."""
+
 _Pairs = tuple[tuple[PortNode, int], ...]
 
 
@@ -170,7 +173,7 @@ class _Build:
         if entrypoint is not None or (port_range.is_exclusive and self.node.is_headless):
             return entrypoint
         if port.number in self.pending:
-            self.notices.append(f"port {port.number} waits for its entrypoint to be written")
+            self.notices.append(f"port {port.number} {WAITING}")
             return None
         self.port_errors.append(
             f"port {port.number} has no entrypoint: all {port_range.limit} from {port_range.first} are in use"

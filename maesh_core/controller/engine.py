@@ -10,7 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from maesh_core.configuration.builder import build_service_configuration, plan_claims, plan_entrypoints
+from maesh_core.configuration.builder import (
+    WAITING,
+    build_service_configuration,
+    plan_claims,
+    plan_entrypoints,
+)
 from maesh_core.configuration.catalogue import Catalogue
 from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.controller.dependencies import DependencyIndex
@@ -306,7 +311,8 @@ class Engine:
             self._reports.forget_service(key)
             return
         configuration = built.configuration
-        own = Findings(errors=configuration.errors, notices=configuration.notices)
+        notices = tuple(text for text in configuration.notices if not text.endswith(WAITING))
+        own = Findings(errors=configuration.errors, notices=notices)
         self._reports.set_service(key, own, built.draft.node.objects, logged=(logged,) if logged else ())
 
     def _draft(self, key: ObjectKey) -> _Draft | None:
