@@ -1,7 +1,7 @@
-"""What the project's own plugins read, for whoever has one of them switched off.
+"""What the project's own plugins read, so that messages can name the flag of one that is off.
 
-A plugin that is off is not imported, so this cannot be asked of it; a test holds the tables to the plugins. Gives
-texts that name the flag to use.
+A plugin that is off is not imported, so the tables are kept here; a test compares them with the plugins. Must not
+import a plugin.
 """
 
 from collections.abc import Collection, Mapping

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 CUTOFF = 0.75
 """How alike two names must be, as difflib's ratio: `retry-attemps` and `retry-attempts` have 0.96, while the kinds
-`Secret` and `Service`, which are both meant, have 0.62."""
+`Secret` and `Service`, which are different, have 0.62."""
 LENGTH_MARGIN = 4
 """Names that differ more in length are not compared: each comparison takes about 20 microseconds."""
 COMPARED_LIMIT = 2000
@@ -28,7 +28,7 @@ def find_similar(name: str, known: Iterable[str], *, cutoff: float = CUTOFF) -> 
 
 
 def suggest(name: str, known: Iterable[str], *, cutoff: float = CUTOFF) -> str:
-    """Ask whether a similar name was meant, to stand at the end of a sentence; empty where none is similar.
+    """Ask whether a similar name was meant, as the end of a sentence; empty where none is similar.
 
     `cutoff` is how alike they must be, from 0 to 1; a short name that one letter is wrong in needs 0.6.
     """

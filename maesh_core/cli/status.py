@@ -105,7 +105,7 @@ def _render_services(status: "MeshStatus") -> str:
 
 
 def _render_objects(status: "MeshStatus") -> str:
-    """Render what is wrong with objects, but for errors that stand above already."""
+    """Render what is wrong with objects, except for errors that are listed above."""
     above = {text for service in status.failing_services for text in service.errors}
     above |= {text for each in status.controllers if each.report for text in each.report.problems.values()}
     found = [(each, "error", text) for each in status.objects for text in each.errors if text not in above]

@@ -20,7 +20,7 @@ from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
 from maesh_core.model.topology import PortNode, ServiceNode
 
 WAITING = "waits for its entrypoint to be written"
-"""How a notice ends that is gone a moment later, in every controller: nobody need be told of it."""
+"""End of a notice that lasts a moment for each new service; it is shown, but neither logged nor written as an Event."""
 
 _Pairs = tuple[tuple[PortNode, int], ...]
 

@@ -1,4 +1,4 @@
-"""What is wrong with each object of the cluster, whoever found it: the one place that everything is published from.
+"""What is wrong with each object of the cluster, from every stage: the one place that it is published from.
 
 Joins what discovery could not read, what the builds of services found about them and about the objects that they
 looked at, and what checks found. Feeds `/api/objects`, the log and Events. A change costs what it concerns.
@@ -68,7 +68,7 @@ class ObjectReports:
         """How many checks of single objects there have been."""
         return self._checks.run_count
 
-    # --- what is told
+    # --- what stages report
 
     def set_service(
         self, key: ObjectKey, own: Findings, objects: Sequence[ObjectFindings] = (), *, logged: Collection[str] = ()
@@ -144,11 +144,11 @@ class ObjectReports:
                 callback(changed)
 
     def _compare_problems(self) -> None:
-        told = self._snapshot.all_problems
-        if told == self._problems:
+        known = self._snapshot.all_problems
+        if known == self._problems:
             return
-        for origin in self._problems.keys() | told.keys():
-            before, after = self._problems.get(origin), told.get(origin)
+        for origin in self._problems.keys() | known.keys():
+            before, after = self._problems.get(origin), known.get(origin)
             if before == after:
                 continue
             for problem in (before, after):
@@ -163,7 +163,7 @@ class ObjectReports:
                     problems.pop(origin, None)
                 if not problems:
                     del self._problems_of[subject]
-        self._problems = dict(told)
+        self._problems = dict(known)
 
     def _settle(self, subject: Subject) -> bool:
         """Join what is known of an object; gives whether it differs from before."""
@@ -186,7 +186,7 @@ class ObjectReports:
     def _list_problems(self, subject: Subject) -> list[Findings]:
         return [_to_findings(problem) for _, problem in sorted(self._problems_of.get(subject, {}).items())]
 
-    # --- what is asked
+    # --- what is published
 
     def render(self) -> bytes:
         """Render `/api/objects`."""

@@ -25,7 +25,7 @@ ReportT = TypeVar("ReportT")
 _URL = re.compile(r"https?://[^/\s]")
 
 LOCAL_ENDPOINT = "http://127.0.0.1:9000"
-"""Where `maesh up` has its controller, unless told otherwise."""
+"""Where `maesh up` has its controller by default."""
 TIMEOUT_S = 5.0
 API_PORT = 9000
 LABELS = "app=maesh,component=controller"
@@ -51,7 +51,7 @@ class FailingService(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class UnservedPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A port of a service that no ready server stands behind, and why."""
+    """A service port without a ready server, and why."""
 
     namespace: str
     name: str

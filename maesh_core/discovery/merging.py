@@ -72,7 +72,7 @@ class MergedManifests:
         self._set_problems(path, {} if text is None else {origin: Problem(origin, text)})
 
     def set_notices(self, path: str, notices: Sequence[Problem]) -> None:
-        """Take what is passed over at a path, or is of no use there, in place of what was told before."""
+        """Replace the notices about a path: documents that are skipped, or that it holds none."""
         if notices:
             self._notices[path] = tuple(notices)
         else:

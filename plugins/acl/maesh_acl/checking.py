@@ -44,9 +44,9 @@ def _check_sources(view: TopologyView, target: TrafficTarget) -> Iterator[str]:
 
 def _find_problem(view: TopologyView, caller: Account) -> str:
     if caller.kind not in ("", SERVICE_ACCOUNT):
-        return f" is of kind {caller.kind!r} and not {SERVICE_ACCOUNT}, so it is nobody"
+        return f" is of kind {caller.kind!r} and not {SERVICE_ACCOUNT}, so it matches nobody"
     if not caller.name or not caller.namespace:
-        return f" has no {'name' if not caller.name else 'namespace'}, so it is nobody"
+        return f" has no {'name' if not caller.name else 'namespace'}, so it matches nobody"
     if not view.find(Pod, ACCOUNT_INDEX, ObjectKey(caller.namespace, caller.name)):
-        return f" of namespace {caller.namespace} is nobody now: no pod has this service account"
+        return f" of namespace {caller.namespace} matches nobody: no pod has this service account"
     return ""

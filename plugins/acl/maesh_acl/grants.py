@@ -243,7 +243,7 @@ class GrantFinder:
         for pod in pods:
             if pod.spec.host_network:
                 self.notices.append(f"acl: {pod.key} has its node's address, so it stands for nobody")
-                self._note_pod(pod, "it has its node's address, so it stands for nobody")
+                self._note_pod(pod, "it has its node's address, which identifies nobody")
         addresses = {address for pod in pods if not pod.spec.host_network for address in pod.addresses}
         return tuple(sorted(address for address in addresses if self._is_nobody_elses(address, allowed)))
 
@@ -300,7 +300,9 @@ def _describe_sharing(address: str, pod: Pod, pods: Iterable[Pod]) -> str:
     """Say which pods of other accounts have a pod's address."""
     others = [each for each in pods if _get_account(each) != _get_account(pod)]
     shown = ", ".join(f"{each.key} ({_get_account(each)})" for each in others)
-    return f"its address {address} is also that of {shown}: shared by several service accounts it stands for none"
+    return (
+        f"its address {address} is also that of {shown}; an address of several service accounts identifies none of them"
+    )
 
 
 def _get_account(pod: Pod) -> ObjectKey:

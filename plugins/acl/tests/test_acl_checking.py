@@ -56,7 +56,7 @@ def test_a_target_whose_accounts_no_pod_has_says_so(report):
     assert found == {
         "TrafficTarget t": [
             "no pod has service account ghost@shop of its destination, so it grants nothing",
-            "source spirit of namespace shop is nobody now: no pod has this service account",
+            "source spirit of namespace shop matches nobody: no pod has this service account",
         ]
     }
 
@@ -73,11 +73,11 @@ def test_a_target_of_pods_that_are_behind_no_service_says_so(report):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ({"kind": "ServiceAccount", "name": "caller"}, "source caller has no namespace, so it is nobody"),
-        ({"kind": "ServiceAccount", "namespace": "shop"}, "source (without name) has no name, so it is nobody"),
+        ({"kind": "ServiceAccount", "name": "caller"}, "source caller has no namespace, so it matches nobody"),
+        ({"kind": "ServiceAccount", "namespace": "shop"}, "source (without name) has no name, so it matches nobody"),
         (
             {"kind": "Group", "name": "caller", "namespace": "shop"},
-            "source caller is of kind 'Group' and not ServiceAccount, so it is nobody",
+            "source caller is of kind 'Group' and not ServiceAccount, so it matches nobody",
         ),
     ],
 )
@@ -161,10 +161,10 @@ def test_an_error_of_a_target_is_on_the_target(report):
 def test_pods_of_two_accounts_that_share_an_address_are_named(report):
     other = build_pod("other-1", "10.0.2.1", "other")
     found = report(WEB, SERVER, CALLER, other, build_target("t", "server", ["caller"]))
-    tail = "shared by several service accounts it stands for none"
+    tail = "an address of several service accounts identifies none of them"
     assert found == {
-        "Pod caller-1": [f"its address 10.0.2.1 is also that of other-1@shop (other@shop): {tail}"],
-        "Pod other-1": [f"its address 10.0.2.1 is also that of caller-1@shop (caller@shop): {tail}"],
+        "Pod caller-1": [f"its address 10.0.2.1 is also that of other-1@shop (other@shop); {tail}"],
+        "Pod other-1": [f"its address 10.0.2.1 is also that of caller-1@shop (caller@shop); {tail}"],
     }
     assert report(WEB, SERVER, CALLER, other, build_target("t", "server", ["caller", "other"])) == {}
 
@@ -173,7 +173,7 @@ def test_a_pod_on_its_nodes_address_is_named(report):
     pod = build_pod("caller-1", "10.0.2.1", "caller")
     pod["spec"]["hostNetwork"] = True
     found = report(WEB, SERVER, pod, build_target("t", "server", ["caller"]))
-    assert found == {"Pod caller-1": ["it has its node's address, so it stands for nobody"]}
+    assert found == {"Pod caller-1": ["it has its node's address, which identifies nobody"]}
 
 
 def test_a_route_group_that_neither_a_split_nor_a_target_names_has_no_effect(report):
