@@ -28,7 +28,7 @@ from maesh_core.model.events import Event, Problem
 from maesh_core.model.resources import ResourceKind
 
 SEARCHED_LIMIT = 1000
-"""With more files than this some are taken to be of use, and folders are not searched for one."""
+"""Where more files than this are read, folders are not searched for being of no use."""
 
 logger = logging.getLogger(__name__)
 
