@@ -22,12 +22,17 @@ class PluginError(StartupError):
 
 
 class ManifestError(MaeshError):
-    """A document of a manifest cannot be used; `origin` is `FILE document N line M`."""
+    """A document of a manifest cannot be used; `origin` is `FILE document N line M`.
 
-    def __init__(self, origin: str, text: str) -> None:
+    `kind` and `key`, namespace and name, name the object as far as they are known.
+    """
+
+    def __init__(self, origin: str, text: str, *, kind: str = "", key: tuple[str, str] | None = None) -> None:
         super().__init__(f"{origin}: {text}")
         self.origin = origin
         self.text = text
+        self.kind = kind
+        self.key = key
 
 
 class ConfigurationError(MaeshError):

@@ -16,6 +16,8 @@ import pluggy
 from maesh_core.interfaces import BalancedServer, Connection, Exchange, Node, Response, TopologyView
 from maesh_core.model.configuration import Section
 from maesh_core.model.events import Event
+from maesh_core.model.findings import Findings, ObjectFindings
+from maesh_core.model.keys import ObjectKey
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import ResourceKind
 from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
@@ -68,6 +70,8 @@ class Addition(msgspec.Struct, frozen=True, kw_only=True):
     """Pods that rules name, and that need not be behind the service; the topology shows them."""
     sections: Mapping[str, Mapping[str, Any]] = {}
     """What the topology shows in sections such as `trafficSplits`, by `name@namespace`."""
+    objects: tuple[ObjectFindings, ...] = ()
+    """The plugin's objects that concern the service, with what is wrong with each; `/api/objects` shows it on them."""
     errors: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
@@ -84,12 +88,32 @@ class TopologyBuilder(Protocol):
         """Find what concerns a service; pure. Raising ConfigurationError puts the text on the service."""
 
 
+class ObjectChecker(Protocol):
+    """Finds what is wrong with objects of one kind, whether or not they concern a service.
+
+    It runs again when the object changes, when what it read changes, and when the object concerns other services.
+    Several may check one kind.
+    """
+
+    type: type[Any]
+
+    def check(self, view: TopologyView, resource: Any, services: Sequence[ObjectKey]) -> Findings | None:
+        """Check one object; pure. `services` are those that name it in `Addition.objects`, sorted.
+
+        Raising ConfigurationError makes the text an error of the object.
+        """
+
+
 class TopologySpecs(Protocol):
     """Hooks that add to the topology."""
 
     @hookspec
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Give builders that add to each service's node. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
+        """Give what finds objects without effect. Controller; once, at start; raising stops the start."""
 
 
 # --- protocol --------------------------------------------------------------------------------------------------------

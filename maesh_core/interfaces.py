@@ -32,10 +32,16 @@ class View(Protocol):
 
 
 class TopologyView(View, Protocol):
-    """What a topology builder reads through."""
+    """What a topology builder and an object checker read through."""
 
     def build_service(self, key: ObjectKey) -> ServiceNode | None:
         """Build another service's node as the core makes it, without what plugins add; None where there is none."""
+
+    def list_services(self, namespace: str) -> Sequence[ObjectKey]:
+        """Name the services of a namespace, sorted, those included that the mesh leaves alone.
+
+        Who asks runs again whenever any service of the namespace changes: ask only where something is wrong already.
+        """
 
 
 # --- balancing -------------------------------------------------------------------------------------------------------

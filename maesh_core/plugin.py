@@ -23,6 +23,7 @@ from maesh_core.hookspecs import (
     Middleware,
     MiddlewareBuilder,
     MiddlewareFactory,
+    ObjectChecker,
     PortRange,
     ProtocolHandler,
     Source,
@@ -54,12 +55,14 @@ from maesh_core.matching import compile_matches, find_match_problem, is_ambiguou
 from maesh_core.model.annotations import build_annotation_error, read_annotation
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
+from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.matches import HeaderMatch, HttpMatch, combine_matches
 from maesh_core.model.messages import PodReport
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.resources import ObjectMeta, Pod, Resource, ResourceKind
+from maesh_core.model.resources import REFERENCES, ObjectMeta, Pod, Resource, ResourceKind, build_reference
 from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, ServerNode, ServiceNode
+from maesh_core.spelling import suggest
 from maesh_core.stream_traffic import StreamTrafficType
 from maesh_core.value_parsing import Duration, PositiveDuration
 
@@ -81,6 +84,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 
 __all__ = [
     "HOOK_API_VERSION",
+    "REFERENCES",
     "Addition",
     "Applied",
     "BackendNode",
@@ -95,6 +99,7 @@ __all__ = [
     "Duration",
     "Event",
     "Exchange",
+    "Findings",
     "HeaderMatch",
     "Headers",
     "HttpMatch",
@@ -105,6 +110,8 @@ __all__ = [
     "MiddlewareBuilder",
     "MiddlewareFactory",
     "Node",
+    "ObjectChecker",
+    "ObjectFindings",
     "ObjectKey",
     "ObjectMeta",
     "Plugin",
@@ -147,6 +154,7 @@ __all__ = [
     "View",
     "build_annotation_error",
     "build_port_key",
+    "build_reference",
     "combine_matches",
     "compile_matches",
     "find_header_problem",
@@ -154,4 +162,5 @@ __all__ = [
     "hookimpl",
     "is_ambiguous",
     "read_annotation",
+    "suggest",
 ]

@@ -213,7 +213,9 @@ class PrepareSettings(CleanupSettings):
 class StatusSettings(ClusterSettings):
     """Settings of `maesh status`."""
 
-    endpoint: Annotated[str, Meta(description="One controller's base URL; default: all that the cluster knows.")] = ""
+    endpoint: Annotated[
+        str, Meta(description="One controller's base URL; default: the cluster's, else this machine's.")
+    ] = ""
     namespace: Annotated[str, Meta(description="Namespace that the mesh itself lives in.")] = "maesh"
     json: Annotated[bool, Meta(description="Print JSON in place of tables.")] = False
 

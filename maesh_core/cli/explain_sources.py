@@ -115,8 +115,7 @@ def read_engine(engine: Engine) -> Sources:
     """Read everything from an engine that was built from manifests; what it has is what its API would serve."""
     topology = _require(_decode(engine.render_topology(), dict[str, Any]), "services", "pods")
     update = parse_configuration(engine.render_configuration(None) or b"{}")
-    render_objects = getattr(engine, "render_objects", None)  # as the API, where there is `/api/objects`
-    objects = _decode(render_objects(), list[dict[str, Any]]) if render_objects is not None else []
+    objects = _decode(engine.render_objects(), list[dict[str, Any]])
     return Sources(topology, update, engine.pods, objects, dict(engine.problems))
 
 

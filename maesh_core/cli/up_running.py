@@ -134,9 +134,9 @@ class Mesh:
         if self._settings.json:
             self._print(render_report_line(reports))
         else:
-            served = controller.find_served_ports()
+            objects = controller.object_reports()
             api_url = f"http://{host}:{controller.api_port}"
-            self._print(render_report(reports, host=host, api_url=api_url, served=served))
+            self._print(render_report(reports, host=host, api_url=api_url, objects=objects))
 
 
 async def _raise_end(running: "asyncio.Task[None]", child: ProxyChild) -> None:

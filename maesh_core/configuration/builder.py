@@ -19,6 +19,9 @@ from maesh_core.model.configuration import Middleware, PortStatus, Section, Serv
 from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
 from maesh_core.model.topology import PortNode, ServiceNode
 
+WAITING = "waits for its entrypoint to be written"
+"""End of a notice that lasts a moment for each new service; it is shown, but neither logged nor written as an Event."""
+
 _Pairs = tuple[tuple[PortNode, int], ...]
 
 
@@ -115,6 +118,7 @@ class _Build:
                 port=port.number,
                 protocol=port.protocol,
                 entrypoint=carried.get((port.number, port.protocol)),
+                unserved=_explain_unserved(port) if (port.number, port.protocol) in carried else "",
             )
             for port in self.node.ports
         )
@@ -128,9 +132,11 @@ class _Build:
     # --- what the annotations say ----------------------------------------------------------------------------------
 
     def _note_unclaimed(self) -> None:
+        for full_name in sorted(self.node.annotations, key=lambda each: each.partition("/")[2]):
+            mistake = self.catalogue.find_annotation_mistake(full_name)
+            if mistake is not None:
+                self.notices.append(f"annotation {full_name}: {mistake}")
         for name in self.annotations:
-            if not self.catalogue.is_claimed(name):
-                self.notices.append(f"annotation {_find_full_name(self.node, name)}: no enabled plugin reads it")
             balancer = self.catalogue.find_balancer(name)
             if balancer is not None and self.annotations.get(LOAD_BALANCER) != balancer:
                 meant = f"it means nothing without {LOAD_BALANCER}: {balancer}"
@@ -138,8 +144,7 @@ class _Build:
 
     def _refuse_traffic_type(self) -> None:
         if self.node.traffic_type is not None:
-            known = ", ".join(self.catalogue.traffic_types) or "none"
-            self.errors.append(f"no enabled plugin carries traffic type {self.node.traffic_type!r}; known: {known}")
+            self.errors.append(self.catalogue.describe_unknown_type(self.node.traffic_type))
 
     def _check_scheme(self) -> None:
         """Refuse an unknown scheme for any traffic type, as Maesh does, though only HTTP makes use of it."""
@@ -168,7 +173,7 @@ class _Build:
         if entrypoint is not None or (port_range.is_exclusive and self.node.is_headless):
             return entrypoint
         if port.number in self.pending:
-            self.notices.append(f"port {port.number} waits for its entrypoint to be written")
+            self.notices.append(f"port {port.number} {WAITING}")
             return None
         self.port_errors.append(
             f"port {port.number} has no entrypoint: all {port_range.limit} from {port_range.first} are in use"
@@ -236,6 +241,21 @@ class _Build:
             self.errors.append(str(error))
             return Section()
         return section
+
+
+def _explain_unserved(port: PortNode) -> str:
+    """Say why nothing that the port's traffic may go to has a ready server; empty where something has.
+
+    What a branch without conditions takes leaves nothing to the service's own servers.
+    """
+    backends = [backend for branch in port.branches for backend in branch.backends if backend.weight]
+    if any(backend.port.servers for backend in backends):
+        return ""
+    if all(branch.matches for branch in port.branches):
+        return port.unserved
+    names = {f"{backend.service}": backend.port.unserved for backend in backends}
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(names.items()))
+    return f"no backend of its split is ready ({reasons})" if reasons else "its split has no backend with weight"
 
 
 def _find_traffic_type(node: ServiceNode, catalogue: Catalogue) -> TrafficType | None:

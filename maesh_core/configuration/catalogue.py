@@ -13,9 +13,11 @@ from maesh_core.configuration.annotations import CORE_ANNOTATIONS
 from maesh_core.configuration.http import LOAD_BALANCERS
 from maesh_core.errors import PluginError
 from maesh_core.hookspecs import BalancerBuilder, MiddlewareBuilder, TrafficType
+from maesh_core.model.annotations import PREFIXES
 from maesh_core.model.configuration import HttpRouter, Section
 from maesh_core.model.keys import is_label
 from maesh_core.model.messages import FIXED_FIELDS
+from maesh_core.spelling import find_similar, suggest
 
 _ItemT = TypeVar("_ItemT")
 _Claiming = MiddlewareBuilder | BalancerBuilder
@@ -24,10 +26,11 @@ _Claiming = MiddlewareBuilder | BalancerBuilder
 class Catalogue:
     """Traffic types by name, and middleware builders in the order of the chain, outermost first.
 
-    Of balancer builders it keeps what they claim: who asks them is the traffic type that has them.
+    Of balancer builders it keeps what they claim: who asks them is the traffic type that has them. `switches` say, by
+    annotation and by traffic type, how a plugin that is off is switched on.
     """
 
-    __slots__ = ("_balancers", "_claimed", "middleware_builders", "traffic_types")
+    __slots__ = ("_balancers", "_claimed", "_switches", "_type_switches", "middleware_builders", "traffic_types")
 
     traffic_types: Mapping[str, TrafficType]
     middleware_builders: Sequence[MiddlewareBuilder]
@@ -37,7 +40,12 @@ class Catalogue:
         traffic_types: Iterable[TrafficType],
         middleware_builders: Iterable[MiddlewareBuilder] = (),
         balancers: Mapping[str, BalancerBuilder] | None = None,
+        *,
+        switches: Mapping[str, str] | None = None,
+        type_switches: Mapping[str, str] | None = None,
     ) -> None:
+        self._switches = switches or {}
+        self._type_switches = type_switches or {}
         types = _index(((type_.name, type_) for type_ in traffic_types), "traffic type")
         builders = _index(((builder.kind, builder) for builder in middleware_builders), "middleware kind")
         _check_names(types, builders)
@@ -55,6 +63,31 @@ class Catalogue:
     def is_claimed(self, annotation: str) -> bool:
         """Tell whether the core or an enabled plugin reads an annotation, given without prefix."""
         return annotation in CORE_ANNOTATIONS or annotation in self._claimed
+
+    def find_annotation_mistake(self, full_name: str) -> str | None:
+        """Say why an annotation on a service has no effect; None for one that is read or is not meant for the mesh."""
+        prefix, slash, name = full_name.partition("/") if "/" in full_name else ("", "", full_name)
+        is_known = self.is_claimed(name) or name in self._switches
+        if prefix + slash in PREFIXES:
+            return None if self.is_claimed(name) else f"no enabled plugin reads it{self._explain_unread(name)}"
+        if is_known and find_similar(prefix, (each.removesuffix("/") for each in PREFIXES)):
+            return f"it has no effect with this prefix; the mesh's are {' and '.join(PREFIXES)}"
+        if is_known and not slash and "-" in name:  # one word could be anybody's
+            return f"it has no effect without a prefix; the mesh's are {' and '.join(PREFIXES)}"
+        return None
+
+    def _explain_unread(self, name: str) -> str:
+        if name in self._switches:
+            return f": {self._switches[name]}"
+        return suggest(name, (*CORE_ANNOTATIONS, *self._claimed, *self._switches))
+
+    def describe_unknown_type(self, name: str) -> str:
+        """Say of a traffic type that is not carried which ones are, and what may have been meant."""
+        known = ", ".join(self.traffic_types) or "none"
+        text = f"no enabled plugin carries traffic type {name!r}; known: {known}"
+        if name in self._type_switches:
+            return f"{text}; {self._type_switches[name]}"
+        return text + suggest(name, self.traffic_types)
 
     def close_section(self, section: Section) -> Section:
         """Have the hosts of a closed service answer with what an admission's builder says, where one says so."""

@@ -61,6 +61,8 @@ class Published(Protocol):
     @property
     def pods(self) -> PodLookup: ...  # noqa: D102
 
+    def render_objects(self) -> bytes: ...  # noqa: D102
+
 
 class NodeAsker(Protocol):
     """What asks a proxy."""
@@ -109,6 +111,7 @@ class Api:
             "/api/topology/current": self._get_topology,
             "/api/services": self._get_services,
             "/api/pods": self._get_pods,
+            "/api/objects": self._get_objects,
             "/api/status/controller": self._get_controller,
             "/api/status/nodes": self._get_nodes,
             "/api/status/readiness": self._get_readiness,
@@ -220,6 +223,9 @@ class Api:
         else:
             return build_text(HTTPStatus.BAD_REQUEST, "name a pod by namespace= and name=, or by address=\n")
         return _json(msgspec.json.encode(found))
+
+    async def _get_objects(self, _: web.BaseRequest) -> web.Response:
+        return _json(self._published.render_objects())
 
     async def _get_controller(self, _: web.BaseRequest) -> web.Response:
         return _json(msgspec.json.encode(self._oneself.report()))

@@ -26,6 +26,7 @@ from maesh_core.configuration.tcp import TcpTrafficType
 from maesh_core.controller.api import Api
 from maesh_core.controller.cluster import Cluster
 from maesh_core.controller.engine import Engine, EngineParts
+from maesh_core.controller.finding_log import ProblemLog
 from maesh_core.controller.http_server import open_socket, start_server
 from maesh_core.controller.node_client import NodeClient
 from maesh_core.controller.nodes import NodeRegistry
@@ -33,7 +34,7 @@ from maesh_core.controller.oneself import Oneself
 from maesh_core.controller.port_mapping import PortMappingFile, find_default_file
 from maesh_core.controller.ports import PortTables
 from maesh_core.controller.shadow_services import ShadowReader
-from maesh_core.controller.sources import Pause, ProblemLog, feed_source
+from maesh_core.controller.sources import Pause, feed_source
 from maesh_core.discovery.kubernetes import KubernetesSource
 from maesh_core.discovery.manifests import ManifestSource
 from maesh_core.errors import KubernetesError, PluginError, StartupError
@@ -41,12 +42,16 @@ from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TrafficType
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.credentials import find_access
 from maesh_core.model.events import Event
-from maesh_core.model.keys import ObjectKey
-from maesh_core.model.messages import ServiceReport
+from maesh_core.model.messages import ObjectReport, ServiceReport
 from maesh_core.model.resources import ResourceKind
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
 from maesh_core.settings import ControllerSettings
+from maesh_core.shipped_plugins import (
+    find_annotation_switches,
+    find_kind_switches,
+    find_traffic_type_switches,
+)
 from maesh_core.topology.rules import TopologyRules
 
 EPOCH_BYTES = 8
@@ -89,9 +94,9 @@ class Controller:
         """Report the services as they are now, as `/api/services` does."""
         return self._engine.list_reports()
 
-    def find_served_ports(self) -> frozenset[tuple[ObjectKey, int, str]]:
-        """Name the ports, by service, number and protocol, that have a server which takes traffic."""
-        return self._engine.find_served_ports()
+    def object_reports(self) -> list[ObjectReport]:
+        """Report the objects of which something is wrong, as `/api/objects` does."""
+        return self._engine.reports.list_reports()
 
 
 async def run_controller(
@@ -116,7 +121,7 @@ async def run_controller(
     cluster = None
     if client is not None:
         cluster = await _join_cluster(settings, client, identity, clock=clock, pause=pause)
-    sources = collect_sources(settings, given, cluster)
+    sources = collect_sources(settings, given, cluster, enabled=plugins.names)
     is_built = asyncio.Event()
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
     node_client = NodeClient()
@@ -128,7 +133,7 @@ async def run_controller(
     def apply(events: Sequence[Event], source: str) -> None:
         with _collection_paused():
             engine.apply(events, source=source)
-        problems.update(engine.problems)
+        problems.update(engine.all_problems)
 
     sock = open_socket(settings.api_host, settings.api_port, flag="--api-port")
     controller = Controller(engine, sock.getsockname()[1], is_built)
@@ -203,14 +208,19 @@ def build_identity() -> str:
 
 
 def collect_sources(
-    settings: ControllerSettings, given: Sequence[Source], cluster: Cluster | None = None
+    settings: ControllerSettings,
+    given: Sequence[Source],
+    cluster: Cluster | None = None,
+    *,
+    enabled: Sequence[str] = (),
 ) -> tuple[Source, ...]:
     """Join plugins' sources, the cluster and the manifests that were named. Raises StartupError if there is none."""
     sources = list(given)
     if cluster is not None:
         sources.append(cluster.source)
     if settings.paths:
-        manifests = ManifestSource(settings.paths, is_recursive=settings.recursive)
+        switches = find_kind_switches(enabled)
+        manifests = ManifestSource(settings.paths, is_recursive=settings.recursive, switches=switches)
         manifests.check_paths()
         sources.append(manifests)
     if not sources:
@@ -225,7 +235,7 @@ def collect_sources(
 async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
     """Build everything from what the sources tell at first, serve nothing, and keep no port mapping."""
     kinds = collect_kinds(plugins)
-    sources = collect_sources(settings, plugins.collect("maesh_sources"))
+    sources = collect_sources(settings, plugins.collect("maesh_sources"), enabled=plugins.names)
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, mapping_file=PortMappingFile(None))
     for source in sources:
         events = source.watch_events(kinds)
@@ -274,7 +284,13 @@ def build_engine(
             is_pod_fallback=not is_cluster,
         ),
         builders=plugins.collect("maesh_topology_builders"),
-        catalogue=Catalogue(traffic_types, plugins.collect("maesh_middleware_builders"), balancers),
+        catalogue=Catalogue(
+            traffic_types,
+            plugins.collect("maesh_middleware_builders"),
+            balancers,
+            switches=find_annotation_switches(plugins.names),
+            type_switches=find_traffic_type_switches(plugins.names),
+        ),
         ports=ports,
         mapping_file=mapping_file,
         revisions=RevisionStore(secrets.token_hex(EPOCH_BYTES), plugins.names),
@@ -282,6 +298,7 @@ def build_engine(
         kinds=tuple(kinds),
         shadow_reader=ShadowReader(settings.namespace, traffic_types) if is_cluster else None,
         shadow_source=KubernetesSource.name,
+        checkers=plugins.collect("maesh_object_checkers"),
     )
     return Engine(parts)
 

@@ -26,6 +26,7 @@ class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
 class _Meta(msgspec.Struct, frozen=True, rename="camel"):
     name: str | None = None
     namespace: str | None = None
+    uid: str | None = None
     resource_version: str | None = None
 
 
@@ -66,6 +67,7 @@ class Fault(msgspec.Struct, frozen=True):
 
     key: ObjectKey
     text: str
+    uid: str = ""
 
 
 MAX_SHOWN_KEY = 320
@@ -134,7 +136,7 @@ class ObjectDecoder:
         key, version = self._build_key(meta), meta.resource_version or ""
         if event.type in (ChangeType.BOOKMARK, ChangeType.DELETED):
             return Change(event.type, key, version)
-        return Change(event.type, key, version, self._decode_one(event.object, key))
+        return Change(event.type, key, version, self._decode_one(event.object, key, meta.uid or ""))
 
     def _decode_items(self, body: bytes) -> Page:
         """Decode a page object by object."""
@@ -148,14 +150,14 @@ class ObjectDecoder:
                 meta = msgspec.json.decode(item, type=_Named).metadata
             except _UNREADABLE:
                 meta = _Meta(name=f"number {number}")
-            results.append(self._decode_one(item, self._build_key(meta)))
+            results.append(self._decode_one(item, self._build_key(meta), meta.uid or ""))
         return _build_page(results, page.metadata)
 
     def _build_key(self, meta: _Meta) -> ObjectKey:
         """Name an object as its resource will be named."""
         return ObjectKey((meta.namespace or DEFAULT_NAMESPACE) if self._kind.is_namespaced else "", meta.name or "")
 
-    def _decode_one(self, item: msgspec.Raw, key: ObjectKey) -> _Result:
+    def _decode_one(self, item: msgspec.Raw, key: ObjectKey, uid: str) -> _Result:
         try:
             return self._judge(self._decode_object(item))
         except _UNREADABLE:
@@ -164,7 +166,7 @@ class ObjectDecoder:
             # Go writes an empty list that is not optional as null, as in the endpoints of a slice without any.
             return self._judge(convert_value(drop_nulls(msgspec.json.decode(item)), self._kind.type))
         except _UNREADABLE as error:
-            return Fault(key, f"{self._kind.name} {show_key(key)} cannot be read: {error}")
+            return Fault(key, f"{self._kind.name} {show_key(key)} cannot be read: {error}", uid)
 
     def _judge(self, resource: Resource) -> _Result:
         resource = fill_defaults(resource, self._kind)
@@ -172,7 +174,8 @@ class ObjectDecoder:
         if not faults:
             self._sharer.share(resource)
             return resource
-        return Fault(resource.key, f"{self._kind.name} {show_key(resource.key)} cannot be used: {'; '.join(faults)}")
+        text = f"{self._kind.name} {show_key(resource.key)} cannot be used: {'; '.join(faults)}"
+        return Fault(resource.key, text, resource.metadata.uid)
 
 
 def show_key(key: ObjectKey) -> str:

@@ -150,6 +150,21 @@ class PodsReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     nearest: tuple[str, ...] = ()
 
 
+class ObjectReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One object in `/api/objects`, of those with errors or notices.
+
+    `origin` is the place in a file, or else the source that knows the object. What is no object, such as a file, has an
+    origin alone.
+    """
+
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    origin: str = ""
+    errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
 class NodeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One proxy in `/api/status/nodes`; `last_seen` is an RFC 3339 time in UTC."""
 

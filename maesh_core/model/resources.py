@@ -216,6 +216,9 @@ class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
     `api_versions` are `version` or `group/version`, the preferred one first; all of them decode to `type`. An index
     maps an object to the values it is found under, `view.find(type, index, value)`.
 
+    One that `needs_reference` means something only where another object names it. The kinds that name others have an
+    index `REFERENCES` of them, of values that `build_reference` makes.
+
     `fallback_of` names a type in whose absence this kind is read from a cluster. One that is not `is_watched` is known
     in manifests only: nothing reads it.
     """
@@ -228,3 +231,13 @@ class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
     indexes: Mapping[str, Callable[[Any], Iterable[str | ObjectKey]]] = {}
     fallback_of: ResourceType | None = None
     is_watched: bool = True
+    needs_reference: bool = False
+
+
+REFERENCES = "references"
+"""The index under which a kind's objects are found by the objects that they name."""
+
+
+def build_reference(kind: str, key: ObjectKey) -> str:
+    """Name an object among those of all kinds, as index `references` lists it: `kind namespace/name`."""
+    return f"{kind} {key.namespace}/{key.name}"

@@ -19,7 +19,7 @@ from maesh_core.proxy.admin import AdminPages, ProxyStatus
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.configuration import NodeConfiguration
 from maesh_core.proxy.entrypoints import Entrypoints
-from maesh_core.proxy.fetch import Fetcher, parse_endpoint
+from maesh_core.proxy.fetch import Fetcher, find_source_host, parse_endpoint
 from maesh_core.proxy.listening import Listening, close_listening, open_listening
 from maesh_core.proxy.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.parent import follow_parent
@@ -109,7 +109,7 @@ class Node:
         )
         self._entrypoints = Entrypoints(self._pool, bind=settings.bind)
         self._configuration = NodeConfiguration(self._pool, self._entrypoints)
-        self._fetcher = Fetcher(endpoint)
+        self._fetcher = Fetcher(endpoint, source_host=find_source_host(endpoint, settings.admin_host))
         self._poller = Poller(
             self._fetcher,
             self._configuration.apply,

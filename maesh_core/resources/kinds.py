@@ -25,6 +25,9 @@ ACCOUNT_INDEX = "account"
 ADDRESS_INDEX = "address"
 """Pods by their addresses in canonical spelling, those that have ended left out: theirs may be another pod's by now."""
 
+NAMESPACE_INDEX = "namespace"
+"""Services by their namespace."""
+
 _ENDED = frozenset({"Succeeded", "Failed"})
 
 
@@ -34,6 +37,10 @@ def build_label_value(namespace: str, key: str, value: str) -> str:
     Neither `/` is in a namespace nor `=` in a label's key, so two labels never meet in one value.
     """
     return f"{namespace}/{key}={value}"
+
+
+def _index_by_namespace(item: Service) -> Iterable[str]:
+    return (item.metadata.namespace,)
 
 
 def _index_slice_by_service(item: EndpointSlice) -> Iterable[ObjectKey]:
@@ -60,7 +67,13 @@ def has_ended(pod: Pod) -> bool:
 
 
 CORE_KINDS: tuple[ResourceKind, ...] = (
-    ResourceKind(name="Service", plural="services", api_versions=("v1",), type=Service),
+    ResourceKind(
+        name="Service",
+        plural="services",
+        api_versions=("v1",),
+        type=Service,
+        indexes={NAMESPACE_INDEX: _index_by_namespace},
+    ),
     ResourceKind(
         name="EndpointSlice",
         plural="endpointslices",

@@ -19,8 +19,8 @@ class FakeController:
     def service_reports(self):
         return []
 
-    def find_served_ports(self):
-        return frozenset()
+    def object_reports(self):
+        return []
 
 
 class FakeChild:

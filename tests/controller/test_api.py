@@ -52,6 +52,9 @@ class Published:
     def pods(self):
         return build_lookup(build_pod("web-0", "10.0.0.1", "fd00::1"))[0]
 
+    def render_objects(self):
+        return b'[{"kind": "TrafficSplit"}]'
+
 
 class Asker:
     """Answers for every proxy, or raises."""
@@ -278,7 +281,11 @@ async def test_readiness_is_told_as_json(peer):
 
 
 async def test_services_and_topology_are_told_as_json(peer):
-    for path, expected in (("/api/services", []), ("/api/topology/current", {"services": {}})):
+    for path, expected in (
+        ("/api/services", []),
+        ("/api/objects", [{"kind": "TrafficSplit"}]),
+        ("/api/topology/current", {"services": {}}),
+    ):
         response, body = await peer.get(path)
         assert (response.status, response.content_type) == (200, "application/json")
         assert json.loads(body) == expected

@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from maesh_smi.checking import GroupChecker
 
 from maesh_acl import AclSettings
+from maesh_acl.checking import TargetChecker
 from maesh_acl.explaining import explain_access
 from maesh_acl.grants import GrantFinder
 from maesh_acl.kinds import KINDS
 from maesh_core.plugin import (
     Addition,
     MiddlewareBuilder,
+    ObjectChecker,
     Question,
     ResourceKind,
     ServiceNode,
@@ -37,6 +40,7 @@ class GrantBuilder:
             value=settings,
             pods=finder.list_sources(),
             sections={"serviceTrafficTargets": finder.shown},
+            objects=finder.list_objects(),
             notices=tuple(dict.fromkeys(finder.notices)),
         )
 
@@ -73,6 +77,11 @@ class ControllerHalf:
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Give what finds grants."""
         return [GrantBuilder()]
+
+    @hookimpl
+    def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
+        """Give what finds targets that grant nothing, and route groups that are bad."""
+        return [TargetChecker(), GroupChecker()]
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:

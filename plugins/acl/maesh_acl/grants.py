@@ -16,6 +16,7 @@ from maesh_acl.kinds import SERVICE_ACCOUNT, TARGETS_BY_DESTINATION, Account, Tr
 from maesh_core.plugin import (
     ConfigurationError,
     HttpMatch,
+    ObjectFindings,
     ObjectKey,
     Pod,
     PodNode,
@@ -63,6 +64,13 @@ class GrantFinder:
         self._sources: dict[ObjectKey, Pod] = {}
         self._rules: dict[ObjectKey, _Rules] = {}
         self._addresses: dict[ObjectKey, tuple[str, ...]] = {}
+        self._seen: dict[ObjectKey, list[str]] = {}
+        """The errors of each target that is about the service or what it leads to."""
+        self._useless: dict[tuple[ObjectKey, ObjectKey], str] = {}
+        """Why a target grants nothing of a service, by both."""
+        self._granting: set[tuple[ObjectKey, ObjectKey]] = set()
+        self._pods: dict[ObjectKey, list[str]] = {}
+        """Why pods of sources stand for nobody."""
         self.shown: dict[str, TargetView] = {}
         self.notices: list[str] = []
 
@@ -81,7 +89,23 @@ class GrantFinder:
                 destinations[f"{key}/{branch.name}"] = _build_leaves(
                     [(leaf.service, leaf.port, self._find_leaf_grants(leaf.service, leaf.port)) for leaf in leaves]
                 )
+        self.notices += [f"TrafficTarget {target}: {text}" for target, text in self._list_useless()]
         return AclSettings(destinations=destinations)
+
+    def list_objects(self) -> tuple[ObjectFindings, ...]:
+        """List the targets that are about the service, and the pods that stand for nobody, with what is wrong."""
+        useless: dict[ObjectKey, list[str]] = {}
+        for target, text in self._list_useless():
+            useless.setdefault(target, []).append(text)
+        targets = (
+            ObjectFindings(type=TrafficTarget, key=key, errors=tuple(errors), notices=tuple(useless.get(key, ())))
+            for key, errors in sorted(self._seen.items())
+        )
+        pods = (ObjectFindings(type=Pod, key=key, notices=tuple(texts)) for key, texts in sorted(self._pods.items()))
+        return (*targets, *pods)
+
+    def _list_useless(self) -> list[tuple[ObjectKey, str]]:
+        return [(place[0], text) for place, text in sorted(self._useless.items()) if place not in self._granting]
 
     def _find_leaf_grants(self, key: ObjectKey, port: PortNode) -> tuple[Grant, ...]:
         node = self._service if key == self._service.key else self._view.build_service(key)
@@ -106,7 +130,11 @@ class GrantFinder:
                     self._show(target, node, str(error))
                     continue
                 self._show(target, node)
-                if grant is not None:
+                if isinstance(grant, str):
+                    of_what = f"{node.traffic_type} port {port.number} of service {node.key}"
+                    self._useless.setdefault((target.key, node.key), f"{grant}, so it grants nothing of {of_what}")
+                elif grant is not None:
+                    self._granting.add((target.key, node.key))
                     yield grant
 
     def _check_port(self, target: TrafficTarget, node: ServiceNode) -> None:
@@ -118,8 +146,8 @@ class GrantFinder:
 
     def _build_grant(
         self, target: TrafficTarget, port: PortNode, servers: list[ServerNode], traffic_type: str | None
-    ) -> Grant | None:
-        """Build what a target grants on a port; None where it is not about it."""
+    ) -> Grant | str | None:
+        """Build what a target grants on a port; None where nobody is there, a text where its rules do not fit."""
         if target.called.kind not in ("", SERVICE_ACCOUNT):
             raise ConfigurationError(f"kind {target.called.kind!r} of the destination is not {SERVICE_ACCOUNT}")
         if target.key not in self._rules:
@@ -142,7 +170,12 @@ class GrantFinder:
         if target.key not in self._addresses:
             self._addresses[target.key] = self._find_sources(target.callers)
         sources = self._addresses[target.key]
-        if not (is_open and usable and sources):
+        if not is_open:
+            needed = {"udp": UDP_ROUTE, "tcp": TCP_ROUTE}.get(traffic_type or "", HTTP_GROUP)
+            return f"none of its rules is a {needed}"
+        if servers and not usable:
+            return "none of its ports is one that its pods serve there"
+        if not (usable and sources):
             return None
         is_all = len(usable) == len(port.servers)
         addresses = None if is_all else tuple((server.address, server.port) for server in usable)
@@ -210,20 +243,32 @@ class GrantFinder:
         for pod in pods:
             if pod.spec.host_network:
                 self.notices.append(f"acl: {pod.key} has its node's address, so it stands for nobody")
+                self._note_pod(pod, "it has its node's address, which identifies nobody")
         addresses = {address for pod in pods if not pod.spec.host_network for address in pod.addresses}
         return tuple(sorted(address for address in addresses if self._is_nobody_elses(address, allowed)))
 
     def _is_nobody_elses(self, address: str, allowed: set[ObjectKey]) -> bool:
         """Say whether all pods that have an address are of these accounts: else it tells nothing of who calls."""
-        for pod in self._view.find(Pod, ADDRESS_INDEX, address):
+        pods = self._view.find(Pod, ADDRESS_INDEX, address)
+        for pod in pods:
             if ObjectKey(pod.metadata.namespace, pod.spec.service_account_name) not in allowed:
                 self.notices.append(f"acl: address {address} is also {pod.key}'s, so it stands for nobody")
+                for mine in pods:
+                    self._note_pod(mine, _describe_sharing(address, mine, pods))
                 return False
         return True
+
+    def _note_pod(self, pod: Pod, text: str) -> None:
+        texts = self._pods.setdefault(pod.key, [])
+        if text not in texts:
+            texts.append(text)
 
     def _show(self, target: TrafficTarget, node: ServiceNode, error: str = "") -> None:
         key = f"{node.key}:{target.key}"
         errors = (error,) if error else ()
+        known = self._seen.setdefault(target.key, [])
+        if error and error not in known:
+            known.append(error)
         if error:
             self.notices.append(f"TrafficTarget {target.key}: {error}; it grants nothing")
         called = target.called
@@ -249,6 +294,19 @@ def _build_leaves(leaves: Sequence[tuple[ObjectKey, PortNode, tuple[Grant, ...]]
         )
         for key, port, grants in leaves
     )
+
+
+def _describe_sharing(address: str, pod: Pod, pods: Iterable[Pod]) -> str:
+    """Say which pods of other accounts have a pod's address."""
+    others = [each for each in pods if _get_account(each) != _get_account(pod)]
+    shown = ", ".join(f"{each.key} ({_get_account(each)})" for each in others)
+    return (
+        f"its address {address} is also that of {shown}; an address of several service accounts identifies none of them"
+    )
+
+
+def _get_account(pod: Pod) -> ObjectKey:
+    return ObjectKey(pod.metadata.namespace, pod.spec.service_account_name)
 
 
 def _join_ports(routes: Iterable[TcpRoute | UdpRoute]) -> frozenset[int] | None:

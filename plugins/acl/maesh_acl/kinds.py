@@ -9,7 +9,7 @@ import msgspec
 from maesh_smi.kinds import KINDS as SMI_KINDS
 from maesh_smi.kinds import Reference
 
-from maesh_core.plugin import ConfigurationError, ObjectKey, Resource, ResourceKind
+from maesh_core.plugin import REFERENCES, ConfigurationError, ObjectKey, Resource, ResourceKind, build_reference
 
 SERVICE_ACCOUNT = "ServiceAccount"
 TARGETS_BY_DESTINATION = "destination"
@@ -78,12 +78,17 @@ def _index_by_destination(target: Any) -> tuple[ObjectKey, ...]:
     return (target.called_key,)
 
 
+def _index_by_references(target: Any) -> list[str]:
+    namespace = target.metadata.namespace
+    return [build_reference(rule.kind, ObjectKey(namespace, rule.name)) for rule in target.rules]
+
+
 TARGET_KIND = ResourceKind(
     name="TrafficTarget",
     plural="traffictargets",
     api_versions=tuple(f"access.smi-spec.io/v1alpha{number}" for number in (3, 2, 1)),
     type=TrafficTarget,
-    indexes={TARGETS_BY_DESTINATION: _index_by_destination},
+    indexes={TARGETS_BY_DESTINATION: _index_by_destination, REFERENCES: _index_by_references},
 )
 KINDS = (*(kind for kind in SMI_KINDS if kind.name != "TrafficSplit"), TARGET_KIND)
 """Route groups and routes are the smi plugin's; a TrafficSplit is read where that one is enabled."""

@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 
 from maesh_core.plugin import (
+    REFERENCES,
     ConfigurationError,
     HeaderMatch,
     HttpMatch,
     ObjectKey,
     Resource,
     ResourceKind,
+    build_reference,
     find_match_problem,
 )
 
@@ -190,12 +192,18 @@ def _anchor(pattern: str) -> str:
     return f"/{pattern}" if pattern[:1].isalnum() else pattern
 
 
+ROUTE_GROUP = "HTTPRouteGroup"
 SPLITS_BY_ROOT = "root"
 """TrafficSplits by the ObjectKey of the service that they split."""
 
 
 def _index_by_root(split: Any) -> tuple[ObjectKey, ...]:
     return () if split.root is None else (split.root,)
+
+
+def _index_by_references(split: Any) -> list[str]:
+    namespace = split.metadata.namespace
+    return [build_reference(each.kind or ROUTE_GROUP, ObjectKey(namespace, each.name)) for each in split.spec.matches]
 
 
 def _list_versions(group: str, count: int, *, first: int = 1) -> tuple[str, ...]:
@@ -208,18 +216,27 @@ KINDS = (
         plural="trafficsplits",
         api_versions=_list_versions("split.smi-spec.io", 4),
         type=TrafficSplit,
-        indexes={SPLITS_BY_ROOT: _index_by_root},
+        indexes={SPLITS_BY_ROOT: _index_by_root, REFERENCES: _index_by_references},
     ),
     ResourceKind(
-        name="HTTPRouteGroup",
+        name=ROUTE_GROUP,
         plural="httproutegroups",
         api_versions=_list_versions("specs.smi-spec.io", 4),
         type=HttpRouteGroup,
+        needs_reference=True,
     ),
     ResourceKind(
-        name="TCPRoute", plural="tcproutes", api_versions=_list_versions("specs.smi-spec.io", 4), type=TcpRoute
+        name="TCPRoute",
+        plural="tcproutes",
+        api_versions=_list_versions("specs.smi-spec.io", 4),
+        type=TcpRoute,
+        needs_reference=True,
     ),
     ResourceKind(
-        name="UDPRoute", plural="udproutes", api_versions=_list_versions("specs.smi-spec.io", 4, first=4), type=UdpRoute
+        name="UDPRoute",
+        plural="udproutes",
+        api_versions=_list_versions("specs.smi-spec.io", 4, first=4),
+        type=UdpRoute,
+        needs_reference=True,
     ),
 )

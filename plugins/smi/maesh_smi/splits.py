@@ -19,13 +19,14 @@ from maesh_core.plugin import (
     BranchNode,
     ConfigurationError,
     HttpMatch,
+    ObjectFindings,
     ObjectKey,
     PortNode,
     ServiceNode,
     TopologyView,
     combine_matches,
 )
-from maesh_smi.kinds import SPLITS_BY_ROOT, HttpRouteGroup, TrafficSplit
+from maesh_smi.kinds import ROUTE_GROUP, SPLITS_BY_ROOT, HttpRouteGroup, TrafficSplit
 
 BRANCH_LIMIT = 100
 """Branches of one port: matches of splits below splits multiply."""
@@ -35,7 +36,6 @@ DEPTH_LIMIT = 20
 """Splits below splits."""
 WEIGHT_LIMIT = 2**31 - 1
 """What a leaf's weight may come to when shares of shares are made whole numbers."""
-ROUTE_GROUP = "HTTPRouteGroup"
 
 Matches = tuple[HttpMatch, ...]
 Shares = dict[ObjectKey, Fraction]
@@ -86,6 +86,13 @@ class Resolver:
     def list_errors(self) -> list[str]:
         """List the errors of all splits that concern the service, nested ones too."""
         return [f"TrafficSplit {key.name}: {text}" for key in sorted(self.errors) for text in self.errors[key]]
+
+    def list_objects(self) -> tuple[ObjectFindings, ...]:
+        """List the splits of the service itself, and what is wrong with each."""
+        return tuple(
+            ObjectFindings(type=TrafficSplit, key=key, errors=tuple(self.errors.get(key, ())))
+            for key in sorted(self.shown)
+        )
 
     # --- plans
 
