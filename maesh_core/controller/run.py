@@ -304,6 +304,7 @@ def _collect_traffic_types(
     tcp = PortRange(first=settings.tcp_port, limit=settings.limit_tcp_port, is_exclusive=True)
     core: list[TrafficType] = [HttpTrafficType(http, balancers), TcpTrafficType(tcp)]
     traffic_types = [*core, *plugins.collect("maesh_traffic_types")]
+    _refuse_twins("traffic type", traffic_types, plugins.describe)
     check_port_ranges(traffic_types)
     names = sorted(each.name for each in traffic_types)
     if settings.default_mode not in names:

@@ -125,6 +125,20 @@ def test_one_that_cannot_be_built_leaves_its_service_to_the_core(heard: pytest.L
     assert "load balancer chosen failed; a service of it is balanced by round-robin" in heard.text
 
 
+@pytest.mark.parametrize(
+    "chooser", [None, object(), type("Misspelt", (), {"chose": len})(), type("None_", (), {"choose": None})()]
+)
+def test_what_cannot_choose_leaves_its_service_to_the_core(heard: pytest.LogCaptureFixture, chooser: object) -> None:
+    class Odd(Factory):
+        def build_balancer(self, *arguments: Any) -> Any:
+            return chooser
+
+    balancer, servers = build(1, 1, factory=Odd())
+    assert isinstance(balancer, RoundRobin)
+    assert [balancer.pick() for _ in range(3)] == [*servers, servers[0]]
+    assert "has no method choose" in heard.text
+
+
 def test_it_hears_of_what_it_had_built_before_and_of_nothing_else() -> None:
     former, _ = build(1)
     assert former.chooser.former is None
