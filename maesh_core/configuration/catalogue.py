@@ -20,7 +20,7 @@ from maesh_core.model.messages import FIXED_FIELDS
 _ItemT = TypeVar("_ItemT")
 _Claiming = MiddlewareBuilder | BalancerBuilder
 Describe = Callable[[object], str]
-"""Names who gave an object, in an error: a plugin with its distribution."""
+"""Names the plugin, with its distribution, that gave an object."""
 
 
 def describe_type(item: object) -> str:

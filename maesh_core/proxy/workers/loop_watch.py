@@ -169,8 +169,8 @@ class LoopWatch:
         self._counts[key] = self._counts.get(key, 0) + 1
         if self._counts[key] == 1:
             logger.error(  # the default level shows no warnings
-                "%s blocks the event loop (%s%s): for %.2f s no other request of this worker has gone on; told once "
-                "for each call, and counted in maesh_proxy_blocking_calls_total",
+                "%s blocks the event loop (%s%s): for %.2f s no other request of this worker has gone on; told once in "
+                "each worker, and counted in maesh_proxy_blocking_calls_total",
                 call.name,
                 f"service {call.service}, " if call.service else "",
                 call.place,
