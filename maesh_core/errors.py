@@ -37,7 +37,7 @@ class ConfigurationError(MaeshError):
     behind it and sent to nobody.
     """
 
-    def __init__(self, text: str, *, detail: str = "") -> None:
+    def __init__(self, text: str = "", *, detail: str = "") -> None:
         super().__init__(f"{text}: {detail}" if detail else text)
         self.reason = text
 

@@ -271,7 +271,7 @@ class _Build:
     def _refuse(self, error: ConfigurationError | str) -> None:
         """Note an error that closes the service, and what of it clients may read."""
         self.errors.append(str(error))
-        self.reasons.append(error if isinstance(error, str) else error.reason)
+        self.reasons.append(getattr(error, "reason", str(error)))
 
 
 def _find_traffic_type(node: ServiceNode, catalogue: Catalogue) -> TrafficType | None:

@@ -1,7 +1,6 @@
 """Whether an object can be a middleware: a misspelt method would never be called, and a guard would let everybody in.
 
-Takes what a factory built; says what is wrong with it, or raises nothing. Runs when a middleware is built, never while
-a request passes.
+Takes what a factory built; says what is wrong with it. Runs when a middleware is built, never while a request passes.
 """
 
 import inspect
