@@ -5,3 +5,6 @@ from hypothesis import settings
 # A loaded machine must not fail a test: how long an example takes is a matter for benchmarks.
 settings.register_profile("maesh", deadline=None)
 settings.load_profile("maesh")
+
+collect_ignore_glob = ["tests/data/*"]
+"""Plugins that a test installs have tests of their own, which run where they are installed."""

@@ -36,7 +36,15 @@ class ManifestError(MaeshError):
 
 
 class ConfigurationError(MaeshError):
-    """A service, or an object that concerns it, cannot be configured as it says; closes that service alone."""
+    """A service, or an object that concerns it, cannot be configured as it says; closes that service alone.
+
+    Its text is shown on the service and sent to the service's clients; `detail`, such as what a library says, is shown
+    behind it and sent to nobody.
+    """
+
+    def __init__(self, text: str = "", *, detail: str = "") -> None:
+        super().__init__(f"{text}: {detail}" if detail else text)
+        self.reason = text
 
 
 class UpdateRejectedError(MaeshError):

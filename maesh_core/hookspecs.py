@@ -61,9 +61,14 @@ class DiscoverySpecs(Protocol):
 
 
 class Addition(msgspec.Struct, frozen=True, kw_only=True):
-    """What a plugin found about one service; `value` is shown by the topology API and read by other plugin parts."""
+    """What a plugin found about one service.
+
+    The topology API shows `value`, if it is not None, as `additions.NAME` of the service, where NAME is the builder's
+    `name`; other parts of plugins in the controller read it as `service.additions["NAME"]`. Errors close the service.
+    """
 
     value: Any = None
+    """A struct, or whatever else msgspec can turn into JSON; anything else is shown as an error text in its place."""
     branches: Mapping[tuple[int, str], tuple[BranchNode, ...]] = {}
     """By port number and protocol: traffic that goes to other services."""
     pods: tuple[PodNode, ...] = ()
@@ -73,11 +78,13 @@ class Addition(msgspec.Struct, frozen=True, kw_only=True):
     objects: tuple[ObjectFindings, ...] = ()
     """The plugin's objects that concern the service, with what is wrong with each; `/api/objects` shows it on them."""
     errors: tuple[str, ...] = ()
+    """Shown on the service, which is closed: clients read the first."""
     notices: tuple[str, ...] = ()
+    """Shown on the service, which is served all the same."""
 
 
 class TopologyBuilder(Protocol):
-    """Adds to the graph what a plugin's own kinds say.
+    """Adds to the graph what a plugin's own kinds say. No two may have one name.
 
     It sees the service as the core made it; one with an attribute `is_last` that is true sees what the others added.
     """
@@ -85,7 +92,10 @@ class TopologyBuilder(Protocol):
     name: str
 
     def build(self, view: TopologyView, service: ServiceNode) -> Addition | None:
-        """Find what concerns a service; pure. Raising ConfigurationError puts the text on the service."""
+        """Find what concerns a service; pure.
+
+        Raising ConfigurationError closes the service and shows the text on it.
+        """
 
 
 class ObjectChecker(Protocol):
@@ -319,7 +329,11 @@ class MiddlewareFactory(Protocol):
     """What the raw settings are decoded into; what does not fit refuses the router."""
 
     def build_middleware(self, settings: Any, service: str) -> object:
-        """Build the middleware of one service (its key); called again only when its settings change."""
+        """Build the middleware of one service, all of whose ports share it; called again only when its settings change.
+
+        `service` is `namespace/name`. The label `service` of metrics is that of a port: `Exchange.service`, and of a
+        connection `cut_port_key(connection.service)`.
+        """
 
 
 class MiddlewareSpecs(Protocol):
@@ -335,7 +349,12 @@ class MiddlewareSpecs(Protocol):
 
 
 class Middleware(Protocol):
-    """What a middleware may have; a method that is absent costs nothing.
+    """What a middleware may have; a method that is absent or None costs nothing.
+
+    An object with none of the methods cannot be a middleware, nor one with any other name that begins with `on_`: its
+    routes are refused, since a misspelt guard would let everybody in. Only `on_request` may be async. A route is
+    refused too where a middleware has no method that is called on it: none for requests on an HTTP route, no
+    `on_connect` on one for connections or sessions.
 
     `on_request` and `on_attempt` run outermost first; the others run innermost first. One that raises ends the exchange
     with `failure_response`, so that a request nobody could judge goes nowhere; it is logged once and counted.
@@ -376,14 +395,15 @@ class Middleware(Protocol):
     def on_connect(self, connection: Connection) -> bool | None:
         """See a TCP connection or UDP session that begins, before a server is chosen; outermost first.
 
-        Return False to refuse it: TCP is closed, the datagram dropped. One that raises refuses it too.
+        Return False to refuse it: TCP is closed, the datagram dropped. One that raises refuses it too, and so does
+        anything but True, False and None.
         """
 
     def is_still_allowed(self, connection: Connection) -> bool:
         """Say whether an open TCP connection, UDP session or tunnel may go on, after a change of its route.
 
-        False cuts it, and so does raising. Where nothing of this middleware is left on the route, nor anything in its
-        place, a connection that it had let in is cut as well: nobody can judge it any more.
+        Anything but True cuts it, and so does raising. Where nothing of this middleware is left on the route, nor
+        anything in its place, a connection that it had let in is cut as well: nobody can judge it any more.
         """
 
 

@@ -79,7 +79,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReadableHeaders(Protocol):
-    """The headers of one message as they came; names are compared in lower case."""
+    """The headers of one message as they came; names are compared in lower case. Iterating gives what `items` does."""
 
     def get(self, name: bytes) -> bytes | None:
         """Read the first value, or None."""
@@ -87,11 +87,17 @@ class ReadableHeaders(Protocol):
     def get_all(self, name: bytes) -> Sequence[bytes]:
         """Read every value, in order."""
 
+    def items(self) -> Sequence[tuple[bytes, bytes]]:
+        """List every field, its name as it was spelt and its value; costs more than reading one by its name."""
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Go through what `items` lists."""
+
 
 class Headers(Protocol):
     """The headers of one message as they pass; names are compared in lower case. Framing headers are not among them.
 
-    Setting a name or value that RFC 9110 does not allow raises ValueError.
+    Setting a name or value that RFC 9110 does not allow raises ValueError. Iterating gives what `items` does.
     """
 
     def get(self, name: bytes) -> bytes | None:
@@ -99,6 +105,12 @@ class Headers(Protocol):
 
     def get_all(self, name: bytes) -> Sequence[bytes]:
         """Read every value, in order."""
+
+    def items(self) -> Sequence[tuple[bytes, bytes]]:
+        """List every field, its name as it is spelt and its value: a copy, so the headers may be changed meanwhile."""
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Go through what `items` lists."""
 
     def set(self, name: bytes, value: bytes) -> None:
         """Put one value in place of all."""
@@ -224,7 +236,7 @@ class Exchange(Protocol):
 
     @property
     def service(self) -> str:
-        """The key of the service that the route leads to."""
+        """The key of the service port that the route leads to, `namespace/name:port`: the label of core metrics."""
 
     @property
     def destination(self) -> str:
@@ -247,7 +259,10 @@ class Connection(Protocol):
 
     @property
     def service(self) -> str:
-        """The key of what its route leads to: a service, or the branch of one that has its streams."""
+        """The key of what its route leads to: a service port, or the branch of one that has its streams.
+
+        `cut_port_key` makes of it the label `service` of the core's metrics.
+        """
 
     @property
     def server(self) -> tuple[str, int] | None:

@@ -56,7 +56,7 @@ from maesh_core.model.annotations import build_annotation_error, read_annotation
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
-from maesh_core.model.keys import ObjectKey, build_port_key
+from maesh_core.model.keys import ObjectKey, build_port_key, cut_port_key
 from maesh_core.model.matches import HeaderMatch, HttpMatch, combine_matches
 from maesh_core.model.messages import PodReport
 from maesh_core.model.metrics import MetricFamily
@@ -74,12 +74,16 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
     all have defaults; an instance, checked at start, is handed to each half. `controller` and `proxy` name the halves
     as `package.module:attribute`, a callable that takes the settings (nothing, when there are none) and returns an
     object with the hook implementations; each is imported only in its process, and None means there is no such half.
+
+    `is_access_control` says that the plugin decides who may reach services. A proxy that has such a plugin enabled
+    refuses every configuration that a controller made without it; the plugin needs both halves.
     """
 
     hook_api_version: int
     settings: type[msgspec.Struct] | None = None
     controller: str | None = None
     proxy: str | None = None
+    is_access_control: bool = False
 
 
 __all__ = [
@@ -157,6 +161,7 @@ __all__ = [
     "build_reference",
     "combine_matches",
     "compile_matches",
+    "cut_port_key",
     "find_header_problem",
     "find_match_problem",
     "hookimpl",

@@ -5,7 +5,7 @@ explanation, for a person or as JSON. Judges by the same rules as a proxy does: 
 plugin that owns a middleware says. Does no I/O.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -74,6 +74,12 @@ class _Headers:
 
     def get_all(self, name: bytes) -> list[bytes]:
         return [value for known, value in self._headers if known == name.lower()]
+
+    def items(self) -> list[tuple[bytes, bytes]]:
+        return list(self._headers)
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return iter(self._headers)
 
 
 class _Question(NamedTuple):

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from maesh_core.configuration.catalogue import Catalogue, index_balancers
+from maesh_core.configuration.catalogue import Catalogue, Describe, describe_type, index_balancers
 from maesh_core.configuration.http import HttpTrafficType
 from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.configuration.tcp import TcpTrafficType
@@ -38,7 +38,7 @@ from maesh_core.controller.sources import Pause, feed_source
 from maesh_core.discovery.kubernetes import KubernetesSource
 from maesh_core.discovery.manifests import ManifestSource
 from maesh_core.errors import KubernetesError, PluginError, StartupError
-from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TrafficType
+from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TopologyBuilder, TrafficType
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.credentials import find_access
 from maesh_core.model.events import Event
@@ -71,6 +71,9 @@ class Plugins(Protocol):
 
     def collect(self, hook_name: str) -> list[Any]:
         """Call a hook and join what it returns."""
+
+    def describe(self, provided: object) -> str:
+        """Name the plugin that returned an object from a hook."""
 
 
 class Controller:
@@ -121,7 +124,7 @@ async def run_controller(
     cluster = None
     if client is not None:
         cluster = await _join_cluster(settings, client, identity, clock=clock, pause=pause)
-    sources = collect_sources(settings, given, cluster, enabled=plugins.names)
+    sources = collect_sources(settings, given, cluster, enabled=plugins.names, describe=plugins.describe)
     is_built = asyncio.Event()
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
     node_client = NodeClient()
@@ -164,7 +167,7 @@ def collect_kinds(plugins: Plugins) -> tuple[ResourceKind, ...]:
     """Join the core's kinds of resources and the plugins'. Raises PluginError when two have one name."""
     given = {id(kind): kind for kind in plugins.collect("maesh_resource_kinds")}  # two plugins may share one
     kinds = (*CORE_KINDS, *given.values())
-    _refuse_twins("kinds of resources", [kind.name for kind in kinds])
+    _refuse_twins("kind of resources", kinds, plugins.describe)
     return kinds
 
 
@@ -213,6 +216,7 @@ def collect_sources(
     cluster: Cluster | None = None,
     *,
     enabled: Sequence[str] = (),
+    describe: Describe = describe_type,
 ) -> tuple[Source, ...]:
     """Join plugins' sources, the cluster and the manifests that were named. Raises StartupError if there is none."""
     sources = list(given)
@@ -228,14 +232,15 @@ def collect_sources(
             "nothing to read the cluster's objects from: name a kubeconfig (--kubeconfig), or manifests (PATH), "
             "or run in a pod of the cluster"
         )
-    _refuse_twins("sources", [source.name for source in sources])
+    _refuse_twins("source", sources, describe)
     return tuple(sources)
 
 
 async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
     """Build everything from what the sources tell at first, serve nothing, and keep no port mapping."""
     kinds = collect_kinds(plugins)
-    sources = collect_sources(settings, plugins.collect("maesh_sources"), enabled=plugins.names)
+    given = plugins.collect("maesh_sources")
+    sources = collect_sources(settings, given, enabled=plugins.names, describe=plugins.describe)
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, mapping_file=PortMappingFile(None))
     for source in sources:
         events = source.watch_events(kinds)
@@ -262,7 +267,7 @@ def build_engine(
 
     In a cluster the mapping of entrypoints is in its shadow services, and no file is read or written.
     """
-    balancers = index_balancers(plugins.collect("maesh_balancer_builders"))
+    balancers = index_balancers(plugins.collect("maesh_balancer_builders"), plugins.describe)
     traffic_types = _collect_traffic_types(settings, plugins, balancers)
     ranges = {each.name: each.port_range for each in traffic_types if each.port_range.is_exclusive}
     if is_cluster:
@@ -283,13 +288,14 @@ def build_engine(
             watched_namespaces=settings.watch_namespaces,
             is_pod_fallback=not is_cluster,
         ),
-        builders=plugins.collect("maesh_topology_builders"),
+        builders=_collect_topology_builders(plugins),
         catalogue=Catalogue(
             traffic_types,
             plugins.collect("maesh_middleware_builders"),
             balancers,
             switches=find_annotation_switches(plugins.names),
             type_switches=find_traffic_type_switches(plugins.names),
+            describe=plugins.describe,
         ),
         ports=ports,
         mapping_file=mapping_file,
@@ -303,6 +309,12 @@ def build_engine(
     return Engine(parts)
 
 
+def _collect_topology_builders(plugins: Plugins) -> list[TopologyBuilder]:
+    builders = plugins.collect("maesh_topology_builders")
+    _refuse_twins("topology builder", builders, plugins.describe)
+    return builders
+
+
 def _collect_traffic_types(
     settings: ControllerSettings, plugins: Plugins, balancers: Mapping[str, BalancerBuilder]
 ) -> list[TrafficType]:
@@ -310,6 +322,7 @@ def _collect_traffic_types(
     tcp = PortRange(first=settings.tcp_port, limit=settings.limit_tcp_port, is_exclusive=True)
     core: list[TrafficType] = [HttpTrafficType(http, balancers), TcpTrafficType(tcp)]
     traffic_types = [*core, *plugins.collect("maesh_traffic_types")]
+    _refuse_twins("traffic type", traffic_types, plugins.describe)
     check_port_ranges(traffic_types)
     names = sorted(each.name for each in traffic_types)
     if settings.default_mode not in names:
@@ -336,10 +349,14 @@ def _describe_range(traffic_type: TrafficType) -> str:
     return f"{traffic_type.name} ({port_range.first}-{port_range.first + port_range.limit - 1})"
 
 
-def _refuse_twins(what: str, names: Sequence[str]) -> None:
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if twins:
-        raise PluginError(f"two plugins, or a plugin and the core, give {what} named {', '.join(twins)}")
+def _refuse_twins(what: str, given: Sequence[Any], describe: Describe) -> None:
+    found: dict[str, Any] = {}
+    for each in given:
+        if each.name in found:
+            raise PluginError(
+                f"{what} {each.name!r} is claimed by both {describe(found[each.name])} and {describe(each)}"
+            )
+        found[each.name] = each
 
 
 async def _tell_ready(controller: Controller, engine: Engine, ready: Callable[[Controller], None] | None) -> None:

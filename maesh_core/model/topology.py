@@ -80,6 +80,8 @@ class ServiceNode(_Node, frozen=True):
     """A service of the user's.
 
     `traffic_type` is None when the annotation is bad; the error says so. `cluster_ips` is empty for headless services.
+    As plugins see it, `annotations` has the mesh's annotations by their names without prefix, and all others by their
+    full names; `additions` has what topology builders found, by the builders' names.
     """
 
     key: ObjectKey

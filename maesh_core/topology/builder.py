@@ -14,7 +14,7 @@ from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import TopologyBuilder
 from maesh_core.interfaces import ResourceT, TopologyView, View
 from maesh_core.model.addresses import parse_address
-from maesh_core.model.annotations import TRAFFIC_TYPE, parse_annotations
+from maesh_core.model.annotations import TRAFFIC_TYPE, add_plain_names, parse_annotations
 from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.resources import Pod, Service, ServicePort, ServiceSpec
 from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
@@ -167,7 +167,8 @@ class BuilderView:
     def build_service(self, key: ObjectKey) -> ServiceNode | None:
         """Build another service's node without what plugins add; None where there is none."""
         if key not in self._nodes:
-            self._nodes[key] = build_service_node(self._view, key, rules=self._rules)
+            node = build_service_node(self._view, key, rules=self._rules)
+            self._nodes[key] = None if node is None else _show_to_plugins(node)
         return self._nodes[key]
 
     def list_services(self, namespace: str) -> Sequence[ObjectKey]:
@@ -191,9 +192,10 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
     objects = list(node.objects)
     errors = list(node.errors)
     notices = list(node.notices)
+    shown_node = _show_to_plugins(node)
     for builder in builders:
         try:
-            addition = builder.build(view, node)
+            addition = builder.build(view, shown_node)
         except ConfigurationError as error:
             errors.append(f"{builder.name}: {error}")
             continue
@@ -219,6 +221,10 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         errors=tuple(errors),
         notices=tuple(notices),
     )
+
+
+def _show_to_plugins(node: ServiceNode) -> ServiceNode:
+    return msgspec.structs.replace(node, annotations=add_plain_names(node.annotations))
 
 
 def _add_branches(port: PortNode, branches: tuple[BranchNode, ...]) -> PortNode:

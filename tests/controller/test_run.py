@@ -32,6 +32,9 @@ class FakePlugins:
     def collect(self, hook_name):
         return list(self._hooks.get(hook_name, ()))
 
+    def describe(self, provided):
+        return f"plugin of {type(provided).__name__}"
+
 
 class Running:
     def __init__(self, task, stop, controller):

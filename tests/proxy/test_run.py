@@ -105,12 +105,15 @@ class Upstream(LoopbackServer):
 class FakePlugins:
     """Enabled plugins that give what they are told to."""
 
-    def __init__(self, names: tuple[str, ...] = (), **objects: list[Any]) -> None:
-        self.names = names
+    def __init__(self, guards: tuple[str, ...] = (), **objects: list[Any]) -> None:
+        self.guards = guards
         self.objects = objects
 
     def collect(self, hook_name: str, **arguments: Any) -> list[Any]:
         return self.objects.get(hook_name, [])
+
+    def describe(self, provided: object) -> str:
+        return f"plugin of {type(provided).__name__}"
 
 
 class InProcessWorker:

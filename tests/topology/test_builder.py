@@ -1,13 +1,16 @@
 """One service's node: what plugins add, and objects that no API server would take. The rules: tests/data/mesh."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import msgspec
 import pytest
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import Addition
-from maesh_core.interfaces import View
+from maesh_core.interfaces import TopologyView, View
+from maesh_core.model.annotations import parse_annotations
 from maesh_core.model.events import Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import ObjectMeta, Pod, Service, ServicePort, ServiceSpec
@@ -25,7 +28,7 @@ RULES = TopologyRules()
 class Builder:
     """A plugin's builder that does what it is told."""
 
-    def __init__(self, name: str, build: Callable[[View, ServiceNode], Addition | None]) -> None:
+    def __init__(self, name: str, build: Callable[[Any, ServiceNode], Addition | None]) -> None:
         self.name = name
         self._build = build
 
@@ -98,6 +101,33 @@ def test_what_plugins_find_stands_under_their_names_whatever_their_order() -> No
         node = build(make_service(), *ordered)
         assert list(node.additions.items()) == [("a", 1), ("b", {"sees": {}})]
         assert (node.errors, node.notices) == (("wrong", "bad"), ("strange",))
+
+
+def test_plugins_read_annotations_without_prefix_whichever_it_is() -> None:
+    seen: list[Mapping[str, str]] = []
+
+    def look(view: TopologyView, node: ServiceNode) -> None:
+        other = view.build_service(node.key)
+        assert other is not None
+        seen.extend((node.annotations, other.annotations))
+
+    annotations = {
+        "maesh.containo.us/greeting": "weak",
+        "mesh.traefik.io/greeting": "strong",
+        "example.com/team": "a",
+        "greeting": "another's",
+        "note": "of nobody",
+    }
+    service = make_service()
+    metadata = msgspec.structs.replace(service.metadata, annotations=annotations)
+    node = build(msgspec.structs.replace(service, metadata=metadata), Builder("a", look), Builder("b", look))
+    assert dict(node.annotations) == annotations
+    assert len(seen) == 4
+    for shown in seen:
+        assert shown["greeting"] == "strong"
+        assert shown["example.com/team"] == "a"
+        assert "note" not in shown
+        assert parse_annotations(shown) == {"greeting": "strong"}
 
 
 def test_what_plugins_read_is_recorded_like_the_cores_own_reads() -> None:

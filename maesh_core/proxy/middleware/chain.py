@@ -4,6 +4,7 @@ A method that a middleware lacks is in no tuple and costs nothing. Runs nothing 
 here, in the order that `hookspecs.Middleware` promises.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -54,8 +55,27 @@ def compile_chain(middlewares: Sequence[object]) -> Chain:
         on_finished=_collect(innermost_first, "on_finished"),
         is_still_allowed=_list_calls(outermost_first, "is_still_allowed"),
         depth=len(middlewares),
-        kept_bytes=max((getattr(middleware, "kept_bytes", 0) for middleware in middlewares), default=0),
+        kept_bytes=max((getattr(middleware, "kept_bytes", None) or 0 for middleware in middlewares), default=0),
     )
+
+
+def collect_judges(middlewares: Sequence[object], name: str) -> tuple[Judge, ...]:
+    """List the methods of a name, of middlewares given outermost first; one that is None is absent."""
+    return _list_calls(list(enumerate(middlewares, start=1)), name)
+
+
+def read_verdict(verdict: object, *, default: bool) -> bool:
+    """Read what a method said about access: True, False, or None for the default.
+
+    Raises TypeError for anything else: a truthy object, such as a Response or a coroutine, must not let anybody in.
+    """
+    if verdict is None:
+        return default
+    if isinstance(verdict, bool):
+        return verdict
+    if inspect.iscoroutine(verdict):
+        verdict.close()
+    raise TypeError(f"neither True, False nor None, but {type(verdict).__name__}")
 
 
 def _collect(middlewares: Sequence[tuple[int, object]], name: str) -> tuple[Step, ...]:

@@ -38,4 +38,9 @@ class AclSettings(msgspec.Struct, frozen=True, kw_only=True):
     destinations: dict[str, tuple[LeafGrants, ...]] = {}
 
 
-PLUGIN = Plugin(hook_api_version=1, controller="maesh_acl.controller:ControllerHalf", proxy="maesh_acl.proxy:ProxyHalf")
+PLUGIN = Plugin(
+    hook_api_version=1,
+    controller="maesh_acl.controller:ControllerHalf",
+    proxy="maesh_acl.proxy:ProxyHalf",
+    is_access_control=True,
+)

@@ -15,6 +15,7 @@ from maesh_core.plugin import (
     Node,
     Response,
     compile_matches,
+    cut_port_key,
     hookimpl,
     is_ambiguous,
 )
@@ -115,7 +116,7 @@ class Acl:
         if judgement is None:
             return None
         if isinstance(judgement, str):
-            self._count(judgement)
+            self._count(exchange.service, judgement)
             return _DENIED[judgement]
         exchange.allowed_servers = judgement
         return None
@@ -124,7 +125,7 @@ class Acl:
         """Let a connection or a session in, perhaps to some servers only, or not."""
         judgement = _judge(self._leaves.get(connection.service, ()), connection.client_address, None)
         if isinstance(judgement, str):
-            self._count(judgement)
+            self._count(connection.service, judgement)
             return False
         connection.allowed_servers = judgement
         return True
@@ -135,12 +136,12 @@ class Acl:
         destination = exchange.destination if exchange is not None else connection.service
         judgement = _judge(self._leaves.get(destination, ()), connection.client_address, exchange)
         if isinstance(judgement, str):
-            self._count(judgement)
+            self._count(connection.service, judgement)
             return False
         return judgement is None or connection.server is None or connection.server in judgement
 
-    def _count(self, reason: str) -> None:
-        key = (self._service, reason)
+    def _count(self, service: str, reason: str) -> None:
+        key = (cut_port_key(service), reason)
         self._counts[key] = self._counts.get(key, 0) + 1
 
 

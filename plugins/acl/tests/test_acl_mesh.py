@@ -58,7 +58,7 @@ def test_only_the_pods_of_an_allowed_account_are_let_in_and_the_denied_are_count
     assert (denied.status, denied.headers["X-Maesh-Reason"][:26]) == (403, "access is not allowed: no ")
     assert mesh.get().status == 403
     assert mesh.upstreams[0].count == 1
-    assert 'maesh_acl_denied_total{reason="client",service="test/app"} 2.0' in mesh.read_metrics()
+    assert 'maesh_acl_denied_total{reason="client",service="test/app:80"} 2.0' in mesh.read_metrics()
 
 
 def test_an_empty_mesh_lets_in_nobody(start_guarded):

@@ -34,7 +34,7 @@ def test_a_target_lets_in_its_sources_and_nobody_else(cluster):
     assert found.ask(STRANGER, "web") == (403, None)
     assert found.ask("203.0.113.9", "web") == (403, None)
     counts = dict(found.factory.collect_metrics()[0].samples)
-    assert counts == {("shop/web", "client"): 2.0}
+    assert counts == {("shop/web:80", "client"): 2.0}
 
 
 @pytest.mark.parametrize(

@@ -384,7 +384,7 @@ class ChainedExchange(Exchange):
     def _fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
         """Contain a middleware that raised, or did not decide."""
         owner = getattr(call, "__self__", call)
-        response: Any = late or getattr(owner, "failure_response", _FAILED)
+        response: Any = late or getattr(owner, "failure_response", None) or _FAILED
         self.note_failure(call, error, f"its exchange is answered {response.status}")
         if not self.has_started_response:
             self.answer(response)

@@ -6,6 +6,7 @@ could be read in two ways is refused, never repaired.
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NoReturn
 
@@ -14,7 +15,7 @@ import msgspec
 
 from maesh_core.errors import ClientProtocolError
 from maesh_core.field_rules import FORWARDED, HOP_BY_HOP, is_token
-from maesh_core.proxy.protocol.http.headers import Headers, split_fields
+from maesh_core.proxy.protocol.http.headers import Headers, split_field, split_fields
 from maesh_core.proxy.protocol.http.ordinary import CLOSE, cut_connection, match_request
 from maesh_core.proxy.protocol.http.syntax import (
     METHODS,
@@ -115,6 +116,24 @@ class ClientHeaders:
         """Read every value, in order; of the forwarded fields joined into one, as they go on."""
         name = name.lower()
         return self._get_dropped(name) if name in self._head.dropped else self._find_all(name)
+
+    def items(self) -> list[tuple[bytes, bytes]]:
+        """List every field that can be read, as it was spelt; one that was joined stands where its first part did."""
+        found: list[tuple[bytes, bytes]] = []
+        joined: set[bytes] = set()
+        for line in split_fields(self._head.head, without=()):
+            name, value = split_field(line)
+            known = name.lower()
+            if known not in self._head.dropped:
+                found.append((name, value))
+            elif known not in joined:
+                joined.add(known)
+                found.extend((name, each) for each in self._get_dropped(known))
+        return found
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Go through the fields."""
+        return iter(self.items())
 
     def _get_dropped(self, name: bytes) -> list[bytes]:
         """Read a field that the mesh itself writes, or that stops here."""

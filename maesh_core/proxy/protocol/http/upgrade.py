@@ -5,7 +5,7 @@ other answer is an ordinary one.
 """
 
 from maesh_core.errors import UpstreamProtocolError
-from maesh_core.proxy.middleware.chain import Judge
+from maesh_core.proxy.middleware.chain import Judge, read_verdict
 from maesh_core.proxy.protocol.http.chained import ChainedExchange
 from maesh_core.proxy.protocol.http.owner import GIVEN_UP, Passing
 from maesh_core.proxy.protocol.http.response_head import ResponseHead
@@ -80,7 +80,7 @@ class UpgradeExchange(ChainedExchange):
 
     def _may_stay(self, judge: Judge) -> bool:
         try:
-            return bool(judge(self))
+            return read_verdict(judge(self), default=False)
         except Exception as error:  # a plugin's code was to decide about access: no answer is no
             self.note_failure(judge, error, "its tunnel is cut")
             return False
