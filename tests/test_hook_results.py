@@ -18,6 +18,7 @@ VALUES = {
     "stage": Stage.LIMIT,
     "annotations": ("x",),
     "settings_type": dict[str, int],
+    "type": dict,
     "router_type": dict,
     "has_middlewares": True,
     "port_range": PortRange(first=1, limit=1, is_exclusive=True),

@@ -4,7 +4,6 @@ Implements `hookspecs.ProtocolHandler`. One of these serves every HTTP entrypoin
 whose every request is answered on the spot.
 """
 
-import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.protocol.http.client import ClientConnection
 from maesh_core.proxy.protocol.http.counters import collect_counters, collect_ejections
 from maesh_core.proxy.protocol.http.environment import Environment
+from maesh_core.proxy.protocol.http.listener import HttpListener
 from maesh_core.proxy.protocol.http.server import HttpServer, ServerKey
 from maesh_core.proxy.protocol.http.table import CurrentTable, HttpTable, LocalTable, build_table
 from maesh_core.proxy.upstream.kinds import BalancerKinds
@@ -28,7 +28,7 @@ from maesh_core.settings import CarryingSettings
 class HttpHandler:
     """Carries HTTP on the entrypoints opened for it. To be made inside a running event loop."""
 
-    __slots__ = ("_balancers", "_servers", "current", "environment")
+    __slots__ = ("_balancers", "_listeners", "_servers", "current", "environment")
 
     name = "http"
     transport = "TCP"
@@ -47,6 +47,7 @@ class HttpHandler:
         self.current = CurrentTable(table or HttpTable())
         self._balancers = balancers or BalancerKinds()
         self._servers: dict[ServerKey, HttpServer] = {}
+        self._listeners: list[HttpListener] = []
         self.environment.clock.add_sweep(self._sweep)
 
     def __repr__(self) -> str:
@@ -97,8 +98,9 @@ class HttpHandler:
     async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
         """Accept connections from `sock`."""
         environment, current = self.environment, self.current
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: ClientConnection(environment, current, entrypoint), sock=sock)
+        listener = HttpListener(sock, entrypoint, lambda: ClientConnection(environment, current, entrypoint))
+        self._listeners = [*(each for each in self._listeners if not each.is_closed), listener]
+        return listener
 
     def start_draining(self) -> None:
         """Answer what is under way with `Connection: close`; close what is idle."""
@@ -108,7 +110,8 @@ class HttpHandler:
 
     def is_drained(self) -> bool:
         """Whether no client is connected any more; tunnels end by themselves or are cut in the end."""
-        return not (self.environment.clients or self.environment.tunnels)
+        environment = self.environment
+        return not (environment.clients or environment.tunnels or any(each.is_busy for each in self._listeners))
 
     def count_under_way(self) -> int:
         """Count what a drain waits for: clients, and tunnels."""
