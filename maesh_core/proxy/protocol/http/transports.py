@@ -6,8 +6,10 @@ messages are.
 """
 
 import asyncio
+import os
 import socket
 import struct
+from collections.abc import Iterator
 
 WRITE_HIGH_BYTES = 65536
 WRITE_LOW_BYTES = 16384
@@ -17,6 +19,9 @@ PENDING_LIMIT_BYTES = 65536
 """Body bytes held while there is no upstream to send them to; then the client is not read any further."""
 HELD_LIMIT_BYTES = 65536
 """Bytes behind the current request that are read ahead; then reading pauses until they are due."""
+UNREAD_LIMIT_BYTES = 1 << 20
+"""Bytes that are still read from a connection on which a write has failed; the rest of a longer response is lost."""
+_READ_BYTES = 65536
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -31,3 +36,22 @@ def reset(transport: asyncio.WriteTransport) -> None:
     if raw is not None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     transport.abort()
+
+
+def read_unread(transport: asyncio.BaseTransport) -> Iterator[bytes]:
+    """Give what the socket of a transport still holds, after a write to it has failed.
+
+    An event loop reads no more then, but Linux keeps bytes that came before a reset readable until the socket is
+    closed: the transport must not have reported its end, or be reporting it now.
+    """
+    raw = transport.get_extra_info("socket")
+    left = UNREAD_LIMIT_BYTES if raw is not None else 0
+    while left > 0:
+        try:
+            data = os.read(raw.fileno(), min(left, _READ_BYTES))
+        except OSError:
+            return
+        if not data:
+            return
+        left -= len(data)
+        yield data

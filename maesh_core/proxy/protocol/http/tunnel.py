@@ -17,7 +17,8 @@ _NEVER = float("inf")
 class Released(NamedTuple):
     """A transport that its connection has let go of, and how that left it.
 
-    `held` is what was read and is not used yet; `has_ended` says that its peer will send no more.
+    `held` is what was read and is not used yet; `has_ended` says that its peer will send no more. `on_lost` is called
+    once, at the transport's end.
     """
 
     transport: asyncio.Transport
@@ -25,6 +26,7 @@ class Released(NamedTuple):
     has_ended: bool
     is_read_paused: bool
     is_write_paused: bool
+    on_lost: Callable[[], None] | None = None
 
 
 class Tunnel:
@@ -102,10 +104,11 @@ class Tunnel:
 class TunnelEnd(asyncio.Protocol):
     """One side's connection; what it brings goes to `other`."""
 
-    __slots__ = ("_has_ended", "_is_read_paused", "_is_write_paused", "_transport", "_tunnel", "other")
+    __slots__ = ("_has_ended", "_is_read_paused", "_is_write_paused", "_on_lost", "_transport", "_tunnel", "other")
 
     def __init__(self, tunnel: Tunnel, released: Released) -> None:
         self._tunnel = tunnel
+        self._on_lost = released.on_lost
         self._transport: asyncio.Transport | None = released.transport
         self._has_ended = False
         self._is_read_paused = released.is_read_paused
@@ -147,6 +150,8 @@ class TunnelEnd(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the other side in the same way."""
         self._transport = None
+        if self._on_lost is not None:
+            self._on_lost()
         other, self.other = self.other, None
         if other is not None:
             other.other = None
