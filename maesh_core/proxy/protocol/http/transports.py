@@ -7,6 +7,7 @@ messages are.
 
 import asyncio
 import os
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -36,6 +37,16 @@ def reset(transport: asyncio.WriteTransport) -> None:
     if raw is not None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     transport.abort()
+
+
+def is_broken(transport: asyncio.BaseTransport) -> bool:
+    """Say whether a connection was reset. An event loop reports that only of one that it reads, or writes to."""
+    raw = transport.get_extra_info("socket")
+    if raw is None or raw.fileno() < 0:
+        return False
+    poller = select.poll()
+    poller.register(raw.fileno(), 0)
+    return any(events & select.POLLERR for _, events in poller.poll(0))
 
 
 def read_unread(transport: asyncio.BaseTransport) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from maesh_core.proxy.protocol.http.environment import Environment
-from maesh_core.proxy.protocol.http.transports import reset
+from maesh_core.proxy.protocol.http.transports import is_broken, reset
 
 _NEVER = float("inf")
 
@@ -32,7 +32,16 @@ class Released(NamedTuple):
 class Tunnel:
     """A pair of ends. It has a deadline while `tunnel_timeout` is set, and once one end is gone."""
 
-    __slots__ = ("_environment", "_on_closed", "_unsent", "client", "deadline", "may_go_on", "upstream")
+    __slots__ = (
+        "_environment",
+        "_on_closed",
+        "_unsent",
+        "client",
+        "deadline",
+        "has_unread_end",
+        "may_go_on",
+        "upstream",
+    )
 
     def __init__(self, environment: Environment, on_closed: Callable[[], None], may_go_on: Callable[[], bool]) -> None:
         self._environment = environment
@@ -40,6 +49,7 @@ class Tunnel:
         self._on_closed: Callable[[], None] | None = on_closed
         self._unsent = 0
         self.deadline = _NEVER
+        self.has_unread_end = False
         self.client: TunnelEnd | None = None
         self.upstream: TunnelEnd | None = None
 
@@ -83,6 +93,16 @@ class Tunnel:
         for end in ends:
             end.close()
 
+    def check(self) -> None:
+        """Cut it if an end that is not read was reset: the event loop does not report that.
+
+        The sweep calls this while there is such an end. Otherwise one that takes nothing would hold both for ever.
+        """
+        unread = [end for end in (self.client, self.upstream) if end is not None and end.is_unread]
+        self.has_unread_end = bool(unread)
+        if any(end.is_broken for end in unread):
+            self.cut()
+
     def cut(self) -> None:
         """Reset both ends."""
         for end in (self.client, self.upstream):
@@ -114,6 +134,7 @@ class TunnelEnd(asyncio.Protocol):
         self._is_read_paused = released.is_read_paused
         self._is_write_paused = released.is_write_paused
         self.other: TunnelEnd | None = None
+        tunnel.has_unread_end |= released.is_read_paused
         released.transport.set_protocol(self)
 
     def __repr__(self) -> str:
@@ -123,6 +144,16 @@ class TunnelEnd(asyncio.Protocol):
     def unsent_bytes(self) -> int:
         """What was written here and is not taken yet."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether this side was reset."""
+        return self._transport is not None and is_broken(self._transport)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether this side is open and not read, so that a reset is not reported."""
+        return self._transport is not None and (self._is_read_paused or self._has_ended)
 
     @property
     def is_closing(self) -> bool:
@@ -139,7 +170,7 @@ class TunnelEnd(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Pass on that this side sends no more; True keeps the other half open."""
-        self._has_ended = True
+        self._has_ended = self._tunnel.has_unread_end = True
         other = self.other
         if other is None or self._transport is None or other.has_ended:
             self._tunnel.close()
@@ -187,6 +218,7 @@ class TunnelEnd(asyncio.Protocol):
             return
         if other._is_write_paused and not self._is_read_paused:  # noqa: SLF001 - its twin
             self._is_read_paused = True
+            self._tunnel.has_unread_end = True
             transport.pause_reading()
         elif self._is_read_paused and not other._is_write_paused:  # noqa: SLF001 - its twin
             self._is_read_paused = False
