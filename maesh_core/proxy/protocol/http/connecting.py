@@ -40,7 +40,11 @@ class PendingConnection:
 
     async def _run(self, server: "HttpServer") -> None:
         upstream = self._upstream
-        error = await self._connect(server)
+        try:
+            error = await self._connect(server)
+        except BaseException:
+            upstream.discard()
+            raise
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             upstream.discard()

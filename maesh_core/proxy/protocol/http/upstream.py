@@ -112,6 +112,7 @@ class UpstreamConnection(asyncio.Protocol):
         """
         self._uncount()
         self.close()
+        self._transport = self._raw = None
 
     def begin_tls(self, transport: asyncio.Transport) -> None:
         """Speak over the TLS transport from now on, which was made on the connection's own."""
@@ -132,7 +133,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def release(self, held: bytes) -> Released:
         """Let go of the transport for good, with what was read of it and is not used; it counts until its end."""
-        transport, self._transport = self._transport, None
+        transport, self._transport, self._raw = self._transport, None, None
         assert transport is not None  # noqa: S101 - bytes have just come from it
         self._exchange = None
         self.server.environment.upstreams.discard(self)
