@@ -90,6 +90,9 @@ class Session:
         except OSError:
             sock.close()
             raise
+        except OverflowError as error:  # a port that there cannot be
+            sock.close()
+            raise OSError(errno.EINVAL, "no such port") from error
         self._socket, self.send, self._receive_into = sock, sock.send, sock.recv_into
         self.stream_server = server
         server.under_way += 1

@@ -236,7 +236,7 @@ class ChainedExchange(Exchange):
             self.is_response_awaited = True
             loop = asyncio.get_running_loop()
             self._attempt_timer = loop.call_later(self.attempt_timeout_s, self._on_attempt_timeout)
-        if server is not None and server.idle and self.can_use_pool:
+        if server is not None and server.idle:
             self.send(server.take_idle())
         else:
             self.send_to(server)

@@ -14,6 +14,7 @@ from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
 from maesh_core.proxy.protocol.http.head_limits import check_partial_head, check_whole_head
+from maesh_core.proxy.protocol.http.linger import Linger
 from maesh_core.proxy.protocol.http.pacing import TURN_BYTES, TURN_REQUESTS, PacedConnection
 from maesh_core.proxy.protocol.http.request_head import KEPT_LIMIT_BYTES, RequestHead, parse_request_head
 from maesh_core.proxy.protocol.http.syntax import HEAD_END, SMALL_HEAD_BYTES, match_empty_lines
@@ -21,9 +22,6 @@ from maesh_core.proxy.protocol.http.table import CurrentTable, Route
 from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, limit_write_buffer, reset
 from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.protocol.http.upgrade import UpgradeExchange
-
-LINGER_S = 2.0
-"""After a last answer to a client that is still sending: what comes is thrown away, so that no reset overtakes it."""
 
 
 class ClientConnection(PacedConnection):
@@ -34,6 +32,7 @@ class ClientConnection(PacedConnection):
         "_is_advancing",
         "_is_lingering",
         "_last_head",
+        "_lingering",
         "_requests_left",
         "_scanned",
         "address",
@@ -51,6 +50,7 @@ class ClientConnection(PacedConnection):
         self._requests_left = environment.settings.request_limit
         self._is_advancing = False
         self._is_lingering = False
+        self._lingering: Linger | None = None
 
     def __repr__(self) -> str:
         return f"<ClientConnection of {self.address} held={len(self._buffer)} {self.exchange!r}>"
@@ -130,7 +130,8 @@ class ClientConnection(PacedConnection):
                     return
                 self._start_exchange(data[:size])
                 exchange, data = self.exchange, data[size:]
-        if self._is_lingering:
+        if self._lingering is not None:
+            self.deadline = max(self.deadline, self._lingering.extend(self.environment.clock.now))
             return
         if exchange is not None and exchange.request_left and not self._buffer:
             size, data = len(data), self._pass_body(exchange, data)
@@ -381,4 +382,5 @@ class ClientConnection(PacedConnection):
         if transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
         self.resume_reading()
-        self.deadline = self.environment.clock.now + LINGER_S
+        self._lingering = Linger(self.environment.clock.now)
+        self.deadline = self._lingering.deadline

@@ -35,6 +35,11 @@ class OpenTunnel(Waiting, Protocol):
 
     may_go_on: Callable[[], bool]
     """Asked when another table is in force."""
+    has_unread_end: bool
+    """Whether an end of it may not be read: it has ended its side, or the other takes nothing."""
+
+    def check(self) -> None:
+        """Cut it if an end that is not read was reset."""
 
 
 class WaitingClient(Waiting, Protocol):
@@ -117,5 +122,7 @@ class Environment:
             if client.deadline <= now:
                 client.on_deadline()
         for tunnel in list(self.tunnels):
+            if tunnel.has_unread_end:
+                tunnel.check()
             if tunnel.deadline <= now:
                 tunnel.on_deadline()

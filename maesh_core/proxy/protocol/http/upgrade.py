@@ -1,7 +1,8 @@
 """An exchange whose client offers to go on in another protocol (RFC 9110 section 7.8): WebSocket and others.
 
-It takes a connection of its own, and is not repeated once it is sent. A 101 makes a tunnel of its two connections; any
-other answer is an ordinary one.
+It takes a pooled connection as any request does: attempts that are answered in the ordinary way would otherwise leave
+one connection each in the pool. A 101 makes a tunnel of its two connections. Middlewares cannot repeat it once it is
+sent; a pooled connection that was stale costs it nothing, as in exchange.py.
 """
 
 from maesh_core.errors import UpstreamProtocolError
@@ -24,8 +25,8 @@ class UpgradeExchange(ChainedExchange):
 
     __slots__ = ("_server",)
 
-    can_use_pool = False
     _server: HttpServer
+    _is_sent = False
 
     @property
     def exchange(self) -> "UpgradeExchange":
@@ -42,9 +43,14 @@ class UpgradeExchange(ChainedExchange):
         """The port that the client came to."""
         return self.connection.entrypoint
 
+    @property
+    def can_repeat(self) -> bool:
+        """Whether another attempt is possible: not once the request is sent."""
+        return not self._is_sent and super().can_repeat
+
     def send(self, upstream: UpstreamConnection) -> None:
-        """Send the request; from now on there is no other attempt."""
-        self.has_sent_body = self._is_too_large_to_keep = True
+        """Send the request; from now on there is no other attempt, and no body is kept for one."""
+        self._is_sent = self._is_too_large_to_keep = True
         super().send(upstream)
 
     def on_switching(self, upstream: UpstreamConnection, response: ResponseHead, rest: bytes) -> None:
@@ -86,8 +92,7 @@ class UpgradeExchange(ChainedExchange):
             return False
 
     def on_tunnel_closed(self) -> None:
-        """End: both connections are gone; that to the server counted until now."""
-        self._server.opened -= 1
+        """End: both connections are gone."""
         self.finish(self.status)
 
     def connection_field(self) -> bytes:

@@ -26,7 +26,7 @@ class Counters:
 class Environment:
     """One handler's surroundings."""
 
-    __slots__ = ("buffer", "clock", "connecting", "pipes", "relays", "sockets")
+    __slots__ = ("buffer", "clock", "connecting", "pipes", "relays", "resetting", "sockets")
 
     def __init__(self, node: Node) -> None:
         self.clock = node.clock
@@ -36,6 +36,8 @@ class Environment:
         self.relays: set[Relay] = set()
         self.connecting: set[Relay] = set()
         """Those that no server has taken yet."""
+        self.resetting: set[Relay] = set()
+        """Those of which one side was reset, and the other has not taken yet what had come before."""
 
     def __repr__(self) -> str:
         return f"<Environment relays={len(self.relays)} connecting={len(self.connecting)}>"

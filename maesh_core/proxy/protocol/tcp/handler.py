@@ -145,6 +145,9 @@ class TcpHandler:
         for relay in list(environment.connecting):
             if now - relay.active_at > connect_limit > 0:
                 relay.give_up_connecting()
+        for relay in list(environment.resetting):
+            if now - relay.active_at > self._settings.body_timeout:
+                relay.abort()
         for relay in environment.relays - environment.connecting if idle_limit else ():
             if now - relay.active_at > idle_limit:
                 relay.abort()

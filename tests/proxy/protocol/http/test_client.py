@@ -206,7 +206,7 @@ async def test_a_head_that_does_not_come_in_time_is_408(world):
     client.expect(b"")
     world.advance(1.0)
     assert read_status(client.take()) == 408
-    world.advance(2.0)
+    world.advance(5.0)
     assert client.is_closed
 
 
@@ -287,8 +287,22 @@ async def test_what_a_refused_client_still_sends_is_thrown_away_for_a_while(worl
     client.send(b"\0\r\n\r\n")
     assert client.transport.has_ended
     client.send(b"x" * 100_000)
+    world.advance(4.75)
     assert not client.is_closed
-    world.advance(2.0)
+    world.advance(0.25)
+    assert client.is_closed
+
+
+async def test_a_client_that_goes_on_sending_behind_its_answer_is_read_for_longer_and_not_for_ever(world):
+    client = world.open_client()
+    client.send(b"\0\r\n\r\n")
+    for _ in range(7):
+        world.advance(4.0)
+        client.send(b"x")
+    world.advance(1.75)
+    client.send(b"x")
+    assert not client.is_closed
+    world.advance(0.25)
     assert client.is_closed
 
 

@@ -403,3 +403,41 @@ async def test_a_tunnel_through_a_slow_side_holds_little_and_a_break_of_one_side
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()
+
+
+@pytest.mark.parametrize("is_client", [True, False], ids=["client", "server"])
+@pytest.mark.parametrize("is_ended", [True, False], ids=["ended", "full"])
+def test_a_tunnel_ends_when_a_side_that_is_not_read_is_reset(is_client, is_ended):
+    sides = {}
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SWITCHING)
+        sides["server"] = writer
+        reader._transport.pause_reading()
+        await asyncio.Event().wait()
+
+    @on_uvloop
+    async def interrupt():
+        async with carry(serve) as (handler, address):
+            reader, sides["client"] = await asyncio.open_connection(*address)
+            sides["client"].write(UPGRADE)
+            await reader.readuntil(b"\r\n\r\n")
+            reader._transport.pause_reading()
+            side = sides["client" if is_client else "server"]
+            (tunnel,) = handler.environment.tunnels
+            end = tunnel.client if is_client else tunnel.upstream
+            if is_ended:
+                side.write_eof()
+            else:
+                side.write(b"x" * MEGABYTES_32)
+            await until(lambda: end.is_unread)
+            side.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            side.transport.abort()
+            await asyncio.sleep(0)
+            handler.environment.clock.tick()
+            await until(lambda: not handler.environment.tunnels)
+            assert not any(server.opened for server in handler._servers.values())
+            sides["server" if is_client else "client"].transport.abort()
+
+    interrupt()

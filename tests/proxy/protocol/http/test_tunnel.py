@@ -211,33 +211,3 @@ async def test_a_fast_side_leaves_the_loop_to_others_after_a_few_full_reads(worl
     assert not fast.transport.is_reading
     other.take_again()
     assert fast.transport.is_reading
-
-
-@pytest.mark.parametrize("is_client", [False, True])
-async def test_a_side_that_breaks_unread_breaks_the_other_and_one_that_ends_its_half_does_not(world, is_client):
-    broken, other = (await open_tunnel(world))[:: 1 if is_client else -1]
-    other.stop_taking(1000)
-    broken.leave_unread()
-    assert not broken.is_closed
-    broken.leave_unread(is_broken=True)
-    await world.settle()
-    assert broken.transport.is_reset
-    other.transport.unsent_bytes = 0
-    await world.settle()
-    assert not world.handler.environment.tunnels
-
-
-async def test_a_client_that_was_not_read_before_the_tunnel_is_watched_in_it(world):
-    client = world.open_client()
-    client.send(UPGRADE + b"x" * 70_000)
-    server = await world.accept()
-    server.stop_taking()
-    server.transport.is_reading = True
-    server.send(SWITCHING)
-    assert not client.transport.is_reading
-    client.leave_unread(is_broken=True)
-    await world.settle()
-    assert client.is_closed
-    server.transport.unsent_bytes = 0
-    await world.settle()
-    assert not world.handler.environment.tunnels
