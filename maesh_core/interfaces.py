@@ -204,7 +204,8 @@ class Exchange(Protocol):
     def client_headers(self) -> ReadableHeaders:
         """As the client sent them, to be read alone: Host and X-Forwarded-* are among them, hop-by-hop fields are not.
 
-        Host is that of the target where this has one. X-Forwarded-* and X-Real-Ip are what anybody may claim.
+        Host is that of the target where this has one. X-Forwarded-*, X-Real-Ip and Forwarded are claims of the client;
+        those of one outside `--forwarded-headers` are not among them.
         """
 
     @property
@@ -352,6 +353,10 @@ class StreamServer(Protocol):
 
     under_way: int
     """How many connections or sessions it has: the handler counts them, and `least-connections` goes by it."""
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether it has failed and not answered since, even if it is its turn to be tried again."""
 
     def note_failure(self) -> None:
         """Have others tried first for a while: it took no connection, or said that nobody is there."""

@@ -36,6 +36,11 @@ class Server:
     def __repr__(self) -> str:
         return f"<Server {self.socket_address} under_way={self.under_way} {self.aside!r}>"
 
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether it has failed and not answered since."""
+        return self.aside is not None
+
     def note_failure(self) -> None:
         """Have others tried first for a while."""
         self._health.on_failure(self)

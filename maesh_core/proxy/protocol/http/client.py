@@ -29,6 +29,7 @@ class ClientConnection(PacedConnection):
 
     __slots__ = (
         "_current",
+        "_head_rules",
         "_is_advancing",
         "_is_lingering",
         "_last_head",
@@ -38,6 +39,7 @@ class ClientConnection(PacedConnection):
         "address",
         "entrypoint",
         "forwarded",
+        "number",
     )
 
     def __init__(self, environment: Environment, current: CurrentTable, entrypoint: int) -> None:
@@ -51,6 +53,7 @@ class ClientConnection(PacedConnection):
         self._is_advancing = False
         self._is_lingering = False
         self._lingering: Linger | None = None
+        self.number = 0
 
     def __repr__(self) -> str:
         return f"<ClientConnection of {self.address} held={len(self._buffer)} {self.exchange!r}>"
@@ -65,20 +68,35 @@ class ClientConnection(PacedConnection):
         """Whether bytes have come that are not of the current request."""
         return bool(self._buffer)
 
+    @property
+    def idle_since(self) -> float | None:
+        """When the client began to be idle: no byte of a request has come, all of the last response is taken; or None.
+
+        It is computed from the deadline of that wait, so that it costs a request nothing.
+        """
+        transport = self._transport
+        if transport is None or self.exchange is not None or self._buffer or self._is_lingering or self._is_closing:
+            return None
+        if self.is_write_paused or transport.get_write_buffer_size():
+            return None
+        settings = self.environment.settings
+        is_new = self._requests_left == settings.request_limit
+        return self.deadline - (settings.head_timeout if is_new else settings.idle_timeout)
+
     # --- what the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start waiting for a request, if there is room for one more client."""
-        if not self.environment.has_room():
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if peer else ""
+        if not self.environment.admit(self):
             cast("asyncio.Transport", transport).abort()
             return
         self._transport = cast("asyncio.Transport", transport)
         limit_write_buffer(self._transport)
-        peer = transport.get_extra_info("peername")
-        self.address = peer[0] if peer else ""
         self.forwarded = ForwardedFields(self.address, self.environment.server_name)
+        self._head_rules = self.environment.head_rules.find(self.address)
         self.deadline = self.environment.clock.now + self.environment.settings.head_timeout
-        self.environment.clients.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what was under way."""
@@ -86,7 +104,7 @@ class ClientConnection(PacedConnection):
             self.environment.departures.forget(self._transport)
         self._transport = None
         self.has_ended = True
-        self.environment.clients.discard(self)
+        self.environment.forget(self)
         if self.exchange is not None:
             exchange, self.exchange = self.exchange, None
             exchange.on_client_gone()
@@ -242,7 +260,7 @@ class ClientConnection(PacedConnection):
                 check_whole_head(head, self.environment.settings)
             request = self._last_head
             if request is None or request.head != head:
-                request = parse_request_head(head)
+                request = parse_request_head(head, self._head_rules)
                 self._last_head = request if len(head) <= KEPT_LIMIT_BYTES else None
         except ClientProtocolError as error:
             self._refuse(error)

@@ -159,11 +159,12 @@ class HttpHandler:
                 help="Pairs of connections that speak another protocol after an upgrade.",
                 samples=(((), len(environment.tunnels)),),
             ),
+            environment.slots.count_refused("maesh_http_refused_connections"),
             MetricFamily(
-                name="maesh_http_refused_connections",
+                name="maesh_http_evicted_connections",
                 type="counter",
-                help="Clients closed at once: as many as may be were connected.",
-                samples=(((), environment.refused_connections),),
+                help="Idle connections closed for new clients, since as many as may be were connected.",
+                samples=(((), environment.slots.evicted),),
             ),
             MetricFamily(
                 name="maesh_http_refused_requests",

@@ -93,6 +93,7 @@ class UpgradeExchange(ChainedExchange):
 
     def on_tunnel_closed(self) -> None:
         """End: both connections are gone."""
+        self.connection.environment.slots.give_back(self.connection.address)
         self.finish(self.status)
 
     def connection_field(self) -> bytes:

@@ -243,11 +243,12 @@ class UpstreamConnection(asyncio.Protocol):
     def _receive_unread(self, raw: asyncio.BaseTransport | None, receiver: Any) -> None:
         """Take what came before a write failed: a server may answer early, and reset by closing (RFC 9112 section 9.6).
 
-        On a pooled connection that did not take the request's head, it would be bytes that nobody asked for.
+        On a pooled connection that did not take the request's head, it would be bytes that nobody asked for. There are
+        no later turns: a chunked response that is longer than one turn is cut.
         """
         self.is_write_paused = True  # this connection is not for the pool
         for data in read_unread(raw) if raw is not None else ():
-            if self._exchange is None:
+            if self._exchange is None or self._held is not None:
                 return
             if receiver is self:
                 self.data_received(data)

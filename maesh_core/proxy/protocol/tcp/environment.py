@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from maesh_core.interfaces import Node
 from maesh_core.proxy.protocol.tcp.flow import BUFFER_BYTES
 from maesh_core.proxy.protocol.tcp.pipes import PipePool
+from maesh_core.proxy.slots import Slots
 
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.tcp.relay import Relay
@@ -26,11 +27,12 @@ class Counters:
 class Environment:
     """One handler's surroundings."""
 
-    __slots__ = ("buffer", "clock", "connecting", "pipes", "relays", "resetting", "sockets")
+    __slots__ = ("buffer", "clock", "connecting", "pipes", "relays", "resetting", "slots", "sockets")
 
     def __init__(self, node: Node) -> None:
         self.clock = node.clock
         self.sockets = node.sockets
+        self.slots = Slots()
         self.pipes = PipePool()
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
         self.relays: set[Relay] = set()

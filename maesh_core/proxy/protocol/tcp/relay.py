@@ -229,6 +229,7 @@ class Relay:
         environment.sockets.forget(client.fileno())
         client.close()
         environment.relays.discard(self)
+        environment.slots.give_back(self.client_address)
         self.route.counters.closed += 1
 
     def _drop_upstream(self) -> None:

@@ -121,7 +121,8 @@ async def test_tunnels_are_counted_and_awaited_in_draining_and_cut_in_the_end(op
     async with open_world(settings=CarryingSettings(node="node", connection_limit=2)) as world:
         client, server = await open_tunnel(world)
         assert give_metrics(world)["maesh_http_tunnels"] == {(): 1}
-        world.open_client()
+        busy = world.open_client()
+        busy.send(b"G")
         assert world.open_client().is_closed
         world.handler.start_draining()
         await world.settle()
@@ -136,6 +137,24 @@ async def test_tunnels_are_counted_and_awaited_in_draining_and_cut_in_the_end(op
         await world.settle()
         assert world.handler.is_drained()
         assert give_metrics(world)["maesh_http_tunnels"] == {(): 0}
+
+
+async def test_a_tunnel_counts_for_its_client_until_it_ends(open_world):
+    async with open_world(settings=CarryingSettings(node="node", client_connection_limit=1)) as world:
+        client, server = await open_tunnel(world)
+        assert world.open_client().is_closed
+        client.lose()
+        await world.settle()
+        assert server.is_closed
+        assert not world.open_client().is_closed
+
+
+async def test_a_tunnel_is_never_closed_for_a_new_client(open_world):
+    async with open_world(settings=CarryingSettings(node="node", connection_limit=1)) as world:
+        client, _ = await open_tunnel(world)
+        world.advance(3600.0)
+        assert world.open_client().is_closed
+        assert not client.is_closed
 
 
 async def test_a_tunnel_outlives_its_route(world):

@@ -55,6 +55,13 @@ async def test_an_upgrade_is_passed_on_and_answered_and_what_comes_behind_the_an
     client.expect(OK)
 
 
+async def test_an_upgrade_goes_without_the_claims_of_a_client_that_is_not_trusted(open_world, forwarded):
+    async with open_world(settings=CarryingSettings(node="node", forwarded_headers=())) as world:
+        claims = b"Forwarded: for=1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\nX_Forwarded_Proto: https\r\n\r\n"
+        _, server = await ask(world, UPGRADE[:-2] + claims)
+        server.expect(PASSED + forwarded)
+
+
 async def test_an_answer_split_at_every_byte_opens_the_same_tunnel(open_world):
     answer = b"HTTP/1.1 102 Wait\r\n\r\n" + SWITCHING + b"ab"
     for cut in range(1, len(answer)):
