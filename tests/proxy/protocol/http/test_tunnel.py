@@ -128,7 +128,7 @@ async def test_tunnels_are_counted_and_awaited_in_draining_and_cut_in_the_end(op
         await world.settle()
         assert not client.is_closed
         assert not world.handler.is_drained()
-        assert world.handler.count_under_way() == 1
+        assert world.handler.count_under_way() == 2
         client.send(b"a")
         server.expect(b"a")
         world.handler.abort()
