@@ -49,9 +49,7 @@ def decode_strictly(
         except msgspec.ValidationError as error:
             text, _, place = str(error).partition(" - at `$")
             steps = _read_steps(place.rstrip("`"))
-            place = _show_path(steps) or "the object"
-            if not any(fault.startswith(f"{place}[") for fault in faults):  # a list that pruning has emptied
-                faults.append(f"{place}: {_rephrase(text)}")
+            faults.append(f"{_show_path(steps) or 'the object'}: {_rephrase(text)}")
             if not _drop(value, steps):
                 break
     return type_(), _shorten(faults)
@@ -156,7 +154,9 @@ def _list_places(type_: type[msgspec.Struct]) -> dict[str, str]:
 
 def _find_nearest(name: str, known: Mapping[str, object]) -> str | None:
     by_lower = {each.lower(): each for each in known}
-    close = get_close_matches(name[:80].lower(), by_lower, n=1, cutoff=0.65)
+    lower = name[:80].lower()
+    beginning = [each for each in by_lower if len(lower) > 3 and each.startswith(lower)]
+    close = beginning or get_close_matches(lower, by_lower, n=1, cutoff=0.65)
     return by_lower[close[0]] if close else None
 
 
@@ -172,8 +172,8 @@ def _read_steps(place: str) -> list[_Step]:
 
 def _rephrase(text: str) -> str:
     """Put msgspec's words for a value that does not fit into ours."""
-    if text.startswith("Expected `array` of length >="):
-        return "the list is empty; leave the field out if it is not meant"
+    if "of length >= 1" in text:
+        return "it is empty; leave the field out if it is not meant"
     return f"{text[:1].lower()}{text[1:].replace('`', '').replace('array', 'list')}"
 
 
@@ -187,7 +187,9 @@ def _show_name(name: str) -> str:
 
 
 def _drop(value: Any, steps: list[_Step]) -> bool:
-    """Take out what is at a path; False where there is nothing to take out."""
+    """Take out what is at a path, of a list's item the whole list; False where there is nothing to take out."""
+    while steps and isinstance(steps[-1], int):  # the others would be told at another place than theirs
+        steps = steps[:-1]
     if not steps:
         return False
     for step in steps[:-1]:

@@ -94,8 +94,9 @@ def build_split(name, root, weights, matches=()):
     spec = {
         "service": root,
         "backends": [{"service": backend, "weight": weight} for backend, weight in weights.items()],
-        "matches": [{"kind": "HTTPRouteGroup", "name": each} for each in matches],
     }
+    if matches:
+        spec["matches"] = [{"kind": "HTTPRouteGroup", "name": each} for each in matches]
     return build_object("TrafficSplit", name, "split.smi-spec.io/v1alpha4", spec=spec)
 
 
@@ -144,6 +145,10 @@ class Cluster:
 
     def ask(self, client, service, *, method="GET", path="/", headers=None):
         """Send a request as the proxy would judge it: 200 with the servers that may have it, or 403."""
+        return self.open(service)(client, method, path, headers or {})
+
+    def open(self, service):
+        """Build a service as the proxy has it; gives what sends requests to it."""
         section = self.build_section(service)
         acl = self.build_acl(service)
         table = build_table(
@@ -154,21 +159,25 @@ class Cluster:
             get_server=StandIn,
             balancers=BalancerKinds(),
         )
-        lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        head = parse_request_head(
-            f"{method} {path} HTTP/1.1\r\nHost: {service}.{NAMESPACE}.maesh\r\n{lines}\r\n".encode()
-        )
         (router,) = section.routers.values()
-        route = table.find(router.entrypoint, head.host)
-        if route.branches:
-            route = route.choose(head)
-        if route.balancer is None:
-            return route.closed.status, None
-        exchange = FakeExchange(head.method, head.target, client_address=client, service=route.service)
-        exchange.client_headers = head.client_headers
-        exchange.destination, exchange.allowed_servers = route.destination, None
-        answer = acl.on_request(exchange)
-        return (200, exchange.allowed_servers) if answer is None else (answer.status, None)
+
+        def send(client, method, path, headers):
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            head = parse_request_head(
+                f"{method} {path} HTTP/1.1\r\nHost: {service}.{NAMESPACE}.maesh\r\n{lines}\r\n".encode()
+            )
+            route = table.find(router.entrypoint, head.host)
+            if route.branches:
+                route = route.choose(head)
+            if route.balancer is None:
+                return route.closed.status, None
+            exchange = FakeExchange(head.method, head.target, client_address=client, service=route.service)
+            exchange.client_headers = head.client_headers
+            exchange.destination, exchange.allowed_servers = route.destination, None
+            answer = acl.on_request(exchange)
+            return (200, exchange.allowed_servers) if answer is None else (answer.status, None)
+
+        return send
 
     def connect(self, client, service):
         """Connect to a service's port; gives whether it may be, and the servers."""

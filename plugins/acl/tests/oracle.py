@@ -48,7 +48,7 @@ class Reading:
 
     def splits_of(self, service):
         found = [each for each in self.all_of("TrafficSplit") if each["spec"]["service"] == service]
-        return sorted(found, key=lambda each: (not each["spec"]["matches"], each["metadata"]["name"]))
+        return sorted(found, key=lambda each: (not each["spec"].get("matches", ()), each["metadata"]["name"]))
 
     def leads_into_loop(self, split, way):
         for backend in split["spec"]["backends"]:
@@ -61,7 +61,7 @@ class Reading:
 
     def usable_splits(self, service):
         for split in self.splits_of(service):
-            groups = [self.one("HTTPRouteGroup", each["name"]) for each in split["spec"]["matches"]]
+            groups = [self.one("HTTPRouteGroup", each["name"]) for each in split["spec"].get("matches", ())]
             if not self.leads_into_loop(split, (service,)) and None not in groups:
                 yield split, groups
 

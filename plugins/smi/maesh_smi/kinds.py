@@ -49,6 +49,7 @@ SHOWN_CHARACTERS = 40
 Names = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 """A list that is there and empty is a fault where it narrows something: left out it would mean all."""
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Headers = Annotated[dict[str, str], msgspec.Meta(min_length=1)]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False, forbid_unknown_fields=True):
@@ -81,7 +82,7 @@ class SplitReference(Reference, frozen=True):
 
 
 class SplitSpec(Part, frozen=True):
-    """`spec` of a TrafficSplit."""
+    """`spec` of a TrafficSplit. An empty list of matches is as good as none: it divides traffic, and opens nothing."""
 
     service: str = ""
     backends: tuple[SplitBackend, ...] = ()
@@ -104,13 +105,13 @@ class TrafficSplit(CheckedResource, frozen=True):
 class RouteMatch(Part, frozen=True):
     """One match of an HTTPRouteGroup. Headers are a map, or a list of maps (v1alpha3 and later).
 
-    `methods` may be left out, for any.
+    Each condition may be left out, for any; one that is there and empty is a fault.
     """
 
     name: str = ""
-    path_regex: str = ""
+    path_regex: Annotated[str, msgspec.Meta(min_length=1)] = ""
     methods: Names = ()
-    headers: dict[str, str] | tuple[dict[str, str], ...] = ()
+    headers: Headers | Annotated[tuple[Headers, ...], msgspec.Meta(min_length=1)] = ()
 
     def build(self) -> HttpMatch:
         """Build the conditions; `*` among the methods, or none, is any. Raises ConfigurationError on a bad pattern."""
@@ -129,9 +130,9 @@ class RouteMatch(Part, frozen=True):
 
 
 class GroupSpec(Part, frozen=True):
-    """`spec` of an HTTPRouteGroup, v1alpha3 and later."""
+    """`spec` of an HTTPRouteGroup, v1alpha3 and later; of one without `spec`, its own fields."""
 
-    matches: tuple[RouteMatch, ...] = ()
+    matches: Annotated[tuple[RouteMatch, ...], msgspec.Meta(min_length=1)] = ()
 
 
 class HttpRouteGroup(CheckedResource, frozen=True):
@@ -250,14 +251,22 @@ def read_group(metadata: ObjectMeta, fields: Mapping[str, Any]) -> HttpRouteGrou
 
 def read_tcp_route(metadata: ObjectMeta, fields: Mapping[str, Any]) -> TcpRoute:
     """Read a TCPRoute: without anything to say (v1alpha1 to v1alpha3), or with matches below `spec`."""
-    shape, faults = decode_strictly(fields, _RouteShape)
-    return TcpRoute(metadata=metadata, spec=shape.spec, faults=faults)
+    spec, faults = _read_route(fields)
+    return TcpRoute(metadata=metadata, spec=spec, faults=faults)
 
 
 def read_udp_route(metadata: ObjectMeta, fields: Mapping[str, Any]) -> UdpRoute:
     """Read a UDPRoute, as a TCPRoute."""
+    spec, faults = _read_route(fields)
+    return UdpRoute(metadata=metadata, spec=spec, faults=faults)
+
+
+def _read_route(fields: Mapping[str, Any]) -> tuple[RouteSpec, tuple[str, ...]]:
     shape, faults = decode_strictly(fields, _RouteShape)
-    return UdpRoute(metadata=metadata, spec=shape.spec, faults=faults)
+    matches = shape.spec.matches
+    if not faults and RoutePorts() in ((matches,) if isinstance(matches, RoutePorts) else matches):
+        faults = ("spec.matches: a match is empty; leave it out if it is not meant",)
+    return shape.spec, faults
 
 
 SPLITS_BY_ROOT = "root"

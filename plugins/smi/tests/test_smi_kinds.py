@@ -64,7 +64,6 @@ MATCH = {"name": "m", "pathRegex": "/api", "methods": ["get", "HEAD"]}
     [
         {"matches": [MATCH]},
         {"spec": {"matches": [MATCH]}},
-        {"spec": {"matches": [{**MATCH, "headers": []}]}},
     ],
 )
 def test_a_route_group_is_read_from_the_top_or_from_its_spec(fields):
