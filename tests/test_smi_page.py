@@ -82,6 +82,7 @@ def list_split_errors():
         (v1, beta),
         (v1, write_group("beta").replace("spec:\n  matches: []", "spec: {}"), beta),
         (v1, write_group("beta", {"path": "/"}), beta),
+        (v1, write_group("beta", {"name": "m"}), beta.replace("name: beta}", "name: beta, apiGroup: apps}")),
         (v1, SMI.write_split("s", "web", {"v1": 1}).replace("backends", "backend")),
         (v1, write_group("beta", {"name": "m"}), beta.replace("name: beta}", "name: beta, matches: [testers]}")),
         (v1, SMI.write_split("s", "web", {"v1": 1}), SMI.write_split("t", "v1", {"web": 1})),
@@ -102,7 +103,20 @@ def list_target_errors():
     group = ACL.build_group("api", {"name": "other", "pathRegex": "/"})
     wrong_kind = ACL.build_target("t", "server", ["caller"])
     wrong_kind["spec"]["destination"]["kind"] = "Group"
+    misspelt = ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")])
+    misspelt["spec"]["rules"][0]["match"] = ["read"]
+    foreign = ACL.build_target("t", "server", ["caller"])
+    foreign["metadata"]["namespace"] = "elsewhere"
+    route = ACL.build_route("TCPRoute", "api")
     targets = [
+        (misspelt,),
+        (foreign,),
+        (
+            ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]),
+            ACL.build_group("api", {"path": "/"}),
+        ),
+        (ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api", "read")]), route),
+        (ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")]), {**route, "spec": {"ports": [80]}}),
         (ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]),),
         (ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api", "read")]), group),
         (ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")]),),

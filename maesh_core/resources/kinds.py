@@ -6,6 +6,7 @@ the same way. No policy: which objects are ignored is decided by the readers.
 
 from collections.abc import Iterable
 
+from maesh_core.model.addresses import parse_address
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Endpoints, EndpointSlice, Namespace, Pod, ResourceKind, Service, ServiceAccount
 
@@ -23,7 +24,10 @@ ACCOUNT_INDEX = "account"
 """Pods by the ObjectKey of their service account."""
 
 ADDRESS_INDEX = "address"
-"""Pods by their addresses in canonical spelling, those that have ended left out: theirs may be another pod's by now."""
+"""Pods by their addresses in canonical spelling, those that have ended left out: theirs may be another pod's by now.
+
+Services by their cluster addresses in the same way.
+"""
 
 _ENDED = frozenset({"Succeeded", "Failed"})
 
@@ -54,12 +58,23 @@ def _index_pod_by_address(pod: Pod) -> Iterable[str]:
     return () if _has_ended(pod) else pod.addresses
 
 
+def _index_service_by_address(service: Service) -> Iterable[str]:
+    texts = dict.fromkeys((service.spec.cluster_ip, *service.spec.cluster_ips))
+    return [address for text in texts if (address := parse_address(text)) is not None]
+
+
 def _has_ended(pod: Pod) -> bool:
     return pod.status.phase in _ENDED
 
 
 CORE_KINDS: tuple[ResourceKind, ...] = (
-    ResourceKind(name="Service", plural="services", api_versions=("v1",), type=Service),
+    ResourceKind(
+        name="Service",
+        plural="services",
+        api_versions=("v1",),
+        type=Service,
+        indexes={ADDRESS_INDEX: _index_service_by_address},
+    ),
     ResourceKind(
         name="EndpointSlice",
         plural="endpointslices",

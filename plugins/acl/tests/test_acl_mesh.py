@@ -110,9 +110,26 @@ def test_no_spelling_of_a_request_gets_past_the_rules(start_guarded, head):
     assert mesh.upstreams[0].count == 1
 
 
-def test_a_service_with_an_error_is_403_and_no_more_open_than_before(start_guarded):
-    mesh = start_guarded(*allow(CLIENT), annotations={"ratelimit-average": "-1"})
-    assert mesh.get(client=CLIENT).status == 403
+@pytest.mark.parametrize(
+    "annotations", [{"ratelimit-average": "-1"}, {"traffic-type": "HTTP"}, {"traffic-type": "carrier-pigeon"}]
+)
+def test_a_service_with_an_error_is_403_and_no_more_open_than_before(start_guarded, annotations):
+    mesh = start_guarded(*allow(CLIENT), annotations=annotations)
+    answer = mesh.get(client=CLIENT)
+    assert answer.status == 403
+    assert next(iter(annotations)) in answer.headers["X-Maesh-Reason"] or "carrier-pigeon" in answer.text
+
+
+def test_a_slip_in_a_rule_closes_and_its_error_is_on_the_service_and_in_the_log(start_guarded):
+    pod, target = allow(CLIENT)
+    mesh = start_guarded(pod, target)
+    assert mesh.get(client=CLIENT).status == 200
+    target["rules"] = [{"kind": "HTTPRouteGroup", "name": "api"}]
+    mesh.manifests.write("more.json", [pod, target])
+    mesh.wait_until(lambda: mesh.get(client=CLIENT).status == 403, "the slip to close")
+    error = "rules: unknown field; it belongs at spec.rules"
+    assert f"TrafficTarget open@test: {error}; it grants nothing" in mesh.describe_service()["notices"]
+    mesh.wait_until(lambda: f"TrafficTarget 'open' is not used: {error}" in mesh.command.stderr, "the log")
 
 
 def test_a_permission_that_is_taken_away_is_gone_and_one_that_is_given_counts(start_guarded):
