@@ -48,12 +48,7 @@ class DiscoverySpecs(Protocol):
 
     @hookspec
     def maesh_resource_kinds(self) -> Sequence[ResourceKind]:
-        """Declare kinds of objects to watch. Controller; once, at start; raising stops the start.
-
-        A kind whose fields limit something should have a `read`, and a type that is a CheckedResource: unknown fields
-        are skipped otherwise, and a limit that is misspelt limits nothing. `decode_strictly` finds the faults; an object
-        that has some is in the log, and the plugin must not use it.
-        """
+        """Declare kinds of objects to watch. Controller; once, at start; raising stops the start."""
 
     @hookspec
     def maesh_sources(self) -> Sequence[Source]:
