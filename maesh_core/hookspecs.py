@@ -400,10 +400,13 @@ class Middleware(Protocol):
         """
 
     def is_still_allowed(self, connection: Connection) -> bool:
-        """Say whether an open TCP connection, UDP session or tunnel may go on, after a change of its route.
+        """Say whether a TCP connection, UDP session, tunnel or HTTP exchange may go on, after a change of its route.
 
-        Anything but True cuts it, and so does raising. Where nothing of this middleware is left on the route, nor
-        anything in its place, a connection that it had let in is cut as well: nobody can judge it any more.
+        Anything but True ends it, and so does raising; an exchange whose response has not begun is answered 403. Where
+        nothing of this middleware is left on the route, nor anything in its place, what it had let in is ended as well:
+        nobody can judge it any more. `connection.exchange` is the request of an exchange or tunnel, and its
+        `destination` is where such a request would go now if its branch is gone. Asked once for each change, never for
+        each request.
         """
 
 

@@ -248,7 +248,7 @@ class Exchange(Protocol):
 
 
 class Connection(Protocol):
-    """A TCP connection, a UDP session, or the tunnel that an HTTP upgrade made."""
+    """A TCP connection, a UDP session, or the tunnel that an HTTP upgrade made; for judges, an HTTP exchange too."""
 
     @property
     def client_address(self) -> str:
@@ -274,7 +274,7 @@ class Connection(Protocol):
 
     @property
     def exchange(self) -> Exchange | None:
-        """The request that made a tunnel; None for TCP and UDP."""
+        """The request of an exchange, or of the one that made a tunnel; None for TCP and UDP."""
 
 
 # --- the proxy's process ---------------------------------------------------------------------------------------------

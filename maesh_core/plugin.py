@@ -60,10 +60,19 @@ from maesh_core.model.keys import ObjectKey, build_port_key, cut_port_key
 from maesh_core.model.matches import HeaderMatch, HttpMatch, combine_matches
 from maesh_core.model.messages import PodReport
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.resources import REFERENCES, ObjectMeta, Pod, Resource, ResourceKind, build_reference
+from maesh_core.model.resources import (
+    REFERENCES,
+    CheckedResource,
+    ObjectMeta,
+    Pod,
+    Resource,
+    ResourceKind,
+    build_reference,
+)
 from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, ServerNode, ServiceNode
 from maesh_core.spelling import suggest
 from maesh_core.stream_traffic import StreamTrafficType
+from maesh_core.strict_fields import decode_strictly
 from maesh_core.value_parsing import Duration, PositiveDuration
 
 
@@ -96,6 +105,7 @@ __all__ = [
     "BalancerBuilder",
     "BalancerFactory",
     "BranchNode",
+    "CheckedResource",
     "Chooser",
     "ConfigurationError",
     "Connection",
@@ -162,6 +172,7 @@ __all__ = [
     "combine_matches",
     "compile_matches",
     "cut_port_key",
+    "decode_strictly",
     "find_header_problem",
     "find_match_problem",
     "hookimpl",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from maesh_acl import AccessSettings
 from maesh_acl.controller import ControllerHalf as AclHalf
 from maesh_acl.kinds import KINDS as ACL_KINDS
 from maesh_acl.proxy import _DENIED
@@ -86,7 +87,10 @@ def list_split_errors():
         (v1, tcp, both),
         (v1, v2, SMI.write_split("s", "web", {"v1": 1, "v2": "many"})),
         (v1, beta),
-        (v1, write_group("beta"), beta),
+        (v1, write_group("beta").replace("spec:\n  matches: []", "spec: {}"), beta),
+        (v1, write_group("beta", {"path": "/"}), beta),
+        (v1, write_group("beta", {"name": "m"}), beta.replace("name: beta}", "name: beta, apiGroup: apps}")),
+        (v1, SMI.write_split("s", "web", {"v1": 1}).replace("backends", "backend")),
         (v1, write_group("beta", {"name": "m"}), beta.replace("name: beta}", "name: beta, matches: [testers]}")),
         (v1, SMI.write_split("s", "web", {"v1": 1}), SMI.write_split("t", "v1", {"web": 1})),
         (v1, v2, *heads, *below, SMI.write_split("s", "web", {"v1": 1})),
@@ -106,7 +110,20 @@ def list_target_errors():
     group = ACL.build_group("api", {"name": "other", "pathRegex": "/"})
     wrong_kind = ACL.build_target("t", "server", ["caller"])
     wrong_kind["spec"]["destination"]["kind"] = "Group"
+    misspelt = ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")])
+    misspelt["spec"]["rules"][0]["match"] = ["read"]
+    foreign = ACL.build_target("t", "server", ["caller"])
+    foreign["metadata"]["namespace"] = "elsewhere"
+    route = ACL.build_route("TCPRoute", "api")
     targets = [
+        (misspelt,),
+        (foreign,),
+        (
+            ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]),
+            ACL.build_group("api", {"path": "/"}),
+        ),
+        (ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api", "read")]), route),
+        (ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")]), {**route, "spec": {"ports": [80]}}),
         (ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]),),
         (ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api", "read")]), group),
         (ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")]),),
@@ -155,7 +172,7 @@ def list_reported():
         (web, server, on_node, lost),
     ):
         mesh = ACL.Cluster(*objects)
-        checkers = [SplitChecker(), *AclHalf().maesh_object_checkers()]
+        checkers = [SplitChecker(), *AclHalf(AccessSettings()).maesh_object_checkers()]
         reports = ObjectReports(mesh.snapshot, ACL.ALL_KINDS, checkers, TopologyRules())
         for key in mesh.snapshot.keys(Service):
             if (node := mesh.build_node(key.name)) is not None:

@@ -127,7 +127,7 @@ class _Build:
         traffic_type = _find_traffic_type(self.node, self.catalogue)
         if traffic_type is None:
             self._refuse_traffic_type()
-            return self._finish({}, ())
+            return self._finish(self._close_hosts(), ())
         pairs = self._assign_entrypoints(traffic_type, entrypoints)
         self._check_scheme()
         middlewares = {} if self.has_failed else self._build_middlewares(traffic_type)
@@ -172,6 +172,17 @@ class _Build:
     def _refuse_traffic_type(self) -> None:
         if self.node.traffic_type is not None:
             self._refuse(self.catalogue.describe_unknown_type(self.node.traffic_type))
+
+    def _close_hosts(self) -> dict[str, Section]:
+        """Have the hosts of a service that nothing carries say why, as HTTP: those of a typing error would be that."""
+        http = self.catalogue.traffic_types.get("http")
+        if http is None:
+            return {}
+        ports = [port for port in self.node.ports if port.protocol == http.transport]
+        found = ((port, find_entrypoint(http, port, {})) for port in ports)
+        pairs = tuple((port, entrypoint) for port, entrypoint in found if entrypoint is not None)
+        closed = self._build_closed_section(http, pairs)
+        return {http.name: closed} if closed.routers else {}
 
     def _check_scheme(self) -> None:
         """Refuse an unknown scheme for any traffic type, as Maesh does, though only HTTP makes use of it."""

@@ -13,9 +13,11 @@ from maesh_core.discovery.validation import DEFAULT_NAMESPACE, fill_defaults, fi
 from maesh_core.discovery.values import Body, Document
 from maesh_core.discovery.yaml_documents import parse_yaml_documents
 from maesh_core.errors import ManifestError, PluginError
-from maesh_core.model.resources import Resource, ResourceKind
+from maesh_core.model.resources import CheckedResource, Resource, ResourceKind
 from maesh_core.spelling import find_similar
 
+_ANY_KIND = ResourceKind(name="", plural="", api_versions=(), type=Resource)
+"""An object of which no more is read than its metadata."""
 MAX_LIST_DEPTH = 4
 """How deep lists may hold lists; `kubectl` writes one level."""
 
@@ -78,12 +80,14 @@ class LoadedResource(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """What a file holds, in its order.
 
-    `notices` are of documents that are passed over, perhaps by mistake. `unread_kinds` are those that the mesh has no
-    business with, as `apiVersion kind`, each once.
+    `faults` are of resources that are among `resources` and must not be used (CheckedResource). `notices` are of
+    documents that are passed over, perhaps by mistake. `unread_kinds` are those that the mesh has no business with, as
+    `apiVersion kind`, each once.
     """
 
     resources: tuple[LoadedResource, ...] = ()
     errors: tuple[ManifestError, ...] = ()
+    faults: tuple[ManifestError, ...] = ()
     unread_kinds: tuple[str, ...] = ()
     notices: tuple[ManifestError, ...] = ()
     is_empty: bool = False
@@ -113,13 +117,14 @@ def parse_manifest(content: bytes, kinds: KindTable, *, path: str) -> Manifest:
 class _Reader:
     """Collects what the documents of one file hold."""
 
-    __slots__ = ("_errors", "_kinds", "_notices", "_path", "_resources", "_unread_kinds")
+    __slots__ = ("_errors", "_faults", "_kinds", "_notices", "_path", "_resources", "_unread_kinds")
 
     def __init__(self, kinds: KindTable, path: str) -> None:
         self._kinds = kinds
         self._path = path
         self._resources: list[LoadedResource] = []
         self._errors: list[ManifestError] = []
+        self._faults: list[ManifestError] = []
         self._notices: list[ManifestError] = []
         self._unread_kinds: dict[str, None] = {}
 
@@ -138,11 +143,12 @@ class _Reader:
             is_empty = False
             self._errors.append(error)
         return Manifest(
-            tuple(self._resources),
-            self._limit(self._errors, "errors"),
-            tuple(self._unread_kinds),
-            self._limit(self._notices, "documents that are skipped"),
-            is_empty,
+            resources=tuple(self._resources),
+            errors=self._limit(self._errors, "errors"),
+            faults=self._limit(self._faults, "errors"),
+            unread_kinds=tuple(self._unread_kinds),
+            notices=self._limit(self._notices, "documents that are skipped"),
+            is_empty=is_empty,
         )
 
     def _limit(self, found: Sequence[ManifestError], what: str) -> tuple[ManifestError, ...]:
@@ -192,13 +198,16 @@ class _Reader:
 
     def _read_resource(self, body: Body, kind: ResourceKind, origin: str) -> None:
         try:
-            resource = fill_defaults(body.decode(kind.type), kind)
+            resource = fill_defaults(body.decode(kind), kind)
         except msgspec.MsgspecError as error:
             raise ManifestError(origin, f"{kind.name}: {error}", kind=kind.name, key=_find_key(body, kind)) from error
         faults = list(find_faults(resource, kind))
         if faults:
             text = f"{kind.name} {show_value(resource.metadata.name)}: {'; '.join(faults)}"
             raise ManifestError(origin, text, kind=kind.name, key=_show_key(resource.key))
+        if isinstance(resource, CheckedResource) and resource.faults:
+            text = f"{kind.name} {show_value(resource.metadata.name)} is not used: {'; '.join(resource.faults)}"
+            self._faults.append(ManifestError(origin, text, kind=kind.name, key=_show_key(resource.key)))
         self._resources.append(LoadedResource(resource, kind, origin))
 
 
@@ -210,7 +219,7 @@ def show_kind(kind: str) -> str:
 def _find_key(body: Body, kind: ResourceKind | None = None) -> tuple[str, str] | None:
     """Find which object a document is, whatever else is wrong with it."""
     try:
-        key = body.decode(Resource).key
+        key = body.decode(_ANY_KIND).key
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
     is_namespaced = kind is None or kind.is_namespaced

@@ -242,9 +242,9 @@ class KindWatch:
         if change.type is ChangeType.BOOKMARK:
             return []
         events: list[Event] = []
-        if isinstance(change.result, Fault):
+        if change.fault is not None:
             self._faulty.add(change.key)
-            events.append(self._build_problem(change.result))
+            events.append(self._build_problem(change.fault))
         elif change.key in self._faulty:
             self._faulty.discard(change.key)
             events.append(Problem(self._name_origin(change.key), None))

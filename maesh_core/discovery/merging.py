@@ -45,7 +45,7 @@ class MergedManifests:
     def set_manifest(self, path: str, manifest: Manifest) -> None:
         """Take what a file holds. One with errors keeps what it held, as far as that was good."""
         problems: dict[str, Problem] = {}
-        for error in manifest.errors:
+        for error in (*manifest.errors, *manifest.faults):
             problems[error.origin] = _join(problems.get(error.origin), _build_problem(error))
         self._set_problems(path, problems)
         self.set_notices(path, [_build_problem(notice, is_notice=True) for notice in manifest.notices])

@@ -6,6 +6,7 @@ the same way. No policy: which objects are ignored is decided by the readers.
 
 from collections.abc import Iterable
 
+from maesh_core.model.addresses import parse_address
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Endpoints, EndpointSlice, Namespace, Pod, ResourceKind, Service, ServiceAccount
 
@@ -23,7 +24,10 @@ ACCOUNT_INDEX = "account"
 """Pods by the ObjectKey of their service account."""
 
 ADDRESS_INDEX = "address"
-"""Pods by their addresses in canonical spelling, those that have ended left out: theirs may be another pod's by now."""
+"""Pods by their addresses in canonical spelling, those that have ended left out: theirs may be another pod's by now.
+
+Services by their cluster addresses in the same way.
+"""
 
 NAMESPACE_INDEX = "namespace"
 """Services by their namespace."""
@@ -61,6 +65,11 @@ def _index_pod_by_address(pod: Pod) -> Iterable[str]:
     return () if has_ended(pod) else pod.addresses
 
 
+def _index_service_by_address(service: Service) -> Iterable[str]:
+    texts = dict.fromkeys((service.spec.cluster_ip, *service.spec.cluster_ips))
+    return [address for text in texts if (address := parse_address(text)) is not None]
+
+
 def has_ended(pod: Pod) -> bool:
     """Whether its containers have stopped for good: its addresses may be another pod's by now."""
     return pod.status.phase in _ENDED
@@ -72,7 +81,7 @@ CORE_KINDS: tuple[ResourceKind, ...] = (
         plural="services",
         api_versions=("v1",),
         type=Service,
-        indexes={NAMESPACE_INDEX: _index_by_namespace},
+        indexes={NAMESPACE_INDEX: _index_by_namespace, ADDRESS_INDEX: _index_service_by_address},
     ),
     ResourceKind(
         name="EndpointSlice",

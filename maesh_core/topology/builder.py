@@ -16,7 +16,7 @@ from maesh_core.interfaces import ResourceT, TopologyView, View
 from maesh_core.model.addresses import parse_address
 from maesh_core.model.annotations import TRAFFIC_TYPE, add_plain_names, parse_annotations
 from maesh_core.model.keys import ObjectKey, is_label
-from maesh_core.model.resources import Pod, Service, ServicePort, ServiceSpec
+from maesh_core.model.resources import Pod, Service, ServicePort
 from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
 from maesh_core.topology.absence import Absence
 from maesh_core.topology.endpoints import EndpointReader, Group
@@ -57,7 +57,7 @@ def _build_core_node(view: View, service: Service, rules: TopologyRules) -> Serv
         traffic_type=traffic_type,
         annotations=service.metadata.annotations,
         selector=service.spec.selector,
-        cluster_ips=_read_cluster_ips(service.spec, notices),
+        cluster_ips=_read_cluster_ips(view, service, rules, notices),
         is_headless=service.spec.cluster_ip == _HEADLESS,
         ports=_build_ports(service.spec.ports, groups, absence=reader.absence, errors=errors, notices=notices),
         pods=_build_pods(groups),
@@ -83,14 +83,20 @@ def _read_traffic_type(service: Service, rules: TopologyRules, errors: list[str]
     return None
 
 
-def _read_cluster_ips(spec: ServiceSpec, notices: list[str]) -> tuple[str, ...]:
+def _read_cluster_ips(view: View, service: Service, rules: TopologyRules, notices: list[str]) -> tuple[str, ...]:
+    """Read the addresses that mean the service; one that another service has too means neither."""
     addresses: list[str] = []
-    for text in dict.fromkeys((spec.cluster_ip, *spec.cluster_ips)):
+    for text in dict.fromkeys((service.spec.cluster_ip, *service.spec.cluster_ips)):
         if not text or text == _HEADLESS:
             continue
         address = parse_address(text)
         if address is None:
             notices.append(f"cluster address {text!r} is no IP address, it is left out")
+            continue
+        found = view.find(Service, "address", address)
+        others = [each.key for each in found if each.key != service.key and not is_ignored_service(each, rules)]
+        if others:
+            notices.append(f"cluster address {address} is also that of Service {others[0]}, so it means neither")
         else:
             addresses.append(address)
     return tuple(dict.fromkeys(addresses))

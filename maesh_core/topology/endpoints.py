@@ -30,7 +30,10 @@ IGNORED = "left alone by the mesh"
 
 
 class Address(NamedTuple):
-    """An address that takes traffic; `pod` is what it refers to, `resource` that pod where it is known."""
+    """An address that takes traffic; `pod` is what it refers to, `resource` that pod where it is known.
+
+    Both are None for an address that the pod it refers to does not have.
+    """
 
     ip: str
     pod: ObjectKey | None
@@ -145,7 +148,11 @@ class EndpointReader:
     def _read_address(
         self, text: str, reference: ObjectReference | None, *, origin: str, is_known_ready: bool
     ) -> Address | None:
-        """Follow the reference to a pod; one that is not known harms nothing, the address stands by itself."""
+        """Follow the reference to a pod; one that is not known harms nothing, the address stands by itself.
+
+        An address that its pod does not have is served, but is not the pod's: whoever may write slices could otherwise
+        have any address judged by the account of any pod.
+        """
         key = pod = None
         if reference is not None and reference.kind == "Pod":
             key = ObjectKey(reference.namespace or self._service.key.namespace, reference.name)
@@ -153,7 +160,13 @@ class EndpointReader:
         if pod is not None and not self._takes_traffic(pod, is_known_ready=is_known_ready):
             return None
         ip = self._parse_ip(text, origin)
-        return None if ip is None else Address(ip, key, pod)
+        if ip is None:
+            return None
+        if pod is not None and ip not in pod.addresses:
+            if pod.addresses or pod.status.phase != "Pending":  # news of an address may be on its way, too
+                self.notices.append(f"{origin}: {ip} is not an address of Pod {key}, so it is not taken for that pod")
+            return Address(ip, None, None)
+        return Address(ip, key, pod)
 
     def _takes_traffic(self, pod: Pod, *, is_known_ready: bool) -> bool:
         """Judge a pod; where an endpoint says itself that it is ready, the pod's condition is not asked.

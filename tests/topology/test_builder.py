@@ -17,7 +17,7 @@ from maesh_core.model.resources import ObjectMeta, Pod, Service, ServicePort, Se
 from maesh_core.model.topology import ServiceNode
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
-from maesh_core.resources.view import ObjectRead, RecordingView
+from maesh_core.resources.view import IndexRead, ObjectRead, RecordingView
 from maesh_core.topology.builder import build_service_node
 from maesh_core.topology.rules import TopologyRules
 
@@ -88,6 +88,23 @@ def test_a_cluster_address_that_is_none_is_left_out_and_told() -> None:
     node = build(make_service(cluster_ip="10.96.0.1", cluster_ips=("10.96.0.1", "evil.example", "10.96.0.2")))
     assert node.cluster_ips == ("10.96.0.1", "10.96.0.2")
     assert node.notices == ("cluster address 'evil.example' is no IP address, it is left out",)
+
+
+def test_a_cluster_address_of_two_services_means_neither_and_both_say_so() -> None:
+    other, ignored = ObjectKey("evil", "b"), ObjectKey("kube-system", "c")
+    services = [
+        make_service(cluster_ip="10.96.0.1", cluster_ips=("10.96.0.1", "FD00:0::1")),
+        make_service(key=other, cluster_ips=("10.96.0.1",)),
+        make_service(key=ignored, cluster_ip="fd00::1"),
+    ]
+    view = make_view(*services)
+    mine, twin = (build_service_node(view, key, rules=RULES) for key in (KEY, other))
+    assert mine is not None
+    assert twin is not None
+    assert (mine.cluster_ips, twin.cluster_ips) == (("fd00::1",), ())
+    assert mine.notices == (f"cluster address 10.96.0.1 is also that of Service {other}, so it means neither",)
+    assert twin.notices == (f"cluster address 10.96.0.1 is also that of Service {KEY}, so it means neither",)
+    assert IndexRead(Service, "address", "10.96.0.1") in view.reads
 
 
 def test_what_plugins_find_stands_under_their_names_whatever_their_order() -> None:

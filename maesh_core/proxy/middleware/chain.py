@@ -26,8 +26,9 @@ class Step(NamedTuple):
 class Chain(NamedTuple):
     """What a route calls, and when. `on_request` and `on_attempt` are outermost first, the others innermost first.
 
-    `is_still_allowed` is asked of a tunnel. `on_finished` is called where the request got as deep as its middleware.
-    `depth` is how many middlewares there are, `kept_bytes` how much of a request's body is kept for another attempt.
+    `is_still_allowed` is asked about exchanges and tunnels when the route changes. `on_finished` is called where the
+    request got as deep as its middleware. `depth` is how many middlewares there are, `kept_bytes` how much of
+    a request's body is kept for another attempt.
     """
 
     on_request: tuple[Step, ...] = ()

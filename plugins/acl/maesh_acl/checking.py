@@ -19,6 +19,8 @@ class TargetChecker:
 
     def check(self, view: TopologyView, resource: TrafficTarget, services: Sequence[ObjectKey]) -> Findings:
         """Say which accounts nobody has, and which sources are nobody."""
+        if resource.faults:  # the reader of the object has said what is wrong
+            return Findings()
         notices = [*_check_destination(view, resource, services), *_check_sources(view, resource)]
         return Findings(notices=tuple(dict.fromkeys(notices)))
 
@@ -34,9 +36,9 @@ def _check_destination(view: TopologyView, target: TrafficTarget, services: Sequ
 
 
 def _check_sources(view: TopologyView, target: TrafficTarget) -> Iterator[str]:
-    if not target.callers:
+    if not target.sources:
         yield "it has no sources, so it lets nobody in"
-    for caller in target.callers:
+    for caller in target.sources:
         problem = _find_problem(view, caller)
         if problem:
             yield f"source {caller.name or '(without name)'}{problem}"

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from maesh_smi.checking import GroupChecker
 
-from maesh_acl import AclSettings
+from maesh_acl import AccessSettings, AclSettings
 from maesh_acl.checking import TargetChecker
 from maesh_acl.explaining import explain_access
 from maesh_acl.grants import GrantFinder
@@ -32,9 +32,12 @@ class GrantBuilder:
     name = "acl"
     is_last = True
 
+    def __init__(self, settings: AccessSettings) -> None:
+        self._settings = settings
+
     def build(self, view: TopologyView, service: ServiceNode) -> Addition:
         """Find who may reach the service; never None, since silence must not open anything."""
-        finder = GrantFinder(view, service)
+        finder = GrantFinder(view, service, self._settings)
         settings = finder.build_settings()
         return Addition(
             value=settings,
@@ -68,6 +71,9 @@ class AclBuilder:
 class ControllerHalf:
     """What the controller loads."""
 
+    def __init__(self, settings: AccessSettings) -> None:
+        self._settings = settings
+
     @hookimpl
     def maesh_resource_kinds(self) -> Sequence[ResourceKind]:
         """Watch TrafficTargets, and the routes that they name."""
@@ -76,7 +82,7 @@ class ControllerHalf:
     @hookimpl
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Give what finds grants."""
-        return [GrantBuilder()]
+        return [GrantBuilder(self._settings)]
 
     @hookimpl
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 from maesh_smi.kinds import HttpRouteGroup, TcpRoute, UdpRoute
+from maesh_smi.splits import UnreadSplits
 
-from maesh_acl import AclSettings, Grant, LeafGrants
+from maesh_acl import AccessSettings, AclSettings, Grant, LeafGrants
 from maesh_acl.kinds import SERVICE_ACCOUNT, TARGETS_BY_DESTINATION, Account, TrafficTarget
 from maesh_core.plugin import (
     ConfigurationError,
@@ -30,6 +31,7 @@ from maesh_core.plugin import (
 ACCOUNT_INDEX, ADDRESS_INDEX = "account", "address"
 """Of the core's Pods."""
 HTTP_GROUP, TCP_ROUTE, UDP_ROUTE = "HTTPRouteGroup", "TCPRoute", "UDPRoute"
+OPENS_ALL = "it has no rules, so it opens all of HTTP; rules would say what it opens"
 
 
 class TargetView(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +44,7 @@ class TargetView(msgspec.Struct, frozen=True, kw_only=True):
     destination: Mapping[str, Any] = {}
     rules: tuple[Mapping[str, Any], ...] = ()
     errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 class _Rules(msgspec.Struct, frozen=True):
@@ -57,9 +60,10 @@ class _Rules(msgspec.Struct, frozen=True):
 class GrantFinder:
     """One service's grants, for one build."""
 
-    def __init__(self, view: TopologyView, service: ServiceNode) -> None:
+    def __init__(self, view: TopologyView, service: ServiceNode, settings: AccessSettings) -> None:
         self._view = view
         self._service = service
+        self._settings = settings
         self._grants: dict[tuple[ObjectKey, int, str], tuple[Grant, ...]] = {}
         self._sources: dict[ObjectKey, Pod] = {}
         self._rules: dict[ObjectKey, _Rules] = {}
@@ -75,7 +79,16 @@ class GrantFinder:
         self.notices: list[str] = []
 
     def build_settings(self) -> AclSettings:
-        """Build the settings for every destination of the service."""
+        """Build the settings for every destination of the service.
+
+        While a split that could send its traffic elsewhere cannot be read nobody is let in: the leaves that a client
+        would have to be allowed on are not known.
+        """
+        unread = self._service.additions.get("smi")
+        if isinstance(unread, UnreadSplits):
+            names = ", ".join(unread.names)
+            self.notices.append(f"acl: nobody is let in while TrafficSplit {names} cannot be read")
+            return AclSettings()
         destinations: dict[str, tuple[LeafGrants, ...]] = {}
         transport = "UDP" if self._service.traffic_type == "udp" else "TCP"
         for port in self._service.ports:
@@ -124,7 +137,7 @@ class GrantFinder:
             for target in self._view.find(TrafficTarget, TARGETS_BY_DESTINATION, account):
                 mine = [server for server in port.servers if server.pod and accounts.get(server.pod) == account]
                 try:
-                    self._check_port(target, node)
+                    self._check(target, node)
                     grant = self._build_grant(target, port, mine, node.traffic_type)
                 except ConfigurationError as error:
                     self._show(target, node, str(error))
@@ -137,9 +150,22 @@ class GrantFinder:
                     self._granting.add((target.key, node.key))
                     yield grant
 
-    def _check_port(self, target: TrafficTarget, node: ServiceNode) -> None:
-        """Raise ConfigurationError where a destination's port is none that the service's pods serve (Maesh)."""
-        only = target.called.read_port()
+    def _check(self, target: TrafficTarget, node: ServiceNode) -> None:
+        """Raise ConfigurationError where a target grants nothing whatever its rules are.
+
+        A destination's port must be one that the service's pods serve (Maesh).
+        """
+        if target.faults:
+            raise ConfigurationError("; ".join(target.faults))
+        namespace = target.called_key.namespace
+        if self._settings.own_namespace_only and namespace != target.metadata.namespace:
+            raise ConfigurationError(
+                f"its destination is in namespace {namespace}, and acl.own-namespace-only has targets grant access to"
+                " their own namespace alone"
+            )
+        if target.destination.kind not in ("", SERVICE_ACCOUNT):
+            raise ConfigurationError(f"kind {target.destination.kind!r} of the destination is not {SERVICE_ACCOUNT}")
+        only = target.destination.read_port()
         served = {server.port for port in node.ports for server in port.servers}
         if only is not None and served and only not in served:
             raise ConfigurationError(f"port {only} of the destination is none of service {node.key.name}'s pods")
@@ -148,12 +174,10 @@ class GrantFinder:
         self, target: TrafficTarget, port: PortNode, servers: list[ServerNode], traffic_type: str | None
     ) -> Grant | str | None:
         """Build what a target grants on a port; None where nobody is there, a text where its rules do not fit."""
-        if target.called.kind not in ("", SERVICE_ACCOUNT):
-            raise ConfigurationError(f"kind {target.called.kind!r} of the destination is not {SERVICE_ACCOUNT}")
         if target.key not in self._rules:
             self._rules[target.key] = self._read_rules(target)
         rules = self._rules[target.key]
-        only = target.called.read_port()
+        only = target.destination.read_port()
         matches: tuple[HttpMatch, ...] = ()
         if traffic_type == "udp":
             is_open, ports = rules.opens_udp, rules.udp_ports
@@ -168,7 +192,7 @@ class GrantFinder:
             if (only is None or server.port == only) and (ports is None or server.port in ports)
         ]
         if target.key not in self._addresses:
-            self._addresses[target.key] = self._find_sources(target.callers)
+            self._addresses[target.key] = self._find_sources(target.sources)
         sources = self._addresses[target.key]
         if not is_open:
             needed = {"udp": UDP_ROUTE, "tcp": TCP_ROUTE}.get(traffic_type or "", HTTP_GROUP)
@@ -193,8 +217,8 @@ class GrantFinder:
         Beside a route group a TCPRoute narrows the ports and opens no path; alone it opens every path.
         """
         matches: list[HttpMatch] = []
-        tcp: list[TcpRoute] = []
-        udp: list[UdpRoute] = []
+        tcp: list[tuple[int, ...]] = []
+        udp: list[tuple[int, ...]] = []
         kinds = [rule.kind for rule in target.rules]
         namespace = target.metadata.namespace
         for rule in target.rules:
@@ -202,9 +226,9 @@ class GrantFinder:
             if rule.kind == HTTP_GROUP:
                 matches += self._get(HttpRouteGroup, key, rule.kind).build_matches(rule.matches)
             elif rule.kind == TCP_ROUTE:
-                tcp.append(self._get(TcpRoute, key, rule.kind))
+                tcp.append(self._get(TcpRoute, key, rule.kind).build_ports(rule.kind, rule.matches))
             elif rule.kind == UDP_ROUTE:
-                udp.append(self._get(UdpRoute, key, rule.kind))
+                udp.append(self._get(UdpRoute, key, rule.kind).build_ports(rule.kind, rule.matches))
             else:
                 raise ConfigurationError(f"kind {rule.kind!r} of a rule is not known")
         opens_http = not kinds or HTTP_GROUP in kinds or TCP_ROUTE in kinds
@@ -269,17 +293,24 @@ class GrantFinder:
         known = self._seen.setdefault(target.key, [])
         if error and error not in known:
             known.append(error)
+        notices = (OPENS_ALL,) if not error and not target.rules and node.traffic_type == "http" else ()
         if error:
             self.notices.append(f"TrafficTarget {target.key}: {error}; it grants nothing")
-        called = target.called
+        self.notices.extend(f"TrafficTarget {target.key}: {notice}" for notice in notices)
+        called = target.destination
         self.shown[key] = TargetView(
             service=str(node.key),
             name=target.metadata.name,
             namespace=target.metadata.namespace,
-            sources=tuple({"serviceAccount": each.name, "namespace": each.namespace} for each in target.callers),
-            destination={"serviceAccount": called.name, "namespace": target.called_key.namespace, "port": called.port},
+            sources=tuple({"serviceAccount": each.name, "namespace": each.namespace} for each in target.sources),
+            destination={
+                "serviceAccount": called.name,
+                "namespace": target.called_key.namespace,
+                "port": None if called.port is msgspec.UNSET else called.port,
+            },
             rules=tuple({"kind": rule.kind, "name": rule.name, "matches": rule.matches} for rule in target.rules),
             errors=errors,
+            notices=notices,
         )
 
 
@@ -309,11 +340,11 @@ def _get_account(pod: Pod) -> ObjectKey:
     return ObjectKey(pod.metadata.namespace, pod.spec.service_account_name)
 
 
-def _join_ports(routes: Iterable[TcpRoute | UdpRoute]) -> frozenset[int] | None:
+def _join_ports(routes: Iterable[tuple[int, ...]]) -> frozenset[int] | None:
     """Join the ports of several routes; None where one of them is about all, or there is none."""
     ports: set[int] = set()
-    for route in routes:
-        if not route.ports:
+    for found in routes:
+        if not found:
             return None
-        ports.update(route.ports)
+        ports.update(found)
     return frozenset(ports) or None

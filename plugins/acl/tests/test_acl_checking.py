@@ -1,6 +1,7 @@
 """What is reported of targets without effect, on the targets themselves and on pods that stand for nobody."""
 
 import pytest
+from maesh_acl import AccessSettings
 from maesh_acl.checking import TargetChecker
 from maesh_acl.controller import ControllerHalf
 
@@ -30,7 +31,7 @@ GROUP = build_group("api", {"name": "read", "pathRegex": "/"})
 def report(cluster):
     def report(*objects):
         mesh = cluster(*objects)
-        checkers = ControllerHalf().maesh_object_checkers()
+        checkers = ControllerHalf(AccessSettings()).maesh_object_checkers()
         reports = ObjectReports(mesh.snapshot, ALL_KINDS, checkers, TopologyRules())
         for key in mesh.snapshot.keys(Service):
             node = mesh.build_node(key.name)

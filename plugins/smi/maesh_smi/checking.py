@@ -19,11 +19,9 @@ class SplitChecker:
 
     def check(self, view: TopologyView, resource: TrafficSplit, services: Sequence[ObjectKey]) -> Findings | None:
         """Say why a split that concerns no service divides nothing."""
-        if services:
+        if services or resource.faults:  # what the reader found wrong is said already
             return None
         root, name = resource.root, resource.spec.service
-        if not name:
-            return Findings(errors=("it names no service in spec.service, so it divides nothing",))
         if root is None:
             return Findings(errors=(f"service {name} is not of its own namespace, so it divides nothing",))
         known = view.list_services(root.namespace)
@@ -42,4 +40,5 @@ class GroupChecker:
 
     def check(self, view: TopologyView, resource: HttpRouteGroup, services: Sequence[ObjectKey]) -> None:
         """Raise ConfigurationError where they cannot."""
-        resource.build_matches()
+        if not resource.faults:
+            resource.build_matches()

@@ -30,6 +30,7 @@ class SplitBuilder:
         if not resolver.shown:
             return None
         return Addition(
+            value=resolver.unread,
             branches=branches,
             sections={"trafficSplits": resolver.show()},
             objects=resolver.list_objects(),

@@ -50,6 +50,10 @@ class WaitingClient(Waiting, MaybeIdle, Protocol):
 
     address: str
 
+    @property
+    def exchange(self) -> object:
+        """What is under way, or None."""
+
     def start_draining(self) -> None:
         """Take no request after the current one."""
 

@@ -15,6 +15,7 @@ from maesh_core.model.configuration import HttpRouter, Section
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
+from maesh_core.proxy.protocol.http.chained import ChainedExchange
 from maesh_core.proxy.protocol.http.client import ClientConnection
 from maesh_core.proxy.protocol.http.counters import collect_counters, collect_ejections
 from maesh_core.proxy.protocol.http.environment import Environment
@@ -92,6 +93,16 @@ class HttpHandler:
         for tunnel in list(self.environment.tunnels):
             if not tunnel.may_go_on():
                 tunnel.cut()
+        if table.has_lost_judges:
+            table.has_lost_judges = False
+            self._revoke_exchanges()
+
+    def _revoke_exchanges(self) -> None:
+        """End the exchanges under way that the table in force would not let in."""
+        exchanges = [client.exchange for client in self.environment.clients]
+        for exchange in exchanges:
+            if isinstance(exchange, ChainedExchange) and not exchange.may_go_on():
+                exchange.revoke()
 
     # --- connections
 

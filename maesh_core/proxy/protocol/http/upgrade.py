@@ -6,11 +6,9 @@ sent; a pooled connection that was stale costs it nothing, as in exchange.py.
 """
 
 from maesh_core.errors import UpstreamProtocolError
-from maesh_core.proxy.middleware.chain import Judge, read_verdict
 from maesh_core.proxy.protocol.http.chained import ChainedExchange
 from maesh_core.proxy.protocol.http.owner import GIVEN_UP, Passing
 from maesh_core.proxy.protocol.http.response_head import ResponseHead
-from maesh_core.proxy.protocol.http.server import HttpServer
 from maesh_core.proxy.protocol.http.syntax import parse_list
 from maesh_core.proxy.protocol.http.tunnel import Tunnel
 from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
@@ -23,25 +21,9 @@ class UpgradeExchange(ChainedExchange):
     are held for the tunnel, and where there is none they are thrown away with the connection.
     """
 
-    __slots__ = ("_server",)
+    __slots__ = ()
 
-    _server: HttpServer
     _is_sent = False
-
-    @property
-    def exchange(self) -> "UpgradeExchange":
-        """The request that a tunnel is judged by is this one: implements `interfaces.Connection` too."""
-        return self
-
-    @property
-    def server(self) -> tuple[str, int] | None:
-        """The server at the other end of the tunnel."""
-        return (self._server.address, self._server.port)
-
-    @property
-    def entrypoint(self) -> int:
-        """The port that the client came to."""
-        return self.connection.entrypoint
 
     @property
     def can_repeat(self) -> bool:
@@ -71,25 +53,6 @@ class UpgradeExchange(ChainedExchange):
             return
         tunnel = Tunnel(self.connection.environment, self.on_tunnel_closed, self.may_go_on)
         tunnel.open(self.connection.release(), upstream.release(rest), answer=answer)
-
-    def may_go_on(self) -> bool:
-        """Say whether the tunnel may go on, now that another table may be in force.
-
-        Where the host leads elsewhere or nowhere now it may, unless a middleware could have cut it: that one is gone.
-        """
-        route, current = self.route, self.connection.find_route(self.head.host)
-        if route is None or current is route:
-            return True
-        if current is None or current.service != route.service:
-            return not route.chain.is_still_allowed
-        return all(self._may_stay(judge) for judge in current.chain.is_still_allowed)
-
-    def _may_stay(self, judge: Judge) -> bool:
-        try:
-            return read_verdict(judge(self), default=False)
-        except Exception as error:  # a plugin's code was to decide about access: no answer is no
-            self.note_failure(judge, error, "its tunnel is cut")
-            return False
 
     def on_tunnel_closed(self) -> None:
         """End: both connections are gone."""
