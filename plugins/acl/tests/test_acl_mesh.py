@@ -185,7 +185,7 @@ def test_tcp_is_judged_by_source_and_open_connections_end_with_their_permission(
             return False
 
         mesh.wait_until(is_open, "the client let in")
-        with connect(STRANGER) as sock, contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError), connect(STRANGER) as sock:
             assert sock.recv(5) == b""
         server.settimeout(0.2)
         with pytest.raises(TimeoutError):
