@@ -214,9 +214,7 @@ class Pipeline:
         gc.enable()
         self.handler = HttpHandler(ProxySettings(), Clock(asyncio.get_running_loop()))
         factories = {"acl": build_acl_factory()}
-        self.proxy = RoutingConfiguration(
-            {"http": self.handler}, factories, plugins=("acl", "smi"), balancers=BalancerKinds()
-        )
+        self.proxy = RoutingConfiguration({"http": self.handler}, factories, guards=("acl",), balancers=BalancerKinds())
         self.pull(None)
         del resources
         gc.collect()

@@ -39,9 +39,13 @@ class Load:
     late_p99_us: int = 0
 
 
-def run_load(case: Case, port: int, *, seconds: int, core: int, rate: float = 0.0) -> Load:
-    """Run the client that the case asks for, on one core."""
-    load = _run_paced(case, port, seconds, core, rate) if case.is_paced else _run_wrk(case, port, seconds, core)
+def run_load(case: Case, port: int, *, seconds: int, core: int, rate: float = 0.0, grace_s: float = GRACE_S) -> Load:
+    """Run the client that the case asks for, on one core. Raises TimeoutExpired when it takes `grace_s` longer."""
+    limit_s = seconds + grace_s
+    if case.is_paced:
+        load = _run_paced(case, port, seconds, core, rate, limit_s=limit_s)
+    else:
+        load = _run_wrk(case, port, seconds, core, limit_s=limit_s)
     time.sleep(SETTLE_S)
     return load
 
@@ -55,20 +59,20 @@ def build_client(name: str) -> str:
     return str(program)
 
 
-def _run(command: list[str], core: int, seconds: int) -> dict[str, Any]:
+def _run(command: list[str], core: int, limit_s: float) -> dict[str, Any]:
     command = ["taskset", "-c", str(core), *command]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + GRACE_S)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
     if done.returncode:
         raise RuntimeError(f"{command[3]} ended with {done.returncode}: {done.stderr[-300:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def _run_wrk(case: Case, port: int, seconds: int, core: int) -> Load:
+def _run_wrk(case: Case, port: int, seconds: int, core: int, *, limit_s: float) -> Load:
     command = ["wrk", "-t1", f"-c{case.connections}", f"-d{seconds}s", "--timeout", "10s", "--latency"]
     command += ["-H", f"Host: {case.host}", "-s", str(PEERS / "wrk.lua"), f"http://127.0.0.1:{port}/", "--"]
     command += [case.method, case.target, str(case.targets), str(case.sent_length), str(int(case.is_closed))]
-    found = _run(command, core, seconds)
+    found = _run(command, core, limit_s)
     received = case.length if case.method == "GET" else 0
     return Load(
         requests=found["requests"] - found["status"],
@@ -80,7 +84,7 @@ def _run_wrk(case: Case, port: int, seconds: int, core: int) -> Load:
     )
 
 
-def _run_paced(case: Case, port: int, seconds: int, core: int, rate: float) -> Load:
+def _run_paced(case: Case, port: int, seconds: int, core: int, rate: float, *, limit_s: float) -> Load:
     command = [
         build_client("paced"),
         str(port),
@@ -90,7 +94,7 @@ def _run_paced(case: Case, port: int, seconds: int, core: int, rate: float) -> L
         str(seconds),
         str(case.connections),
     ]
-    found = _run(command, core, seconds)
+    found = _run(command, core, limit_s)
     return Load(
         requests=found["requests"],
         in_time=found["in_time"],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chart import render_chart
+from fairness_report import render_fairness
 from stream_report import render_streams
 from tables import render_ms, render_ratio, render_rows
 
@@ -261,6 +262,7 @@ RENDERERS: Mapping[str, Callable[[Any], str]] = {
     "footprint": render_footprint,
     "scale": render_scale,
     "parts": render_parts,
+    "fairness": render_fairness,
 }
 
 

@@ -49,7 +49,7 @@ def whole():
 async def configuration():
     """Start a proxy's configuration, inside an event loop as in the proxy."""
     handler = HttpHandler(ProxySettings(), Clock(asyncio.get_running_loop()))
-    yield RoutingConfiguration({"http": handler}, {}, plugins=(), balancers=BalancerKinds())
+    yield RoutingConfiguration({"http": handler}, {}, guards=(), balancers=BalancerKinds())
     handler.abort()
     handler.environment.clock.close()
 

@@ -8,8 +8,10 @@ import signal
 import socketserver
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 
 EXAMPLES = Path(__file__).resolve().parent
 
@@ -29,16 +31,33 @@ def main() -> int:
         print(f"The demo server cannot start: {error}", file=sys.stderr)
         return 1
     maesh = Path(sys.executable).with_name("maesh")
-    # A process group of its own: the terminal's Ctrl-C reaches the mesh once, through us, and not twice.
     flags = (*getattr(example, "FLAGS", ()), *sys.argv[2:])
-    mesh = subprocess.Popen([maesh, "up", folder, *flags], process_group=0)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _frame: mesh.send_signal(received))
-    status = mesh.wait()
+    status = run_mesh([maesh, "up", folder, *flags])
     for server in servers:
         server.shutdown()
         server.server_close()
     return status
+
+
+def run_mesh(command: Sequence[str | Path]) -> int:
+    """Start the mesh, pass on every signal, the early ones too, and give the status that it ends with."""
+    early: list[int] = []
+    running: list[subprocess.Popen[bytes]] = []
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        if running:
+            running[0].send_signal(number)
+        else:
+            early.append(number)
+
+    for handled in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(handled, pass_on)
+    # A process group of its own: the terminal's Ctrl-C reaches the mesh once, through us, and not twice.
+    mesh = subprocess.Popen(command, process_group=0)
+    running.append(mesh)
+    for number in early:
+        mesh.send_signal(number)
+    return mesh.wait()
 
 
 if __name__ == "__main__":

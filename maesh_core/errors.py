@@ -22,16 +22,29 @@ class PluginError(StartupError):
 
 
 class ManifestError(MaeshError):
-    """A document of a manifest cannot be used; `origin` is `FILE document N line M`."""
+    """A document of a manifest cannot be used; `origin` is `FILE document N line M`.
 
-    def __init__(self, origin: str, text: str) -> None:
+    `kind` and `key`, namespace and name, name the object as far as they are known.
+    """
+
+    def __init__(self, origin: str, text: str, *, kind: str = "", key: tuple[str, str] | None = None) -> None:
         super().__init__(f"{origin}: {text}")
         self.origin = origin
         self.text = text
+        self.kind = kind
+        self.key = key
 
 
 class ConfigurationError(MaeshError):
-    """A service, or an object that concerns it, cannot be configured as it says; closes that service alone."""
+    """A service, or an object that concerns it, cannot be configured as it says; closes that service alone.
+
+    Its text is shown on the service and sent to the service's clients; `detail`, such as what a library says, is shown
+    behind it and sent to nobody.
+    """
+
+    def __init__(self, text: str = "", *, detail: str = "") -> None:
+        super().__init__(f"{text}: {detail}" if detail else text)
+        self.reason = text
 
 
 class UpdateRejectedError(MaeshError):

@@ -33,8 +33,21 @@ FORWARDED = (
 )
 """Fields that tell an upstream who called; forwarding.py writes them."""
 
+is_forwarded_name = re.compile(rb"x-forwarded-.*|x-real-ip|forwarded", re.DOTALL).fullmatch
+"""Whether a lower-case name is one that tells who called: all `X-Forwarded-*`, and `Forwarded` (RFC 7239)."""
+
+_is_shadowed = re.compile(rb"x-forwarded-.*|x-real-ip|content-length|transfer-encoding", re.DOTALL).fullmatch
+
 UNTOUCHABLE = HOP_BY_HOP | {b"content-length", b"host", b"expect", *FORWARDED}
 """Fields that no middleware sets."""
+
+
+def is_shadowing_name(name: bytes) -> bool:
+    """Whether a lower-case name has an underscore where one that tells who called, or frames a body, has a dash.
+
+    CGI and WSGI servers give an application both under one name (RFC 3875 section 4.1.18).
+    """
+    return b"_" in name and _is_shadowed(name.replace(b"_", b"-")) is not None
 
 
 def find_header_problem(name: str, value: str = "") -> str | None:

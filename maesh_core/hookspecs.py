@@ -16,6 +16,8 @@ import pluggy
 from maesh_core.interfaces import BalancedServer, Connection, Exchange, Node, Response, TopologyView
 from maesh_core.model.configuration import Section
 from maesh_core.model.events import Event
+from maesh_core.model.findings import Findings, ObjectFindings
+from maesh_core.model.keys import ObjectKey
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import ResourceKind
 from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
@@ -59,21 +61,30 @@ class DiscoverySpecs(Protocol):
 
 
 class Addition(msgspec.Struct, frozen=True, kw_only=True):
-    """What a plugin found about one service; `value` is shown by the topology API and read by other plugin parts."""
+    """What a plugin found about one service.
+
+    The topology API shows `value`, if it is not None, as `additions.NAME` of the service, where NAME is the builder's
+    `name`; other parts of plugins in the controller read it as `service.additions["NAME"]`. Errors close the service.
+    """
 
     value: Any = None
+    """A struct, or whatever else msgspec can turn into JSON; anything else is shown as an error text in its place."""
     branches: Mapping[tuple[int, str], tuple[BranchNode, ...]] = {}
     """By port number and protocol: traffic that goes to other services."""
     pods: tuple[PodNode, ...] = ()
     """Pods that rules name, and that need not be behind the service; the topology shows them."""
     sections: Mapping[str, Mapping[str, Any]] = {}
     """What the topology shows in sections such as `trafficSplits`, by `name@namespace`."""
+    objects: tuple[ObjectFindings, ...] = ()
+    """The plugin's objects that concern the service, with what is wrong with each; `/api/objects` shows it on them."""
     errors: tuple[str, ...] = ()
+    """Shown on the service, which is closed: clients read the first."""
     notices: tuple[str, ...] = ()
+    """Shown on the service, which is served all the same."""
 
 
 class TopologyBuilder(Protocol):
-    """Adds to the graph what a plugin's own kinds say.
+    """Adds to the graph what a plugin's own kinds say. No two may have one name.
 
     It sees the service as the core made it; one with an attribute `is_last` that is true sees what the others added.
     """
@@ -81,7 +92,26 @@ class TopologyBuilder(Protocol):
     name: str
 
     def build(self, view: TopologyView, service: ServiceNode) -> Addition | None:
-        """Find what concerns a service; pure. Raising ConfigurationError puts the text on the service."""
+        """Find what concerns a service; pure.
+
+        Raising ConfigurationError closes the service and shows the text on it.
+        """
+
+
+class ObjectChecker(Protocol):
+    """Finds what is wrong with objects of one kind, whether or not they concern a service.
+
+    It runs again when the object changes, when what it read changes, and when the object concerns other services.
+    Several may check one kind.
+    """
+
+    type: type[Any]
+
+    def check(self, view: TopologyView, resource: Any, services: Sequence[ObjectKey]) -> Findings | None:
+        """Check one object; pure. `services` are those that name it in `Addition.objects`, sorted.
+
+        Raising ConfigurationError makes the text an error of the object.
+        """
 
 
 class TopologySpecs(Protocol):
@@ -90,6 +120,10 @@ class TopologySpecs(Protocol):
     @hookspec
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Give builders that add to each service's node. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
+        """Give what finds objects without effect. Controller; once, at start; raising stops the start."""
 
 
 # --- protocol --------------------------------------------------------------------------------------------------------
@@ -145,7 +179,10 @@ class Listener(Protocol):
 
 
 class ProtocolHandler(Protocol):
-    """The proxy's half of a protocol."""
+    """The proxy's half of a protocol.
+
+    One with a method `count_under_way()` says how many connections or sessions it has, while it is not drained.
+    """
 
     name: str
     transport: str
@@ -292,7 +329,11 @@ class MiddlewareFactory(Protocol):
     """What the raw settings are decoded into; what does not fit refuses the router."""
 
     def build_middleware(self, settings: Any, service: str) -> object:
-        """Build the middleware of one service (its key); called again only when its settings change."""
+        """Build the middleware of one service, all of whose ports share it; called again only when its settings change.
+
+        `service` is `namespace/name`. The label `service` of metrics is that of a port: `Exchange.service`, and of a
+        connection `cut_port_key(connection.service)`.
+        """
 
 
 class MiddlewareSpecs(Protocol):
@@ -308,7 +349,12 @@ class MiddlewareSpecs(Protocol):
 
 
 class Middleware(Protocol):
-    """What a middleware may have; a method that is absent costs nothing.
+    """What a middleware may have; a method that is absent or None costs nothing.
+
+    An object with none of the methods cannot be a middleware, nor one with any other name that begins with `on_`: its
+    routes are refused, since a misspelt guard would let everybody in. Only `on_request` may be async. A route is
+    refused too where a middleware has no method that is called on it: none for requests on an HTTP route, no
+    `on_connect` on one for connections or sessions.
 
     `on_request` and `on_attempt` run outermost first; the others run innermost first. One that raises ends the exchange
     with `failure_response`, so that a request nobody could judge goes nowhere; it is logged once and counted.
@@ -349,14 +395,18 @@ class Middleware(Protocol):
     def on_connect(self, connection: Connection) -> bool | None:
         """See a TCP connection or UDP session that begins, before a server is chosen; outermost first.
 
-        Return False to refuse it: TCP is closed, the datagram dropped. One that raises refuses it too.
+        Return False to refuse it: TCP is closed, the datagram dropped. One that raises refuses it too, and so does
+        anything but True, False and None.
         """
 
     def is_still_allowed(self, connection: Connection) -> bool:
-        """Say whether an open TCP connection, UDP session or tunnel may go on, after a change of its route.
+        """Say whether a TCP connection, UDP session, tunnel or HTTP exchange may go on, after a change of its route.
 
-        False cuts it, and so does raising. Where nothing of this middleware is left on the route, nor anything in its
-        place, a connection that it had let in is cut as well: nobody can judge it any more.
+        Anything but True ends it, and so does raising; an exchange whose response has not begun is answered 403. Where
+        nothing of this middleware is left on the route, nor anything in its place, what it had let in is ended as well:
+        nobody can judge it any more. `connection.exchange` is the request of an exchange or tunnel, and its
+        `destination` is where such a request would go now if its branch is gone. Asked once for each change, never for
+        each request.
         """
 
 

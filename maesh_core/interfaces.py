@@ -11,6 +11,7 @@ import msgspec
 
 from maesh_core.model.configuration import Section
 from maesh_core.model.keys import ObjectKey
+from maesh_core.model.messages import PodReport
 from maesh_core.model.resources import Resource
 from maesh_core.model.topology import ServiceNode
 
@@ -31,10 +32,16 @@ class View(Protocol):
 
 
 class TopologyView(View, Protocol):
-    """What a topology builder reads through."""
+    """What a topology builder and an object checker read through."""
 
     def build_service(self, key: ObjectKey) -> ServiceNode | None:
         """Build another service's node as the core makes it, without what plugins add; None where there is none."""
+
+    def list_services(self, namespace: str) -> Sequence[ObjectKey]:
+        """Name the services of a namespace, sorted, those included that the mesh leaves alone.
+
+        Who asks runs again whenever any service of the namespace changes: ask only where something is wrong already.
+        """
 
 
 # --- balancing -------------------------------------------------------------------------------------------------------
@@ -72,7 +79,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReadableHeaders(Protocol):
-    """The headers of one message as they came; names are compared in lower case."""
+    """The headers of one message as they came; names are compared in lower case. Iterating gives what `items` does."""
 
     def get(self, name: bytes) -> bytes | None:
         """Read the first value, or None."""
@@ -80,11 +87,17 @@ class ReadableHeaders(Protocol):
     def get_all(self, name: bytes) -> Sequence[bytes]:
         """Read every value, in order."""
 
+    def items(self) -> Sequence[tuple[bytes, bytes]]:
+        """List every field, its name as it was spelt and its value; costs more than reading one by its name."""
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Go through what `items` lists."""
+
 
 class Headers(Protocol):
     """The headers of one message as they pass; names are compared in lower case. Framing headers are not among them.
 
-    Setting a name or value that RFC 9110 does not allow raises ValueError.
+    Setting a name or value that RFC 9110 does not allow raises ValueError. Iterating gives what `items` does.
     """
 
     def get(self, name: bytes) -> bytes | None:
@@ -92,6 +105,12 @@ class Headers(Protocol):
 
     def get_all(self, name: bytes) -> Sequence[bytes]:
         """Read every value, in order."""
+
+    def items(self) -> Sequence[tuple[bytes, bytes]]:
+        """List every field, its name as it is spelt and its value: a copy, so the headers may be changed meanwhile."""
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Go through what `items` lists."""
 
     def set(self, name: bytes, value: bytes) -> None:
         """Put one value in place of all."""
@@ -108,15 +127,23 @@ class Question(Protocol):
 
     @property
     def client_address(self) -> str:
-        """The client's address; empty where the mesh does not know its pod."""
+        """The client's address in its canonical spelling; empty where its pod has none."""
 
     @property
     def client_account(self) -> str:
-        """The service account of the client's pod, `name@namespace`; empty where it is not known."""
+        """The service account of the client's pod, `name@namespace`; empty for an address of none or several."""
+
+    @property
+    def client_pods(self) -> Sequence[PodReport]:
+        """The pods that have the client's address, its own pod too: several share one by mistake or by host network."""
 
     @property
     def destination(self) -> str:
         """The key of the service port, or of the branch of it, that the request comes to."""
+
+    @property
+    def traffic_type(self) -> str:
+        """The service's traffic type: `http`, `tcp`, `udp` or a plugin's."""
 
     @property
     def is_http(self) -> bool:
@@ -133,6 +160,14 @@ class Question(Protocol):
     @property
     def client_headers(self) -> ReadableHeaders:
         """As the client sends them."""
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """What the controller could not read, by where: objects that are there and have no say."""
+
+    @property
+    def topology(self) -> Mapping[str, Any]:
+        """The document of `/api/topology/current`, with the sections of plugins: what there is, granted or not."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,7 +204,8 @@ class Exchange(Protocol):
     def client_headers(self) -> ReadableHeaders:
         """As the client sent them, to be read alone: Host and X-Forwarded-* are among them, hop-by-hop fields are not.
 
-        Host is that of the target where this has one. X-Forwarded-* and X-Real-Ip are what anybody may claim.
+        Host is that of the target where this has one. X-Forwarded-*, X-Real-Ip and Forwarded are claims of the client;
+        those of one outside `--forwarded-headers` are not among them.
         """
 
     @property
@@ -201,7 +237,7 @@ class Exchange(Protocol):
 
     @property
     def service(self) -> str:
-        """The key of the service that the route leads to."""
+        """The key of the service port that the route leads to, `namespace/name:port`: the label of core metrics."""
 
     @property
     def destination(self) -> str:
@@ -212,7 +248,7 @@ class Exchange(Protocol):
 
 
 class Connection(Protocol):
-    """A TCP connection, a UDP session, or the tunnel that an HTTP upgrade made."""
+    """A TCP connection, a UDP session, or the tunnel that an HTTP upgrade made; for judges, an HTTP exchange too."""
 
     @property
     def client_address(self) -> str:
@@ -224,7 +260,10 @@ class Connection(Protocol):
 
     @property
     def service(self) -> str:
-        """The key of what its route leads to: a service, or the branch of one that has its streams."""
+        """The key of what its route leads to: a service port, or the branch of one that has its streams.
+
+        `cut_port_key` makes of it the label `service` of the core's metrics.
+        """
 
     @property
     def server(self) -> tuple[str, int] | None:
@@ -235,7 +274,7 @@ class Connection(Protocol):
 
     @property
     def exchange(self) -> Exchange | None:
-        """The request that made a tunnel; None for TCP and UDP."""
+        """The request of an exchange, or of the one that made a tunnel; None for TCP and UDP."""
 
 
 # --- the proxy's process ---------------------------------------------------------------------------------------------
@@ -314,6 +353,10 @@ class StreamServer(Protocol):
 
     under_way: int
     """How many connections or sessions it has: the handler counts them, and `least-connections` goes by it."""
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether it has failed and not answered since, even if it is its turn to be tried again."""
 
     def note_failure(self) -> None:
         """Have others tried first for a while: it took no connection, or said that nobody is there."""

@@ -23,6 +23,7 @@ from maesh_core.hookspecs import (
     Middleware,
     MiddlewareBuilder,
     MiddlewareFactory,
+    ObjectChecker,
     PortRange,
     ProtocolHandler,
     Source,
@@ -54,12 +55,24 @@ from maesh_core.matching import compile_matches, find_match_problem, is_ambiguou
 from maesh_core.model.annotations import build_annotation_error, read_annotation
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
-from maesh_core.model.keys import ObjectKey, build_port_key
+from maesh_core.model.findings import Findings, ObjectFindings
+from maesh_core.model.keys import ObjectKey, build_port_key, cut_port_key
 from maesh_core.model.matches import HeaderMatch, HttpMatch, combine_matches
+from maesh_core.model.messages import PodReport
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.resources import ObjectMeta, Pod, Resource, ResourceKind
+from maesh_core.model.resources import (
+    REFERENCES,
+    CheckedResource,
+    ObjectMeta,
+    Pod,
+    Resource,
+    ResourceKind,
+    build_reference,
+)
 from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, ServerNode, ServiceNode
+from maesh_core.spelling import suggest
 from maesh_core.stream_traffic import StreamTrafficType
+from maesh_core.strict_fields import decode_strictly
 from maesh_core.value_parsing import Duration, PositiveDuration
 
 
@@ -70,16 +83,21 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
     all have defaults; an instance, checked at start, is handed to each half. `controller` and `proxy` name the halves
     as `package.module:attribute`, a callable that takes the settings (nothing, when there are none) and returns an
     object with the hook implementations; each is imported only in its process, and None means there is no such half.
+
+    `is_access_control` says that the plugin decides who may reach services. A proxy that has such a plugin enabled
+    refuses every configuration that a controller made without it; the plugin needs both halves.
     """
 
     hook_api_version: int
     settings: type[msgspec.Struct] | None = None
     controller: str | None = None
     proxy: str | None = None
+    is_access_control: bool = False
 
 
 __all__ = [
     "HOOK_API_VERSION",
+    "REFERENCES",
     "Addition",
     "Applied",
     "BackendNode",
@@ -87,6 +105,7 @@ __all__ = [
     "BalancerBuilder",
     "BalancerFactory",
     "BranchNode",
+    "CheckedResource",
     "Chooser",
     "ConfigurationError",
     "Connection",
@@ -94,6 +113,7 @@ __all__ = [
     "Duration",
     "Event",
     "Exchange",
+    "Findings",
     "HeaderMatch",
     "Headers",
     "HttpMatch",
@@ -104,11 +124,14 @@ __all__ = [
     "MiddlewareBuilder",
     "MiddlewareFactory",
     "Node",
+    "ObjectChecker",
+    "ObjectFindings",
     "ObjectKey",
     "ObjectMeta",
     "Plugin",
     "Pod",
     "PodNode",
+    "PodReport",
     "PortNode",
     "PortRange",
     "PositiveDuration",
@@ -145,11 +168,15 @@ __all__ = [
     "View",
     "build_annotation_error",
     "build_port_key",
+    "build_reference",
     "combine_matches",
     "compile_matches",
+    "cut_port_key",
+    "decode_strictly",
     "find_header_problem",
     "find_match_problem",
     "hookimpl",
     "is_ambiguous",
     "read_annotation",
+    "suggest",
 ]

@@ -14,6 +14,7 @@ import msgspec
 import pluggy
 
 from maesh_core.errors import PluginError, SettingsError
+from maesh_core.hook_results import find_result_problem
 from maesh_core.hookspecs import HOOK_API_VERSION, PROJECT_NAME, SPEC_FAMILIES
 from maesh_core.plugin import Plugin
 from maesh_core.settings import InstalledPlugin
@@ -26,14 +27,21 @@ _HOOK_PREFIX = "maesh_"
 
 
 class LoadedPlugins:
-    """The enabled plugins of one process. `names` lists them sorted, those without a half in this process included."""
+    """The enabled plugins of one process. `names` lists them sorted, those without a half in this process included.
 
-    __slots__ = ("_installed", "_manager", "names")
+    `guards` lists those of them that decide who may reach services.
+    """
 
-    def __init__(self, installed: Sequence[InstalledPlugin], manager: pluggy.PluginManager) -> None:
+    __slots__ = ("_installed", "_manager", "_owners", "guards", "names")
+
+    def __init__(
+        self, installed: Sequence[InstalledPlugin], manager: pluggy.PluginManager, *, guards: Sequence[str] = ()
+    ) -> None:
         self.names = tuple(sorted(plugin.name for plugin in installed))
+        self.guards = tuple(sorted(guards))
         self._installed = {plugin.name: plugin for plugin in installed}
         self._manager = manager
+        self._owners: dict[int, tuple[object, str]] = {}
 
     def __repr__(self) -> str:
         return f"<LoadedPlugins {', '.join(self.names) or 'none'}>"
@@ -41,8 +49,8 @@ class LoadedPlugins:
     def collect(self, hook_name: str, **arguments: Any) -> list[Any]:
         """Call a hook once for each plugin that implements it, by name, and join what they return.
 
-        An implementation gets those of the arguments that it takes. Raises PluginError when one raises or returns
-        anything but a list or tuple.
+        An implementation gets those of the arguments that it takes. Raises PluginError when one raises, returns
+        anything but a list or tuple, or returns an object that lacks what the hook's interface has.
         """
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook_name)
         found: list[Any] = []
@@ -54,8 +62,16 @@ class LoadedPlugins:
                 raise PluginError(f"{label}: {hook_name} raised {_describe(error)}") from error
             if not isinstance(result, (list, tuple)):
                 raise PluginError(f"{label}: {hook_name} returned {_name_type(result)}, not a list or tuple")
+            for each in result:
+                _check_result(label, hook_name, each)
+                self._owners[id(each)] = (each, label)
             found.extend(result)
         return found
+
+    def describe(self, provided: object) -> str:
+        """Name the plugin, with its distribution, that returned an object from a hook; its type where none did."""
+        owner = self._owners.get(id(provided))
+        return owner[1] if owner is not None else f"{type(provided).__module__}.{type(provided).__qualname__}"
 
 
 def load_plugins(
@@ -73,9 +89,12 @@ def load_plugins(
     manager = pluggy.PluginManager(PROJECT_NAME)
     for family in SPEC_FAMILIES:
         manager.add_hookspecs(family)
+    guards = []
     for plugin in plugins:
-        _register(plugin, manager, half=half, raw=raw_settings.get(plugin.name, {}), origins=origins or {})
-    return LoadedPlugins(plugins, manager)
+        raw = raw_settings.get(plugin.name, {})
+        if _register(plugin, manager, half=half, raw=raw, origins=origins or {}).is_access_control:
+            guards.append(plugin.name)
+    return LoadedPlugins(plugins, manager, guards=guards)
 
 
 def _register(
@@ -85,13 +104,13 @@ def _register(
     half: Half,
     raw: Mapping[str, Any],
     origins: Mapping[str, str],
-) -> None:
+) -> Plugin:
     """Load a plugin's declaration and this process's half of it, and register the half's hooks."""
     plugin = _load_declaration(installed)
     settings = _decode_settings(installed, plugin.settings, raw, origins)
     path = getattr(plugin, half)
     if path is None:
-        return
+        return plugin
     factory = _load_object(installed, path)
     try:
         implementation = factory() if settings is None else factory(settings)
@@ -105,6 +124,7 @@ def _register(
         manager.check_pending()
     except (ValueError, pluggy.PluginValidationError) as error:
         raise PluginError(f"{installed.label}: {_flatten(error)}") from error
+    return plugin
 
 
 def _load_declaration(installed: InstalledPlugin) -> Plugin:
@@ -118,6 +138,8 @@ def _load_declaration(installed: InstalledPlugin) -> Plugin:
             f"{installed.label} is made for hook API version {declaration.hook_api_version}, and this is version "
             f"{HOOK_API_VERSION}; install a version of {installed.distribution} that fits"
         )
+    if declaration.is_access_control and not (declaration.controller and declaration.proxy):
+        raise PluginError(f"{installed.label} declares access control, which needs a controller and a proxy half")
     return declaration
 
 
@@ -131,6 +153,16 @@ def _load_object(installed: InstalledPlugin, path: str) -> Any:
     except (Exception, SystemExit) as error:  # importing runs a plugin's code, which may raise anything
         raise PluginError(f"{installed.label} cannot be imported from {path}: {_describe(error)}") from error
     return found
+
+
+def _check_result(label: str, hook_name: str, result: object) -> None:
+    """Refuse what a hook returned where the process could not use it."""
+    try:
+        problem = find_result_problem(hook_name, result)
+    except Exception as error:  # a plugin's attribute may raise anything
+        raise PluginError(f"{label}: {hook_name} returned {_name_type(result)}: {_describe(error)}") from error
+    if problem is not None:
+        raise PluginError(f"{label}: {hook_name} returned {_name_type(result)}, which {problem}")
 
 
 def _refuse_unmarked_hooks(installed: InstalledPlugin, implementation: object) -> None:

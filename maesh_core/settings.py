@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from maesh_core.value_parsing import Duration
+from maesh_core.value_parsing import Duration, NetworkList
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Limit = Annotated[int, Meta(ge=1)]
@@ -71,7 +71,7 @@ class MeshSettings(CommonSettings):
     limit_tcp_port: Annotated[Limit, Meta(description="How many TCP entrypoints there may be.")] = 1000
     port_mapping: Annotated[
         str,
-        Meta(description="File that keeps each port's TCP or UDP entrypoint; default: in the user's state folder."),
+        Meta(description="File that keeps each port's TCP or UDP entrypoint; default: one for each set of paths."),
     ] = ""
     api_port: Annotated[Port, Meta(description="Port of the controller's API.")] = 9000
 
@@ -115,8 +115,18 @@ class CarryingSettings(CommonSettings):
     body_limit: Annotated[LimitOrNone, Meta(description="Largest request body, in bytes; above: 413; 0: no limit.")] = 0
     connection_limit: Annotated[
         LimitOrNone,
-        Meta(description="Clients of HTTP, and of TCP, that a worker serves at a time; more are closed; 0: no limit."),
+        Meta(
+            description="Clients of HTTP, and of TCP, that a worker serves at a time; at the limit, idle HTTP"
+            " connections are closed for new ones, then new ones are refused; 0: no limit."
+        ),
     ] = 10000
+    client_connection_limit: Annotated[
+        LimitOrNone,
+        Meta(
+            description="Connections of one client address, HTTP's and TCP's apart, that a worker serves at a time;"
+            " more are refused; 0: no limit."
+        ),
+    ] = 0
     request_limit: Annotated[
         LimitOrNone, Meta(description="Requests of one client's connection, then it is closed; 0: no limit.")
     ] = 0
@@ -124,6 +134,24 @@ class CarryingSettings(CommonSettings):
         Literal["drop", "serve"],
         Meta(description="HTTP clients that end their side while they wait: taken to have left, or answered."),
     ] = "drop"
+    forwarded_headers: Annotated[
+        NetworkList,
+        Meta(
+            description="Clients whose X-Forwarded-*, X-Real-Ip and Forwarded are kept: all, none, or addresses and"
+            " networks; those of others are replaced."
+        ),
+    ] = ("all",)
+    drop_shadowing_headers: Annotated[
+        bool,
+        Meta(
+            description="Drop request headers that a server may read as X-Forwarded-*, X-Real-Ip, Content-Length or"
+            " Transfer-Encoding, since they have an underscore for a dash."
+        ),
+    ] = True
+    unregistered_methods: Annotated[
+        Literal["refuse", "carry"],
+        Meta(description="Answer requests whose method the mesh does not know with 501, or carry them."),
+    ] = "refuse"
     head_timeout: Annotated[Duration, Meta(description="For a client to send a request's head; then 408.")] = 10.0
     idle_timeout: Annotated[Duration, Meta(description="A client's connection may lie idle this long.")] = 90.0
     body_timeout: Annotated[
@@ -213,7 +241,9 @@ class PrepareSettings(CleanupSettings):
 class StatusSettings(ClusterSettings):
     """Settings of `maesh status`."""
 
-    endpoint: Annotated[str, Meta(description="One controller's base URL; default: all that the cluster knows.")] = ""
+    endpoint: Annotated[
+        str, Meta(description="One controller's base URL; default: the cluster's, else this machine's.")
+    ] = ""
     namespace: Annotated[str, Meta(description="Namespace that the mesh itself lives in.")] = "maesh"
     json: Annotated[bool, Meta(description="Print JSON in place of tables.")] = False
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from maesh_core.value_parsing import is_duration, is_sequence, render_value, split_annotation
+from maesh_core.value_parsing import is_duration, is_networks, is_sequence, render_value, split_annotation
 
 ENVIRONMENT_PREFIX = "MAESH_"
 
@@ -54,6 +54,8 @@ class SettingField(msgspec.Struct, frozen=True, kw_only=True):
             return ""
         if is_duration(metas):
             return "DURATION"
+        if is_networks(metas):
+            return "NETWORK,..."
         if get_origin(base) is Literal:
             return "|".join(str(choice) for choice in get_args(base))
         if is_sequence(base):

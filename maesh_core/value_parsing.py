@@ -14,9 +14,15 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from maesh_core import networks
+
 DURATION = {"unit": "duration"}
 """Marks a field in seconds that is written as a duration: `500ms`, `10s`, `1m`; a bare number is seconds."""
 
+NETWORKS = {"unit": "networks"}
+"""Marks a list of addresses and networks, see maesh_core/networks.py."""
+
+NetworkList = Annotated[tuple[str, ...], Meta(extra=NETWORKS)]
 Duration = Annotated[float, Meta(ge=0, extra=DURATION)]
 PositiveDuration = Annotated[float, Meta(gt=0, extra=DURATION)]
 
@@ -37,6 +43,11 @@ def split_annotation(annotation: Any) -> tuple[Any, tuple[msgspec.Meta, ...]]:
 def is_duration(metas: Sequence[msgspec.Meta]) -> bool:
     """Whether values are written as durations and kept in seconds."""
     return any(meta.extra == DURATION for meta in metas)
+
+
+def is_networks(metas: Sequence[msgspec.Meta]) -> bool:
+    """Whether values are addresses and networks."""
+    return any(meta.extra == NETWORKS for meta in metas)
 
 
 def is_sequence(base: Any) -> bool:
@@ -97,9 +108,10 @@ def parse_value(raw: Any, annotation: Any) -> Any:
     elif isinstance(raw, str) and base is not str:
         raw = raw.strip()
     try:
-        return msgspec.convert(raw, bare, strict=False)
+        value = msgspec.convert(raw, bare, strict=False)
     except msgspec.ValidationError as error:
         raise ValueError(describe_rule(bare) or f"valid: {error}") from error
+    return networks.parse_networks(value) if is_networks(metas) else value
 
 
 def _strip_none(annotation: Any) -> Any:
@@ -116,6 +128,8 @@ def describe_rule(annotation: Any) -> str:
     base, metas = split_annotation(annotation)
     if is_duration(metas):
         return _describe_range("a duration", metas)
+    if is_networks(metas):
+        return networks.RULE
     if get_origin(base) is Literal:
         return "one of " + ", ".join(str(choice) for choice in get_args(base))
     if base is bool:

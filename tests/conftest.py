@@ -94,12 +94,16 @@ class Half:
 STAMP_PROXY = """
 from maesh_core.plugin import hookimpl
 
+class Stamp:
+    def on_response(self, exchange):
+        pass
+
 class Factory:
     kind = "stamp"
     settings_type = dict
 
     def build_middleware(self, settings, service):
-        return object()
+        return Stamp()
 
 class Half:
     def __init__(self, settings):

@@ -15,6 +15,14 @@ from maesh_core.settings_loading import list_core_flags
 
 DECLARATION = "from maesh_core.plugin import Plugin\nPLUGIN = Plugin(hook_api_version=1{})\n"
 HALF = "from maesh_core.plugin import hookimpl\nclass Half:\n"
+SOURCE = """
+class Told:
+    def __init__(self, name):
+        self.name = name
+    def watch_events(self, kinds):
+        raise NotImplementedError
+"""
+GUARD = DECLARATION.format(', controller="guarding:Half", proxy="guarding:Half", is_access_control=True')
 
 
 @pytest.fixture(autouse=True)
@@ -107,21 +115,35 @@ def test_plugin_without_a_half_in_this_process_is_enabled_all_the_same(install):
 
 
 def test_both_halves_may_be_one_object_and_take_no_settings(install):
-    code = HALF + "    @hookimpl\n    def maesh_sources(self):\n        return ['here']\n"
+    code = HALF + "    @hookimpl\n    def maesh_sources(self):\n        return [Told('here')]\n" + SOURCE
     declaration = DECLARATION.format(', controller="onesided:Half", proxy="onesided:Half"')
     install("acme-one", [("one", "onesided:PLUGIN")], {"onesided.py": declaration + code})
-    assert load("controller", one=True).collect("maesh_sources") == ["here"]
-    assert load("proxy", one=True).collect("maesh_sources") == ["here"]
+    for half in ("controller", "proxy"):
+        assert [source.name for source in load(half, one=True).collect("maesh_sources")] == ["here"]
 
 
 def test_what_several_plugins_give_is_joined_in_the_order_of_their_names(install):
     for name in ("zebra", "ant"):
-        code = HALF + f"    @hookimpl\n    def maesh_sources(self):\n        return ['{name}', '{name}2']\n"
+        given = f"[Told('{name}'), Told('{name}2')]"
+        code = HALF + f"    @hookimpl\n    def maesh_sources(self):\n        return {given}\n" + SOURCE
         declaration = DECLARATION.format(f', controller="animal_{name}:Half"')
         install(f"acme-{name}", [(name, f"animal_{name}:PLUGIN")], {f"animal_{name}.py": declaration + code})
     plugins = load(zebra=True, ant=True)
     assert plugins.names == ("ant", "zebra")
-    assert plugins.collect("maesh_sources") == ["ant", "ant2", "zebra", "zebra2"]
+    found = plugins.collect("maesh_sources")
+    assert [source.name for source in found] == ["ant", "ant2", "zebra", "zebra2"]
+    labels = [f"plugin '{name}' (acme-{name} 1.0)" for name in ("ant", "ant", "zebra", "zebra")]
+    assert [plugins.describe(source) for source in found] == labels
+    assert plugins.describe(object()) == "builtins.object"
+
+
+@pytest.mark.parametrize("half", ["controller", "proxy"])
+def test_plugins_that_declare_access_control_are_the_guards_of_each_process(install, half):
+    install("acme-guard", [("guard", "guarding:PLUGIN")], {"guarding.py": GUARD + HALF + "    pass\n"})
+    install("acme-near", [("near", "nearby:PLUGIN")], {"nearby.py": DECLARATION.format("")})
+    plugins = load(half, guard=True, near=True)
+    assert (plugins.names, plugins.guards) == (("guard", "near"), ("guard",))
+    assert load(half, near=True).guards == ()
 
 
 # --- what may be wrong ---------------------------------------------------------------------------------------------
@@ -168,6 +190,18 @@ def test_entry_point_that_is_no_plugin_is_an_error(broken, value):
     assert "not a maesh_core.plugin.Plugin" in broken(value)
 
 
+@pytest.mark.parametrize("half", ["", ', controller="oddity.half:Half"', ', proxy="oddity.half:Half"'])
+def test_access_control_without_both_halves_is_an_error(broken, half):
+    code = DECLARATION.format(f"{half}, is_access_control=True")
+    assert "declares access control, which needs a controller and a proxy half" in broken(code)
+
+
+def test_declaration_of_what_this_version_does_not_know_is_refused_with_that_name(broken):
+    text = broken(DECLARATION.format(", is_something_new=True"))
+    assert text.startswith("plugin 'odd' (acme-odd 2.5) cannot be imported from oddity:PLUGIN: TypeError: ")
+    assert "is_something_new" in text
+
+
 @pytest.mark.parametrize("version", [0, 2, "'1'"])
 def test_plugin_for_another_hook_api_is_an_error_with_both_versions(broken, version):
     text = broken(DECLARATION.replace("=1", f"={version}").format(""))
@@ -198,10 +232,15 @@ def test_half_that_cannot_be_registered_is_an_error(broken, code, words):
         ("return 'text'", "returned a str"),
         ("return {1}", "returned a set"),
         ("yield 1", "returned a generator"),
+        ("return ['text']", "returned a str, which has no attribute name, which a Source needs"),
+        ("return [Told]", "returned a Told class, which has no attribute name"),
+        ("return [Failing()]", "maesh_sources returned a Failing: RuntimeError: not now"),
     ],
 )
 def test_hook_that_fails_or_gives_no_sequence_is_an_error(broken, body, words):
-    assert words in broken(*with_half(f"    @hookimpl\n    def maesh_sources(self):\n        {body}\n"))
+    code = f"    @hookimpl\n    def maesh_sources(self):\n        {body}\n" + SOURCE
+    failing = "class Failing:\n    @property\n    def name(self):\n        raise RuntimeError('not now')\n"
+    assert words in broken(*with_half(code + failing))
 
 
 def test_name_of_a_core_flag_is_a_problem_found_without_import(install):

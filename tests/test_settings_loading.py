@@ -49,6 +49,32 @@ def config_file(tmp_path):
     return write
 
 
+# --- addresses and networks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("all", ("all",)),
+        ("none", ()),
+        ("", ()),
+        ("10.0.0.1, fd00::/8", ("10.0.0.1/32", "fd00::/8")),
+        ("::ffff:10.0.0.0/104", ("10.0.0.0/8",)),
+    ],
+)
+def test_networks_are_the_same_from_a_flag_a_variable_and_a_file(given, wanted, config_file):
+    assert load_values(ProxySettings, values={"forwarded_headers": [given]}).forwarded_headers == wanted
+    from_variable = load_values(ProxySettings, {"MAESH_FORWARDED_HEADERS": given}).forwarded_headers
+    assert from_variable == (wanted if given else ("all",))  # an empty variable is none
+    path = config_file(f"forwarded-headers = {[part.strip() for part in given.split(',')]}")
+    assert load_values(ProxySettings, config_file=path).forwarded_headers == wanted
+
+
+def test_what_is_no_network_is_refused_before_anything_starts():
+    with pytest.raises(SettingsError, match=r"--forwarded-headers: 'all,10\.0\.0\.1' is not all, none, or addresses"):
+        load_values(ProxySettings, values={"forwarded_headers": ["all", "10.0.0.1"]})
+
+
 # --- where values come from ----------------------------------------------------------------------------------------
 
 

@@ -7,14 +7,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from maesh_acl import AccessSettings
+from maesh_acl.controller import ControllerHalf as AclHalf
 from maesh_acl.kinds import KINDS as ACL_KINDS
 from maesh_acl.proxy import _DENIED
+from maesh_smi.checking import SplitChecker
 from maesh_smi.kinds import KINDS as SMI_KINDS
 from maesh_smi.kinds import WEIGHT_LIMIT
 from maesh_smi.splits import BRANCH_LIMIT, DEPTH_LIMIT, MATCH_LIMIT
 
+from maesh_core.controller.object_reports import ObjectReports
 from maesh_core.matching import PATTERN_LIMIT_CHARACTERS
+from maesh_core.model.findings import Findings
+from maesh_core.model.resources import Service
 from maesh_core.testing.commands import MAESH
+from maesh_core.topology.rules import TopologyRules
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "smi.md").read_text()
@@ -80,7 +87,10 @@ def list_split_errors():
         (v1, tcp, both),
         (v1, v2, SMI.write_split("s", "web", {"v1": 1, "v2": "many"})),
         (v1, beta),
-        (v1, write_group("beta"), beta),
+        (v1, write_group("beta").replace("spec:\n  matches: []", "spec: {}"), beta),
+        (v1, write_group("beta", {"path": "/"}), beta),
+        (v1, write_group("beta", {"name": "m"}), beta.replace("name: beta}", "name: beta, apiGroup: apps}")),
+        (v1, SMI.write_split("s", "web", {"v1": 1}).replace("backends", "backend")),
         (v1, write_group("beta", {"name": "m"}), beta.replace("name: beta}", "name: beta, matches: [testers]}")),
         (v1, SMI.write_split("s", "web", {"v1": 1}), SMI.write_split("t", "v1", {"web": 1})),
         (v1, v2, *heads, *below, SMI.write_split("s", "web", {"v1": 1})),
@@ -100,7 +110,20 @@ def list_target_errors():
     group = ACL.build_group("api", {"name": "other", "pathRegex": "/"})
     wrong_kind = ACL.build_target("t", "server", ["caller"])
     wrong_kind["spec"]["destination"]["kind"] = "Group"
+    misspelt = ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")])
+    misspelt["spec"]["rules"][0]["match"] = ["read"]
+    foreign = ACL.build_target("t", "server", ["caller"])
+    foreign["metadata"]["namespace"] = "elsewhere"
+    route = ACL.build_route("TCPRoute", "api")
     targets = [
+        (misspelt,),
+        (foreign,),
+        (
+            ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]),
+            ACL.build_group("api", {"path": "/"}),
+        ),
+        (ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api", "read")]), route),
+        (ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")]), {**route, "spec": {"ports": [80]}}),
         (ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]),),
         (ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api", "read")]), group),
         (ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")]),),
@@ -118,6 +141,57 @@ def test_errors_of_targets_are_as_the_page_says():
     assert set(list_target_errors()) == read_errors("target")
 
 
+def list_reported():
+    """Make every text that an object without effect can have, with its kind."""
+    web = ACL.build_service("web")
+    server = ACL.build_pod("web-1", "10.0.1.1", "api", app="web")
+    caller = ACL.build_pod("caller-1", "10.0.0.1", "web", app="caller")
+    outside = ACL.build_service("web")
+    outside["spec"] |= {"type": "ExternalName", "externalName": "example.org"}
+    lost = ACL.build_target("t", "api", ["web"])
+    nameless = ACL.build_target("t", "api", ["web"])
+    del nameless["spec"]["sources"][0]["namespace"]
+    tcp = ACL.build_service("web", kind="tcp")
+    on_node = ACL.build_pod("caller-1", "10.0.0.1", "web")
+    on_node["spec"]["hostNetwork"] = True
+    narrow = [("TCPRoute", "one")]
+    for objects in (
+        (web, ACL.build_split("s", "wbe", {"web": 1})),
+        (web, ACL.build_split("s", "web.other.svc", {"web": 1})),
+        (outside, ACL.build_split("s", "web", {"web": 1})),
+        (web, caller, lost),
+        (web, ACL.build_pod("api-1", "10.0.1.1", "api"), caller, lost),
+        (web, server, nameless),
+        (web, server, lost),
+        (web, server, ACL.build_target("t", "api", [])),
+        (tcp, server, caller, lost),
+        (web, server, caller, ACL.build_route("TCPRoute", "one", [1]), ACL.build_target("t", "api", ["web"], narrow)),
+        (ACL.build_group("g", {"name": "m", "pathRegex": "/"}), ACL.build_route("TCPRoute", "r")),
+        (ACL.build_route("UDPRoute", "r"),),
+        (web, server, caller, ACL.build_pod("other", "10.0.0.1", "other"), lost),
+        (web, server, on_node, lost),
+    ):
+        mesh = ACL.Cluster(*objects)
+        checkers = [SplitChecker(), *AclHalf(AccessSettings()).maesh_object_checkers()]
+        reports = ObjectReports(mesh.snapshot, ACL.ALL_KINDS, checkers, TopologyRules())
+        for key in mesh.snapshot.keys(Service):
+            if (node := mesh.build_node(key.name)) is not None:
+                reports.set_service(key, Findings(), node.objects)
+        reports.update(is_everything=True)
+        for each in reports.list_reports():
+            for text in (*each.errors, *each.notices):
+                yield text, each.kind
+
+
+def test_what_objects_without_effect_say_is_as_the_page_says():
+    rows = list_rows("| what an object without effect says | kind |")
+    documented = {(text.strip("`"), kind) for text, kinds in rows for kind in kinds.split(", ")}
+    reported = {
+        (text.replace("caller-1@shop (web@shop)", "other@shop (other@shop)"), kind) for text, kind in list_reported()
+    }
+    assert reported == documented
+
+
 def test_limits_metrics_and_reasons_are_those_of_the_code():
     assert f"from 0 to\n  {WEIGHT_LIMIT:,}." in PAGE
     assert f"{DEPTH_LIMIT} splits below each other" in PAGE
@@ -132,7 +206,7 @@ def test_the_page_leads_to_pages_and_sections_that_exist():
     for path, anchor in re.findall(r"\]\(([^)#]+)(?:#([^)]+))?\)", PAGE):
         target = (ROOT / "docs" / path).resolve()
         assert target.exists(), path
-        assert not anchor or f"# {anchor.replace('-', ' ')}\n" in target.read_text()
+        assert not anchor or f"# {anchor.replace('-', ' ')}\n" in target.read_text().lower()
 
 
 @pytest.mark.parametrize("text", PAGE.split("```yaml\n")[1:])

@@ -8,8 +8,10 @@ import signal
 import sys
 from types import FrameType
 
-ONE_SHOT = frozenset({"prepare", "cleanup"})
-"""Commands that have not done what they are for when they are ended early: a Job must not take that for success."""
+from maesh_core.interruption import end_echoed_line
+
+ONE_SHOT = frozenset({"prepare", "cleanup", "status", "explain"})
+"""Commands that have not done what they are for when they are ended early: nobody must take that for success."""
 
 
 def main() -> int:
@@ -29,5 +31,6 @@ def end_at_once(signum: int, frame: FrameType | None) -> None:
     No exception is raised, for it would come up anywhere: in other people's imports, and inside an `exec` Python ends
     with SIGINT even where KeyboardInterrupt is caught.
     """
-    del signum, frame
+    del frame
+    end_echoed_line(signum)
     os._exit(int(not ONE_SHOT.isdisjoint(sys.argv[1:2])))

@@ -13,6 +13,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 
 from maesh_core.cli.proxy import PROXY_COMMAND, build_proxy_environment
+from maesh_core.interruption import AGAIN
 from maesh_core.settings import ProxySettings
 from maesh_core.settings_handover import PARENT_PIPE_VARIABLE
 
@@ -73,12 +74,17 @@ class ProxyChild:
             return f"signal {signal.Signals(-status).name}"
         return f"status {status}"
 
-    async def stop(self, timeout_s: float) -> None:
-        """Ask the child to drain and end; after the timeout it is killed, with all it started."""
+    @property
+    def has_told_wait(self) -> bool:
+        """Whether the child has said what it waits for before it ends."""
+        return AGAIN in self._last_line
+
+    async def stop(self, timeout_s: float, *, number: int = signal.SIGTERM) -> None:
+        """Ask the child by a signal to drain and end; after the timeout it is killed, with all it started."""
         try:
             if self._process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    self._process.send_signal(signal.SIGTERM)
+                    self._process.send_signal(number)
                 await asyncio.wait([self._exited], timeout=timeout_s)
         finally:
             self.kill()

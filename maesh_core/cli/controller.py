@@ -32,4 +32,4 @@ def run(settings: ControllerSettings) -> None:
     async def serve(stop: asyncio.Event) -> None:
         await run_controller(settings, plugins, ready=None, stop=stop)
 
-    run_until_signalled(serve)
+    run_until_signalled(serve, describe_wait=lambda: "waiting for the last answers and writes of the controller")

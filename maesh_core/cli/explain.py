@@ -6,26 +6,25 @@ and 3 for what is not, so that scripts can tell.
 
 import asyncio
 import inspect
-import urllib.error
-import urllib.request
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import typer
 
 from maesh_core.cli.flag_groups import MAIN, GroupedCommand
 from maesh_core.cli.options import build_parameters, resolve_settings
-from maesh_core.errors import PluginError, SettingsError, StartupError
+from maesh_core.errors import PluginError, SettingsError
 from maesh_core.logging_setup import configure_logging
-from maesh_core.model.configuration import HttpRouter, StreamRouter
-from maesh_core.model.messages import FIXED_FIELDS, Update, parse_update
 from maesh_core.plugin_loading import LoadedPlugins, load_plugins
 from maesh_core.plugin_metadata import list_installed
 from maesh_core.settings import ControllerSettings, ExplainSettings, InstalledPlugin
 
+if TYPE_CHECKING:
+    from maesh_core.cli.explain_sources import Sources
+    from maesh_core.controller.engine import Engine
+
 DENIED_STATUS = 3
-TIMEOUT_S = 10.0
 
 
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
@@ -34,8 +33,9 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
     def command(**given: Any) -> None:
         """Say what would become of a request from CLIENT to SERVICE, and which rules decide it.
 
-        CLIENT is a pod (namespace/name) or an address, SERVICE is name.namespace; METHOD and PATH are GET and / where
-        they are left out. The controller's API is asked, unless manifests are named.
+        CLIENT is a pod or an address. A pod, and SERVICE, is written name.namespace, namespace/name or
+        name@namespace. METHOD and PATH are GET and / where they are left out. The controller's API is asked, unless
+        manifests are named.
         """
         names = ("client", "service", "method", "path", "port", "headers", "manifests")
         asked = {name: given.pop(name) for name in names}
@@ -54,7 +54,7 @@ def _build_arguments() -> list[inspect.Parameter]:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
     return [
-        build("client", str, typer.Argument(..., metavar="CLIENT", help="Pod, as namespace/name, or address.")),
+        build("client", str, typer.Argument(..., metavar="CLIENT", help="Pod or address.")),
         build("service", str, typer.Argument(..., metavar="SERVICE", help="Service, as name.namespace.")),
         build("method", str, typer.Argument("GET", metavar="METHOD", show_default=False)),
         build("path", str, typer.Argument("/", metavar="PATH", show_default=False)),
@@ -81,7 +81,8 @@ def _build_arguments() -> list[inspect.Parameter]:
 def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
     """Explain and print; gives whether the request is let in."""
     configure_logging(settings.log_level, settings.log_format)
-    from maesh_core.controller.explanation import Asked, Explainer, render_explanation  # aiohttp and more
+    from maesh_core.cli.explain_report import render_explanation
+    from maesh_core.controller.explanation import Asked, Explainer  # aiohttp and more
 
     asked = Asked(
         client=given["client"],
@@ -91,16 +92,17 @@ def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
         path=given["path"],
         headers=tuple(_parse_header(text) for text in given["headers"] or ()),
     )
-    if given["manifests"]:
-        plugins = _load(settings, settings.plugins)
-        topology, body = asyncio.run(_build(settings, plugins, tuple(given["manifests"])))
-        update = _parse_update(body)
-    else:
-        topology, body = _ask(settings.endpoint)
-        update = _parse_update(body)
-        plugins = _load(settings, _find_named(update.plugins))
+    sources, plugins = _read(settings, tuple(given["manifests"] or ()))
     judges = {builder.kind: builder for builder in plugins.collect("maesh_middleware_builders")}
-    found = Explainer(_parse_object(topology, "services", "pods"), update, judges).explain(asked)
+    explainer = Explainer(
+        sources.topology,
+        sources.update,
+        judges,
+        pods=sources.pods,
+        objects=sources.objects,
+        problems=sources.problems,
+    )
+    found = explainer.explain(asked)
     print(msgspec.json.encode(found).decode() if settings.json else render_explanation(found))  # noqa: T201
     return found.is_admitted
 
@@ -112,38 +114,15 @@ def _parse_header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _parse_object(body: bytes, *keys: str) -> dict[str, Any]:
-    """Read a document of a controller, which has these keys."""
-    try:
-        found = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StartupError(f"what answered is no controller: {error}") from error
-    missing = set(keys) - found.keys()
-    if missing:
-        raise StartupError(f"what answered is no controller: its document has no {min(missing)}")
-    return found
+def _read(settings: ExplainSettings, manifests: tuple[str, ...]) -> "tuple[Sources, LoadedPlugins]":
+    """Read what is explained, and load the plugins that made it."""
+    from maesh_core.cli.explain_sources import ControllerApi, read_engine
 
-
-def _parse_update(body: bytes) -> Update:
-    protocols = _parse_object(body, "revision").keys() - FIXED_FIELDS
-    return parse_update(body, {name: HttpRouter if name == "http" else StreamRouter for name in protocols})
-
-
-def _ask(endpoint: str) -> tuple[bytes, bytes]:
-    base = endpoint.rstrip("/").removesuffix("/api/configuration/current")
-    if not base.startswith(("http://", "https://")):
-        raise SettingsError(f"--endpoint: {endpoint!r} is no URL of a controller")
-    found = []
-    for path in ("/api/topology/current", "/api/configuration/current"):
-        try:
-            with urllib.request.urlopen(base + path, timeout=TIMEOUT_S) as response:  # noqa: S310 - checked above
-                found.append(response.read())
-        except (urllib.error.URLError, OSError) as error:
-            reason = getattr(error, "reason", error)
-            raise StartupError(
-                f"no controller answers at {base}: {reason}; --endpoint names another, --manifests needs none"
-            ) from error
-    return found[0], found[1]
+    if manifests:
+        plugins = _load(settings, settings.plugins)
+        return read_engine(asyncio.run(_build(settings, plugins, manifests))), plugins
+    sources = ControllerApi(settings.endpoint).read_sources()
+    return sources, _load(settings, _find_named(sources.update.plugins))
 
 
 def _load(settings: ExplainSettings, plugins: tuple[InstalledPlugin, ...]) -> LoadedPlugins:
@@ -159,7 +138,7 @@ def _find_named(names: Collection[str]) -> tuple[InstalledPlugin, ...]:
     return found
 
 
-async def _build(settings: ExplainSettings, plugins: LoadedPlugins, paths: tuple[str, ...]) -> tuple[bytes, bytes]:
+async def _build(settings: ExplainSettings, plugins: LoadedPlugins, paths: tuple[str, ...]) -> "Engine":
     from maesh_core.controller.run import build_once
 
     controller = ControllerSettings(
@@ -171,5 +150,4 @@ async def _build(settings: ExplainSettings, plugins: LoadedPlugins, paths: tuple
         plugins=settings.plugins,
         plugin_settings=settings.plugin_settings,
     )
-    engine = await build_once(controller, plugins)
-    return engine.render_topology(), engine.render_configuration(None) or b"{}"
+    return await build_once(controller, plugins)

@@ -26,9 +26,10 @@ _GROUPS = {
     "Limits and time-outs": (
         *("connect_timeout", "response_timeout", "head_timeout", "body_timeout", "idle_timeout"),
         *("upstream_body_timeout", "upstream_idle_timeout", "tunnel_timeout", "drain_timeout"),
-        *("head_limit", "target_limit", "field_limit", "body_limit", "connection_limit", "request_limit"),
-        "half_closed_clients",
+        *("head_limit", "target_limit", "field_limit", "body_limit", "connection_limit"),
+        *("client_connection_limit", "request_limit", "half_closed_clients"),
     ),
+    "What passes of requests": ("forwarded_headers", "drop_shadowing_headers", "unregistered_methods"),
     "Servers": ("passive_health", "server_pause", "server_pause_limit", "root_ca", "insecure_skip_verify"),
     GENERAL: ("log_level", "log_format"),
 }

@@ -1,7 +1,8 @@
 """Runs a command's coroutine until it ends or is signalled.
 
 The first SIGINT or SIGTERM asks it to end; a second one ends the process at once with status 1. Both hold until the
-event loop is closed: what its threads still do then must not be cut short by a signal's default.
+event loop is closed: what its threads still do then must not be cut short by a signal's default. Who pressed Ctrl-C
+is told what is waited for, if anything is.
 """
 
 import asyncio
@@ -13,9 +14,13 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from maesh_core.errors import StartupError
+from maesh_core.interruption import end_echoed_line, tell_wait
 
 ResultT = TypeVar("ResultT")
 Stoppable = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+
+SLOW_END_S = 1.0
+"""A command that has not ended this long after Ctrl-C says what it waits for."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -38,27 +43,46 @@ def run_to_end(make: Callable[[], Coroutine[Any, Any, ResultT]], *, stopped: str
             raise StartupError(stopped)
         results.append(working.result())
 
-    run_until_signalled(work)
+    run_until_signalled(work, describe_wait=lambda: "waiting for the calls under way to end")
     return results[0]
 
 
-def run_until_signalled(run: Stoppable, *, on_abort: Callable[[], None] = lambda: None) -> None:
-    """Run a coroutine function with the event that asks it to stop; `on_abort` comes before an end at once."""
+def run_until_signalled(
+    run: Stoppable,
+    *,
+    on_abort: Callable[[], None] = lambda: None,
+    on_interrupt: Callable[[], None] = lambda: None,
+    describe_wait: Callable[[], str] = lambda: "",
+) -> None:
+    """Run a coroutine function with the event that asks it to stop.
+
+    `on_abort` comes before an end at once, `on_interrupt` at the first signal if that is Ctrl-C. `describe_wait` says
+    what an end that is slow waits for, in a line for a person; nothing where that was said already.
+    """
     with asyncio.Runner() as runner:
         stop = asyncio.Event()
         loop = runner.get_loop()
         has_asked = False
 
+        def tell() -> None:
+            if text := describe_wait():
+                tell_wait(text)
+
         def on_signal(signum: int, frame: FrameType | None) -> None:
             nonlocal has_asked
-            del signum, frame
+            del frame
+            end_echoed_line(signum)
             if has_asked:
                 on_abort()
                 sys.stderr.flush()
                 os._exit(1)
             has_asked = True
+            if signum == signal.SIGINT:
+                on_interrupt()
             if not loop.is_closed():
                 loop.call_soon_threadsafe(stop.set)  # a plain `set` would not wake the loop
+                if signum == signal.SIGINT:
+                    loop.call_soon_threadsafe(loop.call_later, SLOW_END_S, tell)
 
         before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
         try:

@@ -1,6 +1,7 @@
 """`maesh status`: the mesh at a glance, from one controller's API or, through the API server, from all of them.
 
-Takes flags; gives tables or JSON. The status is 0 when every controller and proxy is ready and could be asked, else 3.
+Takes flags; gives tables or JSON. The status is 0 when every controller and proxy is ready and could be asked,
+everything could be read and every service has a server, else 3.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 NOT_READY_STATUS = 3
 ERRORS_SHOWN = 3
 """Of one service; --json has all."""
+LINES_SHOWN = 30
+"""Of errors and notices of objects."""
 
 
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
@@ -30,9 +33,10 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 
 
 def run(settings: StatusSettings) -> None:
-    """Show controllers, proxies and their revisions, and services with errors.
+    """Show controllers, proxies and their revisions, and what is wrong with services and other objects.
 
-    With --endpoint one controller is asked; without, the controllers that the cluster's API server knows.
+    With --endpoint one controller is asked; without, the controllers that the cluster's API server knows, or
+    http://127.0.0.1:9000 where there is no cluster.
     """
     configure_logging(settings.log_level, settings.log_format)
     from maesh_core.controller.status import ask_mesh  # aiohttp, for this command alone
@@ -44,16 +48,18 @@ def run(settings: StatusSettings) -> None:
 
 
 def is_well(status: "MeshStatus") -> bool:
-    """Whether every controller answers and is ready, one leads, and every proxy is ready."""
+    """Whether every controller is ready and read everything, one leads, and every proxy and service can be used."""
     reports = [each.report for each in status.controllers]
     is_led = any(report is not None and report.leads for report in reports)
-    return is_led and all(report and report.ready for report in reports) and all(each.ready for each in status.proxies)
+    is_ready = all(report and report.ready and not report.problems for report in reports)
+    is_served = not (status.failing_services or status.unserved_ports)
+    return is_led and is_ready and is_served and all(each.ready for each in status.proxies)
 
 
 def render_status(status: "MeshStatus") -> str:
     """Render the tables."""
-    parts = [_render_controllers(status), _render_proxies(status), _render_services(status)]
-    return "\n\n".join(parts)
+    parts = [_render_controllers(status), _render_proxies(status), _render_services(status), _render_objects(status)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _render_controllers(status: "MeshStatus") -> str:
@@ -86,9 +92,28 @@ def _render_services(status: "MeshStatus") -> str:
     if status.service_count is None:
         return "services: unknown"
     count = status.service_count
-    lines = [f"{count} service{'s' if count != 1 else ''}, {len(status.failing_services)} with errors"]
+    unserved = {(port.namespace, port.name) for port in status.unserved_ports}
+    without = f", {len(unserved)} without a server that is ready" if unserved else ""
+    lines = [f"{count} service{'s' if count != 1 else ''}, {len(status.failing_services)} with errors{without}"]
     for service in status.failing_services:
         lines += [f"  {service.name}.{service.namespace}: {text}" for text in service.errors[:ERRORS_SHOWN]]
         if len(service.errors) > ERRORS_SHOWN:
             lines.append(f"  {service.name}.{service.namespace}: and {len(service.errors) - ERRORS_SHOWN} more")
+    for port in status.unserved_ports:
+        lines.append(f"  {port.name}.{port.namespace}: port {port.port} has no server that is ready: {port.reason}")
     return "\n".join(lines)
+
+
+def _render_objects(status: "MeshStatus") -> str:
+    """Render what is wrong with objects, except for errors that are listed above."""
+    above = {text for service in status.failing_services for text in service.errors}
+    above |= {text for each in status.controllers if each.report for text in each.report.problems.values()}
+    found = [(each, "error", text) for each in status.objects for text in each.errors if text not in above]
+    found += [(each, "notice", text) for each in status.objects for text in each.notices]
+    lines = [
+        f"  {sort}: {f'{each.kind} {each.namespace}/{each.name}' if each.name else each.origin}: {text}"
+        for each, sort, text in found[:LINES_SHOWN]
+    ]
+    if len(found) > LINES_SHOWN:
+        lines.append(f"  and {len(found) - LINES_SHOWN} more; --json has all")
+    return "\n".join(["objects", *lines]) if lines else ""

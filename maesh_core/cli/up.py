@@ -30,7 +30,9 @@ def run(settings: UpSettings) -> None:
     from maesh_core.cli.up_running import Mesh  # aiohttp, for this command alone
 
     mesh = Mesh(settings, plugins, _print)
-    run_until_signalled(mesh.run, on_abort=mesh.abort)
+    run_until_signalled(
+        mesh.run, on_abort=mesh.abort, on_interrupt=mesh.note_interrupt, describe_wait=mesh.describe_wait
+    )
 
 
 def _print(text: str) -> None:

@@ -1,34 +1,29 @@
 """What `maesh up` prints when it is ready: services, where to reach them, and what is wrong with them.
 
-Takes the reports of `/api/services`, and which ports have a server: by service, number and protocol. Gives text for a
-person, or one line of JSON.
+Takes the reports of `/api/services` and `/api/objects`. Gives text for a person, or one line of JSON.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
 from maesh_core.cli.tables import render_table
-from maesh_core.model.configuration import PortStatus
-from maesh_core.model.keys import ObjectKey
-from maesh_core.model.messages import ServiceReport
+from maesh_core.model.messages import ObjectReport, ServiceReport
 
 _ROWS_LIMIT = 30
 """More would scroll what matters off the screen; the API has them all."""
 
 HINT = "Ctrl-C ends."
 
-Served = Collection[tuple[ObjectKey, int, str]]
 
-
-def render_report(reports: Sequence[ServiceReport], *, host: str, api_url: str, served: Served) -> str:
-    """Render services as a table, a request that works, and below it errors and notices."""
-    if not reports:
-        return f"No services in these manifests.\n\n{HINT}"
-    blocks = [_render_services(reports, host, api_url)]
-    if (command := _render_curl(reports, host, served)) is not None:
+def render_report(
+    reports: Sequence[ServiceReport], *, host: str, api_url: str, objects: Sequence[ObjectReport] = ()
+) -> str:
+    """Render services as a table, a request that works, and below it errors and notices of services and objects."""
+    blocks = [_render_services(reports, host, api_url) if reports else "No services in these manifests."]
+    if (command := _render_curl(reports, host)) is not None:
         blocks.append(f"Try:\n  {command}")
-    if remarks := _render_remarks(reports, api_url, served):
+    if remarks := _render_remarks(reports, objects, api_url):
         blocks.append(remarks)
     return "\n\n".join([*blocks, HINT])
 
@@ -36,7 +31,7 @@ def render_report(reports: Sequence[ServiceReport], *, host: str, api_url: str, 
 def _render_services(reports: Sequence[ServiceReport], host: str, api_url: str) -> str:
     rows = [row for report in reports for row in _build_rows(report, host)]
     table = render_table(("SERVICE", "HOST", "TYPE", "PORT", "ENTRYPOINT"), rows[:_ROWS_LIMIT])
-    return _add_rest(table, len(rows) - _ROWS_LIMIT, api_url)
+    return _add_rest(table, len(rows) - _ROWS_LIMIT, f"{api_url}/api/services")
 
 
 def _build_rows(report: ServiceReport, host: str) -> list[tuple[str, str, str, str, str]]:
@@ -49,35 +44,50 @@ def _build_rows(report: ServiceReport, host: str) -> list[tuple[str, str, str, s
     return rows or [(name, report.host, kind, "-", "-")]
 
 
-def _add_rest(text: str, rest: int, api_url: str) -> str:
-    return f"{text}\n... and {rest} more: {api_url}/api/services" if rest > 0 else text
+def _add_rest(text: str, rest: int, url: str) -> str:
+    return f"{text}\n... and {rest} more: {url}" if rest > 0 else text
 
 
-def _render_curl(reports: Sequence[ServiceReport], host: str, served: Served) -> str | None:
+def _render_curl(reports: Sequence[ServiceReport], host: str) -> str | None:
     """Render a request that the mesh answers from an upstream, if there is one."""
     for report in reports:
         if report.traffic_type == "http" and not report.errors:
             for port in report.ports:
-                if port.entrypoint is not None and _is_served(report, port, served):
+                if port.entrypoint is not None and not port.unserved:
                     return f"curl -H 'Host: {report.host}' http://{host}:{port.entrypoint}/"
     return None
 
 
-def _is_served(report: ServiceReport, port: PortStatus, served: Served) -> bool:
-    return (ObjectKey(report.namespace, report.name), port.port, port.protocol) in served
-
-
-def _render_remarks(reports: Sequence[ServiceReport], api_url: str, served: Served) -> str:
+def _render_remarks(reports: Sequence[ServiceReport], objects: Sequence[ObjectReport], api_url: str) -> str:
     errors = [f"error: {report.namespace}/{report.name}: {text}" for report in reports for text in report.errors]
     notices = [f"notice: {report.namespace}/{report.name}: {text}" for report in reports for text in report.notices]
     waiting = [
-        f"notice: {report.namespace}/{report.name}: port {port.port} has no server that is ready"
+        f"notice: {report.namespace}/{report.name}: port {port.port} has no server that is ready: {port.unserved}"
         for report in reports
         for port in report.ports
-        if port.entrypoint is not None and not _is_served(report, port, served)
+        if port.unserved
     ]
+    shown = {f"{report.namespace}/{report.name}: {text}" for report in reports for text in _list_texts(report)}
+    of_services = "\n".join(shown)
+    errors += [f"error: {line}" for each in objects for line in _list_lines(each, each.errors, shown, of_services)]
+    notices += [f"notice: {line}" for each in objects for line in _list_lines(each, each.notices, shown, of_services)]
     remarks = errors + waiting + notices
-    return _add_rest("\n".join(remarks[:_ROWS_LIMIT]), len(remarks) - _ROWS_LIMIT, api_url)
+    text = "\n".join(remarks[:_ROWS_LIMIT])
+    return _add_rest(text, len(remarks) - _ROWS_LIMIT, f"{api_url}/api/services and {api_url}/api/objects")
+
+
+def _list_texts(report: ServiceReport) -> tuple[str, ...]:
+    return (*report.errors, *report.notices)
+
+
+def _list_lines(report: ObjectReport, texts: Sequence[str], shown: Collection[str], of_services: str) -> Iterator[str]:
+    """Give a line for each text that no line of a service has already."""
+    name = f"{report.namespace}/{report.name}"
+    for text in texts:
+        is_own = report.kind == "Service" and f"{name}: {text}" in shown
+        is_of_a_service = report.kind not in ("", "Service") and text in of_services
+        if not (is_own or is_of_a_service):
+            yield f"{report.kind} {name}: {text}" if report.name else f"{report.origin}: {text}"
 
 
 def render_report_line(reports: Sequence[ServiceReport]) -> str:

@@ -7,6 +7,7 @@ goes on until it is stopped or a part of it ends. Leaves nothing running, howeve
 import asyncio
 import contextlib
 import dataclasses
+import signal
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
@@ -29,13 +30,14 @@ SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 class Mesh:
     """A controller and a proxy that belong together."""
 
-    __slots__ = ("_child", "_plugins", "_print", "_settings")
+    __slots__ = ("_child", "_is_interrupted", "_is_ready", "_plugins", "_print", "_settings")
 
     def __init__(self, settings: UpSettings, plugins: LoadedPlugins, print_: Callable[[str], None]) -> None:
         self._settings = settings
         self._plugins = plugins
         self._print = print_
         self._child: ProxyChild | None = None
+        self._is_interrupted = self._is_ready = False
 
     def __repr__(self) -> str:
         return f"<Mesh child={self._child!r}>"
@@ -44,6 +46,17 @@ class Mesh:
         """End the child at once: this process is about to end."""
         if self._child is not None:
             self._child.kill()
+
+    def note_interrupt(self) -> None:
+        """Note that Ctrl-C asked for the end: the child then tells a person what it waits for."""
+        self._is_interrupted = True
+
+    def describe_wait(self) -> str:
+        """Say what a slow end waits for, unless the child did."""
+        if self._child is None:
+            return "waiting for the controller to end"
+        limit_s = self._settings.drain_timeout + _STOP_MARGIN_S
+        return "" if self._child.has_told_wait else f"waiting up to {limit_s:g} s for the proxy to end"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set; raises StartupError when a part ends by itself."""
@@ -87,7 +100,9 @@ class Mesh:
         try:
             yield child
         finally:
-            await child.stop(self._settings.drain_timeout + _STOP_MARGIN_S)
+            # A Python that is still starting answers SIGINT with a traceback, and has nothing to wait for.
+            number = signal.SIGINT if self._is_interrupted and self._is_ready else signal.SIGTERM
+            await child.stop(self._settings.drain_timeout + _STOP_MARGIN_S, number=number)
 
     async def _serve(
         self,
@@ -114,13 +129,14 @@ class Mesh:
         while not is_ready:
             await asyncio.sleep(_POLL_PAUSE_S)
             is_ready = await ask_ready(host, admin_port)
+        self._is_ready = True
         reports = controller.service_reports()
         if self._settings.json:
             self._print(render_report_line(reports))
         else:
-            served = controller.find_served_ports()
+            objects = controller.object_reports()
             api_url = f"http://{host}:{controller.api_port}"
-            self._print(render_report(reports, host=host, api_url=api_url, served=served))
+            self._print(render_report(reports, host=host, api_url=api_url, objects=objects))
 
 
 async def _raise_end(running: "asyncio.Task[None]", child: ProxyChild) -> None:

@@ -14,12 +14,24 @@ from maesh_core.configuration.catalogue import Catalogue
 from maesh_core.configuration.plugin_settings import check_sendable
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import MiddlewareBuilder, Stage, TrafficType
-from maesh_core.model.annotations import LOAD_BALANCER, PREFIXES, parse_annotations
-from maesh_core.model.configuration import Middleware, PortStatus, Section, ServiceConfiguration, list_targets
+from maesh_core.model.annotations import LOAD_BALANCER, PREFIXES, add_plain_names, parse_annotations
+from maesh_core.model.configuration import (
+    HttpRouter,
+    Middleware,
+    PortStatus,
+    Section,
+    ServiceConfiguration,
+    list_targets,
+)
 from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
 from maesh_core.model.topology import PortNode, ServiceNode
 
+WAITING = "waits for its entrypoint to be written"
+"""End of a notice that lasts a moment for each new service; it is shown, but neither logged nor written as an Event."""
+
 _Pairs = tuple[tuple[PortNode, int], ...]
+_FAILED = "the service could not be configured"
+"""What clients read where something unexpected was raised; the whole text is on the service."""
 
 
 def plan_ports(node: ServiceNode, catalogue: Catalogue) -> tuple[PortNode, ...]:
@@ -76,9 +88,24 @@ def build_service_configuration(
 
 
 class _Build:
-    """One run: what was found so far. `errors` close the service; `port_errors` concern ports that are left out."""
+    """One run: what was found so far. `errors` close the service; `port_errors` concern ports that are left out.
 
-    __slots__ = ("annotations", "catalogue", "errors", "has_failed", "node", "notices", "pending", "port_errors")
+    `reasons` are the errors as clients may read them. `shown_node` is the node as plugins read it.
+    """
+
+    __slots__ = (
+        "annotations",
+        "catalogue",
+        "errors",
+        "guards",
+        "has_failed",
+        "node",
+        "notices",
+        "pending",
+        "port_errors",
+        "reasons",
+        "shown_node",
+    )
 
     def __init__(
         self, node: ServiceNode, catalogue: Catalogue, errors: Sequence[str], pending: Collection[int]
@@ -87,7 +114,10 @@ class _Build:
         self.pending = pending
         self.catalogue = catalogue
         self.annotations = parse_annotations(node.annotations)
+        self.shown_node = msgspec.structs.replace(node, annotations=add_plain_names(node.annotations))
         self.errors = [*node.errors, *errors]
+        self.reasons = list(node.errors)
+        self.guards: list[str] = []
         self.has_failed = bool(errors)
         self.port_errors: list[str] = []
         self.notices = list(node.notices)
@@ -97,7 +127,7 @@ class _Build:
         traffic_type = _find_traffic_type(self.node, self.catalogue)
         if traffic_type is None:
             self._refuse_traffic_type()
-            return self._finish({}, ())
+            return self._finish(self._close_hosts(), ())
         pairs = self._assign_entrypoints(traffic_type, entrypoints)
         self._check_scheme()
         middlewares = {} if self.has_failed else self._build_middlewares(traffic_type)
@@ -115,6 +145,7 @@ class _Build:
                 port=port.number,
                 protocol=port.protocol,
                 entrypoint=carried.get((port.number, port.protocol)),
+                unserved=_explain_unserved(port) if (port.number, port.protocol) in carried else "",
             )
             for port in self.node.ports
         )
@@ -128,9 +159,11 @@ class _Build:
     # --- what the annotations say ----------------------------------------------------------------------------------
 
     def _note_unclaimed(self) -> None:
+        for full_name in sorted(self.node.annotations, key=lambda each: each.partition("/")[2]):
+            mistake = self.catalogue.find_annotation_mistake(full_name)
+            if mistake is not None:
+                self.notices.append(f"annotation {full_name}: {mistake}")
         for name in self.annotations:
-            if not self.catalogue.is_claimed(name):
-                self.notices.append(f"annotation {_find_full_name(self.node, name)}: no enabled plugin reads it")
             balancer = self.catalogue.find_balancer(name)
             if balancer is not None and self.annotations.get(LOAD_BALANCER) != balancer:
                 meant = f"it means nothing without {LOAD_BALANCER}: {balancer}"
@@ -138,15 +171,25 @@ class _Build:
 
     def _refuse_traffic_type(self) -> None:
         if self.node.traffic_type is not None:
-            known = ", ".join(self.catalogue.traffic_types) or "none"
-            self.errors.append(f"no enabled plugin carries traffic type {self.node.traffic_type!r}; known: {known}")
+            self._refuse(self.catalogue.describe_unknown_type(self.node.traffic_type))
+
+    def _close_hosts(self) -> dict[str, Section]:
+        """Have the hosts of a service that nothing carries say why, as HTTP: those of a typing error would be that."""
+        http = self.catalogue.traffic_types.get("http")
+        if http is None:
+            return {}
+        ports = [port for port in self.node.ports if port.protocol == http.transport]
+        found = ((port, find_entrypoint(http, port, {})) for port in ports)
+        pairs = tuple((port, entrypoint) for port, entrypoint in found if entrypoint is not None)
+        closed = self._build_closed_section(http, pairs)
+        return {http.name: closed} if closed.routers else {}
 
     def _check_scheme(self) -> None:
         """Refuse an unknown scheme for any traffic type, as Maesh does, though only HTTP makes use of it."""
         try:
             parse_scheme(self.annotations)
         except ConfigurationError as error:
-            self.errors.append(str(error))
+            self._refuse(error)
 
     # --- ports -----------------------------------------------------------------------------------------------------
 
@@ -156,7 +199,7 @@ class _Build:
             if port.protocol != traffic_type.transport:
                 self.notices.append(f"port {port.number} is {port.protocol}, which {traffic_type.name} cannot carry")
         if not suitable:
-            self.errors.append(
+            self._refuse(
                 f"no port for traffic type {traffic_type.name}, which needs one with protocol {traffic_type.transport}"
             )
         found = ((port, self._find_entrypoint(traffic_type, port, entrypoints)) for port in suitable)
@@ -168,7 +211,7 @@ class _Build:
         if entrypoint is not None or (port_range.is_exclusive and self.node.is_headless):
             return entrypoint
         if port.number in self.pending:
-            self.notices.append(f"port {port.number} waits for its entrypoint to be written")
+            self.notices.append(f"port {port.number} {WAITING}")
             return None
         self.port_errors.append(
             f"port {port.number} has no entrypoint: all {port_range.limit} from {port_range.first} are in use"
@@ -195,15 +238,18 @@ class _Build:
                 continue
             middleware = self._build_middleware(builder, claimed)
             if middleware is not None:
-                chain[build_middleware_key(self.node.key, builder.kind)] = middleware
+                key = build_middleware_key(self.node.key, builder.kind)
+                chain[key] = middleware
+                if builder.stage == Stage.ADMISSION:
+                    self.guards.append(key)
         return chain
 
     def _build_middleware(self, builder: MiddlewareBuilder, annotations: Mapping[str, str]) -> Middleware | None:
         try:
-            settings = builder.build_settings(annotations, self.node)
+            settings = builder.build_settings(annotations, self.shown_node)
             check_sendable(settings, f"middleware {builder.kind}")
         except ConfigurationError as error:
-            self.errors.append(str(error))
+            self._refuse(error)
             return None
         return None if settings is None else Middleware(kind=builder.kind, settings=settings)
 
@@ -215,27 +261,48 @@ class _Build:
         """Ask the traffic type; None when it refuses, with the error noted."""
         try:
             section = traffic_type.build_section(
-                self.node, self.annotations, entrypoints=pairs, middlewares=tuple(middlewares)
+                self.shown_node, self.annotations, entrypoints=pairs, middlewares=tuple(middlewares)
             )
             merged = msgspec.structs.replace(section, middlewares={**section.middlewares, **middlewares})
             _check_section(self.node.key, merged)
+            _check_guarded(merged, self.guards)
         except ConfigurationError as error:
-            self.errors.append(str(error))
+            self._refuse(error)
             return None
         return merged
 
     def _build_closed_section(self, traffic_type: TrafficType, pairs: _Pairs) -> Section:
         if not (is_label(self.node.key.name) and is_label(self.node.key.namespace)):
             return Section()  # Its keys could be another service's.
-        reason = _collapse(self.errors)[0]
+        reason = _collapse(self.reasons or [_FAILED])[0]
         try:
-            section = traffic_type.build_closed_section(self.node, entrypoints=pairs, reason=reason)
+            section = traffic_type.build_closed_section(self.shown_node, entrypoints=pairs, reason=reason)
             _check_section(self.node.key, section)
             section = self.catalogue.close_section(section)
         except ConfigurationError as error:
-            self.errors.append(str(error))
+            self._refuse(error)
             return Section()
         return section
+
+    def _refuse(self, error: ConfigurationError | str) -> None:
+        """Note an error that closes the service, and what of it clients may read."""
+        self.errors.append(str(error))
+        self.reasons.append(getattr(error, "reason", str(error)))
+
+
+def _explain_unserved(port: PortNode) -> str:
+    """Say why nothing that the port's traffic may go to has a ready server; empty where something has.
+
+    What a branch without conditions takes leaves nothing to the service's own servers.
+    """
+    backends = [backend for branch in port.branches for backend in branch.backends if backend.weight]
+    if any(backend.port.servers for backend in backends):
+        return ""
+    if all(branch.matches for branch in port.branches):
+        return port.unserved
+    names = {f"{backend.service}": backend.port.unserved for backend in backends}
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(names.items()))
+    return f"no backend of its split is ready ({reasons})" if reasons else "its split has no backend with weight"
 
 
 def _find_traffic_type(node: ServiceNode, catalogue: Catalogue) -> TrafficType | None:
@@ -267,6 +334,16 @@ def _check_section(key: ObjectKey, section: Section) -> None:
     for name, divided in section.services.items():
         if any(part.service not in section.services for part in getattr(divided, "parts", ())):
             raise ConfigurationError(f"its traffic type made the service {name!r} without a part of it")
+
+
+def _check_guarded(section: Section, guards: Sequence[str]) -> None:
+    """Refuse a router that leaves out who decides who may come in: it would let everybody in."""
+    for name, router in section.routers.items():
+        if isinstance(router, HttpRouter) and not list_targets(router):
+            continue  # it is closed
+        for guard in guards:
+            if guard not in router.middlewares:
+                raise ConfigurationError(f"its traffic type made the router {name!r} without the middleware {guard!r}")
 
 
 def _collapse(texts: Iterable[str]) -> tuple[str, ...]:

@@ -17,7 +17,10 @@ from aiohttp import web
 from maesh_core.controller.http_server import build_text, to_response
 from maesh_core.controller.long_poll import Waiters
 from maesh_core.controller.nodes import NAME_LIMIT, AdminAddress, NodeRegistry, is_valid_name
+from maesh_core.controller.pod_lookup import PodLookup
 from maesh_core.errors import NodeUnreachableError
+from maesh_core.model.addresses import parse_address
+from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ControllerReport
 
 WAIT_LIMIT_S = 60.0
@@ -54,6 +57,11 @@ class Published(Protocol):
     def render_topology(self) -> bytes: ...  # noqa: D102
 
     def render_services(self) -> bytes: ...  # noqa: D102
+
+    @property
+    def pods(self) -> PodLookup: ...  # noqa: D102
+
+    def render_objects(self) -> bytes: ...  # noqa: D102
 
 
 class NodeAsker(Protocol):
@@ -102,6 +110,8 @@ class Api:
             "/api/configuration/current": self._get_configuration,
             "/api/topology/current": self._get_topology,
             "/api/services": self._get_services,
+            "/api/pods": self._get_pods,
+            "/api/objects": self._get_objects,
             "/api/status/controller": self._get_controller,
             "/api/status/nodes": self._get_nodes,
             "/api/status/readiness": self._get_readiness,
@@ -200,6 +210,22 @@ class Api:
 
     async def _get_services(self, _: web.BaseRequest) -> web.Response:
         return _json(self._published.render_services())
+
+    async def _get_pods(self, request: web.BaseRequest) -> web.Response:
+        """Answer with the pods of one name or one address. There is no list of all: 100,000 pods are 20 MB."""
+        query = request.query
+        if not self._published.is_ready:
+            return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
+        if set(query) == {"namespace", "name"}:
+            found = self._published.pods.find_by_name(ObjectKey(query["namespace"], query["name"]))
+        elif set(query) == {"address"} and (address := parse_address(query["address"])) is not None:
+            found = self._published.pods.find_by_address(address)
+        else:
+            return build_text(HTTPStatus.BAD_REQUEST, "name a pod by namespace= and name=, or by address=\n")
+        return _json(msgspec.json.encode(found))
+
+    async def _get_objects(self, _: web.BaseRequest) -> web.Response:
+        return _json(self._published.render_objects())
 
     async def _get_controller(self, _: web.BaseRequest) -> web.Response:
         return _json(msgspec.json.encode(self._oneself.report()))

@@ -13,6 +13,7 @@ from maesh_core.backoff import Backoff
 from maesh_core.controller.dns_keeper import DnsKeeper
 from maesh_core.controller.engine import Engine
 from maesh_core.controller.leader_election import LeaderElection
+from maesh_core.controller.object_checks import Subject
 from maesh_core.controller.object_events import EventRecorder
 from maesh_core.controller.ports import GRACE_S
 from maesh_core.controller.shadow_keeper import ShadowKeeper
@@ -100,24 +101,30 @@ class Cluster:
         """Stand for election, and write while leading, until cancelled. Begins once the first full build is done."""
         term = _Term(self.election)
         shadows = ShadowKeeper(self._client, engine, term, mesh_namespace=self._mesh_namespace, pause=self._pause)
-        recorder = EventRecorder(self._client, engine.find_object_errors, term, clock=self._clock, pause=self._pause)
+        reports = engine.reports
+        recorder = EventRecorder(self._client, reports.find_identified, term, clock=self._clock, pause=self._pause)
         dns = self._build_dns_keeper(engine, term)
         await is_built.wait()
 
         def mark(services: Iterable[ObjectKey]) -> None:
             if term.is_leader:
                 shadows.mark(services)
-                recorder.mark(services)
                 if any(is_hashed(self._mesh_namespace, service) for service in services):
                     dns.mark()
+
+        def record(subjects: Iterable[Subject]) -> None:
+            if term.is_leader:
+                recorder.mark(subjects)
 
         async def lead() -> None:
             if await self._catch_up(engine):
                 term.is_begun = True
                 engine.set_leading(is_leading=True)
                 mark({*engine.list_services(), *engine.list_shadowed()})
+                record(reports.list_subjects())
 
         engine.on_built(mark)
+        reports.on_changed(record)
         async with asyncio.TaskGroup() as group:
             taking_over: asyncio.Task[None] | None = None
 

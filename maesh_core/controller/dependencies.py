@@ -1,30 +1,31 @@
 """Which service read what: recorded reads in, the services to run again out.
 
-Takes the reads of a service's last build and keeps the reverse index exact: a read that nobody holds any more is gone
-from it. Knows nothing of what a read means; any hashable value will do.
+Takes the reads of a service's last build, or of the last check of an object, and keeps the reverse index exact: a read
+that nobody holds any more is gone from it. Knows nothing of what readers and reads mean; any hashable values will do.
 """
 
 from collections.abc import Hashable, Iterable
+from typing import Generic, TypeVar
 
-from maesh_core.model.keys import ObjectKey
+ReaderT = TypeVar("ReaderT", bound=Hashable)
 
 
-class DependencyIndex:
-    """The reads of every service, and the readers of every read."""
+class DependencyIndex(Generic[ReaderT]):
+    """The reads of every reader, a service or another object, and the readers of every read."""
 
     __slots__ = ("_readers", "_reads")
 
     def __init__(self) -> None:
-        self._reads: dict[ObjectKey, frozenset[Hashable]] = {}
-        self._readers: dict[Hashable, set[ObjectKey]] = {}
+        self._reads: dict[ReaderT, frozenset[Hashable]] = {}
+        self._readers: dict[Hashable, set[ReaderT]] = {}
 
     def __repr__(self) -> str:
         return f"<DependencyIndex services={len(self._reads)} reads={len(self._readers)}>"
 
-    def __contains__(self, service: ObjectKey) -> bool:
+    def __contains__(self, service: ReaderT) -> bool:
         return service in self._reads
 
-    def set_reads(self, service: ObjectKey, reads: Iterable[Hashable]) -> None:
+    def set_reads(self, service: ReaderT, reads: Iterable[Hashable]) -> None:
         """Replace what a service is known to have read."""
         new = frozenset(reads)
         old = self._reads.get(service, frozenset())
@@ -34,19 +35,19 @@ class DependencyIndex:
             self._readers.setdefault(read, set()).add(service)
         self._reads[service] = new
 
-    def forget(self, service: ObjectKey) -> None:
+    def forget(self, service: ReaderT) -> None:
         """Drop a service that is gone."""
         for read in self._reads.pop(service, ()):
             self._drop(service, read)
 
-    def find_readers(self, reads: Iterable[Hashable]) -> set[ObjectKey]:
+    def find_readers(self, reads: Iterable[Hashable]) -> set[ReaderT]:
         """Name the services whose last build made one of these reads."""
-        readers: set[ObjectKey] = set()
+        readers: set[ReaderT] = set()
         for read in reads:
             readers |= self._readers.get(read, frozenset())
         return readers
 
-    def list_services(self) -> list[ObjectKey]:
+    def list_services(self) -> list[ReaderT]:
         """Name all services, in no order."""
         return list(self._reads)
 
@@ -54,7 +55,7 @@ class DependencyIndex:
         """Count the different reads that are held."""
         return len(self._readers)
 
-    def _drop(self, service: ObjectKey, read: Hashable) -> None:
+    def _drop(self, service: ReaderT, read: Hashable) -> None:
         readers = self._readers[read]
         readers.discard(service)
         if not readers:

@@ -10,21 +10,30 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from maesh_core.configuration.builder import build_service_configuration, plan_claims, plan_entrypoints
+from maesh_core.configuration.builder import (
+    WAITING,
+    build_service_configuration,
+    plan_claims,
+    plan_entrypoints,
+)
 from maesh_core.configuration.catalogue import Catalogue
 from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.controller.dependencies import DependencyIndex
+from maesh_core.controller.object_reports import ObjectReports
+from maesh_core.controller.pod_lookup import PodLookup
 from maesh_core.controller.port_mapping import PortMappingFile
 from maesh_core.controller.ports import PortClaim, PortOwner, PortTables
 from maesh_core.controller.shadow_services import ShadowPort, ShadowReader, Wish
-from maesh_core.hookspecs import TopologyBuilder
+from maesh_core.hookspecs import ObjectChecker, TopologyBuilder
 from maesh_core.model.configuration import ServiceConfiguration
-from maesh_core.model.events import Applied, Event, Replaced
-from maesh_core.model.keys import ObjectIdentity, ObjectKey
+from maesh_core.model.events import Applied, Event, Problem, Replaced
+from maesh_core.model.findings import Findings
+from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ServiceReport
 from maesh_core.model.resources import ResourceKind, Service
 from maesh_core.model.topology import ServiceNode
 from maesh_core.resources.snapshot import Snapshot
+from maesh_core.resources.view import Read
 from maesh_core.topology.builder import build_service_node
 from maesh_core.topology.rendering import render_topology
 from maesh_core.topology.rules import TopologyRules
@@ -50,6 +59,7 @@ class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
     kinds: tuple[ResourceKind, ...]
     shadow_reader: ShadowReader | None = None
     shadow_source: str = ""
+    checkers: Sequence[ObjectChecker] = ()
 
 
 class _Draft(msgspec.Struct, frozen=True):
@@ -74,11 +84,11 @@ class Engine:
         self._parts = parts
         self._callbacks: list[Callable[[], None]] = []
         self._built_callbacks: list[Callable[[Iterable[ObjectKey]], None]] = []
-        self._outside_errors: dict[ObjectKey, dict[str, tuple[str, ...]]] = {}
+        self._reports = ObjectReports(parts.snapshot, parts.kinds, parts.checkers, parts.rules)
         types = [kind.type for kind in parts.kinds]
         self._unlisted = {(source, type_) for source in parts.sources for type_ in types}
         self._is_ready = False
-        self._dependencies = DependencyIndex()
+        self._dependencies: DependencyIndex[ObjectKey] = DependencyIndex()
         self._built: dict[ObjectKey, _Built] = {}
         self._failures: dict[ObjectKey, str] = {}
         self._failing: set[ObjectKey] = set()  # in this rebuild
@@ -116,7 +126,22 @@ class Engine:
         return self._parts.snapshot.problems
 
     @property
-    def dependencies(self) -> DependencyIndex:
+    def pods(self) -> PodLookup:
+        """What finds pods as they are now, those included that no service has."""
+        return PodLookup(self._parts.snapshot)
+
+    @property
+    def all_problems(self) -> Mapping[str, Problem]:
+        """What discovery could not read, and what it passed over, by origin."""
+        return self._parts.snapshot.all_problems
+
+    @property
+    def reports(self) -> ObjectReports:
+        """What is wrong with each object."""
+        return self._reports
+
+    @property
+    def dependencies(self) -> DependencyIndex[ObjectKey]:
         """Which service read what."""
         return self._dependencies
 
@@ -136,13 +161,16 @@ class Engine:
         remapped = self._observe_shadows(events) if source == self._parts.shadow_source else set()
         affected = self._parts.snapshot.apply(events, source=source)
         if self._is_ready:
-            self._rebuild(self._dependencies.find_readers(affected) | self._find_new(events), remapped=remapped)
+            keys = self._dependencies.find_readers(affected) | self._find_new(events)
+            self._rebuild(keys, remapped=remapped, affected=affected)
             return
         self._unlisted -= {(source, event.type) for event in events if isinstance(event, Replaced)}
         if not self._unlisted:
             self._rebuild(set(self._parts.snapshot.keys(Service)), is_everything=True)
             self._is_ready = True
             self._tell_revision()
+        else:
+            self._reports.update()
 
     def render_configuration(self, since: str | None) -> bytes | None:
         """Give the configuration, or what changed in it after a revision; None when nothing did."""
@@ -165,18 +193,13 @@ class Engine:
             self._services = msgspec.json.encode(self.list_reports())
         return self._services
 
+    def render_objects(self) -> bytes:
+        """Render `/api/objects`."""
+        return self._reports.render()
+
     def list_reports(self) -> list[ServiceReport]:
         """Report each service that the mesh knows, sorted by namespace and name."""
         return [_report(self._built[key], self._list_errors(key)) for key in sorted(self._built)]
-
-    def find_served_ports(self) -> frozenset[tuple[ObjectKey, int, str]]:
-        """Name the ports, by service, number and protocol, that have a server which takes traffic."""
-        return frozenset(
-            (key, port.number, port.protocol)
-            for key, built in self._built.items()
-            for port in built.draft.node.ports
-            if port.servers
-        )
 
     def set_leading(self, *, is_leading: bool) -> None:
         """Begin or end to give out entrypoints that no shadow service has yet."""
@@ -213,24 +236,6 @@ class Engine:
         """Name the services of the mesh, sorted."""
         return sorted(self._built)
 
-    def find_object_errors(self, key: ObjectKey) -> dict[ObjectIdentity, tuple[str, ...]]:
-        """Find what is wrong with a service, and with the objects that plugins' sections show of it."""
-        built, service = self._built.get(key), self.find_service(key)
-        if built is None or service is None:
-            return {}
-        found = {ObjectIdentity("v1", "Service", key, service.metadata.uid): self._list_errors(key)}
-        for section, shown in built.draft.node.sections.items():
-            kind = next((kind for kind in self._parts.kinds if section.lower().endswith(kind.plural)), None)
-            for value in shown.values():
-                if kind is None:
-                    break
-                own = ObjectKey(getattr(value, "namespace", ""), getattr(value, "name", ""))
-                resource = self._parts.snapshot.get(kind.type, own)
-                if resource is not None:
-                    identity = ObjectIdentity(kind.api_versions[0], kind.name, own, resource.metadata.uid)
-                    found[identity] = tuple(getattr(value, "errors", ()))
-        return {identity: errors for identity, errors in found.items() if errors}
-
     def list_shadowed(self) -> list[ObjectKey]:
         """Name the services that have a shadow service, whether or not they still exist."""
         reader = self._parts.shadow_reader
@@ -238,20 +243,15 @@ class Engine:
 
     def set_outside_errors(self, key: ObjectKey, errors: tuple[str, ...], *, aspect: str = "shadow service") -> None:
         """Show errors on a service that do not come from its build; none takes back what was shown of this aspect."""
-        shown = self._outside_errors.setdefault(key, {})
-        if shown.get(aspect, ()) != errors:
-            shown[aspect] = errors
+        if self._reports.set_outside(key, errors, aspect=aspect):
             self._topology = self._services = None
-        if not any(shown.values()):
-            del self._outside_errors[key]
 
     def list_assigned(self) -> dict[str, dict[PortOwner, int]]:
         """Copy which exclusive entrypoint each service port has, by traffic type."""
         return self._parts.ports.list_assigned()
 
     def _list_errors(self, key: ObjectKey) -> tuple[str, ...]:
-        outside = self._outside_errors.get(key, {})
-        return (*self._built[key].configuration.errors, *(text for texts in outside.values() for text in texts))
+        return (*self._built[key].configuration.errors, *self._reports.list_outside(key))
 
     def _observe_shadows(self, events: Sequence[Event]) -> set[ObjectKey]:
         """Take over what shadow services say of entrypoints; name the services whose own may differ now."""
@@ -278,7 +278,12 @@ class Engine:
         return {key for key in told if key not in self._dependencies}
 
     def _rebuild(
-        self, keys: set[ObjectKey], *, is_everything: bool = False, remapped: Collection[ObjectKey] = ()
+        self,
+        keys: set[ObjectKey],
+        *,
+        is_everything: bool = False,
+        remapped: Collection[ObjectKey] = (),
+        affected: Collection[Read] = (),
     ) -> None:
         """Build services again; those that are `remapped` keep their node and get a new configuration."""
         parts = self._parts
@@ -298,10 +303,23 @@ class Engine:
             self._failures.pop(key, None)
         if drafts:
             self._topology = self._services = None
+        for key in drafts:
+            self._report_service(key)
+        self._reports.update(affected, is_everything=is_everything)
         for callback in self._built_callbacks:
             callback({*drafts, *remapped})
         if has_changed and self._is_ready:
             self._tell_revision()
+
+    def _report_service(self, key: ObjectKey) -> None:
+        built, logged = self._built.get(key), self._failures.get(key)
+        if built is None:
+            self._reports.forget_service(key)
+            return
+        configuration = built.configuration
+        notices = tuple(text for text in configuration.notices if not text.endswith(WAITING))
+        own = Findings(errors=configuration.errors, notices=notices)
+        self._reports.set_service(key, own, built.draft.node.objects, logged=(logged,) if logged else ())
 
     def _draft(self, key: ObjectKey) -> _Draft | None:
         """Build a service's node and record its reads, whatever happens; None when it is gone or ignored."""
@@ -344,7 +362,6 @@ class Engine:
             self._built.pop(key, None)
             return None
         configuration = self._build_configuration(draft)
-        self._log_new_errors(key, configuration)
         self._built[key] = _Built(draft, configuration)
         return configuration
 
@@ -396,12 +413,6 @@ class Engine:
         self._failures[key] = text
         self._failing.add(key)
         return text
-
-    def _log_new_errors(self, key: ObjectKey, configuration: ServiceConfiguration) -> None:
-        known = self._built[key].configuration.errors if key in self._built else ()
-        for text in configuration.errors:
-            if text not in known and text != self._failures.get(key):
-                _log.warning("service %s: %s", key, text)
 
 
 def _report(built: _Built, errors: tuple[str, ...]) -> ServiceReport:

@@ -1,7 +1,7 @@
 """Tells errors where `kubectl describe` shows them: as Kubernetes Events on the objects they concern.
 
-Takes what the engine finds wrong with a service, and with what concerns it; writes through a client, while this
-controller leads. The same error of the same object is one Event, told again only when it has lasted or come back; all
+Takes what is found wrong with objects; writes through a client, while this controller leads. An error is a Warning, a
+notice is Normal. The same text of the same object is one Event, written again only when it has lasted or come back; all
 Events together are rate-limited. An Event that cannot be written is dropped: it is news, not a record.
 """
 
@@ -16,11 +16,16 @@ from typing import Any, Protocol
 
 import msgspec
 
+from maesh_core.controller.object_checks import Subject
 from maesh_core.errors import KubernetesError
 from maesh_core.kubernetes.paths import MERGE_PATCH, build_path
-from maesh_core.model.keys import ObjectIdentity, ObjectKey
+from maesh_core.model.findings import Findings
+from maesh_core.model.keys import ObjectIdentity
 
-REASON = "MeshError"
+ERROR = ("Warning", "MeshError")
+"""Type and reason of the Event of an error,"""
+NOTICE = ("Normal", "MeshNotice")
+"""and of a notice."""
 COMPONENT = "maesh-controller"
 MESSAGE_LIMIT_BYTES = 1000
 """Kubernetes documents 1,024 for a message."""
@@ -40,6 +45,7 @@ PENDING_LIMIT = 10_000
 REMEMBERED_LIMIT = 20_000
 TIMEOUT_S = 5.0
 
+Sort = tuple[str, str]
 Pause = Callable[[float], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
@@ -67,7 +73,7 @@ class Lead(Protocol):
     def is_leader(self) -> bool: ...  # noqa: D102
 
 
-ErrorFinder = Callable[[ObjectKey], Mapping[ObjectIdentity, tuple[str, ...]]]
+Finder = Callable[[Subject], Mapping[ObjectIdentity, Findings]]
 
 
 class EventRecorder:
@@ -76,7 +82,7 @@ class EventRecorder:
     def __init__(
         self,
         client: Client,
-        find_errors: ErrorFinder,
+        find: Finder,
         lead: Lead,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -84,14 +90,14 @@ class EventRecorder:
         pause: Pause = asyncio.sleep,
     ) -> None:
         self._client = client
-        self._find_errors = find_errors
+        self._find = find
         self._lead = lead
         self._clock = clock
         self._wall_clock = wall_clock
         self._pause = pause
-        self._failing: set[ObjectKey] = set()
-        self._pending: dict[tuple[ObjectIdentity, str], ObjectKey] = {}
-        """What is to be told, in order, and the service that it was found with last."""
+        self._failing: set[Subject] = set()
+        self._pending: dict[tuple[ObjectIdentity, str], Subject] = {}
+        """What is to be told, in order."""
         self._told: dict[tuple[ObjectIdentity, str], Told] = {}
         self._allowance = float(BURST)
         self._allowed_at = clock()
@@ -100,25 +106,25 @@ class EventRecorder:
     def __repr__(self) -> str:
         return f"<EventRecorder pending={len(self._pending)} told={len(self._told)}>"
 
-    def mark(self, services: Iterable[ObjectKey]) -> None:
-        """Have the errors of these services looked at."""
-        for service in services:
-            found = self._find_errors(service)
+    def mark(self, subjects: Iterable[Subject]) -> None:
+        """Have these objects looked at."""
+        for subject in subjects:
+            found = self._find(subject)
             if found:
-                self._failing.add(service)
+                self._failing.add(subject)
             else:
-                self._failing.discard(service)
-            for identity, texts in found.items():
-                for text in texts:
-                    self._want(identity, _cut(text), service)
+                self._failing.discard(subject)
+            for identity, findings in found.items():
+                for text in findings.texts:
+                    self._want(identity, _cut(text), subject)
         if self._pending:
             self._wake.set()
 
-    def _want(self, identity: ObjectIdentity, text: str, service: ObjectKey) -> None:
+    def _want(self, identity: ObjectIdentity, text: str, subject: Subject) -> None:
         told = self._told.get((identity, text))
         is_due = told is None or self._clock() - told.at >= AGAIN_S
         if is_due and (len(self._pending) < PENDING_LIMIT or (identity, text) in self._pending):
-            self._pending[(identity, text)] = service
+            self._pending[(identity, text)] = subject
 
     async def run(self) -> None:
         """Write what is wanted, forever; what lasts is looked at again from time to time."""
@@ -133,16 +139,20 @@ class EventRecorder:
                 self.mark(tuple(self._failing))
             while self._pending:
                 identity, text = next(iter(self._pending))
-                if self._can_tell(identity, text):
+                if self._find_sort(identity, text) is not None:
                     await self._wait_for_allowance()
-                if self._can_tell(identity, text):  # still, for there may have been a wait
-                    await self._write(identity, text)
+                sort = self._find_sort(identity, text)  # again, for there may have been a wait
+                if sort is not None:
+                    await self._write(identity, text, sort)
                 del self._pending[(identity, text)]
 
-    def _can_tell(self, identity: ObjectIdentity, text: str) -> bool:
-        """Say whether this controller leads and the error is there still: a long queue outlives many an error."""
-        found = self._find_errors(self._pending[(identity, text)]) if self._lead.is_leader else {}
-        return any(_cut(each) == text for each in found.get(identity, ()))
+    def _find_sort(self, identity: ObjectIdentity, text: str) -> Sort | None:
+        """Say what a text is now: None where this controller does not lead, or where it is gone."""
+        found = self._find(self._pending[(identity, text)]) if self._lead.is_leader else {}
+        findings = found.get(identity, Findings())
+        if any(_cut(each) == text for each in findings.errors):
+            return ERROR
+        return NOTICE if any(_cut(each) == text for each in findings.notices) else None
 
     async def _wait_for_allowance(self) -> None:
         now = self._clock()
@@ -152,12 +162,12 @@ class EventRecorder:
         if self._allowance < 0:
             await self._pause(-self._allowance / PER_SECOND)
 
-    async def _write(self, identity: ObjectIdentity, text: str) -> None:
+    async def _write(self, identity: ObjectIdentity, text: str, sort: Sort) -> None:
         told = self._told.pop((identity, text), None) or Told(0.0, 0)
         told = self._told[(identity, text)] = Told(self._clock(), told.count + 1)  # last: the longest remembered
         if len(self._told) > REMEMBERED_LIMIT:
             del self._told[next(iter(self._told))]
-        event = self._build(identity, text, told.count)
+        event = self._build(identity, text, sort, told.count)
         namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
         try:
             try:
@@ -173,7 +183,7 @@ class EventRecorder:
         except KubernetesError as error:
             _log.info("an Event on %s %s could not be written: %s", identity.kind, identity.key, error)
 
-    def _build(self, identity: ObjectIdentity, text: str, count: int) -> dict[str, Any]:
+    def _build(self, identity: ObjectIdentity, text: str, sort: Sort, count: int) -> dict[str, Any]:
         now = datetime.fromtimestamp(self._wall_clock(), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         digest = hashlib.sha256(f"{identity}{text}".encode()).hexdigest()[:16]
         namespace, name = identity.key
@@ -189,9 +199,9 @@ class EventRecorder:
                 "name": name,
                 "uid": identity.uid,
             },
-            "reason": REASON,
+            "reason": sort[1],
             "message": text,
-            "type": "Warning",
+            "type": sort[0],
             "source": {"component": COMPONENT},
             "reportingComponent": COMPONENT,
             "firstTimestamp": now,

@@ -133,12 +133,12 @@ class PortTable:
         self._rested[owner] = port
         return True
 
-    def end_rests(self) -> bool:
-        """Free the ports that have rested for long enough; return whether there were any."""
-        now = self._clock()
+    def end_rests(self, grace_s: float | None = None) -> bool:
+        """Free the ports that have rested for long enough, or for `grace_s`; return whether there were any."""
+        now, grace_s = self._clock(), self._grace_s if grace_s is None else grace_s
         ended = []
         for port, rest in self._resting.items():
-            if now - rest.freed_at < self._grace_s:
+            if now - rest.freed_at < grace_s:
                 break
             ended.append(port)
         for port in ended:
@@ -276,9 +276,9 @@ class PortTable:
 
 
 class PortTables:
-    """The tables of all exclusive traffic types, and what each service wants of them."""
+    """The tables of all exclusive traffic types, and what each service wants. Strangers' inherited ports never rest."""
 
-    __slots__ = ("_claims", "_tables", "_version", "_waiting")
+    __slots__ = ("_claims", "_is_inherited", "_tables", "_version", "_waiting")
 
     def __init__(
         self,
@@ -288,8 +288,9 @@ class PortTables:
         clock: Callable[[], float] = time.monotonic,
         grace_s: float = GRACE_S,
         is_cluster: bool = False,
+        is_inherited: bool = False,
     ) -> None:
-        known = assigned or {}
+        known, self._is_inherited = assigned or {}, is_inherited  # from a file that other meshes wrote to
         self._tables = {
             name: PortTable(port_range, assigned=known.get(name), clock=clock, grace_s=grace_s, is_cluster=is_cluster)
             for name, port_range in ranges.items()
@@ -346,8 +347,7 @@ class PortTables:
         if claim is None:
             return {}
         assigned = self._tables[claim.traffic_type].assigned
-        owners = (PortOwner(service, port) for port in claim.ports)
-        return {owner.port: assigned[owner] for owner in owners if owner in assigned}
+        return {port: assigned[owner] for port in claim.ports if (owner := PortOwner(service, port)) in assigned}
 
     def find_pending(self, service: ObjectKey) -> frozenset[int]:
         """Name the port numbers whose entrypoints are to come: not written yet, or not given out by who writes."""
@@ -355,8 +355,7 @@ class PortTables:
         if claim is None:
             return frozenset()
         table = self._tables[claim.traffic_type]
-        owners = [PortOwner(service, port) for port in claim.ports]
-        return frozenset(owner.port for owner in owners if table.is_pending(owner))
+        return frozenset(port for port in claim.ports if table.is_pending(PortOwner(service, port)))
 
     def find_claim(self, service: ObjectKey) -> PortClaim | None:
         """Give what a service wanted last."""
@@ -417,6 +416,8 @@ class PortTables:
         for name, table in self._tables.items():
             strangers = [owner for owner in table.assigned if not self._wants(owner, name)]
             self._release(name, strangers)
+            if self._is_inherited:
+                table.end_rests(0)
 
     def _wants(self, owner: PortOwner, traffic_type: str) -> bool:
         claim = self._claims.get(owner.service)

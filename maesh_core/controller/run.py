@@ -19,34 +19,39 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from maesh_core.configuration.catalogue import Catalogue, index_balancers
+from maesh_core.configuration.catalogue import Catalogue, Describe, describe_type, index_balancers
 from maesh_core.configuration.http import HttpTrafficType
 from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.configuration.tcp import TcpTrafficType
 from maesh_core.controller.api import Api
 from maesh_core.controller.cluster import Cluster
 from maesh_core.controller.engine import Engine, EngineParts
+from maesh_core.controller.finding_log import ProblemLog
 from maesh_core.controller.http_server import open_socket, start_server
 from maesh_core.controller.node_client import NodeClient
 from maesh_core.controller.nodes import NodeRegistry
 from maesh_core.controller.oneself import Oneself
-from maesh_core.controller.port_mapping import PortMappingFile, find_default_path
+from maesh_core.controller.port_mapping import PortMappingFile, find_default_file
 from maesh_core.controller.ports import PortTables
 from maesh_core.controller.shadow_services import ShadowReader
-from maesh_core.controller.sources import Pause, ProblemLog, feed_source
+from maesh_core.controller.sources import Pause, feed_source
 from maesh_core.discovery.kubernetes import KubernetesSource
 from maesh_core.discovery.manifests import ManifestSource
 from maesh_core.errors import KubernetesError, PluginError, StartupError
-from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TrafficType
+from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TopologyBuilder, TrafficType
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.credentials import find_access
 from maesh_core.model.events import Event
-from maesh_core.model.keys import ObjectKey
-from maesh_core.model.messages import ServiceReport
+from maesh_core.model.messages import ObjectReport, ServiceReport
 from maesh_core.model.resources import ResourceKind
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
 from maesh_core.settings import ControllerSettings
+from maesh_core.shipped_plugins import (
+    find_annotation_switches,
+    find_kind_switches,
+    find_traffic_type_switches,
+)
 from maesh_core.topology.rules import TopologyRules
 
 EPOCH_BYTES = 8
@@ -66,6 +71,9 @@ class Plugins(Protocol):
 
     def collect(self, hook_name: str) -> list[Any]:
         """Call a hook and join what it returns."""
+
+    def describe(self, provided: object) -> str:
+        """Name the plugin that returned an object from a hook."""
 
 
 class Controller:
@@ -89,9 +97,9 @@ class Controller:
         """Report the services as they are now, as `/api/services` does."""
         return self._engine.list_reports()
 
-    def find_served_ports(self) -> frozenset[tuple[ObjectKey, int, str]]:
-        """Name the ports, by service, number and protocol, that have a server which takes traffic."""
-        return self._engine.find_served_ports()
+    def object_reports(self) -> list[ObjectReport]:
+        """Report the objects of which something is wrong, as `/api/objects` does."""
+        return self._engine.reports.list_reports()
 
 
 async def run_controller(
@@ -116,7 +124,7 @@ async def run_controller(
     cluster = None
     if client is not None:
         cluster = await _join_cluster(settings, client, identity, clock=clock, pause=pause)
-    sources = collect_sources(settings, given, cluster)
+    sources = collect_sources(settings, given, cluster, enabled=plugins.names, describe=plugins.describe)
     is_built = asyncio.Event()
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
     node_client = NodeClient()
@@ -128,7 +136,7 @@ async def run_controller(
     def apply(events: Sequence[Event], source: str) -> None:
         with _collection_paused():
             engine.apply(events, source=source)
-        problems.update(engine.problems)
+        problems.update(engine.all_problems)
 
     sock = open_socket(settings.api_host, settings.api_port, flag="--api-port")
     controller = Controller(engine, sock.getsockname()[1], is_built)
@@ -159,7 +167,7 @@ def collect_kinds(plugins: Plugins) -> tuple[ResourceKind, ...]:
     """Join the core's kinds of resources and the plugins'. Raises PluginError when two have one name."""
     given = {id(kind): kind for kind in plugins.collect("maesh_resource_kinds")}  # two plugins may share one
     kinds = (*CORE_KINDS, *given.values())
-    _refuse_twins("kinds of resources", [kind.name for kind in kinds])
+    _refuse_twins("kind of resources", kinds, plugins.describe)
     return kinds
 
 
@@ -203,14 +211,20 @@ def build_identity() -> str:
 
 
 def collect_sources(
-    settings: ControllerSettings, given: Sequence[Source], cluster: Cluster | None = None
+    settings: ControllerSettings,
+    given: Sequence[Source],
+    cluster: Cluster | None = None,
+    *,
+    enabled: Sequence[str] = (),
+    describe: Describe = describe_type,
 ) -> tuple[Source, ...]:
     """Join plugins' sources, the cluster and the manifests that were named. Raises StartupError if there is none."""
     sources = list(given)
     if cluster is not None:
         sources.append(cluster.source)
     if settings.paths:
-        manifests = ManifestSource(settings.paths, is_recursive=settings.recursive)
+        switches = find_kind_switches(enabled)
+        manifests = ManifestSource(settings.paths, is_recursive=settings.recursive, switches=switches)
         manifests.check_paths()
         sources.append(manifests)
     if not sources:
@@ -218,14 +232,15 @@ def collect_sources(
             "nothing to read the cluster's objects from: name a kubeconfig (--kubeconfig), or manifests (PATH), "
             "or run in a pod of the cluster"
         )
-    _refuse_twins("sources", [source.name for source in sources])
+    _refuse_twins("source", sources, describe)
     return tuple(sources)
 
 
 async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
     """Build everything from what the sources tell at first, serve nothing, and keep no port mapping."""
     kinds = collect_kinds(plugins)
-    sources = collect_sources(settings, plugins.collect("maesh_sources"))
+    given = plugins.collect("maesh_sources")
+    sources = collect_sources(settings, given, enabled=plugins.names, describe=plugins.describe)
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, mapping_file=PortMappingFile(None))
     for source in sources:
         events = source.watch_events(kinds)
@@ -252,14 +267,18 @@ def build_engine(
 
     In a cluster the mapping of entrypoints is in its shadow services, and no file is read or written.
     """
-    balancers = index_balancers(plugins.collect("maesh_balancer_builders"))
+    balancers = index_balancers(plugins.collect("maesh_balancer_builders"), plugins.describe)
     traffic_types = _collect_traffic_types(settings, plugins, balancers)
     ranges = {each.name: each.port_range for each in traffic_types if each.port_range.is_exclusive}
     if is_cluster:
         mapping_file = PortMappingFile(None)
     elif mapping_file is None:
-        path = Path(settings.port_mapping) if settings.port_mapping else find_default_path(os.environ)
-        mapping_file = PortMappingFile(path)
+        named = settings.port_mapping
+        mapping_file = PortMappingFile(Path(named)) if named else find_default_file(os.environ, settings.paths)
+    assigned = mapping_file.load()
+    ports = PortTables(
+        ranges, assigned=assigned, clock=clock, is_cluster=is_cluster, is_inherited=mapping_file.is_inherited
+    )
     parts = EngineParts(
         snapshot=Snapshot(kinds),
         rules=TopologyRules(
@@ -269,17 +288,31 @@ def build_engine(
             watched_namespaces=settings.watch_namespaces,
             is_pod_fallback=not is_cluster,
         ),
-        builders=plugins.collect("maesh_topology_builders"),
-        catalogue=Catalogue(traffic_types, plugins.collect("maesh_middleware_builders"), balancers),
-        ports=PortTables(ranges, assigned=mapping_file.load(), clock=clock, is_cluster=is_cluster),
+        builders=_collect_topology_builders(plugins),
+        catalogue=Catalogue(
+            traffic_types,
+            plugins.collect("maesh_middleware_builders"),
+            balancers,
+            switches=find_annotation_switches(plugins.names),
+            type_switches=find_traffic_type_switches(plugins.names),
+            describe=plugins.describe,
+        ),
+        ports=ports,
         mapping_file=mapping_file,
         revisions=RevisionStore(secrets.token_hex(EPOCH_BYTES), plugins.names),
         sources=tuple(source.name for source in sources),
         kinds=tuple(kinds),
         shadow_reader=ShadowReader(settings.namespace, traffic_types) if is_cluster else None,
         shadow_source=KubernetesSource.name,
+        checkers=plugins.collect("maesh_object_checkers"),
     )
     return Engine(parts)
+
+
+def _collect_topology_builders(plugins: Plugins) -> list[TopologyBuilder]:
+    builders = plugins.collect("maesh_topology_builders")
+    _refuse_twins("topology builder", builders, plugins.describe)
+    return builders
 
 
 def _collect_traffic_types(
@@ -289,6 +322,7 @@ def _collect_traffic_types(
     tcp = PortRange(first=settings.tcp_port, limit=settings.limit_tcp_port, is_exclusive=True)
     core: list[TrafficType] = [HttpTrafficType(http, balancers), TcpTrafficType(tcp)]
     traffic_types = [*core, *plugins.collect("maesh_traffic_types")]
+    _refuse_twins("traffic type", traffic_types, plugins.describe)
     check_port_ranges(traffic_types)
     names = sorted(each.name for each in traffic_types)
     if settings.default_mode not in names:
@@ -315,10 +349,14 @@ def _describe_range(traffic_type: TrafficType) -> str:
     return f"{traffic_type.name} ({port_range.first}-{port_range.first + port_range.limit - 1})"
 
 
-def _refuse_twins(what: str, names: Sequence[str]) -> None:
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if twins:
-        raise PluginError(f"two plugins, or a plugin and the core, give {what} named {', '.join(twins)}")
+def _refuse_twins(what: str, given: Sequence[Any], describe: Describe) -> None:
+    found: dict[str, Any] = {}
+    for each in given:
+        if each.name in found:
+            raise PluginError(
+                f"{what} {each.name!r} is claimed by both {describe(found[each.name])} and {describe(each)}"
+            )
+        found[each.name] = each
 
 
 async def _tell_ready(controller: Controller, engine: Engine, ready: Callable[[Controller], None] | None) -> None:

@@ -4,7 +4,7 @@ Takes sources and the engine's `apply`. A source harms nobody but itself: what i
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from maesh_core.hookspecs import Source
@@ -49,23 +49,3 @@ async def _close(batches: AsyncIterator[Sequence[Event]]) -> None:
     if close is not None:
         with suppress(Exception):  # it is being given up
             await close()
-
-
-class ProblemLog:
-    """Tells in the log of each problem when it appears, and when it is gone."""
-
-    __slots__ = ("_known",)
-
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-
-    def update(self, problems: Mapping[str, str]) -> None:
-        """Compare with what was told before."""
-        if problems == self._known:
-            return
-        for origin, text in problems.items():
-            if self._known.get(origin) != text:
-                _log.error("%s: %s", origin, text)
-        for origin in self._known.keys() - problems.keys():
-            _log.warning("%s: no longer a problem", origin)
-        self._known = dict(problems)

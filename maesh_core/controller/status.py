@@ -1,7 +1,7 @@
-"""What a mesh looks like from outside: its controllers, its proxies, and the services that have errors.
+"""What a mesh looks like from outside: its controllers, its proxies, and what is wrong with services and objects.
 
 Asks controllers' APIs through what it is given, and joins their answers: each controller knows the proxies that pull
-from it, and all know the same services. A controller that does not answer is a line with its reason.
+from it, and all know the same services and objects. A controller that does not answer is a line with its reason.
 """
 
 import re
@@ -16,7 +16,7 @@ from maesh_core.errors import KubernetesError, MaeshError, SettingsError, Startu
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.credentials import find_access
 from maesh_core.kubernetes.paths import build_path
-from maesh_core.model.messages import ControllerReport, NodeReport
+from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport
 from maesh_core.settings import StatusSettings
 
 Fetch = Callable[[str], Awaitable[bytes]]
@@ -24,6 +24,8 @@ Fetch = Callable[[str], Awaitable[bytes]]
 ReportT = TypeVar("ReportT")
 _URL = re.compile(r"https?://[^/\s]")
 
+LOCAL_ENDPOINT = "http://127.0.0.1:9000"
+"""Where `maesh up` has its controller by default."""
 TIMEOUT_S = 5.0
 API_PORT = 9000
 LABELS = "app=maesh,component=controller"
@@ -48,13 +50,39 @@ class FailingService(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     errors: tuple[str, ...] = ()
 
 
+class UnservedPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A service port without a ready server, and why."""
+
+    namespace: str
+    name: str
+    port: int
+    reason: str
+
+
 class MeshStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The whole. `service_count` is None if no controller could be asked."""
+    """The whole. `service_count` is None if no controller could be asked.
+
+    `objects` have errors or notices; services are among them.
+    """
 
     controllers: tuple[ControllerStatus, ...]
     proxies: tuple[NodeReport, ...] = ()
     service_count: int | None = None
     failing_services: tuple[FailingService, ...] = ()
+    unserved_ports: tuple[UnservedPort, ...] = ()
+    objects: tuple[ObjectReport, ...] = ()
+
+
+class _Port(msgspec.Struct, frozen=True):
+    port: int
+    unserved: str = ""
+
+
+class _Service(msgspec.Struct, frozen=True):
+    namespace: str
+    name: str
+    errors: tuple[str, ...] = ()
+    ports: tuple[_Port, ...] = ()
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -77,25 +105,37 @@ class _Pods(msgspec.Struct, frozen=True):
 class _Answers(msgspec.Struct, frozen=True):
     status: ControllerStatus
     proxies: Sequence[NodeReport] = ()
-    services: Sequence[FailingService] | None = None
+    services: Sequence[_Service] | None = None
+    objects: Sequence[ObjectReport] = ()
 
 
 async def ask_mesh(settings: StatusSettings) -> MeshStatus:
-    """Ask the controller that is named, or all that the cluster knows. Raises StartupError."""
+    """Ask the controller that is named, else all that the cluster knows, else one on this machine.
+
+    Raises StartupError.
+    """
     if settings.endpoint:
         if not _URL.match(settings.endpoint):
             raise SettingsError(f"--endpoint: {settings.endpoint!r} is no URL of a controller")
-        base = settings.endpoint.rstrip("/").removesuffix("/api/configuration/current")
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
-            return await ask_controllers([(base, partial(_fetch, session, base))])
+        return await _ask_endpoint(settings.endpoint)
     credentials = find_access(settings.kubeconfig, settings.master_url)
     if credentials is None:
-        raise StartupError("no controller to ask: name one (--endpoint), or a cluster (--kubeconfig)")
+        status = await _ask_endpoint(LOCAL_ENDPOINT)
+        error = status.controllers[0].error
+        if error is not None:
+            raise StartupError(f"{error}; --endpoint names another controller, --kubeconfig a cluster")
+        return status
     client = KubernetesClient(credentials)
     try:
         return await ask_controllers(await _find_controllers(client, settings.namespace))
     finally:
         await client.close()
+
+
+async def _ask_endpoint(endpoint: str) -> MeshStatus:
+    base = endpoint.rstrip("/").removesuffix("/api/configuration/current")
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
+        return await ask_controllers([(base, partial(_fetch, session, base))])
 
 
 async def _fetch(session: aiohttp.ClientSession, base: str, path: str) -> bytes:
@@ -139,12 +179,23 @@ async def ask_controllers(controllers: Sequence[tuple[str, Fetch]]) -> MeshStatu
                 proxies[proxy.name] = proxy
     told = [answer for answer in answers if answer.services is not None]
     told.sort(key=lambda answer: not (answer.status.report and answer.status.report.leads))
-    services = told[0].services if told else None
+    services = told[0].services or () if told else ()
     return MeshStatus(
         controllers=tuple(answer.status for answer in answers),
         proxies=tuple(proxies[name] for name in sorted(proxies)),
-        service_count=None if services is None else len(services),
-        failing_services=tuple(service for service in services or () if service.errors),
+        service_count=len(services) if told else None,
+        failing_services=tuple(
+            FailingService(namespace=service.namespace, name=service.name, errors=service.errors)
+            for service in services
+            if service.errors
+        ),
+        unserved_ports=tuple(
+            UnservedPort(namespace=service.namespace, name=service.name, port=port.port, reason=port.unserved)
+            for service in services
+            for port in service.ports
+            if port.unserved
+        ),
+        objects=tuple(told[0].objects) if told else (),
     )
 
 
@@ -152,10 +203,19 @@ async def _ask(name: str, fetch: Fetch) -> _Answers:
     try:
         report = _parse(await fetch("/api/status/controller"), ControllerReport)
         proxies = _parse(await fetch("/api/status/nodes"), list[NodeReport])
-        services = _parse(await fetch("/api/services"), list[FailingService])
+        services = _parse(await fetch("/api/services"), list[_Service])
+        objects = await _ask_objects(fetch)
     except MaeshError as error:
         return _Answers(ControllerStatus(name=name, error=str(error)))
-    return _Answers(ControllerStatus(name=name, report=report), proxies, services)
+    return _Answers(ControllerStatus(name=name, report=report), proxies, services, objects)
+
+
+async def _ask_objects(fetch: Fetch) -> Sequence[ObjectReport]:
+    """Ask about objects; a controller of an earlier version, as there may be during an upgrade, knows of none."""
+    try:
+        return _parse(await fetch("/api/objects"), list[ObjectReport])
+    except MaeshError:
+        return ()
 
 
 def _parse(body: bytes, type_: type[ReportT]) -> ReportT:

@@ -17,6 +17,9 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_FOLDER_DEPTH = 32
 """How deep folders are read with `-R`."""
 
+FOLDERS_SEARCHED = 1000
+"""How many folders are searched for manifests that `-R` would find."""
+
 SUFFIXES = (".json", ".yaml", ".yml")
 """What is read in a folder, as `kubectl` does."""
 
@@ -133,6 +136,25 @@ def list_files(root: Root) -> Iterator[str]:
                     folders.append((entry.path, depth + 1))
             elif is_manifest_name(entry.name):
                 yield entry.path
+
+
+def has_manifests_below(path: str) -> bool:
+    """Whether a folder in this one holds a file that `-R` would read; no more than FOLDERS_SEARCHED are looked into."""
+    folders, searched = [path], 0
+    while folders and searched < FOLDERS_SEARCHED:
+        searched += 1
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        if not entry.name.startswith("."):
+                            folders.append(entry.path)
+                    elif folder != path and is_manifest_name(entry.name):
+                        return True
+        except OSError:
+            continue
+    return False
 
 
 def read_signature(path: str) -> Signature | None:

@@ -6,15 +6,13 @@ not JSON, since nothing says where the next would start. Must not know kinds.
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any
 
 import msgspec
 
-from maesh_core.discovery.values import Body, Document, Head, convert_value, drop_nulls
+from maesh_core.discovery.values import Body, Document, Head, convert_value
 from maesh_core.errors import ManifestError
-from maesh_core.model.resources import Resource
-
-ResourceT = TypeVar("ResourceT", bound=Resource)
+from maesh_core.model.resources import Resource, ResourceKind
 
 _WHITESPACE = " \t\r\n"
 
@@ -43,13 +41,31 @@ class JsonBody:
         """Read the items of a list; none when there are none."""
         return [JsonBody(raw) for raw in _ITEMS_DECODER.decode(self._raw).items or ()]
 
-    def decode(self, type_: type[ResourceT]) -> ResourceT:
-        """Decode as a resource."""
+    def decode(self, kind: ResourceKind) -> Resource:
+        """Decode as a resource of a kind."""
+        if kind.read is not None:
+            return convert_value(self._read_mappings(), kind)
         try:
-            return msgspec.json.decode(self._raw, type=type_)
+            return msgspec.json.decode(self._raw, type=kind.type)
         except msgspec.ValidationError:
             # Only what does not fit as it stands pays for being put right.
-            return convert_value(drop_nulls(msgspec.json.decode(self._raw)), type_)
+            return convert_value(msgspec.json.decode(self._raw), kind)
+
+    def _read_mappings(self) -> Any:
+        try:
+            return json.loads(bytes(self._raw), object_pairs_hook=_build_mapping)
+        except ValueError as error:  # such as a number of more digits than Python reads
+            raise msgspec.ValidationError(str(error)) from error
+
+
+def _build_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a mapping whose keys may be there once, as in YAML: of two limits one would be lost."""
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(name for index, name in enumerate(names) if name in names[:index])
+        raise msgspec.ValidationError(f"key {twin[:80]!r} stands twice in one mapping")
+    return mapping
 
 
 def parse_json_documents(text: str, path: str) -> Iterator[Document]:

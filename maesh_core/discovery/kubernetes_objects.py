@@ -12,10 +12,10 @@ import msgspec
 
 from maesh_core.discovery.sharing import Sharer
 from maesh_core.discovery.validation import DEFAULT_NAMESPACE, fill_defaults, find_faults, show_value
-from maesh_core.discovery.values import convert_value, drop_nulls
+from maesh_core.discovery.values import convert_value
 from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.resources import Resource, ResourceKind
+from maesh_core.model.resources import CheckedResource, Resource, ResourceKind
 
 
 class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
@@ -26,6 +26,7 @@ class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
 class _Meta(msgspec.Struct, frozen=True, rename="camel"):
     name: str | None = None
     namespace: str | None = None
+    uid: str | None = None
     resource_version: str | None = None
 
 
@@ -66,6 +67,7 @@ class Fault(msgspec.Struct, frozen=True):
 
     key: ObjectKey
     text: str
+    uid: str = ""
 
 
 MAX_SHOWN_KEY = 320
@@ -76,7 +78,7 @@ _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A page of a list; `next` names the next one, empty at the last."""
+    """A page of a list; `next` names the next one, empty at the last. An object that is read may have a fault, too."""
 
     resources: Sequence[Resource]
     faults: Sequence[Fault]
@@ -91,6 +93,8 @@ class Change(msgspec.Struct, frozen=True):
     key: ObjectKey
     resource_version: str
     result: Resource | Fault | None = None
+    fault: Fault | None = None
+    """What is wrong with the object, whether or not it could be read."""
 
 
 class ObjectDecoder:
@@ -111,12 +115,14 @@ class ObjectDecoder:
 
     def decode_page(self, body: bytes) -> Page:
         """Decode a page of a list. One object that is bad is set aside, the others stand."""
+        if self._kind.read is not None:
+            return self._decode_items(body)
         try:
             page = self._decode_page(body)
         except _UNREADABLE:
             return self._decode_items(body)
         results = [self._judge(resource) for resource in page.items or ()]
-        return _build_page(results, page.metadata)
+        return self._build_page(results, page.metadata)
 
     def decode_line(self, line: bytes) -> Change:
         """Decode a line of a watch; an ERROR, and what is no line, is raised."""
@@ -134,7 +140,8 @@ class ObjectDecoder:
         key, version = self._build_key(meta), meta.resource_version or ""
         if event.type in (ChangeType.BOOKMARK, ChangeType.DELETED):
             return Change(event.type, key, version)
-        return Change(event.type, key, version, self._decode_one(event.object, key))
+        result = self._decode_one(event.object, key, meta.uid or "")
+        return Change(event.type, key, version, result, self._find_fault(result))
 
     def _decode_items(self, body: bytes) -> Page:
         """Decode a page object by object."""
@@ -148,23 +155,24 @@ class ObjectDecoder:
                 meta = msgspec.json.decode(item, type=_Named).metadata
             except _UNREADABLE:
                 meta = _Meta(name=f"number {number}")
-            results.append(self._decode_one(item, self._build_key(meta)))
-        return _build_page(results, page.metadata)
+            results.append(self._decode_one(item, self._build_key(meta), meta.uid or ""))
+        return self._build_page(results, page.metadata)
 
     def _build_key(self, meta: _Meta) -> ObjectKey:
         """Name an object as its resource will be named."""
         return ObjectKey((meta.namespace or DEFAULT_NAMESPACE) if self._kind.is_namespaced else "", meta.name or "")
 
-    def _decode_one(self, item: msgspec.Raw, key: ObjectKey) -> _Result:
+    def _decode_one(self, item: msgspec.Raw, key: ObjectKey, uid: str) -> _Result:
         try:
-            return self._judge(self._decode_object(item))
+            if self._kind.read is None:
+                return self._judge(self._decode_object(item))
         except _UNREADABLE:
             pass
         try:
             # Go writes an empty list that is not optional as null, as in the endpoints of a slice without any.
-            return self._judge(convert_value(drop_nulls(msgspec.json.decode(item)), self._kind.type))
+            return self._judge(convert_value(msgspec.json.decode(item), self._kind))
         except _UNREADABLE as error:
-            return Fault(key, f"{self._kind.name} {show_key(key)} cannot be read: {error}")
+            return Fault(key, f"{self._kind.name} {show_key(key)} cannot be read: {error}", uid)
 
     def _judge(self, resource: Resource) -> _Result:
         resource = fill_defaults(resource, self._kind)
@@ -172,19 +180,28 @@ class ObjectDecoder:
         if not faults:
             self._sharer.share(resource)
             return resource
-        return Fault(resource.key, f"{self._kind.name} {show_key(resource.key)} cannot be used: {'; '.join(faults)}")
+        text = f"{self._kind.name} {show_key(resource.key)} cannot be used: {'; '.join(faults)}"
+        return Fault(resource.key, text, resource.metadata.uid)
+
+    def _find_fault(self, result: _Result) -> Fault | None:
+        """Find what is wrong with an object that was read, or could not be."""
+        if isinstance(result, Fault):
+            return result
+        if isinstance(result, CheckedResource) and result.faults:
+            text = f"{self._kind.name} {show_key(result.key)} is not used: {'; '.join(result.faults)}"
+            return Fault(result.key, text, result.metadata.uid)
+        return None
+
+    def _build_page(self, results: Sequence[_Result], meta: _ListMeta) -> Page:
+        return Page(
+            resources=[result for result in results if not isinstance(result, Fault)],
+            faults=[fault for result in results if (fault := self._find_fault(result)) is not None],
+            resource_version=meta.resource_version,
+            next=meta.continue_,
+        )
 
 
 def show_key(key: ObjectKey) -> str:
     """Show which object it is; a name that none can have is made harmless."""
     text = str(key)
     return text if text.isprintable() and len(text) <= MAX_SHOWN_KEY else show_value(text)
-
-
-def _build_page(results: Sequence[_Result], meta: _ListMeta) -> Page:
-    return Page(
-        resources=[result for result in results if not isinstance(result, Fault)],
-        faults=[result for result in results if isinstance(result, Fault)],
-        resource_version=meta.resource_version,
-        next=meta.continue_,
-    )

@@ -181,7 +181,7 @@ class KindWatch:
             [
                 Replaced(self._kind.type, resources),
                 *self._heal(healed),
-                *(Problem(self._name_origin(fault.key), fault.text) for fault in faults),
+                *map(self._build_problem, faults),
             ]
         )
         self._is_absent = False
@@ -242,15 +242,18 @@ class KindWatch:
         if change.type is ChangeType.BOOKMARK:
             return []
         events: list[Event] = []
-        if isinstance(change.result, Fault):
+        if change.fault is not None:
             self._faulty.add(change.key)
-            events.append(Problem(self._name_origin(change.key), change.result.text))
+            events.append(self._build_problem(change.fault))
         elif change.key in self._faulty:
             self._faulty.discard(change.key)
             events.append(Problem(self._name_origin(change.key), None))
         if isinstance(change.result, Resource):
             return [*events, Applied(change.result)]
         return [*events, Deleted(self._kind.type, change.key)]
+
+    def _build_problem(self, fault: Fault) -> Problem:
+        return Problem(self._name_origin(fault.key), fault.text, self._kind.name, fault.key, fault.uid)
 
     def _name_origin(self, key: ObjectKey) -> str:
         return f"{self._origin} {show_key(key)}"

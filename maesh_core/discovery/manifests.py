@@ -29,14 +29,25 @@ FIRST_WAIT_S = 1.0
 
 
 class ManifestSource:
-    """A `hookspecs.Source` of files and folders. A folder is read without its sub-folders unless `is_recursive`."""
+    """A `hookspecs.Source` of files and folders. A folder is read without its sub-folders unless `is_recursive`.
+
+    `switches` says of kinds that no enabled plugin reads how that is switched on.
+    """
 
     name = "manifests"
 
-    def __init__(self, paths: Sequence[str], *, is_recursive: bool = False, settle_s: float = SETTLE_S) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        *,
+        is_recursive: bool = False,
+        settle_s: float = SETTLE_S,
+        switches: Mapping[str, str] | None = None,
+    ) -> None:
         self._paths = tuple(dict.fromkeys(os.fspath(path) for path in paths))
         self._is_recursive = is_recursive
         self._settle_s = settle_s
+        self._switches = switches
 
     def __repr__(self) -> str:
         return f"<ManifestSource {', '.join(self._paths)}>"
@@ -50,7 +61,7 @@ class ManifestSource:
     async def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncIterator[Sequence[Event]]:
         """Tell of the objects of these kinds, forever, a batch at a time; the first lists every kind."""
         roots = [build_root(path, is_recursive=self._is_recursive) for path in self._paths]
-        reader = ManifestReader(roots, kinds, settle_s=self._settle_s)
+        reader = ManifestReader(roots, kinds, settle_s=self._settle_s, switches=self._switches)
         watch = FolderWatch(roots)
         try:
             await watch.renew()  # before the first look, so that no change falls between

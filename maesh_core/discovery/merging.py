@@ -6,7 +6,10 @@ documents that are one object the first stays, by path and then by place in the 
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
+
 from maesh_core.discovery.documents import LoadedResource, Manifest
+from maesh_core.errors import ManifestError
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Resource, ResourceKind
@@ -17,7 +20,10 @@ Identity = tuple[type[Resource], ObjectKey]
 class MergedManifests:
     """What all files hold together. `collect_events` tells what changed since it was last asked."""
 
-    __slots__ = ("_claims", "_contents", "_file_problems", "_told", "_told_problems", "_touched", "_twins", "_whole")
+    __slots__ = (
+        *("_claims", "_contents", "_file_problems", "_notices", "_told", "_told_problems", "_touched", "_twins"),
+        "_whole",
+    )
 
     def __init__(self) -> None:
         self._contents: dict[str, tuple[LoadedResource, ...]] = {}
@@ -25,11 +31,12 @@ class MergedManifests:
         """Files whose content came without errors."""
         self._claims: dict[Identity, dict[str, list[LoadedResource]]] = {}
         """Object to the files that hold it, and where."""
-        self._twins: dict[Identity, dict[str, str]] = {}
+        self._twins: dict[Identity, dict[str, Problem]] = {}
         """Object to the problems of its being there twice, by origin."""
-        self._file_problems: dict[str, dict[str, str]] = {}
+        self._file_problems: dict[str, dict[str, Problem]] = {}
+        self._notices: dict[str, tuple[Problem, ...]] = {}
         self._told: dict[Identity, Resource] = {}
-        self._told_problems: dict[str, str] = {}
+        self._told_problems: dict[str, Problem] = {}
         self._touched: set[Identity] = set()
 
     def __repr__(self) -> str:
@@ -37,10 +44,11 @@ class MergedManifests:
 
     def set_manifest(self, path: str, manifest: Manifest) -> None:
         """Take what a file holds. One with errors keeps what it held, as far as that was good."""
-        problems: dict[str, str] = {}
-        for error in manifest.errors:
-            problems[error.origin] = _join(problems.get(error.origin), error.text)
+        problems: dict[str, Problem] = {}
+        for error in (*manifest.errors, *manifest.faults):
+            problems[error.origin] = _join(problems.get(error.origin), _build_problem(error))
         self._set_problems(path, problems)
+        self.set_notices(path, [_build_problem(notice, is_notice=True) for notice in manifest.notices])
         before = self._contents.get(path, ())
         if not manifest.errors:
             self._whole.add(path)
@@ -55,16 +63,28 @@ class MergedManifests:
     def remove(self, path: str) -> None:
         """Take that a file is gone, with its problems."""
         self._set_problems(path, {})
+        self.set_notices(path, ())
         self._whole.discard(path)
         self._set_content(path, ())
 
     def set_problem(self, path: str, origin: str, text: str | None) -> None:
         """Take a problem with a path that is not in a file's content; None takes it back."""
-        self._set_problems(path, {} if text is None else {origin: text})
+        self._set_problems(path, {} if text is None else {origin: Problem(origin, text)})
+
+    def set_notices(self, path: str, notices: Sequence[Problem]) -> None:
+        """Replace the notices about a path: documents that are skipped, or that it holds none."""
+        if notices:
+            self._notices[path] = tuple(notices)
+        else:
+            self._notices.pop(path, None)
 
     def has_content(self, path: str) -> bool:
         """Whether objects of this file are held."""
         return path in self._contents
+
+    def is_useless(self, path: str) -> bool:
+        """Whether a file has neither objects nor errors."""
+        return path not in self._contents and path not in self._file_problems
 
     def collect_lists(self, kinds: Iterable[ResourceKind]) -> list[Event]:
         """Tell everything: a list for each kind, then the problems."""
@@ -79,7 +99,7 @@ class MergedManifests:
         """Tell what changed since the last call: objects first, sorted, then problems."""
         return [*self._settle_touched(), *self._collect_problems()]
 
-    def _set_problems(self, path: str, problems: dict[str, str]) -> None:
+    def _set_problems(self, path: str, problems: dict[str, Problem]) -> None:
         if problems:
             self._file_problems[path] = problems
         else:
@@ -126,18 +146,23 @@ class MergedManifests:
         if len(documents) > 1:
             first = documents[0]
             text = f"{first.kind.name} {identity[1]} is in {first.origin} already; that one is used"
-            self._twins[identity] = {item.origin: f"{text}, not the one in {item.origin}" for item in documents[1:]}
+            self._twins[identity] = {
+                item.origin: Problem(item.origin, f"{text}, not the one in {item.origin}", first.kind.name, identity[1])
+                for item in documents[1:]
+            }
 
     def _collect_problems(self) -> Iterator[Problem]:
-        problems: dict[str, str] = {}
+        problems: dict[str, Problem] = {}
         for told in (*self._file_problems.values(), *self._twins.values()):
-            for origin, text in told.items():
-                problems[origin] = _join(problems.get(origin), text)
+            for origin, problem in told.items():
+                problems[origin] = _join(problems.get(origin), problem)
+        for notice in (each for notices in self._notices.values() for each in notices):
+            problems.setdefault(notice.origin, notice)
         for origin in sorted(self._told_problems.keys() - problems.keys()):
             yield Problem(origin, None)
-        for origin, text in problems.items():
-            if self._told_problems.get(origin) != text:
-                yield Problem(origin, text)
+        for origin, problem in problems.items():
+            if self._told_problems.get(origin) != problem:
+                yield problem
         self._told_problems = problems
 
 
@@ -145,5 +170,12 @@ def _identify(item: LoadedResource) -> Identity:
     return item.kind.type, item.resource.key
 
 
-def _join(first: str | None, second: str) -> str:
-    return second if first is None else f"{first}; {second}"
+def _build_problem(error: ManifestError, *, is_notice: bool = False) -> Problem:
+    key = None if error.key is None else ObjectKey(*error.key)
+    return Problem(error.origin, error.text, error.kind, key, is_notice=is_notice)
+
+
+def _join(first: Problem | None, second: Problem) -> Problem:
+    if first is None:
+        return second
+    return msgspec.structs.replace(first, text=f"{first.text}; {second.text}")

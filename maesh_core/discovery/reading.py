@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from maesh_core.discovery.documents import KindTable, Manifest, parse_manifest
 from maesh_core.discovery.files import (
+    SUFFIXES,
     Root,
     Roots,
     Signature,
+    has_manifests_below,
     list_files,
     read_content,
     read_signature,
@@ -22,8 +24,11 @@ from maesh_core.discovery.files import (
 from maesh_core.discovery.merging import MergedManifests
 from maesh_core.discovery.settling import Settling
 from maesh_core.errors import ManifestError
-from maesh_core.model.events import Event
+from maesh_core.model.events import Event, Problem
 from maesh_core.model.resources import ResourceKind
+
+SEARCHED_LIMIT = 1000
+"""Where more files than this are read, folders are not searched for being of no use."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +37,43 @@ Hints = Mapping[str, bool]
 
 
 class ManifestReader:
-    """The files below some roots and the objects in them. Times are the caller's monotonic seconds."""
+    """The files below some roots and the objects in them. Times are the caller's monotonic seconds.
 
-    __slots__ = ("_kinds", "_known", "_merged", "_noticed", "_roots", "_settle_s", "_settling", "_stop", "_table")
+    `switches` says of kinds that no enabled plugin reads how that is switched on.
+    """
 
-    def __init__(self, roots: Sequence[Root], kinds: Sequence[ResourceKind], *, settle_s: float) -> None:
+    __slots__ = (
+        "_below",
+        "_kinds",
+        "_known",
+        "_merged",
+        "_noticed",
+        "_roots",
+        "_settle_s",
+        "_settling",
+        "_stop",
+        "_table",
+    )
+
+    def __init__(
+        self,
+        roots: Sequence[Root],
+        kinds: Sequence[ResourceKind],
+        *,
+        settle_s: float,
+        switches: Mapping[str, str] | None = None,
+    ) -> None:
         self._roots = Roots(roots)
         self._kinds = kinds
-        self._table = KindTable(kinds)
+        self._table = KindTable(kinds, switches)
         self._settle_s = settle_s
         self._settling = Settling(settle_s)
         self._merged = MergedManifests()
         self._known: dict[str, Signature] = {}
         """How each file stood when it was read last."""
         self._noticed: set[tuple[str, str]] = set()
+        self._below: dict[str, bool] = {}
+        """Whether folders that hold nothing have folders that do, since the last sweep."""
         self._stop = threading.Event()
 
     def __repr__(self) -> str:
@@ -83,6 +111,7 @@ class ManifestReader:
 
     def sweep(self) -> None:
         """Compare all files with what is known: the changes that no hint told of, behind links for example."""
+        self._below.clear()
         for path in self._list_all() | self._known.keys():
             if read_signature(path) != self._known.get(path):
                 self._settling.note(path, is_put_in_place=False)
@@ -93,10 +122,12 @@ class ManifestReader:
 
     def collect_lists(self) -> list[Event]:
         """Tell everything."""
+        self._note_useless_folders()
         return self._merged.collect_lists(self._kinds)
 
     def collect_events(self) -> list[Event]:
         """Tell what changed since the last call."""
+        self._note_useless_folders()
         return self._merged.collect_events()
 
     def _list_all(self) -> set[str]:
@@ -145,6 +176,39 @@ class ManifestReader:
         manifest = parse_manifest(content, self._table, path=shown)
         self._notice(path, shown, manifest.unread_kinds)
         self._merged.set_manifest(path, manifest)
+        self._note_useless_file(path, shown, manifest)
+
+    def _note_useless_file(self, path: str, shown: str, manifest: Manifest) -> None:
+        """Say that a file is of no use: one without documents, or one that was named and has none for the mesh."""
+        if manifest.is_empty:
+            text = "holds no manifest"
+        elif self._roots.is_named_file(path) and not (manifest.resources or manifest.errors or manifest.notices):
+            text = f"holds nothing that the mesh reads: {', '.join(manifest.unread_kinds)}"
+        else:
+            return
+        self._merged.set_notices(path, [Problem(shown, text, is_notice=True)])
+
+    def _note_useless_folders(self) -> None:
+        """Say which folders are of no use, once all that is in them was read."""
+        if self._stop.is_set() or self._settling.next_due() is not None:
+            return
+        for root in self._roots.folders:
+            text = self._find_uselessness(root)
+            notices = [] if text is None else [Problem(root.show(root.path), text, is_notice=True)]
+            self._merged.set_notices(root.path, notices)
+
+    def _find_uselessness(self, root: Root) -> str | None:
+        if len(self._known) > SEARCHED_LIMIT:
+            return None
+        files = [path for path in self._known if root.holds(path)]
+        if not all(map(self._merged.is_useless, files)) or not self._merged.is_useless(root.path):
+            return None
+        text = f"no file in it ends in {', '.join(SUFFIXES)}"
+        if files:
+            text = "none of its files holds anything that the mesh reads"
+        if root.path not in self._below:
+            self._below[root.path] = not root.is_recursive and has_manifests_below(root.path)
+        return f"{text}; folders in it have manifests: -R reads them too" if self._below[root.path] else text
 
     def _forget(self, path: str) -> None:
         self._known.pop(path, None)

@@ -6,13 +6,11 @@ labels and annotations that are numbers. Must not know files.
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from maesh_core.model.resources import Resource
-
-ResourceT = TypeVar("ResourceT", bound=Resource)
+from maesh_core.model.resources import Resource, ResourceKind
 
 MAX_DEPTH = 128
 """How deep a document may nest. Kubernetes objects stay under 40; parsers recurse, and deeper is an attack."""
@@ -37,8 +35,8 @@ class Body(Protocol):
     def read_items(self) -> "Iterable[Body]":
         """Read the items of a list; none when there are none."""
 
-    def decode(self, type_: type[ResourceT]) -> ResourceT:
-        """Decode as a resource."""
+    def decode(self, kind: ResourceKind) -> Resource:
+        """Decode as a resource of a kind."""
 
 
 class Document(NamedTuple):
@@ -49,20 +47,36 @@ class Document(NamedTuple):
     body: Body
 
 
-def convert_value(value: Any, type_: type[ResourceT]) -> ResourceT:
-    """Build a resource of a document's plain value. Raises msgspec.ValidationError, which names the field."""
-    return msgspec.convert(_with_text_metadata(value), type_)
+def convert_value(value: Any, kind: ResourceKind) -> Resource:
+    """Build a resource of a document's plain value. Raises msgspec.ValidationError, which names the field.
+
+    Nulls count as absent, but not in the fields of a kind that reads them strictly: there a null may be a slip.
+    """
+    if kind.read is None:
+        return kind.decode(_with_text_metadata(drop_nulls(value)))
+    if isinstance(value, dict) and "metadata" in value:
+        value = {**value, "metadata": drop_nulls(value["metadata"])}
+    return kind.decode(_with_text_metadata(value))
 
 
-def drop_nulls(value: Any, depth: int = 0) -> Any:
+def drop_nulls(value: Any) -> Any:
     """Leave out the entries of mappings that are null, which Kubernetes takes as absent. Raises RecursionError."""
+    return _drop_nulls(value, 0, {})
+
+
+def _drop_nulls(value: Any, depth: int, known: dict[int, Any]) -> Any:
+    """Copy a value; a part that is there several times, as YAML's aliases make it, stays one."""
     if depth > MAX_DEPTH:
         raise RecursionError
-    if isinstance(value, dict):
-        return {key: drop_nulls(item, depth + 1) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [drop_nulls(item, depth + 1) for item in value]
-    return value
+    if not isinstance(value, dict | list):
+        return value
+    if id(value) not in known:
+        known[id(value)] = (
+            {key: _drop_nulls(item, depth + 1, known) for key, item in value.items() if item is not None}
+            if isinstance(value, dict)
+            else [_drop_nulls(item, depth + 1, known) for item in value]
+        )
+    return known[id(value)]
 
 
 def _with_text_metadata(value: Any) -> Any:

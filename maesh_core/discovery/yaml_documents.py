@@ -7,7 +7,7 @@ counted at their full size, so that memory and time are bounded by the limits be
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 import yaml
@@ -22,9 +22,7 @@ from yaml.events import (
 
 from maesh_core.discovery.values import MAX_DEPTH, TEXT_FIELDS, Body, Document, Head, convert_value
 from maesh_core.errors import ManifestError
-from maesh_core.model.resources import Resource
-
-ResourceT = TypeVar("ResourceT", bound=Resource)
+from maesh_core.model.resources import Resource, ResourceKind
 
 _Event = Any
 """One of yaml.events; which attributes it has depends on its class, which is compared first."""
@@ -67,11 +65,11 @@ class YamlBody:
 
     def read_items(self) -> Iterable[Body]:
         """Read the items of a list; none when there are none."""
-        return [YamlBody(item) for item in msgspec.convert(self._value.get("items", []), list[Any])]
+        return [YamlBody(item) for item in msgspec.convert(self._value.get("items") or [], list[Any])]
 
-    def decode(self, type_: type[ResourceT]) -> ResourceT:
-        """Decode as a resource."""
-        return convert_value(self._value, type_)
+    def decode(self, kind: ResourceKind) -> Resource:
+        """Decode as a resource of a kind."""
+        return convert_value(self._value, kind)
 
 
 def parse_yaml_documents(text: str, path: str) -> Iterator[Document | ManifestError]:
@@ -139,7 +137,7 @@ def _parse_chunk(chunk: str, budget: _Budget) -> Iterator[tuple[int, Any]]:
 class _Frame:
     """A mapping or sequence under way. `key` is the one whose value comes next; None when a key comes next."""
 
-    __slots__ = ("anchor", "has_null", "height", "is_metadata", "is_text", "items", "key", "left", "mapping", "merged")
+    __slots__ = ("anchor", "height", "is_metadata", "is_text", "items", "key", "left", "mapping", "merged")
 
     def __init__(self, event: _Event, left: int, parent: "_Frame | None") -> None:
         self.anchor: str | None = event.anchor
@@ -149,7 +147,7 @@ class _Frame:
         self.items: list[Any] | None = None
         self.mapping: dict[str, Any] | None = None
         self.merged: list[dict[str, Any]] | None = None
-        self.has_null = self.is_text = self.is_metadata = False
+        self.is_text = self.is_metadata = False
         if event.__class__ is MappingStartEvent:
             self.mapping = {}
             if parent is not None and parent.mapping is not None:
@@ -267,8 +265,6 @@ def _put(frame: _Frame, value: Any, event: _Event) -> None:
         frame.key = None
     else:
         mapping[frame.key] = value
-        if value is None:
-            frame.has_null = True
         frame.key = None
 
 
@@ -283,8 +279,6 @@ def _finish_mapping(frame: _Frame, mapping: dict[str, Any]) -> dict[str, Any]:
     for merged in frame.merged or ():
         for key, value in merged.items():
             mapping.setdefault(key, value)
-    if frame.has_null:
-        return {key: value for key, value in mapping.items() if value is not None}
     return mapping
 
 

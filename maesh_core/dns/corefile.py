@@ -22,8 +22,8 @@ MARKS = {
 }
 """The zones and the lines around their blocks, as Maesh 1.3 and 1.4 write them."""
 ZONES = tuple(MARKS)
-DEFAULT_PORT = "53"
 
+_OTHER_TRANSPORTS = ("tls:", "https", "grpc:", "quic:", "unix:")
 _LABEL = "([a-zA-Z0-9-_]+)"
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _EXACT_NAME = re.compile(r"\^([a-z0-9-]+)\\\.([a-z0-9-]+)\\\.(?:maesh|traefik\\\.mesh)\\\.\$")
@@ -56,15 +56,15 @@ class BlockBuilder(msgspec.Struct, frozen=True, kw_only=True):
         if not _DOMAIN.fullmatch(self.cluster_domain) or ".." in self.cluster_domain:
             raise ClusterDnsError(f"{self.cluster_domain!r} is no domain of a cluster, such as cluster.local")
 
-    def build(self, zone: str, *, exact: ExactRules, port: str = DEFAULT_PORT) -> str:
-        """Build a zone's block with its marks, without a newline at the end."""
+    def build(self, zone: str, *, exact: ExactRules, port: str = "53") -> str:
+        """Build a zone's block with its marks, without a newline at the end. An empty port is left to CoreDNS."""
         begin, end = MARKS[zone]
         upstream = ["        upstream"] if self.has_upstream else []
         return "\n".join(
             [
                 begin,
                 SIGNATURE,
-                f"{zone}:{port} {{",
+                f"{zone}:{port} {{" if port else f"{zone} {{",
                 "    errors",
                 *(line for key in sorted(exact) for line in self._build_exact(zone, key, exact[key])),
                 *self._build_general(zone),
@@ -241,10 +241,16 @@ def read_exact_rules(text: str) -> dict[ObjectKey, str]:
 
 
 def find_port(text: str) -> str:
-    """Find the port on which a Corefile serves the root zone: the mesh's zones are asked for there too."""
-    for block in parse_corefile(text).blocks:
-        for key in block.keys:
-            zone, port = read_address(key)
-            if not zone and not key.startswith(("tls:", "https", "grpc:", "quic:", "unix:")):
-                return port or DEFAULT_PORT
-    return DEFAULT_PORT
+    """Find the port on which a Corefile serves the root zone: the mesh's zones are asked for there too.
+
+    Empty where none is named: CoreDNS then takes that of its flag `-dns.port` for every such block (core/dnsserver,
+    register.go), and a block that named 53 would be served where nobody asks. Without a root zone the first server
+    counts.
+    """
+    servers = [
+        read_address(key)
+        for block in parse_corefile(text).blocks
+        for key in block.keys
+        if not key.startswith(("(", *_OTHER_TRANSPORTS)) and read_address(key)[0] not in ZONES
+    ]
+    return next((port for zone, port in servers if not zone), servers[0][1] if servers else "")

@@ -18,7 +18,8 @@ _PIECE = re.compile(
 )
 _ESCAPED = re.compile(r'\\"')
 _TRANSPORT = re.compile(r"(dns|tls|quic|grpc|https|https3|unix)://")
-_PORT = re.compile(r":(\d+)$", re.ASCII)
+_PORT = re.compile(r":(\d+|\{\$[^{}]+\}|\{%[^{}]+%\})$", re.ASCII)
+"""A number, or an environment variable that CoreDNS puts in its place."""
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -36,9 +37,14 @@ class ServerBlock(msgspec.Struct, frozen=True):
     """What stands between a pair of braces at the top: a server, or a snippet, whose key is in parentheses."""
 
     keys: tuple[str, ...]
-    words: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
     start: int
     end: int
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All words of all lines."""
+        return tuple(word for line in self.lines for word in line)
 
     @property
     def zones(self) -> tuple[str, ...]:
@@ -47,11 +53,12 @@ class ServerBlock(msgspec.Struct, frozen=True):
 
 
 class Corefile(msgspec.Struct, frozen=True):
-    """A Corefile that was understood. `imports` are places of the top's import lines."""
+    """A Corefile that was understood. `imports` are places of the top's import lines, `patterns` what these name."""
 
     text: str
     blocks: tuple[ServerBlock, ...]
     imports: tuple[Token, ...]
+    patterns: tuple[str, ...]
     comments: tuple[Token, ...]
 
 
@@ -69,16 +76,18 @@ def parse_corefile(text: str) -> Corefile:
     comments: list[Token] = []
     for is_comment, token in _split(text):
         (comments if is_comment else words).append(token)
-    blocks, imports = [], []
+    blocks, imports, patterns = [], [], []
     place = 0
     while place < len(words):
         if words[place].text == "import":
             imports.append(words[place])
-            place = _find_line_end(words, place)
+            end = _find_line_end(words, place)
+            patterns += [word.text for word in words[place + 1 : end]]
+            place = end
         else:
             block, place = _parse_block(words, place)
             blocks.append(block)
-    return Corefile(text, tuple(blocks), tuple(imports), tuple(comments))
+    return Corefile(text, tuple(blocks), tuple(imports), tuple(patterns), tuple(comments))
 
 
 def _split(text: str) -> Iterator[tuple[bool, Token]]:
@@ -115,9 +124,17 @@ def _parse_block(words: Sequence[Token], first: int) -> tuple[ServerBlock, int]:
         depth += {"{": 1, "}": -1}.get(words[place].text, 0)
         if depth == 0:
             keys = tuple(key for word in words[first:opening] if (key := word.text.removesuffix(",")))
-            inner = tuple(word.text for word in words[opening + 1 : place])
-            return ServerBlock(keys, inner, words[first].start, words[place].end), place + 1
+            lines = tuple(_split_lines(words[opening + 1 : place]))
+            return ServerBlock(keys, lines, words[first].start, words[place].end), place + 1
     raise ClusterDnsError(f"line {words[opening].line}: a brace is never closed")
+
+
+def _split_lines(words: Sequence[Token]) -> Iterator[tuple[str, ...]]:
+    place = 0
+    while place < len(words):
+        end = _find_line_end(words, place)
+        yield tuple(word.text for word in words[place:end])
+        place = end
 
 
 def _find_opening(words: Sequence[Token], first: int) -> int:

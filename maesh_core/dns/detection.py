@@ -16,6 +16,8 @@ DNS_NAMESPACE = "kube-system"
 CUSTOM_MAP = "coredns-custom"
 """Where AKS and k3s have the servers of others; CoreDNS imports its `.server` keys if it is mounted."""
 COREFILE_KEY = "Corefile"
+DEFAULT_FOLDER = "/etc/coredns"
+"""Where every known installation mounts the Corefile."""
 KUBE_DNS = "kube-dns"
 OLDEST_VERSION = (1, 3)
 NO_UPSTREAM_VERSION = (1, 7)
@@ -29,11 +31,15 @@ Object = dict[str, Any]
 
 
 class MountedMap(msgspec.Struct, frozen=True):
-    """A ConfigMap among a pod's volumes. `keys` are the files' names by key; empty stands for all keys."""
+    """A ConfigMap among a pod's volumes. `keys` are the files' names by key; empty stands for all keys.
+
+    `folders` are where containers have it; none where no container says.
+    """
 
     name: str
     is_optional: bool
     keys: Mapping[str, str]
+    folders: tuple[str, ...] = ()
 
 
 def find_coredns(deployments: Sequence[Object]) -> Object | None:
@@ -59,12 +65,38 @@ def find_kube_dns(deployments: Sequence[Object]) -> Object | None:
 
 def find_image(deployment: Object) -> str | None:
     """Find CoreDNS's image: of the container of that name, else of one whose image is called so."""
-    containers = [each for each in _get_list(_get_pod_spec(deployment), "containers") if isinstance(each, dict)]
-    for container in containers:
-        if container.get("name") == "coredns":
-            return str(container.get("image") or "")
-    images = [str(container.get("image") or "") for container in containers]
-    return next((image for image in images if "coredns" in _get_repository(image)), None)
+    container = find_container(deployment)
+    return None if container is None else str(container.get("image") or "")
+
+
+def find_container(deployment: Object) -> Object | None:
+    """Find CoreDNS's container."""
+    containers = list_containers(deployment)
+    named = (each for each in containers if each.get("name") == "coredns")
+    return next(named, next((each for each in containers if "coredns" in get_image(each)), None))
+
+
+def list_containers(workload: Object) -> list[Object]:
+    """List the containers of a workload's pods."""
+    return [each for each in _get_list(_get_pod_spec(workload), "containers") if isinstance(each, dict)]
+
+
+def get_image(container: Object) -> str:
+    """Give the last part of a container's image, without tag and digest."""
+    return _get_repository(str(container.get("image") or ""))
+
+
+def find_flag(container: Object, name: str) -> str:
+    """Find the value of a flag on a container's command line, as Go's programs read it: `-name value`, `--name=value`.
+
+    Empty where it is not given.
+    """
+    words = [str(word) for field in ("command", "args") for word in _get_list(container, field)]
+    for place, word in enumerate(words):
+        flag, is_joined, value = word.partition("=")
+        if flag in (f"-{name}", f"--{name}"):
+            return value if is_joined else next(iter(words[place + 1 :]), "")
+    return ""
 
 
 def read_version(image: str) -> tuple[int, int] | None:
@@ -79,8 +111,12 @@ def _get_repository(image: str) -> str:
 
 
 def list_mounted_maps(deployment: Object) -> list[MountedMap]:
-    """List the ConfigMaps among the volumes of a Deployment's pods, projected ones too."""
+    """List the ConfigMaps among the volumes of a Deployment's pods, projected ones too.
+
+    One that is mounted file by file (`subPath`) is listed once for each file.
+    """
     found = []
+    mounts = [mount for container in list_containers(deployment) for mount in _get_list(container, "volumeMounts")]
     for volume in _get_list(_get_pod_spec(deployment), "volumes"):
         projected = _get_list(_get_dict(volume, "projected"), "sources")
         for source in [volume, *projected]:
@@ -89,8 +125,37 @@ def list_mounted_maps(deployment: Object) -> list[MountedMap]:
             if isinstance(name, str) and name:
                 items = [item for item in _get_list(config_map, "items") if isinstance(item, dict)]
                 keys = {str(item.get("key")): str(item.get("path")) for item in items}
-                found.append(MountedMap(name, config_map.get("optional") is True, keys))
+                mounted = MountedMap(name, config_map.get("optional") is True, keys)
+                own = [mount for mount in mounts if _get_text(mount, "name") == _get_text(volume, "name")]
+                found += _list_places(mounted, own)
     return found
+
+
+def _list_places(mounted: MountedMap, mounts: Sequence[Any]) -> list[MountedMap]:
+    """List where a volume is mounted: whole, or a file of it at a time."""
+    found = []
+    folders = tuple(_get_text(mount, "mountPath").rstrip("/") for mount in mounts if not _get_text(mount, "subPath"))
+    if folders or not mounts:
+        found.append(msgspec.structs.replace(mounted, folders=folders))
+    for mount in mounts:
+        if file := _get_text(mount, "subPath"):
+            folder, _, name = _get_text(mount, "mountPath").rpartition("/")
+            key = next((key for key, path in mounted.keys.items() if path == file), file)
+            found.append(msgspec.structs.replace(mounted, keys={key: name}, folders=(folder,)))
+    return found
+
+
+def find_file(maps: Sequence[MountedMap], path: str) -> tuple[MountedMap, str] | None:
+    """Find the ConfigMap, and its key, that is at a path of a container's files."""
+    for mounted in maps:
+        for folder in mounted.folders:
+            file = path.removeprefix(f"{folder}/")
+            if file == path:
+                continue
+            key = next((key for key, each in mounted.keys.items() if each == file), None) if mounted.keys else file
+            if key is not None and "/" not in key:
+                return mounted, key
+    return None
 
 
 def list_corefile_candidates(deployment: Object) -> list[MountedMap]:
@@ -119,6 +184,11 @@ def get_name(found: Object) -> str:
     return str(_get_dict(found, "metadata").get("name") or "")
 
 
+def get_label(found: Object, name: str) -> str:
+    """Give a label's value, empty where there is none."""
+    return str(_get_labels(found).get(name) or "")
+
+
 def _get_labels(found: Object) -> Mapping[str, Any]:
     return _get_dict(_get_dict(found, "metadata"), "labels")
 
@@ -130,6 +200,11 @@ def _get_pod_spec(deployment: Object) -> Mapping[str, Any]:
 def _get_dict(parent: Any, key: str) -> Mapping[str, Any]:
     value = parent.get(key) if isinstance(parent, dict) else None
     return value if isinstance(value, dict) else {}
+
+
+def _get_text(parent: Any, key: str) -> str:
+    value = parent.get(key) if isinstance(parent, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def _get_list(parent: Any, key: str) -> Sequence[Any]:

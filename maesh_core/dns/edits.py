@@ -1,7 +1,7 @@
 """What is changed in a ConfigMap or a Deployment, so that it can be taken back exactly. Pure.
 
-Takes an object and gives a new one, the same if there is nothing to do. Which keys of a ConfigMap prepare added, and
-whether the whole ConfigMap, stands in an annotation of it.
+Takes an object and gives a new one, the same if there is nothing to do. Annotations of a ConfigMap name the keys that
+prepare added, or say that it made the whole ConfigMap, and name the keys that it found empty.
 """
 
 import copy
@@ -16,6 +16,8 @@ from maesh_core.errors import ClusterDnsError
 ADDED = "maesh-added"
 """Annotation of a ConfigMap: the keys that prepare added, with commas; `*` for the whole ConfigMap."""
 WHOLE = "*"
+BLANK = "maesh-was-empty"
+"""Annotation of a ConfigMap: the keys that were there without content before prepare wrote them, with commas."""
 PATCHED = "maesh-patched"
 """The label with which 1.2 marked a ConfigMap; nobody reads it any more."""
 RESTART = "maesh-hash"
@@ -26,7 +28,8 @@ RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 TextEdit = Callable[[str], str]
 """Gives the new text of a key, of an empty one where it is missing."""
 
-_EMPTY = ("", "{}")
+EMPTY_OBJECT = "{}"
+_EMPTY = ("", EMPTY_OBJECT)
 """Texts of keys that hold nothing: a Corefile's, and stub domains'."""
 
 
@@ -40,12 +43,15 @@ def put_texts(config_map: Object, edits: Mapping[str, TextEdit]) -> Object:
     """Edit keys of a ConfigMap, add those that are missing, and drop the label of 1.2."""
     found = copy.deepcopy(config_map)
     data = _get_texts(found)
-    added = _list_added(found)
+    added = _list_keys(found, ADDED)
     fresh = {key: _edit_text(found, key, edit) for key, edit in edits.items()}
     new = [key for key in fresh if key not in data and WHOLE not in added]
+    blank = [key for key in fresh if key in data and not data[key].strip() and key not in added and WHOLE not in added]
     _set_or_drop(found, "data", data | fresh)
     if new:
         _set_annotation(found, ADDED, ",".join(dict.fromkeys([*added, *new])))
+    if blank:
+        _set_annotation(found, BLANK, ",".join(dict.fromkeys([*_list_keys(found, BLANK), *blank])))
     _drop_label(found)
     return found
 
@@ -58,15 +64,20 @@ def take_texts(config_map: Object, edits: Mapping[str, TextEdit], *, old_keys: C
     """
     found = copy.deepcopy(config_map)
     data = _get_texts(found)
-    added = _list_added(found)
+    added, blank = _list_keys(found, ADDED), _list_keys(found, BLANK)
     for key, edit in edits.items():
         if key in data:
             before, data[key] = data[key], _edit_text(found, key, edit)
+            if key in blank:
+                is_empty = data[key].strip() == EMPTY_OBJECT
+                data[key] = data[key].replace(EMPTY_OBJECT, "", 1) if is_empty else data[key]
+                continue
             is_added = key in added or WHOLE in added or (not added and key in old_keys and data[key] != before)
             if is_added and data[key] in _EMPTY:
                 del data[key]
     _set_or_drop(found, "data", data)
     _set_annotation(found, ADDED, None)
+    _set_annotation(found, BLANK, None)
     _drop_label(found)
     return None if WHOLE in added and not data and not found.get("binaryData") else found
 
@@ -131,9 +142,14 @@ def naming(config_map: Object, key: str) -> Iterator[None]:
         raise ClusterDnsError(f"{place}: {error}") from error
 
 
-def _list_added(config_map: Object) -> list[str]:
-    text = ((config_map.get("metadata") or {}).get("annotations") or {}).get(ADDED) or ""
+def _list_keys(config_map: Object, annotation: str) -> list[str]:
+    text = ((config_map.get("metadata") or {}).get("annotations") or {}).get(annotation) or ""
     return [key for key in str(text).split(",") if key]
+
+
+def is_annotated(config_map: Object) -> bool:
+    """Whether prepare has written into a ConfigMap so that it must be able to take that back."""
+    return bool(_list_keys(config_map, ADDED) or _list_keys(config_map, BLANK))
 
 
 def _drop_label(config_map: Object) -> None:

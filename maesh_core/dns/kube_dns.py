@@ -21,10 +21,12 @@ def parse_stub_domains(text: str) -> dict[str, list[str]]:
         raise ClusterDnsError(f"stubDomains is no JSON object of zones and their name servers: {error}") from error
 
 
-def add_zones(text: str, zones: Sequence[str], address: str) -> str:
-    """Have an address answer for zones, in place of any that does; the rest is kept. Raises ClusterDnsError."""
+def add_zones(text: str, zones: Sequence[str], addresses: Sequence[str]) -> str:
+    """Have addresses answer for zones, in place of any that do; the rest is kept. Raises ClusterDnsError."""
     rest = remove_zones(text, zones)
-    ours = json.dumps({zone: [address] for zone in zones})[1:-1]
+    if not zones:
+        return rest
+    ours = json.dumps({zone: list(addresses) for zone in zones})[1:-1]
     separator = ", " if parse_stub_domains(rest) else ""
     opening = rest.index("{") + 1
     return f"{rest[:opening]}{ours}{separator}{rest[opening:]}"
@@ -39,7 +41,7 @@ def remove_zones(text: str, zones: Sequence[str]) -> str:
     others = {zone: addresses for zone, addresses in found.items() if zone not in zones}
     if len(others) == len(found):
         return text
-    ours = ", ".join(rf'"{re.escape(zone)}": \["[^"]*"\]' for zone in zones)
+    ours = ", ".join(rf'"{re.escape(zone)}": \[[^\[\]]*\]' for zone in zones if zone in found)
     rest = re.sub(rf"^(\s*\{{){ours}{', ' if others else ''}", r"\1", text, count=1)
     return rest if _is_object(rest, others) else json.dumps(others)
 

@@ -42,6 +42,7 @@ class Resource(msgspec.Struct, frozen=True):
 CONFIG_MAPS = Resource("v1", "configmaps", "ConfigMap")
 SERVICES = Resource("v1", "services", "Service")
 DEPLOYMENTS = Resource("apps/v1", "deployments", "Deployment")
+DAEMON_SETS = Resource("apps/v1", "daemonsets", "DaemonSet")
 
 
 class ObjectStore:

@@ -5,24 +5,28 @@ ends it with ClusterDnsError, before anything is written. Must not know of setti
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 
-from maesh_core.dns import edits, kube_dns
+from maesh_core.dns import edits
 from maesh_core.dns.coredns import Place, build_blocks, plan_block_removal, plan_blocks
 from maesh_core.dns.corefile import ZONES, BlockBuilder, ExactRules
 from maesh_core.dns.detection import (
     CUSTOM_MAP,
+    DEFAULT_FOLDER,
     DNS_NAMESPACE,
     KUBE_DNS,
     NO_UPSTREAM_VERSION,
     OLDEST_VERSION,
     MountedMap,
+    find_container,
     find_coredns,
     find_corefile_key,
+    find_flag,
     find_image,
     find_kube_dns,
     get_name,
@@ -30,8 +34,10 @@ from maesh_core.dns.detection import (
     list_mounted_maps,
     read_version,
 )
+from maesh_core.dns.node_cache_patching import NodeCachePlanner
 from maesh_core.dns.objects import CONFIG_MAPS, DEPLOYMENTS, PATIENCE_S, SERVICES, Object, ObjectStore, Pause
-from maesh_core.dns.plan import Change, Plan, build_change
+from maesh_core.dns.plan import Change, Plan, build_change, join_plans
+from maesh_core.dns.stub_domains import plan_stub_domain_removal, plan_stub_domains
 from maesh_core.errors import ClusterDnsError, KubernetesError
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.model.keys import ObjectKey
@@ -42,9 +48,6 @@ SHADOW_SELECTOR = "app=maesh,type=shadow"
 ADDRESS_TRIES = 12
 ADDRESS_PAUSE_S = 10.0
 """How long the address of the mesh's own CoreDNS is waited for: as Maesh 1.3."""
-STUB_DOMAINS = "stubDomains"
-
-_LISTED_ZONES = ", ".join(ZONES)
 
 
 class ClusterDns:
@@ -54,7 +57,7 @@ class ClusterDns:
     has come back, or the plan is empty, the rules stand in the ConfigMap; CoreDNS takes a minute or two to follow.
     """
 
-    __slots__ = ("_cluster_domain", "_mesh_namespace", "_now", "_pause", "_store")
+    __slots__ = ("_cluster_domain", "_mesh_namespace", "_node_caches", "_now", "_pause", "_store")
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class ClusterDns:
         self._store = ObjectStore(client, patience_s=patience_s, pause=pause, clock=clock)
         self._mesh_namespace = mesh_namespace
         self._cluster_domain = cluster_domain.strip(".").lower()
+        self._node_caches = NodeCachePlanner(self._store, self._cluster_domain)
         self._pause = pause
         self._now = now
 
@@ -97,7 +101,7 @@ class ClusterDns:
         deployments = await self._store.list(DEPLOYMENTS, DNS_NAMESPACE)
         coredns = find_coredns(deployments)
         if coredns is not None:
-            return await self._plan_coredns(coredns, exact)
+            return join_plans([await self._plan_coredns(coredns, exact), await self._node_caches.plan()])
         old = find_kube_dns(deployments)
         if old is None:
             raise ClusterDnsError(f"namespace {DNS_NAMESPACE} has neither CoreDNS nor kube-dns")
@@ -108,8 +112,10 @@ class ClusterDns:
                 f"{self._mesh_namespace}/{MESH_DNS}; the chart's kubedns=true brings one"
             )
         plan = await self._plan_coredns(own, exact)
-        stubs = await self._plan_stub_domains(old, await self._wait_for_address())
-        return Plan(changes=(*plan.changes, *stubs), warnings=plan.warnings)
+        address = await self._wait_for_address()
+        key, stubs = await self._plan_stub_domains(old, address)
+        caches = await self._node_caches.plan(address, planned=[key.name])
+        return join_plans([plan, Plan(changes=tuple(stubs)), caches])
 
     async def plan_removal(self) -> Plan:
         """Find what must be written for everything of the mesh to be gone: blocks, stub domains, shadow services.
@@ -119,20 +125,21 @@ class ClusterDns:
         deployments = await self._store.list(DEPLOYMENTS, DNS_NAMESPACE)
         coredns, old = find_coredns(deployments), find_kube_dns(deployments)
         plans = [await self._plan_coredns_removal(coredns)] if coredns is not None else []
+        planned = []
         if old is not None:
-            plans.append(Plan(changes=tuple(await self._plan_stub_domain_removal(old))))
+            key, changes = await self._plan_stub_domain_removal(old)
+            planned.append(key.name)
+            plans.append(Plan(changes=tuple(changes)))
             own = await self._store.read(DEPLOYMENTS, ObjectKey(self._mesh_namespace, MESH_DNS))
             if own is not None:
                 plans.append(await self._plan_coredns_removal(own))
         if not plans:
             text = f"namespace {DNS_NAMESPACE} has neither CoreDNS nor kube-dns: there is no DNS to put back"
             plans.append(Plan(warnings=(text,)))
+        plans.append(await self._node_caches.plan_removal(planned=planned))
         shadows = await self._store.list(SERVICES, self._mesh_namespace, selector=SHADOW_SELECTOR)
         deletions = [change for shadow in shadows for change in build_change(SERVICES, shadow, _delete, "deleted")]
-        return Plan(
-            changes=(*(change for plan in plans for change in plan.changes), *deletions),
-            warnings=tuple(text for plan in plans for text in plan.warnings),
-        )
+        return join_plans([*plans, Plan(changes=tuple(deletions))])
 
     async def apply(self, plan: Plan, *, report: Callable[[str], None] = lambda _: None) -> bool:
         """Carry a plan out, on the fresh object where somebody was quicker; gives whether anything was written.
@@ -181,14 +188,19 @@ class ClusterDns:
     async def _find_place(self, deployment: Object) -> Place | None:
         """Find what a CoreDNS reads, None if it mounts no Corefile."""
         namespace = _get_namespace(deployment)
-        custom = None
-        if any(mounted.name == CUSTOM_MAP for mounted in list_mounted_maps(deployment)):
-            custom = await self._store.read(CONFIG_MAPS, ObjectKey(namespace, CUSTOM_MAP))
+        custom: Object | None = None
+        folders: list[str] = []
+        for mounted in list_mounted_maps(deployment):
+            if mounted.name == CUSTOM_MAP:
+                folders += mounted.folders if not mounted.keys else ()  # with keys named, others are no files
+                custom = custom or await self._store.read(CONFIG_MAPS, ObjectKey(namespace, CUSTOM_MAP))
+        path = find_flag(find_container(deployment) or {}, "conf")
         for mounted in list_corefile_candidates(deployment):
             config_map = await self._store.read(CONFIG_MAPS, ObjectKey(namespace, mounted.name))
             key = find_corefile_key(mounted, (config_map or {}).get("data") or {})
             if config_map is not None and key is not None:
-                return Place(config_map, key, custom)
+                folder = os.path.dirname(path) or next(iter(mounted.folders), DEFAULT_FOLDER)
+                return Place(config_map, key, custom, folder=folder, custom_folders=tuple(folders))
         return None
 
     async def _has_own_block(self, deployment: Object) -> bool:
@@ -202,22 +214,20 @@ class ClusterDns:
                 return False  # another's ConfigMap
             raise
 
-    async def _plan_stub_domains(self, deployment: Object, address: str) -> list[Change]:
+    async def _plan_stub_domains(self, deployment: Object, address: str) -> tuple[ObjectKey, list[Change]]:
         mounted, found = await self._read_kube_dns_map(deployment)
         key = ObjectKey(DNS_NAMESPACE, mounted.name)
         if found is None and not mounted.is_optional:
             raise ClusterDnsError(f"there is no ConfigMap {key.namespace}/{key.name}, which kube-dns needs")
-        edit = partial(_add_stub_domains, key=key, address=address)
-        changes = build_change(CONFIG_MAPS, found, edit, f"stub domains {_LISTED_ZONES} set to {address}", key=key)
+        changes = plan_stub_domains(found, key, [address])
         digest = edits.hash_texts(dict.fromkeys(ZONES, address))
-        return [*changes, *_plan_restart(deployment, digest, is_forced=bool(changes))]
+        return key, [*changes, *_plan_restart(deployment, digest, is_forced=bool(changes))]
 
-    async def _plan_stub_domain_removal(self, deployment: Object) -> list[Change]:
-        _, found = await self._read_kube_dns_map(deployment)
-        changes: list[Change] = []
-        if found is not None:
-            changes = build_change(CONFIG_MAPS, found, _take_stub_domains, f"stub domains {_LISTED_ZONES} removed")
-        return [*changes, *self._plan_restored_pods(deployment, is_changed=bool(changes))]
+    async def _plan_stub_domain_removal(self, deployment: Object) -> tuple[ObjectKey, list[Change]]:
+        mounted, found = await self._read_kube_dns_map(deployment)
+        changes = [] if found is None else plan_stub_domain_removal(found)
+        pods = self._plan_restored_pods(deployment, is_changed=bool(changes))
+        return ObjectKey(DNS_NAMESPACE, mounted.name), [*changes, *pods]
 
     async def _read_kube_dns_map(self, deployment: Object) -> tuple[MountedMap, Object | None]:
         mounted = list_mounted_maps(deployment)
@@ -254,21 +264,6 @@ def _restore_pods(deployment: Object | None, *, restarted_at: str | None) -> Obj
 
 def _delete(_: Object | None) -> None:
     return None
-
-
-def _add_stub_domains(config_map: Object | None, *, key: ObjectKey, address: str) -> Object:
-    def add(text: str) -> str:
-        return kube_dns.add_zones(text or "{}", ZONES, address)
-
-    found = edits.build_map(key.name, key.namespace) if config_map is None else config_map
-    return edits.put_texts(found, {STUB_DOMAINS: add})
-
-
-def _take_stub_domains(config_map: Object | None) -> Object | None:
-    def remove(text: str) -> str:
-        return kube_dns.remove_zones(text, ZONES) if text else text
-
-    return None if config_map is None else edits.take_texts(config_map, {STUB_DOMAINS: remove})
 
 
 def _get_namespace(deployment: Object) -> str:

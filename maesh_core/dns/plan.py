@@ -1,7 +1,7 @@
 """What would be written to a cluster, as values that can be shown before anything is. Pure."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -50,6 +50,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def render_diff(self) -> str:
         """Render as a unified diff; empty when there is nothing to do."""
         return "".join(line for change in self.changes for line in _diff(change))
+
+
+def join_plans(plans: Iterable[Plan]) -> Plan:
+    """Join plans in their order."""
+    found = list(plans)
+    return Plan(
+        changes=tuple(change for plan in found for change in plan.changes),
+        warnings=tuple(text for plan in found for text in plan.warnings),
+    )
 
 
 def _diff(change: Change) -> Iterator[str]:

@@ -134,7 +134,7 @@ class KubernetesClient:
                 access.server + path,
                 params=query,
                 data=data,
-                headers={**headers, **access.headers},
+                headers=[*{**headers, **access.headers}.items(), *access.impersonation],
                 ssl=access.tls or True,
                 server_hostname=access.server_hostname,
                 proxy=access.proxy,
@@ -211,6 +211,8 @@ def _parse_retry_after(text: str) -> float | None:
 def _describe_failure(method: str, path: str, error: Exception) -> KubernetesError:
     if isinstance(error, TimeoutError):
         text = "no answer in time"
+    elif isinstance(error, aiohttp.ClientHttpProxyError):  # its own text has the proxy's password in it
+        text = f"the proxy answered {error.status} {' '.join(error.message.split())}"
     elif isinstance(error, aiohttp.ClientConnectorCertificateError):
         text = f"TLS: {error.certificate_error}"
     elif isinstance(error, aiohttp.ClientConnectorError):  # its own text has objects of Python's in it

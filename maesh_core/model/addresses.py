@@ -5,12 +5,22 @@ Gives None for what is no address: names, zones, and the octal and short forms t
 
 import socket
 
+_MAPPED_PREFIX = bytes(10) + b"\xff\xff"
+"""Of an IPv4 address that is written as an IPv6 one (RFC 4291 section 2.5.5.2)."""
+
 
 def parse_address(text: str) -> str | None:
-    """Spell an IPv4 or IPv6 address canonically (RFC 5952: lower case, zeros compressed), or None."""
+    """Spell an IPv4 or IPv6 address canonically (RFC 5952: lower case, zeros compressed), or None.
+
+    An IPv4-mapped IPv6 address, `::ffff:10.0.0.1`, is the IPv4 address: both name the same host.
+    """
     family = socket.AF_INET6 if ":" in text else socket.AF_INET
     try:
         packed = socket.inet_pton(family, text)
     except (OSError, ValueError):
         return None
-    return text if family == socket.AF_INET else socket.inet_ntop(family, packed)
+    if family == socket.AF_INET:
+        return text
+    if packed.startswith(_MAPPED_PREFIX):
+        return socket.inet_ntop(socket.AF_INET, packed[len(_MAPPED_PREFIX) :])
+    return socket.inet_ntop(family, packed)

@@ -32,6 +32,17 @@ def parse_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, _, value in sorted(found)}
 
 
+def add_plain_names(annotations: Mapping[str, str]) -> Mapping[str, str]:
+    """Give the annotations of an object as plugins read them: the mesh's by name without prefix too.
+
+    An object's own annotation of such a short name, which is not the mesh's, is left out.
+    """
+    return {
+        **{name: value for name, value in annotations.items() if "/" in name},
+        **parse_annotations(annotations),
+    }
+
+
 def read_annotation(annotations: Mapping[str, str], name: str, type_: Any) -> Any:
     """Read an annotation's value as a type with its rules, such as `Annotated[int, Meta(ge=1)]`; None without it.
 

@@ -112,12 +112,16 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PortStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One service port as `/api/services` shows it; `entrypoint` is the port on the proxy, None when there is none."""
+    """One service port as `/api/services` shows it; `entrypoint` is the port on the proxy, None when there is none.
+
+    `unserved` says why a port with an entrypoint has no server that is ready.
+    """
 
     name: str
     port: int
     protocol: str
     entrypoint: int | None = None
+    unserved: str = ""
 
 
 class ServiceConfiguration(msgspec.Struct, frozen=True, kw_only=True):

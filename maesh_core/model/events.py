@@ -32,10 +32,18 @@ class Replaced(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something at `origin` could not be read; `text` None takes back what was told of that origin before."""
+    """Something at `origin` could not be read; `text` None takes back what was told of that origin before.
+
+    `kind`, `key` and `uid` name the object that it is about, as far as they are known. A notice is about what could be
+    read but has no effect.
+    """
 
     origin: str
     text: str | None
+    kind: str = ""
+    key: ObjectKey | None = None
+    uid: str = ""
+    is_notice: bool = False
 
 
 Event = Applied | Deleted | Replaced | Problem

@@ -40,6 +40,15 @@ def build_port_key(service: ObjectKey, port: int) -> str:
     return f"{service.namespace}/{service.name}:{port}"
 
 
+def cut_port_key(key: str) -> str:
+    """Cut the key of a branch, or of a part of one, down to that of its service port: `namespace/name:port`.
+
+    This is the label `service` of the core's metrics. Any other key stays as it is.
+    """
+    head, colon, tail = key.partition(":")
+    return f"{head}{colon}{tail.partition('/')[0]}"
+
+
 def build_middleware_key(service: ObjectKey, kind: str) -> str:
     """Name the middleware of one kind that belongs to a service: `namespace/name/kind`."""
     return f"{service.namespace}/{service.name}/{kind}"

@@ -120,6 +120,51 @@ class ServiceReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     notices: tuple[str, ...] = ()
 
 
+class PodReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One pod in `/api/pods`. `addresses` are in their canonical spelling, the pod's first one first.
+
+    One on the host's network has its node's addresses. One that has ended may have lost its own to another pod.
+    """
+
+    namespace: str
+    name: str
+    service_account: str
+    addresses: tuple[str, ...] = ()
+    host_network: bool = False
+    ended: bool = False
+
+    @property
+    def account(self) -> str:
+        """Its service account as the topology names it: `name@namespace`."""
+        return f"{self.service_account}@{self.namespace}"
+
+
+class PodsReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The answer of `/api/pods`: the pods of one name or address, sorted, and how many more there are.
+
+    Where there is no pod of a name, `nearest` are those whose names are nearest to it, as `namespace/name`.
+    """
+
+    pods: tuple[PodReport, ...] = ()
+    more: int = 0
+    nearest: tuple[str, ...] = ()
+
+
+class ObjectReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One object in `/api/objects`, of those with errors or notices.
+
+    `origin` is the place in a file, or else the source that knows the object. What is no object, such as a file, has an
+    origin alone.
+    """
+
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    origin: str = ""
+    errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
 class NodeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One proxy in `/api/status/nodes`; `last_seen` is an RFC 3339 time in UTC."""
 

@@ -53,6 +53,18 @@ class Resource(_Struct, frozen=True):
         return ObjectKey(self.metadata.namespace, self.metadata.name)
 
 
+UNCHECKED = ("it was not read by its kind's own reader",)
+
+
+class CheckedResource(Resource, frozen=True):
+    """An object whose unknown fields are not skipped: one with `faults` says whom it concerns, and must not be used.
+
+    Its kind has a `read`, which alone gives one without faults; what is decoded in any other way has a fault.
+    """
+
+    faults: tuple[str, ...] = UNCHECKED
+
+
 class ServicePort(_Struct, frozen=True):
     """A port of a Service. `target_port` is a number, the name of a container port, or None for `port`."""
 
@@ -209,6 +221,13 @@ class ServiceAccount(Resource, frozen=True):
 
 ResourceType = type[Resource]
 
+ENVELOPE = frozenset({"apiVersion", "kind", "metadata", "status"})
+"""The fields that every object of Kubernetes may have; `read` is not given them."""
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    metadata: ObjectMeta
+
 
 class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of Kubernetes object that a process watches: core's, or one that a plugin declares.
@@ -216,8 +235,14 @@ class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
     `api_versions` are `version` or `group/version`, the preferred one first; all of them decode to `type`. An index
     maps an object to the values it is found under, `view.find(type, index, value)`.
 
+    One that `needs_reference` means something only where another object names it. The kinds that name others have an
+    index `REFERENCES` of them, of values that `build_reference` makes.
+
     `fallback_of` names a type in whose absence this kind is read from a cluster. One that is not `is_watched` is known
     in manifests only: nothing reads it.
+
+    `read`, where `type` is a CheckedResource, builds an object of its metadata and its other fields, as plain values.
+    It raises nothing: what it cannot read is a fault of the object.
     """
 
     name: str
@@ -228,3 +253,21 @@ class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
     indexes: Mapping[str, Callable[[Any], Iterable[str | ObjectKey]]] = {}
     fallback_of: ResourceType | None = None
     is_watched: bool = True
+    needs_reference: bool = False
+    read: Callable[[ObjectMeta, Mapping[str, Any]], CheckedResource] | None = None
+
+    def decode(self, value: Any) -> Resource:
+        """Build an object of this kind of plain values. Raises msgspec.ValidationError, which names the field."""
+        if self.read is None:
+            return msgspec.convert(value, self.type)
+        metadata = msgspec.convert(value, _Envelope).metadata
+        return self.read(metadata, {name: item for name, item in value.items() if name not in ENVELOPE})
+
+
+REFERENCES = "references"
+"""The index under which a kind's objects are found by the objects that they name."""
+
+
+def build_reference(kind: str, key: ObjectKey) -> str:
+    """Name an object among those of all kinds, as index `references` lists it: `kind namespace/name`."""
+    return f"{kind} {key.namespace}/{key.name}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from maesh_core.model.findings import ObjectFindings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.matches import HttpMatch
 from maesh_core.model.resources import ContainerPort
@@ -60,6 +61,8 @@ class PortNode(_Node, frozen=True, gc=False):
     servers: tuple[ServerNode, ...] = ()
     branches: tuple[BranchNode, ...] = ()
     """What plugins send elsewhere, in order; the rest goes to `servers`."""
+    unserved: str = ""
+    """Why there is no server; empty where there is one."""
 
 
 class PodNode(_Node, frozen=True, gc=False):
@@ -77,6 +80,8 @@ class ServiceNode(_Node, frozen=True):
     """A service of the user's.
 
     `traffic_type` is None when the annotation is bad; the error says so. `cluster_ips` is empty for headless services.
+    As plugins see it, `annotations` has the mesh's annotations by their names without prefix, and all others by their
+    full names; `additions` has what topology builders found, by the builders' names.
     """
 
     key: ObjectKey
@@ -92,5 +97,7 @@ class ServiceNode(_Node, frozen=True):
     """Pods that plugins' rules name."""
     sections: Mapping[str, Mapping[str, Any]] = {}
     """What plugins show in sections of the topology of their own, by `name@namespace`."""
+    objects: tuple[ObjectFindings, ...] = ()
+    """The objects that plugins' builders looked at for this service, and what is wrong with each."""
     errors: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()

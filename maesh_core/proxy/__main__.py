@@ -12,6 +12,7 @@ import sys
 from types import FrameType
 
 from maesh_core.errors import MaeshError, StartupError
+from maesh_core.interruption import end_echoed_line
 from maesh_core.logging_setup import configure_logging
 from maesh_core.proxy.run import run_proxy
 from maesh_core.settings_handover import PROXY_SETTINGS_VARIABLE, parse_proxy_settings
@@ -46,7 +47,8 @@ def _run() -> int:
 
 def _end_at_once(signum: int, frame: FrameType | None) -> None:
     """End with status 0 on a signal that comes before the proxy follows them: nothing is running yet."""
-    del signum, frame
+    del frame
+    end_echoed_line(signum)
     os._exit(0)
 
 

@@ -6,6 +6,7 @@ what answers may be anything. It knows nothing of configurations. Not aiohttp: t
 
 import asyncio
 import contextlib
+import ipaddress
 import ssl
 from types import TracebackType
 from typing import Any
@@ -15,6 +16,7 @@ import httptools
 import msgspec
 
 from maesh_core.errors import PullError, SettingsError
+from maesh_core.model.addresses import parse_address
 
 CONFIGURATION_PATH = "/api/configuration/current"
 
@@ -81,12 +83,42 @@ def parse_endpoint(url: str) -> Endpoint:
     return Endpoint(host=host, port=port or (443 if is_tls else 80), is_tls=is_tls, authority=parts.netloc, path=path)
 
 
+def find_source_host(endpoint: Endpoint, admin_host: str) -> str | None:
+    """Find the address to pull from, so that the controller finds the admin port where the pulls come from.
+
+    The kernel would choose 127.0.0.1 for any loopback address, and the first of a network's addresses. None leaves the
+    choice to it: the admin port listens on all addresses, or the controller may be on another machine, which need not
+    reach the one that was named.
+    """
+    if admin_host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return None
+    is_same = _spell(endpoint.host) == _spell(admin_host)
+    return admin_host if is_same or (_is_loopback(endpoint.host) and _is_loopback(admin_host)) else None
+
+
+def _spell(host: str) -> str:
+    return parse_address(host) or host.lower()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 class Fetcher:
-    """Sends GET requests to an endpoint, one after the other. To be closed at the end."""
+    """Sends GET requests to an endpoint, one after the other. To be closed at the end.
 
-    __slots__ = ("_connection", "_endpoint", "_limits")
+    `source_host` is this machine's address that it connects from, as far as that works; None: the kernel chooses.
+    """
 
-    def __init__(self, endpoint: Endpoint, limits: FetchLimits = DEFAULT_LIMITS) -> None:
+    __slots__ = ("_connection", "_endpoint", "_limits", "_source_host")
+
+    def __init__(
+        self, endpoint: Endpoint, limits: FetchLimits = DEFAULT_LIMITS, *, source_host: str | None = None
+    ) -> None:
+        self._source_host = source_host
         self._endpoint = endpoint
         self._limits = limits
         self._connection: _Connection | None = None
@@ -117,17 +149,22 @@ class Fetcher:
             await connection.close()
 
     async def _connect(self) -> "_Connection":
-        endpoint = self._endpoint
         try:
             async with asyncio.timeout(self._limits.connect_timeout_s):
-                reader, writer = await asyncio.open_connection(
-                    endpoint.host, endpoint.port, ssl=ssl.create_default_context() if endpoint.is_tls else None
-                )
+                reader, writer = await self._open()
         except TimeoutError as error:
             raise PullError(f"no connection within {self._limits.connect_timeout_s:g} s") from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a host that is no name
             raise PullError(f"cannot connect: {_describe(error)}") from error
         return _Connection(reader, writer)
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        endpoint, source = self._endpoint, self._source_host
+        context = ssl.create_default_context() if endpoint.is_tls else None
+        if source is not None:
+            with contextlib.suppress(OSError):  # an address that cannot be used as the source is done without
+                return await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context, local_addr=(source, 0))
+        return await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
 
     async def _exchange(self, connection: "_Connection", target: str, hold_s: float) -> Answer:
         """Send and receive; the connection is kept only after an answer that ended cleanly."""

@@ -15,8 +15,8 @@ from maesh_core.hookspecs import Listener, ProtocolHandler
 from maesh_core.proxy.sockets import BACKLOG, open_sockets
 
 ACCEPT_ROUNDS_LIMIT = 2 * BACKLOG
-"""Rounds of the loop that the accept queue of a closing port is given: libuv accepts one connection a round, and a
-full queue is BACKLOG long. Clients that never stop coming lose."""
+"""Rounds of the loop that the accept queue of a closing port is given: a listener accepts one client or more in a
+round, and a full queue is BACKLOG long. Clients that never stop coming lose."""
 
 QUIET_ROUNDS = 2
 """Rounds after the last one: asyncio's own loop makes a transport the round after it accepted."""
@@ -66,7 +66,7 @@ async def close_listening(opened: Iterable[Listening]) -> None:
 
 
 def _restore_backlog(sock: socket.socket) -> None:
-    """Listen as was meant: the server of asyncio and uvloop listens again, with a backlog of 100."""
+    """Listen as was meant: a handler that uses the event loop's own server listens again, with a backlog of 100."""
     if sock.type == socket.SOCK_STREAM and sock.fileno() >= 0:
         sock.listen(BACKLOG)
 

@@ -8,18 +8,19 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from maesh_core import engine
 from maesh_core.errors import StartupError, UpdateRejectedError
 from maesh_core.interfaces import Exchange, Response
+from maesh_core.interruption import end_echoed_line, tell_wait
 from maesh_core.proxy.admin import AdminPages, ProxyStatus
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.configuration import NodeConfiguration
 from maesh_core.proxy.entrypoints import Entrypoints
-from maesh_core.proxy.fetch import Fetcher, parse_endpoint
+from maesh_core.proxy.fetch import Fetcher, find_source_host, parse_endpoint
 from maesh_core.proxy.listening import Listening, close_listening, open_listening
 from maesh_core.proxy.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.parent import follow_parent
@@ -47,29 +48,35 @@ logger = logging.getLogger(__name__)
 
 
 class Shutdown:
-    """That the process is asked to end: `requested` once, `forced` when asked again. Made in the event loop."""
+    """That the process is asked to end: `requested` once, `forced` when asked again. Made in the event loop.
 
-    __slots__ = ("forced", "requested")
+    `is_interrupt`: a person asked, by Ctrl-C.
+    """
+
+    __slots__ = ("forced", "is_interrupt", "requested")
 
     def __init__(self) -> None:
         self.requested = asyncio.Event()
         self.forced = asyncio.Event()
+        self.is_interrupt = False
 
     def __repr__(self) -> str:
         """Show what was asked."""
         return f"<Shutdown requested={self.requested.is_set()} forced={self.forced.is_set()}>"
 
-    def request(self) -> None:
-        """Ask to end; the second time, to end at once."""
+    def request(self, number: int = signal.SIGTERM) -> None:
+        """Ask to end, by a signal; the second time, to end at once."""
+        end_echoed_line(number)
         if self.requested.is_set():
             self.forced.set()
+        self.is_interrupt = self.is_interrupt or number == signal.SIGINT
         self.requested.set()
 
     def follow_signals(self) -> None:
         """Take SIGTERM and SIGINT as requests."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.request)
+            loop.add_signal_handler(number, self.request, number)
 
 
 class Node:
@@ -103,7 +110,7 @@ class Node:
         )
         self._entrypoints = Entrypoints(self._pool, bind=settings.bind)
         self._configuration = NodeConfiguration(self._pool, self._entrypoints)
-        self._fetcher = Fetcher(endpoint)
+        self._fetcher = Fetcher(endpoint, source_host=find_source_host(endpoint, settings.admin_host))
         self._poller = Poller(
             self._fetcher,
             self._configuration.apply,
@@ -140,7 +147,7 @@ class Node:
             self._is_ending = True
             await _cancel(following)
             self._entrypoints.release()
-            await self._pool.drain(shutdown.forced.wait(), self._settings.drain_timeout)
+            await self._drain(shutdown)
             return 1 if shutdown.forced.is_set() else 0
         finally:
             self._is_ending = True
@@ -148,6 +155,19 @@ class Node:
             await self._pool.close()
             await _cancel([pooling])
             await self._close()
+
+    async def _drain(self, shutdown: Shutdown) -> None:
+        """Let the workers finish what they have, and say what is waited for: to a person, or in the log."""
+        limit_s = self._settings.drain_timeout
+
+        def tell(waiting: Mapping[str, int]) -> None:
+            text = f"waiting up to {limit_s:g} s for {describe_connections(waiting)} to end"
+            if shutdown.is_interrupt:
+                tell_wait(text)
+            else:
+                logger.info("%s; a second signal ends at once", text)
+
+        await self._pool.drain(shutdown.forced.wait(), limit_s, on_waiting=tell)
 
     async def _pull(self) -> None:
         """Follow the controller, once a worker could start: before that, the node's only line is why it cannot."""
@@ -226,6 +246,14 @@ class Node:
             engine=engine.describe(),
             refused=self._configuration.list_refused(),
         )
+
+
+def describe_connections(counts: Mapping[str, int]) -> str:
+    """Say how many connections there are, and of which protocols unless all are HTTP's."""
+    total = sum(counts.values())
+    noun = "connection" if total == 1 else "connections"
+    kinds = ", ".join(f"{count} {protocol}" for protocol, count in sorted(counts.items()) if count)
+    return f"{total} {noun}" if counts.get("http") == total else f"{total} {noun} ({kinds})"
 
 
 async def run_proxy(settings: ProxySettings, *, shutdown: Shutdown | None = None, spawn: Spawn | None = None) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from maesh_core.interfaces import Connection, StreamRoute, StreamServer
 from maesh_core.model.configuration import Section, Service
-from maesh_core.proxy.middleware.chain import Judge
+from maesh_core.proxy.middleware.chain import Judge, collect_judges, read_verdict
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.upstream.balancer import AnyBalancer, build_balancer
 from maesh_core.proxy.upstream.division import DividedPart, Division
@@ -35,6 +35,11 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<Server {self.socket_address} under_way={self.under_way} {self.aside!r}>"
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether it has failed and not answered since."""
+        return self.aside is not None
 
     def note_failure(self) -> None:
         """Have others tried first for a while."""
@@ -69,8 +74,8 @@ class Route:
         self._servers = tuple(servers)
         self.balancer = balancer
         self._failures = failures
-        self._admitting = _collect(middlewares, "on_connect")
-        self._staying = _collect(middlewares, "is_still_allowed")
+        self._admitting = collect_judges(middlewares, "on_connect")
+        self._staying = collect_judges(middlewares, "is_still_allowed")
 
     def __repr__(self) -> str:
         return f"<Route to {self.service}>"
@@ -82,11 +87,11 @@ class Route:
 
     def admits(self, connection: Connection) -> bool:
         """Ask the middlewares whether a connection may begin; one that raises says no."""
-        return not self._admitting or all(self._ask(judge, connection) is not False for judge in self._admitting)
+        return not self._admitting or all(self._ask(judge, connection, default=True) for judge in self._admitting)
 
     def keeps(self, connection: Connection) -> bool:
         """Ask the middlewares whether a connection may go on; one that raises says no."""
-        return all(self._ask(judge, connection) for judge in self._staying)
+        return all(self._ask(judge, connection, default=False) for judge in self._staying)
 
     def has_server(self, server: StreamServer) -> bool:
         """Say whether connections may still go to a server."""
@@ -105,9 +110,9 @@ class Route:
             if server not in tried:
                 yield server
 
-    def _ask(self, judge: Judge, connection: Connection) -> bool | None:
+    def _ask(self, judge: Judge, connection: Connection, *, default: bool) -> bool:
         try:
-            return judge(connection)
+            return read_verdict(judge(connection), default=default)
         except Exception as error:  # a plugin's code was to decide about access: no answer is no
             owner = type(getattr(judge, "__self__", judge))
             if self._failures.count(owner):
@@ -231,7 +236,3 @@ def _build_balancer(
         own = {servers[each.address, each.port] for each in found.servers}
         parts.append((DividedPart(part.service, balance(found, known.get(part.service)), own), part.weight))
     return Division(parts, former=before if isinstance(before, Division) else None)
-
-
-def _collect(middlewares: Sequence[object], name: str) -> tuple[Judge, ...]:
-    return tuple(getattr(middleware, name) for middleware in middlewares if hasattr(middleware, name))

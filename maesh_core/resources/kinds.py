@@ -6,6 +6,7 @@ the same way. No policy: which objects are ignored is decided by the readers.
 
 from collections.abc import Iterable
 
+from maesh_core.model.addresses import parse_address
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Endpoints, EndpointSlice, Namespace, Pod, ResourceKind, Service, ServiceAccount
 
@@ -23,7 +24,13 @@ ACCOUNT_INDEX = "account"
 """Pods by the ObjectKey of their service account."""
 
 ADDRESS_INDEX = "address"
-"""Pods by their addresses in canonical spelling, those that have ended left out: theirs may be another pod's by now."""
+"""Pods by their addresses in canonical spelling, those that have ended left out: theirs may be another pod's by now.
+
+Services by their cluster addresses in the same way.
+"""
+
+NAMESPACE_INDEX = "namespace"
+"""Services by their namespace."""
 
 _ENDED = frozenset({"Succeeded", "Failed"})
 
@@ -34,6 +41,10 @@ def build_label_value(namespace: str, key: str, value: str) -> str:
     Neither `/` is in a namespace nor `=` in a label's key, so two labels never meet in one value.
     """
     return f"{namespace}/{key}={value}"
+
+
+def _index_by_namespace(item: Service) -> Iterable[str]:
+    return (item.metadata.namespace,)
 
 
 def _index_slice_by_service(item: EndpointSlice) -> Iterable[ObjectKey]:
@@ -47,19 +58,31 @@ def _index_pod_by_label(pod: Pod) -> Iterable[str]:
 
 
 def _index_pod_by_account(pod: Pod) -> Iterable[ObjectKey]:
-    return () if _has_ended(pod) else (ObjectKey(pod.metadata.namespace, pod.spec.service_account_name),)
+    return () if has_ended(pod) else (ObjectKey(pod.metadata.namespace, pod.spec.service_account_name),)
 
 
 def _index_pod_by_address(pod: Pod) -> Iterable[str]:
-    return () if _has_ended(pod) else pod.addresses
+    return () if has_ended(pod) else pod.addresses
 
 
-def _has_ended(pod: Pod) -> bool:
+def _index_service_by_address(service: Service) -> Iterable[str]:
+    texts = dict.fromkeys((service.spec.cluster_ip, *service.spec.cluster_ips))
+    return [address for text in texts if (address := parse_address(text)) is not None]
+
+
+def has_ended(pod: Pod) -> bool:
+    """Whether its containers have stopped for good: its addresses may be another pod's by now."""
     return pod.status.phase in _ENDED
 
 
 CORE_KINDS: tuple[ResourceKind, ...] = (
-    ResourceKind(name="Service", plural="services", api_versions=("v1",), type=Service),
+    ResourceKind(
+        name="Service",
+        plural="services",
+        api_versions=("v1",),
+        type=Service,
+        indexes={NAMESPACE_INDEX: _index_by_namespace, ADDRESS_INDEX: _index_service_by_address},
+    ),
     ResourceKind(
         name="EndpointSlice",
         plural="endpointslices",

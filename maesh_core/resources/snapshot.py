@@ -24,7 +24,7 @@ class Snapshot:
     __slots__ = ("_problems", "_stores")
 
     def __init__(self, kinds: Iterable[ResourceKind]) -> None:
-        self._problems: dict[str, str] = {}
+        self._problems: dict[str, Problem] = {}
         self._stores: dict[type[Resource], KindStore] = {}
         for kind in kinds:
             if kind.type in self._stores:
@@ -37,7 +37,16 @@ class Snapshot:
     @property
     def problems(self) -> Mapping[str, str]:
         """What could not be read or used: origin to text."""
+        return {each.origin: each.text for each in self._problems.values() if each.text and not each.is_notice}
+
+    @property
+    def all_problems(self) -> Mapping[str, Problem]:
+        """What could not be read or used, and what was passed over, by origin."""
         return MappingProxyType(self._problems)
+
+    def find_source(self, type_: type[Resource], key: ObjectKey) -> str:
+        """Name the source whose object it is; empty for none. Not recorded."""
+        return self._store(type_).find_source(key)
 
     def apply(self, events: Iterable[Event], *, source: str) -> frozenset[Read]:
         """Take what a source tells, in order; give every read whose answer may have changed by it."""
@@ -62,6 +71,10 @@ class Snapshot:
         """Read the objects under a value of an index, sorted by key. Not recorded."""
         return cast("Sequence[ResourceT]", self._store(type_).find(index, value))
 
+    def search(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
+        """Read as `find` does, without building the index, which would stay in memory for one question."""
+        return cast("Sequence[ResourceT]", self._store(type_).search(index, value))
+
     def _store(self, type_: type[Resource]) -> KindStore:
         store = self._stores.get(type_)
         if store is None:
@@ -76,7 +89,8 @@ class Snapshot:
         store = self._stores.get(type_)
         if store is None:
             origin = f"source {source} type {type_.__name__}"
-            self._problems[origin] = f"source {source} tells of {type_.__name__}, which nothing declares"
+            text = f"source {source} tells of {type_.__name__}, which nothing declares"
+            self._problems[origin] = Problem(origin, text)
             return iter(())
         if isinstance(event, Applied):
             return store.apply(event.resource, source)
@@ -88,4 +102,4 @@ class Snapshot:
         if problem.text is None:
             self._problems.pop(problem.origin, None)
         else:
-            self._problems[problem.origin] = problem.text
+            self._problems[problem.origin] = problem

@@ -1,12 +1,14 @@
 """All objects of one kind: who told of them, and what they are found by.
 
 Takes single changes, gives the reads that each affects, and the objects. Of two sources that tell of one object the
-first is believed until it takes it back. Must not know of events, nor of other kinds.
+first is believed until it takes it back. Must not know of other kinds.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from maesh_core.errors import PluginError
+from maesh_core.model.events import Problem
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Resource, ResourceKind
 from maesh_core.resources.view import IndexRead, ObjectRead, Read
@@ -19,7 +21,7 @@ class KindStore:
 
     __slots__ = ("_contenders", "_indexes", "_kind", "_objects", "_owners", "_problems")
 
-    def __init__(self, kind: ResourceKind, problems: dict[str, str]) -> None:
+    def __init__(self, kind: ResourceKind, problems: dict[str, Problem]) -> None:
         self._kind = kind
         self._problems = problems
         self._objects: dict[ObjectKey, Resource] = {}
@@ -34,6 +36,10 @@ class KindStore:
         """Read one object, or None."""
         return self._objects.get(key)
 
+    def find_source(self, key: ObjectKey) -> str:
+        """Name the source that is believed about an object; empty for none."""
+        return self._owners.get(key, "")
+
     def find(self, index: str, value: str | ObjectKey) -> Sequence[Resource]:
         """Read the objects under a value, sorted by key. Raises PluginError when there is no such index."""
         found = self._indexes.get(index)
@@ -44,6 +50,16 @@ class KindStore:
             for key, resource in self._objects.items():
                 self._index(index, key, resource)
         return found.find(value, self._objects)
+
+    def search(self, index: str, value: str | ObjectKey) -> Sequence[Resource]:
+        """Read as `find` does, but look at every object where the index is not built: for one question, not for many.
+
+        An object that the index's function cannot read is not found. Raises PluginError when there is no such index.
+        """
+        found = self._indexes.get(index)
+        if found is None or found.is_built:
+            return self.find(index, value)
+        return [self._objects[key] for key in sorted(found.search(value, self._objects))]
 
     def keys(self) -> Sequence[ObjectKey]:
         """Name all objects, sorted."""
@@ -108,7 +124,8 @@ class KindStore:
         try:
             return index.move(key, resource)
         except Exception as error:  # a plugin's function sees any object; it may harm this one alone
-            self._problems[origin] = f"not found by index {name}: {type(error).__name__}: {error}"
+            text = f"not found by index {name}: {type(error).__name__}: {error}"
+            self._problems[origin] = Problem(origin, text, self._kind.name, key)
             return index.move(key, None)
 
     def _tell_contention(self, key: ObjectKey) -> None:
@@ -116,9 +133,8 @@ class KindStore:
         others = self._contenders.get(key)
         if others:
             owner = self._owners[key]
-            self._problems[origin] = (
-                f"{self._kind.name} {key} is told by {owner} and by {', '.join(sorted(others))}; {owner} is believed"
-            )
+            text = f"{self._kind.name} {key} is told by {owner} and by {', '.join(sorted(others))}; {owner} is believed"
+            self._problems[origin] = Problem(origin, text, self._kind.name, key)
         else:
             self._contenders.pop(key, None)
             self._problems.pop(origin, None)
@@ -147,6 +163,13 @@ class _Index:
                 return ()
             found = self._sorted[value] = tuple(objects[key] for key in sorted(keys))
         return found
+
+    def search(self, value: str | ObjectKey, objects: Mapping[ObjectKey, Resource]) -> Iterator[ObjectKey]:
+        """Name the objects under a value, in no order, and keep nothing."""
+        for key, resource in objects.items():
+            with suppress(Exception):  # a plugin's function sees any object
+                if value in self._function(resource):
+                    yield key
 
     def move(self, key: ObjectKey, resource: Resource | None) -> frozenset[str | ObjectKey]:
         """Put an object where it stands now; give every value under which it stood or stands. May raise anything."""

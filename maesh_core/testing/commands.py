@@ -55,6 +55,11 @@ def build_environment(home: Path) -> dict[str, str]:
     return kept | {"HOME": str(home), "XDG_STATE_HOME": str(home), "XDG_CONFIG_HOME": str(home)}
 
 
+def list_own_variables() -> dict[str, str]:
+    """List the variables of this environment that `maesh` would take for settings."""
+    return {name: value for name, value in os.environ.items() if _OWN_VARIABLE.match(name)}
+
+
 class Command:
     """A running command. `folder`, which it makes, keeps what it writes."""
 

@@ -6,6 +6,15 @@
         annotations = {"stamp": "X-Team: payments"}
         bad_annotations = ({"stamp": "no header"},)
 
+A guard says what it wants to see and what it answers otherwise; a plugin with a required setting, what to give it:
+
+    class TestContract(PluginContract):
+        name = "door"
+        required_settings = {"key": "sesame"}
+        annotations = {"door": "locked"}
+        request_headers = {"X-Key": "sesame"}
+        refused_status = 401
+
 The plugin must be installed in the environment that the tests run in, as its users will have it.
 """
 
@@ -29,7 +38,8 @@ from maesh_core.plugin import HOOK_API_VERSION, Plugin
 from maesh_core.plugin_metadata import ENTRY_POINT_GROUP, find_name_problems, list_installed
 from maesh_core.settings_loading import list_core_flags
 from maesh_core.testing.commands import Command
-from maesh_core.testing.running_mesh import NAMESPACE, RunningMesh, build_service
+from maesh_core.testing.http_client import Answer
+from maesh_core.testing.running_mesh import HOST, NAMESPACE, RunningMesh, build_service
 from maesh_core.testing.upstream import Upstream
 
 _NOT_IN_A_PROXY = ("aiohttp", "typer", "click", "rich", "pydantic", "yaml", "watchfiles", "kubernetes_asyncio")
@@ -47,8 +57,23 @@ class PluginContract:
     settings: ClassVar[Mapping[str, str]] = {}
     """For each setting a value, as `--set NAME.KEY=VALUE` takes it."""
 
+    required_settings: ClassVar[Mapping[str, str]] = {}
+    """Settings without which the plugin refuses to start, as `settings`; every run is given them."""
+
+    run_switches: ClassVar[Sequence[str]] = ()
+    """Further flags of `maesh up` for every run, such as `--smi` where the plugin has a use for it."""
+
     annotations: ClassVar[Mapping[str, str]] = {}
-    """Good values of every annotation that the plugin claims, without prefix: a GET is answered with 200."""
+    """Good values of every annotation that the plugin claims, without prefix: a GET gets `expected_status`."""
+
+    request_headers: ClassVar[Mapping[str, str]] = {}
+    """Headers of every request, such as those that a guard wants to see."""
+
+    expected_status: ClassVar[int] = 200
+    """What a GET with `request_headers` is answered by a service that has the plugin."""
+
+    refused_status: ClassVar[int | None] = None
+    """What a GET without `request_headers` is answered by such a service; None: it is not asked."""
 
     bad_annotations: ClassVar[Sequence[Mapping[str, str]]] = ()
     """Annotations of a service, the last of which has a bad value. Some are needed where `annotations` are."""
@@ -57,8 +82,24 @@ class PluginContract:
     """The flags that switch it on; None: its own. (`--smi` is the old name of another plugin's.)"""
 
     @property
-    def _on(self) -> Sequence[str]:
+    def _switch(self) -> Sequence[str]:
         return (f"--{self.name}",) if self.switched_on is None else self.switched_on
+
+    @property
+    def _on(self) -> Sequence[str]:
+        return (*self._switch, *self.run_switches, *self._render_settings(self.required_settings))
+
+    @property
+    def _on_with_settings(self) -> Sequence[str]:
+        return (*self._switch, *self.run_switches, *self._render_settings(self._settings))
+
+    @property
+    def _off(self) -> Sequence[str]:
+        return (f"--no-{self.name}", *self.run_switches)
+
+    @property
+    def _settings(self) -> Mapping[str, str]:
+        return {**self.required_settings, **self.settings}
 
     @pytest.fixture
     def good_annotations(self) -> Mapping[str, str]:
@@ -104,7 +145,7 @@ class PluginContract:
         readme = str(distribution.metadata.get_payload() or distribution.metadata["Description"])  # type: ignore[attr-defined]
         fields = msgspec.structs.fields(plugin.settings) if plugin.settings else ()
         keys = [field.encode_name.replace("_", "-") for field in fields]
-        assert sorted(keys) == sorted(self.settings), "the test names its settings, each with a value"
+        assert sorted(keys) == sorted(self._settings), "the test names its settings, each with a value"
         assert f"--{self.name}" in readme or f"--no-{self.name}" in readme
         assert [name for name in (*keys, *self.annotations) if name not in readme] == []
 
@@ -132,9 +173,10 @@ class PluginContract:
 
     def test_it_loads_alone_and_beside_all_that_are_installed(self, run_maesh: Callable[..., Command]) -> None:
         """Nothing that it gives is claimed by another plugin, and it needs none."""
-        others = [plugin.name for plugin in list_installed() if plugin.name != self.name]
+        fixed = {self.name, *(flag.removeprefix("--").removeprefix("no-") for flag in self.run_switches)}
+        others = [plugin.name for plugin in list_installed() if plugin.name not in fixed]
         for switches in ([f"--no-{name}" for name in others], [f"--{name}" for name in others]):
-            command = run_maesh("plugins", "--json", *self._on, *switches, *self._list_settings())
+            command = run_maesh("plugins", "--json", *self._on_with_settings, *switches)
             assert command.status == 0, command.stderr
             (report,) = [each for each in json.loads(command.stdout) if each["name"] == self.name]
             assert report["error"] is None
@@ -142,10 +184,19 @@ class PluginContract:
             claimed = {name for text in report["provides"] for name in _read_claimed(text)}
             assert claimed <= set(self.annotations), "the test names its annotations, each with a good value"
 
-    def test_it_starts_with_its_settings_and_with_none(self, start_mesh: Callable[..., RunningMesh]) -> None:
-        """The defaults are enough, and what the README names is taken."""
-        assert start_mesh(*self._on).get().status == 200
-        assert start_mesh(*self._on, *self._list_settings()).get().status == 200
+    def test_it_starts_with_its_settings_and_with_those_alone_that_it_requires(
+        self, start_mesh: Callable[..., RunningMesh], run_maesh: Callable[..., Command], tmp_path: Path
+    ) -> None:
+        """The defaults of the others are enough, what the README names is taken, and what is missing is named."""
+        for switches in (self._on, self._on_with_settings):
+            self._check_answers(start_mesh(*switches), has_plugin=not self.annotations)
+        for missing in self.required_settings:
+            given = {key: text for key, text in self.required_settings.items() if key != missing}
+            switches = (*self._switch, *self.run_switches, *self._render_settings(given))
+            command = run_maesh("up", tmp_path, *switches)
+            assert command.status == 1, f"it starts without its setting {missing}"
+            assert missing in command.stderr
+            assert "Traceback" not in command.stderr
 
     def test_a_setting_that_it_does_not_have_stops_the_start(
         self, run_maesh: Callable[..., Command], tmp_path: Path
@@ -159,7 +210,7 @@ class PluginContract:
     def test_only_its_switch_imports_it(self, start_mesh: Callable[..., RunningMesh], entry_point: EntryPoint) -> None:
         """Where it is not switched on it costs nothing, in any process."""
         package, watched = entry_point.module.partition(".")[0], {"PYTHONVERBOSE": "1"}
-        off = start_mesh(f"--no-{self.name}", env=watched).command.stderr
+        off = start_mesh(*self._off, env=watched).command.stderr
         assert _find_imported(off, package) == set()
         assert package in _find_imported(start_mesh(*self._on, env=watched).command.stderr, package)
 
@@ -173,7 +224,7 @@ class PluginContract:
         mesh = start_mesh(*self._on, annotations=annotations)
         service = mesh.describe_service()
         assert (service["errors"], service["notices"]) == ([], [])
-        assert mesh.get().status == 200
+        self._check_answers(mesh, has_plugin=True)
 
     def test_a_bad_annotation_closes_its_service_alone_and_says_why(
         self, start_mesh: Callable[..., RunningMesh], start_upstream: Callable[..., Upstream]
@@ -193,20 +244,29 @@ class PluginContract:
                 return [each for each in mesh.describe_service()["errors"] if name in each and shown in each]
 
             assert mesh.wait_until(find_errors, f"an error that names {name} and {text!r}")
-            mesh.wait_until(lambda: mesh.get().status >= 400, "a closed service")
-            assert mesh.get(host=f"other.{NAMESPACE}.maesh").text == "other"
+            mesh.wait_until(lambda: self._ask(mesh).status >= 400, "a closed service")
+            assert self._ask(mesh, host=f"other.{NAMESPACE}.maesh").text == "other"
 
     def test_its_annotations_are_not_ignored_in_silence_where_it_is_off(
         self, start_mesh: Callable[..., RunningMesh], good_annotations: Mapping[str, str]
     ) -> None:
         """A service says what it asks for and does not get."""
         self._skip_without_annotations()
-        service = start_mesh(f"--no-{self.name}", annotations=good_annotations).describe_service()
+        service = start_mesh(*self._off, annotations=good_annotations).describe_service()
         told = "\n".join((*service["errors"], *service["notices"]))
         assert any(name in told for name in good_annotations), told
 
-    def _list_settings(self) -> list[str]:
-        return [word for key, text in self.settings.items() for word in ("--set", f"{self.name}.{key}={text}")]
+    def _ask(self, mesh: RunningMesh, host: str = HOST) -> Answer:
+        return mesh.get(host=host, headers=self.request_headers)
+
+    def _check_answers(self, mesh: RunningMesh, *, has_plugin: bool) -> None:
+        """Check what the service answers, with the headers and, where that is said, without them."""
+        assert self._ask(mesh).status == (self.expected_status if has_plugin else 200)
+        if has_plugin and self.refused_status is not None:
+            assert mesh.get().status == self.refused_status, "the answer to a request without `request_headers`"
+
+    def _render_settings(self, settings: Mapping[str, str]) -> list[str]:
+        return [word for key, text in settings.items() for word in ("--set", f"{self.name}.{key}={text}")]
 
     def _skip_without_annotations(self) -> None:
         if not self.annotations:  # test_it_loads_... has seen that it claims none

@@ -10,12 +10,14 @@ import asyncio
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import uvloop
 
-from maesh_core.testing.commands import MAESH, Command, build_environment, find_free_port
+from maesh_core.plugin import find_header_problem
+from maesh_core.testing.commands import MAESH, Command, build_environment, find_free_port, list_own_variables
 from maesh_core.testing.running_mesh import NAMESPACE, Manifests, build_service
 
 CONNECTIONS = 16
@@ -64,9 +66,17 @@ class _Client(asyncio.Protocol):
             self._done.set_result(None) if error is None else self._done.set_exception(error)
 
 
-async def _send_requests(port: int, host: str, count: int) -> None:
-    loop, left = asyncio.get_running_loop(), [count]
-    request = b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode()
+class Load(NamedTuple):
+    """What is sent: `turns` times for each service so many requests, all with these header lines."""
+
+    requests: int
+    turns: int
+    headers: bytes = b""
+
+
+async def _send_requests(port: int, host: str, load: Load) -> None:
+    loop, left = asyncio.get_running_loop(), [load.requests]
+    request = b"GET / HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (host.encode(), load.headers)
     ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(CONNECTIONS)]
     try:
         for end in ends:
@@ -88,19 +98,21 @@ def find_worker(pid: int) -> int:
     return find_worker(int(children[0])) if children else pid
 
 
-async def measure(port: int, worker: int, *, requests: int, turns: int) -> tuple[list[float], list[float]]:
+async def measure(port: int, worker: int, load: Load) -> tuple[list[float], list[float]]:
     """Measure both services in turns; gives the microseconds for each request, without and with the plugin."""
     found: tuple[list[float], list[float]] = ([], [])
-    for turn in range(turns + 1):
+    for turn in range(load.turns + 1):
         for name, samples in zip(("bare", "annotated"), found, strict=True):
             before = read_cpu_ns(worker)
-            await _send_requests(port, f"{name}.{NAMESPACE}.maesh", requests)
+            await _send_requests(port, f"{name}.{NAMESPACE}.maesh", load)
             if turn:  # the first warms up
-                samples.append((read_cpu_ns(worker) - before) / 1000 / requests)
+                samples.append((read_cpu_ns(worker) - before) / 1000 / load.requests)
     return found
 
 
-async def compare(flags: Sequence[str], annotations: dict[str, str], *, requests: int, turns: int) -> str:
+async def compare(
+    flags: Sequence[str], annotations: Mapping[str, str], load: Load, variables: Mapping[str, str]
+) -> str:
     """Run the mesh and measure; gives what to print. Raises RuntimeError where an answer is not the server's."""
     server = await asyncio.get_running_loop().create_server(_Server, "127.0.0.1", find_free_port())
     address = server.sockets[0].getsockname()
@@ -111,11 +123,12 @@ async def compare(flags: Sequence[str], annotations: dict[str, str], *, requests
         port = find_free_port()
         ports = ("--http-port", str(port), "--api-port", str(find_free_port()), "--admin-port", str(find_free_port()))
         program = (*MAESH, "up", *ports, "--workers", "1", "--json", *flags, str(manifests.path))
-        command = Command(program, Path(temporary) / "maesh", build_environment(Path(temporary)))
+        environment = build_environment(Path(temporary)) | dict(variables)
+        command = Command(program, Path(temporary) / "maesh", environment)
         try:
             await asyncio.to_thread(command.wait_until, lambda: "\n" in command.stdout, "one line on standard output")
             worker = find_worker(command.process.pid)
-            bare, annotated = await measure(port, worker, requests=requests, turns=turns)
+            bare, annotated = await measure(port, worker, load)
         finally:
             await asyncio.to_thread(command.end)
             server.close()
@@ -123,7 +136,7 @@ async def compare(flags: Sequence[str], annotations: dict[str, str], *, requests
     return (
         f"without   {statistics.median(bare):6.2f} µs of CPU for each request\n"
         f"with      {statistics.median(annotated):6.2f} µs\n"
-        f"added     {added:6.2f} µs, median of {turns} pairs of turns, {requests} requests each\n"
+        f"added     {added:6.2f} µs, median of {load.turns} pairs of turns, {load.requests} requests each\n"
     )
 
 
@@ -135,6 +148,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--requests", type=int, default=20_000, help="in each turn (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=7, help="of each service (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME.KEY=VALUE", help="a plugin's setting")
+    parser.add_argument(
+        "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header of every request; repeatable"
+    )
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a variable for `maesh up`; repeatable (MAESH_... variables of this command are handed on, too)",
+    )
     given, further = parser.parse_known_args(arguments)
     words = [*given.words, *(word for word in further if not word.startswith("-"))]
     if wrong := [word for word in words if "=" not in word]:
@@ -146,10 +169,23 @@ def main(arguments: Sequence[str]) -> None:
     flags = [word for word in further if word.startswith("-")]
     flags += [word for text in given.set for word in ("--set", text)]
     annotations = dict(word.split("=", 1) for word in words)
+    headers = b"".join(_render_header(text, parser) for text in given.header)
+    if wrong := [text for text in given.env if not text.partition("=")[0] or "=" not in text]:
+        parser.error(f"--env: {wrong[0]!r} is not NAME=VALUE")
+    variables = list_own_variables() | dict(text.split("=", 1) for text in given.env)
+    load = Load(given.requests, given.turns, headers)
     try:
-        print(uvloop.run(compare(flags, annotations, requests=given.requests, turns=given.turns)), end="")  # noqa: T201
+        print(uvloop.run(compare(flags, annotations, load, variables)), end="")  # noqa: T201
     except (AssertionError, RuntimeError, OSError) as error:
         sys.exit(f"cannot measure: {error}")
+
+
+def _render_header(text: str, parser: argparse.ArgumentParser) -> bytes:
+    name, colon, value = text.partition(":")
+    problem = find_header_problem(name, value.strip()) if colon else "is not NAME: VALUE"
+    if problem is not None:
+        parser.error(f"--header: {text!r} {problem}")
+    return f"{name}: {value.strip()}\r\n".encode()
 
 
 if __name__ == "__main__":

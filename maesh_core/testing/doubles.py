@@ -1,7 +1,7 @@
 """What a middleware meets, without a mesh: an exchange whose state a test sets, a node whose clock it moves."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ class FakeExchange:
         attempt_seconds: float = 0.0,
         can_repeat: bool = True,
         service: str = "test/app:80",
+        destination: str = "",
     ) -> None:
         head = b"".join(b"%b: %b\r\n" % each for each in (headers or {}).items())
         self.method, self.target, self.host = method, target, host
@@ -44,6 +45,8 @@ class FakeExchange:
         self.status, self.attempts, self.attempt_seconds = status, attempts, attempt_seconds
         self.can_repeat = can_repeat
         self.attempt_timeout_s = 0.0
+        self.destination = destination or service
+        self.allowed_servers: Collection[tuple[str, int]] | None = None
 
     def __repr__(self) -> str:
         return f"<FakeExchange {self.method.decode()} {self.target!r} {self.status}>"

@@ -14,16 +14,19 @@ from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import TopologyBuilder
 from maesh_core.interfaces import ResourceT, TopologyView, View
 from maesh_core.model.addresses import parse_address
-from maesh_core.model.annotations import TRAFFIC_TYPE, parse_annotations
+from maesh_core.model.annotations import TRAFFIC_TYPE, add_plain_names, parse_annotations
 from maesh_core.model.keys import ObjectKey, is_label
-from maesh_core.model.resources import Pod, Service, ServicePort, ServiceSpec
+from maesh_core.model.resources import Pod, Service, ServicePort
 from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
+from maesh_core.topology.absence import Absence
 from maesh_core.topology.endpoints import EndpointReader, Group
 from maesh_core.topology.rules import TopologyRules, is_ignored_service
-from maesh_core.topology.servers import build_servers, get_target_port
+from maesh_core.topology.servers import build_servers, explain_no_server, get_target_port
 
 _TRAFFIC_TYPE_PATTERN = re.compile(r"[a-z][a-z0-9-]*")
 _HEADLESS = "None"
+NAMESPACE_INDEX = "namespace"
+"""Of the core's Services."""
 _HIGHEST_PORT = 65535
 
 
@@ -39,7 +42,7 @@ def build_service_node(
     if service is None or is_ignored_service(service, rules):
         return None
     node = _build_core_node(view, service, rules)
-    return _add_findings(_BuilderView(view, rules), node, builders) if builders else node
+    return _add_findings(BuilderView(view, rules), node, builders) if builders else node
 
 
 def _build_core_node(view: View, service: Service, rules: TopologyRules) -> ServiceNode:
@@ -54,9 +57,9 @@ def _build_core_node(view: View, service: Service, rules: TopologyRules) -> Serv
         traffic_type=traffic_type,
         annotations=service.metadata.annotations,
         selector=service.spec.selector,
-        cluster_ips=_read_cluster_ips(service.spec, notices),
+        cluster_ips=_read_cluster_ips(view, service, rules, notices),
         is_headless=service.spec.cluster_ip == _HEADLESS,
-        ports=_build_ports(service.spec.ports, groups, errors=errors, notices=notices),
+        ports=_build_ports(service.spec.ports, groups, absence=reader.absence, errors=errors, notices=notices),
         pods=_build_pods(groups),
         errors=tuple(errors),
         notices=tuple(dict.fromkeys(notices)),
@@ -80,21 +83,32 @@ def _read_traffic_type(service: Service, rules: TopologyRules, errors: list[str]
     return None
 
 
-def _read_cluster_ips(spec: ServiceSpec, notices: list[str]) -> tuple[str, ...]:
+def _read_cluster_ips(view: View, service: Service, rules: TopologyRules, notices: list[str]) -> tuple[str, ...]:
+    """Read the addresses that mean the service; one that another service has too means neither."""
     addresses: list[str] = []
-    for text in dict.fromkeys((spec.cluster_ip, *spec.cluster_ips)):
+    for text in dict.fromkeys((service.spec.cluster_ip, *service.spec.cluster_ips)):
         if not text or text == _HEADLESS:
             continue
         address = parse_address(text)
         if address is None:
             notices.append(f"cluster address {text!r} is no IP address, it is left out")
+            continue
+        found = view.find(Service, "address", address)
+        others = [each.key for each in found if each.key != service.key and not is_ignored_service(each, rules)]
+        if others:
+            notices.append(f"cluster address {address} is also that of Service {others[0]}, so it means neither")
         else:
             addresses.append(address)
     return tuple(dict.fromkeys(addresses))
 
 
 def _build_ports(
-    ports: Sequence[ServicePort], groups: Sequence[Group], *, errors: list[str], notices: list[str]
+    ports: Sequence[ServicePort],
+    groups: Sequence[Group],
+    *,
+    absence: Absence,
+    errors: list[str],
+    notices: list[str],
 ) -> tuple[PortNode, ...]:
     """Build what can be carried; a bad port is an error, and its place still counts."""
     nodes: dict[tuple[int, str], PortNode] = {}
@@ -104,13 +118,15 @@ def _build_ports(
         elif (port.port, port.protocol) in nodes:
             errors.append(f"port {port.port} {port.protocol} is there twice")
         else:
+            servers = build_servers(port, groups, ports, notices)
             nodes[port.port, port.protocol] = PortNode(
                 number=port.port,
                 name=port.name,
                 protocol=port.protocol,
                 index=index,
                 target_port=get_target_port(port),
-                servers=build_servers(port, groups, ports, notices),
+                servers=servers,
+                unserved="" if servers else explain_no_server(port, groups) or absence.explain(),
             )
     return tuple(nodes.values())
 
@@ -137,8 +153,8 @@ def _build_pod(key: ObjectKey, pod: Pod) -> PodNode:
     )
 
 
-class _BuilderView:
-    """What plugins' builders read through: the caller's view, and other services' nodes."""
+class BuilderView:
+    """What plugins' builders and checkers read through: the caller's view, and other services' nodes."""
 
     __slots__ = ("_nodes", "_rules", "_view")
 
@@ -147,15 +163,23 @@ class _BuilderView:
         self._nodes: dict[ObjectKey, ServiceNode | None] = {}
 
     def get(self, type_: type[ResourceT], key: ObjectKey) -> ResourceT | None:
+        """Read one object, or None."""
         return self._view.get(type_, key)
 
     def find(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
+        """Read the objects under a value of an index, sorted by key."""
         return self._view.find(type_, index, value)
 
     def build_service(self, key: ObjectKey) -> ServiceNode | None:
+        """Build another service's node without what plugins add; None where there is none."""
         if key not in self._nodes:
-            self._nodes[key] = build_service_node(self._view, key, rules=self._rules)
+            node = build_service_node(self._view, key, rules=self._rules)
+            self._nodes[key] = None if node is None else _show_to_plugins(node)
         return self._nodes[key]
+
+    def list_services(self, namespace: str) -> Sequence[ObjectKey]:
+        """Name the services of a namespace, sorted."""
+        return [service.key for service in self._view.find(Service, NAMESPACE_INDEX, namespace)]
 
 
 def _add_findings(view: TopologyView, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
@@ -171,11 +195,13 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
     branches: dict[tuple[int, str], tuple[BranchNode, ...]] = {}
     pods = list(node.named_pods)
     sections: dict[str, dict[str, Any]] = {name: dict(shown) for name, shown in node.sections.items()}
+    objects = list(node.objects)
     errors = list(node.errors)
     notices = list(node.notices)
+    shown_node = _show_to_plugins(node)
     for builder in builders:
         try:
-            addition = builder.build(view, node)
+            addition = builder.build(view, shown_node)
         except ConfigurationError as error:
             errors.append(f"{builder.name}: {error}")
             continue
@@ -188,6 +214,7 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         pods.extend(addition.pods)
         for name, shown in addition.sections.items():
             sections.setdefault(name, {}).update(shown)
+        objects.extend(addition.objects)
         errors.extend(addition.errors)
         notices.extend(addition.notices)
     return msgspec.structs.replace(
@@ -196,9 +223,14 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         additions=additions,
         named_pods=tuple(pods),
         sections=sections,
+        objects=tuple(objects),
         errors=tuple(errors),
         notices=tuple(notices),
     )
+
+
+def _show_to_plugins(node: ServiceNode) -> ServiceNode:
+    return msgspec.structs.replace(node, annotations=add_plain_names(node.annotations))
 
 
 def _add_branches(port: PortNode, branches: tuple[BranchNode, ...]) -> PortNode:

@@ -37,6 +37,19 @@ def build_servers(
     return _deduplicate(servers)
 
 
+def explain_no_server(port: ServicePort, groups: Sequence[Group]) -> str:
+    """Say why none of the addresses that there are serves a port; empty where there are none."""
+    inhabited = [group for group in groups if group.addresses]
+    if not inhabited:
+        return ""
+    target = get_target_port(port)
+    if all(group.ports is not None for group in inhabited):
+        return f"no {port.protocol} port of its endpoints is named {port.name!r}"
+    if isinstance(target, str):
+        return f"none of its pods has a {port.protocol} port named {target!r}"
+    return f"target port {target} is no port of a server"
+
+
 def _find_port(
     port: ServicePort, candidates: Sequence[EndpointPort], siblings: Sequence[ServicePort]
 ) -> EndpointPort | None:

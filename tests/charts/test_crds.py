@@ -5,7 +5,6 @@ from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
-import msgspec
 import pytest
 import yaml
 from maesh_acl.kinds import KINDS as ACL_KINDS
@@ -143,7 +142,7 @@ SHAPES = {
         {"spec": {"destination": {**ACCOUNT, "port": 80}, "sources": [ACCOUNT], "rules": [RULE]}},
     ],
     "TrafficSplit": [
-        {"spec": {"service": "s", "backends": [{"service": "a", "weight": weight}, {"service": "b"}], "later": 1}}
+        {"spec": {"service": "s", "backends": [{"service": "a", "weight": weight}, {"service": "b"}]}}
         for weight in (1, "1", "500m", 0.5)
     ],
 }
@@ -159,7 +158,7 @@ def test_objects_of_tests_pages_and_examples_fit(document):
 def test_every_shape_that_is_read_fits_every_version(api_version, kind):
     for fields in SHAPES[kind]:
         document = {"apiVersion": api_version, "kind": kind, "metadata": {"name": "x", "namespace": "n"}, **fields}
-        msgspec.convert(document, KINDS[kind].type)
+        assert not KINDS[kind].decode(document).faults
         assert fits(document)
 
 
@@ -175,6 +174,5 @@ def test_every_shape_that_is_read_fits_every_version(api_version, kind):
 )
 def test_what_no_plugin_could_read_is_refused_by_the_api_server_too(kind, fields):
     document = {"apiVersion": KINDS[kind].api_versions[0], "kind": kind, "metadata": {"name": "x"}, **fields}
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.convert(document, KINDS[kind].type)
+    assert KINDS[kind].decode(document).faults
     assert not fits(document)

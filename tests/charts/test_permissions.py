@@ -86,7 +86,7 @@ def test_who_keeps_the_dns_may_write_its_objects_by_name(account, grant):
         assert may("update", "", "configmaps", name)
         assert may("get", "apps", "deployments", name)
         assert may("update", "apps", "deployments", name)
-        assert not may("delete", "", "configmaps", name)
+        assert may("delete", "", "configmaps", name) is (account == CLEANUP)
         assert not may("delete", "apps", "deployments", name)
         assert not may("update", "", "configmaps", name, namespace="shop")
     assert may("update", "", "configmaps", "coredns-custom")
@@ -94,7 +94,24 @@ def test_who_keeps_the_dns_may_write_its_objects_by_name(account, grant):
     assert not may("update", "", "configmaps", "kubeadm-config")
     assert not may("update", "apps", "deployments", "metrics-server")
     assert not may("list", "", "configmaps", "")
-    assert not may("create", "", "configmaps", "")
+    assert may("list", "apps", "daemonsets", "")
+    assert not may("update", "apps", "daemonsets", "node-local-dns")
+    for name in ("node-local-dns", "nodelocaldns"):
+        assert may("get", "", "configmaps", name)
+        assert not may("update", "", "configmaps", name)
+
+
+def test_stub_domains_may_be_made_and_removed_again(grant):
+    maps = {"group": "", "resource": "configmaps", "namespace": "kube-system"}
+    upstream = {"group": "", "resource": "services", "namespace": "kube-system", "name": "kube-dns-upstream"}
+    for account in (CONTROLLER, PREPARE):
+        assert grant().allows(account, verb="create", **maps)
+        assert grant().allows(account, verb="get", **upstream)
+        assert not grant().allows(account, verb="update", **upstream)
+        assert not grant().allows(account, verb="delete", **maps, name="kube-dns")
+    assert grant().allows(CLEANUP, verb="delete", **maps, name="kube-dns")
+    assert not grant().allows(CLEANUP, verb="delete", **maps, name="kubeadm-config")
+    assert not grant().allows(CLEANUP, verb="create", **maps)
 
 
 def test_kube_dns_needs_more_and_only_with_it(grant):
@@ -107,14 +124,6 @@ def test_kube_dns_needs_more_and_only_with_it(grant):
         # To tell what is missing where there is kube-dns.
         assert without.allows(account, verb="get", group="apps", resource="deployments", **own)
     assert with_it.allows(PREPARE, verb="get", group="", resource="services", **own)
-    maps = {"group": "", "resource": "configmaps", "namespace": "kube-system"}
-    for account in (CONTROLLER, PREPARE):
-        assert with_it.allows(account, verb="create", **maps)
-        assert not without.allows(account, verb="create", **maps)
-        assert not with_it.allows(account, verb="delete", **maps, name="kube-dns")
-    assert with_it.allows(CLEANUP, verb="delete", **maps, name="kube-dns")
-    assert not without.allows(CLEANUP, verb="delete", **maps, name="kube-dns")
-    assert not with_it.allows(CLEANUP, verb="create", **maps)
 
 
 def test_cleanup_removes_services_of_the_meshs_namespace(grant):

@@ -134,6 +134,33 @@ def test_a_release_lives_and_goes_where_coredns_is(values, release, api_server):
     assert api_server.get("configmaps", "coredns", "kube-system")["data"]["Corefile"] == COREFILE
 
 
+def test_a_release_lives_and_goes_behind_a_node_cache(release, api_server):
+    found = release({})
+    cache = build_deployment("node-local-dns", ["node-local-dns", "kube-dns"], is_optional=True)
+    cache["kind"] = "DaemonSet"
+    cache["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [
+        {"name": "node-local-dns", "mountPath": "/etc/coredns"},
+        {"name": "kube-dns", "mountPath": "/etc/kube-dns"},
+    ]
+    template = "cluster.local {\n    forward . __PILLAR__CLUSTER__DNS__\n}\n. {\n    forward . /etc/resolv.conf\n}\n"
+    service = build_service("kube-dns")
+    service["metadata"]["namespace"] = "kube-system"
+    api_server.apply([build_deployment("coredns", ["coredns"]), build_map("coredns", {"Corefile": COREFILE}), service])
+    api_server.apply([cache, build_map("node-local-dns", {"Corefile.base": template})])
+    found.run("prepare")
+    address = api_server.get("services", "kube-dns", "kube-system")["spec"]["clusterIP"]
+    stubs = f'{{"maesh": ["{address}"], "traefik.mesh": ["{address}"]}}'
+    assert api_server.get("configmaps", "kube-dns", "kube-system")["data"]["stubDomains"] == stubs
+    api_server.delete("configmaps", "kube-dns", "kube-system")
+    process = found.start("controller", "--api-port", str(find_free_port()))
+    process.wait_until(lambda: api_server.find("configmaps", "kube-dns", "kube-system"), "stub domains put back")
+    assert process.stop() == 0
+    found.check("controller")
+    assert api_server.get("configmaps", "kube-dns", "kube-system")["data"]["stubDomains"] == stubs
+    found.run("cleanup")
+    assert api_server.find("configmaps", "kube-dns", "kube-system") is None
+
+
 def test_a_release_lives_and_goes_where_kube_dns_is(release, api_server):
     found = release({"kubedns": True})
     api_server.apply([build_deployment("kube-dns", ["kube-dns"], is_optional=True)])

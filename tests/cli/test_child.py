@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 
 import pytest
@@ -72,6 +73,24 @@ async def test_child_gets_its_settings_in_a_variable_and_the_pipe_by_number(star
     err = capsys.readouterr().err
     assert '"endpoint":"http://mesh"' in err
     assert err.endswith("}0\n")
+
+
+async def test_a_child_that_says_what_it_waits_for_has_told_it(start, capsys, wait_for_line):
+    child = await start("import sys; sys.stderr.write('maesh: waiting for it; press Ctrl-C again to end at once\\n')")
+    assert not child.has_told_wait
+    await child.exited
+    assert child.has_told_wait
+    await child.stop(1)
+
+
+async def test_stop_asks_by_the_signal_that_it_is_given(start, capsys, wait_for_line):
+    code = (
+        "import signal, sys; print('up', file=sys.stderr, flush=True); print(signal.sigwait([2, 15]), file=sys.stderr)"
+    )
+    child = await start(f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [2, 15]); {code}")
+    await wait_for_line(capsys, "up")
+    await child.stop(20, number=signal.SIGINT)
+    assert capsys.readouterr().err == f"{signal.SIGINT.value}\n"
 
 
 async def test_stop_asks_first(start, capsys, wait_for_line):

@@ -82,3 +82,31 @@ def test_what_is_no_controller_is_said_to_be_none(run_maesh, start_upstream):
         assert (command.status, command.stdout) == (1, "")
         assert "what answered is no controller" in command.stderr
         assert command.stderr.count("\n") == 1
+
+
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "stranger", "namespace": "other"},
+    "spec": {"serviceAccountName": "nobody"},
+    "status": {"podIP": "127.0.0.77", "podIPs": [{"ip": "127.0.0.77"}, {"ip": "FD00:0::77"}]},
+}
+SPELLINGS = (
+    *("stranger.other", "other/stranger", "stranger@other"),
+    *("127.0.0.77", "::ffff:127.0.0.77", "fd00::77", "FD00::0077"),
+)
+
+
+def test_a_pod_that_nothing_names_is_known_by_a_controller_and_from_manifests_alike(start_mesh, run_maesh):
+    mesh = start_mesh(objects=[POD])
+    for flags in (["--manifests", mesh.manifests.path], ["--endpoint", f"http://127.0.0.1:{mesh.api_port}"]):
+        for spelling in SPELLINGS:
+            command = run_maesh("explain", spelling, "app.test", *flags)
+            assert command.status == 0, command.stderr
+            assert "client pod other/stranger at " in command.stdout
+            assert "service account nobody@other" in command.stdout
+        command = run_maesh("explain", "other/strange", "app.test", *flags)
+        assert (command.status, command.stdout) == (1, "")
+        assert command.stderr == (
+            "maesh: error: there is no pod strange in namespace other; did you mean other/stranger?\n"
+        )

@@ -34,7 +34,7 @@ SHADOW = {
 PERMISSIONS = [
     {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "update", "delete"]},
     {"apiGroups": [""], "resources": ["services"], "verbs": ["get", "list", "delete"]},
-    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "update"]},
+    {"apiGroups": ["apps"], "resources": ["deployments", "daemonsets"], "verbs": ["get", "list", "update"]},
 ]
 
 
@@ -163,7 +163,7 @@ def test_a_login_that_cannot_be_had_is_tried_once_and_not_taken_for_a_server_tha
     (tmp_path / "kubeconfig").write_text(json.dumps(document))
     ended = run_maesh("prepare", "--kubeconfig", tmp_path / "kubeconfig")
     assert (ended.status, ended.stdout) == (1, "")
-    assert "cannot be used: exec: process returned 1" in ended.stderr.splitlines()[-1]
+    assert "cannot be used: the credential plugin sh ended with status 1" in ended.stderr.splitlines()[-1]
     assert tries.read_text() == "tried\n"
 
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from maesh_core.cli import running
 from maesh_core.cli.running import run_to_end, run_until_signalled
 from maesh_core.errors import StartupError
 
@@ -72,6 +73,34 @@ def test_second_signal_ends_at_once_with_status_1(first, second):
     code = PROGRAM.format(first=first, second=second)
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "stopping\naborting\n", "")
+
+
+def interrupt(number, describe_wait, monkeypatch):
+    """Run what does not end before it has had time to say what it waits for."""
+    monkeypatch.setattr(running, "SLOW_END_S", 0)
+    seen = []
+
+    async def run(stop):
+        signal.raise_signal(number)
+        await stop.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    run_until_signalled(run, on_interrupt=lambda: seen.append(number), describe_wait=describe_wait)
+    return seen
+
+
+def test_an_end_that_is_slow_says_what_it_waits_for_to_who_pressed_ctrl_c(monkeypatch, capfd):
+    assert interrupt(signal.SIGINT, lambda: "waiting for a thing", monkeypatch) == [signal.SIGINT]
+    captured = capfd.readouterr()
+    assert captured.err == "maesh: waiting for a thing; press Ctrl-C again to end at once\n"
+    assert captured.out == ""
+
+
+def test_a_slow_end_that_was_told_already_and_one_that_a_signal_asked_for_say_nothing(monkeypatch, capfd):
+    interrupt(signal.SIGINT, lambda: "", monkeypatch)
+    assert interrupt(signal.SIGTERM, lambda: "waiting for a thing", monkeypatch) == []
+    assert capfd.readouterr().err == ""
 
 
 LATE = """

@@ -1,11 +1,12 @@
 import json
 import signal
 
+import msgspec
 import pytest
 
-from maesh_core.cli.status import is_well, render_status
-from maesh_core.controller.status import ControllerStatus, FailingService, MeshStatus
-from maesh_core.model.messages import ControllerReport, NodeReport
+from maesh_core.cli.status import LINES_SHOWN, is_well, render_status
+from maesh_core.controller.status import ControllerStatus, FailingService, MeshStatus, UnservedPort
+from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport
 from maesh_core.testing.api_server import FaultKind
 
 
@@ -15,6 +16,7 @@ def build_report(**changes):
 
 
 PROXY = NodeReport(name="node-1", ip="10.0.0.1", ready=True, revision="e.7", last_seen="2026-01-01T00:00:00.000Z")
+UNSERVED = UnservedPort(namespace="n", name="a", port=80, reason="not ready: a-1")
 WELL = MeshStatus(controllers=(build_report(),), proxies=(PROXY,), service_count=3)
 
 
@@ -47,6 +49,40 @@ def test_without_any_answer_proxies_and_services_are_unknown():
     assert text.splitlines()[-3:] == ["proxies: unknown", "", "services: unknown"]
 
 
+def test_services_without_a_server_and_objects_without_effect_are_named():
+    lost = UnservedPort(namespace="n", name="b", port=80, reason="its selector app=b matches no pod")
+    ill = MeshStatus(
+        controllers=(build_report(problems={"a.yaml document 2": "no YAML"}),),
+        proxies=(PROXY,),
+        service_count=2,
+        failing_services=(FailingService(namespace="n", name="a", errors=("bad",)),),
+        unserved_ports=(lost, UnservedPort(namespace="n", name="b", port=81, reason="r")),
+        objects=(
+            ObjectReport(kind="Service", namespace="n", name="a", errors=("bad",), notices=("odd",)),
+            ObjectReport(kind="TrafficSplit", namespace="n", name="s", errors=("there is no service wep",)),
+            ObjectReport(origin="a.yaml document 2", errors=("no YAML",)),
+            ObjectReport(origin="sub", notices=("no file in it",)),
+        ),
+    )
+    assert render_status(ill).split("\n\n")[2:] == [
+        "2 services, 1 with errors, 1 without a server that is ready\n"
+        "  a.n: bad\n"
+        "  b.n: port 80 has no server that is ready: its selector app=b matches no pod\n"
+        "  b.n: port 81 has no server that is ready: r",
+        "objects\n"
+        "  error: TrafficSplit n/s: there is no service wep\n"
+        "  notice: Service n/a: odd\n"
+        "  notice: sub: no file in it",
+    ]
+
+
+def test_a_long_list_of_objects_is_cut():
+    objects = tuple(ObjectReport(origin=f"{number}.yaml", notices=("odd",)) for number in range(LINES_SHOWN + 5))
+    text = render_status(msgspec.structs.replace(WELL, objects=objects))
+    assert text.endswith("\n  and 5 more; --json has all")
+    assert text.count("odd") == LINES_SHOWN
+
+
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
@@ -55,6 +91,10 @@ def test_without_any_answer_proxies_and_services_are_unknown():
         (MeshStatus(controllers=(build_report(), build_report(name="two", leads=False, ready=False))), False),
         (MeshStatus(controllers=(build_report(), ControllerStatus(name="two", error="gone"))), False),
         (MeshStatus(controllers=()), False),
+        (MeshStatus(controllers=(build_report(problems={"a.yaml": "no YAML"}),)), False),
+        (msgspec.structs.replace(WELL, failing_services=(FailingService(namespace="n", name="a"),)), False),
+        (msgspec.structs.replace(WELL, unserved_ports=(UNSERVED,)), False),
+        (msgspec.structs.replace(WELL, objects=(ObjectReport(origin="sub", notices=("odd",)),)), True),
     ],
 )
 def test_a_mesh_is_well_when_all_answer_and_are_ready_and_one_leads(status, expected):
@@ -71,6 +111,19 @@ def test_the_command_asks_a_running_mesh(start_mesh, run_maesh):
     assert [each["report"]["leads"] for each in document["controllers"]] == [True]
     assert len(document["proxies"]) == 1
     assert (document["serviceCount"], document["failingServices"]) == (1, [])
+
+
+def test_a_service_without_a_server_has_status_3_and_its_reason(start_mesh, run_maesh):
+    lonely = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "lonely", "namespace": "demo"},
+        "spec": {"selector": {"app": "lonely"}, "ports": [{"port": 80}]},
+    }
+    mesh = start_mesh(objects=[lonely])
+    shown = run_maesh("status", "--endpoint", f"http://127.0.0.1:{mesh.api_port}")
+    assert shown.status == 3
+    assert "lonely.demo: port 80 has no server that is ready: its selector app=lonely matches no pod" in shown.stdout
 
 
 def test_an_endpoint_where_nobody_is_has_status_3_and_says_so(run_maesh):

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import signal
 
 import pytest
 
@@ -18,20 +19,22 @@ class FakeController:
     def service_reports(self):
         return []
 
-    def find_served_ports(self):
-        return frozenset()
+    def object_reports(self):
+        return []
 
 
 class FakeChild:
     def __init__(self):
         self.exited = asyncio.get_running_loop().create_future()
         self.stopped = 0
+        self.has_told_wait = False
 
     def explain(self):
         return "the child's last words"
 
-    async def stop(self, timeout_s):
+    async def stop(self, timeout_s, *, number):
         self.stopped += 1
+        self.number = number
 
     def kill(self):
         self.stopped += 1
@@ -97,6 +100,26 @@ async def test_mesh_reports_once_and_ends_when_asked(parts):
     assert parts.printed == ["No services in these manifests.\n\nCtrl-C ends."]
     assert parts.child.stopped == 1
     assert parts.is_controller_stopped
+
+
+async def test_ctrl_c_reaches_the_child_as_ctrl_c_so_that_it_says_what_it_waits_for(parts):
+    for is_ready, is_interrupt in ((True, False), (False, True), (True, True)):
+        parts.is_proxy_ready = is_ready
+        stop, ready = asyncio.Event(), asyncio.Event()
+        mesh = Mesh(SETTINGS, None, lambda text, ready=ready: ready.set())
+        assert mesh.describe_wait() == "waiting for the controller to end"
+        parts.started.clear()
+        task = asyncio.create_task(mesh.run(stop))
+        await (ready if is_ready else parts.started).wait()
+        if is_interrupt:
+            mesh.note_interrupt()
+        stop.set()
+        await task
+        number = signal.SIGINT if is_ready and is_interrupt else signal.SIGTERM  # one that starts has nothing to say
+        assert parts.child.number == number
+        assert mesh.describe_wait() == "waiting up to 4.5 s for the proxy to end"
+        parts.child.has_told_wait = True
+        assert mesh.describe_wait() == ""
 
 
 async def test_json_report_is_one_line(parts):

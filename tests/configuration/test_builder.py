@@ -12,7 +12,7 @@ from maesh_core.configuration.http import HttpTrafficType
 from maesh_core.configuration.tcp import TcpTrafficType
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import MiddlewareBuilder, PortRange, Stage
-from maesh_core.model.configuration import HttpRouter, Section, Service, ServiceConfiguration
+from maesh_core.model.configuration import HttpRouter, Section, Service, ServiceConfiguration, StreamRouter
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.topology import PortNode, ServiceNode
 
@@ -93,12 +93,78 @@ def test_a_headless_stream_claims_no_entrypoint_and_is_told_why_it_is_closed_alo
 
 
 def test_an_error_of_the_node_or_of_the_caller_closes_the_service() -> None:
-    for configuration in (build(make_node(errors=("wrong",))), build(make_node(), errors=("wrong",))):
-        assert configuration.errors == ("wrong",)
+    of_node, of_caller = build(make_node(errors=("wrong",))), build(make_node(), errors=("TypeError: wrong",))
+    for configuration, error, reason in (
+        (of_node, "wrong", "wrong"),
+        (of_caller, "TypeError: wrong", "the service could not be configured"),
+    ):
+        assert configuration.errors == (error,)
         assert is_closed(configuration)
         (router,) = configuration.sections["http"].routers.values()
-        assert (router.status, router.reason) == (404, "wrong")
+        assert (router.status, router.reason) == (404, reason)
         assert configuration.ports[0].entrypoint is None
+
+
+@pytest.mark.parametrize("fault", [KeyError("secret"), TypeError("takes 1 positional argument"), ValueError("no")])
+def test_clients_read_the_reason_of_an_error_and_never_what_an_exception_says(fault: Exception) -> None:
+    def fail(_: Mapping[str, str]) -> Any:
+        raise fault
+
+    with pytest.raises(type(fault)):  # the engine shows it on the service, and has it built again with that error
+        build(make_node(), Plugin(fail))
+    settings = Plugin(lambda _: {"value": object()})
+    configuration = build(make_node(), settings)
+    (error,) = configuration.errors
+    assert error.startswith("middleware limit: its settings cannot be sent to proxies: ")
+    (router,) = configuration.sections["http"].routers.values()
+    assert router.reason == "middleware limit: its settings cannot be sent to proxies"
+
+
+@pytest.mark.parametrize("settings", [True, 1, "text", ["a"]])
+def test_settings_that_are_no_mapping_close_the_service_alone(settings: Any) -> None:
+    configuration = build(make_node(), Plugin(lambda _: settings))
+    assert configuration.errors == ("middleware limit: its settings are no mapping, so they cannot be sent to proxies",)
+    assert is_closed(configuration)
+
+
+@pytest.mark.parametrize("names", [(), ("shop/cart/guard",)])
+@pytest.mark.parametrize("router_type", [HttpRouter, StreamRouter])
+def test_a_traffic_type_that_leaves_out_who_may_come_in_closes_the_service(
+    names: tuple[str, ...], router_type: Any
+) -> None:
+    hosts = {"hosts": ("cart",)} if router_type is HttpRouter else {}
+    router = router_type(entrypoint=1, service="shop/cart:80", middlewares=names, **hosts)
+    custom = Section(routers={"shop/cart:80": router}, services={"shop/cart:80": Service()})
+    guard = Plugin(lambda _: {}, kind="guard")
+    guard.stage = Stage.ADMISSION
+    configuration = build(make_node(traffic_type="custom"), guard, custom=custom)
+    expected = (
+        () if names else ("its traffic type made the router 'shop/cart:80' without the middleware 'shop/cart/guard'",)
+    )
+    assert configuration.errors == expected
+
+
+def test_builders_read_annotations_without_prefix_on_the_service_too() -> None:
+    seen: list[ServiceNode] = []
+
+    class Looking(Plugin):
+        def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> None:
+            seen.append(service)
+
+    class LookingType(HttpTrafficType):
+        name = "looking"
+
+        def build_section(self, service: ServiceNode, *arguments: Any, **named: Any) -> Section:
+            seen.append(service)
+            return super().build_section(service, *arguments, **named)
+
+    annotations = {f"{PREFIX}limit": "1", f"{PREFIX}other": "x"}
+    node = make_node(traffic_type="looking", annotations=annotations)
+    catalogue = Catalogue([LookingType(HTTP.port_range)], [Looking(lambda _: None)])
+    build_service_configuration(node, catalogue=catalogue, entrypoints={})
+    assert len(seen) == 2
+    for service in seen:
+        assert service.annotations == {**annotations, "limit": "1", "other": "x"}
 
 
 def test_errors_are_each_told_once_on_one_line() -> None:

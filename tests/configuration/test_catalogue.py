@@ -109,3 +109,50 @@ def test_two_balancers_of_one_name_are_refused() -> None:
 def test_a_balancer_cannot_have_a_name_of_the_core_or_one_nobody_could_say(name: str) -> None:
     with pytest.raises(PluginError, match="cannot be a name of one"):
         index_balancers([Balancer(name)])
+
+
+SWITCHES = {"ratelimit-burst": "plugin ratelimit is off; --ratelimit switches it on"}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "said"),
+    [
+        ("maesh.containo.us/retry-attempts", None),
+        ("mesh.traefik.io/scheme", None),
+        ("maesh.containo.us/retry-attempt", "no enabled plugin reads it; did you mean retry-attempts?"),
+        ("mesh.traefik.io/retry-attempt", "no enabled plugin reads it; did you mean retry-attempts?"),
+        ("mesh.traefik.io/trafic-type", "no enabled plugin reads it; did you mean traffic-type?"),
+        ("mesh.traefik.io/ratelimit-bursts", "no enabled plugin reads it; did you mean ratelimit-burst?"),
+        (
+            "mesh.traefik.io/ratelimit-burst",
+            "no enabled plugin reads it: plugin ratelimit is off; --ratelimit switches it on",
+        ),
+        ("mesh.traefik.io/colour", "no enabled plugin reads it"),
+        (
+            "mesh.traeffik.io/retry-attempts",
+            "it has no effect with this prefix; the mesh's are maesh.containo.us/ and mesh.traefik.io/",
+        ),
+        (
+            "retry-attempts",
+            "it has no effect without a prefix; the mesh's are maesh.containo.us/ and mesh.traefik.io/",
+        ),
+        ("scheme", None),
+        ("example.org/retry-attempts", None),
+        ("kubectl.kubernetes.io/last-applied-configuration", None),
+        ("mesh.traeffik.io/colour", None),
+    ],
+)
+def test_an_annotation_that_is_nearly_one_of_the_meshs_is_told_from_one_of_others(
+    annotation: str, said: str | None
+) -> None:
+    catalogue = Catalogue([HTTP], [One("retry", "retry-attempts", "retry-on")], switches=SWITCHES)
+    assert catalogue.find_annotation_mistake(annotation) == said
+
+
+def test_a_traffic_type_that_is_not_carried_is_explained() -> None:
+    catalogue = Catalogue([HTTP, TCP], type_switches={"udp": "plugin udp is off; --udp switches it on"})
+    start = "no enabled plugin carries traffic type"
+    known = "known: http, tcp"
+    assert catalogue.describe_unknown_type("gopher") == f"{start} 'gopher'; {known}"
+    assert catalogue.describe_unknown_type("htp") == f"{start} 'htp'; {known}; did you mean http?"
+    assert catalogue.describe_unknown_type("udp").endswith(f"{known}; plugin udp is off; --udp switches it on")

@@ -172,6 +172,9 @@ class FewPlugins:
     def collect(self, hook_name):
         return self._given.get(hook_name, [])
 
+    def describe(self, provided):
+        return type(provided).__name__
+
 
 class Replica:
     """One controller. `kill` it and it ends at its next request at the latest; `freeze` it and no request ends."""

@@ -9,6 +9,8 @@ from maesh_core.controller.nodes import AdminAddress, NodeRegistry
 from maesh_core.errors import NodeUnreachableError
 from maesh_core.model.messages import ControllerReport
 
+from .test_pod_lookup import build_lookup, build_pod
+
 CURRENT = "/api/configuration/current"
 
 
@@ -45,6 +47,13 @@ class Published:
 
     def render_services(self):
         return b"[]"
+
+    @property
+    def pods(self):
+        return build_lookup(build_pod("web-0", "10.0.0.1", "fd00::1"))[0]
+
+    def render_objects(self):
+        return b'[{"kind": "TrafficSplit"}]'
 
 
 class Asker:
@@ -272,7 +281,11 @@ async def test_readiness_is_told_as_json(peer):
 
 
 async def test_services_and_topology_are_told_as_json(peer):
-    for path, expected in (("/api/services", []), ("/api/topology/current", {"services": {}})):
+    for path, expected in (
+        ("/api/services", []),
+        ("/api/objects", [{"kind": "TrafficSplit"}]),
+        ("/api/topology/current", {"services": {}}),
+    ):
         response, body = await peer.get(path)
         assert (response.status, response.content_type) == (200, "application/json")
         assert json.loads(body) == expected
@@ -335,6 +348,45 @@ async def test_every_plain_port_is_taken(peer, port):
     await peer.get(f"{CURRENT}?node=a&admin={port}")
     await peer.get("/api/status/node/a/configuration")
     assert peer.asker.asked == [AdminAddress("127.0.0.1", port)]
+
+
+@pytest.mark.parametrize(
+    "query", ["namespace=shop&name=web-0", "address=10.0.0.1", "address=::ffff:10.0.0.1", "address=FD00:0::1"]
+)
+async def test_a_pod_is_found_by_its_name_and_by_each_spelling_of_its_addresses(peer, query):
+    response, body = await peer.get(f"/api/pods?{query}")
+    assert response.status == 200
+    assert json.loads(body) == {
+        "pods": [
+            {
+                "namespace": "shop",
+                "name": "web-0",
+                "serviceAccount": "web",
+                "addresses": ["10.0.0.1", "fd00::1"],
+                "hostNetwork": False,
+                "ended": False,
+            }
+        ],
+        "more": 0,
+        "nearest": [],
+    }
+
+
+async def test_a_pod_that_is_not_there_is_answered_with_the_nearest_names(peer):
+    _, body = await peer.get("/api/pods?namespace=shop&name=web")
+    assert json.loads(body) == {"pods": [], "more": 0, "nearest": ["shop/web-0"]}
+
+
+@pytest.mark.parametrize("query", ["", "?name=web-0", "?address=web-0", "?address=10.0.0.1&name=web-0", "?limit=10"])
+async def test_pods_are_not_listed(peer, query):
+    response, body = await peer.get(f"/api/pods{query}")
+    assert (response.status, body) == (400, b"name a pod by namespace= and name=, or by address=\n")
+
+
+async def test_a_pod_is_not_looked_for_before_the_pods_are_known(peer):
+    peer.published.is_ready = False
+    response, _ = await peer.get("/api/pods?address=10.0.0.1")
+    assert (response.status, response.headers["Retry-After"]) == (503, "1")
 
 
 @pytest.mark.parametrize("path", ["/", "/api", "/api/services/", "/api/status/node/a", "/%00"])

@@ -12,9 +12,10 @@ from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.configuration.tcp import TcpTrafficType
 from maesh_core.controller.engine import Engine, EngineParts
 from maesh_core.controller.port_mapping import PortMappingFile
-from maesh_core.controller.ports import PortTables
+from maesh_core.controller.ports import PortOwner, PortTables
 from maesh_core.hookspecs import Addition, PortRange, Stage
 from maesh_core.model.events import Applied, Deleted, Problem, Replaced
+from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import (
     Endpoint,
@@ -51,7 +52,18 @@ class FriendBuilder:
             return None
         if BOOM in friend.metadata.annotations:
             raise RuntimeError("boom")
-        return Addition(value=len(friend.spec.ports))
+        seen = ObjectFindings(type=Pod, key=ObjectKey(node.key.namespace, "p"), notices=(f"seen by {node.key.name}",))
+        return Addition(value=len(friend.spec.ports), objects=(seen,))
+
+
+class LooseService:
+    """Checks every pod: does it have a service of its name, or concern one?"""
+
+    type = Pod
+
+    def check(self, view, resource, services):
+        found = view.get(Service, resource.key)
+        return Findings(notices=(f"no service {resource.metadata.name}",)) if not (found or services) else None
 
 
 class StampBuilder:
@@ -80,7 +92,7 @@ class BadTrafficType(HttpTrafficType):
         raise RuntimeError("closing fails too")
 
 
-def build_engine(*, assigned=None, mapping_path=None, sources=("s",), tcp_limit=2):
+def build_engine(*, assigned=None, mapping_path=None, sources=("s",), tcp_limit=2, is_inherited=False, checkers=()):
     traffic_types = [
         HttpTrafficType(PortRange(first=5000, limit=2, is_exclusive=False)),
         TcpTrafficType(PortRange(first=10000, limit=tcp_limit, is_exclusive=True)),
@@ -93,11 +105,14 @@ def build_engine(*, assigned=None, mapping_path=None, sources=("s",), tcp_limit=
         rules=TopologyRules(),
         builders=(FriendBuilder(),),
         catalogue=Catalogue(traffic_types, [StampBuilder()]),
-        ports=PortTables(ranges, assigned=assigned or mapping_file.load(), clock=lambda: 0.0),
+        ports=PortTables(
+            ranges, assigned=assigned or mapping_file.load(), clock=lambda: 0.0, is_inherited=is_inherited
+        ),
         mapping_file=mapping_file,
         revisions=RevisionStore("e", ()),
         sources=sources,
         kinds=CORE_KINDS,
+        checkers=checkers,
     )
     return Engine(parts)
 
@@ -304,6 +319,17 @@ def test_entrypoints_survive_a_restart_whatever_else_there_is(tmp_path):
     assert report(second, "a").ports[0].entrypoint == 10001
 
 
+def test_of_an_inherited_mapping_services_keep_their_own_and_nothing_is_kept_for_others():
+    db, other = PortOwner(ObjectKey("n", "b"), 80), PortOwner(ObjectKey("n", "elsewhere"), 80)
+    engine = start(
+        *(build_service(name, **tcp()) for name in "ab"),
+        assigned={"tcp": {db: 10001, other: 10000}},
+        tcp_limit=5,
+        is_inherited=True,
+    )
+    assert [report(engine, name).ports[0].entrypoint for name in "ab"] == [10000, 10001]
+
+
 def test_the_mapping_is_on_disk_before_the_configuration_is_published(tmp_path):
     path = tmp_path / "port-mapping.json"
     engine = start(mapping_path=path)
@@ -332,9 +358,12 @@ def test_a_topology_tells_what_the_configuration_found():
     assert json.loads(engine.render_topology())["services"]["a@n"]["errors"] == list(report(engine).errors)
 
 
-def test_ports_that_have_a_server_are_known():
-    engine = start(build_service("a", ports=(80, 81)), build_service("b"), build_slice("x", "a"))
-    assert engine.find_served_ports() == {(ObjectKey("n", "a"), 80, "TCP")}
+def test_ports_without_a_server_say_why():
+    engine = start(build_service("a"), build_slice("x", "a"), build_service("b"))
+    assert {each.name: each.ports[0].unserved for each in engine.list_reports()} == {
+        "a": "",
+        "b": "its selector app=b matches no pod",
+    }
 
 
 def test_services_are_rendered_as_they_are_reported():
@@ -436,7 +465,7 @@ def drop_empty(document):
 @settings(max_examples=150, deadline=None)
 @given(BATCHES)
 def test_full_and_incremental_results_are_always_equal(batches):
-    engine = start()
+    engine = start(checkers=(LooseService(),))
     cluster = {}
     pulled = pull(engine)
     for batch in batches:
@@ -446,7 +475,8 @@ def test_full_and_incremental_results_are_always_equal(batches):
         delta = engine.render_configuration(pulled["revision"])
         pulled = apply_delta(pulled, json.loads(delta)) if delta else pulled
 
-    fresh = start(*cluster.values(), assigned=engine.list_assigned())
+    fresh = start(*cluster.values(), assigned=engine.list_assigned(), checkers=(LooseService(),))
+    assert engine.reports.list_reports() == fresh.reports.list_reports()
     assert engine.list_reports() == fresh.list_reports()
     assert json.loads(engine.render_topology()) == json.loads(fresh.render_topology())
     assert without_revisions(pull(engine)) == without_revisions(pull(fresh))
@@ -467,3 +497,34 @@ def test_among_many_services_one_endpoint_change_reruns_one():
     assert engine.rebuilt_count == 501
     assert list(pull(engine, "e.1")["http"]["services"]) == ["n/s7:80"]
     assert engine.revision == "e.2"
+
+
+def test_among_many_objects_a_change_checks_only_what_it_concerns():
+    pods = [build_pod(f"p{number}", f"10.0.{number // 250}.{number % 250 + 1}") for number in range(500)]
+    engine = start(*pods, build_service("p3"), checkers=(LooseService(),))
+    assert engine.reports.check_count == 500
+    assert len(json.loads(engine.render_objects())) == 499
+    engine.apply([Applied(build_slice("x", "p3"))], source="s")
+    assert engine.reports.check_count == 500
+    engine.apply([Applied(build_service("p7"))], source="s")
+    assert engine.reports.check_count == 501
+    assert len(json.loads(engine.render_objects())) == 498
+    engine.apply([Applied(build_pod("p9", "10.9.9.9"))], source="s")
+    assert engine.reports.check_count == 502
+
+
+def test_a_services_findings_are_logged_once_and_again_when_they_are_mended(caplog):
+    engine = start(build_service("a", annotations={"mesh.traefik.io/stmap": "x"}))
+    engine.apply([Applied(build_slice("x", "a"))], source="s")
+    engine.apply([Applied(build_service("a"))], source="s")
+    text = "annotation mesh.traefik.io/stmap: no enabled plugin reads it; did you mean stamp?"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"service a@n: {text}",
+        f"service a@n: no longer: {text}",
+    ]
+
+
+def test_objects_are_reported_before_everything_is_listed():
+    engine = build_engine()
+    engine.apply([Problem("a.yaml", "no YAML")], source="s")
+    assert [each["origin"] for each in json.loads(engine.render_objects())] == ["a.yaml"]

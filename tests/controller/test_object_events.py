@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from maesh_core.controller import object_events
+from maesh_core.controller.object_checks import Subject
 from maesh_core.controller.object_events import (
     AGAIN_S,
     BURST,
@@ -18,12 +19,13 @@ from maesh_core.errors import KubernetesError
 from maesh_core.kubernetes.client import KubernetesClient
 from maesh_core.kubernetes.credentials import Access, Credentials
 from maesh_core.kubernetes.paths import JSON, MERGE_PATCH
+from maesh_core.model.findings import Findings
 from maesh_core.model.keys import ObjectIdentity, ObjectKey
 from maesh_core.testing.commands import wait_until
 
 WALL_S = 1_800_000_000.0
-WEB = ObjectKey("apps", "web")
-SERVICE = ObjectIdentity("v1", "Service", WEB, "u1")
+WEB = Subject("Service", ObjectKey("apps", "web"))
+SERVICE = ObjectIdentity("v1", "Service", WEB.key, "u1")
 SPLIT = ObjectIdentity("split.smi-spec.io/v1alpha4", "TrafficSplit", ObjectKey("apps", "canary"), "u2")
 
 
@@ -40,12 +42,16 @@ class Stage:
         self.on_pause = lambda: None
         self.recorder = EventRecorder(
             self,
-            lambda service: self.errors.get(service, {}),
+            self._find,
             self,
             clock=lambda: self.now,
             wall_clock=lambda: WALL_S + self.now,
             pause=self._pause,
         )
+
+    def _find(self, subject):
+        found = self.errors.get(subject, {})
+        return {key: each if isinstance(each, Findings) else Findings(each) for key, each in found.items()}
 
     async def _pause(self, seconds):
         self.pauses.append(seconds)
@@ -127,6 +133,14 @@ async def test_an_error_is_an_event_on_its_object():
             "lastTimestamp": "2027-01-15T08:16:40Z",
             "count": 1,
         }
+
+
+async def test_a_notice_is_a_normal_event_of_its_own_reason():
+    async with running() as stage:
+        stage.errors = {WEB: {SERVICE: Findings(("bad",), ("odd",))}}
+        await stage.mark()
+        found = [(body["type"], body["reason"], body["message"]) for _, _, _, body in stage.sent]
+        assert found == [("Warning", "MeshError", "bad"), ("Normal", "MeshNotice", "odd")]
 
 
 async def test_each_error_of_each_object_is_one_event_of_its_own_name():
@@ -212,8 +226,8 @@ async def test_what_was_told_is_not_told_again_however_often_it_is_marked():
 async def test_what_lasts_is_told_again_and_what_has_gone_is_not(monkeypatch):
     monkeypatch.setattr(object_events, "LOOK_S", 0.0)  # looks all the time, as time does not pass by itself
     async with running() as stage:
-        other = ObjectKey("apps", "api")
-        stage.errors = {WEB: {SERVICE: ("one",)}, other: {SERVICE._replace(key=other): ("two",)}}
+        other = Subject("Service", ObjectKey("apps", "api"))
+        stage.errors = {WEB: {SERVICE: ("one",)}, other: {SERVICE._replace(key=other.key): ("two",)}}
         await stage.mark()
         del stage.errors[other]
         stage.now += AGAIN_S - 1
@@ -232,8 +246,8 @@ async def test_what_lasts_is_told_again_also_while_new_errors_come():
         await stage.mark()
         for number in range(20):
             stage.now += AGAIN_S / 15
-            other = ObjectKey("apps", f"s{number}")
-            stage.errors[other] = {SERVICE._replace(key=other): ("new",)}
+            other = Subject("Service", ObjectKey("apps", f"s{number}"))
+            stage.errors[other] = {SERVICE._replace(key=other.key): ("new",)}
             await stage.mark(other)
             del stage.errors[other]
         assert stage.messages.count("old") == 2
@@ -400,15 +414,15 @@ async def test_an_api_server_takes_what_is_written(api_server):
 
     long_key = ObjectKey("apps", "a" * 199 + "." + "b" * 53)
     errors = {
-        SERVICE: ("port 80: no server", "漢" * 2000),
-        SPLIT._replace(key=long_key): ("one",),
-        ObjectIdentity("v1", "Namespace", ObjectKey("", "apps"), "u"): ("one",),
+        SERVICE: Findings(("port 80: no server", "漢" * 2000)),
+        SPLIT._replace(key=long_key): Findings(("one",)),
+        ObjectIdentity("v1", "Namespace", ObjectKey("", "apps"), "u"): Findings((), ("one",)),
     }
     api_server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}})
     stage = Stage()
     client = KubernetesClient(Credentials(give))
     for life in (1, 2):  # the second finds what the first has written
-        recorder = EventRecorder(client, lambda service: errors, stage, clock=lambda: stage.now, pause=stage._pause)
+        recorder = EventRecorder(client, lambda subject: errors, stage, clock=lambda: stage.now, pause=stage._pause)
         task = asyncio.create_task(recorder.run())
         recorder.mark([WEB])
 

@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maesh_core.controller import port_mapping
-from maesh_core.controller.port_mapping import PortMappingFile, find_default_path, parse_mapping, render_mapping
+from maesh_core.controller.port_mapping import (
+    FILES_LIMIT,
+    PortMappingFile,
+    build_file_name,
+    find_default_file,
+    find_state_folder,
+    parse_mapping,
+    render_mapping,
+)
 from maesh_core.controller.ports import PortOwner
 from maesh_core.model.keys import ObjectKey
 
@@ -171,11 +180,109 @@ def test_with_no_place_for_a_file_it_is_told_only_when_there_is_something_to_kee
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({"XDG_STATE_HOME": "/s", "HOME": "/h"}, Path("/s/maesh/port-mapping.json")),
-        ({"XDG_STATE_HOME": "relative", "HOME": "/h"}, Path("/h/.local/state/maesh/port-mapping.json")),
-        ({"XDG_STATE_HOME": "", "HOME": "/h"}, Path("/h/.local/state/maesh/port-mapping.json")),
+        ({"XDG_STATE_HOME": "/s", "HOME": "/h"}, Path("/s/maesh")),
+        ({"XDG_STATE_HOME": "relative", "HOME": "/h"}, Path("/h/.local/state/maesh")),
+        ({"XDG_STATE_HOME": "", "HOME": "/h"}, Path("/h/.local/state/maesh")),
         ({}, None),
     ],
 )
 def test_the_default_is_in_the_users_state_folder(environment, expected):
-    assert find_default_path(environment) == expected
+    assert find_state_folder(environment) == expected
+
+
+@pytest.fixture
+def projects(tmp_path):
+    """Make two folders of manifests that have the same name, and a link to the first."""
+    for name in ("one", "two"):
+        (tmp_path / name / "k8s").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    return tmp_path
+
+
+def find(projects, *paths):
+    return find_default_file({"XDG_STATE_HOME": str(projects / "state")}, [str(projects / path) for path in paths])
+
+
+def list_files(projects):
+    return sorted(path.name for path in (projects / "state" / "maesh").rglob("*.json"))
+
+
+def test_each_set_of_paths_has_a_mapping_of_its_own_which_says_whose_it_is(projects):
+    find(projects, "one/k8s").save(MAPPING)
+    find(projects, "two/k8s").save({"tcp": {OWNER: 10007}})
+    assert find(projects, "one/k8s").load() == MAPPING
+    assert find(projects, "two/k8s").load() == {"tcp": {OWNER: 10007}}
+    assert find(projects, "one/k8s", "two/k8s").load() == {}
+    assert [name.rpartition("-")[0] for name in list_files(projects)] == ["k8s", "k8s"]
+    paths = [json.loads(path.read_bytes())["paths"] for path in (projects / "state/maesh/port-mappings").iterdir()]
+    assert sorted(paths) == [[str(projects / "one/k8s")], [str(projects / "two/k8s")]]
+
+
+def test_the_order_and_the_spelling_of_paths_do_not_matter(projects, monkeypatch):
+    find(projects, "one/k8s", "two/k8s").save(MAPPING)
+    monkeypatch.chdir(projects / "one")
+    for paths in (["two/k8s", "one/k8s"], ["one/../one/k8s/", "two/k8s", "one/k8s"], ["link/k8s", "two//k8s"]):
+        assert find(projects, *paths).load() == MAPPING
+    state = {"XDG_STATE_HOME": str(projects / "state")}
+    assert find_default_file(state, ["k8s", "../two/k8s"]).load() == MAPPING
+
+
+@given(st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=3))
+def test_a_file_s_name_is_short_and_plain_whatever_the_paths_are_called(paths):
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,40}-[0-9a-f]{16}\.json", build_file_name(paths))
+
+
+def test_a_path_that_is_no_text_is_kept_too(projects):
+    name = os.fsdecode(b"caf\xe9")
+    find(projects, name).save(MAPPING)
+    assert find(projects, name).load() == MAPPING
+
+
+def test_without_manifests_there_is_one_file_and_without_a_home_none(tmp_path):
+    find_default_file({"XDG_STATE_HOME": str(tmp_path)}, ()).save(MAPPING)
+    assert os.listdir(tmp_path / "maesh") == ["port-mapping.json"]
+    assert find_default_file({}, ["a"]).load() == {}
+
+
+def test_paths_without_a_file_of_their_own_inherit_the_one_that_was_shared_and_leave_it(projects):
+    shared = find(projects)
+    shared.save(MAPPING)
+    file = find(projects, "one/k8s")
+    assert (file.load(), file.is_inherited) == (MAPPING, True)
+    file.save({"tcp": {OWNER: 10001}})
+    again = find(projects, "one/k8s")
+    assert (again.load(), again.is_inherited) == ({"tcp": {OWNER: 10001}}, False)
+    assert find(projects).load() == MAPPING
+
+
+def test_a_shared_file_that_is_no_mapping_is_left_alone(projects, caplog):
+    path = projects / "state/maesh/port-mapping.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("no mapping")
+    file = find(projects, "one/k8s")
+    assert (file.load(), file.is_inherited) == ({}, False)
+    assert path.read_text() == "no mapping"
+    assert not caplog.records
+
+
+def test_of_many_files_those_whose_manifests_are_gone_are_removed_first_then_the_least_used(projects):
+    folder = projects / "state/maesh/port-mappings"
+    for number in range(FILES_LIMIT + 3):
+        manifests = projects / f"m{number:03}"
+        manifests.mkdir()
+        file = find(projects, manifests.name)
+        file.save(MAPPING)
+        (path,) = folder.glob(f"{manifests.name}-*")
+        os.utime(path, (1000 + number, 1000 + number))
+        if number == 50:
+            manifests.rmdir()
+        if number == 0:
+            first = path
+    assert len(os.listdir(folder)) == FILES_LIMIT
+    assert not list(folder.glob("m050-*"))
+    assert not first.exists()
+    assert not list(folder.glob("m001-*"))
+    find(projects, "m002").load()  # in use from now on
+    find(projects, "one/k8s").save(MAPPING)
+    assert list(folder.glob("m002-*"))
+    assert not list(folder.glob("m003-*"))

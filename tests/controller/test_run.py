@@ -32,6 +32,9 @@ class FakePlugins:
     def collect(self, hook_name):
         return list(self._hooks.get(hook_name, ()))
 
+    def describe(self, provided):
+        return f"plugin of {type(provided).__name__}"
+
 
 class Running:
     def __init__(self, task, stop, controller):
@@ -98,6 +101,27 @@ async def test_manifests_become_a_configuration_and_changes_answer_a_held_pull(s
     assert status == 200
     assert (delta["full"], list(delta["http"]["routers"])) == (False, ["shop/db:80"])
     await running.end()
+
+
+async def test_each_folder_of_manifests_begins_at_the_first_port_and_moves_no_other_s(settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    async def find_ports(folder, *names):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for name in names:
+            (tmp_path / folder / f"{name}.yaml").write_text(SERVICE.replace("NAME", name))
+        paths = (str(tmp_path / folder),)
+        running = await start(
+            ControllerSettings(**settings | {"paths": paths, "port_mapping": "", "default_mode": "tcp"})
+        )
+        found = {report.name: report.ports[0].entrypoint for report in running.controller.service_reports()}
+        await running.end()
+        return found
+
+    assert await find_ports("one", "db", "queue") == {"db": 10000, "queue": 10001}
+    assert await find_ports("two", "queue") == {"queue": 10000}
+    assert await find_ports("one", "cache") == {"cache": 10002, "db": 10000, "queue": 10001}
+    assert await find_ports("two", "db") == {"db": 10001, "queue": 10000}
 
 
 async def test_a_stopped_controller_lets_its_pulls_go_and_frees_its_port(settings):

@@ -1,9 +1,8 @@
 import asyncio
-import logging
 
 import pytest
 
-from maesh_core.controller.sources import FIRST_PAUSE_S, LONGEST_PAUSE_S, ProblemLog, feed_source
+from maesh_core.controller.sources import FIRST_PAUSE_S, LONGEST_PAUSE_S, feed_source
 from maesh_core.model.events import Problem
 
 
@@ -92,15 +91,3 @@ async def test_a_cancelled_feed_closes_its_source():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert source.closed == 1
-
-
-def test_a_problem_is_told_when_it_appears_changes_and_goes(caplog):
-    log = ProblemLog()
-    for problems in ({}, {"f": "bad"}, {"f": "bad"}, {"f": "worse"}, {"f": "worse", "g": "bad"}, {"g": "bad"}):
-        log.update(problems)
-    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.ERROR, "f: bad"),
-        (logging.ERROR, "f: worse"),
-        (logging.ERROR, "g: bad"),
-        (logging.WARNING, "f: no longer a problem"),
-    ]

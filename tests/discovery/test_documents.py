@@ -8,8 +8,12 @@ from maesh_core.discovery.documents import MAX_ERRORS, KindTable, parse_manifest
 from maesh_core.errors import ManifestError, PluginError
 from maesh_core.model.resources import EndpointSlice, Pod, Resource, ResourceKind, Service
 from maesh_core.resources.kinds import CORE_KINDS
+from maesh_core.shipped_plugins import find_kind_switches
 
 TABLE = KindTable(CORE_KINDS)
+SOME_SMI_KIND = ResourceKind(
+    name="HTTPRouteGroup", plural="groups", api_versions=("specs.smi-spec.io/v1alpha4",), type=Resource
+)
 
 # As printed in the announcement of 1.2: annotation values that are numbers, a port without targetPort.
 ANNOUNCED = """
@@ -113,9 +117,66 @@ def test_lists_in_lists_are_read_but_not_without_end(parse):
 
 def test_kinds_that_nobody_reads_are_named_once_and_are_no_error(parse):
     deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {template: {spec: 1}}\n"
-    manifest = parse(f"{deployment}---\n{deployment}---\napiVersion: v2\nkind: Service\n")
-    assert manifest.unread_kinds == ("apps/v1 Deployment", "v2 Service")
-    assert manifest.errors == ()
+    manifest = parse(f"{deployment}---\n{deployment}---\napiVersion: batch/v1\nkind: Job\n")
+    assert manifest.unread_kinds == ("apps/v1 Deployment", "batch/v1 Job")
+    assert (manifest.errors, manifest.notices) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "said"),
+    [
+        ("v1", "Servce", "did you mean Service?"),
+        ("v1", "service", "did you mean Service?"),
+        ("discovery.k8s.io/v1", "EndpointSlices", "did you mean EndpointSlice?"),
+        ("discovery.k8s.io/v1", "Endpoint", "did you mean Endpoints?"),
+        ("access.smi-spec.io/v1alpha3", "TraficTarget", "did you mean TrafficTarget?"),
+        ("v2", "Service", "of this kind v1 are read"),
+        ("apps/v1", "Pod", "of this kind v1 are read"),
+        ("access.smi-spec.io/v1alpha3", "TrafficTarget", "plugin acl is off; --acl switches it on"),
+    ],
+)
+def test_a_kind_that_is_nearly_one_that_is_read_is_noticed_on_its_object(api_version, kind, said):
+    table = KindTable((*CORE_KINDS, SOME_SMI_KIND), find_kind_switches({"smi"}))
+    text = f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a}}\n"
+    manifest = parse_manifest(text.encode(), table, path="f.yaml")
+    (notice,) = manifest.notices
+    assert notice.origin == "f.yaml document 1 line 1"
+    assert notice.text == f"skipped, for nothing reads {api_version} {kind}: {said}"
+    assert (notice.kind, notice.key) == (kind, ("default", "a"))
+    assert (manifest.errors, manifest.unread_kinds) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind"),
+    [
+        ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+        ("gateway.networking.k8s.io/v1alpha2", "TLSRoute"),
+        ("networking.istio.io/v1", "ServiceEntry"),
+        ("monitoring.coreos.com/v1", "ServiceMonitor"),
+        ("v1", "ConfigMap"),
+        ("v1", "Secret"),
+        ("apps/v1", "ReplicaSet"),
+    ],
+)
+def test_a_kind_of_another_project_is_not_taken_for_a_mistake(api_version, kind):
+    table = KindTable((*CORE_KINDS, SOME_SMI_KIND), find_kind_switches({"smi"}))
+    text = f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a}}\n"
+    manifest = parse_manifest(text.encode(), table, path="f.yaml")
+    assert (manifest.notices, manifest.unread_kinds) == ((), (f"{api_version} {kind}",))
+
+
+def test_an_error_names_its_object(parse):
+    manifest = parse("apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: apps}\nspec: {ports: 1}\n")
+    assert [(error.kind, error.key) for error in manifest.errors] == [("Service", ("apps", "a"))]
+    manifest = parse("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 0}]}\n")
+    assert [(error.kind, error.key) for error in manifest.errors] == [("Service", ("default", "a"))]
+    manifest = parse("apiVersion: v1\nkind: Service\nmetadata: 5\n")
+    assert [(error.kind, error.key) for error in manifest.errors] == [("Service", None)]
+
+
+def test_a_name_that_none_can_have_is_shown_without_harm(parse):
+    (notice,) = parse('apiVersion: v1\nkind: Servce\nmetadata: {name: "a\\n\\e[31m"}\n').notices
+    assert notice.key == ("default", "'a\\n\\x1b[31m'")
 
 
 def test_a_value_that_does_not_fit_is_named_by_its_path(find_fault):

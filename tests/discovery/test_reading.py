@@ -114,17 +114,79 @@ def test_an_emptied_file_keeps_what_it_held_and_says_so(write, service, stage):
     assert applied(made.change("a.yaml")) == ["b"]
 
 
-def test_a_file_that_was_always_empty_is_no_problem(write, stage):
-    write("a.yaml", "")
-    assert stage().reader.collect_events() == []
+def list_notices(events):
+    return {event.origin: event.text for event in events if isinstance(event, Problem) and event.text}
 
 
-def test_a_file_with_comments_alone_holds_nothing(write, service, stage):
+@pytest.mark.parametrize("content", ["", "# nothing\n", "---\n---\n"])
+def test_a_file_without_manifests_is_noticed(write, service, stage, content):
+    path = write("a.yaml", content)
+    write("b.yaml", service("b"))
+    found = stage().reader.collect_events()
+    assert list_notices(found) == {str(path): "holds no manifest"}
+    assert all(event.is_notice for event in found if isinstance(event, Problem))
+
+
+def test_a_file_with_comments_alone_holds_nothing_until_it_is_filled(write, service, stage):
     write("a.yaml", service("a"))
+    write("b.yaml", service("b"))
     made = stage()
     made.reader.collect_lists()
-    write("a.yaml", "# nothing any more\n")
-    assert made.change("a.yaml") == [Deleted(Service, ObjectKey("apps", "a"))]
+    path = write("a.yaml", "# nothing any more\n")
+    events = made.change("a.yaml")
+    assert Deleted(Service, ObjectKey("apps", "a")) in events
+    assert list_notices(events) == {str(path): "holds no manifest"}
+    write("a.yaml", service("a"))
+    assert made.change("a.yaml")[-1] == Problem(str(path), None)
+
+
+DEPLOYMENT = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n"
+
+
+def test_a_named_file_of_other_kinds_is_noticed_and_one_in_a_folder_is_not(write, service, stage, tmp_path):
+    path = write("a.yaml", DEPLOYMENT)
+    write("b.yaml", service("b"))
+    assert list_notices(stage().reader.collect_events()) == {}
+    found = list_notices(stage(paths=[path]).reader.collect_events())
+    assert found == {str(path): "holds nothing that the mesh reads: apps/v1 Deployment"}
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ((), "no file in it ends in .json, .yaml, .yml"),
+        (("readme.txt", "sub/readme.txt", ".sub/a.yaml"), "no file in it ends in .json, .yaml, .yml"),
+        (
+            ("sub/deep/a.yaml",),
+            "no file in it ends in .json, .yaml, .yml; folders in it have manifests: -R reads them too",
+        ),
+        (
+            ("a.yaml", "sub/a.yaml"),
+            "none of its files holds anything that the mesh reads; folders in it have manifests: -R reads them too",
+        ),
+    ],
+)
+def test_a_folder_of_no_use_is_noticed_until_it_is_of_use(write, service, stage, tmp_path, files, said):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write(name, DEPLOYMENT)
+    made = stage()
+    assert list_notices(made.reader.collect_lists()) == {str(tmp_path): said}
+    assert list_notices(made.look()) == {}
+    write("b.yaml", service("b"))
+    assert Problem(str(tmp_path), None) in made.change("b.yaml")
+
+
+def test_a_folder_whose_files_have_errors_alone_is_not_said_to_hold_nothing(write, stage):
+    write("a.yaml", "[\n")
+    assert all("document" in origin for origin in list_notices(stage().reader.collect_events()))
+
+
+def test_a_folder_is_not_judged_before_its_files_are_read(tmp_path, service, stage):
+    (tmp_path / "new.yaml").write_text(service("new"))
+    made = stage()
+    assert list_notices(made.reader.collect_lists()) == {}
+    assert list_notices(made.look(later_s=0.06)) == {}
 
 
 def test_a_removed_file_that_comes_back_in_time_deletes_nothing(write, service, stage):
@@ -215,7 +277,7 @@ def test_folders_that_come_and_go_take_their_files_along(write, service, stage, 
     write("sub/a.yaml", service("a"))
     assert applied(made.change("sub")) == ["a"]
     (tmp_path / "sub").rename(tmp_path.parent / (tmp_path.name + "-gone"))
-    assert made.change("sub") == [Deleted(Service, ObjectKey("apps", "a"))]
+    assert made.change("sub")[0] == Deleted(Service, ObjectKey("apps", "a"))
 
 
 def test_other_files_in_the_folder_cause_no_reading(write, service, stage, monkeypatch):

@@ -117,7 +117,7 @@ def test_any_other_tag_is_refused(text):
 def test_labels_and_annotations_keep_the_text_that_was_written():
     text = "metadata:\n  labels: {a: yes, b: 0x10, c: ~}\n  annotations:\n    d: 1.50\n    e: true\n    f: '2'\n"
     assert load(text)["metadata"] == {
-        "labels": {"a": "yes", "b": "0x10"},
+        "labels": {"a": "yes", "b": "0x10", "c": None},
         "annotations": {"d": "1.50", "e": "true", "f": "2"},
     }
 
@@ -130,8 +130,8 @@ def test_keys_are_the_text_that_was_written():
     assert load("1: a\ntrue: b\n") == {"1": "a", "true": "b"}
 
 
-def test_null_entries_of_mappings_are_dropped():
-    assert load("a: ~\nb:\nc: {d: null, e: 1}\n") == {"c": {"e": 1}}
+def test_null_entries_of_mappings_are_kept_for_the_kind_to_judge():
+    assert load("a: ~\nb:\nc: {d: null, e: 1}\n") == {"a": None, "b": None, "c": {"d": None, "e": 1}}
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_merge_keys_add_what_is_not_there():
 
 
 def test_a_null_beside_a_merge_takes_the_merged_value_away():
-    assert load("a: &a {x: 1, y: 2}\nc: {<<: *a, x: ~}\n")["c"] == {"y": 2}
+    assert load("a: &a {x: 1, y: 2}\nc: {<<: *a, x: ~}\n")["c"] == {"x": None, "y": 2}
 
 
 def test_a_quoted_merge_key_is_an_ordinary_key():

@@ -207,14 +207,53 @@ def test_exact_rules_are_read_again():
 @pytest.mark.parametrize(
     ("text", "port"),
     [
-        ("", "53"),
+        ("", ""),
         (".:1053 {\n}\n", "1053"),
-        ("example.org:54 {\n}\n. {\n}\n", "53"),
+        (":1053 {\n}\n", "1053"),
+        ("example.org:54 {\n}\n. {\n}\n", ""),
         ("tls://.:853 {\n}\ndns://.:5353 {\n}\n", "5353"),
+        (".:{$PORT} {\n}\n", "{$PORT}"),
+        (".:{%PORT%} {\n}\n", "{%PORT%}"),
+        ("(snippet) {\n}\ncluster.local:1053 {\n}\nexample.org:54 {\n}\n", "1053"),
+        ("maesh:54 {\n}\ncluster.local {\n}\n", ""),
     ],
 )
-def test_the_port_is_that_of_the_root_zone(text, port):
+def test_the_port_is_that_of_the_root_zone_or_else_of_the_first_server(text, port):
     assert find_port(text) == port
+
+
+def list_listeners(text, default_port):
+    """List the ports by zone as CoreDNS opens them: its flag counts where a plain DNS key names none."""
+    found = {}
+    for block in parse_corefile(text).blocks:
+        for key in block.keys:
+            address = key.removeprefix("dns://")
+            zone, has_port, port = address.rpartition(":")
+            zone = zone if has_port else address
+            found.setdefault(zone.rstrip("."), set()).add((port if has_port else default_port).replace("{$PORT}", "99"))
+    return found
+
+
+@given(
+    st.sampled_from([".", ".:53", ".:1053", "dns://.", "dns://.:5353", ":54", ".:{$PORT}"]),
+    st.sampled_from(["53", "5353"]),
+    st.booleans(),
+)
+def test_the_meshs_zones_are_served_where_the_root_zone_is(key, default_port, has_newline):
+    text = f"other.example:9 {{\n}}\n{key} {{\n    errors\n}}" + "\n" * has_newline
+    blocks = {zone: BUILDER.build(zone, exact={}, port=find_port(text)) for zone in ZONES}
+    patched = insert_blocks(text, blocks)
+    listeners = list_listeners(patched, default_port)
+    assert listeners["maesh"] == listeners["traefik.mesh"] == listeners[""]
+    assert find_port(patched) == find_port(text)
+    assert remove_blocks(patched) == text
+
+
+def test_a_block_without_a_port_is_known_and_replaced():
+    old = insert_blocks(". {\n}\n", BLOCKS)
+    fresh = {zone: BUILDER.build(zone, exact={}, port="") for zone in ZONES}
+    assert "\nmaesh {\n" in insert_blocks(old, fresh)
+    assert remove_blocks(insert_blocks(old, fresh)) == ". {\n}\n"
 
 
 SERVERS = st.sampled_from(

@@ -34,6 +34,17 @@ def test_server_blocks_are_found_with_their_keys(text, keys):
     assert [block.keys for block in corefile.blocks] == keys
 
 
+def test_imports_at_the_top_are_known_by_their_patterns():
+    text = "import a/*.b c\n. {\n import inner\n}\nimport d # e\n# import f\n"
+    assert parse_corefile(text).patterns == ("a/*.b", "c", "d")
+
+
+def test_the_lines_of_a_block_are_its_directives():
+    (block,) = parse_corefile('. {\n a b\n c d {\n  e\n }\n "f\ng" h\n}\n').blocks
+    assert block.lines == (("a", "b"), ("c", "d", "{"), ("e",), ("}",), ("f\ng", "h"))
+    assert block.words == ("a", "b", "c", "d", "{", "e", "}", "f\ng", "h")
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [

@@ -6,6 +6,8 @@ from maesh_core.dns.detection import (
     MountedMap,
     find_coredns,
     find_corefile_key,
+    find_file,
+    find_flag,
     find_image,
     find_kube_dns,
     get_name,
@@ -101,6 +103,76 @@ def test_mounted_maps_are_volumes_and_projected_sources():
         MountedMap("coredns-custom", is_optional=True, keys={}),
         MountedMap("x", is_optional=False, keys={}),
     ]
+
+
+def mount(name, path, **more):
+    return {"name": name, "mountPath": path, **more}
+
+
+def test_mounted_maps_have_the_folders_of_all_containers():
+    deployment = build("coredns", "coredns:1.9", volumes=[{"name": "a", "configMap": {"name": "x"}}])
+    first, second = deployment["spec"]["template"]["spec"]["containers"]
+    first["volumeMounts"] = [mount("a", "/one"), mount("b", "/two")]
+    second["volumeMounts"] = [mount("a", "/three/"), "odd"]
+    (found,) = list_mounted_maps(deployment)
+    assert found.folders == ("/one", "/three")
+
+
+def test_a_map_that_is_mounted_file_by_file_is_listed_for_each():
+    items = [{"key": "k", "path": "sub/f"}]
+    volumes = [{"name": "a", "configMap": {"name": "x"}}, {"name": "b", "configMap": {"name": "y", "items": items}}]
+    deployment = build("coredns", "coredns:1.9", volumes=volumes)
+    deployment["spec"]["template"]["spec"]["containers"][1]["volumeMounts"] = [
+        mount("a", "/etc/Corefile", subPath="main"),
+        mount("b", "/etc/y"),
+        mount("b", "/etc/z", subPath="sub/f"),
+    ]
+    assert [(each.name, each.keys, each.folders) for each in list_mounted_maps(deployment)] == [
+        ("x", {"main": "Corefile"}, ("/etc",)),
+        ("y", {"k": "sub/f"}, ("/etc/y",)),
+        ("y", {"k": "z"}, ("/etc",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/a/Corefile", ("whole", "Corefile")),
+        ("/b/Corefile", ("items", "key")),
+        ("/b/key", None),
+        ("/a/sub/Corefile", None),
+        ("/c/Corefile", None),
+        ("/ab/Corefile", None),
+    ],
+)
+def test_a_file_is_found_in_the_map_that_has_it(path, expected):
+    maps = [
+        MountedMap("whole", is_optional=False, keys={}, folders=("/a",)),
+        MountedMap("items", is_optional=False, keys={"key": "Corefile"}, folders=("/b", "/c/d")),
+        MountedMap("nowhere", is_optional=False, keys={}),
+    ]
+    found = find_file(maps, path)
+    assert (found and (found[0].name, found[1])) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["-conf", "/a"], "/a"),
+        (["--conf", "/a"], "/a"),
+        (["-conf=/a"], "/a"),
+        (["--conf=/a=b"], "/a=b"),
+        (["-other", "/a"], ""),
+        (["conf", "/a"], ""),
+        (["-conf"], ""),
+        (["-configuration=/a"], ""),
+        ([], ""),
+    ],
+)
+def test_flags_are_read_from_command_and_arguments(words, value):
+    assert find_flag({"args": words}, "conf") == value
+    assert find_flag({"command": ["coredns", *words[:1]], "args": words[1:]}, "conf") == value
+    assert find_flag({"args": "odd"}, "conf") == ""
 
 
 def test_likely_places_of_the_corefile_are_looked_at_first_and_impossible_ones_never():

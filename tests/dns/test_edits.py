@@ -39,6 +39,21 @@ def test_a_config_map_is_put_back_exactly(before):
     assert take(before) == before
 
 
+@pytest.mark.parametrize("text", ["", "\n", "  \n "])
+def test_a_key_without_content_comes_back_byte_for_byte(text):
+    def fill(text):
+        return text if "{a}" in text else f"{{a}}{text}"
+
+    before = build({"key": text, "other": "1"})
+    after = edits.put_texts(before, {"key": fill})
+    assert after["metadata"]["annotations"] == {edits.BLANK: "key"}
+    assert edits.put_texts(after, {"key": fill}) == after
+    empty = {"key": lambda text: text.replace("{a}", "{}")}
+    assert edits.take_texts(after, empty, old_keys=("key",)) == before
+    after["data"]["key"] = "{a} more"
+    assert edits.take_texts(after, empty)["data"]["key"] == "{} more"
+
+
 def test_a_second_put_keeps_the_list_of_what_was_added():
     assert take(put(put(build({"a": "b"})))) == build({"a": "b", "key": "+"})
     assert put(build())["metadata"]["annotations"] == {edits.ADDED: "key"}

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from maesh_core.dns.corefile import ZONES, find_spans, insert_blocks, read_exact_rules
+from maesh_core.dns.corefile_parsing import parse_corefile
 from maesh_core.dns.edits import ADDED, RESTART, RESTARTED_AT
 from maesh_core.dns.patching import ADDRESS_TRIES, ClusterDns
 from maesh_core.errors import ClusterDnsError, KubernetesError
@@ -14,14 +15,16 @@ from maesh_core.kubernetes.credentials import find_access
 from maesh_core.model.keys import ObjectKey
 from maesh_core.testing.api_server import FaultKind
 
+FOLDERS = {"coredns-custom": "/etc/coredns/custom/", "kube-dns": "/kube-dns-config"}
 EXACT = {ObjectKey("shop", "a" * 60): "maesh-cut-0123", ObjectKey("lab", "b" * 60): "maesh-cut-4567"}
 
 
 def build_deployment(name, image, maps, *, namespace="kube-system", container="coredns", labels=None, optional=False):
     volumes = [{"name": f"v-{each}", "configMap": {"name": each, "optional": optional}} for each in maps]
+    mounts = [{"name": f"v-{each}", "mountPath": FOLDERS.get(each, "/etc/coredns")} for each in maps]
     template = {
         "metadata": {"labels": {"k8s-app": name}},
-        "spec": {"containers": [{"name": container, "image": image}], "volumes": volumes},
+        "spec": {"containers": [{"name": container, "image": image, "volumeMounts": mounts}], "volumes": volumes},
     }
     return {
         "apiVersion": "apps/v1",
@@ -159,6 +162,8 @@ async def test_a_cluster_with_blocks_in_custom_servers_stays_prepared_too(kubead
     kubeadm.server.apply(
         [build_deployment("coredns", "coredns:1.11.3", ["coredns", "coredns-custom"]), build_map("coredns-custom")]
     )
+    text = kubeadm.get_corefile() + "import custom/*.server\n"
+    kubeadm.server.patch("configmaps", "coredns", {"data": {"Corefile": text}}, "kube-system")
     await kubeadm.prepare()
     assert "Begin Maesh" not in kubeadm.get_corefile()
     annotations = {"spec": {"template": {"metadata": {"annotations": None}}}}
@@ -302,6 +307,73 @@ async def test_the_map_for_others_counts_only_if_it_is_mounted(kubeadm):
     kubeadm.server.apply(build_map("coredns-custom", {"x.server": "maesh {\n}\n"}))
     await kubeadm.prepare()
     assert len(find_spans(kubeadm.get_corefile())) == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_read"),
+    [
+        ("import custom/*.server", True),
+        ("import /etc/coredns/custom/*.server", True),
+        ("import ./custom/*", True),
+        ("import custom/maesh.server\nimport custom/traefik.mesh.server", True),
+        ("import custom/[a-z]*.server", True),
+        ("import custom/[^a-z]*.server", False),
+        ("import custom/*.override", False),
+        ("import custom/maesh.server", False),
+        ("import other/*.server", False),
+        ("import *.server", False),
+        ("import /custom/*.server", False),
+        ("example.org {\n    import custom/*.server\n}", False),
+        ("# import custom/*.server", False),
+        ("", False),
+    ],
+)
+async def test_the_map_for_others_counts_only_if_the_corefile_imports_it(aks, lines, is_read):
+    aks.server.apply(build_map("coredns", {"Corefile": f".:53 {{\n    errors\n}}\n{lines}\n"}))
+    before = aks.strip()
+    await aks.prepare()
+    assert ("Begin Maesh" in aks.get_corefile()) is not is_read
+    assert ("maesh.server" in aks.get_map("coredns-custom").get("data", {})) is is_read
+    assert not await aks.prepare()
+    await aks.clean_up()
+    assert aks.strip() == before
+
+
+async def test_imports_are_relative_to_the_folder_of_the_corefile_that_is_named(aks):
+    deployment = build_deployment("coredns", "coredns:v1.9.4", ["coredns", "coredns-custom"])
+    deployment["spec"]["template"]["spec"]["containers"][0]["args"] = ["-conf", "/srv/dns/Corefile"]
+    aks.server.apply(deployment)
+    await aks.prepare()
+    assert "Begin Maesh" in aks.get_corefile()
+
+
+async def test_a_map_for_others_of_which_single_files_are_mounted_is_not_used(aks):
+    deployment = aks.server.get("deployments", "coredns", "kube-system")
+    custom = deployment["spec"]["template"]["spec"]["volumes"][1]["configMap"]
+    custom["items"] = [{"key": "mine.server", "path": "mine.server"}]
+    aks.server.apply(deployment)
+    await aks.prepare()
+    assert "Begin Maesh" in aks.get_corefile()
+
+
+async def test_blocks_leave_a_map_for_others_that_is_imported_no_more(aks, read_corefile):
+    aks.server.apply(build_map("coredns-custom", {"x.other": "maesh {\n}\n"}))
+    await aks.prepare(EXACT)
+    assert "maesh.server" in aks.get_map("coredns-custom")["data"]
+    text = read_corefile("corefiles/aks").replace("import custom/*.server", "")
+    aks.server.apply(build_map("coredns", {"Corefile": text}))
+    await aks.prepare()
+    assert read_exact_rules(aks.get_corefile()) == EXACT
+    assert aks.get_map("coredns-custom")["data"] == {"x.other": "maesh {\n}\n"}
+
+
+async def test_the_block_names_no_port_where_the_root_zone_names_none(kubeadm):
+    kubeadm.server.apply(build_map("coredns", {"Corefile": ". {\n    errors\n}\n"}))
+    await kubeadm.prepare()
+    assert [block.keys for block in parse_corefile(kubeadm.get_corefile()).blocks[1:]] == [
+        ("maesh",),
+        ("traefik.mesh",),
+    ]
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3", "1.4"])
@@ -475,7 +547,17 @@ async def test_kube_dns_asks_the_meshs_own_coredns(with_kube_dns):
     assert with_kube_dns.strip() == before
 
 
-@pytest.mark.parametrize("data", [None, {"stubDomains": "{}"}, {"stubDomains": '{ "acme": ["10.1.1.1"] }', "x": "y"}])
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {"stubDomains": ""},
+        {"stubDomains": "\n"},
+        {"stubDomains": "{}"},
+        {"stubDomains": "{ }\n"},
+        {"stubDomains": '{ "acme": ["10.1.1.1"] }', "x": "y"},
+    ],
+)
 async def test_stub_domains_come_back_as_they_were(with_kube_dns, data):
     with_kube_dns.server.apply(build_map("kube-dns", data))
     before = with_kube_dns.strip()

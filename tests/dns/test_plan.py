@@ -1,7 +1,7 @@
 """Plans are shown as diffs that people can read."""
 
 from maesh_core.dns.objects import CONFIG_MAPS
-from maesh_core.dns.plan import Plan, build_change
+from maesh_core.dns.plan import Plan, build_change, join_plans
 from maesh_core.model.keys import ObjectKey
 
 BEFORE = {
@@ -37,6 +37,13 @@ def test_new_and_deleted_objects_have_no_other_side():
     diff = Plan(changes=(*gone, *made)).render_diff()
     assert "+++ /dev/null\n" in diff
     assert diff.endswith("--- /dev/null\n+++ ConfigMap a/b\n@@ -0,0 +1 @@\n+a[0]: b\n")
+
+
+def test_plans_are_joined_in_their_order():
+    gone = build_change(CONFIG_MAPS, BEFORE, lambda _: None, "deleted")
+    joined = join_plans([Plan(changes=tuple(gone), warnings=("a",)), Plan(), Plan(warnings=("b",))])
+    assert joined == Plan(changes=tuple(gone), warnings=("a", "b"))
+    assert join_plans([]) == Plan()
 
 
 def test_an_edit_that_changes_nothing_is_no_change():

@@ -8,6 +8,7 @@ import yaml
 pytestmark = pytest.mark.integration
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+CRDS = EXAMPLES.parent / "charts" / "maesh" / "crds"
 HOST = "whoami.whoami.maesh"
 
 
@@ -53,6 +54,43 @@ def server(api_server, tmp_path):
     api_server.apply([build_namespace("maesh"), build_namespace("kube-system"), *build_core_dns()])
     api_server.kubeconfig = api_server.write_kubeconfig(tmp_path / "kubeconfig")
     return api_server
+
+
+def test_objects_without_effect_and_objects_that_cannot_be_read_have_events(server, start_beside, wait_until, get):
+    server.apply(build_namespace("shop"))
+    server.add_crds(CRDS)
+    split = {"apiVersion": "split.smi-spec.io/v1alpha4", "kind": "TrafficSplit"}
+    group = {"apiVersion": "specs.smi-spec.io/v1alpha4", "kind": "HTTPRouteGroup"}
+    server.apply(
+        [
+            {**split, "metadata": {"name": "lost", "namespace": "shop"}, "spec": {"service": "gone", "backends": []}},
+            {
+                **group,
+                "metadata": {"name": "odd", "namespace": "shop"},
+                "spec": {"matches": [{"name": "all", "pathRegexp": "/"}]},
+            },
+            {
+                **group,
+                "metadata": {"name": "unused", "namespace": "shop"},
+                "spec": {"matches": [{"name": "all", "pathRegex": "/"}]},
+            },
+        ]
+    )
+    _, api_port, _ = start_beside(server.kubeconfig)
+    events = wait_until(lambda: (found := server.list("events", "shop")) and len(found) == 3 and found, "three Events")
+    found = {event["involvedObject"]["name"]: event for event in events}
+    assert {name: (event["type"], event["reason"]) for name, event in found.items()} == {
+        "lost": ("Warning", "MeshError"),
+        "odd": ("Warning", "MeshError"),
+        "unused": ("Normal", "MeshNotice"),
+    }
+    assert found["lost"]["message"] == "there is no service gone in namespace shop"
+    for name, plural in (("lost", "trafficsplits"), ("odd", "httproutegroups"), ("unused", "httproutegroups")):
+        uid = server.find(plural, name, "shop")["metadata"]["uid"]
+        assert found[name]["involvedObject"]["uid"] == uid
+    reports = {each["name"]: each for each in get(api_port, path="/api/objects").json}
+    assert reports["lost"]["origin"] == "kubernetes"
+    assert reports["odd"]["origin"] == "kubernetes httproutegroups odd@shop"
 
 
 def test_from_applied_manifests_to_a_request(

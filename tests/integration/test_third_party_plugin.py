@@ -1,7 +1,7 @@
 """Third parties' plugins, installed with pip into a fresh virtual environment as their users do it.
 
-They are the examples, one of each kind that `maesh plugins new` writes, and the one that the guide makes; each runs its
-own tests there, of which the contract of every plugin is a part.
+They are the examples, one of each kind that `maesh plugins new` writes, the one that the guide makes, and a guard with
+a setting that it requires; each runs its own tests there, of which the contract of every plugin is a part.
 """
 
 import os
@@ -21,7 +21,9 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples" / "plugins").iterdir())
 GUIDE = ROOT / "docs" / "plugins.md"
-PROJECTS = (*(folder.name for folder in EXAMPLES), *(f"new-{kind}" for kind in Kind), "guide")
+DOOR = ROOT / "tests" / "data" / "plugins" / "acme-door"
+GENERATED = tuple(f"new-{kind}" for kind in Kind)
+PROJECTS = (*(folder.name for folder in EXAMPLES), *GENERATED, "guide", DOOR.name)
 
 
 def write_guides_project(folder):
@@ -38,7 +40,7 @@ def write_guides_project(folder):
 def projects(tmp_path_factory):
     """Give a folder with every project."""
     folder = tmp_path_factory.mktemp("projects")
-    for example in EXAMPLES:
+    for example in (*EXAMPLES, DOOR):
         shutil.copytree(example, folder / example.name, ignore=shutil.ignore_patterns("build", "*.egg-info"))
     for kind in Kind:
         write_plugin(f"new-{kind}", kind, folder / f"new-{kind}")
@@ -78,6 +80,16 @@ def test_its_own_tests_pass_where_it_is_installed(venv, projects, project):
     command = [venv / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-ra", projects / project]
     done = subprocess.run(command, capture_output=True, text=True, cwd=projects / project, timeout=240)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
+    assert re.search(r"\d+ passed", done.stdout)
+
+
+def test_generated_plugins_can_be_tested_in_one_run(venv, projects):
+    """The modules of their tests have names of their own, whatever way pytest imports them."""
+    words = ("-q", "-p", "no:cacheprovider", "-k", "not Contract")
+    command = [venv / "bin" / "python", "-m", "pytest", *words, *(projects / name for name in GENERATED)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=projects, timeout=240)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
+    assert "error" not in done.stdout
     assert re.search(r"\d+ passed", done.stdout)
 
 

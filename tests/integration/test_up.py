@@ -1,10 +1,12 @@
 """`maesh up` from the outside: it serves, says so, and ends as it should."""
 
+import json
 import re
 import shlex
 import signal
 import socket
 import subprocess
+import urllib.request
 
 import pytest
 
@@ -62,6 +64,41 @@ def test_api_tells_what_the_proxy_has_in_force(up, get, manifests, cart):
     assert answer.json["revision"] == get(mesh.api_port, path="/api/configuration/current").json["revision"]
     assert answer.json == get(mesh.admin_port, path="/configuration").json
     assert get(mesh.api_port, path="/api/status/node/nobody/configuration").status == 404
+
+
+@pytest.mark.parametrize("bind", ["127.0.75.9", "0.0.0.0", "localhost"])
+def test_the_proxy_can_be_asked_whatever_address_up_binds(up, manifests, cart, bind):
+    mesh = up(manifests.path, "--bind", bind)
+    host = "127.0.0.1" if bind == "0.0.0.0" else bind
+    base = f"http://{host}:{mesh.api_port}/api/status"
+    with urllib.request.urlopen(f"{base}/nodes", timeout=10) as answer:
+        (node,) = json.load(answer)
+    with urllib.request.urlopen(f"{base}/node/{node['name']}/configuration", timeout=10) as answer:
+        assert json.load(answer)["revision"] == node["revision"]
+
+
+def test_notices_that_arise_while_up_runs_are_logged_once_and_again_when_they_are_mended(up, manifests, cart):
+    mesh = up(manifests.path)
+    assert mesh.command.stderr == ""
+    split = {
+        "apiVersion": "split.smi-spec.io/v1alpha4",
+        "kind": "TrafficSplit",
+        "metadata": {"name": "canary", "namespace": "test"},
+        "spec": {"service": "catr", "backends": [{"service": "cart", "weight": 1}]},
+    }
+    manifests.write("split.json", [split])
+    text = "TrafficSplit canary@test: there is no service catr in namespace test; did you mean cart?"
+    mesh.command.wait_until(lambda: text in mesh.command.stderr, "the finding in the log")
+    manifests.write("other.json", [{"apiVersion": "v1", "kind": "Servce", "metadata": {"name": "a"}}])
+    mesh.command.wait_until(lambda: "did you mean Service?" in mesh.command.stderr, "the misspelt kind in the log")
+    manifests.write("other.json", [])
+    mesh.command.wait_until(
+        lambda: "other.json document 1 line 1 items[0]: no longer a problem" in mesh.command.stderr, "end"
+    )
+    manifests.write("split.json", [{**split, "spec": {**split["spec"], "service": "cart"}}])
+    mended = text.replace("canary@test: ", "canary@test: no longer: ")
+    mesh.command.wait_until(lambda: mended in mesh.command.stderr, "its end in the log")
+    assert mesh.command.stderr.count(text) == 1
 
 
 @pytest.mark.peer

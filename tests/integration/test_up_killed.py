@@ -44,7 +44,7 @@ def test_second_signal_ends_everything_at_once_with_status_1(up, manifests, find
     child = find_child(mesh.command)
     os.kill(child, signal.SIGSTOP)  # it cannot drain: only force ends it
     mesh.command.process.send_signal(signal.SIGINT)
-    wait_until(lambda: mesh.command.status is not None or _is_pending(child, signal.SIGTERM), "the proxy's SIGTERM")
+    wait_until(lambda: mesh.command.status is not None or _is_pending(child, signal.SIGINT), "the proxy's SIGINT")
     assert mesh.command.stop(signal.SIGINT) == 1
     wait_until(lambda: mesh.command.find_left_behind() == [], "the proxy's end")
 

@@ -334,3 +334,34 @@ async def test_an_error_that_comes_in_pieces_is_put_together():
     async with serve(answer) as client:
         error = await fail(client.get(MAPS))
     assert (error.reason, str(error)) == ("AlreadyExists", f"GET {MAPS}: 409 no")
+
+
+async def test_a_proxy_that_refuses_is_reported_without_its_password(connect):
+    async def refuse(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Log in first\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        access = Access(server="https://api.acme.com", proxy=f"http://jo:secret@127.0.0.1:{port}")
+        error = await fail(connect(access).get(MAPS))
+    assert str(error) == f"GET {MAPS}: the proxy answered 407 Log in first"
+
+
+async def test_headers_of_impersonation_are_all_sent(connect):
+    heads = []
+
+    async def answer(reader, writer):
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        groups = (("Impersonate-Group", "dev"), ("Impersonate-Group", "ops"))
+        access = Access(server=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", impersonation=groups)
+        await connect(access).get(MAPS)
+    assert [line for line in heads[0].split("\r\n") if line.startswith("Imp")] == [
+        "Impersonate-Group: dev",
+        "Impersonate-Group: ops",
+    ]

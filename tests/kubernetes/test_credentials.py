@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import sys
+import tempfile
 import time
 
 import pytest
@@ -134,9 +135,9 @@ async def test_a_plugin_that_gives_certificates(connect, secure_server, tmp_path
 @pytest.mark.parametrize(
     ("script", "text"),
     [
-        ("exit 3", "process returned 3"),
-        ("echo no json", "failed to decode process output"),
-        ("echo '{}'", "malformed response"),
+        ("exit 3", "ended with status 3"),
+        ("echo no json", "printed no ExecCredential"),
+        ("echo '{}'", "printed no ExecCredential"),
         ("echo 'login first' >&2; echo 'at acme.com' >&2; exit 1", "login first at acme.com"),
     ],
 )
@@ -161,6 +162,88 @@ async def test_a_plugin_that_hangs_is_given_up_and_ended(connect, secure_server,
         await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
     pid = (tmp_path / "pid").read_text().strip()
     await asyncio.to_thread(wait_until, lambda: not os.path.exists(f"/proc/{pid}"), "it has ended")
+
+
+async def test_a_command_of_an_old_provider_that_hangs_is_ended_too(connect, secure_server, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOAD_LIMIT_S", 0.5)
+    program = tmp_path / "login"
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    program.chmod(0o755)
+    user = {"auth-provider": {"name": "gcp", "config": {"cmd-path": str(program), "cmd-args": "x"}}}
+    with pytest.raises(KubernetesError, match=r"could not be had within 0\.5 s"):
+        await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+    pid = (tmp_path / "pid").read_text().strip()
+    await asyncio.to_thread(wait_until, lambda: not os.path.exists(f"/proc/{pid}"), "it has ended")
+
+
+async def test_an_old_provider_gives_its_token_or_says_why_not(connect, secure_server, tmp_path):
+    user = {"auth-provider": {"name": "gcp", "config": {"access-token": secure_server.token}}}
+    await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+    user = {"auth-provider": {"name": "gcp", "config": {"expiry": "1"}}}
+    with pytest.raises(KubernetesError, match=r"auth-provider: .*cmd-path"):
+        await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+
+
+async def test_requests_are_made_for_another_user_where_the_kubeconfig_says_so(api_server, tmp_path):
+    user = {
+        "token": api_server.token,
+        "as": "jo",
+        "as-uid": "7",
+        "as-groups": ["dev", "ops"],
+        "as-user-extra": {"acme.com/scope": ["a", "b"], "none": None},
+    }
+    credentials = find_access(str(api_server.write_kubeconfig(tmp_path / "k", user=user)), "", {})
+    assert (await credentials.get()).impersonation == (
+        ("Impersonate-User", "jo"),
+        ("Impersonate-Uid", "7"),
+        ("Impersonate-Group", "dev"),
+        ("Impersonate-Group", "ops"),
+        ("Impersonate-Extra-acme.com%2Fscope", "a"),
+        ("Impersonate-Extra-acme.com%2Fscope", "b"),
+    )
+
+
+async def test_the_token_of_a_file_counts_while_it_can_be_read(connect, secure_server, tmp_path):
+    (tmp_path / "token").write_text(secure_server.token)
+    user = {"token": "unknown", "tokenFile": "token"}
+    await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+    user = {"token": secure_server.token, "tokenFile": "nowhere"}
+    await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+    user = {"token": "", "tokenFile": "nowhere"}
+    with pytest.raises(KubernetesError, match=r"the token cannot be read: .*nowhere"):
+        await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+
+
+async def test_comments_in_an_authoritys_file_may_have_any_letters(connect, secure_server, tmp_path):
+    (tmp_path / "ca.crt").write_bytes("# Zertifikat für Jö\n".encode() + secure_server.authority.pem)
+    path = await edit_cluster(
+        secure_server, tmp_path / "k", certificate_authority_data=None, certificate_authority="ca.crt"
+    )
+    await get(connect(path))
+
+
+async def test_nothing_of_a_certificate_is_left_in_files(connect, secure_server, tmp_path, plugin, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    certificate, key = secure_server.authority.issue_client("system:admin")
+    user = plugin(clientCertificateData=certificate.decode(), clientKeyData=key.decode())
+    await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+async def test_a_proxy_of_the_environment_is_used_and_that_of_the_kubeconfig_wins(secure_server, tmp_path):
+    environment = {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "other.acme.com"}
+    path, far = secure_server.write_kubeconfig(tmp_path / "k"), "https://api.acme.com"
+    assert (await find_access(str(path), "", environment).get()).proxy is None, "the server is on this machine"
+    assert (await find_access(str(path), far, environment).get()).proxy == "http://127.0.0.1:1"
+    assert (await find_access(str(path), "https://other.acme.com", environment).get()).proxy is None
+    assert (await find_access("", far, environment).get()).proxy == "http://127.0.0.1:1"
+    path = await edit_cluster(secure_server, tmp_path / "k", proxy_url="http://127.0.0.1:2")
+    assert (await find_access(str(path), "", environment).get()).proxy == "http://127.0.0.1:2"
+    path = await edit_cluster(secure_server, tmp_path / "k", proxy_url="socks5://jo:secret@127.0.0.1:2")
+    with pytest.raises(KubernetesError, match=r"the proxy socks5://127\.0\.0\.1:2 cannot be used") as caught:
+        await find_access(str(path), "", environment).get()
+    assert "secret" not in str(caught.value)
 
 
 @pytest.fixture
@@ -248,6 +331,13 @@ async def test_the_master_url_alone_needs_a_server_that_asks_nobody(connect):
         await get(connect("", master_url=server.url))
 
 
+async def test_a_missing_kubeconfig_is_passed_over_while_another_exists(connect, secure_server, tmp_path):
+    path = secure_server.write_kubeconfig(tmp_path / "k")
+    for paths in (f"{tmp_path}/nowhere:{path}", f":{path}::{tmp_path}/nowhere"):
+        await get(connect(paths))
+        await get(connect("", environment={"KUBECONFIG": paths}))
+
+
 async def test_without_kubeconfig_pod_and_url_there_is_no_cluster():
     assert find_access("", "", {}) is None
 
@@ -276,24 +366,24 @@ MINIMAL = {
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"", "it is no kubeconfig"),
+        (b"", "it has no current-context"),
         (b"[]", "it is no kubeconfig"),
         (b"text", "it is no kubeconfig"),
         (b"\x00\xff", "cannot be used"),
         (b"a: [\n  b: {\n", "while parsing a flow"),
         (b"a: b", "current-context"),
-        (MINIMAL | {"current-context": "b"}, "Expected object with name b"),
-        (MINIMAL | {"clusters": []}, "Expected object with name a"),
+        (MINIMAL | {"current-context": "b"}, "its current-context 'b' is no context"),
+        (MINIMAL | {"clusters": []}, "names the cluster 'a', which is not there"),
         (MINIMAL | {"clusters": [{"name": "a", "cluster": {"insecure-skip-tls-verify": True}}]}, "names no server"),
         (MINIMAL | {"clusters": 1}, "it is no kubeconfig"),
         (MINIMAL | {"clusters": [{"name": "a", "cluster": {"server": "host:6443"}}]}, "the cluster's server"),
-        (MINIMAL | {"clusters": "a"}, "to have 'name' key"),
+        (MINIMAL | {"clusters": "a"}, "it is no kubeconfig"),
         (MINIMAL | {"users": [{"name": "a", "user": {"client-certificate": "nowhere.pem"}}]}, "nowhere.pem"),
         (MINIMAL | {"users": [{"name": "a", "user": {"client-certificate-data": "!"}}]}, "cannot be used"),
         (MINIMAL | {"users": [{"name": "a", "user": {"exec": {"command": "/nowhere"}}}]}, "apiVersion"),
         (
             MINIMAL | {"users": [{"name": "a", "user": {"exec": {"command": "/nowhere", "apiVersion": "v1"}}}]},
-            "No such file",
+            "the credential plugin /nowhere is not installed",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from maesh_core.errors import PullError, SettingsError
-from maesh_core.proxy.fetch import Answer, Endpoint, Fetcher, FetchLimits, parse_endpoint
+from maesh_core.proxy.fetch import Answer, Endpoint, Fetcher, FetchLimits, find_source_host, parse_endpoint
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 LIMITS = FetchLimits(head_limit_bytes=1024, body_limit_bytes=4096)
@@ -224,3 +224,45 @@ async def test_a_body_that_comes_with_its_head_may_be_larger_than_a_head() -> No
     body = b"{" + b" " * 3000 + b"}"
     async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 3002\r\n\r\n" + body) as (fetcher, _):
         assert await fetcher.fetch("") == Answer(200, body)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "admin_host", "expected"),
+    [
+        ("http://127.0.75.1:9000", "127.0.75.1", "127.0.75.1"),
+        ("http://192.0.2.1:9000", "192.0.2.1", "192.0.2.1"),
+        ("http://127.0.0.1:9000", "127.0.75.1", "127.0.75.1"),
+        ("http://localhost:9000", "127.0.75.1", "127.0.75.1"),
+        ("http://[2001:DB8::1]:9000", "2001:db8:0::1", "2001:db8:0::1"),
+        ("http://here:9000", "HERE", "HERE"),
+        ("http://127.0.0.1:9000", "", None),
+        ("http://127.0.0.1:9000", "0.0.0.0", None),
+        ("http://[::1]:9000", "::", None),
+        ("http://controller:9000", "127.0.0.1", None),
+        ("http://192.0.2.1:9000", "192.0.2.2", None),
+    ],
+)
+def test_pulls_come_from_the_admin_ports_address_where_the_controller_is_on_this_machine(
+    endpoint: str, admin_host: str, expected: str | None
+) -> None:
+    assert find_source_host(parse_endpoint(endpoint), admin_host) == expected
+
+
+@pytest.mark.parametrize(("source", "expected"), [("127.0.75.9", "127.0.75.9"), ("192.0.2.77", "127.0.0.1")])
+async def test_a_source_that_cannot_be_used_is_done_without(source: str, expected: str) -> None:
+    peers: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peers.append(writer.get_extra_info("peername")[0])
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        fetcher = Fetcher(parse_endpoint(f"http://127.0.0.1:{port}"), LIMITS, source_host=source)
+        assert await fetcher.fetch("") == Answer(200, b"{}")
+        await fetcher.close()
+    assert peers == [expected]

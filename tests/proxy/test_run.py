@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import logging
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -16,7 +18,7 @@ from maesh_core.errors import SettingsError, StartupError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service, StreamRouter
 from maesh_core.model.messages import Update, render_update
 from maesh_core.proxy import run as run_module
-from maesh_core.proxy.run import Shutdown, run_proxy
+from maesh_core.proxy.run import Shutdown, describe_connections, run_proxy
 from maesh_core.proxy.workers import orders as orders_module
 from maesh_core.proxy.workers import worker as worker_module
 from maesh_core.proxy.workers.memory import WorkerMemory
@@ -104,12 +106,15 @@ class Upstream(LoopbackServer):
 class FakePlugins:
     """Enabled plugins that give what they are told to."""
 
-    def __init__(self, names: tuple[str, ...] = (), **objects: list[Any]) -> None:
-        self.names = names
+    def __init__(self, guards: tuple[str, ...] = (), **objects: list[Any]) -> None:
+        self.guards = guards
         self.objects = objects
 
     def collect(self, hook_name: str, **arguments: Any) -> list[Any]:
         return self.objects.get(hook_name, [])
+
+    def describe(self, provided: object) -> str:
+        return f"plugin of {type(provided).__name__}"
 
 
 class InProcessWorker:
@@ -370,6 +375,53 @@ async def test_a_drain_waits_for_what_is_under_way(world: World) -> None:
     world.upstream.gate.set()
     assert await request == (200, "hello")
     assert await task == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_drain_says_what_it_waits_for_to_a_person_or_in_the_log(
+    world: World, number: int, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    world.tell()
+    task = world.start()
+    await world.wait_for("/ready", 200)
+    world.upstream.gate.clear()
+    request = asyncio.ensure_future(world.get(world.entrypoint))
+    await world.upstream.has_request.wait()
+    world.shutdown.request(number)
+    text = "waiting up to 10 s for 1 connection to end"
+    shown = ""
+    while text not in shown:
+        await asyncio.sleep(0)
+        shown += capfd.readouterr().err + caplog.text
+    world.upstream.gate.set()
+    await request
+    assert await task == 0
+    shown += capfd.readouterr().err
+    assert (f"maesh: {text}; press Ctrl-C again to end at once\n" in shown) is (number == signal.SIGINT)
+    assert (f"{text}; a second signal ends at once" in caplog.text) is (number == signal.SIGTERM)
+
+
+async def test_a_shutdown_that_waits_for_nothing_says_nothing(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    world.tell()
+    task = world.start()
+    await world.wait_for("/ready", 200)
+    world.shutdown.request(signal.SIGINT)
+    assert await task == 0
+    assert "waiting" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ({"http": 1}, "1 connection"),
+        ({"http": 12}, "12 connections"),
+        ({"tcp": 1}, "1 connection (1 tcp)"),
+        ({"udp": 2, "http": 1, "tcp": 0}, "3 connections (1 http, 2 udp)"),
+    ],
+)
+def test_connections_are_named_by_their_protocols_unless_all_are_http_s(counts: dict[str, int], text: str) -> None:
+    assert describe_connections(counts) == text
 
 
 async def test_a_drain_ends_at_its_limit(world: World) -> None:

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from maesh_core.interfaces import Response
 from maesh_core.model.configuration import Part, Section, Server, Service, StreamRouter
 from maesh_core.testing import FakeNode
 
@@ -122,18 +123,55 @@ def test_of_two_routers_with_one_entrypoint_the_lower_key_has_it(streams):
 
 @pytest.mark.parametrize(
     ("answers", "is_admitted"),
-    [([True], True), ([None], True), ([False], False), ([True, False], False), ([KeyError("who?")], False), ([], True)],
+    [
+        ([True], True),
+        ([None], True),
+        ([False], False),
+        ([True, False], False),
+        ([KeyError("who?")], False),
+        ([Response(status=403, reason="no")], False),
+        ([0], False),
+        (["no"], False),
+        ([], True),
+    ],
 )
 def test_a_connection_begins_only_if_no_middleware_says_no_or_fails(streams, answers, is_admitted, caplog):
     gates = {f"m{index}": Gate(admits=answer) for index, answer in enumerate(answers)}
     route = apply(streams, build_section(1, middlewares=gates), **gates)
     assert route.admits(connect()) is is_admitted
     route.admits(connect())
-    assert len(caplog.records) == sum(isinstance(answer, Exception) for answer in answers)
+    assert len(caplog.records) == sum(not isinstance(answer, bool | None) for answer in answers)
+
+
+def test_a_coroutine_lets_nobody_in_and_is_not_left_behind(streams):
+    async def admit():
+        return True
+
+    class Slip:
+        def on_connect(self, connection):
+            return admit()
+
+        is_still_allowed = on_connect
+
+    first = apply(streams, build_section(1))
+    route = apply(streams, build_section(1, middlewares=["m"]), m=Slip())
+    assert not route.admits(connect())
+    assert not streams.may_go_on(connect(), first)
+
+
+@pytest.mark.parametrize("is_still_asked", [False, True])
+def test_a_method_that_is_none_is_absent(streams, is_still_asked):
+    gate = Gate(keeps=False)
+    gate.on_connect = None
+    if not is_still_asked:
+        gate.is_still_allowed = None
+    route = apply(streams, build_section(1, middlewares=["m"]), m=gate)
+    assert route.admits(connect())
+    assert route.is_guarded is is_still_asked
 
 
 @pytest.mark.parametrize(
-    ("answer", "is_kept"), [(True, True), (False, False), (None, False), (KeyError("who?"), False)]
+    ("answer", "is_kept"), [(True, True), (False, False), (None, False), (KeyError("who?"), False), ("yes", False)]
 )
 def test_after_a_change_a_connection_stays_only_if_every_middleware_says_so(streams, answer, is_kept):
     gate = Gate(keeps=answer)

@@ -1,5 +1,14 @@
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.resources import EndpointSlice, ObjectMeta, Pod, PodSpec, PodStatus, ResourceKind
+from maesh_core.model.resources import (
+    EndpointSlice,
+    ObjectMeta,
+    Pod,
+    PodSpec,
+    PodStatus,
+    ResourceKind,
+    Service,
+    ServiceSpec,
+)
 from maesh_core.resources.kinds import (
     ACCOUNT_INDEX,
     ADDRESS_INDEX,
@@ -59,3 +68,11 @@ def test_a_pod_is_found_by_its_account_and_its_address_until_it_has_ended() -> N
     assert read("Running") == [ObjectKey("apps", "web"), "10.0.0.1"]
     assert read("Pending", "") == [ObjectKey("apps", "web")]
     assert read("Succeeded") == read("Failed") == []
+
+
+def test_a_service_is_found_by_its_cluster_addresses_and_a_headless_one_by_none() -> None:
+    find = _kind(Service).indexes[ADDRESS_INDEX]
+    spec = ServiceSpec(cluster_ip="10.96.0.1", cluster_ips=("10.96.0.1", "FD00:0::1", "x"))
+    metadata = ObjectMeta(name="a", namespace="apps")
+    assert list(find(Service(metadata=metadata, spec=spec))) == ["10.96.0.1", "fd00::1"]
+    assert list(find(Service(metadata=metadata, spec=ServiceSpec(cluster_ip="None")))) == []

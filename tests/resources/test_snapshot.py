@@ -175,6 +175,21 @@ def test_an_index_function_that_raises_harms_its_object_alone() -> None:
     assert "no such color" in "".join(snapshot.problems.values())
 
 
+def test_a_search_finds_what_the_index_would_and_keeps_none() -> None:
+    snapshot = Snapshot(KINDS)
+    widgets = [make_widget("a", "red"), make_widget("b", "bad"), make_widget("c", "red")]
+    snapshot.apply([Applied(widget) for widget in reversed(widgets)], source="s")
+    assert list(snapshot.search(Widget, "color", "red")) == [widgets[0], widgets[2]]
+    assert snapshot.problems == {}
+    assert snapshot.apply([Applied(make_widget("a", "blue"))], source="s") == {
+        ObjectRead(Widget, ObjectKey("apps", "a"))
+    }
+    for read in (snapshot.find, snapshot.search):
+        assert list(read(Widget, "color", "red")) == [widgets[2]]
+    with pytest.raises(PluginError, match="no index 'size'"):
+        snapshot.search(Widget, "size", "red")
+
+
 def test_an_object_whose_index_function_starts_to_raise_is_no_longer_found_and_recovers() -> None:
     snapshot = build_asked_snapshot()
     snapshot.apply([Applied(make_widget("a", "red"))], source="s")

@@ -1,20 +1,23 @@
 """One service's node: what plugins add, and objects that no API server would take. The rules: tests/data/mesh."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import msgspec
 import pytest
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.hookspecs import Addition
-from maesh_core.interfaces import View
+from maesh_core.interfaces import TopologyView, View
+from maesh_core.model.annotations import parse_annotations
 from maesh_core.model.events import Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import ObjectMeta, Pod, Service, ServicePort, ServiceSpec
 from maesh_core.model.topology import ServiceNode
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
-from maesh_core.resources.view import ObjectRead, RecordingView
+from maesh_core.resources.view import IndexRead, ObjectRead, RecordingView
 from maesh_core.topology.builder import build_service_node
 from maesh_core.topology.rules import TopologyRules
 
@@ -25,7 +28,7 @@ RULES = TopologyRules()
 class Builder:
     """A plugin's builder that does what it is told."""
 
-    def __init__(self, name: str, build: Callable[[View, ServiceNode], Addition | None]) -> None:
+    def __init__(self, name: str, build: Callable[[Any, ServiceNode], Addition | None]) -> None:
         self.name = name
         self._build = build
 
@@ -87,6 +90,23 @@ def test_a_cluster_address_that_is_none_is_left_out_and_told() -> None:
     assert node.notices == ("cluster address 'evil.example' is no IP address, it is left out",)
 
 
+def test_a_cluster_address_of_two_services_means_neither_and_both_say_so() -> None:
+    other, ignored = ObjectKey("evil", "b"), ObjectKey("kube-system", "c")
+    services = [
+        make_service(cluster_ip="10.96.0.1", cluster_ips=("10.96.0.1", "FD00:0::1")),
+        make_service(key=other, cluster_ips=("10.96.0.1",)),
+        make_service(key=ignored, cluster_ip="fd00::1"),
+    ]
+    view = make_view(*services)
+    mine, twin = (build_service_node(view, key, rules=RULES) for key in (KEY, other))
+    assert mine is not None
+    assert twin is not None
+    assert (mine.cluster_ips, twin.cluster_ips) == (("fd00::1",), ())
+    assert mine.notices == (f"cluster address 10.96.0.1 is also that of Service {other}, so it means neither",)
+    assert twin.notices == (f"cluster address 10.96.0.1 is also that of Service {KEY}, so it means neither",)
+    assert IndexRead(Service, "address", "10.96.0.1") in view.reads
+
+
 def test_what_plugins_find_stands_under_their_names_whatever_their_order() -> None:
     builders = (
         Builder("b", lambda _, node: Addition(value={"sees": dict(node.additions)}, errors=("wrong",))),
@@ -98,6 +118,33 @@ def test_what_plugins_find_stands_under_their_names_whatever_their_order() -> No
         node = build(make_service(), *ordered)
         assert list(node.additions.items()) == [("a", 1), ("b", {"sees": {}})]
         assert (node.errors, node.notices) == (("wrong", "bad"), ("strange",))
+
+
+def test_plugins_read_annotations_without_prefix_whichever_it_is() -> None:
+    seen: list[Mapping[str, str]] = []
+
+    def look(view: TopologyView, node: ServiceNode) -> None:
+        other = view.build_service(node.key)
+        assert other is not None
+        seen.extend((node.annotations, other.annotations))
+
+    annotations = {
+        "maesh.containo.us/greeting": "weak",
+        "mesh.traefik.io/greeting": "strong",
+        "example.com/team": "a",
+        "greeting": "another's",
+        "note": "of nobody",
+    }
+    service = make_service()
+    metadata = msgspec.structs.replace(service.metadata, annotations=annotations)
+    node = build(msgspec.structs.replace(service, metadata=metadata), Builder("a", look), Builder("b", look))
+    assert dict(node.annotations) == annotations
+    assert len(seen) == 4
+    for shown in seen:
+        assert shown["greeting"] == "strong"
+        assert shown["example.com/team"] == "a"
+        assert "note" not in shown
+        assert parse_annotations(shown) == {"greeting": "strong"}
 
 
 def test_what_plugins_read_is_recorded_like_the_cores_own_reads() -> None:

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from maesh_core.model.events import Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import (
     Endpoint,
     EndpointAddress,
+    EndpointConditions,
     EndpointPort,
     Endpoints,
     EndpointSlice,
@@ -14,6 +17,8 @@ from maesh_core.model.resources import (
     ObjectMeta,
     ObjectReference,
     Pod,
+    PodAddress,
+    PodSpec,
     PodStatus,
     Resource,
     Service,
@@ -128,3 +133,63 @@ def test_ignored_endpoints_do_not_let_pods_in_their_place() -> None:
     subset = EndpointSubset(addresses=(EndpointAddress(ip="10.0.0.2"),))
     view = make_view(Endpoints(metadata=metadata, subsets=(subset,)), make_pod("a", "10.0.0.1"))
     assert list_ips(make_reader(view)) == []
+
+
+def refer(address: str, name: str, namespace: str = "") -> Endpoint:
+    reference = ObjectReference(kind="Pod", name=name, namespace=namespace)
+    return Endpoint(addresses=(address,), conditions=EndpointConditions(ready=True), target_ref=reference)
+
+
+def read_pods(reader: EndpointReader) -> list[tuple[str, ObjectKey | None]]:
+    return [(address.ip, address.pod) for group in reader.read_groups() for address in group.addresses]
+
+
+def test_an_address_that_its_pod_does_not_have_is_served_without_the_pod_and_told() -> None:
+    slices = [make_slice([refer("10.9.9.9", "a"), refer("10.0.0.1", "a"), refer("10.0.0.7", "b", "other")])]
+    reader = make_reader(make_view(*slices, make_pod("a", "10.0.0.1"), make_pod("b", "10.0.0.7", "other")))
+    assert read_pods(reader) == [
+        ("10.9.9.9", None),
+        ("10.0.0.1", ObjectKey("shop", "a")),
+        ("10.0.0.7", ObjectKey("other", "b")),
+    ]
+    assert reader.notices == [
+        "EndpointSlice cart-1@shop: 10.9.9.9 is not an address of Pod a@shop, so it is not taken for that pod"
+    ]
+
+
+def test_each_address_of_a_pod_is_its_own_in_any_spelling() -> None:
+    pod = make_pod("a", "10.0.0.1")
+    status = PodStatus(pod_ip="10.0.0.1", pod_ips=(PodAddress(ip="10.0.0.1"), PodAddress(ip="2001:DB8:0::1")))
+    reader = make_reader(
+        make_view(
+            make_slice([refer("10.0.0.1", "a"), refer("2001:db8::0:1", "a")]),
+            msgspec.structs.replace(pod, status=status),
+        )
+    )
+    assert read_pods(reader) == [("10.0.0.1", pod.key), ("2001:db8::1", pod.key)]
+    assert reader.notices == []
+
+
+def test_a_pod_without_an_address_has_none_and_that_is_told_unless_it_is_still_pending() -> None:
+    pod = make_pod("a", "")
+    reader = make_reader(make_view(make_slice([refer("10.0.0.1", "a")]), pod))
+    assert read_pods(reader) == [("10.0.0.1", None)]
+    assert len(reader.notices) == 1
+    pending = msgspec.structs.replace(pod, status=PodStatus(phase="Pending"))
+    reader = make_reader(make_view(make_slice([refer("10.0.0.1", "a")]), pending))
+    assert read_pods(reader) == [("10.0.0.1", None)]
+    assert reader.notices == []
+
+
+def test_a_pod_on_its_nodes_network_has_its_nodes_address() -> None:
+    pod = msgspec.structs.replace(make_pod("a", "192.0.2.1"), spec=PodSpec(host_network=True))
+    reader = make_reader(make_view(make_slice([refer("192.0.2.1", "a")]), pod))
+    assert read_pods(reader) == [("192.0.2.1", pod.key)]
+
+
+def test_endpoints_are_believed_no_further_than_slices() -> None:
+    address = EndpointAddress(ip="10.9.9.9", target_ref=ObjectReference(kind="Pod", name="a"))
+    endpoints = Endpoints(metadata=SERVICE.metadata, subsets=(EndpointSubset(addresses=(address,)),))
+    reader = make_reader(make_view(endpoints, make_pod("a", "10.0.0.1")))
+    assert read_pods(reader) == [("10.9.9.9", None)]
+    assert len(reader.notices) == 1

@@ -47,10 +47,11 @@ objects of users, which may be in any namespace. */}}
 {{- end -}}
 
 {{/* Controller, prepare and cleanup, in kube-system: find the cluster's DNS, write its Corefile or stub domains, restart it.
-Listing is for a Deployment that only its label tells; ConfigMaps cannot be listed. */}}
+Listing is for a Deployment that only its label tells, and for NodeLocal DNSCache, whose Corefile is read; ConfigMaps cannot
+be listed. */}}
 {{- define "maesh.rules.dns" -}}
 - apiGroups: [apps]
-  resources: [deployments]
+  resources: [deployments, daemonsets]
   verbs: [list]
 - apiGroups: [apps]
   resources: [deployments]
@@ -60,18 +61,26 @@ Listing is for a Deployment that only its label tells; ConfigMaps cannot be list
   resources: [configmaps]
   resourceNames: {{ include "maesh.dnsMaps" . }}
   verbs: [get, update]
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [node-local-dns, nodelocaldns]
+  verbs: [get]
 {{- end -}}
 
 {{- define "maesh.dnsMaps" -}}
 {{ concat (list "coredns" "coredns-custom" "kube-dns" "rke2-coredns-rke2-coredns") (.Values.dns.configMaps | default list) | toJson }}
 {{- end -}}
 
-{{/* Controller and prepare, in kube-system with kubedns: kube-dns runs without its ConfigMap, and then there is none; what does
-not exist has no name that a rule could give. */}}
+{{/* Controller and prepare, in kube-system: kube-dns and NodeLocal DNSCache run without the ConfigMap of their stub domains, and
+then there is none; what does not exist has no name that a rule could give. The service is the one that NodeLocal DNSCache asks,
+whose name its command line has. */}}
 {{- define "maesh.rules.addStubDomains" -}}
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get]
 {{- end -}}
 
 {{/* Cleanup, there: removes the ConfigMap that was made so. */}}

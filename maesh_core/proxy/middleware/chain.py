@@ -4,6 +4,7 @@ A method that a middleware lacks is in no tuple and costs nothing. Runs nothing 
 here, in the order that `hookspecs.Middleware` promises.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,8 +26,9 @@ class Step(NamedTuple):
 class Chain(NamedTuple):
     """What a route calls, and when. `on_request` and `on_attempt` are outermost first, the others innermost first.
 
-    `is_still_allowed` is asked of a tunnel. `on_finished` is called where the request got as deep as its middleware.
-    `depth` is how many middlewares there are, `kept_bytes` how much of a request's body is kept for another attempt.
+    `is_still_allowed` is asked about exchanges and tunnels when the route changes. `on_finished` is called where the
+    request got as deep as its middleware. `depth` is how many middlewares there are, `kept_bytes` how much of
+    a request's body is kept for another attempt.
     """
 
     on_request: tuple[Step, ...] = ()
@@ -54,8 +56,27 @@ def compile_chain(middlewares: Sequence[object]) -> Chain:
         on_finished=_collect(innermost_first, "on_finished"),
         is_still_allowed=_list_calls(outermost_first, "is_still_allowed"),
         depth=len(middlewares),
-        kept_bytes=max((getattr(middleware, "kept_bytes", 0) for middleware in middlewares), default=0),
+        kept_bytes=max((getattr(middleware, "kept_bytes", None) or 0 for middleware in middlewares), default=0),
     )
+
+
+def collect_judges(middlewares: Sequence[object], name: str) -> tuple[Judge, ...]:
+    """List the methods of a name, of middlewares given outermost first; one that is None is absent."""
+    return _list_calls(list(enumerate(middlewares, start=1)), name)
+
+
+def read_verdict(verdict: object, *, default: bool) -> bool:
+    """Read what a method said about access: True, False, or None for the default.
+
+    Raises TypeError for anything else: a truthy object, such as a Response or a coroutine, must not let anybody in.
+    """
+    if verdict is None:
+        return default
+    if isinstance(verdict, bool):
+        return verdict
+    if inspect.iscoroutine(verdict):
+        verdict.close()
+    raise TypeError(f"neither True, False nor None, but {type(verdict).__name__}")
 
 
 def _collect(middlewares: Sequence[tuple[int, object]], name: str) -> tuple[Step, ...]:

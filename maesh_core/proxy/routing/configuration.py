@@ -18,9 +18,6 @@ from maesh_core.proxy.routing.checks import check_update, parse_wire_path
 from maesh_core.proxy.routing.sections import Change, Refusal, ResolvedSection, narrow_change, resolve_section
 from maesh_core.proxy.upstream.kinds import BalancerKinds
 
-ACCESS_CONTROL_PLUGINS = frozenset({"acl"})
-"""Plugins that deny by default: a proxy that has one enabled carries nothing that was computed without it."""
-
 
 class WantedEntrypoint(msgspec.Struct, frozen=True, order=True):
     """An entrypoint that routers name, and the protocol that they speak there."""
@@ -38,12 +35,16 @@ class _Step(msgspec.Struct, frozen=True):
 
 
 class RoutingConfiguration:
-    """What is in force. `revision` is None before the first update; `refused` is by wire path."""
+    """What is in force. `revision` is None before the first update; `refused` is by wire path.
+
+    `guards` names the enabled plugins that decide who may reach services. An update says by `plugins` what it was made
+    with: one that lacks a guard, as one does that does not say, is answered with 403 throughout.
+    """
 
     __slots__ = (
-        "_access_control",
         "_balancers",
         "_factories",
+        "_guards",
         "_handlers",
         "_sections",
         "refused",
@@ -55,13 +56,13 @@ class RoutingConfiguration:
         handlers: Mapping[str, ProtocolHandler],
         factories: Mapping[str, MiddlewareFactory],
         *,
-        plugins: Collection[str],
+        guards: Collection[str],
         balancers: BalancerKinds,
     ) -> None:
         self._handlers = handlers
         self._balancers = balancers
         self._factories = factories
-        self._access_control = ACCESS_CONTROL_PLUGINS & set(plugins)
+        self._guards = frozenset(guards)
         self._sections: dict[str, ResolvedSection] = {}
         self.revision: str | None = None
         self.refused: Mapping[str, str] = {}
@@ -88,7 +89,7 @@ class RoutingConfiguration:
         }
         self.revision = update.revision
         self.refused = {
-            build_wire_path(protocol, "routers", key): refusal.reason
+            build_wire_path(protocol, "routers", key): refusal.text
             for protocol, section in self._sections.items()
             for key, refusal in section.refused.items()
         }
@@ -138,7 +139,7 @@ class RoutingConfiguration:
 
     def _find_barrier(self, protocol: str, update: Update) -> Refusal | None:
         """Say what keeps every router of a protocol from being carried."""
-        missing = self._access_control.difference(update.plugins)
+        missing = self._guards.difference(update.plugins)
         if missing:
             return Refusal(f"the configuration was made without plugin {min(missing)}, which this proxy enforces", 403)
         if protocol not in self._handlers:

@@ -11,15 +11,21 @@ import msgspec
 
 from maesh_core.hookspecs import MiddlewareFactory
 from maesh_core.model.configuration import Middleware
+from maesh_core.proxy.middleware.checks import find_middleware_problem
 
 
 class CompiledMiddleware(msgspec.Struct, frozen=True):
-    """One middleware: `instance` is what its factory built, None when `failure` says why there is none."""
+    """One middleware: `instance` is what its factory built, None when `failure` says why there is none.
+
+    `failure` may be read by clients; `detail` adds what only those who run the mesh should read, such as the text of an
+    exception.
+    """
 
     kind: str
     settings: Mapping[str, Any]
     instance: Any
     failure: str | None = None
+    detail: str = ""
 
 
 def compile_middlewares(
@@ -64,12 +70,15 @@ def _compile_middleware(
     try:
         settings = msgspec.convert(wanted.settings, factory.settings_type)
         instance = factory.build_middleware(settings, key.removesuffix(f"/{wanted.kind}"))
+        problem = find_middleware_problem(instance)
     except msgspec.ValidationError as error:
-        return _build_failure(wanted, f"does not take its settings: {error}")
+        return _build_failure(wanted, "does not take its settings", str(error))
     except Exception as error:  # a plugin's code: it harms the routers that use it, not the proxy
-        return _build_failure(wanted, f"could not be built: {type(error).__name__}: {error}")
+        return _build_failure(wanted, "could not be built", f"{type(error).__name__}: {error}")
+    if problem is not None:
+        return _build_failure(wanted, "could not be built", f"{type(instance).__qualname__} {problem}")
     return CompiledMiddleware(wanted.kind, wanted.settings, instance)
 
 
-def _build_failure(wanted: Middleware, text: str) -> CompiledMiddleware:
-    return CompiledMiddleware(wanted.kind, wanted.settings, None, f"middleware {wanted.kind} {text}")
+def _build_failure(wanted: Middleware, text: str, detail: str = "") -> CompiledMiddleware:
+    return CompiledMiddleware(wanted.kind, wanted.settings, None, f"middleware {wanted.kind} {text}", detail)

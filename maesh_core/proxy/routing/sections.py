@@ -11,7 +11,15 @@ import msgspec
 
 from maesh_core.hookspecs import MiddlewareFactory
 from maesh_core.matching import find_match_problem
-from maesh_core.model.configuration import ConfigurationObject, HttpRouter, Section, Service, list_targets
+from maesh_core.model.configuration import (
+    ConfigurationObject,
+    HttpRouter,
+    Section,
+    Service,
+    StreamRouter,
+    list_targets,
+)
+from maesh_core.proxy.middleware.checks import HTTP_METHODS, STREAM_METHODS, has_any
 from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_middlewares
 from maesh_core.proxy.upstream.kinds import BalancerKinds
 
@@ -21,10 +29,19 @@ CARRIED_SCHEMES = frozenset({"http", "https"})
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a router is not carried, and what an HTTP router answers meanwhile."""
+    """Why a router is not carried, and what an HTTP router answers meanwhile.
+
+    Clients read `reason`; `detail` adds what only those who run the mesh read.
+    """
 
     reason: str
     status: int = 503
+    detail: str = ""
+
+    @property
+    def text(self) -> str:
+        """The whole reason, for the log and the admin port."""
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,13 +235,24 @@ def _judge_router(router: Any, resolved: ResolvedSection) -> Refusal | None:
     for branch in getattr(router, "branches", ()):
         problem = find_match_problem(branch.matches)
         if problem is not None:
-            return Refusal(problem)
+            return Refusal("the conditions of a branch cannot be used", detail=problem)
     for key in _get_middlewares(router):
         compiled = resolved.middlewares.get(key)
         if compiled is None:
             return Refusal(f"middleware {key} is not in the configuration")
         if compiled.failure is not None:
-            return Refusal(compiled.failure)
+            return Refusal(compiled.failure, detail=compiled.detail)
+        if (problem := _find_idle_problem(router, compiled.instance)) is not None:
+            return Refusal(f"middleware {compiled.kind} {problem}")
+    return None
+
+
+def _find_idle_problem(router: Any, middleware: object) -> str | None:
+    """Say why a middleware would never be called on a router: it may be there to keep somebody out."""
+    if isinstance(router, HttpRouter) and not has_any(middleware, HTTP_METHODS):
+        return "has no method that is called for a request"
+    if isinstance(router, StreamRouter) and not has_any(middleware, STREAM_METHODS):
+        return "has no on_connect, so it cannot say who may connect"
     return None
 
 
@@ -237,7 +265,7 @@ def _judge_service(key: str, resolved: ResolvedSection, *, is_http: bool, is_par
     if is_http and service.scheme not in CARRIED_SCHEMES:
         return Refusal(f"scheme {service.scheme} is not carried by this proxy")
     if is_http and (problem := resolved.balancers.find_problem(service)):
-        return Refusal(problem)
+        return Refusal(problem[0], detail=problem[1])
     judged = (_judge_service(part.service, resolved, is_http=is_http, is_part=True) for part in service.parts)
     return next((refusal for refusal in judged if refusal is not None), None)
 

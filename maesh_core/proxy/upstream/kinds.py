@@ -44,18 +44,18 @@ class BalancerKinds:
     def __repr__(self) -> str:
         return f"<BalancerKinds {', '.join(sorted({*KINDS, *self._factories}))}>"
 
-    def find_problem(self, service: Service) -> str | None:
-        """Say why a service cannot be balanced as it says."""
+    def find_problem(self, service: Service) -> tuple[str, str] | None:
+        """Say why a service cannot be balanced as it says, and, for those who run the mesh alone, the details."""
         name = service.load_balancer
         if name in KINDS:
             return None
         factory = self._factories.get(name)
         if factory is None:
-            return f"load balancer {name} is not known to this proxy"
+            return f"load balancer {name} is not known to this proxy", ""
         try:
             msgspec.convert(service.load_balancer_settings, factory.settings_type)
         except msgspec.ValidationError as error:
-            return f"load balancer {name} does not take its settings: {error}"
+            return f"load balancer {name} does not take its settings", str(error)
         return None
 
     def build(
@@ -75,6 +75,8 @@ class BalancerKinds:
         try:
             settings = msgspec.convert(service.load_balancer_settings, factory.settings_type)
             chooser = factory.build_balancer(settings, usable, before)
+            if not callable(getattr(chooser, "choose", None)):
+                raise TypeError(f"{type(chooser).__qualname__} has no method choose")
         except Exception:  # an update is an edge: a plugin's code harms its own services' balance alone
             logger.exception("load balancer %s failed; a service of it is balanced by %s", factory.name, ROUND_ROBIN)
             return build_balancer(servers)

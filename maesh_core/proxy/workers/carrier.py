@@ -7,7 +7,7 @@ neither the parent nor where an update came from. Made in the event loop.
 import asyncio
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from maesh_core.errors import PluginError
@@ -21,6 +21,7 @@ from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.proxy.protocol.tcp.handler import TcpHandler
 from maesh_core.proxy.routing.configuration import RoutingConfiguration, WantedEntrypoint
 from maesh_core.proxy.upstream.kinds import BalancerKinds
+from maesh_core.proxy.workers.loop_watch import LoopWatch
 from maesh_core.proxy.workers.memory import WorkerMemory
 from maesh_core.settings import ProxySettings
 
@@ -31,34 +32,41 @@ DRAIN_POLL_S = 0.02
 class Plugins(Protocol):
     """The enabled plugins, loaded."""
 
-    names: tuple[str, ...]
+    guards: tuple[str, ...]
+    """Names of those that decide who may reach services."""
 
     def collect(self, hook_name: str, **arguments: Any) -> list[Any]:
         """Give what every implementation of a hook returned."""
+
+    def describe(self, provided: object) -> str:
+        """Name the plugin that returned an object from a hook."""
 
 
 class Carrier:
     """The traffic of one worker, from its first update to the end of its drain. Raises PluginError when made."""
 
-    __slots__ = ("_clock", "_counting", "_handlers", "_listening", "_memory", "_node", "configuration")
+    __slots__ = ("_clock", "_counting", "_handlers", "_listening", "_memory", "_node", "configuration", "loop_watch")
 
     def __init__(self, settings: ProxySettings, plugins: Plugins, memory: WorkerMemory) -> None:
         self._memory = memory
         self._clock = Clock(asyncio.get_running_loop())
+        self.loop_watch = LoopWatch(asyncio.get_running_loop())
         self._node = node = NodeView(settings, self._clock, memory)
         balancers = BalancerKinds(
             _index(
                 "load balancer",
                 [(each.name, each) for each in plugins.collect("maesh_balancer_factories", node=node)],
+                plugins.describe,
             )
         )
         self._handlers = _build_handlers(node, plugins, balancers)
         factories: Mapping[str, MiddlewareFactory] = _index(
             "middleware kind",
             [(each.kind, each) for each in plugins.collect("maesh_middleware_factories", node=node)],
+            plugins.describe,
         )
-        self._counting = [each for each in factories.values() if hasattr(each, "collect_metrics")]
-        self.configuration = RoutingConfiguration(self._handlers, factories, plugins=plugins.names, balancers=balancers)
+        self._counting: list[Any] = [each for each in factories.values() if getattr(each, "collect_metrics", None)]
+        self.configuration = RoutingConfiguration(self._handlers, factories, guards=plugins.guards, balancers=balancers)
         self._listening: dict[WantedEntrypoint, Listening] = {}
 
     def __repr__(self) -> str:
@@ -94,17 +102,32 @@ class Carrier:
         """Read the counters of every protocol."""
         families = [family for handler in self._handlers.values() for family in handler.collect_metrics()]
         families += [family for factory in self._counting for family in factory.collect_metrics()]
-        return [*families, self._node.failures.collect()]
+        return [*families, self._node.failures.collect(), *self.loop_watch.collect_metrics()]
 
-    async def drain(self) -> None:
-        """Accept what waits, then nothing more, and wait until all that is under way has ended."""
+    async def drain(self, on_waiting: Callable[[Mapping[str, int]], None]) -> None:
+        """Accept what waits, then nothing more, and wait until all that is under way has ended.
+
+        If that takes any time, `on_waiting` is told once what is under way still, by protocol.
+        """
         opened = list(self._listening.values())
         self._listening.clear()
         await close_listening(opened)
         for handler in self._handlers.values():
             handler.start_draining()
-        while not all(handler.is_drained() for handler in self._handlers.values()):  # noqa: ASYNC110 - it is the hook
+        if self._count_under_way():
+            await asyncio.sleep(DRAIN_POLL_S)  # what was idle closes in the next rounds of the loop
+        if waiting := self._count_under_way():
+            on_waiting(waiting)
+        while self._count_under_way():  # noqa: ASYNC110 - it is the hook
             await asyncio.sleep(DRAIN_POLL_S)
+
+    def _count_under_way(self) -> dict[str, int]:
+        """Count what is not drained, by protocol; what does not count its connections has one."""
+        return {
+            name: max(1, getattr(handler, "count_under_way", lambda: 1)())
+            for name, handler in self._handlers.items()
+            if not handler.is_drained()
+        }
 
     async def abort(self) -> None:
         """Cut everything."""
@@ -127,7 +150,9 @@ def close_descriptors(descriptors: Iterable[int]) -> None:
 
 def _build_handlers(node: NodeView, plugins: Plugins, balancers: BalancerKinds) -> Mapping[str, ProtocolHandler]:
     given: Mapping[str, ProtocolHandler] = _index(
-        "protocol", [(each.name, each) for each in plugins.collect("maesh_protocol_handlers", node=node)]
+        "protocol",
+        [(each.name, each) for each in plugins.collect("maesh_protocol_handlers", node=node)],
+        plugins.describe,
     )
     core: tuple[ProtocolHandler, ...] = (
         HttpHandler(node.settings, node.clock, balancers=balancers, failures=node.failures),
@@ -135,20 +160,16 @@ def _build_handlers(node: NodeView, plugins: Plugins, balancers: BalancerKinds) 
     )
     for handler in core:
         if handler.name in given:
-            claimant = _name_type(given[handler.name])
+            claimant = plugins.describe(given[handler.name])
             raise PluginError(f"protocol {handler.name} is the core's, and {claimant} claims it too")
     return {**{handler.name: handler for handler in core}, **given}
 
 
-def _index(noun: str, named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def _index(noun: str, named: Iterable[tuple[str, Any]], describe: Callable[[object], str]) -> dict[str, Any]:
     """Sort by name what plugins gave; two of one name are an error."""
     found: dict[str, Any] = {}
     for name, value in sorted(named, key=lambda pair: pair[0]):
         if name in found:
-            raise PluginError(f"{noun} {name} is claimed by both {_name_type(found[name])} and {_name_type(value)}")
+            raise PluginError(f"{noun} {name} is claimed by both {describe(found[name])} and {describe(value)}")
         found[name] = value
     return found
-
-
-def _name_type(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"

@@ -7,12 +7,12 @@ Decides nothing: the pool does.
 import asyncio
 import signal
 import socket
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from maesh_core.errors import MaeshError
 from maesh_core.proxy.workers.channel import Channel
-from maesh_core.proxy.workers.messages import AnyReport, Counted, NotStarted, Order, Report, Started
+from maesh_core.proxy.workers.messages import AnyReport, Counted, Draining, NotStarted, Order, Report, Started
 
 
 class WorkerProcess(Protocol):
@@ -35,7 +35,8 @@ class WorkerGoneError(MaeshError):
 class WorkerLink:
     """One worker of a slot. `is_joined` says that it has the configuration, and is told of changes.
 
-    `refusal` is why it said that it cannot start, `counts` are the counters it told last.
+    `waiting` has what it waits for, once it drains, by protocol: nothing if it has ended. `refusal` is why it said that
+    it cannot start, `counts` are the counters it told last.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class WorkerLink:
         "refusal",
         "slot",
         "started",
+        "waiting",
     )
 
     def __init__(self, slot: int, process: WorkerProcess) -> None:
@@ -63,6 +65,7 @@ class WorkerLink:
             process.socket, AnyReport, on_message=self._on_report, on_closed=self._on_closed
         )
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting: asyncio.Future[Mapping[str, int]] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.create_task(self._wait())
 
     def __repr__(self) -> str:
@@ -117,7 +120,9 @@ class WorkerLink:
     def _on_report(self, report: AnyReport, payload: bytes, descriptors: Sequence[int]) -> None:
         if isinstance(report, Counted):
             self.counts = report
-        if isinstance(report, Started):
+        if isinstance(report, Draining):
+            self._note_waiting(report.waiting)
+        elif isinstance(report, Started):
             if not self.started.done():
                 self.started.set_result(None)
         elif isinstance(report, NotStarted):
@@ -125,8 +130,13 @@ class WorkerLink:
         elif (answer := self._asked.get(report.number)) is not None and not answer.done():
             answer.set_result(report)
 
+    def _note_waiting(self, waiting: Mapping[str, int]) -> None:
+        if not self.waiting.done():
+            self.waiting.set_result(waiting)
+
     def _on_closed(self, reason: str) -> None:
         self.is_joined = False
+        self._note_waiting({})
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_exception(WorkerGoneError(f"worker {self.slot} is gone: {reason}"))

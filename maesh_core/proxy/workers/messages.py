@@ -42,7 +42,10 @@ class Collect(Order, frozen=True):
 
 
 class Drain(Order, frozen=True):
-    """Stop accepting, finish what is under way, and end. Answer: none; the worker tells its counters, then ends."""
+    """Stop accepting, finish what is under way, and end.
+
+    Answer: none; the worker says by Draining what it waits for, if anything, tells its counters at last, then ends.
+    """
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -87,5 +90,11 @@ class Counted(Report, frozen=True):
     families: Sequence[MetricFamily]
 
 
+class Draining(Report, frozen=True):
+    """What is under way still: connections and sessions, by protocol."""
+
+    waiting: Mapping[str, int]
+
+
 AnyOrder: TypeAlias = ApplyUpdate | Listen | Unlisten | Collect | Drain
-AnyReport: TypeAlias = Started | NotStarted | Applied | Done | Failed | Counted
+AnyReport: TypeAlias = Started | NotStarted | Applied | Done | Failed | Counted | Draining

@@ -22,6 +22,7 @@ from maesh_core.proxy.workers.messages import (
     Counted,
     Done,
     Drain,
+    Draining,
     Failed,
     Listen,
     Report,
@@ -83,7 +84,7 @@ class OrderTaker:
         while not self._channel.is_closed:
             order, payload, descriptors = await self._orders.get()
             if isinstance(order, Drain):
-                await self._carrier.drain()
+                await self._carrier.drain(lambda waiting: self._channel.send(Draining(waiting=waiting)))
                 self._channel.send(Counted(families=self._carrier.collect_metrics()))
                 await self._channel.flush()
                 return

@@ -10,7 +10,8 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +27,8 @@ ANSWER_LIMIT_S = 30.0
 """A worker whose loop is stuck this long is killed. The largest configuration compiles in some seconds."""
 CUT_LIMIT_S = 1.0
 """What a worker gets to end by itself once it is cut."""
+WAITING_LIMIT_S = 1.0
+"""What workers get to say what they wait for when they drain."""
 STEADY_S = 10.0
 """One that lived this long is replaced at once; those that die sooner are replaced with growing pauses."""
 COUNT_PAUSE_S = 1.0
@@ -150,9 +153,19 @@ class WorkerPool:
         counts = [link.counts for link in self._links.values() if link.counts is not None]
         return add_families([*self._retired.families, *(family for each in counts for family in each.families)])
 
-    async def drain(self, is_cut: Awaitable[object], limit_s: float) -> None:
-        """Have every worker finish what it has and end; cut them after the limit, or once `is_cut` is there."""
+    async def drain(
+        self,
+        is_cut: Awaitable[object],
+        limit_s: float,
+        *,
+        on_waiting: Callable[[Mapping[str, int]], None] = lambda waiting: None,
+    ) -> None:
+        """Have every worker finish what it has and end; cut them after the limit, or once `is_cut` is there.
+
+        If that takes them any time, `on_waiting` is told once how many connections there are still, by protocol.
+        """
         self._is_ending = True
+        drained = [link for link in self._links.values() if link.is_joined]
         for link in list(self._links.values()):
             if link.is_joined:
                 link.tell(Drain())
@@ -160,11 +173,12 @@ class WorkerPool:
                 link.kill("it was not needed any more")
         cut = asyncio.ensure_future(is_cut)
         ended = asyncio.ensure_future(self._wait_ended())
+        telling = asyncio.ensure_future(_tell_waiting(drained, on_waiting))
         try:
             await asyncio.wait([cut, ended], timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            cut.cancel()
-            ended.cancel()
+            for task in (cut, ended, telling):
+                task.cancel()
         await self.close()
 
     async def close(self) -> None:
@@ -259,6 +273,18 @@ class WorkerPool:
             self.has_joined.clear()
         if link.counts is not None:
             self._retired.add(link.counts.families, is_known=self._is_known)
+
+
+async def _tell_waiting(links: Sequence[WorkerLink], tell: Callable[[Mapping[str, int]], None]) -> None:
+    """Add up what workers wait for, those left out that do not say within a moment; nothing is not told."""
+    if not links:
+        return
+    done, _ = await asyncio.wait([link.waiting for link in links], timeout=WAITING_LIMIT_S)
+    total: Counter[str] = Counter()
+    for each in done:
+        total.update(each.result())
+    if total.total():
+        tell(total)
 
 
 async def _is_first(wanted: "asyncio.Future[None]", other: "asyncio.Future[Any]", timeout_s: float) -> bool:

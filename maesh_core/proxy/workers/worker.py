@@ -60,7 +60,11 @@ async def run_worker(
     except MaeshError as error:
         _report_failure(sock, str(error))
         return 1
-    await OrderTaker(sock, carrier).run()
+    carrier.loop_watch.start()
+    try:
+        await OrderTaker(sock, carrier).run()
+    finally:
+        carrier.loop_watch.close()
     return 0
 
 

@@ -9,6 +9,14 @@ import msgspec
 from maesh_core.plugin import HttpMatch, Plugin
 
 
+class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `--set acl.KEY=VALUE` takes."""
+
+    own_namespace_only: bool = True
+    """Whether a TrafficTarget grants access to accounts of its own namespace alone. Otherwise anybody who may write
+    TrafficTargets in some namespace could open the services of every other."""
+
+
 class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Who may send what to which servers: clients at `sources`, requests of `matches` (none: all).
 
@@ -38,4 +46,10 @@ class AclSettings(msgspec.Struct, frozen=True, kw_only=True):
     destinations: dict[str, tuple[LeafGrants, ...]] = {}
 
 
-PLUGIN = Plugin(hook_api_version=1, controller="maesh_acl.controller:ControllerHalf", proxy="maesh_acl.proxy:ProxyHalf")
+PLUGIN = Plugin(
+    hook_api_version=1,
+    settings=AccessSettings,
+    controller="maesh_acl.controller:ControllerHalf",
+    proxy="maesh_acl.proxy:ProxyHalf",
+    is_access_control=True,
+)

@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from maesh_smi.checking import GroupChecker
 
-from maesh_acl import AclSettings
+from maesh_acl import AccessSettings, AclSettings
+from maesh_acl.checking import TargetChecker
 from maesh_acl.explaining import explain_access
 from maesh_acl.grants import GrantFinder
 from maesh_acl.kinds import KINDS
 from maesh_core.plugin import (
     Addition,
     MiddlewareBuilder,
+    ObjectChecker,
     Question,
     ResourceKind,
     ServiceNode,
@@ -29,14 +32,18 @@ class GrantBuilder:
     name = "acl"
     is_last = True
 
+    def __init__(self, settings: AccessSettings) -> None:
+        self._settings = settings
+
     def build(self, view: TopologyView, service: ServiceNode) -> Addition:
         """Find who may reach the service; never None, since silence must not open anything."""
-        finder = GrantFinder(view, service)
+        finder = GrantFinder(view, service, self._settings)
         settings = finder.build_settings()
         return Addition(
             value=settings,
             pods=finder.list_sources(),
             sections={"serviceTrafficTargets": finder.shown},
+            objects=finder.list_objects(),
             notices=tuple(dict.fromkeys(finder.notices)),
         )
 
@@ -64,6 +71,9 @@ class AclBuilder:
 class ControllerHalf:
     """What the controller loads."""
 
+    def __init__(self, settings: AccessSettings) -> None:
+        self._settings = settings
+
     @hookimpl
     def maesh_resource_kinds(self) -> Sequence[ResourceKind]:
         """Watch TrafficTargets, and the routes that they name."""
@@ -72,7 +82,12 @@ class ControllerHalf:
     @hookimpl
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Give what finds grants."""
-        return [GrantBuilder()]
+        return [GrantBuilder(self._settings)]
+
+    @hookimpl
+    def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
+        """Give what finds targets that grant nothing, and route groups that are bad."""
+        return [TargetChecker(), GroupChecker()]
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:

@@ -1,4 +1,11 @@
-"""Why access control would let a client in or not, in lines for a person: the answer of `maesh explain`."""
+"""Why access control would let a client in or not, in lines for a person: the answer of `maesh explain`.
+
+Judges as the proxy does, by addresses; what it says of targets that grant nothing is read off the topology. Advises to
+write a target only where none names the client, and only for a client that a target can name.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -6,6 +13,10 @@ from maesh_acl import AclSettings, Grant, LeafGrants
 from maesh_core.plugin import Question, Verdict, compile_matches, is_ambiguous
 
 SHOWN_GRANTS = 10
+SHOWN_ACCOUNTS = 3
+
+_OPENED_BY = {"tcp": "TCPRoute", "udp": "UDPRoute"}
+"""What opens a service that is not HTTP, by its traffic type."""
 
 
 def explain_access(settings: AclSettings, question: Question) -> Verdict:
@@ -39,13 +50,14 @@ def explain_access(settings: AclSettings, question: Question) -> Verdict:
 def _explain_leaf(leaf: LeafGrants, question: Question) -> Verdict:
     mine = [grant for grant in leaf.grants if question.client_address in grant.sources]
     if not mine:
-        return Verdict(is_admitted=False, reasons=_describe_strangers(leaf, question))
+        return Verdict(is_admitted=False, reasons=tuple(_describe_stranger(leaf, question)))
     held = [grant for grant in mine if _holds(grant, question)]
     if not held:
         names = ", ".join(grant.target for grant in mine[:SHOWN_GRANTS])
+        why = "the path could be taken for another" if _is_blurred(mine, question) else "no match is about it"
         return Verdict(
             is_admitted=False,
-            reasons=(f"TrafficTarget {names} lets the client in, but not with this request: no match is about it",),
+            reasons=(f"TrafficTarget {names} lets the client in, but not with this request: {why}",),
         )
     servers = (
         None
@@ -59,14 +71,6 @@ def _explain_leaf(leaf: LeafGrants, question: Question) -> Verdict:
     )
 
 
-def _describe_strangers(leaf: LeafGrants, question: Question) -> tuple[str, ...]:
-    who = question.client_account or question.client_address or "a client that the mesh does not know"
-    if not leaf.grants:
-        return (f"no TrafficTarget lets anybody in; one with {who} among its sources would have to be written",)
-    names = ", ".join(grant.target for grant in leaf.grants[:SHOWN_GRANTS])
-    return (f"no TrafficTarget names {who} among its sources; those there are: {names}",)
-
-
 def _holds(grant: Grant, question: Question) -> bool:
     if not grant.matches:
         return True
@@ -75,3 +79,107 @@ def _holds(grant: Grant, question: Question) -> bool:
     if any(match.paths for match in grant.matches) and is_ambiguous(question.target):
         return False
     return compile_matches(grant.matches)(question)
+
+
+def _is_blurred(grants: Iterable[Grant], question: Question) -> bool:
+    has_paths = any(match.paths for grant in grants for match in grant.matches)
+    return question.is_http and has_paths and is_ambiguous(question.target)
+
+
+# --- clients that no grant is about
+
+
+def _describe_stranger(leaf: LeafGrants, question: Question) -> Iterable[str]:
+    """Say why nothing is granted to the client: for what it is, for the service, or for what its targets say."""
+    if (unusable := _describe_unusable(question)) is not None:
+        yield unusable
+        yield from _describe_targets_of(leaf, question)
+        return
+    if (unreachable := _describe_unreachable(leaf, question)) is not None:
+        yield unreachable
+        return
+    found = list(_describe_targets_of(leaf, question))
+    yield from found or _advise(leaf, question)
+
+
+def _describe_unusable(question: Question) -> str | None:
+    """Say why no rule can mean the client: it is known by nothing, or by what others are known by too."""
+    address, pods = question.client_address, question.client_pods
+    if not address:
+        return "the client has no address to be known by"
+    if not pods:
+        return f"the mesh knows no pod at {address}; TrafficTargets name clients by their pod's service account"
+    at_node = next((pod for pod in pods if pod.host_network), None)
+    if at_node is not None and all(pod.host_network for pod in pods):
+        return f"{at_node.namespace}/{at_node.name} has its node's address, {address}, so it stands for nobody"
+    accounts = sorted({pod.account for pod in pods})
+    if len(accounts) < 2:
+        return None
+    shown = accounts if len(accounts) <= SHOWN_ACCOUNTS else [*accounts[:SHOWN_ACCOUNTS], "others"]
+    named = f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return f"pods of {named} share address {address}, so it stands for none of them unless one target names all"
+
+
+def _describe_unreachable(leaf: LeafGrants, question: Question) -> str | None:
+    """Say why no target can be about the service now: access is granted to the accounts of pods."""
+    service = question.topology.get("services", {}).get(_name_leaf(leaf, question), {})
+    if service and not service.get("pods"):
+        return f"service {leaf.service} has no pod that is ready, and a TrafficTarget grants access to pods alone"
+    return None
+
+
+def _describe_targets_of(leaf: LeafGrants, question: Question) -> Iterable[str]:
+    """Say of each target that names the client, or nearly so, why it grants it nothing here."""
+    accounts = {(pod.service_account, pod.namespace) for pod in question.client_pods}
+    for target in _find_targets(leaf, question):
+        label = f"TrafficTarget {target.get('name')}@{target.get('namespace')}"
+        named = {(each.get("serviceAccount"), each.get("namespace")) for each in target.get("sources", ())}
+        if mine := sorted(named & accounts):
+            sources = " and ".join(f"{name}@{namespace}" for name, namespace in mine)
+            for why in target.get("errors") or (_guess_reason(target, question),):
+                yield f"{label} names {sources} among its sources, but grants nothing here: {why}"
+            continue
+        for name in sorted(
+            name for name, namespace in named if not namespace and name in {each[0] for each in accounts}
+        ):
+            yield f"{label} names {name} among its sources without a namespace, which is nobody"
+
+
+def _guess_reason(target: Mapping[str, Any], question: Question) -> str:
+    """Say why a target without errors grants nothing: it is about other traffic, or the client is nobody."""
+    if _describe_unusable(question) is not None:
+        return "the client's address does not stand for that account"
+    opener = _OPENED_BY.get(question.traffic_type)
+    kinds = {rule.get("kind") for rule in target.get("rules", ())}
+    if opener is not None and opener not in kinds:
+        return f"none of its rules is a {opener}, which alone opens a {question.traffic_type} service"
+    if opener is None and kinds == {_OPENED_BY["udp"]}:
+        return "its rules open UDP alone"
+    return "its rules or its destination are not about this port"
+
+
+def _advise(leaf: LeafGrants, question: Question) -> Iterable[str]:
+    """Say which target would let the client in: it can be named, and none that is there names it."""
+    account = question.client_account
+    names = [f"{target.get('name')}@{target.get('namespace')}" for target in _find_targets(leaf, question)]
+    names = names or [grant.target for grant in leaf.grants]
+    if names:
+        shown = ", ".join(names[:SHOWN_GRANTS])
+        rest = f" and {len(names) - SHOWN_GRANTS} more" if len(names) > SHOWN_GRANTS else ""
+        yield f"no TrafficTarget names {account} among its sources; those there are: {shown}{rest}"
+    elif any("TrafficTarget" in f"{origin} {text}" for origin, text in question.problems.items()):
+        yield "no TrafficTarget that could be read lets anybody in, and there are some that could not be read"
+    else:
+        yield f"no TrafficTarget lets anybody in; one with {account} among its sources would have to be written"
+
+
+def _find_targets(leaf: LeafGrants, question: Question) -> Sequence[Mapping[str, Any]]:
+    """Find what the topology shows of the targets that are about the leaf, by name."""
+    service = _name_leaf(leaf, question)
+    shown = question.topology.get("serviceTrafficTargets", {})
+    return [shown[key] for key in sorted(shown) if shown[key].get("service") == service]
+
+
+def _name_leaf(leaf: LeafGrants, question: Question) -> str:
+    """Name a leaf's service as the topology does; all leaves are of the namespace of the service that is called."""
+    return f"{leaf.service}@{question.destination.partition('/')[0]}"

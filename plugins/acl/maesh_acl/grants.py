@@ -10,12 +10,14 @@ from typing import Any
 
 import msgspec
 from maesh_smi.kinds import HttpRouteGroup, TcpRoute, UdpRoute
+from maesh_smi.splits import UnreadSplits
 
-from maesh_acl import AclSettings, Grant, LeafGrants
+from maesh_acl import AccessSettings, AclSettings, Grant, LeafGrants
 from maesh_acl.kinds import SERVICE_ACCOUNT, TARGETS_BY_DESTINATION, Account, TrafficTarget
 from maesh_core.plugin import (
     ConfigurationError,
     HttpMatch,
+    ObjectFindings,
     ObjectKey,
     Pod,
     PodNode,
@@ -29,6 +31,7 @@ from maesh_core.plugin import (
 ACCOUNT_INDEX, ADDRESS_INDEX = "account", "address"
 """Of the core's Pods."""
 HTTP_GROUP, TCP_ROUTE, UDP_ROUTE = "HTTPRouteGroup", "TCPRoute", "UDPRoute"
+OPENS_ALL = "it has no rules, so it opens all of HTTP; rules would say what it opens"
 
 
 class TargetView(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +44,7 @@ class TargetView(msgspec.Struct, frozen=True, kw_only=True):
     destination: Mapping[str, Any] = {}
     rules: tuple[Mapping[str, Any], ...] = ()
     errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 class _Rules(msgspec.Struct, frozen=True):
@@ -56,18 +60,35 @@ class _Rules(msgspec.Struct, frozen=True):
 class GrantFinder:
     """One service's grants, for one build."""
 
-    def __init__(self, view: TopologyView, service: ServiceNode) -> None:
+    def __init__(self, view: TopologyView, service: ServiceNode, settings: AccessSettings) -> None:
         self._view = view
         self._service = service
+        self._settings = settings
         self._grants: dict[tuple[ObjectKey, int, str], tuple[Grant, ...]] = {}
         self._sources: dict[ObjectKey, Pod] = {}
         self._rules: dict[ObjectKey, _Rules] = {}
         self._addresses: dict[ObjectKey, tuple[str, ...]] = {}
+        self._seen: dict[ObjectKey, list[str]] = {}
+        """The errors of each target that is about the service or what it leads to."""
+        self._useless: dict[tuple[ObjectKey, ObjectKey], str] = {}
+        """Why a target grants nothing of a service, by both."""
+        self._granting: set[tuple[ObjectKey, ObjectKey]] = set()
+        self._pods: dict[ObjectKey, list[str]] = {}
+        """Why pods of sources stand for nobody."""
         self.shown: dict[str, TargetView] = {}
         self.notices: list[str] = []
 
     def build_settings(self) -> AclSettings:
-        """Build the settings for every destination of the service."""
+        """Build the settings for every destination of the service.
+
+        While a split that could send its traffic elsewhere cannot be read nobody is let in: the leaves that a client
+        would have to be allowed on are not known.
+        """
+        unread = self._service.additions.get("smi")
+        if isinstance(unread, UnreadSplits):
+            names = ", ".join(unread.names)
+            self.notices.append(f"acl: nobody is let in while TrafficSplit {names} cannot be read")
+            return AclSettings()
         destinations: dict[str, tuple[LeafGrants, ...]] = {}
         transport = "UDP" if self._service.traffic_type == "udp" else "TCP"
         for port in self._service.ports:
@@ -81,7 +102,23 @@ class GrantFinder:
                 destinations[f"{key}/{branch.name}"] = _build_leaves(
                     [(leaf.service, leaf.port, self._find_leaf_grants(leaf.service, leaf.port)) for leaf in leaves]
                 )
+        self.notices += [f"TrafficTarget {target}: {text}" for target, text in self._list_useless()]
         return AclSettings(destinations=destinations)
+
+    def list_objects(self) -> tuple[ObjectFindings, ...]:
+        """List the targets that are about the service, and the pods that stand for nobody, with what is wrong."""
+        useless: dict[ObjectKey, list[str]] = {}
+        for target, text in self._list_useless():
+            useless.setdefault(target, []).append(text)
+        targets = (
+            ObjectFindings(type=TrafficTarget, key=key, errors=tuple(errors), notices=tuple(useless.get(key, ())))
+            for key, errors in sorted(self._seen.items())
+        )
+        pods = (ObjectFindings(type=Pod, key=key, notices=tuple(texts)) for key, texts in sorted(self._pods.items()))
+        return (*targets, *pods)
+
+    def _list_useless(self) -> list[tuple[ObjectKey, str]]:
+        return [(place[0], text) for place, text in sorted(self._useless.items()) if place not in self._granting]
 
     def _find_leaf_grants(self, key: ObjectKey, port: PortNode) -> tuple[Grant, ...]:
         node = self._service if key == self._service.key else self._view.build_service(key)
@@ -100,32 +137,47 @@ class GrantFinder:
             for target in self._view.find(TrafficTarget, TARGETS_BY_DESTINATION, account):
                 mine = [server for server in port.servers if server.pod and accounts.get(server.pod) == account]
                 try:
-                    self._check_port(target, node)
+                    self._check(target, node)
                     grant = self._build_grant(target, port, mine, node.traffic_type)
                 except ConfigurationError as error:
                     self._show(target, node, str(error))
                     continue
                 self._show(target, node)
-                if grant is not None:
+                if isinstance(grant, str):
+                    of_what = f"{node.traffic_type} port {port.number} of service {node.key}"
+                    self._useless.setdefault((target.key, node.key), f"{grant}, so it grants nothing of {of_what}")
+                elif grant is not None:
+                    self._granting.add((target.key, node.key))
                     yield grant
 
-    def _check_port(self, target: TrafficTarget, node: ServiceNode) -> None:
-        """Raise ConfigurationError where a destination's port is none that the service's pods serve (Maesh)."""
-        only = target.called.read_port()
+    def _check(self, target: TrafficTarget, node: ServiceNode) -> None:
+        """Raise ConfigurationError where a target grants nothing whatever its rules are.
+
+        A destination's port must be one that the service's pods serve (Maesh).
+        """
+        if target.faults:
+            raise ConfigurationError("; ".join(target.faults))
+        namespace = target.called_key.namespace
+        if self._settings.own_namespace_only and namespace != target.metadata.namespace:
+            raise ConfigurationError(
+                f"its destination is in namespace {namespace}, and acl.own-namespace-only has targets grant access to"
+                " their own namespace alone"
+            )
+        if target.destination.kind not in ("", SERVICE_ACCOUNT):
+            raise ConfigurationError(f"kind {target.destination.kind!r} of the destination is not {SERVICE_ACCOUNT}")
+        only = target.destination.read_port()
         served = {server.port for port in node.ports for server in port.servers}
         if only is not None and served and only not in served:
             raise ConfigurationError(f"port {only} of the destination is none of service {node.key.name}'s pods")
 
     def _build_grant(
         self, target: TrafficTarget, port: PortNode, servers: list[ServerNode], traffic_type: str | None
-    ) -> Grant | None:
-        """Build what a target grants on a port; None where it is not about it."""
-        if target.called.kind not in ("", SERVICE_ACCOUNT):
-            raise ConfigurationError(f"kind {target.called.kind!r} of the destination is not {SERVICE_ACCOUNT}")
+    ) -> Grant | str | None:
+        """Build what a target grants on a port; None where nobody is there, a text where its rules do not fit."""
         if target.key not in self._rules:
             self._rules[target.key] = self._read_rules(target)
         rules = self._rules[target.key]
-        only = target.called.read_port()
+        only = target.destination.read_port()
         matches: tuple[HttpMatch, ...] = ()
         if traffic_type == "udp":
             is_open, ports = rules.opens_udp, rules.udp_ports
@@ -140,9 +192,14 @@ class GrantFinder:
             if (only is None or server.port == only) and (ports is None or server.port in ports)
         ]
         if target.key not in self._addresses:
-            self._addresses[target.key] = self._find_sources(target.callers)
+            self._addresses[target.key] = self._find_sources(target.sources)
         sources = self._addresses[target.key]
-        if not (is_open and usable and sources):
+        if not is_open:
+            needed = {"udp": UDP_ROUTE, "tcp": TCP_ROUTE}.get(traffic_type or "", HTTP_GROUP)
+            return f"none of its rules is a {needed}"
+        if servers and not usable:
+            return "none of its ports is one that its pods serve there"
+        if not (usable and sources):
             return None
         is_all = len(usable) == len(port.servers)
         addresses = None if is_all else tuple((server.address, server.port) for server in usable)
@@ -160,8 +217,8 @@ class GrantFinder:
         Beside a route group a TCPRoute narrows the ports and opens no path; alone it opens every path.
         """
         matches: list[HttpMatch] = []
-        tcp: list[TcpRoute] = []
-        udp: list[UdpRoute] = []
+        tcp: list[tuple[int, ...]] = []
+        udp: list[tuple[int, ...]] = []
         kinds = [rule.kind for rule in target.rules]
         namespace = target.metadata.namespace
         for rule in target.rules:
@@ -169,9 +226,9 @@ class GrantFinder:
             if rule.kind == HTTP_GROUP:
                 matches += self._get(HttpRouteGroup, key, rule.kind).build_matches(rule.matches)
             elif rule.kind == TCP_ROUTE:
-                tcp.append(self._get(TcpRoute, key, rule.kind))
+                tcp.append(self._get(TcpRoute, key, rule.kind).build_ports(rule.kind, rule.matches))
             elif rule.kind == UDP_ROUTE:
-                udp.append(self._get(UdpRoute, key, rule.kind))
+                udp.append(self._get(UdpRoute, key, rule.kind).build_ports(rule.kind, rule.matches))
             else:
                 raise ConfigurationError(f"kind {rule.kind!r} of a rule is not known")
         opens_http = not kinds or HTTP_GROUP in kinds or TCP_ROUTE in kinds
@@ -210,31 +267,50 @@ class GrantFinder:
         for pod in pods:
             if pod.spec.host_network:
                 self.notices.append(f"acl: {pod.key} has its node's address, so it stands for nobody")
+                self._note_pod(pod, "it has its node's address, which identifies nobody")
         addresses = {address for pod in pods if not pod.spec.host_network for address in pod.addresses}
         return tuple(sorted(address for address in addresses if self._is_nobody_elses(address, allowed)))
 
     def _is_nobody_elses(self, address: str, allowed: set[ObjectKey]) -> bool:
         """Say whether all pods that have an address are of these accounts: else it tells nothing of who calls."""
-        for pod in self._view.find(Pod, ADDRESS_INDEX, address):
+        pods = self._view.find(Pod, ADDRESS_INDEX, address)
+        for pod in pods:
             if ObjectKey(pod.metadata.namespace, pod.spec.service_account_name) not in allowed:
                 self.notices.append(f"acl: address {address} is also {pod.key}'s, so it stands for nobody")
+                for mine in pods:
+                    self._note_pod(mine, _describe_sharing(address, mine, pods))
                 return False
         return True
+
+    def _note_pod(self, pod: Pod, text: str) -> None:
+        texts = self._pods.setdefault(pod.key, [])
+        if text not in texts:
+            texts.append(text)
 
     def _show(self, target: TrafficTarget, node: ServiceNode, error: str = "") -> None:
         key = f"{node.key}:{target.key}"
         errors = (error,) if error else ()
+        known = self._seen.setdefault(target.key, [])
+        if error and error not in known:
+            known.append(error)
+        notices = (OPENS_ALL,) if not error and not target.rules and node.traffic_type == "http" else ()
         if error:
             self.notices.append(f"TrafficTarget {target.key}: {error}; it grants nothing")
-        called = target.called
+        self.notices.extend(f"TrafficTarget {target.key}: {notice}" for notice in notices)
+        called = target.destination
         self.shown[key] = TargetView(
             service=str(node.key),
             name=target.metadata.name,
             namespace=target.metadata.namespace,
-            sources=tuple({"serviceAccount": each.name, "namespace": each.namespace} for each in target.callers),
-            destination={"serviceAccount": called.name, "namespace": target.called_key.namespace, "port": called.port},
+            sources=tuple({"serviceAccount": each.name, "namespace": each.namespace} for each in target.sources),
+            destination={
+                "serviceAccount": called.name,
+                "namespace": target.called_key.namespace,
+                "port": None if called.port is msgspec.UNSET else called.port,
+            },
             rules=tuple({"kind": rule.kind, "name": rule.name, "matches": rule.matches} for rule in target.rules),
             errors=errors,
+            notices=notices,
         )
 
 
@@ -251,11 +327,24 @@ def _build_leaves(leaves: Sequence[tuple[ObjectKey, PortNode, tuple[Grant, ...]]
     )
 
 
-def _join_ports(routes: Iterable[TcpRoute | UdpRoute]) -> frozenset[int] | None:
+def _describe_sharing(address: str, pod: Pod, pods: Iterable[Pod]) -> str:
+    """Say which pods of other accounts have a pod's address."""
+    others = [each for each in pods if _get_account(each) != _get_account(pod)]
+    shown = ", ".join(f"{each.key} ({_get_account(each)})" for each in others)
+    return (
+        f"its address {address} is also that of {shown}; an address of several service accounts identifies none of them"
+    )
+
+
+def _get_account(pod: Pod) -> ObjectKey:
+    return ObjectKey(pod.metadata.namespace, pod.spec.service_account_name)
+
+
+def _join_ports(routes: Iterable[tuple[int, ...]]) -> frozenset[int] | None:
     """Join the ports of several routes; None where one of them is about all, or there is none."""
     ports: set[int] = set()
-    for route in routes:
-        if not route.ports:
+    for found in routes:
+        if not found:
             return None
-        ports.update(route.ports)
+        ports.update(found)
     return frozenset(ports) or None

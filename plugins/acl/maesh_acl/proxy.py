@@ -6,7 +6,7 @@ No header has a say in who a client is. What is not granted is denied; each deni
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from maesh_acl import AclSettings, LeafGrants
+from maesh_acl import AccessSettings, AclSettings, LeafGrants
 from maesh_core.plugin import (
     Connection,
     Exchange,
@@ -15,6 +15,7 @@ from maesh_core.plugin import (
     Node,
     Response,
     compile_matches,
+    cut_port_key,
     hookimpl,
     is_ambiguous,
 )
@@ -115,7 +116,7 @@ class Acl:
         if judgement is None:
             return None
         if isinstance(judgement, str):
-            self._count(judgement)
+            self._count(exchange.service, judgement)
             return _DENIED[judgement]
         exchange.allowed_servers = judgement
         return None
@@ -124,23 +125,24 @@ class Acl:
         """Let a connection or a session in, perhaps to some servers only, or not."""
         judgement = _judge(self._leaves.get(connection.service, ()), connection.client_address, None)
         if isinstance(judgement, str):
-            self._count(judgement)
+            self._count(connection.service, judgement)
             return False
         connection.allowed_servers = judgement
         return True
 
     def is_still_allowed(self, connection: Connection) -> bool:
-        """Judge a connection, session or tunnel anew."""
+        """Judge a connection, session, tunnel or exchange again; attempts to come keep to the servers of today."""
         exchange = connection.exchange
         destination = exchange.destination if exchange is not None else connection.service
         judgement = _judge(self._leaves.get(destination, ()), connection.client_address, exchange)
         if isinstance(judgement, str):
-            self._count(judgement)
+            self._count(connection.service, judgement)
             return False
+        connection.allowed_servers = judgement
         return judgement is None or connection.server is None or connection.server in judgement
 
-    def _count(self, reason: str) -> None:
-        key = (self._service, reason)
+    def _count(self, service: str, reason: str) -> None:
+        key = (cut_port_key(service), reason)
         self._counts[key] = self._counts.get(key, 0) + 1
 
 
@@ -188,7 +190,10 @@ class AclFactory:
 
 
 class ProxyHalf:
-    """What a proxy loads."""
+    """What a proxy loads. The settings are the controller's."""
+
+    def __init__(self, settings: AccessSettings) -> None:
+        """Take the settings, which every half is given."""
 
     @hookimpl
     def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:

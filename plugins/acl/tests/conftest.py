@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from maesh_acl import AclSettings
+from maesh_acl import AccessSettings, AclSettings
 from maesh_acl.controller import AclBuilder, GrantBuilder
 from maesh_acl.kinds import KINDS
 from maesh_acl.proxy import AclFactory
@@ -73,8 +73,11 @@ def build_target(name, account, sources, rules=(), *, port=None, namespace=NAMES
     spec = {
         "destination": destination,
         "sources": [{"kind": "ServiceAccount", "name": each, "namespace": NAMESPACE} for each in sources],
-        "rules": [{"kind": kind, "name": rule, "matches": list(matches)} for kind, rule, *matches in rules],
     }
+    if rules:
+        spec["rules"] = [
+            {"kind": kind, "name": rule, **({"matches": matches} if matches else {})} for kind, rule, *matches in rules
+        ]
     return build_object("TrafficTarget", name, "access.smi-spec.io/v1alpha3", namespace=namespace, spec=spec)
 
 
@@ -91,8 +94,9 @@ def build_split(name, root, weights, matches=()):
     spec = {
         "service": root,
         "backends": [{"service": backend, "weight": weight} for backend, weight in weights.items()],
-        "matches": [{"kind": "HTTPRouteGroup", "name": each} for each in matches],
     }
+    if matches:
+        spec["matches"] = [{"kind": "HTTPRouteGroup", "name": each} for each in matches]
     return build_object("TrafficSplit", name, "split.smi-spec.io/v1alpha4", spec=spec)
 
 
@@ -106,10 +110,12 @@ class StandIn:
 
 
 class Cluster:
-    def __init__(self, *objects):
+    def __init__(self, *objects, settings=None):
+        self.settings = settings or AccessSettings()
         content = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}).encode()
         manifest = parse_manifest(content, KindTable(ALL_KINDS), path="test.json")
         assert not manifest.errors, manifest.errors
+        self.faults = [str(fault) for fault in manifest.faults]
         by_type = {kind.type: [] for kind in ALL_KINDS}
         for each in manifest.resources:
             by_type[type(each.resource)].append(each.resource)
@@ -120,7 +126,7 @@ class Cluster:
         self.factory = AclFactory(FakeNode())
 
     def build_node(self, service):
-        builders = [SplitBuilder(), GrantBuilder()]
+        builders = [SplitBuilder(), GrantBuilder(self.settings)]
         key = ObjectKey(NAMESPACE, service)
         return build_service_node(self.snapshot.view(), key, rules=TopologyRules(), builders=builders)
 
@@ -139,6 +145,10 @@ class Cluster:
 
     def ask(self, client, service, *, method="GET", path="/", headers=None):
         """Send a request as the proxy would judge it: 200 with the servers that may have it, or 403."""
+        return self.open(service)(client, method, path, headers or {})
+
+    def open(self, service):
+        """Build a service as the proxy has it; gives what sends requests to it."""
         section = self.build_section(service)
         acl = self.build_acl(service)
         table = build_table(
@@ -149,21 +159,25 @@ class Cluster:
             get_server=StandIn,
             balancers=BalancerKinds(),
         )
-        lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        head = parse_request_head(
-            f"{method} {path} HTTP/1.1\r\nHost: {service}.{NAMESPACE}.maesh\r\n{lines}\r\n".encode()
-        )
         (router,) = section.routers.values()
-        route = table.find(router.entrypoint, head.host)
-        if route.branches:
-            route = route.choose(head)
-        if route.balancer is None:
-            return route.closed.status, None
-        exchange = FakeExchange(head.method, head.target, client_address=client, service=route.service)
-        exchange.client_headers = head.client_headers
-        exchange.destination, exchange.allowed_servers = route.destination, None
-        answer = acl.on_request(exchange)
-        return (200, exchange.allowed_servers) if answer is None else (answer.status, None)
+
+        def send(client, method, path, headers):
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            head = parse_request_head(
+                f"{method} {path} HTTP/1.1\r\nHost: {service}.{NAMESPACE}.maesh\r\n{lines}\r\n".encode()
+            )
+            route = table.find(router.entrypoint, head.host)
+            if route.branches:
+                route = route.choose(head)
+            if route.balancer is None:
+                return route.closed.status, None
+            exchange = FakeExchange(head.method, head.target, client_address=client, service=route.service)
+            exchange.client_headers = head.client_headers
+            exchange.destination, exchange.allowed_servers = route.destination, None
+            answer = acl.on_request(exchange)
+            return (200, exchange.allowed_servers) if answer is None else (answer.status, None)
+
+        return send
 
     def connect(self, client, service):
         """Connect to a service's port; gives whether it may be, and the servers."""

@@ -48,7 +48,7 @@ class Reading:
 
     def splits_of(self, service):
         found = [each for each in self.all_of("TrafficSplit") if each["spec"]["service"] == service]
-        return sorted(found, key=lambda each: (not each["spec"]["matches"], each["metadata"]["name"]))
+        return sorted(found, key=lambda each: (not each["spec"].get("matches", ()), each["metadata"]["name"]))
 
     def leads_into_loop(self, split, way):
         for backend in split["spec"]["backends"]:
@@ -61,7 +61,7 @@ class Reading:
 
     def usable_splits(self, service):
         for split in self.splits_of(service):
-            groups = [self.one("HTTPRouteGroup", each["name"]) for each in split["spec"]["matches"]]
+            groups = [self.one("HTTPRouteGroup", each["name"]) for each in split["spec"].get("matches", ())]
             if not self.leads_into_loop(split, (service,)) and None not in groups:
                 yield split, groups
 
@@ -128,7 +128,8 @@ class Reading:
         for target in self.all_of("TrafficTarget"):
             destination = target["spec"]["destination"]
             if destination["name"] in accounts and self.target_grants(target, client, target_port):
-                self.decided.add("target with " + "+".join(sorted({each["kind"] for each in target["spec"]["rules"]})))
+                kinds = {each["kind"] for each in target["spec"].get("rules", ())}
+                self.decided.add("target with " + "+".join(sorted(kinds)))
                 granted = True
         return granted
 
@@ -142,7 +143,10 @@ class Reading:
         if not who or not who <= callers:
             self.decided.add("source")
             return False
-        rules = [(rule["kind"], rule["matches"], self.one(rule["kind"], rule["name"])) for rule in spec["rules"]]
+        rules = [
+            (rule["kind"], rule.get("matches", ()), self.one(rule["kind"], rule["name"]))
+            for rule in spec.get("rules", ())
+        ]
         for kind, names, found in rules:
             if found is None:
                 self.decided.add("missing rule")

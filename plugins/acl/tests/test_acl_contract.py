@@ -9,6 +9,7 @@ from .test_acl_mesh import allow
 
 class TestContract(PluginContract):
     name = "acl"
+    settings = {"own-namespace-only": "false"}
 
     @pytest.fixture
     def start_mesh(self, start_mesh, start_upstream):

@@ -8,15 +8,16 @@ import pytest
 from maesh_acl.controller import AclBuilder
 
 from maesh_core.controller.explanation import Asked, Explainer
+from maesh_core.controller.pod_lookup import PodLookup
 from maesh_core.model.messages import Update
 from maesh_core.topology.rendering import render_topology
 
-from .conftest import Cluster, build_service, build_split, build_target
+from .conftest import Cluster, build_pod, build_route, build_service, build_split, build_target
 from .test_acl_oracle import SERVICES, draw_mesh, draw_request
 from .test_acl_rules import API, BASE, CLIENT, LEAVES, ONE, OPEN, STRANGER, TWO, build_stream
 
 
-def build_explainer(cluster, services):
+def build_explainer(cluster, services, problems=None):
     nodes = [cluster.build_node(name) for name in services]
     sections = {}
     for name, node in zip(services, nodes, strict=True):
@@ -27,11 +28,15 @@ def build_explainer(cluster, services):
     sections = {kind: type(section)(**found) for kind, found in sections.items()}
     topology = json.loads(msgspec.json.encode(render_topology(nodes)))
     update = Update(revision="e.1", full=True, sections=sections)
-    return Explainer(topology, update, {"acl": AclBuilder()})
+    return Explainer(topology, update, {"acl": AclBuilder()}, pods=PodLookup(cluster.snapshot), problems=problems)
 
 
-def explain(objects, *services, **asked):
-    return build_explainer(Cluster(*objects), services).explain(Asked(**asked))
+def explain(objects, *services, problems=None, **asked):
+    return build_explainer(Cluster(*objects), services, problems).explain(Asked(**asked))
+
+
+def list_denials(found):
+    return [step.removeprefix("denied: ") for step in found.steps if step.startswith("denied: ")]
 
 
 def test_it_is_of_one_mind_with_the_proxy():
@@ -92,14 +97,131 @@ def test_it_names_split_target_and_shares():
     ],
 )
 def test_it_says_what_denies_and_what_would_have_to_change(objects, asked, reason):
-    client = (
-        {"client": "shop/client"} if any(each["kind"] == "TrafficTarget" for each in objects) else {"client": CLIENT}
+    for client in ("shop/client", CLIENT, f"::ffff:{CLIENT}"):
+        found = explain([*BASE, *objects], "web", client=client, service="web.shop", **asked)
+        assert (found.is_admitted, found.status) == (False, 403)
+        assert reason in list_denials(found)
+
+
+TCP_TARGET = build_target("t", "server", ["caller"], [("TCPRoute", "tcp")])
+NAMELESS = build_target("nameless", "server", ["caller"])
+del NAMELESS["spec"]["sources"][0]["namespace"]
+
+
+@pytest.mark.parametrize(
+    ("objects", "client", "reasons"),
+    [
+        (
+            [],
+            "203.0.113.9",
+            ["the mesh knows no pod at 203.0.113.9; TrafficTargets name clients by their pod's service account"],
+        ),
+        (
+            [build_pod("twin", CLIENT, "other"), OPEN],
+            "shop/client",
+            [
+                f"pods of caller@shop and other@shop share address {CLIENT}, "
+                "so it stands for none of them unless one target names all",
+                "TrafficTarget open@shop names caller@shop among its sources, but grants nothing here: "
+                "the client's address does not stand for that account",
+            ],
+        ),
+        (
+            [NAMELESS],
+            "shop/client",
+            ["TrafficTarget nameless@shop names caller among its sources without a namespace, which is nobody"],
+        ),
+        (
+            [build_target("t", "server", ["caller"], [("HTTPRouteGroup", "gone")])],
+            "shop/client",
+            [
+                "TrafficTarget t@shop names caller@shop among its sources, but grants nothing here: "
+                "there is no HTTPRouteGroup gone in namespace shop"
+            ],
+        ),
+        (
+            [build_target("t", "server", ["caller"], [("UDPRoute", "udp")]), build_route("UDPRoute", "udp")],
+            "shop/client",
+            [
+                "TrafficTarget t@shop names caller@shop among its sources, but grants nothing here: "
+                "its rules open UDP alone"
+            ],
+        ),
+        (
+            [TCP_TARGET, build_route("TCPRoute", "tcp", [9])],
+            "shop/client",
+            [
+                "TrafficTarget t@shop names caller@shop among its sources, but grants nothing here: "
+                "its rules or its destination are not about this port"
+            ],
+        ),
+        ([build_pod("late", "", "caller"), OPEN], "shop/late", ["the client has no address to be known by"]),
+        (
+            [build_pod("job", "10.0.0.9", "caller", phase="Failed"), OPEN],
+            "shop/job",
+            ["the client has no address to be known by"],
+        ),
+    ],
+)
+def test_no_target_is_advised_that_is_there_or_that_would_not_help(objects, client, reasons):
+    found = explain([*BASE, *objects], "web", client=client, service="web.shop")
+    assert (found.is_admitted, list_denials(found)) == (False, reasons)
+
+
+def test_a_pod_on_its_node_s_network_is_nobody():
+    pod = build_pod("agent", "10.0.0.7", "caller")
+    pod["spec"]["hostNetwork"] = True
+    found = explain([*BASE, pod, OPEN], "web", client="shop/agent", service="web.shop")
+    assert list_denials(found)[0] == "shop/agent has its node's address, 10.0.0.7, so it stands for nobody"
+
+
+def test_a_service_without_pods_is_reached_by_no_target():
+    found = explain([*BASE, build_service("empty"), OPEN], "empty", client="shop/client", service="empty.shop")
+    assert list_denials(found) == [
+        "service empty has no pod that is ready, and a TrafficTarget grants access to pods alone"
+    ]
+
+
+def test_where_a_target_could_not_be_read_none_is_advised():
+    found = explain(
+        BASE,
+        "web",
+        client="shop/client",
+        service="web.shop",
+        problems={"a.yaml line 3": "TrafficTarget: unknown field"},
     )
-    wanted = reason if client["client"] != CLIENT else reason.replace("caller@shop", CLIENT)
-    found = explain([*BASE, *objects], "web", service="web.shop", **client, **asked)
-    assert (found.is_admitted, found.status) == (False, 403)
-    known = {wanted, reason, reason.replace("caller@shop", "a client that the mesh does not know")}
-    assert known & {step.removeprefix("denied: ") for step in found.steps}
+    assert list_denials(found) == [
+        "no TrafficTarget that could be read lets anybody in, and there are some that could not be read"
+    ]
+
+
+def test_a_path_that_could_be_taken_for_another_is_said_to_be_one():
+    target = build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")])
+    found = explain([*BASE, target, API], "web", client=CLIENT, service="web.shop", path="/api/../x")
+    assert list_denials(found) == [
+        "TrafficTarget t@shop lets the client in, but not with this request: the path could be taken for another"
+    ]
+
+
+def test_each_address_of_a_pod_is_let_in_as_the_proxy_does():
+    dual = build_pod("dual", "10.0.0.6", "caller")
+    dual["status"]["podIPs"] = [{"ip": "10.0.0.6"}, {"ip": "FD00:0::6"}, {"ip": "::ffff:10.0.0.8"}]
+    cluster = Cluster(*BASE, dual, OPEN)
+    explainer = build_explainer(cluster, ["web"])
+    for address in ("10.0.0.6", "fd00::6", "10.0.0.8"):
+        assert cluster.ask(address, "web") == (200, None)
+        found = explainer.explain(Asked(client=address, service="web.shop"))
+        assert found.is_admitted
+        assert found.steps[0] == f"client pod shop/dual at {address}, service account caller@shop"
+
+
+def test_the_errors_of_targets_and_splits_are_shown_beside_the_answer():
+    bad = build_target("bad", "server", ["other"], [("HTTPRouteGroup", "gone")])
+    split = build_split("canary", "web", {"gone": 1})
+    found = explain([*BASE, OPEN, bad, split], "web", client=CLIENT, service="web.shop")
+    shown = {(each.kind, each.name): each.errors for each in found.objects}
+    assert shown["TrafficTarget", "bad"] == ("there is no HTTPRouteGroup gone in namespace shop",)
+    assert shown["TrafficSplit", "canary"] == ("backend gone: there is no such service; it is left out",)
 
 
 def test_streams_are_explained_too():

@@ -18,7 +18,7 @@ def build_target(name, sources, rules=(), *, account="server"):
         "spec": {
             "destination": {"kind": "ServiceAccount", "name": account, "namespace": "test"},
             "sources": [{"kind": "ServiceAccount", "name": each, "namespace": "test"} for each in sources],
-            "rules": [{"kind": kind, "name": rule} for kind, rule in rules],
+            **({"rules": [{"kind": kind, "name": rule} for kind, rule in rules]} if rules else {}),
         },
     }
 
@@ -58,7 +58,7 @@ def test_only_the_pods_of_an_allowed_account_are_let_in_and_the_denied_are_count
     assert (denied.status, denied.headers["X-Maesh-Reason"][:26]) == (403, "access is not allowed: no ")
     assert mesh.get().status == 403
     assert mesh.upstreams[0].count == 1
-    assert 'maesh_acl_denied_total{reason="client",service="test/app"} 2.0' in mesh.read_metrics()
+    assert 'maesh_acl_denied_total{reason="client",service="test/app:80"} 2.0' in mesh.read_metrics()
 
 
 def test_an_empty_mesh_lets_in_nobody(start_guarded):
@@ -110,9 +110,26 @@ def test_no_spelling_of_a_request_gets_past_the_rules(start_guarded, head):
     assert mesh.upstreams[0].count == 1
 
 
-def test_a_service_with_an_error_is_403_and_no_more_open_than_before(start_guarded):
-    mesh = start_guarded(*allow(CLIENT), annotations={"ratelimit-average": "-1"})
-    assert mesh.get(client=CLIENT).status == 403
+@pytest.mark.parametrize(
+    "annotations", [{"ratelimit-average": "-1"}, {"traffic-type": "HTTP"}, {"traffic-type": "carrier-pigeon"}]
+)
+def test_a_service_with_an_error_is_403_and_no_more_open_than_before(start_guarded, annotations):
+    mesh = start_guarded(*allow(CLIENT), annotations=annotations)
+    answer = mesh.get(client=CLIENT)
+    assert answer.status == 403
+    assert next(iter(annotations)) in answer.headers["X-Maesh-Reason"] or "carrier-pigeon" in answer.text
+
+
+def test_a_slip_in_a_rule_closes_and_its_error_is_on_the_service_and_in_the_log(start_guarded):
+    pod, target = allow(CLIENT)
+    mesh = start_guarded(pod, target)
+    assert mesh.get(client=CLIENT).status == 200
+    target["rules"] = [{"kind": "HTTPRouteGroup", "name": "api"}]
+    mesh.manifests.write("more.json", [pod, target])
+    mesh.wait_until(lambda: mesh.get(client=CLIENT).status == 403, "the slip to close")
+    error = "rules: unknown field; it belongs at spec.rules"
+    assert f"TrafficTarget open@test: {error}; it grants nothing" in mesh.describe_service()["notices"]
+    mesh.wait_until(lambda: f"TrafficTarget 'open' is not used: {error}" in mesh.command.stderr, "the log")
 
 
 def test_a_permission_that_is_taken_away_is_gone_and_one_that_is_given_counts(start_guarded):
@@ -168,7 +185,7 @@ def test_tcp_is_judged_by_source_and_open_connections_end_with_their_permission(
             return False
 
         mesh.wait_until(is_open, "the client let in")
-        with connect(STRANGER) as sock, contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError), connect(STRANGER) as sock:
             assert sock.recv(5) == b""
         server.settimeout(0.2)
         with pytest.raises(TimeoutError):
@@ -180,6 +197,41 @@ def test_tcp_is_judged_by_source_and_open_connections_end_with_their_permission(
             with contextlib.suppress(ConnectionError):
                 assert sock.recv(5) == b""
             peer.close()
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_requests_under_way_end_with_their_permission(start_guarded, is_begun):
+    """A response that has begun is cut where it is; before that the answer is 403."""
+    with socket.create_server((SERVER, 0)) as server:
+        server.settimeout(0.3)
+        mesh = start_guarded()
+        mesh.manifests.write("app.json", build_service("app", [server.getsockname()], account="server"))
+        mesh.manifests.write("more.json", allow(CLIENT))
+
+        def begin():
+            """Send a request; gives the client's and the server's side once it gets that far."""
+            sock = socket.create_connection(("127.0.0.1", mesh.http_port), timeout=5, source_address=(CLIENT, 0))
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: app.test.maesh\r\n\r\n")
+            with contextlib.suppress(TimeoutError):
+                return sock, server.accept()[0]
+            sock.close()
+            return None
+
+        sock, peer = mesh.wait_until(begin, "the client let in")
+        with sock, peer:
+            peer.settimeout(5)
+            assert peer.recv(4096).startswith(b"GET / ")
+            if is_begun:
+                peer.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+                assert sock.recv(4096).startswith(b"HTTP/1.1 200 ")
+            mesh.manifests.write("more.json", [build_pod("client", CLIENT, "caller")])
+            if is_begun:
+                with contextlib.suppress(ConnectionError):
+                    assert sock.recv(5) == b""
+            else:
+                assert sock.recv(4096).startswith(b"HTTP/1.1 403 ")
+            with contextlib.suppress(ConnectionError):
+                assert peer.recv(5) == b""
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Who is let in, rule by rule: everything else is denied."""
 
 import pytest
+from maesh_acl import AccessSettings
 
 from .conftest import (
     build_group,
+    build_object,
     build_pod,
     build_route,
     build_service,
@@ -34,7 +36,7 @@ def test_a_target_lets_in_its_sources_and_nobody_else(cluster):
     assert found.ask(STRANGER, "web") == (403, None)
     assert found.ask("203.0.113.9", "web") == (403, None)
     counts = dict(found.factory.collect_metrics()[0].samples)
-    assert counts == {("shop/web", "client"): 2.0}
+    assert counts == {("shop/web:80", "client"): 2.0}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,8 @@ def test_an_unlimited_grant_lets_a_path_pass_that_could_be_taken_for_another(clu
 def test_targets_add_up_also_those_of_one_name_in_two_namespaces(cluster):
     other = build_target("t", "server", ["other"])
     other["metadata"]["namespace"] = "elsewhere"
-    found = cluster(*BASE, build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]), API, other)
+    target = build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")])
+    found = cluster(*BASE, target, API, other, settings=AccessSettings(own_namespace_only=False))
     assert found.ask(CLIENT, "web", path="/api")[0] == 200
     assert found.ask(STRANGER, "web", path="/anything")[0] == 200
 
@@ -304,3 +307,31 @@ def test_a_port_that_no_pod_serves_is_told_on_the_target(cluster):
     found = cluster(*BASE, build_target("t", "server", ["caller"], port=81))
     (text,) = found.build_node("web").sections["serviceTrafficTargets"]["web@shop:t@shop"].errors
     assert text == "port 81 of the destination is none of service web's pods"
+
+
+def build_slice(*endpoints):
+    return build_object(
+        "EndpointSlice",
+        "web-1",
+        "discovery.k8s.io/v1",
+        labels={"kubernetes.io/service-name": "web"},
+        addressType="IPv4",
+        ports=[{"port": 8080}],
+        endpoints=[
+            {"addresses": [address], "targetRef": {"kind": "Pod", "name": pod, "namespace": namespace}}
+            for address, pod, namespace in endpoints
+        ],
+    )
+
+
+def test_an_address_in_a_slice_is_not_judged_by_the_account_of_a_pod_that_does_not_have_it(cluster):
+    """Somebody who may write EndpointSlices names another's pod beside an address of their own."""
+    thief = build_pod("thief", "10.6.6.6", "thief")
+    both = build_slice(("10.6.6.6", "web-1", "shop"), (SERVER, "web-1", "shop"))
+    found = cluster(*BASE, OPEN, thief, both)
+    assert found.ask(CLIENT, "web") == (200, frozenset({(SERVER, 8080)}))
+    assert any("10.6.6.6 is not an address of Pod web-1@shop" in text for text in found.build_node("web").notices)
+    alone = cluster(*BASE, OPEN, thief, build_slice(("10.6.6.6", "web-1", "shop")))
+    assert alone.ask(CLIENT, "web") == (403, None)
+    unknown = cluster(*BASE, OPEN, build_slice(("10.6.6.6", "not-there", "shop")))
+    assert unknown.ask(CLIENT, "web") == (403, None)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from maesh_acl import AccessSettings
 from maesh_acl.controller import GrantBuilder
 from maesh_smi.controller import SplitBuilder
 
@@ -61,7 +62,7 @@ def engine():
     parts = EngineParts(
         snapshot=Snapshot(ALL_KINDS),
         rules=TopologyRules(),
-        builders=(SplitBuilder(), GrantBuilder()),
+        builders=(SplitBuilder(), GrantBuilder(AccessSettings())),
         catalogue=CATALOGUE,
         ports=PortTables({}, assigned={}, clock=lambda: 0.0),
         mapping_file=PortMappingFile(None),

@@ -9,8 +9,10 @@ from msgspec import Meta
 from maesh_core.plugin import (
     MiddlewareBuilder,
     PositiveDuration,
+    Question,
     ServiceNode,
     Stage,
+    Verdict,
     build_annotation_error,
     hookimpl,
     read_annotation,
@@ -52,6 +54,10 @@ class RetryBuilder:
             "backoffLimitS": self._settings.backoff_limit,
             "budget": self._settings.budget / 100,
         }
+
+    def explain(self, settings: Mapping[str, Any], question: Question) -> Verdict:
+        """Say how often a request may be sent; none is refused."""
+        return Verdict(is_admitted=True, reasons=(f"up to {settings['attempts']} attempts, and none is refused",))
 
 
 def parse_conditions(text: str | None) -> tuple[list[str], list[tuple[int, int]]]:

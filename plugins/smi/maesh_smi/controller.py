@@ -2,7 +2,16 @@
 
 from collections.abc import Sequence
 
-from maesh_core.plugin import Addition, ResourceKind, ServiceNode, TopologyBuilder, TopologyView, hookimpl
+from maesh_core.plugin import (
+    Addition,
+    ObjectChecker,
+    ResourceKind,
+    ServiceNode,
+    TopologyBuilder,
+    TopologyView,
+    hookimpl,
+)
+from maesh_smi.checking import GroupChecker, SplitChecker
 from maesh_smi.kinds import KINDS
 from maesh_smi.splits import Resolver
 
@@ -21,8 +30,10 @@ class SplitBuilder:
         if not resolver.shown:
             return None
         return Addition(
+            value=resolver.unread,
             branches=branches,
             sections={"trafficSplits": resolver.show()},
+            objects=resolver.list_objects(),
             notices=tuple(resolver.list_errors()),
         )
 
@@ -39,3 +50,8 @@ class ControllerHalf:
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
         """Give what resolves splits."""
         return [SplitBuilder()]
+
+    @hookimpl
+    def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
+        """Give what finds splits that divide nothing, and route groups that are bad."""
+        return [SplitChecker(), GroupChecker()]

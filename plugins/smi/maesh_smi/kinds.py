@@ -1,22 +1,29 @@
 """SMI's kinds, read from any of their versions into one form: the shape of an object decides, not its apiVersion.
 
-Takes what the API server or a manifest has, with fields at the top or below `spec`. Judges values only where they are
-asked for: each property that could be wrong raises ConfigurationError, so that a bad object harms itself alone.
+Takes the fields that an object has beside its metadata. An object with `spec` has all of them below it; of an
+HTTPRouteGroup without `spec` they are at the top (v1alpha1, v1alpha2). Unknown fields, and values of another type, are
+faults: what is misspelt limits nothing. What only means something beside other objects is judged where it is asked
+for, and raises ConfigurationError, so that a bad object harms itself alone.
 """
 
 import re
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from maesh_core.plugin import (
+    REFERENCES,
+    CheckedResource,
     ConfigurationError,
     HeaderMatch,
     HttpMatch,
     ObjectKey,
-    Resource,
+    ObjectMeta,
     ResourceKind,
+    build_reference,
+    decode_strictly,
     find_match_problem,
 )
 
@@ -39,11 +46,19 @@ MATCH_LIMIT = 1000
 _WEIGHT = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(n|u|m|k|M|G|Ki|Mi|Gi|)", re.ASCII).fullmatch
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """Base of what stands within the kinds."""
+SHOWN_CHARACTERS = 40
+
+Names = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+"""A list that is there and empty is a fault where it narrows something: left out it would mean all."""
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Headers = Annotated[dict[str, str], msgspec.Meta(min_length=1)]
 
 
-class SplitBackend(_Part, frozen=True):
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False, forbid_unknown_fields=True):
+    """Base of what is within the kinds."""
+
+
+class SplitBackend(Part, frozen=True):
     """A service that gets a share; the weight is a number, or a quantity such as `500m` (v1alpha1)."""
 
     service: str
@@ -54,23 +69,29 @@ class SplitBackend(_Part, frozen=True):
         return parse_weight(self.weight)
 
 
-class Reference(_Part, frozen=True):
-    """A route group or route that is named."""
+class Reference(Part, frozen=True):
+    """A route group or route that is named, and which of its matches are meant; none: all."""
 
     kind: str = ""
     name: str = ""
-    matches: tuple[str, ...] = ()
+    matches: Names = ()
 
 
-class SplitSpec(_Part, frozen=True):
-    """`spec` of a TrafficSplit."""
+class SplitReference(Reference, frozen=True):
+    """A route group that a split names: Kubernetes' TypedLocalObjectReference, which has an `apiGroup`, too."""
+
+    api_group: str | None = None
+
+
+class SplitSpec(Part, frozen=True):
+    """`spec` of a TrafficSplit. An empty list of matches is as good as none: it divides traffic, and opens nothing."""
 
     service: str = ""
     backends: tuple[SplitBackend, ...] = ()
-    matches: tuple[Reference, ...] = ()
+    matches: tuple[SplitReference, ...] = ()
 
 
-class TrafficSplit(Resource, frozen=True):
+class TrafficSplit(CheckedResource, frozen=True):
     """split.smi-spec.io, v1alpha1 to v1alpha4."""
 
     spec: SplitSpec = SplitSpec()
@@ -83,16 +104,16 @@ class TrafficSplit(Resource, frozen=True):
         return ObjectKey(namespace, name) if domain.partition(".")[0] in ("", namespace) else None
 
 
-class RouteMatch(_Part, frozen=True, forbid_unknown_fields=True):
+class RouteMatch(Part, frozen=True):
     """One match of an HTTPRouteGroup. Headers are a map, or a list of maps (v1alpha3 and later).
 
-    Unknown fields are refused: a misspelt condition would be none, and open everything.
+    Each condition may be left out, for any; one that is there and empty is a fault.
     """
 
     name: str = ""
-    path_regex: str = ""
-    methods: tuple[str, ...] = ()
-    headers: dict[str, str] | tuple[dict[str, str], ...] = ()
+    path_regex: Annotated[str, msgspec.Meta(min_length=1)] = ""
+    methods: Names = ()
+    headers: Headers | Annotated[tuple[Headers, ...], msgspec.Meta(min_length=1)] = ()
 
     def build(self) -> HttpMatch:
         """Build the conditions; `*` among the methods, or none, is any. Raises ConfigurationError on a bad pattern."""
@@ -110,21 +131,22 @@ class RouteMatch(_Part, frozen=True, forbid_unknown_fields=True):
         return match
 
 
-class GroupSpec(_Part, frozen=True):
-    """`spec` of an HTTPRouteGroup, v1alpha3 and later."""
+class GroupSpec(Part, frozen=True):
+    """`spec` of an HTTPRouteGroup, v1alpha3 and later; of one without `spec`, its own fields."""
 
-    matches: tuple[RouteMatch, ...] = ()
+    matches: Annotated[tuple[RouteMatch, ...], msgspec.Meta(min_length=1)] = ()
 
 
-class HttpRouteGroup(Resource, frozen=True):
+class HttpRouteGroup(CheckedResource, frozen=True):
     """specs.smi-spec.io HTTPRouteGroup, v1alpha1 to v1alpha4."""
 
     matches: tuple[RouteMatch, ...] = ()
-    spec: GroupSpec = GroupSpec()
 
     def build_matches(self, names: tuple[str, ...] = ()) -> tuple[HttpMatch, ...]:
         """Build the matches of these names, or all; raises ConfigurationError where one is missing or bad."""
-        known = (*self.matches, *self.spec.matches)
+        if self.faults:
+            raise ConfigurationError(f"HTTPRouteGroup {self.metadata.name} has an error: {self.faults[0]}")
+        known = self.matches
         missing = [name for name in names if all(match.name != name for match in known)]
         if missing:
             raise ConfigurationError(f"HTTPRouteGroup {self.metadata.name} has no match {missing[0]}")
@@ -139,37 +161,47 @@ class HttpRouteGroup(Resource, frozen=True):
             raise ConfigurationError(f"HTTPRouteGroup {self.metadata.name}: {error}") from error
 
 
-class RoutePorts(_Part, frozen=True):
-    """`matches` of a TCPRoute or UDPRoute, v1alpha4."""
+class RoutePorts(Part, frozen=True):
+    """`matches` of a TCPRoute or UDPRoute, v1alpha4. Without `ports` it is about all of them."""
 
     name: str = ""
-    ports: tuple[int, ...] = ()
+    ports: Annotated[tuple[Port, ...], msgspec.Meta(min_length=1)] = ()
 
 
-class RouteSpec(_Part, frozen=True):
+class RouteSpec(Part, frozen=True):
     """`spec` of a TCPRoute or UDPRoute."""
 
-    matches: RoutePorts | tuple[RoutePorts, ...] = ()
+    matches: RoutePorts | Annotated[tuple[RoutePorts, ...], msgspec.Meta(min_length=1)] = ()
 
 
-class _PortRoute(Resource, frozen=True):
+class PortRoute(CheckedResource, frozen=True):
     """A route that narrows ports."""
 
     spec: RouteSpec = RouteSpec()
 
-    @property
-    def ports(self) -> tuple[int, ...]:
-        """The pods' ports that it is about; none: all."""
+    def build_ports(self, kind: str, names: tuple[str, ...] = ()) -> tuple[int, ...]:
+        """Build the pods' ports of the matches of these names, or of all; none: every port.
+
+        `kind` is for errors. Raises ConfigurationError where a match is missing or the route has a fault.
+        """
+        if self.faults:
+            raise ConfigurationError(f"{kind} {self.metadata.name} has an error: {self.faults[0]}")
         matches = self.spec.matches
         parts = (matches,) if isinstance(matches, RoutePorts) else matches
-        return tuple(dict.fromkeys(port for part in parts for port in part.ports))
+        missing = [name for name in names if all(part.name != name for part in parts)]
+        if missing:
+            raise ConfigurationError(f"{kind} {self.metadata.name} has no match {missing[0]}")
+        chosen = [part for part in parts if not names or part.name in names]
+        if not all(part.ports for part in chosen):
+            return ()
+        return tuple(dict.fromkeys(port for part in chosen for port in part.ports))
 
 
-class TcpRoute(_PortRoute, frozen=True):
+class TcpRoute(PortRoute, frozen=True):
     """specs.smi-spec.io TCPRoute, v1alpha1 to v1alpha4."""
 
 
-class UdpRoute(_PortRoute, frozen=True):
+class UdpRoute(PortRoute, frozen=True):
     """specs.smi-spec.io UDPRoute, v1alpha4."""
 
 
@@ -178,7 +210,7 @@ def parse_weight(value: int | float | str) -> Fraction:
     text = str(value).strip()
     match = _WEIGHT(text)
     if match is None:
-        raise ConfigurationError(f"{text[:40]!r} is no weight")
+        raise ConfigurationError(f"{text[:SHOWN_CHARACTERS]!r} is no weight")
     weight = Fraction(match[1]) * _SUFFIXES[match[2]]
     if weight > WEIGHT_LIMIT:
         raise ConfigurationError(f"weight {text} is over {WEIGHT_LIMIT}")
@@ -190,12 +222,67 @@ def _anchor(pattern: str) -> str:
     return f"/{pattern}" if pattern[:1].isalnum() else pattern
 
 
+class _SplitShape(Part, frozen=True):
+    spec: SplitSpec = SplitSpec()
+
+
+class _GroupShape(Part, frozen=True):
+    spec: GroupSpec = GroupSpec()
+
+
+class _RouteShape(Part, frozen=True):
+    spec: RouteSpec = RouteSpec()
+
+
+def read_split(metadata: ObjectMeta, fields: Mapping[str, Any]) -> TrafficSplit:
+    """Read a TrafficSplit; all of its versions have their fields below `spec`."""
+    shape, faults = decode_strictly(fields, _SplitShape)
+    if not faults and not shape.spec.service:
+        faults = ("spec.service: it names no service",)
+    return TrafficSplit(metadata=metadata, spec=shape.spec, faults=faults)
+
+
+def read_group(metadata: ObjectMeta, fields: Mapping[str, Any]) -> HttpRouteGroup:
+    """Read an HTTPRouteGroup, with its matches at the top or below `spec`."""
+    if "spec" not in fields and "matches" in fields:
+        top, faults = decode_strictly(fields, GroupSpec, other=_GroupShape)
+        return HttpRouteGroup(metadata=metadata, matches=top.matches, faults=faults)
+    shape, faults = decode_strictly(fields, _GroupShape, other=GroupSpec)
+    return HttpRouteGroup(metadata=metadata, matches=shape.spec.matches, faults=faults)
+
+
+def read_tcp_route(metadata: ObjectMeta, fields: Mapping[str, Any]) -> TcpRoute:
+    """Read a TCPRoute: without anything to say (v1alpha1 to v1alpha3), or with matches below `spec`."""
+    spec, faults = _read_route(fields)
+    return TcpRoute(metadata=metadata, spec=spec, faults=faults)
+
+
+def read_udp_route(metadata: ObjectMeta, fields: Mapping[str, Any]) -> UdpRoute:
+    """Read a UDPRoute, as a TCPRoute."""
+    spec, faults = _read_route(fields)
+    return UdpRoute(metadata=metadata, spec=spec, faults=faults)
+
+
+def _read_route(fields: Mapping[str, Any]) -> tuple[RouteSpec, tuple[str, ...]]:
+    shape, faults = decode_strictly(fields, _RouteShape)
+    matches = shape.spec.matches
+    if not faults and RoutePorts() in ((matches,) if isinstance(matches, RoutePorts) else matches):
+        faults = ("spec.matches: a match is empty; leave it out if it is not meant",)
+    return shape.spec, faults
+
+
+ROUTE_GROUP = "HTTPRouteGroup"
 SPLITS_BY_ROOT = "root"
 """TrafficSplits by the ObjectKey of the service that they split."""
 
 
 def _index_by_root(split: Any) -> tuple[ObjectKey, ...]:
     return () if split.root is None else (split.root,)
+
+
+def _index_by_references(split: Any) -> list[str]:
+    namespace = split.metadata.namespace
+    return [build_reference(each.kind or ROUTE_GROUP, ObjectKey(namespace, each.name)) for each in split.spec.matches]
 
 
 def _list_versions(group: str, count: int, *, first: int = 1) -> tuple[str, ...]:
@@ -208,18 +295,31 @@ KINDS = (
         plural="trafficsplits",
         api_versions=_list_versions("split.smi-spec.io", 4),
         type=TrafficSplit,
-        indexes={SPLITS_BY_ROOT: _index_by_root},
+        read=read_split,
+        indexes={SPLITS_BY_ROOT: _index_by_root, REFERENCES: _index_by_references},
     ),
     ResourceKind(
-        name="HTTPRouteGroup",
+        name=ROUTE_GROUP,
         plural="httproutegroups",
         api_versions=_list_versions("specs.smi-spec.io", 4),
         type=HttpRouteGroup,
+        needs_reference=True,
+        read=read_group,
     ),
     ResourceKind(
-        name="TCPRoute", plural="tcproutes", api_versions=_list_versions("specs.smi-spec.io", 4), type=TcpRoute
+        name="TCPRoute",
+        plural="tcproutes",
+        api_versions=_list_versions("specs.smi-spec.io", 4),
+        type=TcpRoute,
+        needs_reference=True,
+        read=read_tcp_route,
     ),
     ResourceKind(
-        name="UDPRoute", plural="udproutes", api_versions=_list_versions("specs.smi-spec.io", 4, first=4), type=UdpRoute
+        name="UDPRoute",
+        plural="udproutes",
+        api_versions=_list_versions("specs.smi-spec.io", 4, first=4),
+        type=UdpRoute,
+        needs_reference=True,
+        read=read_udp_route,
     ),
 )

@@ -19,13 +19,14 @@ from maesh_core.plugin import (
     BranchNode,
     ConfigurationError,
     HttpMatch,
+    ObjectFindings,
     ObjectKey,
     PortNode,
     ServiceNode,
     TopologyView,
     combine_matches,
 )
-from maesh_smi.kinds import SPLITS_BY_ROOT, HttpRouteGroup, TrafficSplit
+from maesh_smi.kinds import ROUTE_GROUP, SPLITS_BY_ROOT, HttpRouteGroup, TrafficSplit
 
 BRANCH_LIMIT = 100
 """Branches of one port: matches of splits below splits multiply."""
@@ -35,7 +36,7 @@ DEPTH_LIMIT = 20
 """Splits below splits."""
 WEIGHT_LIMIT = 2**31 - 1
 """What a leaf's weight may come to when shares of shares are made whole numbers."""
-ROUTE_GROUP = "HTTPRouteGroup"
+API_GROUP = "specs.smi-spec.io"
 
 Matches = tuple[HttpMatch, ...]
 Shares = dict[ObjectKey, Fraction]
@@ -51,6 +52,15 @@ class SplitView(msgspec.Struct, frozen=True, kw_only=True):
     backends: tuple[Mapping[str, Any], ...] = ()
     matches: tuple[HttpMatch, ...] = ()
     errors: tuple[str, ...] = ()
+
+
+class UnreadSplits(msgspec.Struct, frozen=True, kw_only=True):
+    """Splits of a service, or of one that its traffic passes, which cannot be read, or that name such a route group.
+
+    They are detached: what they would send elsewhere is not known. Access control lets nobody in meanwhile.
+    """
+
+    names: tuple[str, ...]
 
 
 class Plan(NamedTuple):
@@ -71,6 +81,12 @@ class Resolver:
         self._plans: dict[tuple[ObjectKey, int, str], tuple[Plan, ...]] = {}
         self.errors: dict[ObjectKey, list[str]] = {}
         self.shown: dict[ObjectKey, TrafficSplit] = {}
+        self._unread: set[ObjectKey] = set()
+
+    @property
+    def unread(self) -> UnreadSplits | None:
+        """The splits met that cannot be read; None where all can."""
+        return UnreadSplits(names=tuple(str(key) for key in sorted(self._unread))) if self._unread else None
 
     def build_branches(self, port: PortNode) -> tuple[BranchNode, ...]:
         """Build the branches of one port; none where no split applies."""
@@ -87,6 +103,13 @@ class Resolver:
         """List the errors of all splits that concern the service, nested ones too."""
         return [f"TrafficSplit {key.name}: {text}" for key in sorted(self.errors) for text in self.errors[key]]
 
+    def list_objects(self) -> tuple[ObjectFindings, ...]:
+        """List the splits of the service itself, and what is wrong with each."""
+        return tuple(
+            ObjectFindings(type=TrafficSplit, key=key, errors=tuple(self.errors.get(key, ())))
+            for key in sorted(self.shown)
+        )
+
     # --- plans
 
     def _plan(self, key: ObjectKey, port: PortNode, path: tuple[ObjectKey, ...]) -> tuple[Plan, ...]:
@@ -100,6 +123,10 @@ class Resolver:
         for split in self._list_splits(key):
             if key == self._service.key:
                 self.shown[split.key] = split
+            if split.faults:
+                self._unread.add(split.key)
+                self._note(split, "; ".join(split.faults))
+                continue
             if not self._is_sound(split, (*path, key)):
                 continue
             try:
@@ -141,9 +168,12 @@ class Resolver:
         ]
 
     def _list_splits(self, key: ObjectKey) -> list[TrafficSplit]:
-        """List a service's splits: those with matches first, for what they match is a part of the rest."""
+        """List a service's splits: those with matches first, for what they match is a part of the rest.
+
+        Those that cannot be read come before them: whether they have matches is not known.
+        """
         splits = self._view.find(TrafficSplit, SPLITS_BY_ROOT, key)
-        return sorted(splits, key=lambda split: (not split.spec.matches, split.metadata.name))
+        return sorted(splits, key=lambda split: (not split.faults, not split.spec.matches, split.metadata.name))
 
     def _is_sound(self, split: TrafficSplit, path: tuple[ObjectKey, ...]) -> bool:
         """Say whether a split leads into no loop, whatever weights there are on the way."""
@@ -170,7 +200,7 @@ class Resolver:
                     continue
                 seen.add(key)
                 for below in self._list_splits(key):
-                    found = walk(below, (*way, key))
+                    found = None if below.faults else walk(below, (*way, key))
                     if found is not None:
                         return found
             return None
@@ -186,9 +216,13 @@ class Resolver:
         for reference in split.spec.matches:
             if reference.kind not in ("", ROUTE_GROUP):
                 raise ConfigurationError(f"kind {reference.kind!r} of a match is not {ROUTE_GROUP}")
+            if reference.api_group not in (None, "", API_GROUP):
+                raise ConfigurationError(f"apiGroup {reference.api_group!r} of a match is not {API_GROUP}")
             group = self._view.get(HttpRouteGroup, ObjectKey(split.metadata.namespace, reference.name))
             if group is None:
                 raise ConfigurationError(f"there is no {ROUTE_GROUP} {reference.name}")
+            if group.faults:
+                self._unread.add(split.key)
             found += group.build_matches(reference.matches)
         return tuple(dict.fromkeys(found))
 

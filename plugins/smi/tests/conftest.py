@@ -49,12 +49,13 @@ spec: {{selector: {{app: {name}}}, ports: [{{port: {port}, targetPort: {target}}
 def write_split(name, root, weights, *, matches=(), version="v1alpha4"):
     backends = ", ".join(f"{{service: {backend}, weight: {weight}}}" for backend, weight in weights.items())
     references = ", ".join(f"{{kind: HTTPRouteGroup, name: {group}}}" for group in matches)
+    conditions = f", matches: [{references}]" if matches else ""
     return f"""
 ---
 apiVersion: split.smi-spec.io/{version}
 kind: TrafficSplit
 metadata: {{name: {name}, namespace: shop}}
-spec: {{service: {root}, backends: [{backends}], matches: [{references}]}}"""
+spec: {{service: {root}, backends: [{backends}]{conditions}}}"""
 
 
 class Cluster:

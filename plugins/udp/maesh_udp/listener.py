@@ -72,15 +72,19 @@ class UdpListener:
                     session.send(data)
                     session.active_at = now
                 except OSError as error:
-                    if not session.is_ended_by(error):
+                    if not session.is_ended_by(error) or not handler.carry(self, mark, data):
                         continue
-                    session = None
-            if session is None and not handler.begin(self, mark, data):
+            elif not handler.begin(self, mark, data):
                 continue
             carried += 1
             carried_bytes += size
         if carried:
             handler.count_received(self.entrypoint, carried, carried_bytes)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether clients may send; afterwards answers pass alone."""
+        return self._is_open
 
     def answer(self, outbox: Outbox) -> tuple[int, int]:
         """Send clients their answers; gives how many went out, and how many bytes."""

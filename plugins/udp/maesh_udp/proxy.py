@@ -27,6 +27,7 @@ from maesh_udp import UdpSettings
 from maesh_udp.batches import Inbox, Outbox
 from maesh_udp.listener import UdpListener
 from maesh_udp.session import Session
+from maesh_udp.trial import Trial
 
 DETACHED_S = 1.0
 """How long a detached session lasts, for answers that are on their way."""
@@ -85,6 +86,10 @@ class UdpHandler:
         self._streams = node.build_streams(Counters)
         self.sessions: OrderedDict[Session, None] = OrderedDict()
         """All, more or less the longest idle first; see `_end_oldest`."""
+        self.trials: dict[StreamServer, Trial] = {}
+        """Those under way, by the server that is tried."""
+        self.kept_bytes = 0
+        """Copies of datagrams that sessions keep."""
         self.inbox, self.outbox = Inbox(), Outbox()
         self.answering: UdpListener | None = None
         """Whose answers are in the outbox."""
@@ -116,38 +121,92 @@ class UdpHandler:
         """Take datagrams from `sock`."""
         return UdpListener(self, sock, entrypoint)
 
-    def begin(self, listener: UdpListener, mark: bytes, data: memoryview) -> bool:
-        """Begin a session with a client's datagram, at the first server that takes it; False when none does."""
+    def begin(
+        self, listener: UdpListener, mark: bytes, data: memoryview | bytes, *, tried: Sequence[StreamServer] = ()
+    ) -> bool:
+        """Begin a session with a client's datagram, at the first server that takes it; False when none does.
+
+        One that is set aside gets it only where there is no other: a copy tries it. With `tried`, servers that the
+        datagram was sent to in vain, it does not get it even then.
+        """
         route = self._streams.routes.get(listener.entrypoint)
         if route is None:
             self._unrouted += 1
             return False
-        session = Session(self, listener, route, mark)
-        if not route.admits(session):
+        asker = Session(self, listener, route, mark)
+        if not route.admits(asker):
             route.counters.denied += 1
             return False
         while len(self.sessions) >= self.session_limit:
             self._end_oldest()
-        allowed = session.allowed_servers
+        allowed, aside = asker.allowed_servers, list[StreamServer]()
         for server in route.list_servers():
-            if allowed is not None and server.socket_address not in allowed:
+            if server in tried or (allowed is not None and server.socket_address not in allowed):
                 continue
-            try:
-                self._connect(session, server)
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    server.note_failure()
-                continue
+            if server.is_set_aside:
+                aside.append(server)
+            elif (is_carried := self._begin_with(server, asker, data, tried)) is not None:
+                self._try(aside, data, listener.sessions.get(mark))
+                return is_carried
+        for server in () if tried else aside:
+            if (is_carried := self._begin_with(server, asker, data, tried)) is not None:
+                return is_carried
+        route.counters.refused += 1
+        return False
+
+    def _begin_with(
+        self, server: StreamServer, asker: Session, data: memoryview | bytes, tried: Sequence[StreamServer]
+    ) -> bool | None:
+        """Begin a session with a server: whether it got the datagram; None where nobody is there."""
+        session = asker.build_twin()
+        session.tried = tuple(tried)
+        try:
+            self._connect(session, server)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                self.note_failure(server)
+            return None
+        try:
+            session.send(data)
+        except OSError as error:
+            return None if session.is_ended_by(error) else False
+        return True
+
+    def _try(self, servers: Sequence[StreamServer], data: memoryview | bytes, session: Session | None) -> None:
+        """Send servers that are set aside a copy of what a session's server got, one copy at a time."""
+        for server in servers:
+            if session is not None and server not in self.trials:
+                self.trials[server] = trial = Trial(self, server, session)
+                trial.begin(data)
+
+    def carry(
+        self, listener: UdpListener, mark: bytes, data: memoryview | bytes, *, tried: Sequence[StreamServer] = ()
+    ) -> bool:
+        """Send a datagram by its client's session, or begin one with it; False where it is lost."""
+        while (session := listener.sessions.get(mark)) is not None:
             try:
                 session.send(data)
-                return True
             except OSError as error:
                 if not session.is_ended_by(error):
                     return False
-            session = Session(self, listener, route, mark)
-            session.allowed_servers = allowed
-        route.counters.refused += 1
-        return False
+            else:
+                session.active_at = self.clock.now
+                return True
+        return self.begin(listener, mark, data, tried=tried)
+
+    def note_failure(self, server: StreamServer) -> None:
+        """Set a server aside; its sessions keep copies of what they send until it answers."""
+        was_set_aside = server.is_set_aside
+        server.note_failure()
+        if server.is_set_aside and not was_set_aside:
+            for session in self.sessions:
+                if session.stream_server is server:
+                    session.keep()
+
+    def send_again(self, listener: UdpListener, session: Session, datagrams: Sequence[bytes]) -> None:
+        """Send what a session's server cannot have taken to another that is in full use, in the same order."""
+        for data in datagrams if listener.is_open else ():
+            self.carry(listener, session.mark, data, tried=session.tried)
 
     def turn_to(self, listener: UdpListener) -> None:
         """Have the outbox take the answers of a listener; it is sent when the events at hand have been told."""
@@ -219,10 +278,16 @@ class UdpHandler:
         """Whether every session has ended."""
         return not self.sessions
 
+    def count_under_way(self) -> int:
+        """Count the sessions."""
+        return len(self.sessions)
+
     def abort(self) -> None:
         """End every session."""
         for session in list(self.sessions):
             session.end()
+        for trial in list(self.trials.values()):
+            trial.end()
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Read the counters."""
@@ -253,6 +318,10 @@ class UdpHandler:
         for session in list(self.sessions):
             if session.active_at < limit or (session.detached_at is not None and session.detached_at < detached_limit):
                 session.end()
+            elif session.kept_until <= now:
+                session.stop_keeping()
+        for trial in list(self.trials.values()):
+            trial.on_time(now)
 
 
 def _count_ports() -> int:

@@ -2,13 +2,17 @@
 
 The kernel so hands over nothing that anybody else sent, and tells of ICMP errors. A session whose server is leaving, or
 whose entrypoint is closed, is detached: what the client sends next is no longer its, but answers still pass.
+
+Until its server has answered, a session keeps copies of what the client sent, so far as there is room: when an ICMP
+error then says that nobody is there, they go to another server. It does so again when its server has failed another
+session.
 """
 
 import errno
 import select
 import socket
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
 
 from maesh_core.plugin import StreamRoute, StreamServer
 from maesh_udp.batches import BATCH
@@ -17,9 +21,17 @@ if TYPE_CHECKING:
     from maesh_udp.listener import UdpListener
     from maesh_udp.proxy import UdpHandler
 
-_DATAGRAM = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+DATAGRAM_SOCKET = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+ERROR_S = 4.0
+"""How long an ICMP error is awaited: a router asks three times, a second each, who has an address (RFC 4861 section
+7.2.2), before it says that nobody does."""
+KEPT_DATAGRAMS = 16
+"""Copies that a session keeps. A server that has been sent more without an answer belongs to a service without any."""
+KEPT_BYTES = 1 << 20
+"""Copies that all sessions of a worker keep together: a flood of new clients costs no more memory."""
 _LOST_ALONE = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EMSGSIZE, errno.EPERM})
 """Errors that say something of one datagram, not of the server."""
+_NEVER = float("inf")
 
 
 class Session:
@@ -28,32 +40,42 @@ class Session:
     __slots__ = (
         "_answer_mark",
         "_handler",
-        "_has_answered",
+        "_kept",
         "_listener",
         "_receive_into",
         "_socket",
         "active_at",
         "allowed_servers",
         "detached_at",
+        "has_answered",
+        "kept_until",
         "mark",
         "route",
         "seen_at",
         "send",
         "stream_server",
+        "tried",
     )
 
     exchange = None
     """No request has made it."""
 
+    send: Callable[[Any], int]
+
     def __init__(self, handler: "UdpHandler", listener: "UdpListener", route: StreamRoute, mark: bytes) -> None:
         self._handler, self._listener = handler, listener
         self._socket: socket.socket | None = None
-        self._has_answered = False
+        self._kept: list[bytes] | None = None
+        self.kept_until = _NEVER
+        """When the copies are of no use any more, by the clock."""
+        self.has_answered = False
         self.route, self.mark = route, mark
         self._answer_mark = listener.layout.build_answer_mark(mark)
         self.stream_server: StreamServer | None = None
         self.detached_at: float | None = None
         self.allowed_servers: Collection[tuple[str, int]] | None = None
+        self.tried: tuple[StreamServer, ...] = ()
+        """Servers that the client's datagrams were sent to before this one, and that are not there."""
         self.active_at = self.seen_at = handler.clock.now
         """When a datagram passed last, and what that was when somebody last looked for the oldest session."""
 
@@ -81,19 +103,56 @@ class Session:
         """The key of the service."""
         return self.route.service
 
+    def build_twin(self) -> "Session":
+        """Build a session of the same client, that is let to the same servers."""
+        twin = Session(self._handler, self._listener, self.route, self.mark)
+        twin.allowed_servers = self.allowed_servers
+        return twin
+
     def connect(self, server: StreamServer) -> None:
         """Begin with a server; raises OSError."""
-        sock = socket.socket(server.family, _DATAGRAM)
+        sock = socket.socket(server.family, DATAGRAM_SOCKET)
         try:
             sock.connect(server.socket_address)
             self._handler.sockets.watch(sock.fileno(), self._on_event, select.EPOLLIN)
         except OSError:
             sock.close()
             raise
-        self._socket, self.send, self._receive_into = sock, sock.send, sock.recv_into
+        except OverflowError as error:  # a port that there cannot be
+            sock.close()
+            raise OSError(errno.EINVAL, "no such port") from error
+        self._socket, self.send, self._receive_into = sock, self._send_and_keep, sock.recv_into
+        self._kept = []
         self.stream_server = server
         server.under_way += 1
         self._listener.add(self)
+
+    def _send_and_keep(self, data: Any) -> int:
+        """Send a datagram to a server of which it is not known whether it is there."""
+        sock, kept, handler = self._socket, self._kept, self._handler
+        assert sock is not None  # noqa: S101 - a session that has ended is asked to send nothing
+        size = sock.send(data)
+        if kept is not None:
+            if len(kept) < KEPT_DATAGRAMS and handler.kept_bytes + size <= KEPT_BYTES:
+                kept.append(bytes(data))
+                self.kept_until = handler.clock.now + ERROR_S
+                handler.kept_bytes += size
+            else:
+                self.stop_keeping()
+        return size
+
+    def keep(self) -> None:
+        """Keep copies again until the server answers: it has failed another session."""
+        if self._kept is None and self._socket is not None:
+            self._kept, self.has_answered, self.send = [], False, self._send_and_keep
+
+    def stop_keeping(self) -> list[bytes]:
+        """Send without keeping copies from now on; gives those that were kept."""
+        kept, self._kept, self.kept_until = self._kept or [], None, _NEVER
+        self._handler.kept_bytes -= sum(map(len, kept))
+        if self._socket is not None:
+            self.send = self._socket.send
+        return kept
 
     def is_ended_by(self, error: OSError) -> bool:
         """Take note that a datagram was not sent to the server; the session ends unless that datagram was to blame."""
@@ -124,8 +183,9 @@ class Session:
             outbox.sizes[index] = size
             outbox.count = index + 1
         self.active_at = handler.clock.now
-        if not self._has_answered and self.stream_server is not None:
-            self._has_answered = True
+        if not self.has_answered and self.stream_server is not None:
+            self.has_answered = True
+            self.stop_keeping()
             self.stream_server.note_success()
 
     def detach(self) -> None:
@@ -135,17 +195,21 @@ class Session:
             self._listener.release(self)
 
     def fail(self) -> None:
-        """End on an ICMP error: nobody is there."""
+        """End on an ICMP error: nobody is there. What the server cannot have taken goes to another."""
         self.route.counters.failed += 1
         if self.stream_server is not None:
-            self.stream_server.note_failure()
+            self._handler.note_failure(self.stream_server)
+            self.tried += (self.stream_server,)
+        kept = self.stop_keeping()
         self.end()
+        self._handler.send_again(self._listener, self, kept)
 
     def end(self) -> None:
         """End; what the server may still send reaches nobody."""
-        sock, self._socket = self._socket, None
-        if sock is None:
+        if self._socket is None:
             return
+        self.stop_keeping()
+        sock, self._socket = self._socket, None
         self._handler.sockets.forget(sock.fileno())
         sock.close()
         if self.stream_server is not None:

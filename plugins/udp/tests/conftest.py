@@ -90,6 +90,12 @@ class World:
 
 
 @pytest.fixture
+def world_type():
+    """Give what makes a world, for tests that choose the event loop."""
+    return World
+
+
+@pytest.fixture
 async def build_world():
     worlds = []
 

@@ -190,6 +190,69 @@ async def test_a_server_that_is_gone_ends_the_session_and_the_next_one_gets_the_
         await ask(world, other, port, server="b")  # the one that failed is set aside
 
 
+async def test_a_client_loses_nothing_to_a_server_that_was_dead_from_the_start_nor_to_its_trials(world):
+    world.serve("a", "b")
+    world.servers["a"].close()
+    port = await world.listen()
+    for _ in range(20):
+        await ask(world, world.open(), port, server="b")
+        world.node.pass_time(1.5)
+    assert world.count("failed_sessions") == 1
+    assert world.is_silent(world.servers["b"])
+
+
+async def test_a_client_of_a_server_that_dies_loses_one_datagram_whatever_other_ports_it_sends_from(world):
+    world.serve("a", "b")
+    port, clients = await world.listen(), [world.open() for _ in range(6)]
+    for client, server in zip(clients, "ababab", strict=True):
+        await ask(world, client, port, server=server)
+    world.servers["a"].close()
+    clients[0].sendto(b"into the void", ("127.0.0.1", port))
+    await world.settle()
+    for client in clients:
+        await ask(world, client, port, server="b")
+
+
+async def test_a_server_that_comes_back_is_tried_with_a_copy_whose_answer_reaches_nobody(world):
+    world.serve("a", "b")
+    port, address = await world.listen(), world.servers["a"].getsockname()
+    world.servers["a"].close()
+    await ask(world, world.open(), port, server="b")
+    world.node.pass_time(1.5)
+    back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    back.bind(address)
+    back.setblocking(False)
+    world.servers["a"] = back
+    world.sockets.append(back)
+    clients = []
+    while world.is_silent(back):
+        clients.append(world.open())
+        await ask(world, clients[-1], port, server="b")
+    data, peer = await world.receive(back)
+    assert data == b"?"
+    back.sendto(b"from the trial", peer)
+    await world.settle()
+    assert all(world.is_silent(client) for client in clients)
+    assert not world.handler.trials
+    clients = [world.open() for _ in range(2)]
+    for client in clients:
+        client.sendto(b"!", ("127.0.0.1", port))
+    assert (await world.receive(back))[0] == b"!"
+
+
+async def test_an_entrypoint_that_has_closed_sends_nothing_again(world):
+    world.serve("a", "b")
+    port, client = await world.listen(), world.open()
+    client.sendto(b"first", ("127.0.0.1", port))
+    await world.receive(world.servers["a"])
+    (session,) = world.handler.sessions
+    world.listeners[0].close()
+    session.fail()
+    await world.settle()
+    assert world.is_silent(world.servers["b"])
+    assert world.handler.is_drained()
+
+
 async def test_a_lonely_server_is_asked_however_often_it_failed(world):
     world.serve("a")
     port, client = await world.listen(), world.open()
@@ -282,6 +345,7 @@ async def test_an_entrypoint_that_closes_takes_nothing_and_passes_on_what_was_as
     world.listeners[0].close()
     world.handler.start_draining()
     assert not world.handler.is_drained()
+    assert world.handler.count_under_way() == 1
     client.sendto(b"second", ("127.0.0.1", port))
     await world.settle()
     assert world.is_silent(world.servers["a"])

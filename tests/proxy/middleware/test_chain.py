@@ -1,6 +1,8 @@
 """Chains: what is in them, and in which order."""
 
-from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, compile_chain
+import pytest
+
+from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, compile_chain, read_verdict
 
 
 class Whole:
@@ -53,6 +55,25 @@ def test_methods_that_are_absent_are_in_no_tuple():
     assert chain.on_attempt == chain.on_attempt_failed == chain.on_response == ()
     assert [(step.call, step.depth) for step in chain.on_finished] == [(finished.on_finished, 3)]
     assert (chain.depth, chain.kept_bytes) == (3, 0)
+
+
+def test_a_method_that_is_none_is_absent():
+    whole = Whole()
+    for name in ("on_request", "on_attempt", "on_attempt_failed", "on_response", "on_finished", "kept_bytes"):
+        setattr(whole, name, None)
+    assert compile_chain([whole]) == EMPTY_CHAIN._replace(depth=1)
+
+
+@pytest.mark.parametrize(("verdict", "is_allowed"), [(True, True), (False, False), (None, None)])
+def test_a_verdict_is_true_false_or_none(verdict, is_allowed):
+    for default in (True, False):
+        assert read_verdict(verdict, default=default) is (default if is_allowed is None else is_allowed)
+
+
+@pytest.mark.parametrize("verdict", [1, 0, "", "no", [], 0.0, object()])
+def test_nothing_else_is_a_verdict(verdict):
+    with pytest.raises(TypeError, match="neither True, False nor None"):
+        read_verdict(verdict, default=True)
 
 
 def test_the_most_that_a_middleware_wants_of_a_body_is_kept():

@@ -125,6 +125,20 @@ def test_one_that_cannot_be_built_leaves_its_service_to_the_core(heard: pytest.L
     assert "load balancer chosen failed; a service of it is balanced by round-robin" in heard.text
 
 
+@pytest.mark.parametrize(
+    "chooser", [None, object(), type("Misspelt", (), {"chose": len})(), type("None_", (), {"choose": None})()]
+)
+def test_what_cannot_choose_leaves_its_service_to_the_core(heard: pytest.LogCaptureFixture, chooser: object) -> None:
+    class Odd(Factory):
+        def build_balancer(self, *arguments: Any) -> Any:
+            return chooser
+
+    balancer, servers = build(1, 1, factory=Odd())
+    assert isinstance(balancer, RoundRobin)
+    assert [balancer.pick() for _ in range(3)] == [*servers, servers[0]]
+    assert "has no method choose" in heard.text
+
+
 def test_it_hears_of_what_it_had_built_before_and_of_nothing_else() -> None:
     former, _ = build(1)
     assert former.chooser.former is None
@@ -151,13 +165,13 @@ def test_the_core_takes_over_from_a_plugin() -> None:
         (
             "chosen",
             {"place": "x"},
-            "load balancer chosen does not take its settings: Expected `int`, got `str` - at `$.place`",
+            ("load balancer chosen does not take its settings", "Expected `int`, got `str` - at `$.place`"),
         ),
-        ("absent", {}, "load balancer absent is not known to this proxy"),
+        ("absent", {}, ("load balancer absent is not known to this proxy", "")),
     ],
 )
 def test_a_service_that_cannot_be_balanced_as_it_says_is_told_why(
-    name: str, settings: dict[str, object], problem: str | None
+    name: str, settings: dict[str, object], problem: tuple[str, str] | None
 ) -> None:
     service = Service(load_balancer=name, load_balancer_settings=settings)
     assert BalancerKinds({"chosen": Factory()}).find_problem(service) == problem

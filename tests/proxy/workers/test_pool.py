@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from maesh_core.proxy.workers.messages import (
     Counted,
     Done,
     Drain,
+    Draining,
     NotStarted,
     Started,
 )
@@ -36,6 +37,7 @@ class FakeProcess:
         self.orders: list[AnyOrder] = []
         self.count = 0
         self.is_deaf = False
+        self.waiting: dict[str, int] = {}
         self.channel: Channel[AnyOrder] = Channel(
             theirs, AnyOrder, on_message=self.on_order, on_closed=lambda reason: self.end(0)
         )
@@ -48,6 +50,8 @@ class FakeProcess:
             family = MetricFamily(name="c", type="counter", help="h", samples=(((), self.count),))
             self.channel.send(Counted(number=order.number, families=[family]))
         elif isinstance(order, Drain):
+            if self.waiting:
+                self.channel.send(Draining(waiting=self.waiting))
             if not self.world.drains_for_ever:
                 self.end(0)
         else:
@@ -244,6 +248,52 @@ async def test_a_drain_lets_every_worker_end_and_replaces_none(world: World) -> 
     assert [process.ended.result() for process in world.processes] == [0, 0]
     assert all(isinstance(process.orders[-1], Drain) for process in world.processes)
     assert world.pool.restarts == 0
+
+
+async def test_a_drain_tells_once_what_all_workers_wait_for(world: World) -> None:
+    world.drains_for_ever = True
+    task = world.start()
+    await world.wait_joined(1, 2)
+    world.processes[0].waiting, world.processes[1].waiting = {"http": 2}, {"http": 1, "udp": 4}
+    told: list[Mapping[str, int]] = []
+    forced = asyncio.Event()
+
+    def tell(waiting: Mapping[str, int]) -> None:
+        told.append(dict(waiting))
+        forced.set()
+
+    await world.pool.drain(forced.wait(), 30, on_waiting=tell)
+    await task
+    assert told == [{"http": 3, "udp": 4}]
+
+
+async def test_a_drain_that_waits_for_nothing_tells_nothing(world: World) -> None:
+    task = world.start()
+    await world.wait_joined(1, 2)
+    told: list[Mapping[str, int]] = []
+    await world.pool.drain(asyncio.Event().wait(), 30, on_waiting=told.append)
+    await task
+    assert told == []
+
+
+async def test_a_worker_that_does_not_say_what_it_waits_for_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maesh_core.proxy.workers.pool.WAITING_LIMIT_S", 0.01)
+    world.drains_for_ever = True
+    task = world.start()
+    await world.wait_joined(1, 2)
+    world.processes[0].waiting, world.processes[1].is_deaf = {"tcp": 1}, True
+    told: list[Mapping[str, int]] = []
+    forced = asyncio.Event()
+
+    def tell(waiting: Mapping[str, int]) -> None:
+        told.append(dict(waiting))
+        forced.set()
+
+    await world.pool.drain(forced.wait(), 30, on_waiting=tell)
+    await task
+    assert told == [{"tcp": 1}]
 
 
 @pytest.mark.parametrize("limit_s", [0.01, 30])

@@ -26,4 +26,5 @@ PLUGIN = Plugin(
     settings=ForwardAuthSettings,
     controller="maesh_forward_auth.controller:ControllerHalf",
     proxy="maesh_forward_auth.proxy:ProxyHalf",
+    is_access_control=True,
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamTimeoutError
 from maesh_core.interfaces import Response
-from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain
+from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_verdict
 from maesh_core.proxy.protocol.http.answers import build_answer
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.protocol.http.headers import Headers
@@ -29,6 +29,7 @@ DELAY_LIMIT_S = 60.0
 _FAILED = Response(status=500, reason="a middleware failed")
 _CLIENT_ENDED = Response(status=503, reason="the client ended its side before another attempt")
 _LATE = Response(status=504, reason="a middleware did not decide in time")
+_REVOKED = Response(status=403, reason="access is no longer allowed")
 
 _logger = logging.getLogger(__name__)
 
@@ -36,7 +37,9 @@ _Call = Callable[..., Any]
 
 
 class ChainedExchange(Exchange):
-    """Implements `interfaces.Exchange`. What is seldom set has its default on the class, where it costs no request.
+    """Implements `interfaces.Exchange`, and `interfaces.Connection` for judges.
+
+    What is seldom set has its default on the class, where it costs no request.
 
     `_depth` says how many middlewares the request has reached, and `_position` where among them it waits; `_kept` is
     the request's body so far, unless that is too large.
@@ -59,6 +62,7 @@ class ChainedExchange(Exchange):
     tried: tuple[HttpServer, ...] = ()
 
     _response_headers: Headers | None = None
+    _judged_destination = ""
 
     # --- what middlewares see
 
@@ -75,7 +79,7 @@ class ChainedExchange(Exchange):
     @property
     def destination(self) -> str:
         """The key of what has the request: the service, or the branch of it that was chosen."""
-        return self.route.destination if self.route is not None else ""
+        return self._judged_destination or (self.route.destination if self.route is not None else "")
 
     @property
     def method(self) -> bytes:
@@ -236,7 +240,7 @@ class ChainedExchange(Exchange):
             self.is_response_awaited = True
             loop = asyncio.get_running_loop()
             self._attempt_timer = loop.call_later(self.attempt_timeout_s, self._on_attempt_timeout)
-        if server is not None and server.idle and self.can_use_pool:
+        if server is not None and server.idle:
             self.send(server.take_idle())
         else:
             self.send_to(server)
@@ -375,6 +379,57 @@ class ChainedExchange(Exchange):
                 except Exception as error:  # one exchange is an edge: a middleware harms that alone
                     self._fail(call, error)
 
+    # --- permission while it is under way
+
+    @property
+    def exchange(self) -> "ChainedExchange":
+        """The request that judges look at."""
+        return self
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """The server of the attempt; None before there is one."""
+        return None if self._server is None else (self._server.address, self._server.port)
+
+    @property
+    def entrypoint(self) -> int:
+        """The port that the client came to."""
+        return self.connection.entrypoint
+
+    def may_go_on(self) -> bool:
+        """Say whether the exchange, or its tunnel, may go on, now that another table may be in force.
+
+        Where the host leads elsewhere or nowhere now it may, unless a middleware could have ended it: that one is gone.
+        A branch that is gone is judged as what the request would come to now.
+        """
+        route, current = self.route, self.connection.find_route(self.head.host)
+        if route is None or (current is not None and current.has_route(route)):
+            return True
+        if current is None or current.service != route.service:
+            return not route.chain.is_still_allowed
+        if not current.has_destination(route.destination):
+            chosen = current.choose(self.head)
+            if chosen.balancer is None:
+                return False
+            self._judged_destination = chosen.destination
+        is_allowed = all(self._may_stay(judge) for judge in current.chain.is_still_allowed)
+        self._judged_destination = ""
+        return is_allowed
+
+    def revoke(self) -> None:
+        """End because the permission is gone: an answer if none was begun, else a connection reset where it stands."""
+        if self.has_started_response:
+            self.cut()
+        else:
+            self.answer(_REVOKED)
+
+    def _may_stay(self, judge: Judge) -> bool:
+        try:
+            return read_verdict(judge(self), default=False)
+        except Exception as error:  # a plugin's code was to decide about access: no answer is no
+            self.note_failure(judge, error, "what it judged is ended")
+            return False
+
     def note_failure(self, call: _Call, error: BaseException, outcome: str) -> None:
         """Count a middleware that raised, and log the first failure of its type, and what came of it."""
         owner = type(getattr(call, "__self__", call))
@@ -384,7 +439,7 @@ class ChainedExchange(Exchange):
     def _fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
         """Contain a middleware that raised, or did not decide."""
         owner = getattr(call, "__self__", call)
-        response: Any = late or getattr(owner, "failure_response", _FAILED)
+        response: Any = late or getattr(owner, "failure_response", None) or _FAILED
         self.note_failure(call, error, f"its exchange is answered {response.status}")
         if not self.has_started_response:
             self.answer(response)

@@ -14,6 +14,7 @@ from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.exchange import Exchange
 from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
 from maesh_core.proxy.protocol.http.head_limits import check_partial_head, check_whole_head
+from maesh_core.proxy.protocol.http.linger import Linger
 from maesh_core.proxy.protocol.http.pacing import TURN_BYTES, TURN_REQUESTS, PacedConnection
 from maesh_core.proxy.protocol.http.request_head import KEPT_LIMIT_BYTES, RequestHead, parse_request_head
 from maesh_core.proxy.protocol.http.syntax import HEAD_END, SMALL_HEAD_BYTES, match_empty_lines
@@ -22,23 +23,23 @@ from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, limit_wri
 from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.protocol.http.upgrade import UpgradeExchange
 
-LINGER_S = 2.0
-"""After a last answer to a client that is still sending: what comes is thrown away, so that no reset overtakes it."""
-
 
 class ClientConnection(PacedConnection):
     """A connection accepted on an entrypoint."""
 
     __slots__ = (
         "_current",
+        "_head_rules",
         "_is_advancing",
         "_is_lingering",
         "_last_head",
+        "_lingering",
         "_requests_left",
         "_scanned",
         "address",
         "entrypoint",
         "forwarded",
+        "number",
     )
 
     def __init__(self, environment: Environment, current: CurrentTable, entrypoint: int) -> None:
@@ -51,6 +52,8 @@ class ClientConnection(PacedConnection):
         self._requests_left = environment.settings.request_limit
         self._is_advancing = False
         self._is_lingering = False
+        self._lingering: Linger | None = None
+        self.number = 0
 
     def __repr__(self) -> str:
         return f"<ClientConnection of {self.address} held={len(self._buffer)} {self.exchange!r}>"
@@ -65,20 +68,35 @@ class ClientConnection(PacedConnection):
         """Whether bytes have come that are not of the current request."""
         return bool(self._buffer)
 
+    @property
+    def idle_since(self) -> float | None:
+        """When the client began to be idle: no byte of a request has come, all of the last response is taken; or None.
+
+        It is computed from the deadline of that wait, so that it costs a request nothing.
+        """
+        transport = self._transport
+        if transport is None or self.exchange is not None or self._buffer or self._is_lingering or self._is_closing:
+            return None
+        if self.is_write_paused or transport.get_write_buffer_size():
+            return None
+        settings = self.environment.settings
+        is_new = self._requests_left == settings.request_limit
+        return self.deadline - (settings.head_timeout if is_new else settings.idle_timeout)
+
     # --- what the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start waiting for a request, if there is room for one more client."""
-        if not self.environment.has_room():
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if peer else ""
+        if not self.environment.admit(self):
             cast("asyncio.Transport", transport).abort()
             return
         self._transport = cast("asyncio.Transport", transport)
         limit_write_buffer(self._transport)
-        peer = transport.get_extra_info("peername")
-        self.address = peer[0] if peer else ""
         self.forwarded = ForwardedFields(self.address, self.environment.server_name)
+        self._head_rules = self.environment.head_rules.find(self.address)
         self.deadline = self.environment.clock.now + self.environment.settings.head_timeout
-        self.environment.clients.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what was under way."""
@@ -86,7 +104,7 @@ class ClientConnection(PacedConnection):
             self.environment.departures.forget(self._transport)
         self._transport = None
         self.has_ended = True
-        self.environment.clients.discard(self)
+        self.environment.forget(self)
         if self.exchange is not None:
             exchange, self.exchange = self.exchange, None
             exchange.on_client_gone()
@@ -130,7 +148,8 @@ class ClientConnection(PacedConnection):
                     return
                 self._start_exchange(data[:size])
                 exchange, data = self.exchange, data[size:]
-        if self._is_lingering:
+        if self._lingering is not None:
+            self.deadline = max(self.deadline, self._lingering.extend(self.environment.clock.now))
             return
         if exchange is not None and exchange.request_left and not self._buffer:
             size, data = len(data), self._pass_body(exchange, data)
@@ -241,7 +260,7 @@ class ClientConnection(PacedConnection):
                 check_whole_head(head, self.environment.settings)
             request = self._last_head
             if request is None or request.head != head:
-                request = parse_request_head(head)
+                request = parse_request_head(head, self._head_rules)
                 self._last_head = request if len(head) <= KEPT_LIMIT_BYTES else None
         except ClientProtocolError as error:
             self._refuse(error)
@@ -381,4 +400,5 @@ class ClientConnection(PacedConnection):
         if transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
         self.resume_reading()
-        self.deadline = self.environment.clock.now + LINGER_S
+        self._lingering = Linger(self.environment.clock.now)
+        self.deadline = self._lingering.deadline

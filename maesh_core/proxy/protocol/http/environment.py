@@ -11,6 +11,9 @@ from typing import Protocol
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.protocol.http.departures import Departures
+from maesh_core.proxy.protocol.http.head_rules import HeadRulesByClient
+from maesh_core.proxy.protocol.http.idle_clients import IdleClients, MaybeIdle
+from maesh_core.proxy.slots import Slots
 from maesh_core.proxy.upstream.health import PassiveHealth
 from maesh_core.proxy.upstream.tls import UpstreamTls
 from maesh_core.settings import CarryingSettings
@@ -35,13 +38,27 @@ class OpenTunnel(Waiting, Protocol):
 
     may_go_on: Callable[[], bool]
     """Asked when another table is in force."""
+    has_unread_end: bool
+    """Whether an end of it may not be read: it has ended its side, or the other takes nothing."""
+
+    def check(self) -> None:
+        """Cut it if an end that is not read was reset."""
 
 
-class WaitingClient(Waiting, Protocol):
+class WaitingClient(Waiting, MaybeIdle, Protocol):
     """A client's connection."""
+
+    address: str
+
+    @property
+    def exchange(self) -> object:
+        """What is under way, or None."""
 
     def start_draining(self) -> None:
         """Take no request after the current one."""
+
+    def close(self) -> None:
+        """Close once everything written has gone out."""
 
 
 class OpenUpstream(Protocol):
@@ -55,18 +72,21 @@ class Environment:
     """One engine's surroundings. To be made inside a running event loop."""
 
     __slots__ = (
+        "_accepted",
+        "_idle_clients",
         "clients",
         "clock",
         "clock_time",
         "departures",
         "failures",
+        "head_rules",
         "health",
         "is_draining",
         "is_serving_half_closed",
         "refusals",
-        "refused_connections",
         "server_name",
         "settings",
+        "slots",
         "tls",
         "tunnels",
         "upstreams",
@@ -83,15 +103,18 @@ class Environment:
             pause_limit_s=settings.server_pause_limit,
         )
         self.tls = UpstreamTls(root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify)
+        self.head_rules = HeadRulesByClient(settings)
         self.server_name = (settings.node or socket.gethostname()).encode("ascii", "replace")
         self.departures = Departures()
         self.is_draining = False
         self.is_serving_half_closed = settings.half_closed_clients == "serve"
         self.clients: set[WaitingClient] = set()
+        self.slots = Slots()
+        self._idle_clients = IdleClients(self.clients, clock)
+        self._accepted = 0
         self.upstreams: set[OpenUpstream] = set()
         self.tunnels: set[OpenTunnel] = set()
         self.refusals: dict[int, int] = {}
-        self.refused_connections = 0
 
     def __repr__(self) -> str:
         return (
@@ -99,13 +122,30 @@ class Environment:
             f" tunnels={len(self.tunnels)} draining={self.is_draining}>"
         )
 
-    def has_room(self) -> bool:
-        """Whether one more client may connect; counts one that may not."""
-        limit = self.settings.connection_limit
-        if not limit or len(self.clients) + len(self.tunnels) < limit:
-            return True
-        self.refused_connections += 1
-        return False
+    def admit(self, client: WaitingClient) -> bool:
+        """Give a client that has connected a slot, at the price of an idle one's connection; False if there is none."""
+        taken = len(self.clients) + len(self.tunnels)
+        if not self.slots.take(client.address, self.settings, taken=taken, evict=self._evict):
+            return False
+        self._accepted += 1
+        client.number = self._accepted
+        self.clients.add(client)
+        return True
+
+    def forget(self, client: WaitingClient) -> None:
+        """Take back the slot of a client that has left; one that was evicted, or never had any, has none."""
+        if client in self.clients:
+            self.clients.remove(client)
+            self.slots.give_back(client.address)
+
+    def _evict(self) -> bool:
+        """Close the connection that has been idle for longest; False where none is idle."""
+        client = self._idle_clients.pop()
+        if client is None:
+            return False
+        self.forget(client)
+        client.close()
+        return True
 
     def count_refusal(self, status: int) -> None:
         """Count bytes that were no request, by the status they were answered with."""
@@ -117,5 +157,7 @@ class Environment:
             if client.deadline <= now:
                 client.on_deadline()
         for tunnel in list(self.tunnels):
+            if tunnel.has_unread_end:
+                tunnel.check()
             if tunnel.deadline <= now:
                 tunnel.on_deadline()

@@ -5,7 +5,7 @@ upstream's. It never reads a socket itself. This one has no middlewares and one 
 chained.py and upgrade.py have what is more.
 """
 
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from maesh_core.errors import (
     ClientProtocolError,
@@ -86,7 +86,6 @@ class Client(ClientSide, Protocol):
 class Exchange:
     """A request on its way. Attributes are grouped: request, route, upstream, response."""
 
-    can_use_pool: ClassVar[bool] = True
     _request_headers: Headers | None = None
     """What of the request's head has been changed; nothing is where there are no middlewares."""
     is_response_awaited = False
@@ -223,7 +222,7 @@ class Exchange:
         """Send the request to a server, over a pooled connection if there is one."""
         if server is None:
             self.answer(_NO_SERVER)
-        elif server.idle and self.can_use_pool:
+        elif server.idle:
             self.send(server.take_idle())
         else:
             self._connect(server)

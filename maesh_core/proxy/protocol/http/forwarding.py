@@ -1,7 +1,8 @@
 """The fields that tell an upstream who called: X-Forwarded-For, -Host, -Port, -Proto, -Server and X-Real-Ip.
 
 The client's address is appended to X-Forwarded-For, X-Forwarded-Server is the mesh's, the others are set where the
-client sent none (an ingress in front must survive). Nothing in the mesh ever decides on them (Traefik, Maesh).
+client sent none (an ingress in front must survive). Nothing in the mesh ever decides on them (Traefik, Maesh). Whose
+fields count as sent is decided in head_rules.py.
 """
 
 from collections.abc import Mapping

@@ -4,7 +4,6 @@ Implements `hookspecs.ProtocolHandler`. One of these serves every HTTP entrypoin
 whose every request is answered on the spot.
 """
 
-import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,9 +15,11 @@ from maesh_core.model.configuration import HttpRouter, Section
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
+from maesh_core.proxy.protocol.http.chained import ChainedExchange
 from maesh_core.proxy.protocol.http.client import ClientConnection
 from maesh_core.proxy.protocol.http.counters import collect_counters, collect_ejections
 from maesh_core.proxy.protocol.http.environment import Environment
+from maesh_core.proxy.protocol.http.listener import HttpListener
 from maesh_core.proxy.protocol.http.server import HttpServer, ServerKey
 from maesh_core.proxy.protocol.http.table import CurrentTable, HttpTable, LocalTable, build_table
 from maesh_core.proxy.upstream.kinds import BalancerKinds
@@ -28,7 +29,7 @@ from maesh_core.settings import CarryingSettings
 class HttpHandler:
     """Carries HTTP on the entrypoints opened for it. To be made inside a running event loop."""
 
-    __slots__ = ("_balancers", "_servers", "current", "environment")
+    __slots__ = ("_balancers", "_listeners", "_servers", "current", "environment")
 
     name = "http"
     transport = "TCP"
@@ -47,6 +48,7 @@ class HttpHandler:
         self.current = CurrentTable(table or HttpTable())
         self._balancers = balancers or BalancerKinds()
         self._servers: dict[ServerKey, HttpServer] = {}
+        self._listeners: list[HttpListener] = []
         self.environment.clock.add_sweep(self._sweep)
 
     def __repr__(self) -> str:
@@ -91,14 +93,25 @@ class HttpHandler:
         for tunnel in list(self.environment.tunnels):
             if not tunnel.may_go_on():
                 tunnel.cut()
+        if table.has_lost_judges:
+            table.has_lost_judges = False
+            self._revoke_exchanges()
+
+    def _revoke_exchanges(self) -> None:
+        """End the exchanges under way that the table in force would not let in."""
+        exchanges = [client.exchange for client in self.environment.clients]
+        for exchange in exchanges:
+            if isinstance(exchange, ChainedExchange) and not exchange.may_go_on():
+                exchange.revoke()
 
     # --- connections
 
     async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
         """Accept connections from `sock`."""
         environment, current = self.environment, self.current
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: ClientConnection(environment, current, entrypoint), sock=sock)
+        listener = HttpListener(sock, entrypoint, lambda: ClientConnection(environment, current, entrypoint))
+        self._listeners = [*(each for each in self._listeners if not each.is_closed), listener]
+        return listener
 
     def start_draining(self) -> None:
         """Answer what is under way with `Connection: close`; close what is idle."""
@@ -108,7 +121,12 @@ class HttpHandler:
 
     def is_drained(self) -> bool:
         """Whether no client is connected any more; tunnels end by themselves or are cut in the end."""
-        return not (self.environment.clients or self.environment.tunnels)
+        environment = self.environment
+        return not (environment.clients or environment.tunnels or any(each.is_busy for each in self._listeners))
+
+    def count_under_way(self) -> int:
+        """Count what a drain waits for: clients, and tunnels."""
+        return len(self.environment.clients) + len(self.environment.tunnels)
 
     def abort(self) -> None:
         """Cut every connection, for good."""
@@ -152,11 +170,12 @@ class HttpHandler:
                 help="Pairs of connections that speak another protocol after an upgrade.",
                 samples=(((), len(environment.tunnels)),),
             ),
+            environment.slots.count_refused("maesh_http_refused_connections"),
             MetricFamily(
-                name="maesh_http_refused_connections",
+                name="maesh_http_evicted_connections",
                 type="counter",
-                help="Clients closed at once: as many as may be were connected.",
-                samples=(((), environment.refused_connections),),
+                help="Idle connections closed for new clients, since as many as may be were connected.",
+                samples=(((), environment.slots.evicted),),
             ),
             MetricFamily(
                 name="maesh_http_refused_requests",

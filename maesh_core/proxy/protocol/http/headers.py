@@ -4,7 +4,7 @@ Field lines, `Name: value\r\n`, in the order they came. A head of which nobody a
 split. Framing and hop-by-hop fields are never among them, and cannot be put there.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 
 from maesh_core.field_rules import UNTOUCHABLE, is_field_value, is_token
 
@@ -51,6 +51,15 @@ class Headers:
         prefix, length = name.lower() + b":", len(name) + 1
         return [line[length:].strip() for line in self._find(name) if line[:length].lower() == prefix]
 
+    def items(self) -> list[tuple[bytes, bytes]]:
+        """List every field, its name as it is spelt and its value."""
+        lines = [*split_fields(self._head, without=self._dropped), *self._added] if self._lines is None else self._lines
+        return [split_field(line) for line in lines]
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Go through a copy of the fields."""
+        return iter(self.items())
+
     def set(self, name: bytes, value: bytes) -> None:
         """Put one value in place of all."""
         line = render_field(name, value)
@@ -76,6 +85,12 @@ class Headers:
 
     def _get_end(self) -> list[bytes]:
         return self._added if self._lines is None else self._lines
+
+
+def split_field(line: bytes) -> tuple[bytes, bytes]:
+    """Split a field line into name and value."""
+    name, _, value = line.partition(b":")
+    return name, value.strip()
 
 
 def split_fields(head: bytes, *, without: Container[bytes]) -> list[bytes]:

@@ -18,9 +18,9 @@ CLOSE = b" close\r\n"
 # The first letter stands as a class of its own: the engine tests it before it tries an alternative.
 _HOP_BY_HOP = (
     rb"[Cc](?i:onnection):|[Kk](?i:eep-alive):|[Pp](?i:roxy-(?:authenticate|authorization|connection)):"
-    rb"|[Tt](?i:e|ransfer-encoding):|[Uu](?i:pgrade):|[Cc](?i:ontent-length):"
+    rb"|[Tt](?i:e|ransfer[-_]encoding):|[Uu](?i:pgrade):|[Cc](?i:ontent[-_]length):"
 )
-_REQUEST_ONLY = rb"|[Hh](?i:ost):|[Ee](?i:xpect):|[Xx]-(?i:forwarded-(?:for|host|port|proto|server)|real-ip):"
+_REQUEST_ONLY = rb"|[Hh](?i:ost):|[Ee](?i:xpect):|[Xx][-_](?i:forwarded[-_]|real[-_]ip:)|[Ff](?i:orwarded):"
 
 
 def _once(group: int, pattern: bytes) -> bytes:

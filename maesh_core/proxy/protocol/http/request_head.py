@@ -6,6 +6,7 @@ could be read in two ways is refused, never repaired.
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NoReturn
 
@@ -14,7 +15,8 @@ import msgspec
 
 from maesh_core.errors import ClientProtocolError
 from maesh_core.field_rules import FORWARDED, HOP_BY_HOP, is_token
-from maesh_core.proxy.protocol.http.headers import Headers, split_fields
+from maesh_core.proxy.protocol.http.head_rules import DEFAULT_RULES, HeadRules
+from maesh_core.proxy.protocol.http.headers import Headers, split_field, split_fields
 from maesh_core.proxy.protocol.http.ordinary import CLOSE, cut_connection, match_request
 from maesh_core.proxy.protocol.http.syntax import (
     METHODS,
@@ -43,11 +45,11 @@ _NEVER_DROPPED = {b"host", b"content-length", b"transfer-encoding"}
 
 _match_request_line = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])").fullmatch
 _find_special = re.compile(
-    rb"\r\n(connection|host|content-length|expect|keep-alive|proxy-(?:authenticate|authorization|connection)|te"
-    rb"|transfer-encoding|upgrade|x-forwarded-(?:for|host|port|proto|server)|x-real-ip):[ \t]*([^\r]*)",
+    rb"\r\n(connection|host|content[-_]length|expect|keep-alive|proxy-(?:authenticate|authorization|connection)|te"
+    rb"|transfer[-_]encoding|upgrade|forwarded|x[-_](?:forwarded[-_][^:]+|real[-_]ip)):[ \t]*([^\r]*)",
     re.IGNORECASE,
 ).findall
-"""The fields of SPECIAL in a head that llhttp has checked."""
+"""The fields of SPECIAL in a head that llhttp has checked, and those that stop here under some HeadRules."""
 _is_protocol = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?").fullmatch
 _match_absolute = re.compile(rb"(?i:http)://([^/?#]*)(.*)", re.DOTALL).fullmatch
 
@@ -116,6 +118,24 @@ class ClientHeaders:
         name = name.lower()
         return self._get_dropped(name) if name in self._head.dropped else self._find_all(name)
 
+    def items(self) -> list[tuple[bytes, bytes]]:
+        """List every field that can be read, as it was spelt; one that was joined stands where its first part did."""
+        found: list[tuple[bytes, bytes]] = []
+        joined: set[bytes] = set()
+        for line in split_fields(self._head.head, without=()):
+            name, value = split_field(line)
+            known = name.lower()
+            if known not in self._head.dropped:
+                found.append((name, value))
+            elif known not in joined:
+                joined.add(known)
+                found.extend((name, each) for each in self._get_dropped(known))
+        return found
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Go through the fields."""
+        return iter(self.items())
+
     def _get_dropped(self, name: bytes) -> list[bytes]:
         """Read a field that the mesh itself writes, or that stops here."""
         head = self._head
@@ -141,14 +161,14 @@ def render_start(method: bytes, target: bytes, authority: bytes) -> bytes:
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, target, authority)
 
 
-def parse_request_head(head: bytes) -> RequestHead:
-    """Read a head, which ends with its one empty line. Raises ClientProtocolError."""
+def parse_request_head(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead:
+    """Read a head, which ends with its one empty line, from a client under these rules. Raises ClientProtocolError."""
     match = match_request(head)
     if match is None:
-        return _parse_closely(head)
+        return _parse_closely(head, rules)
     method, target, authority, length, connection = match.groups()
     if authority is None or method not in METHODS:
-        return _parse_closely(head)
+        return _parse_closely(head, rules)
     host, passing = _parse_kept_host(authority), cut_connection(match)
     is_keep_alive = connection is None or not connection.endswith(CLOSE)
     if length is None:
@@ -179,11 +199,11 @@ class _Fields(msgspec.Struct, frozen=True):
     is_expecting: bool = False
 
 
-def _parse_closely(head: bytes) -> RequestHead:
+def _parse_closely(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead:
     """Read a head of which nothing is known, or refuse it and say why."""
     line, _, rest = head.partition(b"\r\n")
-    method, target, is_http_1_0 = _parse_request_line(line)
-    fields = _parse_fields(rest, is_http_1_0=is_http_1_0)
+    method, target, is_http_1_0 = _parse_request_line(line, rules)
+    fields = _parse_fields(rest, rules, is_http_1_0=is_http_1_0)
     authority, host = fields.authority, fields.host
     is_changed = not is_path_and_query(target)
     if is_changed:
@@ -213,7 +233,7 @@ def _parse_closely(head: bytes) -> RequestHead:
     )
 
 
-def _parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
+def _parse_request_line(line: bytes, rules: HeadRules) -> tuple[bytes, bytes, bool]:
     """Read method and target, and whether it is HTTP/1.0."""
     match = _match_request_line(line)
     if match is None:
@@ -221,7 +241,7 @@ def _parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
     method, target, version = match.groups()
     if version != b"1.1" and version != b"1.0":
         raise ClientProtocolError("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
-    if method not in METHODS:
+    if not rules.carries(method):
         raise ClientProtocolError("method not carried here", 501)
     return method, target, version == b"1.0"
 
@@ -230,7 +250,7 @@ class _Unheard:
     """Takes nothing from llhttp: that it raises or not is all that is asked of it."""
 
 
-def _parse_fields(rest: bytes, *, is_http_1_0: bool) -> _Fields:
+def _parse_fields(rest: bytes, rules: HeadRules, *, is_http_1_0: bool) -> _Fields:
     """Read the field lines and the empty line behind them.
 
     llhttp has checked them when they are searched: no bare CR or LF, no folded line, no space before a colon. A call
@@ -250,14 +270,17 @@ def _parse_fields(rest: bytes, *, is_http_1_0: bool) -> _Fields:
     host = parse_host(authority)
     if not is_http_1_0 and not fields:
         return _Fields(authority, host, None)
-    is_keep_alive, dropped = _read_connection(fields, is_http_1_0=is_http_1_0)
+    dropped = rules.find_dropped(fields)
+    for name in dropped:
+        del fields[name]
+    is_keep_alive, named = _read_connection(fields, is_http_1_0=is_http_1_0)
     body, framing = _read_framing(fields, is_http_1_0=is_http_1_0)
     expectation = _read_expect(fields, is_http_1_0=is_http_1_0)
     framing += expectation
     upgrade = b"" if is_http_1_0 else _read_upgrade(fields)
     if upgrade:
         framing += b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade
-    dropped |= SPECIAL
+    dropped |= named | SPECIAL
     return _Fields(
         authority,
         host,

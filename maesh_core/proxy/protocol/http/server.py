@@ -1,14 +1,12 @@
-"""One server of HTTP services: its pool of idle connections, and how another one is made.
+"""One server of HTTP services: its pool of idle connections, and those that are being made (connecting.py).
 
 Takes an exchange that wants a connection; gives it one, or says why there is none. What goes over a connection is
 none of its business.
 """
 
-import asyncio
-import ssl
 from typing import NamedTuple
 
-from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamNotReachedError
+from maesh_core.proxy.protocol.http.connecting import PendingConnection
 from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.owner import Owner
 from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
@@ -38,7 +36,8 @@ class ServerKey(NamedTuple):
 class HttpServer:
     """One server's address and the connections to it.
 
-    `uses` counts the services that have it; `opened` the connections that are open or being made, idle ones too.
+    `uses` counts the services that have it; `opened` the connections that are open or being made, idle ones too. Each
+    connection counts itself there, once, from when it is made to its end or its tunnel's (upstream.py).
     """
 
     idle_limit = IDLE_LIMIT
@@ -53,7 +52,7 @@ class HttpServer:
         self.aside: Aside | None = None
         self.is_removed = False
         self.uses = 0
-        self._connecting: dict[Owner, asyncio.Task[None]] = {}
+        self._connecting: dict[Owner, PendingConnection] = {}
 
     def __repr__(self) -> str:
         return f"<HttpServer {self.key} idle={len(self.idle)} opened={self.opened} {self.aside!r}>"
@@ -77,70 +76,27 @@ class HttpServer:
         """Take the connection that was used last out of the pool, which holds one."""
         upstream = self.idle.pop()
         upstream.is_reused = True
+        upstream.has_sent_body = False
         return upstream
 
     def connect(self, exchange: Owner) -> None:
         """Make a connection for an exchange and hand it over, or tell it why not."""
-        self.opened += 1
-        self._connecting[exchange] = asyncio.get_running_loop().create_task(self._connect(exchange))
+        self._connecting[exchange] = PendingConnection(self, exchange)
 
     def forget(self, exchange: Owner) -> None:
-        """Give up a connection that is being made."""
-        task = self._connecting.pop(exchange, None)
-        if task is not None:
-            self.opened -= 1
-            task.cancel()
+        """Give up the connection that is being made for an exchange."""
+        pending = self._connecting.pop(exchange, None)
+        if pending is not None:
+            pending.cancel()
+
+    def on_connect_ended(self, exchange: Owner) -> None:
+        """Note that the connection for an exchange is made, or cannot be made."""
+        del self._connecting[exchange]
 
     def note_failure(self, exchange: Owner) -> None:
         """Set the server aside for requests to come: it took no connection, or broke one instead of answering."""
         if self.environment.health.on_failure(self):
             exchange.count_ejection()
-
-    async def _connect(self, exchange: Owner) -> None:
-        error: ExchangeError
-        try:
-            async with asyncio.timeout(self.environment.settings.connect_timeout):
-                upstream = await self._open()
-        except TimeoutError:
-            error = ConnectTimeoutError("no connection to the upstream in time")
-        except ssl.SSLCertVerificationError as failure:
-            error = UpstreamNotReachedError(f"the upstream's certificate is not trusted: {failure.verify_message}")
-        except ssl.SSLError as failure:
-            error = UpstreamNotReachedError(f"no TLS with the upstream: {failure.reason}")
-        except UpstreamNotReachedError as failure:
-            error = failure
-        except (OSError, ValueError, OverflowError):  # the latter two: an address or port that there cannot be
-            error = UpstreamNotReachedError("no connection to the upstream")
-        else:
-            if self._connecting.pop(exchange, None) is not None:
-                self.opened -= 1  # the connection counts itself
-                exchange.on_connected(upstream)
-            else:
-                upstream.close()
-            return
-        if self._connecting.pop(exchange, None) is not None:
-            self.opened -= 1
-            self.note_failure(exchange)
-            exchange.on_connect_failed(error)
-
-    async def _open(self) -> UpstreamConnection:
-        """Open a connection, and have TLS on it where the scheme says so. Raises OSError, UpstreamNotReachedError."""
-        loop = asyncio.get_running_loop()
-        _, address, port, name = self.key
-        if self.key.scheme != "https":
-            return (await loop.create_connection(lambda: UpstreamConnection(self), address, port))[1]
-        transport, upstream = await loop.create_connection(
-            lambda: UpstreamConnection(self),
-            address,
-            port,
-            ssl=self.environment.tls.context,
-            server_hostname=name or address,  # an address is not sent (RFC 6066 section 3)
-        )
-        if not self.environment.tls.is_for(transport.get_extra_info("ssl_object"), address=address, name=name):
-            upstream.close()
-            names = f"{address} nor for {name}" if name else address
-            raise UpstreamNotReachedError(f"the upstream's certificate is not for {names}")
-        return upstream
 
     def remove(self) -> None:
         """Close what is idle, and what becomes so: no service has this server any more."""

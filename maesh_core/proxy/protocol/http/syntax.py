@@ -4,9 +4,10 @@ Constants, compiled patterns and pure functions on bytes. Decides nothing about 
 """
 
 import re
+from collections.abc import Container
 from http import HTTPStatus
 
-from maesh_core.field_rules import FORWARDED, HOP_BY_HOP
+from maesh_core.field_rules import HOP_BY_HOP, is_forwarded_name, is_shadowing_name
 
 HEAD_END = b"\r\n\r\n"
 SMALL_HEAD_BYTES = 256
@@ -29,24 +30,42 @@ is_authority = re.compile(
 is_path_and_query = re.compile(rb"/[!\"$-~]*").fullmatch
 """Origin-form: visible characters but `#`, which no target holds (RFC 9112 section 3.2.1)."""
 
-NOT_IN_TRAILERS = (
-    HOP_BY_HOP
-    | frozenset(FORWARDED)
-    | {b"content-length", b"host", b"trailer", b"content-encoding", b"content-type", b"expect"}
-)
-"""Fields that change how a message is read or routed, or who seems to have sent it: no trailer may (RFC 9110 6.5.1)."""
 
-METHODS = frozenset(
+class _NotInTrailers:
+    """The lower-case names of fields that no trailer may be."""
+
+    _NAMES = HOP_BY_HOP | {b"content-length", b"host", b"trailer", b"content-encoding", b"content-type", b"expect"}
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, bytes) and (
+            name in self._NAMES or is_forwarded_name(name) is not None or is_shadowing_name(name)
+        )
+
+
+NOT_IN_TRAILERS: Container[bytes] = _NotInTrailers()
+"""Fields that change how a message is read or routed, or who seems to have sent it: no trailer may (RFC 9110 6.5.1).
+
+Some servers merge trailers into the header fields, so names that shadow such a field are among them."""
+
+IDEMPOTENT = frozenset(
     (
-        b"GET HEAD POST PUT DELETE OPTIONS TRACE PATCH QUERY ACL BIND CHECKOUT COPY LINK LOCK M-SEARCH MERGE"
-        b" MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT SEARCH SOURCE SUBSCRIBE"
-        b" UNBIND UNLINK UNLOCK UNSUBSCRIBE"
+        b"GET HEAD OPTIONS TRACE PUT DELETE QUERY ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY LABEL LINK MERGE"
+        b" MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE ORDERPATCH PROPFIND PROPPATCH REBIND REPORT"
+        b" SEARCH UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL"
     ).split()
 )
-"""Methods that are passed on; others, CONNECT among them, are 501."""
+"""Methods that may be repeated: RFC 9110 section 9.2.2, and the column of that name in IANA's HTTP Method Registry."""
 
-IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
-"""RFC 9110 section 9.2.2."""
+_NOT_IDEMPOTENT = frozenset({b"POST", b"PATCH", b"LOCK"})
+_IN_USE = frozenset(b"M-SEARCH NOTIFY PURGE SOURCE SUBSCRIBE UNSUBSCRIBE".split())
+"""Not registered, but in wide use: UPnP's, those of caches, and Icecast's."""
+
+METHODS = IDEMPOTENT | _NOT_IDEMPOTENT | _IN_USE
+"""Methods that are always carried: all that are registered but for NEVER_CARRIED, and _IN_USE."""
+
+NEVER_CARRIED = frozenset({b"CONNECT", b"PRI", b"*"})
+"""501, whatever is set: the mesh is no forward proxy, and the others are registered so that nobody uses them (RFC 9113
+section 3.4, RFC 9110 section 18.2)."""
 
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 

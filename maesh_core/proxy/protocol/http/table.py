@@ -91,6 +91,14 @@ class Route:
                 return route
         return self
 
+    def has_route(self, route: "Route") -> bool:
+        """Say whether `route` is this one, or one of its branches."""
+        return route is self or any(branch is route for _, branch in self.branches)
+
+    def has_destination(self, destination: str) -> bool:
+        """Say whether requests may go to a destination: the service itself, or one of its branches."""
+        return destination == self.destination or any(route.destination == destination for _, route in self.branches)
+
 
 AnyServiceBalancer = AnyBalancer[HttpServer] | ChosenBalancer[HttpServer] | Division[HttpServer]
 
@@ -108,10 +116,21 @@ class HttpTable:
     """Where every host of every entrypoint leads. `gained` and `lost` compare it with the table it was built from.
 
     A change copies these dicts, so there are few: what belongs to one key is one value, and `contested` holds the
-    claimants of a host, sorted, only where there are several.
+    claimants of a host, sorted, only where there are several. `has_lost_judges` says that some host had a route that
+    judges exchanges under way, and has another one now.
     """
 
-    __slots__ = ("contested", "counters", "divided", "gained", "hosts", "lost", "routes", "services")
+    __slots__ = (
+        "contested",
+        "counters",
+        "divided",
+        "gained",
+        "has_lost_judges",
+        "hosts",
+        "lost",
+        "routes",
+        "services",
+    )
 
     def __init__(self, base: "HttpTable | None" = None) -> None:
         self.routes: dict[str, Route] = dict(base.routes) if base else {}
@@ -123,6 +142,7 @@ class HttpTable:
         """For each service that is a part of others, these."""
         self.gained: list[HttpServer] = []
         self.lost: list[HttpServer] = []
+        self.has_lost_judges = False
 
     def __repr__(self) -> str:
         return f"<HttpTable routers={len(self.routes)} services={len(self.services)}>"
@@ -218,10 +238,11 @@ class HttpTable:
             entrypoint, host = claim
             if entrypoint not in fresh:
                 fresh[entrypoint] = self.hosts[entrypoint] = dict(self.hosts.get(entrypoint, {}))
+            former = fresh[entrypoint].pop(host, None)
             if keys:
                 fresh[entrypoint][host] = self.routes[min(keys)]
-            else:
-                fresh[entrypoint].pop(host, None)
+            if former is not None and former.chain.is_still_allowed:
+                self.has_lost_judges |= fresh[entrypoint].get(host) is not former
             if len(keys) > 1:
                 self.contested[claim] = tuple(sorted(keys))
             else:

@@ -6,8 +6,11 @@ messages are.
 """
 
 import asyncio
+import os
+import select
 import socket
 import struct
+from collections.abc import Iterator
 
 WRITE_HIGH_BYTES = 65536
 WRITE_LOW_BYTES = 16384
@@ -21,6 +24,9 @@ FULL_READ_BYTES = 256000
 """What uvloop reads at most in one go. A read of this size is followed by up to 31 more before other connections."""
 TURN_READS = 4
 """Full reads of one connection in a turn of the loop: 1 MB, which passes in less than a millisecond."""
+UNREAD_LIMIT_BYTES = 1 << 20
+"""Bytes that are still read from a connection on which a write has failed; the rest of a longer response is lost."""
+_READ_BYTES = 65536
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -35,3 +41,32 @@ def reset(transport: asyncio.WriteTransport) -> None:
     if raw is not None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     transport.abort()
+
+
+def is_broken(transport: asyncio.BaseTransport) -> bool:
+    """Say whether a connection was reset. An event loop reports that only of one that it reads, or writes to."""
+    raw = transport.get_extra_info("socket")
+    if raw is None or raw.fileno() < 0:
+        return False
+    poller = select.poll()
+    poller.register(raw.fileno(), 0)
+    return any(events & select.POLLERR for _, events in poller.poll(0))
+
+
+def read_unread(transport: asyncio.BaseTransport) -> Iterator[bytes]:
+    """Give what the socket of a transport still holds, after a write to it has failed.
+
+    An event loop reads no more then, but Linux keeps bytes that came before a reset readable until the socket is
+    closed: the transport must not have reported its end, or be reporting it now.
+    """
+    raw = transport.get_extra_info("socket")
+    left = UNREAD_LIMIT_BYTES if raw is not None else 0
+    while left > 0:
+        try:
+            data = os.read(raw.fileno(), min(left, _READ_BYTES))
+        except OSError:
+            return
+        if not data:
+            return
+        left -= len(data)
+        yield data

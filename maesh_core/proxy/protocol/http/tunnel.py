@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from maesh_core.proxy.protocol.http.environment import Environment
-from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, TURN_READS, reset
+from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, TURN_READS, is_broken, reset
 
 _NEVER = float("inf")
 
@@ -17,7 +17,8 @@ _NEVER = float("inf")
 class Released(NamedTuple):
     """A transport that its connection has let go of, and how that left it.
 
-    `held` is what was read and is not used yet; `has_ended` says that its peer will send no more.
+    `held` is what was read and is not used yet; `has_ended` says that its peer will send no more. `on_lost` is called
+    once, at the transport's end.
     """
 
     transport: asyncio.Transport
@@ -25,19 +26,30 @@ class Released(NamedTuple):
     has_ended: bool
     is_read_paused: bool
     is_write_paused: bool
+    on_lost: Callable[[], None] | None = None
 
 
 class Tunnel:
     """A pair of ends. It has a deadline while `tunnel_timeout` is set, and once one end is gone."""
 
-    __slots__ = ("_on_closed", "_unsent", "client", "deadline", "environment", "may_go_on", "upstream")
+    __slots__ = (
+        "_environment",
+        "_on_closed",
+        "_unsent",
+        "client",
+        "deadline",
+        "has_unread_end",
+        "may_go_on",
+        "upstream",
+    )
 
     def __init__(self, environment: Environment, on_closed: Callable[[], None], may_go_on: Callable[[], bool]) -> None:
-        self.environment = environment
+        self._environment = environment
         self.may_go_on = may_go_on
         self._on_closed: Callable[[], None] | None = on_closed
         self._unsent = 0
         self.deadline = _NEVER
+        self.has_unread_end = False
         self.client: TunnelEnd | None = None
         self.upstream: TunnelEnd | None = None
 
@@ -46,7 +58,7 @@ class Tunnel:
 
     def open(self, client: Released, upstream: Released, *, answer: bytes) -> None:
         """Begin: the client gets the answer and what came behind it, the upstream what the client sent early."""
-        self.environment.tunnels.add(self)
+        self._environment.tunnels.add(self)
         self.client, self.upstream = TunnelEnd(self, client), TunnelEnd(self, upstream)
         self.client.other, self.upstream.other = self.upstream, self.client
         self.on_bytes()
@@ -59,9 +71,9 @@ class Tunnel:
 
     def on_bytes(self) -> None:
         """Wait anew, if anybody waits."""
-        timeout_s = self.environment.settings.tunnel_timeout
+        timeout_s = self._environment.settings.tunnel_timeout
         if timeout_s:
-            self.deadline = self.environment.clock.now + timeout_s
+            self.deadline = self._environment.clock.now + timeout_s
 
     def on_deadline(self) -> None:
         """Close what was idle for too long; cut what does not take the rest."""
@@ -74,12 +86,22 @@ class Tunnel:
 
     def close(self) -> None:
         """Close both ends once they have taken what was written."""
-        settings = self.environment.settings
+        settings = self._environment.settings
         ends = [end for end in (self.client, self.upstream) if end is not None]
         self._unsent = sum(end.unsent_bytes for end in ends)
-        self.deadline = self.environment.clock.now + settings.body_timeout
+        self.deadline = self._environment.clock.now + settings.body_timeout
         for end in ends:
             end.close()
+
+    def check(self) -> None:
+        """Cut it if an end that is not read was reset: the event loop does not report that.
+
+        The sweep calls this while there is such an end. Otherwise one that takes nothing would hold both for ever.
+        """
+        unread = [end for end in (self.client, self.upstream) if end is not None and end.is_unread]
+        self.has_unread_end = bool(unread)
+        if any(end.is_broken for end in unread):
+            self.cut()
 
     def cut(self) -> None:
         """Reset both ends."""
@@ -95,7 +117,7 @@ class Tunnel:
             self.upstream = None
         if self.client is None and self.upstream is None and self._on_closed is not None:
             on_closed, self._on_closed = self._on_closed, None
-            self.environment.tunnels.discard(self)
+            self._environment.tunnels.discard(self)
             on_closed()
 
 
@@ -108,6 +130,7 @@ class TunnelEnd(asyncio.Protocol):
         "_is_queued",
         "_is_read_paused",
         "_is_write_paused",
+        "_on_lost",
         "_transport",
         "_tunnel",
         "other",
@@ -115,6 +138,7 @@ class TunnelEnd(asyncio.Protocol):
 
     def __init__(self, tunnel: Tunnel, released: Released) -> None:
         self._tunnel = tunnel
+        self._on_lost = released.on_lost
         self._transport: asyncio.Transport | None = released.transport
         self._has_ended = False
         self._is_read_paused = released.is_read_paused
@@ -122,9 +146,8 @@ class TunnelEnd(asyncio.Protocol):
         self._full_reads = 0
         self._is_queued = False
         self.other: TunnelEnd | None = None
+        tunnel.has_unread_end |= released.is_read_paused
         released.transport.set_protocol(self)
-        if self._is_read_paused:
-            tunnel.environment.departures.watch(released.transport, self._on_departure)
 
     def __repr__(self) -> str:
         return f"<TunnelEnd unsent={self.unsent_bytes} ended={self._has_ended}>"
@@ -133,6 +156,16 @@ class TunnelEnd(asyncio.Protocol):
     def unsent_bytes(self) -> int:
         """What was written here and is not taken yet."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether this side was reset."""
+        return self._transport is not None and is_broken(self._transport)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether this side is open and not read, so that a reset is not reported."""
+        return self._transport is not None and (self._is_read_paused or self._has_ended)
 
     @property
     def is_closing(self) -> bool:
@@ -164,7 +197,7 @@ class TunnelEnd(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Pass on that this side sends no more; True keeps the other half open."""
-        self._has_ended = True
+        self._has_ended = self._tunnel.has_unread_end = True
         other = self.other
         if other is None or self._transport is None or other.has_ended:
             self._tunnel.close()
@@ -174,9 +207,9 @@ class TunnelEnd(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the other side in the same way."""
-        if self._transport is not None:
-            self._tunnel.environment.departures.forget(self._transport)
         self._transport = None
+        if self._on_lost is not None:
+            self._on_lost()
         other, self.other = self.other, None
         if other is not None:
             other.other = None
@@ -213,17 +246,11 @@ class TunnelEnd(asyncio.Protocol):
         must_pause = self._is_queued or other._is_write_paused  # noqa: SLF001 - its twin
         if must_pause and not self._is_read_paused:
             self._is_read_paused = True
+            self._tunnel.has_unread_end = True
             transport.pause_reading()
-            self._tunnel.environment.departures.watch(transport, self._on_departure)
         elif self._is_read_paused and not must_pause:
             self._is_read_paused = False
-            self._tunnel.environment.departures.forget(transport)
             transport.resume_reading()
-
-    def _on_departure(self, is_broken: bool) -> None:  # noqa: FBT001 - Departures calls it
-        """Break with a side that broke while it is not read; one that ended its half may have bytes in front of it."""
-        if is_broken:
-            self.cut()
 
     def write(self, data: bytes) -> None:
         """Send bytes to this side."""

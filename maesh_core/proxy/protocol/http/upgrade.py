@@ -1,15 +1,14 @@
 """An exchange whose client offers to go on in another protocol (RFC 9110 section 7.8): WebSocket and others.
 
-It takes a connection of its own, and is not repeated once it is sent. A 101 makes a tunnel of its two connections; any
-other answer is an ordinary one.
+It takes a pooled connection as any request does: attempts that are answered in the ordinary way would otherwise leave
+one connection each in the pool. A 101 makes a tunnel of its two connections. Middlewares cannot repeat it once it is
+sent; a pooled connection that was stale costs it nothing, as in exchange.py.
 """
 
 from maesh_core.errors import UpstreamProtocolError
-from maesh_core.proxy.middleware.chain import Judge
 from maesh_core.proxy.protocol.http.chained import ChainedExchange
 from maesh_core.proxy.protocol.http.owner import GIVEN_UP, Passing
 from maesh_core.proxy.protocol.http.response_head import ResponseHead
-from maesh_core.proxy.protocol.http.server import HttpServer
 from maesh_core.proxy.protocol.http.syntax import parse_list
 from maesh_core.proxy.protocol.http.tunnel import Tunnel
 from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
@@ -22,29 +21,18 @@ class UpgradeExchange(ChainedExchange):
     are held for the tunnel, and where there is none they are thrown away with the connection.
     """
 
-    __slots__ = ("_server",)
+    __slots__ = ()
 
-    can_use_pool = False
-    _server: HttpServer
-
-    @property
-    def exchange(self) -> "UpgradeExchange":
-        """The request that a tunnel is judged by is this one: implements `interfaces.Connection` too."""
-        return self
+    _is_sent = False
 
     @property
-    def server(self) -> tuple[str, int] | None:
-        """The server at the other end of the tunnel."""
-        return (self._server.address, self._server.port)
-
-    @property
-    def entrypoint(self) -> int:
-        """The port that the client came to."""
-        return self.connection.entrypoint
+    def can_repeat(self) -> bool:
+        """Whether another attempt is possible: not once the request is sent."""
+        return not self._is_sent and super().can_repeat
 
     def send(self, upstream: UpstreamConnection) -> None:
-        """Send the request; from now on there is no other attempt."""
-        self.has_sent_body = self._is_too_large_to_keep = True
+        """Send the request; from now on there is no other attempt, and no body is kept for one."""
+        self._is_sent = self._is_too_large_to_keep = True
         super().send(upstream)
 
     def on_switching(self, upstream: UpstreamConnection, response: ResponseHead, rest: bytes) -> None:
@@ -66,28 +54,9 @@ class UpgradeExchange(ChainedExchange):
         tunnel = Tunnel(self.connection.environment, self.on_tunnel_closed, self.may_go_on)
         tunnel.open(self.connection.release(), upstream.release(rest), answer=answer)
 
-    def may_go_on(self) -> bool:
-        """Say whether the tunnel may go on, now that another table may be in force.
-
-        Where the host leads elsewhere or nowhere now it may, unless a middleware could have cut it: that one is gone.
-        """
-        route, current = self.route, self.connection.find_route(self.head.host)
-        if route is None or current is route:
-            return True
-        if current is None or current.service != route.service:
-            return not route.chain.is_still_allowed
-        return all(self._may_stay(judge) for judge in current.chain.is_still_allowed)
-
-    def _may_stay(self, judge: Judge) -> bool:
-        try:
-            return bool(judge(self))
-        except Exception as error:  # a plugin's code was to decide about access: no answer is no
-            self.note_failure(judge, error, "its tunnel is cut")
-            return False
-
     def on_tunnel_closed(self) -> None:
-        """End: both connections are gone; that to the server counted until now."""
-        self._server.opened -= 1
+        """End: both connections are gone."""
+        self.connection.environment.slots.give_back(self.connection.address)
         self.finish(self.status)
 
     def connection_field(self) -> bytes:

@@ -5,7 +5,7 @@ messages ended cleanly and nothing came that was not asked for; any unexpected b
 """
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from maesh_core.errors import ExchangeError, UpstreamProtocolError
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
@@ -13,7 +13,7 @@ from maesh_core.proxy.protocol.http.owner import AS_IT_CAME, RENDERED, Owner
 from maesh_core.proxy.protocol.http.request_head import CHUNKED, KEPT_LIMIT_BYTES
 from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
 from maesh_core.proxy.protocol.http.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
-from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, TURN_READS, limit_write_buffer
+from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, TURN_READS, limit_write_buffer, read_unread
 from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.upstream.tls import is_cut_off
 
@@ -29,6 +29,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     A turn of the event loop is short: a few lines of a chunked body, or TURN_READS reads. `_held` is what is left for
     later turns, with the position of its next byte; the transport is not read meanwhile.
+
+    Counts itself in its server's `opened` from here to the end of its transport. `has_sent_body` says that bytes were
+    written behind the head of the current request, which the transport so had taken.
     """
 
     __slots__ = (
@@ -37,13 +40,16 @@ class UpstreamConnection(asyncio.Protocol):
         "_full_reads",
         "_held",
         "_informational",
+        "_is_counted",
         "_is_queued",
         "_is_read_paused",
         "_last_head",
         "_left",
+        "_raw",
         "_response",
         "_scanner",
         "_transport",
+        "has_sent_body",
         "idle_since",
         "is_reused",
         "is_write_paused",
@@ -53,8 +59,12 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, server: "HttpServer") -> None:
         self.server = server
         self.is_reused = False
+        self.has_sent_body = False
         self.idle_since = 0.0
+        self._is_counted = True
+        server.opened += 1
         self._transport: asyncio.Transport | None = None
+        self._raw: asyncio.Transport | None = None
         self._is_read_paused = False
         self._is_queued = False
         self.is_write_paused = False
@@ -82,9 +92,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.write(request)
 
     def write(self, data: bytes) -> None:
-        """Send bytes of the request."""
-        if self._transport is not None:
-            self._transport.write(data)
+        """Send bytes of the request's body."""
+        transport, raw = self._transport, self._raw
+        if transport is None or raw is None or raw.is_closing():
+            return
+        self.has_sent_body = True
+        transport.write(data)
+        if raw is not transport and raw.is_closing():  # under TLS nothing can be read once the end is reported
+            self._receive_unread(raw, raw.get_protocol())
 
     def abandon(self) -> None:
         """Close at once: the exchange has ended without this response."""
@@ -97,6 +112,21 @@ class UpstreamConnection(asyncio.Protocol):
             self.server.idle.remove(self)
         if self._transport is not None:
             self._transport.abort()
+
+    def discard(self) -> None:
+        """Close a connection that no exchange has had, however far its making is.
+
+        The event loop may report neither its beginning nor its end: uvloop drops a transport whose `create_connection`
+        is cancelled, though `connection_made` was called.
+        """
+        self._uncount()
+        self.close()
+        self._transport = self._raw = None
+
+    def begin_tls(self, transport: asyncio.Transport) -> None:
+        """Speak over the TLS transport from now on, which was made on the connection's own."""
+        self._transport = transport
+        limit_write_buffer(transport)
 
     def pause_reading(self) -> None:
         """Take no more of the response: the client is slower."""
@@ -115,8 +145,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._queue_turn()
 
     def release(self, held: bytes) -> Released:
-        """Let go of the transport for good, with what was read of it and is not used; the server counts it on."""
-        transport, self._transport = self._transport, None
+        """Let go of the transport for good, with what was read of it and is not used; it counts until its end."""
+        transport, self._transport, self._raw = self._transport, None, None
         assert transport is not None  # noqa: S101 - bytes have just come from it
         self._exchange = None
         self.server.environment.upstreams.discard(self)
@@ -126,7 +156,19 @@ class UpstreamConnection(asyncio.Protocol):
             has_ended=False,
             is_read_paused=self._is_read_paused,
             is_write_paused=self.is_write_paused,
+            on_lost=self._uncount,
         )
+
+    def _uncount(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self.server.opened -= 1
+            self.server.environment.upstreams.discard(self)
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The open transport: None before it is connected and after its end."""
+        return self._transport
 
     @property
     def unsent_bytes(self) -> int:
@@ -137,9 +179,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start; the exchange sends its request next."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = self._raw = cast("asyncio.Transport", transport)
+        if not self._is_counted:  # it was given up while it was made
+            self._transport.abort()
+            return
         limit_write_buffer(self._transport)
-        self.server.opened += 1
         self.server.environment.upstreams.add(self)
 
     def eof_received(self) -> None:
@@ -150,10 +194,12 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the response as the end of the connection says."""
         transport, self._transport = self._transport, None
-        self.server.opened -= 1
-        self.server.environment.upstreams.discard(self)
+        self._uncount()
         if self in self.server.idle:
             self.server.idle.remove(self)
+        if exc is not None and transport is self._raw and (self.has_sent_body or not self.is_reused):
+            self._receive_unread(transport, self)
+        self._raw = None
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             return
@@ -161,8 +207,7 @@ class UpstreamConnection(asyncio.Protocol):
             is_stale = self.is_reused and not self._buffer and not self._informational
             if not is_stale:
                 self.server.note_failure(exchange)
-            error = UpstreamProtocolError("the upstream closed without a response")
-            exchange.on_upstream_closed(self.server, error, is_stale=is_stale)
+            exchange.on_upstream_closed(self.server, _build_closed_error(), is_stale=is_stale)
         elif self._left == UNTIL_CLOSE and exc is None and transport is not None and not _is_cut_off(transport):
             exchange.on_response_complete()
         else:
@@ -195,6 +240,22 @@ class UpstreamConnection(asyncio.Protocol):
 
     # --- the response
 
+    def _receive_unread(self, raw: asyncio.BaseTransport | None, receiver: Any) -> None:
+        """Take what came before a write failed: a server may answer early, and reset by closing (RFC 9112 section 9.6).
+
+        On a pooled connection that did not take the request's head, it would be bytes that nobody asked for. There are
+        no later turns: a chunked response that is longer than one turn is cut.
+        """
+        self.is_write_paused = True  # this connection is not for the pool
+        for data in read_unread(raw) if raw is not None else ():
+            if self._exchange is None or self._held is not None:
+                return
+            if receiver is self:
+                self.data_received(data)
+            else:  # TLS, whose protocol has a buffer (asyncio.BufferedProtocol)
+                receiver.get_buffer(len(data))[: len(data)] = data
+                receiver.buffer_updated(len(data))
+
     def _receive_head(self, exchange: Owner, data: bytes) -> None:
         if self._buffer:
             data = self._buffer + data
@@ -214,6 +275,8 @@ class UpstreamConnection(asyncio.Protocol):
             if response.status >= 200:
                 break
             if response.status == 101:
+                if self._transport is None:
+                    raise _build_closed_error()
                 exchange.on_switching(self, response, data[end:])
                 return
             self._pass_informational(exchange, response)
@@ -362,6 +425,10 @@ class UpstreamConnection(asyncio.Protocol):
         self.close()
         if exchange is not None:
             exchange.on_upstream_broken(error)
+
+
+def _build_closed_error() -> UpstreamProtocolError:
+    return UpstreamProtocolError("the upstream closed without a response")
 
 
 def _is_cut_off(transport: asyncio.Transport) -> bool:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from maesh_core.interfaces import Node
 from maesh_core.proxy.protocol.tcp.flow import BUFFER_BYTES
 from maesh_core.proxy.protocol.tcp.pipes import PipePool
+from maesh_core.proxy.slots import Slots
 
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.tcp.relay import Relay
@@ -26,16 +27,19 @@ class Counters:
 class Environment:
     """One handler's surroundings."""
 
-    __slots__ = ("buffer", "clock", "connecting", "pipes", "relays", "sockets")
+    __slots__ = ("buffer", "clock", "connecting", "pipes", "relays", "resetting", "slots", "sockets")
 
     def __init__(self, node: Node) -> None:
         self.clock = node.clock
         self.sockets = node.sockets
+        self.slots = Slots()
         self.pipes = PipePool()
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
         self.relays: set[Relay] = set()
         self.connecting: set[Relay] = set()
         """Those that no server has taken yet."""
+        self.resetting: set[Relay] = set()
+        """Those of which one side was reset, and the other has not taken yet what had come before."""
 
     def __repr__(self) -> str:
         return f"<Environment relays={len(self.relays)} connecting={len(self.connecting)}>"

@@ -39,7 +39,6 @@ class TcpHandler:
     def __init__(self, node: Node) -> None:
         self._settings = node.settings
         self._streams = node.build_streams(Counters)
-        self._excess = 0
         self.environment = Environment(node)
         node.clock.add_sweep(self._sweep)
 
@@ -84,14 +83,13 @@ class TcpHandler:
     def _accept(self, client: socket.socket, client_address: str, entrypoint: int) -> None:
         """Relay a client that has connected, or turn it away."""
         route = self._streams.routes.get(entrypoint)
-        limit = self._settings.connection_limit
-        is_excess = 0 < limit <= len(self.environment.relays)
-        if route is None or is_excess:
-            self._excess += is_excess
+        environment = self.environment
+        taken = len(environment.relays)
+        if route is None or not environment.slots.take(client_address, self._settings, taken=taken):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             client.close()
             return
-        relay = Relay(self.environment, route, client, client_address=client_address, entrypoint=entrypoint)
+        relay = Relay(environment, route, client, client_address=client_address, entrypoint=entrypoint)
         route.counters.opened += 1
         if route.admits(relay):
             relay.connect()
@@ -104,6 +102,10 @@ class TcpHandler:
     def is_drained(self) -> bool:
         """Whether every connection has ended."""
         return not self.environment.relays
+
+    def count_under_way(self) -> int:
+        """Count the open connections."""
+        return len(self.environment.relays)
 
     def abort(self) -> None:
         """Reset every connection."""
@@ -126,13 +128,7 @@ class TcpHandler:
             )
             for attribute, (name, text) in _COUNTED.items()
         ]
-        excess = MetricFamily(
-            name="maesh_tcp_excess_connections",
-            type="counter",
-            help="Clients closed at once: as many as may be were connected.",
-            samples=(((), float(self._excess)),),
-        )
-        return [*families, excess]
+        return [*families, self.environment.slots.count_refused("maesh_tcp_excess_connections")]
 
     def _sweep(self, now: float) -> None:
         """End what waits too long: for a server, or for a byte of either side."""
@@ -141,6 +137,9 @@ class TcpHandler:
         for relay in list(environment.connecting):
             if now - relay.active_at > connect_limit > 0:
                 relay.give_up_connecting()
+        for relay in list(environment.resetting):
+            if now - relay.active_at > self._settings.body_timeout:
+                relay.abort()
         for relay in environment.relays - environment.connecting if idle_limit else ():
             if now - relay.active_at > idle_limit:
                 relay.abort()

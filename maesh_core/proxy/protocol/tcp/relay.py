@@ -92,10 +92,10 @@ class Relay:
                 with contextlib.suppress(BlockingIOError):
                     upstream.connect(server.socket_address)
                 self._environment.sockets.watch(upstream.fileno(), self._on_connect_event, EDGES)
-            except OSError as error:
+            except (OSError, OverflowError) as error:  # the latter: a port that there cannot be
                 self._drop_upstream()
                 self.route.counters.failed_connects += 1
-                if error.errno not in _OF_THIS_NODE:
+                if getattr(error, "errno", None) not in _OF_THIS_NODE:
                     server.note_failure()
                 continue
             self._server = server
@@ -156,12 +156,22 @@ class Relay:
             if events & GONE:
                 self._flows[0].is_ending = True
             self._pump()
+            self._note_reset(events)
 
     def _on_upstream_event(self, events: int) -> None:
         if self._flows is not None:
             if events & GONE:
                 self._flows[1].is_ending = True
             self._pump()
+            self._note_reset(events)
+
+    def _note_reset(self, events: int) -> None:
+        """Limit the wait where one side was reset and the other has yet to take what had come before.
+
+        Nothing else would end it: a reset is reported once, and a side that takes nothing may live for ever.
+        """
+        if events & select.EPOLLERR and self._flows is not None:
+            self._environment.resetting.add(self)
 
     def _pump(self) -> None:
         """Carry both ways what can be carried; a reset of one side resets both."""
@@ -214,10 +224,12 @@ class Relay:
             down.close()
         environment = self._environment
         environment.connecting.discard(self)
+        environment.resetting.discard(self)
         self._drop_upstream()
         environment.sockets.forget(client.fileno())
         client.close()
         environment.relays.discard(self)
+        environment.slots.give_back(self.client_address)
         self.route.counters.closed += 1
 
     def _drop_upstream(self) -> None:

@@ -29,6 +29,9 @@ class FakeSocket:
     def setsockopt(self, *option):
         self.options.append(option)
 
+    def fileno(self):
+        return -1
+
 
 class FakeDepartures:
     """Keeps who watches which transport, for `Peer.leave_unread()`."""

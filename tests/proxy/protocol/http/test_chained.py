@@ -331,6 +331,29 @@ async def test_a_middleware_reads_what_the_client_sent_and_the_request_goes_on_a
     assert seen == [[b"a.test.maesh", b"1.1.1.1", b"me"]]
 
 
+async def test_every_attempt_goes_without_the_claims_of_a_client_that_is_not_trusted(open_world, forwarded):
+    seen = []
+
+    class Reads:
+        def on_request(self, exchange):
+            seen.append(
+                [exchange.client_headers.get(name) for name in (b"X-Forwarded-For", b"Forwarded", b"x-real_ip")]
+            )
+            exchange.request_headers.set(b"X-Seen", b"1")
+
+        def on_attempt_failed(self, exchange, failure):
+            return True
+
+    settings = CarryingSettings(node="node", forwarded_headers=())
+    async with open_world(middlewares=[Reads()], servers=2, settings=settings) as world:
+        client = world.open_client()
+        client.send(GET[:-2] + b"X-Forwarded-For: 1.1.1.1\r\nForwarded: for=1.1.1.1\r\nx-real_ip: 1.1.1.1\r\n\r\n")
+        await world.refuse()
+        server = await world.accept()
+        server.expect(GET[:-2] + b"X-Seen: 1\r\n" + forwarded)
+        assert seen == [[None, None, None]]
+
+
 async def test_another_attempt_goes_to_another_server_and_all_are_asked_each_time(open_world):
     calls = []
     middlewares = [Recorder("outer", calls), Recorder("inner", calls, repeats=[True, True])]

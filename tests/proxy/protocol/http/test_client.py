@@ -206,7 +206,7 @@ async def test_a_head_that_does_not_come_in_time_is_408(world):
     client.expect(b"")
     world.advance(1.0)
     assert read_status(client.take()) == 408
-    world.advance(2.0)
+    world.advance(5.0)
     assert client.is_closed
 
 
@@ -287,8 +287,22 @@ async def test_what_a_refused_client_still_sends_is_thrown_away_for_a_while(worl
     client.send(b"\0\r\n\r\n")
     assert client.transport.has_ended
     client.send(b"x" * 100_000)
+    world.advance(4.75)
     assert not client.is_closed
-    world.advance(2.0)
+    world.advance(0.25)
+    assert client.is_closed
+
+
+async def test_a_client_that_goes_on_sending_behind_its_answer_is_read_for_longer_and_not_for_ever(world):
+    client = world.open_client()
+    client.send(b"\0\r\n\r\n")
+    for _ in range(7):
+        world.advance(4.0)
+        client.send(b"x")
+    world.advance(1.75)
+    client.send(b"x")
+    assert not client.is_closed
+    world.advance(0.25)
     assert client.is_closed
 
 
@@ -387,18 +401,94 @@ async def test_the_last_request_that_a_connection_may_carry_is_told_so(open_worl
         assert len(world.idle) == 1
 
 
-async def test_more_clients_than_may_be_are_closed_at_once_and_counted(open_world):
+def list_refused(world):
+    metrics = {metric.name: metric.samples for metric in world.handler.collect_metrics()}
+    return {reason: count for (reason,), count in metrics["maesh_http_refused_connections"]}
+
+
+def count_evicted(world):
+    (metric,) = [each for each in world.handler.collect_metrics() if each.name == "maesh_http_evicted_connections"]
+    return metric.samples[0][1]
+
+
+async def test_more_clients_than_may_be_are_closed_at_once_and_counted_where_none_is_idle(open_world):
     async with open_world(settings=CarryingSettings(connection_limit=2)) as world:
-        first, second, third = (world.open_client() for _ in range(3))
+        first, second = world.open_client(), world.open_client()
+        await ask(world, first)
+        second.send(GET[:10])
+        third = world.open_client()
         assert [peer.is_closed for peer in (first, second, third)] == [False, False, True]
         third.expect(b"")
         first.lose()
         fourth = world.open_client()
         fourth.send(UNKNOWN)
         assert read_status(fourth.take()) == 404
+        assert list_refused(world) == {"connection-limit": 1, "client-connection-limit": 0}
+        assert count_evicted(world) == 0
         metrics = {metric.name: list(metric.samples) for metric in world.handler.collect_metrics()}
-        assert metrics["maesh_http_refused_connections"] == [((), 1)]
         assert (("client",), 2) in metrics["maesh_http_connections"]
+
+
+async def test_without_slots_the_connection_that_was_idle_for_longest_is_closed_for_a_new_one(open_world):
+    async with open_world(settings=CarryingSettings(connection_limit=3, head_timeout=50.0)) as world:
+        clients = []
+        for _ in range(3):
+            clients.append(world.open_client())
+            world.advance(1.0)
+        clients[0].send(UNKNOWN)
+        world.advance(1.0)
+        clients[1].send(UNKNOWN)
+        order = [clients[2], clients[0], clients[1]]
+        for position, oldest in enumerate(order, start=1):
+            world.advance(0.25)
+            newcomer = world.open_client()
+            assert [peer.is_closed for peer in order] == [True] * position + [False] * (3 - position)
+            assert not oldest.transport.is_aborted
+            server = await ask(world, newcomer)
+            server.send(PART)
+        await world.settle()
+        assert world.open_client().is_closed
+        assert count_evicted(world) == 3
+        assert list_refused(world)["connection-limit"] == 1
+
+
+BUSY = {
+    "a part of a head": lambda client: client.send(GET[:-2]),
+    "one byte": lambda client: client.send(b"G"),
+    "bytes that it has not taken": lambda client: client.stop_taking(1),
+    "a refusal that it has to read": lambda client: client.send(b"nonsense\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("keep_busy", BUSY.values(), ids=BUSY)
+async def test_a_connection_is_not_idle_that_has(open_world, keep_busy):
+    async with open_world(settings=CarryingSettings(connection_limit=1)) as world:
+        client = world.open_client()
+        keep_busy(client)
+        assert world.open_client().is_closed
+        assert not client.is_closed
+        assert count_evicted(world) == 0
+
+
+async def test_a_connection_with_unsent_bytes_of_its_last_response_is_not_idle(open_world):
+    async with open_world(settings=CarryingSettings(connection_limit=1)) as world:
+        client = world.open_client()
+        client.transport.unsent_bytes = 1
+        assert world.open_client().is_closed
+        client.transport.unsent_bytes = 0
+        world.advance(0.25)
+        assert not world.open_client().is_closed
+        assert client.is_closed
+
+
+async def test_a_client_holds_no_more_connections_than_its_own_limit_and_others_are_served(open_world):
+    async with open_world(settings=CarryingSettings(connection_limit=9, client_connection_limit=2)) as world:
+        clients = [world.open_client(address) for address in ("10.0.0.1", "::ffff:10.0.0.1", "10.0.0.1", "10.0.0.2")]
+        assert [client.is_closed for client in clients] == [False, False, True, False]
+        assert list_refused(world) == {"connection-limit": 0, "client-connection-limit": 1}
+        clients[0].lose()
+        assert not world.open_client("10.0.0.1").is_closed
+        assert count_evicted(world) == 0
 
 
 DISTINCT = CarryingSettings(body_timeout=10.0, upstream_body_timeout=20.0, response_timeout=30.0, idle_timeout=40.0)

@@ -73,6 +73,38 @@ async def test_forwarded_fields_are_appended_to_or_kept_or_set(world):
     )
 
 
+CLAIMS = (
+    b"X-Forwarded-For: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2\r\nX-FORWARDED-HOST: public\r\nX-Forwarded-Host: other\r\n"
+    b"X-Forwarded-Proto: https\r\nX-Real-Ip: 1.1.1.1\r\nx-real-ip: 2.2.2.2\r\nForwarded: for=1.1.1.1\r\n"
+    b"forwarded: for=2.2.2.2\r\nX-Forwarded-Prefix: /admin\r\nX_Forwarded_For: 3.3.3.3\r\nX-Forwarded_Proto: https\r\n"
+)
+ASK = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n"
+
+
+@pytest.mark.parametrize("trusted", [(), ("10.0.1.0/24",)])
+async def test_all_forwarded_fields_of_a_client_that_is_not_trusted_are_replaced(open_world, forwarded, trusted):
+    async with open_world(settings=CarryingSettings(node="node", forwarded_headers=trusted)) as world:
+        client = world.open_client()
+        client.send((ASK + CLAIMS + b"X_Own: 1\r\n\r\n") * 2)
+        server = await world.accept()
+        for _ in range(2):  # pipelined, and the second over the pooled connection
+            server.expect(ASK + b"X_Own: 1\r\n" + forwarded)
+            server.send(OK)
+        client.expect(OK * 2)
+
+
+async def test_forwarded_fields_are_kept_from_the_networks_that_are_set_alone(open_world):
+    settings = CarryingSettings(node="node", forwarded_headers=("10.0.0.0/8",))
+    async with open_world(settings=settings) as world:
+        for address, first in (("10.0.0.9", b"1.1.1.1, "), ("::ffff:10.0.0.9", b"1.1.1.1, "), ("11.0.0.9", b"")):
+            client = world.open_client(address)
+            client.send(ASK + b"X-Forwarded-For: 1.1.1.1\r\nForwarded: for=1.1.1.1\r\nX-Forwarded-Prefix: /\r\n\r\n")
+            server = await world.accept()
+            got = server.take()
+            assert b"\r\nX-Forwarded-For: " + first + address.encode() + b"\r\n" in got
+            assert [name in got for name in (b"\r\nForwarded: ", b"Prefix: ")] == [bool(first)] * 2
+
+
 async def test_forwarded_port_is_that_of_the_host(world):
     _, server = await ask(world, b"GET / HTTP/1.1\r\nHost: A.Test.maesh.:8080\r\n\r\n")
     assert b"\r\nX-Forwarded-Host: A.Test.maesh.:8080\r\nX-Forwarded-Port: 8080\r\n" in server.take()

@@ -50,6 +50,17 @@ def test_a_head_that_is_only_added_to_is_not_split():
     assert headers.lines[-3:] == [b"Empty:\r\n", b"new: 2\r\n", b"Other: 3\r\n"]
 
 
+def test_fields_can_be_listed_whether_or_not_the_head_is_split():
+    headers = Headers(HEAD, {b"host"})
+    headers.add(b"New", b"4")
+    expected = [(b"X", b"1"), (b"x", b"2"), (b"XY", b"3"), (b"Empty", b""), (b"New", b"4")]
+    assert headers.items() == list(headers) == expected
+    assert not headers.is_split
+    for name, _ in headers:
+        headers.remove(name)
+    assert headers.items() == []
+
+
 def test_what_may_not_be_set_changes_nothing():
     headers = Headers(b"GET / HTTP/1.1\r\nX: 1\r\n\r\n")
     for name, value in [(b"X", b"a\r\nb"), (b"X", b"\0"), (b"X\r\n", b"a"), (b"", b"a"), (b"connection", b"close")]:

@@ -146,6 +146,39 @@ async def test_clients_that_leave_unread_leave_nothing_behind():
         assert handler.current.table.counters["a"].statuses == {499: len(clients) // 2}
 
 
+async def test_a_crowd_of_idle_connections_makes_room_for_clients_that_ask_and_leaves_those_that_wait():
+    release = asyncio.Event()
+
+    async def serve_slowly(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while b"/slow" not in await reader.readuntil(b"\r\n\r\n") or await release.wait():
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+
+    async with carry(serve_slowly) as (handler, address):
+        handler.environment.settings = CarryingSettings(connection_limit=20)
+        slots = handler.environment.slots
+        slow_reader, slow_writer = await asyncio.open_connection(*address)
+        slow_writer.write(GET.replace(b"/", b"/slow", 1))
+        await until(lambda: handler.environment.upstreams)
+        idle = [await asyncio.open_connection(*address) for _ in range(100)]
+        await until(lambda: slots.evicted == 81)
+        assert [await reader.read() for reader, _ in idle[:81]] == [b""] * 81
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(GET)
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+            idle.append((reader, writer))
+        assert len(handler.environment.clients) == 20
+        release.set()
+        assert (await slow_reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        for _, writer in (*idle, (None, slow_writer)):
+            writer.close()
+        await until(lambda: not handler.environment.clients)
+        assert not slots._by_address
+        assert not any(slots.refused.values())
+
+
 @on_uvloop
 async def test_a_truncated_body_ends_in_a_reset():
     async def serve(reader, writer):
@@ -403,3 +436,41 @@ async def test_a_tunnel_through_a_slow_side_holds_little_and_a_break_of_one_side
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()
+
+
+@pytest.mark.parametrize("is_client", [True, False], ids=["client", "server"])
+@pytest.mark.parametrize("is_ended", [True, False], ids=["ended", "full"])
+def test_a_tunnel_ends_when_a_side_that_is_not_read_is_reset(is_client, is_ended):
+    sides = {}
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SWITCHING)
+        sides["server"] = writer
+        reader._transport.pause_reading()
+        await asyncio.Event().wait()
+
+    @on_uvloop
+    async def interrupt():
+        async with carry(serve) as (handler, address):
+            reader, sides["client"] = await asyncio.open_connection(*address)
+            sides["client"].write(UPGRADE)
+            await reader.readuntil(b"\r\n\r\n")
+            reader._transport.pause_reading()
+            side = sides["client" if is_client else "server"]
+            (tunnel,) = handler.environment.tunnels
+            end = tunnel.client if is_client else tunnel.upstream
+            if is_ended:
+                side.write_eof()
+            else:
+                side.write(b"x" * MEGABYTES_32)
+            await until(lambda: end.is_unread)
+            side.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            side.transport.abort()
+            await asyncio.sleep(0)
+            handler.environment.clock.tick()
+            await until(lambda: not handler.environment.tunnels)
+            assert not any(server.opened for server in handler._servers.values())
+            sides["server" if is_client else "client"].transport.abort()
+
+    interrupt()

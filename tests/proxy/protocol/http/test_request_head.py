@@ -305,3 +305,22 @@ def test_a_client_s_fields_are_those_that_go_on(bytes_):
         for line in headers.lines:
             name = line[: line.index(b":")]
             assert ClientHeaders(head).get_all(name) == headers.get_all(name)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"X-A: 1\r\nx-a:  2 \r\nX-Empty:\r\n",
+        b"X-Forwarded-For: 1\r\nX-A: 2\r\nx-forwarded-for: 3\r\nX-Real-Ip: 4\r\n",
+        b"Connection: close, x-a\r\nX-A: 1\r\nKeep-Alive: 5\r\nContent-Length: 0\r\nExpect: 100-continue\r\n",
+    ],
+)
+def test_what_is_listed_of_a_clients_headers_is_what_can_be_read_of_them(fields):
+    headers = read_client_headers(fields)
+    listed = {}
+    for name, value in headers:
+        listed.setdefault(name.lower(), []).append(value)
+    sent = {line.partition(b":")[0].lower() for line in fields.splitlines()} | {b"host"}
+    assert listed == {name: headers.get_all(name) for name in sent if headers.get_all(name)}
+    assert headers.items() == list(headers)
+    assert headers.items()[0] == (b"Host", b"a:80")

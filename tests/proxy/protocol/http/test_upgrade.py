@@ -55,6 +55,13 @@ async def test_an_upgrade_is_passed_on_and_answered_and_what_comes_behind_the_an
     client.expect(OK)
 
 
+async def test_an_upgrade_goes_without_the_claims_of_a_client_that_is_not_trusted(open_world, forwarded):
+    async with open_world(settings=CarryingSettings(node="node", forwarded_headers=())) as world:
+        claims = b"Forwarded: for=1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\nX_Forwarded_Proto: https\r\n\r\n"
+        _, server = await ask(world, UPGRADE[:-2] + claims)
+        server.expect(PASSED + forwarded)
+
+
 async def test_an_answer_split_at_every_byte_opens_the_same_tunnel(open_world):
     answer = b"HTTP/1.1 102 Wait\r\n\r\n" + SWITCHING + b"ab"
     for cut in range(1, len(answer)):
@@ -191,7 +198,7 @@ async def test_a_middleware_that_raises_at_the_change_leaves_no_tunnel(open_worl
         assert not world.handler.environment.tunnels
 
 
-async def test_an_upgrade_takes_a_connection_of_its_own_and_is_repeated_only_when_nothing_was_sent(open_world):
+async def test_middlewares_repeat_an_upgrade_only_when_nothing_was_sent(open_world):
     repeater = Repeater()
     async with open_world(middlewares=[repeater], servers=2) as world:
         client = world.open_client()
@@ -212,15 +219,64 @@ async def test_an_upgrade_takes_a_connection_of_its_own_and_is_repeated_only_whe
     assert repeater.calls == ["failed", "failed", ("finished", 502)]
 
 
-async def test_an_upgrade_leaves_the_pool_alone(world):
-    await world.pool()
-    client, server = await ask(world)
-    assert len(world.idle) == 1
-    server.send(SWITCHING)
-    client.expect(SWITCHED)
+async def test_upgrades_that_are_answered_in_the_ordinary_way_leave_one_connection(world):
+    server = await world.pool()
+    for _ in range(100):
+        client = world.open_client()
+        client.send(UPGRADE)
+        server.send(OK)
+        client.expect(OK)
+        client.lose()
+    assert world.idle == [server.protocol]
+    assert len(world.servers) == 1
+
+
+async def test_a_tunnel_takes_its_connection_from_the_pool_and_never_returns_it(world):
+    server = await world.pool()
+    client = world.open_client()
+    client.send(UPGRADE)
+    assert not world.idle
+    server.send(SWITCHING + b"a")
+    client.expect(SWITCHED + b"a")
+    client.send(b"b")
+    assert server.take().endswith(b"b")
     server.lose()
     await world.settle()
-    assert len(world.idle) == 1
+    assert not world.idle
+    assert world.handler.is_drained()
+
+
+class AfterFailures:
+    """Asks for another attempt after each that failed."""
+
+    def on_attempt_failed(self, exchange, error):
+        return True
+
+
+@pytest.mark.parametrize("middlewares", [[], [AfterFailures()]], ids=["alone", "with a middleware"])
+async def test_an_upgrade_that_met_a_stale_connection_is_sent_once_more(open_world, forwarded, middlewares):
+    async with open_world(middlewares=middlewares) as world:
+        stale = await world.pool()
+        client = world.open_client()
+        client.send(UPGRADE)
+        stale.expect(PASSED + forwarded)
+        stale.lose()
+        fresh = await world.accept()
+        fresh.expect(PASSED + forwarded)
+        fresh.lose()
+        await world.settle()
+        assert client.take().startswith(b"HTTP/1.1 502 ")
+        assert not world.connects
+
+
+async def test_an_upgrade_that_may_have_had_an_effect_is_not_sent_again(world):
+    stale = await world.pool()
+    client = world.open_client()
+    client.send(UPGRADE.replace(b"GET", b"POST"))
+    stale.lose()
+    await world.settle()
+    assert client.take().startswith(b"HTTP/1.1 502 ")
+    assert not world.connects
 
 
 async def test_a_client_that_ended_its_side_before_the_change_has_ended_it_in_the_tunnel(open_world):

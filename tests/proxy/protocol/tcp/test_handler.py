@@ -256,6 +256,7 @@ async def test_a_connection_that_lies_idle_is_reset_in_time(handler, address, st
     await asyncio.sleep(0.05)
     node.pass_time(50)
     assert handler.environment.relays
+    assert handler.count_under_way() == len(handler.environment.relays)
     node.pass_time(11)
     with pytest.raises(ConnectionResetError):
         await reader.read()
@@ -341,6 +342,46 @@ async def test_no_more_clients_are_served_than_may_be(handler, address, start_se
     await wait_until(lambda: handler.environment.relays)
     assert await read_until_closed(address) == b""
     assert read_counter(handler, "excess_connections") == 1
+    writer.close()
+    await wait_drained(handler)
+
+
+async def test_a_client_holds_no_more_connections_than_its_own_limit(handler, address, start_server):
+    handler._settings = ProxySettings(connection_limit=9, client_connection_limit=1)
+
+    async def hold(reader, writer):
+        await reader.read()
+
+    apply(handler, build_section(await start_server(hold)))
+    _, writer = await asyncio.open_connection(*address)
+    await wait_until(lambda: handler.environment.relays)
+    assert await read_until_closed(address) == b""
+    (excess,) = [each for each in handler.collect_metrics() if each.name == "maesh_tcp_excess_connections"]
+    assert list(excess.samples) == [(("connection-limit",), 0), (("client-connection-limit",), 1)]
+    _, other = await asyncio.open_connection(*address, local_addr=("127.0.0.2", 0))
+    await wait_until(lambda: len(handler.environment.relays) == 2)
+    for each in (writer, other):
+        each.close()
+    await wait_drained(handler)
+    _, writer = await asyncio.open_connection(*address)
+    await wait_until(lambda: handler.environment.relays)
+    writer.close()
+    await wait_drained(handler)
+    assert not handler.environment.slots._by_address
+
+
+async def test_an_open_connection_is_never_closed_for_a_new_client_however_long_it_was_idle(
+    handler, node, address, start_server
+):
+    handler._settings = ProxySettings(connection_limit=1)
+    apply(handler, build_section(await start_server(echo_whole)))
+    reader, writer = await asyncio.open_connection(*address)
+    await wait_until(lambda: handler.environment.relays)
+    node.pass_time(86_400)
+    assert await read_until_closed(address) == b""
+    writer.write(b"x")
+    writer.write_eof()
+    assert await reader.read() == b"got x"
     writer.close()
     await wait_drained(handler)
 

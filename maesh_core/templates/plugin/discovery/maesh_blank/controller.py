@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from maesh_blank import BlankSettings
 from maesh_core.plugin import Event, Problem, Replaced, ResourceKind, Source, hookimpl
 
@@ -56,7 +54,7 @@ def _sort(objects: Sequence[Any], kinds: Sequence[ResourceKind]) -> list[Event]:
     events: list[Event] = []
     for kind in kinds:
         found = [each for each in objects if isinstance(each, dict) and each.get("kind") == kind.name]
-        events.append(Replaced(kind.type, msgspec.convert(found, list[kind.type])))  # type: ignore[name-defined]
+        events.append(Replaced(kind.type, [kind.decode(each) for each in found]))
     return events
 
 

@@ -1,0 +1,59 @@
+"""What `maesh explain` prints for a person: the way of a request, where it ends, and what is wrong on that way.
+
+Takes an explanation, gives text. Says each thing once, and of many only the first: `--json` has all.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from maesh_core.controller.explained_objects import ObjectRemarks
+from maesh_core.controller.explanation import Explanation
+
+REMARKS_SHOWN = 10
+PROBLEMS_SHOWN = 5
+
+
+def render_explanation(found: Explanation) -> str:
+    """Render an explanation: its steps and its end, then the errors and notices of what was looked at."""
+    blocks = ["\n".join([*found.steps, *_render_end(found)])]
+    if remarks := list(_list_remarks(found.objects, found.steps)):
+        blocks.append(_cut(remarks, REMARKS_SHOWN))
+    if found.problems:
+        blocks.append(_cut(_list_problems(found.problems), PROBLEMS_SHOWN))
+    return "\n\n".join(blocks)
+
+
+def _render_end(found: Explanation) -> Iterable[str]:
+    if not found.is_admitted:
+        dropped = "it is dropped" if found.traffic_type == "udp" else "it is closed"
+        yield f"the answer is {found.status}" if found.status else dropped
+        return
+    unless = f", unless {' or '.join(found.undecided)} refuses it," if found.undecided else ","
+    yield f"it is let in{unless} and goes to"
+    for each in found.destinations:
+        yield f"  {each.service}  {each.share:.2%}  {', '.join(each.servers) or 'no server that is ready'}"
+
+
+def _list_remarks(objects: Iterable[ObjectRemarks], steps: Sequence[str]) -> Iterable[str]:
+    """List errors and notices, each once: a service repeats those of its targets and splits, a step the service's."""
+    said = list(steps)
+    for each in objects:
+        names_it = re.compile(
+            rf"{re.escape(each.kind)} ({re.escape(each.namespace)}/)?{re.escape(each.name)}(?![\w.-])"
+        )
+        for what, texts in (("error", each.errors), ("notice", each.notices)):
+            for text in texts:
+                if any(text in line and (each.kind == "Service" or names_it.search(line)) for line in said):
+                    continue
+                line = f"{what}: {each.kind} {each.namespace}/{each.name}: {text}"
+                said.append(line)
+                yield line
+
+
+def _list_problems(problems: Mapping[str, str]) -> Sequence[str]:
+    return [f"not read, so it had no say: {origin}: {' '.join(text.split())}" for origin, text in problems.items()]
+
+
+def _cut(lines: Sequence[str], limit: int) -> str:
+    rest = len(lines) - limit
+    return "\n".join([*lines[:limit], *([f"... and {rest} more, which --json shows"] if rest > 0 else [])])

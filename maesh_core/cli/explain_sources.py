@@ -1,0 +1,139 @@
+"""Where `maesh explain` has its documents from: the API of a controller, or manifests alone.
+
+Takes an endpoint, or settings that name manifests; gives Sources, which are the same in both cases. What a controller
+answers is checked as far as it is read here. Raises StartupError when nothing usable answers.
+"""
+
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from maesh_core.controller.engine import Engine
+from maesh_core.controller.explained_client import Pods, TopologyPods
+from maesh_core.errors import SettingsError, StartupError
+from maesh_core.model.configuration import HttpRouter, StreamRouter
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.messages import FIXED_FIELDS, PodsReport, Update, parse_update
+
+TIMEOUT_S = 10.0
+
+ValueT = TypeVar("ValueT")
+
+
+class Sources(NamedTuple):
+    """What an explanation is made from; `objects` and `problems` are empty where a controller does not serve them."""
+
+    topology: Mapping[str, Any]
+    update: Update
+    pods: Pods
+    objects: Sequence[Mapping[str, Any]]
+    problems: Mapping[str, str]
+
+
+class _Report(msgspec.Struct):
+    """The part of `/api/status/controller` that is read."""
+
+    problems: dict[str, str] = {}
+
+
+class RemotePods:
+    """Implements `Pods` by a controller's `/api/pods`."""
+
+    is_complete = True
+
+    def __init__(self, api: "ControllerApi") -> None:
+        self._api = api
+
+    def find_by_name(self, key: ObjectKey) -> PodsReport:
+        """Find the pod of this name, or the names nearest to it."""
+        return self._ask(namespace=key.namespace, name=key.name)
+
+    def find_by_address(self, address: str) -> PodsReport:
+        """Find the pods that have this address."""
+        return self._ask(address=address)
+
+    def _ask(self, **query: str) -> PodsReport:
+        found = self._api.find(f"/api/pods?{urllib.parse.urlencode(query)}", PodsReport)
+        return found if found is not None else PodsReport()
+
+
+class ControllerApi:
+    """A controller's API. Whatever answers is not trusted to be one."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._base = endpoint.rstrip("/").removesuffix("/api/configuration/current")
+        if not self._base.startswith(("http://", "https://")):
+            raise SettingsError(f"--endpoint: {endpoint!r} is no URL of a controller")
+
+    def read_sources(self) -> Sources:
+        """Ask for everything but pods, which are asked for one by one."""
+        topology = _require(_decode(self._fetch("/api/topology/current"), dict[str, Any]), "services", "pods")
+        update = parse_configuration(self._fetch("/api/configuration/current"))
+        # A controller of an earlier version has neither of these two. One that has the first asks for a name: 400.
+        has_pods = self._fetch_or_status("/api/pods") != HTTPStatus.NOT_FOUND
+        objects = self.find("/api/objects", list[dict[str, Any]]) or []
+        report = self.find("/api/status/controller", _Report) or _Report()
+        pods = RemotePods(self) if has_pods else TopologyPods(topology)
+        return Sources(topology, update, pods, objects, report.problems)
+
+    def find(self, path: str, type_: type[ValueT]) -> ValueT | None:
+        """Read a document; None where this controller has no such path."""
+        body = self._fetch_or_status(path)
+        if body == HTTPStatus.NOT_FOUND:
+            return None
+        if isinstance(body, int):
+            raise StartupError(f"the controller at {self._base} does not answer {path}: status {body}")
+        return _decode(body, type_)
+
+    def _fetch_or_status(self, path: str) -> bytes | int:
+        """Read an answer; gives the status alone where that is an error."""
+        try:
+            return self._fetch(path)
+        except StartupError as error:
+            if isinstance(error.__cause__, urllib.error.HTTPError):
+                return error.__cause__.code
+            raise
+
+    def _fetch(self, path: str) -> bytes:
+        try:
+            with urllib.request.urlopen(self._base + path, timeout=TIMEOUT_S) as response:  # noqa: S310 - checked above
+                body: bytes = response.read()
+        except (urllib.error.URLError, OSError) as error:
+            raise StartupError(
+                f"no controller answers at {self._base}: {getattr(error, 'reason', error)}; "
+                "--endpoint names another, --manifests needs none"
+            ) from error
+        return body
+
+
+def read_engine(engine: Engine) -> Sources:
+    """Read everything from an engine that was built from manifests; what it has is what its API would serve."""
+    topology = _require(_decode(engine.render_topology(), dict[str, Any]), "services", "pods")
+    update = parse_configuration(engine.render_configuration(None) or b"{}")
+    objects = _decode(engine.render_objects(), list[dict[str, Any]])
+    return Sources(topology, update, engine.pods, objects, dict(engine.problems))
+
+
+def parse_configuration(body: bytes) -> Update:
+    """Read the answer to a pull, of whatever protocols it has."""
+    protocols = _require(_decode(body, dict[str, Any]), "revision").keys() - FIXED_FIELDS
+    return parse_update(body, {name: HttpRouter if name == "http" else StreamRouter for name in protocols})
+
+
+def _decode(body: bytes, type_: type[ValueT]) -> ValueT:
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StartupError(f"what answered is no controller: {error}") from error
+
+
+def _require(document: dict[str, Any], *keys: str) -> dict[str, Any]:
+    missing = set(keys) - document.keys()
+    if missing:
+        raise StartupError(f"what answered is no controller: its document has no {min(missing)}")
+    return document

@@ -1,0 +1,89 @@
+"""What is wrong with the objects that an explanation looked at: their errors and notices.
+
+Takes the topology and, from a controller that has it, the list of `/api/objects`; gives remarks for the pods, services,
+splits, targets and routes that one request has to do with. Looks at no others, and judges nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from maesh_core.model.keys import ObjectKey
+
+Identity = tuple[str, str, str]
+"""Kind, namespace and name."""
+
+
+class ObjectRemarks(msgspec.Struct, frozen=True, kw_only=True):
+    """One object that an explanation looked at, with what is wrong with it; as an entry of `/api/objects`."""
+
+    kind: str
+    namespace: str
+    name: str
+    errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def collect_remarks(
+    topology: Mapping[str, Any],
+    objects: Iterable[Mapping[str, Any]],
+    *,
+    service: ObjectKey,
+    pods: Iterable[ObjectKey],
+) -> tuple[ObjectRemarks, ...]:
+    """Collect the errors and notices of what a request to a service has to do with, the service's own first."""
+    found: dict[Identity, dict[str, Any]] = {}
+    services, splits = _follow_splits(topology, str(service))
+    for key, document in services.items():
+        name, _, namespace = key.partition("@")
+        _note(found, ("Service", namespace, name), document)
+    for split in splits:
+        _note(found, _identify("TrafficSplit", split), split)
+    for target in topology.get("serviceTrafficTargets", {}).values():
+        if target.get("service") in services:
+            _note(found, _identify("TrafficTarget", target), target)
+            for rule in target.get("rules", ()):
+                _note(found, (str(rule.get("kind")), str(target.get("namespace")), str(rule.get("name"))), {})
+    for pod in pods:
+        _note(found, ("Pod", *pod), {})
+    for each in objects:
+        identity = _identify(str(each.get("kind")), each)
+        if identity in found:
+            _note(found, identity, each)
+    remarks = (
+        ObjectRemarks(kind=kind, namespace=where, name=name, **told) for (kind, where, name), told in found.items()
+    )
+    return tuple(each for each in remarks if each.errors or each.notices)
+
+
+def _follow_splits(
+    topology: Mapping[str, Any], key: str
+) -> tuple[dict[str, Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
+    """Find the services that a service's requests may end at, and the splits on their way."""
+    services: dict[str, Mapping[str, Any]] = {}
+    splits: dict[str, Mapping[str, Any]] = {}
+    waiting = [key]
+    while waiting:
+        key = waiting.pop(0)
+        document = topology["services"].get(key)
+        if document is None or key in services:
+            continue
+        services[key] = document
+        for name in document.get("trafficSplits", ()):
+            split = topology.get("trafficSplits", {}).get(name)
+            if split is not None:
+                splits[name] = split
+                waiting += [f"{each.get('service')}@{split.get('namespace')}" for each in split.get("backends", ())]
+    return services, list(splits.values())
+
+
+def _identify(kind: str, document: Mapping[str, Any]) -> Identity:
+    return kind, str(document.get("namespace")), str(document.get("name"))
+
+
+def _note(found: dict[Identity, dict[str, Any]], identity: Identity, document: Mapping[str, Any]) -> None:
+    """Add what a document says of an object, each text once."""
+    told = found.setdefault(identity, {"errors": (), "notices": ()})
+    for what in told:
+        told[what] = tuple(dict.fromkeys((*told[what], *map(str, document.get(what, ())))))

@@ -1,0 +1,46 @@
+"""What was found wrong with the cluster's objects: errors, which are refused, and notices, which have no effect.
+
+Values only. Whoever finds something says it of the object that has to change for it, so that it reaches the person who
+can change it.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import Resource
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """Errors and notices of one object: each is one line for a person, and is there once."""
+
+    errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.errors or self.notices)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All of them, errors first."""
+        return (*self.errors, *self.notices)
+
+
+class ObjectFindings(msgspec.Struct, frozen=True, kw_only=True):
+    """An object that a service's build looked at: it concerns the service, even if nothing is wrong with it."""
+
+    type: type[Resource]
+    key: ObjectKey
+    errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def join_findings(parts: Iterable[Findings | ObjectFindings]) -> Findings:
+    """Join what several found of one object; each text is there once, in the order of the parts."""
+    found = tuple(parts)
+    return Findings(
+        errors=tuple(dict.fromkeys(text for part in found for text in part.errors)),
+        notices=tuple(dict.fromkeys(text for part in found for text in part.notices)),
+    )

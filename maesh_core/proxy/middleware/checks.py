@@ -1,0 +1,87 @@
+"""Whether an object can be a middleware: a misspelt method would never be called, and a guard would let everybody in.
+
+Takes what a factory built; says what is wrong with it. Runs when a middleware is built, never while a request passes.
+"""
+
+import inspect
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any
+
+from maesh_core.hookspecs import Middleware
+from maesh_core.interfaces import Response
+
+METHODS = tuple(name for name, value in vars(Middleware).items() if inspect.isfunction(value) and name[0] != "_")
+"""What the mesh calls, as `hookspecs.Middleware` declares it."""
+HTTP_METHODS = ("on_request", "on_attempt", "on_attempt_failed", "on_response", "on_finished")
+"""What an HTTP exchange calls; `is_still_allowed` is called of tunnels only, which have passed `on_request`."""
+STREAM_METHODS = ("on_connect",)
+"""What decides whether a connection or session may begin."""
+
+_RESERVED = "on_"
+_AWAITED = "on_request"
+_LIKENESS = 0.85
+"""How like a known name a name must be to be taken for a slip (difflib's ratio)."""
+_PLAIN = {name.replace("_", ""): name for name in METHODS}
+
+
+def find_middleware_problem(middleware: object) -> str | None:
+    """Say why an object cannot be a middleware, to stand after its kind; None where it can."""
+    for name in _list_names(middleware):
+        if name.startswith(_RESERVED) and name not in METHODS:
+            return f"has {name}, which is no method of a middleware{_suggest(name)}"
+    given = {name: method for name in METHODS if (method := getattr(middleware, name, None)) is not None}
+    for name, method in given.items():
+        if not callable(method):
+            return f"has {name}, which cannot be called: it is {type(method).__name__}"
+        if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
+            return f"has {name}, which is a generator"
+        if name != _AWAITED and inspect.iscoroutinefunction(method):
+            return f"has {name}, which is async; only {_AWAITED} may be"
+    for name in _list_names(middleware):
+        if (meant := _find_meant(name)) is not None and callable(getattr(middleware, name, None)):
+            return f"has {name}, which is no method of a middleware; did you mean {meant}?"
+    if not given:
+        return f"has none of the methods of a middleware: {', '.join(METHODS)}"
+    return _find_value_problem(middleware)
+
+
+def has_any(middleware: object, names: tuple[str, ...]) -> bool:
+    """Say whether a middleware has any of these methods; one that is None is absent."""
+    return any(getattr(middleware, name, None) is not None for name in names)
+
+
+def _find_value_problem(middleware: Any) -> str | None:
+    kept = getattr(middleware, "kept_bytes", None)
+    if kept is not None and (not isinstance(kept, int) or isinstance(kept, bool) or kept < 0):
+        return f"has kept_bytes, which is no number of bytes: {kept!r}"
+    response = getattr(middleware, "failure_response", None)
+    if response is not None and not isinstance(response, Response):
+        return f"has failure_response, which is no Response but {type(response).__name__}"
+    return None
+
+
+def _list_names(middleware: object) -> list[str]:
+    """List the public names of an object and its class, sorted."""
+    own = [name for name in getattr(middleware, "__dict__", ()) if isinstance(name, str) and name[:1] != "_"]
+    class_: Any = type(middleware)  # mypy takes no type for hashable
+    return sorted({*own, *_list_class_names(class_)})
+
+
+@lru_cache(maxsize=256)
+def _list_class_names(type_: Any) -> tuple[str, ...]:
+    return tuple(name for name in dir(type_) if name[0] != "_")
+
+
+def _suggest(name: str) -> str:
+    found = get_close_matches(name, METHODS, n=1)
+    return f"; did you mean {found[0]}?" if found else f"; these are: {', '.join(METHODS)}"
+
+
+def _find_meant(name: str) -> str | None:
+    """Find the method that a name outside the reserved ones is a slip of, such as `onRequest` or `is_stil_allowed`."""
+    plain = name.replace("_", "").lower()
+    if name in METHODS or not plain.startswith(("on", "is")):
+        return None
+    found = get_close_matches(plain, _PLAIN, n=1, cutoff=_LIKENESS)
+    return _PLAIN[found[0]] if found and found[0][:2] == plain[:2] else None

@@ -1,0 +1,51 @@
+"""What the project's own plugins read, so that messages can name the flag of one that is off.
+
+A plugin that is off is not imported, so the tables are kept here; a test compares them with the plugins. Must not
+import a plugin.
+"""
+
+from collections.abc import Collection, Mapping
+
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "TrafficSplit": ("smi",),
+    "HTTPRouteGroup": ("smi", "acl"),
+    "TCPRoute": ("smi", "acl"),
+    "UDPRoute": ("smi", "acl"),
+    "TrafficTarget": ("acl",),
+}
+"""Kinds of objects, and the plugins that read them."""
+
+ANNOTATIONS: Mapping[str, str] = {
+    "circuit-breaker-expression": "circuitbreaker",
+    "ratelimit-average": "ratelimit",
+    "ratelimit-burst": "ratelimit",
+    "ratelimit-period": "ratelimit",
+    "ratelimit-source": "ratelimit",
+    "retry-attempts": "retry",
+    "retry-on": "retry",
+    "retry-timeout": "retry",
+}
+"""Annotations, without prefix, and the plugin that reads each."""
+
+TRAFFIC_TYPES: Mapping[str, str] = {"udp": "udp"}
+"""Traffic types, and the plugin that carries each."""
+
+
+def describe_switch(plugin: str) -> str:
+    """Say how a plugin is switched on."""
+    return f"plugin {plugin} is off; --{plugin} switches it on"
+
+
+def find_kind_switches(enabled: Collection[str]) -> dict[str, str]:
+    """Say of each kind that no enabled plugin reads how that is switched on."""
+    return {kind: describe_switch(plugins[0]) for kind, plugins in KINDS.items() if not set(plugins) & set(enabled)}
+
+
+def find_annotation_switches(enabled: Collection[str]) -> dict[str, str]:
+    """Say of each annotation that no enabled plugin reads how that is switched on."""
+    return {name: describe_switch(plugin) for name, plugin in ANNOTATIONS.items() if plugin not in enabled}
+
+
+def find_traffic_type_switches(enabled: Collection[str]) -> dict[str, str]:
+    """Say of each traffic type that no enabled plugin carries how that is switched on."""
+    return {name: describe_switch(plugin) for name, plugin in TRAFFIC_TYPES.items() if plugin not in enabled}

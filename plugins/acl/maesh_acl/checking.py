@@ -1,0 +1,54 @@
+"""Finds targets that let nobody in or lead nowhere: what is wrong with one by itself.
+
+What a target grants of a service is found when the service is built (grants.py), and is not looked for here.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from maesh_acl.kinds import SERVICE_ACCOUNT, Account, TrafficTarget
+from maesh_core.plugin import Findings, ObjectKey, Pod, TopologyView
+
+ACCOUNT_INDEX = "account"
+"""Of the core's Pods."""
+
+
+class TargetChecker:
+    """Looks for the pods of a target's accounts."""
+
+    type = TrafficTarget
+
+    def check(self, view: TopologyView, resource: TrafficTarget, services: Sequence[ObjectKey]) -> Findings:
+        """Say which accounts nobody has, and which sources are nobody."""
+        if resource.faults:  # the reader of the object has said what is wrong
+            return Findings()
+        notices = [*_check_destination(view, resource, services), *_check_sources(view, resource)]
+        return Findings(notices=tuple(dict.fromkeys(notices)))
+
+
+def _check_destination(view: TopologyView, target: TrafficTarget, services: Sequence[ObjectKey]) -> Iterator[str]:
+    account = target.called_key
+    if not account.name:
+        yield "its destination has no name, so it grants nothing"
+    elif not view.find(Pod, ACCOUNT_INDEX, account):
+        yield f"no pod has service account {account} of its destination, so it grants nothing"
+    elif not services:
+        yield f"no service has pods with service account {account} of its destination, so it grants nothing"
+
+
+def _check_sources(view: TopologyView, target: TrafficTarget) -> Iterator[str]:
+    if not target.sources:
+        yield "it has no sources, so it lets nobody in"
+    for caller in target.sources:
+        problem = _find_problem(view, caller)
+        if problem:
+            yield f"source {caller.name or '(without name)'}{problem}"
+
+
+def _find_problem(view: TopologyView, caller: Account) -> str:
+    if caller.kind not in ("", SERVICE_ACCOUNT):
+        return f" is of kind {caller.kind!r} and not {SERVICE_ACCOUNT}, so it matches nobody"
+    if not caller.name or not caller.namespace:
+        return f" has no {'name' if not caller.name else 'namespace'}, so it matches nobody"
+    if not view.find(Pod, ACCOUNT_INDEX, ObjectKey(caller.namespace, caller.name)):
+        return f" of namespace {caller.namespace} matches nobody: no pod has this service account"
+    return ""

@@ -1,0 +1,77 @@
+"""The trial of a server that is set aside: a copy of a datagram, while the datagram itself goes to another server.
+
+So no client loses anything to a trial that fails. The server gets one datagram that another server has too; UDP permits
+duplicates (RFC 768 guarantees no protection from them). The trial drops what the server answers.
+"""
+
+import select
+import socket
+from typing import TYPE_CHECKING
+
+from maesh_core.plugin import StreamServer
+from maesh_udp.session import DATAGRAM_SOCKET, ERROR_S, Session
+
+if TYPE_CHECKING:
+    from maesh_udp.proxy import UdpHandler
+
+_ANSWER_BYTES = 1
+"""What is read of an answer: only its arrival counts."""
+
+
+class Trial:
+    """One copy on its way. `session` is where the datagram itself went."""
+
+    __slots__ = ("_began_at", "_handler", "_session", "_socket", "server")
+
+    def __init__(self, handler: "UdpHandler", server: StreamServer, session: Session) -> None:
+        self._handler, self.server, self._session = handler, server, session
+        self._began_at = handler.clock.now
+        self._socket: socket.socket | None = None
+
+    def __repr__(self) -> str:
+        return f"<Trial of {self.server!r}>"
+
+    def begin(self, data: memoryview | bytes) -> None:
+        """Send the copy. Where there is no room for a socket the server stays set aside, for the next trial."""
+        try:
+            self._socket = sock = socket.socket(self.server.family, DATAGRAM_SOCKET)
+            sock.connect(self.server.socket_address)
+            self._handler.sockets.watch(sock.fileno(), self._on_event, select.EPOLLIN)
+            sock.send(data)
+        except OSError:
+            self.end()
+
+    def on_time(self, now: float) -> None:
+        """Judge a trial that met only silence, once no ICMP error can be expected any more.
+
+        It has failed if the other server answered the same datagram. If that one was silent too, the service only
+        receives, and the absence of an error is a success.
+        """
+        if now - self._began_at < ERROR_S:
+            return
+        if self._session.has_answered:
+            self.server.note_failure()
+        else:
+            self.server.note_success()
+        self.end()
+
+    def _on_event(self, events: int) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.recv(_ANSWER_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.server.note_failure()
+        else:
+            self.server.note_success()
+        self.end()
+
+    def end(self) -> None:
+        """End, whatever came of it."""
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            self._handler.sockets.forget(sock.fileno())
+            sock.close()
+        self._handler.trials.pop(self.server, None)

@@ -1,0 +1,16 @@
+"""Keys: what tells a service port's from a branch's of it."""
+
+import pytest
+
+from maesh_core.model.keys import ObjectKey, build_port_key, cut_port_key
+
+
+@pytest.mark.parametrize("rest", ["", "/split canary", "/split canary/v2", "/a/b/c:d"])
+def test_every_key_of_a_service_port_and_its_branches_is_cut_down_to_the_ports(rest):
+    port_key = build_port_key(ObjectKey("shop", "web"), 80)
+    assert cut_port_key(port_key + rest) == port_key == "shop/web:80"
+
+
+@pytest.mark.parametrize("key", ["", "shop/web", "shop/web/acl"])
+def test_a_key_without_a_port_stays_as_it_is(key):
+    assert cut_port_key(key) == key

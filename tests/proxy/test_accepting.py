@@ -1,0 +1,70 @@
+"""Accepting: how many at a time, and what becomes of errors."""
+
+import errno
+import socket
+
+import pytest
+
+from maesh_core.proxy.accepting import Acceptor, Waiting
+
+
+class Listening:
+    """A listening socket whose next results are given."""
+
+    def __init__(self, *results):
+        self.results = list(results)
+
+    def setsockopt(self, *_):
+        pass
+
+    def accept(self):
+        if not self.results:
+            raise BlockingIOError
+        result = self.results.pop(0)
+        if isinstance(result, int):
+            raise OSError(result, "it failed")
+        return socket.socket(), (result, 1)
+
+
+@pytest.fixture
+def accept():
+    """Give what accepts up to three clients from a socket, and returns their addresses and what else may wait."""
+    clients = []
+
+    def run(listening, acceptor=None):
+        addresses = []
+        acceptor = acceptor or Acceptor(listening, 5000, lambda *client: taken.append(client), limit=3)
+        taken = []
+        acceptor._on_client = lambda *client: taken.append(client)
+        waiting = acceptor.accept()
+        for sock, address, entrypoint in taken:
+            assert not sock.getblocking()
+            assert entrypoint == 5000
+            clients.append(sock)
+            addresses.append(address)
+        return addresses, waiting
+
+    yield run
+    for client in clients:
+        client.close()
+
+
+def test_no_more_are_accepted_than_may_be_at_a_time(accept):
+    listening = Listening("a", "b", "c", "d")
+    assert accept(listening) == (["a", "b", "c"], Waiting.MAYBE)
+    assert accept(listening) == (["d"], Waiting.NONE)
+
+
+def test_an_error_of_one_client_is_passed_over(accept):
+    assert accept(Listening(errno.ECONNABORTED, "a")) == (["a"], Waiting.NONE)
+
+
+def test_what_this_machine_lacks_is_logged_once_and_again_after_it_went_well(accept, caplog):
+    listening = Listening(errno.EMFILE, errno.ENOMEM, "a", errno.EMFILE)
+    acceptor = Acceptor(listening, 5000, print, limit=3)
+    assert accept(listening, acceptor) == ([], Waiting.NOT_TO_BE_HAD)
+    assert accept(listening, acceptor) == ([], Waiting.NOT_TO_BE_HAD)
+    assert len(caplog.records) == 1
+    assert accept(listening, acceptor) == (["a"], Waiting.NOT_TO_BE_HAD)
+    assert len(caplog.records) == 2
+    assert "no connection can be accepted on 5000" in caplog.text
