@@ -266,15 +266,20 @@ class ClientConnection(PacedConnection):
             self._refuse(error)
             return
         route = self._current.table.find(self.entrypoint, request.host)
-        kind = Exchange
+        now = self.environment.clock_time()
+        is_chained = False
         if route is not None and not route.is_plain:
             if route.branches:
                 route = route.choose(request)
-            if route.is_chained:
-                kind = ChainedExchange
+            is_chained = route.is_chained
+        exchange: Exchange
         if request.upgrade:
-            kind = UpgradeExchange
-        exchange = self.exchange = kind(self, request, self.environment.clock_time())
+            exchange = UpgradeExchange(self, request, now)
+        elif is_chained:
+            exchange = ChainedExchange(self, request, now)
+        else:
+            exchange = Exchange(self, request, now)
+        self.exchange = exchange
         self._requests_left -= 1
         if self._requests_left == 0:  # never so without a limit
             exchange.is_keep_alive = False

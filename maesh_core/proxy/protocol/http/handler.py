@@ -4,9 +4,10 @@ Implements `hookspecs.ProtocolHandler`. One of these serves every HTTP entrypoin
 whose every request is answered on the spot.
 """
 
+import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from maesh_core.hookspecs import Listener
 from maesh_core.interfaces import Exchange as ExchangeView
@@ -109,7 +110,13 @@ class HttpHandler:
     async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
         """Accept connections from `sock`."""
         environment, current = self.environment, self.current
-        listener = HttpListener(sock, entrypoint, lambda: ClientConnection(environment, current, entrypoint))
+
+        def build_protocol() -> (
+            asyncio.BaseProtocol
+        ):  # which native classes cannot inherit from, and loops do not ask for
+            return cast("asyncio.BaseProtocol", ClientConnection(environment, current, entrypoint))
+
+        listener = HttpListener(sock, entrypoint, build_protocol)
         self._listeners = [*(each for each in self._listeners if not each.is_closed), listener]
         return listener
 

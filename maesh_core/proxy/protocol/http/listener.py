@@ -63,7 +63,9 @@ class Arrivals:
 class HttpListener:
     """An open entrypoint. `build_protocol` makes the protocol of each connection. To be made in the loop's thread."""
 
-    def __init__(self, sock: socket.socket, entrypoint: int, build_protocol: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self, sock: socket.socket, entrypoint: int, build_protocol: Callable[[], asyncio.BaseProtocol]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._entrypoint = entrypoint

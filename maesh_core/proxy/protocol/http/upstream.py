@@ -5,7 +5,7 @@ messages ended cleanly and nothing came that was not asked for; any unexpected b
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from maesh_core.errors import ExchangeError, UpstreamProtocolError
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
@@ -20,11 +20,11 @@ from maesh_core.proxy.upstream.tls import is_cut_off
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.server import HttpServer
 
-INFORMATIONAL_LIMIT = 16
+INFORMATIONAL_LIMIT: Final = 16
 """1xx responses passed on before a final one (RFC 9110 section 15.2); more is a broken upstream."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection:
     """One connection to a server, and the response it is about to bring or brings.
 
     A turn of the event loop is short: a few lines of a chunked body, or TURN_READS reads. `_held` is what is left for
