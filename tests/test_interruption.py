@@ -1,4 +1,4 @@
-"""Who presses Ctrl-C is told what is waited for, on lines of their own; who sends a signal is not."""
+"""A Ctrl-C prints what is waited for, on lines of its own; a signal from elsewhere prints nothing."""
 
 import os
 import pty

@@ -1,8 +1,8 @@
 """Runs a command's coroutine until it ends or is signalled.
 
 The first SIGINT or SIGTERM asks it to end; a second one ends the process at once with status 1. Both hold until the
-event loop is closed: what its threads still do then must not be cut short by a signal's default. Who pressed Ctrl-C
-is told what is waited for, if anything is.
+event loop is closed: what its threads still do then must not be cut short by a signal's default. After a
+Ctrl-C the command prints what it waits for, if it waits.
 """
 
 import asyncio

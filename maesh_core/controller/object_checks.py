@@ -14,7 +14,7 @@ from maesh_core.hookspecs import ObjectChecker
 from maesh_core.interfaces import TopologyView
 from maesh_core.model.findings import Findings, join_findings
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.resources import REFERENCES, Resource, ResourceKind, build_reference
+from maesh_core.model.resources import REFERENCES, CheckedResource, Resource, ResourceKind, build_reference
 from maesh_core.resources.snapshot import Snapshot
 from maesh_core.resources.view import ObjectRead, Read
 from maesh_core.topology.builder import BuilderView
@@ -141,6 +141,8 @@ class ObjectChecks:
         resource: Resource,
         services: Sequence[ObjectKey],
     ) -> Findings | None:
+        if isinstance(resource, CheckedResource) and resource.faults:  # said where it was read, and nothing else counts
+            return None
         try:
             return checker.check(view, resource, services)
         except ConfigurationError as error:

@@ -109,7 +109,7 @@ def _parse_owner(text: str) -> PortOwner:
 
 
 class PortMappingFile:
-    """Where the mapping is kept. `path` None: nowhere, which is told once there is something to keep.
+    """Where the mapping is kept. With `path` None it is kept nowhere, and the first entry logs that.
 
     A file of the manifests at `paths` is one of many in its folder, of which the unused ones go. While it is not there,
     what `shared` has is read in its place: then the mapping `is_inherited`, and may have services of other manifests.

@@ -117,6 +117,7 @@ class ShadowKeeper:
         self._marked.clear()
         for retry in self._retries.values():
             retry.cancel()
+        self._retries.clear()
         self._backoffs.clear()
         self._conflicts.clear()
         for key in tuple(self._failures):
@@ -130,6 +131,7 @@ class ShadowKeeper:
                     group.create_task(self._work())
         finally:
             retries = tuple(self._retries.values())
+            self._retries.clear()
             for task in retries:
                 task.cancel()
             await asyncio.gather(*retries, return_exceptions=True)
@@ -187,11 +189,11 @@ class ShadowKeeper:
         if key in self._retries:
             return
         pause_s = self._backoffs.setdefault(key, Backoff(longest_s=LONGEST_PAUSE_S)).next(at_least_s=at_least_s)
-        retry = self._retries[key] = asyncio.create_task(self._mark_later(key, pause_s))
-        retry.add_done_callback(lambda _: self._retries.pop(key, None))
+        self._retries[key] = asyncio.create_task(self._mark_later(key, pause_s))
 
     async def _mark_later(self, key: ObjectKey, pause_s: float) -> None:
         await self._pause(pause_s)
+        del self._retries[key]  # before it is looked at, which may ask for the next one at once
         self.mark((key,))
 
     def _tell(self, key: ObjectKey, error: str) -> None:

@@ -22,7 +22,7 @@ MAX_LIST_DEPTH = 4
 """How deep lists may hold lists; `kubectl` writes one level."""
 
 MAX_ERRORS = 100
-"""How many errors of one file are told, and how many documents that are skipped by mistake."""
+"""How many errors of one file are reported, and how many documents that are perhaps skipped by mistake."""
 
 MAX_UNREAD_KINDS = 20
 """How many kinds of one file are told to be skipped."""

@@ -32,7 +32,7 @@ class Replaced(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something at `origin` could not be read; `text` None takes back what was told of that origin before.
+    """Something at `origin` could not be read. With `text` None, it can be read now.
 
     `kind`, `key` and `uid` name the object that it is about, as far as they are known. A notice is about what could be
     read but has no effect.

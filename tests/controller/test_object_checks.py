@@ -10,6 +10,7 @@ from maesh_core.model.findings import Findings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import (
     REFERENCES,
+    CheckedResource,
     ObjectMeta,
     Pod,
     Resource,
@@ -33,6 +34,10 @@ class Part(Resource, frozen=True):
     """Means nothing by itself."""
 
 
+class Strict(CheckedResource, frozen=True):
+    """Is read strictly."""
+
+
 def list_references(rule):
     return [build_reference("Part", ObjectKey(rule.metadata.namespace, rule.part))] if rule.part else []
 
@@ -41,7 +46,8 @@ RULES = ResourceKind(
     name="Rule", plural="rules", api_versions=("t/v1",), type=Rule, indexes={REFERENCES: list_references}
 )
 PARTS = ResourceKind(name="Part", plural="parts", api_versions=("t/v1",), type=Part, needs_reference=True)
-KINDS = (*CORE_KINDS, RULES, PARTS)
+STRICTS = ResourceKind(name="Strict", plural="stricts", api_versions=("t/v1",), type=Strict, needs_reference=True)
+KINDS = (*CORE_KINDS, RULES, PARTS, STRICTS)
 
 
 class RuleChecker:
@@ -168,3 +174,11 @@ def test_results_are_those_of_checking_everything_anew():
         fresh = ObjectChecks(stage.snapshot, KINDS, [RuleChecker(), *build_reference_checkers(KINDS)], TopologyRules())
         for subject in fresh.run_all({}):
             assert stage.checks.find(subject) == fresh.find(subject)
+
+
+def test_an_object_that_could_not_be_read_as_it_is_meant_is_not_checked():
+    stage = Stage(make(Strict, "faulty", faults=("spec.x: unknown field",)), make(Strict, "sound", faults=()))
+    assert not stage.find("Strict", "faulty")
+    assert stage.find("Strict", "sound").notices
+    stage.apply(Applied(make(Strict, "faulty", faults=())))
+    assert stage.find("Strict", "faulty").notices

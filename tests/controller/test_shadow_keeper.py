@@ -494,6 +494,23 @@ async def test_one_that_never_is_told_of_is_an_error_in_the_end(kept, api_server
     assert "already exists" in kept.told.errors[A][0]
 
 
+async def test_a_service_that_stands_in_the_way_is_looked_at_again_and_again(kept, api_server, service):
+    api_server.apply({**service(NAME, 7, namespace="maesh"), "apiVersion": "v1"})
+    kept.told.tell()
+    kept.told.wish((80, 10000))
+    kept.keeper.mark([A])
+    for tries in range(1, 5):
+        await kept.rest(lambda tries=tries: len(kept.paused) == tries)
+        assert "stands in the way" in kept.told.errors[A][0]
+        kept.pauses.put_nowait(None)
+    api_server.delete("services", NAME, "maesh")
+    kept.told.tell()
+    kept.pauses.put_nowait(None)
+    await kept.rest(lambda: kept.told.errors[A] == ())
+    assert targets(get(api_server)) == {80: 10000}
+    assert kept.keeper.is_idle
+
+
 @pytest.mark.parametrize("moment", [0, 1])
 async def test_what_changed_since_it_was_told_is_not_written_over(kept, api_server, moment):
     kept.told.wish((80, 10000))

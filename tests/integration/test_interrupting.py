@@ -137,7 +137,8 @@ def test_the_second_ctrl_c_ends_at_once(mesh, get):
 
 @pytest.mark.parametrize("command", ["controller", "proxy"])
 def test_a_half_of_a_mesh_that_waits_for_nothing_ends_with_its_line(open_terminal, manifests, command):
-    manifests.write("none.json", [])
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "quiet"}}
+    manifests.write("quiet.json", [namespace])
     port = find_free_port()
     if command == "controller":
         flags = ("--api-host", "127.0.0.1", "--api-port", port, "--log-level", "info", manifests.path)

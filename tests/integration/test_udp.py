@@ -268,7 +268,7 @@ def test_the_second_form_with_a_tcp_port_has_both_middlewares(up, manifests, sta
 # --- without the plugin -----------------------------------------------------------------------------------------------
 
 
-UNCARRIED = "no enabled plugin carries traffic type 'udp'; known: http, tcp"
+UNCARRIED = "no enabled plugin carries traffic type 'udp'; known: http, tcp; plugin udp is off; --udp switches it on"
 
 
 def find_imported(command):

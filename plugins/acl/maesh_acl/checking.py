@@ -19,8 +19,6 @@ class TargetChecker:
 
     def check(self, view: TopologyView, resource: TrafficTarget, services: Sequence[ObjectKey]) -> Findings:
         """Say which accounts nobody has, and which sources are nobody."""
-        if resource.faults:  # the reader of the object has said what is wrong
-            return Findings()
         notices = [*_check_destination(view, resource, services), *_check_sources(view, resource)]
         return Findings(notices=tuple(dict.fromkeys(notices)))
 

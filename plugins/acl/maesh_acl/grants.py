@@ -291,7 +291,7 @@ class GrantFinder:
         key = f"{node.key}:{target.key}"
         errors = (error,) if error else ()
         known = self._seen.setdefault(target.key, [])
-        if error and error not in known:
+        if error and error not in known and not target.faults:  # faults are reported where the object is read
             known.append(error)
         notices = (OPENS_ALL,) if not error and not target.rules and node.traffic_type == "http" else ()
         if error:

@@ -19,7 +19,7 @@ class SplitChecker:
 
     def check(self, view: TopologyView, resource: TrafficSplit, services: Sequence[ObjectKey]) -> Findings | None:
         """Say why a split that concerns no service divides nothing."""
-        if services or resource.faults:  # what the reader found wrong is said already
+        if services:
             return None
         root, name = resource.root, resource.spec.service
         if root is None:
@@ -40,5 +40,4 @@ class GroupChecker:
 
     def check(self, view: TopologyView, resource: HttpRouteGroup, services: Sequence[ObjectKey]) -> None:
         """Raise ConfigurationError where they cannot."""
-        if not resource.faults:
-            resource.build_matches()
+        resource.build_matches()

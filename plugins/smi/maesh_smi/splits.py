@@ -104,10 +104,10 @@ class Resolver:
         return [f"TrafficSplit {key.name}: {text}" for key in sorted(self.errors) for text in self.errors[key]]
 
     def list_objects(self) -> tuple[ObjectFindings, ...]:
-        """List the splits of the service itself, and what is wrong with each."""
+        """List the splits of the service itself, and what is wrong with each; faults are reported where it is read."""
         return tuple(
-            ObjectFindings(type=TrafficSplit, key=key, errors=tuple(self.errors.get(key, ())))
-            for key in sorted(self.shown)
+            ObjectFindings(type=TrafficSplit, key=key, errors=() if split.faults else tuple(self.errors.get(key, ())))
+            for key, split in sorted(self.shown.items())
         )
 
     # --- plans

@@ -33,7 +33,7 @@ def write_split(name, root, *backends, matches=()):
 
 def write_group(name, *matches, kind="HTTPRouteGroup"):
     head = {"apiVersion": "specs.smi-spec.io/v1alpha4", "kind": kind, "metadata": {"name": name, "namespace": "shop"}}
-    return "\n---\n" + yaml.safe_dump({**head, "spec": {"matches": list(matches)}})
+    return "\n---\n" + yaml.safe_dump({**head, "spec": {"matches": list(matches)} if matches else {}})
 
 
 ALL = {"name": "all", "pathRegex": "/"}
@@ -72,7 +72,8 @@ def test_a_split_of_another_namespaces_service_divides_nothing(report):
 
 
 def test_what_the_reader_of_a_split_found_is_not_said_twice(report):
-    assert report(write_service("web"), write_split("bare", "", "web")) == {}
+    misspelt = write_split("s", "web", "web").replace("backends", "backend")
+    assert report(write_service("web"), write_split("bare", "", "web"), misspelt) == {}
 
 
 def test_a_split_of_a_service_that_the_mesh_leaves_alone_divides_nothing(report):

@@ -146,6 +146,7 @@ async def test_clients_that_leave_unread_leave_nothing_behind():
         assert handler.current.table.counters["a"].statuses == {499: len(clients) // 2}
 
 
+@on_uvloop
 async def test_a_crowd_of_idle_connections_makes_room_for_clients_that_ask_and_leaves_those_that_wait():
     release = asyncio.Event()
 
