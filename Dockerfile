@@ -23,7 +23,7 @@ COPY examples/plugins examples/plugins
 RUN python -m pip wheel --no-cache-dir --disable-pip-version-check --constraint constraints.txt --wheel-dir /wheels . ./plugins/* ${EXTRA_PLUGINS}
 RUN python -m venv --without-pip /maesh
 RUN python -m pip --python /maesh/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps /wheels/*.whl
-RUN /maesh/bin/python -I -B -c "from maesh_core import engine; print('engine:', engine.describe(), engine.reason)"
+RUN /maesh/bin/python -I -B -c "from maesh_core import engine; print('engine:', engine.form, engine.reason)"
 
 FROM ${PYTHON_IMAGE}
 # What installs programs is no part of a mesh.

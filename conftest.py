@@ -8,11 +8,10 @@ from maesh_core import engine
 settings.register_profile("maesh", deadline=None)
 settings.load_profile("maesh")
 
-<<<<<<< ours
 collect_ignore_glob = ["tests/data/*"]
 """Plugins that a test installs have tests of their own, which run where they are installed."""
-=======
+
 
 def pytest_report_header():
     """Say which form of the engine the tests run."""
-    return f"maesh engine: {engine.describe()} {engine.reason}"
+    return f"maesh engine: {engine.form} {engine.reason}"

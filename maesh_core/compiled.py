@@ -25,7 +25,7 @@ REASON = "reason"
 PURE_VARIABLE = "MAESH_PURE"
 """Any value but the empty one: run the sources, and when building compile nothing."""
 
-COMPILED, PURE, MIXED = "compiled", "pure", "mixed"
+COMPILED, PURE = "compiled", "pure"
 
 
 class CompiledFinder:
@@ -36,13 +36,13 @@ class CompiledFinder:
 
     __slots__ = ("_files", "_folder", "_package", "is_stale", "reason")
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, package: str, *, is_wanted: bool = True) -> None:
         self._package = package
         self._folder = os.path.join(package, FOLDER)
         self._files: Mapping[str, str] = {}
         self.is_stale = False
         """Whether there are compiled modules, of other sources than are there now."""
-        self.reason = self._load()
+        self.reason = self._load() if is_wanted else f"{PURE_VARIABLE} is set"
 
     def __repr__(self) -> str:
         """Show what it finds."""
@@ -59,16 +59,12 @@ class CompiledFinder:
         location = os.path.join(self._folder, file)
         return spec_from_file_location(name, location, loader=ExtensionFileLoader(name, location))
 
-    def describe(self) -> str:
-        """Give the form of the modules that are loaded; of those to come where none of them is."""
-        expected = PURE if self.reason else COMPILED
-        loaded = [module for name in self._files if (module := sys.modules.get(name)) is not None]
-        forms = {COMPILED if _is_extension(module) else PURE for module in loaded}
-        return expected if not forms else forms.pop() if len(forms) == 1 else MIXED
+    @property
+    def form(self) -> str:
+        """The form in which the modules are loaded: `compiled` or `pure`."""
+        return PURE if self.reason else COMPILED
 
     def _load(self) -> str:
-        if os.environ.get(PURE_VARIABLE):
-            return f"{PURE_VARIABLE} is set"
         text = read_text(os.path.join(self._folder, MANIFEST))
         if text is None:
             return (read_text(os.path.join(self._folder, REASON)) or "it was not compiled").strip()
@@ -108,13 +104,10 @@ def read_text(path: str) -> str | None:
 
 def install_finder() -> CompiledFinder:
     """Have the compiled modules of this package found from now on; says in one line on standard error if it cannot."""
-    finder = CompiledFinder(os.path.dirname(os.path.abspath(__file__)))
+    folder = os.path.dirname(os.path.abspath(__file__))
+    finder = CompiledFinder(folder, is_wanted=not os.environ.get(PURE_VARIABLE))
     if not finder.reason:
         sys.meta_path.insert(0, finder)
     elif finder.is_stale:
         sys.stderr.write(f"maesh: warning: {finder.reason}; the plain Python runs (make compiled builds them again)\n")
     return finder
-
-
-def _is_extension(module: ModuleType) -> bool:
-    return isinstance(getattr(module.__spec__, "loader", None), ExtensionFileLoader)

@@ -29,7 +29,7 @@ VALUE = "from small.words import WORD\n\ndef read() -> str:\n    return WORD + '
 WORDS = "from typing import Final\n\nWORD: Final = '{}'\n"
 PROGRAM = """
 import small.value
-print(small.engine.describe(), small.value.read(), small.value.__file__)
+print(small.engine.form, small.value.read(), small.value.__file__)
 """
 
 
@@ -157,22 +157,7 @@ def test_the_reason_of_a_pure_build_is_known_where_it_is_installed(tmp_path, mon
     (tmp_path / compiled.FOLDER / compiled.REASON).write_text("when it was built: no C compiler was found\n")
     finder = compiled.CompiledFinder(str(tmp_path))
     assert (finder.reason, finder.is_stale) == ("when it was built: no C compiler was found", False)
-    assert finder.describe() == "pure"
-
-
-def test_modules_of_both_forms_are_told(tmp_path, monkeypatch):
-    monkeypatch.delenv(compiled.PURE_VARIABLE, raising=False)
-    (tmp_path / compiled.FOLDER).mkdir()
-    lines = [
-        f"module {name} {name}{compiled.EXTENSION_SUFFIXES[0]}\n" for name in ("maesh_core.errors", "math", "gone")
-    ]
-    (tmp_path / compiled.FOLDER / compiled.MANIFEST).write_text("".join(lines[1:]))
-    forms = [compiled.CompiledFinder(str(tmp_path)).describe()]
-    (tmp_path / compiled.FOLDER / compiled.MANIFEST).write_text("".join(lines))
-    forms.append(compiled.CompiledFinder(str(tmp_path)).describe())
-    (tmp_path / compiled.FOLDER / compiled.MANIFEST).write_text(lines[0])
-    forms.append(compiled.CompiledFinder(str(tmp_path)).describe())
-    assert forms == ["compiled", "mixed", "pure"]
+    assert finder.form == "pure"
 
 
 def test_every_module_of_the_list_is_there_once():

@@ -243,7 +243,7 @@ class Node:
             revision=self._configuration.revision,
             ready=self.is_ready,
             workers=len(self._pool.joined),
-            engine=engine.describe(),
+            engine=engine.form,
             refused=self._configuration.list_refused(),
         )
 

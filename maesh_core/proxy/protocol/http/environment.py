@@ -68,6 +68,19 @@ class OpenUpstream(Protocol):
         """Close at once."""
 
 
+class PeerWatch(Protocol):
+    """Notices that a peer has left while its connection is not read (departures.py)."""
+
+    def watch(self, transport: asyncio.BaseTransport, on_departure: Callable[[bool], None]) -> None:
+        """Call `on_departure(is_broken)` when the peer has left."""
+
+    def forget(self, transport: asyncio.BaseTransport) -> None:
+        """Watch a transport no more."""
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+
+
 class Environment:
     """One engine's surroundings. To be made inside a running event loop."""
 
@@ -105,7 +118,7 @@ class Environment:
         self.tls = UpstreamTls(root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify)
         self.head_rules = HeadRulesByClient(settings)
         self.server_name = (settings.node or socket.gethostname()).encode("ascii", "replace")
-        self.departures = Departures()
+        self.departures: PeerWatch = Departures()
         self.is_draining = False
         self.is_serving_half_closed = settings.half_closed_clients == "serve"
         self.clients: set[WaitingClient] = set()

@@ -41,6 +41,8 @@ CLIENT_GONE: Final = 499
 class Client(ClientSide, Protocol):
     """The client's connection, as its exchange sees it."""
 
+    __slots__ = ("deadline",)
+
     environment: Environment
     address: str
     entrypoint: int

@@ -37,7 +37,6 @@ class PacedConnection(Client):
         "_is_queued",
         "_transport",
         "_unsent",
-        "deadline",
         "environment",
         "exchange",
         "has_ended",

@@ -54,6 +54,24 @@ _is_protocol: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.
 _match_absolute: Final = re.compile(rb"(?i:http)://([^/?#]*)(.*)", re.DOTALL).fullmatch
 
 
+_FIELDS: Final = (
+    "head",
+    "method",
+    "target",
+    "authority",
+    "host",
+    "passing",
+    "is_keep_alive",
+    "body",
+    "framing",
+    "is_http_1_0",
+    "dropped",
+    "forwarded",
+    "upgrade",
+    "is_expecting",
+)
+
+
 @final
 class RequestHead:
     """A request's head, read.
@@ -64,22 +82,7 @@ class RequestHead:
     `is_expecting` says that it waits for a 100 before it sends the body.
     """
 
-    __slots__ = (
-        "authority",
-        "body",
-        "dropped",
-        "forwarded",
-        "framing",
-        "head",
-        "host",
-        "is_expecting",
-        "is_http_1_0",
-        "is_keep_alive",
-        "method",
-        "passing",
-        "target",
-        "upgrade",
-    )
+    __slots__ = _FIELDS
 
     def __init__(
         self,
@@ -114,12 +117,10 @@ class RequestHead:
         self.is_expecting = is_expecting
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RequestHead) and all(
-            getattr(self, name) == getattr(other, name) for name in RequestHead.__slots__
-        )
+        return isinstance(other, RequestHead) and all(getattr(self, name) == getattr(other, name) for name in _FIELDS)
 
     def __repr__(self) -> str:
-        return f"RequestHead({', '.join(f'{name}={getattr(self, name)!r}' for name in RequestHead.__slots__)})"
+        return f"RequestHead({', '.join(f'{name}={getattr(self, name)!r}' for name in _FIELDS)})"
 
     def build_headers(self) -> Headers:
         """List the fields that go on, without framing; the list is the caller's to change."""

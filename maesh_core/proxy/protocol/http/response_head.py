@@ -33,6 +33,20 @@ _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 _match_status_line: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
 
 
+_FIELDS: Final = (
+    "head",
+    "status",
+    "status_line",
+    "passing",
+    "left",
+    "framing",
+    "is_plain",
+    "is_keep_alive",
+    "dropped",
+    "upgrade",
+)
+
+
 @final
 class ResponseHead:
     """A response's head, read.
@@ -43,18 +57,7 @@ class ResponseHead:
     fields that stop here, `upgrade` what a 101 changes to.
     """
 
-    __slots__ = (
-        "dropped",
-        "framing",
-        "head",
-        "is_keep_alive",
-        "is_plain",
-        "left",
-        "passing",
-        "status",
-        "status_line",
-        "upgrade",
-    )
+    __slots__ = _FIELDS
 
     def __init__(
         self,
@@ -81,12 +84,10 @@ class ResponseHead:
         self.upgrade = upgrade
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ResponseHead) and all(
-            getattr(self, name) == getattr(other, name) for name in ResponseHead.__slots__
-        )
+        return isinstance(other, ResponseHead) and all(getattr(self, name) == getattr(other, name) for name in _FIELDS)
 
     def __repr__(self) -> str:
-        return f"ResponseHead({', '.join(f'{name}={getattr(self, name)!r}' for name in ResponseHead.__slots__)})"
+        return f"ResponseHead({', '.join(f'{name}={getattr(self, name)!r}' for name in _FIELDS)})"
 
     def build_headers(self) -> Headers:
         """List the fields that go on; the list is the caller's to change."""

@@ -392,7 +392,7 @@ class UpstreamConnection:
         except ChunkedError:
             exchange.cut()
             return
-        if self._held is held:
+        if self._held == held:
             self._let_go()
         exchange.connection.write(body)
         if self._left == 0:
