@@ -140,6 +140,10 @@ class ClientConnection(PacedConnection):
         """Take bytes of a request."""
         exchange = self.exchange
         if exchange is None and not self._buffer and not self.is_write_paused and not self._is_lingering:
+            last_head = self._last_head
+            if last_head is not None and data == last_head.head:  # clients repeat themselves
+                self._start_exchange_of(last_head)
+                return
             end = data.find(HEAD_END)
             if end > 0 and data[0] != 13:
                 size = end + len(HEAD_END)
@@ -265,6 +269,9 @@ class ClientConnection(PacedConnection):
         except ClientProtocolError as error:
             self._refuse(error)
             return
+        self._start_exchange_of(request)
+
+    def _start_exchange_of(self, request: RequestHead) -> None:
         route = self._current.table.find(self.entrypoint, request.host)
         now = self.environment.clock_time()
         is_chained = False
@@ -328,7 +335,7 @@ class ClientConnection(PacedConnection):
             else:
                 self.close()
             return
-        self.deadline = environment.clock.now + environment.settings.idle_timeout
+        self.deadline = environment.clock.now + environment.idle_timeout
         if self._buffer:
             self.advance()
         if self.is_read_paused:

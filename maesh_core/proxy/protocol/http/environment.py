@@ -87,6 +87,7 @@ class Environment:
     __slots__ = (
         "_accepted",
         "_idle_clients",
+        "body_timeout",
         "clients",
         "clock",
         "clock_time",
@@ -94,9 +95,11 @@ class Environment:
         "failures",
         "head_rules",
         "health",
+        "idle_timeout",
         "is_draining",
         "is_serving_half_closed",
         "refusals",
+        "response_timeout",
         "server_name",
         "settings",
         "slots",
@@ -107,6 +110,9 @@ class Environment:
 
     def __init__(self, settings: CarryingSettings, clock: Clock, failures: MiddlewareFailures | None = None) -> None:
         self.settings = settings
+        self.idle_timeout = settings.idle_timeout  # read for every request, which costs less here
+        self.body_timeout = settings.body_timeout
+        self.response_timeout = settings.response_timeout
         self.failures = failures or MiddlewareFailures()
         self.clock = clock
         self.clock_time = asyncio.get_running_loop().time

@@ -243,9 +243,8 @@ class Exchange(Owner):
             request += pending
         upstream.begin(self, request)
         environment = connection.environment
-        settings = environment.settings
         is_body_due = self.request_left and not self.is_expecting
-        wait_s = settings.body_timeout if is_body_due else settings.response_timeout
+        wait_s = environment.body_timeout if is_body_due else environment.response_timeout
         connection.deadline = environment.clock.now + wait_s  # wait_for_exchange(), at half its price
         if connection.is_read_paused or connection.is_write_paused:
             connection.on_upstream_ready(upstream)

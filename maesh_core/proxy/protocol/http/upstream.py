@@ -261,15 +261,17 @@ class UpstreamConnection:
             data = self._buffer + data
             self._buffer = b""
         while True:
-            end = data.find(HEAD_END) + len(HEAD_END)
-            if end < len(HEAD_END):
-                self._hold_head(data)
-                return
-            if end > SMALL_HEAD_BYTES:
-                self._check_size(data[:end])
-            head, response = data[:end], self._last_head
-            if response is None or response.head != head or exchange.is_head_request:  # servers repeat themselves
-                response = self._read_head(head, is_head_request=exchange.is_head_request)
+            response = self._last_head
+            if response is not None and not exchange.is_head_request and data.startswith(response.head):
+                end = len(response.head)  # servers repeat themselves
+            else:
+                end = data.find(HEAD_END) + len(HEAD_END)
+                if end < len(HEAD_END):
+                    self._hold_head(data)
+                    return
+                if end > SMALL_HEAD_BYTES:
+                    self._check_size(data[:end])
+                response = self._read_head(data[:end], is_head_request=exchange.is_head_request)
             if self.server.aside is not None:
                 self.server.environment.health.on_success(self.server)
             if response.status >= 200:
