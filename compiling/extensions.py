@@ -4,10 +4,14 @@ Run by `engine.py`, in the root of the source tree: `extensions.py LIBRARY C_FOL
 OPTIONS`. The compiled modules share the one library `LIBRARY__mypyc`: calls between them are calls of C functions.
 """
 
+import re
 import sys
+from pathlib import Path
 
 import setuptools
 from mypyc.build import mypycify
+
+_find_weak_lists = re.compile(r"^\s*\.tp_weaklistoffset = .*\n", re.MULTILINE)
 
 
 def main() -> None:
@@ -17,9 +21,23 @@ def main() -> None:
     # The settings of pyproject.toml are for `make lint`. A build sees few of the dependencies, and checks no style.
     options = ["--config-file=", "--ignore-missing-imports", f"--cache-dir={cache}"]
     extensions = mypycify([*options, *modules], target_dir=c_folder, group_name=library, debug_level="0")
+    for file in Path(c_folder).rglob("*.c"):
+        refuse_weak_references(file)
     setuptools.setup(
         name="maesh-engine", packages=[], py_modules=[], ext_modules=extensions, script_args=sys.argv[split + 1 :]
     )
+
+
+def refuse_weak_references(file: Path) -> None:
+    """Have `weakref.ref` raise TypeError for objects of compiled classes.
+
+    mypyc gives those that have a `__dict__` a list of weak references too, which it does not clear when the object
+    goes: a weak reference that outlives it reads freed memory. Python 3.12 and later have no such list.
+    """
+    text = file.read_text()
+    changed = _find_weak_lists.sub("", text)
+    if changed != text:
+        file.write_text(changed)
 
 
 if __name__ == "__main__":
