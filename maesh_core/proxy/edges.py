@@ -8,11 +8,12 @@ import asyncio
 import logging
 import select
 from collections.abc import Callable
+from typing import Final
 
-EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+GONE: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 """The other side has ended its stream, or the connection is over: there is something to read, if only an end."""
-ROUND_LIMIT = 256
+ROUND_LIMIT: Final = 256
 """Descriptors served in one round of the loop."""
 
 _logger = logging.getLogger(__name__)

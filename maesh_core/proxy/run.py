@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from maesh_core import engine
 from maesh_core.errors import StartupError, UpdateRejectedError
 from maesh_core.interfaces import Exchange, Response
 from maesh_core.interruption import end_echoed_line, tell_wait
@@ -242,6 +243,7 @@ class Node:
             revision=self._configuration.revision,
             ready=self.is_ready,
             workers=len(self._pool.joined),
+            engine=engine.form,
             refused=self._configuration.list_refused(),
         )
 

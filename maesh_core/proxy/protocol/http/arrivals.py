@@ -4,18 +4,18 @@ The kernel's queue is first come, first served, so a client that connects over a
 """
 
 from collections import deque
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
-ARRIVED_LIMIT = 4096
+ARRIVED_LIMIT: Final = 4096
 """Clients that were accepted and have no connection yet; above, one of the address that has most is closed."""
 
 
 class Arrival(Protocol):
     """A client that was accepted."""
 
-    @property
-    def address(self) -> str:
-        """Its IP address."""
+    __slots__ = ("address",)
+
+    address: str
 
     def close(self) -> None:
         """Close its socket."""

@@ -157,6 +157,10 @@ class ClientConnection(PacedConnection):
         """Take bytes of a request."""
         exchange = self.exchange
         if exchange is None and not self._buffer and not self.is_write_paused and not self._is_lingering:
+            last_head = self._last_head
+            if last_head is not None and data == last_head.head:  # clients repeat themselves
+                self._start_exchange_of(last_head)
+                return
             end = data.find(HEAD_END)
             if end > 0 and data[0] != 13:
                 size = end + len(HEAD_END)
@@ -282,17 +286,25 @@ class ClientConnection(PacedConnection):
         except ClientProtocolError as error:
             self._refuse(error)
             return
+        self._start_exchange_of(request)
+
+    def _start_exchange_of(self, request: RequestHead) -> None:
         route = self._current.table.find(self.entrypoint, request.host)
-        kind = Exchange
+        now = self.environment.clock_time()
+        is_chained = False
         if route is not None and not route.is_plain:
             if route.branches:
                 route = route.choose(request)
-            if route.is_chained:
-                kind = ChainedExchange
+            is_chained = route.is_chained
+        exchange: Exchange
         if request.upgrade:
-            kind = UpgradeExchange
+            exchange = UpgradeExchange(self, request, now)
+        elif is_chained:
+            exchange = ChainedExchange(self, request, now)
+        else:
+            exchange = Exchange(self, request, now)
+        self.exchange = exchange
         self.environment.requests += 1
-        exchange = self.exchange = kind(self, request, self.environment.clock_time())
         self._requests_left -= 1
         if self._requests_left == 0:  # never so without a limit
             exchange.is_keep_alive = False
@@ -341,7 +353,7 @@ class ClientConnection(PacedConnection):
             else:
                 self.close()
             return
-        self.deadline = environment.clock.now + environment.settings.idle_timeout
+        self.deadline = environment.clock.now + environment.idle_timeout
         if self._buffer:
             self.advance()
         if self.is_read_paused:

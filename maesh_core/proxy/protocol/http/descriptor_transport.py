@@ -8,13 +8,16 @@ does for a protocol. As there, a protocol is told of its end later, never while 
 import os
 import select
 import socket
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from maesh_core.proxy.protocol.http.transports import WRITE_HIGH_BYTES, WRITE_LOW_BYTES
 
-READ_BYTES = 65536
+READ_BYTES: Final = 65536
 """Read in one go; the next read of the same connection comes after one of each other that is ready."""
-_READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
+_READ: Final = select.EPOLLIN
+_WRITE: Final = select.EPOLLOUT
+_BROKEN: Final = select.EPOLLERR
+_ENDED: Final = select.EPOLLHUP | select.EPOLLERR
 
 
 class StreamProtocol(Protocol):
@@ -38,6 +41,8 @@ class StreamProtocol(Protocol):
 
 class Watching(Protocol):
     """What watches descriptors, and tells their ends in a while."""
+
+    __slots__ = ()
 
     def rewatch(self, descriptor: int, events: int) -> None:
         """Watch a descriptor for other events from now on."""
@@ -88,8 +93,8 @@ class DescriptorTransport:
             self._flush()
         if events & _READ and self.interest & _READ:
             self._read()
-        elif events & (select.EPOLLHUP | select.EPOLLERR):
-            self.fail(ConnectionResetError() if events & select.EPOLLERR else None)
+        elif events & _ENDED:
+            self.fail(ConnectionResetError() if events & _BROKEN else None)
 
     def fail(self, error: Exception | None) -> None:
         """End now; `error` is what the protocol is told, None where nothing went wrong."""

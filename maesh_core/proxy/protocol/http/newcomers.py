@@ -16,29 +16,29 @@ import select
 import socket
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
-from maesh_core.proxy.protocol.http.arrivals import Arrivals
-from maesh_core.proxy.protocol.http.descriptor_transport import DescriptorTransport, StreamProtocol
+from maesh_core.proxy.protocol.http.arrivals import Arrival, Arrivals
+from maesh_core.proxy.protocol.http.descriptor_transport import DescriptorTransport, StreamProtocol, Watching
 from maesh_core.proxy.protocol.http.environment import Environment
 
-NEWCOMERS_SHARE = 0.2
+NEWCOMERS_SHARE: Final = 0.2
 """Seconds for newcomers for each second that the event loop spent otherwise, while other clients have requests."""
-QUIET_TURNS = 3
+QUIET_TURNS: Final = 3
 """After so many turns without a request of other clients nobody else has any: a request and its response may each come
 in a turn of their own."""
-QUIET_TURN_S = 0.0005
+QUIET_TURN_S: Final = 0.0005
 """Newcomers are served for so long in one turn while nobody else has requests."""
-CREDIT_LIMIT_S = 0.002
+CREDIT_LIMIT_S: Final = 0.002
 """Time that newcomers have not used is kept up to this; so is what they have used too much."""
-ACCEPTS_IN_A_TURN = 16
+ACCEPTS_IN_A_TURN: Final = 16
 """Clients taken out of each listener's queue in one turn."""
-ACCEPTS_WITHOUT_CREDIT = 8
+ACCEPTS_WITHOUT_CREDIT: Final = 8
 """As many are taken where newcomers have used up their time: a client that connects over and over fills the queue, and
 whoever is behind it must be found."""
-MADE_AT_A_TIME = 4
+MADE_AT_A_TIME: Final = 4
 """Connections made before their clients' requests are served, and the time is looked at again."""
-ROUND_LIMIT = 64
+ROUND_LIMIT: Final = 64
 """Descriptors that are served in one go."""
 HAND_OVER_READS = 16
 """Reads after which a connection is handed over: what that costs is what the event loop's transport saves by then."""
@@ -57,7 +57,7 @@ class NewcomerProtocol(StreamProtocol, Protocol):
         """Begin; or go on, over this transport."""
 
 
-class Newcomer:
+class Newcomer(Arrival):
     """One client that was accepted."""
 
     __slots__ = ("address", "build_protocol", "descriptor")
@@ -95,7 +95,7 @@ class NewConnection(DescriptorTransport):
         protocol.connection_made(cast("asyncio.Transport", self))
 
 
-class Newcomers:
+class Newcomers(Watching):
     """The newcomers of all entrypoints of one handler. To be made, used and closed in the loop's thread."""
 
     __slots__ = (
