@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from aiohttp import web
 
@@ -67,6 +68,10 @@ class _Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log at debug what aiohttp finds: the rest is a body that is none, and anybody may send many of these."""
+        _log.debug(*args, **kw)
+
 
 class _Server(web.Server):
     """aiohttp's server, of our connections."""
@@ -115,6 +120,7 @@ async def start_server(handler: Handler, sock: socket.socket) -> web.ServerRunne
         handler,
         handler_cancellation=True,
         access_log=None,
+        auto_decompress=False,
         keepalive_timeout=KEEP_ALIVE_S,
         lingering_time=LINGER_S,
         max_line_size=LINE_LIMIT_BYTES,

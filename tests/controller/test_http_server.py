@@ -81,6 +81,22 @@ async def test_a_handler_that_raises_is_told_as_an_error_without_details(serve, 
     assert "a secret" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Encoding: br\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc",
+    ],
+)
+async def test_no_body_of_a_client_fills_the_log(serve, caplog, request_):
+    url, _ = await serve(answer)
+    await talk(url, request_ + b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert [record.getMessage() for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
 async def test_a_stopped_server_takes_no_connection(serve):
     url, server = await serve(answer)
     await server.cleanup()
