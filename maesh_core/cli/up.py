@@ -10,6 +10,7 @@ from maesh_core.cli.running import run_until_signalled
 from maesh_core.errors import SettingsError
 from maesh_core.logging_setup import configure_logging
 from maesh_core.plugin_loading import load_plugins
+from maesh_core.printable import show_lines
 from maesh_core.settings import InstalledPlugin, UpSettings
 
 
@@ -36,4 +37,4 @@ def run(settings: UpSettings) -> None:
 
 
 def _print(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - what was asked for
+    print(show_lines(text), flush=True)  # noqa: T201 - what was asked for

@@ -17,6 +17,7 @@ import uvloop
 from maesh_core.errors import MaeshError, SettingsError
 from maesh_core.logging_setup import configure_logging
 from maesh_core.plugin_loading import load_plugins
+from maesh_core.printable import show_line
 from maesh_core.proxy.process import raise_open_files_limit
 from maesh_core.proxy.workers.carrier import Carrier, Plugins
 from maesh_core.proxy.workers.channel import Channel
@@ -39,7 +40,7 @@ def main() -> int:
         settings = parse_proxy_settings(os.environ.pop(PROXY_SETTINGS_VARIABLE, ""))
         memory = WorkerMemory.inherit()
     except MaeshError as error:
-        sys.stderr.write(f"maesh: error: {error}\n")
+        sys.stderr.write(f"maesh: error: {show_line(str(error))}\n")
         return 1
     configure_logging(settings.log_level, settings.log_format)
     try:
