@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from maesh_core.errors import StartupError, UpdateRejectedError
 from maesh_core.interfaces import Exchange, Response
 from maesh_core.interruption import end_echoed_line, tell_wait
+from maesh_core.open_files import raise_open_files_limit
 from maesh_core.proxy.admin import AdminPages, ProxyStatus
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.configuration import NodeConfiguration
@@ -24,7 +25,7 @@ from maesh_core.proxy.listening import Listening, close_listening, open_listenin
 from maesh_core.proxy.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.parent import follow_parent
 from maesh_core.proxy.poller import Poller
-from maesh_core.proxy.process import raise_open_files_limit, settle_memory
+from maesh_core.proxy.process import settle_memory
 from maesh_core.proxy.protocol.http.handler import build_local_handler
 from maesh_core.proxy.sockets import describe_address, describe_reason
 from maesh_core.proxy.workers.memory_keeper import ARENA_BYTES, MemoryKeeper

@@ -16,9 +16,9 @@ import uvloop
 
 from maesh_core.errors import MaeshError, SettingsError
 from maesh_core.logging_setup import configure_logging
+from maesh_core.open_files import raise_open_files_limit
 from maesh_core.plugin_loading import load_plugins
 from maesh_core.printable import show_line
-from maesh_core.proxy.process import raise_open_files_limit
 from maesh_core.proxy.workers.carrier import Carrier, Plugins
 from maesh_core.proxy.workers.channel import Channel
 from maesh_core.proxy.workers.memory import WorkerMemory
