@@ -18,8 +18,8 @@ CLIENT_CONNECTION_LIMIT = "client-connection-limit"
 """Why a client is refused: the setting that bounds it."""
 
 DESCRIPTORS_PER_CLIENT = 3
-"""Descriptors that a process must have for each slot: of the client, of its server, and as many again for two clients
-of the other protocol. Without them no connection could be accepted, and none would be evicted, before slots run out."""
+"""Descriptors for each slot: one for the client, one for its server, and one to spare for the other protocol's clients.
+With fewer, accepting would fail before the slots run out, and no idle connection would ever be evicted."""
 
 _MAPPED = "::ffff:"
 
