@@ -72,11 +72,14 @@ class ClientConnection(PacedConnection):
     def idle_since(self) -> float | None:
         """When the client began to be idle: no byte of a request has come, all of the last response is taken; or None.
 
-        It is computed from the deadline of that wait, so that it costs a request nothing.
+        It is computed from the deadline of that wait, so that it costs a request nothing. Clients that have sent a part
+        of a head come behind all idle ones: theirs is the deadline itself, which is yet to come.
         """
         transport = self._transport
-        if transport is None or self.exchange is not None or self._buffer or self._is_lingering or self._is_closing:
+        if transport is None or self.exchange is not None or self._is_lingering or self._is_closing:
             return None
+        if self._buffer:
+            return self.deadline if self._scanned else None
         if self.is_write_paused or transport.get_write_buffer_size():
             return None
         settings = self.environment.settings
