@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from maesh_core.interfaces import SocketWatcher
-from maesh_core.proxy.accepting import ACCEPT_PAUSE_S, Acceptor, Waiting
+from maesh_core.proxy.accepting import ACCEPT_PAUSE_S, BareAcceptor, Waiting
 
 ACCEPTS_IN_A_TURN = 8
 
@@ -19,10 +19,10 @@ class TcpListener:
         sockets: SocketWatcher,
         sock: socket.socket,
         entrypoint: int,
-        on_client: Callable[[socket.socket, str, int], None],
+        on_client: Callable[[socket.SocketType, str, int], None],
     ) -> None:
         self._sockets = sockets
-        self._acceptor = Acceptor(sock, entrypoint, on_client, limit=ACCEPTS_IN_A_TURN)
+        self._acceptor = BareAcceptor(sock, entrypoint, on_client, limit=ACCEPTS_IN_A_TURN)
         self._sock = sock
         self._entrypoint = entrypoint
         self._is_open = True
