@@ -82,6 +82,7 @@ class BareAcceptor(Acceptor):
         self._family, self._type, self._protocol = int(sock.family), int(sock.type), sock.proto
 
     def _accept_one(self) -> tuple[socket.socket, str]:
-        descriptor, address = self._sock._accept()  # noqa: SLF001 - what `socket.accept` itself calls
+        accept = self._sock._accept  # type: ignore[attr-defined]  # noqa: SLF001 - what `socket.accept` itself calls
+        descriptor, address = accept()
         client = socket.SocketType(self._family, self._type, self._protocol, descriptor)
-        return cast(socket.socket, client), address[0]  # `on_client` above takes no more than it is
+        return cast("socket.socket", client), address[0]  # `on_client` above takes no more than it is

@@ -85,26 +85,23 @@ class EdgePoller:
         self._finishing.clear()
 
     def _on_ready(self) -> None:
+        poll, watchers, forgotten, finishing = self._epoll.poll, self._watchers, self._forgotten, self._finishing
         for _ in range(LOOKS_LIMIT):
-            count = self._look()
-            if not 0 < count <= FEW_EVENTS or self._epoll.closed:
+            ready = poll(0, ROUND_LIMIT)
+            if not ready:
                 return
-
-    def _look(self) -> int:
-        """Serve what is ready now; gives how many events that were."""
-        watchers, forgotten = self._watchers, self._forgotten
-        forgotten.clear()
-        ready = self._epoll.poll(0, ROUND_LIMIT)
-        for descriptor, events in ready:
-            watcher = watchers.get(descriptor)
-            if watcher is not None and descriptor not in forgotten:
-                try:
-                    watcher(events)
-                except Exception:  # an edge is told once: one connection's trouble must not cost others theirs
-                    _logger.exception("a connection could not be served")
-        while self._finishing:
-            self._do(self._finishing.pop())
-        return len(ready)
+            forgotten.clear()
+            for descriptor, events in ready:
+                watcher = watchers.get(descriptor)
+                if watcher is not None and descriptor not in forgotten:
+                    try:
+                        watcher(events)
+                    except Exception:  # an edge is told once: one connection's trouble must not cost others theirs
+                        _logger.exception("a connection could not be served")
+            while finishing:
+                self._do(finishing.pop())
+            if len(ready) > FEW_EVENTS or self._epoll.closed:
+                return
 
     def _go_on(self) -> None:
         later, self._later = self._later, []
