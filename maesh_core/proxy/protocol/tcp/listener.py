@@ -19,11 +19,12 @@ class TcpListener:
         sockets: SocketWatcher,
         sock: socket.socket,
         entrypoint: int,
-        on_client: Callable[[socket.socket, str, int], None],
+        on_client: Callable[[socket.SocketType, str, int], None],
     ) -> None:
         self._sockets = sockets
         self._acceptor = Acceptor(sock, entrypoint, self._on_client)
         self._hand_over = on_client
+        self._family, self._type, self._protocol = int(sock.family), int(sock.type), sock.proto
         self._sock = sock
         self._entrypoint = entrypoint
         self._is_open = True
@@ -41,9 +42,7 @@ class TcpListener:
             self._sock.close()
 
     def _on_client(self, descriptor: int, address: str, entrypoint: int) -> None:
-        sock = self._sock
-        client = socket.socket(sock.family, sock.type, sock.proto, fileno=descriptor)
-        client.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        client = socket.SocketType(self._family, self._type, self._protocol, descriptor)
         self._hand_over(client, address, entrypoint)
 
     def _on_event(self, events: int) -> None:

@@ -318,8 +318,8 @@ async def test_no_server_is_blamed_for_descriptors_that_this_node_lacks(handler,
         def watch(self, *_):
             raise OSError(errno.EMFILE, "no more")
 
-        def forget(self, _):
-            pass
+        def close_socket(self, sock):
+            sock.close()
 
     ports = [await start_server(echo_whole) for _ in range(2)]
     apply(handler, build_section(*ports))
