@@ -168,6 +168,8 @@ def test_paths_are_taken_as_they_are():
         ("api_port", "http", "--api-port: 'http' is not a whole number from 0 to 65535"),
         ("api_port", "65536", "--api-port: '65536' is not a whole number from 0 to 65535"),
         ("api_port", "-1", "--api-port: '-1' is not a whole number from 0 to 65535"),
+        ("http_port", "0", "--http-port: '0' is not a whole number from 1 to 65535"),
+        ("tcp_port", "0", "--tcp-port: '0' is not a whole number from 1 to 65535"),
         ("limit_http_port", "0", "--limit-http-port: '0' is not a whole number of at least 1"),
         ("log_format", "xml", "--log-format: 'xml' is not one of common, json"),
         ("idle_timeout", "soon", "--idle-timeout: 'soon' is not a duration such as 500ms, 10s or 1m"),

@@ -1,5 +1,6 @@
 """`maesh up`: a whole mesh on this machine, in front until Ctrl-C."""
 
+import logging
 from collections.abc import Sequence
 
 import typer
@@ -30,9 +31,13 @@ def run(settings: UpSettings) -> None:
     configure_logging(settings.log_level, settings.log_format)
     raise_open_files_limit()
     plugins = load_plugins("controller", settings.plugins, settings.plugin_settings, origins=settings.origins)
+    from maesh_core.cli.up_findings import HeldFindings, is_one_terminal
     from maesh_core.cli.up_running import Mesh  # aiohttp, for this command alone
 
-    mesh = Mesh(settings, plugins, _print)
+    findings = HeldFindings()
+    if is_one_terminal() and not settings.json:
+        findings.begin(logging.getLogger().handlers)
+    mesh = Mesh(settings, plugins, _print, findings=findings)
     run_until_signalled(
         mesh.run, on_abort=mesh.abort, on_interrupt=mesh.note_interrupt, describe_wait=mesh.describe_wait
     )

@@ -129,7 +129,7 @@ def test_a_service_without_a_server_has_status_3_and_its_reason(start_mesh, run_
 def test_an_endpoint_where_nobody_is_has_status_3_and_says_so(run_maesh):
     shown = run_maesh("status", "--endpoint", "http://127.0.0.1:1")
     assert shown.status == 3
-    assert "no controller answers at http://127.0.0.1:1" in shown.stdout
+    assert "no controller answers at http://127.0.0.1:1: Connection refused\n" in shown.stdout
     assert shown.stderr == ""
 
 
