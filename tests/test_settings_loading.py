@@ -11,7 +11,7 @@ from maesh_core.settings import ControllerSettings, InstalledPlugin, PluginsSett
 from maesh_core.settings_fields import list_fields
 from maesh_core.settings_loading import list_core_flags, load_settings
 from maesh_core.settings_sources import CommandLine
-from maesh_core.value_parsing import render_value
+from maesh_core.value_parsing import parse_duration, render_value
 
 CLASSES = (ControllerSettings, ProxySettings, UpSettings, PluginsSettings)
 
@@ -341,6 +341,11 @@ def test_every_default_is_read_back_from_its_own_text(class_):
         text = render_value(field.default, field.type)
         if text:
             assert getattr(load_values(class_, {field.variable: text}), field.name) == field.default
+
+
+def test_a_whole_number_that_no_float_can_hold_is_no_duration():
+    with pytest.raises(ValueError, match="a duration such as"):
+        parse_duration(10**400)
 
 
 @given(seconds=st.integers(0, 10**10).map(lambda milliseconds: milliseconds / 1000))

@@ -14,6 +14,7 @@ from maesh_core.cli import cleanup, controller, explain, plugins, prepare, proxy
 from maesh_core.cli.options import collect_flags, normalise_arguments
 from maesh_core.errors import MaeshError
 from maesh_core.plugin_metadata import list_installed
+from maesh_core.printable import show_line
 from maesh_core.settings import InstalledPlugin
 
 PROGRAM = "maesh"
@@ -35,7 +36,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
 
 def print_error(text: str) -> None:
     """Print the one line with which a command that failed ends."""
-    print(f"{PROGRAM}: error: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201 - a command's own output
+    print(f"{PROGRAM}: error: {show_line(text)}", file=sys.stderr)  # noqa: T201 - a command's own output
 
 
 def build_application(installed: Sequence[InstalledPlugin]) -> typer.Typer:

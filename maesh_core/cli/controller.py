@@ -9,6 +9,7 @@ from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_command
 from maesh_core.cli.running import run_until_signalled
 from maesh_core.logging_setup import configure_logging
+from maesh_core.open_files import raise_open_files_limit
 from maesh_core.plugin_loading import load_plugins
 from maesh_core.settings import ControllerSettings, InstalledPlugin
 
@@ -26,6 +27,7 @@ def run(settings: ControllerSettings) -> None:
     of Kubernetes manifests in YAML or JSON, they are read from there, and no cluster is touched.
     """
     configure_logging(settings.log_level, settings.log_format)
+    raise_open_files_limit()
     plugins = load_plugins("controller", settings.plugins, settings.plugin_settings, origins=settings.origins)
     from maesh_core.controller.run import run_controller  # aiohttp, for this command alone
 

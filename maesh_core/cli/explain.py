@@ -18,6 +18,7 @@ from maesh_core.errors import PluginError, SettingsError
 from maesh_core.logging_setup import configure_logging
 from maesh_core.plugin_loading import LoadedPlugins, load_plugins
 from maesh_core.plugin_metadata import list_installed
+from maesh_core.printable import show_lines
 from maesh_core.settings import ControllerSettings, ExplainSettings, InstalledPlugin
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
         problems=sources.problems,
     )
     found = explainer.explain(asked)
-    print(msgspec.json.encode(found).decode() if settings.json else render_explanation(found))  # noqa: T201
+    print(msgspec.json.encode(found).decode() if settings.json else show_lines(render_explanation(found)))  # noqa: T201
     return found.is_admitted
 
 

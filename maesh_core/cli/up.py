@@ -9,7 +9,9 @@ from maesh_core.cli.options import build_command
 from maesh_core.cli.running import run_until_signalled
 from maesh_core.errors import SettingsError
 from maesh_core.logging_setup import configure_logging
+from maesh_core.open_files import raise_open_files_limit
 from maesh_core.plugin_loading import load_plugins
+from maesh_core.printable import show_lines
 from maesh_core.settings import InstalledPlugin, UpSettings
 
 
@@ -26,6 +28,7 @@ def run(settings: UpSettings) -> None:
     if not settings.paths:
         raise SettingsError("no manifests are named; name files or folders, as in: maesh up PATH...")
     configure_logging(settings.log_level, settings.log_format)
+    raise_open_files_limit()
     plugins = load_plugins("controller", settings.plugins, settings.plugin_settings, origins=settings.origins)
     from maesh_core.cli.up_running import Mesh  # aiohttp, for this command alone
 
@@ -36,4 +39,4 @@ def run(settings: UpSettings) -> None:
 
 
 def _print(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - what was asked for
+    print(show_lines(text), flush=True)  # noqa: T201 - what was asked for

@@ -3,14 +3,17 @@
 Takes a handler of requests; answers what is not HTTP itself. Names no software and no version to clients.
 """
 
+import asyncio
 import errno
 import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from aiohttp import web
 
+from maesh_core.controller.api_clients import CONNECTION_LIMIT, ApiClients
 from maesh_core.errors import StartupError
 
 LINE_LIMIT_BYTES = 8190
@@ -49,7 +52,32 @@ def build_text(status: int, text: str, headers: Mapping[str, str] | None = None)
 class _Connection(web.RequestHandler):
     """aiohttp's connection, with our words for what is not a request."""
 
-    __slots__ = ()
+    __slots__ = ("_clients",)
+
+    def __init__(self, clients: ApiClients, manager: "_Server", **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._clients = clients
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way."""
+        return self._current_request is None and not self._messages
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start, if there is room for one more client."""
+        super().connection_made(transport)
+        if not self._clients.admit(self):
+            self.force_close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+        self._clients.forget(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+        self._clients.note_bytes(self)
+        super().data_received(data)
 
     def handle_error(
         self,
@@ -67,12 +95,20 @@ class _Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log at debug what aiohttp finds: the rest is a body that is none, and anybody may send many of these."""
+        _log.debug(*args, **kw)
+
 
 class _Server(web.Server):
     """aiohttp's server, of our connections."""
 
+    def __init__(self, handler: Handler, clients: ApiClients, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self._clients = clients
+
     def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
+        return _Connection(self._clients, self, loop=self._loop, **self._kwargs)
 
 
 def open_socket(host: str, port: int, *, flag: str) -> socket.socket:
@@ -106,15 +142,20 @@ def _bind(host: str, port: int) -> socket.socket:
     return socket.create_server(address[:2], family=family, backlog=BACKLOG)
 
 
-async def start_server(handler: Handler, sock: socket.socket) -> web.ServerRunner:
+async def start_server(
+    handler: Handler, sock: socket.socket, *, connection_limit: int = CONNECTION_LIMIT
+) -> web.ServerRunner:
     """Serve on a listening socket, which is the server's from now on; `cleanup()` stops it within STOP_S or so.
 
-    A client that goes away cancels its request's handler, so that nothing is held for it.
+    A client that goes away cancels its request's handler, so that nothing is held for it. At `connection_limit` the
+    longest idle connection is closed for a new one, or the new one if none is idle.
     """
     server = _Server(
         handler,
+        ApiClients(connection_limit),
         handler_cancellation=True,
         access_log=None,
+        auto_decompress=False,
         keepalive_timeout=KEEP_ALIVE_S,
         lingering_time=LINGER_S,
         max_line_size=LINE_LIMIT_BYTES,

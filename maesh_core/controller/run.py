@@ -24,6 +24,7 @@ from maesh_core.configuration.http import HttpTrafficType
 from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.configuration.tcp import TcpTrafficType
 from maesh_core.controller.api import Api
+from maesh_core.controller.api_clients import choose_connection_limit
 from maesh_core.controller.cluster import Cluster
 from maesh_core.controller.engine import Engine, EngineParts
 from maesh_core.controller.finding_log import ProblemLog
@@ -44,6 +45,7 @@ from maesh_core.kubernetes.credentials import find_access
 from maesh_core.model.events import Event
 from maesh_core.model.messages import ObjectReport, ServiceReport
 from maesh_core.model.resources import ResourceKind
+from maesh_core.open_files import find_open_files_limit
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
 from maesh_core.settings import ControllerSettings
@@ -157,7 +159,8 @@ async def run_controller(
 
 async def _serve(api: Api, sock: socket.socket) -> web.ServerRunner:
     try:
-        return await start_server(api.handle, sock)
+        limit = choose_connection_limit(find_open_files_limit())
+        return await start_server(api.handle, sock, connection_limit=limit)
     except BaseException:  # cancelled, too
         sock.close()
         raise

@@ -16,6 +16,7 @@ from maesh_core import engine
 from maesh_core.errors import StartupError, UpdateRejectedError
 from maesh_core.interfaces import Exchange, Response
 from maesh_core.interruption import end_echoed_line, tell_wait
+from maesh_core.open_files import find_open_files_limit, raise_open_files_limit
 from maesh_core.proxy.admin import AdminPages, ProxyStatus
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.configuration import NodeConfiguration
@@ -25,8 +26,9 @@ from maesh_core.proxy.listening import Listening, close_listening, open_listenin
 from maesh_core.proxy.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.parent import follow_parent
 from maesh_core.proxy.poller import Poller
-from maesh_core.proxy.process import raise_open_files_limit, settle_memory
+from maesh_core.proxy.process import settle_memory
 from maesh_core.proxy.protocol.http.handler import build_local_handler
+from maesh_core.proxy.slots import fit_connection_limit
 from maesh_core.proxy.sockets import describe_address, describe_reason
 from maesh_core.proxy.workers.memory_keeper import ARENA_BYTES, MemoryKeeper
 from maesh_core.proxy.workers.pool import Spawn, WorkerPool
@@ -266,9 +268,10 @@ async def run_proxy(settings: ProxySettings, *, shutdown: Shutdown | None = None
         shutdown.follow_signals()
         follow_parent(shutdown.request)
     raise_open_files_limit()
+    own_settings = fit_connection_limit(settings, find_open_files_limit())
     keeper = MemoryKeeper(ARENA_BYTES * max(1, settings.workers))
     try:
-        return await Node(settings, spawn or WorkerSpawner(render_proxy_settings(settings), keeper)).run(shutdown)
+        return await Node(own_settings, spawn or WorkerSpawner(render_proxy_settings(settings), keeper)).run(shutdown)
     finally:
         keeper.close()
 

@@ -1,6 +1,7 @@
 """Accepting: how many at a time, and what becomes of errors."""
 
 import errno
+import os
 import socket
 
 import pytest
@@ -17,13 +18,13 @@ class Listening:
     def setsockopt(self, *_):
         pass
 
-    def accept(self):
+    def _accept(self):
         if not self.results:
             raise BlockingIOError
         result = self.results.pop(0)
         if isinstance(result, int):
             raise OSError(result, "it failed")
-        return socket.socket(), (result, 1)
+        return socket.socket().detach(), (result, 1)
 
 
 @pytest.fixture
@@ -33,20 +34,20 @@ def accept():
 
     def run(listening, acceptor=None):
         addresses = []
-        acceptor = acceptor or Acceptor(listening, 5000, lambda *client: taken.append(client), limit=3)
         taken = []
+        acceptor = acceptor or Acceptor(listening, 5000, print)
         acceptor._on_client = lambda *client: taken.append(client)
-        waiting = acceptor.accept()
-        for sock, address, entrypoint in taken:
-            assert not sock.getblocking()
+        waiting = acceptor.accept(3)
+        for descriptor, address, entrypoint in taken:
+            assert not os.get_blocking(descriptor)
             assert entrypoint == 5000
-            clients.append(sock)
+            clients.append(descriptor)
             addresses.append(address)
         return addresses, waiting
 
     yield run
     for client in clients:
-        client.close()
+        os.close(client)
 
 
 def test_no_more_are_accepted_than_may_be_at_a_time(accept):
@@ -61,7 +62,7 @@ def test_an_error_of_one_client_is_passed_over(accept):
 
 def test_what_this_machine_lacks_is_logged_once_and_again_after_it_went_well(accept, caplog):
     listening = Listening(errno.EMFILE, errno.ENOMEM, "a", errno.EMFILE)
-    acceptor = Acceptor(listening, 5000, print, limit=3)
+    acceptor = Acceptor(listening, 5000, print)
     assert accept(listening, acceptor) == ([], Waiting.NOT_TO_BE_HAD)
     assert accept(listening, acceptor) == ([], Waiting.NOT_TO_BE_HAD)
     assert len(caplog.records) == 1

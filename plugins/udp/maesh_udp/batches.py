@@ -6,6 +6,8 @@ the address that it sent to. Nothing of it is parsed on the way, and an answer l
 """
 
 import ctypes
+import errno
+import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -20,6 +22,8 @@ NAME_BYTES = 32
 _MARK_BYTES = 96
 _IP_PKTINFO = 8
 """ip(7)."""
+_LATER = frozenset({errno.EAGAIN, errno.EINTR})
+_DONT_WAIT = int(socket.MSG_DONTWAIT)
 
 
 class _Header(ctypes.Structure):
@@ -68,6 +72,10 @@ class Layout:
     def __repr__(self) -> str:
         return f"<Layout of {self.size} bytes>"
 
+    def is_like(self, other: "Layout") -> bool:
+        """Whether marks of both look alike."""
+        return (self.name_bytes, self.control_bytes) == (other.name_bytes, other.control_bytes)
+
     def read_address(self, mark: bytes) -> str:
         """Read the client's IP address."""
         if self.name_bytes == 16:
@@ -100,17 +108,21 @@ class _Batch:
         view = memoryview(self._data).cast("B")
         self.slots = [view[start : start + DATAGRAM_BYTES] for start in range(0, len(view), DATAGRAM_BYTES)]
         self.marks: Sequence[memoryview] = ()
-        self._layout: tuple[int, int] | None = None
+        self._layout: Layout | None = None
+        self._has_control = False
         self._template = b""
-        self._first = ctypes.addressof(self._messages)
+        self._first = ctypes.c_void_p(ctypes.addressof(self._messages))
         self._headers = memoryview(self._messages).cast("B")
 
     def set_layout(self, layout: Layout) -> None:
         """Have marks be of a socket's layout from now on; costs nothing where they are."""
-        wanted = (layout.name_bytes, layout.control_bytes)
-        if wanted == self._layout:
+        known = self._layout
+        if known is layout:
             return
-        self._layout = wanted
+        self._layout = layout
+        if known is not None and known.is_like(layout):
+            return
+        self._has_control = bool(layout.control_bytes)
         names = ctypes.addressof(self._names)
         view = memoryview(self._names).cast("B")
         view[:] = bytes(len(view))
@@ -128,41 +140,74 @@ class Inbox(_Batch):
 
     def __init__(self) -> None:
         super().__init__(_load("recvmmsg"))
-        self.sizes = (
-            memoryview(self._messages).cast("B").cast("I")[_Message.size.offset // 4 :: ctypes.sizeof(_Message) // 4]
-        )
+        self.sizes = _view_sizes(self._messages)
 
     def receive(self, descriptor: int, layout: Layout) -> int:
         """Receive what there is, some at most; gives how many."""
         self.set_layout(layout)
-        if layout.control_bytes:
+        if self._has_control:
             self._headers[:] = self._template  # the kernel wrote how long control messages were
-        return max(0, self._function(descriptor, self._first, BATCH, socket.MSG_DONTWAIT, None))
+        count = self._function(descriptor, self._first, BATCH, _DONT_WAIT, None)
+        return count if count > 0 else 0
 
 
 class Outbox(_Batch):
-    """Datagrams to be sent: who fills a slot writes its mark and its size, and counts it."""
+    """Answers to be sent: `receive` puts them into slots with their client's mark, `send` sends them all."""
 
     def __init__(self) -> None:
         super().__init__(_load("sendmmsg"))
         self.count = 0
         self.sizes = memoryview(self._vectors).cast("B").cast("L")[1::2]  # size_t, wherever Linux runs
+        self._receive = _load("recvmmsg")
+        self._arrivals = (_Message * BATCH)()
+        self._rooms = (_Vector * BATCH)()
+        """The same slots, with room for a whole datagram, and without addresses: a server's is known."""
+        data = ctypes.addressof(self._data)
+        for index, (message, room) in enumerate(zip(self._arrivals, self._rooms, strict=True)):
+            room.data, room.size = data + index * DATAGRAM_BYTES, DATAGRAM_BYTES
+            message.header.vectors, message.header.vector_count = ctypes.addressof(room), 1
+        self._places = [ctypes.c_void_p(ctypes.addressof(each)) for each in self._arrivals]
+        self._arrived_sizes = _view_sizes(self._arrivals)
+
+    def receive(self, descriptor: int, mark: bytes, *, limit: int) -> int:
+        """Receive up to `limit` answers to one client from a connected socket, behind those that wait; gives how many.
+
+        Raises OSError where the kernel reports an error, and `IndexError` where there is no slot left.
+        """
+        begin = self.count
+        count = self._receive(descriptor, self._places[begin], min(limit, BATCH - begin), _DONT_WAIT, None)
+        if count < 0:
+            code = ctypes.get_errno()
+            if code in _LATER:
+                return 0
+            raise OSError(code, os.strerror(code))
+        marks, sizes, arrived_sizes = self.marks, self.sizes, self._arrived_sizes
+        for index in range(begin, begin + count):
+            marks[index][:] = mark
+            sizes[index] = arrived_sizes[index]
+        self.count = begin + count
+        return count
 
     def send(self, descriptor: int) -> tuple[int, int]:
         """Send all; gives how many went out, and how many bytes. What cannot be sent is lost alone."""
         count, self.count = self.count, 0
-        position = sent = sent_bytes = 0
+        first, position, sent, sent_bytes = self._first, 0, 0, 0
         while position < count:
-            done = self._function(
-                descriptor, self._first + position * ctypes.sizeof(_Message), count - position, socket.MSG_DONTWAIT
-            )
-            if done <= 0:
+            if position:
+                first = ctypes.c_void_p(ctypes.addressof(self._messages[position]))
+            done = self._function(descriptor, first, count - position, _DONT_WAIT)
+            if done > 0:
+                sent += done
+                sent_bytes += sum(self.sizes[position : position + done])
+                position += done
+            else:
                 position += 1
-                continue
-            sent += done
-            sent_bytes += sum(self.sizes[position : position + done])
-            position += done
         return sent, sent_bytes
+
+
+def _view_sizes(messages: "ctypes.Array[_Message]") -> memoryview:
+    """View how large the datagrams were that messages have received."""
+    return memoryview(messages).cast("B").cast("I")[_Message.size.offset // 4 :: ctypes.sizeof(_Message) // 4]
 
 
 def _load(name: str) -> Callable[..., int]:

@@ -210,7 +210,8 @@ class UdpHandler:
 
     def turn_to(self, listener: UdpListener) -> None:
         """Have the outbox take the answers of a listener; it is sent when the events at hand have been told."""
-        self.send_answers()
+        if self.answering is not None:
+            self.send_answers()
         self.answering = listener
         self.outbox.set_layout(listener.layout)
         self.sockets.finish(self.send_answers)

@@ -72,11 +72,14 @@ class ClientConnection(PacedConnection):
     def idle_since(self) -> float | None:
         """When the client began to be idle: no byte of a request has come, all of the last response is taken; or None.
 
-        It is computed from the deadline of that wait, so that it costs a request nothing.
+        It is computed from the deadline of that wait, so that it costs a request nothing. Clients that have sent a part
+        of a head come behind all idle ones: theirs is the deadline itself, which is yet to come.
         """
         transport = self._transport
-        if transport is None or self.exchange is not None or self._buffer or self._is_lingering or self._is_closing:
+        if transport is None or self.exchange is not None or self._is_lingering or self._is_closing:
             return None
+        if self._buffer:
+            return self.deadline if self._scanned else None
         if self.is_write_paused or transport.get_write_buffer_size():
             return None
         settings = self.environment.settings
@@ -86,7 +89,10 @@ class ClientConnection(PacedConnection):
     # --- what the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start waiting for a request, if there is room for one more client."""
+        """Start waiting for a request, if there is room for one more client; or wait on, over another transport."""
+        if self._transport is not None:
+            self._change_transport(self._transport, cast("asyncio.Transport", transport))
+            return
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
         if not self.environment.admit(self):
@@ -97,6 +103,20 @@ class ClientConnection(PacedConnection):
         self.forwarded = ForwardedFields(self.address, self.environment.server_name)
         self._head_rules = self.environment.head_rules.find(self.address)
         self.deadline = self.environment.clock.now + self.environment.settings.head_timeout
+
+    @property
+    def can_change_transport(self) -> bool:
+        """Whether nothing is under way, held or paused, so that the next request may come over another transport."""
+        if self._transport is None or self.exchange is not None or self._buffer or self._is_queued:
+            return False
+        is_paused = self.is_read_paused or self.is_write_paused
+        return not (is_paused or self._is_eof or self._is_lingering or self._is_closing)
+
+    def _change_transport(self, former: asyncio.Transport, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        limit_write_buffer(transport)
+        if former.is_closing():  # it was closed while the other was being made
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what was under way."""
@@ -287,6 +307,7 @@ class ClientConnection(PacedConnection):
         else:
             exchange = Exchange(self, request, now)
         self.exchange = exchange
+        self.environment.requests += 1
         self._requests_left -= 1
         if self._requests_left == 0:  # never so without a limit
             exchange.is_keep_alive = False

@@ -99,6 +99,7 @@ class Environment:
         "is_draining",
         "is_serving_half_closed",
         "refusals",
+        "requests",
         "response_timeout",
         "server_name",
         "settings",
@@ -134,6 +135,8 @@ class Environment:
         self.upstreams: set[OpenUpstream] = set()
         self.tunnels: set[OpenTunnel] = set()
         self.refusals: dict[int, int] = {}
+        self.requests = 0
+        """Begun so far, from all clients."""
 
     def __repr__(self) -> str:
         return (
