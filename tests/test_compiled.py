@@ -195,3 +195,28 @@ def test_a_wheel_that_cannot_be_compiled_is_pure_and_says_why_in_one_line(tmp_pa
         names = [name for name in archive.namelist() if name.startswith(f"maesh_core/{compiled.FOLDER}/")]
         assert names == [f"maesh_core/{compiled.FOLDER}/{compiled.REASON}"]
         assert archive.read(names[0]).startswith(f"when it was built: {reason}".encode())
+
+
+@needs_compiler
+@pytest.mark.integration
+@pytest.mark.timeout(600)
+def test_a_wheel_of_this_tree_is_compiled_and_loads_what_was_compiled(tmp_path):
+    kept = {name: value for name, value in os.environ.items() if name != compiled.PURE_VARIABLE}
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "."]
+    subprocess.run([*command, "--wheel-dir", tmp_path], cwd=ROOT, env=kept, check=True)
+    (wheel,) = tmp_path.iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    program = "from maesh_core import engine; from maesh_core.proxy import clock; print(engine.form, clock.__file__)"
+    ended = subprocess.run(
+        [sys.executable, "-B", "-c", program],
+        env=kept | {"PYTHONPATH": str(tmp_path / "installed")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    form, file = ended.stdout.split()
+    assert form == "compiled"
+    assert Path(file).is_relative_to(tmp_path / "installed" / "maesh_core" / compiled.FOLDER)
+    assert not ended.stderr
