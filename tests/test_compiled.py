@@ -166,22 +166,57 @@ def test_every_module_of_the_list_is_there_once():
     assert all((ROOT / path).is_file() for path in modules)
 
 
-def test_a_pure_wheel_has_nothing_of_what_was_compiled_in_the_tree(tmp_path):
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({compiled.PURE_VARIABLE: "1"}, "MAESH_PURE is set"),
+        ({"CC": "/nowhere/cc"}, "no C compiler was found"),
+        pytest.param({"CC": "/bin/false"}, "compiling failed: error: ", marks=needs_compiler),
+    ],
+)
+def test_a_wheel_that_cannot_be_compiled_is_pure_and_says_why_in_one_line(tmp_path, environment, reason):
     leftover = Path("maesh_core", compiled.FOLDER, "leftover.so")
     for name in ("maesh_core", "compiling"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns(compiled.FOLDER, "__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "compiling" / "modules.txt").write_text("maesh_core/proxy/clock.py\n")
     for folder in ("", "build/lib", "build/lib.linux-x86_64-cpython-311"):
         (tmp_path / folder / leftover).parent.mkdir(parents=True)
         (tmp_path / folder / leftover).touch()
     command = [sys.executable, "setup.py", "--quiet", "bdist_wheel", "--dist-dir", "wheels"]
-    environment = os.environ | {compiled.PURE_VARIABLE: "1"}
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    assert "maesh: not compiled, the plain Python will run: MAESH_PURE is set\n" in ended.stderr
+    kept = {name: value for name, value in os.environ.items() if name != compiled.PURE_VARIABLE}
+    ended = subprocess.run(command, cwd=tmp_path, env=kept | environment, capture_output=True, text=True, check=True)
+    (said,) = [line for line in ended.stderr.splitlines() if line.startswith("maesh: ")]
+    assert said.startswith(f"maesh: not compiled, the plain Python will run: {reason}")
     (wheel,) = (tmp_path / "wheels").iterdir()
     assert wheel.name.endswith("-py3-none-any.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.startswith(f"maesh_core/{compiled.FOLDER}/")]
         assert names == [f"maesh_core/{compiled.FOLDER}/{compiled.REASON}"]
-        assert archive.read(names[0]) == b"when it was built: MAESH_PURE is set\n"
+        assert archive.read(names[0]).startswith(f"when it was built: {reason}".encode())
+
+
+@needs_compiler
+@pytest.mark.integration
+@pytest.mark.timeout(600)
+def test_a_wheel_of_this_tree_is_compiled_and_loads_what_was_compiled(tmp_path):
+    kept = {name: value for name, value in os.environ.items() if name != compiled.PURE_VARIABLE}
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "."]
+    subprocess.run([*command, "--wheel-dir", tmp_path], cwd=ROOT, env=kept, check=True)
+    (wheel,) = tmp_path.iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    program = "from maesh_core import engine; from maesh_core.proxy import clock; print(engine.form, clock.__file__)"
+    ended = subprocess.run(
+        [sys.executable, "-B", "-c", program],
+        env=kept | {"PYTHONPATH": str(tmp_path / "installed")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    form, file = ended.stdout.split()
+    assert form == "compiled"
+    assert Path(file).is_relative_to(tmp_path / "installed" / "maesh_core" / compiled.FOLDER)
+    assert not ended.stderr
