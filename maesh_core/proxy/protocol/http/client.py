@@ -5,7 +5,7 @@ unread bytes. When bytes are read, and how much is done with them in one go, is 
 """
 
 import asyncio
-from typing import cast
+from typing import Final, cast
 
 from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
@@ -22,6 +22,9 @@ from maesh_core.proxy.protocol.http.table import CurrentTable, Route
 from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, limit_write_buffer, reset
 from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.protocol.http.upgrade import UpgradeExchange
+
+JOINED_LIMIT_BYTES: Final = 16384
+"""The bytes of a body that come with its head go on with it, in one write, up to this size."""
 
 
 class ClientConnection(PacedConnection):
@@ -170,8 +173,10 @@ class ClientConnection(PacedConnection):
                 if size == len(data):  # a whole head alone: the usual case
                     self._start_exchange(data)
                     return
-                self._start_exchange(data[:size])
-                exchange, data = self.exchange, data[size:]
+                data = self._start_exchange(data[:size], data[size:])
+                if not data:
+                    return
+                exchange = self.exchange
         if self._lingering is not None:
             self.deadline = max(self.deadline, self._lingering.extend(self.environment.clock.now))
             return
@@ -278,7 +283,8 @@ class ClientConnection(PacedConnection):
         check_partial_head(self._buffer, self._scanned, settings)
         self._scanned = len(self._buffer)
 
-    def _start_exchange(self, head: bytes) -> None:
+    def _start_exchange(self, head: bytes, behind: bytes = b"") -> bytes:
+        """Begin the request of a head; returns what is left of the bytes behind it."""
         try:
             if len(head) > SMALL_HEAD_BYTES:
                 check_whole_head(head, self.environment.settings)
@@ -288,10 +294,10 @@ class ClientConnection(PacedConnection):
                 self._last_head = request if len(head) <= KEPT_LIMIT_BYTES else None
         except ClientProtocolError as error:
             self._refuse(error)
-            return
-        self._start_exchange_of(request)
+            return behind
+        return self._start_exchange_of(request, behind)
 
-    def _start_exchange_of(self, request: RequestHead) -> None:
+    def _start_exchange_of(self, request: RequestHead, behind: bytes = b"") -> bytes:
         route = self._current.table.find(self.entrypoint, request.host)
         now = self.environment.clock_time()
         is_chained = False
@@ -311,7 +317,9 @@ class ClientConnection(PacedConnection):
         self._requests_left -= 1
         if self._requests_left == 0:  # never so without a limit
             exchange.is_keep_alive = False
-        exchange.start(route)
+        is_joined = 0 < len(behind) <= min(request.body, JOINED_LIMIT_BYTES) and not request.upgrade
+        exchange.start(route, behind if is_joined else b"")
+        return b"" if is_joined and exchange.request_left < request.body else behind
 
     def find_route(self, host: bytes) -> Route | None:
         """Find where a host leads now."""

@@ -144,8 +144,11 @@ class Exchange(Owner):
 
     # --- the request
 
-    def start(self, route: Route | None) -> None:
-        """Send the exchange on its way; its head is read."""
+    def start(self, route: Route | None, body: bytes = b"") -> None:
+        """Send the exchange on its way; its head is read. `body` is what came of the body with it, or a part of that.
+
+        Where the request goes no further, `body` is not taken, and `request_left` is what it was.
+        """
         if route is None:
             self.connection.environment.count_refusal(404)
             self.answer(_UNKNOWN_HOST)
@@ -156,6 +159,8 @@ class Exchange(Owner):
         elif route.balancer is None:
             self.answer(route.closed)
         else:
+            if body:
+                self.receive_body(body)
             self.begin(route, route.balancer)
 
     def begin(self, route: Route, balancer: Balancer[HttpServer]) -> None:
