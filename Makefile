@@ -29,12 +29,12 @@ help:
 	@echo 'make bench    measure the parts, the whole beside its peers, and the scale (40 minutes with all peers)'
 	@echo 'make peers    install Envoy, Traefik and Caddy beside Maesh, for make bench to measure too'
 	@echo 'make install  only set up .venv (the others do so by themselves)'
-	@echo 'make compiled compile the engine into this tree with mypyc, half a minute; needs a C compiler'
+	@echo 'make compiled compile the engine into this tree with mypyc, 80 s of one core; needs a C compiler'
 	@echo 'make pure     remove what make compiled left: the plain Python runs again'
 	@echo 'make clean    remove .venv and what tools left behind'
 
 install: $(STAMP)
-	@echo 'Maesh is installed: $(BIN)/maesh'
+	@echo "Maesh is installed: $(BIN)/maesh, engine $$($(BIN)/maesh version | sed -n 's/^engine *//p')"
 
 $(STAMP): pyproject.toml constraints.txt $(PLUGIN_PROJECTS)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Maesh needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
