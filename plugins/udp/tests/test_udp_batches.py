@@ -123,3 +123,12 @@ def test_nothing_is_lost_or_sent_twice_however_answers_come_and_are_taken(steps)
         bench.send()
     assert bench.read() == answered
     bench.close()
+
+
+def test_one_answer_is_received_like_many(bench):
+    assert bench.outbox.receive_one(bench.session.recv_into, build_mark(bench.clients[0])) == 0
+    for data in (b"", b"x" * LARGEST):
+        bench.answer(data)
+        assert bench.outbox.receive_one(bench.session.recv_into, build_mark(bench.clients[0])) == 1
+    assert bench.send() == (2, LARGEST)
+    assert bench.read() == [b"", b"x" * LARGEST]
