@@ -12,6 +12,8 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 
+from maesh_udp.structures import Message, Vector
+
 BATCH = 64
 """Datagrams of one call. nginx and others take one at a time, which costs 150 ns more for each in system calls, and
 here a microsecond more in socket addresses made into text and back."""
@@ -24,32 +26,6 @@ _IP_PKTINFO = 8
 """ip(7)."""
 _LATER = frozenset({errno.EAGAIN, errno.EINTR})
 _DONT_WAIT = int(socket.MSG_DONTWAIT)
-
-
-class _Header(ctypes.Structure):
-    """struct msghdr (recvmsg(2))."""
-
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_bytes", ctypes.c_uint32),
-        ("vectors", ctypes.c_void_p),
-        ("vector_count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_bytes", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _Message(ctypes.Structure):
-    """struct mmsghdr (recvmmsg(2))."""
-
-    _fields_ = (("header", _Header), ("size", ctypes.c_uint32))
-
-
-class _Vector(ctypes.Structure):
-    """struct iovec."""
-
-    _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t))
 
 
 class Layout:
@@ -95,8 +71,8 @@ class _Batch:
 
     def __init__(self, function: Callable[..., int]) -> None:
         self._function = function
-        self._messages = (_Message * BATCH)()
-        self._vectors = (_Vector * BATCH)()
+        self._messages = (Message * BATCH)()
+        self._vectors = (Vector * BATCH)()
         self._data = ctypes.create_string_buffer(BATCH * DATAGRAM_BYTES)
         self._names = ctypes.create_string_buffer(BATCH * _MARK_BYTES)
         data, names = ctypes.addressof(self._data), ctypes.addressof(self._names)
@@ -159,8 +135,8 @@ class Outbox(_Batch):
         self.count = 0
         self.sizes = memoryview(self._vectors).cast("B").cast("L")[1::2]  # size_t, wherever Linux runs
         self._receive = _load("recvmmsg")
-        self._arrivals = (_Message * BATCH)()
-        self._rooms = (_Vector * BATCH)()
+        self._arrivals = (Message * BATCH)()
+        self._rooms = (Vector * BATCH)()
         """The same slots, with room for a whole datagram, and without addresses: a server's is known."""
         data = ctypes.addressof(self._data)
         for index, (message, room) in enumerate(zip(self._arrivals, self._rooms, strict=True)):
@@ -217,9 +193,9 @@ class Outbox(_Batch):
         return sent, sent_bytes
 
 
-def _view_sizes(messages: "ctypes.Array[_Message]") -> memoryview:
+def _view_sizes(messages: "ctypes.Array[Message]") -> memoryview:
     """View how large the datagrams were that messages have received."""
-    return memoryview(messages).cast("B").cast("I")[_Message.size.offset // 4 :: ctypes.sizeof(_Message) // 4]
+    return memoryview(messages).cast("B").cast("I")[Message.size.offset // 4 :: ctypes.sizeof(Message) // 4]
 
 
 def _load(name: str) -> Callable[..., int]:

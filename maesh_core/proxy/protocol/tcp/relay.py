@@ -115,7 +115,7 @@ class Relay:
         """Go on by another route, while no server has taken the connection: what the old one allowed is over."""
         server = self._server
         self.route, self.service = route, route.service
-        self._servers = (each for each in route.list_servers() if each is not server)
+        self._servers = _list_others(route, server)
         is_kept = server is not None and route.has_server(server)
         if is_kept and (self.allowed_servers is None or self.server in self.allowed_servers):
             return
@@ -260,3 +260,10 @@ class Relay:
         server, self._server = self._server, None
         if server is not None:
             server.under_way -= 1
+
+
+def _list_others(route: StreamRoute, server: StreamServer | None) -> Iterator[StreamServer]:
+    """List a route's servers without one of them; as `list_servers`, it chooses each when it is asked for."""
+    for each in route.list_servers():
+        if each is not server:
+            yield each
