@@ -11,21 +11,22 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from maesh_udp.structures import Message, Vector
 
-BATCH = 64
+BATCH: Final = 64
 """Datagrams of one call. nginx and others take one at a time, which costs 150 ns more for each in system calls, and
 here a microsecond more in socket addresses made into text and back."""
-DATAGRAM_BYTES = 65536
+DATAGRAM_BYTES: Final = 65536
 """More than any datagram has (RFC 768, and RFC 8200 without jumbograms)."""
-NAME_BYTES = 32
+NAME_BYTES: Final = 32
 """Room for sockaddr_in6, with the control message's alignment."""
-_MARK_BYTES = 96
+_MARK_BYTES: Final = 96
 _IP_PKTINFO = 8
 """ip(7)."""
-_LATER = frozenset({errno.EAGAIN, errno.EINTR})
-_DONT_WAIT = int(socket.MSG_DONTWAIT)
+_LATER: Final = frozenset({errno.EAGAIN, errno.EINTR})
+_DONT_WAIT: Final = int(socket.MSG_DONTWAIT)
 
 
 class Layout:

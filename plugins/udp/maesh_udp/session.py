@@ -12,7 +12,7 @@ import errno
 import select
 import socket
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from maesh_core.plugin import StreamRoute, StreamServer
 from maesh_udp.batches import BATCH
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from maesh_udp.proxy import UdpHandler
 
 DATAGRAM_SOCKET = int(socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-ANSWERS_IN_A_TURN = 16
+ANSWERS_IN_A_TURN: Final = 16
 """What a session takes by one call. Answers taken singly fall behind requests that come in batches, and are lost: of
 too many datagrams, half as many were answered as by nginx, and with this half as many again."""
-SINGLES_LIMIT = 4
-TRY_MANY = 8
+SINGLES_LIMIT: Final = 4
+TRY_MANY: Final = 8
 """After some calls that brought one answer each, only each eighth asks for many: a call for one takes half the time,
 while a session with many answers under way costs two thirds when they are received by one call."""
 ERROR_S = 4.0
