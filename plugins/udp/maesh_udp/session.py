@@ -27,8 +27,8 @@ ANSWERS_IN_A_TURN: Final = 16
 too many datagrams, half as many were answered as by nginx, and with this half as many again."""
 SINGLES_LIMIT: Final = 4
 TRY_MANY: Final = 8
-"""After some calls that brought one answer each, only each eighth asks for many: a call for one takes half the time,
-while a session with many answers under way costs two thirds when they are received by one call."""
+"""A session whose last SINGLES_LIMIT calls brought one answer each asks for many only in each eighth call: a call for one
+takes half the time. A session with several answers under way costs two thirds when one call receives them."""
 ERROR_S = 4.0
 """How long an ICMP error is awaited: a router asks three times, a second each, who has an address (RFC 4861 section
 7.2.2), before it says that nobody does."""
@@ -79,7 +79,7 @@ class Session:
         """When the copies are of no use any more, by the clock."""
         self.has_answered = False
         self._singles = 1
-        """Answers in a row that came one at a time, less those that are borne before the next is received alone."""
+        """Calls in a row that brought one answer; negative after a call that brought several. See TRY_MANY."""
         self.route, self.mark = route, mark
         self._answer_mark = listener.layout.build_answer_mark(mark)
         self.stream_server: StreamServer | None = None
