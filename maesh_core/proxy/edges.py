@@ -16,10 +16,10 @@ GONE: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 """The other side has ended its stream, or the connection is over: there is something to read, if only an end."""
 ROUND_LIMIT: Final = 256
 """Descriptors served in one round of the loop."""
-FEW_EVENTS = 8
+FEW_EVENTS: Final = 8
 """After so few events the poller looks again before it returns to the loop: what they led to has often come by then,
 and a round of the loop costs more than a look."""
-LOOKS_LIMIT = 4
+LOOKS_LIMIT: Final = 4
 """Looks in one round of the loop, so that others wait no longer than for some events."""
 
 _logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from maesh_core.proxy.accepting import Acceptor, Waiting
+from maesh_core.proxy.accepting import Acceptor, BareAcceptor, Waiting
 
 
 class Listening:
@@ -69,3 +69,22 @@ def test_what_this_machine_lacks_is_logged_once_and_again_after_it_went_well(acc
     assert accept(listening, acceptor) == (["a"], Waiting.NOT_TO_BE_HAD)
     assert len(caplog.records) == 2
     assert "no connection can be accepted on 5000" in caplog.text
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_bare_client_is_a_socket_that_does_not_block_and_inherits_its_options(family, host):
+    taken = []
+    with socket.create_server((host, 0), family=family) as listening, socket.socket(family) as client:
+        listening.setblocking(False)
+        acceptor = BareAcceptor(listening, 5000, lambda *each: taken.append(each), limit=3)
+        client.connect(listening.getsockname())
+        assert acceptor.accept() is Waiting.NONE
+        ((sock, address, entrypoint),) = taken
+        assert (address, entrypoint) == (host, 5000)
+        assert not os.get_blocking(sock.fileno())
+        assert not os.get_inheritable(sock.fileno())
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        client.send(b"hello")
+        assert sock.recv(5) == b"hello"
+        sock.close()

@@ -41,6 +41,10 @@ class ModelSocket:
         self.network.arrive(self, bytes(data))
         return len(data)
 
+    def recv_into(self, buffer):
+        buffer[:1] = self.recv(1)
+        return 1
+
     def recv(self, size):
         self._raise_error()
         if not self.answers:
@@ -117,6 +121,13 @@ class ModelOutbox(Outbox):
             self.network.sockets[descriptor].recv(1)
         except BlockingIOError:
             return 0
+        return 1
+
+    def receive_one(self, receive_into, mark):
+        return super().receive_one(receive_into, mark) and self._drop()
+
+    def _drop(self):
+        self.count = 0
         return 1
 
 

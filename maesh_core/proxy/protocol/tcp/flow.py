@@ -71,7 +71,7 @@ class Flow:
         """
         turn_ends_at = self.carried + TURN_BYTES
         while not self.is_done:
-            if not self._flush():
+            if (self._rest is not None or self._pipe is not None) and not self._flush():
                 return False
             if self.has_ended:
                 if not with_end:

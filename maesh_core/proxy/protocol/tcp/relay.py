@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 from collections.abc import Collection, Iterator
+from typing import Final
 
 from maesh_core.interfaces import StreamRoute, StreamServer
 from maesh_core.proxy.edges import EDGES, GONE
@@ -19,12 +20,10 @@ from maesh_core.proxy.protocol.tcp.flow import Flow
 
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing resets."""
-_STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-_BROKEN = select.EPOLLHUP | select.EPOLLERR
-_SOCKET, _KEEPALIVE = socket.SOL_SOCKET, socket.SO_KEEPALIVE
-_TCP, _NODELAY = int(socket.IPPROTO_TCP), socket.TCP_NODELAY
-_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-_UNDER_WAY = frozenset({0, errno.EINPROGRESS})
+_STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+_BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
+_READABLE: Final = select.EPOLLIN | GONE
+_UNDER_WAY: Final = frozenset({0, errno.EINPROGRESS})
 """What `connect_ex` gives where a connection is made or being made."""
 _OF_THIS_NODE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of connecting that say nothing of the server."""
@@ -92,8 +91,8 @@ class Relay:
                 continue
             try:
                 self._upstream = upstream = socket.SocketType(server.family, _STREAM, 0)
-                upstream.setsockopt(_TCP, _NODELAY, 1)
-                upstream.setsockopt(_SOCKET, _KEEPALIVE, 1)
+                upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                upstream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 if (code := upstream.connect_ex(server.socket_address)) not in _UNDER_WAY:
                     raise OSError(code, "not connected")
                 self._environment.sockets.watch(upstream.fileno(), self._on_upstream_event, EDGES)
@@ -115,7 +114,7 @@ class Relay:
         """Go on by another route, while no server has taken the connection: what the old one allowed is over."""
         server = self._server
         self.route, self.service = route, route.service
-        self._servers = (each for each in route.list_servers() if each is not server)
+        self._servers = _list_others(route, server)
         is_kept = server is not None and route.has_server(server)
         if is_kept and (self.allowed_servers is None or self.server in self.allowed_servers):
             return
@@ -139,7 +138,7 @@ class Relay:
         if events & _BROKEN and upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.give_up_connecting()
             return
-        if not events & _OUT:
+        if not events & select.EPOLLOUT:
             return
         environment = self._environment
         environment.connecting.discard(self)
@@ -152,7 +151,7 @@ class Relay:
         except OSError:
             self.abort()
             return
-        if events & (_IN | GONE):
+        if events & _READABLE:
             self._carry(down, up, events)
 
     def _on_client_event(self, events: int) -> None:
@@ -176,9 +175,9 @@ class Relay:
             self._pump(incoming, outgoing)
             self._note_reset(events)
         elif not outgoing.is_blocked:
-            if events & (_IN | GONE):
+            if events & _READABLE:
                 self._pump(incoming)
-        elif events & (_IN | GONE):
+        elif events & _READABLE:
             self._pump(incoming, outgoing)
         else:
             self._pump(outgoing)
@@ -260,3 +259,10 @@ class Relay:
         server, self._server = self._server, None
         if server is not None:
             server.under_way -= 1
+
+
+def _list_others(route: StreamRoute, server: StreamServer | None) -> Iterator[StreamServer]:
+    """List a route's servers without one of them; as `list_servers`, it chooses each when it is asked for."""
+    for each in route.list_servers():
+        if each is not server:
+            yield each

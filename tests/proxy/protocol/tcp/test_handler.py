@@ -114,6 +114,46 @@ async def test_a_slow_reader_holds_its_sender_back_and_gets_every_byte(handler, 
     await writer.wait_closed()
 
 
+async def test_a_slow_reader_that_ended_its_side_first_gets_every_byte_and_a_clean_end(handler, address, start_server):
+    blob = bytes(range(256)) * 4096 * 16
+
+    async def answer(reader, writer):
+        await reader.read()
+        writer.write(blob)
+        await writer.drain()
+
+    apply(handler, build_section(await start_server(answer)))
+    reader, writer = await asyncio.open_connection(*address, limit=1024)
+    writer.write(b"question")
+    writer.write_eof()
+    received = bytearray()
+    while piece := await reader.read(65536):
+        received += piece
+    assert received == blob
+    writer.close()
+    await writer.wait_closed()
+    await wait_drained(handler)
+
+
+async def test_both_flows_go_on_while_the_other_is_blocked(handler, address, start_server):
+    blob = bytes(range(256)) * 4096 * 16
+
+    async def answer_before_reading(reader, writer):
+        writer.write(blob)
+        await writer.drain()
+        assert await reader.read() == blob
+
+    apply(handler, build_section(await start_server(answer_before_reading)))
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(blob)
+    assert await reader.readexactly(len(blob)) == blob
+    writer.write_eof()
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+    await wait_drained(handler)
+
+
 async def test_a_reset_by_the_server_ends_the_client(handler, address, start_server):
     async def reset(reader, writer):
         await reader.readline()
