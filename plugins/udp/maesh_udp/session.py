@@ -27,7 +27,7 @@ ANSWERS_IN_A_TURN: Final = 16
 too many datagrams, half as many were answered as by nginx, and with this half as many again."""
 SINGLES_LIMIT: Final = 4
 TRY_MANY: Final = 8
-"""A session whose last SINGLES_LIMIT calls brought one answer each asks for many only in each eighth call: a call for
+"""A session whose last SINGLES_LIMIT calls brought one answer each asks for many in each eighth call alone: a call for
 one takes half the time. A session with several answers under way costs two thirds when one call receives them."""
 ERROR_S = 4.0
 """How long an ICMP error is awaited: a router asks three times, a second each, who has an address (RFC 4861 section
