@@ -72,7 +72,7 @@ def test_what_this_machine_lacks_is_logged_once_and_again_after_it_went_well(acc
 
 
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-def test_a_bare_client_is_a_socket_that_does_not_block_and_inherits_its_options(family, host):
+def test_an_accepted_client_does_not_block_and_inherits_its_options(family, host):
     taken = []
     with socket.create_server((host, 0), family=family) as listening, socket.socket(family) as client:
         listening.setblocking(False)
