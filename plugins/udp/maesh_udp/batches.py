@@ -6,6 +6,7 @@ the address that it sent to. Nothing of it is parsed on the way, and an answer l
 """
 
 import ctypes
+import mmap
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -89,15 +90,17 @@ class _Batch:
         self._function = function
         self._messages = (_Message * BATCH)()
         self._vectors = (_Vector * BATCH)()
-        self._data = ctypes.create_string_buffer(BATCH * DATAGRAM_BYTES)
+        # A mapping: pages are resident once datagrams have used them. ctypes writes zeros to all of a buffer, 4 MiB.
+        self._data = mmap.mmap(-1, BATCH * DATAGRAM_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._names = ctypes.create_string_buffer(BATCH * _MARK_BYTES)
-        data, names = ctypes.addressof(self._data), ctypes.addressof(self._names)
+        data = ctypes.addressof(ctypes.c_char.from_buffer(self._data))
+        names = ctypes.addressof(self._names)
         for index, (message, vector) in enumerate(zip(self._messages, self._vectors, strict=True)):
             vector.data, vector.size = data + index * DATAGRAM_BYTES, DATAGRAM_BYTES
             message.header.vectors = ctypes.addressof(vector)
             message.header.vector_count = 1
             message.header.name = names + index * _MARK_BYTES
-        view = memoryview(self._data).cast("B")
+        view = memoryview(self._data)
         self.slots = [view[start : start + DATAGRAM_BYTES] for start in range(0, len(view), DATAGRAM_BYTES)]
         self.marks: Sequence[memoryview] = ()
         self._layout: tuple[int, int] | None = None
