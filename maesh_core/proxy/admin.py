@@ -1,7 +1,7 @@
 """What the admin port answers: /ping, /ready, /metrics, /status and /configuration.
 
-Takes a request's method and target and asks the node how it is; gives a Response, or what to wait for until there is
-one. It serves nothing itself.
+Takes a request's method and target and asks the node how it is; gives an AdminResponse, or what to wait for until there
+is one. It serves nothing itself: admin_server.py does.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,8 +9,16 @@ from typing import Protocol
 
 import msgspec
 
-from maesh_core.interfaces import Response
 from maesh_core.proxy.routing.refusals import RefusedRouter
+
+
+class AdminResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer. `reason` says why, in plain words: it is `X-Maesh-Reason`, and the body where none is given."""
+
+    status: int
+    reason: str
+    body: bytes | None = None
+    content_type: bytes = b"text/plain; charset=utf-8"
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +31,7 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(Protocol):
-    """What of an exchange is looked at."""
+    """What of a request is looked at."""
 
     @property
     def method(self) -> bytes:
@@ -55,7 +63,7 @@ class AdminPages:
         self._read_status = read_status
         self._render_metrics = render_metrics
         self._render_configuration = render_configuration
-        self._pages: dict[bytes, Callable[[], Response | Awaitable[Response]]] = {
+        self._pages: dict[bytes, Callable[[], AdminResponse | Awaitable[AdminResponse]]] = {
             b"/ping": self._answer_ping,
             b"/ready": self._answer_ready,
             b"/metrics": self._answer_metrics,
@@ -63,36 +71,36 @@ class AdminPages:
             b"/configuration": self._answer_configuration,
         }
 
-    def __call__(self, request: Request) -> Response | Awaitable[Response]:
+    def __call__(self, request: Request) -> AdminResponse | Awaitable[AdminResponse]:
         """Answer one request."""
         page = self._pages.get(request.target.partition(b"?")[0])
         if page is None:
-            return Response(status=404, reason="no such page")
+            return AdminResponse(status=404, reason="no such page")
         if request.method not in {b"GET", b"HEAD"}:
-            return Response(status=405, reason="only GET and HEAD", headers=((b"Allow", b"GET, HEAD"),))
+            return AdminResponse(status=405, reason="only GET and HEAD")
         return page()
 
-    def _answer_ping(self) -> Response:
-        return Response(status=200, reason="alive")
+    def _answer_ping(self) -> AdminResponse:
+        return AdminResponse(status=200, reason="alive")
 
-    def _answer_ready(self) -> Response:
+    def _answer_ready(self) -> AdminResponse:
         if self._is_ready():
-            return Response(status=200, reason="ready")
-        return Response(status=503, reason="not ready")
+            return AdminResponse(status=200, reason="ready")
+        return AdminResponse(status=503, reason="not ready")
 
-    async def _answer_metrics(self) -> Response:
+    async def _answer_metrics(self) -> AdminResponse:
         body, content_type = await self._render_metrics()
         return _build_page(body, content_type.encode("ascii"))
 
-    def _answer_status(self) -> Response:
+    def _answer_status(self) -> AdminResponse:
         return _build_page(msgspec.json.encode(self._read_status()), b"application/json")
 
-    def _answer_configuration(self) -> Response:
+    def _answer_configuration(self) -> AdminResponse:
         body = self._render_configuration()
         if body is None:
-            return Response(status=503, reason="no configuration yet")
+            return AdminResponse(status=503, reason="no configuration yet")
         return _build_page(body, b"application/json")
 
 
-def _build_page(body: bytes, content_type: bytes) -> Response:
-    return Response(status=200, reason="ok", headers=((b"Content-Type", content_type),), body=body)
+def _build_page(body: bytes, content_type: bytes) -> AdminResponse:
+    return AdminResponse(status=200, reason="ok", body=body, content_type=content_type)

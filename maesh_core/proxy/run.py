@@ -8,25 +8,22 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from maesh_core.errors import StartupError, UpdateRejectedError
-from maesh_core.interfaces import Exchange, Response
 from maesh_core.interruption import end_echoed_line, tell_wait
 from maesh_core.proxy.admin import AdminPages, ProxyStatus
-from maesh_core.proxy.clock import Clock
+from maesh_core.proxy.admin_server import AdminServer
 from maesh_core.proxy.configuration import NodeConfiguration
 from maesh_core.proxy.entrypoints import Entrypoints
 from maesh_core.proxy.fetch import Fetcher, find_source_host, parse_endpoint
-from maesh_core.proxy.listening import Listening, close_listening, open_listening
 from maesh_core.proxy.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.parent import follow_parent
 from maesh_core.proxy.poller import Poller
 from maesh_core.proxy.process import raise_open_files_limit, settle_memory
-from maesh_core.proxy.protocol.http.handler import build_local_handler
-from maesh_core.proxy.sockets import describe_address, describe_reason
+from maesh_core.proxy.sockets import describe_address, describe_reason, open_sockets
 from maesh_core.proxy.workers.memory_keeper import ARENA_BYTES, MemoryKeeper
 from maesh_core.proxy.workers.pool import Spawn, WorkerPool
 from maesh_core.proxy.workers.spawning import WorkerSpawner
@@ -82,10 +79,8 @@ class Node:
     """The parts of one node, and their common life. Made in the event loop; run once."""
 
     __slots__ = (
-        "_admin_handler",
-        "_admin_port",
+        "_admin",
         "_cache",
-        "_clock",
         "_configuration",
         "_entrypoints",
         "_fetcher",
@@ -114,13 +109,11 @@ class Node:
             self._fetcher,
             self._configuration.apply,
             node=settings.node or socket.gethostname(),
-            find_admin_port=self._find_admin_port,
+            find_admin_port=lambda: self._admin.port,  # with `--admin-port 0` the system chose it
             on_failure=self._has_failed_pull.set,
         )
         self._cache = _build_cache(settings.configuration_cache, endpoint=str(endpoint))
-        self._clock = Clock(asyncio.get_running_loop())
-        self._admin_handler = build_local_handler(settings, self._clock, self._build_admin_pages())
-        self._admin_port: Listening | None = None
+        self._admin = AdminServer(self._build_admin_pages())
 
     def __repr__(self) -> str:
         """Show what is in force."""
@@ -176,16 +169,11 @@ class Node:
     async def _open_admin_port(self) -> None:
         host, port = self._settings.admin_host, self._settings.admin_port
         try:
-            self._admin_port = await open_listening(self._admin_handler, host, port)
+            await self._admin.open(open_sockets("TCP", host, port))
         except OSError as error:
             raise StartupError(
                 f"cannot listen on {describe_address(host, port)} (--admin-port): {describe_reason(error)}"
             ) from error
-
-    def _find_admin_port(self) -> int | None:
-        """Find the port that is open: with `--admin-port 0` the system chose it."""
-        opened = self._admin_port
-        return opened.sockets[0].getsockname()[1] if opened is not None else None
 
     async def _keep_cache(self, cache: "ConfigurationCache") -> None:
         """Serve the cached configuration if the controller is away, and write each one that is in force."""
@@ -209,14 +197,11 @@ class Node:
 
     async def _close(self) -> None:
         self._entrypoints.release()
-        if self._admin_port is not None:
-            await close_listening([self._admin_port])
-        self._admin_handler.abort()
-        self._clock.close()
+        await self._admin.close()
         await self._fetcher.close()
         await asyncio.sleep(0)  # transports that were aborted close in the next round of the loop
 
-    def _build_admin_pages(self) -> Callable[[Exchange], Response]:
+    def _build_admin_pages(self) -> AdminPages:
         page = MetricsPage(
             [
                 self._pool.collect_metrics,
@@ -228,14 +213,12 @@ class Node:
             await self._pool.collect(SCRAPE_LIMIT_S)
             return page.render()
 
-        pages = AdminPages(
+        return AdminPages(
             is_ready=lambda: self.is_ready,
             read_status=self._read_status,
             render_metrics=render_metrics,
             render_configuration=self._configuration.render,
         )
-        # What answers a request may also be waited for: an exchange treats it as a middleware's on_request.
-        return cast("Callable[[Exchange], Response]", pages)
 
     def _read_status(self) -> ProxyStatus:
         return ProxyStatus(
