@@ -7,7 +7,7 @@ import pytest
 
 from maesh_core.plugin_metadata import DEFAULT_ON
 
-COMMAND_LINE = {"typer", "pydantic", "rich", "maesh_core.cli", "maesh_core.settings_loading", "importlib.metadata"}
+COMMAND_LINE = {"typer", "pydantic", "rich", "maesh_core.settings_loading", "importlib.metadata"}
 CONTROLLER = {
     "aiohttp",
     "email",
@@ -51,6 +51,15 @@ plugins = [InstalledPlugin(name=name, distribution=name, version="1", summary=""
                            path=f"maesh_{{name}}:PLUGIN") for name in names]
 load_plugins("proxy", plugins, {{}})
 """
+VERSION = """
+import contextlib, io
+from maesh_core.cli.app import run_command_line
+with contextlib.redirect_stdout(io.StringIO()):
+    run_command_line(["version"])
+"""
+MESH = """
+import maesh_core.cli.up_program, maesh_core.cli.running, maesh_core.cli.up_running, maesh_core.plugin_loading
+"""
 
 
 def list_loaded(program: str) -> set[str]:
@@ -66,10 +75,16 @@ def list_loaded(program: str) -> set[str]:
 @pytest.mark.parametrize(
     ("program", "needed", "unwanted"),
     [
-        (PARENT, "maesh_core.proxy.workers.pool", COMMAND_LINE | CONTROLLER | ENGINE | {"ctypes", "http", "ssl"}),
+        (
+            PARENT,
+            "maesh_core.proxy.workers.pool",
+            COMMAND_LINE | CONTROLLER | ENGINE | {"ctypes", "http", "ssl", "maesh_core.cli"},
+        ),
         (WORKER, "maesh_core.proxy.workers.carrier", COMMAND_LINE | CONTROLLER | {"maesh_core.proxy.run"}),
+        (MESH, "maesh_core.controller.run", COMMAND_LINE | {"kubernetes_asyncio", "uvloop", "maesh_core.proxy"}),
+        (VERSION, "typer", (CONTROLLER - {"email"}) | ENGINE | {"asyncio", "ssl", "maesh_core.proxy"}),
     ],
-    ids=["parent", "worker"],
+    ids=["parent", "worker", "mesh", "version"],
 )
 def test_a_process_loads_nothing_of_the_others(program: str, needed: str, unwanted: set[str]) -> None:
     loaded = list_loaded(program)

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -29,11 +30,22 @@ def clean_environment(monkeypatch, install, restored_logging):
 
 
 @pytest.fixture
-def run(capsys):
+def run(capsys, monkeypatch):
     """Run a command line; gives status, standard output and standard error."""
+
+    def run_program(path, command, environment):
+        """Run what `up` and `controller` become, in this process."""
+        descriptor = os.dup(int(environment["MAESH_SETTINGS_DESCRIPTOR"]))
+        monkeypatch.setattr("os.environ", {**environment, "MAESH_SETTINGS_DESCRIPTOR": str(descriptor)})
+        raise SystemExit(import_module(command[-1]).main())
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr("os.execve", run_program)
 
     def run_arguments(*arguments):
         status = run_command_line(arguments)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
@@ -42,15 +54,9 @@ def run(capsys):
 
 @pytest.fixture
 def ran(monkeypatch):
-    """Take the place of what commands run; gives the settings they were run with."""
+    """Take the place of the programs that commands become; gives what they were started with."""
     seen = []
-    for command in ("up", "controller"):
-        monkeypatch.setattr(f"maesh_core.cli.{command}.run_until_signalled", lambda run, **others: seen.append(run))
-
-    def exec_proxy(path, arguments, environment):
-        seen.append((path, arguments, environment))
-
-    monkeypatch.setattr("os.execve", exec_proxy)
+    monkeypatch.setattr("os.execve", lambda *started: seen.append(started))
     return seen
 
 
