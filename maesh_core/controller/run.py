@@ -17,8 +17,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
 
-from aiohttp import web
-
 from maesh_core.configuration.catalogue import Catalogue, Describe, describe_type, index_balancers
 from maesh_core.configuration.http import HttpTrafficType
 from maesh_core.configuration.revisions import RevisionStore
@@ -27,6 +25,7 @@ from maesh_core.controller.api import Api
 from maesh_core.controller.cluster import Cluster
 from maesh_core.controller.engine import Engine, EngineParts
 from maesh_core.controller.finding_log import ProblemLog
+from maesh_core.controller.http_server import STOP_S as SERVER_STOP_S
 from maesh_core.controller.http_server import open_socket, start_server
 from maesh_core.controller.node_client import NodeClient
 from maesh_core.controller.nodes import NodeRegistry
@@ -44,6 +43,7 @@ from maesh_core.kubernetes.credentials import find_access
 from maesh_core.model.events import Event
 from maesh_core.model.messages import ObjectReport, ServiceReport
 from maesh_core.model.resources import ResourceKind
+from maesh_core.plain_http.server import HttpServer
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
 from maesh_core.settings import ControllerSettings
@@ -148,14 +148,14 @@ async def run_controller(
         await _run_until(stop, [*jobs, _tell_ready(controller, engine, ready)])
     finally:
         api.close()
-        await server.cleanup()
+        await server.close(grace_s=SERVER_STOP_S)
         await node_client.close()
         if client is not None:
             await client.close()
         gc.unfreeze()
 
 
-async def _serve(api: Api, sock: socket.socket) -> web.ServerRunner:
+async def _serve(api: Api, sock: socket.socket) -> HttpServer:
     try:
         return await start_server(api.handle, sock)
     except BaseException:  # cancelled, too

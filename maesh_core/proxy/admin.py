@@ -1,7 +1,7 @@
 """What the admin port answers: /ping, /ready, /metrics, /status and /configuration.
 
-Takes a request's method and target and asks the node how it is; gives an AdminResponse, or what to wait for until there
-is one. It serves nothing itself: admin_server.py does.
+Takes a request's method and target and asks the node how it is; gives a Response, or what to wait for until there is
+one. It serves nothing itself: maesh_core/plain_http does.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,16 +9,8 @@ from typing import Protocol
 
 import msgspec
 
+from maesh_core.plain_http.messages import Response
 from maesh_core.proxy.routing.refusals import RefusedRouter
-
-
-class AdminResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer. `reason` says why, in plain words: it is `X-Maesh-Reason`, and the body where none is given."""
-
-    status: int
-    reason: str
-    body: bytes | None = None
-    content_type: bytes = b"text/plain; charset=utf-8"
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +55,7 @@ class AdminPages:
         self._read_status = read_status
         self._render_metrics = render_metrics
         self._render_configuration = render_configuration
-        self._pages: dict[bytes, Callable[[], AdminResponse | Awaitable[AdminResponse]]] = {
+        self._pages: dict[bytes, Callable[[], Response | Awaitable[Response]]] = {
             b"/ping": self._answer_ping,
             b"/ready": self._answer_ready,
             b"/metrics": self._answer_metrics,
@@ -71,36 +63,46 @@ class AdminPages:
             b"/configuration": self._answer_configuration,
         }
 
-    def __call__(self, request: Request) -> AdminResponse | Awaitable[AdminResponse]:
+    def __call__(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request."""
         page = self._pages.get(request.target.partition(b"?")[0])
         if page is None:
-            return AdminResponse(status=404, reason="no such page")
+            return build_text(404, "no such page")
         if request.method not in {b"GET", b"HEAD"}:
-            return AdminResponse(status=405, reason="only GET and HEAD")
+            return build_text(405, "only GET and HEAD", (b"Allow", b"GET, HEAD"))
         return page()
 
-    def _answer_ping(self) -> AdminResponse:
-        return AdminResponse(status=200, reason="alive")
+    def _answer_ping(self) -> Response:
+        return build_text(200, "alive")
 
-    def _answer_ready(self) -> AdminResponse:
+    def _answer_ready(self) -> Response:
         if self._is_ready():
-            return AdminResponse(status=200, reason="ready")
-        return AdminResponse(status=503, reason="not ready")
+            return build_text(200, "ready")
+        return build_text(503, "not ready")
 
-    async def _answer_metrics(self) -> AdminResponse:
+    async def _answer_metrics(self) -> Response:
         body, content_type = await self._render_metrics()
         return _build_page(body, content_type.encode("ascii"))
 
-    def _answer_status(self) -> AdminResponse:
+    def _answer_status(self) -> Response:
         return _build_page(msgspec.json.encode(self._read_status()), b"application/json")
 
-    def _answer_configuration(self) -> AdminResponse:
+    def _answer_configuration(self) -> Response:
         body = self._render_configuration()
         if body is None:
-            return AdminResponse(status=503, reason="no configuration yet")
+            return build_text(503, "no configuration yet")
         return _build_page(body, b"application/json")
 
 
-def _build_page(body: bytes, content_type: bytes) -> AdminResponse:
-    return AdminResponse(status=200, reason="ok", body=body, content_type=content_type)
+def build_text(status: int, reason: str, *fields: tuple[bytes, bytes]) -> Response:
+    """Build a short answer, whose text is also `X-Maesh-Reason`; `reason` is ASCII."""
+    return _build(status, reason, reason.encode("ascii") + b"\n", b"text/plain; charset=utf-8", *fields)
+
+
+def _build_page(body: bytes, content_type: bytes) -> Response:
+    return _build(200, "ok", body, content_type)
+
+
+def _build(status: int, reason: str, body: bytes, content_type: bytes, *fields: tuple[bytes, bytes]) -> Response:
+    common = ((b"Content-Type", content_type), (b"X-Maesh-Reason", reason.encode("ascii")))
+    return Response(status=status, fields=(*common, *fields), body=body)

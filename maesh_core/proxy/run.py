@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from maesh_core.errors import StartupError, UpdateRejectedError
 from maesh_core.interruption import end_echoed_line, tell_wait
-from maesh_core.proxy.admin import AdminPages, ProxyStatus
-from maesh_core.proxy.admin_server import AdminServer
+from maesh_core.plain_http.server import HttpServer, ServerLimits
+from maesh_core.proxy.admin import AdminPages, ProxyStatus, build_text
 from maesh_core.proxy.configuration import NodeConfiguration
 from maesh_core.proxy.entrypoints import Entrypoints
 from maesh_core.proxy.fetch import Fetcher, find_source_host, parse_endpoint
@@ -113,7 +113,7 @@ class Node:
             on_failure=self._has_failed_pull.set,
         )
         self._cache = _build_cache(settings.configuration_cache, endpoint=str(endpoint))
-        self._admin = AdminServer(self._build_admin_pages())
+        self._admin = HttpServer(self._build_admin_pages(), build_text, ServerLimits())
 
     def __repr__(self) -> str:
         """Show what is in force."""
@@ -169,7 +169,7 @@ class Node:
     async def _open_admin_port(self) -> None:
         host, port = self._settings.admin_host, self._settings.admin_port
         try:
-            await self._admin.open(open_sockets("TCP", host, port))
+            await self._admin.listen(*open_sockets("TCP", host, port))
         except OSError as error:
             raise StartupError(
                 f"cannot listen on {describe_address(host, port)} (--admin-port): {describe_reason(error)}"

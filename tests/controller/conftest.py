@@ -38,7 +38,7 @@ async def serve():
 
     yield start
     for server in servers:
-        await server.cleanup()
+        await server.close()
 
 
 def build_credentials(server):
