@@ -22,6 +22,8 @@ CONTROLLER = {
     "maesh_core.resources",
     "maesh_core.topology",
 }
+CLUSTER = {"aiohttp", "email", "kubernetes_asyncio", "maesh_core.dns", "maesh_core.controller.cluster"}
+"""What only a controller of a cluster needs."""
 ENGINE = {
     "pluggy",
     "uvloop",
@@ -78,10 +80,10 @@ def list_loaded(program: str) -> set[str]:
         (
             PARENT,
             "maesh_core.proxy.workers.pool",
-            COMMAND_LINE | CONTROLLER | ENGINE | {"ctypes", "http", "ssl", "maesh_core.cli"},
+            COMMAND_LINE | CONTROLLER | ENGINE | {"ctypes", "http.client", "ssl", "maesh_core.cli"},
         ),
         (WORKER, "maesh_core.proxy.workers.carrier", COMMAND_LINE | CONTROLLER | {"maesh_core.proxy.run"}),
-        (MESH, "maesh_core.controller.run", COMMAND_LINE | {"kubernetes_asyncio", "uvloop", "maesh_core.proxy"}),
+        (MESH, "maesh_core.controller.run", COMMAND_LINE | CLUSTER | {"uvloop", "maesh_core.proxy"}),
         (VERSION, "typer", (CONTROLLER - {"email"}) | ENGINE | {"asyncio", "ssl", "maesh_core.proxy"}),
     ],
     ids=["parent", "worker", "mesh", "version"],
