@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from maesh_core.cli import end_at_once
+from maesh_core.cli.early_end import end_at_once
 from maesh_core.errors import MaeshError, SettingsError
 from maesh_core.settings import CommonSettings, ProxySettings
 from maesh_core.settings_handover import (
