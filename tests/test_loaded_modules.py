@@ -43,6 +43,8 @@ import maesh_core.proxy.__main__
 from maesh_core.proxy.asyncio_without_tls import import_asyncio_without_tls
 import_asyncio_without_tls()
 import maesh_core.proxy.run
+from maesh_core.proxy.metrics import MetricsPage
+MetricsPage([]).render()
 """
 WORKER = f"""
 import maesh_core.proxy.workers.worker
