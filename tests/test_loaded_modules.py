@@ -82,7 +82,7 @@ def list_loaded(program: str) -> set[str]:
         (
             PARENT,
             "maesh_core.proxy.workers.pool",
-            COMMAND_LINE | CONTROLLER | ENGINE | {"ctypes", "http.client", "ssl", "maesh_core.cli"},
+            COMMAND_LINE | CONTROLLER | ENGINE | {"ctypes", "http", "ssl", "maesh_core.cli"},
         ),
         (WORKER, "maesh_core.proxy.workers.carrier", COMMAND_LINE | CONTROLLER | {"maesh_core.proxy.run"}),
         (MESH, "maesh_core.controller.run", COMMAND_LINE | CLUSTER | {"uvloop", "maesh_core.proxy"}),

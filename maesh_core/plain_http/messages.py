@@ -6,13 +6,24 @@ refusal, after which nothing is read. Does no I/O.
 
 from collections import deque
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any
 
 import httptools
 import msgspec
 
-_PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_PHRASES = {
+    200: b"OK",
+    304: b"Not Modified",
+    400: b"Bad Request",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    413: b"Content Too Large",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+}
+"""Those of the pages; without one, a status line ends in a space (RFC 9112 section 4)."""
 _HEADS_ONLY = frozenset({204, 304})
 
 

@@ -59,11 +59,7 @@ def read_process_families() -> list[MetricFamily]:
             samples=(((), cpu_s),),
         ),
         _build_gauge("open_fds", "Number of open file descriptors.", open_files),
-        _build_gauge(
-            "max_fds",
-            "Maximum number of open file descriptors.",
-            math.inf if files_limit == resource.RLIM_INFINITY else files_limit,
-        ),
+        _build_gauge("max_fds", "Maximum number of open file descriptors.", files_limit),
     ]
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import pytest
 
-from maesh_core.cli.app import run_command_line
+from maesh_core.cli.app import COMMANDS, choose_commands, run_command_line
 from maesh_core.cli.options import normalise_arguments
 from maesh_core.settings import ControllerSettings, ProxySettings, UpSettings
 from maesh_core.settings_fields import list_fields
@@ -106,6 +106,16 @@ def test_versions_of_everything_are_shown(run, stamp, arguments):
     assert status == 0
     assert [line.split()[0] for line in out.splitlines()] == ["maesh", "python", "platform", "plugin"]
     assert "stamp (acme-stamp 1.0)" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_is_called_is_built_alone(command):
+    assert choose_commands([command, "--help"]) == [command]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["contoller"], ["--log-level", "up"]])
+def test_without_a_command_all_are_built(arguments):
+    assert choose_commands(arguments) == COMMANDS
 
 
 # --- bad usage -----------------------------------------------------------------------------------------------------
