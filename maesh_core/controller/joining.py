@@ -1,7 +1,7 @@
 """Joins a controller to the cluster that its settings name.
 
-Imported where a cluster is meant, and nowhere else: its client brings aiohttp, 13 MB that a controller of manifests does
-without.
+Imported where a cluster is meant, and nowhere else: its client brings aiohttp, 13 MB that a controller of
+manifests does without.
 """
 
 from collections.abc import Callable
