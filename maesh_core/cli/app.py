@@ -55,7 +55,7 @@ def build_application(installed: Sequence[InstalledPlugin], names: Sequence[str]
 def choose_commands(arguments: Sequence[str]) -> Sequence[str]:
     """Choose the commands to build: the one that is called; where none is, all of them, for help and suggestions.
 
-    Of all commands' flags, building took half of the time of `maesh version`.
+    Building the flags of all commands took half of the time of `maesh version`.
     """
     return [name for name in COMMANDS if name in arguments[:1]] or COMMANDS
 

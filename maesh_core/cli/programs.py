@@ -35,7 +35,7 @@ def become(command: tuple[str, ...], environment: Mapping[str, str]) -> None:
     """Become another program of the mesh, in this process."""
     sys.stdout.flush()
     sys.stderr.flush()
-    # A signal that comes while Python starts anew waits until the program can answer it with an end of status 0.
+    # A signal that comes while Python starts waits until the program can end on it with status 0.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         os.execve(command[0], command, environment)  # noqa: S606 - that is what it is for
