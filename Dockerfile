@@ -1,16 +1,22 @@
 # The one image of controller, proxies and hooks.
 #
 #   docker build -t registry.example/maesh:2.0.0 .
+#   docker build -t registry.example/maesh:2.0.0 --build-arg MAESH_PURE=1 .
 #   docker build -t registry.example/maesh:2.0.0 --build-arg EXTRA_PLUGINS="maesh-theirs==1.0 ./examples/plugins/maesh-stamp" .
 #
-# EXTRA_PLUGINS are plugins by others, as pip takes them: requirements, or folders that .dockerignore lets through.
+# The engine is compiled if a C compiler can be installed and MAESH_PURE is empty, and runs as plain Python otherwise. The
+# last step of the build stage says which. EXTRA_PLUGINS are plugins by others, as pip takes them: requirements, or
+# folders that .dockerignore lets through.
 
 ARG PYTHON_IMAGE=python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS build
 ARG EXTRA_PLUGINS=""
+ARG MAESH_PURE=""
+RUN test -n "${MAESH_PURE}" || { apt-get update -qq && apt-get install -qq --yes --no-install-recommends gcc libc6-dev; } || echo "No C compiler could be installed."
 WORKDIR /source
-COPY constraints.txt pyproject.toml README.md ./
+COPY constraints.txt pyproject.toml setup.py README.md ./
+COPY compiling compiling
 COPY maesh_core maesh_core
 COPY plugins plugins
 COPY examples/plugins examples/plugins
@@ -18,6 +24,7 @@ COPY examples/plugins examples/plugins
 RUN python -m pip wheel --no-cache-dir --disable-pip-version-check --constraint constraints.txt --wheel-dir /wheels . ./plugins/* ${EXTRA_PLUGINS}
 RUN python -m venv --without-pip /maesh
 RUN python -m pip --python /maesh/bin/python install --no-cache-dir --disable-pip-version-check --no-index --no-deps /wheels/*.whl
+RUN /maesh/bin/python -I -B -c "from maesh_core import engine; print('engine:', engine.form, engine.reason)"
 
 FROM ${PYTHON_IMAGE}
 # What installs programs is no part of a mesh.

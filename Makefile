@@ -19,7 +19,7 @@ TEMPLATES := $(patsubst %/maesh_blank/__init__.py,%,$(wildcard maesh_core/templa
 TEST_FOLDERS := tests $(wildcard plugins/*/tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint format bench peers clean
+.PHONY: help install compiled pure current up test lint format bench peers clean
 
 help:
 	@echo 'make up       run the mesh in front of examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary or acl: of another'
@@ -29,10 +29,12 @@ help:
 	@echo 'make bench    measure the parts, the whole beside its peers, and the scale (40 minutes with all peers)'
 	@echo 'make peers    install Envoy, Traefik and Caddy beside Maesh, for make bench to measure too'
 	@echo 'make install  only set up .venv (the others do so by themselves)'
+	@echo 'make compiled compile the engine into this tree with mypyc, 80 s of one core; needs a C compiler'
+	@echo 'make pure     remove what make compiled left: the plain Python runs again'
 	@echo 'make clean    remove .venv and what tools left behind'
 
 install: $(STAMP)
-	@echo 'Maesh is installed: $(BIN)/maesh'
+	@echo "Maesh is installed: $(BIN)/maesh, engine $$($(BIN)/maesh version | sed -n 's/^engine *//p')"
 
 $(STAMP): pyproject.toml constraints.txt $(PLUGIN_PROJECTS)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Maesh needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
@@ -42,16 +44,27 @@ $(STAMP): pyproject.toml constraints.txt $(PLUGIN_PROJECTS)
 		--editable '.[test,lint]' $(foreach folder,$(PLUGIN_FOLDERS),--editable ./$(folder))
 	@touch $@
 
-up: $(STAMP)
+compiled: $(STAMP)
+	@$(BIN)/python compiling/engine.py build
+
+pure: $(STAMP)
+	@$(BIN)/python compiling/engine.py remove
+
+# What was compiled from other sources than there are now never runs; here it is removed.
+current: $(STAMP)
+	@$(BIN)/python compiling/engine.py refresh
+
+up: current
 	@$(BIN)/python examples/run.py $(EXAMPLE)
 
-test: $(STAMP)
+test: current
 	$(BIN)/python -m pytest $(TEST_FOLDERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=compiling $(BIN)/mypy setup.py compiling/*.py
 	$(BIN)/mypy $(PLUGIN_PACKAGES) $(EXAMPLE_PACKAGES)
 	set -e; for kind in $(TEMPLATES); do $(BIN)/mypy $$kind/maesh_blank; done
 	set -e; for example in $(EXAMPLES); do MYPYPATH=examples $(BIN)/mypy $$example; done
@@ -62,7 +75,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)
+bench: current
 	@$(BIN)/python benchmarks/suite.py $(BENCH)
 
 peers: $(PEERS)/.installed
@@ -75,4 +88,4 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 
 clean:
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info plugins/*/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.benchmarks .import_linter_cache
+		.benchmarks .import_linter_cache maesh_core/_compiled

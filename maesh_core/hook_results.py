@@ -35,7 +35,7 @@ def find_result_problem(hook_name: str, result: object) -> str | None:
         method = getattr(result, name, None)
         if not callable(method):
             return f"has no method {name}, which a {interface.__name__} needs"
-        if (problem := _find_signature_problem(method, declared)) is not None:
+        if (problem := find_signature_problem(method, declared)) is not None:
             return f"has a method {name} that {problem}"
     return None
 
@@ -66,8 +66,8 @@ def _find_value_problem(value: object, type_: Any) -> str | None:
     return None if is_right else f"{value!r}"[:80]
 
 
-def _find_signature_problem(method: Callable[..., Any], declared: Callable[..., Any]) -> str | None:
-    """Say why a method cannot be called as the interface has it; what has no signature is not judged."""
+def find_signature_problem(method: Callable[..., Any], declared: Callable[..., Any]) -> str | None:
+    """Say why a bound method cannot be called as its interface declares it; what has no signature is not judged."""
     try:
         signature = inspect.signature(method)
     except (TypeError, ValueError):

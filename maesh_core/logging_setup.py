@@ -7,8 +7,11 @@ line ever goes there.
 import logging
 import sys
 import time
+from typing import Any
 
 import msgspec
+
+from maesh_core.printable import escape_unprintable, show_lines
 
 LEVELS = {
     "trace": logging.DEBUG,
@@ -33,10 +36,21 @@ class _LineFormatter(logging.Formatter):
 
 
 class CommonFormatter(_LineFormatter):
-    """`TIME LEVEL LOGGER: TEXT`; a traceback follows on its own lines."""
+    """`TIME LEVEL LOGGER: TEXT` on one line; a traceback follows on lines that are indented.
+
+    Texts hold names that anybody may have chosen, so no character of them can begin a line or reach a terminal.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Render all but the traceback."""
+        return escape_unprintable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Render a traceback, whose last lines may be anybody's text."""
+        return "\n".join(f"  {line}" for line in show_lines(super().formatException(ei)).split("\n"))
 
 
 class JsonFormatter(_LineFormatter):

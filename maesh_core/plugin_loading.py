@@ -19,6 +19,7 @@ from maesh_core.hookspecs import HOOK_API_VERSION, PROJECT_NAME, SPEC_FAMILIES
 from maesh_core.plugin import Plugin
 from maesh_core.settings import InstalledPlugin
 from maesh_core.settings_fields import normalise_name
+from maesh_core.spelling import suggest
 from maesh_core.value_parsing import parse_value
 
 Half = Literal["controller", "proxy"]
@@ -118,7 +119,7 @@ def _register(
         raise PluginError(f"{installed.label}: its {half} half {path} raised {_describe(error)}") from error
     if implementation is None:
         raise PluginError(f"{installed.label}: its {half} half {path} returned None, not an object with hooks")
-    _refuse_unmarked_hooks(installed, implementation)
+    _refuse_unusable_hooks(installed, implementation)
     try:
         manager.register(implementation, name=installed.name)
         manager.check_pending()
@@ -165,15 +166,38 @@ def _check_result(label: str, hook_name: str, result: object) -> None:
         raise PluginError(f"{label}: {hook_name} returned {_name_type(result)}, which {problem}")
 
 
-def _refuse_unmarked_hooks(installed: InstalledPlugin, implementation: object) -> None:
-    """Refuse a method that is named as a hook but not marked as one: it would never be called."""
+def _refuse_unusable_hooks(installed: InstalledPlugin, implementation: object) -> None:
+    """Refuse a method that is named as a hook and is none, is not marked as one, or takes what no hook is given.
+
+    pluggy refuses the first and the last too, in words that name its own parts.
+    """
     for name in dir(implementation):
         if not name.startswith(_HOOK_PREFIX):
             continue
         method = inspect.getattr_static(implementation, name)
         function = getattr(method, "__func__", method)
-        if callable(function) and not hasattr(function, f"{PROJECT_NAME}_impl"):
+        if not callable(function):
+            continue
+        known = _list_hook_arguments()
+        if name not in known:
+            raise PluginError(f"{installed.label}: there is no hook {name}{suggest(name, known)}")
+        if not hasattr(function, f"{PROJECT_NAME}_impl"):
             raise PluginError(f"{installed.label}: {name} is not marked with @hookimpl")
+        taken = inspect.signature(getattr(implementation, name)).parameters.values()
+        unknown = [each.name for each in taken if each.default is each.empty and each.name not in known[name]]
+        if unknown:
+            given = f"it may take {', '.join(known[name])}" if known[name] else "it is given none"
+            raise PluginError(f"{installed.label}: hook {name} takes an argument {unknown[0]}; {given}")
+
+
+def _list_hook_arguments() -> dict[str, tuple[str, ...]]:
+    """List the hooks that there are, each with what it is given."""
+    return {
+        name: tuple(inspect.signature(function).parameters)[1:]
+        for family in SPEC_FAMILIES
+        for name, function in vars(family).items()
+        if name.startswith(_HOOK_PREFIX)
+    }
 
 
 def _decode_settings(
@@ -234,4 +258,7 @@ def _flatten(error: BaseException) -> str:
 
 
 def _name_type(value: object) -> str:
-    return f"a {value.__name__} class" if isinstance(value, type) else f"a {type(value).__name__}"
+    if value is None:
+        return "None"
+    name = f"{value.__name__} class" if isinstance(value, type) else type(value).__name__
+    return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name}"

@@ -13,6 +13,9 @@ from msgspec import Meta
 from maesh_core.value_parsing import Duration, NetworkList
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
+"""0 lets the kernel choose one."""
+FirstPort = Annotated[int, Meta(ge=1, le=65535)]
+"""The first port of a range: the configuration names the ports, so nothing can choose them later."""
 Limit = Annotated[int, Meta(ge=1)]
 LimitOrNone = Annotated[int, Meta(ge=0)]
 
@@ -65,8 +68,8 @@ class MeshSettings(CommonSettings):
     ] = ()
     watch_namespaces: Annotated[tuple[str, ...], Meta(description="The only namespaces looked at; none: all.")] = ()
     recursive: Annotated[bool, Meta(description="Read manifests in sub-folders too.")] = False
-    http_port: Annotated[Port, Meta(description="First HTTP entrypoint.")] = 5000
-    tcp_port: Annotated[Port, Meta(description="First TCP entrypoint.")] = 10000
+    http_port: Annotated[FirstPort, Meta(description="First HTTP entrypoint.")] = 5000
+    tcp_port: Annotated[FirstPort, Meta(description="First TCP entrypoint.")] = 10000
     limit_http_port: Annotated[Limit, Meta(description="How many HTTP entrypoints there may be.")] = 100
     limit_tcp_port: Annotated[Limit, Meta(description="How many TCP entrypoints there may be.")] = 1000
     port_mapping: Annotated[

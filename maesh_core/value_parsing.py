@@ -28,6 +28,8 @@ PositiveDuration = Annotated[float, Meta(gt=0, extra=DURATION)]
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h)?\s*", re.ASCII | re.IGNORECASE)
+_TOO_LONG = 10**300
+"""Whole numbers in TOML have no limit, and a float has: it cannot be made of one that is larger."""
 _TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
 _FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
@@ -58,7 +60,7 @@ def is_sequence(base: Any) -> bool:
 def parse_duration(raw: Any) -> float:
     """Read `500ms`, `10s`, `1m`, `1h` or a number of seconds; raises ValueError."""
     if isinstance(raw, (int, float)) and not isinstance(raw, bool):
-        seconds = float(raw)
+        seconds = float(raw) if abs(raw) < _TOO_LONG else math.inf
     else:
         match = _DURATION.fullmatch(raw) if isinstance(raw, str) else None
         if match is None:

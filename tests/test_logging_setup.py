@@ -54,3 +54,20 @@ def test_the_watcher_never_logs_each_change_so_that_a_log_beside_the_manifests_c
     logging.getLogger("watchfiles.main").debug("1 change detected")
     logging.getLogger("watchfiles.main").info("1 change detected")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("log_format", ["common", "json"])
+def test_no_text_begins_a_line_of_its_own_or_reaches_a_terminal(capsys, log_format):
+    configure_logging("info", log_format)
+    hostile = "name \x1b[31m\r\n2026-01-01T00:00:00.000Z ERROR forged\u2028x"
+    logging.getLogger("maesh.test").warning("refused %s", hostile)
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        logging.getLogger("maesh.test").exception("failed")
+    lines = capsys.readouterr().err.removesuffix("\n").split("\n")
+    own = [line for line in lines if not line.startswith("  ")]
+    assert [bool(re.search("WARNING|warning", line)) for line in own] == [True, False]
+    assert not any("\x1b" in line or "\r" in line for line in lines)
+    if log_format == "common":
+        assert r"refused name \x1b[31m\r\n2026-01-01T00:00:00.000Z ERROR forged\u2028x" in own[0]

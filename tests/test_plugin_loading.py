@@ -215,8 +215,24 @@ def test_plugin_for_another_hook_api_is_an_error_with_both_versions(broken, vers
         ("    def __init__(self): raise KeyError('x')\n", "KeyError: 'x'"),
         ("    def __init__(self, settings): pass\n", "TypeError"),
         ("    def __new__(cls): return None\n", "returned None"),
-        ("    @hookimpl\n    def maesh_surces(self): return []\n", "maesh_surces"),
-        ("    @hookimpl\n    def maesh_sources(self, extra): return []\n", "extra"),
+        (
+            "    @hookimpl\n    def maesh_surces(self): return []\n",
+            ": there is no hook maesh_surces; did you mean maesh_sources?",
+        ),
+        ("    def maesh_surces(self): return []\n", ": there is no hook maesh_surces; did you mean maesh_sources?"),
+        ("    @hookimpl\n    def maesh_unheard_of(self): return []\n", ": there is no hook maesh_unheard_of"),
+        (
+            "    @hookimpl\n    def maesh_sources(self, extra): return []\n",
+            ": hook maesh_sources takes an argument extra; it is given none",
+        ),
+        (
+            "    @hookimpl\n    def maesh_middleware_factories(self, nod): return []\n",
+            ": hook maesh_middleware_factories takes an argument nod; it may take node",
+        ),
+        (
+            "    @staticmethod\n    @hookimpl\n    def maesh_sources(extra): return []\n",
+            ": hook maesh_sources takes an argument extra; it is given none",
+        ),
         ("    def maesh_sources(self): return []\n", "maesh_sources is not marked with @hookimpl"),
     ],
 )
@@ -228,10 +244,11 @@ def test_half_that_cannot_be_registered_is_an_error(broken, code, words):
     ("body", "words"),
     [
         ("raise OSError('gone')", "maesh_sources raised OSError: gone"),
-        ("return None", "returned a NoneType"),
+        ("return None", "returned None, not a list or tuple"),
         ("return 'text'", "returned a str"),
         ("return {1}", "returned a set"),
         ("yield 1", "returned a generator"),
+        ("return [object()]", "returned an object, which has no attribute name"),
         ("return ['text']", "returned a str, which has no attribute name, which a Source needs"),
         ("return [Told]", "returned a Told class, which has no attribute name"),
         ("return [Failing()]", "maesh_sources returned a Failing: RuntimeError: not now"),

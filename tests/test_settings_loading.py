@@ -11,7 +11,7 @@ from maesh_core.settings import ControllerSettings, InstalledPlugin, PluginsSett
 from maesh_core.settings_fields import list_fields
 from maesh_core.settings_loading import list_core_flags, load_settings
 from maesh_core.settings_sources import CommandLine
-from maesh_core.value_parsing import render_value
+from maesh_core.value_parsing import parse_duration, render_value
 
 CLASSES = (ControllerSettings, ProxySettings, UpSettings, PluginsSettings)
 
@@ -168,6 +168,8 @@ def test_paths_are_taken_as_they_are():
         ("api_port", "http", "--api-port: 'http' is not a whole number from 0 to 65535"),
         ("api_port", "65536", "--api-port: '65536' is not a whole number from 0 to 65535"),
         ("api_port", "-1", "--api-port: '-1' is not a whole number from 0 to 65535"),
+        ("http_port", "0", "--http-port: '0' is not a whole number from 1 to 65535"),
+        ("tcp_port", "0", "--tcp-port: '0' is not a whole number from 1 to 65535"),
         ("limit_http_port", "0", "--limit-http-port: '0' is not a whole number of at least 1"),
         ("log_format", "xml", "--log-format: 'xml' is not one of common, json"),
         ("idle_timeout", "soon", "--idle-timeout: 'soon' is not a duration such as 500ms, 10s or 1m"),
@@ -341,6 +343,11 @@ def test_every_default_is_read_back_from_its_own_text(class_):
         text = render_value(field.default, field.type)
         if text:
             assert getattr(load_values(class_, {field.variable: text}), field.name) == field.default
+
+
+def test_a_whole_number_that_no_float_can_hold_is_no_duration():
+    with pytest.raises(ValueError, match="a duration such as"):
+        parse_duration(10**400)
 
 
 @given(seconds=st.integers(0, 10**10).map(lambda milliseconds: milliseconds / 1000))

@@ -23,9 +23,11 @@ def run(settings: ControllerSettings) -> None:
     from maesh_core.cli.running import run_until_signalled
     from maesh_core.controller.run import run_controller
     from maesh_core.logging_setup import configure_logging
+    from maesh_core.open_files import raise_open_files_limit
     from maesh_core.plugin_loading import load_plugins
 
     configure_logging(settings.log_level, settings.log_format)
+    raise_open_files_limit()
     plugins = load_plugins("controller", settings.plugins, settings.plugin_settings, origins=settings.origins)
 
     async def serve(stop: "asyncio.Event") -> None:

@@ -7,6 +7,7 @@ and 3 for what is not, so that scripts can tell.
 import asyncio
 import inspect
 from collections.abc import Collection, Sequence
+from http import HTTPMethod
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,9 +16,11 @@ import typer
 from maesh_core.cli.flag_groups import MAIN, GroupedCommand
 from maesh_core.cli.options import build_parameters, resolve_settings
 from maesh_core.errors import PluginError, SettingsError
+from maesh_core.field_rules import is_token
 from maesh_core.logging_setup import configure_logging
 from maesh_core.plugin_loading import LoadedPlugins, load_plugins
 from maesh_core.plugin_metadata import list_installed
+from maesh_core.printable import show_lines
 from maesh_core.settings import ControllerSettings, ExplainSettings, InstalledPlugin
 
 if TYPE_CHECKING:
@@ -84,6 +87,7 @@ def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
     from maesh_core.cli.explain_report import render_explanation
     from maesh_core.controller.explanation import Asked, Explainer  # aiohttp and more
 
+    _check_request(given["method"], given["path"])
     asked = Asked(
         client=given["client"],
         service=given["service"],
@@ -103,8 +107,18 @@ def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
         problems=sources.problems,
     )
     found = explainer.explain(asked)
-    print(msgspec.json.encode(found).decode() if settings.json else render_explanation(found))  # noqa: T201
+    print(msgspec.json.encode(found).decode() if settings.json else show_lines(render_explanation(found)))  # noqa: T201
     return found.is_admitted
+
+
+def _check_request(method: str, path: str) -> None:
+    """Refuse a request that no client sends: proxies answer it 400 or 501, whatever the rules say."""
+    if not is_token(method.encode()):
+        raise SettingsError(f"METHOD: {method!r} is no method, such as GET")
+    if method not in set(HTTPMethod) and method.upper() in set(HTTPMethod):
+        raise SettingsError(f"METHOD: {method!r} is not {method.upper()}: methods are case-sensitive")
+    if not path.startswith("/") and path != "*":
+        raise SettingsError(f"PATH: {path!r} does not begin with /")
 
 
 def _parse_header(text: str) -> tuple[str, str]:

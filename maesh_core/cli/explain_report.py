@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from maesh_core.controller.explained_objects import ObjectRemarks
 from maesh_core.controller.explanation import Explanation
+from maesh_core.printable import escape_unprintable
 
 REMARKS_SHOWN = 10
 PROBLEMS_SHOWN = 5
@@ -15,8 +16,8 @@ PROBLEMS_SHOWN = 5
 
 def render_explanation(found: Explanation) -> str:
     """Render an explanation: its steps and its end, then the errors and notices of what was looked at."""
-    blocks = ["\n".join([*found.steps, *_render_end(found)])]
-    if remarks := list(_list_remarks(found.objects, found.steps)):
+    blocks = ["\n".join(map(escape_unprintable, [*found.steps, *_render_end(found)]))]
+    if remarks := list(map(escape_unprintable, _list_remarks(found.objects, found.steps))):
         blocks.append(_cut(remarks, REMARKS_SHOWN))
     if found.problems:
         blocks.append(_cut(_list_problems(found.problems), PROBLEMS_SHOWN))

@@ -15,6 +15,7 @@ import msgspec
 
 from maesh_core.cli.early_end import end_at_once
 from maesh_core.errors import MaeshError, SettingsError
+from maesh_core.printable import show_line
 from maesh_core.settings import CommonSettings, ProxySettings
 from maesh_core.settings_handover import (
     PROXY_SETTINGS_VARIABLE,
@@ -76,7 +77,7 @@ def run_program(settings_class: type[SettingsT], run: Callable[[SettingsT], None
 
 def print_error(text: str) -> None:
     """Print the one line with which a command that failed ends."""
-    print(f"{PROGRAM}: error: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201 - a command's own output
+    print(f"{PROGRAM}: error: {show_line(text)}", file=sys.stderr)  # noqa: T201 - a command's own output
 
 
 def build_proxy_environment(settings: ProxySettings) -> dict[str, str]:

@@ -15,6 +15,7 @@ from maesh_core.cli.options import build_command
 from maesh_core.cli.running import run_to_end
 from maesh_core.cli.tables import render_table
 from maesh_core.logging_setup import configure_logging
+from maesh_core.printable import show_line, show_lines
 from maesh_core.settings import InstalledPlugin, StatusSettings
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def run(settings: StatusSettings) -> None:
     from maesh_core.controller.status import ask_mesh  # aiohttp, for this command alone
 
     status = run_to_end(lambda: ask_mesh(settings), stopped="stopped before all had answered")
-    print(msgspec.json.encode(status).decode() if settings.json else render_status(status))  # noqa: T201
+    print(msgspec.json.encode(status).decode() if settings.json else show_lines(render_status(status)))  # noqa: T201
     if not is_well(status):
         raise typer.Exit(NOT_READY_STATUS)
 
@@ -72,7 +73,7 @@ def _render_controllers(status: "MeshStatus") -> str:
             continue
         leads = "leads" if report.leads else ""
         rows.append((report.name, "ready" if report.ready else "not ready", leads, report.revision))
-        notes += [f"{report.name}: {origin}: {text}" for origin, text in report.problems.items()]
+        notes += [f"{report.name}: {origin}: {show_line(text)}" for origin, text in report.problems.items()]
     return "\n".join([render_table(("CONTROLLER", "STATE", "ROLE", "REVISION"), rows), *notes])
 
 

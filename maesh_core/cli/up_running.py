@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 from maesh_core.cli.child import ProxyChild
+from maesh_core.cli.up_findings import HeldFindings
 from maesh_core.cli.up_ports import check_entrypoints, check_ports, find_local_host
 from maesh_core.cli.up_report import render_report, render_report_line
 from maesh_core.controller.run import Controller, run_controller
@@ -23,19 +24,29 @@ _POLL_PAUSE_S = 0.03
 _POLL_TIMEOUT_S = 2.0
 _STOP_MARGIN_S = 4.0
 """What a stopped part gets beyond the drain time before it is ended by force."""
+_HOLD_LIMIT_S = 5.0
+"""A start that takes longer has something to say."""
 
 SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 
 
 class Mesh:
-    """A controller and a proxy that belong together."""
+    """A controller and a proxy that belong together. `findings` are log lines that the report makes superfluous."""
 
-    __slots__ = ("_child", "_is_interrupted", "_is_ready", "_plugins", "_print", "_settings")
+    __slots__ = ("_child", "_findings", "_is_interrupted", "_is_ready", "_plugins", "_print", "_settings")
 
-    def __init__(self, settings: UpSettings, plugins: LoadedPlugins, print_: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: UpSettings,
+        plugins: LoadedPlugins,
+        print_: Callable[[str], None],
+        *,
+        findings: HeldFindings | None = None,
+    ) -> None:
         self._settings = settings
         self._plugins = plugins
         self._print = print_
+        self._findings = findings or HeldFindings()
         self._child: ProxyChild | None = None
         self._is_interrupted = self._is_ready = False
 
@@ -73,6 +84,7 @@ class Mesh:
                         await _raise_end(running, child)
         finally:
             stopped.cancel()
+            self._findings.release()
 
     @contextlib.asynccontextmanager
     async def _run_controller(
@@ -126,9 +138,13 @@ class Mesh:
         """Wait for the proxy's first configuration, then print what the mesh serves."""
         host = find_local_host(self._settings.bind)
         is_ready = False
-        while not is_ready:
-            await asyncio.sleep(_POLL_PAUSE_S)
-            is_ready = await ask_ready(host, admin_port)
+        hold_end = asyncio.get_running_loop().call_later(_HOLD_LIMIT_S, self._findings.release)
+        try:
+            while not is_ready:
+                await asyncio.sleep(_POLL_PAUSE_S)
+                is_ready = await ask_ready(host, admin_port)
+        finally:
+            hold_end.cancel()
         self._is_ready = True
         reports = controller.service_reports()
         if self._settings.json:
@@ -137,6 +153,7 @@ class Mesh:
             objects = controller.object_reports()
             api_url = f"http://{host}:{controller.api_port}"
             self._print(render_report(reports, host=host, api_url=api_url, objects=objects))
+            self._findings.drop()
 
 
 async def _raise_end(running: "asyncio.Task[None]", child: ProxyChild) -> None:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import typer
 
+from maesh_core import engine
 from maesh_core.settings import InstalledPlugin
 
 
@@ -25,6 +26,7 @@ def print_version(installed: Sequence[InstalledPlugin]) -> None:
         f"maesh     {version('maesh')}",
         f"python    {platform.python_version()}",
         f"platform  {platform.platform()}",
+        f"engine    {engine.form}{f' ({engine.reason})' if engine.reason else ''}",
     ]
     lines += [f"plugin    {plugin.name} ({plugin.distribution} {plugin.version})" for plugin in installed]
     print("\n".join(lines))  # noqa: T201 - what was asked for

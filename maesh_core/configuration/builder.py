@@ -25,6 +25,7 @@ from maesh_core.model.configuration import (
 )
 from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
 from maesh_core.model.topology import PortNode, ServiceNode
+from maesh_core.printable import show_line
 
 WAITING = "waits for its entrypoint to be written"
 """End of a notice that lasts a moment for each new service; it is shown, but neither logged nor written as an Event."""
@@ -347,5 +348,5 @@ def _check_guarded(section: Section, guards: Sequence[str]) -> None:
 
 
 def _collapse(texts: Iterable[str]) -> tuple[str, ...]:
-    """Bring each text into one line, and tell each once."""
-    return tuple(dict.fromkeys(" ".join(text.split()) for text in texts))
+    """Bring each text into one printable line, and tell each once."""
+    return tuple(dict.fromkeys(map(show_line, texts)))

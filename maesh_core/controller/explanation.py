@@ -142,9 +142,8 @@ class Explainer:
         key = parse_service_name(asked.service)
         service = self._topology["services"].get(str(key))
         if service is None:
-            raise ConfigurationError(
-                f"the mesh knows no service {key.name} in namespace {key.namespace}{self._hint(key)}"
-            )
+            hint = self._hint(key) or self._name_problem()
+            raise ConfigurationError(f"the mesh knows no service {key.name} in namespace {key.namespace}{hint}")
         port = _find_port(service, asked.port)
         client = find_client(asked.client, self._pods)
         kind = str(service["trafficType"])
@@ -171,6 +170,14 @@ class Explainer:
             objects=collect_remarks(self._topology, self._objects, service=key, pods=sorted(pods)),
             problems=self._problems,
         )
+
+    def _name_problem(self) -> str:
+        """Name the first thing that could not be read: it may have the service."""
+        if not self._problems:
+            return ""
+        origin, text = min(self._problems.items())
+        more = f" (and {len(self._problems) - 1} more)" if len(self._problems) > 1 else ""
+        return f"; what could not be read may have it: {origin}: {text}{more}"
 
     def _hint(self, key: ObjectKey) -> str:
         """Name the service that was meant, perhaps: of this name elsewhere, or spelt nearly so."""

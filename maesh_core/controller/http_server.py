@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 
+from maesh_core.controller.api_clients import CONNECTION_LIMIT
 from maesh_core.errors import StartupError
 from maesh_core.plain_http.messages import Request, RequestLimits, Response
 from maesh_core.plain_http.server import HttpServer, ServerLimits
@@ -17,8 +18,6 @@ HEAD_LIMIT_BYTES = 8190
 FIELDS_LIMIT = 64
 KEEP_ALIVE_S = 75.0
 """An idle connection, or one whose head is not complete, is closed after this. Above the longest poll."""
-CLIENTS_LIMIT = 20_000
-"""Twice the pulls that may be held: proxies, and people beside them."""
 STOP_S = 2.0
 """Requests under way may take this long to end when the server stops."""
 BACKLOG = 1024
@@ -86,14 +85,17 @@ def _bind(host: str, port: int) -> socket.socket:
     return socket.create_server(address[:2], family=family, backlog=BACKLOG)
 
 
-async def start_server(handler: Handler, sock: socket.socket) -> HttpServer:
+async def start_server(
+    handler: Handler, sock: socket.socket, *, connection_limit: int = CONNECTION_LIMIT
+) -> HttpServer:
     """Serve on a listening socket, which is the server's from now on, until its `close(grace_s=STOP_S)`.
 
-    A client that goes away cancels its request's handler, so that nothing is held for it.
+    A client that goes away cancels its request's handler, so that nothing is held for it. At `connection_limit` the
+    longest idle connection is closed for a new one, or the new one if none is idle.
     """
     limits = ServerLimits(
         request_s=KEEP_ALIVE_S,
-        clients=CLIENTS_LIMIT,
+        clients=connection_limit,
         requests=RequestLimits(head_bytes=HEAD_LIMIT_BYTES, fields=FIELDS_LIMIT),
     )
     server = HttpServer(handler, _refuse, limits, cancels_at_end=True)

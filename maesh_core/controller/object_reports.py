@@ -16,6 +16,7 @@ from maesh_core.model.findings import Findings, ObjectFindings, join_findings
 from maesh_core.model.keys import ObjectIdentity, ObjectKey
 from maesh_core.model.messages import ObjectReport
 from maesh_core.model.resources import ResourceKind
+from maesh_core.printable import show_line
 from maesh_core.resources.snapshot import Snapshot
 from maesh_core.resources.view import Read
 from maesh_core.topology.rules import TopologyRules
@@ -93,6 +94,7 @@ class ObjectReports:
 
     def set_outside(self, key: ObjectKey, errors: tuple[str, ...], *, aspect: str) -> bool:
         """Replace a service's errors of one aspect that its build does not know of; gives whether they differ."""
+        errors = tuple(map(show_line, errors))
         shown = self._outside.setdefault(key, {})
         has_changed = shown.get(aspect, ()) != errors
         shown[aspect] = errors
@@ -241,7 +243,7 @@ def _find_subject(problem: Problem | None) -> Subject | None:
 
 
 def _to_findings(problem: Problem) -> Findings:
-    texts = (problem.text,) if problem.text else ()
+    texts = (show_line(problem.text),) if problem.text else ()
     return Findings(notices=texts) if problem.is_notice else Findings(errors=texts)
 
 

@@ -22,6 +22,7 @@ from maesh_core.configuration.http import HttpTrafficType
 from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.configuration.tcp import TcpTrafficType
 from maesh_core.controller.api import Api
+from maesh_core.controller.api_clients import choose_connection_limit
 from maesh_core.controller.engine import Engine, EngineParts
 from maesh_core.controller.finding_log import ProblemLog
 from maesh_core.controller.http_server import STOP_S as SERVER_STOP_S
@@ -40,6 +41,7 @@ from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TopologyBui
 from maesh_core.model.events import Event
 from maesh_core.model.messages import ObjectReport, ServiceReport
 from maesh_core.model.resources import ResourceKind
+from maesh_core.open_files import find_open_files_limit
 from maesh_core.plain_http.server import HttpServer
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
@@ -160,7 +162,8 @@ async def run_controller(
 
 async def _serve(api: Api, sock: socket.socket) -> HttpServer:
     try:
-        return await start_server(api.handle, sock)
+        limit = choose_connection_limit(find_open_files_limit())
+        return await start_server(api.handle, sock, connection_limit=limit)
     except BaseException:  # cancelled, too
         sock.close()
         raise

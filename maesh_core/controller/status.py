@@ -4,6 +4,7 @@ Asks controllers' APIs through what it is given, and joins their answers: each c
 from it, and all know the same services and objects. A controller that does not answer is a line with its reason.
 """
 
+import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -146,7 +147,15 @@ async def _fetch(session: aiohttp.ClientSession, base: str, path: str) -> bytes:
                 raise MaeshError(f"{path}: {response.status} {body[:200].decode(errors='replace').strip()}")
             return body
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise MaeshError(f"no controller answers at {base}: {str(error) or 'no answer in time'}") from error
+        raise MaeshError(f"no controller answers at {base}: {_describe(error)}") from error
+
+
+def _describe(error: Exception) -> str:
+    """Say why a request failed; of a connection that could not be made, what the system says of it."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno or 0
+        return os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
+    return str(error) or "no answer in time"
 
 
 async def _find_controllers(client: KubernetesClient, namespace: str) -> list[tuple[str, Fetch]]:

@@ -10,7 +10,7 @@ import msgspec
 
 from maesh_core.discovery.json_documents import parse_json_documents
 from maesh_core.discovery.validation import DEFAULT_NAMESPACE, fill_defaults, find_faults, is_subdomain, show_value
-from maesh_core.discovery.values import Body, Document
+from maesh_core.discovery.values import Body, Document, Head
 from maesh_core.discovery.yaml_documents import parse_yaml_documents
 from maesh_core.errors import ManifestError, PluginError
 from maesh_core.model.resources import CheckedResource, Resource, ResourceKind
@@ -159,7 +159,7 @@ class _Reader:
 
     def _read_body(self, body: Body, origin: str, expected: tuple[str, str] | None, depth: int) -> None:
         try:
-            head = body.read_head()
+            head = _read_head(body, origin)
             api_version, name = head.api_version, head.kind
             if expected is not None and not api_version and not name:
                 api_version, name = expected
@@ -209,6 +209,15 @@ class _Reader:
             text = f"{kind.name} {show_value(resource.metadata.name)} is not used: {'; '.join(resource.faults)}"
             self._faults.append(ManifestError(origin, text, kind=kind.name, key=_show_key(resource.key)))
         self._resources.append(LoadedResource(resource, kind, origin))
+
+
+def _read_head(body: Body, origin: str) -> Head:
+    try:
+        return body.read_head()
+    except msgspec.ValidationError as error:
+        if " at `$" in str(error):  # a field of a mapping
+            raise
+        raise ManifestError(origin, "is no Kubernetes object, which has fields such as apiVersion and kind") from error
 
 
 def show_kind(kind: str) -> str:

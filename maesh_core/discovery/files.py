@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from maesh_core.errors import ManifestError
+from maesh_core.printable import escape_unprintable
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """A file above this is refused: 5,000 services with 10 servers each in one JSON file are 22 MB."""
@@ -70,7 +71,7 @@ class Root(NamedTuple):
         shown = os.fsencode(os.path.join(self.given, below) if below else self.given).decode(
             "utf-8", "backslashreplace"
         )
-        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
+        return escape_unprintable(shown)
 
 
 class Roots:

@@ -17,6 +17,8 @@ EXEC_EXTENSION = "client.authentication.k8s.io/exec"
 """The cluster extension whose content a credential plugin gets (client-go, clientcmd/api)."""
 
 _CLUSTER_PATHS = ("certificate_authority",)
+_OF_BAD_VALUES = (LookupError, AttributeError, TypeError, RecursionError)
+"""What PyYAML raises for a tag whose value does not fit it (`!!bool maybe`), and for deep nesting."""
 _USER_PATHS = ("client_certificate", "client_key", "token_file")
 
 
@@ -165,6 +167,8 @@ def _load_file(path: Path) -> _File:
         document = yaml.safe_load(path.read_bytes())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise StartupError(f"kubeconfig {path} cannot be used: {' '.join(str(error).split())}") from error
+    except _OF_BAD_VALUES as error:
+        raise StartupError(f"kubeconfig {path} cannot be used: it is not YAML that can be read") from error
     try:
         file = msgspec.convert({} if document is None else document, _File)
     except (msgspec.ValidationError, RecursionError) as error:

@@ -10,6 +10,7 @@ import msgspec
 
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Resource
+from maesh_core.printable import show_line
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -38,9 +39,9 @@ class ObjectFindings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def join_findings(parts: Iterable[Findings | ObjectFindings]) -> Findings:
-    """Join what several found of one object; each text is there once, in the order of the parts."""
+    """Join what several found of one object; each text is there once, on one line, in the order of the parts."""
     found = tuple(parts)
     return Findings(
-        errors=tuple(dict.fromkeys(text for part in found for text in part.errors)),
-        notices=tuple(dict.fromkeys(text for part in found for text in part.notices)),
+        errors=tuple(dict.fromkeys(show_line(text) for part in found for text in part.errors)),
+        notices=tuple(dict.fromkeys(show_line(text) for part in found for text in part.notices)),
     )

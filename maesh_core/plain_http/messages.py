@@ -1,7 +1,8 @@
 """Requests and responses of the small HTTP server, and what makes requests out of bytes.
 
 Takes what a client sends, in any pieces; gives requests in order. What makes no sense or is too large becomes a
-refusal, after which nothing is read. Does no I/O.
+refusal. No page needs a body: a request that brings one is the last of its connection, and the body is not read. Does
+no I/O.
 """
 
 from collections import deque
@@ -17,20 +18,21 @@ _PHRASES = {
     400: b"Bad Request",
     404: b"Not Found",
     405: b"Method Not Allowed",
-    413: b"Content Too Large",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
     502: b"Bad Gateway",
     503: b"Service Unavailable",
 }
 """Those of the pages; without one, a status line ends in a space (RFC 9112 section 4)."""
+_BODY_FIELDS = frozenset({b"content-length", b"transfer-encoding"})
 _HEADS_ONLY = frozenset({204, 304})
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A request. Names in `fields` are in lower case; `is_last` says that its connection ends after it.
 
-    `refusal` is a status, with `reason`, where this is no request that can be answered otherwise.
+    `is_unread`: more of it may come, which nobody reads. `refusal` is a status, with `reason`, where this is no request
+    that can be answered otherwise.
     """
 
     method: bytes = b""
@@ -38,6 +40,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     fields: Sequence[tuple[bytes, bytes]] = ()
     remote: str = ""
     is_last: bool = True
+    is_unread: bool = False
     refusal: int = 0
     reason: str = ""
 
@@ -63,23 +66,21 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a request may bring. No page reads a body: it is only passed over."""
+    """How large a request's head may be."""
 
     head_bytes: int = 16 * 1024
     fields: int = 100
-    body_bytes: int = 64 * 1024
 
 
 class RequestReader:
-    """Turns bytes into requests. Once there is one with `is_last`, nothing may be fed any more."""
+    """Turns bytes into requests. Behind one with `is_last` nothing is read."""
 
     __slots__ = (
-        "_body_bytes",
         "_fed_bytes",
         "_fields",
         "_has_head",
         "_head_bytes",
-        "_is_refused",
+        "_is_over",
         "_limits",
         "_parser",
         "_remote",
@@ -91,7 +92,7 @@ class RequestReader:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._limits = limits
         self._remote = remote
-        self._is_refused = False
+        self._is_over = False
         self.requests: deque[Request] = deque()
         self._start()
 
@@ -100,12 +101,13 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Read what came."""
+        if self._is_over:
+            return
         self._fed_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # it is answered as if it had not asked for another protocol
-            if self.requests:
-                self.requests.append(msgspec.structs.replace(self.requests.pop(), is_last=True))
+        except httptools.HttpParserUpgrade:
+            pass  # it is answered as if it had not asked for another protocol
         except httptools.HttpParserError:
             self._refuse(400, "not a request of HTTP/1.1")
         if not self._has_head and self._fed_bytes > self._limits.head_bytes:
@@ -129,35 +131,33 @@ class RequestReader:
             self._fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """See the end of a head."""
+        """See the end of a head, which makes a request."""
         self._has_head = True
-
-    def on_body(self, data: bytes) -> None:
-        """See a part of a body."""
-        self._body_bytes += len(data)
-        if self._body_bytes > self._limits.body_bytes:
-            self._refuse(413, f"the body is over {self._limits.body_bytes} bytes")
-
-    def on_message_complete(self) -> None:
-        """See the end of a request. llhttp knows here, and only here, whether the connection goes on."""
         is_current = self._parser.get_http_version() == "1.1"
         if is_current and sum(name == b"host" for name, _ in self._fields) != 1:
             self._refuse(400, "there must be one Host")  # RFC 9112 section 3.2
-        elif not self._is_refused:
+        elif not self._is_over:
+            has_body = any(name in _BODY_FIELDS and value != b"0" for name, value in self._fields)
+            goes_on = is_current and self._parser.should_keep_alive() and not self._parser.should_upgrade()
+            self._is_over = has_body or not goes_on
             request = Request(
                 method=self._parser.get_method(),
                 target=_cut_path(self._target),
                 fields=self._fields,
                 remote=self._remote,
-                is_last=not (is_current and self._parser.should_keep_alive()),
+                is_last=self._is_over,
+                is_unread=has_body,
             )
             self.requests.append(request)
+
+    def on_message_complete(self) -> None:
+        """See the end of a request."""
         self._start()
 
     def _start(self) -> None:
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
-        self._fed_bytes = self._head_bytes = self._body_bytes = 0
+        self._fed_bytes = self._head_bytes = 0
         self._has_head = False
 
     def _count_head(self, size: int) -> None:
@@ -166,9 +166,9 @@ class RequestReader:
             self._refuse(431, f"the head is over {self._limits.head_bytes} bytes")
 
     def _refuse(self, status: int, reason: str) -> None:
-        if not self._is_refused:
-            self._is_refused = True
-            self.requests.append(Request(refusal=status, reason=reason))
+        if not self._is_over:
+            self._is_over = True
+            self.requests.append(Request(refusal=status, reason=reason, is_unread=True))
 
 
 def _cut_path(target: bytes) -> bytes:

@@ -30,7 +30,7 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How long clients may take, in seconds, and how many there may be.
 
     `request_s` counts from the end of the request before, idle time included. `linger_s` is how long input is read past
-    after a refusal: closing with unread input resets the connection, response included.
+    after the answer to what was not read to its end: closing with unread input resets the connection, with the response.
     """
 
     request_s: float = 60.0
@@ -141,10 +141,8 @@ class _Connection(asyncio.Protocol):
         """Read requests, and answer them."""
         if self._is_ended or self._is_at_end:
             return
-        requests = self._received.requests
-        if not (requests and requests[-1].is_last):
-            self._received.feed(data)
-        if len(requests) > QUEUE_LIMIT:
+        self._received.feed(data)
+        if len(self._received.requests) > QUEUE_LIMIT:
             self._transport.pause_reading()
         self._proceed()
 
@@ -226,7 +224,7 @@ class _Connection(asyncio.Protocol):
         request = self._request
         is_last = request.is_last or response.is_last or self._server.is_closing
         self._transport.write(response.render(is_head=request.method == b"HEAD", is_last=is_last))
-        if request.refusal:
+        if request.is_unread:
             self._is_ended = True
             self._transport.write_eof()
             self._start_timer(self._server.limits.linger_s)

@@ -14,6 +14,7 @@ from types import FrameType
 from maesh_core.errors import MaeshError, StartupError
 from maesh_core.interruption import end_echoed_line
 from maesh_core.logging_setup import configure_logging
+from maesh_core.printable import show_line
 from maesh_core.proxy.asyncio_without_tls import import_asyncio_without_tls
 from maesh_core.settings_handover import PROXY_SETTINGS_VARIABLE, parse_proxy_settings
 
@@ -60,8 +61,7 @@ def _end_at_once(signum: int, frame: FrameType | None) -> None:
 
 
 def _fail(text: str) -> int:
-    line = " ".join(text.split())
-    sys.stderr.write(f"maesh: error: {line}\n")
+    sys.stderr.write(f"maesh: error: {show_line(text)}\n")
     return 1
 
 

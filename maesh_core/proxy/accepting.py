@@ -1,11 +1,12 @@
 """Accepts the clients that wait on one listening socket, a few in each turn of the event loop.
 
-The kernel's queue can be refilled as fast as it is emptied. Whoever empties it in one go keeps every client that is
-already connected waiting for as long as somebody connects over and over.
+The kernel's queue can be refilled as fast as it is emptied. If it were emptied in one go, every client that is already
+connected would wait for as long as somebody connects over and over.
 """
 
 import errno
 import logging
+import os
 import socket
 from collections.abc import Callable
 from enum import Enum
@@ -28,24 +29,26 @@ class Waiting(Enum):
 
 
 class Acceptor:
-    """Accepts on one non-blocking socket. `on_client` is given the socket, its other end's address, the entrypoint."""
+    """Accepts on one non-blocking socket.
 
-    def __init__(
-        self, sock: socket.socket, entrypoint: int, on_client: Callable[[socket.socket, str, int], None], *, limit: int
-    ) -> None:
+    `on_client` is given the descriptor of a non-blocking socket, which it owns from then on, the other end's address
+    and the entrypoint. A descriptor, as a socket object costs as much as accepting does, and asks the kernel for the
+    address once more.
+    """
+
+    def __init__(self, sock: socket.socket, entrypoint: int, on_client: Callable[[int, str, int], None]) -> None:
         self._sock = sock
         self._entrypoint = entrypoint
         self._on_client = on_client
-        self._limit = limit
         self._has_failed = False
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit both
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def accept(self) -> Waiting:
+    def accept(self, limit: int) -> Waiting:
         """Accept up to `limit` clients. The first of failures in a row is logged."""
-        for _ in range(self._limit):
+        for _ in range(limit):
             try:
-                client, address = self._sock.accept()
+                descriptor, address = self._sock._accept()  # type: ignore[attr-defined]  # noqa: SLF001
             except BlockingIOError:
                 return Waiting.NONE
             except OSError as error:
@@ -56,6 +59,6 @@ class Acceptor:
                 self._has_failed = True
                 return Waiting.NOT_TO_BE_HAD
             self._has_failed = False
-            client.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            self._on_client(client, address[0], self._entrypoint)
+            os.set_blocking(descriptor, False)
+            self._on_client(descriptor, address[0], self._entrypoint)
         return Waiting.MAYBE

@@ -14,11 +14,15 @@ from maesh_core.proxy.routing.refusals import RefusedRouter
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What `/status` shows. `workers` is how many carry traffic, `refused` are the routers that are not carried."""
+    """What `/status` shows. `workers` is how many carry traffic, `refused` are the routers that are not carried.
+
+    `engine` is the form in which the engine's modules are loaded: `compiled` or `pure`.
+    """
 
     revision: str | None
     ready: bool
     workers: int
+    engine: str
     refused: Sequence[RefusedRouter]
 
 

@@ -6,8 +6,9 @@ so come one TICK_S early or late.
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
-TICK_S = 0.25
+TICK_S: Final = 0.25
 
 
 class Clock:

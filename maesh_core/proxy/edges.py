@@ -7,13 +7,20 @@ neither. What watches is told once for each change, and so must do all there is 
 import asyncio
 import logging
 import select
+import socket
 from collections.abc import Callable
+from typing import Final
 
-EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+GONE: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 """The other side has ended its stream, or the connection is over: there is something to read, if only an end."""
-ROUND_LIMIT = 256
+ROUND_LIMIT: Final = 256
 """Descriptors served in one round of the loop."""
+FEW_EVENTS: Final = 8
+"""After so few events the poller looks again before it returns to the loop: what they led to has often come by then,
+and a round of the loop costs more than a look."""
+LOOKS_LIMIT: Final = 4
+"""Looks in one round of the loop, so that others wait no longer than for some events."""
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +59,13 @@ class EdgePoller:
             self._epoll.unregister(descriptor)
             self._forgotten.add(descriptor)
 
+    def close_socket(self, sock: socket.SocketType) -> None:
+        """Forget a socket and close it. No other process may have it: the kernel then takes it off the epoll itself."""
+        descriptor = sock.fileno()
+        if self._watchers.pop(descriptor, None) is not None:
+            self._forgotten.add(descriptor)
+        sock.close()
+
     def put_off(self, work: Callable[[], None]) -> None:
         """Do the rest of some work in the loop's next round, when others have had their turn."""
         if not self._later:
@@ -72,17 +86,23 @@ class EdgePoller:
         self._finishing.clear()
 
     def _on_ready(self) -> None:
-        watchers, forgotten = self._watchers, self._forgotten
-        forgotten.clear()
-        for descriptor, events in self._epoll.poll(0, ROUND_LIMIT):
-            watcher = watchers.get(descriptor)
-            if watcher is not None and descriptor not in forgotten:
-                try:
-                    watcher(events)
-                except Exception:  # an edge is told once: one connection's trouble must not cost others theirs
-                    _logger.exception("a connection could not be served")
-        while self._finishing:
-            self._do(self._finishing.pop())
+        poll, watchers, forgotten, finishing = self._epoll.poll, self._watchers, self._forgotten, self._finishing
+        for _ in range(LOOKS_LIMIT):
+            ready = poll(0, ROUND_LIMIT)
+            if not ready:
+                return
+            forgotten.clear()
+            for descriptor, events in ready:
+                watcher = watchers.get(descriptor)
+                if watcher is not None and descriptor not in forgotten:
+                    try:
+                        watcher(events)
+                    except Exception:  # an edge is told once: one connection's trouble must not cost others theirs
+                        _logger.exception("a connection could not be served")
+            while finishing:
+                self._do(finishing.pop())
+            if len(ready) > FEW_EVENTS or self._epoll.closed:
+                return
 
     def _go_on(self) -> None:
         later, self._later = self._later, []

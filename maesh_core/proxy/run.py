@@ -12,8 +12,10 @@ from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maesh_core import engine
 from maesh_core.errors import StartupError, UpdateRejectedError
 from maesh_core.interruption import end_echoed_line, tell_wait
+from maesh_core.open_files import find_open_files_limit, raise_open_files_limit
 from maesh_core.plain_http.server import HttpServer, ServerLimits
 from maesh_core.proxy.admin import AdminPages, ProxyStatus, build_text
 from maesh_core.proxy.configuration import NodeConfiguration
@@ -22,7 +24,7 @@ from maesh_core.proxy.fetch import Fetcher, find_source_host, parse_endpoint
 from maesh_core.proxy.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.parent import follow_parent
 from maesh_core.proxy.poller import Poller
-from maesh_core.proxy.process import raise_open_files_limit, settle_memory
+from maesh_core.proxy.process import settle_memory
 from maesh_core.proxy.sockets import describe_address, describe_reason, open_sockets
 from maesh_core.proxy.workers.memory_keeper import ARENA_BYTES, MemoryKeeper
 from maesh_core.proxy.workers.pool import Spawn, WorkerPool
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 SCRAPE_LIMIT_S = 1.0
 """What workers get to tell their counters at a scrape; of those that do not, the last ones are shown."""
+ADMIN_CLIENTS = 256
+"""Connections to the admin port; probes and scrapes have one each."""
 CACHE_GRACE_S = 1.0
 """What the controller gets to answer the first pull before the cached configuration is served."""
 CACHE_PAUSE_S = 1.0
@@ -113,7 +117,7 @@ class Node:
             on_failure=self._has_failed_pull.set,
         )
         self._cache = _build_cache(settings.configuration_cache, endpoint=str(endpoint))
-        self._admin = HttpServer(self._build_admin_pages(), build_text, ServerLimits())
+        self._admin = HttpServer(self._build_admin_pages(), build_text, ServerLimits(clients=_choose_admin_clients()))
 
     def __repr__(self) -> str:
         """Show what is in force."""
@@ -225,8 +229,15 @@ class Node:
             revision=self._configuration.revision,
             ready=self.is_ready,
             workers=len(self._pool.joined),
+            engine=engine.form,
             refused=self._configuration.list_refused(),
         )
+
+
+def _choose_admin_clients() -> int:
+    """Choose how many clients the admin port may have: a quarter of the descriptors is left to them at most."""
+    open_files = find_open_files_limit()
+    return ADMIN_CLIENTS if open_files is None else min(ADMIN_CLIENTS, max(1, open_files // 4))
 
 
 def describe_connections(counts: Mapping[str, int]) -> str:

@@ -5,15 +5,31 @@ It closes nothing: a handler that can evict idle connections passes a function t
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.settings import CarryingSettings
+
+SettingsT = TypeVar("SettingsT", bound=CarryingSettings)
 
 CONNECTION_LIMIT = "connection-limit"
 CLIENT_CONNECTION_LIMIT = "client-connection-limit"
 """Why a client is refused: the setting that bounds it."""
 
+DESCRIPTORS_PER_CLIENT = 3
+"""Descriptors for each slot: one for the client, one for its server, and one to spare for the other protocol's clients.
+With fewer, accepting would fail before the slots run out, and no idle connection would ever be evicted."""
+
 _MAPPED = "::ffff:"
+
+
+def fit_connection_limit(settings: SettingsT, open_files: int | None) -> SettingsT:
+    """Lower `connection_limit` to what a process with so many descriptors can serve; None: any number."""
+    if open_files is None:
+        return settings
+    most = max(1, open_files // DESCRIPTORS_PER_CLIENT)
+    return settings if 0 < settings.connection_limit <= most else replace(settings, connection_limit=most)
 
 
 class Slots:

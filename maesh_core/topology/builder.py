@@ -15,9 +15,11 @@ from maesh_core.hookspecs import TopologyBuilder
 from maesh_core.interfaces import ResourceT, TopologyView, View
 from maesh_core.model.addresses import parse_address
 from maesh_core.model.annotations import TRAFFIC_TYPE, add_plain_names, parse_annotations
+from maesh_core.model.findings import ObjectFindings
 from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.resources import Pod, Service, ServicePort
 from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
+from maesh_core.printable import show_line
 from maesh_core.topology.absence import Absence
 from maesh_core.topology.endpoints import EndpointReader, Group
 from maesh_core.topology.rules import TopologyRules, is_ignored_service
@@ -203,7 +205,7 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         try:
             addition = builder.build(view, shown_node)
         except ConfigurationError as error:
-            errors.append(f"{builder.name}: {error}")
+            errors.append(show_line(f"{builder.name}: {error}"))
             continue
         if addition is None:
             continue
@@ -214,9 +216,9 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         pods.extend(addition.pods)
         for name, shown in addition.sections.items():
             sections.setdefault(name, {}).update(shown)
-        objects.extend(addition.objects)
-        errors.extend(addition.errors)
-        notices.extend(addition.notices)
+        objects.extend(map(_show_findings, addition.objects))
+        errors.extend(map(show_line, addition.errors))
+        notices.extend(map(show_line, addition.notices))
     return msgspec.structs.replace(
         node,
         ports=tuple(_add_branches(port, branches.get((port.number, port.protocol), ())) for port in node.ports),
@@ -227,6 +229,14 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         errors=tuple(errors),
         notices=tuple(notices),
     )
+
+
+def _show_findings(found: ObjectFindings) -> ObjectFindings:
+    """Make each text one printable line: names in it may hold anything."""
+    errors, notices = tuple(map(show_line, found.errors)), tuple(map(show_line, found.notices))
+    if (errors, notices) == (found.errors, found.notices):
+        return found
+    return msgspec.structs.replace(found, errors=errors, notices=notices)
 
 
 def _show_to_plugins(node: ServiceNode) -> ServiceNode:

@@ -91,9 +91,10 @@ def test_the_commands_install_maesh_its_plugins_and_those_by_others(tmp_path):
         "PIP_NO_DEPS": "1",
         "PIP_NO_BUILD_ISOLATION": "0",  # which switches it on, as pip reads it
         "PIP_NO_INDEX": "1",
+        "MAESH_PURE": "1",  # with which no C compiler is installed
     }
     for command in list_instructions(BUILD, "RUN"):
-        moved = command.replace(" /wheels", f" {wheels}").replace(" /maesh", f" {installed}")
+        moved = f" {command}".replace(" /wheels", f" {wheels}").replace(" /maesh", f" {installed}")
         ended = subprocess.run(
             ["/bin/sh", "-euc", moved], cwd=source, env=environment, capture_output=True, text=True, check=False
         )
@@ -103,6 +104,8 @@ def test_the_commands_install_maesh_its_plugins_and_those_by_others(tmp_path):
     plugins = {tomllib.loads(path.read_text())["project"]["name"] for path in ROOT.glob("plugins/*/pyproject.toml")}
     assert names == {"maesh", EXTRA, *plugins}
     assert (installed / "bin" / "maesh").exists()
+    assert ended.stdout == "engine: pure MAESH_PURE is set\n"
+    assert (site / "maesh_core" / "_compiled" / "reason").read_text() == "when it was built: MAESH_PURE is set\n"
     assert (site / "maesh_core" / "templates" / "plugin").is_dir()
     assert not list(site.glob("tests"))
 
@@ -135,6 +138,8 @@ def test_it_is_made_from_a_python_that_maesh_runs_on():
     ("path", "expected"),
     [
         ("maesh_core/cli/app.py", True),
+        ("compiling/modules.txt", True),
+        ("maesh_core/_compiled/manifest", False),
         ("plugins/acl/maesh_acl/__init__.py", True),
         ("plugins/acl/README.md", True),
         ("examples/plugins/maesh-stamp/pyproject.toml", True),

@@ -104,7 +104,7 @@ def test_help_shows_the_flag_of_an_installed_plugin_without_importing_it(run, st
 def test_versions_of_everything_are_shown(run, stamp, arguments):
     status, out, _ = run(*arguments)
     assert status == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["maesh", "python", "platform", "plugin"]
+    assert [line.split()[0] for line in out.splitlines()] == ["maesh", "python", "platform", "engine", "plugin"]
     assert "stamp (acme-stamp 1.0)" in out
 
 

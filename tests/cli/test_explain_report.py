@@ -75,3 +75,10 @@ def test_of_many_the_first_are_shown():
         f"... and {50 - REMARKS_SHOWN} more, which --json shows",
         f"... and {20 - PROBLEMS_SHOWN} more, which --json shows",
     ]
+
+
+def test_no_name_in_a_step_begins_another_line():
+    assert (
+        render(steps=("target \x1b[31ma\nit is let in, and goes to",))[0]
+        == r"target \x1b[31ma\nit is let in, and goes to"
+    )

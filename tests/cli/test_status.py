@@ -129,7 +129,7 @@ def test_a_service_without_a_server_has_status_3_and_its_reason(start_mesh, run_
 def test_an_endpoint_where_nobody_is_has_status_3_and_says_so(run_maesh):
     shown = run_maesh("status", "--endpoint", "http://127.0.0.1:1")
     assert shown.status == 3
-    assert "no controller answers at http://127.0.0.1:1" in shown.stdout
+    assert "no controller answers at http://127.0.0.1:1: Connection refused\n" in shown.stdout
     assert shown.stderr == ""
 
 
@@ -141,3 +141,9 @@ def test_a_signal_ends_it_and_is_not_taken_for_a_mesh_that_is_well(number, api_s
     command.stop(number)
     assert (command.status, command.stdout) == (1, "")
     assert command.stderr == "maesh: error: stopped before all had answered\n"
+
+
+def test_what_a_controller_says_of_a_problem_is_on_one_line():
+    report = build_report(problems={"a.yaml": "not YAML:\n1 service, 0 with errors"})
+    text = render_status(msgspec.structs.replace(WELL, controllers=(report,)))
+    assert "one: a.yaml: not YAML: 1 service, 0 with errors" in text.splitlines()

@@ -127,6 +127,24 @@ async def test_json_report_is_one_line(parts):
     assert parts.printed == ["[]"]
 
 
+@pytest.mark.parametrize("json", [False, True])
+async def test_findings_that_the_report_shows_are_not_logged_again(parts, json):
+    calls = []
+
+    class Findings:
+        def drop(self):
+            calls.append("drop")
+
+        def release(self):
+            calls.append("release")
+
+    stop = asyncio.Event()
+    settings = dataclasses.replace(SETTINGS, json=json)
+    async with asyncio.timeout(20):
+        await Mesh(settings, None, lambda text: stop.set(), findings=Findings()).run(stop)
+    assert calls == (["release"] if json else ["drop", "release"])
+
+
 async def test_child_that_ends_is_the_error_and_the_controller_is_stopped(parts):
     with pytest.raises(StartupError, match="the child's last words"):
         await run_mesh(parts, lambda stop: parts.child.exited.set_result(None))

@@ -29,10 +29,10 @@ async def serve():
     """Serve a handler on a loopback port; gives its base URL. Stopped at the end, if the test did not."""
     servers = []
 
-    async def start(handler):
+    async def start(handler, **options):
         sock = open_socket("127.0.0.1", 0, flag="--api-port")
         port = sock.getsockname()[1]
-        server = await start_server(handler, sock)
+        server = await start_server(handler, sock, **options)
         servers.append(server)
         return f"http://127.0.0.1:{port}", server
 

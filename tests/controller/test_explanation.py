@@ -162,6 +162,15 @@ def test_a_service_that_is_not_there_is_an_error_that_names_the_nearest(service,
     assert str(raised.value) == error
 
 
+def test_a_service_that_is_not_there_may_be_in_what_could_not_be_read():
+    with pytest.raises(ConfigurationError) as raised:
+        explain(service="ledger.bank", problems={"b.yaml": "no", "a.yaml": "not UTF-8"})
+    assert str(raised.value) == (
+        "the mesh knows no service ledger in namespace bank; "
+        "what could not be read may have it: a.yaml: not UTF-8 (and 1 more)"
+    )
+
+
 def test_a_pod_that_is_not_there_is_an_error():
     with pytest.raises(ConfigurationError, match="there is no pod nobody in namespace shop"):
         explain(client="shop/nobody")

@@ -80,6 +80,53 @@ async def test_a_handler_that_raises_is_told_as_an_error_without_details(serve, 
     assert "a secret" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Encoding: br\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc",
+    ],
+)
+async def test_no_body_of_a_client_fills_the_log(serve, caplog, request_):
+    url, _ = await serve(answer)
+    await talk(url, request_ + b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert [record.getMessage() for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
+async def test_clients_that_ask_for_nothing_make_room_for_one_that_does(serve):
+    url, _ = await serve(answer, connection_limit=2)
+    host, port = url.removeprefix("http://").split(":")
+    silent = [await asyncio.open_connection(host, int(port)) for _ in range(5)]
+    silent[0][1].write(b"GET / HTTP/1.1\r\nHo")
+    assert b"200 OK" in await talk(url, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert [await reader.read() for reader, _ in silent[:4]] == [b""] * 4
+    for _, writer in silent:
+        writer.close()
+
+
+async def test_requests_under_way_are_never_closed_for_a_new_connection(serve):
+    is_begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def hold(_):
+        is_begun.set()
+        await may_end.wait()
+        return build_text(200, "held")
+
+    url, _ = await serve(hold, connection_limit=1)
+    request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    held = asyncio.create_task(talk(url, request))
+    await is_begun.wait()
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    assert await reader.read() == b""
+    writer.close()
+    may_end.set()
+    assert (await held).endswith(b"held")
+
+
 async def test_a_stopped_server_takes_no_connection(serve):
     url, server = await serve(answer)
     await server.close()

@@ -79,6 +79,14 @@ def test_the_origin_names_file_document_and_line(parse):
     ]
 
 
+@pytest.mark.parametrize("text", ["just text\n", "- a\n- b\n", "7\n", "true\n"])
+def test_a_document_without_fields_is_said_to_be_no_object(parse, text):
+    (error,) = parse(text).errors
+    assert str(error) == (
+        "f.yaml document 1 line 1: is no Kubernetes object, which has fields such as apiVersion and kind"
+    )
+
+
 def test_lists_are_taken_apart_and_their_items_stand_alone(parse):
     good = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}
     bad = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "A"}}

@@ -149,3 +149,22 @@ def test_whatever_a_file_has_it_is_read_or_refused_in_one_line(document):
         except StartupError as error:
             found = str(error)
     assert isinstance(found, Cluster) or "\n" not in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 20_000,
+        "a: !!bool maybe",
+        "a: !!timestamp soon",
+        "a: !!int ''",
+        "a: !!float x",
+        "a: 2020-99-99",
+        "? [a]\n: b",
+    ],
+)
+def test_what_is_no_yaml_is_refused_in_one_line(tmp_path, text):
+    path = tmp_path / "k"
+    path.write_text(text)
+    with pytest.raises(StartupError, match=r"^kubeconfig [^\n]* cannot be used: [^\n]+$"):
+        load_login(str(path))

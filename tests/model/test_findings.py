@@ -12,3 +12,8 @@ def test_joined_findings_have_each_text_once_in_the_order_of_the_parts():
     assert join_findings(parts) == Findings(("a", "b", "c"), ("n", "m"))
     assert join_findings(parts).texts == ("a", "b", "c", "n", "m")
     assert join_findings(()) == Findings()
+
+
+def test_joined_findings_are_one_printable_line_each():
+    found = join_findings([Findings(("no service \x1b[31ma\nb",), ("source c\r\n",))])
+    assert found == Findings((r"no service \x1b[31ma b",), ("source c",))

@@ -26,7 +26,9 @@ async def render_metrics() -> tuple[bytes, str]:
 async def answer(
     target: bytes, *, method: bytes = b"GET", is_ready: bool = True, configuration: bytes | None = b"{}"
 ) -> Any:
-    status = ProxyStatus(revision="e.1", ready=is_ready, workers=1, refused=[RefusedRouter("http/routers/r", "why")])
+    status = ProxyStatus(
+        revision="e.1", ready=is_ready, workers=1, engine="pure", refused=[RefusedRouter("http/routers/r", "why")]
+    )
     pages = AdminPages(
         is_ready=lambda: is_ready,
         read_status=lambda: status,
@@ -72,6 +74,7 @@ async def test_the_status_page_is_json() -> None:
         "revision": "e.1",
         "ready": True,
         "workers": 1,
+        "engine": "pure",
         "refused": [{"router": "http/routers/r", "reason": "why"}],
     }
     assert (b"Content-Type", b"application/json") in response.fields

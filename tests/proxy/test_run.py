@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from maesh_core import engine
 from maesh_core.errors import SettingsError, StartupError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service, StreamRouter
 from maesh_core.model.messages import Update, render_update
@@ -296,7 +297,7 @@ async def test_refused_routers_are_in_the_status_and_answer_503(world: World) ->
     await world.wait_for("/ready", 200)
     status = json.loads((await world.get(world.admin, "/status"))[1])
     reason = "middleware shop/web/gone is not in the configuration"
-    expected = {"revision": "e.1", "ready": True, "workers": 1}
+    expected = {"revision": "e.1", "ready": True, "workers": 1, "engine": engine.form}
     assert status == {**expected, "refused": [{"router": "http/routers/r", "reason": reason}]}
     assert await world.get(world.entrypoint) == (503, reason)
 

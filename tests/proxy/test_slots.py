@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.proxy.slots import Slots
-from maesh_core.settings import CarryingSettings
+from maesh_core.proxy.slots import Slots, fit_connection_limit
+from maesh_core.settings import CarryingSettings, ProxySettings
 
 
 def build(limit=0, client_limit=0):
@@ -61,3 +61,20 @@ def test_no_address_ever_holds_more_than_its_limit_and_nothing_is_left_of_those_
             held.remove(client)
             slots.give_back(address)
     assert slots._by_address == {client: held.count(client) for client in held}
+
+
+@pytest.mark.parametrize(
+    ("setting", "open_files", "limit"),
+    [
+        (10_000, 1_048_576, 10_000),
+        (10_000, None, 10_000),
+        (10_000, 4096, 1365),
+        (100, 4096, 100),
+        (0, 4096, 1365),
+        (0, None, 0),
+        (10_000, 2, 1),
+    ],
+)
+def test_there_are_no_more_slots_than_descriptors_can_serve(setting, open_files, limit):
+    settings = ProxySettings(connection_limit=setting)
+    assert fit_connection_limit(settings, open_files).connection_limit == limit

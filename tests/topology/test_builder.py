@@ -12,6 +12,7 @@ from maesh_core.hookspecs import Addition
 from maesh_core.interfaces import TopologyView, View
 from maesh_core.model.annotations import parse_annotations
 from maesh_core.model.events import Replaced
+from maesh_core.model.findings import ObjectFindings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import ObjectMeta, Pod, Service, ServicePort, ServiceSpec
 from maesh_core.model.topology import ServiceNode
@@ -171,3 +172,19 @@ def test_any_other_exception_of_a_plugin_goes_up() -> None:
 
     with pytest.raises(ZeroDivisionError):
         build(make_service(), Builder("broken", fail))
+
+
+def test_what_plugins_say_is_one_printable_line_each() -> None:
+    hostile, shown = "split \x1b[31ma\nb", r"split \x1b[31ma b"
+
+    def find(_: View, __: ServiceNode) -> Addition:
+        objects = (ObjectFindings(type=Pod, key=KEY, errors=(hostile,), notices=(hostile,)),)
+        return Addition(errors=(hostile,), notices=(hostile,), objects=objects)
+
+    def refuse(_: View, __: ServiceNode) -> None:
+        raise ConfigurationError(hostile)
+
+    node = build(make_service(), Builder("a", find), Builder("b", refuse))
+    assert node.errors == (shown, f"b: {shown}")
+    assert node.notices == (shown,)
+    assert [(each.errors, each.notices) for each in node.objects] == [((shown,), (shown,))]

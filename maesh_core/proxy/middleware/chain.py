@@ -6,7 +6,7 @@ here, in the order that `hookspecs.Middleware` promises.
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from maesh_core.interfaces import Connection, Exchange
 
@@ -41,7 +41,7 @@ class Chain(NamedTuple):
     kept_bytes: int = 0
 
 
-EMPTY_CHAIN = Chain()
+EMPTY_CHAIN: Final = Chain()
 
 
 def compile_chain(middlewares: Sequence[object]) -> Chain:

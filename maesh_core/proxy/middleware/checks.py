@@ -4,10 +4,13 @@ Takes what a factory built; says what is wrong with it. Runs when a middleware i
 """
 
 import inspect
+from collections.abc import Callable
 from difflib import get_close_matches
 from functools import lru_cache
+from types import FunctionType, MethodType
 from typing import Any
 
+from maesh_core.hook_results import find_signature_problem
 from maesh_core.hookspecs import Middleware
 from maesh_core.interfaces import Response
 
@@ -38,6 +41,8 @@ def find_middleware_problem(middleware: object) -> str | None:
             return f"has {name}, which is a generator"
         if name != _AWAITED and inspect.iscoroutinefunction(method):
             return f"has {name}, which is async; only {_AWAITED} may be"
+        if (problem := _find_call_problem(name, method)) is not None:
+            return f"has {name}, which {problem}"
     for name in _list_names(middleware):
         if (meant := _find_meant(name)) is not None and callable(getattr(middleware, name, None)):
             return f"has {name}, which is no method of a middleware; did you mean {meant}?"
@@ -49,6 +54,19 @@ def find_middleware_problem(middleware: object) -> str | None:
 def has_any(middleware: object, names: tuple[str, ...]) -> bool:
     """Say whether a middleware has any of these methods; one that is None is absent."""
     return any(getattr(middleware, name, None) is not None for name in names)
+
+
+def _find_call_problem(name: str, method: Callable[..., Any]) -> str | None:
+    function = getattr(method, "__func__", None)
+    if isinstance(method, MethodType) and isinstance(function, FunctionType):
+        return _find_function_problem(name, function)
+    return find_signature_problem(method, getattr(Middleware, name))
+
+
+@lru_cache(maxsize=256)
+def _find_function_problem(name: str, function: FunctionType) -> str | None:
+    """Judge a function once, however many services have the middleware: reading a signature takes 20 microseconds."""
+    return find_signature_problem(MethodType(function, object()), getattr(Middleware, name))
 
 
 def _find_value_problem(middleware: Any) -> str | None:

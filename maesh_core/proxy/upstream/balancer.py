@@ -9,12 +9,12 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from maesh_core.model.configuration import LEAST_CONNECTIONS, LEAST_REQUEST, ROUND_ROBIN
 from maesh_core.proxy.upstream.health import Aside
 
-KINDS = frozenset({ROUND_ROBIN, LEAST_REQUEST, LEAST_CONNECTIONS})
+KINDS: Final = frozenset({ROUND_ROBIN, LEAST_REQUEST, LEAST_CONNECTIONS})
 
 
 class Balanced(Protocol):
@@ -35,6 +35,8 @@ ServerT = TypeVar("ServerT", bound=Balanced)
 class Balancer(Protocol[ServerT]):
     """Gives the server for the next attempt."""
 
+    __slots__ = ()
+
     def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
         """Pick a server, one that was not tried if there is one; None when there are no usable servers.
 
@@ -46,7 +48,7 @@ class Balancer(Protocol[ServerT]):
         """All servers that it chooses among."""
 
 
-class RoundRobin(Generic[ServerT]):
+class RoundRobin(Balancer[ServerT]):
     """Every server in turn."""
 
     __slots__ = ("_next", "_servers")
@@ -90,7 +92,7 @@ class RoundRobin(Generic[ServerT]):
         self._next = found if found is not None else former.position % max(len(self._servers), 1)
 
 
-class SmoothWeightedRoundRobin(Generic[ServerT]):
+class SmoothWeightedRoundRobin(Balancer[ServerT]):
     """Servers by weight, spread out (nginx): the one furthest behind its share comes next."""
 
     __slots__ = ("_credits", "_servers")
@@ -136,7 +138,7 @@ class SmoothWeightedRoundRobin(Generic[ServerT]):
         self._credits = [credit - mean for credit in kept]
 
 
-class LeastRequest(Generic[ServerT]):
+class LeastRequest(Balancer[ServerT]):
     """Of two servers drawn by weight, the one with the fewest requests under way for its weight.
 
     Two draws come within a constant of looking at all of them (Mitzenmacher, The Power of Two Choices), and do not

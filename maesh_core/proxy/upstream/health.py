@@ -7,9 +7,9 @@ connections: whoever makes them tells. Which server a request gets is the balanc
 
 import random
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
-JITTER = 0.2
+JITTER: Final = 0.2
 """The share by which a pause may be longer or shorter, so that proxies and workers do not all come back at once."""
 
 

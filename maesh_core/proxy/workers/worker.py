@@ -16,8 +16,10 @@ import uvloop
 
 from maesh_core.errors import MaeshError, SettingsError
 from maesh_core.logging_setup import configure_logging
+from maesh_core.open_files import find_open_files_limit, raise_open_files_limit
 from maesh_core.plugin_loading import load_plugins
-from maesh_core.proxy.process import raise_open_files_limit
+from maesh_core.printable import show_line
+from maesh_core.proxy.slots import fit_connection_limit
 from maesh_core.proxy.workers.carrier import Carrier, Plugins
 from maesh_core.proxy.workers.channel import Channel
 from maesh_core.proxy.workers.memory import WorkerMemory
@@ -39,7 +41,7 @@ def main() -> int:
         settings = parse_proxy_settings(os.environ.pop(PROXY_SETTINGS_VARIABLE, ""))
         memory = WorkerMemory.inherit()
     except MaeshError as error:
-        sys.stderr.write(f"maesh: error: {error}\n")
+        sys.stderr.write(f"maesh: error: {show_line(str(error))}\n")
         return 1
     configure_logging(settings.log_level, settings.log_format)
     try:
@@ -55,6 +57,7 @@ async def run_worker(
 ) -> int:
     """Take orders from a socket until the end, with the plugins that `load` gives; give the exit status."""
     raise_open_files_limit()
+    settings = fit_connection_limit(settings, find_open_files_limit())
     try:
         carrier = Carrier(settings, load(), memory)
     except MaeshError as error:

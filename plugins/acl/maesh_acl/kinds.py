@@ -5,6 +5,7 @@ rules are called `specs` (v1alpha1). Whatever is not read is a fault of the obje
 is a draft that was never released and means other things; it is not read.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from maesh_core.plugin import (
 )
 
 SERVICE_ACCOUNT = "ServiceAccount"
+_PORT = re.compile("0*([0-9]{1,5})").fullmatch
 TARGETS_BY_DESTINATION = "destination"
 """TrafficTargets by the ObjectKey of the service account of their destination."""
 
@@ -46,9 +48,10 @@ class Destination(Account, frozen=True):
         if self.port is msgspec.UNSET:
             return None
         text = str(self.port)
-        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:6]) <= 65535):
+        match = _PORT(text)
+        if match is None or not 1 <= int(match[1]) <= 65535:
             raise ConfigurationError(f"port {text[:20]!r} of the destination is no port")
-        return int(text)
+        return int(match[1])
 
 
 Rules = Annotated[tuple[Reference, ...], msgspec.Meta(min_length=1)]

@@ -1,5 +1,6 @@
 """A cluster as objects, and what controller and proxy make of it: routes and their access control."""
 
+import asyncio
 import json
 from types import SimpleNamespace
 
@@ -20,11 +21,12 @@ from maesh_core.discovery.documents import KindTable, parse_manifest
 from maesh_core.hookspecs import PortRange
 from maesh_core.model.events import Replaced
 from maesh_core.model.keys import ObjectKey
+from maesh_core.proxy.clock import Clock
+from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.proxy.protocol.http.request_head import parse_request_head
-from maesh_core.proxy.protocol.http.table import HttpTable, build_table
-from maesh_core.proxy.upstream.kinds import BalancerKinds
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
+from maesh_core.settings import CarryingSettings
 from maesh_core.stream_traffic import StreamTrafficType
 from maesh_core.testing import FakeExchange, FakeNode
 from maesh_core.topology.builder import build_service_node
@@ -100,13 +102,12 @@ def build_split(name, root, weights, matches=()):
     return build_object("TrafficSplit", name, "split.smi-spec.io/v1alpha4", spec=spec)
 
 
-class StandIn:
-    """A server that nobody connects to."""
-
-    aside, under_way = None, 0
-
-    def __init__(self, key):
-        self.key, self.address, self.port = key, key.address, key.port
+async def compile_table(section, middlewares):
+    """Compile a section as the proxy does; nobody connects to its servers."""
+    clock = Clock(asyncio.get_running_loop())
+    table = HttpHandler(CarryingSettings(), clock).compile_table(section, middlewares=middlewares, changed=None)
+    clock.close()
+    return table
 
 
 class Cluster:
@@ -151,14 +152,7 @@ class Cluster:
         """Build a service as the proxy has it; gives what sends requests to it."""
         section = self.build_section(service)
         acl = self.build_acl(service)
-        table = build_table(
-            section,
-            middlewares=dict.fromkeys(section.middlewares, acl),
-            changed=None,
-            current=HttpTable(),
-            get_server=StandIn,
-            balancers=BalancerKinds(),
-        )
+        table = asyncio.run(compile_table(section, dict.fromkeys(section.middlewares, acl)))
         (router,) = section.routers.values()
 
         def send(client, method, path, headers):

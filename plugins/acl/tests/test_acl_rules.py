@@ -135,6 +135,15 @@ def test_the_destinations_port_is_the_pods(cluster, port, status):
     assert cluster(*BASE, build_target("t", "server", ["caller"], port=port)).ask(CLIENT, "web")[0] == status
 
 
+@pytest.mark.parametrize(
+    "port", ["9" * 5000, "000001" + "0" * 5000, "0" * 5000, "8080 ", "+8080", "80_80", "\u0668", ""]
+)
+def test_a_port_that_is_none_takes_nothing_from_the_other_targets(cluster, port):
+    bad = build_target("bad", "server", ["caller"], port=port)
+    assert cluster(*BASE, bad).ask(CLIENT, "web")[0] == 403
+    assert cluster(*BASE, bad, build_target("t", "server", ["caller"])).ask(CLIENT, "web")[0] == 200
+
+
 @pytest.mark.parametrize(("ports", "status"), [((), 200), ((8080,), 200), ((1, 8080), 200), ((80,), 403)])
 def test_a_tcp_routes_ports_are_the_pods(cluster, ports, status):
     rules = [("TCPRoute", "r")]

@@ -31,5 +31,5 @@ PLUGIN = Plugin(
     hook_api_version=1,
     settings=UdpSettings,
     controller="maesh_udp.controller:ControllerHalf",
-    proxy="maesh_udp.proxy:ProxyHalf",
+    proxy="maesh_udp.hooks:ProxyHalf",
 )

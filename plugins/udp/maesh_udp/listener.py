@@ -10,7 +10,7 @@ import select
 import socket
 from typing import TYPE_CHECKING
 
-from maesh_udp.batches import BATCH, Layout, Outbox
+from maesh_udp.batches import Layout, Outbox
 from maesh_udp.session import Session
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 BUFFER_BYTES = 4 << 20
 """What may wait while the worker does something else; the kernel gives less where `net.core.rmem_max` says so."""
-ANSWERS_IN_A_TURN = 16
-"""Of each session, while clients send more than one call takes. Answers taken singly then fall behind and are lost: of
-too many datagrams, half as many were answered as by nginx, and with this half as many again."""
 
 
 class UdpListener:
@@ -32,7 +29,6 @@ class UdpListener:
         "_handler",
         "_is_open",
         "_sock",
-        "answers_in_a_turn",
         "entrypoint",
         "layout",
         "sessions",
@@ -43,7 +39,6 @@ class UdpListener:
         self._descriptor = sock.fileno()
         self._is_open = True
         self._alive = 0
-        self.answers_in_a_turn = 1
         self.sessions: dict[bytes, Session] = {}
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
@@ -61,7 +56,6 @@ class UdpListener:
         slots, sizes = inbox.slots, inbox.sizes
         count = inbox.receive(self._descriptor, self.layout)
         marks = inbox.marks
-        self.answers_in_a_turn = ANSWERS_IN_A_TURN if count == BATCH else 1
         carried = carried_bytes = 0
         for index in range(count):
             mark, size = marks[index].tobytes(), sizes[index]

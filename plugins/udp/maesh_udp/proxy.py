@@ -1,4 +1,4 @@
-"""The proxy's half: clients' datagrams to servers, in sessions, and the answers back.
+"""What the proxy's half does: clients' datagrams to servers, in sessions, and the answers back.
 
 A session is a client's address and an entrypoint; it has one server, and a socket of its own to it. A worker has so
 many sessions and no more: of more, the one that was idle for longest gives way. Nothing is sent to an address that has
@@ -17,11 +17,9 @@ from maesh_core.plugin import (
     Listener,
     MetricFamily,
     Node,
-    ProtocolHandler,
     Section,
     StreamRouter,
     StreamServer,
-    hookimpl,
 )
 from maesh_udp import UdpSettings
 from maesh_udp.batches import Inbox, Outbox
@@ -60,11 +58,23 @@ _COUNTED = {
 class Counters:
     """What happened to the sessions and datagrams of one service."""
 
-    __slots__ = tuple(_COUNTED)
+    __slots__ = (
+        "closed",
+        "denied",
+        "dropped",
+        "evicted",
+        "failed",
+        "opened",
+        "received",
+        "received_bytes",
+        "refused",
+        "sent",
+        "sent_bytes",
+    )
 
     def __init__(self) -> None:
-        for name in _COUNTED:
-            setattr(self, name, 0)
+        self.opened = self.closed = self.denied = self.refused = self.evicted = self.failed = 0
+        self.received = self.received_bytes = self.sent = self.sent_bytes = self.dropped = 0
 
     def __repr__(self) -> str:
         return f"<Counters {', '.join(f'{name}={getattr(self, name)}' for name in _COUNTED)}>"
@@ -210,7 +220,8 @@ class UdpHandler:
 
     def turn_to(self, listener: UdpListener) -> None:
         """Have the outbox take the answers of a listener; it is sent when the events at hand have been told."""
-        self.send_answers()
+        if self.answering is not None:
+            self.send_answers()
         self.answering = listener
         self.outbox.set_layout(listener.layout)
         self.sockets.finish(self.send_answers)
@@ -331,15 +342,3 @@ def _count_ports() -> int:
     except (OSError, ValueError):
         return USUAL_PORTS
     return max(1, last - first + 1)
-
-
-class ProxyHalf:
-    """What a proxy loads."""
-
-    def __init__(self, settings: UdpSettings) -> None:
-        self._settings = settings
-
-    @hookimpl
-    def maesh_protocol_handlers(self, node: Node) -> Sequence[ProtocolHandler]:
-        """Give the protocol."""
-        return [UdpHandler(self._settings, node)]

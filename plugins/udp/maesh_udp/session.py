@@ -12,7 +12,7 @@ import errno
 import select
 import socket
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from maesh_core.plugin import StreamRoute, StreamServer
 from maesh_udp.batches import BATCH
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from maesh_udp.listener import UdpListener
     from maesh_udp.proxy import UdpHandler
 
-DATAGRAM_SOCKET = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+DATAGRAM_SOCKET = int(socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+ANSWERS_IN_A_TURN: Final = 16
+"""What a session takes by one call. Answers taken singly fall behind requests that come in batches, and are lost: of
+too many datagrams, half as many were answered as by nginx, and with this half as many again."""
+SINGLES_LIMIT: Final = 4
+TRY_MANY: Final = 8
+"""A session whose last SINGLES_LIMIT calls brought one answer each asks for many in each eighth call alone: a call for
+one takes half the time. A session with several answers under way costs two thirds when one call receives them."""
 ERROR_S = 4.0
 """How long an ICMP error is awaited: a router asks three times, a second each, who has an address (RFC 4861 section
 7.2.2), before it says that nobody does."""
@@ -39,10 +46,12 @@ class Session:
 
     __slots__ = (
         "_answer_mark",
+        "_descriptor",
         "_handler",
         "_kept",
         "_listener",
         "_receive_into",
+        "_singles",
         "_socket",
         "active_at",
         "allowed_servers",
@@ -64,11 +73,13 @@ class Session:
 
     def __init__(self, handler: "UdpHandler", listener: "UdpListener", route: StreamRoute, mark: bytes) -> None:
         self._handler, self._listener = handler, listener
-        self._socket: socket.socket | None = None
+        self._socket: socket.SocketType | None = None
         self._kept: list[bytes] | None = None
         self.kept_until = _NEVER
         """When the copies are of no use any more, by the clock."""
         self.has_answered = False
+        self._singles = 1
+        """Calls in a row that brought one answer; negative after a call that brought several. See TRY_MANY."""
         self.route, self.mark = route, mark
         self._answer_mark = listener.layout.build_answer_mark(mark)
         self.stream_server: StreamServer | None = None
@@ -111,7 +122,7 @@ class Session:
 
     def connect(self, server: StreamServer) -> None:
         """Begin with a server; raises OSError."""
-        sock = socket.socket(server.family, DATAGRAM_SOCKET)
+        sock = socket.SocketType(server.family, DATAGRAM_SOCKET, 0)
         try:
             sock.connect(server.socket_address)
             self._handler.sockets.watch(sock.fileno(), self._on_event, select.EPOLLIN)
@@ -121,7 +132,8 @@ class Session:
         except OverflowError as error:  # a port that there cannot be
             sock.close()
             raise OSError(errno.EINVAL, "no such port") from error
-        self._socket, self.send, self._receive_into = sock, self._send_and_keep, sock.recv_into
+        self._socket, self.send = sock, self._send_and_keep
+        self._descriptor, self._receive_into = sock.fileno(), sock.recv_into
         self._kept = []
         self.stream_server = server
         server.under_way += 1
@@ -166,22 +178,19 @@ class Session:
         """Take an answer of the server, or some, to leave together with others; the poller tells of the rest."""
         handler, listener = self._handler, self._listener
         outbox = handler.outbox
-        for number in range(listener.answers_in_a_turn):
-            if handler.answering is not listener or outbox.count == BATCH:
-                handler.turn_to(listener)
-            index = outbox.count
-            try:
-                size = self._receive_into(outbox.slots[index])
-            except BlockingIOError:
-                if not number:
-                    return
-                break
-            except OSError:
-                self.fail()
-                return
-            outbox.marks[index][:] = self._answer_mark
-            outbox.sizes[index] = size
-            outbox.count = index + 1
+        if handler.answering is not listener or outbox.count == BATCH:
+            handler.turn_to(listener)
+        try:
+            if self._singles > 0 and self._singles % TRY_MANY:
+                count = outbox.receive_one(self._receive_into, self._answer_mark)
+            else:
+                count = outbox.receive(self._descriptor, self._answer_mark, limit=ANSWERS_IN_A_TURN)
+        except OSError:
+            self.fail()
+            return
+        if not count:
+            return
+        self._singles = self._singles + 1 if count == 1 else -SINGLES_LIMIT
         self.active_at = handler.clock.now
         if not self.has_answered and self.stream_server is not None:
             self.has_answered = True
@@ -210,8 +219,7 @@ class Session:
             return
         self.stop_keeping()
         sock, self._socket = self._socket, None
-        self._handler.sockets.forget(sock.fileno())
-        sock.close()
+        self._handler.sockets.close_socket(sock)
         if self.stream_server is not None:
             self.stream_server.under_way -= 1
         self.route.counters.closed += 1

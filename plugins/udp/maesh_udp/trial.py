@@ -26,7 +26,7 @@ class Trial:
     def __init__(self, handler: "UdpHandler", server: StreamServer, session: Session) -> None:
         self._handler, self.server, self._session = handler, server, session
         self._began_at = handler.clock.now
-        self._socket: socket.socket | None = None
+        self._socket: socket.SocketType | None = None
 
     def __repr__(self) -> str:
         return f"<Trial of {self.server!r}>"
@@ -34,7 +34,7 @@ class Trial:
     def begin(self, data: memoryview | bytes) -> None:
         """Send the copy. Where there is no room for a socket the server stays set aside, for the next trial."""
         try:
-            self._socket = sock = socket.socket(self.server.family, DATAGRAM_SOCKET)
+            self._socket = sock = socket.SocketType(self.server.family, DATAGRAM_SOCKET, 0)
             sock.connect(self.server.socket_address)
             self._handler.sockets.watch(sock.fileno(), self._on_event, select.EPOLLIN)
             sock.send(data)
@@ -72,6 +72,5 @@ class Trial:
         """End, whatever came of it."""
         sock, self._socket = self._socket, None
         if sock is not None:
-            self._handler.sockets.forget(sock.fileno())
-            sock.close()
+            self._handler.sockets.close_socket(sock)
         self._handler.trials.pop(self.server, None)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from maesh_udp import UdpSettings
 from maesh_udp import session as session_module
 from maesh_udp import trial as trial_module
+from maesh_udp.batches import Outbox
 from maesh_udp.proxy import UdpHandler
 from maesh_udp.session import ERROR_S, KEPT_BYTES, KEPT_DATAGRAMS
 
@@ -27,6 +28,7 @@ class ModelSocket:
     def __init__(self, network):
         self.network, self.descriptor = network, next(network.descriptors)
         self.port, self.has_error, self.answers, self.is_closed = 0, False, [], False
+        network.sockets[self.descriptor] = self
 
     def connect(self, address):
         self.port = address[1]
@@ -40,15 +42,14 @@ class ModelSocket:
         return len(data)
 
     def recv_into(self, buffer):
+        buffer[:1] = self.recv(1)
+        return 1
+
+    def recv(self, size):
         self._raise_error()
         if not self.answers:
             raise BlockingIOError
-        answer = self.answers.pop(0)
-        buffer[: len(answer)] = answer
-        return len(answer)
-
-    def recv(self, size):
-        return b"x" * self.recv_into(bytearray(64))
+        return self.answers.pop(0)[:size]
 
     def close(self):
         self.is_closed = True
@@ -65,7 +66,7 @@ class Network:
     def __init__(self, ports, clock):
         self.clock = clock
         self.descriptors = itertools.count(1000)
-        self.dead, self.watchers = set(), {}
+        self.dead, self.watchers, self.sockets = set(), {}, {}
         self.deaths = Counter()
         self.questions, self.errors = [], []
         self.arrived, self.lost = {port: [] for port in ports}, []
@@ -102,17 +103,38 @@ class Network:
     def watch(self, descriptor, watcher, events):
         self.watchers[descriptor] = watcher
 
-    def forget(self, descriptor):
-        del self.watchers[descriptor]
+    def close_socket(self, sock):
+        del self.watchers[sock.descriptor]
+        sock.close()
 
     def finish(self, work):
         pass
 
 
+class ModelOutbox(Outbox):
+    """Receives from the model's sockets."""
+
+    network = None
+
+    def receive(self, descriptor, mark, *, limit):
+        try:
+            self.network.sockets[descriptor].recv(1)
+        except BlockingIOError:
+            return 0
+        return 1
+
+    def receive_one(self, receive_into, mark):
+        return super().receive_one(receive_into, mark) and self._drop()
+
+    def _drop(self):
+        self.count = 0
+        return 1
+
+
 class Listener:
     """An entrypoint that a test is the clients of."""
 
-    entrypoint, answers_in_a_turn, is_open = ENTRYPOINT, 1, True
+    entrypoint, is_open = ENTRYPOINT, True
 
     def __init__(self):
         self.sessions = {}
@@ -151,10 +173,12 @@ class Model:
         self.node = Node()
         self.network, self.listener = Network(ports, self.node.clock), Listener()
         self.node.network = self.network
-        factory = SimpleNamespace(socket=lambda *_: ModelSocket(self.network), AF_INET=socket.AF_INET)
+        factory = SimpleNamespace(SocketType=lambda *_: ModelSocket(self.network), AF_INET=socket.AF_INET)
         monkeypatch.setattr(session_module, "socket", factory)
         monkeypatch.setattr(trial_module, "socket", factory)
         self.handler = UdpHandler(UdpSettings(), self.node)
+        self.handler.outbox = ModelOutbox()
+        self.handler.outbox.network = self.network
         section = Section(
             routers={KEY: StreamRouter(entrypoint=ENTRYPOINT, service=KEY)},
             services={KEY: Service(servers=tuple(Server(address="10.0.0.1", port=port) for port in ports))},

@@ -165,14 +165,14 @@ async def test_without_descriptors_the_oldest_session_gives_way(world, monkeypat
     world.serve("a")
     port, one, other = await world.listen(), world.open(), world.open()
     await ask(world, one, port)
-    real, failures = socket.socket, [errno.EMFILE]
+    real, failures = socket.SocketType, [errno.EMFILE]
 
     def build(*arguments):
         if failures:
             raise OSError(failures.pop(), "no more")
         return real(*arguments)
 
-    monkeypatch.setattr("maesh_udp.session.socket.socket", build)
+    monkeypatch.setattr("maesh_udp.session.socket.SocketType", build)
     await ask(world, other, port)
     assert (world.count("evicted_sessions"), len(world.handler.sessions)) == (1, 1)
 

@@ -110,6 +110,16 @@ def test_the_two_values_have_their_types_or_are_absent(attributes, word):
     assert problem is None if word is None else word in problem
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_that_takes_other_arguments_is_refused_with_those_that_it_is_given(name):
+    problem = find_middleware_problem(build(**{name: lambda self: None}))
+    assert problem.startswith(f"has {name}, which takes (), not (")
+    instance = build()
+    setattr(instance, name, lambda: None)
+    assert find_middleware_problem(instance) == problem
+    assert find_middleware_problem(build(**{name: lambda self, *arguments, extra=1: None})) is None
+
+
 def test_a_wrapper_that_hands_on_what_it_is_asked_for_is_a_middleware():
     class Wrapper:
         def __init__(self, inner):

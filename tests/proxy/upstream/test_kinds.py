@@ -9,7 +9,7 @@ import pytest
 
 from maesh_core.model.configuration import Service
 from maesh_core.proxy.upstream.balancer import LeastRequest, RoundRobin
-from maesh_core.proxy.upstream.health import Aside
+from maesh_core.proxy.upstream.health import Aside, PassiveHealth
 from maesh_core.proxy.upstream.kinds import BalancerKinds, ChosenBalancer
 
 
@@ -51,12 +51,20 @@ class Server:
         return self.name
 
 
-class FakeAside:
-    def __init__(self, *, is_due: bool = False, is_due_alone: bool = False) -> None:
-        self.is_due, self.is_due_alone, self.trials = is_due, is_due_alone, 0
+class Timer:
+    now = 0.0
 
-    def begin_trial(self) -> None:
-        self.trials += 1
+
+def set_aside(*, is_due: bool = False, is_due_alone: bool = False) -> Aside:
+    """Set a server aside: its pause is over, or it may be tried where there is no other, or neither."""
+    timer = Timer()
+    aside = Aside(PassiveHealth(timer, first_pause_s=1.0, pause_limit_s=8.0, random_share=lambda: 0.5))
+    timer.now = 0.5 if is_due_alone else 1.0
+    if not is_due and not is_due_alone:
+        aside.begin_trial()
+        timer.now = 1.5
+    assert (aside.is_due, aside.is_due_alone) == (is_due, is_due or is_due_alone)
+    return aside
 
 
 def build(*weights: int, place: Any = 0, former: Any = None, factory: Any = None) -> tuple[Any, list[Server]]:
@@ -81,22 +89,22 @@ def test_a_plugin_chooses_for_each_exchange_among_servers_with_a_weight() -> Non
 
 def test_it_is_given_no_server_that_was_tried_or_is_set_aside() -> None:
     balancer, (first, second, third) = build(1, 1, 1)
-    first.aside = FakeAside()  # type: ignore[assignment]
+    first.aside = set_aside()
     assert balancer.pick((second,)) is third
 
 
 def test_a_server_whose_pause_is_over_is_tried_without_asking_it() -> None:
     balancer, (_, second) = build(1, 1)
-    second.aside = aside = FakeAside(is_due=True)  # type: ignore[assignment]
+    second.aside = aside = set_aside(is_due=True)
     assert balancer.pick() is second
-    assert (aside.trials, balancer.chooser.asked) == (1, [])
+    assert (aside.is_due, balancer.chooser.asked) == (False, [])
 
 
 def test_without_a_usable_server_there_is_nothing_to_choose() -> None:
     balancer, (only,) = build(1)
-    only.aside = FakeAside()  # type: ignore[assignment]
+    only.aside = set_aside()
     assert balancer.pick() is None
-    only.aside = FakeAside(is_due_alone=True)  # type: ignore[assignment]
+    only.aside = set_aside(is_due_alone=True)
     assert balancer.pick() is only
     assert build(0)[0].pick() is None
 

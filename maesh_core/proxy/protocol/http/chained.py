@@ -7,7 +7,7 @@ for that exchange, a line in the log once per middleware, a count. It makes a ta
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from typing import Any, Final
 
 from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamTimeoutError
 from maesh_core.interfaces import Response
@@ -22,14 +22,14 @@ from maesh_core.proxy.protocol.http.server import HttpServer
 from maesh_core.proxy.protocol.http.table import Route
 from maesh_core.proxy.upstream.balancer import Balancer
 
-ATTEMPT_LIMIT = 100
+ATTEMPT_LIMIT: Final = 100
 """However often middlewares ask for another attempt."""
-DELAY_LIMIT_S = 60.0
+DELAY_LIMIT_S: Final = 60.0
 """The longest that one middleware may hold a request, or put off an attempt, by returning a delay."""
-_FAILED = Response(status=500, reason="a middleware failed")
-_CLIENT_ENDED = Response(status=503, reason="the client ended its side before another attempt")
-_LATE = Response(status=504, reason="a middleware did not decide in time")
-_REVOKED = Response(status=403, reason="access is no longer allowed")
+_FAILED: Final = Response(status=500, reason="a middleware failed")
+_CLIENT_ENDED: Final = Response(status=503, reason="the client ended its side before another attempt")
+_LATE: Final = Response(status=504, reason="a middleware did not decide in time")
+_REVOKED: Final = Response(status=403, reason="access is no longer allowed")
 
 _logger = logging.getLogger(__name__)
 

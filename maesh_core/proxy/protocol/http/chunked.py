@@ -5,30 +5,31 @@ passes can be sent on as it came. Only CRLF ends a line, sizes are plain hexadec
 """
 
 import re
+from typing import Final
 
 from maesh_core.proxy.protocol.http.syntax import NOT_IN_TRAILERS
 
-LINE_LIMIT_BYTES = 4096
+LINE_LIMIT_BYTES: Final = 4096
 """A chunk-size line with its extensions, or one trailer line; extensions have no use that needs more."""
-TRAILER_LIMIT_BYTES = 16384
+TRAILER_LIMIT_BYTES: Final = 16384
 """All trailer lines together."""
-TURN_LINES = 16
+TURN_LINES: Final = 16
 """Lines scanned in one turn, of which a chunk has two: about the work of one small request."""
-FRAMING_LIMIT_BYTES = 16384
+FRAMING_LIMIT_BYTES: Final = 16384
 """Framing of one body beyond FRAMING_FACTOR bytes for each byte of content."""
-FRAMING_FACTOR = 8
+FRAMING_FACTOR: Final = 8
 """A chunk of one byte has five bytes of framing, and passes. Extensions and leading zeros that outweigh the content
 cost every reader time and mean nothing to it: Go's net/http and picohttpparser bound them in a similar way."""
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_match_size = re.compile(
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_match_size: Final = re.compile(
     rb"([0-9A-Fa-f]{1,15})"
     rb"(?:[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+\"))?+)*+\r\n"
     % (_TOKEN, _TOKEN)
 ).match
 """chunk-size and chunk-ext of RFC 9112 section 7.1.1. No part can match in two ways, so one pass refuses a bad line."""
-_match_partial_size = re.compile(rb"[0-9A-Fa-f]{1,15}(?:[ \t]*(?:;.*)?|\r)", re.DOTALL).fullmatch
-_match_trailer = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*\r\n").fullmatch
+_match_partial_size: Final = re.compile(rb"[0-9A-Fa-f]{1,15}(?:[ \t]*(?:;.*)?|\r)", re.DOTALL).fullmatch
+_match_trailer: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*\r\n").fullmatch
 
 _SIZE, _DATA, _DATA_END, _TRAILER = range(4)
 

@@ -5,7 +5,7 @@ unread bytes. When bytes are read, and how much is done with them in one go, is 
 """
 
 import asyncio
-from typing import cast
+from typing import Final, cast
 
 from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.protocol.http.answers import build_answer, render_answer
@@ -22,6 +22,9 @@ from maesh_core.proxy.protocol.http.table import CurrentTable, Route
 from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, limit_write_buffer, reset
 from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.protocol.http.upgrade import UpgradeExchange
+
+JOINED_LIMIT_BYTES: Final = 16384
+"""The bytes of a body that come with its head go on with it, in one write, up to this size."""
 
 
 class ClientConnection(PacedConnection):
@@ -72,11 +75,14 @@ class ClientConnection(PacedConnection):
     def idle_since(self) -> float | None:
         """When the client began to be idle: no byte of a request has come, all of the last response is taken; or None.
 
-        It is computed from the deadline of that wait, so that it costs a request nothing.
+        It is computed from the deadline of that wait, so that it costs a request nothing. Clients that have sent a part
+        of a head come behind all idle ones: theirs is the deadline itself, which is yet to come.
         """
         transport = self._transport
-        if transport is None or self.exchange is not None or self._buffer or self._is_lingering or self._is_closing:
+        if transport is None or self.exchange is not None or self._is_lingering or self._is_closing:
             return None
+        if self._buffer:
+            return self.deadline if self._scanned else None
         if self.is_write_paused or transport.get_write_buffer_size():
             return None
         settings = self.environment.settings
@@ -86,7 +92,10 @@ class ClientConnection(PacedConnection):
     # --- what the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start waiting for a request, if there is room for one more client."""
+        """Start waiting for a request, if there is room for one more client; or wait on, over another transport."""
+        if self._transport is not None:
+            self._change_transport(self._transport, cast("asyncio.Transport", transport))
+            return
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
         if not self.environment.admit(self):
@@ -97,6 +106,20 @@ class ClientConnection(PacedConnection):
         self.forwarded = ForwardedFields(self.address, self.environment.server_name)
         self._head_rules = self.environment.head_rules.find(self.address)
         self.deadline = self.environment.clock.now + self.environment.settings.head_timeout
+
+    @property
+    def can_change_transport(self) -> bool:
+        """Whether nothing is under way, held or paused, so that the next request may come over another transport."""
+        if self._transport is None or self.exchange is not None or self._buffer or self._is_queued:
+            return False
+        is_paused = self.is_read_paused or self.is_write_paused
+        return not (is_paused or self._is_eof or self._is_lingering or self._is_closing)
+
+    def _change_transport(self, former: asyncio.Transport, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        limit_write_buffer(transport)
+        if former.is_closing():  # it was closed while the other was being made
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what was under way."""
@@ -140,14 +163,20 @@ class ClientConnection(PacedConnection):
         """Take bytes of a request."""
         exchange = self.exchange
         if exchange is None and not self._buffer and not self.is_write_paused and not self._is_lingering:
+            last_head = self._last_head
+            if last_head is not None and data == last_head.head:  # clients repeat themselves
+                self._start_exchange_of(last_head)
+                return
             end = data.find(HEAD_END)
             if end > 0 and data[0] != 13:
                 size = end + len(HEAD_END)
                 if size == len(data):  # a whole head alone: the usual case
                     self._start_exchange(data)
                     return
-                self._start_exchange(data[:size])
-                exchange, data = self.exchange, data[size:]
+                data = self._start_exchange(data[:size], data[size:])
+                if not data:
+                    return
+                exchange = self.exchange
         if self._lingering is not None:
             self.deadline = max(self.deadline, self._lingering.extend(self.environment.clock.now))
             return
@@ -254,7 +283,8 @@ class ClientConnection(PacedConnection):
         check_partial_head(self._buffer, self._scanned, settings)
         self._scanned = len(self._buffer)
 
-    def _start_exchange(self, head: bytes) -> None:
+    def _start_exchange(self, head: bytes, behind: bytes = b"") -> bytes:
+        """Begin the request of a head; returns what is left of the bytes behind it."""
         try:
             if len(head) > SMALL_HEAD_BYTES:
                 check_whole_head(head, self.environment.settings)
@@ -264,21 +294,32 @@ class ClientConnection(PacedConnection):
                 self._last_head = request if len(head) <= KEPT_LIMIT_BYTES else None
         except ClientProtocolError as error:
             self._refuse(error)
-            return
+            return behind
+        return self._start_exchange_of(request, behind)
+
+    def _start_exchange_of(self, request: RequestHead, behind: bytes = b"") -> bytes:
         route = self._current.table.find(self.entrypoint, request.host)
-        kind = Exchange
+        now = self.environment.clock_time()
+        is_chained = False
         if route is not None and not route.is_plain:
             if route.branches:
                 route = route.choose(request)
-            if route.is_chained:
-                kind = ChainedExchange
+            is_chained = route.is_chained
+        exchange: Exchange
         if request.upgrade:
-            kind = UpgradeExchange
-        exchange = self.exchange = kind(self, request, self.environment.clock_time())
+            exchange = UpgradeExchange(self, request, now)
+        elif is_chained:
+            exchange = ChainedExchange(self, request, now)
+        else:
+            exchange = Exchange(self, request, now)
+        self.exchange = exchange
+        self.environment.requests += 1
         self._requests_left -= 1
         if self._requests_left == 0:  # never so without a limit
             exchange.is_keep_alive = False
-        exchange.start(route)
+        is_joined = 0 < len(behind) <= min(request.body, JOINED_LIMIT_BYTES) and not request.upgrade
+        exchange.start(route, behind if is_joined else b"")
+        return b"" if is_joined and exchange.request_left < request.body else behind
 
     def find_route(self, host: bytes) -> Route | None:
         """Find where a host leads now."""
@@ -323,7 +364,7 @@ class ClientConnection(PacedConnection):
             else:
                 self.close()
             return
-        self.deadline = environment.clock.now + environment.settings.idle_timeout
+        self.deadline = environment.clock.now + environment.idle_timeout
         if self._buffer:
             self.advance()
         if self.is_read_paused:

@@ -6,7 +6,7 @@ connection belongs to this module: one that is cancelled, comes too late or has 
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamNotReachedError
 from maesh_core.proxy.protocol.http.owner import Owner
@@ -80,13 +80,13 @@ class PendingConnection:
         """Open a connection, with TLS where the scheme asks for it. Raises OSError, UpstreamNotReachedError."""
         loop, upstream = asyncio.get_running_loop(), self._upstream
         _, address, port, name = server.key
-        await loop.create_connection(lambda: upstream, address, port)
+        await loop.create_connection(lambda: cast("asyncio.BaseProtocol", upstream), address, port)
         if server.key.scheme != "https" or upstream.transport is None:
             return
         tls = server.environment.tls
         transport = await loop.start_tls(
             upstream.transport,
-            upstream,
+            cast("asyncio.BaseProtocol", upstream),
             tls.context,
             server_hostname=name or address,  # an address is not sent (RFC 6066 section 3)
         )

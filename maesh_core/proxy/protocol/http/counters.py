@@ -2,10 +2,12 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from maesh_core.model.metrics import Histogram, MetricFamily
 
-DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
+_FIRST_BOUND_S: Final = 0.001
+DURATION_BOUNDS_S: Final = (_FIRST_BOUND_S, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
 """Upper bounds; Traefik's 0.1, 0.3, 1.2 and 5 s are among them."""
 
 
@@ -28,7 +30,7 @@ class RouteCounters:
         """Count one finished exchange."""
         statuses = self.statuses
         statuses[status] = statuses.get(status, 0) + 1
-        self.durations[bisect_left(DURATION_BOUNDS_S, seconds)] += 1
+        self.durations[bisect_left(DURATION_BOUNDS_S, seconds) if seconds > _FIRST_BOUND_S else 0] += 1
         self.seconds += seconds
 
 

@@ -7,11 +7,12 @@ by an epoll of its own (proxy/edges.py), until it is read again. Only transports
 import asyncio
 import select
 from collections.abc import Callable
+from typing import Final
 
 from maesh_core.proxy.edges import EdgePoller
 
-_EVENTS = select.EPOLLRDHUP | select.EPOLLET
-_BROKEN = select.EPOLLHUP | select.EPOLLERR
+_EVENTS: Final = select.EPOLLRDHUP | select.EPOLLET
+_BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
 
 
 class Departures:

@@ -68,12 +68,26 @@ class OpenUpstream(Protocol):
         """Close at once."""
 
 
+class PeerWatch(Protocol):
+    """Notices that a peer has left while its connection is not read (departures.py)."""
+
+    def watch(self, transport: asyncio.BaseTransport, on_departure: Callable[[bool], None]) -> None:
+        """Call `on_departure(is_broken)` when the peer has left."""
+
+    def forget(self, transport: asyncio.BaseTransport) -> None:
+        """Watch a transport no more."""
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+
+
 class Environment:
     """One engine's surroundings. To be made inside a running event loop."""
 
     __slots__ = (
         "_accepted",
         "_idle_clients",
+        "body_timeout",
         "clients",
         "clock",
         "clock_time",
@@ -81,9 +95,12 @@ class Environment:
         "failures",
         "head_rules",
         "health",
+        "idle_timeout",
         "is_draining",
         "is_serving_half_closed",
         "refusals",
+        "requests",
+        "response_timeout",
         "server_name",
         "settings",
         "slots",
@@ -94,6 +111,9 @@ class Environment:
 
     def __init__(self, settings: CarryingSettings, clock: Clock, failures: MiddlewareFailures | None = None) -> None:
         self.settings = settings
+        self.idle_timeout = settings.idle_timeout  # read for every request, which costs less here
+        self.body_timeout = settings.body_timeout
+        self.response_timeout = settings.response_timeout
         self.failures = failures or MiddlewareFailures()
         self.clock = clock
         self.clock_time = asyncio.get_running_loop().time
@@ -105,7 +125,7 @@ class Environment:
         self.tls = UpstreamTls(root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify)
         self.head_rules = HeadRulesByClient(settings)
         self.server_name = (settings.node or socket.gethostname()).encode("ascii", "replace")
-        self.departures = Departures()
+        self.departures: PeerWatch = Departures()
         self.is_draining = False
         self.is_serving_half_closed = settings.half_closed_clients == "serve"
         self.clients: set[WaitingClient] = set()
@@ -115,6 +135,8 @@ class Environment:
         self.upstreams: set[OpenUpstream] = set()
         self.tunnels: set[OpenTunnel] = set()
         self.refusals: dict[int, int] = {}
+        self.requests = 0
+        """Begun so far, from all clients."""
 
     def __repr__(self) -> str:
         return (

@@ -5,7 +5,7 @@ upstream's. It never reads a socket itself. This one has no middlewares and one 
 chained.py and upgrade.py have what is more.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from maesh_core.errors import (
     ClientProtocolError,
@@ -19,7 +19,7 @@ from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
 from maesh_core.proxy.protocol.http.headers import Headers
-from maesh_core.proxy.protocol.http.owner import AS_IT_CAME, RENDERED, ClientSide, Passing
+from maesh_core.proxy.protocol.http.owner import AS_IT_CAME, RENDERED, ClientSide, Owner, Passing
 from maesh_core.proxy.protocol.http.request_head import CHUNKED, RequestHead
 from maesh_core.proxy.protocol.http.response_head import UNTIL_CLOSE, ResponseHead
 from maesh_core.proxy.protocol.http.server import HttpServer
@@ -30,17 +30,20 @@ from maesh_core.proxy.protocol.http.tunnel import Released
 from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
 from maesh_core.proxy.upstream.balancer import Balancer
 
-_UNKNOWN_HOST = Response(status=404, reason="no service of the mesh has this host")
-_NO_SERVER = Response(status=503, reason="the service has no usable server")
-_UNSENDABLE = Response(status=500, reason="a middleware gave a response that may not be sent")
-_BODY_TOO_LARGE = "the request's body is too large"
-CLIENT_GONE = 499
+_UNKNOWN_HOST: Final = Response(status=404, reason="no service of the mesh has this host")
+_NO_SERVER: Final = Response(status=503, reason="the service has no usable server")
+_UNSENDABLE: Final = Response(status=500, reason="a middleware gave a response that may not be sent")
+_BODY_TOO_LARGE: Final = "the request's body is too large"
+CLIENT_GONE: Final = 499
 """The status counted for a request whose client left first (nginx, Traefik)."""
 
 
 class Client(ClientSide, Protocol):
     """The client's connection, as its exchange sees it."""
 
+    __slots__ = ("deadline",)
+
+    environment: Environment
     address: str
     entrypoint: int
     forwarded: ForwardedFields
@@ -48,10 +51,6 @@ class Client(ClientSide, Protocol):
     has_ended: bool
     is_read_paused: bool
     is_write_paused: bool
-
-    @property
-    def environment(self) -> Environment:
-        """What the engine's parts share."""
 
     @property
     def is_draining(self) -> bool:
@@ -83,7 +82,7 @@ class Client(ClientSide, Protocol):
         """Reset the connection."""
 
 
-class Exchange:
+class Exchange(Owner):
     """A request on its way. Attributes are grouped: request, route, upstream, response."""
 
     _request_headers: Headers | None = None
@@ -145,8 +144,11 @@ class Exchange:
 
     # --- the request
 
-    def start(self, route: Route | None) -> None:
-        """Send the exchange on its way; its head is read."""
+    def start(self, route: Route | None, body: bytes = b"") -> None:
+        """Send the exchange on its way; its head is read. `body` is what came of the body with it, or a part of that.
+
+        Where the request goes no further, `body` is not taken, and `request_left` is what it was.
+        """
         if route is None:
             self.connection.environment.count_refusal(404)
             self.answer(_UNKNOWN_HOST)
@@ -157,6 +159,8 @@ class Exchange:
         elif route.balancer is None:
             self.answer(route.closed)
         else:
+            if body:
+                self.receive_body(body)
             self.begin(route, route.balancer)
 
     def begin(self, route: Route, balancer: Balancer[HttpServer]) -> None:
@@ -244,9 +248,8 @@ class Exchange:
             request += pending
         upstream.begin(self, request)
         environment = connection.environment
-        settings = environment.settings
         is_body_due = self.request_left and not self.is_expecting
-        wait_s = settings.body_timeout if is_body_due else settings.response_timeout
+        wait_s = environment.body_timeout if is_body_due else environment.response_timeout
         connection.deadline = environment.clock.now + wait_s  # wait_for_exchange(), at half its price
         if connection.is_read_paused or connection.is_write_paused:
             connection.on_upstream_ready(upstream)

@@ -7,12 +7,13 @@ fields count as sent is decided in head_rules.py.
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Final
 
 from maesh_core.proxy.protocol.http.syntax import parse_port
 
-KEPT_ENDS = 1024
+KEPT_ENDS: Final = 1024
 """A client that speaks to one host needs one; the connections of a client share it."""
-_NOTHING: Mapping[bytes, bytes] = {}
+_NOTHING: Final[Mapping[bytes, bytes]] = {}
 
 
 class ForwardedFields:

@@ -20,6 +20,7 @@ from maesh_core.proxy.protocol.http.client import ClientConnection
 from maesh_core.proxy.protocol.http.counters import collect_counters, collect_ejections
 from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.listener import HttpListener
+from maesh_core.proxy.protocol.http.newcomers import Newcomers
 from maesh_core.proxy.protocol.http.server import HttpServer, ServerKey
 from maesh_core.proxy.protocol.http.table import CurrentTable, HttpTable, LocalTable, build_table
 from maesh_core.proxy.upstream.kinds import BalancerKinds
@@ -29,7 +30,7 @@ from maesh_core.settings import CarryingSettings
 class HttpHandler:
     """Carries HTTP on the entrypoints opened for it. To be made inside a running event loop."""
 
-    __slots__ = ("_balancers", "_listeners", "_servers", "current", "environment")
+    __slots__ = ("_balancers", "_newcomers", "_servers", "current", "environment")
 
     name = "http"
     transport = "TCP"
@@ -48,7 +49,7 @@ class HttpHandler:
         self.current = CurrentTable(table or HttpTable())
         self._balancers = balancers or BalancerKinds()
         self._servers: dict[ServerKey, HttpServer] = {}
-        self._listeners: list[HttpListener] = []
+        self._newcomers: Newcomers | None = None
         self.environment.clock.add_sweep(self._sweep)
 
     def __repr__(self) -> str:
@@ -109,9 +110,11 @@ class HttpHandler:
     async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
         """Accept connections from `sock`."""
         environment, current = self.environment, self.current
-        listener = HttpListener(sock, entrypoint, lambda: ClientConnection(environment, current, entrypoint))
-        self._listeners = [*(each for each in self._listeners if not each.is_closed), listener]
-        return listener
+        if self._newcomers is None:
+            self._newcomers = Newcomers(environment)
+        return HttpListener(
+            self._newcomers, sock, entrypoint, lambda: ClientConnection(environment, current, entrypoint)
+        )
 
     def start_draining(self) -> None:
         """Answer what is under way with `Connection: close`; close what is idle."""
@@ -122,7 +125,8 @@ class HttpHandler:
     def is_drained(self) -> bool:
         """Whether no client is connected any more; tunnels end by themselves or are cut in the end."""
         environment = self.environment
-        return not (environment.clients or environment.tunnels or any(each.is_busy for each in self._listeners))
+        is_waiting = self._newcomers is not None and self._newcomers.is_waiting
+        return not (is_waiting or environment.clients or environment.tunnels)
 
     def count_under_way(self) -> int:
         """Count what a drain waits for: clients, and tunnels."""
@@ -136,6 +140,8 @@ class HttpHandler:
         for upstream in list(environment.upstreams):
             upstream.close()
         environment.departures.close()
+        if self._newcomers is not None:
+            self._newcomers.close()
 
     def _sweep(self, now: float) -> None:
         self.environment.sweep(now)

@@ -3,12 +3,14 @@
 Takes the bytes of a head, whole or in part; returns nothing, or raises the refusal that the client gets.
 """
 
+from typing import Final
+
 from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.protocol.http.syntax import count_fields, has_bare_line_end
 from maesh_core.settings import CarryingSettings
 
-_LINE_TOO_LONG = "the request line is too long"
-_HEAD_TOO_LARGE = "the request's head is too large"
+_LINE_TOO_LONG: Final = "the request line is too long"
+_HEAD_TOO_LARGE: Final = "the request's head is too large"
 
 
 def check_partial_head(buffer: bytearray, scanned: int, settings: CarryingSettings) -> None:

@@ -5,6 +5,7 @@ who called are a claim: whether a client may make it is decided here, and nowher
 """
 
 from collections.abc import Collection
+from typing import Final
 
 import msgspec
 
@@ -13,7 +14,7 @@ from maesh_core.networks import Networks
 from maesh_core.proxy.protocol.http.syntax import METHODS, NEVER_CARRIED
 from maesh_core.settings import CarryingSettings
 
-_NOTHING: frozenset[bytes] = frozenset()
+_NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
 class HeadRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +46,7 @@ class HeadRules(msgspec.Struct, frozen=True, kw_only=True):
         return self.carries_unregistered and spelled not in METHODS and spelled not in NEVER_CARRIED
 
 
-DEFAULT_RULES = HeadRules()
+DEFAULT_RULES: Final = HeadRules()
 
 
 class HeadRulesByClient:

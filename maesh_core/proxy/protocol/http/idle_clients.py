@@ -6,11 +6,11 @@ call costs a constant on average, however the slots are filled.
 """
 
 from collections.abc import Collection
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from maesh_core.proxy.clock import Clock
 
-LOOKS_PER_ASKER = 256
+LOOKS_PER_ASKER: Final = 256
 """Clients that a call may look at on average, at 0.6 us each; one look at all is allowed in each tick of the clock."""
 
 

@@ -4,9 +4,11 @@ Closing at once would reset the connection, and a reset overtakes the answer. De
 lingering_timeout and lingering_time do; the client's connection reads and closes.
 """
 
-LINGER_S = 5.0
+from typing import Final
+
+LINGER_S: Final = 5.0
 """For so long after the last byte."""
-LINGER_LIMIT_S = 30.0
+LINGER_LIMIT_S: Final = 30.0
 """For so long in all, however much the client sends."""
 
 

@@ -6,21 +6,22 @@ wrong, is judged by request_head.py and response_head.py, which know every rule.
 """
 
 import re
+from typing import Final
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_VALUE = rb"[\t -~\x80-\xff]*+"
-_HOST = rb"[Hh]ost:[ \t]*+([A-Za-z0-9\-._~!$&'()*+,;=]*+(?::[0-9]{0,5}+)?+)[ \t]*+\r\n"
-_LENGTH = rb"[Cc]ontent-[Ll]ength: ?+([0-9]{1,18}+)\r\n"
-_CHUNKED = rb"[Tt]ransfer-[Ee]ncoding: (chunked)\r\n"
-_CONNECTION = rb"([Cc]onnection: (?:keep-alive|close)\r\n)"
-CLOSE = b" close\r\n"
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_VALUE: Final = rb"[\t -~\x80-\xff]*+"
+_HOST: Final = rb"[Hh]ost:[ \t]*+([A-Za-z0-9\-._~!$&'()*+,;=]*+(?::[0-9]{0,5}+)?+)[ \t]*+\r\n"
+_LENGTH: Final = rb"[Cc]ontent-[Ll]ength: ?+([0-9]{1,18}+)\r\n"
+_CHUNKED: Final = rb"[Tt]ransfer-[Ee]ncoding: (chunked)\r\n"
+_CONNECTION: Final = rb"([Cc]onnection: (?:keep-alive|close)\r\n)"
+CLOSE: Final = b" close\r\n"
 """What a Connection line that matches ends with, or with keep-alive."""
 # The first letter stands as a class of its own: the engine tests it before it tries an alternative.
-_HOP_BY_HOP = (
+_HOP_BY_HOP: Final = (
     rb"[Cc](?i:onnection):|[Kk](?i:eep-alive):|[Pp](?i:roxy-(?:authenticate|authorization|connection)):"
     rb"|[Tt](?i:e|ransfer[-_]encoding):|[Uu](?i:pgrade):|[Cc](?i:ontent[-_]length):"
 )
-_REQUEST_ONLY = rb"|[Hh](?i:ost):|[Ee](?i:xpect):|[Xx][-_](?i:forwarded[-_]|real[-_]ip:)|[Ff](?i:orwarded):"
+_REQUEST_ONLY: Final = rb"|[Hh](?i:ost):|[Ee](?i:xpect):|[Xx][-_](?i:forwarded[-_]|real[-_]ip:)|[Ff](?i:orwarded):"
 
 
 def _once(group: int, pattern: bytes) -> bytes:
@@ -28,14 +29,14 @@ def _once(group: int, pattern: bytes) -> bytes:
     return rb"(?(%d)(?!)|%b)" % (group, pattern)
 
 
-match_request = re.compile(
+match_request: Final = re.compile(
     rb"([A-Z]++) (/[!\"$-~]*+) HTTP/1\.1\r\n"
     rb"(?:(?!%b)%b:%b\r\n|%b|%b|%b)*\r\n"
     % (_HOP_BY_HOP + _REQUEST_ONLY, _TOKEN, _VALUE, _once(3, _HOST), _once(4, _LENGTH), _once(5, _CONNECTION))
 ).fullmatch
 """A request's whole head. Groups: method, target in origin-form, authority, length, Connection line; or None."""
 
-match_response = re.compile(
+match_response: Final = re.compile(
     rb"(HTTP/1\.1 ([2-5][0-9][0-9]) %b\r\n)"
     rb"(?:(?!%b)%b:%b\r\n|%b|%b|%b)*\r\n"
     % (_VALUE, _HOP_BY_HOP, _TOKEN, _VALUE, _once(3, _LENGTH), _once(4, _CHUNKED), _once(5, _CONNECTION))

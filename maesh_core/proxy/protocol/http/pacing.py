@@ -9,20 +9,21 @@ carries `deadline`, which the handler's sweep looks at.
 
 import asyncio
 from abc import abstractmethod
+from typing import Final
 
 from maesh_core.proxy.protocol.http.environment import Environment
-from maesh_core.proxy.protocol.http.exchange import Exchange
+from maesh_core.proxy.protocol.http.exchange import Client, Exchange
 from maesh_core.proxy.protocol.http.transports import HELD_LIMIT_BYTES, TURN_READS
 from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
 
-TURN_REQUESTS = 4
+TURN_REQUESTS: Final = 4
 """Requests of one connection that begin in one turn of the event loop."""
-TURN_BYTES = 16384
+TURN_BYTES: Final = 16384
 """Bytes of heads after which no other request begins in a turn, and bytes of a chunked body that a later turn scans."""
-_NEVER = float("inf")
+_NEVER: Final = float("inf")
 
 
-class PacedConnection(asyncio.Protocol):
+class PacedConnection(Client):
     """What a client's connection holds and waits for.
 
     `_is_eof` says that the end of the client's bytes was read; `has_ended`, that it is known to come.
@@ -36,7 +37,6 @@ class PacedConnection(asyncio.Protocol):
         "_is_queued",
         "_transport",
         "_unsent",
-        "deadline",
         "environment",
         "exchange",
         "has_ended",

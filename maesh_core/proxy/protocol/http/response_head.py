@@ -6,9 +6,9 @@ the body ends is decided here, knowing the request.
 
 import re
 from functools import lru_cache
+from typing import Final, final
 
 import httptools
-import msgspec
 
 from maesh_core.errors import UpstreamProtocolError
 from maesh_core.field_rules import HOP_BY_HOP
@@ -17,23 +17,38 @@ from maesh_core.proxy.protocol.http.ordinary import CLOSE, cut_connection, match
 from maesh_core.proxy.protocol.http.request_head import CHUNKED
 from maesh_core.proxy.protocol.http.syntax import is_length, parse_list
 
-UNTIL_CLOSE = -2
+UNTIL_CLOSE: Final = -2
 """As a number of bytes left: the body ends where the upstream closes the connection."""
 
-_SPECIAL = HOP_BY_HOP | {b"content-length"}
-_find_special = re.compile(
+_SPECIAL: Final = HOP_BY_HOP | {b"content-length"}
+_find_special: Final = re.compile(
     rb"\r\n(connection|content-length|keep-alive|proxy-(?:authenticate|authorization|connection)|te|transfer-encoding"
     rb"|upgrade):[ \t]*([^\r]*)"
 ).findall
 """The fields of _SPECIAL in a head that llhttp has checked, in lower case."""
-_CHUNKED_FIELD = b"Transfer-Encoding: chunked\r\n"
-_WORDS = frozenset({b"close", b"keep-alive"})
+_CHUNKED_FIELD: Final = b"Transfer-Encoding: chunked\r\n"
+_WORDS: Final = frozenset({b"close", b"keep-alive"})
 """What Connection says of itself, and names no field by."""
-_NO_OPTIONS: frozenset[bytes] = frozenset()
-_match_status_line = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
+_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+_match_status_line: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
 
 
-class ResponseHead(msgspec.Struct, frozen=True, gc=False):
+_FIELDS: Final = (
+    "head",
+    "status",
+    "status_line",
+    "passing",
+    "left",
+    "framing",
+    "is_plain",
+    "is_keep_alive",
+    "dropped",
+    "upgrade",
+)
+
+
+@final
+class ResponseHead:
     """A response's head, read.
 
     `head` is its bytes, and `passing` what of it goes on, but for the empty line and what concerns the connection.
@@ -42,16 +57,37 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     fields that stop here, `upgrade` what a 101 changes to.
     """
 
-    head: bytes
-    status: int
-    status_line: bytes
-    passing: bytes
-    left: int
-    framing: bytes
-    is_plain: bool = True
-    is_keep_alive: bool = True
-    dropped: frozenset[bytes] = _SPECIAL
-    upgrade: bytes = b""
+    __slots__ = _FIELDS
+
+    def __init__(
+        self,
+        head: bytes,
+        status: int,
+        status_line: bytes,
+        passing: bytes,
+        left: int,
+        framing: bytes,
+        is_plain: bool = True,  # noqa: FBT001, FBT002
+        is_keep_alive: bool = True,  # noqa: FBT001, FBT002
+        dropped: frozenset[bytes] = _SPECIAL,
+        upgrade: bytes = b"",
+    ) -> None:
+        self.head = head
+        self.status = status
+        self.status_line = status_line
+        self.passing = passing
+        self.left = left
+        self.framing = framing
+        self.is_plain = is_plain
+        self.is_keep_alive = is_keep_alive
+        self.dropped = dropped
+        self.upgrade = upgrade
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ResponseHead) and all(getattr(self, name) == getattr(other, name) for name in _FIELDS)
+
+    def __repr__(self) -> str:
+        return f"ResponseHead({', '.join(f'{name}={getattr(self, name)!r}' for name in _FIELDS)})"
 
     def build_headers(self) -> Headers:
         """List the fields that go on; the list is the caller's to change."""

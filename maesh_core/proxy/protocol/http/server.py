@@ -4,7 +4,7 @@ Takes an exchange that wants a connection; gives it one, or says why there is no
 none of its business.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from maesh_core.proxy.protocol.http.connecting import PendingConnection
 from maesh_core.proxy.protocol.http.environment import Environment
@@ -12,7 +12,7 @@ from maesh_core.proxy.protocol.http.owner import Owner
 from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
 from maesh_core.proxy.upstream.health import Aside
 
-IDLE_LIMIT = 1024
+IDLE_LIMIT: Final = 1024
 """Idle connections kept to one server. Maesh 1.2 kept 200; with fewer than there are requests under way, each request
 more pays a connect, and 2,000 clients of two servers waited four times as long for the slowest hundredth."""
 
@@ -40,7 +40,7 @@ class HttpServer:
     connection counts itself there, once, from when it is made to its end or its tunnel's (upstream.py).
     """
 
-    idle_limit = IDLE_LIMIT
+    idle_limit: ClassVar[int] = IDLE_LIMIT
 
     __slots__ = ("_connecting", "aside", "environment", "idle", "is_removed", "key", "opened", "uses")
 

@@ -6,28 +6,29 @@ Constants, compiled patterns and pure functions on bytes. Decides nothing about 
 import re
 from collections.abc import Container
 from http import HTTPStatus
+from typing import Final
 
 from maesh_core.field_rules import HOP_BY_HOP, is_forwarded_name, is_shadowing_name
 
-HEAD_END = b"\r\n\r\n"
-SMALL_HEAD_BYTES = 256
+HEAD_END: Final = b"\r\n\r\n"
+SMALL_HEAD_BYTES: Final = 256
 """No head up to this size is too large, or has too many fields: no limit can be set so low."""
 
-match_empty_lines = re.compile(rb"(?:\r\n)*").match
+match_empty_lines: Final = re.compile(rb"(?:\r\n)*").match
 """Before a request line they are passed over (RFC 9112 section 2.2)."""
 
-has_bare_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
+has_bare_line_end: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
 """A line feed without its carriage return, or the reverse: never passed on, never repaired (RFC 9112 section 2.2)."""
 
-is_length = re.compile(rb"[0-9]{1,18}").fullmatch
+is_length: Final = re.compile(rb"[0-9]{1,18}").fullmatch
 """Content-Length: digits alone, within 63 bits (RFC 9112 section 6.3)."""
 
-is_authority = re.compile(
+is_authority: Final = re.compile(
     rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*(?::[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{0,5})?"
 ).fullmatch
 """uri-host [":" port] of a Host header or an absolute target (RFC 9110 section 7.2, RFC 3986 section 3.2.2)."""
 
-is_path_and_query = re.compile(rb"/[!\"$-~]*").fullmatch
+is_path_and_query: Final = re.compile(rb"/[!\"$-~]*").fullmatch
 """Origin-form: visible characters but `#`, which no target holds (RFC 9112 section 3.2.1)."""
 
 
@@ -47,7 +48,7 @@ NOT_IN_TRAILERS: Container[bytes] = _NotInTrailers()
 
 Some servers merge trailers into the header fields, so names that shadow such a field are among them."""
 
-IDEMPOTENT = frozenset(
+IDEMPOTENT: Final = frozenset(
     (
         b"GET HEAD OPTIONS TRACE PUT DELETE QUERY ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY LABEL LINK MERGE"
         b" MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE ORDERPATCH PROPFIND PROPPATCH REBIND REPORT"
@@ -56,18 +57,18 @@ IDEMPOTENT = frozenset(
 )
 """Methods that may be repeated: RFC 9110 section 9.2.2, and the column of that name in IANA's HTTP Method Registry."""
 
-_NOT_IDEMPOTENT = frozenset({b"POST", b"PATCH", b"LOCK"})
-_IN_USE = frozenset(b"M-SEARCH NOTIFY PURGE SOURCE SUBSCRIBE UNSUBSCRIBE".split())
+_NOT_IDEMPOTENT: Final = frozenset({b"POST", b"PATCH", b"LOCK"})
+_IN_USE: Final = frozenset(b"M-SEARCH NOTIFY PURGE SOURCE SUBSCRIBE UNSUBSCRIBE".split())
 """Not registered, but in wide use: UPnP's, those of caches, and Icecast's."""
 
-METHODS = IDEMPOTENT | _NOT_IDEMPOTENT | _IN_USE
+METHODS: Final = IDEMPOTENT | _NOT_IDEMPOTENT | _IN_USE
 """Methods that are always carried: all that are registered but for NEVER_CARRIED, and _IN_USE."""
 
-NEVER_CARRIED = frozenset({b"CONNECT", b"PRI", b"*"})
+NEVER_CARRIED: Final = frozenset({b"CONNECT", b"PRI", b"*"})
 """501, whatever is set: the mesh is no forward proxy, and the others are registered so that nobody uses them (RFC 9113
 section 3.4, RFC 9110 section 18.2)."""
 
-REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 def parse_list(value: bytes) -> list[bytes]:

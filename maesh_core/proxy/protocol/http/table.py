@@ -6,7 +6,7 @@ exchange keeps the route it began with.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from maesh_core.interfaces import Exchange, Response
 from maesh_core.matching import Predicate, compile_matches, has_paths, is_ambiguous
@@ -23,9 +23,9 @@ GetServer = Callable[[ServerKey], HttpServer]
 Claim = tuple[int, bytes]
 Claimants = dict[Claim, set[str]]
 """While a table is built: the hosts in question, and the keys of the routers that claim each."""
-_NO_ROUTER = HttpRouter(entrypoint=0, hosts=())
-_AMBIGUOUS = Response(status=403, reason="the path could be taken for another")
-_NOT_CLOSED = Response(status=503, reason="the service has no usable server")
+_NO_ROUTER: Final = HttpRouter(entrypoint=0, hosts=())
+_AMBIGUOUS: Final = Response(status=403, reason="the path could be taken for another")
+_NOT_CLOSED: Final = Response(status=503, reason="the service has no usable server")
 
 
 class Route:

@@ -11,23 +11,24 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
+from typing import Final
 
-WRITE_HIGH_BYTES = 65536
-WRITE_LOW_BYTES = 16384
+WRITE_HIGH_BYTES: Final = 65536
+WRITE_LOW_BYTES: Final = 16384
 """Above the one the other side is not read, below the other it is again. 4 to 16 times as much cost a tenth more CPU
 for bodies of 1 MiB: the bytes leave the processor's cache. A TLS transport would take 512 KiB of its own accord."""
-PENDING_LIMIT_BYTES = 65536
+PENDING_LIMIT_BYTES: Final = 65536
 """Body bytes held while there is no upstream to send them to; then the client is not read any further."""
-HELD_LIMIT_BYTES = 65536
+HELD_LIMIT_BYTES: Final = 65536
 """Bytes behind the current request that are read ahead; then reading pauses until they are due."""
-FULL_READ_BYTES = 256000
+FULL_READ_BYTES: Final = 256000
 """What uvloop reads at most in one go. A read of this size is followed by up to 31 more before other connections."""
-TURN_READS = 4
+TURN_READS: Final = 4
 """Full reads of one connection in a turn of the loop: 1 MB, which passes in less than a millisecond."""
-UNREAD_LIMIT_BYTES = 1 << 20
+UNREAD_LIMIT_BYTES: Final = 1 << 20
 """Bytes that are still read from a connection on which a write has failed; the rest of a longer response is lost."""
-_READ_BYTES = 65536
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_READ_BYTES: Final = 65536
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 def limit_write_buffer(transport: asyncio.WriteTransport) -> None:

@@ -6,12 +6,12 @@ no more of HTTP here); one that breaks breaks the other, so that nobody takes a 
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple, cast
 
 from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, TURN_READS, is_broken, reset
 
-_NEVER = float("inf")
+_NEVER: Final = float("inf")
 
 
 class Released(NamedTuple):
@@ -121,7 +121,7 @@ class Tunnel:
             on_closed()
 
 
-class TunnelEnd(asyncio.Protocol):
+class TunnelEnd:
     """One side's connection; what it brings goes to `other`."""
 
     __slots__ = (
@@ -147,7 +147,7 @@ class TunnelEnd(asyncio.Protocol):
         self._is_queued = False
         self.other: TunnelEnd | None = None
         tunnel.has_unread_end |= released.is_read_paused
-        released.transport.set_protocol(self)
+        released.transport.set_protocol(cast("asyncio.BaseProtocol", self))
 
     def __repr__(self) -> str:
         return f"<TunnelEnd unsent={self.unsent_bytes} ended={self._has_ended}>"

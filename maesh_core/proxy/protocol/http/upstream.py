@@ -5,7 +5,7 @@ messages ended cleanly and nothing came that was not asked for; any unexpected b
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from maesh_core.errors import ExchangeError, UpstreamProtocolError
 from maesh_core.proxy.protocol.http.chunked import ChunkedError, ChunkedScanner
@@ -20,11 +20,11 @@ from maesh_core.proxy.upstream.tls import is_cut_off
 if TYPE_CHECKING:
     from maesh_core.proxy.protocol.http.server import HttpServer
 
-INFORMATIONAL_LIMIT = 16
+INFORMATIONAL_LIMIT: Final = 16
 """1xx responses passed on before a final one (RFC 9110 section 15.2); more is a broken upstream."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection:
     """One connection to a server, and the response it is about to bring or brings.
 
     A turn of the event loop is short: a few lines of a chunked body, or TURN_READS reads. `_held` is what is left for
@@ -261,15 +261,17 @@ class UpstreamConnection(asyncio.Protocol):
             data = self._buffer + data
             self._buffer = b""
         while True:
-            end = data.find(HEAD_END) + len(HEAD_END)
-            if end < len(HEAD_END):
-                self._hold_head(data)
-                return
-            if end > SMALL_HEAD_BYTES:
-                self._check_size(data[:end])
-            head, response = data[:end], self._last_head
-            if response is None or response.head != head or exchange.is_head_request:  # servers repeat themselves
-                response = self._read_head(head, is_head_request=exchange.is_head_request)
+            response = self._last_head
+            if response is not None and not exchange.is_head_request and data.startswith(response.head):
+                end = len(response.head)  # servers repeat themselves
+            else:
+                end = data.find(HEAD_END) + len(HEAD_END)
+                if end < len(HEAD_END):
+                    self._hold_head(data)
+                    return
+                if end > SMALL_HEAD_BYTES:
+                    self._check_size(data[:end])
+                response = self._read_head(data[:end], is_head_request=exchange.is_head_request)
             if self.server.aside is not None:
                 self.server.environment.health.on_success(self.server)
             if response.status >= 200:
@@ -392,7 +394,7 @@ class UpstreamConnection(asyncio.Protocol):
         except ChunkedError:
             exchange.cut()
             return
-        if self._held is held:
+        if self._held == held:
             self._let_go()
         exchange.connection.write(body)
         if self._left == 0:

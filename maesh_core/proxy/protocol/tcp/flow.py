@@ -37,7 +37,9 @@ class Flow:
         "target",
     )
 
-    def __init__(self, source: socket.socket, target: socket.socket, buffer: memoryview, pipes: PipePool) -> None:
+    def __init__(
+        self, source: socket.SocketType, target: socket.SocketType, buffer: memoryview, pipes: PipePool
+    ) -> None:
         self.source, self.target = source, target
         self._buffer, self._pipes = buffer, pipes
         self._rest: memoryview | None = None
@@ -56,20 +58,27 @@ class Flow:
         """Show how far it is."""
         return f"<Flow {self.carried} bytes, ended={self.has_ended} done={self.is_done}>"
 
-    def pump(self, *, with_end: bool = True) -> bool:
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the target has yet to take some bytes, so that no more are read."""
+        return self._rest is not None or self._held > 0
+
+    def pump(self, *, with_end: bool = True, is_last: bool = False) -> bool:
         """Carry what can be carried now; True when its turn was over first. Raises OSError where a side was reset.
 
-        Without its end where the connection was reset: what was cut off must not look whole.
+        Without its end where the connection was reset: what was cut off must not look whole. Where this is the last
+        flow of its connection, whoever calls closes the target next, and that passes on the end.
         """
         turn_ends_at = self.carried + TURN_BYTES
         while not self.is_done:
-            if not self._flush():
+            if (self._rest is not None or self._pipe is not None) and not self._flush():
                 return False
             if self.has_ended:
                 if not with_end:
                     return False
                 self.is_done = True
-                self._end_target()
+                if not is_last:
+                    self._end_target()
                 return False
             if self.carried >= turn_ends_at:
                 return True

@@ -80,7 +80,7 @@ class TcpHandler:
         """Accept connections from `sock`."""
         return TcpListener(self.environment.sockets, sock, entrypoint, self._accept)
 
-    def _accept(self, client: socket.socket, client_address: str, entrypoint: int) -> None:
+    def _accept(self, client: socket.SocketType, client_address: str, entrypoint: int) -> None:
         """Relay a client that has connected, or turn it away."""
         route = self._streams.routes.get(entrypoint)
         environment = self.environment

@@ -19,10 +19,12 @@ class TcpListener:
         sockets: SocketWatcher,
         sock: socket.socket,
         entrypoint: int,
-        on_client: Callable[[socket.socket, str, int], None],
+        on_client: Callable[[socket.SocketType, str, int], None],
     ) -> None:
         self._sockets = sockets
-        self._acceptor = Acceptor(sock, entrypoint, on_client, limit=ACCEPTS_IN_A_TURN)
+        self._acceptor = Acceptor(sock, entrypoint, self._on_client)
+        self._hand_over = on_client
+        self._family, self._type, self._protocol = int(sock.family), int(sock.type), sock.proto
         self._sock = sock
         self._entrypoint = entrypoint
         self._is_open = True
@@ -39,6 +41,10 @@ class TcpListener:
             self._sockets.forget(self._sock.fileno())
             self._sock.close()
 
+    def _on_client(self, descriptor: int, address: str, entrypoint: int) -> None:
+        client = socket.SocketType(self._family, self._type, self._protocol, descriptor)
+        self._hand_over(client, address, entrypoint)
+
     def _on_event(self, events: int) -> None:
         if not self._is_pausing:
             self._accept()
@@ -48,7 +54,7 @@ class TcpListener:
         self._is_pausing = False
         if not self._is_open:
             return
-        waiting = self._acceptor.accept()
+        waiting = self._acceptor.accept(ACCEPTS_IN_A_TURN)
         if waiting is Waiting.NOT_TO_BE_HAD:
             self._is_pausing = True
             asyncio.get_running_loop().call_later(ACCEPT_PAUSE_S, self._accept)

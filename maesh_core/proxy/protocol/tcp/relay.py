@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 from collections.abc import Collection, Iterator
+from typing import Final
 
 from maesh_core.interfaces import StreamRoute, StreamServer
 from maesh_core.proxy.edges import EDGES, GONE
@@ -19,7 +20,11 @@ from maesh_core.proxy.protocol.tcp.flow import Flow
 
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing resets."""
-_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+_STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+_BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
+_READABLE: Final = select.EPOLLIN | GONE
+_UNDER_WAY: Final = frozenset({0, errno.EINPROGRESS})
+"""What `connect_ex` gives where a connection is made or being made."""
 _OF_THIS_NODE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of connecting that say nothing of the server."""
 
@@ -50,14 +55,14 @@ class Relay:
         self,
         environment: Environment,
         route: StreamRoute,
-        client: socket.socket,
+        client: socket.SocketType,
         *,
         client_address: str,
         entrypoint: int,
     ) -> None:
         self._environment = environment
-        self._client: socket.socket | None = client
-        self._upstream: socket.socket | None = None
+        self._client: socket.SocketType | None = client
+        self._upstream: socket.SocketType | None = None
         self._flows: tuple[Flow, Flow] | None = None
         self._servers: Iterator[StreamServer] = route.list_servers()
         self._server: StreamServer | None = None
@@ -85,13 +90,12 @@ class Relay:
             if self.allowed_servers is not None and server.socket_address not in self.allowed_servers:
                 continue
             try:
-                upstream = socket.socket(server.family, _STREAM)
-                self._upstream = upstream
+                self._upstream = upstream = socket.SocketType(server.family, _STREAM, 0)
                 upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 upstream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                with contextlib.suppress(BlockingIOError):
-                    upstream.connect(server.socket_address)
-                self._environment.sockets.watch(upstream.fileno(), self._on_connect_event, EDGES)
+                if (code := upstream.connect_ex(server.socket_address)) not in _UNDER_WAY:
+                    raise OSError(code, "not connected")
+                self._environment.sockets.watch(upstream.fileno(), self._on_upstream_event, EDGES)
             except (OSError, OverflowError) as error:  # the latter: a port that there cannot be
                 self._drop_upstream()
                 self.route.counters.failed_connects += 1
@@ -110,7 +114,7 @@ class Relay:
         """Go on by another route, while no server has taken the connection: what the old one allowed is over."""
         server = self._server
         self.route, self.service = route, route.service
-        self._servers = (each for each in route.list_servers() if each is not server)
+        self._servers = _list_others(route, server)
         is_kept = server is not None and route.has_server(server)
         if is_kept and (self.allowed_servers is None or self.server in self.allowed_servers):
             return
@@ -131,7 +135,7 @@ class Relay:
         upstream, client = self._upstream, self._client
         if upstream is None or client is None:
             return
-        if events & (select.EPOLLERR | select.EPOLLHUP) and upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        if events & _BROKEN and upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.give_up_connecting()
             return
         if not events & select.EPOLLOUT:
@@ -141,29 +145,42 @@ class Relay:
         if self._server is not None:
             self._server.note_success()
         buffer, pipes, sockets = environment.buffer, environment.pipes, environment.sockets
-        self._flows = Flow(client, upstream, buffer, pipes), Flow(upstream, client, buffer, pipes)
-        self._flows[1].is_ending = bool(events & GONE)
-        sockets.rewatch(upstream.fileno(), self._on_upstream_event)
+        up, down = self._flows = Flow(client, upstream, buffer, pipes), Flow(upstream, client, buffer, pipes)
         try:
-            sockets.watch(client.fileno(), self._on_client_event, EDGES)
+            sockets.watch(client.fileno(), self._on_client_event, EDGES)  # an event follows at once: it can be written
         except OSError:
             self.abort()
             return
-        self._pump()
+        if events & _READABLE:
+            self._carry(down, up, events)
 
     def _on_client_event(self, events: int) -> None:
         if self._flows is not None:
-            if events & GONE:
-                self._flows[0].is_ending = True
-            self._pump()
-            self._note_reset(events)
+            up, down = self._flows
+            self._carry(up, down, events)
 
     def _on_upstream_event(self, events: int) -> None:
         if self._flows is not None:
-            if events & GONE:
-                self._flows[1].is_ending = True
-            self._pump()
+            up, down = self._flows
+            self._carry(down, up, events)
+        else:
+            self._on_connect_event(events)
+
+    def _carry(self, incoming: Flow, outgoing: Flow, events: int) -> None:
+        """Carry what an event of one socket lets pass: `incoming` reads from that socket, `outgoing` writes to it."""
+        self.active_at = self._environment.clock.now
+        if events & GONE:
+            incoming.is_ending = True
+        if events & _BROKEN:
+            self._pump(incoming, outgoing)
             self._note_reset(events)
+        elif not outgoing.is_blocked:
+            if events & _READABLE:
+                self._pump(incoming)
+        elif events & _READABLE:
+            self._pump(incoming, outgoing)
+        else:
+            self._pump(outgoing)
 
     def _note_reset(self, events: int) -> None:
         """Limit the wait where one side was reset and the other has yet to take what had come before.
@@ -173,20 +190,22 @@ class Relay:
         if events & select.EPOLLERR and self._flows is not None:
             self._environment.resetting.add(self)
 
-    def _pump(self) -> None:
-        """Carry both ways what can be carried; a reset of one side resets both."""
+    def _pump(self, *flows: Flow) -> None:
+        """Carry what can be carried by these flows; a reset of one side resets both, behind what the other flow has."""
         if self._flows is None:
             return
-        self.active_at = self._environment.clock.now
-        has_more = is_reset = False
-        for flow in self._flows:
+        up, down = self._flows
+        has_more = False
+        for flow in flows:
+            other = down if flow is up else up
             try:
-                has_more = flow.pump(with_end=not is_reset) or has_more
+                has_more = flow.pump(is_last=other.is_done) or has_more
             except OSError:
-                is_reset = True
-        if is_reset:
-            self.abort()
-        elif self._flows[0].is_done and self._flows[1].is_done:
+                with contextlib.suppress(OSError):
+                    other.pump(with_end=False)
+                self.abort()
+                return
+        if up.is_done and down.is_done:
             self._close()
         elif has_more and not self._is_put_off:
             self._is_put_off = True
@@ -194,7 +213,9 @@ class Relay:
 
     def _go_on(self) -> None:
         self._is_put_off = False
-        self._pump()
+        if self._flows is not None:
+            self.active_at = self._environment.clock.now
+            self._pump(*self._flows)
 
     def abort(self) -> None:
         """Reset both connections."""
@@ -226,8 +247,7 @@ class Relay:
         environment.connecting.discard(self)
         environment.resetting.discard(self)
         self._drop_upstream()
-        environment.sockets.forget(client.fileno())
-        client.close()
+        environment.sockets.close_socket(client)
         environment.relays.discard(self)
         environment.slots.give_back(self.client_address)
         self.route.counters.closed += 1
@@ -235,8 +255,14 @@ class Relay:
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
-            self._environment.sockets.forget(upstream.fileno())
-            upstream.close()
+            self._environment.sockets.close_socket(upstream)
         server, self._server = self._server, None
         if server is not None:
             server.under_way -= 1
+
+
+def _list_others(route: StreamRoute, server: StreamServer | None) -> Iterator[StreamServer]:
+    """List a route's servers without one of them; as `list_servers`, it chooses each when it is asked for."""
+    for each in route.list_servers():
+        if each is not server:
+            yield each

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import weakref
 
 import pytest
 
@@ -484,6 +485,31 @@ async def test_a_middleware_that_raises_at_the_end_harms_nothing(open_world, cap
         server.send(OK)
         client.expect(OK)
     assert calls.count(("outer", "finished", 200, 1)) == 2
+
+
+async def test_a_middleware_may_keep_notes_by_exchange_and_on_it_and_weak_references_harm_nothing(open_world):
+    class Keeper:
+        def __init__(self):
+            self.by_exchange, self.weakly, self.notes = {}, weakref.WeakKeyDictionary(), []
+
+        def on_request(self, exchange):
+            exchange.note = self.by_exchange[exchange] = len(self.notes)
+            with contextlib.suppress(TypeError):  # a compiled exchange cannot be referred to weakly
+                self.weakly[exchange] = True
+
+        def on_finished(self, exchange):
+            self.notes.append((exchange.note, self.by_exchange.pop(exchange)))
+
+    keeper = Keeper()
+    async with open_world(middlewares=[keeper]) as world:
+        client, server = await ask(world)
+        server.send(OK)
+        client.send(GET)
+        server.send(OK)
+        client.expect(OK * 2)
+    gc.collect()
+    assert keeper.notes == [(0, 0), (1, 1)]
+    assert not keeper.weakly
 
 
 @pytest.mark.parametrize("stage", ["connecting", "waiting", "in the body"])

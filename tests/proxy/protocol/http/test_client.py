@@ -415,7 +415,7 @@ async def test_more_clients_than_may_be_are_closed_at_once_and_counted_where_non
     async with open_world(settings=CarryingSettings(connection_limit=2)) as world:
         first, second = world.open_client(), world.open_client()
         await ask(world, first)
-        second.send(GET[:10])
+        await ask(world, second)
         third = world.open_client()
         assert [peer.is_closed for peer in (first, second, third)] == [False, False, True]
         third.expect(b"")
@@ -453,8 +453,6 @@ async def test_without_slots_the_connection_that_was_idle_for_longest_is_closed_
 
 
 BUSY = {
-    "a part of a head": lambda client: client.send(GET[:-2]),
-    "one byte": lambda client: client.send(b"G"),
     "bytes that it has not taken": lambda client: client.stop_taking(1),
     "a refusal that it has to read": lambda client: client.send(b"nonsense\r\n\r\n"),
 }
@@ -468,6 +466,23 @@ async def test_a_connection_is_not_idle_that_has(open_world, keep_busy):
         assert world.open_client().is_closed
         assert not client.is_closed
         assert count_evicted(world) == 0
+
+
+async def test_without_slots_and_idle_connections_the_oldest_part_of_a_head_makes_room(open_world):
+    async with open_world(settings=CarryingSettings(connection_limit=4, head_timeout=50.0)) as world:
+        parts = [GET[:-2], b"G", b"\r\nG"]
+        clients = []
+        for part in parts:
+            clients.append(world.open_client())
+            clients[-1].send(part)
+            world.advance(1.0)
+        clients.insert(0, world.open_client())
+        for position in range(1, 5):
+            world.advance(0.25)
+            server = await ask(world, world.open_client())
+            server.send(PART)
+            assert [client.is_closed for client in clients] == [True] * position + [False] * (4 - position)
+        assert count_evicted(world) == 4
 
 
 async def test_a_connection_with_unsent_bytes_of_its_last_response_is_not_idle(open_world):

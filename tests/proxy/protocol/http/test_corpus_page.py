@@ -46,7 +46,7 @@ ROWS = [line for line in TEXT.splitlines() if line.startswith("| ")]
 def list_calls():
     """List the calls of the engine's modules that make errors and answers."""
     for module in MODULES:
-        for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+        for node in ast.walk(ast.parse((ROOT / f"{module.__name__.replace('.', '/')}.py").read_text())):
             name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
             if name.endswith("Error") or name == "Response":
                 yield node

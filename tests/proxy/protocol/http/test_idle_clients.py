@@ -1,10 +1,11 @@
 """Which client has been idle for longest, found without a note of any request."""
 
-from types import SimpleNamespace
+import asyncio
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.idle_clients import LOOKS_PER_ASKER, IdleClients
 
 
@@ -21,7 +22,8 @@ class CountedClient:
 
 
 def build(*times):
-    clock, clients = SimpleNamespace(now=100.0), {CountedClient(number, since) for number, since in enumerate(times)}
+    clock = Clock(asyncio.AbstractEventLoop(), lambda: 100.0)
+    clients = {CountedClient(number, since) for number, since in enumerate(times)}
     return clock, clients, IdleClients(clients, clock)
 
 

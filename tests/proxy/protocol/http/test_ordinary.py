@@ -2,7 +2,6 @@
 
 import contextlib
 
-import msgspec
 import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
@@ -73,8 +72,9 @@ def test_what_the_pattern_of_a_request_reads_is_what_the_close_reading_reads(hea
         event("ordinary")
         with contextlib.suppress(ClientProtocolError):
             read, closely = parse_request_head(head, STRICT_RULES), read_request_closely(head, STRICT_RULES)
-            assert msgspec.structs.replace(read, passing=b"") == msgspec.structs.replace(closely, passing=b"")
             assert list_lines(read.passing) == list_lines(closely.passing)
+            read.passing = closely.passing = b""
+            assert read == closely
 
 
 @given(
@@ -94,9 +94,10 @@ def test_what_the_pattern_of_a_response_reads_is_what_the_close_reading_reads(he
         else:
             read = parse_response_head(head, is_head_request=is_head_request)
             assert not read.is_plain or (read.is_keep_alive and match_response(head))
-            likened = msgspec.structs.replace(read, passing=b"", is_plain=False)
-            assert likened == msgspec.structs.replace(closely, passing=b"")
             assert list_lines(read.passing) == list_lines(closely.passing)
+            read.passing = closely.passing = b""
+            read.is_plain = False
+            assert read == closely
 
 
 @pytest.mark.parametrize(

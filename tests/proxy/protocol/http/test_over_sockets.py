@@ -14,12 +14,19 @@ import uvloop
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
 from maesh_core.proxy.clock import Clock
+from maesh_core.proxy.protocol.http import newcomers
 from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.settings import CarryingSettings
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 MEGABYTES_8 = 8 * 2**20
 MEGABYTES_32 = 32 * 2**20  # more than the buffers of all sockets on the way can hold
+
+
+@pytest.fixture(autouse=True, params=[newcomers.HAND_OVER_READS, 0], ids=["newcomer", "handed-over"])
+def _kind_of_transport(request, monkeypatch):
+    """Run each test with a client whose connection is new, and with one that the event loop carries."""
+    monkeypatch.setattr(newcomers, "HAND_OVER_READS", request.param)
 
 
 def on_uvloop(test):

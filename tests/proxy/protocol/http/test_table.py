@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
 from maesh_core.proxy.clock import Clock
+from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.handler import HttpHandler
-from maesh_core.proxy.protocol.http.server import ServerKey
+from maesh_core.proxy.protocol.http.server import HttpServer, ServerKey
 from maesh_core.proxy.protocol.http.table import HttpTable, LocalTable, build_table
 from maesh_core.proxy.upstream.kinds import BalancerKinds
 from maesh_core.settings import CarryingSettings
@@ -71,11 +72,10 @@ def describe(table):
     }
 
 
-class SimpleServer:
-    aside, under_way = None, 0
-
-    def __init__(self, key):
-        self.key = key
+async def build_environment():
+    clock = Clock(asyncio.get_running_loop())
+    clock.close()
+    return Environment(CarryingSettings(), clock)
 
 
 class Pools:
@@ -83,9 +83,10 @@ class Pools:
 
     def __init__(self):
         self.table, self.pools = HttpTable(), {}
+        self.environment = asyncio.run(build_environment())
 
     def get_server(self, key):
-        return self.pools.setdefault(key, SimpleServer(key))
+        return self.pools.setdefault(key, HttpServer(self.environment, key))
 
     def build(self, section, changed):
         return build_table(

@@ -122,7 +122,7 @@ async def test_tunnels_are_counted_and_awaited_in_draining_and_cut_in_the_end(op
         client, server = await open_tunnel(world)
         assert give_metrics(world)["maesh_http_tunnels"] == {(): 1}
         busy = world.open_client()
-        busy.send(b"G")
+        busy.send(UPGRADE)
         assert world.open_client().is_closed
         world.handler.start_draining()
         await world.settle()

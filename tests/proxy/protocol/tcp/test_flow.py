@@ -149,6 +149,35 @@ def test_the_end_comes_behind_every_byte_and_once(world):
     assert world.flow.pump() is False
 
 
+def test_the_last_flow_of_a_connection_leaves_its_end_to_whoever_closes_the_target(world):
+    world.send(b"last words")
+    world.sender.shutdown(socket.SHUT_WR)
+    world.flow.is_ending = True
+    world.flow.pump(is_last=True)
+    assert world.flow.is_done
+    assert not world.receive()
+    assert not world.receive()
+    world.flow.target.close()
+    assert world.receive()
+    assert world.received == b"last words"
+
+
+def test_a_flow_is_blocked_while_its_target_takes_no_more(world):
+    assert not world.flow.is_blocked
+    blob = bytes(1 << 20)
+    sent = 0
+    while not world.flow.is_blocked:
+        sent += world.send(blob)
+        world.flow.pump()
+    while world.flow.is_blocked:
+        world.receive()
+        world.flow.pump()
+    while len(world.received) < sent:
+        world.receive()
+        world.flow.pump()
+    assert not world.flow.is_blocked
+
+
 def test_a_reset_of_the_source_is_an_error(world):
     world.send(b"x")
     world.sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

@@ -114,6 +114,46 @@ async def test_a_slow_reader_holds_its_sender_back_and_gets_every_byte(handler, 
     await writer.wait_closed()
 
 
+async def test_a_slow_reader_that_ended_its_side_first_gets_every_byte_and_a_clean_end(handler, address, start_server):
+    blob = bytes(range(256)) * 4096 * 16
+
+    async def answer(reader, writer):
+        await reader.read()
+        writer.write(blob)
+        await writer.drain()
+
+    apply(handler, build_section(await start_server(answer)))
+    reader, writer = await asyncio.open_connection(*address, limit=1024)
+    writer.write(b"question")
+    writer.write_eof()
+    received = bytearray()
+    while piece := await reader.read(65536):
+        received += piece
+    assert received == blob
+    writer.close()
+    await writer.wait_closed()
+    await wait_drained(handler)
+
+
+async def test_both_flows_go_on_while_the_other_is_blocked(handler, address, start_server):
+    blob = bytes(range(256)) * 4096 * 16
+
+    async def answer_before_reading(reader, writer):
+        writer.write(blob)
+        await writer.drain()
+        assert await reader.read() == blob
+
+    apply(handler, build_section(await start_server(answer_before_reading)))
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(blob)
+    assert await reader.readexactly(len(blob)) == blob
+    writer.write_eof()
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+    await wait_drained(handler)
+
+
 async def test_a_reset_by_the_server_ends_the_client(handler, address, start_server):
     async def reset(reader, writer):
         await reader.readline()
@@ -294,10 +334,10 @@ async def test_clients_wait_while_there_is_no_descriptor_and_are_told_of_once(
         def __init__(self, sock):
             self.sock, self.failures = sock, [errno.EMFILE, errno.ENOMEM, errno.ECONNABORTED]
 
-        def accept(self):
+        def _accept(self):
             if self.failures:
                 raise OSError(self.failures.pop(0), "no more")
-            return self.sock.accept()
+            return self.sock._accept()
 
         def __getattr__(self, name):
             return getattr(self.sock, name)
@@ -318,8 +358,8 @@ async def test_no_server_is_blamed_for_descriptors_that_this_node_lacks(handler,
         def watch(self, *_):
             raise OSError(errno.EMFILE, "no more")
 
-        def forget(self, _):
-            pass
+        def close_socket(self, sock):
+            sock.close()
 
     ports = [await start_server(echo_whole) for _ in range(2)]
     apply(handler, build_section(*ports))

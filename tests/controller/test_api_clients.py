@@ -1,0 +1,26 @@
+import pytest
+
+from maesh_core.controller.api import HELD_PULLS_LIMIT
+from maesh_core.controller.api_clients import (
+    CONNECTION_LIMIT,
+    CONNECTION_MINIMUM,
+    RESERVED_DESCRIPTORS,
+    choose_connection_limit,
+)
+
+
+@pytest.mark.parametrize(
+    ("open_files", "limit"),
+    [
+        (None, CONNECTION_LIMIT),
+        (10**6, CONNECTION_LIMIT),
+        (1024, 1024 - RESERVED_DESCRIPTORS),
+        (100, CONNECTION_MINIMUM),
+    ],
+)
+def test_descriptors_are_left_for_the_controllers_own_work(open_files, limit):
+    assert choose_connection_limit(open_files) == limit
+
+
+def test_every_pull_that_may_be_held_has_a_connection():
+    assert CONNECTION_LIMIT > HELD_PULLS_LIMIT

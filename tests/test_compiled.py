@@ -1,0 +1,222 @@
+"""The compiled form beside its sources, in a small package that is built once: `value` is compiled, `words` is not."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from maesh_core import compiled
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load_engine():
+    spec = importlib.util.spec_from_file_location("compiling_engine", ROOT / "compiling" / "engine.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+building = load_engine()
+needs_compiler = pytest.mark.skipif(not building.has_compiler(), reason="there is no C compiler")
+INIT = "from small.compiled import install_finder\nengine = install_finder()\n"
+VALUE = "from small.words import WORD\n\ndef read() -> str:\n    return WORD + '{}'\n"
+WORDS = "from typing import Final\n\nWORD: Final = '{}'\n"
+PROGRAM = """
+import small.value
+print(small.engine.form, small.value.read(), small.value.__file__)
+"""
+
+
+class Tree:
+    def __init__(self, root):
+        self.root = root
+        self.package = root / "small"
+        self.engine = building.Engine(root, "small", ["small/value.py"])
+
+    def run(self, **environment):
+        """Run the program; give the form that it saw, what it read, and standard error."""
+        kept = {name: value for name, value in os.environ.items() if name != compiled.PURE_VARIABLE}
+        command = [sys.executable, "-B", "-c", PROGRAM]
+        ended = subprocess.run(
+            command, cwd=self.root, env=kept | environment, capture_output=True, text=True, check=True
+        )
+        form, value, file = ended.stdout.split()
+        assert Path(file).is_relative_to(self.package / compiled.FOLDER) == (form == "compiled")
+        assert Path(file).exists()
+        return form, value, ended.stderr
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    tree = Tree(tmp_path_factory.mktemp("built"))
+    tree.package.mkdir()
+    (tree.package / "__init__.py").write_text(INIT)
+    (tree.package / "value.py").write_text(VALUE.format(1))
+    (tree.package / "words.py").write_text(WORDS.format("word"))
+    shutil.copy(compiled.__file__, tree.package)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(compiled.PURE_VARIABLE, raising=False)
+        tree.engine.install(tree.engine.build())
+    return tree
+
+
+@pytest.fixture
+def tree(built, tmp_path):
+    return Tree(shutil.copytree(built.root, tmp_path / "copy"))
+
+
+@needs_compiler
+def test_compiled_modules_are_loaded(tree):
+    assert tree.run() == ("compiled", "word1", "")
+
+
+@needs_compiler
+def test_an_edited_source_runs_and_not_what_was_compiled_before(tree):
+    (tree.package / "value.py").write_text(VALUE.format(2))
+    form, value, said = tree.run()
+    assert (form, value) == ("pure", "word2")
+    assert said == (
+        "maesh: warning: the compiled modules do not fit value.py; the plain Python runs"
+        " (make compiled builds them again)\n"
+    )
+    (tree.package / "value.py").write_text(VALUE.format(1))
+    assert tree.run() == ("compiled", "word1", "")
+
+
+@needs_compiler
+def test_an_edit_of_what_a_compiled_module_imports_takes_effect(tree):
+    (tree.package / "words.py").write_text(WORDS.format("other"))
+    form, value, said = tree.run()
+    assert (form, value) == ("pure", "other1")
+    assert "words.py" in said
+
+
+@needs_compiler
+def test_a_variable_has_the_sources_run(tree):
+    assert tree.run(MAESH_PURE="1") == ("pure", "word1", "")
+
+
+@needs_compiler
+def test_what_another_python_compiled_is_not_loaded(tree):
+    manifest = tree.package / compiled.FOLDER / compiled.MANIFEST
+    manifest.write_text(manifest.read_text().replace(".cpython-", ".another-"))
+    form, value, said = tree.run()
+    assert (form, value) == ("pure", "word1")
+    assert "do not fit this Python" in said
+
+
+@needs_compiler
+def test_refreshing_removes_what_does_not_fit_and_nothing_else(tree):
+    folder = tree.package / compiled.FOLDER
+    assert tree.engine.refresh() == ""
+    assert folder.exists()
+    (tree.package / "value.py").write_text(VALUE.format(2))
+    assert tree.engine.refresh() == "the compiled modules do not fit value.py"
+    assert not folder.exists()
+    assert tree.run() == ("pure", "word2", "")
+
+
+@needs_compiler
+def test_the_same_sources_are_compiled_once(tree, monkeypatch):
+    monkeypatch.delenv(compiled.PURE_VARIABLE, raising=False)
+    tree.engine.log.unlink()
+    tree.engine.install(tree.engine.build())
+    assert not tree.engine.log.exists()
+    assert tree.run() == ("compiled", "word1", "")
+
+
+@needs_compiler
+def test_a_module_that_mypyc_refuses_is_not_compiled_and_the_reason_is_one_line(tree, monkeypatch):
+    monkeypatch.delenv(compiled.PURE_VARIABLE, raising=False)
+    (tree.package / "value.py").write_text("def read() -> str:\n    return 1\n")
+    with pytest.raises(building.NotCompiledError, match=r"\Acompiling failed: small/value\.py:2: error: .*\Z"):
+        tree.engine.build()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [("CC", "/nowhere/cc -pthread", "no C compiler was found"), (compiled.PURE_VARIABLE, "1", "MAESH_PURE is set")],
+)
+def test_without_a_compiler_or_where_it_is_unwanted_nothing_is_compiled(tmp_path, monkeypatch, variable, value, reason):
+    monkeypatch.delenv(compiled.PURE_VARIABLE, raising=False)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(building.NotCompiledError, match=f"^{reason}$"):
+        Tree(tmp_path).engine.build()
+
+
+def test_the_reason_of_a_pure_build_is_known_where_it_is_installed(tmp_path, monkeypatch):
+    monkeypatch.delenv(compiled.PURE_VARIABLE, raising=False)
+    assert compiled.CompiledFinder(str(tmp_path)).reason == "it was not compiled"
+    (tmp_path / compiled.FOLDER).mkdir()
+    (tmp_path / compiled.FOLDER / compiled.REASON).write_text("when it was built: no C compiler was found\n")
+    finder = compiled.CompiledFinder(str(tmp_path))
+    assert (finder.reason, finder.is_stale) == ("when it was built: no C compiler was found", False)
+    assert finder.form == "pure"
+
+
+def test_every_module_of_the_list_is_there_once():
+    modules = building.read_modules()
+    assert modules == sorted(set(modules))
+    assert all((ROOT / path).is_file() for path in modules)
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({compiled.PURE_VARIABLE: "1"}, "MAESH_PURE is set"),
+        ({"CC": "/nowhere/cc"}, "no C compiler was found"),
+        pytest.param({"CC": "/bin/false"}, "compiling failed: error: ", marks=needs_compiler),
+    ],
+)
+def test_a_wheel_that_cannot_be_compiled_is_pure_and_says_why_in_one_line(tmp_path, environment, reason):
+    leftover = Path("maesh_core", compiled.FOLDER, "leftover.so")
+    for name in ("maesh_core", "compiling"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns(compiled.FOLDER, "__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "compiling" / "modules.txt").write_text("maesh_core/proxy/clock.py\n")
+    for folder in ("", "build/lib", "build/lib.linux-x86_64-cpython-311"):
+        (tmp_path / folder / leftover).parent.mkdir(parents=True)
+        (tmp_path / folder / leftover).touch()
+    command = [sys.executable, "setup.py", "--quiet", "bdist_wheel", "--dist-dir", "wheels"]
+    kept = {name: value for name, value in os.environ.items() if name != compiled.PURE_VARIABLE}
+    ended = subprocess.run(command, cwd=tmp_path, env=kept | environment, capture_output=True, text=True, check=True)
+    (said,) = [line for line in ended.stderr.splitlines() if line.startswith("maesh: ")]
+    assert said.startswith(f"maesh: not compiled, the plain Python will run: {reason}")
+    (wheel,) = (tmp_path / "wheels").iterdir()
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.startswith(f"maesh_core/{compiled.FOLDER}/")]
+        assert names == [f"maesh_core/{compiled.FOLDER}/{compiled.REASON}"]
+        assert archive.read(names[0]).startswith(f"when it was built: {reason}".encode())
+
+
+@needs_compiler
+@pytest.mark.integration
+@pytest.mark.timeout(600)
+def test_a_wheel_of_this_tree_is_compiled_and_loads_what_was_compiled(tmp_path):
+    kept = {name: value for name, value in os.environ.items() if name != compiled.PURE_VARIABLE}
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "."]
+    subprocess.run([*command, "--wheel-dir", tmp_path], cwd=ROOT, env=kept, check=True)
+    (wheel,) = tmp_path.iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    program = "from maesh_core import engine; from maesh_core.proxy import clock; print(engine.form, clock.__file__)"
+    ended = subprocess.run(
+        [sys.executable, "-B", "-c", program],
+        env=kept | {"PYTHONPATH": str(tmp_path / "installed")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    form, file = ended.stdout.split()
+    assert form == "compiled"
+    assert Path(file).is_relative_to(tmp_path / "installed" / "maesh_core" / compiled.FOLDER)
+    assert not ended.stderr
