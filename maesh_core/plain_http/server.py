@@ -30,7 +30,7 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How long clients may take, in seconds, and how many there may be.
 
     `request_s` counts from the end of the request before, idle time included. `linger_s` is how long input is read past
-    after the answer to what was not read to its end: closing with unread input resets the connection, with the response.
+    after an answer to what was not read to its end: closing with unread input resets the connection and the answer.
     """
 
     request_s: float = 60.0
