@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from maesh_core.proxy.accepting import Acceptor, BareAcceptor, Waiting
+from maesh_core.proxy.accepting import Acceptor, Waiting
 
 
 class Listening:
@@ -76,10 +76,11 @@ def test_a_bare_client_is_a_socket_that_does_not_block_and_inherits_its_options(
     taken = []
     with socket.create_server((host, 0), family=family) as listening, socket.socket(family) as client:
         listening.setblocking(False)
-        acceptor = BareAcceptor(listening, 5000, lambda *each: taken.append(each), limit=3)
+        acceptor = Acceptor(listening, 5000, lambda *each: taken.append(each))
         client.connect(listening.getsockname())
-        assert acceptor.accept() is Waiting.NONE
-        ((sock, address, entrypoint),) = taken
+        assert acceptor.accept(3) is Waiting.NONE
+        ((descriptor, address, entrypoint),) = taken
+        sock = socket.socket(fileno=descriptor)
         assert (address, entrypoint) == (host, 5000)
         assert not os.get_blocking(sock.fileno())
         assert not os.get_inheritable(sock.fileno())

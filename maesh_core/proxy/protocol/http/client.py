@@ -16,7 +16,7 @@ from maesh_core.proxy.protocol.http.forwarding import ForwardedFields
 from maesh_core.proxy.protocol.http.head_limits import check_partial_head, check_whole_head
 from maesh_core.proxy.protocol.http.linger import Linger
 from maesh_core.proxy.protocol.http.pacing import TURN_BYTES, TURN_REQUESTS, PacedConnection
-from maesh_core.proxy.protocol.http.request_head import KEPT_LIMIT_BYTES, RequestHead, parse_request_head
+from maesh_core.proxy.protocol.http.request_head import KEPT_LIMIT_BYTES, RequestHead
 from maesh_core.proxy.protocol.http.syntax import HEAD_END, SMALL_HEAD_BYTES, match_empty_lines
 from maesh_core.proxy.protocol.http.table import CurrentTable, Route
 from maesh_core.proxy.protocol.http.transports import FULL_READ_BYTES, limit_write_buffer, reset
@@ -32,7 +32,7 @@ class ClientConnection(PacedConnection):
 
     __slots__ = (
         "_current",
-        "_head_rules",
+        "_head_reader",
         "_is_advancing",
         "_is_lingering",
         "_last_head",
@@ -104,7 +104,7 @@ class ClientConnection(PacedConnection):
         self._transport = cast("asyncio.Transport", transport)
         limit_write_buffer(self._transport)
         self.forwarded = ForwardedFields(self.address, self.environment.server_name)
-        self._head_rules = self.environment.head_rules.find(self.address)
+        self._head_reader = self.environment.head_readers.find(self.address)
         self.deadline = self.environment.clock.now + self.environment.settings.head_timeout
 
     @property
@@ -290,7 +290,7 @@ class ClientConnection(PacedConnection):
                 check_whole_head(head, self.environment.settings)
             request = self._last_head
             if request is None or request.head != head:
-                request = parse_request_head(head, self._head_rules)
+                request = self._head_reader.read(head)
                 self._last_head = request if len(head) <= KEPT_LIMIT_BYTES else None
         except ClientProtocolError as error:
             self._refuse(error)

@@ -11,8 +11,8 @@ from typing import Protocol
 from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.protocol.http.departures import Departures
-from maesh_core.proxy.protocol.http.head_rules import HeadRulesByClient
 from maesh_core.proxy.protocol.http.idle_clients import IdleClients, MaybeIdle
+from maesh_core.proxy.protocol.http.request_head import HeadReaders
 from maesh_core.proxy.slots import Slots
 from maesh_core.proxy.upstream.health import PassiveHealth
 from maesh_core.proxy.upstream.tls import UpstreamTls
@@ -93,7 +93,7 @@ class Environment:
         "clock_time",
         "departures",
         "failures",
-        "head_rules",
+        "head_readers",
         "health",
         "idle_timeout",
         "is_draining",
@@ -123,7 +123,7 @@ class Environment:
             pause_limit_s=settings.server_pause_limit,
         )
         self.tls = UpstreamTls(root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify)
-        self.head_rules = HeadRulesByClient(settings)
+        self.head_readers = HeadReaders(settings)
         self.server_name = (settings.node or socket.gethostname()).encode("ascii", "replace")
         self.departures: PeerWatch = Departures()
         self.is_draining = False

@@ -15,7 +15,7 @@ import msgspec
 
 from maesh_core.errors import ClientProtocolError
 from maesh_core.field_rules import FORWARDED, HOP_BY_HOP, is_token
-from maesh_core.proxy.protocol.http.head_rules import DEFAULT_RULES, HeadRules
+from maesh_core.proxy.protocol.http.head_rules import DEFAULT_RULES, HeadRules, HeadRulesByClient
 from maesh_core.proxy.protocol.http.headers import Headers, split_field, split_fields
 from maesh_core.proxy.protocol.http.ordinary import CLOSE, cut_connection, match_request
 from maesh_core.proxy.protocol.http.syntax import (
@@ -27,6 +27,7 @@ from maesh_core.proxy.protocol.http.syntax import (
     parse_host,
     parse_list,
 )
+from maesh_core.settings import CarryingSettings
 
 CHUNKED: Final = -1
 """As a number of bytes left: a chunked body of which the last chunk has not come."""
@@ -203,6 +204,51 @@ class ClientHeaders:
 def render_start(method: bytes, target: bytes, authority: bytes) -> bytes:
     """Render a request line and its Host."""
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, target, authority)
+
+
+class HeadReader:
+    """Reads the heads of all clients under one set of rules, and keeps the last one.
+
+    A client that connects for each request repeats its head, and has no connection that could keep it.
+    """
+
+    __slots__ = ("_last", "_rules")
+
+    def __init__(self, rules: HeadRules) -> None:
+        self._rules = rules
+        self._last: RequestHead | None = None
+
+    def __repr__(self) -> str:
+        return f"<HeadReader {self._rules!r}>"
+
+    def read(self, head: bytes) -> RequestHead:
+        """Read a head, which ends with its one empty line. Raises ClientProtocolError."""
+        last = self._last
+        if last is None or last.head != head:
+            last = parse_request_head(head, self._rules)
+            self._last = last if len(head) <= KEPT_LIMIT_BYTES else None
+        return last
+
+
+class HeadReaders:
+    """The two readers of one handler: of clients whose forwarded fields are kept, and of the others."""
+
+    __slots__ = ("_by_trust", "_rules")
+
+    def __init__(self, settings: CarryingSettings) -> None:
+        self._rules = HeadRulesByClient(settings)
+        self._by_trust: dict[bool, HeadReader] = {}
+
+    def __repr__(self) -> str:
+        return f"<HeadReaders {self._rules!r}>"
+
+    def find(self, address: str) -> HeadReader:
+        """Find the reader for a client's connection, by its address; empty text where it has none."""
+        rules = self._rules.find(address)
+        reader = self._by_trust.get(rules.keeps_forwarded)
+        if reader is None:
+            reader = self._by_trust[rules.keeps_forwarded] = HeadReader(rules)
+        return reader
 
 
 def parse_request_head(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead:

@@ -8,7 +8,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from maesh_core.errors import ClientProtocolError
-from maesh_core.proxy.protocol.http.request_head import CHUNKED, ClientHeaders, parse_request_head
+from maesh_core.proxy.protocol.http.request_head import (
+    CHUNKED,
+    KEPT_LIMIT_BYTES,
+    ClientHeaders,
+    HeadReaders,
+    parse_request_head,
+)
+from maesh_core.settings import CarryingSettings
 
 START = b"GET / HTTP/1.1\r\nHost: a\r\n"
 
@@ -324,3 +331,32 @@ def test_what_is_listed_of_a_clients_headers_is_what_can_be_read_of_them(fields)
     assert listed == {name: headers.get_all(name) for name in sent if headers.get_all(name)}
     assert headers.items() == list(headers)
     assert headers.items()[0] == (b"Host", b"a:80")
+
+
+def test_a_reader_keeps_its_last_head_unless_it_is_large():
+    reader = HeadReaders(CarryingSettings()).find("10.0.0.1")
+    first, second = START + b"\r\n", START + b"X: y\r\n\r\n"
+    head = reader.read(first)
+    assert reader.read(bytes(bytearray(first))) is head
+    assert reader.read(second) == parse_request_head(second)
+    assert reader.read(first) == head
+    large = START + b"X: " + b"y" * KEPT_LIMIT_BYTES + b"\r\n\r\n"
+    assert reader.read(large) is not reader.read(large)
+
+
+def test_a_head_that_is_no_request_is_refused_each_time_and_the_last_one_is_kept():
+    reader = HeadReaders(CarryingSettings()).find("10.0.0.1")
+    head = reader.read(START + b"\r\n")
+    for _ in range(2):
+        with pytest.raises(ClientProtocolError):
+            reader.read(b"nonsense\r\n\r\n")
+    assert reader.read(START + b"\r\n") is head
+
+
+def test_clients_under_different_rules_never_share_a_head():
+    readers = HeadReaders(CarryingSettings(forwarded_headers=("10.0.0.0/8",)))
+    claim = START + b"X-Forwarded-For: 1.2.3.4\r\n\r\n"
+    for address in ("10.0.0.1", "192.0.2.1", "10.0.0.2", "192.0.2.2"):
+        forwarded = readers.find(address).read(claim).forwarded or {}
+        assert (b"x-forwarded-for" in forwarded) == address.startswith("10.")
+    assert readers.find("10.0.0.1") is readers.find("10.0.0.2")
