@@ -15,7 +15,10 @@ PROXY_SETTINGS_VARIABLE = "MAESH_PROXY_SETTINGS_JSON"
 PARENT_PIPE_VARIABLE = "MAESH_PARENT_PIPE"
 """Names the descriptor of a pipe that ends when the process that started this one does."""
 
-INTERNAL_VARIABLES = frozenset({PROXY_SETTINGS_VARIABLE, PARENT_PIPE_VARIABLE})
+SETTINGS_DESCRIPTOR_VARIABLE = "MAESH_SETTINGS_DESCRIPTOR"
+"""Names the descriptor from which a program that the command line has become reads its settings."""
+
+INTERNAL_VARIABLES = frozenset({PROXY_SETTINGS_VARIABLE, PARENT_PIPE_VARIABLE, SETTINGS_DESCRIPTOR_VARIABLE})
 """With these one process of the mesh starts another; they are not settings."""
 
 

@@ -12,7 +12,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 
-from maesh_core.cli.proxy import PROXY_COMMAND, build_proxy_environment
+from maesh_core.cli.programs import PROXY_COMMAND, build_proxy_environment
 from maesh_core.interruption import AGAIN
 from maesh_core.settings import ProxySettings
 from maesh_core.settings_handover import PARENT_PIPE_VARIABLE

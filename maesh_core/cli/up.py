@@ -1,18 +1,13 @@
-"""`maesh up`: a whole mesh on this machine, in front until Ctrl-C."""
+"""`maesh up`: checks the settings and becomes the mesh, a program of its own without any of typer (up_program.py)."""
 
-import logging
 from collections.abc import Sequence
 
 import typer
 
 from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_command
-from maesh_core.cli.running import run_until_signalled
+from maesh_core.cli.programs import become_program
 from maesh_core.errors import SettingsError
-from maesh_core.logging_setup import configure_logging
-from maesh_core.open_files import raise_open_files_limit
-from maesh_core.plugin_loading import load_plugins
-from maesh_core.printable import show_lines
 from maesh_core.settings import InstalledPlugin, UpSettings
 
 
@@ -28,20 +23,4 @@ def run(settings: UpSettings) -> None:
     """
     if not settings.paths:
         raise SettingsError("no manifests are named; name files or folders, as in: maesh up PATH...")
-    configure_logging(settings.log_level, settings.log_format)
-    raise_open_files_limit()
-    plugins = load_plugins("controller", settings.plugins, settings.plugin_settings, origins=settings.origins)
-    from maesh_core.cli.up_findings import HeldFindings, is_one_terminal
-    from maesh_core.cli.up_running import Mesh  # aiohttp, for this command alone
-
-    findings = HeldFindings()
-    if is_one_terminal() and not settings.json:
-        findings.begin(logging.getLogger().handlers)
-    mesh = Mesh(settings, plugins, _print, findings=findings)
-    run_until_signalled(
-        mesh.run, on_abort=mesh.abort, on_interrupt=mesh.note_interrupt, describe_wait=mesh.describe_wait
-    )
-
-
-def _print(text: str) -> None:
-    print(show_lines(text), flush=True)  # noqa: T201 - what was asked for
+    become_program("maesh_core.cli.up_program", settings)

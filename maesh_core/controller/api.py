@@ -1,8 +1,7 @@
 """The controller's HTTP API: what was asked for in, JSON or a short plain text out.
 
 Serves what a `Published` offers and tells the node registry who pulled; asks a node only through what it is given.
-Stands on aiohttp's low-level server, so that every answer, errors of parsing included, is made here and tells nothing
-of our software. Only GET and HEAD are answered.
+Every answer, refusals of what is no request included, tells nothing of our software. Only GET and HEAD are answered.
 """
 
 import logging
@@ -10,9 +9,9 @@ import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Protocol
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
-from aiohttp import web
 
 from maesh_core.controller.http_server import build_text, to_response
 from maesh_core.controller.long_poll import Waiters
@@ -22,6 +21,7 @@ from maesh_core.errors import NodeUnreachableError
 from maesh_core.model.addresses import parse_address
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ControllerReport
+from maesh_core.plain_http.messages import Request, Response
 
 WAIT_LIMIT_S = 60.0
 """The longest that a pull is held; a longer wish is cut to this."""
@@ -106,7 +106,7 @@ class Api:
         self._waiters = Waiters(held_limit)
         self._rendered: dict[str | None, bytes | None] = {}
         self._rendered_revision = ""
-        self._routes: dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]] = {
+        self._routes: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/api/configuration/current": self._get_configuration,
             "/api/topology/current": self._get_topology,
             "/api/services": self._get_services,
@@ -133,31 +133,32 @@ class Api:
         """Answer the pulls that wait, and hold none any more."""
         self._waiters.close()
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
+    async def handle(self, request: Request) -> Response:
         """Answer one request; an error of ours is logged and told as 500 without details."""
-        route = self._find_route(request.path)
+        path = read_path(request)
+        route = self._find_route(path)
         if route is None:
             paths = ", ".join((*self._routes, f"{NODE_PREFIX}NAME{NODE_SUFFIX}"))
             return build_text(HTTPStatus.NOT_FOUND, f"there is nothing here; there is {paths}\n")
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in (b"GET", b"HEAD"):
             return build_text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n", {"Allow": "GET, HEAD"})
         try:
             return await route(request)
         except Exception:
-            _log.exception("the API could not answer %s", request.path)
+            _log.exception("the API could not answer %s", path)
             return build_text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the controller's log has it\n")
 
-    def _find_route(self, path: str) -> Callable[[web.BaseRequest], Awaitable[web.Response]] | None:
+    def _find_route(self, path: str) -> Callable[[Request], Awaitable[Response]] | None:
         is_of_node = path.startswith(NODE_PREFIX) and path.endswith(NODE_SUFFIX)
         return self._get_node_configuration if is_of_node else self._routes.get(path)
 
-    async def _get_configuration(self, request: web.BaseRequest) -> web.Response:
+    async def _get_configuration(self, request: Request) -> Response:
         """Answer a pull.
 
         The full configuration has the entity tag `"REVISION"`, a delta `"REVISION;since=REVISION"`. 304 means nothing
         new: no revision after `since`, or a tag that If-None-Match names. Either may be waited for.
         """
-        query = request.query
+        query = read_query(request)
         node, since = query.get("node"), query.get("since")
         wait_s = _parse_wait(query.get("wait", "0"))
         if wait_s is None:
@@ -172,13 +173,13 @@ class Api:
             return _refuse_pull(NOT_READY)
         if not self._oneself.is_current:
             return _refuse_pull(NOT_CURRENT)
-        known_tags = ",".join(request.headers.getall("If-None-Match", ()))
+        known_tags = ",".join(value.decode("latin-1") for name, value in request.fields if name == b"if-none-match")
         if node is None:
             return await self._pull(since, wait_s, known_tags)
-        with self._nodes.hold_pull(node, request.remote or "", since, admin_port=admin_port):
+        with self._nodes.hold_pull(node, request.remote, since, admin_port=admin_port):
             return await self._pull(since, wait_s, known_tags)
 
-    async def _pull(self, since: str | None, wait_s: float, known_tags: str) -> web.Response:
+    async def _pull(self, since: str | None, wait_s: float, known_tags: str) -> Response:
         selected = self._select(since)
         if _is_known(selected, known_tags) and wait_s > 0 and not self._waiters.is_closed:
             if self._waiters.is_full:
@@ -189,7 +190,7 @@ class Api:
         headers = {"ETag": selected.tag, "Cache-Control": "no-cache"}
         if _is_known(selected, known_tags):
             return to_response(HTTPStatus.NOT_MODIFIED, headers=headers)
-        return to_response(HTTPStatus.OK, body=selected.body, content_type="application/json", headers=headers)
+        return to_response(HTTPStatus.OK, body=selected.body or b"", content_type="application/json", headers=headers)
 
     def _select(self, since: str | None) -> _Selected:
         """Choose the representation for who has the revision `since`; each is rendered once for all."""
@@ -205,15 +206,15 @@ class Api:
         body = self._rendered[base]
         return _Selected(f'"{revision};since={base}"' if base and base != revision else f'"{revision}"', body)
 
-    async def _get_topology(self, _: web.BaseRequest) -> web.Response:
+    async def _get_topology(self, _: Request) -> Response:
         return _json(self._published.render_topology())
 
-    async def _get_services(self, _: web.BaseRequest) -> web.Response:
+    async def _get_services(self, _: Request) -> Response:
         return _json(self._published.render_services())
 
-    async def _get_pods(self, request: web.BaseRequest) -> web.Response:
+    async def _get_pods(self, request: Request) -> Response:
         """Answer with the pods of one name or one address. There is no list of all: 100,000 pods are 20 MB."""
-        query = request.query
+        query = read_query(request)
         if not self._published.is_ready:
             return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
         if set(query) == {"namespace", "name"}:
@@ -224,18 +225,18 @@ class Api:
             return build_text(HTTPStatus.BAD_REQUEST, "name a pod by namespace= and name=, or by address=\n")
         return _json(msgspec.json.encode(found))
 
-    async def _get_objects(self, _: web.BaseRequest) -> web.Response:
+    async def _get_objects(self, _: Request) -> Response:
         return _json(self._published.render_objects())
 
-    async def _get_controller(self, _: web.BaseRequest) -> web.Response:
+    async def _get_controller(self, _: Request) -> Response:
         return _json(msgspec.json.encode(self._oneself.report()))
 
-    async def _get_nodes(self, _: web.BaseRequest) -> web.Response:
+    async def _get_nodes(self, _: Request) -> Response:
         return _json(msgspec.json.encode(self._nodes.list_reports()))
 
-    async def _get_node_configuration(self, request: web.BaseRequest) -> web.Response:
+    async def _get_node_configuration(self, request: Request) -> Response:
         """Answer what a proxy has in force, as it says itself."""
-        name = request.path[len(NODE_PREFIX) : -len(NODE_SUFFIX)]
+        name = read_path(request)[len(NODE_PREFIX) : -len(NODE_SUFFIX)]
         address = self._nodes.find_admin(name)
         if address is None:
             return build_text(HTTPStatus.NOT_FOUND, "no proxy of this name pulled within the last hour\n")
@@ -244,20 +245,29 @@ class Api:
         except NodeUnreachableError as error:
             return build_text(HTTPStatus.BAD_GATEWAY, f"{error}\n")
 
-    async def _get_readiness(self, _: web.BaseRequest) -> web.Response:
+    async def _get_readiness(self, _: Request) -> Response:
         is_ready = self._published.is_ready and self._oneself.is_current
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _json(msgspec.json.encode(is_ready), status)
 
 
-def _refuse_pull(text: str) -> web.Response:
+def read_path(request: Request) -> str:
+    """Read the path of a request's target, decoded; what is not UTF-8 in it becomes U+FFFD."""
+    return unquote(request.target.partition(b"?")[0].decode("ascii", "replace"))
+
+
+def read_query(request: Request) -> dict[str, str]:
+    """Read the parameters of a request's target; of one that is named twice, the first."""
+    text = request.target.partition(b"?")[2].decode("ascii", "replace")
+    return dict(reversed(parse_qsl(text, keep_blank_values=True)))
+
+
+def _refuse_pull(text: str) -> Response:
     """Refuse a pull for now. The connection ends, so that the next one may meet another replica behind one address."""
-    response = build_text(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "1"})
-    response.force_close()
-    return response
+    return build_text(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "1"}, is_last=True)
 
 
-def _json(body: bytes, status: int = HTTPStatus.OK) -> web.Response:
+def _json(body: bytes, status: int = HTTPStatus.OK) -> Response:
     headers = {"Cache-Control": "no-store"}
     return to_response(status, body=body, content_type="application/json", headers=headers)
 

@@ -1,114 +1,57 @@
-"""An HTTP server on a bound socket, for the controller's API: aiohttp's low-level server with every limit named.
+"""The server of the controller's API on a bound socket, with every limit named.
 
-Takes a handler of requests; answers what is not HTTP itself. Names no software and no version to clients.
+Takes a handler of requests; refuses what is no request itself. Names no software and no version to clients.
 """
 
-import asyncio
 import errno
-import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
-from aiohttp import web
-
-from maesh_core.controller.api_clients import CONNECTION_LIMIT, ApiClients
+from maesh_core.controller.api_clients import CONNECTION_LIMIT
 from maesh_core.errors import StartupError
+from maesh_core.plain_http.messages import Request, RequestLimits, Response
+from maesh_core.plain_http.server import HttpServer, ServerLimits
 
-LINE_LIMIT_BYTES = 8190
-"""The request line; a node name and a revision come to less than 1 kB."""
-FIELD_LIMIT_BYTES = 8190
-HEADERS_LIMIT = 64
-READ_BUFFER_BYTES = 2**16
+HEAD_LIMIT_BYTES = 8190
+"""A node name and a revision come to less than 1 kB."""
+FIELDS_LIMIT = 64
 KEEP_ALIVE_S = 75.0
 """An idle connection, or one whose head is not complete, is closed after this. Above the longest poll."""
-LINGER_S = 1.0
-"""A request's body is unwanted and is read no longer than this."""
 STOP_S = 2.0
 """Requests under way may take this long to end when the server stops."""
 BACKLOG = 1024
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-_log = logging.getLogger(__name__)
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 def to_response(
-    status: int, *, body: bytes | None = None, content_type: str | None = None, headers: Mapping[str, str] | None = None
-) -> web.Response:
-    """Make an answer that does not name our software."""
-    return web.Response(
-        status=status, body=body, content_type=content_type, headers={"Server": "maesh", **(headers or {})}
-    )
+    status: int,
+    *,
+    body: bytes = b"",
+    content_type: str = "",
+    headers: Mapping[str, str] | None = None,
+    is_last: bool = False,
+) -> Response:
+    """Make an answer that does not name our software; `is_last` ends the connection after it."""
+    fields = {"Server": "maesh", **({"Content-Type": content_type} if content_type else {}), **(headers or {})}
+    encoded = [(name.encode("ascii"), value.encode("ascii")) for name, value in fields.items()]
+    return Response(status=status, fields=encoded, body=body, is_last=is_last)
 
 
-def build_text(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
+def build_text(status: int, text: str, headers: Mapping[str, str] | None = None, *, is_last: bool = False) -> Response:
     """Make a short answer for a person."""
-    every = {"Server": "maesh", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})}
-    return web.Response(status=status, text=text, headers=every)
+    every = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})}
+    content_type = "text/plain; charset=utf-8"
+    return to_response(status, body=text.encode(), content_type=content_type, headers=every, is_last=is_last)
 
 
-class _Connection(web.RequestHandler):
-    """aiohttp's connection, with our words for what is not a request."""
-
-    __slots__ = ("_clients",)
-
-    def __init__(self, clients: ApiClients, manager: "_Server", **options: Any) -> None:
-        super().__init__(manager, **options)
-        self._clients = clients
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request is under way."""
-        return self._current_request is None and not self._messages
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start, if there is room for one more client."""
-        super().connection_made(transport)
-        if not self._clients.admit(self):
-            self.force_close()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """End."""
-        self._clients.forget(self)
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes."""
-        self._clients.note_bytes(self)
-        super().data_received(data)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what could not be parsed or handled."""
-        if status >= 500:
-            _log.error("a request to the API failed", exc_info=exc)
-        else:
-            _log.debug("not a request: %s", exc)
-        response = build_text(status, "not a request that this server understands\n" if status < 500 else "error\n")
-        response.force_close()
-        return response
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Log at debug what aiohttp finds: the rest is a body that is none, and anybody may send many of these."""
-        _log.debug(*args, **kw)
-
-
-class _Server(web.Server):
-    """aiohttp's server, of our connections."""
-
-    def __init__(self, handler: Handler, clients: ApiClients, **options: Any) -> None:
-        super().__init__(handler, **options)
-        self._clients = clients
-
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self._clients, self, loop=self._loop, **self._kwargs)
+def _refuse(status: int, reason: str) -> Response:
+    """Answer what could not be read or handled."""
+    del reason
+    if status >= 500:
+        return build_text(status, "error\n", is_last=True)
+    return build_text(400, "not a request that this server understands\n")
 
 
 def open_socket(host: str, port: int, *, flag: str) -> socket.socket:
@@ -144,26 +87,17 @@ def _bind(host: str, port: int) -> socket.socket:
 
 async def start_server(
     handler: Handler, sock: socket.socket, *, connection_limit: int = CONNECTION_LIMIT
-) -> web.ServerRunner:
-    """Serve on a listening socket, which is the server's from now on; `cleanup()` stops it within STOP_S or so.
+) -> HttpServer:
+    """Serve on a listening socket, which is the server's from now on, until its `close(grace_s=STOP_S)`.
 
     A client that goes away cancels its request's handler, so that nothing is held for it. At `connection_limit` the
     longest idle connection is closed for a new one, or the new one if none is idle.
     """
-    server = _Server(
-        handler,
-        ApiClients(connection_limit),
-        handler_cancellation=True,
-        access_log=None,
-        auto_decompress=False,
-        keepalive_timeout=KEEP_ALIVE_S,
-        lingering_time=LINGER_S,
-        max_line_size=LINE_LIMIT_BYTES,
-        max_field_size=FIELD_LIMIT_BYTES,
-        max_headers=HEADERS_LIMIT,
-        read_bufsize=READ_BUFFER_BYTES,
+    limits = ServerLimits(
+        request_s=KEEP_ALIVE_S,
+        clients=connection_limit,
+        requests=RequestLimits(head_bytes=HEAD_LIMIT_BYTES, fields=FIELDS_LIMIT),
     )
-    runner = web.ServerRunner(server, shutdown_timeout=STOP_S)
-    await runner.setup()
-    await web.SockSite(runner, sock).start()
-    return runner
+    server = HttpServer(handler, _refuse, limits, cancels_at_end=True)
+    await server.listen(sock)
+    return server

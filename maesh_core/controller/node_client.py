@@ -5,12 +5,15 @@ configuration is passed on, nothing else of the answer is shown, and every size 
 """
 
 import ipaddress
+from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
 
 from maesh_core.controller.nodes import AdminAddress
 from maesh_core.errors import NodeUnreachableError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 ANSWER_TIMEOUT_S = 2.0
 """For everything: a connection, waiting for a free one included, and the whole answer."""
@@ -46,6 +49,8 @@ class NodeClient:
     async def fetch_configuration(self, address: AdminAddress) -> bytes:
         """Give what the proxy has in force, as JSON; raises NodeUnreachableError."""
         url = _build_url(address)
+        import aiohttp  # 13 MB, which a controller that is never asked for this does without
+
         try:
             async with self._open_session().get(url, allow_redirects=False) as response:
                 if response.status != 200:
@@ -66,7 +71,7 @@ class NodeClient:
         if session is not None:
             await session.close()
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: "aiohttp.ClientResponse") -> bytes:
         body = bytearray()
         async for data in response.content.iter_any():
             body += data
@@ -74,7 +79,9 @@ class NodeClient:
                 raise NodeUnreachableError(f"the proxy's answer is larger than {self._limit_bytes} bytes")
         return bytes(body)
 
-    def _open_session(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> "aiohttp.ClientSession":
+        import aiohttp
+
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS_LIMIT, force_close=True),

@@ -3,9 +3,13 @@
 Joins the engine and the cluster, if there is one, for `/api/status/controller` and for what depends on it.
 """
 
-from maesh_core.controller.cluster import Cluster
+from typing import TYPE_CHECKING
+
 from maesh_core.controller.engine import Engine
 from maesh_core.model.messages import ControllerReport
+
+if TYPE_CHECKING:
+    from maesh_core.controller.cluster import Cluster
 
 
 class Oneself:
@@ -13,7 +17,7 @@ class Oneself:
 
     __slots__ = ("_cluster", "_engine", "_identity")
 
-    def __init__(self, identity: str, engine: Engine, cluster: Cluster | None) -> None:
+    def __init__(self, identity: str, engine: Engine, cluster: "Cluster | None") -> None:
         self._identity = identity
         self._engine = engine
         self._cluster = cluster

@@ -15,9 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Itera
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Protocol
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Any, Protocol
 
 from maesh_core.configuration.catalogue import Catalogue, Describe, describe_type, index_balancers
 from maesh_core.configuration.http import HttpTrafficType
@@ -25,9 +23,9 @@ from maesh_core.configuration.revisions import RevisionStore
 from maesh_core.configuration.tcp import TcpTrafficType
 from maesh_core.controller.api import Api
 from maesh_core.controller.api_clients import choose_connection_limit
-from maesh_core.controller.cluster import Cluster
 from maesh_core.controller.engine import Engine, EngineParts
 from maesh_core.controller.finding_log import ProblemLog
+from maesh_core.controller.http_server import STOP_S as SERVER_STOP_S
 from maesh_core.controller.http_server import open_socket, start_server
 from maesh_core.controller.node_client import NodeClient
 from maesh_core.controller.nodes import NodeRegistry
@@ -38,14 +36,13 @@ from maesh_core.controller.shadow_services import ShadowReader
 from maesh_core.controller.sources import Pause, feed_source
 from maesh_core.discovery.kubernetes import KubernetesSource
 from maesh_core.discovery.manifests import ManifestSource
-from maesh_core.errors import KubernetesError, PluginError, StartupError
+from maesh_core.errors import PluginError, StartupError
 from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TopologyBuilder, TrafficType
-from maesh_core.kubernetes.client import KubernetesClient
-from maesh_core.kubernetes.credentials import find_access
 from maesh_core.model.events import Event
 from maesh_core.model.messages import ObjectReport, ServiceReport
 from maesh_core.model.resources import ResourceKind
 from maesh_core.open_files import find_open_files_limit
+from maesh_core.plain_http.server import HttpServer
 from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.resources.snapshot import Snapshot
 from maesh_core.settings import ControllerSettings
@@ -55,6 +52,9 @@ from maesh_core.shipped_plugins import (
     find_traffic_type_switches,
 )
 from maesh_core.topology.rules import TopologyRules
+
+if TYPE_CHECKING:
+    from maesh_core.controller.cluster import Cluster
 
 EPOCH_BYTES = 8
 """Of chance in a revision's epoch: two starts never share one."""
@@ -121,11 +121,14 @@ async def run_controller(
     """
     kinds = collect_kinds(plugins)
     given = plugins.collect("maesh_sources")
-    client = open_client(settings, is_alone=not given)
     identity = build_identity()
-    cluster = None
-    if client is not None:
-        cluster = await _join_cluster(settings, client, identity, clock=clock, pause=pause)
+    client = cluster = None
+    if is_cluster_meant(settings, is_alone=not given):
+        from maesh_core.controller import joining  # for a cluster alone: its docstring says why
+
+        client = joining.open_client(settings)
+        if client is not None:
+            cluster = await joining.join_cluster(settings, client, identity, clock=clock, pause=pause)
     sources = collect_sources(settings, given, cluster, enabled=plugins.names, describe=plugins.describe)
     is_built = asyncio.Event()
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
@@ -150,14 +153,14 @@ async def run_controller(
         await _run_until(stop, [*jobs, _tell_ready(controller, engine, ready)])
     finally:
         api.close()
-        await server.cleanup()
+        await server.close(grace_s=SERVER_STOP_S)
         await node_client.close()
         if client is not None:
             await client.close()
         gc.unfreeze()
 
 
-async def _serve(api: Api, sock: socket.socket) -> web.ServerRunner:
+async def _serve(api: Api, sock: socket.socket) -> HttpServer:
     try:
         limit = choose_connection_limit(find_open_files_limit())
         return await start_server(api.handle, sock, connection_limit=limit)
@@ -174,38 +177,16 @@ def collect_kinds(plugins: Plugins) -> tuple[ResourceKind, ...]:
     return kinds
 
 
-def open_client(settings: ControllerSettings, *, is_alone: bool) -> KubernetesClient | None:
-    """Find the cluster that is meant; None with manifests, and with a plugin's source unless a cluster is named.
+def is_cluster_meant(settings: ControllerSettings, *, is_alone: bool) -> bool:
+    """Say whether a cluster is read: not with manifests, and with a plugin's source only if one is named.
 
-    A kubeconfig that merely lies there never makes a controller of other sources write to a cluster.
+    A kubeconfig that merely lies there never makes a controller of other sources write to a cluster. Raises
+    StartupError.
     """
     is_named = bool(settings.kubeconfig or settings.master_url)
-    if settings.paths:
-        if is_named:
-            raise StartupError("--kubeconfig and --master-url name a cluster, PATH names manifests: give one of them")
-        return None
-    if not (is_alone or is_named):
-        return None
-    credentials = find_access(settings.kubeconfig, settings.master_url)
-    return KubernetesClient(credentials) if credentials else None
-
-
-async def _join_cluster(
-    settings: ControllerSettings, client: KubernetesClient, identity: str, *, clock: Callable[[], float], pause: Pause
-) -> Cluster:
-    """Load the credentials once, where what is wrong with them still ends the command, and give the cluster."""
-    try:
-        await client.log_in()
-    except KubernetesError as error:
-        raise StartupError(str(error)) from error
-    return Cluster(
-        client,
-        mesh_namespace=settings.namespace,
-        cluster_domain=settings.cluster_domain,
-        identity=identity,
-        clock=clock,
-        pause=pause,
-    )
+    if settings.paths and is_named:
+        raise StartupError("--kubeconfig and --master-url name a cluster, PATH names manifests: give one of them")
+    return not settings.paths and (is_alone or is_named)
 
 
 def build_identity() -> str:
@@ -216,7 +197,7 @@ def build_identity() -> str:
 def collect_sources(
     settings: ControllerSettings,
     given: Sequence[Source],
-    cluster: Cluster | None = None,
+    cluster: "Cluster | None" = None,
     *,
     enabled: Sequence[str] = (),
     describe: Describe = describe_type,

@@ -1,10 +1,10 @@
 """The proxy as a program: `python -m maesh_core.proxy`, which `maesh proxy` becomes and `maesh up` starts.
 
 Takes its settings from one environment variable, as the command line wrote them, and is the parent of the workers that
-carry the traffic. Imports nothing of the command line, which would cost 39 MB, and neither uvloop nor plugins.
+carry the traffic. Imports nothing of the command line, which would cost 39 MB, neither uvloop nor plugins nor the
+engine, and OpenSSL only where the controller is asked over TLS.
 """
 
-import asyncio
 import logging
 import os
 import signal
@@ -15,7 +15,7 @@ from maesh_core.errors import MaeshError, StartupError
 from maesh_core.interruption import end_echoed_line
 from maesh_core.logging_setup import configure_logging
 from maesh_core.printable import show_line
-from maesh_core.proxy.run import run_proxy
+from maesh_core.proxy.asyncio_without_tls import import_asyncio_without_tls
 from maesh_core.settings_handover import PROXY_SETTINGS_VARIABLE, parse_proxy_settings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -43,6 +43,13 @@ def _run() -> int:
         raise StartupError(f"{PROXY_SETTINGS_VARIABLE} is not set; the proxy is started by: maesh proxy")
     settings = parse_proxy_settings(text)
     configure_logging(settings.log_level, settings.log_format)
+    if not settings.endpoint.lower().startswith("https:"):
+        import_asyncio_without_tls()
+    # Here, since what asyncio imports depends on the settings.
+    import asyncio
+
+    from maesh_core.proxy.run import run_proxy
+
     return asyncio.run(run_proxy(settings))
 
 

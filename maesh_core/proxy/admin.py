@@ -1,7 +1,7 @@
 """What the admin port answers: /ping, /ready, /metrics, /status and /configuration.
 
 Takes a request's method and target and asks the node how it is; gives a Response, or what to wait for until there is
-one. It serves nothing itself.
+one. It serves nothing itself: maesh_core/plain_http does.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from maesh_core.interfaces import Response
+from maesh_core.plain_http.messages import Response
 from maesh_core.proxy.routing.refusals import RefusedRouter
 
 
@@ -27,7 +27,7 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(Protocol):
-    """What of an exchange is looked at."""
+    """What of a request is looked at."""
 
     @property
     def method(self) -> bytes:
@@ -71,18 +71,18 @@ class AdminPages:
         """Answer one request."""
         page = self._pages.get(request.target.partition(b"?")[0])
         if page is None:
-            return Response(status=404, reason="no such page")
+            return build_text(404, "no such page")
         if request.method not in {b"GET", b"HEAD"}:
-            return Response(status=405, reason="only GET and HEAD", headers=((b"Allow", b"GET, HEAD"),))
+            return build_text(405, "only GET and HEAD", (b"Allow", b"GET, HEAD"))
         return page()
 
     def _answer_ping(self) -> Response:
-        return Response(status=200, reason="alive")
+        return build_text(200, "alive")
 
     def _answer_ready(self) -> Response:
         if self._is_ready():
-            return Response(status=200, reason="ready")
-        return Response(status=503, reason="not ready")
+            return build_text(200, "ready")
+        return build_text(503, "not ready")
 
     async def _answer_metrics(self) -> Response:
         body, content_type = await self._render_metrics()
@@ -94,9 +94,19 @@ class AdminPages:
     def _answer_configuration(self) -> Response:
         body = self._render_configuration()
         if body is None:
-            return Response(status=503, reason="no configuration yet")
+            return build_text(503, "no configuration yet")
         return _build_page(body, b"application/json")
 
 
+def build_text(status: int, reason: str, *fields: tuple[bytes, bytes]) -> Response:
+    """Build a short answer, whose text is also `X-Maesh-Reason`; `reason` is ASCII."""
+    return _build(status, reason, reason.encode("ascii") + b"\n", b"text/plain; charset=utf-8", *fields)
+
+
 def _build_page(body: bytes, content_type: bytes) -> Response:
-    return Response(status=200, reason="ok", headers=((b"Content-Type", content_type),), body=body)
+    return _build(200, "ok", body, content_type)
+
+
+def _build(status: int, reason: str, body: bytes, content_type: bytes, *fields: tuple[bytes, bytes]) -> Response:
+    common = ((b"Content-Type", content_type), (b"X-Maesh-Reason", reason.encode("ascii")))
+    return Response(status=status, fields=(*common, *fields), body=body)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.proxy.entrypoints import Entrypoints
-from maesh_core.proxy.routing.configuration import WantedEntrypoint
 from maesh_core.proxy.routing.refusals import RefusedRouter, log_refused, sort_refused
+from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 from maesh_core.proxy.workers.link import WorkerLink
 from maesh_core.proxy.workers.messages import Applied, ApplyUpdate, Failed, Report
 from maesh_core.proxy.workers.pool import WorkerPool

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from maesh_core.backoff import Backoff
 from maesh_core.errors import StartupError
-from maesh_core.proxy.routing.configuration import WantedEntrypoint
+from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 from maesh_core.proxy.sockets import describe_address, describe_reason, open_socket_group
 from maesh_core.proxy.workers.link import WorkerGoneError, WorkerLink
 from maesh_core.proxy.workers.messages import Failed, Listen, Order, Report, Unlisten

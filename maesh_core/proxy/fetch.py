@@ -7,9 +7,8 @@ what answers may be anything. It knows nothing of configurations. Not aiohttp: t
 import asyncio
 import contextlib
 import ipaddress
-import ssl
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httptools
@@ -17,6 +16,9 @@ import msgspec
 
 from maesh_core.errors import PullError, SettingsError
 from maesh_core.model.addresses import parse_address
+
+if TYPE_CHECKING:
+    import ssl
 
 CONFIGURATION_PATH = "/api/configuration/current"
 
@@ -160,7 +162,7 @@ class Fetcher:
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         endpoint, source = self._endpoint, self._source_host
-        context = ssl.create_default_context() if endpoint.is_tls else None
+        context = _build_tls_context() if endpoint.is_tls else None
         if source is not None:
             with contextlib.suppress(OSError):  # an address that cannot be used as the source is done without
                 return await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context, local_addr=(source, 0))
@@ -296,6 +298,12 @@ class _Message:
         if self.has_head and not self.is_complete:
             self.is_complete = True
             self.is_reusable = self._parser.should_keep_alive()
+
+
+def _build_tls_context() -> "ssl.SSLContext":
+    import ssl  # 5 MB, which a proxy without an endpoint of TLS does without
+
+    return ssl.create_default_context()
 
 
 def _describe(error: OSError | UnicodeError) -> str:

@@ -1,7 +1,6 @@
 """One port, listened on for one protocol: from its sockets to the handler's listeners, and closed with care.
 
-Takes a handler and bound sockets, or an address and a port. A port on all addresses is several sockets; it opens whole
-or not at all.
+Takes a handler and bound sockets. A port on all addresses is several sockets; it opens whole or not at all.
 """
 
 import asyncio
@@ -12,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from maesh_core.hookspecs import Listener, ProtocolHandler
-from maesh_core.proxy.sockets import BACKLOG, open_sockets
+from maesh_core.proxy.sockets import BACKLOG
 
 ACCEPT_ROUNDS_LIMIT = 2 * BACKLOG
 """Rounds of the loop that the accept queue of a closing port is given: a listener accepts one client or more in a
@@ -32,11 +31,6 @@ class Listening(msgspec.Struct, frozen=True):
         """Stop accepting at once: what waits to be accepted is reset, unless another process has the socket too."""
         for listener in self.listeners:
             listener.close()
-
-
-async def open_listening(handler: ProtocolHandler, host: str, port: int) -> Listening:
-    """Listen on a port; an empty host means all addresses. Raises OSError."""
-    return await listen_on(handler, open_sockets(handler.transport, host, port), port)
 
 
 async def listen_on(handler: ProtocolHandler, sockets: Sequence[socket.socket], port: int) -> Listening:

@@ -8,28 +8,24 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from maesh_core import engine
 from maesh_core.errors import StartupError, UpdateRejectedError
-from maesh_core.interfaces import Exchange, Response
 from maesh_core.interruption import end_echoed_line, tell_wait
 from maesh_core.open_files import find_open_files_limit, raise_open_files_limit
-from maesh_core.proxy.admin import AdminPages, ProxyStatus
-from maesh_core.proxy.clock import Clock
+from maesh_core.plain_http.server import HttpServer, ServerLimits
+from maesh_core.proxy.admin import AdminPages, ProxyStatus, build_text
 from maesh_core.proxy.configuration import NodeConfiguration
 from maesh_core.proxy.entrypoints import Entrypoints
 from maesh_core.proxy.fetch import Fetcher, find_source_host, parse_endpoint
-from maesh_core.proxy.listening import Listening, close_listening, open_listening
 from maesh_core.proxy.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.parent import follow_parent
 from maesh_core.proxy.poller import Poller
 from maesh_core.proxy.process import settle_memory
-from maesh_core.proxy.protocol.http.handler import build_local_handler
-from maesh_core.proxy.slots import fit_connection_limit
-from maesh_core.proxy.sockets import describe_address, describe_reason
+from maesh_core.proxy.sockets import describe_address, describe_reason, open_sockets
 from maesh_core.proxy.workers.memory_keeper import ARENA_BYTES, MemoryKeeper
 from maesh_core.proxy.workers.pool import Spawn, WorkerPool
 from maesh_core.proxy.workers.spawning import WorkerSpawner
@@ -41,6 +37,8 @@ if TYPE_CHECKING:
 
 SCRAPE_LIMIT_S = 1.0
 """What workers get to tell their counters at a scrape; of those that do not, the last ones are shown."""
+ADMIN_CLIENTS = 256
+"""Connections to the admin port; probes and scrapes have one each."""
 CACHE_GRACE_S = 1.0
 """What the controller gets to answer the first pull before the cached configuration is served."""
 CACHE_PAUSE_S = 1.0
@@ -85,10 +83,8 @@ class Node:
     """The parts of one node, and their common life. Made in the event loop; run once."""
 
     __slots__ = (
-        "_admin_handler",
-        "_admin_port",
+        "_admin",
         "_cache",
-        "_clock",
         "_configuration",
         "_entrypoints",
         "_fetcher",
@@ -117,13 +113,11 @@ class Node:
             self._fetcher,
             self._configuration.apply,
             node=settings.node or socket.gethostname(),
-            find_admin_port=self._find_admin_port,
+            find_admin_port=lambda: self._admin.port,  # with `--admin-port 0` the system chose it
             on_failure=self._has_failed_pull.set,
         )
         self._cache = _build_cache(settings.configuration_cache, endpoint=str(endpoint))
-        self._clock = Clock(asyncio.get_running_loop())
-        self._admin_handler = build_local_handler(settings, self._clock, self._build_admin_pages())
-        self._admin_port: Listening | None = None
+        self._admin = HttpServer(self._build_admin_pages(), build_text, ServerLimits(clients=_choose_admin_clients()))
 
     def __repr__(self) -> str:
         """Show what is in force."""
@@ -179,16 +173,11 @@ class Node:
     async def _open_admin_port(self) -> None:
         host, port = self._settings.admin_host, self._settings.admin_port
         try:
-            self._admin_port = await open_listening(self._admin_handler, host, port)
+            await self._admin.listen(*open_sockets("TCP", host, port))
         except OSError as error:
             raise StartupError(
                 f"cannot listen on {describe_address(host, port)} (--admin-port): {describe_reason(error)}"
             ) from error
-
-    def _find_admin_port(self) -> int | None:
-        """Find the port that is open: with `--admin-port 0` the system chose it."""
-        opened = self._admin_port
-        return opened.sockets[0].getsockname()[1] if opened is not None else None
 
     async def _keep_cache(self, cache: "ConfigurationCache") -> None:
         """Serve the cached configuration if the controller is away, and write each one that is in force."""
@@ -212,14 +201,11 @@ class Node:
 
     async def _close(self) -> None:
         self._entrypoints.release()
-        if self._admin_port is not None:
-            await close_listening([self._admin_port])
-        self._admin_handler.abort()
-        self._clock.close()
+        await self._admin.close()
         await self._fetcher.close()
         await asyncio.sleep(0)  # transports that were aborted close in the next round of the loop
 
-    def _build_admin_pages(self) -> Callable[[Exchange], Response]:
+    def _build_admin_pages(self) -> AdminPages:
         page = MetricsPage(
             [
                 self._pool.collect_metrics,
@@ -231,14 +217,12 @@ class Node:
             await self._pool.collect(SCRAPE_LIMIT_S)
             return page.render()
 
-        pages = AdminPages(
+        return AdminPages(
             is_ready=lambda: self.is_ready,
             read_status=self._read_status,
             render_metrics=render_metrics,
             render_configuration=self._configuration.render,
         )
-        # What answers a request may also be waited for: an exchange treats it as a middleware's on_request.
-        return cast("Callable[[Exchange], Response]", pages)
 
     def _read_status(self) -> ProxyStatus:
         return ProxyStatus(
@@ -248,6 +232,12 @@ class Node:
             engine=engine.form,
             refused=self._configuration.list_refused(),
         )
+
+
+def _choose_admin_clients() -> int:
+    """Choose how many clients the admin port may have: a quarter of the descriptors is left to them at most."""
+    open_files = find_open_files_limit()
+    return ADMIN_CLIENTS if open_files is None else min(ADMIN_CLIENTS, max(1, open_files // 4))
 
 
 def describe_connections(counts: Mapping[str, int]) -> str:
@@ -268,10 +258,9 @@ async def run_proxy(settings: ProxySettings, *, shutdown: Shutdown | None = None
         shutdown.follow_signals()
         follow_parent(shutdown.request)
     raise_open_files_limit()
-    own_settings = fit_connection_limit(settings, find_open_files_limit())
     keeper = MemoryKeeper(ARENA_BYTES * max(1, settings.workers))
     try:
-        return await Node(own_settings, spawn or WorkerSpawner(render_proxy_settings(settings), keeper)).run(shutdown)
+        return await Node(settings, spawn or WorkerSpawner(render_proxy_settings(settings), keeper)).run(shutdown)
     finally:
         keeper.close()
 

@@ -20,8 +20,10 @@ def open_sockets(transport: str, host: str, port: int, *, is_shared: bool = Fals
     such as `::ffff:10.0.0.1`, which no rule names.
     """
     if host:
+        # As bytes where it can be: of text, Python loads its tables of international names, 0.3 MB.
+        name = host.encode("ascii") if host.isascii() else host
         family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=_SOCKET_TYPES[transport], flags=socket.AI_PASSIVE
+            name, port, type=_SOCKET_TYPES[transport], flags=socket.AI_PASSIVE
         )[0]
         return [_bind(transport, family, address, is_shared=is_shared)]
     sockets = [_bind(transport, socket.AF_INET, ("0.0.0.0", port), is_shared=is_shared)]  # noqa: S104 - as asked

@@ -5,10 +5,11 @@ import re
 import signal
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
-from maesh_core.cli.app import run_command_line
+from maesh_core.cli.app import COMMANDS, choose_commands, run_command_line
 from maesh_core.cli.options import normalise_arguments
 from maesh_core.settings import ControllerSettings, ProxySettings, UpSettings
 from maesh_core.settings_fields import list_fields
@@ -29,11 +30,22 @@ def clean_environment(monkeypatch, install, restored_logging):
 
 
 @pytest.fixture
-def run(capsys):
+def run(capsys, monkeypatch):
     """Run a command line; gives status, standard output and standard error."""
+
+    def run_program(path, command, environment):
+        """Run what `up` and `controller` become, in this process."""
+        descriptor = os.dup(int(environment["MAESH_SETTINGS_DESCRIPTOR"]))
+        monkeypatch.setattr("os.environ", {**environment, "MAESH_SETTINGS_DESCRIPTOR": str(descriptor)})
+        raise SystemExit(import_module(command[-1]).main())
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr("os.execve", run_program)
 
     def run_arguments(*arguments):
         status = run_command_line(arguments)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
@@ -42,15 +54,9 @@ def run(capsys):
 
 @pytest.fixture
 def ran(monkeypatch):
-    """Take the place of what commands run; gives the settings they were run with."""
+    """Take the place of the programs that commands become; gives what they were started with."""
     seen = []
-    for command in ("up", "controller"):
-        monkeypatch.setattr(f"maesh_core.cli.{command}.run_until_signalled", lambda run, **others: seen.append(run))
-
-    def exec_proxy(path, arguments, environment):
-        seen.append((path, arguments, environment))
-
-    monkeypatch.setattr("os.execve", exec_proxy)
+    monkeypatch.setattr("os.execve", lambda *started: seen.append(started))
     return seen
 
 
@@ -100,6 +106,16 @@ def test_versions_of_everything_are_shown(run, stamp, arguments):
     assert status == 0
     assert [line.split()[0] for line in out.splitlines()] == ["maesh", "python", "platform", "engine", "plugin"]
     assert "stamp (acme-stamp 1.0)" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_is_called_is_built_alone(command):
+    assert choose_commands([command, "--help"]) == [command]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["contoller"], ["--log-level", "up"]])
+def test_without_a_command_all_are_built(arguments):
+    assert choose_commands(arguments) == COMMANDS
 
 
 # --- bad usage -----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from contextlib import suppress
 import aiohttp
 import pytest
 
-from maesh_core.controller import run
+from maesh_core.controller import joining
 from maesh_core.controller.http_server import open_socket, start_server
 from maesh_core.controller.run import run_controller
 from maesh_core.errors import KubernetesError
@@ -38,7 +38,7 @@ async def serve():
 
     yield start
     for server in servers:
-        await server.cleanup()
+        await server.close()
 
 
 def build_credentials(server):
@@ -300,7 +300,7 @@ class Fleet:
             await replica.crash()
 
 
-class KnownCluster(run.Cluster):
+class KnownCluster(joining.Cluster):
     """A cluster that its replica in the test knows."""
 
     def __init__(self, *arguments, **more):
@@ -311,8 +311,8 @@ class KnownCluster(run.Cluster):
 @pytest.fixture
 async def build_fleet(monkeypatch):
     """Build fleets of servers; all controllers are killed at the end."""
-    monkeypatch.setattr(run, "open_client", lambda settings, *, is_alone: _replica.get().client)
-    monkeypatch.setattr(run, "Cluster", KnownCluster)
+    monkeypatch.setattr(joining, "open_client", lambda settings: _replica.get().client)
+    monkeypatch.setattr(joining, "Cluster", KnownCluster)
     fleets = []
 
     def build(server):

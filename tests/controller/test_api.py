@@ -220,7 +220,7 @@ async def test_closing_answers_the_pulls_that_wait_and_the_server_stops(build_pe
     pulls = [await peer.start_pull(f"{CURRENT}?since=e.1&wait=60") for _ in range(3)]
     peer.api.close()
     async with asyncio.timeout(10):
-        await peer.server.cleanup()
+        await peer.server.close(grace_s=2.0)
         responses = await asyncio.gather(*pulls)
     assert [response.status for response, _ in responses] == [304] * 3
     await peer.session.close()
@@ -230,7 +230,7 @@ async def test_a_server_that_was_not_told_stops_too(build_peer):
     peer = await build_peer()
     pull = await peer.start_pull(f"{CURRENT}?since=e.1&wait=60")
     async with asyncio.timeout(30):
-        await peer.server.cleanup()
+        await peer.server.close(grace_s=2.0)
         with pytest.raises(aiohttp.ClientError):
             await pull
     await peer.session.close()

@@ -4,9 +4,8 @@ import socket
 import pytest
 
 from maesh_core.controller.http_server import (
-    FIELD_LIMIT_BYTES,
-    HEADERS_LIMIT,
-    LINE_LIMIT_BYTES,
+    FIELDS_LIMIT,
+    HEAD_LIMIT_BYTES,
     build_text,
     open_socket,
 )
@@ -57,9 +56,9 @@ async def test_no_answer_names_our_software(serve, request_):
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nA B: c\r\n\r\n",
-        b"GET /" + b"x" * LINE_LIMIT_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\nA: " + b"x" * FIELD_LIMIT_BYTES + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * (HEADERS_LIMIT + 1) + b"\r\n",
+        b"GET /" + b"x" * HEAD_LIMIT_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: " + b"x" * HEAD_LIMIT_BYTES + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * (FIELDS_LIMIT + 1) + b"\r\n",
     ],
 )
 async def test_what_is_no_request_or_too_large_is_refused_and_its_connection_closed(serve, request_):
@@ -130,7 +129,7 @@ async def test_requests_under_way_are_never_closed_for_a_new_connection(serve):
 
 async def test_a_stopped_server_takes_no_connection(serve):
     url, server = await serve(answer)
-    await server.cleanup()
+    await server.close()
     with pytest.raises(OSError):
         await talk(url, b"")
 

@@ -5,11 +5,11 @@ import gzip
 import json
 
 import pytest
-from aiohttp import web
 
 from maesh_core.controller.node_client import NodeClient
 from maesh_core.controller.nodes import AdminAddress
 from maesh_core.errors import NodeUnreachableError
+from maesh_core.plain_http.messages import Response
 
 WHOLE = {"revision": "e.1", "full": True, "plugins": [], "http": {"routers": {}}}
 
@@ -36,7 +36,8 @@ def start_proxy(serve):
 
         async def handle(request):
             requests.append(request)
-            return web.Response(status=status, body=body, headers=headers)
+            fields = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+            return Response(status=status, body=body, fields=fields)
 
         url, _ = await serve(handle)
         return AdminAddress("127.0.0.1", int(url.rpartition(":")[2])), requests
@@ -58,7 +59,7 @@ async def test_a_whole_configuration_is_given_as_it_came(build_client, start_pro
     client = build_client()
     assert await client.fetch_configuration(address) == body
     assert await client.fetch_configuration(AdminAddress(f"::ffff:{address.ip}", address.port)) == body
-    assert [request.rel_url.raw_path_qs for request in requests] == ["/configuration"] * 2
+    assert [request.target for request in requests] == [b"/configuration"] * 2
 
 
 async def test_an_ipv6_address_is_bracketed(build_client):
@@ -131,10 +132,10 @@ async def test_an_answer_above_the_limit_is_refused(build_client, start_proxy):
 
 async def test_a_proxy_that_is_gone_cannot_be_reached(build_client, serve):
     async def handle(_):
-        return web.Response()
+        return Response(status=200)
 
     url, server = await serve(handle)
-    await server.cleanup()
+    await server.close()
     text = await fail(build_client(), AdminAddress("127.0.0.1", int(url.rpartition(":")[2])))
     assert text == "the proxy cannot be reached"
 

@@ -129,7 +129,7 @@ async def test_without_a_cluster_the_controller_of_this_machine_is_asked(monkeyp
     answers = build_controller(services=[("web", [])])
 
     async def handle(request):
-        return to_response(200, body=answers[request.path], content_type="application/json")
+        return to_response(200, body=answers[request.target.decode()], content_type="application/json")
 
     url, _ = await serve(handle)
     monkeypatch.setattr(status_module, "LOCAL_ENDPOINT", url)

@@ -10,8 +10,8 @@ from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import HttpRouter, Section
 from maesh_core.model.messages import Update, parse_update, render_update
 from maesh_core.proxy.configuration import NodeConfiguration
-from maesh_core.proxy.routing.configuration import WantedEntrypoint
 from maesh_core.proxy.routing.refusals import RefusedRouter
+from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 from maesh_core.proxy.workers.messages import Applied, Failed, Report
 
 WANTED = WantedEntrypoint("TCP", 5000, "http")

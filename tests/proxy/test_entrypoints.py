@@ -13,7 +13,7 @@ import pytest
 from maesh_core.backoff import Backoff
 from maesh_core.errors import StartupError
 from maesh_core.proxy.entrypoints import Entrypoints
-from maesh_core.proxy.routing.configuration import WantedEntrypoint
+from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 from maesh_core.proxy.workers.messages import Done, Failed, Listen, Report, Unlisten
 
 GetPort = Callable[[], int]

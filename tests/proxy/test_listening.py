@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from maesh_core.proxy.listening import close_listening, open_listening
-from maesh_core.proxy.sockets import BACKLOG
+from maesh_core.proxy.listening import Listening, close_listening, listen_on
+from maesh_core.proxy.sockets import BACKLOG, open_sockets
 
 TCP_INFO_BACKLOG = slice(28, 32)
 """Where Linux tells the length of a listening socket's queue (tcpi_sacked)."""
@@ -33,6 +33,10 @@ class ServingHandler:
         return await asyncio.get_running_loop().create_server(asyncio.Protocol, sock=sock)
 
 
+async def open_listening(handler: ServingHandler, host: str, port: int) -> Listening:
+    return await listen_on(handler, open_sockets("TCP", host, port), port)  # type: ignore[arg-type]
+
+
 def read_backlog(sock: socket.socket) -> int:
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
     return int(struct.unpack("=I", info[TCP_INFO_BACKLOG])[0])
@@ -45,7 +49,7 @@ def read_granted_backlog() -> int:
 
 async def test_the_queue_is_as_long_as_was_meant_whatever_the_handler_does(unused_tcp_port: int) -> None:
     handler = ServingHandler()
-    opened = await open_listening(handler, "", unused_tcp_port)  # type: ignore[arg-type]
+    opened = await open_listening(handler, "", unused_tcp_port)
     assert [read_backlog(sock) for sock in handler.sockets] == [read_granted_backlog()] * len(opened.sockets)
     await close_listening([opened])
     assert all(sock.fileno() < 0 for sock in handler.sockets)
@@ -55,8 +59,8 @@ async def test_the_queue_is_as_long_as_was_meant_whatever_the_handler_does(unuse
 @pytest.mark.parametrize("fail_at", [0, 1])
 async def test_a_port_opens_whole_or_not_at_all(fail_at: int, unused_tcp_port: int) -> None:
     with pytest.raises(OSError, match="cannot"):
-        await open_listening(ServingHandler(fail_at), "", unused_tcp_port)  # type: ignore[arg-type]
-    opened = await open_listening(ServingHandler(), "", unused_tcp_port)  # type: ignore[arg-type]
+        await open_listening(ServingHandler(fail_at), "", unused_tcp_port)
+    opened = await open_listening(ServingHandler(), "", unused_tcp_port)
     await close_listening([opened])
 
 
@@ -88,7 +92,7 @@ def test_closing_accepts_a_long_queue_on_either_loop(new_loop: Any, unused_tcp_p
             return await asyncio.get_running_loop().create_server(Counting, sock=sock)
 
     async def run() -> None:
-        opened = await open_listening(CountingHandler(), "127.0.0.1", unused_tcp_port)  # type: ignore[arg-type]
+        opened = await open_listening(CountingHandler(), "127.0.0.1", unused_tcp_port)
         clients = [socket.create_connection(("127.0.0.1", unused_tcp_port), 5) for _ in range(1500)]
         await close_listening([opened])
         await run_rounds()

@@ -16,15 +16,8 @@ from maesh_core.model.keys import build_wire_path
 from maesh_core.model.messages import Update
 from maesh_core.proxy.routing.checks import check_update, parse_wire_path
 from maesh_core.proxy.routing.sections import Change, Refusal, ResolvedSection, narrow_change, resolve_section
+from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 from maesh_core.proxy.upstream.kinds import BalancerKinds
-
-
-class WantedEntrypoint(msgspec.Struct, frozen=True, order=True):
-    """An entrypoint that routers name, and the protocol that they speak there."""
-
-    transport: str
-    port: int
-    protocol: str
 
 
 class _Step(msgspec.Struct, frozen=True):

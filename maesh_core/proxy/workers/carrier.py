@@ -19,7 +19,8 @@ from maesh_core.proxy.listening import Listening, close_listening, listen_on
 from maesh_core.proxy.node_view import NodeView
 from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.proxy.protocol.tcp.handler import TcpHandler
-from maesh_core.proxy.routing.configuration import RoutingConfiguration, WantedEntrypoint
+from maesh_core.proxy.routing.configuration import RoutingConfiguration
+from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 from maesh_core.proxy.upstream.kinds import BalancerKinds
 from maesh_core.proxy.workers.loop_watch import LoopWatch
 from maesh_core.proxy.workers.memory import WorkerMemory

@@ -11,33 +11,17 @@ import mmap
 import os
 import socket
 import weakref
-from typing import Literal
 
 import msgspec
 
-GRAIN_BYTES = 64
+from maesh_core.proxy.workers.memory_messages import DESCRIPTORS_VARIABLE, Answer, Wish
+
 ANSWER_LIMIT_S = 2.0
 NAME_LIMIT_CHARACTERS = 16384
-DESCRIPTORS_VARIABLE = "MAESH_NODE_MEMORY"
-"""Tells a worker its slot, and the descriptors that it has inherited: those of its socket and of the arena."""
 
 logger = logging.getLogger(__name__)
 
 _Cells = ctypes.Array[ctypes.c_char]
-
-
-class Wish(msgspec.Struct, frozen=True, array_like=True):
-    """What a worker tells the parent: `settle` says that the first configuration is in force."""
-
-    verb: Literal["take", "leave", "settle"]
-    name: str = ""
-    size: int = 0
-
-
-class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """Where in the arena a region begins; -1 when there is no room."""
-
-    offset: int
 
 
 class SharedRegion:

@@ -14,7 +14,7 @@ import socket
 
 import msgspec
 
-from maesh_core.proxy.workers.memory import GRAIN_BYTES, Answer, Wish
+from maesh_core.proxy.workers.memory_messages import GRAIN_BYTES, Answer, Wish
 
 ARENA_BYTES = 64 << 20
 """For each worker: what each counts by itself grows with their number. Nothing takes memory before it is written to."""

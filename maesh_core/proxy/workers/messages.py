@@ -10,7 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.proxy.routing.configuration import WantedEntrypoint
+from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, tag=True):

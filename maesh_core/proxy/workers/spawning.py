@@ -13,8 +13,8 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import Iterator
 
-from maesh_core.proxy.workers.memory import DESCRIPTORS_VARIABLE
 from maesh_core.proxy.workers.memory_keeper import MemoryKeeper
+from maesh_core.proxy.workers.memory_messages import DESCRIPTORS_VARIABLE
 from maesh_core.settings_handover import PARENT_PIPE_VARIABLE, PROXY_SETTINGS_VARIABLE
 
 WORKER_COMMAND = (sys.executable, "-P", "-m", "maesh_core.proxy.workers.worker")

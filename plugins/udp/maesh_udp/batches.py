@@ -7,6 +7,7 @@ the address that it sent to. Nothing of it is parsed on the way, and an answer l
 
 import ctypes
 import errno
+import mmap
 import os
 import socket
 import struct
@@ -74,15 +75,17 @@ class _Batch:
         self._function = function
         self._messages = (Message * BATCH)()
         self._vectors = (Vector * BATCH)()
-        self._data = ctypes.create_string_buffer(BATCH * DATAGRAM_BYTES)
+        # A mapping: pages are resident once datagrams have used them. ctypes writes zeros to all of a buffer, 4 MiB.
+        self._data = mmap.mmap(-1, BATCH * DATAGRAM_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._names = ctypes.create_string_buffer(BATCH * _MARK_BYTES)
-        data, names = ctypes.addressof(self._data), ctypes.addressof(self._names)
+        self._address = data = ctypes.addressof(ctypes.c_char.from_buffer(self._data))
+        names = ctypes.addressof(self._names)
         for index, (message, vector) in enumerate(zip(self._messages, self._vectors, strict=True)):
             vector.data, vector.size = data + index * DATAGRAM_BYTES, DATAGRAM_BYTES
             message.header.vectors = ctypes.addressof(vector)
             message.header.vector_count = 1
             message.header.name = names + index * _MARK_BYTES
-        view = memoryview(self._data).cast("B")
+        view = memoryview(self._data)
         self.slots = [view[start : start + DATAGRAM_BYTES] for start in range(0, len(view), DATAGRAM_BYTES)]
         self.marks: Sequence[memoryview] = ()
         self._layout: Layout | None = None
@@ -139,7 +142,7 @@ class Outbox(_Batch):
         self._arrivals = (Message * BATCH)()
         self._rooms = (Vector * BATCH)()
         """The same slots, with room for a whole datagram, and without addresses: a server's is known."""
-        data = ctypes.addressof(self._data)
+        data = self._address
         for index, (message, room) in enumerate(zip(self._arrivals, self._rooms, strict=True)):
             room.data, room.size = data + index * DATAGRAM_BYTES, DATAGRAM_BYTES
             message.header.vectors, message.header.vector_count = ctypes.addressof(room), 1

@@ -7,8 +7,9 @@ import os
 import pytest
 
 from maesh_core.proxy.workers import memory as memory_module
-from maesh_core.proxy.workers.memory import DESCRIPTORS_VARIABLE, WorkerMemory
+from maesh_core.proxy.workers.memory import WorkerMemory
 from maesh_core.proxy.workers.memory_keeper import MemoryKeeper
+from maesh_core.proxy.workers.memory_messages import DESCRIPTORS_VARIABLE
 
 
 class World:

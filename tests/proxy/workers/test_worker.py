@@ -10,7 +10,6 @@ from maesh_core.proxy.workers.channel import Frames
 from maesh_core.proxy.workers.messages import AnyReport, NotStarted
 
 COMMAND = [sys.executable, "-P", "-m", "maesh_core.proxy.workers.worker"]
-PROBE = "import sys, maesh_core.proxy.__main__; print('\\n'.join(sys.modules))"
 MISSING = {
     "name": "odd",
     "distribution": "acme-odd",
@@ -65,10 +64,3 @@ def test_a_parent_that_is_gone_ends_it() -> None:
         ours.close()
         ended = subprocess.run(COMMAND, env=build_environment(), stdin=theirs, timeout=30, check=False)
     assert ended.returncode == 0
-
-
-def test_the_parent_loads_neither_uvloop_nor_the_workers_half() -> None:
-    listed = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True).stdout.split()
-    unwanted = {"uvloop", "maesh_core.plugin_loading", "maesh_core.proxy.workers.carrier"}
-    assert "maesh_core.proxy.workers.pool" in listed
-    assert unwanted.isdisjoint(listed)

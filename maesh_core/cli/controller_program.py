@@ -1,0 +1,40 @@
+"""`maesh controller` as a program: serves the configuration until it is stopped. Started by `maesh controller` alone.
+
+What runs is imported by `run`: a signal that comes meanwhile already ends the program.
+"""
+
+import sys
+from typing import TYPE_CHECKING
+
+from maesh_core.cli.programs import run_program
+from maesh_core.settings import ControllerSettings
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+def main() -> int:
+    """Run the program; give the exit status."""
+    return run_program(ControllerSettings, run)
+
+
+def run(settings: ControllerSettings) -> None:
+    """Work out the configuration and serve it to proxies. Raises MaeshError."""
+    from maesh_core.cli.running import run_until_signalled
+    from maesh_core.controller.run import run_controller
+    from maesh_core.logging_setup import configure_logging
+    from maesh_core.open_files import raise_open_files_limit
+    from maesh_core.plugin_loading import load_plugins
+
+    configure_logging(settings.log_level, settings.log_format)
+    raise_open_files_limit()
+    plugins = load_plugins("controller", settings.plugins, settings.plugin_settings, origins=settings.origins)
+
+    async def serve(stop: "asyncio.Event") -> None:
+        await run_controller(settings, plugins, ready=None, stop=stop)
+
+    run_until_signalled(serve, describe_wait=lambda: "waiting for the last answers and writes of the controller")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Requests and responses of the small HTTP server, and what makes requests out of bytes.
+
+Takes what a client sends, in any pieces; gives requests in order. What makes no sense or is too large becomes a
+refusal. No page needs a body: a request that brings one is the last of its connection, and the body is not read. Does
+no I/O.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import httptools
+import msgspec
+
+_PHRASES = {
+    200: b"OK",
+    304: b"Not Modified",
+    400: b"Bad Request",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+}
+"""Those of the pages; without one, a status line ends in a space (RFC 9112 section 4)."""
+_BODY_FIELDS = frozenset({b"content-length", b"transfer-encoding"})
+_HEADS_ONLY = frozenset({204, 304})
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A request. Names in `fields` are in lower case; `is_last` says that its connection ends after it.
+
+    `is_unread`: more of it may come, which nobody reads. `refusal` is a status, with `reason`, where this is no request
+    that can be answered otherwise.
+    """
+
+    method: bytes = b""
+    target: bytes = b""
+    fields: Sequence[tuple[bytes, bytes]] = ()
+    remote: str = ""
+    is_last: bool = True
+    is_unread: bool = False
+    refusal: int = 0
+    reason: str = ""
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """A response. `fields` are added to its length; `is_last` ends the connection after it."""
+
+    status: int
+    fields: Sequence[tuple[bytes, bytes]] = ()
+    body: bytes = b""
+    is_last: bool = False
+
+    def render(self, *, is_head: bool = False, is_last: bool = False) -> bytes:
+        """Render it; without its body for HEAD."""
+        lines = [b"HTTP/1.1 %d %b" % (self.status, _PHRASES.get(self.status, b""))]
+        lines.extend(b"%b: %b" % field for field in self.fields)
+        is_without_body = self.status in _HEADS_ONLY
+        if not is_without_body:
+            lines.append(b"Content-Length: %d" % len(self.body))
+        if is_last:
+            lines.append(b"Connection: close")
+        return b"\r\n".join([*lines, b"", b"" if is_head or is_without_body else self.body])
+
+
+class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How large a request's head may be."""
+
+    head_bytes: int = 16 * 1024
+    fields: int = 100
+
+
+class RequestReader:
+    """Turns bytes into requests. Behind one with `is_last` nothing is read."""
+
+    __slots__ = (
+        "_fed_bytes",
+        "_fields",
+        "_has_head",
+        "_head_bytes",
+        "_is_over",
+        "_limits",
+        "_parser",
+        "_remote",
+        "_target",
+        "requests",
+    )
+
+    def __init__(self, limits: RequestLimits, *, remote: str = "") -> None:
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._limits = limits
+        self._remote = remote
+        self._is_over = False
+        self.requests: deque[Request] = deque()
+        self._start()
+
+    def __repr__(self) -> str:
+        return f"<RequestReader {len(self.requests)} requests>"
+
+    def feed(self, data: bytes) -> None:
+        """Read what came."""
+        if self._is_over:
+            return
+        self._fed_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # it is answered as if it had not asked for another protocol
+        except httptools.HttpParserError:
+            self._refuse(400, "not a request of HTTP/1.1")
+        if not self._has_head and self._fed_bytes > self._limits.head_bytes:
+            self._refuse(431, f"the head is over {self._limits.head_bytes} bytes")
+
+    def release(self) -> None:
+        """Release the parser: it and this object refer to each other."""
+        self._parser = None
+
+    def on_url(self, data: bytes) -> None:
+        """See a part of the target."""
+        self._target += data
+        self._count_head(len(data))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See a field of the head, or of trailers, which count but are not told."""
+        self._count_head(len(name) + len(value))
+        if len(self._fields) >= self._limits.fields:
+            self._refuse(431, f"over {self._limits.fields} fields")
+        elif not self._has_head:
+            self._fields.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """See the end of a head, which makes a request."""
+        self._has_head = True
+        is_current = self._parser.get_http_version() == "1.1"
+        if is_current and sum(name == b"host" for name, _ in self._fields) != 1:
+            self._refuse(400, "there must be one Host")  # RFC 9112 section 3.2
+        elif not self._is_over:
+            has_body = any(name in _BODY_FIELDS and value != b"0" for name, value in self._fields)
+            goes_on = is_current and self._parser.should_keep_alive() and not self._parser.should_upgrade()
+            self._is_over = has_body or not goes_on
+            request = Request(
+                method=self._parser.get_method(),
+                target=_cut_path(self._target),
+                fields=self._fields,
+                remote=self._remote,
+                is_last=self._is_over,
+                is_unread=has_body,
+            )
+            self.requests.append(request)
+
+    def on_message_complete(self) -> None:
+        """See the end of a request."""
+        self._start()
+
+    def _start(self) -> None:
+        self._target = b""
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._fed_bytes = self._head_bytes = 0
+        self._has_head = False
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._limits.head_bytes:
+            self._refuse(431, f"the head is over {self._limits.head_bytes} bytes")
+
+    def _refuse(self, status: int, reason: str) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self.requests.append(Request(refusal=status, reason=reason, is_unread=True))
+
+
+def _cut_path(target: bytes) -> bytes:
+    """Cut a target in absolute form down to its path and query; every server accepts it (RFC 9112 section 3.2.2)."""
+    scheme, mark, rest = target.partition(b"://")
+    return b"/" + rest.partition(b"/")[2] if mark and scheme.isalpha() else target

@@ -1,0 +1,266 @@
+"""Serves HTTP/1.1 on listening sockets: one request after the other on each connection, each answered from memory.
+
+Takes what answers a request, at once or later, and what refuses one. Every size, wait and number of clients is bounded,
+for anybody may connect.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import msgspec
+
+from maesh_core.plain_http.messages import Request, RequestLimits, RequestReader, Response
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted; the kernel takes less where `net.core.somaxconn` says so."""
+QUEUE_LIMIT = 16
+"""A connection on which more requests wait is not read from until they are answered."""
+
+logger = logging.getLogger(__name__)
+
+Respond = Callable[[Request], Response | Awaitable[Response]]
+Refuse = Callable[[int, str], Response]
+"""Takes a status, 400 or more, and why."""
+
+
+class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long clients may take, in seconds, and how many there may be.
+
+    `request_s` counts from the end of the request before, idle time included. `linger_s` is how long input is read past
+    after an answer to what was not read to its end: closing with unread input resets the connection and the answer.
+    """
+
+    request_s: float = 60.0
+    send_s: float = 60.0
+    linger_s: float = 1.0
+    clients: int = 256
+    requests: RequestLimits = RequestLimits()
+
+
+class HttpServer:
+    """Serves from `listen` to `close`, in one event loop. At the limit, the longest-idle connection is closed.
+
+    `cancels_at_end`: a client that ends its side while it waits for an answer is gone, and the answer is cancelled.
+    """
+
+    def __init__(self, respond: Respond, refuse: Refuse, limits: ServerLimits, *, cancels_at_end: bool = False) -> None:
+        self.respond = respond
+        self.refuse = refuse
+        self.limits = limits
+        self.cancels_at_end = cancels_at_end
+        self.is_closing = False
+        self.clients: set[_Connection] = set()
+        self.idle: dict[_Connection, None] = {}
+        """Those that are waited for, the longest first."""
+        self._servers: list[asyncio.Server] = []
+        self._left = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<HttpServer {len(self.clients)} clients, {len(self.idle)} of them idle>"
+
+    async def listen(self, *sockets: socket.socket) -> None:
+        """Serve on bound sockets, which this now owns."""
+        loop = asyncio.get_running_loop()
+        for sock in sockets:
+            self._servers.append(await loop.create_server(lambda: _Connection(self), sock=sock, backlog=BACKLOG))
+
+    @property
+    def port(self) -> int | None:
+        """The port that is listened on; None where none is."""
+        for server in self._servers:
+            for sock in server.sockets:
+                return int(sock.getsockname()[1])
+        return None
+
+    async def close(self, *, grace_s: float = 0.0) -> None:
+        """Stop listening, and close idle connections; the others have `grace_s` to be answered, then they are cut."""
+        self.is_closing = True
+        for server in self._servers:
+            server.close()
+        for client in list(self.idle):
+            client.end()
+        self._left.clear()
+        if grace_s > 0 and self.clients:
+            waiting = asyncio.create_task(self._left.wait())
+            await asyncio.wait([waiting], timeout=grace_s)
+            waiting.cancel()
+        answering = [client.cut() for client in list(self.clients)]
+        await asyncio.gather(*(each for each in answering if each is not None), return_exceptions=True)
+        await asyncio.sleep(0)  # transports that were aborted close in the next round of the loop
+
+    def admit(self, client: "_Connection") -> bool:
+        """Count a client in; False where there is no room."""
+        if len(self.clients) >= self.limits.clients:
+            longest = next(iter(self.idle), None)
+            if longest is None:
+                return False
+            longest.cut()
+            self.forget(longest)
+        self.clients.add(client)
+        return True
+
+    def forget(self, client: "_Connection") -> None:
+        """Count out a client that has left."""
+        self.clients.discard(client)
+        self.idle.pop(client, None)
+        if not self.clients:
+            self._left.set()
+
+
+class _Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._transport: asyncio.Transport
+        self._received = RequestReader(server.limits.requests)
+        self._answering: asyncio.Task[Response] | None = None
+        self._request = Request()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_full = self._is_ended = self._is_at_end = False
+
+    def __repr__(self) -> str:
+        return f"<_Connection {'ended' if self._is_ended else 'open'} answering={self._answering is not None}>"
+
+    # --- what the event loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a request."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername") or ("",)
+        self._received = RequestReader(self._server.limits.requests, remote=peer[0])
+        if self._server.is_closing or not self._server.admit(self):
+            self.cut()
+        else:
+            self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Read requests, and answer them."""
+        if self._is_ended or self._is_at_end:
+            return
+        self._received.feed(data)
+        if len(self._received.requests) > QUEUE_LIMIT:
+            self._transport.pause_reading()
+        self._proceed()
+
+    def eof_received(self) -> bool:
+        """See the end of what the client sends: it may still read what it has asked for."""
+        if self._answering is not None and self._server.cancels_at_end:
+            return False
+        self._is_at_end = True
+        return self._answering is not None or bool(self._received.requests)
+
+    def pause_writing(self) -> None:
+        """Answer no more until the client has taken what there is."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._is_full = False
+        if not self._is_ended:
+            self._proceed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything."""
+        del exc
+        self._is_ended = True
+        self._stop_timer()
+        if self._answering is not None:
+            self._answering.cancel()
+        self._received.release()
+        self._server.forget(self)
+
+    # --- one request after the other
+
+    def _proceed(self) -> None:
+        """Answer what waits, as far as that goes at once."""
+        requests = self._received.requests
+        while requests and self._answering is None and not (self._is_full or self._is_ended):
+            self._server.idle.pop(self, None)
+            self._stop_timer()
+            self._request = requests.popleft()
+            response = self._respond(self._request)
+            if isinstance(response, Response):
+                self._send(response)
+            else:
+                self._answering = asyncio.ensure_future(_await(response))
+                self._answering.add_done_callback(self._on_answered)
+        if self._is_ended or self._answering is not None:
+            return
+        if self._is_full:
+            self._start_timer(self._server.limits.send_s)
+        elif self._is_at_end:
+            self.end()
+        elif self not in self._server.idle:
+            self._wait()
+
+    def _respond(self, request: Request) -> Response | Awaitable[Response]:
+        if request.refusal:
+            return self._server.refuse(request.refusal, request.reason)
+        try:
+            return self._server.respond(request)
+        except Exception as error:  # one request's edge
+            return self._fail(error)
+
+    def _on_answered(self, answering: "asyncio.Task[Response]") -> None:
+        self._answering = None
+        if answering.cancelled() or self._is_ended:
+            return
+        error = answering.exception()
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        self._send(answering.result() if error is None else self._fail(error))
+        if not self._is_ended:
+            self._proceed()
+
+    def _fail(self, error: Exception) -> Response:
+        logger.error("%s failed", self._request.target.decode("ascii", "replace"), exc_info=error)
+        return self._server.refuse(500, "an error of the server; its log says which")
+
+    def _send(self, response: Response) -> None:
+        request = self._request
+        is_last = request.is_last or response.is_last or self._server.is_closing
+        self._transport.write(response.render(is_head=request.method == b"HEAD", is_last=is_last))
+        if request.is_unread:
+            self._is_ended = True
+            self._transport.write_eof()
+            self._start_timer(self._server.limits.linger_s)
+        elif is_last:
+            self.end()
+
+    # --- waits and ends
+
+    def _wait(self) -> None:
+        self._server.idle[self] = None
+        self._transport.resume_reading()
+        self._start_timer(self._server.limits.request_s)
+
+    def end(self) -> None:
+        """Close once the client has taken what there is, or has had the time for it."""
+        self._is_ended = True
+        self._transport.close()
+        self._start_timer(self._server.limits.send_s)
+
+    def cut(self) -> "asyncio.Task[Response] | None":
+        """Close at once; give what was answering, which is cancelled."""
+        self._is_ended = True
+        self._transport.abort()
+        if self._answering is not None:
+            self._answering.cancel()
+        return self._answering
+
+    def _start_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.cut)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+async def _await(response: Awaitable[Response]) -> Response:
+    return await response
