@@ -3,11 +3,11 @@
 Takes medians; gives an SVG of bars that reads on light and dark pages. Shorter is better everywhere. No dependencies.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 from xml.sax.saxutils import escape
 
-WIDTH, LEFT, BAR, GAP, TITLE = 860, 120, 14, 4, 30
+WIDTH, LEFT, BAR, GAP, TITLE = 860, 120, 14, 4, 46
 PANELS_IN_A_ROW = 2
 CASES = ("small", "varied", "paced", "down-4k", "up-4k", "down-1m", "conn-new", "stamped")
 STYLE = """text{font:12px system-ui,sans-serif;fill:#57606a}
@@ -58,8 +58,9 @@ def render_panel(figures: Medians, case: Mapping[str, Any], width: int) -> str:
     figure = "p99_us" if is_paced else "cpu_us_per_request"
     shown = [proxy for proxy in figures.list_names(name) if not is_paced or figures.is_held(name, proxy)]
     values = {proxy: figures.get(name, proxy, figure) for proxy in shown}
-    title = f"{case['title']}: {'p99' if is_paced else 'CPU a request'}"
-    return f'<text class="t" x="8" y="16">{escape(shorten(title))}</text>' + "".join(
+    measured = "p99" if is_paced else "CPU per request"
+    titles = f'<text class="t" x="8" y="16">{escape(case["title"])}</text><text x="8" y="32">{measured}</text>'
+    return titles + "".join(
         render_bar(proxy, values.get(proxy), longest=max(values.values(), default=1.0), row=row, width=width)
         for row, proxy in enumerate(figures.list_names(name))
     )
@@ -80,12 +81,3 @@ def render_bar(name: str, value: float | None, *, longest: float, row: int, widt
 def render_us(value: float) -> str:
     """Render microseconds so that they can be read at a glance."""
     return f"{value / 1000:.1f} ms" if value >= 1000 else f"{value:.0f} µs"
-
-
-def shorten(
-    title: str, replacements: Sequence[tuple[str, str]] = (("at the same offered rate, half of", "at half of"),)
-) -> str:
-    """Make a title fit into its panel."""
-    for long, short in replacements:
-        title = title.replace(long, short)
-    return title

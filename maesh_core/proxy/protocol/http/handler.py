@@ -1,16 +1,13 @@
 """The HTTP half of a proxy: its table, its connections, its counters, and how they end.
 
-Implements `hookspecs.ProtocolHandler`. One of these serves every HTTP entrypoint; the admin port has one of its own,
-whose every request is answered on the spot.
+Implements `hookspecs.ProtocolHandler`. One of these serves every HTTP entrypoint.
 """
 
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maesh_core.hookspecs import Listener
-from maesh_core.interfaces import Exchange as ExchangeView
-from maesh_core.interfaces import Response
 from maesh_core.model.configuration import HttpRouter, Section
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.proxy.clock import Clock
@@ -22,7 +19,7 @@ from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.listener import HttpListener
 from maesh_core.proxy.protocol.http.newcomers import Newcomers
 from maesh_core.proxy.protocol.http.server import HttpServer, ServerKey
-from maesh_core.proxy.protocol.http.table import CurrentTable, HttpTable, LocalTable, build_table
+from maesh_core.proxy.protocol.http.table import CurrentTable, HttpTable, build_table
 from maesh_core.proxy.upstream.kinds import BalancerKinds
 from maesh_core.settings import CarryingSettings
 
@@ -43,10 +40,9 @@ class HttpHandler:
         *,
         balancers: BalancerKinds | None = None,
         failures: MiddlewareFailures | None = None,
-        table: HttpTable | LocalTable | None = None,
     ) -> None:
         self.environment = Environment(settings, clock, failures)
-        self.current = CurrentTable(table or HttpTable())
+        self.current = CurrentTable(HttpTable())
         self._balancers = balancers or BalancerKinds()
         self._servers: dict[ServerKey, HttpServer] = {}
         self._newcomers: Newcomers | None = None
@@ -61,7 +57,7 @@ class HttpHandler:
         self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None
     ) -> HttpTable:
         """Build the next table; see `hookspecs.ProtocolHandler`."""
-        current = self.current.table if isinstance(self.current.table, HttpTable) else HttpTable()
+        current = self.current.table
         fresh: dict[ServerKey, HttpServer] = {}
 
         def get_server(key: ServerKey) -> HttpServer:
@@ -153,7 +149,7 @@ class HttpHandler:
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Read the counters."""
-        table = self.current.table if isinstance(self.current.table, HttpTable) else HttpTable()
+        table = self.current.table
         return [
             *collect_counters(table.counters),
             *collect_ejections(table.counters, table.count_aside()),
@@ -191,10 +187,3 @@ class HttpHandler:
                 samples=[((str(status),), count) for status, count in sorted(environment.refusals.items())],
             ),
         ]
-
-
-def build_local_handler(
-    settings: CarryingSettings, clock: Clock, respond: Callable[[ExchangeView], Response]
-) -> HttpHandler:
-    """Make a handler that answers every request with what `respond` returns for it."""
-    return HttpHandler(settings, clock, table=LocalTable(respond))

@@ -8,14 +8,14 @@ exchange keeps the route it began with.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from maesh_core.interfaces import Exchange, Response
+from maesh_core.interfaces import Response
 from maesh_core.matching import Predicate, compile_matches, has_paths, is_ambiguous
 from maesh_core.model.configuration import HttpRouter, Part, Section, Service, list_targets
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain
 from maesh_core.proxy.protocol.http.counters import RouteCounters
 from maesh_core.proxy.protocol.http.request_head import RequestHead
 from maesh_core.proxy.protocol.http.server import HttpServer, ServerKey
-from maesh_core.proxy.upstream.balancer import AnyBalancer, Balancer, RoundRobin
+from maesh_core.proxy.upstream.balancer import AnyBalancer, Balancer
 from maesh_core.proxy.upstream.division import DividedPart, Division
 from maesh_core.proxy.upstream.kinds import BalancerKinds, ChosenBalancer
 
@@ -345,28 +345,8 @@ class CurrentTable:
 
     __slots__ = ("table",)
 
-    def __init__(self, table: "HttpTable | LocalTable") -> None:
+    def __init__(self, table: HttpTable) -> None:
         self.table = table
 
     def __repr__(self) -> str:
         return f"<CurrentTable {self.table!r}>"
-
-
-class LocalTable:
-    """Answers every request on the spot: the admin port's table."""
-
-    __slots__ = ("_route",)
-
-    def __init__(self, respond: Callable[[Exchange], Response]) -> None:
-        self._route = Route(
-            "", balancer=RoundRobin(()), counters=RouteCounters(), chain=compile_chain([_Responder(respond)])
-        )
-
-    def find(self, entrypoint: int, host: bytes) -> Route:
-        """Find the one route."""
-        return self._route
-
-
-class _Responder:
-    def __init__(self, respond: Callable[[Exchange], Response]) -> None:
-        self.on_request = respond

@@ -10,7 +10,7 @@ from maesh_core.proxy.clock import Clock
 from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.handler import HttpHandler
 from maesh_core.proxy.protocol.http.server import HttpServer, ServerKey
-from maesh_core.proxy.protocol.http.table import HttpTable, LocalTable, build_table
+from maesh_core.proxy.protocol.http.table import HttpTable, build_table
 from maesh_core.proxy.upstream.kinds import BalancerKinds
 from maesh_core.settings import CarryingSettings
 
@@ -174,8 +174,3 @@ def test_unknown_hosts_and_entrypoints_have_no_route():
     table = Pools().build(Section(routers={"x": HttpRouter(entrypoint=1, hosts=("x.maesh",))}), None)
     assert table.find(1, b"y.maesh") is None
     assert table.find(2, b"x.maesh") is None
-
-
-def test_a_local_table_has_one_route_for_all():
-    table = LocalTable(lambda exchange: None)
-    assert table.find(1, b"a") is table.find(2, b"b")
