@@ -9,6 +9,9 @@ from typing import Final, Generic, Protocol, TypeVar
 ARRIVED_LIMIT: Final = 4096
 """Clients that were accepted and have no connection yet; above, one of the address that has most is closed."""
 
+COMPARED_LIMIT: Final = 512
+"""Addresses that are looked through for the one that has most; where there are more, the newest client is closed."""
+
 
 class Arrival(Protocol):
     """A client that was accepted."""
@@ -40,14 +43,16 @@ class Arrivals(Generic[ArrivalT]):
         return self._count
 
     def add(self, client: ArrivalT) -> None:
-        """Add a client; if there are too many, close the latest one of the address that has most."""
+        """Add a client; if there are too many, close the latest one of the address that has most, or this one."""
         waiting = self._by_address.get(client.address)
         if waiting is None:
             waiting = self._by_address[client.address] = deque()
         waiting.append(client)
         self._count += 1
         if self._count > ARRIVED_LIMIT:
-            most = max(self._by_address, key=lambda each: len(self._by_address[each]))
+            most = client.address
+            if len(self._by_address) <= COMPARED_LIMIT:
+                most = max(self._by_address, key=lambda each: len(self._by_address[each]))
             excess = self._by_address[most].pop()
             self._forget(most)
             excess.close()

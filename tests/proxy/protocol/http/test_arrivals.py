@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.proxy.protocol.http.arrivals import ARRIVED_LIMIT, Arrivals
+from maesh_core.proxy.protocol.http.arrivals import ARRIVED_LIMIT, COMPARED_LIMIT, Arrivals
 
 
 class Client:
@@ -42,6 +42,15 @@ def test_of_too_many_the_latest_one_of_the_address_that_has_most_is_closed():
         arrivals.add(client)
     assert [client.is_closed for client in modest] == [False] * 3
     assert [client.number for client in greedy if client.is_closed] == [ARRIVED_LIMIT - 3, ARRIVED_LIMIT - 2]
+    assert len(arrivals) == ARRIVED_LIMIT
+
+
+def test_of_too_many_of_too_many_addresses_the_newest_is_closed():
+    arrivals = Arrivals()
+    clients = [Client(f"10.0.{number % (COMPARED_LIMIT + 1)}", number) for number in range(ARRIVED_LIMIT + 2)]
+    for client in clients:
+        arrivals.add(client)
+    assert [client.number for client in clients if client.is_closed] == [ARRIVED_LIMIT, ARRIVED_LIMIT + 1]
     assert len(arrivals) == ARRIVED_LIMIT
 
 
