@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
 
+from maesh_core import engine
+
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 MAESH = Path(sys.executable).with_name("maesh")
 LIBC = ctypes.CDLL(None)
@@ -234,6 +236,7 @@ def describe_machine() -> dict[str, str]:
         "server (nginx)": read_version(["nginx", "-v"]),
         "client (wrk)": read_version(["wrk", "-v"]),
         "maesh": read_version(["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]),
+        "engine": engine.form,
         "date": time.strftime("%Y-%m-%d"),
     }
 
