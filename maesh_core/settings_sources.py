@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from maesh_core.compiled import PURE_VARIABLE
 from maesh_core.errors import SettingsError
 from maesh_core.settings_fields import SettingField, normalise_name
 from maesh_core.settings_handover import INTERNAL_VARIABLES
@@ -158,7 +159,7 @@ def _list_variables(environment: Mapping[str, str]) -> list[tuple[str, Given]]:
     for prefix in PREFIXES:
         for name in sorted(environment):
             upper = name.upper().replace("-", "_")
-            is_ours = upper.startswith(prefix) and upper not in INTERNAL_VARIABLES
+            is_ours = upper.startswith(prefix) and upper not in INTERNAL_VARIABLES | {PURE_VARIABLE}
             if is_ours and environment[name].strip() and not _is_service_link(upper, environment[name]):
                 found.append((upper.removeprefix(prefix), Given(environment[name], name)))
     return found

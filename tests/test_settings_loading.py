@@ -210,7 +210,7 @@ def test_file_that_is_absent_or_no_toml_is_an_error_that_names_it(config_file, t
 
 
 def test_unknown_variable_is_a_warning():
-    loaded = load(environment={"MAESH_BOGUS": "1", "TRAEFIK_MESH_LOGLEVEL": "info"})
+    loaded = load(environment={"MAESH_BOGUS": "1", "TRAEFIK_MESH_LOGLEVEL": "info", "MAESH_PURE": "1"})
     assert loaded.warnings == ("unknown environment variables: MAESH_BOGUS",)
     assert loaded.settings.log_level == "info"
 
