@@ -7,8 +7,8 @@ descriptors that the controller needs to read files and the cluster and to hold 
 CONNECTION_LIMIT = 12_000
 """At most so many: above HELD_PULLS_LIMIT of api.py, each of which has one."""
 RESERVED_DESCRIPTORS = 256
-"""Kept for files, the API server and proxies that are asked, and for the 128 connections that the event loop accepts at
-once before any of them is counted here."""
+"""Kept for files, the API server and proxies that are asked, and for connections that are accepted but not counted yet:
+a few times ACCEPT_BATCH of plain_http/server.py."""
 CONNECTION_MINIMUM = 16
 
 

@@ -16,6 +16,9 @@ from maesh_core.plain_http.messages import Request, RequestLimits, RequestReader
 
 BACKLOG = 4096
 """Connections that may wait to be accepted; the kernel takes less where `net.core.somaxconn` says so."""
+ACCEPT_BATCH = 16
+"""So many are accepted in one turn of the event loop. Each takes a descriptor; it is counted, or closed again, within
+the next three turns. A bound on clients therefore bounds descriptors only together with this."""
 QUEUE_LIMIT = 16
 """A connection on which more requests wait is not read from until they are answered."""
 
@@ -41,7 +44,9 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpServer:
-    """Serves from `listen` to `close`, in one event loop. At the limit, the longest-idle connection is closed.
+    """Serves from `listen` to `close`, in one event loop.
+
+    At the limit, the connection that waits for no answer and has been silent for longest is closed for a new one.
 
     `cancels_at_end`: a client that ends its side while it waits for an answer is gone, and the answer is cancelled.
     """
@@ -54,7 +59,7 @@ class HttpServer:
         self.is_closing = False
         self.clients: set[_Connection] = set()
         self.idle: dict[_Connection, None] = {}
-        """Those that are waited for, the longest first."""
+        """Those that wait for no answer, first the one that has been silent for longest."""
         self._servers: list[asyncio.Server] = []
         self._left = asyncio.Event()
 
@@ -65,7 +70,9 @@ class HttpServer:
         """Serve on bound sockets, which this now owns."""
         loop = asyncio.get_running_loop()
         for sock in sockets:
-            self._servers.append(await loop.create_server(lambda: _Connection(self), sock=sock, backlog=BACKLOG))
+            # asyncio takes the backlog for the number to accept in one turn, too
+            self._servers.append(await loop.create_server(lambda: _Connection(self), sock=sock, backlog=ACCEPT_BATCH))
+            sock.listen(BACKLOG)
 
     @property
     def port(self) -> int | None:
@@ -101,6 +108,11 @@ class HttpServer:
             self.forget(longest)
         self.clients.add(client)
         return True
+
+    def note_idle(self, client: "_Connection") -> None:
+        """Note that a client waits for no answer, and was not silent until now."""
+        self.idle.pop(client, None)
+        self.idle[client] = None
 
     def forget(self, client: "_Connection") -> None:
         """Count out a client that has left."""
@@ -141,6 +153,8 @@ class _Connection(asyncio.Protocol):
         """Read requests, and answer them."""
         if self._is_ended or self._is_at_end:
             return
+        if self in self._server.idle:
+            self._server.note_idle(self)
         self._received.feed(data)
         if len(self._received.requests) > QUEUE_LIMIT:
             self._transport.pause_reading()
@@ -227,6 +241,7 @@ class _Connection(asyncio.Protocol):
         if request.is_unread:
             self._is_ended = True
             self._transport.write_eof()
+            self._server.note_idle(self)
             self._start_timer(self._server.limits.linger_s)
         elif is_last:
             self.end()
@@ -234,12 +249,14 @@ class _Connection(asyncio.Protocol):
     # --- waits and ends
 
     def _wait(self) -> None:
-        self._server.idle[self] = None
+        self._server.note_idle(self)
         self._transport.resume_reading()
         self._start_timer(self._server.limits.request_s)
 
     def end(self) -> None:
         """Close once the client has taken what there is, or has had the time for it."""
+        if self._is_ended:
+            return
         self._is_ended = True
         self._transport.close()
         self._start_timer(self._server.limits.send_s)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -11,7 +12,7 @@ import pytest
 
 from maesh_core.plain_http import server as server_module
 from maesh_core.plain_http.messages import Request, Response
-from maesh_core.plain_http.server import QUEUE_LIMIT, HttpServer, ServerLimits
+from maesh_core.plain_http.server import ACCEPT_BATCH, QUEUE_LIMIT, HttpServer, ServerLimits
 
 HOST = b"Host: node\r\n"
 GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -56,6 +57,12 @@ async def exchange(server: HttpServer, sent: bytes) -> bytes:
     async with connecting(server) as (reader, writer):
         writer.write(sent)
         return await reader.read()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0)
 
 
 async def test_a_response_has_its_fields_and_its_length() -> None:
@@ -201,6 +208,61 @@ async def test_at_the_limit_the_longest_idle_client_makes_room() -> None:
         assert (await first[0].read()).endswith(b"page")
 
 
+async def test_at_the_limit_a_client_that_sends_a_part_of_a_head_is_not_the_longest_silent() -> None:
+    async with serving(clients=2) as server, connecting(server) as first, connecting(server) as second:
+        for reader, writer in (first, second):
+            writer.write(GET)
+            await reader.readuntil(b"page")
+        silent = next(iter(server.idle))
+        first[1].write(GET[:5])
+        await until(lambda: next(iter(server.idle)) is not silent)
+        assert (await exchange(server, LAST)).endswith(b"page")
+        with pytest.raises(CUT):
+            await second[0].readexactly(1)
+        first[1].write(GET[5:])
+        assert (await first[0].readuntil(b"page")).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\n"])
+async def test_at_the_limit_a_client_that_was_answered_and_lingers_makes_room(sent: bytes) -> None:
+    async with serving(clients=1, linger_s=60) as server, connecting(server) as (reader, writer):
+        writer.write(sent)
+        assert (await reader.read()).startswith(b"HTTP/1.1 ")
+        assert (await exchange(server, LAST)).endswith(b"page")
+
+
+async def test_closing_lets_a_client_linger_that_was_answered_before() -> None:
+    async with serving(linger_s=60) as server, connecting(server) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\n")
+        await reader.read()
+        closing = asyncio.create_task(server.close(grace_s=60))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(server.clients) == 1
+        writer.write_eof()
+        await closing
+
+
+async def test_clients_that_wait_in_the_kernels_queue_take_few_descriptors_above_the_limit() -> None:
+    def count_descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async with serving(clients=1) as server:
+        clients = [socket.create_connection(("127.0.0.1", server.port or 0)) for _ in range(20 * ACCEPT_BATCH)]
+        before = most = count_descriptors()
+        loop = asyncio.get_running_loop()
+        for client in clients:
+            client.setblocking(False)
+        ends = [asyncio.ensure_future(loop.sock_recv(client, 1)) for client in clients[:-1]]
+        while not all(end.done() for end in ends):
+            most = max(most, count_descriptors())
+            await asyncio.sleep(0)
+        await asyncio.gather(*ends, return_exceptions=True)
+        for client in clients:
+            client.close()
+    assert ACCEPT_BATCH <= most - before <= 4 * ACCEPT_BATCH + 1
+
+
 class Gate:
     """Answers once it is opened."""
 
@@ -226,6 +288,8 @@ async def test_at_the_limit_a_client_is_refused_while_all_others_are_answered() 
                 await refused.readexactly(1)
         gate.opened.set()
         assert (await reader.read()).endswith(b"page")
+        await until(lambda: not server.clients)
+        assert (await exchange(server, LAST)).endswith(b"page")
 
 
 async def test_a_client_that_has_ended_its_side_is_answered() -> None:
