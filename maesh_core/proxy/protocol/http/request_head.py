@@ -8,7 +8,7 @@ could be read in two ways is refused, never repaired.
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final, NoReturn, final
+from typing import ClassVar, Final, NoReturn, final
 
 import httptools
 import msgspec
@@ -17,6 +17,7 @@ from maesh_core.errors import ClientProtocolError
 from maesh_core.field_rules import FORWARDED, HOP_BY_HOP, is_token
 from maesh_core.proxy.protocol.http.head_rules import DEFAULT_RULES, HeadRules, HeadRulesByClient
 from maesh_core.proxy.protocol.http.headers import Headers, split_field, split_fields
+from maesh_core.proxy.protocol.http.heads import Head
 from maesh_core.proxy.protocol.http.ordinary import CLOSE, cut_connection, match_request
 from maesh_core.proxy.protocol.http.syntax import (
     METHODS,
@@ -74,7 +75,7 @@ _FIELDS: Final = (
 
 
 @final
-class RequestHead:
+class RequestHead(Head):
     """A request's head, read.
 
     `head` is its bytes, and `passing` what of it goes upstream: all but what the mesh adds behind it. `body` is the
@@ -84,6 +85,8 @@ class RequestHead:
     """
 
     __slots__ = _FIELDS
+
+    fields: ClassVar[tuple[str, ...]] = _FIELDS
 
     def __init__(
         self,
@@ -116,12 +119,6 @@ class RequestHead:
         self.forwarded = forwarded
         self.upgrade = upgrade
         self.is_expecting = is_expecting
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RequestHead) and all(getattr(self, name) == getattr(other, name) for name in _FIELDS)
-
-    def __repr__(self) -> str:
-        return f"RequestHead({', '.join(f'{name}={getattr(self, name)!r}' for name in _FIELDS)})"
 
     def build_headers(self) -> Headers:
         """List the fields that go on, without framing; the list is the caller's to change."""

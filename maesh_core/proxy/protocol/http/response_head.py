@@ -6,13 +6,14 @@ the body ends is decided here, knowing the request.
 
 import re
 from functools import lru_cache
-from typing import Final, final
+from typing import ClassVar, Final, final
 
 import httptools
 
 from maesh_core.errors import UpstreamProtocolError
 from maesh_core.field_rules import HOP_BY_HOP
 from maesh_core.proxy.protocol.http.headers import Headers, split_fields
+from maesh_core.proxy.protocol.http.heads import Head
 from maesh_core.proxy.protocol.http.ordinary import CLOSE, cut_connection, match_response
 from maesh_core.proxy.protocol.http.request_head import CHUNKED
 from maesh_core.proxy.protocol.http.syntax import is_length, parse_list
@@ -48,7 +49,7 @@ _FIELDS: Final = (
 
 
 @final
-class ResponseHead:
+class ResponseHead(Head):
     """A response's head, read.
 
     `head` is its bytes, and `passing` what of it goes on, but for the empty line and what concerns the connection.
@@ -58,6 +59,8 @@ class ResponseHead:
     """
 
     __slots__ = _FIELDS
+
+    fields: ClassVar[tuple[str, ...]] = _FIELDS
 
     def __init__(
         self,
@@ -82,12 +85,6 @@ class ResponseHead:
         self.is_keep_alive = is_keep_alive
         self.dropped = dropped
         self.upgrade = upgrade
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ResponseHead) and all(getattr(self, name) == getattr(other, name) for name in _FIELDS)
-
-    def __repr__(self) -> str:
-        return f"ResponseHead({', '.join(f'{name}={getattr(self, name)!r}' for name in _FIELDS)})"
 
     def build_headers(self) -> Headers:
         """List the fields that go on; the list is the caller's to change."""
