@@ -12,20 +12,7 @@ from maesh_core.proxy.protocol.http.listener import HttpListener
 from maesh_core.proxy.protocol.http.newcomers import Newcomers
 from maesh_core.settings import CarryingSettings
 
-
-class Exhausted:
-    """A listening socket that fails a few times."""
-
-    def __init__(self, sock):
-        self.sock, self.failures = sock, [errno.EMFILE, errno.ENOMEM]
-
-    def _accept(self):
-        if self.failures:
-            raise OSError(self.failures.pop(0), "no more")
-        return self.sock._accept()
-
-    def __getattr__(self, name):
-        return getattr(self.sock, name)
+from ...exhausted import ExhaustedListener
 
 
 class Greeter(asyncio.Protocol):
@@ -42,7 +29,7 @@ async def test_accepting_goes_on_after_a_pause_where_descriptors_lack(monkeypatc
     newcomers = Newcomers(Environment(CarryingSettings(), clock))
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
-    listener = HttpListener(newcomers, Exhausted(sock), 5000, Greeter)
+    listener = HttpListener(newcomers, ExhaustedListener(sock, errno.EMFILE, errno.ENOMEM), 5000, Greeter)
     with contextlib.closing(socket.create_connection(sock.getsockname())) as client:
         client.setblocking(False)
         assert await loop.sock_recv(client, 5) == b"hello"

@@ -16,6 +16,7 @@ from maesh_core.proxy.protocol.tcp.relay import RESET
 from maesh_core.settings import ProxySettings
 from maesh_core.testing import FakeNode
 
+from ...exhausted import ExhaustedListener
 from .conftest import (
     ENTRYPOINT,
     apply,
@@ -328,24 +329,12 @@ async def test_clients_wait_while_there_is_no_descriptor_and_are_told_of_once(
 ):
     monkeypatch.setattr(listener_module, "ACCEPT_PAUSE_S", 0.001)
 
-    class Exhausted:
-        """A listening socket that fails a few times."""
-
-        def __init__(self, sock):
-            self.sock, self.failures = sock, [errno.EMFILE, errno.ENOMEM, errno.ECONNABORTED]
-
-        def _accept(self):
-            if self.failures:
-                raise OSError(self.failures.pop(0), "no more")
-            return self.sock._accept()
-
-        def __getattr__(self, name):
-            return getattr(self.sock, name)
-
     apply(handler, build_section(await start_server(echo_whole)))
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
-    listener = await handler.open_listener(Exhausted(sock), ENTRYPOINT)
+    listener = await handler.open_listener(
+        ExhaustedListener(sock, errno.EMFILE, errno.ENOMEM, errno.ECONNABORTED), ENTRYPOINT
+    )
     assert await ask(sock.getsockname(), b"x") == b"got x"
     listener.close()
     assert len(caplog.records) == 1
