@@ -1,8 +1,8 @@
 """A client's connection that is read and written through its descriptor.
 
-Making and ending a transport of the event loop costs more than one small request. This one costs a tenth of that, and
-a little more for every read: it suits connections that do not last (newcomers.py). It does what an asyncio.Transport
-does for a protocol. As there, a protocol is told of its end later, never while it calls.
+Making and ending a transport of the event loop costs more than one small request. This one costs much less, but a
+little more for every read: it suits connections that do not last (newcomers.py). It does what an asyncio.Transport
+does for a protocol: it calls connection_lost() later, never from inside a call of the protocol's.
 """
 
 import os
@@ -21,7 +21,7 @@ _ENDED: Final = select.EPOLLHUP | select.EPOLLERR
 
 
 class StreamProtocol(Protocol):
-    """What is told of a connection, as by asyncio.Protocol."""
+    """The methods of asyncio.Protocol that a transport calls."""
 
     def data_received(self, data: bytes) -> None:
         """Take bytes."""
@@ -40,7 +40,7 @@ class StreamProtocol(Protocol):
 
 
 class Watching(Protocol):
-    """What watches descriptors, and tells their ends in a while."""
+    """Watches descriptors, and reports the ends of their connections in a later turn."""
 
     __slots__ = ()
 
@@ -48,7 +48,7 @@ class Watching(Protocol):
         """Watch a descriptor for other events from now on."""
 
     def lose(self, transport: "DescriptorTransport", error: Exception | None) -> None:
-        """Watch a transport no more, and call its `on_lost(error)` in a while."""
+        """Watch a transport no more, and call its `on_lost(error)` in a later turn."""
 
 
 class DescriptorTransport:
@@ -97,7 +97,7 @@ class DescriptorTransport:
             self.fail(ConnectionResetError() if events & _BROKEN else None)
 
     def fail(self, error: Exception | None) -> None:
-        """End now; `error` is what the protocol is told, None where nothing went wrong."""
+        """End now. connection_lost() gets `error`, which is None if nothing went wrong."""
         self._is_closing = True
         if not self._is_lost:
             self._is_lost = True
@@ -188,13 +188,13 @@ class DescriptorTransport:
     # --- what a protocol may ask of an asyncio.Transport
 
     def get_extra_info(self, name: str, default: object = None) -> Any:
-        """Give the `peername`, or the `socket`."""
+        """Give the `peername`, with 0 for the port, which is not kept; or the `socket`."""
         if name == "peername":
             return self._peer
         return self._get_socket() if name == "socket" else default
 
     def set_protocol(self, protocol: StreamProtocol) -> None:
-        """Tell another protocol from now on."""
+        """Call another protocol's methods from now on."""
         self._protocol = protocol
 
     def is_closing(self) -> bool:

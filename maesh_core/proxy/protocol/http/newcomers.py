@@ -7,6 +7,8 @@ They have an epoll of their own, whose descriptor is one reader of the event loo
 * Newcomers cannot starve clients that are connected: while these have requests, making connections and serving them
   here takes a share of the loop's time. Time is measured, since what a newcomer costs is the newcomer's choice. When
   nobody else has had a request for some turns of the loop, newcomers get all of it.
+
+The epoll is level-triggered, unlike that of proxy/edges.py: what a turn has no time for is ready in the next one.
 """
 
 import asyncio
@@ -25,8 +27,8 @@ from maesh_core.proxy.protocol.http.environment import Environment
 NEWCOMERS_SHARE: Final = 0.2
 """Seconds for newcomers for each second that the event loop spent otherwise, while other clients have requests."""
 QUIET_TURNS: Final = 3
-"""After so many turns without a request of other clients nobody else has any: a request and its response may each come
-in a turn of their own."""
+"""Other clients count as idle after so many turns without a request of theirs. One turn is not enough, since a request
+and its response can come in different turns."""
 QUIET_TURN_S: Final = 0.0005
 """Newcomers are served for so long in one turn while nobody else has requests."""
 CREDIT_LIMIT_S: Final = 0.002
@@ -34,14 +36,15 @@ CREDIT_LIMIT_S: Final = 0.002
 ACCEPTS_IN_A_TURN: Final = 16
 """Clients taken out of each listener's queue in one turn."""
 ACCEPTS_WITHOUT_CREDIT: Final = 8
-"""As many are taken where newcomers have used up their time: a client that connects over and over fills the queue, and
-whoever is behind it must be found."""
+"""So many are taken when newcomers have used up their time: a client that connects over and over fills the queue, and
+the clients behind it must be found all the same."""
 MADE_AT_A_TIME: Final = 4
 """Connections made before their clients' requests are served, and the time is looked at again."""
 ROUND_LIMIT: Final = 64
 """Descriptors that are served in one go."""
 HAND_OVER_READS = 16
-"""Reads after which a connection is handed over: what that costs is what the event loop's transport saves by then."""
+"""A connection is handed over after so many reads: making the event loop's transport pays only where many follow. The
+figure is a choice, above what connections that do not last need."""
 
 _logger = logging.getLogger(__name__)
 
@@ -151,7 +154,7 @@ class Newcomers(Watching):
         self._epoll.register(descriptor, select.EPOLLIN)
 
     def stop_listening(self, descriptor: int) -> None:
-        """Call no more; to be called before the socket is closed."""
+        """Accept no more on a socket; to be called before it is closed."""
         if self._listeners.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
@@ -166,7 +169,7 @@ class Newcomers(Watching):
         self._epoll.modify(descriptor, events)
 
     def lose(self, transport: DescriptorTransport, error: Exception | None) -> None:
-        """Watch a transport no more, and call its `on_lost(error)` in a while."""
+        """Watch a transport no more, and call its `on_lost(error)` in a later turn."""
         self._connections.pop(transport.descriptor, None)
         self._lost.append((transport, error))
         if not self._is_reporting:
@@ -228,9 +231,15 @@ class Newcomers(Watching):
     def _make_connections(self) -> None:
         made: list[NewConnection] = []
         while self._arrivals and len(made) < MADE_AT_A_TIME:
-            made.append(connection := NewConnection(self, self._arrivals.pop()))
-            self._connections[connection.descriptor] = connection
-            self._epoll.register(connection.descriptor, connection.interest)
+            newcomer = self._arrivals.pop()
+            try:
+                self._epoll.register(newcomer.descriptor, select.EPOLLIN)
+            except OSError as error:  # no more watches are to be had (epoll_ctl(2))
+                _logger.error("a connection cannot be watched: %s", error.strerror)
+                newcomer.close()
+                return
+            connection = self._connections[newcomer.descriptor] = NewConnection(self, newcomer)
+            made.append(connection)
         self._serve()
         for connection in made:
             if connection.protocol is None and not connection.is_closing():

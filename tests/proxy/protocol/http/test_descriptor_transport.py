@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from maesh_core.proxy.clock import Clock
+from maesh_core.proxy.protocol.http.descriptor_transport import READ_BYTES
 from maesh_core.proxy.protocol.http.environment import Environment
 from maesh_core.proxy.protocol.http.newcomers import Newcomer, Newcomers
 from maesh_core.proxy.protocol.http.transports import limit_write_buffer, reset
@@ -210,3 +211,15 @@ async def test_the_connection_tells_its_peer_and_gives_its_socket(connect):
     assert get("peername")[0] == "127.0.0.1"
     assert get("socket").getpeername() == peer.getsockname()
     assert get("ssl_object", "nothing") == "nothing"
+
+
+@pytest.mark.parametrize("connect", ["descriptor"], indirect=True)
+async def test_a_read_takes_no_more_than_its_limit(connect):
+    protocol, loop, sizes = Recorder(), asyncio.get_running_loop(), []
+    peer = await connect(protocol)
+    protocol.call("pause_reading")
+    await loop.sock_sendall(peer, bytes(3 * READ_BYTES))
+    protocol.data_received = lambda data: sizes.append(len(data))
+    protocol.call("resume_reading")
+    await until(lambda: sum(sizes) == 3 * READ_BYTES)
+    assert max(sizes) == READ_BYTES

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 
@@ -21,6 +22,7 @@ from maesh_core.proxy.protocol.http.newcomers import (
     NEWCOMERS_SHARE,
     QUIET_TURN_S,
     QUIET_TURNS,
+    ROUND_LIMIT,
     Newcomers,
 )
 from maesh_core.settings import CarryingSettings
@@ -47,6 +49,7 @@ class Echo(asyncio.Protocol):
     def data_received(self, data):
         if data == b"fail":
             raise ValueError("this protocol has a defect")
+        self.entrypoint.reads += 1
         self.transports[-1].write(data)
 
     def connection_lost(self, exc):
@@ -60,6 +63,7 @@ class Entrypoint:
     def __init__(self):
         self.now = self.cost_s = 0.0
         self.made = []
+        self.reads = 0
         self.loop = asyncio.get_running_loop()
         self.clock = Clock(self.loop)
         self.environment = Environment(CarryingSettings(), self.clock)
@@ -186,6 +190,47 @@ def test_what_newcomers_have_used_too_much_is_forgotten_beyond_a_limit(run):
         assert entrypoint.newcomers._credit_s >= -CREDIT_LIMIT_S
 
     run(test)
+
+
+def test_a_few_connections_are_read_in_one_turn_and_the_others_in_the_next(run):
+    async def test(entrypoint):
+        clients = [entrypoint.open() for _ in range(ROUND_LIMIT + 10)]
+        await until(lambda: len(entrypoint.made) == len(clients))
+        take_turn = entrypoint.step()
+        for client in clients:
+            client.send(b"hello")
+        take_turn()
+        assert entrypoint.reads == ROUND_LIMIT
+        take_turn()
+        assert entrypoint.reads == len(clients)
+
+    run(test)
+
+
+def test_a_connection_that_cannot_be_watched_is_closed_and_others_are_served(run, caplog):
+    class Full:
+        """An epoll that takes one descriptor less than it is asked for."""
+
+        def __init__(self, epoll):
+            self.epoll, self.has_refused = epoll, False
+
+        def register(self, *arguments):
+            if not self.has_refused:
+                self.has_refused = True
+                raise OSError(errno.ENOSPC, "No space left on device")
+            self.epoll.register(*arguments)
+
+        def __getattr__(self, name):
+            return getattr(self.epoll, name)
+
+    async def test(entrypoint):
+        entrypoint.newcomers._epoll = Full(entrypoint.newcomers._epoll)
+        unlucky = entrypoint.open()
+        assert await entrypoint.loop.sock_recv(unlucky, 10) == b""
+        assert await ask(entrypoint.open(), b"hello") == b"hello"
+
+    run(test)
+    assert "a connection cannot be watched: No space left on device" in caplog.text
 
 
 def test_clients_that_broke_before_their_turn_get_no_connection(run):
