@@ -25,7 +25,7 @@ from maesh_core.settings_handover import (
 
 PROGRAM = "maesh"
 PROXY_COMMAND = (sys.executable, "-P", "-m", "maesh_core.proxy")
-"""`-P`: a file in the working directory must not stand in for a module of the proxy."""
+"""`-P` keeps the working directory off Python's path: a file there could take the place of a module of the proxy."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -1,8 +1,7 @@
 """Holds log lines about objects back until `maesh up` has shown the same on its first screen.
 
-Where standard output and standard error are one terminal, a person would read each error and notice of the start
-twice: in the log and below the table. Takes the handlers that write the log; drops no record unless it is told that
-the report has shown it.
+If standard output and standard error are one terminal, each error and notice of the start would appear twice: in the
+log and below the table. Takes the handlers that write the log. Drops a record only after the report has shown it.
 """
 
 import logging

@@ -97,7 +97,7 @@ class EdgePoller:
                 if watcher is not None and descriptor not in forgotten:
                     try:
                         watcher(events)
-                    except Exception:  # an edge is told once: one connection's trouble must not cost others theirs
+                    except Exception:  # an edge is reported once: a defect must not cost others theirs
                         _logger.exception("a connection could not be served")
             while finishing:
                 self._do(finishing.pop())

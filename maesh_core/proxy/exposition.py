@@ -19,7 +19,7 @@ _UNFIT = re.compile(r"[^a-zA-Z0-9_:]")
 _TOTAL = "_total"
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _EXPONENT_FROM = 1e6
-"""Go, and so Prometheus, writes numbers from here on with an exponent; a bucket's bound is told by its text."""
+"""Go writes numbers from here on with an exponent, and Prometheus knows a bucket by the text of its bound."""
 
 
 def render_families(families: Mapping[str, Sequence[MetricFamily]]) -> bytes:
@@ -31,9 +31,9 @@ def render_families(families: Mapping[str, Sequence[MetricFamily]]) -> bytes:
 
 
 def read_process_families() -> list[MetricFamily]:
-    """Read what Linux tells of this process (proc(5)), under the names that every client of Prometheus uses.
+    """Read this process's figures from /proc (proc(5)), under the names that every client of Prometheus uses.
 
-    Where it tells nothing, in some sandboxes, there are none.
+    There are none if /proc cannot be read, as in some sandboxes.
     """
     try:
         with open("/proc/self/stat", "rb") as file:
