@@ -23,22 +23,49 @@ class Step(NamedTuple):
     depth: int
 
 
-class Chain(NamedTuple):
+class Chain:
     """What a route calls, and when. `on_request` and `on_attempt` are outermost first, the others innermost first.
 
     `is_still_allowed` is asked about exchanges and tunnels when the route changes. `on_finished` is called where the
     request got as deep as its middleware. `depth` is how many middlewares there are, `kept_bytes` how much of
-    a request's body is kept for another attempt.
+    a request's body is kept for another attempt. Nobody changes one. (Each field of a NamedTuple would take 30 ns to
+    read in compiled form.)
     """
 
-    on_request: tuple[Step, ...] = ()
-    on_attempt: tuple[OnAttempt, ...] = ()
-    on_attempt_failed: tuple[AttemptFailed, ...] = ()
-    on_response: tuple[OnResponse, ...] = ()
-    on_finished: tuple[Step, ...] = ()
-    is_still_allowed: tuple[Judge, ...] = ()
-    depth: int = 0
-    kept_bytes: int = 0
+    __slots__ = (
+        "depth",
+        "is_still_allowed",
+        "kept_bytes",
+        "on_attempt",
+        "on_attempt_failed",
+        "on_finished",
+        "on_request",
+        "on_response",
+    )
+
+    def __init__(
+        self,
+        *,
+        on_request: tuple[Step, ...] = (),
+        on_attempt: tuple[OnAttempt, ...] = (),
+        on_attempt_failed: tuple[AttemptFailed, ...] = (),
+        on_response: tuple[OnResponse, ...] = (),
+        on_finished: tuple[Step, ...] = (),
+        is_still_allowed: tuple[Judge, ...] = (),
+        depth: int = 0,
+        kept_bytes: int = 0,
+    ) -> None:
+        self.on_request = on_request
+        self.on_attempt = on_attempt
+        self.on_attempt_failed = on_attempt_failed
+        self.on_response = on_response
+        self.on_finished = on_finished
+        self.is_still_allowed = is_still_allowed
+        self.depth = depth
+        self.kept_bytes = kept_bytes
+
+    def __repr__(self) -> str:
+        return f"<Chain of {self.depth} middlewares>"
 
 
 EMPTY_CHAIN: Final = Chain()

@@ -4,6 +4,8 @@ import pytest
 
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, compile_chain, read_verdict
 
+METHODS = ("on_request", "on_attempt", "on_attempt_failed", "on_response", "on_finished")
+
 
 class Whole:
     kept_bytes = 7
@@ -34,8 +36,13 @@ class OnlyFinished:
         pass
 
 
+def list_calls(chain):
+    return [getattr(chain, name) for name in (*METHODS, "is_still_allowed")]
+
+
 def test_no_middlewares_make_an_empty_chain():
-    assert compile_chain([]) == EMPTY_CHAIN
+    assert list_calls(compile_chain([])) == list_calls(EMPTY_CHAIN) == [()] * 6
+    assert compile_chain([]).depth == 0
 
 
 def test_requests_go_outermost_first_and_the_rest_innermost_first():
@@ -59,9 +66,11 @@ def test_methods_that_are_absent_are_in_no_tuple():
 
 def test_a_method_that_is_none_is_absent():
     whole = Whole()
-    for name in ("on_request", "on_attempt", "on_attempt_failed", "on_response", "on_finished", "kept_bytes"):
+    for name in (*METHODS, "kept_bytes"):
         setattr(whole, name, None)
-    assert compile_chain([whole]) == EMPTY_CHAIN._replace(depth=1)
+    chain = compile_chain([whole])
+    assert list_calls(chain) == [()] * 6
+    assert (chain.depth, chain.kept_bytes) == (1, 0)
 
 
 @pytest.mark.parametrize(("verdict", "is_allowed"), [(True, True), (False, False), (None, None)])
