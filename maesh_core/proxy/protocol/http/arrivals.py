@@ -50,12 +50,7 @@ class Arrivals(Generic[ArrivalT]):
         waiting.append(client)
         self._count += 1
         if self._count > ARRIVED_LIMIT:
-            most = client.address
-            if len(self._by_address) <= COMPARED_LIMIT:
-                most = max(self._by_address, key=lambda each: len(self._by_address[each]))
-            excess = self._by_address[most].pop()
-            self._forget(most)
-            excess.close()
+            self._drop_one(client.address)
 
     def pop(self) -> ArrivalT:
         """Take the oldest client of the address whose turn it is; there must be one."""
@@ -66,6 +61,14 @@ class Arrivals(Generic[ArrivalT]):
         if waiting:
             self._by_address[address] = self._by_address.pop(address)
         return client
+
+    def _drop_one(self, newest: str) -> None:
+        most = newest
+        if len(self._by_address) <= COMPARED_LIMIT:
+            most = max(self._by_address, key=lambda each: len(self._by_address[each]))
+        excess = self._by_address[most].pop()
+        self._forget(most)
+        excess.close()
 
     def _forget(self, address: str) -> None:
         self._count -= 1
