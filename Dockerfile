@@ -15,7 +15,7 @@ ARG EXTRA_PLUGINS=""
 ARG MAESH_PURE=""
 RUN test -n "${MAESH_PURE}" || { apt-get update -qq && apt-get install -qq --yes --no-install-recommends gcc libc6-dev; } || echo "No C compiler could be installed."
 WORKDIR /source
-COPY constraints.txt pyproject.toml setup.py README.md ./
+COPY constraints.txt pyproject.toml setup.py README.md LICENSE ./
 COPY compiling compiling
 COPY maesh_core maesh_core
 COPY plugins plugins

@@ -40,8 +40,9 @@ $(STAMP): pyproject.toml constraints.txt $(PLUGIN_PROJECTS)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Maesh needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || { echo 'Making a virtual environment in $(VENV)'; $(PYTHON) -m venv $(VENV); }
 	@echo 'Installing Maesh and what it needs into $(VENV)'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --upgrade pip
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[test,lint]' $(foreach folder,$(PLUGIN_FOLDERS),--editable ./$(folder))
+		--group dev --editable . $(foreach folder,$(PLUGIN_FOLDERS),--editable ./$(folder))
 	@touch $@
 
 compiled: $(STAMP)

@@ -1,4 +1,7 @@
-"""The certificates of an API server for tests: its own, and those of clients. trustme makes them, of `maesh[test]`."""
+"""The certificates of an API server for tests: its own, and those of clients.
+
+They are made with trustme, which the dependency group `test` installs.
+"""
 
 import base64
 import ssl

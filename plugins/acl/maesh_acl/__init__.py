@@ -8,6 +8,8 @@ import msgspec
 
 from maesh_core.plugin import HttpMatch, Plugin
 
+__all__ = ["PLUGIN", "AccessSettings", "AclSettings", "Grant", "LeafGrants"]
+
 
 class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What `--set acl.KEY=VALUE` takes."""

@@ -4,6 +4,8 @@ import msgspec
 
 from maesh_core.plugin import Plugin, PositiveDuration
 
+__all__ = ["PLUGIN", "CircuitBreakerSettings"]
+
 
 class CircuitBreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What `--set circuitbreaker.KEY=VALUE` takes; it holds for every breaker, and has Traefik's names and defaults."""

@@ -10,6 +10,8 @@ from msgspec import Meta
 
 from maesh_core.plugin import Duration, Plugin
 
+__all__ = ["PLUGIN", "RetrySettings"]
+
 
 class RetrySettings(msgspec.Struct, frozen=True, kw_only=True):
     """What `--set retry.KEY=VALUE` takes; it holds for every service that is retried."""

@@ -5,4 +5,6 @@ This module is all that a process imports before it knows which half it needs; i
 
 from maesh_core.plugin import Plugin
 
+__all__ = ["PLUGIN"]
+
 PLUGIN = Plugin(hook_api_version=1, controller="maesh_smi.controller:ControllerHalf")

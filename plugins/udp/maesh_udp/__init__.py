@@ -9,6 +9,8 @@ import msgspec
 
 from maesh_core.plugin import Plugin, PositiveDuration
 
+__all__ = ["PLUGIN", "UdpSettings"]
+
 
 class UdpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What `--set udp.KEY=VALUE` takes."""

@@ -2,6 +2,8 @@
 
 from maesh_core.plugin import Plugin
 
+__all__ = ["PLUGIN"]
+
 PLUGIN = Plugin(
     hook_api_version=1,
     controller="maesh_consistent_hash.controller:ControllerHalf",

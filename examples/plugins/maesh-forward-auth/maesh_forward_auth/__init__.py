@@ -7,6 +7,8 @@ from msgspec import Meta
 
 from maesh_core.plugin import Plugin, PositiveDuration
 
+__all__ = ["PLUGIN", "ForwardAuthSettings"]
+
 
 class ForwardAuthSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What `--set forward-auth.KEY=VALUE` takes; it holds for every service that is guarded."""

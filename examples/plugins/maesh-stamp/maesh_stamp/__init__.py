@@ -7,6 +7,8 @@ import msgspec
 
 from maesh_core.plugin import Plugin
 
+__all__ = ["PLUGIN", "StampSettings"]
+
 
 class StampSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `--set stamp.KEY=VALUE` takes."""
