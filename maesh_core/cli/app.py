@@ -4,6 +4,7 @@ Takes the arguments behind `maesh`. Gives the exit status: 0, 1 for what could n
 command's logic.
 """
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from maesh_core.cli.options import collect_flags, normalise_arguments
-from maesh_core.cli.programs import PROGRAM, print_error
+from maesh_core.cli.programs import COMPLETION_VARIABLE, PROGRAM, print_error
 from maesh_core.cli.version import print_version
 from maesh_core.errors import MaeshError
 from maesh_core.plugin_metadata import list_installed
@@ -25,6 +26,8 @@ def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command line to its end; prints errors."""
     try:
         installed = list_installed()
+        if COMPLETION_VARIABLE in os.environ:
+            import_module("maesh_core.cli.completion").prepare_answer()
         application = build_application(installed, choose_commands(arguments))
         application(args=normalise_arguments(arguments, collect_flags(installed)), prog_name=PROGRAM)
     except MaeshError as error:
@@ -63,9 +66,20 @@ def choose_commands(arguments: Sequence[str]) -> Sequence[str]:
 def _start(
     context: typer.Context,
     is_version: Annotated[bool, typer.Option("--version", help="Show versions and end.")] = False,  # noqa: FBT002
+    installs_completion: Annotated[  # noqa: FBT002
+        bool, typer.Option("--install-completion", help="Install completion for the shell in use, and end.")
+    ] = False,
+    shell: Annotated[
+        str | None,
+        typer.Option("--show-completion", metavar="bash|zsh|fish", help="Print a shell's completion script and end."),
+    ] = None,
 ) -> None:
     if is_version:
         print_version(list_installed())
+        raise typer.Exit
+    if installs_completion or shell is not None:
+        completion = import_module("maesh_core.cli.completion")
+        print(completion.install_script() if shell is None else completion.render_script(shell))  # noqa: T201
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())  # noqa: T201 - what was asked for

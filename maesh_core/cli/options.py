@@ -132,10 +132,20 @@ def _build_field_parameter(field: SettingField, title: str) -> inspect.Parameter
         metavar=field.placeholder or None,
         show_default=False,
         rich_help_panel=title,
+        autocompletion=_build_completion(field.placeholder.split("|")),
     )
     if field.is_switch:
         return _build_parameter(field.name, bool | None, option)
     return _build_parameter(field.name, list[str] | None if field.is_list else str | None, option)
+
+
+def _build_completion(choices: Sequence[str]) -> Callable[[str], list[str]] | None:
+    """Build what a shell's completion asks for values; None if any value may be given."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete if len(choices) > 1 else None
 
 
 def describe_field(field: SettingField) -> str:

@@ -24,6 +24,8 @@ from maesh_core.settings_handover import (
 )
 
 PROGRAM = "maesh"
+COMPLETION_VARIABLE = f"_{PROGRAM.upper()}_COMPLETE"
+"""Set by the scripts of shell completion: the command line then prints candidates and runs no command."""
 PROXY_COMMAND = (sys.executable, "-P", "-m", "maesh_core.proxy")
 """`-P` keeps the working directory off Python's path: a file there could take the place of a module of the proxy."""
 

@@ -3,30 +3,78 @@
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Annotated
 
+import msgspec
 import typer
 
 from maesh_core import engine
 from maesh_core.settings import InstalledPlugin
 
 
+class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The form of the engine, `compiled` or `pure`; `reason` says why it is not compiled and is empty if it is."""
+
+    form: str
+    reason: str
+
+
+class PluginVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """An installed plugin, enabled or not, and the distribution that it comes from."""
+
+    name: str
+    distribution: str
+    version: str
+
+
+class VersionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What `maesh version --json` prints."""
+
+    maesh: str
+    python: str
+    platform: str
+    engine: EngineReport
+    plugins: tuple[PluginVersion, ...]
+
+
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
     """Add the command to the application."""
 
-    def run() -> None:
+    def run(
+        is_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,  # noqa: FBT002
+    ) -> None:
         """Show the versions of maesh and of its parts."""
-        print_version(installed)
+        if is_json:
+            print(msgspec.json.encode(build_report(installed)).decode())  # noqa: T201 - what was asked for
+        else:
+            print_version(installed)
 
     application.command("version")(run)
 
 
+def build_report(installed: Sequence[InstalledPlugin]) -> VersionReport:
+    """Collect the versions of this process and of the installed plugins."""
+    return VersionReport(
+        maesh=version("maesh"),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        engine=EngineReport(form=engine.form, reason=engine.reason),
+        plugins=tuple(
+            PluginVersion(name=plugin.name, distribution=plugin.distribution, version=plugin.version)
+            for plugin in installed
+        ),
+    )
+
+
 def print_version(installed: Sequence[InstalledPlugin]) -> None:
     """Print a line for each part."""
+    report = build_report(installed)
+    reason = f" ({report.engine.reason})" if report.engine.reason else ""
     lines = [
-        f"maesh     {version('maesh')}",
-        f"python    {platform.python_version()}",
-        f"platform  {platform.platform()}",
-        f"engine    {engine.form}{f' ({engine.reason})' if engine.reason else ''}",
+        f"maesh     {report.maesh}",
+        f"python    {report.python}",
+        f"platform  {report.platform}",
+        f"engine    {report.engine.form}{reason}",
     ]
-    lines += [f"plugin    {plugin.name} ({plugin.distribution} {plugin.version})" for plugin in installed]
+    lines += [f"plugin    {plugin.name} ({plugin.distribution} {plugin.version})" for plugin in report.plugins]
     print("\n".join(lines))  # noqa: T201 - what was asked for
