@@ -19,13 +19,14 @@ TEMPLATES := $(patsubst %/maesh_blank/__init__.py,%,$(wildcard maesh_core/templa
 TEST_FOLDERS := tests $(wildcard plugins/*/tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help install compiled pure current up test lint format bench peers clean
+.PHONY: help install compiled pure current up test lint format docs bench peers clean
 
 help:
 	@echo 'make up       run the mesh in front of examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary or acl: of another'
 	@echo 'make test     run all tests'
 	@echo 'make lint     check style, types and who imports whom'
 	@echo 'make format   put the code into its style'
+	@echo 'make docs     build the documentation site into build/site'
 	@echo 'make bench    measure the parts, the whole beside its peers, and the scale (40 minutes with all peers)'
 	@echo 'make peers    install Envoy, Traefik and Caddy beside Maesh, for make bench to measure too'
 	@echo 'make install  only set up .venv (the others do so by themselves)'
@@ -66,6 +67,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	MYPYPATH=compiling $(BIN)/mypy setup.py compiling/*.py
+	$(BIN)/mypy noxfile.py documenting/*.py
 	$(BIN)/mypy $(PLUGIN_PACKAGES) $(EXAMPLE_PACKAGES)
 	set -e; for kind in $(TEMPLATES); do $(BIN)/mypy $$kind/maesh_blank; done
 	set -e; for example in $(EXAMPLES); do MYPYPATH=examples $(BIN)/mypy $$example; done
@@ -75,6 +77,9 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
 
 bench: current
 	@$(BIN)/python benchmarks/suite.py $(BENCH)

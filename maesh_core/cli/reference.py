@@ -68,6 +68,18 @@ def render_hooks() -> str:
     return "\n\n".join([*families, "### What every half in a proxy is given", *rest])
 
 
+def render_hook_table() -> str:
+    """Render a row for each hook: its name, with a link to its signature and interfaces, and what is said of it."""
+    rows = ["| hook | what it returns | when it runs |", "| --- | --- | --- |"]
+    for family in SPEC_FAMILIES:
+        anchor = _FAMILIES[family.__name__].lower()
+        for name, function in vars(family).items():
+            if name.startswith("maesh_"):
+                purpose, _, rest = " ".join((inspect.getdoc(function) or "").split()).partition(". ")
+                rows.append(f"| [`{name}`](plugins.md#{anchor}) | {purpose} | {rest.rstrip('.')} |")
+    return "\n".join(rows)
+
+
 def _render_family(family: type, known: Sequence["Interface"]) -> str:
     title = _FAMILIES[family.__name__]
     blocks = [f"### {title}"]
@@ -169,7 +181,7 @@ def render_values() -> str:
 def build_sections() -> dict[str, str]:
     """Build every generated section, by the name of its markers."""
     flags = {f"flags of {command}": render_flags(class_) for command, class_ in _COMMANDS.items()}
-    return {**flags, "hooks": render_hooks(), "values": render_values()}
+    return {**flags, "hooks": render_hooks(), "hook table": render_hook_table(), "values": render_values()}
 
 
 def replace_sections(document: str, sections: dict[str, str]) -> str:

@@ -17,7 +17,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 HOOKS = [(name, hook) for family in SPEC_FAMILIES for name, hook in vars(family).items() if name.startswith("maesh_")]
 
 
-@pytest.mark.parametrize("name", ["command-line.md", "plugins.md"])
+@pytest.mark.parametrize("name", ["command-line.md", "hooks.md", "plugins.md"])
 def test_generated_sections_are_current(name):
     text = (DOCS / name).read_text()
     assert replace_sections(text, build_sections()) == text, "run: python -m maesh_core.cli.reference docs"

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import ssl
 import stat
 import sys
 import tempfile
@@ -220,6 +221,13 @@ async def test_comments_in_an_authoritys_file_may_have_any_letters(connect, secu
         secure_server, tmp_path / "k", certificate_authority_data=None, certificate_authority="ca.crt"
     )
     await get(connect(path))
+
+
+async def test_authorities_that_kubectl_accepts_are_accepted_by_every_python(secure_server, tmp_path):
+    """From Python 3.13 on, a context is strict by default: an authority without a key identifier would be refused."""
+    access = await find_access(str(secure_server.write_kubeconfig(tmp_path / "k")), "").get()
+    assert access.tls is not None
+    assert not access.tls.verify_flags & ssl.VERIFY_X509_STRICT
 
 
 async def test_nothing_of_a_certificate_is_left_in_files(connect, secure_server, tmp_path, plugin, monkeypatch):
