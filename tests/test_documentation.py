@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import yaml
+from mkdocs.utils.yaml import yaml_load
 
 from maesh_core.configuration.annotations import CORE_ANNOTATIONS
 from maesh_core.plugin_loading import load_plugins
@@ -16,7 +16,7 @@ from maesh_core.proxy.admin import AdminPages
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+SITE = yaml_load((ROOT / "mkdocs.yml").read_text())
 LINK = re.compile(r"\]\(([^()\s#]+)")
 
 
