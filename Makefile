@@ -94,4 +94,4 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 
 clean:
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info plugins/*/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.benchmarks .import_linter_cache maesh_core/_compiled
+		.benchmarks .import_linter_cache .nox maesh_core/_compiled

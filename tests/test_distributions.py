@@ -1,5 +1,6 @@
 """What every distribution of this repository declares: licence, authors, versions, types and its public names."""
 
+import importlib.util
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -81,3 +82,15 @@ def test_every_requirement_of_the_core_is_pinned():
     groups = [each for group in project["dependency-groups"].values() for each in group if isinstance(each, str)]
     named = {normalise(Requirement(each).name) for each in project["project"]["dependencies"] + groups}
     assert named - pinned == set()
+
+
+def test_the_session_of_oldest_versions_installs_the_lower_bound_of_every_dependency():
+    spec = importlib.util.spec_from_file_location("noxfile", ROOT / "noxfile.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    lines = module.render_lowest((ROOT / "constraints.txt").read_text().split()).split()
+    names = [normalise(line.partition("==")[0]) for line in lines]
+    assert len(set(names)) == len(names)
+    for requirement in map(Requirement, read_project(ROOT)["project"]["dependencies"]):
+        (line,) = [line for line in lines if normalise(line.partition("==")[0]) == normalise(requirement.name)]
+        assert str(requirement.specifier) == f">={line.partition('==')[2]}"
