@@ -25,7 +25,7 @@ help:
 	@echo 'make up       run the mesh in front of examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary or acl: of another'
 	@echo 'make test     run all tests'
 	@echo 'make lint     check style, types and who imports whom'
-	@echo 'make format   put the code into its style'
+	@echo 'make format   put the code into its style, and wrap the lines of documentation'
 	@echo 'make docs     build the documentation site into build/site'
 	@echo 'make bench    measure the parts, the whole beside its peers, and the scale (40 minutes with all peers)'
 	@echo 'make peers    install Envoy, Traefik and Caddy beside Maesh, for make bench to measure too'
@@ -77,6 +77,7 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python documenting/wrap_lines.py
 
 docs: $(STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean

@@ -7,6 +7,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mkdocs.utils.yaml import yaml_load
 
 from maesh_core.configuration.annotations import CORE_ANNOTATIONS
@@ -20,14 +22,14 @@ SITE = yaml_load((ROOT / "mkdocs.yml").read_text())
 LINK = re.compile(r"\]\(([^()\s#]+)")
 
 
-def load_site():
-    spec = importlib.util.spec_from_file_location("repository_pages", ROOT / "documenting" / "repository_pages.py")
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "documenting" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-pages = load_site()
+pages, wrapping = load("repository_pages"), load("wrap_lines")
 
 
 def list_nav(entries=SITE["nav"]):
@@ -127,6 +129,43 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_other_hosts(tm
         assert [value for value in loaded.found if re.match(r"([a-z]+:)?//", value)] == [], path.name
     styles = "".join(path.read_text() for path in (tmp_path / "site").rglob("*.css"))
     assert re.findall(r"url\([\"']?(?:https?:)?//[^)]*|@import[^;]*", styles) == []
+
+
+# --- how the pages are written ---------------------------------------------------------------------------------------
+
+
+LONG = " ".join(["word"] * 40)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"| a | {LONG} |\n",
+        f"# {LONG}\n",
+        f"    {LONG}\n",
+        f"```sh\n{LONG}\n```\n",
+        f"~~~\n```\n{LONG}\n~~~\n",
+        f"<!-- begin: x -->\n\n* {LONG}\n\n<!-- end: x -->\n",
+        f"{'a' * 130}\n",
+        "short\nlines stay\nas they are\n",
+    ],
+)
+def test_what_is_no_prose_or_cannot_be_wrapped_stays(text):
+    assert wrapping.wrap_page(text) == text
+
+
+@given(
+    st.lists(st.sampled_from(["word", "`a span`", "[a link](b.md#c)", "1.", "*", "-", "#", "x" * 30]), max_size=60),
+    st.sampled_from(["", "* ", "1. ", "  ", "  * "]),
+)
+def test_wrapping_changes_line_ends_only_and_begins_no_line_with_a_mark(words, head):
+    text = f"{head}text {' '.join(words)}".rstrip() + "\n"
+    wrapped = wrapping.wrap_page(text)
+    lines = wrapped.splitlines()
+    assert wrapped.split() == text.split()
+    assert wrapping.wrap_page(wrapped) == wrapped
+    assert all(not re.match(r" *([*+-]|\d+[.)]|#+|>)( |$)", line) for line in lines[1:])
+    assert all(line.count("`") % 2 == 0 for line in lines), "no code span is broken"
 
 
 # --- what the pages say ----------------------------------------------------------------------------------------------
