@@ -134,6 +134,11 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_other_hosts(tm
 # --- how the pages are written ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("page", wrapping.list_pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_prose_fits_120_columns(page):
+    assert wrapping.find_long_lines(page.read_text()) == [], "make format wraps it"
+
+
 LONG = " ".join(["word"] * 40)
 
 
