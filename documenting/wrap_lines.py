@@ -19,8 +19,8 @@ _BEGIN, _END = re.compile(r"<!-- begin: "), re.compile(r"<!-- end: ")
 _FIXED = re.compile(r"#|\||<!--| *\||!\[|\[[^\]]*\]: |    ")
 """Begins a line that is never wrapped: a heading, a table, a comment, an image, a link's definition, indented code."""
 _CODE_SPAN = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
-_BLOCK_MARK = re.compile(r"([*+-]|\d+[.)]|#+|>)$")
-"""A word that would begin a list, a heading or a quotation if it were the first of a line."""
+_BLOCK_MARK = re.compile(r" (?=([*+-]|\d+[.)]|#+|>)( |$))")
+"""The space before a word that would begin a list, a heading or a quotation if it were the first of a line."""
 _HARD_SPACE = "\0"
 
 
@@ -79,20 +79,9 @@ def _wrap_block(block: list[str]) -> list[str]:
     rest = " " * len(first)
     prose = " ".join([block[0][len(first) :].strip(), *(line.strip() for line in block[1:])])
     prose = _CODE_SPAN.sub(lambda span: span[0].replace(" ", _HARD_SPACE), prose)
-    words = textwrap.wrap(prose, WIDTH - len(first), break_long_words=False, break_on_hyphens=False)
-    return [
-        f"{rest if index else first}{line}".replace(_HARD_SPACE, " ")
-        for index, line in enumerate(_keep_marks_inside(words))
-    ]
-
-
-def _keep_marks_inside(lines: list[str]) -> Iterator[str]:
-    """Move a mark that would begin a block from the head of a line to the end of the one before."""
-    for index, line in enumerate(lines):
-        head, _, tail = line.partition(" ")
-        following = lines[index + 1].partition(" ")[0] if index + 1 < len(lines) else ""
-        kept = tail if index and _BLOCK_MARK.match(head) else line
-        yield f"{kept} {following}" if _BLOCK_MARK.match(following) else kept
+    prose = _BLOCK_MARK.sub(_HARD_SPACE, prose)
+    lines = textwrap.wrap(prose, WIDTH - len(first), break_long_words=False, break_on_hyphens=False)
+    return [f"{rest if index else first}{line}".replace(_HARD_SPACE, " ") for index, line in enumerate(lines)]
 
 
 if __name__ == "__main__":
