@@ -19,13 +19,14 @@ TEMPLATES := $(patsubst %/maesh_blank/__init__.py,%,$(wildcard maesh_core/templa
 TEST_FOLDERS := tests $(wildcard plugins/*/tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help install compiled pure current up test lint format docs bench peers clean
+.PHONY: help install compiled pure current up test lint format docs coverage bench peers clean
 
 help:
 	@echo 'make up       run the mesh in front of examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary or acl: of another'
 	@echo 'make test     run all tests'
 	@echo 'make lint     check style, types and who imports whom'
 	@echo 'make format   put the code into its style, and wrap the lines of documentation'
+	@echo 'make coverage run the tests that start no commands, and print their branch coverage'
 	@echo 'make docs     build the documentation site into build/site'
 	@echo 'make bench    measure the parts, the whole beside its peers, and the scale (40 minutes with all peers)'
 	@echo 'make peers    install Envoy, Traefik and Caddy beside Maesh, for make bench to measure too'
@@ -81,6 +82,15 @@ format: $(STAMP)
 
 docs: $(STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
+
+# The tests that start no commands, with the plain Python: the compiled form cannot be measured.
+coverage: export MAESH_PURE = 1
+coverage: export COVERAGE_FILE = $(CURDIR)/build/coverage/data
+coverage: $(STAMP)
+	@rm -rf build/coverage && mkdir -p build/coverage
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/python -m pytest $(TEST_FOLDERS) -m 'not integration'
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
 
 bench: current
 	@$(BIN)/python benchmarks/suite.py $(BENCH)

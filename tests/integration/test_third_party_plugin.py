@@ -27,8 +27,9 @@ PROJECTS = (*(folder.name for folder in EXAMPLES), *GENERATED, "guide", DOOR.nam
 
 
 def write_guides_project(folder):
-    """Write the files that the guide shows: a line that ends with a file's name, and a block with its content."""
-    blocks = re.findall(r"`(acme-greet/[^`]+)`[^\n]*\n\n```[a-z]+\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    """Write the files of the guide: a paragraph begins with a file's name, and a block with its content follows."""
+    paragraph = r"^`(acme-greet/[^`]+)`(?:[^\n]|\n(?!\n))*"
+    blocks = re.findall(rf"{paragraph}\n\n```[a-z]+\n(.*?)```", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
     assert len(blocks) >= 5
     for path, content in blocks:
         target = folder / Path(path).relative_to("acme-greet")
