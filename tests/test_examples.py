@@ -15,8 +15,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from maesh_core.testing import find_free_port
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
+pytestmark = pytest.mark.xdist_group("examples")  # their servers have fixed addresses and ports
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/server.py"))
 
 
@@ -76,10 +79,12 @@ def start_example(tmp_path):
     """Start an example on ports of its own, and read what it prints until a line has these words."""
     processes = []
 
-    def start(name, *flags, words):
-        ports = ["--http-port", "25741", "--api-port", "25742", "--admin-port", "25743"]
+    def start(name, *flags, words, http_port=None):
+        ports = ["--http-port", http_port or find_free_port(), "--api-port", find_free_port()]
         process = subprocess.Popen(
-            [sys.executable, EXAMPLES / "run.py", name, *ports, *flags],
+            list(
+                map(str, [sys.executable, EXAMPLES / "run.py", name, *ports, "--admin-port", find_free_port(), *flags])
+            ),
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"},
@@ -103,20 +108,22 @@ def end_example(process, number=signal.SIGINT):
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_whoami_example_serves_through_the_mesh_and_ends_with_status_0(number, start_example):
-    process, line = start_example("whoami", words="curl")
+    port = find_free_port()
+    process, line = start_example("whoami", words="curl", http_port=port)
     arguments = shlex.split(line[line.index("curl") :])
     assert "whoami.whoami.maesh" in line
-    assert any(":25741" in argument for argument in arguments)
+    assert any(f":{port}" in argument for argument in arguments)
     end_example(process, number)
 
 
 @pytest.mark.integration
 def test_tcp_example_greets_first_and_sends_lines_back_from_both_servers(start_example):
-    process, line = start_example("tcp", "--tcp-port", "25851", words="examples/greeter")
-    assert line.split() == ["examples/greeter", "greeter.examples.maesh", "tcp", "7000", "127.0.0.1:25851"]
+    port = find_free_port()
+    process, line = start_example("tcp", "--tcp-port", port, words="examples/greeter")
+    assert line.split() == ["examples/greeter", "greeter.examples.maesh", "tcp", "7000", f"127.0.0.1:{port}"]
     seen = set()
     for _ in range(2):
-        with socket.create_connection(("127.0.0.1", 25851), 10) as client, client.makefile("rb") as lines:
+        with socket.create_connection(("127.0.0.1", port), 10) as client, client.makefile("rb") as lines:
             address = re.match(r"This is ([\d.]+)\. ", lines.readline().decode()).group(1)
             client.sendall(b"hello\n")
             assert lines.readline().decode() == f"{address}: hello\n"
@@ -127,9 +134,10 @@ def test_tcp_example_greets_first_and_sends_lines_back_from_both_servers(start_e
 
 @pytest.mark.integration
 def test_udp_example_answers_in_sessions_from_both_servers(start_example):
-    process, line = start_example("udp", "--set", "udp.port=25851", words="test/udp-service")
-    assert line.split() == ["test/udp-service", "udp-service.test.maesh", "udp", "8080", "127.0.0.1:25851"]
-    command = [sys.executable, EXAMPLES / "udp" / "ask.py", "127.0.0.1:25851"]
+    entrypoint = f"127.0.0.1:{find_free_port(socket.SOCK_DGRAM)}"
+    process, line = start_example("udp", "--set", f"udp.port={entrypoint.partition(':')[2]}", words="test/udp-service")
+    assert line.split() == ["test/udp-service", "udp-service.test.maesh", "udp", "8080", entrypoint]
+    command = [sys.executable, EXAMPLES / "udp" / "ask.py", entrypoint]
     seen = set()
     for _ in range(2):
         answers = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
@@ -142,13 +150,13 @@ def test_udp_example_answers_in_sessions_from_both_servers(start_example):
     assert subprocess.run(command, capture_output=True, timeout=20).returncode == 1
 
 
-def list_commands(name):
+def list_commands(name, port):
     """List the commands that the first lines of an example's manifest say, with the port of the test's mesh."""
     (path,) = (EXAMPLES / name).glob("*.yaml")
     lines = re.findall(r"^#   (.+)$", path.read_text(), re.MULTILINE)
     assert lines
     assert all("http://127.0.0.1:5000/" in line for line in lines)
-    return [line.replace("http://127.0.0.1:5000/", "http://127.0.0.1:25741/") for line in lines]
+    return [line.replace("http://127.0.0.1:5000/", f"http://127.0.0.1:{port}/") for line in lines]
 
 
 def run_shell(command):
@@ -159,8 +167,9 @@ def run_shell(command):
 @pytest.mark.peer
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_canary_example_divides_the_requests_as_its_words_say(start_example):
-    process, _ = start_example("canary", words="curl")
-    everyone, beta = list_commands("canary")
+    port = find_free_port()
+    process, _ = start_example("canary", words="curl", http_port=port)
+    everyone, beta = list_commands("canary", port)
     for _ in range(2):
         assert Counter(run_shell(everyone).splitlines()) == {"v1": 9, "v2 blue": 2, "v2 green": 1}
         assert Counter(run_shell(beta).splitlines()) == {"v2 blue": 4, "v2 green": 2}
@@ -171,8 +180,9 @@ def test_canary_example_divides_the_requests_as_its_words_say(start_example):
 @pytest.mark.peer
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_acl_example_lets_in_whom_its_words_say(start_example):
-    process, line = start_example("acl", words="curl")
-    for command in list_commands("acl"):
+    port = find_free_port()
+    process, line = start_example("acl", words="curl", http_port=port)
+    for command in list_commands("acl", port):
         status = command.rpartition(": ")[2]
         answer = run_shell(command)
         assert answer.startswith(f"HTTP/1.1 {status} "), command

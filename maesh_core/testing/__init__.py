@@ -8,10 +8,11 @@ import pytest
 
 pytest.register_assert_rewrite("maesh_core.testing.contract")
 
-from maesh_core.testing.commands import Command, build_environment, find_free_port, wait_until  # noqa: E402 - pytest must hear of it first
+from maesh_core.testing.commands import Command, build_environment, wait_until  # noqa: E402 - pytest must hear of it first
 from maesh_core.testing.contract import PluginContract  # noqa: E402
 from maesh_core.testing.doubles import FakeExchange, FakeNode  # noqa: E402
 from maesh_core.testing.http_client import Answer, send_request  # noqa: E402
+from maesh_core.testing.ports import find_free_port  # noqa: E402
 from maesh_core.testing.running_mesh import RunningMesh, build_pod, build_service  # noqa: E402
 from maesh_core.testing.upstream import Request, Upstream  # noqa: E402
 

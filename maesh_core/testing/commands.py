@@ -2,10 +2,8 @@
 
 import contextlib
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,11 +14,9 @@ from typing import TypeVar
 MAESH = (sys.executable, "-P", "-m", "maesh_core.cli")
 """The command `maesh` of this Python's environment."""
 PATIENCE_S = 20.0
-FIRST_PORT, LAST_PORT = 20000, 32000  # below the ports that Linux gives to outgoing connections
 _OWN_VARIABLE = re.compile(r"(TRAEFIK_)?(MESH|MAESH)_")
 
 _ResultT = TypeVar("_ResultT")
-_given_ports: set[int] = set()
 
 
 def wait_until(condition: Callable[[], _ResultT], what: str, timeout_s: float = PATIENCE_S) -> _ResultT:
@@ -31,22 +27,6 @@ def wait_until(condition: Callable[[], _ResultT], what: str, timeout_s: float = 
             raise AssertionError(f"{what}: not within {timeout_s:g} s")
         time.sleep(0.02)
     return result
-
-
-def find_free_port(
-    kind: socket.SocketKind = socket.SOCK_STREAM, *, first: int = FIRST_PORT, last: int = LAST_PORT
-) -> int:
-    """Give a port that nobody has bound, each once in this process.
-
-    A mesh takes a hundred ports from each that `start_mesh` finds so: give a protocol of its own others, below them.
-    """
-    for port in random.sample(range(first, last + 1), last + 1 - first):
-        with socket.socket(type=kind) as probe, contextlib.suppress(OSError):
-            probe.bind(("", port))
-            if port not in _given_ports:
-                _given_ports.add(port)
-                return port
-    raise AssertionError(f"all ports from {first} to {last} were given away")
 
 
 def build_environment(home: Path) -> dict[str, str]:

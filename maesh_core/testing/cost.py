@@ -17,7 +17,8 @@ from typing import NamedTuple
 import uvloop
 
 from maesh_core.plugin import find_header_problem
-from maesh_core.testing.commands import MAESH, Command, build_environment, find_free_port, list_own_variables
+from maesh_core.testing.commands import MAESH, Command, build_environment, list_own_variables
+from maesh_core.testing.ports import find_free_port
 from maesh_core.testing.running_mesh import NAMESPACE, Manifests, build_service
 
 CONNECTIONS = 16

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from maesh_core.testing.api_server import ApiServer
-from maesh_core.testing.commands import MAESH, Command, build_environment, find_free_port
+from maesh_core.testing.commands import MAESH, Command, build_environment
+from maesh_core.testing.ports import find_free_port
 from maesh_core.testing.running_mesh import SERVICE, Manifests, RunningMesh, build_service
 from maesh_core.testing.upstream import Upstream
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from maesh_core.testing.commands import find_free_port, wait_until
+from maesh_core.testing.commands import wait_until
+from maesh_core.testing.ports import find_free_port
 
 pytestmark = pytest.mark.integration
 
