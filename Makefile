@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
+WORKERS ?= 4
 BENCH ?=
 EXAMPLE ?= whoami
 
@@ -17,13 +18,16 @@ EXAMPLE_PACKAGES := $(patsubst %/__init__.py,%,$(wildcard examples/plugins/*/mae
 EXAMPLES := examples/run.py examples/serving.py $(patsubst %/server.py,%,$(wildcard examples/*/server.py))
 TEMPLATES := $(patsubst %/maesh_blank/__init__.py,%,$(wildcard maesh_core/templates/plugin/*/maesh_blank/__init__.py))
 TEST_FOLDERS := tests $(wildcard plugins/*/tests)
+# More workers than cores: many tests wait for processes. What cannot run beside each other has one xdist_group.
+PARALLEL := --numprocesses $(WORKERS) --dist loadgroup --benchmark-disable
 
 .DEFAULT_GOAL := help
-.PHONY: help install compiled pure current up test lint format docs coverage bench peers clean
+.PHONY: help install compiled pure current up test test-fast lint format docs coverage bench peers clean
 
 help:
 	@echo 'make up       run the mesh in front of examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary or acl: of another'
-	@echo 'make test     run all tests'
+	@echo 'make test     run all tests, at the same time in 4 workers; WORKERS=n: in so many'
+	@echo 'make test-fast  run the tests that start no process and need no seconds of CPU, in less than a minute'
 	@echo 'make lint     check style, types and who imports whom'
 	@echo 'make format   put the code into its style, and wrap the lines of documentation'
 	@echo 'make coverage run the tests that start no commands, and print their branch coverage'
@@ -60,8 +64,14 @@ current: $(STAMP)
 up: current
 	@$(BIN)/python examples/run.py $(EXAMPLE)
 
+# Hundreds of commands start in the tests: without bytecode files, each would compile its modules again.
+test test-fast: export PYTHONDONTWRITEBYTECODE =
+
 test: current
-	$(BIN)/python -m pytest $(TEST_FOLDERS)
+	$(BIN)/python -m pytest $(PARALLEL) $(TEST_FOLDERS)
+
+test-fast: current
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not (integration or slow)' $(TEST_FOLDERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

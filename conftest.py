@@ -1,8 +1,12 @@
 """What holds for every test in the tree, the plugins' included."""
 
+import pytest
 from hypothesis import settings
 
 from maesh_core import engine
+from maesh_core.testing import find_free_port
+
+pytest_plugins = ["maesh_core.testing.leaks"]
 
 # A loaded machine must not fail a test: how long an example takes is a matter for benchmarks.
 settings.register_profile("maesh", deadline=None)
@@ -15,3 +19,15 @@ collect_ignore_glob = ["tests/data/*"]
 def pytest_report_header():
     """Say which form of the engine the tests run."""
     return f"maesh engine: {engine.form} {engine.reason}"
+
+
+@pytest.fixture(scope="session")
+def unused_tcp_port_factory():
+    """Give what finds ports that no other worker is given, and that no outgoing connection has."""
+    return find_free_port
+
+
+@pytest.fixture
+def unused_tcp_port(unused_tcp_port_factory):
+    """Give one such port."""
+    return unused_tcp_port_factory()

@@ -1,10 +1,30 @@
-"""What tests of several folders need: distributions that exist only while a test runs."""
+"""What tests of several folders need: distributions of one test, and folders that a whole run shares."""
 
+import fcntl
 import logging
 import sys
 from importlib.metadata import distributions
 
 import pytest
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory, worker_id):
+    """Have a folder made by the first worker of a run that needs it; the others wait, and use it as it is."""
+    root = tmp_path_factory.getbasetemp()
+    root = root if worker_id == "master" else root.parent
+
+    def make(name, write_content):
+        folder, is_made = root / name, root / f"{name}.made"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not is_made.exists():
+                folder.mkdir()
+                write_content(folder)
+                is_made.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture

@@ -53,8 +53,12 @@ class Tree:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    tree = Tree(tmp_path_factory.mktemp("built"))
+def built(make_once):
+    return Tree(make_once("built", build_tree))
+
+
+def build_tree(root):
+    tree = Tree(root)
     tree.package.mkdir()
     (tree.package / "__init__.py").write_text(INIT)
     (tree.package / "value.py").write_text(VALUE.format(1))
@@ -63,7 +67,6 @@ def built(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(compiled.PURE_VARIABLE, raising=False)
         tree.engine.install(tree.engine.build())
-    return tree
 
 
 @pytest.fixture

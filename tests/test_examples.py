@@ -80,11 +80,11 @@ def start_example(tmp_path):
     processes = []
 
     def start(name, *flags, words, http_port=None):
-        ports = ["--http-port", http_port or find_free_port(), "--api-port", find_free_port()]
+        given = {"--http-port": http_port or find_free_port(), "--limit-http-port": 1, "--limit-tcp-port": 1}
+        given |= {"--api-port": find_free_port(), "--admin-port": find_free_port()}
+        options = [word for pair in given.items() for word in pair]
         process = subprocess.Popen(
-            list(
-                map(str, [sys.executable, EXAMPLES / "run.py", name, *ports, "--admin-port", find_free_port(), *flags])
-            ),
+            [str(word) for word in (sys.executable, EXAMPLES / "run.py", name, *options, *flags)],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"},

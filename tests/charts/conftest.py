@@ -1,6 +1,8 @@
 """The chart, rendered by Helm's own engine, and what its Roles allow."""
 
+import copy
 import importlib.util
+import json
 from pathlib import Path
 
 import helm_python
@@ -28,12 +30,20 @@ def chart():
 
 @pytest.fixture(scope="session")
 def render(chart):
-    """Render the chart to a list of objects; raises what Helm says to values that cannot be used."""
+    """Render the chart to a list of objects; raises what Helm says to values that cannot be used.
+
+    The same values are rendered once; every caller has objects of its own.
+    """
+    rendered = {}
 
     def render_objects(values=None, *, name="maesh", namespace="maesh", **options):
-        files = chart.render(values or {}, name=name, namespace=namespace, **options)
-        texts = [text for path, text in sorted(files.items()) if path.endswith(".yaml")]
-        return [each for text in texts for each in yaml.load_all(text, StrictLoader) if each]
+        given = {"values": values or {}, "name": name, "namespace": namespace, **options}
+        key = json.dumps(given, sort_keys=True)
+        if key not in rendered:
+            files = chart.render(given.pop("values"), **given)
+            texts = [text for path, text in sorted(files.items()) if path.endswith(".yaml")]
+            rendered[key] = [each for text in texts for each in yaml.load_all(text, StrictLoader) if each]
+        return copy.deepcopy(rendered[key])
 
     return render_objects
 

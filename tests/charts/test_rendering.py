@@ -1,12 +1,15 @@
 """Whatever values are given, what comes out are objects that Kubernetes takes."""
 
+import functools
 from pathlib import Path
 
 import helm_python
 import kubernetes_validate
 import pytest
 import yaml
+from kubernetes_validate import utils as kubernetes_schemas
 
+pytestmark = pytest.mark.xdist_group("chart")  # what Helm rendered is used again
 CHART = Path(__file__).resolve().parents[2] / "charts" / "maesh"
 CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())
 KUBERNETES = ("1.25", "1.29", "1.33", "1.37")
@@ -25,7 +28,16 @@ def test_lint_finds_nothing_but_that_there_is_no_icon(values):
     assert [each["error"] for each in report["messages"] if each["severity"] > 0] == ["icon is recommended"]
 
 
+@pytest.fixture(scope="module")
+def schemas():
+    """Read the schemas of each version of Kubernetes once, which takes longer than to use them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kubernetes_schemas, "schema_contents", functools.cache(kubernetes_schemas.schema_contents))
+        yield
+
+
 @pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+@pytest.mark.usefixtures("schemas")
 def test_every_object_is_valid_in_every_version(values, render):
     objects = [each for each in render(values) if each["kind"] not in OPERATOR_KINDS]
     for version in KUBERNETES:

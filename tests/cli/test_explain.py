@@ -78,14 +78,15 @@ def test_a_running_mesh_is_asked_by_its_api(start_mesh, run_maesh):
     assert "it is let in, and goes to" in command.stdout
 
 
-def test_what_is_no_controller_is_said_to_be_none(run_maesh, start_upstream):
+def test_what_is_no_controller_is_said_to_be_none(start_upstream, capsys, restored_logging):
     upstream = start_upstream("something else")
     for body in (b"something else", b"[]", b"{}", b'{"services": {}, "pods": {}}'):
         upstream.body = body
-        command = run_maesh("explain", "a/b", "c.d", "--endpoint", f"http://127.0.0.1:{upstream.port}")
-        assert (command.status, command.stdout) == (1, "")
-        assert "what answered is no controller" in command.stderr
-        assert command.stderr.count("\n") == 1
+        status = run_command_line(["explain", "a/b", "c.d", "--endpoint", f"http://127.0.0.1:{upstream.port}"])
+        captured = capsys.readouterr()
+        assert (status, captured.out) == (1, "")
+        assert "what answered is no controller" in captured.err
+        assert captured.err.count("\n") == 1
 
 
 POD = {
@@ -101,16 +102,20 @@ SPELLINGS = (
 )
 
 
-def test_a_pod_that_nothing_names_is_known_by_a_controller_and_from_manifests_alike(start_mesh, run_maesh):
+def test_a_pod_that_nothing_names_is_known_by_a_controller_and_from_manifests_alike(
+    start_mesh, capsys, restored_logging
+):
     mesh = start_mesh(objects=[POD])
-    for flags in (["--manifests", mesh.manifests.path], ["--endpoint", f"http://127.0.0.1:{mesh.api_port}"]):
+    for flags in (["--manifests", str(mesh.manifests.path)], ["--endpoint", f"http://127.0.0.1:{mesh.api_port}"]):
         for spelling in SPELLINGS:
-            command = run_maesh("explain", spelling, "app.test", *flags)
-            assert command.status == 0, command.stderr
-            assert "client pod other/stranger at " in command.stdout
-            assert "service account nobody@other" in command.stdout
-        command = run_maesh("explain", "other/strange", "app.test", *flags)
-        assert (command.status, command.stdout) == (1, "")
-        assert command.stderr == (
+            status = run_command_line(["explain", spelling, "app.test", *flags])
+            captured = capsys.readouterr()
+            assert status == 0, captured.err
+            assert "client pod other/stranger at " in captured.out
+            assert "service account nobody@other" in captured.out
+        status = run_command_line(["explain", "other/strange", "app.test", *flags])
+        captured = capsys.readouterr()
+        assert (status, captured.out) == (1, "")
+        assert captured.err == (
             "maesh: error: there is no pod strange in namespace other; did you mean other/stranger?\n"
         )

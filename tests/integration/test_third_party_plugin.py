@@ -38,24 +38,29 @@ def write_guides_project(folder):
 
 
 @pytest.fixture(scope="module")
-def projects(tmp_path_factory):
+def projects(make_once):
     """Give a folder with every project."""
-    folder = tmp_path_factory.mktemp("projects")
+    return make_once("projects", write_projects)
+
+
+def write_projects(folder):
     for example in (*EXAMPLES, DOOR):
         shutil.copytree(example, folder / example.name, ignore=shutil.ignore_patterns("build", "*.egg-info"))
     for kind in Kind:
         write_plugin(f"new-{kind}", kind, folder / f"new-{kind}")
     write_guides_project(folder / "guide")
-    return folder
 
 
 @pytest.fixture(scope="module")
-def venv(tmp_path_factory, projects):
+def venv(make_once, projects):
     """Make a virtual environment that sees what this one has, and install the projects into it.
 
     Needs no network: what they depend on is here already, and so is what builds them.
     """
-    folder = tmp_path_factory.mktemp("venv")
+    return make_once("venv", lambda folder: make_environment(folder, projects))
+
+
+def make_environment(folder, projects):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=60)
     python = folder / "bin" / "python"
     site_packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
@@ -66,7 +71,6 @@ def venv(tmp_path_factory, projects):
     environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done = subprocess.run([sys.executable, *install], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    return folder
 
 
 @pytest.fixture
