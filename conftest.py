@@ -1,5 +1,7 @@
 """What holds for every test in the tree, the plugins' included."""
 
+import random
+
 import pytest
 from hypothesis import settings
 
@@ -14,6 +16,18 @@ settings.load_profile("maesh")
 
 collect_ignore_glob = ["tests/data/*"]
 """Plugins that a test installs have tests of their own, which run where they are installed."""
+
+
+def pytest_addoption(parser):
+    """Add a random order, in which tests that depend on each other are found."""
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="run tests in the order that this number gives")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Put the tests into a random order: every worker of a run into the same."""
+    seed = config.getoption("shuffle")
+    if seed is not None:
+        random.Random(seed).shuffle(items)  # noqa: S311 - not for cryptography
 
 
 def pytest_report_header():

@@ -19,8 +19,6 @@ from typing import Any, NamedTuple
 import pytest
 import uvloop
 
-PATIENCE_S = 3.0
-"""How long may last what is ending: a server's thread first has to read the end of its connection, for example."""
 KEPT_SOCKETS = "@maesh-test-ports-"
 """Sockets that testing/ports.py keeps as long as the process lives."""
 
@@ -64,7 +62,8 @@ NOTHING = Inventory(frozenset(), frozenset(), frozenset())
 class LeakCheck:
     """The plugin's hooks, and what fixtures of a wider scope than one test have opened so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
         self._before = NOTHING
         self._kept = NOTHING
         self._pending_tasks: list[str] = []
@@ -124,7 +123,7 @@ class LeakCheck:
             pytest.fail("the test leaves behind:\n" + "\n".join(complaints), pytrace=False)
 
     def _find_left_behind(self) -> list[str]:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + self._patience_s
         allowed = self._before.add(self._kept)
         while complaints := Inventory.take().leave_out(allowed).describe():
             if time.monotonic() > deadline:
@@ -196,6 +195,12 @@ def _read_command(pid: int) -> str:
         return "ended"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add how long may last what is ending: a server's thread first has to read the end of its connection."""
+    about = "seconds that what a test leaves behind has to end (default: %(default)s)"
+    parser.addoption("--leak-patience", type=float, default=5.0, metavar="SECONDS", help=about)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the hooks with their state."""
-    config.pluginmanager.register(LeakCheck(), "maesh-leaks")
+    config.pluginmanager.register(LeakCheck(config.getoption("leak_patience")), "maesh-leaks")
