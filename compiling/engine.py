@@ -107,7 +107,7 @@ class Engine:
 
     def _compute_key(self, sources: Iterable[str]) -> str:
         digest = blake2b(digest_size=10)
-        flags = [os.environ.get(name, "") for name in ("CC", "CFLAGS", "LDFLAGS")]
+        flags = [os.environ.get(name, "") for name in ("CC", "CFLAGS", "LDFLAGS", "MYPYC_OPT_LEVEL")]
         for text in (str(sysconfig.get_config_var("EXT_SUFFIX")), version("mypy"), *flags, *self.modules):
             digest.update(text.encode() + b"\0")
         for path in (*sources, str(EXTENSIONS)):

@@ -2,8 +2,10 @@
 
 Run by `engine.py`, in the root of the source tree: `extensions.py LIBRARY C_FOLDER MYPY_CACHE MODULE... -- build_ext
 OPTIONS`. The compiled modules share the one library `LIBRARY__mypyc`: calls between them are calls of C functions.
+`MYPYC_OPT_LEVEL` in the environment is the C compiler's level of optimization, 3 by default.
 """
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -20,7 +22,13 @@ def main() -> None:
     library, c_folder, cache, *modules = sys.argv[1:split]
     # The settings of pyproject.toml are for `make lint`. A build sees few of the dependencies, and checks no style.
     options = ["--config-file=", "--ignore-missing-imports", f"--cache-dir={cache}"]
-    extensions = mypycify([*options, *modules], target_dir=c_folder, group_name=library, debug_level="0")
+    extensions = mypycify(
+        [*options, *modules],
+        target_dir=c_folder,
+        group_name=library,
+        opt_level=os.environ.get("MYPYC_OPT_LEVEL", "3"),
+        debug_level="0",
+    )
     for file in Path(c_folder).rglob("*.c"):
         refuse_weak_references(file)
     setuptools.setup(
