@@ -71,7 +71,7 @@ test: current
 	$(BIN)/python -m pytest $(PARALLEL) $(TEST_FOLDERS)
 
 test-fast: current
-	$(BIN)/python -m pytest $(PARALLEL) -m 'not (integration or slow)' $(TEST_FOLDERS)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not (integration or scale or slow)' $(TEST_FOLDERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

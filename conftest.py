@@ -14,6 +14,8 @@ pytest_plugins = ["maesh_core.testing.leaks"]
 settings.register_profile("maesh", deadline=None)
 settings.load_profile("maesh")
 
+SLOW_FIXTURES = frozenset({"api_server", "make_once", "start_maesh", "start_upstream"})
+"""What uses one of them is no test for `make test-fast`."""
 collect_ignore_glob = ["tests/data/*"]
 """Plugins that a test installs have tests of their own, which run where they are installed."""
 
@@ -24,7 +26,10 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Put the tests into a random order: every worker of a run into the same."""
+    """Mark the tests that need a process or a server; put all into the order of `--shuffle`, alike in every worker."""
+    for item in items:
+        if SLOW_FIXTURES.intersection(item.fixturenames):
+            item.add_marker("slow")
     seed = config.getoption("shuffle")
     if seed is not None:
         random.Random(seed).shuffle(items)  # noqa: S311 - not for cryptography
