@@ -59,11 +59,11 @@ def test_demo_server_answers_with_the_request_it_received(monkeypatch):
     (server,) = server_module.start_servers()
     try:
         command = (
-            "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1], timeout=10).read().decode())"
+            "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1], timeout=60).read().decode())"
         )
         url = f"http://127.0.1.1:{server.server_port}/path?x=1"
         answer = subprocess.run(
-            [sys.executable, "-c", command, url], capture_output=True, text=True, check=True, timeout=20
+            [sys.executable, "-c", command, url], capture_output=True, text=True, check=True, timeout=60
         ).stdout
     finally:
         server.shutdown()
@@ -102,7 +102,7 @@ def start_example(tmp_path):
 def end_example(process, number=signal.SIGINT):
     process.send_signal(number)
     process.stdout.read()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 @pytest.mark.integration
@@ -123,7 +123,7 @@ def test_tcp_example_greets_first_and_sends_lines_back_from_both_servers(start_e
     assert line.split() == ["examples/greeter", "greeter.examples.maesh", "tcp", "7000", f"127.0.0.1:{port}"]
     seen = set()
     for _ in range(2):
-        with socket.create_connection(("127.0.0.1", port), 10) as client, client.makefile("rb") as lines:
+        with socket.create_connection(("127.0.0.1", port), 60) as client, client.makefile("rb") as lines:
             address = re.match(r"This is ([\d.]+)\. ", lines.readline().decode()).group(1)
             client.sendall(b"hello\n")
             assert lines.readline().decode() == f"{address}: hello\n"
@@ -140,14 +140,14 @@ def test_udp_example_answers_in_sessions_from_both_servers(start_example):
     command = [sys.executable, EXAMPLES / "udp" / "ask.py", entrypoint]
     seen = set()
     for _ in range(2):
-        answers = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+        answers = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
         ends, words = zip(*(line.split(": ") for line in answers.splitlines()), strict=True)
         assert words == ("one", "two", "three")
         assert len(set(ends)) == 1, "one session has one server, and one port there"
         seen.add(ends[0].split()[0])
     assert seen == {address for address, _ in load_server("udp").ADDRESSES}
     end_example(process)
-    assert subprocess.run(command, capture_output=True, timeout=20).returncode == 1
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == 1
 
 
 def list_commands(name, port):
@@ -160,7 +160,7 @@ def list_commands(name, port):
 
 
 def run_shell(command):
-    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=20).stdout
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 @pytest.mark.integration
@@ -192,7 +192,7 @@ def test_acl_example_lets_in_whom_its_words_say(start_example):
 
 
 def test_an_example_that_does_not_exist_is_told():
-    done = subprocess.run([sys.executable, EXAMPLES / "run.py", "none"], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([sys.executable, EXAMPLES / "run.py", "none"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr == f"Name an example: {', '.join(NAMES)}.\n"
 

@@ -34,7 +34,7 @@ SERVICE_RANGE = "127.96.0.0/12"
 """Of the loopback, so that cluster IPs can be listened on."""
 DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
 START_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 _NAMESPACE = {"apiVersion": "v1", "kind": "Namespace"}
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 MAESH = (sys.executable, "-P", "-m", "maesh_core.cli")
 """The command `maesh` of this Python's environment."""
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 _OWN_VARIABLE = re.compile(r"(TRAEFIK_)?(MESH|MAESH)_")
 
 _ResultT = TypeVar("_ResultT")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from maesh_core.testing.api_server import ApiServer
-from maesh_core.testing.commands import MAESH, Command, build_environment
+from maesh_core.testing.commands import MAESH, PATIENCE_S, Command, build_environment
 from maesh_core.testing.ports import find_free_port
 from maesh_core.testing.running_mesh import SERVICE, Manifests, RunningMesh, build_service
 from maesh_core.testing.upstream import Upstream
@@ -45,7 +45,7 @@ def run_maesh(start_maesh: Callable[..., Command]) -> Callable[..., Command]:
 
     def run(*arguments: object, env: Mapping[str, str] | None = None) -> Command:
         command = start_maesh(*arguments, env=env)
-        command.wait(30)
+        command.wait(PATIENCE_S)
         return command
 
     return run

@@ -38,7 +38,7 @@ def send_request(
 ) -> Answer:
     """Send one request to a port of this machine, on a connection of its own, from the address `client` if given."""
     source = (client, 0) if client else None
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=source)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=source)
     try:
         connection.request(method, path, body, {**({"Host": host} if host else {}), **(headers or {})})
         response = connection.getresponse()

@@ -105,7 +105,7 @@ class Release:
 
 
 def ask(port):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/api/status/readiness")
         return connection.getresponse().status

@@ -271,7 +271,7 @@ async def test_without_a_watch_changes_are_still_found(tmp_path, follow, service
 async def test_closing_leaves_no_task_behind(tmp_path):
     before = asyncio.all_tasks()
     batches = aiter(ManifestSource([str(tmp_path)]).watch_events(CORE_KINDS))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await anext(batches)
         waiting = asyncio.ensure_future(anext(batches))
         await asyncio.sleep(0)
@@ -288,7 +288,7 @@ async def test_the_source_can_be_started_again(tmp_path, service):
     firsts = []
     for _ in range(2):
         batches = aiter(source.watch_events(CORE_KINDS))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             firsts.append(await anext(batches))
             await batches.aclose()
     assert firsts[0] == firsts[1]

@@ -13,7 +13,7 @@ import pytest
 
 from maesh_core import testing
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ class Load:
         assert not self.failures, self.failures
 
     def _send(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         while not self._is_stopped and self.answers < self.LIMIT:
             try:
                 connection.request("GET", "/", headers={"Host": self._host})

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.peer, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.peer, pytest.mark.timeout(600)]
 
 FOLDER = Path(__file__).parents[1] / "data" / "http"
 SPEC = importlib.util.spec_from_file_location("maesh_test_corpus", FOLDER / "corpus.py")
@@ -30,7 +30,7 @@ SPEC.loader.exec_module(corpus)
 PROBE = b"GET /probe HTTP/1.1\r\nHost: a.test.maesh\r\nConnection: close\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
 NEXT_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext"
-PATIENCE_S = 10
+PATIENCE_S = 60
 QUIET_S = 0.5
 """How long a body that a server resets may take to reach the client; a proxy that buffers passes none of it."""
 RESET = struct.pack("ii", 1, 0)

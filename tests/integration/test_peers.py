@@ -37,7 +37,7 @@ def nginx(program, tmp_path, free_port, get, wait_until):
         process = subprocess.Popen(
             [program("nginx"), "-c", folder / "nginx.conf", "-p", folder], stderr=subprocess.DEVNULL
         )
-        stack.callback(process.wait, 10)
+        stack.callback(process.wait, 60)
         stack.callback(process.terminate)
         wait_until(lambda: get(port, path="/hello").status == 200, "nginx")
         yield port

@@ -159,7 +159,7 @@ def test_redis_cli_works_as_it_does_without_a_mesh(program, start_redis, carry):
     cli = program("redis-cli")
     _, entrypoint = carry(start_redis("blue").port)
     command = [cli, "-h", "127.0.0.1", "-p", str(entrypoint), "GET", "name"]
-    assert subprocess.run(command, capture_output=True, timeout=20, check=True).stdout == b"blue\n"
+    assert subprocess.run(command, capture_output=True, timeout=60, check=True).stdout == b"blue\n"
 
 
 def test_a_pipeline_of_thousands_of_commands_is_answered_whole_and_in_order(start_redis, carry):
@@ -380,6 +380,6 @@ def mail_server():
 
 def test_a_server_may_speak_first(mail_server, carry):
     _, entrypoint = carry(mail_server.server_address[1])
-    with smtplib.SMTP("127.0.0.1", entrypoint, local_hostname="client.test", timeout=20) as client:
+    with smtplib.SMTP("127.0.0.1", entrypoint, local_hostname="client.test", timeout=60) as client:
         client.sendmail("a@test", ["b@test"], "Subject: hello\r\n\r\nthrough the mesh\r\n")
     assert mail_server.messages == [b"Subject: hello\r\n\r\nthrough the mesh\r\n"]

@@ -79,11 +79,11 @@ def maesh_program(venv):
     return (venv / "bin" / "python", "-P", "-m", "maesh_core.cli")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("project", PROJECTS)
 def test_its_own_tests_pass_where_it_is_installed(venv, projects, project):
     command = [venv / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-ra", projects / project]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=projects / project, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=projects / project, timeout=500)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
     assert re.search(r"\d+ passed", done.stdout)
 
@@ -92,7 +92,7 @@ def test_generated_plugins_can_be_tested_in_one_run(venv, projects):
     """The modules of their tests have names of their own, whatever way pytest imports them."""
     words = ("-q", "-p", "no:cacheprovider", "-k", "not Contract")
     command = [venv / "bin" / "python", "-m", "pytest", *words, *(projects / name for name in GENERATED)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=projects, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=projects, timeout=500)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
     assert "error" not in done.stdout
     assert re.search(r"\d+ passed", done.stdout)

@@ -252,7 +252,7 @@ def test_the_second_form_with_a_tcp_port_has_both_middlewares(up, manifests, sta
     assert service["errors"] == []
     assert service["notices"] == ["port 8080 is UDP, which http cannot carry"]
     assert [port.get("entrypoint") for port in service["ports"]] == [None, mesh.http_port + 1]
-    connection = http.client.HTTPConnection("127.0.0.1", mesh.http_port + 1, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", mesh.http_port + 1, timeout=60)
     statuses = []
     while len(statuses) < 5000 and statuses.count(429) < 3:
         connection.request("GET", "/", headers={"Host": "udp-service.test.maesh"})

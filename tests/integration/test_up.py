@@ -71,9 +71,9 @@ def test_the_proxy_can_be_asked_whatever_address_up_binds(up, manifests, cart, b
     mesh = up(manifests.path, "--bind", bind)
     host = "127.0.0.1" if bind == "0.0.0.0" else bind
     base = f"http://{host}:{mesh.api_port}/api/status"
-    with urllib.request.urlopen(f"{base}/nodes", timeout=10) as answer:
+    with urllib.request.urlopen(f"{base}/nodes", timeout=60) as answer:
         (node,) = json.load(answer)
-    with urllib.request.urlopen(f"{base}/node/{node['name']}/configuration", timeout=10) as answer:
+    with urllib.request.urlopen(f"{base}/node/{node['name']}/configuration", timeout=60) as answer:
         assert json.load(answer)["revision"] == node["revision"]
 
 
@@ -108,7 +108,7 @@ def test_curl_line_that_up_prints_works(start_maesh, free_port, manifests, cart,
     command = start_maesh("up", manifests.path, *ports)
     line = command.wait_until(lambda: re.search(r"\bcurl .*", command.stdout), "a curl line")
     assert "cart.test.maesh" in command.stdout
-    answer = subprocess.run([curl, "-sS", *shlex.split(line.group())[1:]], capture_output=True, timeout=10, check=True)
+    answer = subprocess.run([curl, "-sS", *shlex.split(line.group())[1:]], capture_output=True, timeout=60, check=True)
     assert answer.stdout == b"cart-1"
 
 

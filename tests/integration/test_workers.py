@@ -102,7 +102,7 @@ def hanging():
 
 def ask_slowly(node, hanging):
     """Send a request that the server holds; returns the socket."""
-    client = socket.create_connection(("127.0.0.1", node.port), 10)
+    client = socket.create_connection(("127.0.0.1", node.port), 60)
     client.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
     assert hanging.asked.wait(10)
     return client
@@ -135,7 +135,7 @@ def test_every_worker_serves_and_their_counters_add_up(start_node, get, wait_unt
     first, second = node.workers
     clients = []
     while not (count_connections(first, node.port) and count_connections(second, node.port)):
-        client = socket.create_connection(("127.0.0.1", node.port), 10)
+        client = socket.create_connection(("127.0.0.1", node.port), 60)
         client.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
         clients.append(client)

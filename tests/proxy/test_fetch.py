@@ -63,7 +63,7 @@ async def serving(*script: bytes | None, limits: FetchLimits = LIMITS) -> AsyncI
     finally:
         await fetcher.close()
         server.close()
-        await asyncio.wait_for(asyncio.gather(*tasks), 5)
+        await asyncio.wait_for(asyncio.gather(*tasks), 60)
         await server.wait_closed()
 
 

@@ -42,7 +42,7 @@ def running(**settings: Any) -> Iterator["subprocess.Popen[str]"]:
 def wait_until_alive(port: int, process: "subprocess.Popen[str]") -> None:
     while process.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=60):
                 return
         except (urllib.error.URLError, ConnectionError):
             continue

@@ -15,7 +15,7 @@ CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "set
 
 def get(server, path):
     request = urllib.request.Request(server.url + path, headers={"Authorization": f"Bearer {server.token}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
 
 

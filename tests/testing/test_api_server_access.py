@@ -110,17 +110,17 @@ def test_certificates_and_kubeconfig(tmp_path):
         (tmp_path / "jo.pem").write_bytes(certificate + key)
         server.set_rules("jo", [])
         context = ssl.create_default_context(cadata=authority)
-        with urllib.request.urlopen(f"{server.url}/version", context=context, timeout=10) as answer:
+        with urllib.request.urlopen(f"{server.url}/version", context=context, timeout=60) as answer:
             assert json.load(answer)["major"] == "1"
         context.load_cert_chain(tmp_path / "jo.pem")
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(f"{server.url}{SERVICES}", context=context, timeout=10)
+            urllib.request.urlopen(f"{server.url}{SERVICES}", context=context, timeout=60)
         assert 'User "jo" cannot list' in json.load(caught.value)["message"]
         caught.value.close()
         with pytest.raises(urllib.error.URLError, match="certificate verify failed"):
-            urllib.request.urlopen(f"{server.url}/version", timeout=10)
+            urllib.request.urlopen(f"{server.url}/version", timeout=60)
 
 
 def test_a_server_like_kubectl_proxy_asks_nobody():
-    with ApiServer(anonymous=True) as server, urllib.request.urlopen(f"{server.url}{SERVICES}", timeout=10) as answer:
+    with ApiServer(anonymous=True) as server, urllib.request.urlopen(f"{server.url}{SERVICES}", timeout=60) as answer:
         assert json.load(answer)["items"] == []

@@ -75,7 +75,7 @@ def test_forged_headers_change_nothing(start_guarded):
 
 def send_raw(mesh, data, client):
     """Send bytes from an address; gives the status that came back first, 0 for none."""
-    with socket.create_connection(("127.0.0.1", mesh.http_port), timeout=5, source_address=(client, 0)) as sock:
+    with socket.create_connection(("127.0.0.1", mesh.http_port), timeout=60, source_address=(client, 0)) as sock:
         sock.sendall(data)
         with contextlib.suppress(ConnectionError):
             answer = sock.recv(4096)
@@ -150,7 +150,7 @@ def test_an_address_that_another_pod_has_now_is_not_let_in_any_more(start_guarde
 
 
 def open_upgrade(mesh, client):
-    sock = socket.create_connection(("127.0.0.1", mesh.http_port), timeout=5, source_address=(client, 0))
+    sock = socket.create_connection(("127.0.0.1", mesh.http_port), timeout=60, source_address=(client, 0))
     sock.sendall(b"GET / HTTP/1.1\r\nHost: app.test.maesh\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
     return sock
 
@@ -176,7 +176,7 @@ def test_tcp_is_judged_by_source_and_open_connections_end_with_their_permission(
         port = mesh.wait_until(lambda: mesh.describe_service()["ports"][0].get("entrypoint"), "an entrypoint")
 
         def connect(client):
-            return socket.create_connection(("127.0.0.1", port), timeout=5, source_address=(client, 0))
+            return socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(client, 0))
 
         def is_open():
             with contextlib.suppress(OSError), connect(CLIENT) as sock, server.accept()[0] as peer:
@@ -210,7 +210,7 @@ def test_requests_under_way_end_with_their_permission(start_guarded, is_begun):
 
         def begin():
             """Send a request; gives the client's and the server's side once it gets that far."""
-            sock = socket.create_connection(("127.0.0.1", mesh.http_port), timeout=5, source_address=(CLIENT, 0))
+            sock = socket.create_connection(("127.0.0.1", mesh.http_port), timeout=60, source_address=(CLIENT, 0))
             sock.sendall(b"GET / HTTP/1.1\r\nHost: app.test.maesh\r\n\r\n")
             with contextlib.suppress(TimeoutError):
                 return sock, server.accept()[0]

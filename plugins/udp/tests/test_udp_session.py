@@ -123,4 +123,4 @@ def test_a_port_that_there_cannot_be_is_a_server_that_takes_no_session(world_typ
         assert world.count("sessions") == 0
         world.close()
 
-    uvloop.run(asyncio.wait_for(scene(), 10))
+    uvloop.run(asyncio.wait_for(scene(), 100))

@@ -73,14 +73,14 @@ class Bench:
         assert not any(server.opened for server in self.handler._servers.values())
 
     def connect(self):
-        return self._sockets.enter_context(socket.create_connection(self._address, timeout=10))
+        return self._sockets.enter_context(socket.create_connection(self._address, timeout=60))
 
     async def accept(self, wanted):
         """Give the server's side of the proxy's connection, when it has brought these bytes."""
 
         def accept():
             connection = self._server.accept()[0]
-            connection.settimeout(10)
+            connection.settimeout(60)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._context:
                 connection = self._context.wrap_socket(connection, server_side=True)
@@ -106,7 +106,7 @@ def play(run, scene, authority, folder, *, is_tls=False):
         async with Bench(authority, folder, is_tls=is_tls) as bench:
             await scene(bench)
 
-    run(asyncio.wait_for(on_bench(), 30))
+    run(asyncio.wait_for(on_bench(), 100))
 
 
 @pytest.mark.parametrize("upload", [LENGTH, CHUNKED], ids=["length", "chunked"])

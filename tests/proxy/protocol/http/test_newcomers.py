@@ -106,7 +106,7 @@ def run(request):
         async def run_all():
             entrypoint = Entrypoint()
             try:
-                await asyncio.wait_for(test(entrypoint), 30)
+                await asyncio.wait_for(test(entrypoint), 100)
             finally:
                 await entrypoint.close()
 

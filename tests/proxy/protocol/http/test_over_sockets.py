@@ -34,7 +34,7 @@ def on_uvloop(test):
 
     @functools.wraps(test)
     def run():
-        uvloop.run(asyncio.wait_for(test(), 30))
+        uvloop.run(asyncio.wait_for(test(), 100))
 
     return run
 
@@ -328,7 +328,7 @@ def test_a_body_through_a_slow_reader_costs_little_memory_in_both_directions(is_
             await reader.readexactly(len(end))
             writer.close()
 
-    uvloop.run(asyncio.wait_for(carry_both(), 50))
+    uvloop.run(asyncio.wait_for(carry_both(), 100))
     assert max(memory) - memory[0] < MEGABYTES_8
 
 

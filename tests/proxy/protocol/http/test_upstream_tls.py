@@ -26,7 +26,7 @@ def on_uvloop(test):
 
     @functools.wraps(test)
     def run(**arguments):
-        uvloop.run(asyncio.wait_for(test(**arguments), 30))
+        uvloop.run(asyncio.wait_for(test(**arguments), 100))
 
     return run
 

@@ -123,7 +123,7 @@ def play(run, scene):
             await scene(bench)
             await bench.check_nothing_is_left(descriptors)
 
-    run(asyncio.wait_for(on_bench(), 30))
+    run(asyncio.wait_for(on_bench(), 100))
 
 
 @pytest.mark.parametrize("names", [["open"], ["silent"], ["refusing", "open"], ["silent", "refusing"], []])
