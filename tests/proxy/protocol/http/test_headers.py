@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.proxy.protocol.http.headers import Headers, render_field, split_fields
+from maesh_core.proxy.protocol.http import headers as headers_module
+from maesh_core.proxy.protocol.http.headers import KEPT_FIELD_LIMIT_BYTES, Headers, render_field, split_fields
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\nX:1\r\nx: \t2 \r\nXY: 3\r\nEmpty:\r\n\r\n"
 
@@ -96,3 +97,20 @@ def test_whatever_is_rendered_is_one_line(name, value):
     assert line.count(b"\r") == line.count(b"\n") == 1
     assert line.endswith(b"\r\n")
     assert Headers(b"GET\r\n" + line + b"\r\n").get(name) == value.strip()
+
+
+def test_a_field_that_is_set_again_is_rendered_once_unless_it_is_large():
+    kept = headers_module._render_kept
+    kept.cache_clear()
+    small, large = b"a" * (KEPT_FIELD_LIMIT_BYTES - 1), b"a" * KEPT_FIELD_LIMIT_BYTES
+    for value in (small, large, small, large):
+        headers = Headers(HEAD)
+        headers.set(b"n", value)
+        assert headers.added == b"n: %b\r\n" % value
+    assert (kept.cache_info().hits, kept.cache_info().currsize) == (1, 1)
+
+
+def test_a_field_that_may_not_be_set_is_refused_each_time():
+    for _ in range(2):
+        with pytest.raises(ValueError, match="mesh's own"):
+            Headers(HEAD).set(b"Host", b"b")
