@@ -18,8 +18,14 @@ from ...exhausted import ExhaustedListener
 class Greeter(asyncio.Protocol):
     can_change_transport = False
 
+    def __init__(self, ended):
+        self.ended = ended
+
     def connection_made(self, transport):
         transport.write(b"hello")
+
+    def connection_lost(self, exc):
+        self.ended.set_result(exc)
 
 
 async def test_accepting_goes_on_after_a_pause_where_descriptors_lack(monkeypatch, caplog):
@@ -29,10 +35,13 @@ async def test_accepting_goes_on_after_a_pause_where_descriptors_lack(monkeypatc
     newcomers = Newcomers(Environment(CarryingSettings(), clock))
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
-    listener = HttpListener(newcomers, ExhaustedListener(sock, errno.EMFILE, errno.ENOMEM), 5000, Greeter)
+    ended = loop.create_future()
+    exhausted = ExhaustedListener(sock, errno.EMFILE, errno.ENOMEM)
+    listener = HttpListener(newcomers, exhausted, 5000, lambda: Greeter(ended))
     with contextlib.closing(socket.create_connection(sock.getsockname())) as client:
         client.setblocking(False)
         assert await loop.sock_recv(client, 5) == b"hello"
+    assert await ended is None
     assert len(caplog.records) == 1
     listener.close()
     newcomers.close()

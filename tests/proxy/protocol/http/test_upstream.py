@@ -352,7 +352,6 @@ async def test_a_connect_that_takes_too_long_is_504(open_world):
     async with open_world(settings=CarryingSettings(connect_timeout=0.001)) as world:
         client = world.open_client()
         client.send(GET)
-        await world.settle()
         (pending,) = next(iter(world.handler._servers.values()))._connecting.values()
         await pending.task
         assert client.take().startswith(b"HTTP/1.1 504 ")
