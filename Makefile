@@ -98,7 +98,7 @@ coverage: export MAESH_PURE = 1
 coverage: export COVERAGE_FILE = $(CURDIR)/build/coverage/data
 coverage: $(STAMP)
 	@rm -rf build/coverage && mkdir -p build/coverage
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/python -m pytest $(TEST_FOLDERS) -m 'not integration'
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/python -m pytest $(TEST_FOLDERS) -m 'not integration' --timeout 300
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
