@@ -70,6 +70,7 @@ test test-fast: export PYTHONDONTWRITEBYTECODE =
 test: current
 	$(BIN)/python -m pytest $(PARALLEL) $(TEST_FOLDERS)
 
+test-fast: WORKERS = 2
 test-fast: current
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not (integration or scale or slow)' $(TEST_FOLDERS)
 

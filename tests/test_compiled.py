@@ -177,6 +177,7 @@ def test_every_module_of_the_list_is_there_once():
         pytest.param({"CC": "/bin/false"}, "compiling failed: error: ", marks=needs_compiler),
     ],
 )
+@pytest.mark.slow
 def test_a_wheel_that_cannot_be_compiled_is_pure_and_says_why_in_one_line(tmp_path, environment, reason):
     leftover = Path("maesh_core", compiled.FOLDER, "leftover.so")
     for name in ("maesh_core", "compiling"):

@@ -80,6 +80,7 @@ def copy_sources(folder):
                 shutil.copyfile(path, target)
 
 
+@pytest.mark.slow
 def test_the_commands_install_maesh_its_plugins_and_those_by_others(tmp_path):
     # As written, but for where they write to; what needs the network is left out by settings of pip.
     source, wheels, installed = tmp_path / "source", tmp_path / "wheels", tmp_path / "maesh"

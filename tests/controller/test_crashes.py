@@ -12,6 +12,8 @@ import pytest
 
 from maesh_core.testing.api_server import ApiServer, FaultKind
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 3
 RANGES = {"tcp": ("TCP", range(10000, 10000 + LIMIT)), "udp": ("UDP", range(15000, 15000 + LIMIT))}
 HTTP = range(5000, 5100)

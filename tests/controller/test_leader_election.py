@@ -645,6 +645,7 @@ async def live_through(chance, length):
 
 @settings(max_examples=60)
 @given(st.randoms(use_true_random=False), st.integers(1, 25))
+@pytest.mark.slow
 def test_whatever_happens_there_are_never_two_leaders_and_one_in_the_end(chance, length):
     asyncio.run(live_through(chance, length))
 
@@ -654,6 +655,7 @@ SIXTEENTHS = st.integers(0, 48).map(lambda number: number / 16)
 
 @settings(max_examples=150)
 @given(st.lists(SIXTEENTHS, min_size=8, max_size=8), st.sampled_from([0.0, 0.3, 0.999]), st.sampled_from([0.0, 0.7]))
+@pytest.mark.slow
 def test_a_leader_that_vanishes_never_overlaps_with_the_next(delays, chance, other_chance):
     begins, lasts, *lines = delays
 

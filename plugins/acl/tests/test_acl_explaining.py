@@ -39,6 +39,7 @@ def list_denials(found):
     return [step.removeprefix("denied: ") for step in found.steps if step.startswith("denied: ")]
 
 
+@pytest.mark.slow
 def test_it_is_of_one_mind_with_the_proxy():
     dice = random.Random(7)
     agreed = 0

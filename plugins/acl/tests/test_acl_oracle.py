@@ -3,6 +3,8 @@
 import random
 from collections import Counter
 
+import pytest
+
 from .conftest import (
     Cluster,
     build_group,
@@ -13,6 +15,8 @@ from .conftest import (
     build_target,
 )
 from .oracle import admits
+
+pytestmark = pytest.mark.slow
 
 MESHES, REQUESTS = 150, 30
 ACCOUNTS, SERVICES = ("a", "b", "c"), ("s0", "s1", "s2", "s3")

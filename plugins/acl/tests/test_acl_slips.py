@@ -22,6 +22,8 @@ from .conftest import (
     build_target,
 )
 
+pytestmark = pytest.mark.slow
+
 CLIENT, OTHER = "10.0.0.1", "10.0.0.2"
 CLIENTS = (CLIENT, OTHER, "10.0.0.3")
 REQUESTS = [(method, path) for method in ("GET", "POST") for path in ("/api", "/admin")]

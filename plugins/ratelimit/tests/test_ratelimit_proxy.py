@@ -139,6 +139,7 @@ def test_a_clock_that_jumps_locks_nobody_out_for_long(world, jump_s):
     assert world.count_admitted(limit) >= 1
 
 
+@pytest.mark.slow
 def test_a_million_clients_take_no_more_memory_than_the_table(world):
     limit = world.start_worker(source="header:user")
     for number in range(1_000_000):
@@ -148,6 +149,7 @@ def test_a_million_clients_take_no_more_memory_than_the_table(world):
     assert all(len(source) <= REMEMBERED_LENGTH for source in limit._places)
 
 
+@pytest.mark.slow
 def test_all_limits_together_remember_no_more_clients_than_there_are_buckets(world):
     table = BucketTable(world.node)
     settings = ServiceLimit(average=10, burst=5, period_s=1.0, source="header:user")

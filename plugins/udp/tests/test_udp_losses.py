@@ -265,6 +265,7 @@ def carry_out(model, name, *values):
 
 @settings(max_examples=300)
 @given(st.integers(2, 4), st.sets(st.integers(2, 4)), st.lists(STEPS, min_size=10, max_size=60))
+@pytest.mark.slow
 def test_a_client_loses_at_most_one_datagram_to_each_dead_server_while_another_is_there(count, dead, steps):
     with pytest.MonkeyPatch.context() as monkeypatch:
         model = Model(range(1, count + 1), monkeypatch)

@@ -3,6 +3,7 @@
 import contextlib
 
 import h11
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -136,6 +137,7 @@ async def test_nothing_that_a_client_sends_raises(open_world, data, size):
     st.lists(st.integers(1, 60), min_size=1, max_size=3),
     st.booleans(),
 )
+@pytest.mark.slow
 async def test_a_client_sees_a_well_formed_response_or_a_cut_whatever_a_server_sends(
     open_world, request_, data, sizes, is_reset
 ):

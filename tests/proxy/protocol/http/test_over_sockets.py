@@ -113,6 +113,7 @@ async def test_a_client_that_leaves_within_a_silent_stream_ends_it_at_its_server
 
 
 @on_uvloop
+@pytest.mark.slow
 async def test_clients_that_leave_unread_leave_nothing_behind():
     """Some with a FIN and some with a reset; some behind a slow answer, some that never took their answers."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +101,7 @@ class Pools:
 
 
 @given(st.lists(sections(), min_size=1, max_size=5))
+@pytest.mark.slow
 def test_incremental_builds_equal_whole_ones(steps):
     pools, before = Pools(), Section()
     for section in steps:
@@ -122,6 +124,7 @@ def test_incremental_builds_equal_whole_ones(steps):
 
 
 @given(st.lists(sections(), min_size=1, max_size=5), st.data())
+@pytest.mark.slow
 async def test_pools_are_shared_and_let_go_exactly(steps, data):
     handler = HttpHandler(CarryingSettings(), Clock(asyncio.get_running_loop()))
     before = Section()
