@@ -22,19 +22,19 @@ from engine import SERVICE, Engine, build_request
 from processes import ProcessGroup, fetch, find_free_port, run_to_end, stop, wait_until
 from proxies import build_controller_command, build_proxy_command
 
+from maesh_core.controller.discovery.documents.parsing import KindTable, parse_manifest
 from maesh_core.controller.run import build_engine, collect_kinds
-from maesh_core.discovery.documents import KindTable, parse_manifest
 from maesh_core.model.configuration import HttpRouter
 from maesh_core.model.events import Applied, Replaced
 from maesh_core.model.matches import HeaderMatch, HttpMatch
 from maesh_core.model.messages import parse_update
 from maesh_core.model.resources import Pod
-from maesh_core.plugin_loading import Half, LoadedPlugins, load_plugins
-from maesh_core.plugin_metadata import list_installed
-from maesh_core.proxy.clock import Clock
-from maesh_core.proxy.protocol.http.handler import HttpHandler
+from maesh_core.plugin_system.loading import Half, LoadedPlugins, load_plugins
+from maesh_core.plugin_system.metadata import list_installed
+from maesh_core.proxy.balancing.kinds import BalancerKinds
+from maesh_core.proxy.http.handler import HttpHandler
+from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
-from maesh_core.proxy.upstream.kinds import BalancerKinds
 from maesh_core.settings import ControllerSettings, ProxySettings
 from maesh_core.testing import FakeNode
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from maesh_core.model.configuration import HttpBranch, HttpRouter, Part, Section, Server, Service
 from maesh_core.model.matches import HttpMatch
-from maesh_core.proxy.clock import Clock
-from maesh_core.proxy.protocol.http.client import ClientConnection
-from maesh_core.proxy.protocol.http.handler import HttpHandler
-from maesh_core.proxy.protocol.http.table import HttpTable
-from maesh_core.proxy.protocol.http.upstream import UpstreamConnection
+from maesh_core.proxy.http.clients.client_connection import ClientConnection
+from maesh_core.proxy.http.handler import HttpHandler
+from maesh_core.proxy.http.routing_table import HttpTable
+from maesh_core.proxy.http.upstreams.upstream_connection import UpstreamConnection
+from maesh_core.proxy.network.clock import Clock
 from maesh_core.settings import ProxySettings
 
 HOST = "bench.bench.maesh"

@@ -6,12 +6,12 @@ import msgspec
 import pytest
 from scale import build_documents, render_file
 
+from maesh_core.controller.discovery.documents.parsing import KindTable, parse_manifest
+from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.run import build_engine
-from maesh_core.discovery.documents import KindTable, parse_manifest
 from maesh_core.model.events import Applied, Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import EndpointSlice, Service
-from maesh_core.resources.kinds import CORE_KINDS
 from maesh_core.settings import ControllerSettings
 
 SERVICES, SERVERS = 5000, 10

@@ -11,10 +11,10 @@ from engine import Engine, build_request
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
 from maesh_core.model.messages import Update, parse_update, render_update
-from maesh_core.proxy.clock import Clock
-from maesh_core.proxy.protocol.http.handler import HttpHandler
+from maesh_core.proxy.balancing.kinds import BalancerKinds
+from maesh_core.proxy.http.handler import HttpHandler
+from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
-from maesh_core.proxy.upstream.kinds import BalancerKinds
 from maesh_core.settings import ProxySettings
 
 SERVICES, SERVERS = 5000, 10

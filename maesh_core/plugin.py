@@ -12,8 +12,26 @@ from maesh_core.errors import (
     UpstreamProtocolError,
     UpstreamTimeoutError,
 )
-from maesh_core.field_rules import find_header_problem
-from maesh_core.hookspecs import (
+from maesh_core.model.annotations import build_annotation_error, read_annotation
+from maesh_core.model.configuration import HttpRouter, Section, Server, Service, StreamRouter
+from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
+from maesh_core.model.findings import Findings, ObjectFindings
+from maesh_core.model.keys import ObjectKey, build_port_key, cut_port_key
+from maesh_core.model.matches import HeaderMatch, HttpMatch, combine_matches
+from maesh_core.model.matching import compile_matches, find_match_problem, is_ambiguous
+from maesh_core.model.messages import PodReport
+from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.resources import (
+    REFERENCES,
+    CheckedResource,
+    ObjectMeta,
+    Pod,
+    Resource,
+    ResourceKind,
+    build_reference,
+)
+from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, ServerNode, ServiceNode
+from maesh_core.plugin_system.hookspecs import (
     HOOK_API_VERSION,
     Addition,
     BalancerBuilder,
@@ -32,7 +50,7 @@ from maesh_core.hookspecs import (
     TrafficType,
     hookimpl,
 )
-from maesh_core.interfaces import (
+from maesh_core.plugin_system.interfaces import (
     BalancedServer,
     Connection,
     Exchange,
@@ -51,29 +69,11 @@ from maesh_core.interfaces import (
     Verdict,
     View,
 )
-from maesh_core.matching import compile_matches, find_match_problem, is_ambiguous
-from maesh_core.model.annotations import build_annotation_error, read_annotation
-from maesh_core.model.configuration import HttpRouter, Section, Server, Service, StreamRouter
-from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
-from maesh_core.model.findings import Findings, ObjectFindings
-from maesh_core.model.keys import ObjectKey, build_port_key, cut_port_key
-from maesh_core.model.matches import HeaderMatch, HttpMatch, combine_matches
-from maesh_core.model.messages import PodReport
-from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.resources import (
-    REFERENCES,
-    CheckedResource,
-    ObjectMeta,
-    Pod,
-    Resource,
-    ResourceKind,
-    build_reference,
-)
-from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, ServerNode, ServiceNode
-from maesh_core.spelling import suggest
-from maesh_core.stream_traffic import StreamTrafficType
-from maesh_core.strict_fields import decode_strictly
-from maesh_core.value_parsing import Duration, PositiveDuration
+from maesh_core.plugin_system.stream_traffic import StreamTrafficType
+from maesh_core.values.field_rules import find_header_problem
+from maesh_core.values.parsing import Duration, PositiveDuration
+from maesh_core.values.spelling import suggest
+from maesh_core.values.strict_fields import decode_strictly
 
 
 class Plugin(msgspec.Struct, frozen=True, kw_only=True):

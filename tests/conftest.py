@@ -38,7 +38,7 @@ def install(tmp_path, monkeypatch):
         found = [entry for each in distributions(path=[str(site)]) for entry in each.entry_points]
         return [entry for entry in found if entry.group == group]
 
-    monkeypatch.setattr("maesh_core.plugin_metadata.entry_points", find_entry_points)
+    monkeypatch.setattr("maesh_core.plugin_system.metadata.entry_points", find_entry_points)
     modules = set()
 
     def install_distribution(name, entry_points, files=None, *, version="1.0", summary="A plugin for tests"):

@@ -184,7 +184,7 @@ def test_a_wheel_that_cannot_be_compiled_is_pure_and_says_why_in_one_line(tmp_pa
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns(compiled.FOLDER, "__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, tmp_path)
-    (tmp_path / "compiling" / "modules.txt").write_text("maesh_core/proxy/clock.py\n")
+    (tmp_path / "compiling" / "modules.txt").write_text("maesh_core/proxy/network/clock.py\n")
     for folder in ("", "build/lib", "build/lib.linux-x86_64-cpython-311"):
         (tmp_path / folder / leftover).parent.mkdir(parents=True)
         (tmp_path / folder / leftover).touch()

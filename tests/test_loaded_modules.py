@@ -5,36 +5,43 @@ import sys
 
 import pytest
 
-from maesh_core.plugin_metadata import DEFAULT_ON
+from maesh_core.plugin_system.metadata import DEFAULT_ON
 
-COMMAND_LINE = {"typer", "pydantic", "rich", "maesh_core.settings_loading", "importlib.metadata"}
+COMMAND_LINE = {"typer", "pydantic", "rich", "maesh_core.settings.loading", "importlib.metadata"}
 CONTROLLER = {
     "aiohttp",
     "email",
     "kubernetes_asyncio",
     "watchfiles",
     "yaml",
-    "maesh_core.configuration",
+    "maesh_core.controller.configuration",
     "maesh_core.controller",
-    "maesh_core.discovery",
-    "maesh_core.dns",
-    "maesh_core.kubernetes",
-    "maesh_core.resources",
-    "maesh_core.topology",
+    "maesh_core.controller.discovery",
+    "maesh_core.controller.dns",
+    "maesh_core.controller.kubernetes",
+    "maesh_core.controller.resources",
+    "maesh_core.controller.topology",
 }
-CLUSTER = {"aiohttp", "email", "kubernetes_asyncio", "maesh_core.dns", "maesh_core.controller.cluster"}
+CLUSTER = {
+    "aiohttp",
+    "email",
+    "kubernetes_asyncio",
+    "maesh_core.controller.dns",
+    "maesh_core.controller.cluster.membership",
+}
 """What only a controller of a cluster needs."""
 ENGINE = {
     "pluggy",
     "uvloop",
-    "maesh_core.hookspecs",
-    "maesh_core.interfaces",
-    "maesh_core.plugin_loading",
-    "maesh_core.proxy.clock",
+    "maesh_core.plugin_system.hookspecs",
+    "maesh_core.plugin_system.interfaces",
+    "maesh_core.plugin_system.loading",
+    "maesh_core.proxy.network.clock",
     "maesh_core.proxy.middleware",
-    "maesh_core.proxy.protocol",
-    "maesh_core.proxy.upstream",
-    "maesh_core.proxy.workers.carrier",
+    "maesh_core.proxy.http",
+    "maesh_core.proxy.tcp",
+    "maesh_core.proxy.balancing",
+    "maesh_core.proxy.worker.runtime",
 }
 """What carries traffic. Its compiled form is one library, so any module of it would bring it all."""
 
@@ -42,13 +49,13 @@ PARENT = """
 import maesh_core.proxy.__main__
 from maesh_core.proxy.asyncio_without_tls import import_asyncio_without_tls
 import_asyncio_without_tls()
-import maesh_core.proxy.run
-from maesh_core.proxy.metrics import MetricsPage
+import maesh_core.proxy.node.run
+from maesh_core.proxy.node.metrics import MetricsPage
 MetricsPage([]).render()
 """
 WORKER = f"""
-import maesh_core.proxy.workers.worker
-from maesh_core.plugin_loading import load_plugins
+import maesh_core.proxy.worker.program
+from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.settings import InstalledPlugin
 names = {sorted(DEFAULT_ON)}
 plugins = [InstalledPlugin(name=name, distribution=name, version="1", summary="", is_default=True,
@@ -62,7 +69,8 @@ with contextlib.redirect_stdout(io.StringIO()):
     run_command_line(["version"])
 """
 MESH = """
-import maesh_core.cli.up_program, maesh_core.cli.running, maesh_core.cli.up_running, maesh_core.plugin_loading
+import maesh_core.cli.local_mesh.program, maesh_core.cli.running, maesh_core.cli.local_mesh.running
+import maesh_core.plugin_system.loading
 """
 
 
@@ -84,7 +92,7 @@ def list_loaded(program: str) -> set[str]:
             "maesh_core.proxy.workers.pool",
             COMMAND_LINE | CONTROLLER | ENGINE | {"ctypes", "http", "ssl", "maesh_core.cli"},
         ),
-        (WORKER, "maesh_core.proxy.workers.carrier", COMMAND_LINE | CONTROLLER | {"maesh_core.proxy.run"}),
+        (WORKER, "maesh_core.proxy.worker.runtime", COMMAND_LINE | CONTROLLER | {"maesh_core.proxy.node.run"}),
         (MESH, "maesh_core.controller.run", COMMAND_LINE | CLUSTER | {"uvloop", "maesh_core.proxy"}),
         (VERSION, "typer", (CONTROLLER - {"email"}) | ENGINE | {"asyncio", "ssl", "maesh_core.proxy"}),
     ],

@@ -6,10 +6,10 @@ import pytest
 
 from maesh_core.controller.run import build_once
 from maesh_core.errors import PluginError
-from maesh_core.plugin_loading import load_plugins
-from maesh_core.plugin_metadata import list_installed
-from maesh_core.proxy.workers.carrier import Carrier
-from maesh_core.proxy.workers.memory import WorkerMemory
+from maesh_core.plugin_system.loading import load_plugins
+from maesh_core.plugin_system.metadata import list_installed
+from maesh_core.proxy.worker.memory import WorkerMemory
+from maesh_core.proxy.worker.runtime import Carrier
 from maesh_core.settings import ControllerSettings, ProxySettings
 
 PLUGIN = """

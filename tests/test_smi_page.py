@@ -16,12 +16,12 @@ from maesh_smi.kinds import KINDS as SMI_KINDS
 from maesh_smi.kinds import WEIGHT_LIMIT
 from maesh_smi.splits import BRANCH_LIMIT, DEPTH_LIMIT, MATCH_LIMIT
 
-from maesh_core.controller.object_reports import ObjectReports
-from maesh_core.matching import PATTERN_LIMIT_CHARACTERS
+from maesh_core.controller.reports.object_reports import ObjectReports
+from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.findings import Findings
+from maesh_core.model.matching import PATTERN_LIMIT_CHARACTERS
 from maesh_core.model.resources import Service
 from maesh_core.testing.commands import MAESH
-from maesh_core.topology.rules import TopologyRules
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "smi.md").read_text()

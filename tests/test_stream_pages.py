@@ -9,18 +9,18 @@ from maesh_udp import UdpSettings
 from maesh_udp.controller import UdpTrafficType
 from maesh_udp.proxy import UdpHandler
 
-from maesh_core.configuration.builder import build_service_configuration, plan_ports
-from maesh_core.configuration.catalogue import Catalogue
-from maesh_core.configuration.http import HttpTrafficType
-from maesh_core.configuration.tcp import TcpTrafficType
-from maesh_core.hookspecs import PortRange, Stage
+from maesh_core.controller.configuration.builder import build_service_configuration, plan_ports
+from maesh_core.controller.configuration.catalogue import Catalogue
+from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.topology import PortNode, ServiceNode
-from maesh_core.proxy.protocol.tcp.handler import TcpHandler
+from maesh_core.plugin_system.hookspecs import PortRange, Stage
+from maesh_core.proxy.tcp.handler import TcpHandler
 from maesh_core.settings import MeshSettings, ProxySettings
-from maesh_core.settings_fields import list_fields
+from maesh_core.settings.fields import list_fields
 from maesh_core.testing import FakeNode
-from maesh_core.value_parsing import parse_value
+from maesh_core.values.parsing import parse_value
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = {name: (DOCS / f"{name}-services.md").read_text() for name in ("tcp", "udp")}

@@ -15,7 +15,7 @@ from maesh_core.cli.options import collect_flags, normalise_arguments
 from maesh_core.cli.programs import COMPLETION_VARIABLE, PROGRAM, print_error
 from maesh_core.cli.version import print_version
 from maesh_core.errors import MaeshError
-from maesh_core.plugin_metadata import list_installed
+from maesh_core.plugin_system.metadata import list_installed
 from maesh_core.settings import InstalledPlugin
 
 COMMANDS = ("up", "controller", "proxy", "prepare", "cleanup", "explain", "status", "plugins", "version")

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from maesh_core.cli.running import run_to_end
 from maesh_core.errors import StartupError
-from maesh_core.logging_setup import configure_logging
+from maesh_core.process.logging_setup import configure_logging
 from maesh_core.settings import CleanupSettings
 
 if TYPE_CHECKING:
-    from maesh_core.dns.patching import ClusterDns
-    from maesh_core.dns.plan import Plan
-    from maesh_core.kubernetes.credentials import Credentials
+    from maesh_core.controller.dns.patching import ClusterDns
+    from maesh_core.controller.dns.plan import Plan
+    from maesh_core.controller.kubernetes.credentials import Credentials
 
 NOTHING = "nothing to do"
 
@@ -26,7 +26,7 @@ Planner = Callable[["ClusterDns"], Awaitable["Plan"]]
 def run_plan(settings: CleanupSettings, make_plan: Planner, *, cluster_domain: str) -> None:
     """Make a plan and carry it out, or print it. Raises MaeshError."""
     configure_logging(settings.log_level, settings.log_format)
-    from maesh_core.kubernetes.credentials import find_access  # aiohttp, for these commands alone
+    from maesh_core.controller.kubernetes.credentials import find_access  # aiohttp, for these commands alone
 
     credentials = find_access(settings.kubeconfig, settings.master_url)
     if credentials is None:
@@ -41,8 +41,8 @@ def run_plan(settings: CleanupSettings, make_plan: Planner, *, cluster_domain: s
 async def _carry_out(
     settings: CleanupSettings, credentials: "Credentials", make_plan: Planner, cluster_domain: str
 ) -> None:
-    from maesh_core.dns.patching import ClusterDns
-    from maesh_core.kubernetes.client import KubernetesClient
+    from maesh_core.controller.dns.patching import ClusterDns
+    from maesh_core.controller.kubernetes.client import KubernetesClient
 
     await credentials.get()  # a login that cannot be had at all is no server that is away for a moment
     client = KubernetesClient(credentials)

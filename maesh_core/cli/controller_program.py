@@ -22,9 +22,9 @@ def run(settings: ControllerSettings) -> None:
     """Work out the configuration and serve it to proxies. Raises MaeshError."""
     from maesh_core.cli.running import run_until_signalled
     from maesh_core.controller.run import run_controller
-    from maesh_core.logging_setup import configure_logging
-    from maesh_core.open_files import raise_open_files_limit
-    from maesh_core.plugin_loading import load_plugins
+    from maesh_core.plugin_system.loading import load_plugins
+    from maesh_core.process.logging_setup import configure_logging
+    from maesh_core.process.open_files import raise_open_files_limit
 
     configure_logging(settings.log_level, settings.log_format)
     raise_open_files_limit()

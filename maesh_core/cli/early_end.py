@@ -4,7 +4,7 @@ import os
 import sys
 from types import FrameType
 
-from maesh_core.interruption import end_echoed_line
+from maesh_core.process.interruption import end_echoed_line
 
 ONE_SHOT = frozenset({"prepare", "cleanup", "status", "explain"})
 """Commands that have not done what they are for when they are ended early: nobody must take that for success."""

@@ -16,12 +16,12 @@ import typer
 from maesh_core.cli.flag_groups import MAIN, GroupedCommand
 from maesh_core.cli.options import build_parameters, resolve_settings
 from maesh_core.errors import PluginError, SettingsError
-from maesh_core.field_rules import is_token
-from maesh_core.logging_setup import configure_logging
-from maesh_core.plugin_loading import LoadedPlugins, load_plugins
-from maesh_core.plugin_metadata import list_installed
-from maesh_core.printable import show_lines
+from maesh_core.plugin_system.loading import LoadedPlugins, load_plugins
+from maesh_core.plugin_system.metadata import list_installed
+from maesh_core.process.logging_setup import configure_logging
+from maesh_core.process.printable import show_lines
 from maesh_core.settings import ControllerSettings, ExplainSettings, InstalledPlugin
+from maesh_core.values.field_rules import is_token
 
 if TYPE_CHECKING:
     from maesh_core.cli.explain_sources import Sources
@@ -85,7 +85,7 @@ def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
     """Explain and print; gives whether the request is let in."""
     configure_logging(settings.log_level, settings.log_format)
     from maesh_core.cli.explain_report import render_explanation
-    from maesh_core.controller.explanation import Asked, Explainer  # aiohttp and more
+    from maesh_core.controller.explaining.explanation import Asked, Explainer  # aiohttp and more
 
     _check_request(given["method"], given["path"])
     asked = Asked(

@@ -6,9 +6,9 @@ Takes an explanation, gives text. Says each thing once, and of many only the fir
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from maesh_core.controller.explained_objects import ObjectRemarks
-from maesh_core.controller.explanation import Explanation
-from maesh_core.printable import escape_unprintable
+from maesh_core.controller.explaining.explanation import Explanation
+from maesh_core.controller.explaining.objects import ObjectRemarks
+from maesh_core.process.printable import escape_unprintable
 
 REMARKS_SHOWN = 10
 PROBLEMS_SHOWN = 5

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from maesh_core.controller.engine import Engine
-from maesh_core.controller.explained_client import Pods, TopologyPods
+from maesh_core.controller.explaining.client import Pods, TopologyPods
 from maesh_core.errors import SettingsError, StartupError
 from maesh_core.model.configuration import HttpRouter, StreamRouter
 from maesh_core.model.keys import ObjectKey

@@ -9,7 +9,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from maesh_core.settings_fields import SettingField
+from maesh_core.settings.fields import SettingField
 
 MAIN = "Options"
 PLUGINS = "Plugins"

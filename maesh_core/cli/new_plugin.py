@@ -15,13 +15,13 @@ from typing import Annotated
 
 import typer
 
-from maesh_core.configuration.annotations import CORE_ANNOTATIONS
-from maesh_core.configuration.http import HttpTrafficType
-from maesh_core.configuration.tcp import TcpTrafficType
+from maesh_core.controller.configuration.annotations import CORE_ANNOTATIONS
+from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.errors import MaeshError
 from maesh_core.model.keys import is_label
-from maesh_core.plugin_metadata import SHIPPED, find_name_problem, list_installed
-from maesh_core.settings_loading import list_core_flags
+from maesh_core.plugin_system.metadata import SHIPPED, find_name_problem, list_installed
+from maesh_core.settings.loading import list_core_flags
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "plugin"
 CORE_TRAFFIC_TYPES = frozenset({HttpTrafficType.name, TcpTrafficType.name})

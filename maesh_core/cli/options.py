@@ -15,11 +15,11 @@ import typer
 
 from maesh_core.cli.flag_groups import GENERAL, PLUGINS, group_fields
 from maesh_core.errors import PluginError
-from maesh_core.plugin_metadata import SHIPPED, find_name_problems
+from maesh_core.plugin_system.metadata import SHIPPED, find_name_problems
 from maesh_core.settings import CommonSettings, InstalledPlugin
-from maesh_core.settings_fields import SettingField, list_fields, normalise_name
-from maesh_core.settings_loading import list_core_flags, load_settings
-from maesh_core.settings_sources import MOVED, CommandLine
+from maesh_core.settings.fields import SettingField, list_fields, normalise_name
+from maesh_core.settings.loading import list_core_flags, load_settings
+from maesh_core.settings.sources import MOVED, CommandLine
 
 SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 

@@ -17,13 +17,13 @@ from maesh_core.cli.flag_groups import GroupedGroup
 from maesh_core.cli.options import build_parameters, resolve_settings
 from maesh_core.cli.tables import render_table
 from maesh_core.errors import StartupError
-from maesh_core.interfaces import Node
-from maesh_core.plugin_loading import Half, LoadedPlugins, load_plugins
-from maesh_core.plugin_metadata import find_name_problems
-from maesh_core.proxy.clock import Clock
-from maesh_core.proxy.node_view import NodeView
+from maesh_core.plugin_system.interfaces import Node
+from maesh_core.plugin_system.loading import Half, LoadedPlugins, load_plugins
+from maesh_core.plugin_system.metadata import find_name_problems
+from maesh_core.proxy.network.clock import Clock
+from maesh_core.proxy.worker.node_view import NodeView
 from maesh_core.settings import InstalledPlugin, PluginsSettings, ProxySettings
-from maesh_core.settings_loading import list_core_flags
+from maesh_core.settings.loading import list_core_flags
 
 _NOUNS = {
     "maesh_resource_kinds": ("resource kind", "name"),

@@ -11,8 +11,8 @@ from maesh_core.cli.options import build_command
 from maesh_core.settings import InstalledPlugin, PrepareSettings
 
 if TYPE_CHECKING:
-    from maesh_core.dns.patching import ClusterDns
-    from maesh_core.dns.plan import Plan
+    from maesh_core.controller.dns.patching import ClusterDns
+    from maesh_core.controller.dns.plan import Plan
 
 
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:

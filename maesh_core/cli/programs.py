@@ -15,9 +15,9 @@ import msgspec
 
 from maesh_core.cli.early_end import end_at_once
 from maesh_core.errors import MaeshError, SettingsError
-from maesh_core.printable import show_line
+from maesh_core.process.printable import show_line
 from maesh_core.settings import CommonSettings, ProxySettings
-from maesh_core.settings_handover import (
+from maesh_core.settings.handover import (
     PROXY_SETTINGS_VARIABLE,
     SETTINGS_DESCRIPTOR_VARIABLE,
     render_proxy_settings,

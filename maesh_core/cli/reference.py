@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maesh_core import hookspecs, interfaces, plugin
+from maesh_core import plugin
 from maesh_core.cli.flag_groups import group_fields
-from maesh_core.hookspecs import SPEC_FAMILIES
+from maesh_core.plugin_system import hookspecs, interfaces
+from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
 from maesh_core.settings import (
     CleanupSettings,
     CommonSettings,
@@ -26,7 +27,7 @@ from maesh_core.settings import (
     StatusSettings,
     UpSettings,
 )
-from maesh_core.settings_fields import SettingField, list_fields
+from maesh_core.settings.fields import SettingField, list_fields
 
 _COMMANDS = {
     "up": UpSettings,

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from maesh_core.errors import StartupError
-from maesh_core.interruption import end_echoed_line, tell_wait
+from maesh_core.process.interruption import end_echoed_line, tell_wait
 
 ResultT = TypeVar("ResultT")
 Stoppable = Callable[[asyncio.Event], Coroutine[Any, Any, None]]

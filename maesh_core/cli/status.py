@@ -14,12 +14,12 @@ from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_command
 from maesh_core.cli.running import run_to_end
 from maesh_core.cli.tables import render_table
-from maesh_core.logging_setup import configure_logging
-from maesh_core.printable import show_line, show_lines
+from maesh_core.process.logging_setup import configure_logging
+from maesh_core.process.printable import show_line, show_lines
 from maesh_core.settings import InstalledPlugin, StatusSettings
 
 if TYPE_CHECKING:
-    from maesh_core.controller.status import MeshStatus
+    from maesh_core.controller.api.status import MeshStatus
 
 NOT_READY_STATUS = 3
 ERRORS_SHOWN = 3
@@ -40,7 +40,7 @@ def run(settings: StatusSettings) -> None:
     http://127.0.0.1:9000 where there is no cluster.
     """
     configure_logging(settings.log_level, settings.log_format)
-    from maesh_core.controller.status import ask_mesh  # aiohttp, for this command alone
+    from maesh_core.controller.api.status import ask_mesh  # aiohttp, for this command alone
 
     status = run_to_end(lambda: ask_mesh(settings), stopped="stopped before all had answered")
     print(msgspec.json.encode(status).decode() if settings.json else show_lines(render_status(status)))  # noqa: T201

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from maesh_core.printable import escape_unprintable
+from maesh_core.process.printable import escape_unprintable
 
 
 def render_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""`maesh up`: checks the settings and becomes the mesh, a program of its own without any of typer (up_program.py)."""
+"""`maesh up`: checks the settings and becomes the mesh, a program without any of typer (local_mesh/program.py)."""
 
 from collections.abc import Sequence
 
@@ -23,4 +23,4 @@ def run(settings: UpSettings) -> None:
     """
     if not settings.paths:
         raise SettingsError("no manifests are named; name files or folders, as in: maesh up PATH...")
-    become_program("maesh_core.cli.up_program", settings)
+    become_program("maesh_core.cli.local_mesh.program", settings)

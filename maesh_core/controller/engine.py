@@ -10,21 +10,25 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from maesh_core.configuration.builder import (
+from maesh_core.controller.cluster.shadow_services import ShadowPort, ShadowReader, Wish
+from maesh_core.controller.configuration.builder import (
     WAITING,
     build_service_configuration,
     plan_claims,
     plan_entrypoints,
 )
-from maesh_core.configuration.catalogue import Catalogue
-from maesh_core.configuration.revisions import RevisionStore
+from maesh_core.controller.configuration.catalogue import Catalogue
+from maesh_core.controller.configuration.revisions import RevisionStore
 from maesh_core.controller.dependencies import DependencyIndex
-from maesh_core.controller.object_reports import ObjectReports
-from maesh_core.controller.pod_lookup import PodLookup
-from maesh_core.controller.port_mapping import PortMappingFile
-from maesh_core.controller.ports import PortClaim, PortOwner, PortTables
-from maesh_core.controller.shadow_services import ShadowPort, ShadowReader, Wish
-from maesh_core.hookspecs import ObjectChecker, TopologyBuilder
+from maesh_core.controller.explaining.pod_lookup import PodLookup
+from maesh_core.controller.ports.assignment import PortClaim, PortOwner, PortTables
+from maesh_core.controller.ports.mapping_file import PortMappingFile
+from maesh_core.controller.reports.object_reports import ObjectReports
+from maesh_core.controller.resources.snapshot import Snapshot
+from maesh_core.controller.resources.view import Read
+from maesh_core.controller.topology.builder import build_service_node
+from maesh_core.controller.topology.rendering import render_topology
+from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.configuration import ServiceConfiguration
 from maesh_core.model.events import Applied, Event, Problem, Replaced
 from maesh_core.model.findings import Findings
@@ -32,11 +36,7 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ServiceReport
 from maesh_core.model.resources import ResourceKind, Service
 from maesh_core.model.topology import ServiceNode
-from maesh_core.resources.snapshot import Snapshot
-from maesh_core.resources.view import Read
-from maesh_core.topology.builder import build_service_node
-from maesh_core.topology.rendering import render_topology
-from maesh_core.topology.rules import TopologyRules
+from maesh_core.plugin_system.hookspecs import ObjectChecker, TopologyBuilder
 
 _log = logging.getLogger(__name__)
 

@@ -17,44 +17,44 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from maesh_core.configuration.catalogue import Catalogue, Describe, describe_type, index_balancers
-from maesh_core.configuration.http import HttpTrafficType
-from maesh_core.configuration.revisions import RevisionStore
-from maesh_core.configuration.tcp import TcpTrafficType
-from maesh_core.controller.api import Api
-from maesh_core.controller.api_clients import choose_connection_limit
+from maesh_core.controller.api.clients import choose_connection_limit
+from maesh_core.controller.api.handlers import Api
+from maesh_core.controller.api.node_client import NodeClient
+from maesh_core.controller.api.nodes import NodeRegistry
+from maesh_core.controller.api.server import STOP_S as SERVER_STOP_S
+from maesh_core.controller.api.server import open_socket, start_server
+from maesh_core.controller.cluster.shadow_services import ShadowReader
+from maesh_core.controller.configuration.catalogue import Catalogue, Describe, describe_type, index_balancers
+from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.revisions import RevisionStore
+from maesh_core.controller.configuration.tcp import TcpTrafficType
+from maesh_core.controller.discovery.kubernetes.source import KubernetesSource
+from maesh_core.controller.discovery.manifests.source import ManifestSource
 from maesh_core.controller.engine import Engine, EngineParts
-from maesh_core.controller.finding_log import ProblemLog
-from maesh_core.controller.http_server import STOP_S as SERVER_STOP_S
-from maesh_core.controller.http_server import open_socket, start_server
-from maesh_core.controller.node_client import NodeClient
-from maesh_core.controller.nodes import NodeRegistry
-from maesh_core.controller.oneself import Oneself
-from maesh_core.controller.port_mapping import PortMappingFile, find_default_file
-from maesh_core.controller.ports import PortTables
-from maesh_core.controller.shadow_services import ShadowReader
+from maesh_core.controller.identity import Oneself
+from maesh_core.controller.ports.assignment import PortTables
+from maesh_core.controller.ports.mapping_file import PortMappingFile, find_default_file
+from maesh_core.controller.reports.finding_log import ProblemLog
+from maesh_core.controller.resources.kinds import CORE_KINDS
+from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.sources import Pause, feed_source
-from maesh_core.discovery.kubernetes import KubernetesSource
-from maesh_core.discovery.manifests import ManifestSource
+from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.errors import PluginError, StartupError
-from maesh_core.hookspecs import BalancerBuilder, PortRange, Source, TopologyBuilder, TrafficType
 from maesh_core.model.events import Event
 from maesh_core.model.messages import ObjectReport, ServiceReport
 from maesh_core.model.resources import ResourceKind
-from maesh_core.open_files import find_open_files_limit
 from maesh_core.plain_http.server import HttpServer
-from maesh_core.resources.kinds import CORE_KINDS
-from maesh_core.resources.snapshot import Snapshot
-from maesh_core.settings import ControllerSettings
-from maesh_core.shipped_plugins import (
+from maesh_core.plugin_system.hookspecs import BalancerBuilder, PortRange, Source, TopologyBuilder, TrafficType
+from maesh_core.plugin_system.shipped import (
     find_annotation_switches,
     find_kind_switches,
     find_traffic_type_switches,
 )
-from maesh_core.topology.rules import TopologyRules
+from maesh_core.process.open_files import find_open_files_limit
+from maesh_core.settings import ControllerSettings
 
 if TYPE_CHECKING:
-    from maesh_core.controller.cluster import Cluster
+    from maesh_core.controller.cluster.membership import Cluster
 
 EPOCH_BYTES = 8
 """Of chance in a revision's epoch: two starts never share one."""
@@ -67,7 +67,7 @@ _log = logging.getLogger(__name__)
 
 
 class Plugins(Protocol):
-    """The enabled plugins, as maesh_core/plugin_loading.py gives them."""
+    """The enabled plugins, as maesh_core/plugin_system/loading.py gives them."""
 
     names: tuple[str, ...]
 
@@ -124,7 +124,7 @@ async def run_controller(
     identity = build_identity()
     client = cluster = None
     if is_cluster_meant(settings, is_alone=not given):
-        from maesh_core.controller import joining  # for a cluster alone: its docstring says why
+        from maesh_core.controller.cluster import joining
 
         client = joining.open_client(settings)
         if client is not None:

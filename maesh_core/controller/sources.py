@@ -7,9 +7,9 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 
-from maesh_core.hookspecs import Source
 from maesh_core.model.events import Event
 from maesh_core.model.resources import ResourceKind
+from maesh_core.plugin_system.hookspecs import Source
 
 FIRST_PAUSE_S = 1.0
 """Before a failed source is started again; doubles with every failure in a row."""

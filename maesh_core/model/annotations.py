@@ -9,7 +9,7 @@ from typing import Any
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import ROUND_ROBIN
-from maesh_core.value_parsing import parse_value
+from maesh_core.values.parsing import parse_value
 
 SHOWN_CHARACTERS = 80
 """How much of a bad value an error quotes."""

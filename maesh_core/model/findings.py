@@ -10,7 +10,7 @@ import msgspec
 
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Resource
-from maesh_core.printable import show_line
+from maesh_core.process.printable import show_line
 
 
 class Findings(msgspec.Struct, frozen=True):

@@ -12,11 +12,11 @@ import sys
 from types import FrameType
 
 from maesh_core.errors import MaeshError, StartupError
-from maesh_core.interruption import end_echoed_line
-from maesh_core.logging_setup import configure_logging
-from maesh_core.printable import show_line
+from maesh_core.process.interruption import end_echoed_line
+from maesh_core.process.logging_setup import configure_logging
+from maesh_core.process.printable import show_line
 from maesh_core.proxy.asyncio_without_tls import import_asyncio_without_tls
-from maesh_core.settings_handover import PROXY_SETTINGS_VARIABLE, parse_proxy_settings
+from maesh_core.settings.handover import PROXY_SETTINGS_VARIABLE, parse_proxy_settings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -48,7 +48,7 @@ def _run() -> int:
     # Here, since what asyncio imports depends on the settings.
     import asyncio
 
-    from maesh_core.proxy.run import run_proxy
+    from maesh_core.proxy.node.run import run_proxy
 
     return asyncio.run(run_proxy(settings))
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
+from maesh_core.controller.kubernetes.client import KubernetesClient
+from maesh_core.controller.kubernetes.credentials import find_access
+from maesh_core.controller.kubernetes.paths import MERGE_PATCH, build_path
 from maesh_core.errors import KubernetesError
-from maesh_core.kubernetes.client import KubernetesClient
-from maesh_core.kubernetes.credentials import find_access
-from maesh_core.kubernetes.paths import MERGE_PATCH, build_path
 
 Object = dict[str, Any]
 CONFLICTS = 10

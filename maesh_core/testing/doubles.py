@@ -5,13 +5,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from maesh_core.proxy.edges import EdgePoller
+from maesh_core.proxy.balancing.health import PassiveHealth
+from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
-from maesh_core.proxy.protocol.http.headers import Headers
-from maesh_core.proxy.recent_counts import RecentCounts
-from maesh_core.proxy.streams import Streams
-from maesh_core.proxy.upstream.health import PassiveHealth
-from maesh_core.proxy.workers.memory import SharedRegion, WorkerMemory
+from maesh_core.proxy.network.edges import EdgePoller
+from maesh_core.proxy.routing.streams import Streams
+from maesh_core.proxy.worker.memory import SharedRegion, WorkerMemory
+from maesh_core.proxy.worker.recent_counts import RecentCounts
 from maesh_core.settings import ProxySettings
 
 

@@ -8,8 +8,8 @@ import yaml
 
 from maesh_core.cli.app import build_application
 from maesh_core.cli.options import collect_flags, normalise_arguments, resolve_settings
-from maesh_core.plugin_loading import load_plugins
-from maesh_core.plugin_metadata import list_installed
+from maesh_core.plugin_system.loading import load_plugins
+from maesh_core.plugin_system.metadata import list_installed
 from maesh_core.settings import CleanupSettings, ControllerSettings, InstalledPlugin, PrepareSettings, ProxySettings
 
 pytestmark = pytest.mark.xdist_group("chart")  # what Helm rendered is used again

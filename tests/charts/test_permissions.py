@@ -7,7 +7,7 @@ import yaml
 from maesh_acl.kinds import KINDS as ACL_KINDS
 from maesh_smi.kinds import KINDS as SMI_KINDS
 
-from maesh_core.resources.kinds import CORE_KINDS
+from maesh_core.controller.resources.kinds import CORE_KINDS
 
 pytestmark = pytest.mark.xdist_group("chart")  # what Helm rendered is used again
 CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())

@@ -12,8 +12,8 @@ import pytest
 from maesh_core.cli.app import COMMANDS, choose_commands, run_command_line
 from maesh_core.cli.options import normalise_arguments
 from maesh_core.settings import ControllerSettings, ProxySettings, UpSettings
-from maesh_core.settings_fields import list_fields
-from maesh_core.settings_handover import parse_proxy_settings
+from maesh_core.settings.fields import list_fields
+from maesh_core.settings.handover import parse_proxy_settings
 
 
 def list_enabled(environment):

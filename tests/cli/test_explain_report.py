@@ -1,8 +1,8 @@
 """An explanation reads from the client to the end, and then says what is wrong on the way, each thing once."""
 
 from maesh_core.cli.explain_report import PROBLEMS_SHOWN, REMARKS_SHOWN, render_explanation
-from maesh_core.controller.explained_objects import ObjectRemarks
-from maesh_core.controller.explanation import Destination, Explanation
+from maesh_core.controller.explaining.explanation import Destination, Explanation
+from maesh_core.controller.explaining.objects import ObjectRemarks
 
 
 def build(*, kind="http", status=200, **more):

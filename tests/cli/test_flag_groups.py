@@ -4,7 +4,7 @@ import pytest
 
 from maesh_core.cli.flag_groups import group_fields
 from maesh_core.settings import ControllerSettings, PluginsSettings, PrepareSettings, ProxySettings, UpSettings
-from maesh_core.settings_fields import list_fields
+from maesh_core.settings.fields import list_fields
 
 CLASSES = [UpSettings, ControllerSettings, ProxySettings, PrepareSettings, PluginsSettings]
 

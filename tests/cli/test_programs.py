@@ -45,7 +45,7 @@ def test_settings_of_any_size_and_any_file_names_come_over_and_nothing_else_does
     ]
 
 
-@pytest.mark.parametrize("module", ["up_program", "controller_program"])
+@pytest.mark.parametrize("module", ["local_mesh.program", "controller_program"])
 def test_a_program_by_hand_is_one_line_and_status_1(module) -> None:
     command = [sys.executable, "-P", "-m", f"maesh_core.cli.{module}"]
     ended = subprocess.run(command, env={}, capture_output=True, text=True, timeout=30, check=False)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from maesh_core import hookspecs, interfaces, plugin
+from maesh_core import plugin
 from maesh_core.cli.reference import build_sections, render_signature, replace_sections
-from maesh_core.hookspecs import SPEC_FAMILIES
+from maesh_core.plugin_system import hookspecs, interfaces
+from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
 from maesh_core.settings import ControllerSettings, PrepareSettings, ProxySettings, UpSettings
-from maesh_core.settings_fields import list_fields
+from maesh_core.settings.fields import list_fields
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 HOOKS = [(name, hook) for family in SPEC_FAMILIES for name, hook in vars(family).items() if name.startswith("maesh_")]

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from maesh_core.cli.status import LINES_SHOWN, is_well, render_status
-from maesh_core.controller.status import ControllerStatus, FailingService, MeshStatus, UnservedPort
+from maesh_core.controller.api.status import ControllerStatus, FailingService, MeshStatus, UnservedPort
 from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport
 from maesh_core.testing.api_server import FaultKind
 

@@ -10,15 +10,15 @@ from contextlib import suppress
 import aiohttp
 import pytest
 
-from maesh_core.controller import joining
-from maesh_core.controller.http_server import open_socket, start_server
+from maesh_core.controller.api.server import open_socket, start_server
+from maesh_core.controller.cluster import joining
+from maesh_core.controller.kubernetes.client import KubernetesClient
+from maesh_core.controller.kubernetes.credentials import Access, Credentials
 from maesh_core.controller.run import run_controller
 from maesh_core.errors import KubernetesError
-from maesh_core.hookspecs import PortRange
-from maesh_core.kubernetes.client import KubernetesClient
-from maesh_core.kubernetes.credentials import Access, Credentials
+from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.settings import ControllerSettings
-from maesh_core.stream_traffic import StreamTrafficType
 
 PATIENCE_S = 40.0
 _replica = contextvars.ContextVar("replica")

@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maesh_core.configuration.catalogue import Catalogue
-from maesh_core.configuration.http import HttpTrafficType
-from maesh_core.configuration.revisions import RevisionStore
-from maesh_core.configuration.tcp import TcpTrafficType
+from maesh_core.controller.configuration.catalogue import Catalogue
+from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.revisions import RevisionStore
+from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.controller.engine import Engine, EngineParts
-from maesh_core.controller.port_mapping import PortMappingFile
-from maesh_core.controller.ports import PortOwner, PortTables
-from maesh_core.hookspecs import Addition, PortRange, Stage
+from maesh_core.controller.ports.assignment import PortOwner, PortTables
+from maesh_core.controller.ports.mapping_file import PortMappingFile
+from maesh_core.controller.resources.kinds import CORE_KINDS
+from maesh_core.controller.resources.snapshot import Snapshot
+from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.events import Applied, Deleted, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.keys import ObjectKey
@@ -29,9 +31,7 @@ from maesh_core.model.resources import (
     ServicePort,
     ServiceSpec,
 )
-from maesh_core.resources.kinds import CORE_KINDS
-from maesh_core.resources.snapshot import Snapshot
-from maesh_core.topology.rules import TopologyRules
+from maesh_core.plugin_system.hookspecs import Addition, PortRange, Stage
 
 TYPES = tuple(kind.type for kind in CORE_KINDS)
 TRAFFIC_TYPE = "mesh.traefik.io/traffic-type"

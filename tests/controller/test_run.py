@@ -6,13 +6,13 @@ import socket
 import aiohttp
 import pytest
 
-from maesh_core.configuration.http import HttpTrafficType
 from maesh_core.controller import run
+from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.run import run_controller
 from maesh_core.errors import PluginError, StartupError
-from maesh_core.hookspecs import PortRange
 from maesh_core.model.events import Replaced
-from maesh_core.resources.kinds import CORE_KINDS
+from maesh_core.plugin_system.hookspecs import PortRange
 from maesh_core.settings import ControllerSettings
 
 SERVICE = """

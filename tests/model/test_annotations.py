@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.annotations import parse_annotations, read_annotation
-from maesh_core.value_parsing import Duration
+from maesh_core.values.parsing import Duration
 
 OLD, NEW = "maesh.containo.us/", "mesh.traefik.io/"
 

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from maesh_core.interfaces import Connection, Exchange
+from maesh_core.plugin_system.interfaces import Connection, Exchange
 
 AttemptFailed = Callable[[Exchange, Exception], bool | float | None]
 OnAttempt = Callable[[Any], object]

@@ -10,9 +10,9 @@ from functools import lru_cache
 from types import FunctionType, MethodType
 from typing import Any
 
-from maesh_core.hook_results import find_signature_problem
-from maesh_core.hookspecs import Middleware
-from maesh_core.interfaces import Response
+from maesh_core.plugin_system.hook_results import find_signature_problem
+from maesh_core.plugin_system.hookspecs import Middleware
+from maesh_core.plugin_system.interfaces import Response
 
 METHODS = tuple(name for name, value in vars(Middleware).items() if inspect.isfunction(value) and name[0] != "_")
 """What the mesh calls, as `hookspecs.Middleware` declares it."""

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from maesh_core.errors import UpdateRejectedError
-from maesh_core.hookspecs import MiddlewareFactory, ProtocolHandler
 from maesh_core.model.configuration import Section
 from maesh_core.model.keys import build_wire_path
 from maesh_core.model.messages import Update
+from maesh_core.plugin_system.hookspecs import MiddlewareFactory, ProtocolHandler
+from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.routing.checks import check_update, parse_wire_path
 from maesh_core.proxy.routing.sections import Change, Refusal, ResolvedSection, narrow_change, resolve_section
 from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
-from maesh_core.proxy.upstream.kinds import BalancerKinds
 
 
 class _Step(msgspec.Struct, frozen=True):

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from maesh_core.hookspecs import MiddlewareFactory
 from maesh_core.model.configuration import Middleware
+from maesh_core.plugin_system.hookspecs import MiddlewareFactory
 from maesh_core.proxy.middleware.checks import find_middleware_problem
 
 

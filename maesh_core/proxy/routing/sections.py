@@ -9,8 +9,6 @@ from typing import Any
 
 import msgspec
 
-from maesh_core.hookspecs import MiddlewareFactory
-from maesh_core.matching import find_match_problem
 from maesh_core.model.configuration import (
     ConfigurationObject,
     HttpRouter,
@@ -19,9 +17,11 @@ from maesh_core.model.configuration import (
     StreamRouter,
     list_targets,
 )
+from maesh_core.model.matching import find_match_problem
+from maesh_core.plugin_system.hookspecs import MiddlewareFactory
+from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.middleware.checks import HTTP_METHODS, STREAM_METHODS, has_any
 from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_middlewares
-from maesh_core.proxy.upstream.kinds import BalancerKinds
 
 NOUNS = ("routers", "services", "middlewares")
 CARRIED_SCHEMES = frozenset({"http", "https"})

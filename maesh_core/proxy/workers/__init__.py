@@ -1,11 +1,11 @@
 """The processes of one node: a parent that pulls and binds, and workers that carry traffic.
 
-The parent (`python -m maesh_core.proxy`, plain asyncio, maesh_core/proxy/run.py) owns what there is once for a node:
-the pulling, the whole configuration (`whole`), the sockets, the admin port, the counters' sum (`counters`) and the
-signals. It starts `--workers` processes (`spawning`, `link`, `pool`), always at least one, and replaces one that dies.
-It loads no plugin and no uvloop: what a configuration means, it hears from the workers.
+The parent (`python -m maesh_core.proxy`, plain asyncio, proxy/node) owns what there is once for a node: the pulling,
+the encoded configuration, the sockets, the admin port, the counters' sum (`counters`) and the signals.
+It starts `--workers` processes (`spawning`, `link`, `pool`), always at least one, and replaces one that dies. It loads
+no plugin and no uvloop: what a configuration means, it hears from the workers.
 
-A worker (`worker`, one uvloop loop) loads the plugins and carries out orders (`orders`, `carrier`): put an update in
+A worker (proxy/worker, one uvloop loop) loads the plugins and carries out the parent's orders: put an update in
 force, listen on these sockets, count, drain. The two talk over one pair of Unix sockets (`channel`, `messages`); that
 a worker's end reads end-of-file means that the parent is gone, however it died, and ends the worker.
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from maesh_core.backoff import Backoff
 from maesh_core.errors import StartupError
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.process.backoff import Backoff
 from maesh_core.proxy.workers.counters import RetiredCounters, add_families
 from maesh_core.proxy.workers.link import WorkerGoneError, WorkerLink, WorkerProcess
 from maesh_core.proxy.workers.messages import Collect, Drain, Order, Report

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 
 from maesh_core.proxy.workers.memory_keeper import MemoryKeeper
 from maesh_core.proxy.workers.memory_messages import DESCRIPTORS_VARIABLE
-from maesh_core.settings_handover import PARENT_PIPE_VARIABLE, PROXY_SETTINGS_VARIABLE
+from maesh_core.settings.handover import PARENT_PIPE_VARIABLE, PROXY_SETTINGS_VARIABLE
 
-WORKER_COMMAND = (sys.executable, "-P", "-m", "maesh_core.proxy.workers.worker")
+WORKER_COMMAND = (sys.executable, "-P", "-m", "maesh_core.proxy.worker.program")
 """`-P`: a file in the working directory must not stand in for a module of the proxy."""
 ALLOCATOR_SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(4 << 20), "MALLOC_TRIM_THRESHOLD_": str(16 << 20)}
 """For glibc, and to be overridden by the environment: buffers of up to 250 KB come and go with every large body, and it

@@ -13,24 +13,24 @@ from maesh_acl.proxy import AclFactory
 from maesh_smi.controller import SplitBuilder
 from maesh_smi.kinds import KINDS as SMI_KINDS
 
-from maesh_core.configuration.builder import build_service_configuration
-from maesh_core.configuration.catalogue import Catalogue
-from maesh_core.configuration.http import HttpTrafficType
-from maesh_core.configuration.tcp import TcpTrafficType
-from maesh_core.discovery.documents import KindTable, parse_manifest
-from maesh_core.hookspecs import PortRange
+from maesh_core.controller.configuration.builder import build_service_configuration
+from maesh_core.controller.configuration.catalogue import Catalogue
+from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.tcp import TcpTrafficType
+from maesh_core.controller.discovery.documents.parsing import KindTable, parse_manifest
+from maesh_core.controller.resources.kinds import CORE_KINDS
+from maesh_core.controller.resources.snapshot import Snapshot
+from maesh_core.controller.topology.builder import build_service_node
+from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.events import Replaced
 from maesh_core.model.keys import ObjectKey
-from maesh_core.proxy.clock import Clock
-from maesh_core.proxy.protocol.http.handler import HttpHandler
-from maesh_core.proxy.protocol.http.request_head import parse_request_head
-from maesh_core.resources.kinds import CORE_KINDS
-from maesh_core.resources.snapshot import Snapshot
+from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.stream_traffic import StreamTrafficType
+from maesh_core.proxy.http.handler import HttpHandler
+from maesh_core.proxy.http.messages.request_head import parse_request_head
+from maesh_core.proxy.network.clock import Clock
 from maesh_core.settings import CarryingSettings
-from maesh_core.stream_traffic import StreamTrafficType
 from maesh_core.testing import FakeExchange, FakeNode
-from maesh_core.topology.builder import build_service_node
-from maesh_core.topology.rules import TopologyRules
 
 ALL_KINDS = (*CORE_KINDS, *{id(kind): kind for kind in (*SMI_KINDS, *KINDS)}.values())
 NAMESPACE = "shop"

@@ -5,10 +5,10 @@ from maesh_acl import AccessSettings
 from maesh_acl.checking import TargetChecker
 from maesh_acl.controller import ControllerHalf
 
-from maesh_core.controller.object_reports import ObjectReports
+from maesh_core.controller.reports.object_reports import ObjectReports
+from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.findings import Findings
 from maesh_core.model.resources import Service
-from maesh_core.topology.rules import TopologyRules
 
 from .conftest import (
     ALL_KINDS,

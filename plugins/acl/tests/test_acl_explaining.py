@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from maesh_acl.controller import AclBuilder
 
-from maesh_core.controller.explanation import Asked, Explainer
-from maesh_core.controller.pod_lookup import PodLookup
+from maesh_core.controller.explaining.explanation import Asked, Explainer
+from maesh_core.controller.explaining.pod_lookup import PodLookup
+from maesh_core.controller.topology.rendering import render_topology
 from maesh_core.model.messages import Update
-from maesh_core.topology.rendering import render_topology
 
 from .conftest import Cluster, build_pod, build_route, build_service, build_split, build_target
 from .test_acl_oracle import SERVICES, draw_mesh, draw_request

@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from maesh_core.discovery.documents import KindTable, parse_manifest
+from maesh_core.controller.discovery.documents.parsing import KindTable, parse_manifest
+from maesh_core.controller.topology.rendering import render_topology
 from maesh_core.model.messages import render_sections
-from maesh_core.topology.rendering import render_topology
 
 CASES = sorted(path for path in (Path(__file__).parent / "data").iterdir() if path.is_dir())
 

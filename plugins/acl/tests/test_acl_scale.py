@@ -7,15 +7,15 @@ from maesh_acl import AccessSettings
 from maesh_acl.controller import GrantBuilder
 from maesh_smi.controller import SplitBuilder
 
-from maesh_core.configuration.revisions import RevisionStore
+from maesh_core.controller.configuration.revisions import RevisionStore
+from maesh_core.controller.discovery.documents.parsing import KindTable, parse_manifest
 from maesh_core.controller.engine import Engine, EngineParts
-from maesh_core.controller.port_mapping import PortMappingFile
-from maesh_core.controller.ports import PortTables
-from maesh_core.discovery.documents import KindTable, parse_manifest
+from maesh_core.controller.ports.assignment import PortTables
+from maesh_core.controller.ports.mapping_file import PortMappingFile
+from maesh_core.controller.resources.snapshot import Snapshot
+from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.events import Applied, Replaced
 from maesh_core.model.resources import Pod
-from maesh_core.resources.snapshot import Snapshot
-from maesh_core.topology.rules import TopologyRules
 
 from .conftest import ALL_KINDS, CATALOGUE, build_group, build_pod, build_service, build_split, build_target
 

@@ -5,11 +5,11 @@ import yaml
 from maesh_smi.checking import GroupChecker, SplitChecker
 from maesh_smi.kinds import KINDS
 
-from maesh_core.controller.object_reports import ObjectReports
+from maesh_core.controller.reports.object_reports import ObjectReports
+from maesh_core.controller.resources.kinds import CORE_KINDS
+from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.findings import Findings
 from maesh_core.model.resources import Service
-from maesh_core.resources.kinds import CORE_KINDS
-from maesh_core.topology.rules import TopologyRules
 
 
 def write_service(name, *, extra=""):

@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import pytest
 
+from maesh_core.controller.resources.view import ObjectRead
 from maesh_core.model.configuration import HttpBranch, Part, Server, Service
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Pod
 from maesh_core.plugin import HeaderMatch, HttpMatch
-from maesh_core.resources.view import ObjectRead
 
 from .conftest import write_service, write_split
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.interfaces import Response
+from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.middleware.checks import HTTP_METHODS, METHODS, STREAM_METHODS, find_middleware_problem, has_any
 
 

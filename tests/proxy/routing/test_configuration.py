@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service, StreamRouter
 from maesh_core.model.messages import Update, parse_update, render_update
+from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
 from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
-from maesh_core.proxy.upstream.kinds import BalancerKinds
 
 
 class RecordingHandler:

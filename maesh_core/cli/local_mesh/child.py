@@ -1,0 +1,124 @@
+"""The proxy as a child process of `maesh up`.
+
+Takes a proxy's settings. Passes the child's log lines on, knows its last words, and ends it in bounded time. The
+child stands in a process group of its own, so that Ctrl-C reaches only this process, and holds the read end of a pipe
+whose other end closes with this process however it dies: then the child ends too
+(proxy/worker/parent_watch.py).
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+
+from maesh_core.cli.programs import PROXY_COMMAND, build_proxy_environment
+from maesh_core.process.interruption import AGAIN
+from maesh_core.settings import ProxySettings
+from maesh_core.settings.handover import PARENT_PIPE_VARIABLE
+
+_ERROR_PREFIX = "maesh: error: "
+_CHUNK_BYTES = 65536
+_LAST_WORDS_LIMIT = 2000
+
+
+class ProxyChild:
+    """A running proxy. It ends at the latest when this process does."""
+
+    __slots__ = ("_exited", "_last_line", "_pipe", "_process", "_pump")
+
+    def __init__(self, process: Process, pipe: int) -> None:
+        self._process = process
+        self._pipe = pipe
+        self._last_line = ""
+        self._pump = asyncio.create_task(self._pass_on_lines())
+        self._exited = asyncio.create_task(self._wait())
+
+    def __repr__(self) -> str:
+        return f"<ProxyChild pid={self._process.pid} status={self._process.returncode}>"
+
+    @classmethod
+    async def start(cls, settings: ProxySettings) -> "ProxyChild":
+        """Start a proxy with these settings."""
+        read_end, write_end = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *PROXY_COMMAND,
+                stdin=read_end,
+                stderr=PIPE,
+                env={**build_proxy_environment(settings), PARENT_PIPE_VARIABLE: "0"},
+                process_group=0,
+            )
+        except BaseException:
+            os.close(write_end)
+            raise
+        finally:
+            os.close(read_end)
+        return cls(process, write_end)
+
+    @property
+    def exited(self) -> "asyncio.Task[None]":
+        """Done when the child has ended and all its lines were passed on."""
+        return self._exited
+
+    def explain(self) -> str:
+        """Say why the child ended: in its own last words, if it left any."""
+        if self._last_line.startswith(_ERROR_PREFIX):
+            return self._last_line.removeprefix(_ERROR_PREFIX)
+        words = f": {self._last_line}" if self._last_line else ""
+        return f"the proxy ended with {self._describe_status()}{words}"
+
+    def _describe_status(self) -> str:
+        status = self._process.returncode
+        if status is not None and status < 0:
+            return f"signal {signal.Signals(-status).name}"
+        return f"status {status}"
+
+    @property
+    def has_told_wait(self) -> bool:
+        """Whether the child has said what it waits for before it ends."""
+        return AGAIN in self._last_line
+
+    async def stop(self, timeout_s: float, *, number: int = signal.SIGTERM) -> None:
+        """Ask the child by a signal to drain and end; after the timeout it is killed, with all it started."""
+        try:
+            if self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.send_signal(number)
+                await asyncio.wait([self._exited], timeout=timeout_s)
+        finally:
+            self.kill()
+            await self._exited
+            os.close(self._pipe)
+
+    def kill(self) -> None:
+        """End the child and all it started at once."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _wait(self) -> None:
+        await self._process.wait()
+        # Whatever the child started may still hold its standard error: do not wait for that for long.
+        await asyncio.wait([self._pump], timeout=1)
+        self._pump.cancel()
+
+    async def _pass_on_lines(self) -> None:
+        """Pass on what the child writes, line by line; the line that explains its end is kept for `explain`."""
+        stream = self._process.stderr
+        assert stream is not None  # noqa: S101 - it was asked for
+        rest = b""
+        while chunk := await stream.read(_CHUNK_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._pass_on(line)
+        if rest:
+            self._pass_on(rest)
+
+    def _pass_on(self, line: bytes) -> None:
+        text = line.decode(errors="replace")
+        if text.strip():
+            self._last_line = text.strip()[:_LAST_WORDS_LIMIT]
+        if not text.startswith(_ERROR_PREFIX):
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 - log lines go to standard error

@@ -1,0 +1,1 @@
+"""The controller's HTTP API: configuration for proxies, status and topology for people."""

@@ -1,0 +1,298 @@
+"""The controller's HTTP API: what was asked for in, JSON or a short plain text out.
+
+Serves what a `Published` offers and tells the node registry who pulled; asks a node only through what it is given.
+Every answer, refusals of what is no request included, tells nothing of our software. Only GET and HEAD are answered.
+"""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Protocol
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from maesh_core.controller.api.long_poll import Waiters
+from maesh_core.controller.api.nodes import NAME_LIMIT, AdminAddress, NodeRegistry, is_valid_name
+from maesh_core.controller.api.server import build_text, to_response
+from maesh_core.controller.explaining.pod_lookup import PodLookup
+from maesh_core.errors import NodeUnreachableError
+from maesh_core.model.addresses import parse_address
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.messages import ControllerReport
+from maesh_core.plain_http.messages import Request, Response
+
+WAIT_LIMIT_S = 60.0
+"""The longest that a pull is held; a longer wish is cut to this."""
+HELD_PULLS_LIMIT = 10_000
+"""So many pulls are held at once, two for each of the largest cluster's 5,000 nodes; above: 503."""
+RENDERED_LIMIT = 16
+"""So many renderings of one revision are kept: waiters of a wake-up had one of the few last revisions."""
+PORT_LIMIT = 65535
+
+NOT_READY = "the first configuration is not built yet\n"
+NOT_CURRENT = "out of touch with the cluster: what is known of it is old\n"
+
+NODE_PREFIX = "/api/status/node/"
+NODE_SUFFIX = "/configuration"
+
+_PORT_PATTERN = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
+_WAIT_PATTERN = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_TAG_PATTERN = re.compile(r'(?:W/)?("[^"]*")')
+_log = logging.getLogger(__name__)
+
+
+class Published(Protocol):
+    """What the API serves. `render_configuration` gives None when a revision has nothing new."""
+
+    @property
+    def is_ready(self) -> bool: ...  # noqa: D102
+
+    @property
+    def revision(self) -> str: ...  # noqa: D102
+
+    def render_configuration(self, since: str | None) -> bytes | None: ...  # noqa: D102
+
+    def render_topology(self) -> bytes: ...  # noqa: D102
+
+    def render_services(self) -> bytes: ...  # noqa: D102
+
+    @property
+    def pods(self) -> PodLookup: ...  # noqa: D102
+
+    def render_objects(self) -> bytes: ...  # noqa: D102
+
+
+class NodeAsker(Protocol):
+    """What asks a proxy."""
+
+    async def fetch_configuration(self, address: AdminAddress) -> bytes:
+        """Give what the proxy has in force, as JSON; raises NodeUnreachableError."""
+
+
+class Oneself(Protocol):
+    """What the controller says of itself. One that is not current answers no pull."""
+
+    @property
+    def is_current(self) -> bool: ...  # noqa: D102
+
+    def report(self) -> ControllerReport: ...  # noqa: D102
+
+
+class _Selected(msgspec.Struct, frozen=True):
+    """A representation and its entity tag; `body` None: nothing new."""
+
+    tag: str
+    body: bytes | None
+
+
+class Api:
+    """Answers requests. `wake` after each revision, `close` before the server stops."""
+
+    def __init__(
+        self,
+        published: Published,
+        nodes: NodeRegistry,
+        asker: NodeAsker,
+        *,
+        oneself: Oneself,
+        held_limit: int = HELD_PULLS_LIMIT,
+    ) -> None:
+        self._oneself = oneself
+        self._published = published
+        self._nodes = nodes
+        self._asker = asker
+        self._waiters = Waiters(held_limit)
+        self._rendered: dict[str | None, bytes | None] = {}
+        self._rendered_revision = ""
+        self._routes: dict[str, Callable[[Request], Awaitable[Response]]] = {
+            "/api/configuration/current": self._get_configuration,
+            "/api/topology/current": self._get_topology,
+            "/api/services": self._get_services,
+            "/api/pods": self._get_pods,
+            "/api/objects": self._get_objects,
+            "/api/status/controller": self._get_controller,
+            "/api/status/nodes": self._get_nodes,
+            "/api/status/readiness": self._get_readiness,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Api {self._published.revision} {self._waiters!r}>"
+
+    @property
+    def held_pulls(self) -> int:
+        """How many pulls wait for a revision."""
+        return len(self._waiters)
+
+    def wake(self) -> None:
+        """Answer the pulls that wait, for there is a new revision."""
+        self._waiters.wake()
+
+    def close(self) -> None:
+        """Answer the pulls that wait, and hold none any more."""
+        self._waiters.close()
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request; an error of ours is logged and told as 500 without details."""
+        path = read_path(request)
+        route = self._find_route(path)
+        if route is None:
+            paths = ", ".join((*self._routes, f"{NODE_PREFIX}NAME{NODE_SUFFIX}"))
+            return build_text(HTTPStatus.NOT_FOUND, f"there is nothing here; there is {paths}\n")
+        if request.method not in (b"GET", b"HEAD"):
+            return build_text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n", {"Allow": "GET, HEAD"})
+        try:
+            return await route(request)
+        except Exception:
+            _log.exception("the API could not answer %s", path)
+            return build_text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the controller's log has it\n")
+
+    def _find_route(self, path: str) -> Callable[[Request], Awaitable[Response]] | None:
+        is_of_node = path.startswith(NODE_PREFIX) and path.endswith(NODE_SUFFIX)
+        return self._get_node_configuration if is_of_node else self._routes.get(path)
+
+    async def _get_configuration(self, request: Request) -> Response:
+        """Answer a pull.
+
+        The full configuration has the entity tag `"REVISION"`, a delta `"REVISION;since=REVISION"`. 304 means nothing
+        new: no revision after `since`, or a tag that If-None-Match names. Either may be waited for.
+        """
+        query = read_query(request)
+        node, since = query.get("node"), query.get("since")
+        wait_s = _parse_wait(query.get("wait", "0"))
+        if wait_s is None:
+            return build_text(HTTPStatus.BAD_REQUEST, f"wait is a number of seconds from 0 to {WAIT_LIMIT_S:g}\n")
+        if node is not None and not is_valid_name(node):
+            return build_text(HTTPStatus.BAD_REQUEST, f"node is a name of 1 to {NAME_LIMIT} printable characters\n")
+        admin = query.get("admin")
+        admin_port = None if admin is None else _parse_port(admin)
+        if admin is not None and admin_port is None:
+            return build_text(HTTPStatus.BAD_REQUEST, "admin is a port, a number from 1 to 65535\n")
+        if not self._published.is_ready:
+            return _refuse_pull(NOT_READY)
+        if not self._oneself.is_current:
+            return _refuse_pull(NOT_CURRENT)
+        known_tags = ",".join(value.decode("latin-1") for name, value in request.fields if name == b"if-none-match")
+        if node is None:
+            return await self._pull(since, wait_s, known_tags)
+        with self._nodes.hold_pull(node, request.remote, since, admin_port=admin_port):
+            return await self._pull(since, wait_s, known_tags)
+
+    async def _pull(self, since: str | None, wait_s: float, known_tags: str) -> Response:
+        selected = self._select(since)
+        if _is_known(selected, known_tags) and wait_s > 0 and not self._waiters.is_closed:
+            if self._waiters.is_full:
+                return _refuse_pull("too many pulls are waiting\n")
+            await self._waiters.wait(wait_s)
+            selected = self._select(since)
+        # Revalidate always: what is stored is stale as soon as there is a new revision.
+        headers = {"ETag": selected.tag, "Cache-Control": "no-cache"}
+        if _is_known(selected, known_tags):
+            return to_response(HTTPStatus.NOT_MODIFIED, headers=headers)
+        return to_response(HTTPStatus.OK, body=selected.body or b"", content_type="application/json", headers=headers)
+
+    def _select(self, since: str | None) -> _Selected:
+        """Choose the representation for who has the revision `since`; each is rendered once for all."""
+        revision = self._published.revision
+        base = since if since is not None and _is_ours(since, revision) else None
+        if revision != self._rendered_revision:
+            self._rendered.clear()
+            self._rendered_revision = revision
+        if base not in self._rendered:
+            while len(self._rendered) >= RENDERED_LIMIT:
+                del self._rendered[next(iter(self._rendered))]
+            self._rendered[base] = self._published.render_configuration(base)
+        body = self._rendered[base]
+        return _Selected(f'"{revision};since={base}"' if base and base != revision else f'"{revision}"', body)
+
+    async def _get_topology(self, _: Request) -> Response:
+        return _json(self._published.render_topology())
+
+    async def _get_services(self, _: Request) -> Response:
+        return _json(self._published.render_services())
+
+    async def _get_pods(self, request: Request) -> Response:
+        """Answer with the pods of one name or one address. There is no list of all: 100,000 pods are 20 MB."""
+        query = read_query(request)
+        if not self._published.is_ready:
+            return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
+        if set(query) == {"namespace", "name"}:
+            found = self._published.pods.find_by_name(ObjectKey(query["namespace"], query["name"]))
+        elif set(query) == {"address"} and (address := parse_address(query["address"])) is not None:
+            found = self._published.pods.find_by_address(address)
+        else:
+            return build_text(HTTPStatus.BAD_REQUEST, "name a pod by namespace= and name=, or by address=\n")
+        return _json(msgspec.json.encode(found))
+
+    async def _get_objects(self, _: Request) -> Response:
+        return _json(self._published.render_objects())
+
+    async def _get_controller(self, _: Request) -> Response:
+        return _json(msgspec.json.encode(self._oneself.report()))
+
+    async def _get_nodes(self, _: Request) -> Response:
+        return _json(msgspec.json.encode(self._nodes.list_reports()))
+
+    async def _get_node_configuration(self, request: Request) -> Response:
+        """Answer what a proxy has in force, as it says itself."""
+        name = read_path(request)[len(NODE_PREFIX) : -len(NODE_SUFFIX)]
+        address = self._nodes.find_admin(name)
+        if address is None:
+            return build_text(HTTPStatus.NOT_FOUND, "no proxy of this name pulled within the last hour\n")
+        try:
+            return _json(await self._asker.fetch_configuration(address))
+        except NodeUnreachableError as error:
+            return build_text(HTTPStatus.BAD_GATEWAY, f"{error}\n")
+
+    async def _get_readiness(self, _: Request) -> Response:
+        is_ready = self._published.is_ready and self._oneself.is_current
+        status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return _json(msgspec.json.encode(is_ready), status)
+
+
+def read_path(request: Request) -> str:
+    """Read the path of a request's target, decoded; what is not UTF-8 in it becomes U+FFFD."""
+    return unquote(request.target.partition(b"?")[0].decode("ascii", "replace"))
+
+
+def read_query(request: Request) -> dict[str, str]:
+    """Read the parameters of a request's target; of one that is named twice, the first."""
+    text = request.target.partition(b"?")[2].decode("ascii", "replace")
+    return dict(reversed(parse_qsl(text, keep_blank_values=True)))
+
+
+def _refuse_pull(text: str) -> Response:
+    """Refuse a pull for now. The connection ends, so that the next one may meet another replica behind one address."""
+    return build_text(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "1"}, is_last=True)
+
+
+def _json(body: bytes, status: int = HTTPStatus.OK) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    return to_response(status, body=body, content_type="application/json", headers=headers)
+
+
+def _parse_wait(text: str) -> float | None:
+    """Read a number of seconds; None for anything that is not one."""
+    return min(float(text), WAIT_LIMIT_S) if _WAIT_PATTERN.fullmatch(text) else None
+
+
+def _parse_port(text: str) -> int | None:
+    """Read a port; None for anything that is not one."""
+    port = int(text) if _PORT_PATTERN.fullmatch(text) else 0
+    return port if 0 < port <= PORT_LIMIT else None
+
+
+def _is_ours(since: str, revision: str) -> bool:
+    """Whether this controller can have given `since`: `<epoch>.<n>`, n no higher than now. Bounds what is cached."""
+    epoch, _, number = revision.rpartition(".")
+    since_epoch, _, since_number = since.rpartition(".")
+    is_number = since_number.isascii() and since_number.isdecimal() and len(since_number) <= len(number)
+    return is_number and since_epoch == epoch and int(since_number) <= int(number)
+
+
+def _is_known(selected: _Selected, known_tags: str) -> bool:
+    """Whether the client has this: nothing new, or If-None-Match names it (weak comparison, RFC 9110, 13.1.2)."""
+    if selected.body is None or known_tags.strip() == "*":
+        return True
+    return selected.tag in _TAG_PATTERN.findall(known_tags)

@@ -1,0 +1,119 @@
+"""Asks a proxy's admin port what it has in force: an address in, the document's bytes out.
+
+Whoever pulls may name any port of the address it pulls from, and what answers there may be anything. So only a
+configuration is passed on, nothing else of the answer is shown, and every size and wait is bounded.
+"""
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from maesh_core.controller.api.nodes import AdminAddress
+from maesh_core.errors import NodeUnreachableError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+ANSWER_TIMEOUT_S = 2.0
+"""For everything: a connection, waiting for a free one included, and the whole answer."""
+ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
+"""5,000 services with 10 servers each are about 10 MB."""
+CONNECTIONS_LIMIT = 4
+"""So many proxies are asked at once: bounds the memory that their answers take together."""
+
+
+class _Head(msgspec.Struct):
+    """What makes a document a whole configuration; its other fields are checked to be JSON and no more."""
+
+    revision: str
+    full: bool
+
+
+_HEAD_DECODER = msgspec.json.Decoder(_Head)
+
+
+class NodeClient:
+    """Asks proxies, over one session that begins with the first question. To be closed at the end."""
+
+    __slots__ = ("_limit_bytes", "_session", "_timeout_s")
+
+    def __init__(self, *, timeout_s: float = ANSWER_TIMEOUT_S, limit_bytes: int = ANSWER_LIMIT_BYTES) -> None:
+        self._timeout_s = timeout_s
+        self._limit_bytes = limit_bytes
+        self._session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"<NodeClient {'idle' if self._session is None else 'open'}>"
+
+    async def fetch_configuration(self, address: AdminAddress) -> bytes:
+        """Give what the proxy has in force, as JSON; raises NodeUnreachableError."""
+        url = _build_url(address)
+        import aiohttp  # 13 MB, which a controller that is never asked for this does without
+
+        try:
+            async with self._open_session().get(url, allow_redirects=False) as response:
+                if response.status != 200:
+                    raise NodeUnreachableError(f"the proxy answered {response.status}")
+                body = await self._read(response)
+        except TimeoutError as error:
+            raise NodeUnreachableError(f"the proxy did not answer within {self._timeout_s:g} s") from error
+        except OSError as error:
+            raise NodeUnreachableError("the proxy cannot be reached") from error
+        except aiohttp.ClientError as error:
+            raise NodeUnreachableError("the proxy's answer is not whole or not HTTP") from error
+        _check_configuration(body)
+        return body
+
+    async def close(self) -> None:
+        """End the session, if there is one."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _read(self, response: "aiohttp.ClientResponse") -> bytes:
+        body = bytearray()
+        async for data in response.content.iter_any():
+            body += data
+            if len(body) > self._limit_bytes:
+                raise NodeUnreachableError(f"the proxy's answer is larger than {self._limit_bytes} bytes")
+        return bytes(body)
+
+    def _open_session(self) -> "aiohttp.ClientSession":
+        import aiohttp
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS_LIMIT, force_close=True),
+                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "maesh"},
+                auto_decompress=False,  # a small answer must not become a large one
+                trust_env=False,
+            )
+        return self._session
+
+
+def _build_url(address: AdminAddress) -> str:
+    """Build the only URL that is asked. An address that is a name is refused: nothing is ever looked up."""
+    if address.port is None:
+        raise NodeUnreachableError("the proxy did not tell its admin port")
+    try:
+        ip = ipaddress.ip_address(address.ip)
+    except ValueError as error:
+        raise NodeUnreachableError("the proxy's address is not known") from error
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ip  # a socket for both families shows IPv4 peers as IPv6
+    host = f"[{ip}]" if ip.version == 6 else str(ip)
+    return f"http://{host}:{address.port}/configuration"
+
+
+def _check_configuration(body: bytes) -> None:
+    """Raise NodeUnreachableError for what is not a whole configuration."""
+    try:
+        body.decode()  # what the decoder skips it does not check to be UTF-8
+        is_whole = _HEAD_DECODER.decode(body).full
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        is_whole = False
+    if not is_whole:
+        raise NodeUnreachableError("the proxy's answer is not a configuration")

@@ -1,0 +1,213 @@
+"""This controller's part in a cluster: the source of its objects, and, while it leads, what it writes there.
+
+Joins election, shadow services, Events and DNS to an engine. Every replica reads and serves; the leader alone writes,
+and looks at everything anew when it begins to.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+
+from maesh_core.controller.cluster.dns_keeper import DnsKeeper
+from maesh_core.controller.cluster.leader_election import LeaderElection
+from maesh_core.controller.cluster.object_events import EventRecorder
+from maesh_core.controller.cluster.shadow_keeper import ShadowKeeper
+from maesh_core.controller.cluster.shadow_services import LABELS, build_name, is_hashed
+from maesh_core.controller.discovery.kubernetes.objects import ObjectDecoder
+from maesh_core.controller.discovery.kubernetes.source import KubernetesSource
+from maesh_core.controller.discovery.kubernetes.watch import PAGE_SIZE
+from maesh_core.controller.dns.patching import ClusterDns
+from maesh_core.controller.engine import Engine
+from maesh_core.controller.kubernetes.client import KubernetesClient
+from maesh_core.controller.kubernetes.paths import build_path
+from maesh_core.controller.ports.assignment import GRACE_S
+from maesh_core.controller.reports.object_checks import Subject
+from maesh_core.controller.resources.kinds import CORE_KINDS
+from maesh_core.errors import KubernetesError
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import Service
+from maesh_core.process.backoff import Backoff
+
+STALE_S = 60.0
+"""A controller that has been out of touch with the cluster for so long says that it is not ready, and leads no more."""
+FIRST_LOOK_S = 0.05
+LONGEST_LOOK_S = 2.0
+"""Between two looks at whether the watch has told of what was written."""
+
+Pause = Callable[[float], Awaitable[None]]
+
+
+class _Term:
+    """The lead of this controller, from when it knows all that others wrote before: until then it writes nothing."""
+
+    __slots__ = ("_election", "is_begun")
+
+    def __init__(self, election: LeaderElection) -> None:
+        self._election = election
+        self.is_begun = False
+
+    def __repr__(self) -> str:
+        return f"<_Term begun={self.is_begun} {self._election!r}>"
+
+    @property
+    def remaining_s(self) -> float:
+        """For how long this controller may write."""
+        return self._election.remaining_s if self.is_begun else 0.0
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this controller may write."""
+        return self.remaining_s > 0
+
+
+class Cluster:
+    """A cluster as one controller sees it. `client` is closed by who made it."""
+
+    def __init__(
+        self,
+        client: KubernetesClient,
+        *,
+        mesh_namespace: str,
+        cluster_domain: str,
+        identity: str,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Pause = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._mesh_namespace = mesh_namespace
+        self._cluster_domain = cluster_domain
+        self._pause = pause
+        self._clock = clock
+        self.source = KubernetesSource(client, clock=clock, pause=pause)
+        self.election = LeaderElection(
+            client,
+            namespace=mesh_namespace,
+            identity=identity,
+            is_fit=lambda: self.is_current,
+            clock=clock,
+            pause=pause,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self._client!r}>"
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what is known of the cluster is not older than a minute."""
+        return self.source.out_of_touch_s < STALE_S
+
+    async def keep(self, engine: Engine, *, is_built: asyncio.Event) -> None:
+        """Stand for election, and write while leading, until cancelled. Begins once the first full build is done."""
+        term = _Term(self.election)
+        shadows = ShadowKeeper(self._client, engine, term, mesh_namespace=self._mesh_namespace, pause=self._pause)
+        reports = engine.reports
+        recorder = EventRecorder(self._client, reports.find_identified, term, clock=self._clock, pause=self._pause)
+        dns = self._build_dns_keeper(engine, term)
+        await is_built.wait()
+
+        def mark(services: Iterable[ObjectKey]) -> None:
+            if term.is_leader:
+                shadows.mark(services)
+                if any(is_hashed(self._mesh_namespace, service) for service in services):
+                    dns.mark()
+
+        def record(subjects: Iterable[Subject]) -> None:
+            if term.is_leader:
+                recorder.mark(subjects)
+
+        async def lead() -> None:
+            if await self._catch_up(engine):
+                term.is_begun = True
+                engine.set_leading(is_leading=True)
+                mark({*engine.list_services(), *engine.list_shadowed()})
+                record(reports.list_subjects())
+
+        engine.on_built(mark)
+        reports.on_changed(record)
+        async with asyncio.TaskGroup() as group:
+            taking_over: asyncio.Task[None] | None = None
+
+            def change(is_leader: bool) -> None:  # noqa: FBT001 - what an election tells
+                nonlocal taking_over
+                if is_leader:
+                    taking_over = group.create_task(lead())  # beside the election, which must go on renewing
+                else:
+                    if taking_over is not None:
+                        taking_over.cancel()
+                    term.is_begun = False
+                    shadows.forget()
+                    engine.set_leading(is_leading=False)
+
+            group.create_task(shadows.run())
+            group.create_task(recorder.run())
+            group.create_task(dns.run())
+            group.create_task(self.election.run(change))
+            group.create_task(self._pass_time(engine))
+
+    def _build_dns_keeper(self, engine: Engine, term: _Term) -> DnsKeeper:
+        dns = ClusterDns(
+            self._client,
+            mesh_namespace=self._mesh_namespace,
+            cluster_domain=self._cluster_domain,
+            pause=self._pause,
+            clock=self._clock,
+        )
+        return DnsKeeper(
+            dns,
+            term,
+            list_long=lambda: self._list_long(engine),
+            tell=lambda key, error: engine.set_outside_errors(key, (error,) if error else (), aspect="DNS"),
+            pause=self._pause,
+        )
+
+    async def _pass_time(self, engine: Engine) -> None:
+        """Have who waits for a port get one that has rested, though nothing else happens."""
+        while True:
+            await self._pause(GRACE_S / 4)
+            engine.apply((), source=self.source.name)
+
+    def _list_long(self, engine: Engine) -> dict[ObjectKey, str]:
+        """Name the services whose shadow services DNS cannot find by its general rule."""
+        return {
+            key: build_name(self._mesh_namespace, key)
+            for key in engine.list_services()
+            if is_hashed(self._mesh_namespace, key)
+        }
+
+    async def _catch_up(self, engine: Engine) -> bool:
+        """Wait until the watch has told of all that others wrote; False when this controller leads no more.
+
+        What it has told of services is then not older than what the last leader went by.
+        """
+        backoff = Backoff(first_s=FIRST_LOOK_S, longest_s=LONGEST_LOOK_S)
+        while self.election.is_leader:
+            with suppress(KubernetesError):
+                if self._has_told(engine, {each.key: each async for each in self._list_shadows()}):
+                    return True
+            await self._pause(backoff.next())
+        return False
+
+    def _has_told(self, engine: Engine, listed: Mapping[ObjectKey, Service]) -> bool:
+        known = {
+            ObjectKey(self._mesh_namespace, build_name(self._mesh_namespace, key)) for key in engine.list_shadowed()
+        }
+        if not known <= listed.keys():
+            return False
+        told = ((each, engine.find_service(key)) for key, each in listed.items())
+        return all(each and each.metadata.resource_version == there.metadata.resource_version for there, each in told)
+
+    async def _list_shadows(self) -> AsyncIterator[Service]:
+        """List them as the source would: what it cannot use it does not tell of."""
+        decoder = ObjectDecoder(next(kind for kind in CORE_KINDS if kind.type is Service))
+        path = build_path("v1", "services", namespace=self._mesh_namespace)
+        selector = ",".join(f"{key}={value}" for key, value in LABELS.items())
+        query = {"labelSelector": selector, "limit": str(PAGE_SIZE)}
+        while True:
+            page = decoder.decode_page(await self._client.get(path, query))
+            for service in page.resources:
+                if isinstance(service, Service):
+                    yield service
+            if not page.next:
+                return
+            query["continue"] = page.next

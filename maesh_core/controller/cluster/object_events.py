@@ -1,0 +1,218 @@
+"""Tells errors where `kubectl describe` shows them: as Kubernetes Events on the objects they concern.
+
+Takes what is found wrong with objects; writes through a client, while this controller leads. An error is a Warning, a
+notice is Normal. The same text of the same object is one Event, written again only when it has lasted or come back; all
+Events together are rate-limited. An Event that cannot be written is dropped: it is news, not a record.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from maesh_core.controller.kubernetes.paths import MERGE_PATCH, build_path
+from maesh_core.controller.reports.object_checks import Subject
+from maesh_core.errors import KubernetesError
+from maesh_core.model.findings import Findings
+from maesh_core.model.keys import ObjectIdentity
+
+ERROR = ("Warning", "MeshError")
+"""Type and reason of the Event of an error,"""
+NOTICE = ("Normal", "MeshNotice")
+"""and of a notice."""
+COMPONENT = "maesh-controller"
+MESSAGE_LIMIT_BYTES = 1000
+"""Kubernetes documents 1,024 for a message."""
+NAME_LIMIT = 200
+"""Characters of an object's name in that of its Event, which may have 253 in all."""
+AGAIN_S = 1800.0
+"""An error that lasts is told again so often: API servers keep an Event for an hour."""
+BURST = 50
+"""So many Events may be written at once,"""
+PER_SECOND = 2.0
+"""and so many a second after that."""
+LOOK_S = AGAIN_S / 10
+"""Between two looks for errors that have lasted."""
+CLUSTER_NAMESPACE = "default"
+"""Where the Events of objects are that have no namespace."""
+PENDING_LIMIT = 10_000
+REMEMBERED_LIMIT = 20_000
+TIMEOUT_S = 5.0
+
+Sort = tuple[str, str]
+Pause = Callable[[float], Awaitable[None]]
+_log = logging.getLogger(__name__)
+
+
+class Told(msgspec.Struct):
+    """When an error was told last, on the clock, and how often."""
+
+    at: float
+    count: int
+
+
+class Client(Protocol):
+    """What is needed of a client of the API server."""
+
+    async def send(
+        self, method: str, path: str, body: Any = None, *, content_type: str = ..., timeout_s: float
+    ) -> bytes:
+        """Send a request; raises KubernetesError."""
+
+
+class Lead(Protocol):
+    """Whether this controller may write."""
+
+    @property
+    def is_leader(self) -> bool: ...  # noqa: D102
+
+
+Finder = Callable[[Subject], Mapping[ObjectIdentity, Findings]]
+
+
+class EventRecorder:
+    """Writes Events. `mark` may be called at any time, `run` in one task."""
+
+    def __init__(
+        self,
+        client: Client,
+        find: Finder,
+        lead: Lead,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        pause: Pause = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._find = find
+        self._lead = lead
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._pause = pause
+        self._failing: set[Subject] = set()
+        self._pending: dict[tuple[ObjectIdentity, str], Subject] = {}
+        """What is to be told, in order."""
+        self._told: dict[tuple[ObjectIdentity, str], Told] = {}
+        self._allowance = float(BURST)
+        self._allowed_at = clock()
+        self._wake = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<EventRecorder pending={len(self._pending)} told={len(self._told)}>"
+
+    def mark(self, subjects: Iterable[Subject]) -> None:
+        """Have these objects looked at."""
+        for subject in subjects:
+            found = self._find(subject)
+            if found:
+                self._failing.add(subject)
+            else:
+                self._failing.discard(subject)
+            for identity, findings in found.items():
+                for text in findings.texts:
+                    self._want(identity, _cut(text), subject)
+        if self._pending:
+            self._wake.set()
+
+    def _want(self, identity: ObjectIdentity, text: str, subject: Subject) -> None:
+        told = self._told.get((identity, text))
+        is_due = told is None or self._clock() - told.at >= AGAIN_S
+        if is_due and (len(self._pending) < PENDING_LIMIT or (identity, text) in self._pending):
+            self._pending[(identity, text)] = subject
+
+    async def run(self) -> None:
+        """Write what is wanted, forever; what lasts is looked at again from time to time."""
+        look_at = self._clock() + LOOK_S
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, look_at - self._clock())):
+                    await self._wake.wait()
+            self._wake.clear()
+            if self._clock() >= look_at:
+                look_at = self._clock() + LOOK_S
+                self.mark(tuple(self._failing))
+            while self._pending:
+                identity, text = next(iter(self._pending))
+                if self._find_sort(identity, text) is not None:
+                    await self._wait_for_allowance()
+                sort = self._find_sort(identity, text)  # again, for there may have been a wait
+                if sort is not None:
+                    await self._write(identity, text, sort)
+                del self._pending[(identity, text)]
+
+    def _find_sort(self, identity: ObjectIdentity, text: str) -> Sort | None:
+        """Say what a text is now: None where this controller does not lead, or where it is gone."""
+        found = self._find(self._pending[(identity, text)]) if self._lead.is_leader else {}
+        findings = found.get(identity, Findings())
+        if any(_cut(each) == text for each in findings.errors):
+            return ERROR
+        return NOTICE if any(_cut(each) == text for each in findings.notices) else None
+
+    async def _wait_for_allowance(self) -> None:
+        now = self._clock()
+        self._allowance = min(BURST, self._allowance + (now - self._allowed_at) * PER_SECOND)
+        self._allowed_at = now
+        self._allowance -= 1
+        if self._allowance < 0:
+            await self._pause(-self._allowance / PER_SECOND)
+
+    async def _write(self, identity: ObjectIdentity, text: str, sort: Sort) -> None:
+        told = self._told.pop((identity, text), None) or Told(0.0, 0)
+        told = self._told[(identity, text)] = Told(self._clock(), told.count + 1)  # last: the longest remembered
+        if len(self._told) > REMEMBERED_LIMIT:
+            del self._told[next(iter(self._told))]
+        event = self._build(identity, text, sort, told.count)
+        namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
+        try:
+            try:
+                path = build_path("v1", "events", namespace=namespace)
+                await self._client.send("POST", path, event, timeout_s=TIMEOUT_S)
+            except KubernetesError as error:
+                if error.status != 409:
+                    raise
+                told.count = max(told.count, 2)  # one that an earlier controller has written
+                again = {"count": told.count, "lastTimestamp": event["lastTimestamp"]}
+                path = build_path("v1", "events", namespace=namespace, name=name)
+                await self._client.send("PATCH", path, again, content_type=MERGE_PATCH, timeout_s=TIMEOUT_S)
+        except KubernetesError as error:
+            _log.info("an Event on %s %s could not be written: %s", identity.kind, identity.key, error)
+
+    def _build(self, identity: ObjectIdentity, text: str, sort: Sort, count: int) -> dict[str, Any]:
+        now = datetime.fromtimestamp(self._wall_clock(), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        digest = hashlib.sha256(f"{identity}{text}".encode()).hexdigest()[:16]
+        namespace, name = identity.key
+        prefix = name[:NAME_LIMIT].rstrip("-.")  # what is cut off may leave what no name ends with
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{prefix}.{digest}", "namespace": namespace or CLUSTER_NAMESPACE},
+            "involvedObject": {
+                "apiVersion": identity.api_version,
+                "kind": identity.kind,
+                "namespace": namespace,
+                "name": name,
+                "uid": identity.uid,
+            },
+            "reason": sort[1],
+            "message": text,
+            "type": sort[0],
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": count,
+        }
+
+
+def _cut(text: str) -> str:
+    """Cut a text to what a message may have; what cannot be written in UTF-8 is replaced."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) > MESSAGE_LIMIT_BYTES:
+        return encoded[: MESSAGE_LIMIT_BYTES - len("…".encode())].decode(errors="ignore") + "…"
+    return encoded.decode()

@@ -1,0 +1,300 @@
+"""Keeps the shadow services as the users' services want them: the leader's hands on the API server.
+
+Takes an engine, which knows what is wished and what was told, and a client; writes only while this controller leads,
+and only Services that say they are this mesh's. Every write is bound to the object as the watch has told it: where
+somebody was faster it is refused, and made anew once the watch has told of that, so nothing is decided on old news.
+Whoever comes after a crash finds either the old object or the new one, and goes on from there.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+from maesh_core.controller.cluster.shadow_services import (
+    DISTRIBUTIONS,
+    Wish,
+    build_name,
+    build_object,
+    find_original,
+    is_as_wished,
+    merge_object,
+    must_recreate,
+)
+from maesh_core.controller.kubernetes.paths import build_path
+from maesh_core.errors import KubernetesError
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import Service
+from maesh_core.process.backoff import Backoff
+
+WRITERS = 8
+"""Writes under way at a time: 10,000 services are written within half a minute, and the API server is not flooded."""
+WRITE_TIMEOUT_S = 5.0
+LEASE_MARGIN_S = 1.0
+"""No write may be under way when the lease ends."""
+LONGEST_PAUSE_S = 30.0
+"""Before a write that was refused is tried again; whatever changes is looked at at once."""
+CONFLICT_LIMIT = 5
+"""So many conflicts in a row are nothing to tell of: the watch is a little behind."""
+
+_CONFLICT = 409
+_GONE = 404
+_log = logging.getLogger(__name__)
+
+
+class Client(Protocol):
+    """What is needed of a client of the API server."""
+
+    async def send(self, method: str, path: str, body: Any = None, *, timeout_s: float) -> bytes:
+        """Send a request; raises KubernetesError."""
+
+
+class Lead(Protocol):
+    """Whether this controller may write."""
+
+    @property
+    def remaining_s(self) -> float: ...  # noqa: D102
+
+
+class Shadowed(Protocol):
+    """What is needed of the engine."""
+
+    def find_wish(self, key: ObjectKey) -> Wish | None: ...  # noqa: D102
+
+    def find_service(self, key: ObjectKey) -> Service | None: ...  # noqa: D102
+
+    def set_outside_errors(self, key: ObjectKey, errors: tuple[str, ...]) -> None: ...  # noqa: D102
+
+
+class NotLeadingError(Exception):
+    """This controller may not write any more."""
+
+
+class ShadowKeeper:
+    """Writes what was marked. `mark` may be called at any time; `run` in one task."""
+
+    def __init__(
+        self,
+        client: Client,
+        engine: Shadowed,
+        lead: Lead,
+        *,
+        mesh_namespace: str,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._engine = engine
+        self._lead = lead
+        self._mesh_namespace = mesh_namespace
+        self._pause = pause
+        self._marked: dict[ObjectKey, None] = {}  # in order
+        self._busy: set[ObjectKey] = set()
+        self._backoffs: dict[ObjectKey, Backoff] = {}
+        self._conflicts: dict[ObjectKey, int] = {}
+        self._retries: dict[ObjectKey, asyncio.Task[None]] = {}
+        self._failures: dict[ObjectKey, str] = {}
+        self._wake = asyncio.Event()
+        self._distribution = 0
+
+    def __repr__(self) -> str:
+        return f"<ShadowKeeper marked={len(self._marked)} busy={len(self._busy)} failing={len(self._failures)}>"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to do now."""
+        return not self._marked and not self._busy and not self._retries
+
+    def mark(self, keys: Iterable[ObjectKey]) -> None:
+        """Have the shadow services of these looked at."""
+        for key in keys:
+            self._marked[key] = None
+        self._wake.set()
+
+    def forget(self) -> None:
+        """Drop what was marked, and take back what was told: another leads now, who looks at everything."""
+        self._marked.clear()
+        for retry in self._retries.values():
+            retry.cancel()
+        self._retries.clear()
+        self._backoffs.clear()
+        self._conflicts.clear()
+        for key in tuple(self._failures):
+            self._tell(key, "")
+
+    async def run(self) -> None:
+        """Look at what is marked, forever; while this controller does not lead, what is marked is dropped."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(WRITERS):
+                    group.create_task(self._work())
+        finally:
+            retries = tuple(self._retries.values())
+            self._retries.clear()
+            for task in retries:
+                task.cancel()
+            await asyncio.gather(*retries, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            key = next((key for key in self._marked if key not in self._busy), None)
+            if key is None:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            remaining_s = self._lead.remaining_s
+            if remaining_s <= 0:
+                self._marked.clear()  # who leads next looks at everything
+                continue
+            if remaining_s <= LEASE_MARGIN_S:
+                await self._pause(LEASE_MARGIN_S)  # until it is renewed, or lost
+                continue
+            del self._marked[key]
+            self._busy.add(key)
+            try:
+                await self._keep(key)
+            finally:
+                self._busy.discard(key)
+                self._wake.set()
+
+    async def _keep(self, key: ObjectKey) -> None:
+        try:
+            error = await self.reconcile(key)
+        except NotLeadingError:
+            self.mark((key,))
+            return
+        except KubernetesError as failure:
+            if self._lead.remaining_s > 0:
+                self._count_conflict(key, is_one=failure.status in (_CONFLICT, _GONE))
+                if not 0 < self._conflicts.get(key, 0) <= CONFLICT_LIMIT:
+                    self._tell(key, f"its shadow service cannot be written: {failure}")
+                self._retry(key, failure.retry_after_s)
+            return
+        self._conflicts.pop(key, None)
+        self._tell(key, error)
+        if error:
+            self._retry(key)
+        else:
+            self._backoffs.pop(key, None)
+
+    def _count_conflict(self, key: ObjectKey, *, is_one: bool) -> None:
+        if is_one:
+            self._conflicts[key] = self._conflicts.get(key, 0) + 1
+        else:
+            self._conflicts.pop(key, None)
+
+    def _retry(self, key: ObjectKey, at_least_s: float | None = None) -> None:
+        """Mark again after a pause, once: whatever marks it before then does not add to that."""
+        if key in self._retries:
+            return
+        pause_s = self._backoffs.setdefault(key, Backoff(longest_s=LONGEST_PAUSE_S)).next(at_least_s=at_least_s)
+        self._retries[key] = asyncio.create_task(self._mark_later(key, pause_s))
+
+    async def _mark_later(self, key: ObjectKey, pause_s: float) -> None:
+        await self._pause(pause_s)
+        del self._retries[key]  # before it is looked at, which may ask for the next one at once
+        self.mark((key,))
+
+    def _tell(self, key: ObjectKey, error: str) -> None:
+        if error and self._failures.get(key) != error:
+            _log.warning("service %s: %s", key, error)
+        if error:
+            self._failures[key] = error
+        else:
+            self._failures.pop(key, None)
+        self._engine.set_outside_errors(key, (error,) if error else ())
+
+    async def reconcile(self, key: ObjectKey) -> str:
+        """Bring one shadow service into the form that is wished; return what stands in the way, or nothing.
+
+        Raises KubernetesError, and NotLeadingError.
+        """
+        try:
+            wish = self._engine.find_wish(key)
+        except KeyError:
+            return ""
+        shadow_key = ObjectKey(self._mesh_namespace, build_name(self._mesh_namespace, key))
+        current = self._engine.find_service(shadow_key)
+        if current is None:
+            if wish is not None:
+                await self._write("POST", "", build_object(wish, self._mesh_namespace, self._wished_distribution))
+        elif find_original(current, self._mesh_namespace) != key:
+            return "" if wish is None else f"Service {shadow_key} stands in the way, which is not this mesh's"
+        elif wish is None or must_recreate(current, wish):
+            await self._delete(current)  # the watch tells when it is gone; one that must be made anew is made then
+        elif not is_as_wished(current, wish, self._wished_distribution):
+            await self._update(key, shadow_key)
+        return ""
+
+    @property
+    def _wished_distribution(self) -> str | None:
+        return DISTRIBUTIONS[self._distribution]
+
+    async def _update(self, key: ObjectKey, shadow_key: ObjectKey) -> None:
+        """Change a shadow service, and keep what others added to it."""
+        raw = await self._read(shadow_key.name)
+        try:
+            wish, current = self._engine.find_wish(key), self._engine.find_service(shadow_key)
+        except KeyError:
+            return
+        if wish is None or current is None or raw["metadata"].get("resourceVersion") != _get_version(current):
+            raise KubernetesError("it has changed meanwhile", status=_CONFLICT)
+        desired = build_object(wish, self._mesh_namespace, self._wished_distribution)
+        await self._write("PUT", shadow_key.name, merge_object(raw, desired))
+
+    async def _read(self, name: str) -> dict[str, Any]:
+        try:
+            return msgspec.json.decode(await self._send("GET", name), type=dict[str, Any])
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise KubernetesError(f"what is there is no Service: {error}") from error
+
+    async def _delete(self, current: Service) -> None:
+        preconditions = {"uid": current.metadata.uid, "resourceVersion": _get_version(current)}
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
+        try:
+            await self._send("DELETE", current.metadata.name, body)
+        except KubernetesError as error:
+            if error.status != _GONE:
+                raise
+
+    async def _write(self, method: str, name: str, body: dict[str, Any]) -> None:
+        """Write a Service; where the server does not know the traffic distribution, the next best one is taken."""
+        while True:
+            distribution = body["spec"].get("trafficDistribution")
+            try:
+                written = _parse_service(await self._send(method, name, body))
+            except KubernetesError as error:
+                if error.status != 422 or distribution is None or "trafficDistribution" not in str(error):
+                    raise
+                self._settle_distribution(DISTRIBUTIONS.index(distribution) + 1)
+                body = {**body, "spec": {**body["spec"], "trafficDistribution": self._wished_distribution}}
+                if self._wished_distribution is None:
+                    del body["spec"]["trafficDistribution"]
+                continue
+            if distribution is not None and written.spec.traffic_distribution != distribution:
+                self._settle_distribution(len(DISTRIBUTIONS) - 1)  # an older server drops what it does not know
+            return
+
+    def _settle_distribution(self, place: int) -> None:
+        if place > self._distribution:
+            self._distribution = place
+            _log.info("shadow services have trafficDistribution %s here", self._wished_distribution)
+
+    async def _send(self, method: str, name: str, body: Any = None) -> bytes:
+        timeout_s = min(WRITE_TIMEOUT_S, self._lead.remaining_s - LEASE_MARGIN_S)
+        if timeout_s <= 0:
+            raise NotLeadingError
+        path = build_path("v1", "services", namespace=self._mesh_namespace, name=name)
+        return await self._client.send(method, path, body, timeout_s=timeout_s)
+
+
+def _get_version(service: Service) -> str:
+    return service.metadata.resource_version
+
+
+def _parse_service(body: bytes) -> Service:
+    try:
+        return msgspec.json.decode(body, type=Service)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise KubernetesError(f"what was written is no Service: {error}") from error

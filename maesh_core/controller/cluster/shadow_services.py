@@ -1,0 +1,220 @@
+"""Shadow services: what a user's service looks like in the mesh's own namespace, and what one that is there says.
+
+A shadow service has the user's ports and selects the proxies; its target ports say which entrypoint is meant, and so
+it is also where the mapping of entrypoints is kept. Pure; shadow_keeper.py writes them.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from maesh_core.model.events import Applied, Deleted, Event, Replaced
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import Service
+from maesh_core.plugin_system.hookspecs import TrafficType
+
+MARK = "6d61657368"
+"""`maesh` in hexadecimal, between the names of service and namespace (Maesh 1.2)."""
+LABELS = {"app": "maesh", "type": "shadow"}
+SELECTOR = {"component": "maesh-mesh"}
+NAME_ANNOTATION = "maesh.containo.us/shadow-of-service"
+NAMESPACE_ANNOTATION = "maesh.containo.us/shadow-of-namespace"
+NAME_LIMIT = 63
+"""Characters of a Service's name, a DNS label (RFC 1123)."""
+HASH_LENGTH = 10
+DISTRIBUTIONS: tuple[str | None, ...] = ("PreferSameNode", "PreferClose", None)
+"""`trafficDistribution` that takes a client to its own node's proxy first: 1.34 and later, 1.30 and later, before."""
+
+Written = Mapping[str, Mapping[int, int]]
+"""By traffic type: the number of a service port, and its entrypoint."""
+
+
+class ShadowPort(msgspec.Struct, frozen=True):
+    """A port of a shadow service; `target` is the entrypoint."""
+
+    number: int
+    name: str
+    protocol: str
+    target: int
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user's service wants its shadow service to be."""
+
+    service: ObjectKey
+    ports: tuple[ShadowPort, ...]
+    ip_families: tuple[str, ...] = ()
+    ip_family_policy: str = ""
+
+
+def build_name(mesh_namespace: str, service: ObjectKey) -> str:
+    """Name a shadow service; what would be too long is cut and told apart by a hash of the whole."""
+    whole = build_long_name(mesh_namespace, service)
+    if len(whole) <= NAME_LIMIT:
+        return whole
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:HASH_LENGTH]
+    return f"{whole[: NAME_LIMIT - HASH_LENGTH - 1].rstrip('-')}-{digest}"
+
+
+def build_long_name(mesh_namespace: str, service: ObjectKey) -> str:
+    """Name a shadow service as the rewriting of DNS does, however long that is."""
+    return f"{mesh_namespace}-{service.name}-{MARK}-{service.namespace}"
+
+
+def is_hashed(mesh_namespace: str, service: ObjectKey) -> bool:
+    """Whether DNS needs a rule of its own to find this service's shadow service."""
+    return len(build_long_name(mesh_namespace, service)) > NAME_LIMIT
+
+
+def is_ours(service: Service, mesh_namespace: str) -> bool:
+    """Whether a Service says of itself that it is a shadow service of this mesh."""
+    labels = service.metadata.labels
+    return service.metadata.namespace == mesh_namespace and LABELS.items() <= labels.items()
+
+
+def find_original(service: Service, mesh_namespace: str) -> ObjectKey | None:
+    """Find whose shadow service this is; None for one that is not ours, or whose name does not fit what it says.
+
+    Those of earlier versions have no annotations: their names are taken apart, where that can be done in one way only.
+    """
+    if not is_ours(service, mesh_namespace):
+        return None
+    annotations = service.metadata.annotations
+    told = ObjectKey(annotations.get(NAMESPACE_ANNOTATION, ""), annotations.get(NAME_ANNOTATION, ""))
+    if told.name:
+        return told if build_name(mesh_namespace, told) == service.metadata.name else None
+    rest = service.metadata.name.removeprefix(f"{mesh_namespace}-")
+    name, mark, namespace = rest.partition(f"-{MARK}-")
+    is_unique = bool(mark and name and namespace) and MARK not in namespace and rest != service.metadata.name
+    return ObjectKey(namespace, name) if is_unique else None
+
+
+def build_object(wish: Wish, mesh_namespace: str, distribution: str | None) -> dict[str, Any]:
+    """Build the Service to create."""
+    spec: dict[str, Any] = {"type": "ClusterIP", "selector": SELECTOR, "ports": _build_ports(wish.ports)}
+    if wish.ip_families:
+        spec["ipFamilies"] = list(wish.ip_families)
+    if wish.ip_family_policy:
+        spec["ipFamilyPolicy"] = wish.ip_family_policy
+    if distribution is not None:
+        spec["trafficDistribution"] = distribution
+    metadata = {
+        "name": build_name(mesh_namespace, wish.service),
+        "namespace": mesh_namespace,
+        "labels": LABELS,
+        "annotations": {NAME_ANNOTATION: wish.service.name, NAMESPACE_ANNOTATION: wish.service.namespace},
+    }
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
+def merge_object(current: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the Service to put in place of one that is there: what is ours replaced, what others added kept."""
+    metadata = {**current["metadata"]}
+    for field in ("labels", "annotations"):
+        metadata[field] = {**(metadata.get(field) or {}), **desired["metadata"][field]}
+    return {**current, "metadata": metadata, "spec": {**current.get("spec", {}), **desired["spec"]}}
+
+
+def is_as_wished(service: Service, wish: Wish, distribution: str | None) -> bool:
+    """Whether a shadow service needs no change."""
+    spec = service.spec
+    ports = tuple(
+        ShadowPort(port.port, port.name, port.protocol, _read_target(port.target_port)) for port in spec.ports
+    )
+    annotations = service.metadata.annotations
+    return (
+        sorted(ports, key=_sort_key) == sorted(wish.ports, key=_sort_key)
+        and spec.selector == SELECTOR
+        and spec.type == "ClusterIP"
+        and (distribution is None or spec.traffic_distribution == distribution)
+        and not must_recreate(service, wish)
+        and (not wish.ip_families or tuple(spec.ip_families) == wish.ip_families)
+        and annotations.get(NAME_ANNOTATION) == wish.service.name
+        and annotations.get(NAMESPACE_ANNOTATION) == wish.service.namespace
+    )
+
+
+def must_recreate(service: Service, wish: Wish) -> bool:
+    """Whether a shadow service cannot become what it should be: its first IP family never changes."""
+    return bool(wish.ip_families and service.spec.ip_families) and service.spec.ip_families[0] != wish.ip_families[0]
+
+
+class ShadowReader:
+    """Reads events of Services for the shadow services among them; remembers whose each is."""
+
+    __slots__ = ("_known", "_mesh_namespace", "_traffic_types")
+
+    def __init__(self, mesh_namespace: str, traffic_types: Sequence[TrafficType]) -> None:
+        self._mesh_namespace = mesh_namespace
+        self._traffic_types = tuple(each for each in traffic_types if each.port_range.is_exclusive)
+        self._known: dict[ObjectKey, ObjectKey] = {}
+
+    def __repr__(self) -> str:
+        return f"<ShadowReader {len(self._known)} shadow services>"
+
+    def list_originals(self) -> list[ObjectKey]:
+        """Name every service that has a shadow service."""
+        return sorted(self._known.values())
+
+    def read(self, events: Iterable[Event]) -> dict[ObjectKey, Written]:
+        """Give what each user's service is mapped to now, for those that events concern; nothing for one that went."""
+        found: dict[ObjectKey, Written] = {}
+        for event in events:
+            if isinstance(event, Applied) and isinstance(event.resource, Service):
+                self._read_one(event.resource, found)
+            elif isinstance(event, Deleted) and event.type is Service:
+                self._forget(event.key, found)
+            elif isinstance(event, Replaced) and event.type is Service:
+                there = {resource.key for resource in event.resources}
+                for key in self._known.keys() - there:
+                    self._forget(key, found)
+                for resource in event.resources:
+                    self._read_one(resource, found)
+        return found
+
+    def _read_one(self, service: Any, found: dict[ObjectKey, Written]) -> None:
+        if service.metadata.namespace != self._mesh_namespace:
+            return
+        original = find_original(service, self._mesh_namespace)
+        if self._known.get(service.key) not in (None, original):
+            self._forget(service.key, found)
+        if original is not None:
+            self._known[service.key] = original
+            found[original] = self._parse_ports(service)
+
+    def _forget(self, key: ObjectKey, found: dict[ObjectKey, Written]) -> None:
+        original = self._known.pop(key, None)
+        if original is not None:
+            found[original] = {}
+
+    def _parse_ports(self, service: Service) -> Written:
+        written: dict[str, dict[int, int]] = {}
+        for port in service.spec.ports:
+            target = _read_target(port.target_port)
+            for each in self._traffic_types:
+                first, limit = each.port_range.first, each.port_range.limit
+                if each.transport == port.protocol and first <= target < first + limit:
+                    written.setdefault(each.name, {})[port.port] = target
+        return written
+
+
+def _build_ports(ports: Iterable[ShadowPort]) -> list[dict[str, Any]]:
+    return [
+        {
+            **({"name": port.name} if port.name else {}),
+            "port": port.number,
+            "protocol": port.protocol,
+            "targetPort": port.target,
+        }
+        for port in ports
+    ]
+
+
+def _read_target(target: int | str | None) -> int:
+    return target if isinstance(target, int) else 0
+
+
+def _sort_key(port: ShadowPort) -> tuple[int, str]:
+    return port.number, port.protocol

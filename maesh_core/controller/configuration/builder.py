@@ -1,0 +1,352 @@
+"""All that one service contributes to the configuration.
+
+Takes a ServiceNode, the catalogue, and the entrypoints that the port table gave its ports; gives a
+ServiceConfiguration. An error closes the service, it is never served with less than it asks for; only a port that has
+no entrypoint is left out alone. Exceptions other than ConfigurationError go up to the caller.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import msgspec
+
+from maesh_core.controller.configuration.annotations import parse_scheme
+from maesh_core.controller.configuration.catalogue import Catalogue
+from maesh_core.controller.configuration.plugin_settings import check_sendable
+from maesh_core.errors import ConfigurationError
+from maesh_core.model.annotations import LOAD_BALANCER, PREFIXES, add_plain_names, parse_annotations
+from maesh_core.model.configuration import (
+    HttpRouter,
+    Middleware,
+    PortStatus,
+    Section,
+    ServiceConfiguration,
+    list_targets,
+)
+from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
+from maesh_core.model.topology import PortNode, ServiceNode
+from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage, TrafficType
+from maesh_core.process.printable import show_line
+
+WAITING = "waits for its entrypoint to be written"
+"""End of a notice that lasts a moment for each new service; it is shown, but neither logged nor written as an Event."""
+
+_Pairs = tuple[tuple[PortNode, int], ...]
+_FAILED = "the service could not be configured"
+"""What clients read where something unexpected was raised; the whole text is on the service."""
+
+
+def plan_ports(node: ServiceNode, catalogue: Catalogue) -> tuple[PortNode, ...]:
+    """Pick the ports that suit the service's traffic type, whether or not the service has errors.
+
+    Each wants an entrypoint; where the traffic type's range is exclusive the port table has to give it.
+    """
+    traffic_type = _find_traffic_type(node, catalogue)
+    if traffic_type is None:
+        return ()
+    return tuple(port for port in node.ports if port.protocol == traffic_type.transport)
+
+
+def plan_claims(node: ServiceNode, catalogue: Catalogue) -> tuple[PortNode, ...]:
+    """Pick the ports that an entrypoint of their own is kept for: a headless service can have no use for one."""
+    return () if node.is_headless else plan_ports(node, catalogue)
+
+
+def find_entrypoint(traffic_type: TrafficType, port: PortNode, entrypoints: Mapping[int, int]) -> int | None:
+    """Find the entrypoint of a suitable port: the one it was given, or its place in a range that all share."""
+    port_range = traffic_type.port_range
+    if port_range.is_exclusive:
+        return entrypoints.get(port.number)
+    return port_range.first + port.index if port.index < port_range.limit else None
+
+
+def plan_entrypoints(
+    node: ServiceNode, catalogue: Catalogue, entrypoints: Mapping[int, int]
+) -> tuple[tuple[PortNode, int], ...]:
+    """Pair the service's suitable ports with their entrypoints, whether or not the service has errors."""
+    traffic_type = _find_traffic_type(node, catalogue)
+    if traffic_type is None:
+        return ()
+    found = ((port, find_entrypoint(traffic_type, port, entrypoints)) for port in plan_ports(node, catalogue))
+    return tuple((port, entrypoint) for port, entrypoint in found if entrypoint is not None)
+
+
+def build_service_configuration(
+    node: ServiceNode,
+    *,
+    catalogue: Catalogue,
+    entrypoints: Mapping[int, int],
+    pending: Collection[int] = (),
+    errors: Sequence[str] = (),
+) -> ServiceConfiguration:
+    """Build one service's part.
+
+    `entrypoints` maps port numbers to entrypoints for traffic types with exclusive ones: a suitable port that is not
+    in it is left out with an error of its own, or with a notice if it is `pending`: its entrypoint is to come. Shared
+    entrypoints are worked out here. `errors` are further ones of the caller's; each closes the service, and no
+    middleware builder is asked: one may be what failed.
+    """
+    return _Build(node, catalogue, errors, pending).run(entrypoints)
+
+
+class _Build:
+    """One run: what was found so far. `errors` close the service; `port_errors` concern ports that are left out.
+
+    `reasons` are the errors as clients may read them. `shown_node` is the node as plugins read it.
+    """
+
+    __slots__ = (
+        "annotations",
+        "catalogue",
+        "errors",
+        "guards",
+        "has_failed",
+        "node",
+        "notices",
+        "pending",
+        "port_errors",
+        "reasons",
+        "shown_node",
+    )
+
+    def __init__(
+        self, node: ServiceNode, catalogue: Catalogue, errors: Sequence[str], pending: Collection[int]
+    ) -> None:
+        self.node = node
+        self.pending = pending
+        self.catalogue = catalogue
+        self.annotations = parse_annotations(node.annotations)
+        self.shown_node = msgspec.structs.replace(node, annotations=add_plain_names(node.annotations))
+        self.errors = [*node.errors, *errors]
+        self.reasons = list(node.errors)
+        self.guards: list[str] = []
+        self.has_failed = bool(errors)
+        self.port_errors: list[str] = []
+        self.notices = list(node.notices)
+
+    def run(self, entrypoints: Mapping[int, int]) -> ServiceConfiguration:
+        self._note_unclaimed()
+        traffic_type = _find_traffic_type(self.node, self.catalogue)
+        if traffic_type is None:
+            self._refuse_traffic_type()
+            return self._finish(self._close_hosts(), ())
+        pairs = self._assign_entrypoints(traffic_type, entrypoints)
+        self._check_scheme()
+        middlewares = {} if self.has_failed else self._build_middlewares(traffic_type)
+        section = None if self.errors else self._build_section(traffic_type, pairs, middlewares)
+        if section is None:
+            closed = self._build_closed_section(traffic_type, pairs)
+            return self._finish({traffic_type.name: closed} if closed.routers else {}, ())
+        return self._finish({traffic_type.name: section}, pairs)
+
+    def _finish(self, sections: Mapping[str, Section], pairs: _Pairs) -> ServiceConfiguration:
+        carried = {(port.number, port.protocol): entrypoint for port, entrypoint in pairs}
+        ports = tuple(
+            PortStatus(
+                name=port.name,
+                port=port.number,
+                protocol=port.protocol,
+                entrypoint=carried.get((port.number, port.protocol)),
+                unserved=_explain_unserved(port) if (port.number, port.protocol) in carried else "",
+            )
+            for port in self.node.ports
+        )
+        return ServiceConfiguration(
+            sections=sections,
+            ports=ports,
+            errors=_collapse([*self.errors, *self.port_errors]),
+            notices=_collapse(self.notices),
+        )
+
+    # --- what the annotations say ----------------------------------------------------------------------------------
+
+    def _note_unclaimed(self) -> None:
+        for full_name in sorted(self.node.annotations, key=lambda each: each.partition("/")[2]):
+            mistake = self.catalogue.find_annotation_mistake(full_name)
+            if mistake is not None:
+                self.notices.append(f"annotation {full_name}: {mistake}")
+        for name in self.annotations:
+            balancer = self.catalogue.find_balancer(name)
+            if balancer is not None and self.annotations.get(LOAD_BALANCER) != balancer:
+                meant = f"it means nothing without {LOAD_BALANCER}: {balancer}"
+                self.notices.append(f"annotation {_find_full_name(self.node, name)}: {meant}")
+
+    def _refuse_traffic_type(self) -> None:
+        if self.node.traffic_type is not None:
+            self._refuse(self.catalogue.describe_unknown_type(self.node.traffic_type))
+
+    def _close_hosts(self) -> dict[str, Section]:
+        """Have the hosts of a service that nothing carries say why, as HTTP: those of a typing error would be that."""
+        http = self.catalogue.traffic_types.get("http")
+        if http is None:
+            return {}
+        ports = [port for port in self.node.ports if port.protocol == http.transport]
+        found = ((port, find_entrypoint(http, port, {})) for port in ports)
+        pairs = tuple((port, entrypoint) for port, entrypoint in found if entrypoint is not None)
+        closed = self._build_closed_section(http, pairs)
+        return {http.name: closed} if closed.routers else {}
+
+    def _check_scheme(self) -> None:
+        """Refuse an unknown scheme for any traffic type, as Maesh does, though only HTTP makes use of it."""
+        try:
+            parse_scheme(self.annotations)
+        except ConfigurationError as error:
+            self._refuse(error)
+
+    # --- ports -----------------------------------------------------------------------------------------------------
+
+    def _assign_entrypoints(self, traffic_type: TrafficType, entrypoints: Mapping[int, int]) -> _Pairs:
+        suitable = plan_ports(self.node, self.catalogue)
+        for port in self.node.ports:
+            if port.protocol != traffic_type.transport:
+                self.notices.append(f"port {port.number} is {port.protocol}, which {traffic_type.name} cannot carry")
+        if not suitable:
+            self._refuse(
+                f"no port for traffic type {traffic_type.name}, which needs one with protocol {traffic_type.transport}"
+            )
+        found = ((port, self._find_entrypoint(traffic_type, port, entrypoints)) for port in suitable)
+        return tuple((port, entrypoint) for port, entrypoint in found if entrypoint is not None)
+
+    def _find_entrypoint(self, traffic_type: TrafficType, port: PortNode, entrypoints: Mapping[int, int]) -> int | None:
+        port_range = traffic_type.port_range
+        entrypoint = find_entrypoint(traffic_type, port, entrypoints)
+        if entrypoint is not None or (port_range.is_exclusive and self.node.is_headless):
+            return entrypoint
+        if port.number in self.pending:
+            self.notices.append(f"port {port.number} {WAITING}")
+            return None
+        self.port_errors.append(
+            f"port {port.number} has no entrypoint: all {port_range.limit} from {port_range.first} are in use"
+            if port_range.is_exclusive
+            else f"port {port.number} has no entrypoint: it is number {port.index + 1} of the service's ports, and "
+            f"{traffic_type.name} has {port_range.limit} entrypoints from {port_range.first}"
+        )
+        return None
+
+    # --- middlewares -----------------------------------------------------------------------------------------------
+
+    def _build_middlewares(self, traffic_type: TrafficType) -> dict[str, Middleware]:
+        """Build the chain, outermost first. Who may come in (stage admission) is asked for every traffic type."""
+        chain: dict[str, Middleware] = {}
+        for builder in self.catalogue.middleware_builders:
+            claimed = {name: self.annotations[name] for name in builder.annotations if name in self.annotations}
+            if claimed and not traffic_type.has_middlewares:
+                self.notices.extend(
+                    f"annotation {_find_full_name(self.node, name)}: has no effect on {traffic_type.name}"
+                    for name in claimed
+                )
+                claimed = {}
+            if not traffic_type.has_middlewares and builder.stage != Stage.ADMISSION:
+                continue
+            middleware = self._build_middleware(builder, claimed)
+            if middleware is not None:
+                key = build_middleware_key(self.node.key, builder.kind)
+                chain[key] = middleware
+                if builder.stage == Stage.ADMISSION:
+                    self.guards.append(key)
+        return chain
+
+    def _build_middleware(self, builder: MiddlewareBuilder, annotations: Mapping[str, str]) -> Middleware | None:
+        try:
+            settings = builder.build_settings(annotations, self.shown_node)
+            check_sendable(settings, f"middleware {builder.kind}")
+        except ConfigurationError as error:
+            self._refuse(error)
+            return None
+        return None if settings is None else Middleware(kind=builder.kind, settings=settings)
+
+    # --- sections --------------------------------------------------------------------------------------------------
+
+    def _build_section(
+        self, traffic_type: TrafficType, pairs: _Pairs, middlewares: Mapping[str, Middleware]
+    ) -> Section | None:
+        """Ask the traffic type; None when it refuses, with the error noted."""
+        try:
+            section = traffic_type.build_section(
+                self.shown_node, self.annotations, entrypoints=pairs, middlewares=tuple(middlewares)
+            )
+            merged = msgspec.structs.replace(section, middlewares={**section.middlewares, **middlewares})
+            _check_section(self.node.key, merged)
+            _check_guarded(merged, self.guards)
+        except ConfigurationError as error:
+            self._refuse(error)
+            return None
+        return merged
+
+    def _build_closed_section(self, traffic_type: TrafficType, pairs: _Pairs) -> Section:
+        if not (is_label(self.node.key.name) and is_label(self.node.key.namespace)):
+            return Section()  # Its keys could be another service's.
+        reason = _collapse(self.reasons or [_FAILED])[0]
+        try:
+            section = traffic_type.build_closed_section(self.shown_node, entrypoints=pairs, reason=reason)
+            _check_section(self.node.key, section)
+            section = self.catalogue.close_section(section)
+        except ConfigurationError as error:
+            self._refuse(error)
+            return Section()
+        return section
+
+    def _refuse(self, error: ConfigurationError | str) -> None:
+        """Note an error that closes the service, and what of it clients may read."""
+        self.errors.append(str(error))
+        self.reasons.append(getattr(error, "reason", str(error)))
+
+
+def _explain_unserved(port: PortNode) -> str:
+    """Say why nothing that the port's traffic may go to has a ready server; empty where something has.
+
+    What a branch without conditions takes leaves nothing to the service's own servers.
+    """
+    backends = [backend for branch in port.branches for backend in branch.backends if backend.weight]
+    if any(backend.port.servers for backend in backends):
+        return ""
+    if all(branch.matches for branch in port.branches):
+        return port.unserved
+    names = {f"{backend.service}": backend.port.unserved for backend in backends}
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(names.items()))
+    return f"no backend of its split is ready ({reasons})" if reasons else "its split has no backend with weight"
+
+
+def _find_traffic_type(node: ServiceNode, catalogue: Catalogue) -> TrafficType | None:
+    return None if node.traffic_type is None else catalogue.traffic_types.get(node.traffic_type)
+
+
+def _find_full_name(node: ServiceNode, name: str) -> str:
+    """Spell an annotation as the service's owner did, with the prefix that counted."""
+    full_names = [prefix + name for prefix in reversed(PREFIXES)]
+    return next(full_name for full_name in full_names if full_name in node.annotations)
+
+
+def _check_section(key: ObjectKey, section: Section) -> None:
+    """Refuse keys outside the service's own, which another's could be, and references that lead nowhere.
+
+    A proxy takes a configuration whole or not at all, so one such reference would keep every change from it.
+    """
+    own = (f"{key.namespace}/{key.name}:", f"{key.namespace}/{key.name}/")
+    for name in (*section.routers, *section.services, *section.middlewares):
+        if not name.startswith(own):
+            raise ConfigurationError(f"its traffic type made the key {name!r}, which is not the service's own")
+    for name, router in section.routers.items():
+        for service in list_targets(router):
+            if service not in section.services:
+                raise ConfigurationError(f"its traffic type made the router {name!r} without the service it leads to")
+        if any(middleware not in section.middlewares for middleware in router.middlewares):
+            raise ConfigurationError(f"its traffic type made the router {name!r} without a middleware it names")
+
+    for name, divided in section.services.items():
+        if any(part.service not in section.services for part in getattr(divided, "parts", ())):
+            raise ConfigurationError(f"its traffic type made the service {name!r} without a part of it")
+
+
+def _check_guarded(section: Section, guards: Sequence[str]) -> None:
+    """Refuse a router that leaves out who decides who may come in: it would let everybody in."""
+    for name, router in section.routers.items():
+        if isinstance(router, HttpRouter) and not list_targets(router):
+            continue  # it is closed
+        for guard in guards:
+            if guard not in router.middlewares:
+                raise ConfigurationError(f"its traffic type made the router {name!r} without the middleware {guard!r}")
+
+
+def _collapse(texts: Iterable[str]) -> tuple[str, ...]:
+    """Bring each text into one printable line, and tell each once."""
+    return tuple(dict.fromkeys(map(show_line, texts)))

@@ -1,0 +1,154 @@
+"""What the core and the enabled plugins can configure: traffic types, and middlewares with the annotations they claim.
+
+Takes what the hooks gave, in any order; gives it sorted and free of collisions, or raises a PluginError that names both
+sides.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from maesh_core.controller.configuration.annotations import CORE_ANNOTATIONS
+from maesh_core.controller.configuration.http import LOAD_BALANCERS
+from maesh_core.errors import PluginError
+from maesh_core.model.annotations import PREFIXES
+from maesh_core.model.configuration import HttpRouter, Section
+from maesh_core.model.keys import is_label
+from maesh_core.model.messages import FIXED_FIELDS
+from maesh_core.plugin_system.hookspecs import BalancerBuilder, MiddlewareBuilder, TrafficType
+from maesh_core.values.spelling import find_similar, suggest
+
+_ItemT = TypeVar("_ItemT")
+_Claiming = MiddlewareBuilder | BalancerBuilder
+Describe = Callable[[object], str]
+"""Names the plugin, with its distribution, that gave an object."""
+
+
+def describe_type(item: object) -> str:
+    """Name an object by its type, where it is not known who gave it."""
+    return f"{type(item).__module__}.{type(item).__qualname__}"
+
+
+class Catalogue:
+    """Traffic types by name, and middleware builders in the order of the chain, outermost first.
+
+    Of balancer builders it keeps what they claim: who asks them is the traffic type that has them. `switches` say, by
+    annotation and by traffic type, how a plugin that is off is switched on.
+    """
+
+    __slots__ = ("_balancers", "_claimed", "_switches", "_type_switches", "middleware_builders", "traffic_types")
+
+    traffic_types: Mapping[str, TrafficType]
+    middleware_builders: Sequence[MiddlewareBuilder]
+
+    def __init__(
+        self,
+        traffic_types: Iterable[TrafficType],
+        middleware_builders: Iterable[MiddlewareBuilder] = (),
+        balancers: Mapping[str, BalancerBuilder] | None = None,
+        *,
+        switches: Mapping[str, str] | None = None,
+        type_switches: Mapping[str, str] | None = None,
+        describe: Describe = describe_type,
+    ) -> None:
+        self._switches = switches or {}
+        self._type_switches = type_switches or {}
+        types = _index(((type_.name, type_) for type_ in traffic_types), "traffic type", describe)
+        builders = _index(((builder.kind, builder) for builder in middleware_builders), "middleware kind", describe)
+        _check_names(types, builders, describe)
+        self.traffic_types = dict(sorted(types.items()))
+        self.middleware_builders = sorted(builders.values(), key=lambda builder: (builder.stage, builder.kind))
+        self._claimed = _index_annotations([*self.middleware_builders, *(balancers or {}).values()], describe)
+        self._balancers = {
+            annotation: name for name, builder in (balancers or {}).items() for annotation in builder.annotations
+        }
+
+    def __repr__(self) -> str:
+        kinds = [builder.kind for builder in self.middleware_builders]
+        return f"<Catalogue traffic types {list(self.traffic_types)}, middlewares {kinds}>"
+
+    def is_claimed(self, annotation: str) -> bool:
+        """Tell whether the core or an enabled plugin reads an annotation, given without prefix."""
+        return annotation in CORE_ANNOTATIONS or annotation in self._claimed
+
+    def find_annotation_mistake(self, full_name: str) -> str | None:
+        """Say why an annotation on a service has no effect; None for one that is read or is not meant for the mesh."""
+        prefix, slash, name = full_name.partition("/") if "/" in full_name else ("", "", full_name)
+        is_known = self.is_claimed(name) or name in self._switches
+        if prefix + slash in PREFIXES:
+            return None if self.is_claimed(name) else f"no enabled plugin reads it{self._explain_unread(name)}"
+        if is_known and find_similar(prefix, (each.removesuffix("/") for each in PREFIXES)):
+            return f"it has no effect with this prefix; the mesh's are {' and '.join(PREFIXES)}"
+        if is_known and not slash and "-" in name:  # one word could be anybody's
+            return f"it has no effect without a prefix; the mesh's are {' and '.join(PREFIXES)}"
+        return None
+
+    def _explain_unread(self, name: str) -> str:
+        if name in self._switches:
+            return f": {self._switches[name]}"
+        return suggest(name, (*CORE_ANNOTATIONS, *self._claimed, *self._switches))
+
+    def describe_unknown_type(self, name: str) -> str:
+        """Say of a traffic type that is not carried which ones are, and what may have been meant."""
+        known = ", ".join(self.traffic_types) or "none"
+        text = f"no enabled plugin carries traffic type {name!r}; known: {known}"
+        if name in self._type_switches:
+            return f"{text}; {self._type_switches[name]}"
+        return text + suggest(name, self.traffic_types)
+
+    def close_section(self, section: Section) -> Section:
+        """Have the hosts of a closed service answer with what an admission's builder says, where one says so."""
+        statuses = [getattr(builder, "closed_status", None) for builder in self.middleware_builders]
+        status = next((each for each in statuses if each is not None), None)
+        if status is None:
+            return section
+        routers = {
+            key: msgspec.structs.replace(router, status=status) if isinstance(router, HttpRouter) else router
+            for key, router in section.routers.items()
+        }
+        return msgspec.structs.replace(section, routers=routers)
+
+    def find_balancer(self, annotation: str) -> str | None:
+        """Find the load balancer that claims an annotation."""
+        return self._balancers.get(annotation)
+
+
+def index_balancers(
+    builders: Iterable[BalancerBuilder], describe: Describe = describe_type
+) -> dict[str, BalancerBuilder]:
+    """Sort balancers by name; raises PluginError for two of one name, or one that has a name of the core's."""
+    found = _index(((builder.name, builder) for builder in builders), "load balancer", describe)
+    for name, builder in found.items():
+        if name in LOAD_BALANCERS or not is_label(name):
+            raise PluginError(f"{describe(builder)} calls its load balancer {name!r}, which cannot be a name of one")
+    return dict(sorted(found.items()))
+
+
+def _index(items: Iterable[tuple[str, _ItemT]], what: str, describe: Describe) -> dict[str, _ItemT]:
+    found: dict[str, _ItemT] = {}
+    for name, item in items:
+        if name in found:
+            raise PluginError(f"{what} {name!r} is claimed by both {describe(found[name])} and {describe(item)}")
+        found[name] = item
+    return found
+
+
+def _index_annotations(builders: Iterable[_Claiming], describe: Describe) -> Mapping[str, _Claiming]:
+    claims = [(annotation, builder) for builder in builders for annotation in builder.annotations]
+    for annotation, builder in claims:
+        if annotation in CORE_ANNOTATIONS:
+            raise PluginError(f"annotation {annotation!r} is claimed by both the core and {describe(builder)}")
+    return _index(claims, "annotation", describe)
+
+
+def _check_names(
+    types: Mapping[str, TrafficType], builders: Mapping[str, MiddlewareBuilder], describe: Describe
+) -> None:
+    """Refuse names that would make keys or wire paths ambiguous."""
+    for name, type_ in types.items():
+        if not is_label(name) or name in FIXED_FIELDS:
+            raise PluginError(f"{describe(type_)} calls its traffic type {name!r}, which cannot be a name of one")
+    for kind, builder in builders.items():
+        if not is_label(kind):
+            raise PluginError(f"{describe(builder)} calls its middleware {kind!r}, which cannot be a name of one")

@@ -1,0 +1,318 @@
+"""YAML text becomes documents of plain values, as Kubernetes reads YAML and stricter.
+
+Takes the text of one file, gives its documents and the errors of those that are broken. Splits first, so that a
+broken document does not hurt the others. No tags but those of plain values, no dates, no duplicate keys; aliases are
+counted at their full size, so that memory and time are bounded by the limits below. Must not know kinds.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+import yaml
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+
+from maesh_core.controller.discovery.documents.values import MAX_DEPTH, TEXT_FIELDS, Body, Document, Head, convert_value
+from maesh_core.errors import ManifestError
+from maesh_core.model.resources import Resource, ResourceKind
+
+_Event = Any
+"""One of yaml.events; which attributes it has depends on its class, which is compared first."""
+
+MAX_NODES = 4_000_000
+"""How many values a file may hold, mappings and lists counted twice, aliases at full size: 5,000 services with 10
+servers each are 1,600,000."""
+
+_SEPARATOR = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
+_TAG = "tag:yaml.org,2002:"
+_SCALAR_TAGS = frozenset({None, *(_TAG + name for name in ("bool", "float", "int", "null"))})
+_TEXT_TAGS = frozenset({"!", _TAG + "str"})
+_CONTAINER_TAGS = frozenset({None, "!", _TAG + "map", _TAG + "seq"})
+
+_CONSTANTS: Final[dict[str, bool | float | None]] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"), True),
+    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+_NUMBER_STARTS = frozenset("+-.0123456789")
+_INTEGER = re.compile(r"[-+]?(?:(0[bB][01]{1,64})|(0[xX][0-9a-fA-F]{1,16})|(0[oO]?[0-7]{1,22})|(0|[1-9][0-9]{0,19}))")
+_BASES = (2, 16, 8, 10)
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+
+
+class YamlBody:
+    """A document as plain values."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def read_head(self) -> Head:
+        """Read apiVersion and kind."""
+        return msgspec.convert(self._value, Head)
+
+    def read_items(self) -> Iterable[Body]:
+        """Read the items of a list; none when there are none."""
+        return [YamlBody(item) for item in msgspec.convert(self._value.get("items") or [], list[Any])]
+
+    def decode(self, kind: ResourceKind) -> Resource:
+        """Decode as a resource of a kind."""
+        return convert_value(self._value, kind)
+
+
+def parse_yaml_documents(text: str, path: str) -> Iterator[Document | ManifestError]:
+    """Split text into its YAML documents; each is there or its error is. Empty ones are left out."""
+    budget = _Budget(MAX_NODES)
+    number = 0
+    for line, chunk in _split(text):
+        try:
+            for document_line, value in _parse_chunk(chunk, budget):
+                if value is None:
+                    continue
+                number += 1
+                yield Document(number, line + document_line, YamlBody(value))
+        except yaml.YAMLError as error:
+            number += 1
+            yield ManifestError(f"{path} document {number} line {line + _find_line(error, chunk)}", _describe(error))
+        if budget.left < 0:
+            return
+
+
+def _split(text: str) -> Iterator[tuple[int, str]]:
+    """Give each stretch between separators with the line it starts at; the separator stays in, as its first line."""
+    starts = [match.start() for match in _SEPARATOR.finditer(text)]
+    line, start = 1, 0
+    for end in [*starts, len(text)]:
+        chunk = text[start:end]
+        if not _is_preamble(chunk):
+            yield line, chunk
+        line += chunk.count("\n")
+        start = end
+
+
+def _is_preamble(chunk: str) -> bool:
+    """Whether only comments and directives are here: `%YAML 1.1` stands before the separator."""
+    if not chunk.startswith(("#", "%")):
+        return False
+    return all(line.startswith(("#", "%")) or not line.strip() for line in chunk.split("\n"))
+
+
+class _Budget:
+    """How many values may still come."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def spend(self, nodes: int, event: _Event) -> None:
+        self.left -= nodes
+        if self.left < 0:
+            raise _error(f"holds more than {MAX_NODES} values, aliases counted at full size", event)
+
+
+def _parse_chunk(chunk: str, budget: _Budget) -> Iterator[tuple[int, Any]]:
+    get_event: Callable[[], _Event] = yaml.CSafeLoader(chunk).get_event
+    while True:
+        event = get_event()
+        if event.__class__ is StreamEndEvent:
+            return
+        if event.__class__ is DocumentStartEvent:
+            first = get_event()
+            yield int(first.start_mark.line), _Builder(get_event, budget).build(first)
+
+
+class _Frame:
+    """A mapping or sequence under way. `key` is the one whose value comes next; None when a key comes next."""
+
+    __slots__ = ("anchor", "height", "is_metadata", "is_text", "items", "key", "left", "mapping", "merged")
+
+    def __init__(self, event: _Event, left: int, parent: "_Frame | None") -> None:
+        self.anchor: str | None = event.anchor
+        self.left = left
+        self.height = 1
+        self.key: str | None = None
+        self.items: list[Any] | None = None
+        self.mapping: dict[str, Any] | None = None
+        self.merged: list[dict[str, Any]] | None = None
+        self.is_text = self.is_metadata = False
+        if event.__class__ is MappingStartEvent:
+            self.mapping = {}
+            if parent is not None and parent.mapping is not None:
+                self.is_metadata = parent.key == "metadata"
+                self.is_text = parent.is_metadata and parent.key in TEXT_FIELDS
+        else:
+            self.items = []
+
+
+class _Builder:
+    """Builds the value of one document of the parser's events, without recursion."""
+
+    __slots__ = ("_anchors", "_budget", "_frames", "_get_event")
+
+    def __init__(self, get_event: Callable[[], _Event], budget: _Budget) -> None:
+        self._get_event = get_event
+        self._budget = budget
+        self._frames: list[_Frame] = []
+        self._anchors: dict[str, tuple[Any, int, int]] = {}
+        """Name to value, full size in values, and height."""
+
+    def build(self, event: _Event) -> Any:
+        """Read events up to the end of the node that this one begins. Raises yaml.YAMLError."""
+        frame: _Frame | None = None
+        while True:
+            self._budget.spend(1, event)
+            kind = event.__class__
+            if kind is ScalarEvent:
+                value = self._read_scalar(event, frame)
+            elif kind is AliasEvent:
+                value = self._read_alias(event)
+            elif kind is MappingStartEvent or kind is SequenceStartEvent:
+                frame = self._open(event, frame)
+                event = self._get_event()
+                continue
+            else:
+                value = self._close()
+                frame = self._frames[-1] if self._frames else None
+            if frame is None:
+                return value
+            _put(frame, value, event)
+            event = self._get_event()
+
+    def _read_scalar(self, event: _Event, frame: _Frame | None) -> Any:
+        text: str = event.value
+        if event.tag not in _SCALAR_TAGS and event.tag not in _TEXT_TAGS:
+            raise _error(f"tag {event.tag[:80]!r} is not allowed", event)
+        is_key = frame is not None and frame.mapping is not None and frame.key is None
+        value: Any = text
+        if not is_key and _is_plain(event):
+            value = resolve_scalar(text)
+            if frame is not None and frame.is_text and value is not None:
+                value = text
+        elif is_key and text == "<<" and event.implicit[0] and frame is not None:
+            frame.merged = frame.merged or []
+        if event.anchor is not None:
+            self._anchors[event.anchor] = (value, 1, 0)
+        return value
+
+    def _read_alias(self, event: _Event) -> Any:
+        found = self._anchors.get(event.anchor)
+        if found is None:
+            raise _error(f"alias {event.anchor[:80]!r} names nothing that ended before it", event)
+        value, nodes, height = found
+        self._budget.spend(nodes, event)
+        self._check_depth(height, event)
+        if self._frames:
+            self._frames[-1].height = max(self._frames[-1].height, height + 1)
+        return value
+
+    def _open(self, event: _Event, parent: _Frame | None) -> _Frame:
+        if event.tag not in _CONTAINER_TAGS:
+            raise _error(f"tag {event.tag[:80]!r} is not allowed", event)
+        if parent is not None and parent.mapping is not None and parent.key is None:
+            raise _error("a key must be text", event)
+        self._check_depth(1, event)
+        frame = _Frame(event, self._budget.left, parent)
+        self._frames.append(frame)
+        return frame
+
+    def _check_depth(self, height: int, event: _Event) -> None:
+        if len(self._frames) + height > MAX_DEPTH:
+            raise _error(f"nests deeper than {MAX_DEPTH} levels", event)
+
+    def _close(self) -> Any:
+        frame = self._frames.pop()
+        if self._frames:
+            parent = self._frames[-1]
+            parent.height = max(parent.height, frame.height + 1)
+        value: Any = frame.items
+        if frame.mapping is not None:
+            value = _finish_mapping(frame, frame.mapping)
+        if frame.anchor is not None:
+            self._anchors[frame.anchor] = (value, frame.left - self._budget.left, frame.height)
+        return value
+
+
+def _is_plain(event: _Event) -> bool:
+    return bool(event.implicit[0]) or (event.tag is not None and event.tag not in _TEXT_TAGS)
+
+
+def _put(frame: _Frame, value: Any, event: _Event) -> None:
+    """Put a value where it belongs: into a sequence, as a mapping's key, or beside the key that came before."""
+    mapping = frame.mapping
+    if mapping is None:
+        frame.items.append(value)  # type: ignore[union-attr]  # a frame has one or the other
+    elif frame.key is None:
+        if not isinstance(value, str):
+            raise _error("a key must be text", event)
+        if value in mapping:
+            raise _error(f"key {value[:80]!r} stands twice in one mapping", event)
+        frame.key = value
+    elif frame.merged is not None and frame.key == "<<":
+        frame.merged.extend(_read_merged(value, event))
+        frame.key = None
+    else:
+        mapping[frame.key] = value
+        frame.key = None
+
+
+def _read_merged(value: Any, event: _Event) -> list[dict[str, Any]]:
+    merged = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, dict) for item in merged):
+        raise _error("`<<` takes a mapping or a list of mappings", event)
+    return merged
+
+
+def _finish_mapping(frame: _Frame, mapping: dict[str, Any]) -> dict[str, Any]:
+    for merged in frame.merged or ():
+        for key, value in merged.items():
+            mapping.setdefault(key, value)
+    return mapping
+
+
+def resolve_scalar(text: str) -> bool | int | float | str | None:
+    """Tell what a plain scalar means to Kubernetes' parser: YAML 1.1 without dates and without base 60."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if text[0] not in _NUMBER_STARTS:
+        return text
+    digits = text.replace("_", "")
+    integer = _INTEGER.fullmatch(digits)
+    if integer is not None:
+        return int(digits, _BASES[(integer.lastindex or 0) - 1])
+    if _FLOAT.fullmatch(digits) is not None:
+        return float(digits)
+    return text
+
+
+def _error(text: str, event: _Event) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=text, problem_mark=event.start_mark)
+
+
+def _find_line(error: yaml.YAMLError, chunk: str) -> int:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is not None:
+        return int(mark.line)
+    position = getattr(error, "position", 0)
+    return chunk.encode()[:position].count(b"\n")
+
+
+def _describe(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError):
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        return f"not YAML: {said}"
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"not YAML: {error.reason}"
+    return "not YAML"

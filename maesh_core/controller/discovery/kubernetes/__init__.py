@@ -1,0 +1,1 @@
+"""The source `kubernetes`: lists and watches each kind of object through an API server."""

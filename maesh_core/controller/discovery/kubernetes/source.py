@@ -1,0 +1,101 @@
+"""The source `kubernetes`: the objects of a cluster, each kind listed and watched by a task of its own.
+
+Takes a client of the API server, gives batches of events as they come; what several kinds tell at one time is one
+batch. Says whether it is in touch with the cluster. Must not interpret the objects, nor write anything.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from maesh_core.controller.discovery.kubernetes.watch import Client, KindWatch, Pause, find_path
+from maesh_core.errors import KubernetesError
+from maesh_core.model.events import Event, Problem, Replaced
+from maesh_core.model.resources import ResourceKind
+from maesh_core.process.backoff import Backoff
+
+QUEUE_LIMIT = 100
+"""Batches that wait to be taken; a watch that is ahead waits."""
+
+_Item = Sequence[Event] | Exception
+
+
+class KubernetesSource:
+    """A `hookspecs.Source` of one cluster."""
+
+    name = "kubernetes"
+
+    def __init__(
+        self, client: Client, *, clock: Callable[[], float] = time.monotonic, pause: Pause = asyncio.sleep
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._pause = pause
+        self._watches: list[KindWatch] | None = None
+        """None while nothing is followed: before it starts, and while it waits to be started again."""
+        self._lost_at = clock()
+        self._taken_back: list[Event] = []
+
+    def __repr__(self) -> str:
+        return f"<KubernetesSource {'not following' if self._watches is None else self._watches}>"
+
+    @property
+    def out_of_touch_s(self) -> float:
+        """For how long the kind that is worst off has been out of touch; 0 when all are followed."""
+        lost_at = self._find_lost_at()
+        return 0.0 if lost_at is None else self._clock() - lost_at
+
+    def _find_lost_at(self) -> float | None:
+        if self._watches is None:
+            return self._lost_at
+        since = [watch.broken_since for watch in self._watches if watch.broken_since is not None]
+        return min(since, default=None)
+
+    async def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncIterator[Sequence[Event]]:
+        """Tell of the objects of these kinds, forever. A kind that the cluster does not have is an empty list."""
+        backoff = Backoff()
+        while True:
+            try:
+                chosen = await self._choose(kinds)
+                break
+            except KubernetesError as error:
+                yield [Problem(self.name, f"the cluster cannot be read: {error}")]
+                await self._pause(backoff.next(at_least_s=error.retry_after_s))
+        absent = [Replaced(kind.type, ()) for kind in kinds if kind not in chosen]
+        yield [Problem(self.name, None), *self._taken_back, *absent]
+        queue: asyncio.Queue[_Item] = asyncio.Queue(QUEUE_LIMIT)
+        watches = [KindWatch(self._client, kind, clock=self._clock, pause=self._pause) for kind in chosen]
+        self._watches = watches
+        tasks = [asyncio.create_task(_run_watch(watch, queue)) for watch in watches]
+        try:
+            while True:
+                items = [await queue.get()]
+                while not queue.empty():
+                    items.append(queue.get_nowait())
+                batch = [event for item in items if not isinstance(item, Exception) for event in item]
+                if batch:
+                    yield batch
+                for item in items:
+                    if isinstance(item, Exception):
+                        raise item
+        finally:
+            lost_at = self._find_lost_at()
+            self._lost_at = self._clock() if lost_at is None else lost_at
+            self._watches = None
+            self._taken_back = [problem for watch in watches for problem in watch.take_back_problems()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _choose(self, kinds: Sequence[ResourceKind]) -> list[ResourceKind]:
+        """Choose what is watched: nothing that only manifests hold, and no fallback beside what it stands in for."""
+        preferred = {kind.fallback_of for kind in kinds}
+        present = [kind.type for kind in kinds if kind.type in preferred and await find_path(self._client, kind)]
+        return [kind for kind in kinds if kind.is_watched and kind.fallback_of not in present]
+
+
+async def _run_watch(watch: KindWatch, queue: asyncio.Queue[_Item]) -> None:
+    try:
+        await watch.run(queue.put)
+    except Exception as error:  # told to who reads the queue, who starts the source again
+        await queue.put(error)

@@ -1,0 +1,282 @@
+"""One kind of object in a cluster: listed page by page, then watched, and listed again when the watch cannot go on.
+
+Takes a client and a kind, tells batches of events, forever. Knows for how long it has been out of touch. A kind that
+the server does not serve is an empty list until it appears. Nothing ends it but being cancelled.
+"""
+
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from maesh_core.controller.discovery.kubernetes.objects import Change, ChangeType, Fault, ObjectDecoder, show_key
+from maesh_core.controller.kubernetes.paths import build_path
+from maesh_core.errors import KubernetesError
+from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import Resource, ResourceKind
+from maesh_core.process.backoff import Backoff
+
+PAGE_SIZE = 500
+"""Objects of a list that are asked for at a time, as kubectl does."""
+WATCH_S = (45, 60)
+"""The server is asked to end a watch after so long, by chance within these: one that is dead is found by then."""
+SILENCE_MARGIN_S = 10.0
+"""A watch that has not ended by then hangs."""
+LONGEST_LIST_PAUSE_S = 30.0
+"""Between two attempts that each cost a whole list that came to nothing; all others are small, and made more often."""
+ABSENT_S = 10.0
+"""How often a kind is looked for that the server does not serve."""
+SETTLED_S = 10.0
+"""A watch that stands for so long has succeeded. One that ends or breaks sooner, whatever it told, is no reason to try
+again at once: a server that refuses each watch after its first event would be listed from without end."""
+GONE = 410
+NOT_FOUND = 404
+TOO_MANY_REQUESTS = 429
+
+Tell = Callable[[Sequence[Event]], Awaitable[None]]
+Pause = Callable[[float], Awaitable[None]]
+
+
+class Client(Protocol):
+    """What is needed of a client of the API server."""
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        """Give the answer's body; raises KubernetesError."""
+
+    def watch_lines(self, path: str, query: Mapping[str, str], *, silence_limit_s: float) -> AsyncIterator[list[bytes]]:
+        """Give lines, the first batch when the watch stands; raises KubernetesError."""
+
+
+class _ApiResource(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+class _ApiResources(msgspec.Struct, frozen=True):
+    """An APIResourceList."""
+
+    resources: list[_ApiResource] | None = None
+
+
+class KindWatch:
+    """Follows one kind."""
+
+    __slots__ = (
+        *("_backoff", "_chance", "_client", "_clock", "_decoder", "_faulty", "_has_listed", "_is_absent", "_kind"),
+        *("_list_backoff", "_path", "_pause", "_resource_version", "broken_since", "failure"),
+    )
+
+    def __init__(
+        self,
+        client: Client,
+        kind: ResourceKind,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Pause,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._client = client
+        self._kind = kind
+        self._decoder = ObjectDecoder(kind)
+        self._clock = clock
+        self._pause = pause
+        self._chance = chance
+        self._backoff = Backoff(chance=chance)
+        self._list_backoff = Backoff(longest_s=LONGEST_LIST_PAUSE_S, chance=chance)
+        self._has_listed = False
+        self._path: str | None = None
+        self._resource_version = ""
+        self._is_absent = False
+        self._faulty: set[ObjectKey] = set()
+        self.broken_since: float | None = clock()
+        """Since when it has been out of touch, on the clock; None while it is in touch."""
+        self.failure = "not listed yet"
+
+    def __repr__(self) -> str:
+        where = "in touch" if self.broken_since is None else f"broken: {self.failure}"
+        return f"<KindWatch {self._kind.plural} at {self._resource_version or 'no version'} {where}>"
+
+    async def run(self, tell: Tell) -> None:
+        """Tell of the kind, forever."""
+        while True:
+            try:
+                await self._follow(tell)
+            except KubernetesError as error:
+                await self._recover(error, tell)
+
+    async def _follow(self, tell: Tell) -> None:
+        """Do the next step: find the path, list, or watch until the server ends the watch."""
+        if self._path is None:
+            self._path = await find_path(self._client, self._kind)
+            if self._path is None:
+                await self._tell_absent(tell)
+                self._backoff.reset()
+                await self._pause(ABSENT_S * (0.75 + self._chance() / 2))
+                return
+        if not self._resource_version:
+            await self._list(self._path, tell)
+        await self._watch(self._path, tell)
+
+    async def _recover(self, error: KubernetesError, tell: Tell) -> None:
+        if error.status == GONE or error.reason in ("Expired", "Gone"):
+            self._resource_version = ""  # what happened meanwhile is found by listing anew
+        if error.status == NOT_FOUND:
+            self._path, self._resource_version = None, ""
+        if self.broken_since is None:
+            self.broken_since = self._clock()
+        if self.failure != str(error):
+            self.failure = str(error)
+            await tell([Problem(self._origin, f"{self._kind.plural} cannot be followed: {error}")])
+        is_list_lost = self._has_listed and not self._resource_version
+        self._has_listed = self._has_listed and not is_list_lost
+        backoff = self._list_backoff if is_list_lost else self._backoff
+        await self._pause(backoff.next(at_least_s=error.retry_after_s))
+
+    def take_back_problems(self) -> list[Event]:
+        """Take back whatever problem may have been told: another follows the kind from now on."""
+        return [Problem(self._origin, None), *self._heal(self._faulty)]
+
+    def _heal(self, keys: Iterable[ObjectKey]) -> list[Event]:
+        return [Problem(self._name_origin(key), None) for key in sorted(keys)]
+
+    @property
+    def _origin(self) -> str:
+        return f"kubernetes {self._kind.plural}"
+
+    async def _tell_absent(self, tell: Tell) -> None:
+        events: list[Event] = [] if self._is_absent else [Replaced(self._kind.type, ()), *self._heal(self._faulty)]
+        self._faulty.clear()
+        self._is_absent = True
+        await self._tell_in_touch(events, tell)
+
+    async def _tell_in_touch(self, events: list[Event], tell: Tell) -> None:
+        """Tell events, and, if it was out of touch, that this is over."""
+        if self.broken_since is not None:
+            self.broken_since, self.failure = None, ""
+            events = [*events, Problem(self._origin, None)]
+        if events:
+            await tell(events)
+
+    async def _list(self, path: str, tell: Tell) -> None:
+        resources: list[Resource] = []
+        faults: list[Fault] = []
+        query = {"limit": str(PAGE_SIZE)}
+        while True:
+            page = self._decoder.decode_page(await self._client.get(path, query))
+            resources += page.resources
+            faults += page.faults
+            if not page.next:
+                break
+            if page.next == query.get("continue"):
+                raise KubernetesError(f"the list of {self._kind.plural} does not get past one of its pages")
+            query = {"limit": str(PAGE_SIZE), "continue": page.next}
+        if not page.resource_version:
+            raise KubernetesError(f"the list of {self._kind.plural} has no resource version")
+        healed = self._faulty - {fault.key for fault in faults}
+        self._faulty = {fault.key for fault in faults}
+        # Told even where its version is below what was told: a cluster's store may be put back to an older state.
+        await tell(
+            [
+                Replaced(self._kind.type, resources),
+                *self._heal(healed),
+                *map(self._build_problem, faults),
+            ]
+        )
+        self._is_absent = False
+        self._has_listed = True
+        self._resource_version = page.resource_version
+
+    async def _watch(self, path: str, tell: Tell) -> None:
+        shortest, longest = WATCH_S
+        timeout_s = shortest + round(self._chance() * (longest - shortest))
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._resource_version,
+            "timeoutSeconds": str(timeout_s),
+        }
+        batches = self._client.watch_lines(path, query, silence_limit_s=timeout_s + SILENCE_MARGIN_S)
+        stands_since: float | None = None
+        try:
+            async for lines in batches:
+                if stands_since is None:
+                    stands_since = self._clock()
+                await self._tell_in_touch([], tell)
+                if lines:
+                    await self._tell_lines(lines, tell)
+        finally:
+            if isinstance(batches, AsyncGenerator):
+                await batches.aclose()  # its connection is given up now, not when it is collected
+            is_settled = stands_since is not None and self._clock() - stands_since >= SETTLED_S
+            if is_settled:
+                self._backoff.reset()
+                self._list_backoff.reset()
+        if not is_settled:
+            await self._pause(self._backoff.next())
+
+    async def _tell_lines(self, lines: Sequence[bytes], tell: Tell) -> None:
+        """Tell what lines say, up to one that is an error; the version moves only with what was told."""
+        events: list[Event] = []
+        version, failure = self._resource_version, None
+        for line in lines:
+            if not line.strip():
+                continue
+            try:
+                change = self._decoder.decode_line(line)
+            except KubernetesError as error:
+                failure = error
+                if error.status != TOO_MANY_REQUESTS:
+                    version = ""  # what the line was about is found by listing anew
+                break
+            version = change.resource_version or version
+            events += self._build_events(change)
+        if events:
+            await tell(events)
+        self._resource_version = version
+        if failure is not None:
+            raise failure
+
+    def _build_events(self, change: Change) -> list[Event]:
+        if change.type is ChangeType.BOOKMARK:
+            return []
+        events: list[Event] = []
+        if change.fault is not None:
+            self._faulty.add(change.key)
+            events.append(self._build_problem(change.fault))
+        elif change.key in self._faulty:
+            self._faulty.discard(change.key)
+            events.append(Problem(self._name_origin(change.key), None))
+        if isinstance(change.result, Resource):
+            return [*events, Applied(change.result)]
+        return [*events, Deleted(self._kind.type, change.key)]
+
+    def _build_problem(self, fault: Fault) -> Problem:
+        return Problem(self._name_origin(fault.key), fault.text, self._kind.name, fault.key, fault.uid)
+
+    def _name_origin(self, key: ObjectKey) -> str:
+        return f"{self._origin} {show_key(key)}"
+
+
+async def find_path(client: Client, kind: ResourceKind) -> str | None:
+    """Find where the server serves a kind, in the first of its versions that it does; None where it does not."""
+    for api_version in kind.api_versions:
+        path = ("/apis/" if "/" in api_version else "/api/") + api_version
+        try:
+            body = await client.get(path)
+        except KubernetesError as error:
+            if error.status == NOT_FOUND:
+                continue
+            raise
+        if kind.plural in _parse_resources(body):
+            return build_path(api_version, kind.plural)
+    return None
+
+
+def _parse_resources(body: bytes) -> set[str]:
+    try:
+        found: Any = msgspec.json.decode(body, type=_ApiResources)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise KubernetesError(f"the server's list of what it serves is none: {error}") from error
+    return {resource.name for resource in found.resources or ()}

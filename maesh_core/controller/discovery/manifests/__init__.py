@@ -1,0 +1,1 @@
+"""The source `manifests`: files and folders are read, watched, and merged into one set of objects."""

@@ -1,0 +1,306 @@
+"""What would become of one request: which splits it passes, where it ends and with what weights, or what denies it.
+
+Takes the documents that a controller serves (topology and configuration), what finds pods, and the question; gives an
+explanation, for a person or as JSON. Judges by the same rules as a proxy does: branches here, and access by what the
+plugin that owns a middleware says. Does no I/O.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import msgspec
+
+from maesh_core.controller.explaining.client import Client, Pods, TopologyPods, find_client, parse_service_name
+from maesh_core.controller.explaining.objects import ObjectRemarks, collect_remarks
+from maesh_core.errors import ConfigurationError
+from maesh_core.model.configuration import HttpRouter, Section, Service
+from maesh_core.model.keys import ObjectKey, build_port_key
+from maesh_core.model.matching import compile_matches, has_paths, is_ambiguous
+from maesh_core.model.messages import PodReport, Update
+from maesh_core.plugin_system.interfaces import Verdict
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked: may `client`, a pod or an address, send this to `service`.
+
+    Pods and services are written `name.namespace`, `namespace/name` or `name@namespace`.
+    """
+
+    client: str
+    service: str
+    port: int | None = None
+    method: str = "GET"
+    path: str = "/"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Destination(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that may have the request, its share of such requests, and its servers."""
+
+    service: str
+    share: float
+    servers: tuple[str, ...]
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The answer: `status` is 200 where a server would have it, else what the mesh answers (0: it closes or drops).
+
+    `undecided` are the middlewares that do not explain themselves: one of them may refuse what is admitted. `objects`
+    are those that were looked at and have errors or notices; `problems` is what the controller could not read at all.
+    """
+
+    client: str
+    service: str
+    port: int
+    traffic_type: str
+    is_admitted: bool
+    status: int
+    steps: tuple[str, ...]
+    destinations: tuple[Destination, ...] = ()
+    undecided: tuple[str, ...] = ()
+    objects: tuple[ObjectRemarks, ...] = ()
+    problems: Mapping[str, str] = {}
+
+
+class _Headers:
+    """Implements `interfaces.ReadableHeaders`."""
+
+    def __init__(self, headers: Sequence[tuple[str, str]]) -> None:
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers]
+
+    def get(self, name: bytes) -> bytes | None:
+        return next(iter(self.get_all(name)), None)
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        return [value for known, value in self._headers if known == name.lower()]
+
+    def items(self) -> list[tuple[bytes, bytes]]:
+        return list(self._headers)
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return iter(self._headers)
+
+
+class _Question(NamedTuple):
+    """Implements `interfaces.Question`."""
+
+    client_address: str
+    client_account: str
+    client_pods: tuple[PodReport, ...]
+    destination: str
+    traffic_type: str
+    is_http: bool
+    method: bytes
+    target: bytes
+    client_headers: _Headers
+    problems: Mapping[str, str]
+    topology: Mapping[str, Any]
+
+
+class _Place(NamedTuple):
+    """Where a request comes to: a port of a service, and the section that has its router."""
+
+    service: Mapping[str, Any]
+    key: str
+    section: Section
+
+
+class _Outcome(NamedTuple):
+    """What becomes of it: the way there in `steps`, and why it ends so in `reasons`."""
+
+    status: int
+    steps: Sequence[str]
+    reasons: Sequence[str] = ()
+    destinations: Sequence[Destination] = ()
+    undecided: Sequence[str] = ()
+
+
+class Explainer:
+    """Answers questions about one state of a mesh.
+
+    `judges` are middleware builders, by kind. `pods` finds pods; without it the topology's are known. `objects` and
+    `problems` are what the controller says of objects beside, and of what it could not read.
+    """
+
+    def __init__(
+        self,
+        topology: Mapping[str, Any],
+        update: Update,
+        judges: Mapping[str, Any],
+        *,
+        pods: Pods | None = None,
+        objects: Iterable[Mapping[str, Any]] = (),
+        problems: Mapping[str, str] | None = None,
+    ) -> None:
+        self._topology, self._update, self._judges = topology, update, judges
+        self._pods = pods or TopologyPods(topology)
+        self._objects, self._problems = tuple(objects), problems or {}
+
+    def explain(self, asked: Asked) -> Explanation:
+        """Explain; raises ConfigurationError for a service, a port or a pod that there is not."""
+        key = parse_service_name(asked.service)
+        service = self._topology["services"].get(str(key))
+        if service is None:
+            hint = self._hint(key) or self._name_problem()
+            raise ConfigurationError(f"the mesh knows no service {key.name} in namespace {key.namespace}{hint}")
+        port = _find_port(service, asked.port)
+        client = find_client(asked.client, self._pods)
+        kind = str(service["trafficType"])
+        place = _Place(service, build_port_key(key, port), self._update.sections.get(kind, Section()))
+        outcomes = [self._follow(asked, client, address, place) for address in client.addresses or ("",)]
+        first = outcomes[0]
+        steps = [*client.lines, f"service {key.namespace}/{key.name}, port {port}, traffic type {kind}"]
+        steps += [*first.steps, *first.reasons]
+        for address, other in zip(client.addresses[1:], outcomes[1:], strict=True):
+            if other.status != first.status:
+                steps += [f"from its address {address}: {text}" for text in other.reasons or ("it is let in",)]
+        named = [pod for found in client.holders.values() for pod in found] + ([client.pod] if client.pod else [])
+        pods = {ObjectKey(pod.namespace, pod.name) for pod in named}
+        return Explanation(
+            client=asked.client,
+            service=f"{key.namespace}/{key.name}",
+            port=port,
+            traffic_type=kind,
+            is_admitted=first.status == 200,
+            status=first.status,
+            steps=tuple(steps),
+            destinations=tuple(first.destinations),
+            undecided=tuple(first.undecided),
+            objects=collect_remarks(self._topology, self._objects, service=key, pods=sorted(pods)),
+            problems=self._problems,
+        )
+
+    def _name_problem(self) -> str:
+        """Name the first thing that could not be read: it may have the service."""
+        if not self._problems:
+            return ""
+        origin, text = min(self._problems.items())
+        more = f" (and {len(self._problems) - 1} more)" if len(self._problems) > 1 else ""
+        return f"; what could not be read may have it: {origin}: {text}{more}"
+
+    def _hint(self, key: ObjectKey) -> str:
+        """Name the service that was meant, perhaps: of this name elsewhere, or spelt nearly so."""
+        known = {(each["name"], each["namespace"]) for each in self._topology["services"].values()}
+        named = sorted(f"{name}.{namespace}" for name, namespace in known if name == key.name)
+        close = get_close_matches(f"{key.name}.{key.namespace}", [".".join(each) for each in sorted(known)], n=1)
+        return f"; did you mean {(named or close)[0]}?" if named or close else ""
+
+    def _follow(self, asked: Asked, client: Client, address: str, place: _Place) -> _Outcome:
+        """Follow a request that comes from an address."""
+        is_http = place.service["trafficType"] == "http"
+        router = place.section.routers.get(place.key)
+        if router is None:
+            reasons = place.service["errors"] or ["no proxy carries this port"]
+            return _Outcome(404 if is_http else 0, (), [f"closed: {text}" for text in reasons])
+        if router.service is None:
+            return _Outcome(router.status, (), [f"closed: {router.reason}"])
+        question = self._build_question(asked, client, address, place)
+        if isinstance(router, HttpRouter) and _is_blurred(router, question):
+            text = "denied: the path could be taken for another, and the service is split by path"
+            return _Outcome(403, (), [text])
+        steps: list[str] = []
+        destination = self._choose(router, place.key, question, steps)
+        verdict, undecided = self._ask_judges(router, place.section, question._replace(destination=destination), steps)
+        if not verdict.is_admitted:
+            return _Outcome(403 if is_http else 0, steps, [f"denied: {text}" for text in verdict.reasons])
+        found = list_destinations(place.section.services, destination, verdict.servers)
+        if not any(each.servers for each in found):
+            return _Outcome(503 if is_http else 0, steps, ["no server is ready"], found)
+        return _Outcome(200, steps, destinations=found, undecided=undecided)
+
+    def _build_question(self, asked: Asked, client: Client, address: str, place: _Place) -> _Question:
+        return _Question(
+            client_address=address,
+            client_account=client.account,
+            client_pods=client.holders.get(address, ()),
+            destination=place.key,
+            traffic_type=str(place.service["trafficType"]),
+            is_http=place.service["trafficType"] == "http",
+            method=asked.method.encode(),
+            target=asked.path.encode(),
+            client_headers=_Headers(asked.headers),
+            problems=self._problems,
+            topology=self._topology,
+        )
+
+    def _choose(self, router: Any, key: str, question: _Question, steps: list[str]) -> str:
+        """Choose the branch as a proxy does; a stream's router leads to its branch at once."""
+        if router.service != key:
+            steps.append(f"{_name_branch(router.service, key)}: it is about all of them")
+        for branch in getattr(router, "branches", ()):
+            name = _name_branch(branch.service, key)
+            if compile_matches(branch.matches)(question):
+                why = "the request matches" if branch.matches else "it is about all requests"
+                steps.append(f"{name}: {why}")
+                return str(branch.service)
+            steps.append(f"{name}: the request does not match")
+        return str(router.service)
+
+    def _ask_judges(
+        self, router: Any, section: Section, question: _Question, steps: list[str]
+    ) -> tuple[Verdict, Sequence[str]]:
+        """Ask each middleware; give the first refusal, or the admission and who did not say."""
+        servers: tuple[tuple[str, int], ...] | None = None
+        undecided = []
+        for key in router.middlewares:
+            middleware = section.middlewares[key]
+            verdict, failure = _ask_judge(self._judges.get(middleware.kind), middleware.settings, question)
+            if verdict is None:
+                undecided.append(middleware.kind)
+                steps.append(f"{middleware.kind}: this middleware {failure}; it may still refuse the request")
+                continue
+            if not verdict.is_admitted:
+                return verdict, ()
+            steps += [f"{middleware.kind}: {text}" for text in verdict.reasons]
+            servers = verdict.servers if verdict.servers is not None else servers
+        return Verdict(is_admitted=True, servers=servers), undecided
+
+
+def _ask_judge(judge: Any, settings: Mapping[str, Any], question: _Question) -> tuple[Verdict | None, str]:
+    """Ask a middleware's builder; without a verdict, say why there is none."""
+    explain = getattr(judge, "explain", None)
+    if explain is None:
+        return None, "does not explain itself"
+    try:
+        return explain(settings, question), ""
+    except Exception as error:  # a plugin's code may raise anything: the rest is explained all the same
+        return None, f"cannot explain itself ({type(error).__name__}: {' '.join(str(error).split())})"
+
+
+def _find_port(service: Mapping[str, Any], wanted: int | None) -> int:
+    ports = [int(port["port"]) for port in service["ports"]]
+    if not ports or (wanted is not None and wanted not in ports):
+        listed = ", ".join(map(str, ports)) or "none"
+        raise ConfigurationError(f"service {service['name']} has no port {wanted or ''}; its ports: {listed}")
+    return wanted if wanted is not None else ports[0]
+
+
+def _name_branch(service: str, key: str) -> str:
+    """Name a branch of a port for a person: what stands behind the port in its key, as in `split canary`."""
+    return service.removeprefix(f"{key}/").replace("/", " ", 1)
+
+
+def _is_blurred(router: HttpRouter, question: _Question) -> bool:
+    return any(has_paths(branch.matches) for branch in router.branches) and is_ambiguous(question.target)
+
+
+def list_destinations(
+    services: Mapping[str, Service], key: str, allowed: Sequence[tuple[str, int]] | None
+) -> list[Destination]:
+    """List who may have a request, with their shares; `allowed` are the only servers that may, None for all."""
+    service = services[key]
+    total = sum(part.weight for part in service.parts)
+    found = [(part.service, part.weight / total) for part in service.parts] or [(key, 1.0)]
+    return [
+        Destination(
+            service=name.rpartition("/")[2] if service.parts else key,
+            share=round(share, 4),
+            servers=tuple(
+                f"[{each.address}]:{each.port}" if ":" in each.address else f"{each.address}:{each.port}"
+                for each in services[name].servers
+                if each.weight and (allowed is None or (each.address, each.port) in allowed)
+            ),
+        )
+        for name, share in found
+    ]

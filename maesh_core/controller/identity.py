@@ -1,0 +1,43 @@
+"""What a controller says of itself: who it is, whether it may be believed, and who leads.
+
+Joins the engine and the cluster, if there is one, for `/api/status/controller` and for what depends on it.
+"""
+
+from typing import TYPE_CHECKING
+
+from maesh_core.controller.engine import Engine
+from maesh_core.model.messages import ControllerReport
+
+if TYPE_CHECKING:
+    from maesh_core.controller.cluster.membership import Cluster
+
+
+class Oneself:
+    """One controller. With manifests it stands alone: always up to date, and its own leader."""
+
+    __slots__ = ("_cluster", "_engine", "_identity")
+
+    def __init__(self, identity: str, engine: Engine, cluster: "Cluster | None") -> None:
+        self._identity = identity
+        self._engine = engine
+        self._cluster = cluster
+
+    def __repr__(self) -> str:
+        return f"<Oneself {self._identity} current={self.is_current}>"
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what it knows of the cluster is not too old to be served."""
+        return self._cluster is None or self._cluster.is_current
+
+    def report(self) -> ControllerReport:
+        """Describe it as it is now."""
+        election = self._cluster.election if self._cluster else None
+        return ControllerReport(
+            name=self._identity,
+            ready=self._engine.is_ready and self.is_current,
+            leads=election.is_leader if election else True,
+            leader=election.holder if election else self._identity,
+            revision=self._engine.revision,
+            problems=dict(sorted(self._engine.problems.items())),
+        )

@@ -1,0 +1,247 @@
+"""One service's node of the topology.
+
+Takes a View, the key of a Service and the rules; gives its ServiceNode, or None where the mesh has no business. Errors
+and notices stay on the node. Which traffic types exist, and what annotations mean, is not known here.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from maesh_core.controller.topology.absence import Absence
+from maesh_core.controller.topology.endpoints import EndpointReader, Group
+from maesh_core.controller.topology.rules import TopologyRules, is_ignored_service
+from maesh_core.controller.topology.servers import build_servers, explain_no_server, get_target_port
+from maesh_core.errors import ConfigurationError
+from maesh_core.model.addresses import parse_address
+from maesh_core.model.annotations import TRAFFIC_TYPE, add_plain_names, parse_annotations
+from maesh_core.model.findings import ObjectFindings
+from maesh_core.model.keys import ObjectKey, is_label
+from maesh_core.model.resources import Pod, Service, ServicePort
+from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
+from maesh_core.plugin_system.hookspecs import TopologyBuilder
+from maesh_core.plugin_system.interfaces import ResourceT, TopologyView, View
+from maesh_core.process.printable import show_line
+
+_TRAFFIC_TYPE_PATTERN = re.compile(r"[a-z][a-z0-9-]*")
+_HEADLESS = "None"
+NAMESPACE_INDEX = "namespace"
+"""Of the core's Services."""
+_HIGHEST_PORT = 65535
+
+
+def build_service_node(
+    view: View, key: ObjectKey, *, rules: TopologyRules, builders: Sequence[TopologyBuilder] = ()
+) -> ServiceNode | None:
+    """Build the node of one service; None when it is gone or ignored.
+
+    What a plugin's builder raises is put on the service when it is a ConfigurationError, and goes up otherwise: the
+    caller then builds the service without that plugin's builders and closes it.
+    """
+    service = view.get(Service, key)
+    if service is None or is_ignored_service(service, rules):
+        return None
+    node = _build_core_node(view, service, rules)
+    return _add_findings(BuilderView(view, rules), node, builders) if builders else node
+
+
+def _build_core_node(view: View, service: Service, rules: TopologyRules) -> ServiceNode:
+    errors: list[str] = []
+    reader = EndpointReader(view, service, rules)
+    groups = reader.read_groups()
+    notices = reader.notices
+    _check_names(service.key, errors)
+    traffic_type = _read_traffic_type(service, rules, errors)
+    return ServiceNode(
+        key=service.key,
+        traffic_type=traffic_type,
+        annotations=service.metadata.annotations,
+        selector=service.spec.selector,
+        cluster_ips=_read_cluster_ips(view, service, rules, notices),
+        is_headless=service.spec.cluster_ip == _HEADLESS,
+        ports=_build_ports(service.spec.ports, groups, absence=reader.absence, errors=errors, notices=notices),
+        pods=_build_pods(groups),
+        errors=tuple(errors),
+        notices=tuple(dict.fromkeys(notices)),
+    )
+
+
+def _check_names(key: ObjectKey, errors: list[str]) -> None:
+    """Refuse what no API server would take: such a name could mean two hosts, or two keys."""
+    for what, name in (("service's name", key.name), ("namespace", key.namespace)):
+        if not is_label(name):
+            errors.append(f"{name!r} is no DNS label, which a {what} must be")
+
+
+def _read_traffic_type(service: Service, rules: TopologyRules, errors: list[str]) -> str | None:
+    text = parse_annotations(service.metadata.annotations).get(TRAFFIC_TYPE)
+    if text is None:
+        return rules.default_mode
+    if _TRAFFIC_TYPE_PATTERN.fullmatch(text):
+        return text
+    errors.append(f"annotation {TRAFFIC_TYPE}: {text!r} is no traffic type")
+    return None
+
+
+def _read_cluster_ips(view: View, service: Service, rules: TopologyRules, notices: list[str]) -> tuple[str, ...]:
+    """Read the addresses that mean the service; one that another service has too means neither."""
+    addresses: list[str] = []
+    for text in dict.fromkeys((service.spec.cluster_ip, *service.spec.cluster_ips)):
+        if not text or text == _HEADLESS:
+            continue
+        address = parse_address(text)
+        if address is None:
+            notices.append(f"cluster address {text!r} is no IP address, it is left out")
+            continue
+        found = view.find(Service, "address", address)
+        others = [each.key for each in found if each.key != service.key and not is_ignored_service(each, rules)]
+        if others:
+            notices.append(f"cluster address {address} is also that of Service {others[0]}, so it means neither")
+        else:
+            addresses.append(address)
+    return tuple(dict.fromkeys(addresses))
+
+
+def _build_ports(
+    ports: Sequence[ServicePort],
+    groups: Sequence[Group],
+    *,
+    absence: Absence,
+    errors: list[str],
+    notices: list[str],
+) -> tuple[PortNode, ...]:
+    """Build what can be carried; a bad port is an error, and its place still counts."""
+    nodes: dict[tuple[int, str], PortNode] = {}
+    for index, port in enumerate(ports):
+        if not 1 <= port.port <= _HIGHEST_PORT:
+            errors.append(f"port {port.port} is no port number")
+        elif (port.port, port.protocol) in nodes:
+            errors.append(f"port {port.port} {port.protocol} is there twice")
+        else:
+            servers = build_servers(port, groups, ports, notices)
+            nodes[port.port, port.protocol] = PortNode(
+                number=port.port,
+                name=port.name,
+                protocol=port.protocol,
+                index=index,
+                target_port=get_target_port(port),
+                servers=servers,
+                unserved="" if servers else explain_no_server(port, groups) or absence.explain(),
+            )
+    return tuple(nodes.values())
+
+
+def _build_pods(groups: Sequence[Group]) -> tuple[PodNode, ...]:
+    pods = {
+        address.pod: address.resource
+        for group in groups
+        for address in group.addresses
+        if address.pod is not None and address.resource is not None
+    }
+    return tuple(_build_pod(key, pods[key]) for key in sorted(pods))
+
+
+def _build_pod(key: ObjectKey, pod: Pod) -> PodNode:
+    containers = pod.spec.containers
+    ports = containers[0].ports if len(containers) == 1 else tuple(port for each in containers for port in each.ports)
+    return PodNode(
+        key=key,
+        service_account=pod.spec.service_account_name,
+        address=parse_address(pod.status.pod_ip) or "",
+        owners=tuple(f"{owner.kind}/{owner.name}" for owner in pod.metadata.owner_references),
+        container_ports=ports,
+    )
+
+
+class BuilderView:
+    """What plugins' builders and checkers read through: the caller's view, and other services' nodes."""
+
+    __slots__ = ("_nodes", "_rules", "_view")
+
+    def __init__(self, view: View, rules: TopologyRules) -> None:
+        self._view, self._rules = view, rules
+        self._nodes: dict[ObjectKey, ServiceNode | None] = {}
+
+    def get(self, type_: type[ResourceT], key: ObjectKey) -> ResourceT | None:
+        """Read one object, or None."""
+        return self._view.get(type_, key)
+
+    def find(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
+        """Read the objects under a value of an index, sorted by key."""
+        return self._view.find(type_, index, value)
+
+    def build_service(self, key: ObjectKey) -> ServiceNode | None:
+        """Build another service's node without what plugins add; None where there is none."""
+        if key not in self._nodes:
+            node = build_service_node(self._view, key, rules=self._rules)
+            self._nodes[key] = None if node is None else _show_to_plugins(node)
+        return self._nodes[key]
+
+    def list_services(self, namespace: str) -> Sequence[ObjectKey]:
+        """Name the services of a namespace, sorted."""
+        return [service.key for service in self._view.find(Service, NAMESPACE_INDEX, namespace)]
+
+
+def _add_findings(view: TopologyView, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
+    """Ask each plugin about the same node, and those that come last about the branches too: order cannot matter."""
+    ordered = sorted(builders, key=lambda builder: builder.name)
+    first = [builder for builder in ordered if not getattr(builder, "is_last", False)]
+    last = [builder for builder in ordered if getattr(builder, "is_last", False)]
+    return _ask_builders(view, _ask_builders(view, node, first), last)
+
+
+def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
+    additions: dict[str, Any] = dict(node.additions)
+    branches: dict[tuple[int, str], tuple[BranchNode, ...]] = {}
+    pods = list(node.named_pods)
+    sections: dict[str, dict[str, Any]] = {name: dict(shown) for name, shown in node.sections.items()}
+    objects = list(node.objects)
+    errors = list(node.errors)
+    notices = list(node.notices)
+    shown_node = _show_to_plugins(node)
+    for builder in builders:
+        try:
+            addition = builder.build(view, shown_node)
+        except ConfigurationError as error:
+            errors.append(show_line(f"{builder.name}: {error}"))
+            continue
+        if addition is None:
+            continue
+        if addition.value is not None:
+            additions[builder.name] = addition.value
+        for place, found in addition.branches.items():
+            branches[place] = (*branches.get(place, ()), *found)
+        pods.extend(addition.pods)
+        for name, shown in addition.sections.items():
+            sections.setdefault(name, {}).update(shown)
+        objects.extend(map(_show_findings, addition.objects))
+        errors.extend(map(show_line, addition.errors))
+        notices.extend(map(show_line, addition.notices))
+    return msgspec.structs.replace(
+        node,
+        ports=tuple(_add_branches(port, branches.get((port.number, port.protocol), ())) for port in node.ports),
+        additions=additions,
+        named_pods=tuple(pods),
+        sections=sections,
+        objects=tuple(objects),
+        errors=tuple(errors),
+        notices=tuple(notices),
+    )
+
+
+def _show_findings(found: ObjectFindings) -> ObjectFindings:
+    """Make each text one printable line: names in it may hold anything."""
+    errors, notices = tuple(map(show_line, found.errors)), tuple(map(show_line, found.notices))
+    if (errors, notices) == (found.errors, found.notices):
+        return found
+    return msgspec.structs.replace(found, errors=errors, notices=notices)
+
+
+def _show_to_plugins(node: ServiceNode) -> ServiceNode:
+    return msgspec.structs.replace(node, annotations=add_plain_names(node.annotations))
+
+
+def _add_branches(port: PortNode, branches: tuple[BranchNode, ...]) -> PortNode:
+    return msgspec.structs.replace(port, branches=(*port.branches, *branches)) if branches else port

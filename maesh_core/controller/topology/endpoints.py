@@ -1,0 +1,196 @@
+"""The addresses behind a service, and the ports they serve, from whatever says so.
+
+EndpointSlices decide where there are any, else Endpoints, else (manifests) the Pods that the selector matches.
+Addresses that serve no traffic are left out here: not ready, terminating, ended, ignored, or no address at all. What
+looks like a mistake becomes a notice. Which port of the Service they stand behind is decided in servers.py.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from maesh_core.controller.topology.absence import Absence, describe_selector
+from maesh_core.controller.topology.rules import TopologyRules, is_ignored
+from maesh_core.model.addresses import parse_address
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import (
+    Endpoint,
+    EndpointPort,
+    Endpoints,
+    EndpointSlice,
+    ObjectReference,
+    Pod,
+    Service,
+)
+from maesh_core.plugin_system.interfaces import View
+
+_ENDED_PHASES = frozenset({"Succeeded", "Failed"})
+NOT_READY = "not ready"
+TERMINATING = "terminating"
+IGNORED = "left alone by the mesh"
+
+
+class Address(NamedTuple):
+    """An address that takes traffic; `pod` is what it refers to, `resource` that pod where it is known.
+
+    Both are None for an address that the pod it refers to does not have.
+    """
+
+    ip: str
+    pod: ObjectKey | None
+    resource: Pod | None
+
+
+class Group(NamedTuple):
+    """Addresses that serve the same ports, as a slice or a subset does; `ports` None: what the Service's ports say."""
+
+    addresses: tuple[Address, ...]
+    ports: tuple[EndpointPort, ...] | None
+
+
+class EndpointReader:
+    """Reads what stands behind one service; `notices` collects what was left out and should not have been written.
+
+    `absence` collects what was passed over, and says why there is no address where there is none.
+    """
+
+    __slots__ = ("_rules", "_service", "_view", "absence", "notices")
+
+    def __init__(self, view: View, service: Service, rules: TopologyRules) -> None:
+        self._view = view
+        self._service = service
+        self._rules = rules
+        self.notices: list[str] = []
+        self.absence = Absence()
+
+    def __repr__(self) -> str:
+        return f"<EndpointReader {self._service.key}, {len(self.notices)} notices>"
+
+    def read_groups(self) -> tuple[Group, ...]:
+        """Read the first source that knows the service; one that is there but empty is the answer, too."""
+        selector = describe_selector(self._service.spec.selector)
+        slices = self._view.find(EndpointSlice, "service", self._service.key)
+        if slices:
+            no_pod = f"its selector {selector} matches no pod with an address"
+            self.absence.where = no_pod if selector else "its EndpointSlices have no endpoint"
+            return tuple(self._read_slices(slices))
+        endpoints = self._view.get(Endpoints, self._service.key)
+        if endpoints is not None:
+            self.absence.where = "its Endpoints have no address that is ready"
+            return tuple(self._read_endpoints(endpoints))
+        if self._rules.is_pod_fallback and selector:
+            self.absence.where = f"its selector {selector} matches no pod"
+            return (Group(tuple(self._read_pods()), None),)
+        self.absence.where = "it has no EndpointSlice yet" if selector else "it has no selector and no EndpointSlice"
+        return ()
+
+    def _read_slices(self, slices: Sequence[EndpointSlice]) -> Iterator[Group]:
+        for slice_ in slices:
+            origin = f"EndpointSlice {slice_.key}"
+            if is_ignored(slice_, self._rules):
+                self.absence.note(IGNORED, origin)
+                continue
+            if slice_.address_type == "FQDN":
+                self.notices.append(f"{origin}: names in place of addresses (FQDN) are not carried, it is skipped")
+                self.absence.note("names in place of addresses (FQDN)", origin)
+                continue
+            found = (
+                self._read_address(
+                    # The API: consumers take the first address, the others mean the same endpoint.
+                    endpoint.addresses[0],
+                    endpoint.target_ref,
+                    origin=origin,
+                    is_known_ready=endpoint.conditions.ready is not None,
+                )
+                for endpoint in slice_.endpoints
+                if endpoint.addresses and self._is_usable(endpoint)
+            )
+            yield Group(tuple(address for address in found if address is not None), slice_.ports)
+
+    def _is_usable(self, endpoint: Endpoint) -> bool:
+        conditions, reference = endpoint.conditions, endpoint.target_ref
+        name = reference.name if reference is not None and reference.name else endpoint.addresses[0]
+        if conditions.terminating:
+            self.absence.note(TERMINATING, name)
+        elif conditions.ready is False:
+            self.absence.note(NOT_READY, name)
+        else:
+            return True
+        return False
+
+    def _read_endpoints(self, endpoints: Endpoints) -> Iterator[Group]:
+        origin = f"Endpoints {endpoints.key}"
+        if is_ignored(endpoints, self._rules):
+            self.absence.note(IGNORED, origin)
+            return
+        for subset in endpoints.subsets:
+            found = (
+                self._read_address(address.ip, address.target_ref, origin=origin, is_known_ready=True)
+                for address in subset.addresses
+            )
+            yield Group(tuple(address for address in found if address is not None), subset.ports)
+
+    def _read_pods(self) -> Iterator[Address]:
+        namespace = self._service.key.namespace
+        selector = self._service.spec.selector
+        label, value = min(selector.items())
+        for pod in self._view.find(Pod, "label", f"{namespace}/{label}={value}"):
+            labels = pod.metadata.labels
+            is_selected = pod.key.namespace == namespace and selector.items() <= labels.items()
+            if not is_selected or not self._takes_traffic(pod, is_known_ready=False):
+                continue
+            if not pod.status.pod_ip:
+                self.absence.note("pods without an address", pod.metadata.name)
+                continue
+            ip = self._parse_ip(pod.status.pod_ip, f"Pod {pod.key}")
+            if ip is not None:
+                yield Address(ip, pod.key, pod)
+
+    def _read_address(
+        self, text: str, reference: ObjectReference | None, *, origin: str, is_known_ready: bool
+    ) -> Address | None:
+        """Follow the reference to a pod; one that is not known harms nothing, the address stands by itself.
+
+        An address that its pod does not have is served, but is not the pod's: whoever may write slices could otherwise
+        have any address judged by the account of any pod.
+        """
+        key = pod = None
+        if reference is not None and reference.kind == "Pod":
+            key = ObjectKey(reference.namespace or self._service.key.namespace, reference.name)
+            pod = self._view.get(Pod, key)
+        if pod is not None and not self._takes_traffic(pod, is_known_ready=is_known_ready):
+            return None
+        ip = self._parse_ip(text, origin)
+        if ip is None:
+            return None
+        if pod is not None and ip not in pod.addresses:
+            if pod.addresses or pod.status.phase != "Pending":  # news of an address may be on its way, too
+                self.notices.append(f"{origin}: {ip} is not an address of Pod {key}, so it is not taken for that pod")
+            return Address(ip, None, None)
+        return Address(ip, key, pod)
+
+    def _takes_traffic(self, pod: Pod, *, is_known_ready: bool) -> bool:
+        """Judge a pod; where an endpoint says itself that it is ready, the pod's condition is not asked.
+
+        The latter is how a Service with publishNotReadyAddresses looks.
+        """
+        is_ready = is_known_ready or all(
+            condition.status == "True" for condition in pod.status.conditions if condition.type == "Ready"
+        )
+        if is_ignored(pod, self._rules):
+            self.absence.note(IGNORED, pod.metadata.name)
+        elif pod.status.phase in _ENDED_PHASES:
+            self.absence.note("pods that have ended", pod.metadata.name)
+        elif pod.metadata.deletion_timestamp is not None:
+            self.absence.note(TERMINATING, pod.metadata.name)
+        elif not is_ready:
+            self.absence.note(NOT_READY, pod.metadata.name)
+        else:
+            return True
+        return False
+
+    def _parse_ip(self, text: str, origin: str) -> str | None:
+        ip = parse_address(text)
+        if ip is None:
+            self.notices.append(f"{origin}: {text!r} is no IP address, it is left out")
+            self.absence.note("no IP address", repr(text))
+        return ip

@@ -1,0 +1,413 @@
+"""The one place where hooks are declared, in families: discovery, topology, protocol, balancing, middleware.
+
+A hook runs once, when its process starts, and returns the objects that the process then calls directly; none is
+called while a request passes. The interfaces of those objects stand here too; what they are handed is in
+interfaces.py. Plugins import all of it from `maesh_core.plugin`. The order in which hooks are called is not promised,
+and never matters: what they return is sorted by name, and two that claim one name stop the start.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, Protocol
+
+import msgspec
+import pluggy
+
+from maesh_core.model.configuration import Section
+from maesh_core.model.events import Event
+from maesh_core.model.findings import Findings, ObjectFindings
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.resources import ResourceKind
+from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
+from maesh_core.plugin_system.interfaces import BalancedServer, Connection, Exchange, Node, Response, TopologyView
+
+PROJECT_NAME = "maesh"
+HOOK_API_VERSION = 1
+"""Raised by one whenever a hook or an interface below changes so that an older plugin could misbehave."""
+
+hookspec = pluggy.HookspecMarker(PROJECT_NAME)
+hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
+
+# --- discovery -------------------------------------------------------------------------------------------------------
+
+
+class Source(Protocol):
+    """Something that tells which objects the cluster holds."""
+
+    name: str
+
+    def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncIterator[Sequence[Event]]:
+        """Tell of the objects of these kinds, forever, a batch at a time.
+
+        For each kind a `Replaced` comes first, in one batch or several. A source that raises is started again by
+        the controller after a pause; what it told stays.
+        """
+
+
+class DiscoverySpecs(Protocol):
+    """Hooks that say what is watched, and where."""
+
+    @hookspec
+    def maesh_resource_kinds(self) -> Sequence[ResourceKind]:
+        """Declare kinds of objects to watch. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_sources(self) -> Sequence[Source]:
+        """Give sources of events beside the core's own. Controller; once, at start; raising stops the start."""
+
+
+# --- topology --------------------------------------------------------------------------------------------------------
+
+
+class Addition(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plugin found about one service.
+
+    The topology API shows `value`, if it is not None, as `additions.NAME` of the service, where NAME is the builder's
+    `name`; other parts of plugins in the controller read it as `service.additions["NAME"]`. Errors close the service.
+    """
+
+    value: Any = None
+    """A struct, or whatever else msgspec can turn into JSON; anything else is shown as an error text in its place."""
+    branches: Mapping[tuple[int, str], tuple[BranchNode, ...]] = {}
+    """By port number and protocol: traffic that goes to other services."""
+    pods: tuple[PodNode, ...] = ()
+    """Pods that rules name, and that need not be behind the service; the topology shows them."""
+    sections: Mapping[str, Mapping[str, Any]] = {}
+    """What the topology shows in sections such as `trafficSplits`, by `name@namespace`."""
+    objects: tuple[ObjectFindings, ...] = ()
+    """The plugin's objects that concern the service, with what is wrong with each; `/api/objects` shows it on them."""
+    errors: tuple[str, ...] = ()
+    """Shown on the service, which is closed: clients read the first."""
+    notices: tuple[str, ...] = ()
+    """Shown on the service, which is served all the same."""
+
+
+class TopologyBuilder(Protocol):
+    """Adds to the graph what a plugin's own kinds say. No two may have one name.
+
+    It sees the service as the core made it; one with an attribute `is_last` that is true sees what the others added.
+    """
+
+    name: str
+
+    def build(self, view: TopologyView, service: ServiceNode) -> Addition | None:
+        """Find what concerns a service; pure.
+
+        Raising ConfigurationError closes the service and shows the text on it.
+        """
+
+
+class ObjectChecker(Protocol):
+    """Finds what is wrong with objects of one kind, whether or not they concern a service.
+
+    It runs again when the object changes, when what it read changes, and when the object concerns other services.
+    Several may check one kind.
+    """
+
+    type: type[Any]
+
+    def check(self, view: TopologyView, resource: Any, services: Sequence[ObjectKey]) -> Findings | None:
+        """Check one object; pure. `services` are those that name it in `Addition.objects`, sorted.
+
+        Raising ConfigurationError makes the text an error of the object.
+        """
+
+
+class TopologySpecs(Protocol):
+    """Hooks that add to the topology."""
+
+    @hookspec
+    def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
+        """Give builders that add to each service's node. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
+        """Give what finds objects without effect. Controller; once, at start; raising stops the start."""
+
+
+# --- protocol --------------------------------------------------------------------------------------------------------
+
+
+class PortRange(msgspec.Struct, frozen=True, kw_only=True):
+    """The entrypoints of a traffic type: `limit` ports from `first`.
+
+    Exclusive: each service port gets one of its own, which it keeps. Otherwise services share them: the entrypoint is
+    `first` plus the port's index in the Service.
+    """
+
+    first: int
+    limit: int
+    is_exclusive: bool
+
+
+class TrafficType(Protocol):
+    """The controller's half of a protocol. `name` is the annotation's value and the configuration's section."""
+
+    name: str
+    transport: str
+    """`TCP` or `UDP`: the service ports that suit; others are left out with a notice."""
+    port_range: PortRange
+    has_middlewares: bool
+    """Whether the middleware annotations act on services of this type."""
+
+    def build_section(
+        self,
+        service: ServiceNode,
+        annotations: Mapping[str, str],
+        *,
+        entrypoints: Sequence[tuple[PortNode, int]],
+        middlewares: tuple[str, ...],
+    ) -> Section:
+        """Turn a service into routers and services; pure. Annotations come without prefix.
+
+        `entrypoints` pairs each suitable port with its entrypoint; `middlewares` are keys, outermost first. Raising
+        ConfigurationError closes the service.
+        """
+
+    def build_closed_section(
+        self, service: ServiceNode, *, entrypoints: Sequence[tuple[PortNode, int]], reason: str
+    ) -> Section:
+        """Turn a service with an error into what answers in its place; pure. May be empty."""
+
+
+class Listener(Protocol):
+    """An open entrypoint."""
+
+    def close(self) -> None:
+        """Stop accepting; what was accepted goes on."""
+
+
+class ProtocolHandler(Protocol):
+    """The proxy's half of a protocol.
+
+    One with a method `count_under_way()` says how many connections or sessions it has, while it is not drained.
+    """
+
+    name: str
+    transport: str
+    router_type: type[Any]
+    """The frozen struct of this protocol's routers; it has `entrypoint` and `middlewares`."""
+
+    def compile_table(self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None) -> Any:
+        """Build a routing table; pure, but may reuse parts of the current one.
+
+        `section` is the whole of this protocol, checked: every reference in it resolves. `middlewares` maps keys to
+        compiled middlewares. `changed` names the routers and services that differ from the current table's, None for
+        all. Raising refuses the whole update.
+        """
+
+    def apply_table(self, table: Any) -> None:
+        """Route by this table from now on."""
+
+    def open_listener(self, sock: Any, entrypoint: int) -> Awaitable[Listener]:
+        """Serve an entrypoint on a bound, listening (TCP) or bound (UDP) non-blocking socket, which it now owns."""
+
+    def collect_metrics(self) -> Sequence[MetricFamily]:
+        """Read the counters, at a scrape."""
+
+    def start_draining(self) -> None:
+        """Tell clients to go elsewhere, and end what is idle."""
+
+    def is_drained(self) -> bool:
+        """Whether nothing is under way any more."""
+
+    def abort(self) -> None:
+        """End everything at once."""
+
+
+class ProtocolSpecs(Protocol):
+    """Hooks that give traffic types."""
+
+    @hookspec
+    def maesh_traffic_types(self) -> Sequence[TrafficType]:
+        """Give the controller's half of protocols. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_protocol_handlers(self, node: Node) -> Sequence[ProtocolHandler]:
+        """Give the proxy's half of protocols. Proxy; once, at start, in its event loop; raising stops the start."""
+
+
+# --- balancing -------------------------------------------------------------------------------------------------------
+
+
+class BalancerBuilder(Protocol):
+    """The controller's half of a load balancer. `name` is what a service's annotation `load-balancer` says.
+
+    `annotations` are further names it claims, without prefix. HTTP services alone can have it.
+    """
+
+    name: str
+    annotations: tuple[str, ...]
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any]:
+        """Decide the settings for one service that names this balancer; pure.
+
+        `annotations` holds those of the service that it claims, without prefix. Raising ConfigurationError closes the
+        service and shows the text on it.
+        """
+
+
+class Chooser(Protocol):
+    """Chooses among a service's servers."""
+
+    def choose(self, exchange: Exchange, servers: Sequence[BalancedServer]) -> BalancedServer:
+        """Choose one of `servers`, of which there is at least one: those that can be used and were not tried yet.
+
+        Called for every attempt. Where it raises, or gives anything else, they come in turn.
+        """
+
+
+class BalancerFactory(Protocol):
+    """The proxy's half of a load balancer."""
+
+    name: str
+    settings_type: type[Any]
+    """What the raw settings are decoded into; what does not fit refuses the router."""
+
+    def build_balancer(
+        self, settings: Any, servers: Sequence[tuple[BalancedServer, int]], former: Chooser | None
+    ) -> Chooser:
+        """Build what chooses for one service, from its servers and their weights, none of which is 0.
+
+        Called again whenever they change, with what it had built before. Where it raises, they come in turn.
+        """
+
+
+class BalancingSpecs(Protocol):
+    """Hooks that give load balancers."""
+
+    @hookspec
+    def maesh_balancer_builders(self) -> Sequence[BalancerBuilder]:
+        """Give the controller's half of load balancers. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_balancer_factories(self, node: Node) -> Sequence[BalancerFactory]:
+        """Give the proxy's half of load balancers. Proxy; once, at start; raising stops the start."""
+
+
+# --- middleware ------------------------------------------------------------------------------------------------------
+
+
+class Stage(IntEnum):
+    """Where a middleware stands in the chain, outermost first; within a stage the order is that of kinds' names."""
+
+    ADMISSION = 1
+    LIMIT = 2
+    PROTECT = 3
+    DELIVER = 4
+
+
+class MiddlewareBuilder(Protocol):
+    """The controller's half of a middleware: annotations to settings.
+
+    `annotations` are the names it claims, without prefix; no two kinds may claim one. One with an attribute
+    `closed_status` says what the hosts of a service that is closed answer with, in place of 404. One with a method
+    `explain(settings, question)` tells `maesh explain` by a `Verdict` whom it would let in, and why.
+    """
+
+    kind: str
+    stage: Stage
+    annotations: tuple[str, ...]
+
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
+        """Decide the settings for one service, or None when it has no such middleware; pure.
+
+        `annotations` holds those of the service that this kind claims, without prefix. Raising ConfigurationError
+        closes the service and shows the text on it.
+        """
+
+
+class MiddlewareFactory(Protocol):
+    """The proxy's half of a middleware: settings to an object with any of the methods of `Middleware`.
+
+    One with a method `collect_metrics`, as a `ProtocolHandler` has it, is asked at each scrape.
+    """
+
+    kind: str
+    settings_type: type[Any]
+    """What the raw settings are decoded into; what does not fit refuses the router."""
+
+    def build_middleware(self, settings: Any, service: str) -> object:
+        """Build the middleware of one service, all of whose ports share it; called again only when its settings change.
+
+        `service` is `namespace/name`. The label `service` of metrics is that of a port: `Exchange.service`, and of a
+        connection `cut_port_key(connection.service)`.
+        """
+
+
+class MiddlewareSpecs(Protocol):
+    """Hooks that give middlewares."""
+
+    @hookspec
+    def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
+        """Give the controller's half of middlewares. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
+        """Give the proxy's half of middlewares. Proxy; once, at start; raising stops the start."""
+
+
+class Middleware(Protocol):
+    """What a middleware may have; a method that is absent or None costs nothing.
+
+    An object with none of the methods cannot be a middleware, nor one with any other name that begins with `on_`: its
+    routes are refused, since a misspelt guard would let everybody in. Only `on_request` may be async. A route is
+    refused too where a middleware has no method that is called on it: none for requests on an HTTP route, no
+    `on_connect` on one for connections or sessions.
+
+    `on_request` and `on_attempt` run outermost first; the others run innermost first. One that raises ends the exchange
+    with `failure_response`, so that a request nobody could judge goes nowhere; it is logged once and counted.
+    """
+
+    kept_bytes: int
+    """How much of a request's body to keep, so that another attempt can send it again; absent: none is kept."""
+
+    failure_response: Response
+    """What a client gets when a method raises; absent: 500."""
+
+    def on_request(self, exchange: Exchange) -> Response | float | Awaitable[Response | float | None] | None:
+        """See a request that is routed, before anything is sent.
+
+        Return a Response to answer at once, seconds to wait before going on, or None. It may be `async`; only routes
+        with an async middleware pay for a task.
+        """
+
+    def on_attempt(self, exchange: Exchange) -> Response | None:
+        """See that another attempt is about to begin, after any pause; never called for the first.
+
+        Return a Response to answer instead, or None.
+        """
+
+    def on_attempt_failed(self, exchange: Exchange, error: Exception) -> bool | float | None:
+        """See an attempt that brought no response head; the error's class in `maesh_core.plugin` says why.
+
+        Return True to ask for another attempt, or seconds to ask for one after that pause; False forbids any, whatever
+        others ask for. With None the client gets the error if nobody else asks.
+        """
+
+    def on_response(self, exchange: Exchange) -> bool | float | None:
+        """See a response head of which nothing was sent to the client; return as for `on_attempt_failed`."""
+
+    def on_finished(self, exchange: Exchange) -> None:
+        """See the end of the exchange, however it came; exactly once for each that on_request was called for."""
+
+    def on_connect(self, connection: Connection) -> bool | None:
+        """See a TCP connection or UDP session that begins, before a server is chosen; outermost first.
+
+        Return False to refuse it: TCP is closed, the datagram dropped. One that raises refuses it too, and so does
+        anything but True, False and None.
+        """
+
+    def is_still_allowed(self, connection: Connection) -> bool:
+        """Say whether a TCP connection, UDP session, tunnel or HTTP exchange may go on, after a change of its route.
+
+        Anything but True ends it, and so does raising; an exchange whose response has not begun is answered 403. Where
+        nothing of this middleware is left on the route, nor anything in its place, what it had let in is ended as well:
+        nobody can judge it any more. `connection.exchange` is the request of an exchange or tunnel, and its
+        `destination` is where such a request would go now if its branch is gone. Asked once for each change, never for
+        each request.
+        """
+
+
+SPEC_FAMILIES: tuple[type, ...] = (DiscoverySpecs, TopologySpecs, ProtocolSpecs, BalancingSpecs, MiddlewareSpecs)

@@ -1,0 +1,95 @@
+"""Which plugins are installed, and which of them are switched on.
+
+Takes the metadata of installed distributions (entry points of group `maesh.plugins`) and the switches that were given.
+Gives names. Must not import a plugin: what is not enabled is never imported.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+from maesh_core.errors import PluginError
+from maesh_core.settings import InstalledPlugin
+from maesh_core.settings.fields import normalise_name
+
+ENTRY_POINT_GROUP = "maesh.plugins"
+
+DEFAULT_ON = frozenset({"retry", "ratelimit", "circuitbreaker", "smi", "udp"})
+"""On wherever they are installed; every other plugin waits for its switch."""
+
+SHIPPED = DEFAULT_ON | {"acl"}
+"""The project's own plugins: known by name also where they are not installed."""
+
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+
+
+def list_installed() -> tuple[InstalledPlugin, ...]:
+    """List what is installed, by name and then distribution; a name may stand there twice."""
+    found = [_describe(entry_point) for entry_point in entry_points(group=ENTRY_POINT_GROUP)]
+    return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
+
+
+def _describe(entry_point: EntryPoint) -> InstalledPlugin:
+    distribution = entry_point.dist
+    metadata = distribution.metadata if distribution is not None else None
+    return InstalledPlugin(
+        name=entry_point.name,
+        distribution=(metadata and metadata["Name"]) or "an unnamed distribution",
+        version=(metadata and metadata["Version"]) or "without version",
+        summary=(metadata and "Summary" in metadata and metadata["Summary"]) or "",
+        is_default=entry_point.name in DEFAULT_ON,
+        path=entry_point.value,
+    )
+
+
+def find_name_problem(name: str, core_flags: Collection[str]) -> str | None:
+    """Tell why nothing can be called so, to stand after `a name that`."""
+    if _NAME.fullmatch(name) is None or name.startswith("no-"):
+        return "cannot be a flag: it must match [a-z][a-z0-9-]* and not begin with 'no-'"
+    if normalise_name(name) in {normalise_name(flag) for flag in core_flags}:
+        return "is a flag of maesh itself"
+    return None
+
+
+def find_name_problems(
+    installed: Sequence[InstalledPlugin], core_flags: Collection[str]
+) -> Mapping[InstalledPlugin, str]:
+    """Tell which plugins cannot be taken for their name alone: each with a line that names the distributions."""
+    owners: dict[str, list[InstalledPlugin]] = {}
+    for plugin in installed:
+        owners.setdefault(normalise_name(plugin.name), []).append(plugin)
+    problems = {}
+    for plugin in installed:
+        same = owners[normalise_name(plugin.name)]
+        problem = find_name_problem(plugin.name, core_flags)
+        if problem is not None:
+            problems[plugin] = f"{plugin.label} has a name that {problem}; uninstall {plugin.distribution}"
+        elif len(same) > 1:
+            names = " and ".join(f"{other.distribution} {other.version}" for other in same)
+            problems[plugin] = f"plugin '{plugin.name}' is registered by {names}; uninstall all but one"
+    return problems
+
+
+def resolve_enabled(
+    installed: Sequence[InstalledPlugin],
+    switches: Mapping[str, bool],
+    origins: Mapping[str, str] | None = None,
+) -> tuple[InstalledPlugin, ...]:
+    """Say which plugins are on: the defaults that are installed, with the switches on top.
+
+    `origins` maps names to where a switch was given. Raises PluginError for a switch of what is unknown, or
+    one that turns on what is not installed.
+    """
+    names = {plugin.name for plugin in installed}
+    for name, is_on in switches.items():
+        if name not in names and (is_on or name not in SHIPPED):
+            origin = (origins or {}).get(name, "")
+            raise PluginError(describe_missing(name, installed, origin=origin))
+    return tuple(plugin for plugin in installed if switches.get(plugin.name, plugin.is_default))
+
+
+def describe_missing(name: str, installed: Sequence[InstalledPlugin], *, origin: str) -> str:
+    """Say that a plugin is not installed, and what is."""
+    there = ", ".join(f"{plugin.name} ({plugin.distribution} {plugin.version})" for plugin in installed) or "none"
+    prefix = f"{origin}: " if origin else ""
+    return f"{prefix}plugin '{name}' is not installed; installed plugins: {there}"

@@ -1,0 +1,94 @@
+"""Traffic that is divided among several services' servers, by weight.
+
+Takes what balances each part, and the parts' weights. Over as many picks as the weights add up to, each part gets
+exactly its share; the part of a request that is tried again stays, for a retry is no pick. Implements
+`balancer.Balancer`.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any, Generic
+
+from maesh_core.proxy.balancing.balancer import Balancer, ServerT, SmoothWeightedRoundRobin
+
+
+class DividedPart(Generic[ServerT]):
+    """One part: what balances it, and its servers. Parts of one key are the same part."""
+
+    __slots__ = ("balancer", "key", "servers")
+
+    aside = None
+    """Always in full use: whether its servers are is its balancer's to see."""
+    under_way = 0
+    """Not counted."""
+
+    def __init__(self, key: str, balancer: Balancer[ServerT], servers: Collection[ServerT]) -> None:
+        self.key = key
+        self.balancer = balancer
+        self.servers = frozenset(servers)
+
+    def __repr__(self) -> str:
+        return f"<DividedPart {self.key} {len(self.servers)} servers>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DividedPart) and other.key == self.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+class _Turns(SmoothWeightedRoundRobin[DividedPart[ServerT]]):
+    """The same turns at a third of the price: nothing is ever set aside, and no pick is a retry's."""
+
+    __slots__ = ("_total", "_weights")
+
+    def __init__(self, parts: Sequence[tuple[DividedPart[ServerT], int]]) -> None:
+        super().__init__(parts)
+        self._weights = tuple(weight for _, weight in self._servers)
+        self._total = sum(self._weights)
+
+    def pick(self, tried: Collection[DividedPart[ServerT]] = (), asker: Any = None) -> DividedPart[ServerT] | None:
+        """Pick the part with the most credit; of several the first."""
+        credited = self._credits
+        best, most = -1, 0
+        for index, weight in enumerate(self._weights):
+            credit = credited[index] = credited[index] + weight
+            if best < 0 or credit > most:
+                best, most = index, credit
+        if best < 0:
+            return None
+        credited[best] -= self._total
+        return self._servers[best][0]
+
+
+class Division(Generic[ServerT]):
+    """Picks a part, then a server of it."""
+
+    __slots__ = ("parts", "turns")
+
+    def __init__(
+        self, parts: Sequence[tuple[DividedPart[ServerT], int]], *, former: "Division[ServerT] | None" = None
+    ) -> None:
+        self.parts = tuple(part for part, _ in parts)
+        self.turns = _Turns(parts)
+        if former is not None:
+            self.turns.follow(former.turns)
+
+    def __repr__(self) -> str:
+        return f"<Division {self.parts}>"
+
+    def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
+        """Pick a server; one more for the same request is of the part that its first one was of."""
+        own = tried if asker is None else asker.tried  # what else counts as tried is refused to the exchange
+        part = self._find_part(own) if own else None
+        if part is None:
+            part = self.turns.pick()
+        return part.balancer.pick(tried, asker) if part is not None else None
+
+    @property
+    def servers(self) -> tuple[ServerT, ...]:
+        """All servers of all parts, each once."""
+        return tuple(dict.fromkeys(server for part in self.parts for server in part.servers))
+
+    def _find_part(self, tried: Collection[ServerT]) -> DividedPart[ServerT] | None:
+        first = next(iter(tried))
+        return next((part for part in self.parts if first in part.servers), None)

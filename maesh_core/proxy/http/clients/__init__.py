@@ -1,0 +1,1 @@
+"""Connections from clients: accepted, read, paced and closed."""

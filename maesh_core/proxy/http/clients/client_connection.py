@@ -1,0 +1,445 @@
+"""One client's connection: reads requests one after the other, and writes their responses in that order.
+
+The next head is parsed only when the exchange before it has ended, so a pipelining client costs no more than its
+unread bytes. When bytes are read, and how much is done with them in one go, is in pacing.py.
+"""
+
+import asyncio
+from typing import Final, cast
+
+from maesh_core.errors import ClientProtocolError
+from maesh_core.proxy.http.clients.linger import Linger
+from maesh_core.proxy.http.clients.pacing import TURN_BYTES, TURN_REQUESTS, PacedConnection
+from maesh_core.proxy.http.environment import Environment
+from maesh_core.proxy.http.exchanges.answers import build_answer, render_answer
+from maesh_core.proxy.http.exchanges.chained import ChainedExchange
+from maesh_core.proxy.http.exchanges.exchange import Exchange
+from maesh_core.proxy.http.exchanges.tunnel import Released
+from maesh_core.proxy.http.exchanges.upgrade import UpgradeExchange
+from maesh_core.proxy.http.messages.forwarding import ForwardedFields
+from maesh_core.proxy.http.messages.head_limits import check_partial_head, check_whole_head
+from maesh_core.proxy.http.messages.request_head import KEPT_LIMIT_BYTES, RequestHead
+from maesh_core.proxy.http.messages.syntax import HEAD_END, SMALL_HEAD_BYTES, match_empty_lines
+from maesh_core.proxy.http.routing_table import CurrentTable, Route
+from maesh_core.proxy.http.transports import FULL_READ_BYTES, limit_write_buffer, reset
+
+JOINED_LIMIT_BYTES: Final = 16384
+"""The bytes of a body that come with its head go on with it, in one write, up to this size."""
+
+
+class ClientConnection(PacedConnection):
+    """A connection accepted on an entrypoint."""
+
+    __slots__ = (
+        "_current",
+        "_head_reader",
+        "_is_advancing",
+        "_is_lingering",
+        "_last_head",
+        "_lingering",
+        "_requests_left",
+        "_scanned",
+        "address",
+        "entrypoint",
+        "forwarded",
+        "number",
+    )
+
+    def __init__(self, environment: Environment, current: CurrentTable, entrypoint: int) -> None:
+        super().__init__(environment)
+        self._current = current
+        self.address = ""
+        self.entrypoint = entrypoint
+        self._scanned = 0
+        self._last_head: RequestHead | None = None
+        self._requests_left = environment.settings.request_limit
+        self._is_advancing = False
+        self._is_lingering = False
+        self._lingering: Linger | None = None
+        self.number = 0
+
+    def __repr__(self) -> str:
+        return f"<ClientConnection of {self.address} held={len(self._buffer)} {self.exchange!r}>"
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether this connection takes no request after the current one."""
+        return self.environment.is_draining or (self._is_eof and not self._buffer)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether bytes have come that are not of the current request."""
+        return bool(self._buffer)
+
+    @property
+    def idle_since(self) -> float | None:
+        """When the client began to be idle: no byte of a request has come, all of the last response is taken; or None.
+
+        It is computed from the deadline of that wait, so that it costs a request nothing. Clients that have sent a part
+        of a head come behind all idle ones: theirs is the deadline itself, which is yet to come.
+        """
+        transport = self._transport
+        if transport is None or self.exchange is not None or self._is_lingering or self._is_closing:
+            return None
+        if self._buffer:
+            return self.deadline if self._scanned else None
+        if self.is_write_paused or transport.get_write_buffer_size():
+            return None
+        settings = self.environment.settings
+        is_new = self._requests_left == settings.request_limit
+        return self.deadline - (settings.head_timeout if is_new else settings.idle_timeout)
+
+    # --- what the event loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start waiting for a request, if there is room for one more client; or wait on, over another transport."""
+        if self._transport is not None:
+            self._change_transport(self._transport, cast("asyncio.Transport", transport))
+            return
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if peer else ""
+        if not self.environment.admit(self):
+            cast("asyncio.Transport", transport).abort()
+            return
+        self._transport = cast("asyncio.Transport", transport)
+        limit_write_buffer(self._transport)
+        self.forwarded = ForwardedFields(self.address, self.environment.server_name)
+        self._head_reader = self.environment.head_readers.find(self.address)
+        self.deadline = self.environment.clock.now + self.environment.settings.head_timeout
+
+    @property
+    def can_change_transport(self) -> bool:
+        """Whether nothing is under way, held or paused, so that the next request may come over another transport."""
+        if self._transport is None or self.exchange is not None or self._buffer or self._is_queued:
+            return False
+        is_paused = self.is_read_paused or self.is_write_paused
+        return not (is_paused or self._is_eof or self._is_lingering or self._is_closing)
+
+    def _change_transport(self, former: asyncio.Transport, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        limit_write_buffer(transport)
+        if former.is_closing():  # it was closed while the other was being made
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what was under way."""
+        if self._transport is not None:
+            self.environment.departures.forget(self._transport)
+        self._transport = None
+        self.has_ended = True
+        self.environment.forget(self)
+        if self.exchange is not None:
+            exchange, self.exchange = self.exchange, None
+            exchange.on_client_gone()
+
+    def eof_received(self) -> bool:
+        """Take the end of the client's side: it has left, or still reads its answers; True keeps our side open."""
+        self._is_eof = self.has_ended = True
+        if not self.environment.is_serving_half_closed:
+            self._on_client_left()
+            return False
+        if self.exchange is None:
+            return self.is_write_paused and bool(self._buffer) and not self._is_lingering
+        return not self.exchange.request_left
+
+    def on_departure(self, is_broken: bool) -> None:  # noqa: FBT001 - Departures calls it
+        """Take the end of a client that is not read now; there may be bytes in front of it."""
+        self.has_ended = True
+        if is_broken or not self.environment.is_serving_half_closed:
+            self._on_client_left()
+
+    def _on_client_left(self) -> None:
+        """End what is under way: nobody waits for it. What was answered before goes out."""
+        exchange, self.exchange = self.exchange, None
+        self._buffer.clear()
+        if exchange is not None:
+            exchange.on_client_gone()
+        if exchange is not None and exchange.has_started_response:
+            self.cut()
+        else:
+            self.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of a request."""
+        exchange = self.exchange
+        if exchange is None and not self._buffer and not self.is_write_paused and not self._is_lingering:
+            last_head = self._last_head
+            if last_head is not None and data == last_head.head:  # clients repeat themselves
+                self._start_exchange_of(last_head)
+                return
+            end = data.find(HEAD_END)
+            if end > 0 and data[0] != 13:
+                size = end + len(HEAD_END)
+                if size == len(data):  # a whole head alone: the usual case
+                    self._start_exchange(data)
+                    return
+                data = self._start_exchange(data[:size], data[size:])
+                if not data:
+                    return
+                exchange = self.exchange
+        if self._lingering is not None:
+            self.deadline = max(self.deadline, self._lingering.extend(self.environment.clock.now))
+            return
+        if exchange is not None and exchange.request_left and not self._buffer:
+            size, data = len(data), self._pass_body(exchange, data)
+            if size >= FULL_READ_BYTES:
+                self._count_full_read()
+        if data:
+            self._buffer += data
+            if exchange is not None and exchange.request_left:
+                self._queue_turn()
+            else:
+                self.advance()
+                if not self._may_read():
+                    self._stop_reading()
+
+    def pause_writing(self) -> None:
+        """Stop taking the response: this client is slower."""
+        self.is_write_paused = True
+        self._wait_for_taker(self.environment.settings.body_timeout)
+        if self.exchange is not None and self.exchange.upstream is not None:
+            self.exchange.upstream.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Take more of the response, or the next request."""
+        self.is_write_paused = False
+        exchange = self.exchange
+        if exchange is not None:
+            if exchange.upstream is not None:
+                self.wait_for_exchange(exchange)
+                exchange.upstream.resume_reading()
+        elif not self._is_closing and not self._is_lingering:
+            self.wait(self.environment.settings.idle_timeout)
+            self.advance()
+            self.resume_reading()
+            if self.environment.is_draining:
+                self.start_draining()
+
+    # --- requests
+
+    def advance(self) -> None:
+        """Work through the bytes that are held, while no exchange is under way and the turn lasts."""
+        if self._is_advancing or self._is_queued:
+            return
+        self._is_advancing = True
+        requests_left, held_bytes = TURN_REQUESTS, len(self._buffer)
+        try:
+            while (
+                self.exchange is None
+                and self._buffer
+                and self._transport is not None
+                and not self.is_write_paused
+                and not self._is_lingering
+                and not self._is_closing
+            ):
+                if not requests_left or held_bytes - len(self._buffer) > TURN_BYTES:
+                    self._queue_turn()
+                    return
+                requests_left -= 1
+                if not self._read_held_head():
+                    if self._is_eof:
+                        self.close()
+                    return
+        except ClientProtocolError as error:
+            self._refuse(error)
+        finally:
+            self._is_advancing = False
+
+    def _read_held_head(self) -> bool:
+        """Start an exchange from the bytes held; False when its head is not whole yet."""
+        buffer = self._buffer
+        if buffer.startswith(b"\r\n") and (empty_lines := match_empty_lines(buffer)):
+            del buffer[: empty_lines.end()]
+        end = buffer.find(HEAD_END, max(0, self._scanned - len(HEAD_END))) + len(HEAD_END)
+        if end < len(HEAD_END):
+            if buffer and buffer != b"\r":  # empty lines are no beginning: they do not prolong the wait for one
+                self._wait_for_head()
+            return False
+        self._scanned = 0
+        head = bytes(buffer[:end])
+        del buffer[:end]
+        self._start_exchange(head)
+        exchange = self.exchange
+        if exchange is not None and exchange.request_left and buffer:
+            self.pass_held_body(exchange)
+            if exchange.request_left and self._is_eof and not buffer:  # the rest of this body will not come
+                self.close()
+        return True
+
+    def pass_held_body(self, exchange: Exchange) -> None:
+        """Pass on what is held of a body, as much of it as a turn allows."""
+        buffer = self._buffer
+        piece = bytes(buffer if exchange.request_left > 0 else buffer[:TURN_BYTES])
+        rest = self._pass_body(exchange, piece)
+        del buffer[: len(piece) - len(rest)]
+        if buffer and self.exchange is exchange and exchange.request_left:
+            self._queue_turn()
+
+    def _wait_for_head(self) -> None:
+        """Wait, from the first byte on, for the rest of a head. Raises ClientProtocolError if none can mend it."""
+        settings = self.environment.settings
+        if not self._scanned:
+            self.deadline = self.environment.clock.now + settings.head_timeout
+        check_partial_head(self._buffer, self._scanned, settings)
+        self._scanned = len(self._buffer)
+
+    def _start_exchange(self, head: bytes, behind: bytes = b"") -> bytes:
+        """Begin the request of a head; returns what is left of the bytes behind it."""
+        try:
+            if len(head) > SMALL_HEAD_BYTES:
+                check_whole_head(head, self.environment.settings)
+            request = self._last_head
+            if request is None or request.head != head:
+                request = self._head_reader.read(head)
+                self._last_head = request if len(head) <= KEPT_LIMIT_BYTES else None
+        except ClientProtocolError as error:
+            self._refuse(error)
+            return behind
+        return self._start_exchange_of(request, behind)
+
+    def _start_exchange_of(self, request: RequestHead, behind: bytes = b"") -> bytes:
+        route = self._current.table.find(self.entrypoint, request.host)
+        now = self.environment.clock_time()
+        is_chained = False
+        if route is not None and not route.is_plain:
+            if route.branches:
+                route = route.choose(request)
+            is_chained = route.is_chained
+        exchange: Exchange
+        if request.upgrade:
+            exchange = UpgradeExchange(self, request, now)
+        elif is_chained:
+            exchange = ChainedExchange(self, request, now)
+        else:
+            exchange = Exchange(self, request, now)
+        self.exchange = exchange
+        self.environment.requests += 1
+        self._requests_left -= 1
+        if self._requests_left == 0:  # never so without a limit
+            exchange.is_keep_alive = False
+        is_joined = 0 < len(behind) <= min(request.body, JOINED_LIMIT_BYTES) and not request.upgrade
+        exchange.start(route, behind if is_joined else b"")
+        return b"" if is_joined and exchange.request_left < request.body else behind
+
+    def find_route(self, host: bytes) -> Route | None:
+        """Find where a host leads now."""
+        return self._current.table.find(self.entrypoint, host)
+
+    def _refuse(self, error: ClientProtocolError) -> None:
+        """Answer what is no request, and close: nothing behind it can be trusted."""
+        self.environment.count_refusal(error.status)
+        answer = build_answer(error)
+        self.write(render_answer(answer, connection=b"Connection: close\r\n", is_head_request=False))
+        self._linger()
+
+    def _pass_body(self, exchange: Exchange, data: bytes) -> bytes:
+        """Hand body bytes to the exchange; returns those that belong to the next request."""
+        try:
+            rest = exchange.receive_body(data)
+        except ClientProtocolError as error:
+            exchange.fail(error)
+            return b""
+        if self.exchange is exchange:
+            if exchange.upstream is not None:
+                self.wait_for_exchange(exchange)
+            elif exchange.is_body_held_up:
+                self.pause_reading()
+        return rest
+
+    # --- what the exchange and its upstream ask for
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of a response."""
+        if self._transport is not None and data:
+            self._transport.write(data)
+
+    def on_exchange_finished(self, exchange: Exchange) -> None:
+        """Go on to the next request, or close."""
+        if self.exchange is exchange:
+            self.exchange = None
+        environment = self.environment
+        if not exchange.is_keep_alive or environment.is_draining or (self._is_eof and not self._buffer):  # is_draining
+            if exchange.request_left or self._buffer:
+                self._linger()
+            else:
+                self.close()
+            return
+        self.deadline = environment.clock.now + environment.idle_timeout
+        if self._buffer:
+            self.advance()
+        if self.is_read_paused:
+            self.resume_reading()
+
+    # --- ends
+
+    def on_deadline(self) -> None:
+        """End a wait that was too long, but not for somebody who takes bytes slowly: the pause counts."""
+        self.wait(None)
+        unsent = self._count_unsent()
+        if unsent < self._unsent and (self.is_write_paused or self.is_read_paused or self._is_closing):
+            settings = self.environment.settings
+            is_client_slow = self.is_write_paused or self._is_closing
+            self._wait_for_taker(settings.body_timeout if is_client_slow else settings.upstream_body_timeout)
+        elif self.exchange is not None:
+            self.exchange.on_timeout()
+        elif self._is_closing or self.is_write_paused:
+            self.cut()
+        elif self._buffer and not self._is_lingering:
+            self._refuse(ClientProtocolError("the request's head did not come in time", 408))
+        else:
+            self.close()
+
+    def start_draining(self) -> None:
+        """Close if idle; an exchange under way, or a head that has begun to come, ends first."""
+        if self.exchange is None and not (self._buffer or self._is_lingering or self.is_write_paused):
+            self.close()
+
+    def close(self) -> None:
+        """Close once everything written has gone out, or the client has not taken it for too long."""
+        if self._transport is not None:
+            self._is_closing = True
+            self._transport.close()
+            self._wait_for_taker(self.environment.settings.body_timeout)
+
+    def cut(self) -> None:
+        """Reset the connection, so that the client cannot take what it got for complete."""
+        self._is_closing = True
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.on_client_gone()
+        if self._transport is not None:
+            reset(self._transport)
+
+    def release(self) -> Released:
+        """Let go of the transport for good, with what was read of it and is not used."""
+        transport, self._transport = self._transport, None
+        assert transport is not None  # noqa: S101 - its end would have ended the exchange
+        self.environment.departures.forget(transport)
+        self.exchange = None
+        self.environment.clients.discard(self)
+        held = bytes(self._buffer)
+        self._buffer.clear()
+        return Released(
+            transport,
+            held,
+            has_ended=self._is_eof,
+            is_read_paused=self.is_read_paused,
+            is_write_paused=self.is_write_paused,
+        )
+
+    def _linger(self) -> None:
+        """End our side, and throw away what the client still sends for a while (RFC 9112 section 9.6)."""
+        transport = self._transport
+        if transport is None:
+            return
+        if self._is_eof:
+            self.close()
+            return
+        self._is_lingering = True
+        self._buffer.clear()
+        self.exchange = None
+        if transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
+        self.resume_reading()
+        self._lingering = Linger(self.environment.clock.now)
+        self.deadline = self._lingering.deadline

@@ -1,0 +1,257 @@
+"""A client's connection that is read and written through its descriptor.
+
+Making and ending a transport of the event loop costs more than one small request. This one costs much less, but a
+little more for every read: it suits connections that do not last (newcomers.py). It does what an asyncio.Transport
+does for a protocol: it calls connection_lost() later, never from inside a call of the protocol's.
+"""
+
+import os
+import select
+import socket
+from typing import Any, Final, Protocol
+
+from maesh_core.proxy.http.transports import WRITE_HIGH_BYTES, WRITE_LOW_BYTES
+
+READ_BYTES: Final = 65536
+"""Read in one go; the next read of the same connection comes after one of each other that is ready."""
+_READ: Final = select.EPOLLIN
+_WRITE: Final = select.EPOLLOUT
+_BROKEN: Final = select.EPOLLERR
+_ENDED: Final = select.EPOLLHUP | select.EPOLLERR
+
+
+class StreamProtocol(Protocol):
+    """The methods of asyncio.Protocol that a transport calls."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+
+    def eof_received(self) -> bool | None:
+        """Take the end of the peer's side; a true value keeps ours open."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the end of the connection."""
+
+    def pause_writing(self) -> None:
+        """Write no more for now."""
+
+    def resume_writing(self) -> None:
+        """Write again."""
+
+
+class Watching(Protocol):
+    """Watches descriptors, and reports the ends of their connections in a later turn."""
+
+    __slots__ = ()
+
+    def rewatch(self, descriptor: int, events: int) -> None:
+        """Watch a descriptor for other events from now on."""
+
+    def lose(self, transport: "DescriptorTransport", error: Exception | None) -> None:
+        """Watch a transport no more, and call its `on_lost(error)` in a later turn."""
+
+
+class DescriptorTransport:
+    """One connection. It owns the descriptor, which `watching` watches for its `interest`, bits of epoll."""
+
+    __slots__ = (
+        "_has_ended",
+        "_is_closing",
+        "_is_ending_write",
+        "_is_lost",
+        "_is_write_paused",
+        "_peer",
+        "_protocol",
+        "_socket",
+        "_unsent",
+        "_watching",
+        "descriptor",
+        "interest",
+        "reads",
+    )
+
+    def __init__(self, watching: Watching, descriptor: int, peer: tuple[str, int]) -> None:
+        self._watching = watching
+        self.descriptor = descriptor
+        self._peer = peer
+        self._protocol: StreamProtocol | None = None
+        self._socket: socket.socket | None = None
+        self._unsent = bytearray()
+        self._is_closing = self._is_lost = self._has_ended = False
+        self._is_ending_write = self._is_write_paused = False
+        self.interest: int = _READ
+        self.reads = 0
+
+    def __repr__(self) -> str:
+        return f"<DescriptorTransport {self.descriptor} of {self._peer[0]} unsent={len(self._unsent)}>"
+
+    # --- what watches the descriptor
+
+    def on_events(self, events: int) -> None:
+        """Write and read what may be."""
+        if events & _WRITE and self._unsent:
+            self._flush()
+        if events & _READ and self.interest & _READ:
+            self._read()
+        elif events & _ENDED:
+            self.fail(ConnectionResetError() if events & _BROKEN else None)
+
+    def fail(self, error: Exception | None) -> None:
+        """End now. connection_lost() gets `error`, which is None if nothing went wrong."""
+        self._is_closing = True
+        if not self._is_lost:
+            self._is_lost = True
+            self._watching.lose(self, error)
+
+    def on_lost(self, error: Exception | None) -> None:
+        """Tell the protocol of the end, and close the descriptor."""
+        protocol, self._protocol = self._protocol, None
+        try:
+            if protocol is not None:
+                protocol.connection_lost(error)
+        finally:
+            if self._socket is not None:
+                self._socket.close()
+            else:
+                os.close(self.descriptor)
+
+    def detach(self) -> socket.socket:
+        """Give the socket away. The transport can only be closed or aborted from now on, which is_closing() tells."""
+        self._is_lost = True
+        self._protocol = None
+        return self._get_socket()
+
+    def _read(self) -> None:
+        protocol = self._protocol
+        if protocol is None or self._is_lost:
+            return
+        try:
+            data = os.read(self.descriptor, READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.fail(error)
+            return
+        if data:
+            self.reads += 1
+            protocol.data_received(data)
+            return
+        self._has_ended = True
+        self._watch(self.interest & ~_READ)
+        if not protocol.eof_received():
+            self.close()
+
+    def _flush(self) -> None:
+        sent = self._send(self._unsent)
+        del self._unsent[:sent]
+        if self._is_lost:
+            return
+        if not self._unsent:
+            self._watch(self.interest & ~_WRITE)
+            self._end_if_due()
+        if self._is_write_paused and len(self._unsent) <= WRITE_LOW_BYTES and self._protocol is not None:
+            self._is_write_paused = False
+            self._protocol.resume_writing()
+
+    def _send(self, data: bytes | bytearray) -> int:
+        try:
+            return os.write(self.descriptor, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self.fail(error)
+            return len(data)
+
+    def _end_if_due(self) -> None:
+        if self._is_closing:
+            self.fail(None)
+        elif self._is_ending_write:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        try:
+            self._get_socket().shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self.fail(error)
+
+    def _watch(self, interest: int) -> None:
+        if interest != self.interest and not self._is_lost:
+            self.interest = interest
+            self._watching.rewatch(self.descriptor, interest)
+
+    def _get_socket(self) -> socket.socket:
+        if self._socket is None:
+            self._socket = socket.socket(fileno=self.descriptor)
+            self._socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        return self._socket
+
+    # --- what a protocol may ask of an asyncio.Transport
+
+    def get_extra_info(self, name: str, default: object = None) -> Any:
+        """Give the `peername`, with 0 for the port, which is not kept; or the `socket`."""
+        if name == "peername":
+            return self._peer
+        return self._get_socket() if name == "socket" else default
+
+    def set_protocol(self, protocol: StreamProtocol) -> None:
+        """Call another protocol's methods from now on."""
+        self._protocol = protocol
+
+    def is_closing(self) -> bool:
+        """Whether it has ended, or ends once everything is sent."""
+        return self._is_closing
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, now or when the peer takes them."""
+        if self._is_closing or self._is_ending_write:
+            return
+        if not self._unsent:
+            sent = self._send(data)
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._watch(self.interest | _WRITE)
+        self._unsent += data
+        if len(self._unsent) > WRITE_HIGH_BYTES and not self._is_write_paused and self._protocol is not None:
+            self._is_write_paused = True
+            self._protocol.pause_writing()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Keep the limits of transports.py, which are the only ones."""
+
+    def get_write_buffer_size(self) -> int:
+        """Count the bytes that are not sent."""
+        return len(self._unsent)
+
+    def can_write_eof(self) -> bool:
+        """Whether the connection has halves: it has."""
+        return True
+
+    def write_eof(self) -> None:
+        """End our half once everything is sent."""
+        if not self._is_ending_write and not self._is_closing:
+            self._is_ending_write = True
+            if not self._unsent:
+                self._shut_down()
+
+    def pause_reading(self) -> None:
+        """Read no more for now."""
+        self._watch(self.interest & ~_READ)
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if not self._has_ended and not self._is_closing:
+            self._watch(self.interest | _READ)
+
+    def close(self) -> None:
+        """End once everything is sent."""
+        if not self._is_closing:
+            self._is_closing = True
+            if self._unsent:
+                self._watch(_WRITE)
+            else:
+                self.fail(None)
+
+    def abort(self) -> None:
+        """End now."""
+        self.fail(None)

@@ -1,0 +1,1 @@
+"""One request and its response, through middlewares to an attempt and back."""

@@ -1,0 +1,189 @@
+"""The HTTP half of a proxy: its table, its connections, its counters, and how they end.
+
+Implements `hookspecs.ProtocolHandler`. One of these serves every HTTP entrypoint.
+"""
+
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maesh_core.model.configuration import HttpRouter, Section
+from maesh_core.model.metrics import MetricFamily
+from maesh_core.plugin_system.hookspecs import Listener
+from maesh_core.proxy.balancing.kinds import BalancerKinds
+from maesh_core.proxy.http.clients.client_connection import ClientConnection
+from maesh_core.proxy.http.clients.listener import HttpListener
+from maesh_core.proxy.http.clients.newcomers import Newcomers
+from maesh_core.proxy.http.counters import collect_counters, collect_ejections
+from maesh_core.proxy.http.environment import Environment
+from maesh_core.proxy.http.exchanges.chained import ChainedExchange
+from maesh_core.proxy.http.routing_table import CurrentTable, HttpTable, build_table
+from maesh_core.proxy.http.upstreams.connection_pool import HttpServer, ServerKey
+from maesh_core.proxy.middleware.failures import MiddlewareFailures
+from maesh_core.proxy.network.clock import Clock
+from maesh_core.settings import CarryingSettings
+
+
+class HttpHandler:
+    """Carries HTTP on the entrypoints opened for it. To be made inside a running event loop."""
+
+    __slots__ = ("_balancers", "_newcomers", "_servers", "current", "environment")
+
+    name = "http"
+    transport = "TCP"
+    router_type = HttpRouter
+
+    def __init__(
+        self,
+        settings: CarryingSettings,
+        clock: Clock,
+        *,
+        balancers: BalancerKinds | None = None,
+        failures: MiddlewareFailures | None = None,
+    ) -> None:
+        self.environment = Environment(settings, clock, failures)
+        self.current = CurrentTable(HttpTable())
+        self._balancers = balancers or BalancerKinds()
+        self._servers: dict[ServerKey, HttpServer] = {}
+        self._newcomers: Newcomers | None = None
+        self.environment.clock.add_sweep(self._sweep)
+
+    def __repr__(self) -> str:
+        return f"<HttpHandler {self.current!r} {self.environment!r}>"
+
+    # --- configuration
+
+    def compile_table(
+        self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None
+    ) -> HttpTable:
+        """Build the next table; see `hookspecs.ProtocolHandler`."""
+        current = self.current.table
+        fresh: dict[ServerKey, HttpServer] = {}
+
+        def get_server(key: ServerKey) -> HttpServer:
+            server = self._servers.get(key) or fresh.get(key)
+            if server is None:
+                server = fresh[key] = HttpServer(self.environment, key)
+            return server
+
+        return build_table(
+            section,
+            middlewares=middlewares,
+            changed=changed,
+            current=current,
+            get_server=get_server,
+            balancers=self._balancers,
+        )
+
+    def apply_table(self, table: Any) -> None:
+        """Route by this table from now on, and let go of servers that no service has any more."""
+        self.current.table = table
+        for server in table.gained:
+            server.uses += 1
+            self._servers[server.key] = server
+        for server in table.lost:
+            server.uses -= 1
+            if not server.uses:
+                self._servers.pop(server.key, None)
+                server.remove()
+        table.gained, table.lost = [], []
+        for tunnel in list(self.environment.tunnels):
+            if not tunnel.may_go_on():
+                tunnel.cut()
+        if table.has_lost_judges:
+            table.has_lost_judges = False
+            self._revoke_exchanges()
+
+    def _revoke_exchanges(self) -> None:
+        """End the exchanges under way that the table in force would not let in."""
+        exchanges = [client.exchange for client in self.environment.clients]
+        for exchange in exchanges:
+            if isinstance(exchange, ChainedExchange) and not exchange.may_go_on():
+                exchange.revoke()
+
+    # --- connections
+
+    async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
+        """Accept connections from `sock`."""
+        environment, current = self.environment, self.current
+        if self._newcomers is None:
+            self._newcomers = Newcomers(environment)
+        return HttpListener(
+            self._newcomers, sock, entrypoint, lambda: ClientConnection(environment, current, entrypoint)
+        )
+
+    def start_draining(self) -> None:
+        """Answer what is under way with `Connection: close`; close what is idle."""
+        self.environment.is_draining = True
+        for client in list(self.environment.clients):
+            client.start_draining()
+
+    def is_drained(self) -> bool:
+        """Whether no client is connected any more; tunnels end by themselves or are cut in the end."""
+        environment = self.environment
+        is_waiting = self._newcomers is not None and self._newcomers.is_waiting
+        return not (is_waiting or environment.clients or environment.tunnels)
+
+    def count_under_way(self) -> int:
+        """Count what a drain waits for: clients, and tunnels."""
+        return len(self.environment.clients) + len(self.environment.tunnels)
+
+    def abort(self) -> None:
+        """Cut every connection, for good."""
+        environment = self.environment
+        for waiting in (*environment.clients, *environment.tunnels):
+            waiting.cut()
+        for upstream in list(environment.upstreams):
+            upstream.close()
+        environment.departures.close()
+        if self._newcomers is not None:
+            self._newcomers.close()
+
+    def _sweep(self, now: float) -> None:
+        self.environment.sweep(now)
+        for server in self._servers.values():
+            if server.idle:
+                server.sweep(now)
+
+    # --- counters
+
+    def collect_metrics(self) -> Sequence[MetricFamily]:
+        """Read the counters."""
+        table = self.current.table
+        return [
+            *collect_counters(table.counters),
+            *collect_ejections(table.counters, table.count_aside()),
+            *self._collect_connections(),
+        ]
+
+    def _collect_connections(self) -> Sequence[MetricFamily]:
+        environment = self.environment
+        return [
+            MetricFamily(
+                name="maesh_http_connections",
+                type="gauge",
+                help="Open HTTP connections, by side.",
+                labels=("side",),
+                samples=((("client",), len(environment.clients)), (("upstream",), len(environment.upstreams))),
+            ),
+            MetricFamily(
+                name="maesh_http_tunnels",
+                type="gauge",
+                help="Pairs of connections that speak another protocol after an upgrade.",
+                samples=(((), len(environment.tunnels)),),
+            ),
+            environment.slots.count_refused("maesh_http_refused_connections"),
+            MetricFamily(
+                name="maesh_http_evicted_connections",
+                type="counter",
+                help="Idle connections closed for new clients, since as many as may be were connected.",
+                samples=(((), environment.slots.evicted),),
+            ),
+            MetricFamily(
+                name="maesh_http_refused_requests",
+                type="counter",
+                help="Requests refused before they were routed, by status.",
+                labels=("code",),
+                samples=[((str(status),), count) for status, count in sorted(environment.refusals.items())],
+            ),
+        ]

@@ -1,0 +1,66 @@
+"""The fields that tell an upstream who called: X-Forwarded-For, -Host, -Port, -Proto, -Server and X-Real-Ip.
+
+The client's address is appended to X-Forwarded-For, X-Forwarded-Server is the mesh's, the others are set where the
+client sent none (an ingress in front must survive). Nothing in the mesh ever decides on them (Traefik, Maesh). Whose
+fields count as sent is decided in head_rules.py.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+
+from maesh_core.proxy.http.messages.syntax import parse_port
+
+KEPT_ENDS: Final = 1024
+"""A client that speaks to one host needs one; the connections of a client share it."""
+_NOTHING: Final[Mapping[bytes, bytes]] = {}
+
+
+class ForwardedFields:
+    """One client connection's fields, rendered once for as long as it asks for one host."""
+
+    __slots__ = ("_address", "_authority", "_rendered", "_server")
+
+    def __init__(self, address: str, server: bytes) -> None:
+        self._address = address
+        self._server = server
+        self._authority: bytes | None = None
+        self._rendered = b""
+
+    def render(self, authority: bytes, sent: Mapping[bytes, bytes] | None) -> bytes:
+        """Render the end of a request head to `authority`; `sent` is what the client sent, by lower-case name."""
+        if sent is not None:
+            return _render(self._address, authority, self._server, sent)
+        if authority != self._authority:
+            self._rendered = _render_shared(self._address, authority, self._server)
+            self._authority = authority
+        return self._rendered
+
+
+@lru_cache(maxsize=KEPT_ENDS)
+def _render_shared(address: str, authority: bytes, server: bytes) -> bytes:
+    return _render(address, authority, server, _NOTHING)
+
+
+def _render(address: str, authority: bytes, server: bytes, sent: Mapping[bytes, bytes]) -> bytes:
+    client = address.encode()
+    chain = sent.get(b"x-forwarded-for")
+    proto = sent.get(b"x-forwarded-proto", b"http")
+    port = parse_port(authority) or (b"443" if proto.lower() in (b"https", b"wss") else b"80")
+    return b"".join(
+        (
+            b"X-Forwarded-For: ",
+            chain + b", " + client if chain else client,
+            b"\r\nX-Forwarded-Host: ",
+            sent.get(b"x-forwarded-host", authority),
+            b"\r\nX-Forwarded-Port: ",
+            sent.get(b"x-forwarded-port", port),
+            b"\r\nX-Forwarded-Proto: ",
+            proto,
+            b"\r\nX-Forwarded-Server: ",
+            server,
+            b"\r\nX-Real-Ip: ",
+            sent.get(b"x-real-ip", client),
+            b"\r\n\r\n",
+        )
+    )

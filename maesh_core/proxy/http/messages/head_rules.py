@@ -1,0 +1,70 @@
+"""What passes of a client's request head: whose forwarded fields, which field names, which methods.
+
+Takes the settings and a client's address; gives the rules for its connection, which are found once. Fields that tell
+who called are a claim: whether a client may make it is decided here, and nowhere else.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+
+from maesh_core.proxy.http.messages.syntax import METHODS, NEVER_CARRIED
+from maesh_core.settings import CarryingSettings
+from maesh_core.values.field_rules import is_forwarded_name, is_shadowing_name
+from maesh_core.values.networks import Networks
+
+_NOTHING: Final[frozenset[bytes]] = frozenset()
+
+
+class HeadRules(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules for one connection: whether claims are kept, shadowing names dropped, unregistered methods carried."""
+
+    keeps_forwarded: bool = True
+    drops_shadowing: bool = True
+    carries_unregistered: bool = False
+
+    def find_dropped(self, names: Collection[bytes]) -> frozenset[bytes]:
+        """Find which of a head's lower-case field names stop here under these rules."""
+        if self.keeps_forwarded and b"_" not in b"".join(names):  # heads of an ingress: 0.6 us less of 11
+            return _NOTHING
+        return frozenset(
+            name
+            for name in names
+            if (self.drops_shadowing and is_shadowing_name(name))
+            or (not self.keeps_forwarded and is_forwarded_name(name))
+        )
+
+    def carries(self, method: bytes) -> bool:
+        """Whether requests with a method are carried; `method` is a token (RFC 9110 section 9.1).
+
+        Methods are case-sensitive: `get` is not GET, but a server may take it for GET. It is never carried.
+        """
+        if method in METHODS:
+            return True
+        spelled = method.upper()
+        return self.carries_unregistered and spelled not in METHODS and spelled not in NEVER_CARRIED
+
+
+DEFAULT_RULES: Final = HeadRules()
+
+
+class HeadRulesByClient:
+    """The two sets of rules of one handler, and who gets which."""
+
+    __slots__ = ("_others", "_trusted", "_trusting")
+
+    def __init__(self, settings: CarryingSettings) -> None:
+        self._trusted = Networks(settings.forwarded_headers)
+        self._trusting = HeadRules(
+            drops_shadowing=settings.drop_shadowing_headers,
+            carries_unregistered=settings.unregistered_methods == "carry",
+        )
+        self._others = msgspec.structs.replace(self._trusting, keeps_forwarded=False)
+
+    def __repr__(self) -> str:
+        return f"<HeadRulesByClient trusting {self._trusted!r}>"
+
+    def find(self, address: str) -> HeadRules:
+        """Find the rules for a client's connection, by its address; empty text where it has none."""
+        return self._trusting if self._trusted.covers(address) else self._others

@@ -1,0 +1,478 @@
+"""Reads the head of a request: bytes to a value, or a refusal.
+
+An ordinary head is read by one pattern (ordinary.py). Of any other llhttp checks the syntax of the fields, one head to
+a feed; the request line, and what llhttp lets pass but RFC 9112 or the mesh does not, is checked here. Framing that
+could be read in two ways is refused, never repaired.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import ClassVar, Final, NoReturn, final
+
+import httptools
+import msgspec
+
+from maesh_core.errors import ClientProtocolError
+from maesh_core.proxy.http.messages.head import Head
+from maesh_core.proxy.http.messages.head_rules import DEFAULT_RULES, HeadRules, HeadRulesByClient
+from maesh_core.proxy.http.messages.headers import Headers, split_field, split_fields
+from maesh_core.proxy.http.messages.ordinary import CLOSE, cut_connection, match_request
+from maesh_core.proxy.http.messages.syntax import (
+    METHODS,
+    has_bare_line_end,
+    is_authority,
+    is_length,
+    is_path_and_query,
+    parse_host,
+    parse_list,
+)
+from maesh_core.settings import CarryingSettings
+from maesh_core.values.field_rules import FORWARDED, HOP_BY_HOP, is_token
+
+CHUNKED: Final = -1
+"""As a number of bytes left: a chunked body of which the last chunk has not come."""
+
+KEPT_LIMIT_BYTES: Final = 1024
+"""A connection's last head is kept up to this size: reading it again is free, an ordinary new one takes 1.3 us, any
+other 4. (One store for all connections cost each new head 1.5 us, for those that repeat.)"""
+KEPT_HOSTS: Final = 1024
+
+SPECIAL: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", *FORWARDED}
+"""Fields that the mesh reads, and writes itself where they go on."""
+_NAMED_BY_CONNECTION: Final = {b"close", b"keep-alive", b"upgrade", b"te"}
+_READABLE: Final = {b"content-length", b"expect"}
+_NEVER_DROPPED: Final = {b"host", b"content-length", b"transfer-encoding"}
+"""Fields that Connection cannot name away: who does hides where the request ends."""
+
+_match_request_line: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])").fullmatch
+_find_special: Final = re.compile(
+    rb"\r\n(connection|host|content[-_]length|expect|keep-alive|proxy-(?:authenticate|authorization|connection)|te"
+    rb"|transfer[-_]encoding|upgrade|forwarded|x[-_](?:forwarded[-_][^:]+|real[-_]ip)):[ \t]*([^\r]*)",
+    re.IGNORECASE,
+).findall
+"""The fields of SPECIAL in a head that llhttp has checked, and those that stop here under some HeadRules."""
+_is_protocol: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?").fullmatch
+_match_absolute: Final = re.compile(rb"(?i:http)://([^/?#]*)(.*)", re.DOTALL).fullmatch
+
+
+_FIELDS: Final = (
+    "head",
+    "method",
+    "target",
+    "authority",
+    "host",
+    "passing",
+    "is_keep_alive",
+    "body",
+    "framing",
+    "is_http_1_0",
+    "dropped",
+    "forwarded",
+    "upgrade",
+    "is_expecting",
+)
+
+
+@final
+class RequestHead(Head):
+    """A request's head, read.
+
+    `head` is its bytes, and `passing` what of it goes upstream: all but what the mesh adds behind it. `body` is the
+    number of body bytes to come or CHUNKED, and `framing` the fields that say so. `dropped` names fields that stop
+    here, `forwarded` holds what the client sent of FORWARDED, `upgrade` names the protocols it offers to change to,
+    `is_expecting` says that it waits for a 100 before it sends the body.
+    """
+
+    __slots__ = _FIELDS
+
+    fields: ClassVar[tuple[str, ...]] = _FIELDS
+
+    def __init__(
+        self,
+        head: bytes,
+        method: bytes,
+        target: bytes,
+        authority: bytes,
+        host: bytes,
+        passing: bytes,
+        is_keep_alive: bool = True,  # noqa: FBT001, FBT002
+        body: int = 0,
+        framing: bytes = b"",
+        is_http_1_0: bool = False,  # noqa: FBT001, FBT002
+        dropped: frozenset[bytes] = SPECIAL,
+        forwarded: dict[bytes, bytes] | None = None,
+        upgrade: bytes = b"",
+        is_expecting: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        self.head = head
+        self.method = method
+        self.target = target
+        self.authority = authority
+        self.host = host
+        self.passing = passing
+        self.is_keep_alive = is_keep_alive
+        self.body = body
+        self.framing = framing
+        self.is_http_1_0 = is_http_1_0
+        self.dropped = dropped
+        self.forwarded = forwarded
+        self.upgrade = upgrade
+        self.is_expecting = is_expecting
+
+    def build_headers(self) -> Headers:
+        """List the fields that go on, without framing; the list is the caller's to change."""
+        return Headers(self.head, self.dropped)
+
+    @property
+    def client_headers(self) -> "ClientHeaders":
+        """The fields as the client sent them."""
+        return ClientHeaders(self)
+
+    def render_start(self) -> bytes:
+        """Render the request line and Host as they go upstream."""
+        return render_start(self.method, self.target, self.authority)
+
+
+class ClientHeaders:
+    """Implements `interfaces.ReadableHeaders` over the bytes of a head, of which nothing else need be read."""
+
+    __slots__ = ("_head", "_lower")
+
+    def __init__(self, head: RequestHead) -> None:
+        self._head = head
+        self._lower = head.head.lower()
+
+    def __repr__(self) -> str:
+        return f"<ClientHeaders of {self._head.head!r}>"
+
+    def get(self, name: bytes) -> bytes | None:
+        """Read the first value, or None."""
+        name = name.lower()
+        if name in self._head.dropped:
+            values = self._get_dropped(name)
+            return values[0] if values else None
+        start = self._lower.find(b"\r\n%b:" % name)
+        return self._cut_value(start + len(name) + 3) if start >= 0 else None
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        """Read every value, in order; of the forwarded fields joined into one, as they go on."""
+        name = name.lower()
+        return self._get_dropped(name) if name in self._head.dropped else self._find_all(name)
+
+    def items(self) -> list[tuple[bytes, bytes]]:
+        """List every field that can be read, as it was spelt; one that was joined stands where its first part did."""
+        found: list[tuple[bytes, bytes]] = []
+        joined: set[bytes] = set()
+        for line in split_fields(self._head.head, without=()):
+            name, value = split_field(line)
+            known = name.lower()
+            if known not in self._head.dropped:
+                found.append((name, value))
+            elif known not in joined:
+                joined.add(known)
+                found.extend((name, each) for each in self._get_dropped(known))
+        return found
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Go through the fields."""
+        return iter(self.items())
+
+    def _get_dropped(self, name: bytes) -> list[bytes]:
+        """Read a field that the mesh itself writes, or that stops here."""
+        head = self._head
+        if name == b"host":
+            return [head.authority] if head.authority else []
+        if name in FORWARDED:
+            return [head.forwarded[name]] if head.forwarded is not None and name in head.forwarded else []
+        return self._find_all(name) if name in _READABLE else []
+
+    def _find_all(self, name: bytes) -> list[bytes]:
+        values, prefix, end = [], b"\r\n%b:" % name, 0
+        while (start := self._lower.find(prefix, end)) >= 0:
+            end = start + len(prefix)
+            values.append(self._cut_value(end))
+        return values
+
+    def _cut_value(self, start: int) -> bytes:
+        return self._head.head[start : self._lower.index(b"\r\n", start)].strip(b" \t")
+
+
+def render_start(method: bytes, target: bytes, authority: bytes) -> bytes:
+    """Render a request line and its Host."""
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, target, authority)
+
+
+class HeadReader:
+    """Reads the heads of all clients under one set of rules, and keeps the last one.
+
+    A client that connects for each request repeats its head, and has no connection that could keep it.
+    """
+
+    __slots__ = ("_last", "_rules")
+
+    def __init__(self, rules: HeadRules) -> None:
+        self._rules = rules
+        self._last: RequestHead | None = None
+
+    def __repr__(self) -> str:
+        return f"<HeadReader {self._rules!r}>"
+
+    def read(self, head: bytes) -> RequestHead:
+        """Read a head, which ends with its one empty line. Raises ClientProtocolError."""
+        last = self._last
+        if last is None or last.head != head:
+            last = parse_request_head(head, self._rules)
+            self._last = last if len(head) <= KEPT_LIMIT_BYTES else None
+        return last
+
+
+class HeadReaders:
+    """The two readers of one handler: of clients whose forwarded fields are kept, and of the others."""
+
+    __slots__ = ("_by_trust", "_rules")
+
+    def __init__(self, settings: CarryingSettings) -> None:
+        self._rules = HeadRulesByClient(settings)
+        self._by_trust: dict[bool, HeadReader] = {}
+
+    def __repr__(self) -> str:
+        return f"<HeadReaders {self._rules!r}>"
+
+    def find(self, address: str) -> HeadReader:
+        """Find the reader for a client's connection, by its address; empty text where it has none."""
+        rules = self._rules.find(address)
+        reader = self._by_trust.get(rules.keeps_forwarded)
+        if reader is None:
+            reader = self._by_trust[rules.keeps_forwarded] = HeadReader(rules)
+        return reader
+
+
+def parse_request_head(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead:
+    """Read a head, which ends with its one empty line, from a client under these rules. Raises ClientProtocolError."""
+    match = match_request(head)
+    if match is None:
+        return _parse_closely(head, rules)
+    method, target, authority, length, connection = match.groups()
+    if authority is None or method not in METHODS:
+        return _parse_closely(head, rules)
+    host, passing = _parse_kept_host(authority), cut_connection(match)
+    is_keep_alive = connection is None or not connection.endswith(CLOSE)
+    if length is None:
+        return RequestHead(head, method, target, authority, host, passing, is_keep_alive)
+    framing = b"Content-Length: %b\r\n" % length
+    return RequestHead(head, method, target, authority, host, passing, is_keep_alive, int(length), framing)
+
+
+_parse_kept_host = lru_cache(maxsize=KEPT_HOSTS)(parse_host)
+
+
+class _Fields(msgspec.Struct, frozen=True):
+    """What the fields of a head say, whatever its request line.
+
+    `passing` is what goes on of them, but Host; None where the whole head may go on as it came: all in it is
+    end-to-end, or what the mesh would say too.
+    """
+
+    authority: bytes
+    host: bytes
+    passing: bytes | None
+    is_keep_alive: bool = True
+    body: int = 0
+    framing: bytes = b""
+    dropped: frozenset[bytes] = SPECIAL
+    forwarded: dict[bytes, bytes] | None = None
+    upgrade: bytes = b""
+    is_expecting: bool = False
+
+
+def _parse_closely(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead:
+    """Read a head of which nothing is known, or refuse it and say why."""
+    line, _, rest = head.partition(b"\r\n")
+    method, target, is_http_1_0 = _parse_request_line(line, rules)
+    fields = _parse_fields(rest, rules, is_http_1_0=is_http_1_0)
+    authority, host = fields.authority, fields.host
+    is_changed = not is_path_and_query(target)
+    if is_changed:
+        authority, target = _read_other_target(method, target, authority)
+        host = parse_host(authority)
+    if fields.passing is not None:
+        passing = render_start(method, target, authority) + fields.passing
+    elif is_changed:
+        passing = render_start(method, target, authority) + b"".join(split_fields(head, without=SPECIAL))
+    else:
+        passing = head[:-2]
+    return RequestHead(
+        head=head,
+        method=method,
+        target=target,
+        authority=authority,
+        host=host,
+        passing=passing,
+        is_http_1_0=is_http_1_0,
+        is_keep_alive=fields.is_keep_alive,
+        body=fields.body,
+        framing=fields.framing,
+        dropped=fields.dropped,
+        forwarded=fields.forwarded,
+        upgrade=fields.upgrade,
+        is_expecting=fields.is_expecting,
+    )
+
+
+def _parse_request_line(line: bytes, rules: HeadRules) -> tuple[bytes, bytes, bool]:
+    """Read method and target, and whether it is HTTP/1.0."""
+    match = _match_request_line(line)
+    if match is None:
+        raise ClientProtocolError("malformed request line")
+    method, target, version = match.groups()
+    if version != b"1.1" and version != b"1.0":
+        raise ClientProtocolError("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
+    if not rules.carries(method):
+        raise ClientProtocolError("method not carried here", 501)
+    return method, target, version == b"1.0"
+
+
+class _Unheard:
+    """Takes nothing from llhttp: that it raises or not is all that is asked of it."""
+
+
+def _parse_fields(rest: bytes, rules: HeadRules, *, is_http_1_0: bool) -> _Fields:
+    """Read the field lines and the empty line behind them.
+
+    llhttp has checked them when they are searched: no bare CR or LF, no folded line, no space before a colon. A call
+    back for each field would double the cost of an unseen head.
+    """
+    try:
+        httptools.HttpRequestParser(_Unheard()).feed_data(b"GET / HTTP/1.1\r\n" + rest)
+    except httptools.HttpParserUpgrade:
+        pass  # the upstream decides
+    except httptools.HttpParserError as error:
+        _refuse_coding_alone(rest)
+        raise ClientProtocolError("malformed request head") from error
+    fields: dict[bytes, list[bytes]] = {}
+    for name, value in _find_special(b"\r\n" + rest):
+        fields.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
+    authority = _read_authority(fields.pop(b"host", []), is_http_1_0=is_http_1_0)
+    host = parse_host(authority)
+    if not is_http_1_0 and not fields:
+        return _Fields(authority, host, None)
+    dropped = rules.find_dropped(fields)
+    for name in dropped:
+        del fields[name]
+    is_keep_alive, named = _read_connection(fields, is_http_1_0=is_http_1_0)
+    body, framing = _read_framing(fields, is_http_1_0=is_http_1_0)
+    expectation = _read_expect(fields, is_http_1_0=is_http_1_0)
+    framing += expectation
+    upgrade = b"" if is_http_1_0 else _read_upgrade(fields)
+    if upgrade:
+        framing += b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade
+    dropped |= named | SPECIAL
+    return _Fields(
+        authority,
+        host,
+        b"".join((*split_fields(b"\r\n" + rest, without=dropped), framing)),
+        is_keep_alive=is_keep_alive,
+        body=body,
+        framing=framing,
+        dropped=dropped,
+        forwarded={name: b", ".join(fields[name]) for name in FORWARDED if name in fields} or None,
+        upgrade=upgrade,
+        is_expecting=bool(body and expectation),
+    )
+
+
+def _read_authority(values: list[bytes], *, is_http_1_0: bool) -> bytes:
+    if len(values) > 1:
+        raise ClientProtocolError("more than one Host")
+    if not values and not is_http_1_0:
+        raise ClientProtocolError("no Host")
+    authority = values[0] if values else b""
+    if not is_authority(authority):
+        raise ClientProtocolError("malformed Host")
+    return authority
+
+
+def _read_other_target(method: bytes, target: bytes, authority: bytes) -> tuple[bytes, bytes]:
+    """Take absolute-form and asterisk-form; the target's authority beats Host (RFC 9112 section 3.2.2)."""
+    if target == b"*" and method == b"OPTIONS":
+        return authority, target
+    match = _match_absolute(target)
+    if match is None or not match[1] or not is_authority(match[1]):
+        raise ClientProtocolError("malformed request target")
+    if not match[2] and method == b"OPTIONS":
+        return match[1], b"*"
+    path = match[2] if match[2].startswith(b"/") else b"/" + match[2]
+    if not is_path_and_query(path):
+        raise ClientProtocolError("malformed request target")
+    return match[1], path
+
+
+def _read_connection(fields: dict[bytes, list[bytes]], *, is_http_1_0: bool) -> tuple[bool, frozenset[bytes]]:
+    """Obey Connection; returns whether to stay connected, and the fields it names (RFC 9110 section 7.6.1)."""
+    options = {option for value in fields.get(b"connection", ()) for option in parse_list(value)}
+    is_keep_alive = b"close" not in options and (not is_http_1_0 or b"keep-alive" in options)
+    dropped = frozenset(options - _NAMED_BY_CONNECTION - _NEVER_DROPPED)
+    for name in dropped:
+        fields.pop(name, None)
+    return is_keep_alive, dropped
+
+
+def _read_upgrade(fields: dict[bytes, list[bytes]]) -> bytes:
+    """Read which protocols the client offers to change to (RFC 9110 section 7.8).
+
+    Not to HTTP/2: nobody could look into it any more, and its Upgrade is obsolete (RFC 9113 section 3.1).
+    """
+    if b"upgrade" not in fields or not any(b"upgrade" in parse_list(value) for value in fields.get(b"connection", ())):
+        return b""
+    offered = [name.strip(b" \t") for value in fields[b"upgrade"] for name in value.split(b",")]
+    return b", ".join(name for name in offered if _is_protocol(name) and not name.lower().startswith((b"h2", b"http")))
+
+
+def _read_framing(fields: dict[bytes, list[bytes]], *, is_http_1_0: bool) -> tuple[int, bytes]:
+    """Decide where the body ends (RFC 9112 section 6.3); both ways of saying it at once are an attack."""
+    codings, lengths = fields.get(b"transfer-encoding"), fields.get(b"content-length")
+    if codings is not None:
+        if lengths is not None:
+            raise ClientProtocolError("both Content-Length and Transfer-Encoding")
+        if is_http_1_0:
+            raise ClientProtocolError("Transfer-Encoding in HTTP/1.0")
+        if len(codings) != 1 or codings[0].lower() != b"chunked":
+            _refuse_coding(codings)
+        return CHUNKED, b"Transfer-Encoding: chunked\r\n"
+    if lengths is None:
+        return 0, b""
+    if len(lengths) != 1 or not is_length(lengths[0]):
+        raise ClientProtocolError("malformed or repeated Content-Length")
+    return int(lengths[0]), b"Content-Length: " + lengths[0] + b"\r\n"
+
+
+def _refuse_coding(codings: list[bytes]) -> NoReturn:
+    """Say what is wrong with codings that are not one plain `chunked`, which has no other right way to be written."""
+    names = [name for value in codings for name in parse_list(value)]
+    is_misplaced = b"chunked" in names[:-1] or names == [b"chunked"]
+    if not names or is_misplaced or b"identity" in names or not all(map(is_token, names)):
+        raise ClientProtocolError("malformed Transfer-Encoding")
+    raise ClientProtocolError("transfer coding not known here", 501)
+
+
+def _read_expect(fields: dict[bytes, list[bytes]], *, is_http_1_0: bool) -> bytes:
+    values = fields.get(b"expect")
+    if values is None:
+        return b""
+    if any(value.lower() != b"100-continue" for value in values):
+        raise ClientProtocolError("only 100-continue can be expected", 417)
+    return b"" if is_http_1_0 else b"Expect: 100-continue\r\n"
+
+
+_find_codings: Final = re.compile(
+    rb"(?:^|\r\n)transfer-encoding:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)", re.IGNORECASE
+).findall
+_has_length: Final = re.compile(rb"(?:^|\r\n)content-length[ \t]*:", re.IGNORECASE).search
+
+
+def _refuse_coding_alone(rest: bytes) -> None:
+    """Raise 501 for a coding that is merely unknown; llhttp has one error for that and for malformed ones."""
+    codings = _find_codings(rest)
+    if codings and not _has_length(rest) and not has_bare_line_end(rest):
+        _refuse_coding(codings)

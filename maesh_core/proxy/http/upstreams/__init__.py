@@ -1,0 +1,1 @@
+"""Connections to servers: pooled, opened, and read."""

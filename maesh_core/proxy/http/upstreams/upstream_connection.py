@@ -1,0 +1,439 @@
+"""A connection to one server, and what becomes of the response it brings.
+
+A connection belongs to one exchange at a time (exchanges/owner.py). It goes back to its server's pool
+(connection_pool.py) only when both messages ended cleanly and nothing came that was not asked for; any unexpected byte
+closes it.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from maesh_core.errors import ExchangeError, UpstreamProtocolError
+from maesh_core.proxy.http.exchanges.owner import AS_IT_CAME, RENDERED, Owner
+from maesh_core.proxy.http.exchanges.tunnel import Released
+from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
+from maesh_core.proxy.http.messages.request_head import CHUNKED, KEPT_LIMIT_BYTES
+from maesh_core.proxy.http.messages.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
+from maesh_core.proxy.http.messages.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
+from maesh_core.proxy.http.tls import is_cut_off
+from maesh_core.proxy.http.transports import FULL_READ_BYTES, TURN_READS, limit_write_buffer, read_unread
+
+if TYPE_CHECKING:
+    from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
+
+INFORMATIONAL_LIMIT: Final = 16
+"""1xx responses passed on before a final one (RFC 9110 section 15.2); more is a broken upstream."""
+
+
+class UpstreamConnection:
+    """One connection to a server, and the response it is about to bring or brings.
+
+    A turn of the event loop is short: a few lines of a chunked body, or TURN_READS reads. `_held` is what is left for
+    later turns, with the position of its next byte; the transport is not read meanwhile.
+
+    Counts itself in its server's `opened` from here to the end of its transport. `has_sent_body` says that bytes were
+    written behind the head of the current request, which the transport so had taken.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_exchange",
+        "_full_reads",
+        "_held",
+        "_informational",
+        "_is_counted",
+        "_is_queued",
+        "_is_read_paused",
+        "_last_head",
+        "_left",
+        "_raw",
+        "_response",
+        "_scanner",
+        "_transport",
+        "has_sent_body",
+        "idle_since",
+        "is_reused",
+        "is_write_paused",
+        "server",
+    )
+
+    def __init__(self, server: "HttpServer") -> None:
+        self.server = server
+        self.is_reused = False
+        self.has_sent_body = False
+        self.idle_since = 0.0
+        self._is_counted = True
+        server.opened += 1
+        self._transport: asyncio.Transport | None = None
+        self._raw: asyncio.Transport | None = None
+        self._is_read_paused = False
+        self._is_queued = False
+        self.is_write_paused = False
+        self._exchange: Owner | None = None
+        self._buffer = b""
+        self._full_reads = 0
+        self._held: tuple[bytes, int] | None = None
+        self._informational = 0
+        self._response: ResponseHead | None = None
+        self._last_head: ResponseHead | None = None
+        self._left = 0
+        self._scanner: ChunkedScanner | None = None
+
+    def __repr__(self) -> str:
+        return f"<UpstreamConnection to {self.server.key} for {self._exchange!r}>"
+
+    # --- what the exchange asks for
+
+    def begin(self, exchange: Owner, request: bytes) -> None:
+        """Send a request, and bring the response to `exchange`."""
+        self._exchange = exchange
+        self._response = None
+        self._informational = 0
+        if self._transport is not None:
+            self._transport.write(request)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the request's body."""
+        transport, raw = self._transport, self._raw
+        if transport is None or raw is None or raw.is_closing():
+            return
+        self.has_sent_body = True
+        transport.write(data)
+        if raw is not transport and raw.is_closing():  # under TLS nothing can be read once the end is reported
+            self._receive_unread(raw, raw.get_protocol())
+
+    def abandon(self) -> None:
+        """Close at once: the exchange has ended without this response."""
+        self._exchange = None
+        self.close()
+
+    def close(self) -> None:
+        """Close at once, and leave the pool."""
+        if self in self.server.idle:
+            self.server.idle.remove(self)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def discard(self) -> None:
+        """Close a connection that no exchange has had, however far its making is.
+
+        The event loop may report neither its beginning nor its end: uvloop drops a transport whose `create_connection`
+        is cancelled, though `connection_made` was called.
+        """
+        self._uncount()
+        self.close()
+        self._transport = self._raw = None
+
+    def begin_tls(self, transport: asyncio.Transport) -> None:
+        """Speak over the TLS transport from now on, which was made on the connection's own."""
+        self._transport = transport
+        limit_write_buffer(transport)
+
+    def pause_reading(self) -> None:
+        """Take no more of the response: the client is slower."""
+        if self._transport is not None and not self._is_read_paused:
+            self._is_read_paused = True
+            if self._held is None:
+                self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take more of the response."""
+        if self._transport is not None and self._is_read_paused:
+            self._is_read_paused = False
+            if self._held is None:
+                self._transport.resume_reading()
+            else:
+                self._queue_turn()
+
+    def release(self, held: bytes) -> Released:
+        """Let go of the transport for good, with what was read of it and is not used; it counts until its end."""
+        transport, self._transport, self._raw = self._transport, None, None
+        assert transport is not None  # noqa: S101 - bytes have just come from it
+        self._exchange = None
+        self.server.environment.upstreams.discard(self)
+        return Released(
+            transport,
+            held,
+            has_ended=False,
+            is_read_paused=self._is_read_paused,
+            is_write_paused=self.is_write_paused,
+            on_lost=self._uncount,
+        )
+
+    def _uncount(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self.server.opened -= 1
+            self.server.environment.upstreams.discard(self)
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The open transport: None before it is connected and after its end."""
+        return self._transport
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written and the server has not taken."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    # --- what the event loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start; the exchange sends its request next."""
+        self._transport = self._raw = cast("asyncio.Transport", transport)
+        if not self._is_counted:  # it was given up while it was made
+            self._transport.abort()
+            return
+        limit_write_buffer(self._transport)
+        self.server.environment.upstreams.add(self)
+
+    def eof_received(self) -> None:
+        """Leave the pool now: the end of the connection is told only in the next round of the loop."""
+        if self._exchange is None and self in self.server.idle:
+            self.server.idle.remove(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the response as the end of the connection says."""
+        transport, self._transport = self._transport, None
+        self._uncount()
+        if self in self.server.idle:
+            self.server.idle.remove(self)
+        if exc is not None and transport is self._raw and (self.has_sent_body or not self.is_reused):
+            self._receive_unread(transport, self)
+        self._raw = None
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
+        if self._response is None:
+            is_stale = self.is_reused and not self._buffer and not self._informational
+            if not is_stale:
+                self.server.note_failure(exchange)
+            exchange.on_upstream_closed(self.server, _build_closed_error(), is_stale=is_stale)
+        elif self._left == UNTIL_CLOSE and exc is None and transport is not None and not _is_cut_off(transport):
+            exchange.on_response_complete()
+        else:
+            exchange.cut()
+
+    def pause_writing(self) -> None:
+        """Stop reading the client: this upstream is slower."""
+        self.is_write_paused = True
+        if self._exchange is not None:
+            self._exchange.connection.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read the client again."""
+        self.is_write_paused = False
+        if self._exchange is not None:
+            self._exchange.connection.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the response."""
+        exchange = self._exchange
+        if exchange is None:  # nothing was asked: RFC 9112 section 9.2
+            self.close()
+        elif self._response is not None:
+            self._receive_body(exchange, self._response, data, is_first=False)
+        else:
+            try:
+                self._receive_head(exchange, data)
+            except UpstreamProtocolError as error:
+                self._break(error)
+
+    # --- the response
+
+    def _receive_unread(self, raw: asyncio.BaseTransport | None, receiver: Any) -> None:
+        """Take what came before a write failed: a server may answer early, and reset by closing (RFC 9112 section 9.6).
+
+        On a pooled connection that did not take the request's head, it would be bytes that nobody asked for. There are
+        no later turns: a chunked response that is longer than one turn is cut.
+        """
+        self.is_write_paused = True  # this connection is not for the pool
+        for data in read_unread(raw) if raw is not None else ():
+            if self._exchange is None or self._held is not None:
+                return
+            if receiver is self:
+                self.data_received(data)
+            else:  # TLS, whose protocol has a buffer (asyncio.BufferedProtocol)
+                receiver.get_buffer(len(data))[: len(data)] = data
+                receiver.buffer_updated(len(data))
+
+    def _receive_head(self, exchange: Owner, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        while True:
+            response = self._last_head
+            if response is not None and not exchange.is_head_request and data.startswith(response.head):
+                end = len(response.head)  # servers repeat themselves
+            else:
+                end = data.find(HEAD_END) + len(HEAD_END)
+                if end < len(HEAD_END):
+                    self._hold_head(data)
+                    return
+                if end > SMALL_HEAD_BYTES:
+                    self._check_size(data[:end])
+                response = self._read_head(data[:end], is_head_request=exchange.is_head_request)
+            if self.server.aside is not None:
+                self.server.environment.health.on_success(self.server)
+            if response.status >= 200:
+                break
+            if response.status == 101:
+                if self._transport is None:
+                    raise _build_closed_error()
+                exchange.on_switching(self, response, data[end:])
+                return
+            self._pass_informational(exchange, response)
+            data = data[end:]
+        passing = exchange.on_response_head(response, is_whole=len(data) - end == response.left)
+        if passing is AS_IT_CAME:
+            exchange.connection.write(data)
+            self._end(exchange, is_clean=response.is_keep_alive)
+        elif passing is RENDERED:
+            self._response = response
+            self._left = response.left
+            self._scanner = ChunkedScanner() if response.left == CHUNKED else None
+            self._receive_body(exchange, response, data[end:], is_first=True)
+
+    def _read_head(self, head: bytes, *, is_head_request: bool) -> ResponseHead:
+        response = parse_response_head(head, is_head_request=is_head_request)
+        self._last_head = response if len(head) <= KEPT_LIMIT_BYTES and not is_head_request else None
+        return response
+
+    def _check_size(self, head: bytes) -> None:
+        settings = self.server.environment.settings
+        if len(head) > settings.head_limit:
+            raise UpstreamProtocolError("the upstream's response head is too large")
+        if count_fields(head) > settings.field_limit:
+            raise UpstreamProtocolError("the upstream's response has too many header fields")
+
+    def _hold_head(self, data: bytes) -> None:
+        if len(data) > self.server.environment.settings.head_limit:
+            raise UpstreamProtocolError("the upstream's response head is too large")
+        if has_bare_line_end(data):
+            raise UpstreamProtocolError("the upstream ended a line by something else than CRLF")
+        self._buffer = data
+
+    def _pass_informational(self, exchange: Owner, response: ResponseHead) -> None:
+        self._informational += 1
+        if self._informational > INFORMATIONAL_LIMIT:
+            raise UpstreamProtocolError("the upstream sent too many informational responses")
+        exchange.on_informational(response)
+
+    def _receive_body(self, exchange: Owner, response: ResponseHead, data: bytes, *, is_first: bool) -> None:
+        """Pass body bytes to the client, the first ones behind the head."""
+        left = self._left
+        surplus, size = 0, len(data)
+        if left >= 0:
+            if surplus := max(0, len(data) - left):
+                data = data[:left]
+            self._left = left = left - len(data)
+        elif left == CHUNKED:
+            try:
+                data, surplus = self._scan(exchange, data, 0)
+            except ChunkedError as error:
+                if is_first:
+                    raise UpstreamProtocolError(f"the upstream sent a {error}") from error
+                exchange.cut()
+                return
+            left = self._left
+        connection = exchange.connection
+        connection.write(exchange.render_response_head() + data if is_first else data)
+        if left == 0:
+            self._end(exchange, is_clean=response.is_keep_alive and not surplus)
+        else:
+            connection.on_progress()
+            if size >= FULL_READ_BYTES:
+                self._count_full_read()
+
+    def _count_full_read(self) -> None:
+        """Leave more of a stream for the next turn: the loop reads on at once while reads are full."""
+        self._full_reads += 1
+        if self._full_reads >= TURN_READS and self._held is None:
+            self._full_reads = 0
+            self._hold(b"", 0)
+
+    def _hold(self, data: bytes, position: int) -> None:
+        """Leave `data` from `position` on, and all that comes behind it, for the next turn."""
+        if self._held is None and not self._is_read_paused and self._transport is not None:
+            self._transport.pause_reading()
+        self._held = data, position
+        self._queue_turn()
+
+    def _scan(self, exchange: Owner, data: bytes, start: int) -> tuple[bytes, int]:
+        """Follow the chunks, and hold what is left for a later turn. Returns what to send, and the surplus.
+
+        An HTTP/1.0 client gets the content of the chunks alone.
+        """
+        scanner = self._scanner
+        assert scanner is not None  # noqa: S101 - _left is CHUNKED
+        payload: list[bytes] | None = [] if exchange.is_unchunked else None
+        end = scanner.scan(data, payload, start=start)
+        body = data[start:end] if payload is None else b"".join(payload)
+        left = len(data) - end
+        if scanner.is_complete:
+            self._left = 0
+            return body, left
+        if left:
+            self._hold(data, end)
+        return body, 0
+
+    def _queue_turn(self) -> None:
+        if not self._is_queued:
+            self._is_queued = True
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._is_queued = False
+        exchange, response, held = self._exchange, self._response, self._held
+        if exchange is None or response is None or held is None or self._is_read_paused:
+            return
+        if held[1] == len(held[0]):
+            self._let_go()
+            return
+        try:
+            body, surplus = self._scan(exchange, *held)
+        except ChunkedError:
+            exchange.cut()
+            return
+        if self._held == held:
+            self._let_go()
+        exchange.connection.write(body)
+        if self._left == 0:
+            self._end(exchange, is_clean=response.is_keep_alive and not surplus)
+        else:
+            exchange.connection.on_progress()
+
+    def _let_go(self) -> None:
+        """Hold nothing any more, and read on."""
+        self._held = None
+        if self._transport is not None and not self._is_read_paused:
+            self._transport.resume_reading()
+
+    def _end(self, exchange: Owner, *, is_clean: bool) -> None:
+        self._exchange = None
+        self._response = None
+        server = self.server
+        if exchange.request_left or self.is_write_paused:  # the server did not take all of the request
+            is_clean = False
+        if is_clean and not server.is_removed and len(server.idle) < server.idle_limit:
+            self.resume_reading()
+            self.idle_since = server.environment.clock.now
+            server.idle.append(self)
+        else:
+            self.close()
+        exchange.on_response_complete()
+
+    def _break(self, error: ExchangeError) -> None:
+        exchange, self._exchange = self._exchange, None
+        self.close()
+        if exchange is not None:
+            exchange.on_upstream_broken(error)
+
+
+def _build_closed_error() -> UpstreamProtocolError:
+    return UpstreamProtocolError("the upstream closed without a response")
+
+
+def _is_cut_off(transport: asyncio.Transport) -> bool:
+    """Say whether TLS ended without its own word for it, so that what came may not be all."""
+    return is_cut_off(transport.get_extra_info("ssl_object"))

@@ -1,0 +1,1 @@
+"""Sockets, clocks and connection limits that all protocols of a worker share."""

@@ -1,0 +1,138 @@
+"""What is in force on a node: the same on every worker, and on the sockets that the parent has bound.
+
+Takes updates as they were pulled, and workers that are new. An update is in force when every worker that lives has
+taken it; one that a worker refuses is refused. One change at a time: updates and new workers never meet.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from maesh_core.errors import UpdateRejectedError
+from maesh_core.proxy.node.encoded_configuration import WholeConfiguration
+from maesh_core.proxy.node.entrypoints import Entrypoints
+from maesh_core.proxy.routing.refusals import RefusedRouter, log_refused, sort_refused
+from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
+from maesh_core.proxy.workers.link import WorkerLink
+from maesh_core.proxy.workers.messages import Applied, ApplyUpdate, Failed, Report
+from maesh_core.proxy.workers.pool import WorkerPool
+
+logger = logging.getLogger(__name__)
+
+
+class NodeConfiguration:
+    """The configuration of a node; `applied` and `rejected` count updates. Made in the event loop."""
+
+    __slots__ = (
+        "_clock",
+        "_entrypoints",
+        "_lock",
+        "_pool",
+        "_refused",
+        "applied",
+        "applied_at_s",
+        "changed",
+        "rejected",
+        "whole",
+    )
+
+    def __init__(self, pool: WorkerPool, entrypoints: Entrypoints, *, clock: Callable[[], float] = time.time) -> None:
+        self._pool = pool
+        self._entrypoints = entrypoints
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._refused: Mapping[str, str] = {}
+        self.whole = WholeConfiguration()
+        self.applied = 0
+        self.applied_at_s = 0.0
+        self.rejected = 0
+        self.changed = asyncio.Event()
+
+    def __repr__(self) -> str:
+        """Show what is in force."""
+        return f"<NodeConfiguration {self.revision}, {len(self._refused)} refused>"
+
+    @property
+    def revision(self) -> str | None:
+        """The revision in force, None before the first."""
+        return self.whole.revision
+
+    @property
+    def refused_count(self) -> int:
+        """How many routers the workers do not carry."""
+        return len(self._refused)
+
+    def render(self) -> bytes | None:
+        """Encode what is in force as a full update, such as a controller gives; None before the first."""
+        return None if self.revision is None else self.whole.render()
+
+    async def apply(self, body: bytes, since: str | None) -> str:
+        """Put an update in force that was pulled with `since`, and give its revision. Raises UpdateRejectedError.
+
+        The first one also raises StartupError, where a port cannot be opened. Waits for a worker, if there is none.
+        """
+        while True:
+            await self._pool.has_joined.wait()
+            async with self._lock:
+                if self._pool.joined:
+                    return await self._apply(body, since)
+
+    async def apply_first(self, body: bytes) -> bool:
+        """Put a whole configuration in force if there is none yet; say whether that was so."""
+        await self._pool.has_joined.wait()
+        async with self._lock:
+            if self.applied or not self._pool.joined:
+                return False
+            await self._apply(body, None)
+            return True
+
+    async def introduce(self, link: WorkerLink) -> None:
+        """Give a new worker the configuration and its sockets, and join it to the pool."""
+        async with self._lock:
+            if self.revision is not None:
+                report = await self._pool.ask(link, ApplyUpdate(since=None), payload=self.whole.render())
+                if isinstance(report, Failed):
+                    raise ValueError(f"it refused the configuration that is in force: {report.text}")
+            await self._entrypoints.hand_over(link)
+
+    def list_refused(self) -> list[RefusedRouter]:
+        """Tell every router that is not carried, those of closed entrypoints included."""
+        refused = dict(self._refused)
+        for entrypoint, reason in self._entrypoints.closed.items():
+            for path in self.whole.find_routers(entrypoint.protocol, entrypoint.port):
+                refused[path] = reason
+        return sort_refused(refused)
+
+    async def _apply(self, body: bytes, since: str | None) -> str:
+        try:
+            whole = self.whole.merge(body, since)
+            reports = await self._pool.ask_all(ApplyUpdate(since=since), payload=body)
+            wanted = self._judge(reports.values())
+        except UpdateRejectedError:
+            self.rejected += 1
+            raise
+        await self._entrypoints.apply(wanted, is_first=not self.applied)
+        self.whole = whole
+        self.applied += 1
+        self.applied_at_s = self._clock()
+        logger.info("revision %s is in force, %d entrypoints", whole.revision, len(self._entrypoints.opened))
+        self.changed.set()
+        return whole.revision or ""
+
+    def _judge(self, reports: Iterable[Report]) -> frozenset[WantedEntrypoint]:
+        """Say what there should be to listen on, if all have taken the update. Raises UpdateRejectedError."""
+        wanted: frozenset[WantedEntrypoint] | None = None
+        refused: Mapping[str, str] | None = None
+        for report in reports:
+            if isinstance(report, Failed):
+                raise UpdateRejectedError(report.text)
+            if isinstance(report, Applied):
+                wanted = frozenset(report.entrypoints)
+                refused = report.refused if report.refused is not None else refused
+        if wanted is None:
+            raise UpdateRejectedError("every worker ended over it")
+        if refused is not None:
+            log_refused(self._refused, refused)
+            self._refused = refused
+        return wanted

@@ -1,0 +1,82 @@
+"""Counters become the text that Prometheus scrapes.
+
+Takes what gives metric families, read at each scrape. Nothing here runs while a request passes.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from maesh_core.model.metrics import MetricFamily
+from maesh_core.proxy.node.configuration import NodeConfiguration
+from maesh_core.proxy.node.entrypoints import Entrypoints
+from maesh_core.proxy.node.exposition import CONTENT_TYPE, read_process_families, render_families
+from maesh_core.proxy.node.poller import Poller
+from maesh_core.proxy.workers.pool import WorkerPool
+
+Source = Callable[[], Sequence[MetricFamily]]
+
+
+class MetricsPage:
+    """Renders every family of its sources, and the figures of this process."""
+
+    __slots__ = ("_sources",)
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self._sources = (*sources, read_process_families)
+
+    def __repr__(self) -> str:
+        """Show how many sources there are."""
+        return f"<MetricsPage of {len(self._sources)} sources>"
+
+    def render(self) -> tuple[bytes, str]:
+        """Read every source, and give the page and its content type; families of one name become one."""
+        families: dict[str, list[MetricFamily]] = {}
+        for source in self._sources:
+            for family in source():
+                families.setdefault(family.name, []).append(family)
+        return render_families(families), CONTENT_TYPE
+
+
+def collect_node_metrics(
+    configuration: NodeConfiguration, poller: Poller, entrypoints: Entrypoints, pool: WorkerPool
+) -> Sequence[MetricFamily]:
+    """Read the figures of the configuration, the pulling, the entrypoints and the workers."""
+    return [
+        _build_family("gauge", "info", "The revision in force.", {(configuration.revision or "",): 1}, "revision"),
+        _build_family("counter", "reloads_total", "Configurations put in force.", {(): configuration.applied}),
+        _build_family("counter", "rejected_total", "Configurations refused whole.", {(): configuration.rejected}),
+        _build_family(
+            "gauge", "last_reload_timestamp_seconds", "When one was put in force.", {(): configuration.applied_at_s}
+        ),
+        _build_family("gauge", "refused_routers", "Routers not carried.", {(): configuration.refused_count}),
+        _build_family("counter", "pulls_total", "Requests to the controller.", {(): poller.pulls}),
+        _build_family("counter", "pull_failures_total", "Pulls that brought no good answer.", {(): poller.failures}),
+        _build_family("gauge", "connected", "Whether the last pull succeeded.", {(): int(poller.is_connected)}),
+        MetricFamily(
+            name="maesh_proxy_entrypoints",
+            type="gauge",
+            help="Entrypoints by state.",
+            labels=("state",),
+            samples=((("open",), len(entrypoints.opened)), (("closed",), len(entrypoints.closed))),
+        ),
+        MetricFamily(
+            name="maesh_proxy_workers",
+            type="gauge",
+            help="Workers that carry traffic.",
+            samples=(((), len(pool.joined)),),
+        ),
+        MetricFamily(
+            name="maesh_proxy_worker_restarts",
+            type="counter",
+            help="Workers that ended by themselves and were replaced.",
+            samples=(((), pool.restarts),),
+        ),
+    ]
+
+
+def _build_family(
+    type_: Any, name: str, text: str, samples: Mapping[tuple[str, ...], float], *labels: str
+) -> MetricFamily:
+    return MetricFamily(
+        name=f"maesh_proxy_configuration_{name}", type=type_, help=text, labels=labels, samples=tuple(samples.items())
+    )

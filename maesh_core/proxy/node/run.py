@@ -1,0 +1,306 @@
+"""One node, from its settings to its end: joins puller, configuration, workers, entrypoints and admin port.
+
+Runs in the parent, on plain asyncio, and carries no traffic itself (maesh_core/proxy/workers). Takes checked settings;
+ends when it is told to, with an exit status, or with an error: no part may end unseen.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maesh_core import engine
+from maesh_core.errors import StartupError, UpdateRejectedError
+from maesh_core.plain_http.server import HttpServer, ServerLimits
+from maesh_core.process.interruption import end_echoed_line, tell_wait
+from maesh_core.process.open_files import find_open_files_limit, raise_open_files_limit
+from maesh_core.proxy.network.sockets import describe_address, describe_reason, open_sockets
+from maesh_core.proxy.node.admin import AdminPages, ProxyStatus, build_text
+from maesh_core.proxy.node.configuration import NodeConfiguration
+from maesh_core.proxy.node.entrypoints import Entrypoints
+from maesh_core.proxy.node.fetch import Fetcher, find_source_host, parse_endpoint
+from maesh_core.proxy.node.metrics import MetricsPage, collect_node_metrics
+from maesh_core.proxy.node.poller import Poller
+from maesh_core.proxy.worker.memory_settings import settle_memory
+from maesh_core.proxy.worker.parent_watch import follow_parent
+from maesh_core.proxy.workers.memory_keeper import ARENA_BYTES, MemoryKeeper
+from maesh_core.proxy.workers.pool import Spawn, WorkerPool
+from maesh_core.proxy.workers.spawning import WorkerSpawner
+from maesh_core.settings import ProxySettings
+from maesh_core.settings.handover import render_proxy_settings
+
+if TYPE_CHECKING:
+    from maesh_core.proxy.node.configuration_cache import ConfigurationCache
+
+SCRAPE_LIMIT_S = 1.0
+"""What workers get to tell their counters at a scrape; of those that do not, the last ones are shown."""
+ADMIN_CLIENTS = 256
+"""Connections to the admin port; probes and scrapes have one each."""
+CACHE_GRACE_S = 1.0
+"""What the controller gets to answer the first pull before the cached configuration is served."""
+CACHE_PAUSE_S = 1.0
+"""The least time from one writing of the cache to the next."""
+
+logger = logging.getLogger(__name__)
+
+
+class Shutdown:
+    """That the process is asked to end: `requested` once, `forced` when asked again. Made in the event loop.
+
+    `is_interrupt`: a person asked, by Ctrl-C.
+    """
+
+    __slots__ = ("forced", "is_interrupt", "requested")
+
+    def __init__(self) -> None:
+        self.requested = asyncio.Event()
+        self.forced = asyncio.Event()
+        self.is_interrupt = False
+
+    def __repr__(self) -> str:
+        """Show what was asked."""
+        return f"<Shutdown requested={self.requested.is_set()} forced={self.forced.is_set()}>"
+
+    def request(self, number: int = signal.SIGTERM) -> None:
+        """Ask to end, by a signal; the second time, to end at once."""
+        end_echoed_line(number)
+        if self.requested.is_set():
+            self.forced.set()
+        self.is_interrupt = self.is_interrupt or number == signal.SIGINT
+        self.requested.set()
+
+    def follow_signals(self) -> None:
+        """Take SIGTERM and SIGINT as requests."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.request, number)
+
+
+class Node:
+    """The parts of one node, and their common life. Made in the event loop; run once."""
+
+    __slots__ = (
+        "_admin",
+        "_cache",
+        "_configuration",
+        "_entrypoints",
+        "_fetcher",
+        "_has_failed_pull",
+        "_is_ending",
+        "_poller",
+        "_pool",
+        "_settings",
+    )
+
+    def __init__(self, settings: ProxySettings, spawn: Spawn) -> None:
+        endpoint = parse_endpoint(settings.endpoint)
+        self._settings = settings
+        self._is_ending = False
+        self._has_failed_pull = asyncio.Event()
+        self._pool = WorkerPool(
+            spawn,
+            lambda link: self._configuration.introduce(link),
+            size=settings.workers,
+            is_known_service=lambda key: self._configuration.whole.has_service(key),
+        )
+        self._entrypoints = Entrypoints(self._pool, bind=settings.bind)
+        self._configuration = NodeConfiguration(self._pool, self._entrypoints)
+        self._fetcher = Fetcher(endpoint, source_host=find_source_host(endpoint, settings.admin_host))
+        self._poller = Poller(
+            self._fetcher,
+            self._configuration.apply,
+            node=settings.node or socket.gethostname(),
+            find_admin_port=lambda: self._admin.port,  # with `--admin-port 0` the system chose it
+            on_failure=self._has_failed_pull.set,
+        )
+        self._cache = _build_cache(settings.configuration_cache, endpoint=str(endpoint))
+        self._admin = HttpServer(self._build_admin_pages(), build_text, ServerLimits(clients=_choose_admin_clients()))
+
+    def __repr__(self) -> str:
+        """Show what is in force."""
+        return f"<Node ready={self.is_ready} {self._configuration!r} {self._pool!r}>"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether traffic should come: every worker had its first configuration, and one at least is there."""
+        is_served = self._configuration.applied > 0 and self._pool.has_been_full and bool(self._pool.joined)
+        return is_served and not self._is_ending
+
+    async def run(self, shutdown: Shutdown) -> int:
+        """Carry traffic until asked to end; give the exit status. Raises what ended a part of it, if one ended."""
+        pooling = _start(self._pool.run())
+        following: list[asyncio.Task[None]] = []
+        try:
+            await self._open_admin_port()
+            following = [_start(self._pull()), _start(self._entrypoints.run())]
+            if self._cache is not None:
+                following.append(_start(self._keep_cache(self._cache)))
+            settle_memory()
+            await _wait_unless_ended(shutdown.requested, [pooling, *following])
+            self._is_ending = True
+            await _cancel(following)
+            self._entrypoints.release()
+            await self._drain(shutdown)
+            return 1 if shutdown.forced.is_set() else 0
+        finally:
+            self._is_ending = True
+            await _cancel(following)
+            await self._pool.close()
+            await _cancel([pooling])
+            await self._close()
+
+    async def _drain(self, shutdown: Shutdown) -> None:
+        """Let the workers finish what they have, and say what is waited for: to a person, or in the log."""
+        limit_s = self._settings.drain_timeout
+
+        def tell(waiting: Mapping[str, int]) -> None:
+            text = f"waiting up to {limit_s:g} s for {describe_connections(waiting)} to end"
+            if shutdown.is_interrupt:
+                tell_wait(text)
+            else:
+                logger.info("%s; a second signal ends at once", text)
+
+        await self._pool.drain(shutdown.forced.wait(), limit_s, on_waiting=tell)
+
+    async def _pull(self) -> None:
+        """Follow the controller, once a worker could start: before that, the node's only line is why it cannot."""
+        await self._pool.started.wait()
+        await self._poller.run()
+
+    async def _open_admin_port(self) -> None:
+        host, port = self._settings.admin_host, self._settings.admin_port
+        try:
+            await self._admin.listen(*open_sockets("TCP", host, port))
+        except OSError as error:
+            raise StartupError(
+                f"cannot listen on {describe_address(host, port)} (--admin-port): {describe_reason(error)}"
+            ) from error
+
+    async def _keep_cache(self, cache: "ConfigurationCache") -> None:
+        """Serve the cached configuration if the controller is away, and write each one that is in force."""
+        cached = await cache.load()
+        if cached is not None:
+            await _wait_at_most(self._has_failed_pull, self._configuration.changed, limit_s=CACHE_GRACE_S)
+            await self._serve_cached(cached)
+        del cached
+        while True:
+            await self._configuration.changed.wait()
+            self._configuration.changed.clear()
+            await cache.store(self._configuration.whole.render())
+            await asyncio.sleep(CACHE_PAUSE_S)
+
+    async def _serve_cached(self, cached: bytes) -> None:
+        try:
+            if await self._configuration.apply_first(cached):
+                logger.warning("the controller is away: the cached configuration is in force")
+        except UpdateRejectedError as error:
+            logger.error("the cached configuration is ignored: %s", error)
+
+    async def _close(self) -> None:
+        self._entrypoints.release()
+        await self._admin.close()
+        await self._fetcher.close()
+        await asyncio.sleep(0)  # transports that were aborted close in the next round of the loop
+
+    def _build_admin_pages(self) -> AdminPages:
+        page = MetricsPage(
+            [
+                self._pool.collect_metrics,
+                lambda: collect_node_metrics(self._configuration, self._poller, self._entrypoints, self._pool),
+            ]
+        )
+
+        async def render_metrics() -> tuple[bytes, str]:
+            await self._pool.collect(SCRAPE_LIMIT_S)
+            return page.render()
+
+        return AdminPages(
+            is_ready=lambda: self.is_ready,
+            read_status=self._read_status,
+            render_metrics=render_metrics,
+            render_configuration=self._configuration.render,
+        )
+
+    def _read_status(self) -> ProxyStatus:
+        return ProxyStatus(
+            revision=self._configuration.revision,
+            ready=self.is_ready,
+            workers=len(self._pool.joined),
+            engine=engine.form,
+            refused=self._configuration.list_refused(),
+        )
+
+
+def _choose_admin_clients() -> int:
+    """Choose how many clients the admin port may have: a quarter of the descriptors is left to them at most."""
+    open_files = find_open_files_limit()
+    return ADMIN_CLIENTS if open_files is None else min(ADMIN_CLIENTS, max(1, open_files // 4))
+
+
+def describe_connections(counts: Mapping[str, int]) -> str:
+    """Say how many connections there are, and of which protocols unless all are HTTP's."""
+    total = sum(counts.values())
+    noun = "connection" if total == 1 else "connections"
+    kinds = ", ".join(f"{count} {protocol}" for protocol, count in sorted(counts.items()) if count)
+    return f"{total} {noun}" if counts.get("http") == total else f"{total} {noun} ({kinds})"
+
+
+async def run_proxy(settings: ProxySettings, *, shutdown: Shutdown | None = None, spawn: Spawn | None = None) -> int:
+    """Run a node until it is asked to end, by signals or its parent's end unless `shutdown` is given; give the status.
+
+    Raises StartupError, and whatever unforeseen error ended one of its parts.
+    """
+    if shutdown is None:
+        shutdown = Shutdown()
+        shutdown.follow_signals()
+        follow_parent(shutdown.request)
+    raise_open_files_limit()
+    keeper = MemoryKeeper(ARENA_BYTES * max(1, settings.workers))
+    try:
+        return await Node(settings, spawn or WorkerSpawner(render_proxy_settings(settings), keeper)).run(shutdown)
+    finally:
+        keeper.close()
+
+
+def _build_cache(path: str, *, endpoint: str) -> "ConfigurationCache | None":
+    if not path:
+        return None
+    from maesh_core.proxy.node.configuration_cache import ConfigurationCache  # 1.7 MB, for those alone who ask for it
+
+    return ConfigurationCache(Path(path), endpoint=endpoint)
+
+
+def _start(coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    return asyncio.create_task(coroutine)
+
+
+async def _wait_unless_ended(event: asyncio.Event, background: "Sequence[asyncio.Task[None]]") -> None:
+    """Wait for the event; a background task that ends before it raises what ended it."""
+    waiting = asyncio.create_task(event.wait())
+    try:
+        done, _ = await asyncio.wait([waiting, *background], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    for task in done - {waiting}:
+        task.result()
+        raise RuntimeError(f"{task.get_coro()} ended by itself")
+
+
+async def _cancel(tasks: "Sequence[asyncio.Task[None]]") -> None:
+    """End tasks and wait until they have."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _wait_at_most(*events: asyncio.Event, limit_s: float) -> None:
+    """Wait for one of the events."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

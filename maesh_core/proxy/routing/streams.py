@@ -1,0 +1,238 @@
+"""Routes of protocols that give each entrypoint to one service: TCP, UDP and those of plugins that are like them.
+
+Takes a section of StreamRouters; gives for each entrypoint its route: servers by weight, and the middlewares that say
+who may come in. Carries nothing itself. A server that fails is set aside, and tried when the others have failed too.
+Implements `interfaces.Streams`.
+"""
+
+import logging
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from maesh_core.model.configuration import Section, Service
+from maesh_core.plugin_system.interfaces import Connection, StreamRoute, StreamServer
+from maesh_core.proxy.balancing.balancer import AnyBalancer, build_balancer
+from maesh_core.proxy.balancing.division import DividedPart, Division
+from maesh_core.proxy.balancing.health import Aside, PassiveHealth
+from maesh_core.proxy.middleware.chain import Judge, collect_judges, read_verdict
+from maesh_core.proxy.middleware.failures import MiddlewareFailures
+
+_logger = logging.getLogger(__name__)
+
+
+class Server:
+    """One server's address, what it has to do, and whether it is set aside."""
+
+    __slots__ = ("_health", "aside", "family", "socket_address", "under_way")
+
+    def __init__(self, address: str, port: int, health: PassiveHealth) -> None:
+        self.socket_address = (address, port)
+        self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.under_way = 0
+        self.aside: Aside | None = None
+        self._health = health
+
+    def __repr__(self) -> str:
+        return f"<Server {self.socket_address} under_way={self.under_way} {self.aside!r}>"
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether it has failed and not answered since."""
+        return self.aside is not None
+
+    def note_failure(self) -> None:
+        """Have others tried first for a while."""
+        self._health.on_failure(self)
+
+    def note_success(self) -> None:
+        """Take it back into full use."""
+        self.aside = None
+
+
+AnyStreamBalancer = AnyBalancer[Server] | Division[Server]
+
+
+class Route:
+    """Where an entrypoint leads. Without judges everybody may come in."""
+
+    __slots__ = ("_admitting", "_failures", "_servers", "_staying", "balancer", "counters", "key", "service")
+
+    def __init__(
+        self,
+        key: str,
+        service: str,
+        servers: Iterable[Server],
+        counters: Any,
+        *,
+        balancer: AnyStreamBalancer,
+        middlewares: Sequence[object],
+        failures: MiddlewareFailures,
+    ) -> None:
+        self.key, self.service = key, service
+        self.counters = counters
+        self._servers = tuple(servers)
+        self.balancer = balancer
+        self._failures = failures
+        self._admitting = collect_judges(middlewares, "on_connect")
+        self._staying = collect_judges(middlewares, "is_still_allowed")
+
+    def __repr__(self) -> str:
+        return f"<Route to {self.service}>"
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether some middleware decides who may be here."""
+        return bool(self._admitting or self._staying)
+
+    def admits(self, connection: Connection) -> bool:
+        """Ask the middlewares whether a connection may begin; one that raises says no."""
+        return not self._admitting or all(self._ask(judge, connection, default=True) for judge in self._admitting)
+
+    def keeps(self, connection: Connection) -> bool:
+        """Ask the middlewares whether a connection may go on; one that raises says no."""
+        return all(self._ask(judge, connection, default=False) for judge in self._staying)
+
+    def has_server(self, server: StreamServer) -> bool:
+        """Say whether connections may still go to a server."""
+        return server in self._servers
+
+    def list_servers(self) -> Iterator[Server]:
+        """Give the servers for one connection, the one whose turn it is first, each once; set-aside ones last."""
+        tried: list[Server] = []
+        while len(tried) < len(self._servers):
+            server = self.balancer.pick(tried)
+            if server is None or server in tried:
+                break
+            tried.append(server)
+            yield server
+        for server in self._servers:
+            if server not in tried:
+                yield server
+
+    def _ask(self, judge: Judge, connection: Connection, *, default: bool) -> bool:
+        try:
+            return read_verdict(judge(connection), default=default)
+        except Exception as error:  # a plugin's code was to decide about access: no answer is no
+            owner = type(getattr(judge, "__self__", judge))
+            if self._failures.count(owner):
+                _logger.error("middleware %s could not judge a connection: %r", owner.__qualname__, error)
+            return False
+
+
+class Table:
+    """The route of every entrypoint, and what they share."""
+
+    __slots__ = ("counters", "routes", "servers")
+
+    def __init__(
+        self,
+        routes: Mapping[int, Route],
+        counters: Mapping[str, Any],
+        servers: Mapping[tuple[str, int], Server],
+    ) -> None:
+        self.routes = routes
+        self.counters = counters
+        self.servers = servers
+
+    def __repr__(self) -> str:
+        return f"<Table {len(self.routes)} entrypoints>"
+
+
+class Streams:
+    """The routes of one protocol. `build_counters` makes what a service counts in."""
+
+    __slots__ = ("_build_counters", "_failures", "_health", "_table", "counters", "routes")
+
+    def __init__(self, health: PassiveHealth, failures: MiddlewareFailures, build_counters: Callable[[], Any]) -> None:
+        self._health = health
+        self._failures = failures
+        self._build_counters = build_counters
+        self.apply_table(Table({}, {}, {}))
+
+    def __repr__(self) -> str:
+        return f"<Streams {self._table!r}>"
+
+    def compile_table(
+        self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None
+    ) -> Table:
+        """Build the next table; of two routers that claim an entrypoint the one with the lower key has it."""
+        current = self._table
+        routes: dict[int, Route] = {}
+        counters: dict[str, Any] = {}
+        servers: dict[tuple[str, int], Server] = {}
+        for key, router in sorted(section.routers.items(), reverse=True):
+            services = _list_services(section, router.service)
+            for each in (each for service in services.values() for each in service.servers):
+                address = (each.address, each.port)
+                if address not in servers:
+                    servers[address] = current.servers.get(address) or Server(*address, self._health)
+            counters[key] = current.counters[key] if key in current.counters else self._build_counters()
+            known = current.routes.get(router.entrypoint)
+            former = known if known is not None and (known.key, known.service) == (key, router.service) else None
+            if former is not None and changed is not None and changed.isdisjoint((key, *services)):
+                routes[router.entrypoint] = former
+                continue
+            routes[router.entrypoint] = Route(
+                key,
+                router.service,
+                _list_usable(services, servers),
+                counters[key],
+                balancer=_build_balancer(router.service, services, servers, former),
+                middlewares=[middlewares[name] for name in router.middlewares],
+                failures=self._failures,
+            )
+        return Table(routes, counters, servers)
+
+    def apply_table(self, table: Table) -> None:
+        """Route what begins by this table from now on."""
+        self._table = table
+        self.routes: Mapping[int, StreamRoute] = table.routes
+        self.counters: Mapping[str, Any] = table.counters
+
+    def may_go_on(self, connection: Connection, route: Any) -> bool:
+        """Say whether a connection that began on `route` may go on.
+
+        Where its entrypoint leads elsewhere or nowhere now it may, unless it had been let in by a middleware: the one
+        that could judge it is gone.
+        """
+        current = self._table.routes.get(connection.entrypoint)
+        if current is route:
+            return True
+        if current is None or current.service != connection.service:
+            return not route.is_guarded
+        return current.keeps(connection)
+
+
+def _list_services(section: Section, key: str) -> dict[str, Service]:
+    """List a service, and the parts that it has."""
+    service = section.services[key]
+    return {key: service, **{part.service: section.services[part.service] for part in service.parts}}
+
+
+def _list_usable(services: Mapping[str, Service], servers: Mapping[tuple[str, int], Server]) -> Iterable[Server]:
+    """List every server that has weight once."""
+    found = (each for service in services.values() for each in service.servers if each.weight > 0)
+    return dict.fromkeys(servers[each.address, each.port] for each in found)
+
+
+def _build_balancer(
+    key: str, services: Mapping[str, Service], servers: Mapping[tuple[str, int], Server], former: Route | None
+) -> AnyStreamBalancer:
+    """Build what balances a service, and each of its parts; a rotation goes on where it was."""
+    before = former.balancer if former is not None else None
+    known = {part.key: part.balancer for part in before.parts} if isinstance(before, Division) else {}
+
+    def balance(service: Service, former: Any) -> AnyBalancer[Server]:
+        weighted = [(servers[each.address, each.port], each.weight) for each in service.servers]
+        return build_balancer(weighted, service.load_balancer, former=former)
+
+    service = services[key]
+    if not service.parts:
+        return balance(service, before)
+    parts = []
+    for part in service.parts:
+        found = services[part.service]
+        own = {servers[each.address, each.port] for each in found.servers}
+        parts.append((DividedPart(part.service, balance(found, known.get(part.service)), own), part.weight))
+    return Division(parts, former=before if isinstance(before, Division) else None)

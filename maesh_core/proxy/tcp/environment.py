@@ -1,0 +1,45 @@
+"""What every part of one TCP handler shares: time, sockets, pipes, and who is connected. Decides nothing."""
+
+from typing import TYPE_CHECKING
+
+from maesh_core.plugin_system.interfaces import Node
+from maesh_core.proxy.network.slots import Slots
+from maesh_core.proxy.tcp.flow import BUFFER_BYTES
+from maesh_core.proxy.tcp.pipes import PipePool
+
+if TYPE_CHECKING:
+    from maesh_core.proxy.tcp.relay import Relay
+
+
+class Counters:
+    """What happened to the connections of one service."""
+
+    __slots__ = ("closed", "denied", "failed_connects", "opened", "received_bytes", "refused", "sent_bytes")
+
+    def __init__(self) -> None:
+        self.opened = self.closed = self.denied = self.refused = self.failed_connects = 0
+        self.received_bytes = self.sent_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<Counters opened={self.opened} closed={self.closed}>"
+
+
+class Environment:
+    """One handler's surroundings."""
+
+    __slots__ = ("buffer", "clock", "connecting", "pipes", "relays", "resetting", "slots", "sockets")
+
+    def __init__(self, node: Node) -> None:
+        self.clock = node.clock
+        self.sockets = node.sockets
+        self.slots = Slots()
+        self.pipes = PipePool()
+        self.buffer = memoryview(bytearray(BUFFER_BYTES))
+        self.relays: set[Relay] = set()
+        self.connecting: set[Relay] = set()
+        """Those that no server has taken yet."""
+        self.resetting: set[Relay] = set()
+        """Those of which one side was reset, and the other has not taken yet what had come before."""
+
+    def __repr__(self) -> str:
+        return f"<Environment relays={len(self.relays)} connecting={len(self.connecting)}>"

@@ -1,0 +1,168 @@
+"""One direction of a connection: bytes of one socket to another, at the pace of the slower.
+
+Short reads are copied: two calls carry a small message. Once a read fills the buffer, bytes are spliced through a pipe
+that is borrowed while they are in it. Both sockets are watched edge-triggered, so `pump` goes on until a side has no
+more to give or to take, or its turn is over.
+"""
+
+import errno
+import os
+import socket
+
+from maesh_core.proxy.tcp.pipes import SPLICE_FLAGS, Pipe, PipePool
+
+BUFFER_BYTES = 65536
+SPLICE_BYTES = 1 << 20
+SMALL_BYTES = 16384
+"""A flow whose splices bring less is copied again."""
+TURN_BYTES = 4 << 20
+"""What one flow may carry before others have their turn."""
+
+
+class Flow:
+    """Carries bytes from `source` to `target`. `buffer` and `pipes` are the worker's."""
+
+    __slots__ = (
+        "_buffer",
+        "_held",
+        "_is_bulk",
+        "_pipe",
+        "_pipes",
+        "_rest",
+        "carried",
+        "has_ended",
+        "is_done",
+        "is_ending",
+        "source",
+        "target",
+    )
+
+    def __init__(
+        self, source: socket.SocketType, target: socket.SocketType, buffer: memoryview, pipes: PipePool
+    ) -> None:
+        self.source, self.target = source, target
+        self._buffer, self._pipes = buffer, pipes
+        self._rest: memoryview | None = None
+        self._pipe: Pipe | None = None
+        self._held = 0
+        self._is_bulk = False
+        self.is_ending = False
+        """Whether the source has said that its end is coming: a short read then does not mean that nothing is left."""
+        self.has_ended = False
+        self.is_done = False
+        """Whether the end has been passed on, behind every byte."""
+        self.carried = 0
+        """Bytes taken of the source; whoever counts them may set it back between two turns."""
+
+    def __repr__(self) -> str:
+        """Show how far it is."""
+        return f"<Flow {self.carried} bytes, ended={self.has_ended} done={self.is_done}>"
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the target has yet to take some bytes, so that no more are read."""
+        return self._rest is not None or self._held > 0
+
+    def pump(self, *, with_end: bool = True, is_last: bool = False) -> bool:
+        """Carry what can be carried now; True when its turn was over first. Raises OSError where a side was reset.
+
+        Without its end where the connection was reset: what was cut off must not look whole. Where this is the last
+        flow of its connection, whoever calls closes the target next, and that passes on the end.
+        """
+        turn_ends_at = self.carried + TURN_BYTES
+        while not self.is_done:
+            if (self._rest is not None or self._pipe is not None) and not self._flush():
+                return False
+            if self.has_ended:
+                if not with_end:
+                    return False
+                self.is_done = True
+                if not is_last:
+                    self._end_target()
+                return False
+            if self.carried >= turn_ends_at:
+                return True
+            if not (self._splice() if self._is_bulk else self._copy()):
+                return False
+        return False
+
+    def close(self) -> None:
+        """Give the pipe back."""
+        if self._pipe is not None:
+            self._pipes.give_back(self._pipe, is_empty=not self._held)
+            self._pipe, self._held = None, 0
+
+    def _copy(self) -> bool:
+        """Read once and write once; False when the source has no more for now."""
+        buffer = self._buffer
+        try:
+            count = self.source.recv_into(buffer)
+        except BlockingIOError:
+            return False
+        if not count:
+            self.has_ended = True
+            return True
+        self.carried += count
+        try:
+            sent = self.target.send(buffer[:count])
+        except BlockingIOError:
+            sent = 0
+        if sent < count:
+            self._rest = memoryview(bytes(buffer[sent:count]))
+        if count == len(buffer):
+            self._is_bulk = True
+            return True
+        return self._rest is not None or self.is_ending
+
+    def _splice(self) -> bool:
+        """Move bytes into a pipe; False when the source has no more for now."""
+        pipe = self._pipe or self._pipes.take()
+        if pipe is None:
+            return self._copy()
+        self._pipe = pipe
+        try:
+            count = os.splice(self.source.fileno(), pipe.sink, SPLICE_BYTES, flags=SPLICE_FLAGS)
+        except BlockingIOError:
+            self.close()
+            return False
+        except OSError as error:
+            self.close()
+            if error.errno != errno.EINVAL:
+                raise
+            self._is_bulk = False
+            return True
+        if not count:
+            self.has_ended = True
+            self.close()
+            return True
+        self._held = count
+        self.carried += count
+        self._is_bulk = count >= SMALL_BYTES
+        return True
+
+    def _flush(self) -> bool:
+        """Hand over what was read before; False when the target takes no more for now."""
+        while self._held and self._pipe is not None:
+            try:
+                self._held -= os.splice(self._pipe.source, self.target.fileno(), self._held, flags=SPLICE_FLAGS)
+            except BlockingIOError:
+                return False
+        if self._pipe is not None and not self._is_bulk:
+            self.close()
+        if self._rest is not None:
+            try:
+                sent = self.target.send(self._rest)
+            except BlockingIOError:
+                return False
+            if sent < len(self._rest):
+                self._rest = self._rest[sent:]
+                return False
+            self._rest = None
+        return True
+
+    def _end_target(self) -> None:
+        try:
+            self.target.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:  # it is gone already, and the other flow will find out
+                raise

@@ -1,0 +1,145 @@
+"""The TCP half of a proxy: entrypoint to service, and the connections that it relays.
+
+Implements `hookspecs.ProtocolHandler`. Sockets are raw ones, on an edge-triggered epoll (proxy/network/edges.py).
+A connection keeps the route that it began with; when its entrypoint leads elsewhere or nowhere, it goes on until one
+of its ends closes it, unless a middleware had let it in and cannot vouch for it any more.
+"""
+
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maesh_core.model.configuration import Section, StreamRouter
+from maesh_core.model.metrics import MetricFamily
+from maesh_core.plugin_system.hookspecs import Listener
+from maesh_core.plugin_system.interfaces import Node
+from maesh_core.proxy.tcp.environment import Counters, Environment
+from maesh_core.proxy.tcp.listener import TcpListener
+from maesh_core.proxy.tcp.relay import RESET, Relay
+
+_COUNTED = {
+    "opened": ("maesh_tcp_connections", "TCP connections accepted."),
+    "closed": ("maesh_tcp_closed_connections", "TCP connections that ended."),
+    "denied": ("maesh_tcp_denied_connections", "Closed since a middleware did not let them in."),
+    "refused": ("maesh_tcp_refused_connections", "Closed since no server took them."),
+    "failed_connects": ("maesh_tcp_failed_connects", "Servers that took no connection."),
+    "received_bytes": ("maesh_tcp_received_bytes", "Bytes of clients."),
+    "sent_bytes": ("maesh_tcp_sent_bytes", "Bytes sent to clients."),
+}
+"""The counters of a service, and the metrics that they are."""
+
+
+class TcpHandler:
+    """Carries TCP on the entrypoints opened for it. To be made in the loop."""
+
+    name = "tcp"
+    transport = "TCP"
+    router_type = StreamRouter
+
+    def __init__(self, node: Node) -> None:
+        self._settings = node.settings
+        self._streams = node.build_streams(Counters)
+        self.environment = Environment(node)
+        node.clock.add_sweep(self._sweep)
+
+    def __repr__(self) -> str:
+        return f"<TcpHandler {self._streams!r} {self.environment!r}>"
+
+    def compile_table(self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None) -> Any:
+        """Build the next table; see `hookspecs.ProtocolHandler`."""
+        return self._streams.compile_table(section, middlewares=middlewares, changed=changed)
+
+    def apply_table(self, table: Any) -> None:
+        """Route new connections by this table from now on, and cut those that may not go on."""
+        self._streams.apply_table(table)
+        for relay in list(self.environment.connecting):
+            self._renew(relay)
+        for relay in list(self.environment.relays):
+            if not self._streams.may_go_on(relay, relay.route):
+                self._deny(relay)
+
+    def _renew(self, relay: Relay) -> None:
+        """Have a connection that no server has taken yet begin anew, where its entrypoint leads by another route."""
+        route = self._streams.routes.get(relay.entrypoint)
+        if route is relay.route:
+            return
+        relay.allowed_servers = None
+        if route is None:
+            relay.route.counters.refused += 1
+            relay.abort()
+        elif route.admits(relay):
+            relay.adopt(route)
+        else:
+            self._deny(relay)
+
+    def _deny(self, relay: Relay) -> None:
+        relay.route.counters.denied += 1
+        relay.abort()
+
+    async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
+        """Accept connections from `sock`."""
+        return TcpListener(self.environment.sockets, sock, entrypoint, self._accept)
+
+    def _accept(self, client: socket.SocketType, client_address: str, entrypoint: int) -> None:
+        """Relay a client that has connected, or turn it away."""
+        route = self._streams.routes.get(entrypoint)
+        environment = self.environment
+        taken = len(environment.relays)
+        if route is None or not environment.slots.take(client_address, self._settings, taken=taken):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            client.close()
+            return
+        relay = Relay(environment, route, client, client_address=client_address, entrypoint=entrypoint)
+        route.counters.opened += 1
+        if route.admits(relay):
+            relay.connect()
+        else:
+            self._deny(relay)
+
+    def start_draining(self) -> None:
+        """Let connections go on: TCP has no word for leaving."""
+
+    def is_drained(self) -> bool:
+        """Whether every connection has ended."""
+        return not self.environment.relays
+
+    def count_under_way(self) -> int:
+        """Count the open connections."""
+        return len(self.environment.relays)
+
+    def abort(self) -> None:
+        """Reset every connection."""
+        for relay in list(self.environment.relays):
+            relay.abort()
+        self.environment.pipes.close()
+
+    def collect_metrics(self) -> Sequence[MetricFamily]:
+        """Read the counters, those of open connections too."""
+        for relay in self.environment.relays:
+            relay.count_bytes()
+        counted = sorted(self._streams.counters.items())
+        families = [
+            MetricFamily(
+                name=name,
+                type="counter",
+                help=text,
+                labels=("service",),
+                samples=[((service,), float(getattr(counters, attribute))) for service, counters in counted],
+            )
+            for attribute, (name, text) in _COUNTED.items()
+        ]
+        return [*families, self.environment.slots.count_refused("maesh_tcp_excess_connections")]
+
+    def _sweep(self, now: float) -> None:
+        """End what waits too long: for a server, or for a byte of either side."""
+        environment = self.environment
+        connect_limit, idle_limit = self._settings.connect_timeout, self._settings.tunnel_timeout
+        for relay in list(environment.connecting):
+            if now - relay.active_at > connect_limit > 0:
+                relay.give_up_connecting()
+        for relay in list(environment.resetting):
+            if now - relay.active_at > self._settings.body_timeout:
+                relay.abort()
+        for relay in environment.relays - environment.connecting if idle_limit else ():
+            if now - relay.active_at > idle_limit:
+                relay.abort()

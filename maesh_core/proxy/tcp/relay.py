@@ -1,0 +1,268 @@
+"""One client's TCP connection and the one to its server, joined.
+
+A server is found before a byte of the client is read, so one that refuses is never noticed. Then each direction is a
+`Flow`. One side's end of stream is passed on alone (half-close), and a reset becomes a reset, behind what had come
+before it.
+"""
+
+import contextlib
+import errno
+import select
+import socket
+import struct
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from maesh_core.plugin_system.interfaces import StreamRoute, StreamServer
+from maesh_core.proxy.network.edges import EDGES, GONE
+from maesh_core.proxy.tcp.environment import Environment
+from maesh_core.proxy.tcp.flow import Flow
+
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time: closing resets."""
+_STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+_BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
+_READABLE: Final = select.EPOLLIN | GONE
+_UNDER_WAY: Final = frozenset({0, errno.EINPROGRESS})
+"""What `connect_ex` gives where a connection is made or being made."""
+_OF_THIS_NODE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of connecting that say nothing of the server."""
+
+
+class Relay:
+    """The two sockets, from the client's arrival until both are closed."""
+
+    __slots__ = (
+        "_client",
+        "_environment",
+        "_flows",
+        "_is_put_off",
+        "_server",
+        "_servers",
+        "_upstream",
+        "active_at",
+        "allowed_servers",
+        "client_address",
+        "entrypoint",
+        "route",
+        "service",
+    )
+
+    exchange = None
+    """No request has made it."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        route: StreamRoute,
+        client: socket.SocketType,
+        *,
+        client_address: str,
+        entrypoint: int,
+    ) -> None:
+        self._environment = environment
+        self._client: socket.SocketType | None = client
+        self._upstream: socket.SocketType | None = None
+        self._flows: tuple[Flow, Flow] | None = None
+        self._servers: Iterator[StreamServer] = route.list_servers()
+        self._server: StreamServer | None = None
+        self._is_put_off = False
+        self.route = route
+        self.service = route.service
+        self.client_address = client_address
+        self.entrypoint = entrypoint
+        self.active_at = environment.clock.now
+        self.allowed_servers: Collection[tuple[str, int]] | None = None
+        environment.relays.add(self)
+
+    def __repr__(self) -> str:
+        """Show what is joined."""
+        return f"<Relay {self.client_address} to {self._server!r} {self._flows}>"
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """The server that it is connected or connecting to."""
+        return self._server.socket_address if self._server is not None else None
+
+    def connect(self) -> None:
+        """Connect to the next server; reset the client when there is none left."""
+        for server in self._servers:
+            if self.allowed_servers is not None and server.socket_address not in self.allowed_servers:
+                continue
+            try:
+                self._upstream = upstream = socket.SocketType(server.family, _STREAM, 0)
+                upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                upstream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                if (code := upstream.connect_ex(server.socket_address)) not in _UNDER_WAY:
+                    raise OSError(code, "not connected")
+                self._environment.sockets.watch(upstream.fileno(), self._on_upstream_event, EDGES)
+            except (OSError, OverflowError) as error:  # the latter: a port that there cannot be
+                self._drop_upstream()
+                self.route.counters.failed_connects += 1
+                if getattr(error, "errno", None) not in _OF_THIS_NODE:
+                    server.note_failure()
+                continue
+            self._server = server
+            server.under_way += 1
+            self.active_at = self._environment.clock.now
+            self._environment.connecting.add(self)
+            return
+        self.route.counters.refused += 1
+        self.abort()
+
+    def adopt(self, route: StreamRoute) -> None:
+        """Go on by another route, while no server has taken the connection: what the old one allowed is over."""
+        server = self._server
+        self.route, self.service = route, route.service
+        self._servers = _list_others(route, server)
+        is_kept = server is not None and route.has_server(server)
+        if is_kept and (self.allowed_servers is None or self.server in self.allowed_servers):
+            return
+        self._environment.connecting.discard(self)
+        self._drop_upstream()
+        self.connect()
+
+    def give_up_connecting(self) -> None:
+        """Try the next server: this one does not answer."""
+        self._environment.connecting.discard(self)
+        if self._server is not None:
+            self._server.note_failure()
+        self._drop_upstream()
+        self.route.counters.failed_connects += 1
+        self.connect()
+
+    def _on_connect_event(self, events: int) -> None:
+        upstream, client = self._upstream, self._client
+        if upstream is None or client is None:
+            return
+        if events & _BROKEN and upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.give_up_connecting()
+            return
+        if not events & select.EPOLLOUT:
+            return
+        environment = self._environment
+        environment.connecting.discard(self)
+        if self._server is not None:
+            self._server.note_success()
+        buffer, pipes, sockets = environment.buffer, environment.pipes, environment.sockets
+        up, down = self._flows = Flow(client, upstream, buffer, pipes), Flow(upstream, client, buffer, pipes)
+        try:
+            sockets.watch(client.fileno(), self._on_client_event, EDGES)  # an event follows at once: it can be written
+        except OSError:
+            self.abort()
+            return
+        if events & _READABLE:
+            self._carry(down, up, events)
+
+    def _on_client_event(self, events: int) -> None:
+        if self._flows is not None:
+            up, down = self._flows
+            self._carry(up, down, events)
+
+    def _on_upstream_event(self, events: int) -> None:
+        if self._flows is not None:
+            up, down = self._flows
+            self._carry(down, up, events)
+        else:
+            self._on_connect_event(events)
+
+    def _carry(self, incoming: Flow, outgoing: Flow, events: int) -> None:
+        """Carry what an event of one socket lets pass: `incoming` reads from that socket, `outgoing` writes to it."""
+        self.active_at = self._environment.clock.now
+        if events & GONE:
+            incoming.is_ending = True
+        if events & _BROKEN:
+            self._pump(incoming, outgoing)
+            self._note_reset(events)
+        elif not outgoing.is_blocked:
+            if events & _READABLE:
+                self._pump(incoming)
+        elif events & _READABLE:
+            self._pump(incoming, outgoing)
+        else:
+            self._pump(outgoing)
+
+    def _note_reset(self, events: int) -> None:
+        """Limit the wait where one side was reset and the other has yet to take what had come before.
+
+        Nothing else would end it: a reset is reported once, and a side that takes nothing may live for ever.
+        """
+        if events & select.EPOLLERR and self._flows is not None:
+            self._environment.resetting.add(self)
+
+    def _pump(self, *flows: Flow) -> None:
+        """Carry what can be carried by these flows; a reset of one side resets both, behind what the other flow has."""
+        if self._flows is None:
+            return
+        up, down = self._flows
+        has_more = False
+        for flow in flows:
+            other = down if flow is up else up
+            try:
+                has_more = flow.pump(is_last=other.is_done) or has_more
+            except OSError:
+                with contextlib.suppress(OSError):
+                    other.pump(with_end=False)
+                self.abort()
+                return
+        if up.is_done and down.is_done:
+            self._close()
+        elif has_more and not self._is_put_off:
+            self._is_put_off = True
+            self._environment.sockets.put_off(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_put_off = False
+        if self._flows is not None:
+            self.active_at = self._environment.clock.now
+            self._pump(*self._flows)
+
+    def abort(self) -> None:
+        """Reset both connections."""
+        for sock in (self._client, self._upstream):
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._close()
+
+    def count_bytes(self) -> None:
+        """Count what was carried since this was asked last."""
+        if self._flows is not None:
+            up, down = self._flows
+            counters = self.route.counters
+            counters.received_bytes += up.carried
+            counters.sent_bytes += down.carried
+            up.carried = down.carried = 0
+
+    def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
+        if self._flows is not None:
+            self.count_bytes()
+            up, down = self._flows
+            self._flows = None
+            up.close()
+            down.close()
+        environment = self._environment
+        environment.connecting.discard(self)
+        environment.resetting.discard(self)
+        self._drop_upstream()
+        environment.sockets.close_socket(client)
+        environment.relays.discard(self)
+        environment.slots.give_back(self.client_address)
+        self.route.counters.closed += 1
+
+    def _drop_upstream(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            self._environment.sockets.close_socket(upstream)
+        server, self._server = self._server, None
+        if server is not None:
+            server.under_way -= 1
+
+
+def _list_others(route: StreamRoute, server: StreamServer | None) -> Iterator[StreamServer]:
+    """List a route's servers without one of them; as `list_servers`, it chooses each when it is asked for."""
+    for each in route.list_servers():
+        if each is not server:
+            yield each

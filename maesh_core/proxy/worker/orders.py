@@ -1,0 +1,122 @@
+"""Carries out a parent's orders in one worker, and reports.
+
+Takes one end of a channel and a carrier. Orders are carried out one after the other, in the order they came; counters
+are told at once. Ends when the parent orders a drain and it is done, or when the parent is gone.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping, Sequence
+
+from maesh_core.errors import UpdateRejectedError
+from maesh_core.proxy.network.sockets import describe_reason
+from maesh_core.proxy.worker.memory_settings import settle_memory
+from maesh_core.proxy.worker.runtime import Carrier, close_descriptors
+from maesh_core.proxy.workers.channel import Channel
+from maesh_core.proxy.workers.messages import (
+    AnyOrder,
+    Applied,
+    ApplyUpdate,
+    Collect,
+    Counted,
+    Done,
+    Drain,
+    Draining,
+    Failed,
+    Listen,
+    Report,
+    Started,
+)
+
+logger = logging.getLogger(__name__)
+
+_Received = tuple[AnyOrder, bytes, Sequence[int]]
+
+
+class OrderTaker:
+    """A worker's life under its parent. Run once, in the event loop it was made in."""
+
+    __slots__ = ("_carrier", "_channel", "_is_settled", "_orders", "_refused", "_serving")
+
+    def __init__(self, sock: socket.socket, carrier: Carrier) -> None:
+        self._carrier = carrier
+        self._orders: asyncio.Queue[_Received] = asyncio.Queue()
+        self._serving: asyncio.Task[None] | None = None
+        self._refused: Mapping[str, str] | None = None
+        self._is_settled = False
+        self._channel: Channel[AnyOrder] = Channel(
+            sock, AnyOrder, on_message=self._on_order, on_closed=self._on_parent_gone
+        )
+
+    def __repr__(self) -> str:
+        """Show what is carried."""
+        return f"<OrderTaker {self._channel!r} {self._carrier!r}>"
+
+    async def run(self) -> None:
+        """Take orders until the end; what is still under way then is cut."""
+        self._serving = asyncio.create_task(self._serve())
+        try:
+            await asyncio.wait([self._serving])
+            if not self._serving.cancelled():
+                self._serving.result()
+        finally:
+            self._serving.cancel()
+            await self._carrier.abort()
+            self._channel.close()
+            while not self._orders.empty():
+                close_descriptors(self._orders.get_nowait()[2])
+
+    def _on_order(self, order: AnyOrder, payload: bytes, descriptors: Sequence[int]) -> None:
+        if isinstance(order, Collect):
+            self._channel.send(Counted(number=order.number, families=self._carrier.collect_metrics()))
+        else:
+            self._orders.put_nowait((order, payload, descriptors))
+
+    def _on_parent_gone(self, reason: str) -> None:
+        logger.debug("the parent: %s", reason)
+        if self._serving is not None:
+            self._serving.cancel()
+
+    async def _serve(self) -> None:
+        self._channel.send(Started())
+        settle_memory()
+        while not self._channel.is_closed:
+            order, payload, descriptors = await self._orders.get()
+            if isinstance(order, Drain):
+                await self._carrier.drain(lambda waiting: self._channel.send(Draining(waiting=waiting)))
+                self._channel.send(Counted(families=self._carrier.collect_metrics()))
+                await self._channel.flush()
+                return
+            self._channel.send(await self._carry_out(order, payload, descriptors))
+
+    async def _carry_out(self, order: AnyOrder, payload: bytes, descriptors: Sequence[int]) -> Report:
+        number = order.number
+        if isinstance(order, ApplyUpdate):
+            return self._apply(order, payload)
+        if isinstance(order, Listen):
+            try:
+                await self._carrier.listen(order.entrypoint, descriptors)
+            except OSError as error:
+                return Failed(number=number, text=describe_reason(error))
+        elif not isinstance(order, Drain | Collect):
+            await self._carrier.unlisten(order.entrypoint)
+        return Done(number=number)
+
+    def _apply(self, order: ApplyUpdate, payload: bytes) -> Report:
+        try:
+            self._carrier.apply_update(payload, order.since)
+        except UpdateRejectedError as error:
+            return Failed(number=order.number, text=str(error))
+        if not self._is_settled:
+            self._is_settled = True
+            self._carrier.settle()
+            asyncio.get_running_loop().call_soon(settle_memory)
+        configuration = self._carrier.configuration
+        is_news = configuration.refused != self._refused
+        self._refused = configuration.refused
+        return Applied(
+            number=order.number,
+            entrypoints=sorted(configuration.list_entrypoints()),
+            refused=self._refused if is_news else None,
+        )

@@ -1,0 +1,86 @@
+"""The fields of a settings class as flags, variables and file keys.
+
+Takes the classes of maesh_core/settings.py. How a raw value becomes a field's is in values/parsing.py.
+"""
+
+import dataclasses
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from maesh_core.values.parsing import is_duration, is_networks, is_sequence, render_value, split_annotation
+
+ENVIRONMENT_PREFIX = "MAESH_"
+
+
+class SettingField(msgspec.Struct, frozen=True, kw_only=True):
+    """One field that users can set. `type` is the whole annotation, with its rules."""
+
+    name: str
+    type: Any
+    default: Any
+    description: str
+
+    @property
+    def flag(self) -> str:
+        """The flag in its canonical spelling: `--api-port`."""
+        return f"--{self.key}"
+
+    @property
+    def key(self) -> str:
+        """The key in the configuration file: `api-port`."""
+        return self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable: `MAESH_API_PORT`."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the flag takes no value: `--json`, `--no-json`."""
+        return split_annotation(self.type)[0] is bool
+
+    @property
+    def is_list(self) -> bool:
+        """Whether several values are taken, separated by commas."""
+        return is_sequence(split_annotation(self.type)[0])
+
+    @property
+    def placeholder(self) -> str:
+        """What stands for the value in the help text; empty for a switch."""
+        base, metas = split_annotation(self.type)
+        if base is bool:
+            return ""
+        if is_duration(metas):
+            return "DURATION"
+        if is_networks(metas):
+            return "NETWORK,..."
+        if get_origin(base) is Literal:
+            return "|".join(str(choice) for choice in get_args(base))
+        if is_sequence(base):
+            return "NAME,..."
+        return "NUMBER" if base in (int, float) else "TEXT"
+
+    @property
+    def default_text(self) -> str:
+        """The default as a user would write it; empty when there is none."""
+        return render_value(self.default, self.type)
+
+
+def normalise_name(name: str) -> str:
+    """Cut a name down to what counts: case, dashes and underscores do not."""
+    return name.replace("-", "").replace("_", "").lower()
+
+
+def list_fields(settings_class: type) -> tuple[SettingField, ...]:
+    """List the fields of a settings class that users can set: those that have a description."""
+    hints = get_type_hints(settings_class, include_extras=True)
+    found = []
+    for declared in dataclasses.fields(settings_class):
+        annotation = hints[declared.name]
+        texts = [meta.description for meta in split_annotation(annotation)[1] if meta.description]
+        if texts:
+            default = declared.default
+            found.append(SettingField(name=declared.name, type=annotation, default=default, description=texts[-1]))
+    return tuple(found)

@@ -1,0 +1,280 @@
+"""The three places that settings come from, each read into one layer: command line, environment, file.
+
+Takes raw flags, variables or the text of a TOML file. Gives a Layer: raw values with the place each came from, still
+unchecked but for their names. Does not merge and does not know which command asks: a file and an environment may
+serve several commands.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import msgspec
+
+from maesh_core.compiled import PURE_VARIABLE
+from maesh_core.errors import SettingsError
+from maesh_core.settings.fields import SettingField, normalise_name
+from maesh_core.settings.handover import INTERNAL_VARIABLES
+from maesh_core.values.parsing import parse_switch
+
+PREFIXES = ("TRAEFIK_MESH_", "MAESH_")
+"""Prefixes of variables; the later one wins (traefik/mesh 1.4 used the first)."""
+
+_SERVICE_LINK_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_.+)?)|.*_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
+_SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
+
+
+MOVED = {"limit-udp-port": ("udp", "limit")}
+"""Flags of Maesh 1.2 that are a plugin's settings now."""
+_MOVED = {normalise_name(flag): slot for flag, slot in MOVED.items()}
+
+
+class Given(msgspec.Struct, frozen=True):
+    """A raw value and where it came from, in the words of an error text."""
+
+    raw: Any
+    origin: str
+
+
+class Layer(msgspec.Struct, kw_only=True):
+    """What one source says. Plugin settings are keyed by plugin and normalised key, and keep the key as written."""
+
+    values: dict[str, Given] = {}
+    switches: dict[str, Given] = {}
+    plugin_settings: dict[tuple[str, str], tuple[str, Given]] = {}
+    config_file: Given | None = None
+    warnings: list[str] = []
+
+
+class CommandLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What was typed. `values` holds raw values of flags by field name, None or empty where a flag was not given."""
+
+    values: Mapping[str, Any] = {}
+    switches: Mapping[str, bool | None] = {}
+    plugin_settings: tuple[str, ...] = ()
+    config_file: str | None = None
+    is_smi: bool = False
+    is_debug: bool = False
+    moved: Mapping[str, str] = {}
+    """Values of flags of `MOVED`."""
+    paths: tuple[str, ...] = ()
+
+
+class Names(msgspec.Struct, frozen=True, kw_only=True):
+    """Every name that a source may use: fields by normalised name, and plugins."""
+
+    fields: Mapping[str, SettingField]
+    plugins: Collection[str]
+
+    def find_plugin(self, name: str) -> str | None:
+        """Find a plugin by any spelling of its name."""
+        wanted = normalise_name(name)
+        return next((plugin for plugin in self.plugins if normalise_name(plugin) == wanted), None)
+
+
+def read_command_line(command_line: CommandLine, names: Names) -> Layer:
+    """Read what was typed."""
+    layer = Layer()
+    flags = {field.name: field.flag for field in names.fields.values()}
+    for name, raw in command_line.values.items():
+        if raw is None or raw in ([], ()):
+            continue
+        joined = ",".join(raw) if isinstance(raw, (list, tuple)) else raw
+        flag = flags[name]
+        layer.values[name] = Given(joined, f"--no-{flag[2:]}" if raw is False else flag)
+    for name, is_on in command_line.switches.items():
+        if is_on is not None:
+            layer.switches[name] = Given(is_on, f"--{name}" if is_on else f"--no-{name}")
+    for text in command_line.plugin_settings:
+        _read_set(text, layer)
+    for flag, text in command_line.moved.items():
+        _take_moved(flag, Given(text, f"--{flag}"), layer)
+    if command_line.is_smi:
+        _take_deprecated("smi", Given(True, "--smi"), layer)  # noqa: FBT003 - a raw value
+    if command_line.is_debug:
+        _take_deprecated("debug", Given(True, "--debug"), layer)  # noqa: FBT003
+    if command_line.config_file:
+        layer.config_file = Given(command_line.config_file, "--config-file")
+    return layer
+
+
+def _read_set(text: str, layer: Layer) -> None:
+    name, _, rest = text.partition(".")
+    key, equals, value = rest.partition("=")
+    if not (name.strip() and key.strip() and equals):
+        raise SettingsError(f"--set: {text!r} is not NAME.KEY=VALUE")
+    key = key.strip()
+    slot = (name.strip().lower(), normalise_name(key))
+    layer.plugin_settings[slot] = (key, Given(value, f"--set {name.strip()}.{key}"))
+
+
+def _take_moved(name: str, given: Given, layer: Layer) -> None:
+    """Take a setting that is a plugin's now, unless it is given by its own name too."""
+    slot = _MOVED[normalise_name(name)]
+    layer.plugin_settings.setdefault(slot, (slot[1], given))
+
+
+def _take_deprecated(name: str, given: Given, layer: Layer) -> None:
+    """Take `smi` or `debug` for what they meant in Maesh 1.2, and say what to use."""
+    better = "--acl" if name == "smi" else "--log-level debug"
+    layer.warnings.append(f"{given.origin} is deprecated: use {better}")
+    if not _parse_given_switch(given):
+        if name == "smi":
+            layer.switches.setdefault("smi", Given(False, given.origin))  # noqa: FBT003
+    elif name == "smi":
+        layer.switches.setdefault("acl", Given(True, f"{given.origin}, the old name of --acl"))  # noqa: FBT003
+    else:
+        layer.values.setdefault("log_level", Given("debug", given.origin))
+
+
+def _parse_given_switch(given: Given) -> bool:
+    try:
+        return parse_switch(given.raw)
+    except ValueError as error:
+        raise SettingsError(f"{given.origin}: {given.raw!r} is not {error}") from error
+
+
+def read_environment(environment: Mapping[str, str], names: Names) -> Layer:
+    """Read the variables that begin with a prefix; empty ones count as not set, unknown ones are a warning."""
+    layer = Layer()
+    unknown = []
+    for rest, given in _list_variables(environment):
+        if not _take_variable(rest, given, layer, names):
+            unknown.append(given.origin)
+    for deprecated in ("smi", "debug"):
+        for rest, given in _list_variables(environment):
+            if normalise_name(rest) == deprecated:
+                _take_deprecated(deprecated, given, layer)
+    if unknown:
+        layer.warnings.append(f"unknown environment variables: {', '.join(sorted(unknown))}")
+    return layer
+
+
+def _list_variables(environment: Mapping[str, str]) -> list[tuple[str, Given]]:
+    """List the rest of each variable's name behind its prefix; what wins comes last."""
+    found = []
+    for prefix in PREFIXES:
+        for name in sorted(environment):
+            upper = name.upper().replace("-", "_")
+            is_ours = upper.startswith(prefix) and upper not in INTERNAL_VARIABLES | {PURE_VARIABLE}
+            if is_ours and environment[name].strip() and not _is_service_link(upper, environment[name]):
+                found.append((upper.removeprefix(prefix), Given(environment[name], name)))
+    return found
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes made the variable for a Service (here, one whose name begins with `maesh`)."""
+    if _SERVICE_LINK_NAME.fullmatch(name):
+        return True
+    return name.endswith("_PORT") and _SERVICE_LINK_VALUE.fullmatch(value) is not None
+
+
+def _take_variable(rest: str, given: Given, layer: Layer, names: Names) -> bool:
+    """Put a variable where it belongs; False when nothing has that name."""
+    name = normalise_name(rest)
+    field = names.fields.get(name)
+    if field is not None:
+        _refuse_contradiction(layer.values.get(field.name), given)
+        layer.values[field.name] = given
+    elif name == "configfile":
+        layer.config_file = given
+    elif name == "plugins":
+        for item in given.raw.split(","):
+            _take_listed_switch(item, given.origin, layer, names)
+    elif name in _MOVED:
+        _take_moved(name, given, layer)
+    elif name in ("smi", "debug"):
+        return True
+    elif (switched := names.find_plugin(rest)) is not None:
+        layer.switches[switched] = Given(_parse_given_switch(given), given.origin)
+    else:
+        return _take_plugin_variable(rest, given, layer, names)
+    return True
+
+
+def _refuse_contradiction(earlier: Given | None, given: Given) -> None:
+    """Refuse two spellings of one name, under one prefix, that say different things."""
+    if earlier is None or earlier.raw == given.raw:
+        return
+    if _find_prefix(earlier.origin) == _find_prefix(given.origin):
+        raise SettingsError(f"{earlier.origin} and {given.origin} are one setting and say different things")
+
+
+def _find_prefix(variable: str) -> str:
+    upper = variable.upper().replace("-", "_")
+    return next(prefix for prefix in PREFIXES if upper.startswith(prefix))
+
+
+def _take_listed_switch(item: str, origin: str, layer: Layer, names: Names) -> None:
+    word = item.strip().lower()
+    if not word:
+        return
+    name = word.removeprefix("no-")
+    # A variable of the plugin's own (MAESH_ACL) says more than its place in the list.
+    layer.switches.setdefault(names.find_plugin(name) or name, Given(not word.startswith("no-"), origin))
+
+
+def _take_plugin_variable(rest: str, given: Given, layer: Layer, names: Names) -> bool:
+    """Take `NAME_KEY`; of two plugins that fit (`udp`, `udp-extra`) the longer name is meant."""
+    for plugin in sorted(names.plugins, key=len, reverse=True):
+        prefix = plugin.upper().replace("-", "_") + "_"
+        if rest.startswith(prefix) and len(rest) > len(prefix):
+            key = rest.removeprefix(prefix).lower()
+            layer.plugin_settings[plugin, normalise_name(key)] = (key, given)
+            return True
+    return False
+
+
+def read_file(given: Given, names: Names) -> Layer:
+    """Read the configuration file; raises SettingsError that names the file, and the key."""
+    path = os.fspath(given.raw)
+    document = _load_toml(path, given.origin)
+    layer = Layer()
+    for key, raw in document.items():
+        _take_key(key, Given(raw, f"{path}: {key}"), layer, names)
+    return layer
+
+
+def _load_toml(path: str, origin: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"{origin}: {path!r} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{origin}: {path!r} is not TOML: {error}") from error
+
+
+def _take_key(key: str, given: Given, layer: Layer, names: Names) -> None:
+    name = normalise_name(key)
+    field = names.fields.get(name)
+    plugin = names.find_plugin(key)
+    if name == "plugins" and isinstance(given.raw, dict):
+        for item, raw in given.raw.items():
+            switch = Given(raw, f"{given.origin}.{item}")
+            layer.switches[names.find_plugin(item) or item] = Given(_parse_given_switch(switch), switch.origin)
+    elif field is not None:
+        earlier = layer.values.get(field.name)
+        if earlier is not None:
+            raise SettingsError(f"{earlier.origin} and {key} are one setting")
+        layer.values[field.name] = given
+    elif plugin is not None and isinstance(given.raw, dict):
+        for item, raw in given.raw.items():
+            layer.plugin_settings[plugin, normalise_name(item)] = (item, Given(raw, f"{given.origin}.{item}"))
+    elif name in _MOVED:
+        _take_moved(name, given, layer)
+    elif name in ("smi", "debug"):
+        _take_deprecated(name, given, layer)
+    elif plugin is not None:
+        layer.switches.setdefault(plugin, Given(_parse_given_switch(given), given.origin))
+    else:
+        raise SettingsError(f"{given.origin}: unknown key{_suggest(key, names)}")
+
+
+def _suggest(key: str, names: Names) -> str:
+    keys: Iterable[str] = [field.key for field in names.fields.values()]
+    close = get_close_matches(key.replace("_", "-").lower(), [*keys, *names.plugins, "plugins"], n=1)
+    return f"; did you mean {close[0]}?" if close else ""

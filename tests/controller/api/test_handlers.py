@@ -1,0 +1,446 @@
+import asyncio
+import json
+
+import aiohttp
+import pytest
+
+from maesh_core.controller.api.handlers import Api
+from maesh_core.controller.api.nodes import AdminAddress, NodeRegistry
+from maesh_core.errors import NodeUnreachableError
+from maesh_core.model.messages import ControllerReport
+
+from ..explaining.test_pod_lookup import build_lookup, build_pod
+
+CURRENT = "/api/configuration/current"
+
+
+async def pass_until(condition):
+    """Let the loop run until something is so; the test's time limit ends what never comes."""
+    while not condition():  # noqa: ASYNC110 - what is waited for is the server's state, which tells nobody
+        await asyncio.sleep(0)
+
+
+class Published:
+    """Revisions 1 to `number` of epoch `e`; bodies tell what they are, and how often each was rendered."""
+
+    def __init__(self):
+        self.is_ready = self.is_current = True
+        self.epoch = "e"
+        self.number = 1
+        self.rendered = []
+
+    @property
+    def revision(self):
+        return f"{self.epoch}.{self.number}"
+
+    def render_configuration(self, since):
+        self.rendered.append(since)
+        if since == self.revision:
+            return None
+        return json.dumps({"revision": self.revision, "full": since is None, "since": since}).encode()
+
+    def report(self):
+        return ControllerReport(name="me", ready=True, leads=True, leader="me", revision=self.revision)
+
+    def render_topology(self):
+        return b'{"services": {}}'
+
+    def render_services(self):
+        return b"[]"
+
+    @property
+    def pods(self):
+        return build_lookup(build_pod("web-0", "10.0.0.1", "fd00::1"))[0]
+
+    def render_objects(self):
+        return b'[{"kind": "TrafficSplit"}]'
+
+
+class Asker:
+    """Answers for every proxy, or raises."""
+
+    def __init__(self):
+        self.asked = []
+        self.error = None
+
+    async def fetch_configuration(self, address):
+        self.asked.append(address)
+        if self.error is not None:
+            raise self.error
+        return b'{"revision": "e.1", "full": true}'
+
+
+class Peer:
+    def __init__(self, published, api, asker, server, session, url):
+        self.published, self.api, self.asker, self.server, self.session = published, api, asker, server, session
+        self.url = url
+
+    async def request(self, path, method="GET", **more):
+        async with self.session.request(method, self.url + path, **more) as response:
+            return response, await response.read()
+
+    async def get(self, path, **more):
+        return await self.request(path, **more)
+
+    async def start_pull(self, path, **more):
+        """Begin a pull that is held, and return once the server holds it."""
+        held = self.api.held_pulls
+        task = asyncio.create_task(self.get(path, **more))
+        await pass_until(lambda: self.api.held_pulls > held)
+        return task
+
+    def advance(self):
+        self.published.number += 1
+        self.api.wake()
+
+
+@pytest.fixture
+def build_peer(serve):
+    sessions = []
+
+    async def build(**limits):
+        published = Published()
+        asker = Asker()
+        api = Api(published, NodeRegistry(), asker, oneself=published, **limits)
+        url, server = await serve(api.handle)
+        session = aiohttp.ClientSession()
+        sessions.append((session, api))
+        return Peer(published, api, asker, server, session, url)
+
+    return build
+
+
+@pytest.fixture
+async def peer(build_peer):
+    peer = await build_peer()
+    yield peer
+    peer.api.close()
+    await peer.session.close()
+
+
+async def test_a_pull_gives_the_whole_configuration(peer):
+    response, body = await peer.get(CURRENT)
+    assert response.status == 200
+    assert response.content_type == "application/json"
+    assert json.loads(body) == {"revision": "e.1", "full": True, "since": None}
+    assert response.headers["ETag"] == '"e.1"'
+    assert response.headers["Cache-Control"] == "no-cache"
+
+
+async def test_a_pull_since_an_earlier_revision_gives_a_delta_under_a_tag_of_its_own(peer):
+    peer.advance()
+    response, body = await peer.get(f"{CURRENT}?since=e.1")
+    assert json.loads(body)["full"] is False
+    assert response.headers["ETag"] == '"e.2;since=e.1"'
+
+
+async def test_a_pull_since_the_current_revision_has_nothing_new(peer):
+    response, body = await peer.get(f"{CURRENT}?since=e.1")
+    assert (response.status, body) == (304, b"")
+    assert response.headers["ETag"] == '"e.1"'
+
+
+@pytest.mark.parametrize("since", ["", "e", "e.", "e.x", "e.2", "e.-1", "f.1", ".1", "e.1 ", "e.%D9%A1", "x" * 4000])
+async def test_a_revision_that_is_not_ours_gets_the_whole_at_once(peer, since):
+    response, body = await peer.get(f"{CURRENT}?since={since}&wait=60")
+    assert response.status == 200
+    assert json.loads(body)["full"] is True
+
+
+async def test_a_revision_of_an_earlier_start_gets_the_whole_at_once(peer):
+    peer.published.epoch = "later"
+    _, body = await peer.get(f"{CURRENT}?since=e.1&wait=60")
+    assert json.loads(body) == {"revision": "later.1", "full": True, "since": None}
+
+
+@pytest.mark.parametrize("wait", ["-1", "x", "", "nan", "inf", "1e3", "0x10", "1_0", "%D9%A1", "9" * 10])
+async def test_a_wait_that_is_no_number_of_seconds_is_refused(peer, wait):
+    response, body = await peer.get(f"{CURRENT}?wait={wait}")
+    assert response.status == 400
+    assert b"wait is a number of seconds" in body
+
+
+@pytest.mark.parametrize("wait", ["0", "0.01", "0.010"])
+async def test_a_pull_that_waits_in_vain_ends_with_304(peer, wait):
+    response, _ = await peer.get(f"{CURRENT}?since=e.1&wait={wait}")
+    assert response.status == 304
+
+
+async def test_a_held_pull_is_answered_by_the_next_revision(peer):
+    pull = await peer.start_pull(f"{CURRENT}?since=e.1&wait=60")
+    peer.advance()
+    response, body = await pull
+    assert response.status == 200
+    assert json.loads(body) == {"revision": "e.2", "full": False, "since": "e.1"}
+
+
+async def test_a_longer_wait_than_allowed_is_held_too(peer):
+    pull = await peer.start_pull(f"{CURRENT}?since=e.1&wait=100000")
+    peer.advance()
+    response, _ = await pull
+    assert response.status == 200
+
+
+async def test_one_rendering_serves_all_that_waited(peer):
+    pulls = [await peer.start_pull(f"{CURRENT}?since=e.1&wait=60") for _ in range(20)]
+    peer.published.rendered.clear()
+    peer.advance()
+    bodies = {body for _, body in await asyncio.gather(*pulls)}
+    assert len(bodies) == 1
+    assert peer.published.rendered == ["e.1"]
+
+
+async def test_nonsense_revisions_share_one_rendering(peer):
+    peer.published.rendered.clear()
+    for number in range(30):
+        await peer.get(f"{CURRENT}?since=nonsense.{number}")
+    assert peer.published.rendered == [None]
+
+
+async def test_a_pull_whose_client_went_away_is_not_held_any_more(peer):
+    pull = await peer.start_pull(f"{CURRENT}?since=e.1&wait=60")
+    pull.cancel()
+    await pass_until(lambda: not peer.api.held_pulls)
+    assert (await peer.get("/api/services"))[0].status == 200
+
+
+async def test_above_the_limit_a_pull_that_would_wait_is_refused(build_peer):
+    peer = await build_peer(held_limit=1)
+    pull = await peer.start_pull(f"{CURRENT}?since=e.1&wait=60")
+    response, body = await peer.get(f"{CURRENT}?since=e.1&wait=60")
+    assert (response.status, body) == (503, b"too many pulls are waiting\n")
+    assert (await peer.get(CURRENT))[0].status == 200
+    peer.api.close()
+    await pull
+    await peer.session.close()
+
+
+async def test_closing_answers_the_pulls_that_wait_and_the_server_stops(build_peer):
+    peer = await build_peer()
+    pulls = [await peer.start_pull(f"{CURRENT}?since=e.1&wait=60") for _ in range(3)]
+    peer.api.close()
+    async with asyncio.timeout(60):
+        await peer.server.close(grace_s=2.0)
+        responses = await asyncio.gather(*pulls)
+    assert [response.status for response, _ in responses] == [304] * 3
+    await peer.session.close()
+
+
+async def test_a_server_that_was_not_told_stops_too(build_peer):
+    peer = await build_peer()
+    pull = await peer.start_pull(f"{CURRENT}?since=e.1&wait=60")
+    async with asyncio.timeout(30):
+        await peer.server.close(grace_s=2.0)
+        with pytest.raises(aiohttp.ClientError):
+            await pull
+    await peer.session.close()
+
+
+async def test_a_known_tag_has_nothing_new(peer):
+    for known in ('"e.1"', 'W/"e.1"', '"x", "e.1"', "*"):
+        response, _ = await peer.get(CURRENT, headers={"If-None-Match": known})
+        assert response.status == 304, known
+
+
+async def test_the_tag_of_a_delta_is_not_that_of_the_whole(peer):
+    peer.advance()
+    for known in ('"e.1"', '"e.2;since=e.1"', "e.2", "nonsense", '"'):
+        response, _ = await peer.get(CURRENT, headers={"If-None-Match": known})
+        assert response.status == 200, known
+    response, _ = await peer.get(f"{CURRENT}?since=e.1", headers={"If-None-Match": '"e.2"'})
+    assert response.status == 200
+
+
+async def test_a_known_tag_can_be_waited_on(peer):
+    pull = await peer.start_pull(f"{CURRENT}?wait=60", headers={"If-None-Match": '"e.1"'})
+    peer.advance()
+    response, body = await pull
+    assert response.headers["ETag"] == '"e.2"'
+    assert json.loads(body)["full"] is True
+
+
+async def test_a_wait_without_a_revision_is_answered_at_once(peer):
+    assert (await peer.get(f"{CURRENT}?wait=60"))[0].status == 200
+
+
+async def test_nothing_is_pulled_before_the_first_build(peer):
+    peer.published.is_ready = False
+    response, body = await peer.get(f"{CURRENT}?wait=60&node=a")
+    assert response.status == 503
+    assert body == b"the first configuration is not built yet\n"
+    assert response.headers["Retry-After"] == "1"
+    assert json.loads((await peer.get("/api/status/nodes"))[1]) == []
+
+
+async def test_readiness_is_told_as_json(peer):
+    response, body = await peer.get("/api/status/readiness")
+    assert (response.status, response.content_type, body) == (200, "application/json", b"true")
+    peer.published.is_ready = False
+    response, body = await peer.get("/api/status/readiness")
+    assert (response.status, response.content_type, body) == (503, "application/json", b"false")
+
+
+async def test_services_and_topology_are_told_as_json(peer):
+    for path, expected in (
+        ("/api/services", []),
+        ("/api/objects", [{"kind": "TrafficSplit"}]),
+        ("/api/topology/current", {"services": {}}),
+    ):
+        response, body = await peer.get(path)
+        assert (response.status, response.content_type) == (200, "application/json")
+        assert json.loads(body) == expected
+
+
+async def test_proxies_that_pull_with_a_name_are_told(peer):
+    assert json.loads((await peer.get("/api/status/nodes"))[1]) == []
+    await peer.get(f"{CURRENT}?node=b")
+    await peer.get(f"{CURRENT}?node=a%20b&since=e.1")
+    await peer.get(CURRENT)
+    nodes = json.loads((await peer.get("/api/status/nodes"))[1])
+    assert [(node["name"], node["ip"], node["ready"], node["revision"]) for node in nodes] == [
+        ("a b", "127.0.0.1", True, "e.1"),
+        ("b", "127.0.0.1", False, None),
+    ]
+    assert nodes[0]["lastSeen"].endswith("Z")
+
+
+@pytest.mark.parametrize("name", ["", "a%0Ab", "%00", "x" * 254])
+async def test_a_name_that_is_none_is_refused(peer, name):
+    response, body = await peer.get(f"{CURRENT}?node={name}")
+    assert response.status == 400
+    assert b"node is a name" in body
+
+
+async def test_a_proxy_is_asked_where_it_pulled_from_at_the_port_it_told(peer):
+    await peer.get(f"{CURRENT}?node=a%20/b&admin=8080")
+    response, body = await peer.get("/api/status/node/a%20%2Fb/configuration")
+    assert (response.status, response.content_type) == (200, "application/json")
+    assert json.loads(body) == {"revision": "e.1", "full": True}
+    assert peer.asker.asked == [AdminAddress("127.0.0.1", 8080)]
+
+
+async def test_a_proxy_that_cannot_be_asked_is_502_with_the_reason(peer):
+    await peer.get(f"{CURRENT}?node=a")
+    peer.asker.error = NodeUnreachableError("the proxy cannot be reached")
+    response, body = await peer.get("/api/status/node/a/configuration")
+    assert (response.status, response.content_type) == (502, "text/plain")
+    assert body == b"the proxy cannot be reached\n"
+
+
+@pytest.mark.parametrize("name", ["b", "", "a/", "..", "%00"])
+async def test_a_proxy_that_did_not_pull_is_404_and_nothing_is_asked(peer, name):
+    await peer.get(f"{CURRENT}?node=a&admin=8080")
+    assert (await peer.get(f"/api/status/node/{name}/configuration"))[0].status == 404
+    assert peer.asker.asked == []
+
+
+@pytest.mark.parametrize(
+    "port", ["", "0", "65536", "99999", "-1", "+1", "080", "8_0", "1e3", "%D9%A1", "80%0A", "h:80"]
+)
+async def test_an_admin_port_that_is_none_is_refused(peer, port):
+    response, body = await peer.get(f"{CURRENT}?node=a&admin={port}")
+    assert (response.status, body) == (400, b"admin is a port, a number from 1 to 65535\n")
+    assert json.loads((await peer.get("/api/status/nodes"))[1]) == []
+
+
+@pytest.mark.parametrize("port", [1, 65535])
+async def test_every_plain_port_is_taken(peer, port):
+    await peer.get(f"{CURRENT}?node=a&admin={port}")
+    await peer.get("/api/status/node/a/configuration")
+    assert peer.asker.asked == [AdminAddress("127.0.0.1", port)]
+
+
+@pytest.mark.parametrize(
+    "query", ["namespace=shop&name=web-0", "address=10.0.0.1", "address=::ffff:10.0.0.1", "address=FD00:0::1"]
+)
+async def test_a_pod_is_found_by_its_name_and_by_each_spelling_of_its_addresses(peer, query):
+    response, body = await peer.get(f"/api/pods?{query}")
+    assert response.status == 200
+    assert json.loads(body) == {
+        "pods": [
+            {
+                "namespace": "shop",
+                "name": "web-0",
+                "serviceAccount": "web",
+                "addresses": ["10.0.0.1", "fd00::1"],
+                "hostNetwork": False,
+                "ended": False,
+            }
+        ],
+        "more": 0,
+        "nearest": [],
+    }
+
+
+async def test_a_pod_that_is_not_there_is_answered_with_the_nearest_names(peer):
+    _, body = await peer.get("/api/pods?namespace=shop&name=web")
+    assert json.loads(body) == {"pods": [], "more": 0, "nearest": ["shop/web-0"]}
+
+
+@pytest.mark.parametrize("query", ["", "?name=web-0", "?address=web-0", "?address=10.0.0.1&name=web-0", "?limit=10"])
+async def test_pods_are_not_listed(peer, query):
+    response, body = await peer.get(f"/api/pods{query}")
+    assert (response.status, body) == (400, b"name a pod by namespace= and name=, or by address=\n")
+
+
+async def test_a_pod_is_not_looked_for_before_the_pods_are_known(peer):
+    peer.published.is_ready = False
+    response, _ = await peer.get("/api/pods?address=10.0.0.1")
+    assert (response.status, response.headers["Retry-After"]) == (503, "1")
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/api/services/", "/api/status/node/a", "/%00"])
+async def test_there_is_nothing_elsewhere(peer, path):
+    response, body = await peer.get(path)
+    assert response.status == 404
+    assert response.content_type == "text/plain"
+    assert b"/api/configuration/current" in body
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+async def test_only_get_and_head_are_answered(peer, method):
+    response, _ = await peer.request("/api/services", method=method)
+    assert response.status == 405
+    assert response.headers["Allow"] == "GET, HEAD"
+
+
+async def test_head_has_the_head_of_get(peer):
+    got, body = await peer.get(CURRENT)
+    response, nothing = await peer.request(CURRENT, method="HEAD")
+    assert (response.status, nothing) == (200, b"")
+    assert response.headers["Content-Length"] == str(len(body))
+    assert response.headers["ETag"] == got.headers["ETag"]
+
+
+async def test_an_error_of_ours_is_logged_and_not_shown(peer, caplog):
+    def fail():
+        raise RuntimeError("a secret")
+
+    peer.published.render_services = fail
+    response, body = await peer.get("/api/services")
+    assert response.status == 500
+    assert b"secret" not in body
+    assert "a secret" in caplog.text
+
+
+async def test_a_controller_out_of_touch_with_its_cluster_answers_no_pull_and_is_not_ready(peer):
+    peer.published.is_current = False
+    response, body = await peer.get(CURRENT)
+    assert (response.status, response.headers["Retry-After"]) == (503, "1")
+    assert response.headers["Connection"] == "close", "the next pull may meet another replica"
+    assert b"out of touch" in body
+    response, body = await peer.get("/api/status/readiness")
+    assert (response.status, body) == (503, b"false")
+
+
+async def test_a_controller_says_who_it_is_and_who_leads(peer):
+    response, body = await peer.get("/api/status/controller")
+    assert response.status == 200
+    assert json.loads(body) == {
+        "name": "me",
+        "ready": True,
+        "leads": True,
+        "leader": "me",
+        "revision": "e.1",
+        "problems": {},
+    }

@@ -1,0 +1,138 @@
+import json
+
+import pytest
+
+from maesh_core.controller.api import status as status_module
+from maesh_core.controller.api.server import to_response
+from maesh_core.controller.api.status import ask_controllers, ask_mesh
+from maesh_core.errors import MaeshError, SettingsError, StartupError
+from maesh_core.settings import StatusSettings
+
+
+def build_controller(*, name="one", leads=True, ready=True, proxies=(), services=(), ports=(), objects=()):
+    """Build what a controller's API says, by path."""
+    report = {"name": name, "ready": ready, "leads": leads, "leader": "one", "revision": "e.1", "problems": {}}
+    nodes = [
+        {"name": proxy, "ip": "10.0.0.1", "ready": True, "revision": "e.1", "lastSeen": seen} for proxy, seen in proxies
+    ]
+    reports = [
+        {"namespace": "n", "name": service, "errors": errors, "ports": list(ports)} for service, errors in services
+    ]
+    return {
+        "/api/status/controller": json.dumps(report).encode(),
+        "/api/status/nodes": json.dumps(nodes).encode(),
+        "/api/services": json.dumps(reports).encode(),
+        "/api/objects": json.dumps(list(objects)).encode(),
+    }
+
+
+def answer_with(answers):
+    async def fetch(path):
+        if isinstance(answers, Exception):
+            raise answers
+        return answers[path]
+
+    return fetch
+
+
+async def test_the_proxies_of_all_controllers_are_shown_each_as_it_was_seen_last():
+    one = build_controller(proxies=[("a", "2026-01-01T00:00:00.000Z"), ("b", "2026-01-01T00:00:09.000Z")])
+    two = build_controller(name="two", leads=False, proxies=[("a", "2026-01-01T00:00:05.000Z")])
+    status = await ask_controllers([("one", answer_with(one)), ("two", answer_with(two))])
+    assert [(each.name, each.last_seen[17:19]) for each in status.proxies] == [("a", "05"), ("b", "09")]
+
+
+async def test_the_leader_tells_of_services_and_those_with_errors_are_shown():
+    follower = build_controller(leads=False, services=[("stale", ["old"])])
+    leader = build_controller(name="two", services=[("well", []), ("ill", ["too long"])])
+    status = await ask_controllers([("one", answer_with(follower)), ("two", answer_with(leader))])
+    assert status.service_count == 2
+    assert [(each.name, each.errors) for each in status.failing_services] == [("ill", ("too long",))]
+
+
+async def test_ports_without_a_server_and_objects_are_those_that_the_leader_knows():
+    split = {"kind": "TrafficSplit", "namespace": "n", "name": "canary", "errors": ["no such service"], "notices": []}
+    ports = [{"name": "p", "port": 80, "protocol": "TCP", "entrypoint": 5000, "unserved": "not ready: a"}, {"port": 81}]
+    leader = build_controller(services=[("web", [])], ports=ports, objects=[split])
+    status = await ask_controllers([("one", answer_with(leader))])
+    assert [(each.name, each.port, each.reason) for each in status.unserved_ports] == [("web", 80, "not ready: a")]
+    assert [(each.kind, each.name, each.errors) for each in status.objects] == [
+        ("TrafficSplit", "canary", ("no such service",))
+    ]
+
+
+async def test_a_controller_of_an_earlier_version_knows_of_no_objects():
+    answers = build_controller(services=[("web", [])])
+
+    async def fetch(path):
+        if path == "/api/objects":
+            raise MaeshError("404")
+        return answers[path]
+
+    status = await ask_controllers([("old", fetch)])
+    assert (status.controllers[0].error, status.service_count, status.objects) == (None, 1, ())
+
+
+async def test_a_controller_that_does_not_answer_is_shown_with_its_reason_beside_the_others():
+    status = await ask_controllers(
+        [("gone", answer_with(MaeshError("no answer"))), ("one", answer_with(build_controller()))]
+    )
+    assert [(each.name, each.error) for each in status.controllers] == [("gone", "no answer"), ("one", None)]
+    assert status.service_count == 0
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"name": 1}', b"\xff", b""])
+async def test_what_is_no_controller_is_said_to_be_none(body):
+    answers = dict.fromkeys(build_controller(), body)
+    status = await ask_controllers([("odd", answer_with(answers))])
+    assert "no controller" in status.controllers[0].error
+    assert status.service_count is None
+
+
+async def test_all_controllers_of_a_cluster_are_asked_through_its_api_server(api_server, tmp_path):
+    api_server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "maesh"}})
+    kubeconfig = api_server.write_kubeconfig(tmp_path / "kubeconfig")
+    settings = StatusSettings(kubeconfig=str(kubeconfig))
+    with pytest.raises(StartupError, match="no pod in namespace maesh is labelled app=maesh,component=controller"):
+        await ask_mesh(settings)
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "c-1", "namespace": "maesh", "labels": {"app": "maesh", "component": "controller"}},
+        "spec": {"containers": [{"name": "controller", "image": "maesh"}]},
+    }
+    api_server.apply([pod, {**pod, "metadata": {**pod["metadata"], "name": "evicted"}, "status": {"phase": "Failed"}}])
+    status = await ask_mesh(settings)
+    # The API server of the tests cannot reach pods: it tells what is asked, and that a refusal is shown.
+    assert [each.name for each in status.controllers] == ["c-1"]
+    assert "/api/v1/namespaces/maesh/pods/c-1:9000/proxy/api/status/controller: 404" in status.controllers[0].error
+
+
+async def test_an_endpoint_that_is_no_url_and_a_cluster_that_is_not_named_are_errors(monkeypatch, tmp_path):
+    for endpoint in ("localhost", "http://", "http:///api"):
+        with pytest.raises(SettingsError, match=f"'{endpoint}' is no URL"):
+            await ask_mesh(StatusSettings(endpoint=endpoint))
+    leave_cluster(monkeypatch, tmp_path)
+    monkeypatch.setattr(status_module, "LOCAL_ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(StartupError, match=r"no controller answers at http://127.0.0.1:1: .*--endpoint.*--kubeconfig"):
+        await ask_mesh(StatusSettings())
+
+
+def leave_cluster(monkeypatch, folder):
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(folder))
+
+
+async def test_without_a_cluster_the_controller_of_this_machine_is_asked(monkeypatch, tmp_path, serve):
+    leave_cluster(monkeypatch, tmp_path)
+    answers = build_controller(services=[("web", [])])
+
+    async def handle(request):
+        return to_response(200, body=answers[request.target.decode()], content_type="application/json")
+
+    url, _ = await serve(handle)
+    monkeypatch.setattr(status_module, "LOCAL_ENDPOINT", url)
+    status = await ask_mesh(StatusSettings())
+    assert [(each.name, each.report.name) for each in status.controllers] == [(url, "one")]
+    assert status.service_count == 1

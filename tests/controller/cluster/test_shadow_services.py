@@ -1,0 +1,357 @@
+import string
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maesh_core.controller.cluster.shadow_services import (
+    LABELS,
+    NAME_ANNOTATION,
+    NAME_LIMIT,
+    NAMESPACE_ANNOTATION,
+    SELECTOR,
+    ShadowPort,
+    ShadowReader,
+    Wish,
+    build_long_name,
+    build_name,
+    build_object,
+    find_original,
+    is_as_wished,
+    is_hashed,
+    merge_object,
+    must_recreate,
+)
+from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.tcp import TcpTrafficType
+from maesh_core.model.events import Applied, Deleted, Problem, Replaced
+from maesh_core.model.keys import ObjectKey, is_label
+from maesh_core.model.resources import Pod, Service
+from maesh_core.plugin_system.hookspecs import PortRange
+
+MESH = "maesh"
+KEY = ObjectKey("shop", "web")
+NAME = "maesh-web-6d61657368-shop"
+FIXED = len("maesh--6d61657368-shop")
+
+
+class Udp(TcpTrafficType):
+    name = "udp"
+    transport = "UDP"
+
+
+TRAFFIC_TYPES = (
+    HttpTrafficType(PortRange(first=5000, limit=2, is_exclusive=False)),
+    TcpTrafficType(PortRange(first=10000, limit=3, is_exclusive=True)),
+    Udp(PortRange(first=10000, limit=3, is_exclusive=True)),
+)
+
+
+def wish(*ports, **more):
+    ports = ports or (ShadowPort(80, "http", "TCP", 10000),)
+    return Wish(service=KEY, ports=tuple(ports), **more)
+
+
+def decode(document):
+    return msgspec.convert(document, Service)
+
+
+def build(*, distribution=None, spec=None, **more):
+    document = build_object(wish(**more), MESH, distribution)
+    return decode({**document, "spec": {**document["spec"], **(spec or {})}})
+
+
+def describe(name, *, labels=LABELS, namespace=MESH, ports=(), **annotations):
+    metadata = {"name": name, "namespace": namespace, "labels": dict(labels), "annotations": annotations}
+    return decode({"metadata": metadata, "spec": {"ports": list(ports)}})
+
+
+def annotate(key):
+    return {NAME_ANNOTATION: key.name, NAMESPACE_ANNOTATION: key.namespace}
+
+
+# Names
+
+
+def test_a_name_is_that_of_maesh():
+    assert build_name(MESH, KEY) == NAME
+
+
+@pytest.mark.parametrize(("length", "hashed"), [(NAME_LIMIT, False), (NAME_LIMIT + 1, True)])
+def test_a_name_that_is_too_long_is_cut_and_told_apart_by_a_hash(length, hashed):
+    key = ObjectKey("shop", "x" * (length - FIXED))
+    assert len(build_long_name(MESH, key)) == length
+    assert is_hashed(MESH, key) is hashed
+    assert (build_name(MESH, key) == build_long_name(MESH, key)) is not hashed
+    assert len(build_name(MESH, key)) == NAME_LIMIT
+
+
+def test_what_is_cut_at_a_dash_has_none_before_the_hash():
+    key = ObjectKey("n" * 30, "x" * 46 + "-" + "y" * 10)
+    assert "--" not in build_name(MESH, key)
+    assert is_label(build_name(MESH, key))
+
+
+def test_a_hash_never_changes():
+    expected = f"maesh-service-6d61657368-{'n' * 27}-3c9961f9bd"
+    assert build_name(MESH, ObjectKey("n" * 40, "service")) == expected
+
+
+LABELS_OF_DNS = st.text(string.ascii_lowercase + string.digits + "-", min_size=1, max_size=63).filter(is_label)
+KEYS = st.builds(ObjectKey, LABELS_OF_DNS, LABELS_OF_DNS)
+
+
+@given(st.lists(KEYS, unique=True, min_size=2, max_size=20))
+def test_names_are_labels_and_no_two_services_share_one(keys):
+    names = [build_name(MESH, key) for key in keys]
+    assert all(map(is_label, names))
+    assert len(set(names)) == len(keys) or len({build_long_name(MESH, key) for key in keys}) < len(keys)
+
+
+@given(KEYS)
+def test_whose_a_shadow_service_is_can_be_read_from_it(key):
+    document = build_object(Wish(service=key, ports=()), MESH, None)
+    assert find_original(decode(document), MESH) == key
+
+
+# Whose it is
+
+
+def test_an_earlier_version_wrote_no_annotations_and_its_name_is_taken_apart():
+    assert find_original(describe(NAME), MESH) == KEY
+    assert find_original(describe("maesh-a-b-6d61657368-c-d"), MESH) == ObjectKey("c-d", "a-b")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "maesh-a-6d61657368-b-6d61657368-c",  # two services have this name
+        "maesh-a-6d61657368-6d61657368-b",
+        "maesh--6d61657368-c",
+        "maesh-a-6d61657368-",
+        "maesh-a",
+        "mesh-a-6d61657368-b",
+        "a-6d61657368-b",
+    ],
+)
+def test_a_name_that_says_nothing_or_two_things_is_nobodys(name):
+    assert find_original(describe(name), MESH) is None
+
+
+def test_annotations_tell_two_of_one_name_apart():
+    name = "maesh-a-6d61657368-b-6d61657368-c"
+    for key in (ObjectKey("b-6d61657368-c", "a"), ObjectKey("c", "a-6d61657368-b")):
+        assert find_original(describe(name, **annotate(key)), MESH) == key
+
+
+def test_annotations_that_do_not_fit_the_name_are_not_believed():
+    assert find_original(describe(NAME, **annotate(ObjectKey("shop", "other"))), MESH) is None
+
+
+@pytest.mark.parametrize("labels", [{}, {"app": "maesh"}, {"app": "maesh", "type": "other"}])
+def test_what_is_not_labelled_as_ours_is_foreign(labels):
+    assert find_original(describe(NAME, labels=labels, **annotate(KEY)), MESH) is None
+
+
+def test_what_lies_in_another_namespace_is_foreign():
+    assert find_original(describe(NAME, namespace="shop", **annotate(KEY)), MESH) is None
+
+
+def test_further_labels_do_no_harm():
+    assert find_original(describe(NAME, labels={**LABELS, "team": "x"}), MESH) == KEY
+
+
+# What it looks like
+
+
+def test_a_shadow_service_has_the_users_ports_and_selects_the_proxies():
+    ports = ShadowPort(80, "http", "TCP", 5000), ShadowPort(53, "", "UDP", 15000)
+    assert build_object(wish(*ports), MESH, "PreferClose") == {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": NAME, "namespace": MESH, "labels": LABELS, "annotations": annotate(KEY)},
+        "spec": {
+            "type": "ClusterIP",
+            "selector": SELECTOR,
+            "ports": [
+                {"name": "http", "port": 80, "protocol": "TCP", "targetPort": 5000},
+                {"port": 53, "protocol": "UDP", "targetPort": 15000},
+            ],
+            "trafficDistribution": "PreferClose",
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("families", "policy"), [(("IPv6",), "SingleStack"), (("IPv6", "IPv4"), "RequireDualStack"), ((), "")]
+)
+def test_it_has_the_ip_families_of_the_users_service(families, policy):
+    spec = build_object(wish(ip_families=families, ip_family_policy=policy), MESH, None)["spec"]
+    assert tuple(spec.get("ipFamilies", ())) == families
+    assert spec.get("ipFamilyPolicy", "") == policy
+    assert "trafficDistribution" not in spec
+
+
+def test_merging_replaces_what_is_ours_and_keeps_what_others_added():
+    current = {
+        "metadata": {
+            "name": NAME,
+            "resourceVersion": "7",
+            "labels": {"team": "x", "app": "other"},
+            "annotations": None,
+            "finalizers": ["f"],
+        },
+        "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 1}], "selector": {"x": "y"}, "sessionAffinity": "None"},
+        "status": {"loadBalancer": {}},
+    }
+    merged = merge_object(current, build_object(wish(), MESH, None))
+    assert merged["metadata"] == {
+        "name": NAME,
+        "resourceVersion": "7",
+        "labels": {"team": "x", **LABELS},
+        "annotations": annotate(KEY),
+        "finalizers": ["f"],
+    }
+    assert merged["spec"]["clusterIP"] == "10.0.0.1"
+    assert merged["spec"]["sessionAffinity"] == "None"
+    assert merged["spec"]["selector"] == SELECTOR
+    assert [port["port"] for port in merged["spec"]["ports"]] == [80]
+    assert merged["status"] == {"loadBalancer": {}}
+    assert current["metadata"]["labels"] == {"team": "x", "app": "other"}
+
+
+def test_what_was_built_is_as_wished():
+    assert is_as_wished(build(distribution="PreferClose"), wish(), "PreferClose")
+    assert is_as_wished(build(ip_families=("IPv6", "IPv4")), wish(ip_families=("IPv6", "IPv4")), None)
+
+
+def test_the_order_of_ports_does_not_matter():
+    ports = ShadowPort(80, "a", "TCP", 1), ShadowPort(80, "b", "UDP", 2)
+    built = decode(build_object(wish(*ports), MESH, None))
+    assert is_as_wished(built, wish(*reversed(ports)), None)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"ports": [{"port": 80, "name": "http", "targetPort": 10001}]},
+        {"ports": [{"port": 80, "name": "http", "targetPort": "http"}]},
+        {"ports": [{"port": 80, "name": "other", "targetPort": 10000}]},
+        {"ports": [{"port": 80, "name": "http", "targetPort": 10000}, {"port": 81, "name": "x", "targetPort": 10001}]},
+        {"ports": []},
+        {"selector": {**SELECTOR, "more": "x"}},
+        {"type": "NodePort"},
+    ],
+)
+def test_what_somebody_edited_is_not_as_wished(spec):
+    assert not is_as_wished(build(spec=spec), wish(), None)
+
+
+def test_one_of_an_earlier_version_is_not_as_wished_until_it_says_whose_it_is():
+    document = build_object(wish(), MESH, None)
+    del document["metadata"]["annotations"]
+    assert not is_as_wished(decode(document), wish(), None)
+
+
+def test_a_distribution_is_looked_at_only_where_one_is_wished():
+    assert not is_as_wished(build(), wish(), "PreferClose")
+    assert is_as_wished(build(distribution="PreferClose"), wish(), None)
+
+
+@pytest.mark.parametrize(
+    ("there", "wished", "recreated"),
+    [
+        (("IPv4",), ("IPv6",), True),
+        (("IPv4", "IPv6"), ("IPv6", "IPv4"), True),
+        (("IPv4",), ("IPv4", "IPv6"), False),
+        (("IPv4", "IPv6"), ("IPv4",), False),
+        ((), ("IPv4",), False),
+    ],
+)
+def test_another_first_family_needs_another_object_and_another_second_an_update(there, wished, recreated):
+    current = build(ip_families=there)
+    assert must_recreate(current, wish(ip_families=wished)) is recreated
+    assert not is_as_wished(current, wish(ip_families=wished), None)
+
+
+def test_a_service_whose_families_are_not_known_takes_what_is_there():
+    assert not must_recreate(build(ip_families=("IPv4",)), wish())
+    assert is_as_wished(build(ip_families=("IPv4",)), wish(), None)
+
+
+# What shadow services say of entrypoints
+
+
+@pytest.fixture
+def reader():
+    return ShadowReader(MESH, TRAFFIC_TYPES)
+
+
+def shadow(key, *ports):
+    """Build a shadow service; a port is number, protocol and target."""
+    shown = [{"port": number, "protocol": protocol, "targetPort": target} for number, protocol, target in ports]
+    return describe(build_name(MESH, key), ports=shown, **annotate(key))
+
+
+OTHER = ObjectKey("shop", "other")
+
+
+def test_targets_in_an_exclusive_range_are_read_by_transport(reader):
+    one = shadow(KEY, (80, "TCP", 10000), (80, "UDP", 10002), (81, "TCP", 5000), (82, "TCP", 10003), (83, "TCP", "x"))
+    assert reader.read([Applied(one)]) == {KEY: {"tcp": {80: 10000}, "udp": {80: 10002}}}
+
+
+def test_what_is_not_a_shadow_service_says_nothing(reader):
+    others = [
+        Applied(describe("web", namespace="shop")),
+        Applied(describe(NAME, labels={})),
+        Applied(Pod(metadata=describe(NAME).metadata)),
+        Deleted(Service, ObjectKey(MESH, NAME)),
+        Deleted(Pod, ObjectKey(MESH, NAME)),
+        Replaced(Pod, []),
+        Problem("x", "y"),
+    ]
+    assert reader.read(others) == {}
+    assert reader.list_originals() == []
+
+
+def test_one_that_is_deleted_says_nothing_any_more(reader):
+    reader.read([Applied(shadow(KEY, (80, "TCP", 10000)))])
+    assert reader.list_originals() == [KEY]
+    assert reader.read([Deleted(Service, ObjectKey(MESH, NAME))]) == {KEY: {}}
+    assert reader.read([Deleted(Service, ObjectKey(MESH, NAME))]) == {}
+    assert reader.list_originals() == []
+
+
+def test_a_list_says_what_is_there_and_what_is_gone(reader):
+    reader.read([Applied(shadow(KEY, (80, "TCP", 10000)))])
+    listed = [shadow(OTHER, (80, "TCP", 10001)), describe("web", namespace="shop")]
+    assert reader.read([Replaced(Service, listed)]) == {KEY: {}, OTHER: {"tcp": {80: 10001}}}
+    assert reader.list_originals() == [OTHER]
+
+
+def test_of_one_batch_the_last_counts(reader):
+    events = [
+        Applied(shadow(KEY, (80, "TCP", 10000))),
+        Deleted(Service, ObjectKey(MESH, NAME)),
+        Applied(shadow(KEY, (80, "TCP", 10001))),
+    ]
+    assert reader.read(events) == {KEY: {"tcp": {80: 10001}}}
+
+
+def test_one_that_is_made_foreign_says_nothing_any_more(reader):
+    reader.read([Applied(shadow(KEY, (80, "TCP", 10000)))])
+    foreign = describe(NAME, labels={"app": "maesh"}, ports=[{"port": 80, "targetPort": 10000}], **annotate(KEY))
+    assert reader.read([Applied(foreign)]) == {KEY: {}}
+    assert reader.list_originals() == []
+
+
+def test_one_that_turns_out_to_be_anothers_is_the_others(reader):
+    name = "maesh-a-6d61657368-b-6d61657368-c"
+    first, second = ObjectKey("b-6d61657368-c", "a"), ObjectKey("c", "a-6d61657368-b")
+    ports = [{"port": 80, "targetPort": 10000}]
+    reader.read([Applied(describe(name, ports=ports, **annotate(first)))])
+    found = reader.read([Applied(describe(name, ports=ports, **annotate(second)))])
+    assert found == {first: {}, second: {"tcp": {80: 10000}}}
+    assert reader.list_originals() == [second]

@@ -1,0 +1,176 @@
+"""What becomes of a request is said as a proxy would decide it, for every address that its client has."""
+
+import pytest
+
+from maesh_core.controller.explaining.explanation import Asked, Explainer
+from maesh_core.errors import ConfigurationError
+from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service
+from maesh_core.model.messages import Update
+from maesh_core.plugin_system.interfaces import Verdict
+
+from .test_pod_lookup import build_lookup, build_pod
+
+PODS = (
+    build_pod("client", "10.0.0.1", "fd00::1"),
+    build_pod("other", "10.0.0.2", account="other"),
+    build_pod("third", "fd00::1", account="third"),
+)
+
+
+class Guard:
+    """Lets in pods of one account alone, and keeps what it was asked."""
+
+    kind = "guard"
+
+    def __init__(self):
+        self.asked = []
+
+    def explain(self, settings, question):
+        self.asked.append(question)
+        is_admitted = {pod.account for pod in question.client_pods} == {settings["account"]}
+        return Verdict(is_admitted=is_admitted, reasons=("judged",))
+
+
+class Silent:
+    kind = "silent"
+
+
+class Broken:
+    kind = "broken"
+
+    def explain(self, settings, question):
+        raise ValueError("no\nsetting")
+
+
+def build_explainer(*middlewares, errors=(), router=None, pods=PODS, **more):
+    key = "shop/web:80"
+    document = {
+        "name": "web",
+        "namespace": "shop",
+        "trafficType": "http",
+        "ports": [{"port": 80}, {"port": 81}],
+        "errors": list(errors),
+        "notices": [],
+    }
+    section = Section(
+        routers={}
+        if errors
+        else {key: router or HttpRouter(entrypoint=1, hosts=("web.shop.maesh",), service=key, middlewares=middlewares)},
+        services={key: Service(servers=(Server(address="10.0.1.1", port=8080),))},
+        middlewares={each: Middleware(kind=each, settings={"account": "web@shop"}) for each in middlewares},
+    )
+    guard = Guard()
+    explainer = Explainer(
+        {"services": {"web@shop": document}, "pods": {}},
+        Update(revision="e.1", full=True, sections={"http": section}),
+        {each.kind: each for each in (guard, Silent(), Broken())},
+        pods=build_lookup(*pods)[0],
+        **more,
+    )
+    return explainer, guard
+
+
+def explain(*middlewares, client="10.0.0.1", service="web.shop", **more):
+    explainer, _ = build_explainer(*middlewares, **more)
+    return explainer.explain(Asked(client=client, service=service))
+
+
+def test_a_request_that_nobody_refuses_goes_to_the_servers():
+    found = explain("guard")
+    assert (found.is_admitted, found.status, found.undecided) == (True, 200, ())
+    assert found.destinations[0].servers == ("10.0.1.1:8080",)
+    assert "guard: judged" in found.steps
+
+
+def test_a_middleware_is_told_who_the_client_is_whatever_the_spelling():
+    explainer, guard = build_explainer("guard")
+    for text in ("::ffff:10.0.0.2", "other.shop", "shop/other", "other@shop"):
+        explainer.explain(Asked(client=text, service="shop/web"))
+    for question in guard.asked:
+        assert (question.client_address, question.client_account) == ("10.0.0.2", "other@shop")
+        assert [pod.name for pod in question.client_pods] == ["other"]
+        assert (question.destination, question.traffic_type, question.is_http) == ("shop/web:80", "http", True)
+        assert set(question.topology["services"]) == {"web@shop"}
+
+
+def test_a_pod_is_judged_at_each_of_its_addresses_and_a_difference_is_said():
+    found = explain("guard", client="shop/client")
+    assert found.is_admitted
+    assert found.steps[-1] == "from its address fd00::1: denied: judged"
+    assert not explain("guard", client="fd00::1").is_admitted
+
+
+def test_an_address_that_is_let_in_where_the_first_is_not_is_said_too():
+    pods = (build_pod("client", "10.0.0.2", "10.0.0.1"), build_pod("other", "10.0.0.2", account="other"))
+    found = explain("guard", client="client.shop", pods=pods)
+    assert not found.is_admitted
+    assert found.steps[-1] == "from its address 10.0.0.1: it is let in"
+
+
+def test_of_a_middleware_that_does_not_explain_itself_it_is_said_that_it_may_refuse():
+    found = explain("silent", "guard")
+    assert (found.is_admitted, found.undecided) == (True, ("silent",))
+    assert "silent: this middleware does not explain itself; it may still refuse the request" in found.steps
+
+
+def test_a_middleware_that_fails_to_explain_itself_is_one_that_may_refuse():
+    found = explain("broken")
+    assert found.undecided == ("broken",)
+    assert (
+        "broken: this middleware cannot explain itself (ValueError: no setting); it may still refuse the request"
+        in (found.steps)
+    )
+
+
+def test_what_another_refuses_is_denied_whoever_did_not_say():
+    found = explain("silent", "guard", client="shop/other")
+    assert (found.is_admitted, found.status, found.undecided) == (False, 403, ())
+    assert found.steps[-1] == "denied: judged"
+
+
+def test_a_closed_service_says_why():
+    assert explain(errors=["bad annotation"]).steps[-1] == "closed: bad annotation"
+    closed = HttpRouter(entrypoint=1, hosts=("web.shop.maesh",), service=None, status=403, reason="it is closed")
+    found = explain(router=closed)
+    assert (found.status, found.steps[-1]) == (403, "closed: it is closed")
+
+
+def test_what_is_wrong_with_the_objects_and_what_was_not_read_is_part_of_the_answer():
+    told = [{"kind": "Pod", "namespace": "shop", "name": "client", "errors": [], "notices": ["a notice"]}]
+    found = explain(client="shop/client", objects=told, problems={"file": "broken"})
+    assert [(each.kind, each.name, each.notices) for each in found.objects] == [("Pod", "client", ("a notice",))]
+    assert found.problems == {"file": "broken"}
+
+
+def test_a_pod_that_has_ended_is_looked_at_too():
+    told = [{"kind": "Pod", "namespace": "shop", "name": "job", "errors": ["an error"], "notices": []}]
+    found = explain(client="job.shop", pods=[build_pod("job", "10.0.0.7", phase="Failed")], objects=told)
+    assert [each.errors for each in found.objects] == [("an error",)]
+
+
+@pytest.mark.parametrize(
+    ("service", "error"),
+    [
+        ("wbe.shop", "the mesh knows no service wbe in namespace shop; did you mean web.shop?"),
+        ("web.other", "the mesh knows no service web in namespace other; did you mean web.shop?"),
+        ("ledger@bank", "the mesh knows no service ledger in namespace bank"),
+    ],
+)
+def test_a_service_that_is_not_there_is_an_error_that_names_the_nearest(service, error):
+    with pytest.raises(ConfigurationError) as raised:
+        explain(service=service)
+    assert str(raised.value) == error
+
+
+def test_a_service_that_is_not_there_may_be_in_what_could_not_be_read():
+    with pytest.raises(ConfigurationError) as raised:
+        explain(service="ledger.bank", problems={"b.yaml": "no", "a.yaml": "not UTF-8"})
+    assert str(raised.value) == (
+        "the mesh knows no service ledger in namespace bank; "
+        "what could not be read may have it: a.yaml: not UTF-8 (and 1 more)"
+    )
+
+
+def test_a_pod_that_is_not_there_is_an_error():
+    with pytest.raises(ConfigurationError, match="there is no pod nobody in namespace shop"):
+        explain(client="shop/nobody")

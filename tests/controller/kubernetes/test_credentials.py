@@ -1,0 +1,523 @@
+"""Every way to log in, against a server that knows who comes."""
+
+import asyncio
+import base64
+import json
+import os
+import ssl
+import stat
+import sys
+import tempfile
+import time
+
+import pytest
+import yaml
+from kubernetes_asyncio.config import incluster_config
+
+from maesh_core.controller.kubernetes import credentials as module
+from maesh_core.controller.kubernetes.credentials import Access, Credentials, find_access
+from maesh_core.errors import KubernetesError, StartupError
+from maesh_core.testing.api_server import ApiServer, FaultKind
+from maesh_core.testing.commands import wait_until
+
+NODES = "/api/v1/nodes"
+
+
+@pytest.fixture(scope="module")
+def shared_secure_server():
+    with ApiServer(tls=True) as server:
+        yield server
+
+
+@pytest.fixture
+def secure_server(shared_secure_server):
+    shared_secure_server.calls.clear()
+    return shared_secure_server
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    """Write a credential plugin that prints what the file `answer` says."""
+    answer = tmp_path / "answer"
+    program = tmp_path / "login"
+    program.write_text(f"#!{sys.executable}\nimport os\nprint(os.path.expandvars(open({str(answer)!r}).read()))\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    version = "client.authentication.k8s.io/v1"
+
+    def write(**status):
+        answer.write_text(json.dumps({"apiVersion": version, "kind": "ExecCredential", "status": status}))
+        return {"exec": {"apiVersion": version, "command": str(program), "interactiveMode": "Never"}}
+
+    return write
+
+
+async def get(client):
+    return json.loads(await client.get(NODES))
+
+
+async def test_a_token(connect, secure_server, tmp_path):
+    client = connect(secure_server.write_kubeconfig(tmp_path / "k"))
+    assert (await get(client))["kind"] == "NodeList"
+    assert repr(client) == f"<KubernetesClient {secure_server.url}>"
+
+
+async def test_a_token_in_a_file_that_is_renewed(connect, secure_server, tmp_path):
+    first, second = secure_server.add_token("first"), secure_server.add_token("second")
+    (tmp_path / "token").write_text(first + "\n")
+    client = connect(secure_server.write_kubeconfig(tmp_path / "k", user={"tokenFile": "token"}))
+    await get(client)
+    (tmp_path / "token").write_text(second)
+    secure_server.expire_token(first)
+    await get(client)
+    secure_server.expire_token(second)
+    with pytest.raises(KubernetesError, match="401 Unauthorized") as caught:
+        await get(client)
+    assert (caught.value.status, caught.value.reason) == (401, "Unauthorized")
+
+
+async def test_a_refused_login_is_tried_once_more_and_not_again(connect, secure_server, tmp_path):
+    client = connect(secure_server.write_kubeconfig(tmp_path / "k", token="unknown"))
+    with pytest.raises(KubernetesError, match="401"):
+        await get(client)
+    assert len(secure_server.calls) == 2
+
+
+async def test_a_watch_renews_an_expired_login_too(connect, secure_server, tmp_path):
+    (tmp_path / "token").write_text(secure_server.add_token("old"))
+    client = connect(secure_server.write_kubeconfig(tmp_path / "k", user={"tokenFile": "token"}))
+    await get(client)
+    secure_server.expire_token("old")
+    (tmp_path / "token").write_text(secure_server.token)
+    lines = client.watch_lines(NODES, {"watch": "true"}, silence_limit_s=10)
+    assert await anext(lines) == []
+    await lines.aclose()
+
+
+@pytest.mark.parametrize("is_inline", [True, False])
+async def test_a_client_certificate(connect, secure_server, tmp_path, is_inline):
+    certificate, key = secure_server.authority.issue_client("jo")
+    secure_server.set_rules("jo", [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}])
+    if is_inline:
+        user = {
+            "client-certificate-data": base64.b64encode(certificate).decode(),
+            "client-key-data": base64.b64encode(key).decode(),
+        }
+    else:
+        (tmp_path / "jo.pem").write_bytes(certificate)
+        (tmp_path / "jo.key").write_bytes(key)
+        user = {"client-certificate": "jo.pem", "client-key": "jo.key"}
+    client = connect(secure_server.write_kubeconfig(tmp_path / "k", user=user))
+    assert (await get(client))["items"] == []
+    with pytest.raises(KubernetesError, match='403 pods is forbidden: User "jo" cannot list'):
+        await client.get("/api/v1/pods")
+
+
+async def test_a_name_and_a_password(connect, secure_server, tmp_path):
+    secure_server.add_password("jo", "se:cret")
+    client = connect(secure_server.write_kubeconfig(tmp_path / "k", user={"username": "jo", "password": "se:cret"}))
+    await get(client)
+
+
+async def test_a_plugin_that_gives_tokens(connect, secure_server, tmp_path, plugin):
+    token = secure_server.add_token("of-plugin")
+    client = connect(secure_server.write_kubeconfig(tmp_path / "k", user=plugin(token=token)))
+    await get(client)
+    plugin(token=secure_server.add_token("next"))
+    secure_server.expire_token(token)
+    await get(client)
+
+
+async def test_a_plugin_that_gives_certificates(connect, secure_server, tmp_path, plugin):
+    certificate, key = secure_server.authority.issue_client("system:admin")
+    user = plugin(clientCertificateData=certificate.decode(), clientKeyData=key.decode())
+    await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+
+
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [
+        ("exit 3", "ended with status 3"),
+        ("echo no json", "printed no ExecCredential"),
+        ("echo '{}'", "printed no ExecCredential"),
+        ("echo 'login first' >&2; echo 'at acme.com' >&2; exit 1", "login first at acme.com"),
+    ],
+)
+async def test_a_plugin_that_fails_says_so_in_one_line(connect, secure_server, tmp_path, script, text):
+    program = tmp_path / "login"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(program)}}
+    with pytest.raises(KubernetesError) as caught:
+        await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_plugin_that_hangs_is_given_up_and_ended(connect, secure_server, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOAD_LIMIT_S", 0.5)
+    program = tmp_path / "login"
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    program.chmod(0o755)
+    user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(program)}}
+    with pytest.raises(KubernetesError, match=r"could not be had within 0\.5 s"):
+        await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+    pid = (tmp_path / "pid").read_text().strip()
+    await asyncio.to_thread(wait_until, lambda: not os.path.exists(f"/proc/{pid}"), "it has ended")
+
+
+async def test_a_command_of_an_old_provider_that_hangs_is_ended_too(connect, secure_server, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOAD_LIMIT_S", 0.5)
+    program = tmp_path / "login"
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    program.chmod(0o755)
+    user = {"auth-provider": {"name": "gcp", "config": {"cmd-path": str(program), "cmd-args": "x"}}}
+    with pytest.raises(KubernetesError, match=r"could not be had within 0\.5 s"):
+        await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+    pid = (tmp_path / "pid").read_text().strip()
+    await asyncio.to_thread(wait_until, lambda: not os.path.exists(f"/proc/{pid}"), "it has ended")
+
+
+async def test_an_old_provider_gives_its_token_or_says_why_not(connect, secure_server, tmp_path):
+    user = {"auth-provider": {"name": "gcp", "config": {"access-token": secure_server.token}}}
+    await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+    user = {"auth-provider": {"name": "gcp", "config": {"expiry": "1"}}}
+    with pytest.raises(KubernetesError, match=r"auth-provider: .*cmd-path"):
+        await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+
+
+async def test_requests_are_made_for_another_user_where_the_kubeconfig_says_so(api_server, tmp_path):
+    user = {
+        "token": api_server.token,
+        "as": "jo",
+        "as-uid": "7",
+        "as-groups": ["dev", "ops"],
+        "as-user-extra": {"acme.com/scope": ["a", "b"], "none": None},
+    }
+    credentials = find_access(str(api_server.write_kubeconfig(tmp_path / "k", user=user)), "", {})
+    assert (await credentials.get()).impersonation == (
+        ("Impersonate-User", "jo"),
+        ("Impersonate-Uid", "7"),
+        ("Impersonate-Group", "dev"),
+        ("Impersonate-Group", "ops"),
+        ("Impersonate-Extra-acme.com%2Fscope", "a"),
+        ("Impersonate-Extra-acme.com%2Fscope", "b"),
+    )
+
+
+async def test_the_token_of_a_file_counts_while_it_can_be_read(connect, secure_server, tmp_path):
+    (tmp_path / "token").write_text(secure_server.token)
+    user = {"token": "unknown", "tokenFile": "token"}
+    await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+    user = {"token": secure_server.token, "tokenFile": "nowhere"}
+    await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+    user = {"token": "", "tokenFile": "nowhere"}
+    with pytest.raises(KubernetesError, match=r"the token cannot be read: .*nowhere"):
+        await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+
+
+async def test_comments_in_an_authoritys_file_may_have_any_letters(connect, secure_server, tmp_path):
+    (tmp_path / "ca.crt").write_bytes("# Zertifikat für Jö\n".encode() + secure_server.authority.pem)
+    path = await edit_cluster(
+        secure_server, tmp_path / "k", certificate_authority_data=None, certificate_authority="ca.crt"
+    )
+    await get(connect(path))
+
+
+async def test_authorities_that_kubectl_accepts_are_accepted_by_every_python(secure_server, tmp_path):
+    """From Python 3.13 on, a context is strict by default: an authority without a key identifier would be refused."""
+    access = await find_access(str(secure_server.write_kubeconfig(tmp_path / "k")), "").get()
+    assert access.tls is not None
+    assert not access.tls.verify_flags & ssl.VERIFY_X509_STRICT
+
+
+async def test_nothing_of_a_certificate_is_left_in_files(connect, secure_server, tmp_path, plugin, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    certificate, key = secure_server.authority.issue_client("system:admin")
+    user = plugin(clientCertificateData=certificate.decode(), clientKeyData=key.decode())
+    await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+async def test_a_proxy_of_the_environment_is_used_and_that_of_the_kubeconfig_wins(secure_server, tmp_path):
+    environment = {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "other.acme.com"}
+    path, far = secure_server.write_kubeconfig(tmp_path / "k"), "https://api.acme.com"
+    assert (await find_access(str(path), "", environment).get()).proxy is None, "the server is on this machine"
+    assert (await find_access(str(path), far, environment).get()).proxy == "http://127.0.0.1:1"
+    assert (await find_access(str(path), "https://other.acme.com", environment).get()).proxy is None
+    assert (await find_access("", far, environment).get()).proxy == "http://127.0.0.1:1"
+    path = await edit_cluster(secure_server, tmp_path / "k", proxy_url="http://127.0.0.1:2")
+    assert (await find_access(str(path), "", environment).get()).proxy == "http://127.0.0.1:2"
+    path = await edit_cluster(secure_server, tmp_path / "k", proxy_url="socks5://jo:secret@127.0.0.1:2")
+    with pytest.raises(KubernetesError, match=r"the proxy socks5://127\.0\.0\.1:2 cannot be used") as caught:
+        await find_access(str(path), "", environment).get()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.fixture
+def pod_account(secure_server, tmp_path, monkeypatch):
+    """Put a pod's account where the library looks for it, which takes no other path."""
+    token, authority = tmp_path / "token", tmp_path / "ca.crt"
+    token.write_text(secure_server.token)
+    authority.write_bytes(secure_server.authority.pem)
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(authority))
+    return token, authority
+
+
+@pytest.fixture
+def pod_environment(secure_server):
+    return {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(secure_server.port)}
+
+
+async def test_the_account_of_the_pod(connect, secure_server, pod_account, pod_environment):
+    client = connect("", environment=pod_environment)
+    await get(client)
+    pod_account[0].write_text(secure_server.add_token("renewed"))
+    await get(client)
+
+
+@pytest.mark.parametrize("broken", ["no token", "empty token", "no authority", "bad authority", "no port"])
+async def test_an_account_that_cannot_be_used_says_so_in_one_line(connect, pod_account, pod_environment, broken):
+    token, authority = pod_account
+    match broken:
+        case "no token":
+            token.unlink()
+        case "empty token":
+            token.write_text("")
+        case "no authority":
+            authority.unlink()
+        case "bad authority":
+            authority.write_text("-----BEGIN CERTIFICATE-----\nno\n")
+        case "no port":
+            del pod_environment["KUBERNETES_SERVICE_PORT"]
+    with pytest.raises(KubernetesError, match="cannot be used: ") as caught:
+        await get(connect("", environment=pod_environment))
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_kubeconfig_that_is_named_beats_the_pod_and_the_pod_beats_the_variable(
+    connect, secure_server, tmp_path, pod_account, pod_environment
+):
+    named = secure_server.write_kubeconfig(tmp_path / "named", token=secure_server.add_token("n", user="named"))
+    other = secure_server.write_kubeconfig(tmp_path / "other", token=secure_server.add_token("o", user="other"))
+    pod_account[0].write_text(secure_server.add_token("p", user="pod"))
+    for user in ("named", "other", "pod"):
+        secure_server.set_rules(user, [])
+    both = pod_environment | {"KUBECONFIG": str(other)}
+    for path, environment, user in (
+        (named, both, "named"),
+        ("", both, "pod"),
+        ("", {"KUBECONFIG": str(other)}, "other"),
+    ):
+        with pytest.raises(KubernetesError, match=f'User "{user}" cannot'):
+            await get(connect(path, environment=environment))
+
+
+async def test_the_kubeconfig_at_home_is_the_last(connect, secure_server, tmp_path):
+    (tmp_path / ".kube").mkdir()
+    secure_server.write_kubeconfig(tmp_path / ".kube" / "config")
+    await get(connect("", environment={"HOME": str(tmp_path)}))
+
+
+async def test_several_kubeconfigs_are_one(connect, secure_server, tmp_path):
+    document = yaml.safe_load(secure_server.write_kubeconfig(tmp_path / "all").read_text())
+    users = {key: document.pop(key) for key in ("users",)}
+    (tmp_path / "a").write_text(yaml.safe_dump(document))
+    (tmp_path / "b").write_text(yaml.safe_dump(users))
+    await get(connect(f"{tmp_path / 'a'}:{tmp_path / 'b'}"))
+
+
+async def test_the_master_url_replaces_the_server_and_keeps_the_login(connect, secure_server, tmp_path):
+    path = secure_server.write_kubeconfig(tmp_path / "k")
+    path.write_text(path.read_text().replace(str(secure_server.port), "1"))
+    await get(connect(path, master_url=secure_server.url + "/"))
+
+
+async def test_the_master_url_alone_needs_a_server_that_asks_nobody(connect):
+    with ApiServer(anonymous=True) as server:
+        await get(connect("", master_url=server.url))
+
+
+async def test_a_missing_kubeconfig_is_passed_over_while_another_exists(connect, secure_server, tmp_path):
+    path = secure_server.write_kubeconfig(tmp_path / "k")
+    for paths in (f"{tmp_path}/nowhere:{path}", f":{path}::{tmp_path}/nowhere"):
+        await get(connect(paths))
+        await get(connect("", environment={"KUBECONFIG": paths}))
+
+
+async def test_without_kubeconfig_pod_and_url_there_is_no_cluster():
+    assert find_access("", "", {}) is None
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:6443", "ftp://127.0.0.1", "unix:///run/api"])
+async def test_a_master_url_that_is_none_is_refused(connect, url):
+    with pytest.raises(KubernetesError, match=r"--master-url: .* is no http or https address"):
+        await get(connect("", master_url=url))
+
+
+def test_a_kubeconfig_that_is_not_there_stops_the_start(tmp_path):
+    with pytest.raises(StartupError, match=r"kubeconfig .*/k: no such file"):
+        find_access(str(tmp_path / "k"), "", {})
+    with pytest.raises(StartupError, match=r"kubeconfig .*/k: no such file"):
+        find_access("", "", {"KUBECONFIG": str(tmp_path / "k")})
+
+
+MINIMAL = {
+    "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],
+    "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+    "users": [{"name": "a", "user": {}}],
+    "current-context": "a",
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "it has no current-context"),
+        (b"[]", "it is no kubeconfig"),
+        (b"text", "it is no kubeconfig"),
+        (b"\x00\xff", "cannot be used"),
+        (b"a: [\n  b: {\n", "while parsing a flow"),
+        (b"a: b", "current-context"),
+        (MINIMAL | {"current-context": "b"}, "its current-context 'b' is no context"),
+        (MINIMAL | {"clusters": []}, "names the cluster 'a', which is not there"),
+        (MINIMAL | {"clusters": [{"name": "a", "cluster": {"insecure-skip-tls-verify": True}}]}, "names no server"),
+        (MINIMAL | {"clusters": 1}, "it is no kubeconfig"),
+        (MINIMAL | {"clusters": [{"name": "a", "cluster": {"server": "host:6443"}}]}, "the cluster's server"),
+        (MINIMAL | {"clusters": "a"}, "it is no kubeconfig"),
+        (MINIMAL | {"users": [{"name": "a", "user": {"client-certificate": "nowhere.pem"}}]}, "nowhere.pem"),
+        (MINIMAL | {"users": [{"name": "a", "user": {"client-certificate-data": "!"}}]}, "cannot be used"),
+        (MINIMAL | {"users": [{"name": "a", "user": {"exec": {"command": "/nowhere"}}}]}, "apiVersion"),
+        (
+            MINIMAL | {"users": [{"name": "a", "user": {"exec": {"command": "/nowhere", "apiVersion": "v1"}}}]},
+            "the credential plugin /nowhere is not installed",
+        ),
+    ],
+)
+async def test_a_bad_kubeconfig_is_one_line(connect, tmp_path, content, text):
+    path = tmp_path / "k"
+    path.write_bytes(content if isinstance(content, bytes) else yaml.safe_dump(content).encode())
+    with pytest.raises(KubernetesError) as caught:
+        await get(connect(path))
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_folder_is_no_kubeconfig(connect, tmp_path):
+    with pytest.raises(KubernetesError, match="Is a directory"):
+        await get(connect(tmp_path))
+
+
+async def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_a_password(connect, secure_server, tmp_path):
+    from cryptography.hazmat.primitives import serialization
+
+    certificate, key = secure_server.authority.issue_client("jo")
+    (tmp_path / "jo.pem").write_bytes(certificate)
+    encrypted = serialization.load_pem_private_key(key, None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    (tmp_path / "jo.key").write_bytes(encrypted)
+    user = {"client-certificate": "jo.pem", "client-key": "jo.key"}
+    with pytest.raises(KubernetesError, match="certificates for the API server cannot be used"):
+        await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
+
+
+async def edit_cluster(server, path, **fields):
+    document = yaml.safe_load(server.write_kubeconfig(path).read_text())
+    cluster = document["clusters"][0]["cluster"]
+    cluster.update({key.replace("_", "-"): value for key, value in fields.items()})
+    document["clusters"][0]["cluster"] = {key: value for key, value in cluster.items() if value is not None}
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+async def test_a_server_of_another_authority_is_not_trusted(connect, secure_server, tmp_path):
+    path = await edit_cluster(secure_server, tmp_path / "k", certificate_authority_data=None)
+    with pytest.raises(KubernetesError, match=r"GET /api/v1/nodes: TLS: .*certificate verify failed") as caught:
+        await get(connect(path))
+    assert caught.value.status == 0
+    assert secure_server.calls == []
+    path = await edit_cluster(
+        secure_server, tmp_path / "k", certificate_authority_data=None, insecure_skip_tls_verify=True
+    )
+    await get(connect(path))
+
+
+async def test_the_name_in_the_certificate_may_be_another(connect, secure_server, tmp_path):
+    path = await edit_cluster(secure_server, tmp_path / "k", tls_server_name="kubernetes.default.svc")
+    await get(connect(path))
+    path = await edit_cluster(secure_server, tmp_path / "k", tls_server_name="other.acme.com")
+    with pytest.raises(KubernetesError, match="TLS: "):
+        await get(connect(path))
+
+
+async def test_plain_http_is_spoken_where_the_kubeconfig_says_so(connect, api_server, tmp_path):
+    path = await edit_cluster(api_server, tmp_path / "k", tls_server_name="kubernetes.default.svc")
+    await get(connect(path))
+
+
+class Loads:
+    """Gives accesses, and counts."""
+
+    def __init__(self):
+        self.count, self.error, self.now = 0, None, 0.0
+
+    async def __call__(self):
+        self.count += 1
+        if self.error:
+            raise self.error
+        return Access(server=f"http://{self.count}")
+
+    def clock(self):
+        return self.now
+
+
+async def test_credentials_are_read_again_after_a_minute():
+    loads = Loads()
+    credentials = Credentials(loads, clock=loads.clock)
+    assert [(await credentials.get()).server for _ in range(2)] == ["http://1"] * 2
+    loads.now = module.RELOAD_S + 1
+    assert (await credentials.get()).server == "http://2"
+
+
+async def test_an_access_goes_on_while_a_fresh_one_cannot_be_had():
+    loads = Loads()
+    credentials = Credentials(loads, clock=loads.clock)
+    first = await credentials.get()
+    loads.now, loads.error = module.RELOAD_S + 1, StartupError("no plugin")
+    assert [await credentials.get() for _ in range(3)] == [first] * 3
+    assert loads.count == 2
+    loads.now *= 2
+    loads.error = None
+    assert (await credentials.get()).server == "http://3"
+
+
+async def test_an_access_that_was_refused_is_renewed_once_for_all_who_were():
+    loads = Loads()
+    credentials = Credentials(loads, clock=loads.clock)
+    first = await credentials.get()
+    assert [(await credentials.renew(first)).server for _ in range(3)] == ["http://2"] * 3
+    loads.error = StartupError("no plugin")
+    with pytest.raises(KubernetesError, match="no plugin"):
+        await credentials.renew(await credentials.get())
+
+
+async def test_a_failure_to_load_is_told_at_the_first_request():
+    loads = Loads()
+    loads.error = StartupError("no plugin")
+    credentials = Credentials(loads, clock=time.monotonic)
+    with pytest.raises(KubernetesError, match="no plugin"):
+        await credentials.get()
+    loads.error = None
+    assert (await credentials.get()).server == "http://2"
+    assert "http://2" in repr(credentials)
+
+
+async def test_a_401_that_lasts_for_one_request_is_not_seen(connect, secure_server, tmp_path):
+    client = connect(secure_server.write_kubeconfig(tmp_path / "k"))
+    secure_server.add_fault(FaultKind.STATUS, status=401, reason="Unauthorized", count=1)
+    await get(client)
+    secure_server.clear_faults()

@@ -1,0 +1,190 @@
+"""One service's node: what plugins add, and objects that no API server would take. The rules: tests/data/mesh."""
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from maesh_core.controller.resources.kinds import CORE_KINDS
+from maesh_core.controller.resources.snapshot import Snapshot
+from maesh_core.controller.resources.view import IndexRead, ObjectRead, RecordingView
+from maesh_core.controller.topology.builder import build_service_node
+from maesh_core.controller.topology.rules import TopologyRules
+from maesh_core.errors import ConfigurationError
+from maesh_core.model.annotations import parse_annotations
+from maesh_core.model.events import Replaced
+from maesh_core.model.findings import ObjectFindings
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import ObjectMeta, Pod, Service, ServicePort, ServiceSpec
+from maesh_core.model.topology import ServiceNode
+from maesh_core.plugin_system.hookspecs import Addition
+from maesh_core.plugin_system.interfaces import TopologyView, View
+
+KEY = ObjectKey("shop", "cart")
+RULES = TopologyRules()
+
+
+class Builder:
+    """A plugin's builder that does what it is told."""
+
+    def __init__(self, name: str, build: Callable[[Any, ServiceNode], Addition | None]) -> None:
+        self.name = name
+        self._build = build
+
+    def build(self, view: View, service: ServiceNode) -> Addition | None:
+        return self._build(view, service)
+
+
+def make_service(*ports: ServicePort, key: ObjectKey = KEY, **spec: object) -> Service:
+    metadata = ObjectMeta(name=key.name, namespace=key.namespace)
+    return Service(metadata=metadata, spec=ServiceSpec(ports=ports or (ServicePort(port=80),), **spec))
+
+
+def make_view(*services: Service) -> RecordingView:
+    snapshot = Snapshot(CORE_KINDS)
+    for kind in CORE_KINDS:
+        snapshot.apply([Replaced(kind.type, services if kind.type is Service else ())], source="test")
+    return snapshot.view()
+
+
+def build(service: Service, *builders: Builder) -> ServiceNode:
+    node = build_service_node(make_view(service), service.key, rules=RULES, builders=builders)
+    assert node is not None
+    return node
+
+
+def test_a_service_that_is_gone_has_no_node_and_was_read() -> None:
+    view = make_view()
+    assert build_service_node(view, KEY, rules=RULES, builders=()) is None
+    assert view.reads == {ObjectRead(Service, KEY)}
+
+
+def test_an_ignored_service_reads_nothing_else() -> None:
+    view = make_view(make_service(key=ObjectKey("kube-system", "dns")))
+    assert build_service_node(view, ObjectKey("kube-system", "dns"), rules=RULES, builders=()) is None
+    assert view.reads == {ObjectRead(Service, ObjectKey("kube-system", "dns"))}
+
+
+@pytest.mark.parametrize("name", ["a/b", "a:80", "a.b", "A", "", "-a", "x" * 64, "a\n"])
+def test_a_name_that_could_mean_another_host_or_key_is_an_error(name: str) -> None:
+    (error,) = build(make_service(key=ObjectKey("shop", name))).errors
+    assert error == f"{name!r} is no DNS label, which a service's name must be"
+
+
+@pytest.mark.parametrize("number", [0, -1, 65536])
+def test_a_port_that_is_none_is_an_error_and_keeps_its_place(number: int) -> None:
+    node = build(make_service(ServicePort(port=number), ServicePort(port=80)))
+    assert node.errors == (f"port {number} is no port number",)
+    assert [(port.number, port.index) for port in node.ports] == [(80, 1)]
+
+
+def test_a_port_that_is_there_twice_is_an_error() -> None:
+    node = build(make_service(ServicePort(port=80), ServicePort(port=80, protocol="UDP"), ServicePort(port=80)))
+    assert node.errors == ("port 80 TCP is there twice",)
+
+
+def test_a_cluster_address_that_is_none_is_left_out_and_told() -> None:
+    node = build(make_service(cluster_ip="10.96.0.1", cluster_ips=("10.96.0.1", "evil.example", "10.96.0.2")))
+    assert node.cluster_ips == ("10.96.0.1", "10.96.0.2")
+    assert node.notices == ("cluster address 'evil.example' is no IP address, it is left out",)
+
+
+def test_a_cluster_address_of_two_services_means_neither_and_both_say_so() -> None:
+    other, ignored = ObjectKey("evil", "b"), ObjectKey("kube-system", "c")
+    services = [
+        make_service(cluster_ip="10.96.0.1", cluster_ips=("10.96.0.1", "FD00:0::1")),
+        make_service(key=other, cluster_ips=("10.96.0.1",)),
+        make_service(key=ignored, cluster_ip="fd00::1"),
+    ]
+    view = make_view(*services)
+    mine, twin = (build_service_node(view, key, rules=RULES) for key in (KEY, other))
+    assert mine is not None
+    assert twin is not None
+    assert (mine.cluster_ips, twin.cluster_ips) == (("fd00::1",), ())
+    assert mine.notices == (f"cluster address 10.96.0.1 is also that of Service {other}, so it means neither",)
+    assert twin.notices == (f"cluster address 10.96.0.1 is also that of Service {KEY}, so it means neither",)
+    assert IndexRead(Service, "address", "10.96.0.1") in view.reads
+
+
+def test_what_plugins_find_stands_under_their_names_whatever_their_order() -> None:
+    builders = (
+        Builder("b", lambda _, node: Addition(value={"sees": dict(node.additions)}, errors=("wrong",))),
+        Builder("a", lambda _, __: Addition(value=1, notices=("strange",))),
+        Builder("c", lambda _, __: None),
+        Builder("d", lambda _, __: Addition(errors=("bad",))),
+    )
+    for ordered in itertools.permutations(builders):
+        node = build(make_service(), *ordered)
+        assert list(node.additions.items()) == [("a", 1), ("b", {"sees": {}})]
+        assert (node.errors, node.notices) == (("wrong", "bad"), ("strange",))
+
+
+def test_plugins_read_annotations_without_prefix_whichever_it_is() -> None:
+    seen: list[Mapping[str, str]] = []
+
+    def look(view: TopologyView, node: ServiceNode) -> None:
+        other = view.build_service(node.key)
+        assert other is not None
+        seen.extend((node.annotations, other.annotations))
+
+    annotations = {
+        "maesh.containo.us/greeting": "weak",
+        "mesh.traefik.io/greeting": "strong",
+        "example.com/team": "a",
+        "greeting": "another's",
+        "note": "of nobody",
+    }
+    service = make_service()
+    metadata = msgspec.structs.replace(service.metadata, annotations=annotations)
+    node = build(msgspec.structs.replace(service, metadata=metadata), Builder("a", look), Builder("b", look))
+    assert dict(node.annotations) == annotations
+    assert len(seen) == 4
+    for shown in seen:
+        assert shown["greeting"] == "strong"
+        assert shown["example.com/team"] == "a"
+        assert "note" not in shown
+        assert parse_annotations(shown) == {"greeting": "strong"}
+
+
+def test_what_plugins_read_is_recorded_like_the_cores_own_reads() -> None:
+    key = ObjectKey("other", "pod")
+
+    def read(view: View, _: ServiceNode) -> None:
+        view.get(Pod, key)
+
+    view = make_view(make_service())
+    build_service_node(view, KEY, rules=RULES, builders=[Builder("a", read)])
+    assert ObjectRead(Pod, key) in view.reads
+
+
+def test_a_plugins_configuration_error_is_put_on_the_service() -> None:
+    def refuse(_: View, __: ServiceNode) -> None:
+        raise ConfigurationError("no such group")
+
+    assert build(make_service(), Builder("acl", refuse)).errors == ("acl: no such group",)
+
+
+def test_any_other_exception_of_a_plugin_goes_up() -> None:
+    def fail(_: View, __: ServiceNode) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        build(make_service(), Builder("broken", fail))
+
+
+def test_what_plugins_say_is_one_printable_line_each() -> None:
+    hostile, shown = "split \x1b[31ma\nb", r"split \x1b[31ma b"
+
+    def find(_: View, __: ServiceNode) -> Addition:
+        objects = (ObjectFindings(type=Pod, key=KEY, errors=(hostile,), notices=(hostile,)),)
+        return Addition(errors=(hostile,), notices=(hostile,), objects=objects)
+
+    def refuse(_: View, __: ServiceNode) -> None:
+        raise ConfigurationError(hostile)
+
+    node = build(make_service(), Builder("a", find), Builder("b", refuse))
+    assert node.errors == (shown, f"b: {shown}")
+    assert node.notices == (shown,)
+    assert [(each.errors, each.notices) for each in node.objects] == [((shown,), (shown,))]

@@ -1,0 +1,116 @@
+"""Header fields as middlewares read and change them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maesh_core.proxy.http.messages import headers as headers_module
+from maesh_core.proxy.http.messages.headers import KEPT_FIELD_LIMIT_BYTES, Headers, render_field, split_fields
+
+HEAD = b"GET / HTTP/1.1\r\nHost: a\r\nX:1\r\nx: \t2 \r\nXY: 3\r\nEmpty:\r\n\r\n"
+
+
+def test_fields_keep_their_order_and_form():
+    lines = [b"X:1\r\n", b"x: \t2 \r\n", b"XY: 3\r\n", b"Empty:\r\n"]
+    assert split_fields(HEAD, without={b"host"}) == lines
+    assert Headers(HEAD, {b"host"}).lines == lines
+
+
+def test_names_are_compared_without_case_and_whole():
+    headers = Headers(HEAD)
+    assert headers.get(b"X") == b"1"
+    assert headers.get_all(b"x") == [b"1", b"2"]
+    assert headers.get(b"empty") == b""
+    assert headers.get(b"E") is None
+    assert headers.get_all(b"none") == []
+    assert headers.get(b"host") == b"a"
+    assert Headers(HEAD, {b"host"}).get(b"host") is None
+
+
+def test_set_replaces_all_add_appends_and_remove_takes_all():
+    headers = Headers(HEAD, {b"host", b"empty"})
+    headers.set(b"x", b"9")
+    assert headers.lines == [b"XY: 3\r\n", b"x: 9\r\n"]
+    headers.add(b"X", b"8")
+    assert headers.get_all(b"x") == [b"9", b"8"]
+    headers.remove(b"X")
+    headers.remove(b"none")
+    assert headers.lines == [b"XY: 3\r\n"]
+
+
+def test_a_head_that_is_only_added_to_is_not_split():
+    headers = Headers(HEAD)
+    headers.set(b"New", b"1")
+    headers.set(b"new", b"2")
+    headers.add(b"Other", b"3")
+    headers.remove(b"absent")
+    assert headers.get_all(b"NEW") == [b"2"]
+    assert (headers.is_split, headers.added) == (False, b"new: 2\r\nOther: 3\r\n")
+    headers.remove(b"xy")
+    assert headers.is_split
+    assert headers.lines[-3:] == [b"Empty:\r\n", b"new: 2\r\n", b"Other: 3\r\n"]
+
+
+def test_fields_can_be_listed_whether_or_not_the_head_is_split():
+    headers = Headers(HEAD, {b"host"})
+    headers.add(b"New", b"4")
+    expected = [(b"X", b"1"), (b"x", b"2"), (b"XY", b"3"), (b"Empty", b""), (b"New", b"4")]
+    assert headers.items() == list(headers) == expected
+    assert not headers.is_split
+    for name, _ in headers:
+        headers.remove(name)
+    assert headers.items() == []
+
+
+def test_what_may_not_be_set_changes_nothing():
+    headers = Headers(b"GET / HTTP/1.1\r\nX: 1\r\n\r\n")
+    for name, value in [(b"X", b"a\r\nb"), (b"X", b"\0"), (b"X\r\n", b"a"), (b"", b"a"), (b"connection", b"close")]:
+        with pytest.raises(ValueError):
+            headers.set(name, value)
+    assert headers.lines == [b"X: 1\r\n"]
+
+
+NAMES = st.sampled_from([b"A", b"a", b"B", b"Hop", b"AB"])
+STEPS = st.lists(st.tuples(st.sampled_from(["set", "add", "remove"]), NAMES, st.sampled_from([b"1", b"2"])), max_size=6)
+
+
+@given(st.lists(st.sampled_from([b"A: x\r\n", b"b:y\r\n", b"Hop: z\r\n"])), STEPS)
+def test_a_head_that_is_not_split_yet_says_what_a_split_one_says(lines, steps):
+    head = b"GET / HTTP/1.1\r\n" + b"".join(lines) + b"\r\n"
+    whole, split = Headers(head, {b"hop"}), Headers(head, {b"hop"})
+    assert split.lines == split_fields(head, without={b"hop"})
+    for verb, name, value in steps:
+        for headers in (whole, split):
+            getattr(headers, verb)(name, *([] if verb == "remove" else [value]))
+        assert whole.get_all(name) == split.get_all(name)
+    if not whole.is_split:
+        assert whole.added == b"".join(split.lines[len(split_fields(head, without={b"hop"})) :])
+    assert whole.lines == split.lines
+
+
+@given(st.binary(max_size=8), st.binary(max_size=8))
+def test_whatever_is_rendered_is_one_line(name, value):
+    try:
+        line = render_field(name, value)
+    except ValueError:
+        return
+    assert line.count(b"\r") == line.count(b"\n") == 1
+    assert line.endswith(b"\r\n")
+    assert Headers(b"GET\r\n" + line + b"\r\n").get(name) == value.strip()
+
+
+def test_a_field_that_is_set_again_is_rendered_once_unless_it_is_large():
+    kept = headers_module._render_kept
+    kept.cache_clear()
+    small, large = b"a" * (KEPT_FIELD_LIMIT_BYTES - 1), b"a" * KEPT_FIELD_LIMIT_BYTES
+    for value in (small, large, small, large):
+        headers = Headers(HEAD)
+        headers.set(b"n", value)
+        assert headers.added == b"n: %b\r\n" % value
+    assert (kept.cache_info().hits, kept.cache_info().currsize) == (1, 1)
+
+
+def test_a_field_that_may_not_be_set_is_refused_each_time():
+    for _ in range(2):
+        with pytest.raises(ValueError, match="mesh's own"):
+            Headers(HEAD).set(b"Host", b"b")

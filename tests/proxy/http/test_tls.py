@@ -1,0 +1,67 @@
+"""Which names a certificate holds, and which files of authorities can be used."""
+
+import ssl
+
+import pytest
+
+from maesh_core.errors import SettingsError
+from maesh_core.proxy.http.tls import UpstreamTls, holds_any
+
+NAME = "cart.shop.svc"
+HELD = [("DNS", NAME), ("DNS", NAME.upper()), ("DNS", "*.shop.svc"), ("IP Address", "10.0.0.1")]
+OTHER = [
+    ("DNS", "cart.shop.svc.example.com"),
+    ("DNS", "shop.svc"),
+    ("DNS", "*.svc"),
+    ("DNS", "*.cart.shop.svc"),
+    ("DNS", "c*.shop.svc"),
+    ("DNS", "*"),
+    ("DNS", "cart.shop.svc\x00.example.com"),
+    ("DNS", "10.0.0.1"),
+    ("IP Address", "10.0.0.2"),
+    ("IP Address", "<invalid>"),
+    ("URI", NAME),
+    ("email", NAME),
+]
+
+
+@pytest.mark.parametrize("name", HELD, ids=str)
+def test_the_address_or_the_name_will_do(name):
+    assert holds_any({"subjectAltName": (("DNS", "other.svc"), name)}, address="10.0.0.1", name=NAME)
+
+
+@pytest.mark.parametrize("name", OTHER, ids=str)
+def test_nothing_else_will(name):
+    assert not holds_any({"subjectAltName": (name,)}, address="10.0.0.1", name=NAME)
+    assert not holds_any({"subjectAltName": (name,)}, address="10.0.0.1", name="")
+
+
+def test_the_common_name_does_not_count():
+    assert not holds_any({"subject": ((("commonName", NAME),),)}, address="10.0.0.1", name=NAME)
+    assert not holds_any({}, address="10.0.0.1", name=NAME)
+
+
+@pytest.mark.parametrize("spelling", ["FD00:0:0:0:0:0:0:1", "fd00::1"])
+def test_addresses_are_compared_as_numbers(spelling):
+    assert holds_any({"subjectAltName": (("IP Address", spelling),)}, address="fd00::1", name="")
+
+
+def test_verifying_a_connection_without_a_certificate_fails():
+    assert not UpstreamTls(root_ca="", is_verifying=True).is_for(None, address="10.0.0.1", name=NAME)
+    assert UpstreamTls(root_ca="", is_verifying=False).is_for(None, address="10.0.0.1", name=NAME)
+
+
+def test_contexts_verify_unless_told_not_to():
+    assert UpstreamTls(root_ca="", is_verifying=True).context.verify_mode is ssl.CERT_REQUIRED
+    assert UpstreamTls(root_ca="", is_verifying=False).context.verify_mode is ssl.CERT_NONE
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "No such file or directory"), (b"", "no certificates in it"), (b"x", "no certif")]
+)
+def test_a_file_that_cannot_be_used_is_told_at_once(tmp_path, content, reason):
+    path = tmp_path / "root.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError, match=f"root.pem \\(--root-ca\\): {reason}"):
+        UpstreamTls(root_ca=str(path), is_verifying=True)

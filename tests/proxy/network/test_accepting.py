@@ -1,0 +1,91 @@
+"""Accepting: how many at a time, and what becomes of errors."""
+
+import errno
+import os
+import socket
+
+import pytest
+
+from maesh_core.proxy.network.accepting import Acceptor, Waiting
+
+
+class Listening:
+    """A listening socket whose next results are given."""
+
+    def __init__(self, *results):
+        self.results = list(results)
+
+    def setsockopt(self, *_):
+        pass
+
+    def _accept(self):
+        if not self.results:
+            raise BlockingIOError
+        result = self.results.pop(0)
+        if isinstance(result, int):
+            raise OSError(result, "it failed")
+        return socket.socket().detach(), (result, 1)
+
+
+@pytest.fixture
+def accept():
+    """Give what accepts up to three clients from a socket, and returns their addresses and what else may wait."""
+    clients = []
+
+    def run(listening, acceptor=None):
+        addresses = []
+        taken = []
+        acceptor = acceptor or Acceptor(listening, 5000, print)
+        acceptor._on_client = lambda *client: taken.append(client)
+        waiting = acceptor.accept(3)
+        for descriptor, address, entrypoint in taken:
+            assert not os.get_blocking(descriptor)
+            assert entrypoint == 5000
+            clients.append(descriptor)
+            addresses.append(address)
+        return addresses, waiting
+
+    yield run
+    for client in clients:
+        os.close(client)
+
+
+def test_no_more_are_accepted_than_may_be_at_a_time(accept):
+    listening = Listening("a", "b", "c", "d")
+    assert accept(listening) == (["a", "b", "c"], Waiting.MAYBE)
+    assert accept(listening) == (["d"], Waiting.NONE)
+
+
+def test_an_error_of_one_client_is_passed_over(accept):
+    assert accept(Listening(errno.ECONNABORTED, "a")) == (["a"], Waiting.NONE)
+
+
+def test_what_this_machine_lacks_is_logged_once_and_again_after_it_went_well(accept, caplog):
+    listening = Listening(errno.EMFILE, errno.ENOMEM, "a", errno.EMFILE)
+    acceptor = Acceptor(listening, 5000, print)
+    assert accept(listening, acceptor) == ([], Waiting.NOT_TO_BE_HAD)
+    assert accept(listening, acceptor) == ([], Waiting.NOT_TO_BE_HAD)
+    assert len(caplog.records) == 1
+    assert accept(listening, acceptor) == (["a"], Waiting.NOT_TO_BE_HAD)
+    assert len(caplog.records) == 2
+    assert "no connection can be accepted on 5000" in caplog.text
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_an_accepted_client_does_not_block_and_inherits_its_options(family, host):
+    taken = []
+    with socket.create_server((host, 0), family=family) as listening, socket.socket(family) as client:
+        listening.setblocking(False)
+        acceptor = Acceptor(listening, 5000, lambda *each: taken.append(each))
+        client.connect(listening.getsockname())
+        assert acceptor.accept(3) is Waiting.NONE
+        ((descriptor, address, entrypoint),) = taken
+        sock = socket.socket(fileno=descriptor)
+        assert (address, entrypoint) == (host, 5000)
+        assert not os.get_blocking(sock.fileno())
+        assert not os.get_inheritable(sock.fileno())
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        client.send(b"hello")
+        assert sock.recv(5) == b"hello"
+        sock.close()

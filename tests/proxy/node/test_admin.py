@@ -1,0 +1,97 @@
+"""Requests to the admin pages, and their answers."""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+from maesh_core.proxy.node.admin import AdminPages, ProxyStatus
+from maesh_core.proxy.routing.refusals import RefusedRouter
+
+
+@dataclass
+class Asked:
+    """A request."""
+
+    method: bytes
+    target: bytes
+
+
+async def render_metrics() -> tuple[bytes, str]:
+    return b"m 1\n", "text/plain"
+
+
+async def answer(
+    target: bytes, *, method: bytes = b"GET", is_ready: bool = True, configuration: bytes | None = b"{}"
+) -> Any:
+    status = ProxyStatus(
+        revision="e.1", ready=is_ready, workers=1, engine="pure", refused=[RefusedRouter("http/routers/r", "why")]
+    )
+    pages = AdminPages(
+        is_ready=lambda: is_ready,
+        read_status=lambda: status,
+        render_metrics=render_metrics,
+        render_configuration=lambda: configuration,
+    )
+    response = pages(Asked(method, target))
+    return await response if isinstance(response, Awaitable) else response
+
+
+@pytest.mark.parametrize(
+    ("target", "is_ready", "status"),
+    [
+        (b"/ping", False, 200),
+        (b"/ready", True, 200),
+        (b"/ready?verbose", True, 200),
+        (b"/ready", False, 503),
+        (b"/metrics", False, 200),
+        (b"/status", False, 200),
+        (b"/configuration", False, 200),
+        (b"/", True, 404),
+        (b"/ping/", True, 404),
+        (b"/Ping", True, 404),
+        (b"*", True, 404),
+        (b"", True, 404),
+    ],
+)
+async def test_each_page_has_its_status(target: bytes, is_ready: bool, status: int) -> None:
+    assert (await answer(target, is_ready=is_ready)).status == status
+    assert (await answer(target, is_ready=is_ready, method=b"HEAD")).status == status
+
+
+@pytest.mark.parametrize("method", [b"POST", b"DELETE", b"get", b"OPTIONS"])
+async def test_other_methods_are_not_allowed(method: bytes) -> None:
+    response = await answer(b"/ping", method=method)
+    assert response.status == 405
+    assert (b"Allow", b"GET, HEAD") in response.fields
+
+
+async def test_the_status_page_is_json() -> None:
+    response = await answer(b"/status")
+    assert msgspec.json.decode(response.body) == {
+        "revision": "e.1",
+        "ready": True,
+        "workers": 1,
+        "engine": "pure",
+        "refused": [{"router": "http/routers/r", "reason": "why"}],
+    }
+    assert (b"Content-Type", b"application/json") in response.fields
+
+
+async def test_the_configuration_page_is_the_document_in_force() -> None:
+    response = await answer(b"/configuration", configuration=b'{"revision":"e.1"}')
+    assert (response.status, response.body) == (200, b'{"revision":"e.1"}')
+    assert (b"Content-Type", b"application/json") in response.fields
+
+
+async def test_there_is_no_configuration_page_before_the_first() -> None:
+    response = await answer(b"/configuration", configuration=None)
+    assert (response.status, response.body) == (503, b"no configuration yet\n")
+
+
+async def test_the_metrics_page_is_what_was_rendered() -> None:
+    response = await answer(b"/metrics")
+    assert response.body == b"m 1\n"
+    assert (b"Content-Type", b"text/plain") in response.fields

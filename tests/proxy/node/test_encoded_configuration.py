@@ -1,0 +1,104 @@
+"""What is merged from deltas is what a controller would give whole."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maesh_core.errors import UpdateRejectedError
+from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service
+from maesh_core.model.messages import Update, parse_update, render_update
+from maesh_core.proxy.node.encoded_configuration import WholeConfiguration
+
+ROUTER = HttpRouter(entrypoint=5000, hosts=("h",), service="s")
+SERVICE = Service(servers=(Server(address="10.0.0.1", port=80),))
+BASE = Update(
+    revision="e.1",
+    full=True,
+    plugins=("acl",),
+    sections={
+        "http": Section(routers={"r": ROUTER}, services={"s": SERVICE}, middlewares={"m": Middleware(kind="k")}),
+        "udp": Section(routers={"u": {"entrypoint": 15000, "anything": [1, {"x": None}]}}),
+    },
+)
+
+
+def parse(body: bytes) -> Update:
+    update = parse_update(body, {"http": HttpRouter})
+    sections = {key: section for key, section in update.sections.items() if section != Section()}
+    return Update(revision=update.revision, full=update.full, plugins=update.plugins, sections=sections)
+
+
+def test_a_whole_comes_out_as_it_came_in() -> None:
+    whole = WholeConfiguration().merge(render_update(BASE), None)
+    assert parse(whole.render()) == BASE
+    assert (whole.revision, whole.plugins) == ("e.1", ("acl",))
+
+
+def test_a_delta_adds_replaces_and_removes_and_the_base_stays_as_it_is() -> None:
+    base = WholeConfiguration().merge(render_update(BASE), None)
+    before = base.render()
+    delta = Update(
+        revision="e.2",
+        full=False,
+        sections={"http": Section(services={"s": Service(), "t": SERVICE}), "new": Section(services={"n": SERVICE})},
+        removed=("http/middlewares/m", "udp/routers/u", "gone/routers/x"),
+    )
+    update = parse(base.merge(render_update(delta), "e.1").render())
+    assert update.sections["http"] == Section(routers={"r": ROUTER}, services={"s": Service(), "t": SERVICE})
+    assert update.sections["new"].services == {"n": SERVICE}
+    assert "udp" not in update.sections
+    assert (update.revision, update.full, update.plugins) == ("e.2", True, ())
+    assert base.render() == before
+
+
+KEYS = st.sampled_from(["a", "b", "a/b:80"])
+STEPS = st.lists(st.tuples(st.sampled_from(["routers", "services"]), KEYS, st.integers(-1, 3)), max_size=12)
+
+
+@given(STEPS)
+def test_deltas_one_by_one_amount_to_a_model_of_dicts(steps: list[tuple[str, str, int]]) -> None:
+    whole = WholeConfiguration().merge(render_update(Update(revision="0", full=True)), None)
+    model: dict[str, dict[str, Any]] = {"routers": {}, "services": {}}
+    for number, (noun, key, value) in enumerate(steps):
+        added: dict[str, Any] = {}
+        if value < 0:
+            model[noun].pop(key, None)
+        else:
+            item: Any = ROUTER if noun == "routers" else Service(revision=value)
+            added = {key: item}
+            model[noun][key] = item
+        removed = (f"http/{noun}/{key}",) if value < 0 else ()
+        delta = Update(
+            revision=str(number + 1), full=False, sections={"http": Section(**{noun: added})}, removed=removed
+        )
+        whole = whole.merge(render_update(delta), str(number))
+    assert parse(whole.render()).sections.get("http", Section()) == Section(**model)
+
+
+@pytest.mark.parametrize("since", [None, "e.0"])
+def test_a_part_that_does_not_fit_is_refused(since: str | None) -> None:
+    base = WholeConfiguration().merge(render_update(BASE), None)
+    with pytest.raises(UpdateRejectedError, match="a whole one was due"):
+        base.merge(render_update(Update(revision="e.2", full=False)), since)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"revision": 1, "full": true}', b'{"x":' * 100_000])
+def test_garbage_is_refused(body: bytes) -> None:
+    with pytest.raises(UpdateRejectedError):
+        WholeConfiguration().merge(body, None)
+
+
+@given(st.binary(max_size=100))
+def test_nothing_but_a_refusal_is_ever_raised(body: bytes) -> None:
+    with pytest.raises(UpdateRejectedError):
+        WholeConfiguration().merge(body, None)
+
+
+def test_routers_and_services_are_found() -> None:
+    whole = WholeConfiguration().merge(render_update(BASE), None)
+    assert list(whole.find_routers("http", 5000)) == ["http/routers/r"]
+    assert list(whole.find_routers("http", 5001)) == []
+    assert list(whole.find_routers("none", 5000)) == []
+    assert [whole.has_service(key) for key in ("s", "r", "x")] == [True, True, False]
