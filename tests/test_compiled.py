@@ -212,7 +212,8 @@ def test_a_wheel_of_this_tree_is_compiled_and_loads_what_was_compiled(tmp_path):
     (wheel,) = tmp_path.iterdir()
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
-    program = "from maesh_core import engine; from maesh_core.proxy import clock; print(engine.form, clock.__file__)"
+    imports = "from maesh_core import engine; from maesh_core.proxy.network import clock"
+    program = f"{imports}; print(engine.form, clock.__file__)"
     ended = subprocess.run(
         [sys.executable, "-B", "-c", program],
         env=kept | {"PYTHONPATH": str(tmp_path / "installed")},
