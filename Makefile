@@ -18,8 +18,8 @@ EXAMPLE_PACKAGES := $(patsubst %/__init__.py,%,$(wildcard examples/plugins/*/mae
 EXAMPLES := examples/run.py examples/serving.py $(patsubst %/server.py,%,$(wildcard examples/*/server.py))
 TEMPLATES := $(patsubst %/maesh_blank/__init__.py,%,$(wildcard maesh_core/templates/plugin/*/maesh_blank/__init__.py))
 TEST_FOLDERS := tests $(wildcard plugins/*/tests)
-# More workers than cores: many tests wait for processes. What cannot run beside each other has one xdist_group.
-PARALLEL := --numprocesses $(WORKERS) --dist loadgroup --benchmark-disable
+# More workers than cores: many tests wait for processes. What cannot run beside each other: GROUPS in conftest.py.
+PARALLEL := --numprocesses $(WORKERS) --benchmark-disable
 
 .DEFAULT_GOAL := help
 .PHONY: help install compiled pure current up test test-fast lint format docs coverage bench peers clean

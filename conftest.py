@@ -16,6 +16,18 @@ settings.load_profile("maesh")
 
 SLOW_FIXTURES = frozenset({"api_server", "make_once", "start_maesh", "start_upstream"})
 """What uses one of them is no test for `make test-fast`."""
+GROUPS = {
+    "plugins/acl/tests/test_acl_scale.py": "engine",
+    "tests/charts/test_command_lines.py": "chart",
+    "tests/charts/test_permissions.py": "chart",
+    "tests/charts/test_pods.py": "chart",
+    "tests/charts/test_rendering.py": "chart",
+    "tests/charts/test_values.py": "chart",
+    "tests/integration/test_tcp_peers.py": "PostgreSQL",
+    "tests/test_examples.py": "examples",  # their servers have fixed addresses and ports
+    "tests/testing/test_leaks.py": "leaks",
+}
+"""Modules whose tests one worker runs one after the other, since they share something that is fixed or expensive."""
 collect_ignore_glob = ["tests/data/*"]
 """Plugins that a test installs have tests of their own, which run where they are installed."""
 
@@ -33,6 +45,18 @@ def pytest_collection_modifyitems(config, items):
     seed = config.getoption("shuffle")
     if seed is not None:
         random.Random(seed).shuffle(items)  # noqa: S311 - not for cryptography
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep the tests of a group together; every other test goes to the next worker that is free."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return GROUPS.get(nodeid.partition("::")[0], nodeid)
+
+    return GroupScheduling(config, log)
 
 
 def pytest_report_header():

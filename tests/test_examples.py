@@ -19,7 +19,6 @@ from maesh_core.testing import find_free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
-pytestmark = pytest.mark.xdist_group("examples")  # their servers have fixed addresses and ports
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/server.py"))
 
 

@@ -12,7 +12,6 @@ from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.plugin_system.metadata import list_installed
 from maesh_core.settings import CleanupSettings, ControllerSettings, InstalledPlugin, PrepareSettings, ProxySettings
 
-pytestmark = pytest.mark.xdist_group("chart")  # what Helm rendered is used again
 CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())
 STAMP = InstalledPlugin(
     name="stamp", distribution="acme-stamp", version="1", summary="", is_default=False, path="stamping:PLUGIN"

@@ -9,7 +9,6 @@ from maesh_smi.kinds import KINDS as SMI_KINDS
 
 from maesh_core.controller.resources.kinds import CORE_KINDS
 
-pytestmark = pytest.mark.xdist_group("chart")  # what Helm rendered is used again
 CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())
 NAMESPACE = "traffic"
 CONTROLLER, PREPARE, CLEANUP, PROXY, DNS = (

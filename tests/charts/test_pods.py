@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-pytestmark = pytest.mark.xdist_group("chart")  # what Helm rendered is used again
 CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())
 ORDER = ["ServiceAccount", "Role", "RoleBinding", "Job"]
 

@@ -9,7 +9,6 @@ import pytest
 import yaml
 from kubernetes_validate import utils as kubernetes_schemas
 
-pytestmark = pytest.mark.xdist_group("chart")  # what Helm rendered is used again
 CHART = Path(__file__).resolve().parents[2] / "charts" / "maesh"
 CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())
 KUBERNETES = ("1.25", "1.29", "1.33", "1.37")

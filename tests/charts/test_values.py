@@ -10,7 +10,6 @@ import jsonschema
 import pytest
 import yaml
 
-pytestmark = pytest.mark.xdist_group("chart")  # what Helm rendered is used again
 CHARTS = Path(__file__).resolve().parents[2] / "charts"
 DEFAULTS = yaml.safe_load((CHARTS / "maesh" / "values.yaml").read_text())
 SCHEMA = json.loads((CHARTS / "maesh" / "values.schema.json").read_text())

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-pytestmark = [pytest.mark.integration, pytest.mark.peer, pytest.mark.xdist_group("postgresql")]
+pytestmark = [pytest.mark.integration, pytest.mark.peer]
 
 TCP = {"traffic-type": "tcp"}
 MEGABYTE = 1 << 20

@@ -56,9 +56,6 @@ def parse(*objects):
     return [each.resource for each in manifest.resources]
 
 
-pytestmark = pytest.mark.xdist_group("acl-scale")  # one engine is enough
-
-
 @pytest.fixture(scope="module")
 def engine():
     types = tuple(kind.type for kind in ALL_KINDS)
