@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,11 +14,12 @@ from maesh_core.proxy.workers.memory_messages import DESCRIPTORS_VARIABLE
 
 
 class World:
-    """A parent, and workers of it in threads."""
+    """A parent, and workers of it in a thread."""
 
     def __init__(self, size):
         self.keeper = MemoryKeeper(size)
         self.workers = []
+        self.thread = ThreadPoolExecutor(1)
 
     def start_worker(self, slot=0):
         sock, arena = self.keeper.attach(slot)
@@ -25,7 +27,7 @@ class World:
         return self.workers[-1]
 
     async def share(self, worker, name="a", size=64):
-        return await asyncio.to_thread(worker.share, name, size)
+        return await asyncio.get_running_loop().run_in_executor(self.thread, worker.share, name, size)
 
     async def settle(self):
         """Let the parent hear everything that was said."""
@@ -35,7 +37,8 @@ class World:
     async def forget(self, *regions):
         """Let the parent hear that regions are not needed any more; the caller must not hold them."""
         del regions
-        gc.collect()
+        # The thread still has what it shared last until it does something else.
+        await asyncio.get_running_loop().run_in_executor(self.thread, gc.collect)
         await self.settle()
 
 
@@ -52,6 +55,7 @@ async def open_world():
         for worker in world.workers:
             worker.close()
         world.keeper.close()
+        world.thread.shutdown()
 
 
 @pytest.fixture
