@@ -718,26 +718,49 @@ async def test_a_body_that_never_left_is_sent_whole_with_the_next_attempt(open_w
         client.expect(OK)
 
 
-async def test_each_attempt_has_the_time_that_a_middleware_gives_it(open_world):
-    retry = Retry(timeout_s=0.001)
+@pytest.fixture
+async def pass_time(monkeypatch):
+    """Run what the loop was asked to call after so many seconds; nothing of it runs by itself."""
+    loop, timers = asyncio.get_running_loop(), []
+
+    def call_later(delay_s, callback, *arguments):
+        timers.append((delay_s, asyncio.TimerHandle(loop.time() + delay_s, callback, arguments, loop)))
+        return timers[-1][1]
+
+    def run(seconds):
+        due = [timer for delay_s, timer in timers if delay_s == seconds and not timer.cancelled()]
+        timers.clear()
+        for timer in due:
+            timer._run()
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    return run
+
+
+async def test_each_attempt_has_the_time_that_a_middleware_gives_it(open_world, pass_time):
+    retry = Retry(timeout_s=7.0)
     async with open_world(middlewares=[retry], servers=2) as world:
         client, slow = await ask(world)
+        pass_time(7.0)
         await world.until(lambda: slow.is_closed)
         other = await world.accept()
         other.send(OK)
         client.expect(OK)
         assert retry.errors == [UpstreamTimeoutError]
         client.send(GET)
+        await world.settle()
+        pass_time(7.0)
         await world.until(lambda: len(retry.errors) > 1)
         client.lose()
 
 
-async def test_the_time_of_an_attempt_holds_while_its_connection_is_made(open_world):
-    retry = Retry(timeout_s=0.001)
+async def test_the_time_of_an_attempt_holds_while_its_connection_is_made(open_world, pass_time):
+    retry = Retry(timeout_s=7.0)
     async with open_world(middlewares=[retry], servers=2) as world:
         client = world.open_client()
         client.send(GET)
         await world.settle()
+        pass_time(7.0)
         await world.until(lambda: retry.errors)
         assert retry.errors[0] is ConnectTimeoutError
         assert world.handler.current.table.count_aside()
