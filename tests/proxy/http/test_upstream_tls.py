@@ -211,7 +211,7 @@ async def test_a_handshake_that_takes_too_long_is_504_as_a_connect_is(root_ca):
         gone.set()
         writer.close()
 
-    async with carry(serve, context=None, settings=trust(root_ca, connect_timeout=0.05)) as (handler, ask):
+    async with carry(serve, context=None, settings=trust(root_ca, connect_timeout=0.5)) as (handler, ask):
         answer = await ask()
         assert answer.startswith(b"HTTP/1.1 504 ")
         assert read_reason(answer) == "no connection to the upstream in time"
