@@ -72,7 +72,7 @@ test: current
 
 test-fast: WORKERS = 2
 test-fast: current
-	$(BIN)/python -m pytest $(PARALLEL) -m 'not (integration or scale or slow)' $(TEST_FOLDERS)
+	$(BIN)/python -m pytest $(PARALLEL) --dist loadfile -m 'not (integration or scale or slow)' $(TEST_FOLDERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

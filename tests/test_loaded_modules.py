@@ -98,6 +98,7 @@ def list_loaded(program: str) -> set[str]:
     ],
     ids=["parent", "worker", "mesh", "version"],
 )
+@pytest.mark.slow
 def test_a_process_loads_nothing_of_the_others(program: str, needed: str, unwanted: set[str]) -> None:
     loaded = list_loaded(program)
     assert needed in loaded

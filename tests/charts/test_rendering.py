@@ -37,6 +37,7 @@ def schemas():
 
 @pytest.mark.parametrize("values", CASES.values(), ids=CASES)
 @pytest.mark.usefixtures("schemas")
+@pytest.mark.slow
 def test_every_object_is_valid_in_every_version(values, render):
     objects = [each for each in render(values) if each["kind"] not in OPERATOR_KINDS]
     for version in KUBERNETES:

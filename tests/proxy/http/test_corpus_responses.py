@@ -119,6 +119,7 @@ EXPECT = {
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@pytest.mark.slow
 async def test_a_response_of_the_corpus_has_its_one_outcome_however_it_is_split(open_world, case):
     for pieces in list_cuts(case.data):
         async with open_world() as world:
