@@ -21,8 +21,8 @@ import uvloop
 
 KEPT_SOCKETS = "@maesh-test-ports-"
 """Sockets that testing/ports.py keeps as long as the process lives."""
-LONG_COLLECTION_S = 0.02
-"""From this CPU time on a collection is worth a new exemption; otherwise it takes about a millisecond."""
+LONG_COLLECTION_S = 0.003
+"""A collection that takes more CPU time than this exempts what is left, so that the next one is short again."""
 
 
 class Inventory(NamedTuple):
