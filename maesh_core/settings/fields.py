@@ -1,6 +1,6 @@
 """The fields of a settings class as flags, variables and file keys.
 
-Takes the classes of maesh_core/settings.py. How a raw value becomes a field's is in values/parsing.py.
+Takes the classes of settings/__init__.py. How a raw value becomes a field's is in values/parsing.py.
 """
 
 import dataclasses

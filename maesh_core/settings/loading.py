@@ -1,4 +1,4 @@
-"""Flags over environment over file over default, field by field, into one of the classes of maesh_core/settings.py.
+"""Flags over environment over file over default, field by field, into one of the classes of settings/__init__.py.
 
 Takes what was typed, the environment and the names of installed plugins. Gives checked settings and warnings, or
 raises SettingsError: one line with the place, the value and the rule.

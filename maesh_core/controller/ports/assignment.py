@@ -1,7 +1,7 @@
 """Entrypoints of exclusive traffic types: each service port gets one of its own, and keeps it.
 
 Takes what services want and gives each its entrypoints; says which waiting services got one. The mapping is kept in a
-file (mapping_file.py) or in a cluster's shadow services (shadow_services.py). Reads no resources and builds no
+file (mapping_file.py) or in a cluster's shadow services (cluster/shadow_services.py). Reads no resources and builds no
 configuration.
 """
 

@@ -1,7 +1,7 @@
 """A worker's side of the memory that the workers of a node have in common.
 
-Takes the socket and the arena that the parent gave (memory_keeper.py); gives regions by name. Asking waits for the
-parent's answer, so it is done where a configuration is taken, and never where a request passes. Where there is no
+Takes the socket and the arena that the parent gave (workers/memory_keeper.py); gives regions by name. Asking waits for
+the parent's answer, so it is done where a configuration is taken, and never where a request passes. Where there is no
 parent, or no room, a region is this process's own.
 """
 

@@ -1,6 +1,7 @@
 """What a worker and the parent say to each other about the memory that workers share.
 
-Only the values: memory.py is the worker's side, memory_keeper.py the parent's, and neither needs the other's imports.
+Only the values: worker/memory.py is the worker's side, memory_keeper.py the parent's, and neither needs the other's
+imports.
 """
 
 from typing import Literal
