@@ -60,11 +60,14 @@ class BuildPython(build_py):
 
     def run(self) -> None:
         """Build the packages."""
-        super().run()
         if self.editable_mode:
+            super().run()
             return
-        folder = Path(self.build_lib, "maesh_core", FOLDER)
-        shutil.rmtree(folder, ignore_errors=True)
+        package = Path(self.build_lib, "maesh_core").resolve()
+        if package != ROOT / "maesh_core":  # modules that were since removed or renamed must not be in the wheel
+            shutil.rmtree(package, ignore_errors=True)
+        super().run()
+        folder = package / FOLDER
         if self.distribution.compiled is not None:
             shutil.copytree(self.distribution.compiled, folder)
         elif self.distribution.reason:

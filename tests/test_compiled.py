@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -207,11 +208,15 @@ def test_a_wheel_that_cannot_be_compiled_is_pure_and_says_why_in_one_line(tmp_pa
 def test_a_wheel_of_this_tree_is_compiled_and_loads_what_was_compiled(tmp_path):
     kept = {name: value for name, value in os.environ.items() if name != compiled.PURE_VARIABLE}
     kept["MYPYC_OPT_LEVEL"] = "0"  # most of the time is the C compiler's optimization
+    former = ROOT / "build" / f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}" / "maesh_core"
+    former.mkdir(parents=True, exist_ok=True)
+    (former / "removed_since.py").touch()
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "."]
     subprocess.run([*command, "--wheel-dir", tmp_path], cwd=ROOT, env=kept, check=True)
     (wheel,) = tmp_path.iterdir()
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
+    assert not (tmp_path / "installed" / "maesh_core" / "removed_since.py").exists()
     imports = "from maesh_core import engine; from maesh_core.proxy.network import clock"
     program = f"{imports}; print(engine.form, clock.__file__)"
     ended = subprocess.run(
