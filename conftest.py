@@ -1,6 +1,7 @@
 """What holds for every test in the tree, the plugins' included."""
 
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -39,6 +40,10 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     """Mark the tests that need a process or a server; put all into the order of `--shuffle`, alike in every worker."""
+    root = Path(__file__).parent
+    for path in (root / each for each in GROUPS):
+        if path.parent.is_dir() and not path.is_file():  # a plugin's folder may be taken away
+            raise pytest.UsageError(f"GROUPS in conftest.py names a module that does not exist: {path}")
     for item in items:
         if SLOW_FIXTURES.intersection(item.fixturenames):
             item.add_marker("slow")

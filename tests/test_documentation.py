@@ -39,6 +39,17 @@ def list_nav(entries=SITE["nav"]):
         yield from [value] if isinstance(value, str) else list_nav(value)
 
 
+def list_tree():
+    """List the tree's own folders and files of Python."""
+    for name in ("maesh_core", "plugins", "tests", "compiling", "benchmarks", "documenting", "examples"):
+        yield from (path for path in (ROOT / name, *(ROOT / name).rglob("*")) if path.is_dir() or path.suffix == ".py")
+
+
+def list_paths(place):
+    """List the folders and the files of Python, below a folder, that a page names as parts of the tree."""
+    return re.findall(r"`((?:\w+/)+(?:\w+\.py)?)(?:::\w+)?`", read_page(place))
+
+
 def read_page(place):
     return (ROOT / pages.find_source(place)).read_text()
 
@@ -48,6 +59,17 @@ def find_links(place):
     folder = posixpath.dirname(pages.find_source(place))
     targets = [posixpath.normpath(posixpath.join(folder, path)) for path in LINK.findall(read_page(place))]
     return {found for target in targets if (found := pages.find_place(target)) is not None}
+
+
+# --- the tree --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["architecture.md", "development.md", "proxy-behaviour.md"])
+def test_a_page_about_the_code_names_files_and_folders_that_exist(place):
+    tree = [f"/{path.relative_to(ROOT)}{'/' * path.is_dir()}" for path in list_tree()]
+    named = set(list_paths(place)) - {"maesh_core/a/b.py", "tests/a/test_b.py"}
+    assert named
+    assert [path for path in named if not any(each.endswith(f"/{path}") for each in tree)] == []
 
 
 # --- the site --------------------------------------------------------------------------------------------------------
