@@ -124,7 +124,7 @@ async def run_controller(
     identity = build_identity()
     client = cluster = None
     if is_cluster_meant(settings, is_alone=not given):
-        from maesh_core.controller.cluster import joining
+        from maesh_core.controller.cluster import joining  # for a cluster alone: its docstring says why
 
         client = joining.open_client(settings)
         if client is not None:

@@ -1,6 +1,6 @@
 """The file that keeps each exclusive service port's entrypoint over restarts.
 
-Reads and writes the mapping of assignment.py. Written whole and atomically, and only when something
+Reads and writes the mapping of assignment.py. The file is written whole and atomically, and only when something
 changed. Whatever is wrong with the file or its folder is told in the log once and never stops the controller.
 """
 
