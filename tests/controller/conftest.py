@@ -116,10 +116,14 @@ class WeakClient(KubernetesClient):
         self.writing += method != "GET"
         try:
             answer = await super().send(method, path, body, timeout_s=timeout_s, **more)
-        finally:
-            self.writing -= method != "GET"
+        except Exception:
             if moment == "after":
                 self._die()
+            raise
+        finally:  # a cancellation goes through: nothing may be raised in its place
+            self.writing -= method != "GET"
+        if moment == "after":
+            self._die()
         if not self.running.is_set():
             await self._hang(f"{method} {path}", timeout_s)
         return answer
