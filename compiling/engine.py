@@ -1,9 +1,10 @@
-"""Builds the compiled form of the modules in modules.txt, which maesh_core/compiled.py loads.
+"""Builds the compiled form of modules, which maesh_core/compiled.py loads: of the engine's, and of plugins.
 
-A build of the same sources by the same tools is taken from `build/engine`, where each has a folder. Uses the standard
+modules.txt lists the engine's, `tool.maesh.compiled` in a plugin's pyproject.toml its own. A build of the same sources
+by the same tools is taken from `build/engine` beside pyproject.toml, where each has a folder. Uses the standard
 library alone, for it also has to say why there is no compiled form. As a program:
 
-    engine.py build     compile into maesh_core/_compiled, for the tree's own use
+    engine.py build     compile into `_compiled` of maesh_core and of each plugin in `plugins`, for the tree's own use
     engine.py refresh   remove what is there of other sources, and else do nothing
     engine.py remove    remove what is there
 """
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
@@ -33,15 +35,21 @@ from maesh_core.compiled import (  # noqa: E402
 )
 
 MODULES = Path(__file__).with_name("modules.txt")
+PLUGINS = "plugins/*/pyproject.toml"
 EXTENSIONS = Path(__file__).with_name("extensions.py")
+CORE_PACKAGE = "maesh_core"
 KEPT_BUILDS = 4
 
 
 class Engine:
-    """The compiled form of one source tree's package; `modules` are paths of sources, relative to `root`."""
+    """The compiled form of one source tree's package; `modules` are paths of sources, relative to `root`.
 
-    def __init__(self, root: Path, package: str, modules: Sequence[str]) -> None:
+    A plugin's may import modules of `maesh_core`, which is in the folder `core` then.
+    """
+
+    def __init__(self, root: Path, package: str, modules: Sequence[str], *, core: Path | None = None) -> None:
         self.root = root
+        self.core = core
         self.package = root / package
         self.modules = modules
         self.library = f"{package}.engine__mypyc"
@@ -61,9 +69,10 @@ class Engine:
         return folder
 
     def list_sources(self) -> list[str]:
-        """List the package's files that the compiled modules are made from: themselves, and all that they import.
+        """List the files that the compiled modules are made from: themselves, and all that they import.
 
-        A compiled module may have a constant or a type of another module in its code.
+        These are files of the package, and of the core if the package is a plugin. A compiled module may have a
+        constant or a type of another module in its code.
         """
         found: dict[str, None] = dict.fromkeys(self.modules)
         waiting = list(found)
@@ -92,7 +101,7 @@ class Engine:
         return ""
 
     def _list_imports(self, path: str) -> Iterator[str]:
-        tree = ast.parse((self.root / path).read_bytes())
+        tree = ast.parse(self._locate(path).read_bytes())
         for node in ast.walk(tree):
             names: list[str] = []
             if isinstance(node, ast.Import):
@@ -100,10 +109,19 @@ class Engine:
             elif isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             for name in names:
-                if name.partition(".")[0] == self.package.name:
-                    file = name.replace(".", "/") + ".py"
-                    if (self.root / file).is_file():
-                        yield file
+                if name.partition(".")[0] in (self.package.name, CORE_PACKAGE):
+                    file = name.replace(".", "/")
+                    yield from (path for path in (f"{file}.py", f"{file}/__init__.py") if self._locate(path).is_file())
+
+    def _locate(self, path: str) -> Path:
+        """Locate a source of the package, or of the core."""
+        is_own = self.core is None or path.partition("/")[0] == self.package.name
+        return (self.root if is_own else self.core or self.root) / path
+
+    def _describe_source(self, path: str) -> str:
+        """Build the line of the manifest for one source."""
+        package, _, place = path.partition("/")
+        return f"{'source' if package == self.package.name else 'core'} {place} {hash_source(str(self._locate(path)))}"
 
     def _compute_key(self, sources: Iterable[str]) -> str:
         digest = blake2b(digest_size=10)
@@ -111,22 +129,26 @@ class Engine:
         for text in (str(sysconfig.get_config_var("EXT_SUFFIX")), version("mypy"), *flags, *self.modules):
             digest.update(text.encode() + b"\0")
         for path in (*sources, str(EXTENSIONS)):
-            content = (self.root / path).read_bytes()
+            content = self._locate(path).read_bytes()
             digest.update(b"%b %d\0%b" % (os.fsencode(path), len(content), content))
         return digest.hexdigest()
 
     def _compile(self, folder: Path, sources: Sequence[str]) -> None:
         self.builds.mkdir(parents=True, exist_ok=True)
         # Hashed before they are compiled: what is edited meanwhile does not fit the result.
-        package = self.package.name
-        lines = [f"source {os.path.relpath(path, package)} {hash_source(str(self.root / path))}" for path in sources]
+        lines = [self._describe_source(path) for path in sources]
         library = self.builds / "lib"
         shutil.rmtree(library, ignore_errors=True)
         command = [sys.executable, str(EXTENSIONS), self.library.removesuffix("__mypyc")]
-        command += [str(self.builds / "c"), str(self.builds / "mypy"), *self.modules]
+        # Plugins share what mypy knows of the core.
+        cache = self.builds / "mypy" if self.core is None else self.core / "build" / "engine" / "mypy-plugins"
+        command += [str(self.builds / "c"), str(cache), *self.modules]
+        environment = os.environ if self.core is None else os.environ | {"MYPYPATH": str(self.core)}
         command += ["--", "build_ext", "--build-lib", str(library), "--build-temp", str(self.builds / "objects")]
         with self.log.open("w") as log:
-            ended = subprocess.run(command, cwd=self.root, stdout=log, stderr=subprocess.STDOUT, check=False)  # noqa: S603
+            ended = subprocess.run(  # noqa: S603
+                command, cwd=self.root, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False
+            )
         if ended.returncode:
             raise NotCompiledError(f"compiling failed: {_find_error(self.log.read_text(errors='replace'))}")
         partial = folder.with_suffix(".partial")
@@ -180,8 +202,22 @@ def has_compiler() -> bool:
 
 
 def read_modules() -> list[str]:
-    """Read the list of modules to compile."""
+    """Read the list of the engine's modules to compile."""
     return [line for line in MODULES.read_text().split("\n") if line and not line.startswith("#")]
+
+
+def open_engine(folder: Path) -> Engine:
+    """Open what the project in a folder has to compile: the engine, or a plugin that names modules of one package."""
+    if folder == ROOT:
+        return Engine(ROOT, CORE_PACKAGE, read_modules())
+    settings = tomllib.loads((folder / "pyproject.toml").read_text())
+    modules: list[str] = settings["tool"]["maesh"]["compiled"]
+    return Engine(folder, modules[0].partition("/")[0], modules, core=ROOT)
+
+
+def open_all() -> list[Engine]:
+    """Open the engine, and the plugins of this tree."""
+    return [open_engine(folder) for folder in (ROOT, *sorted(path.parent for path in ROOT.glob(PLUGINS)))]
 
 
 def _find_error(text: str) -> str:
@@ -190,24 +226,37 @@ def _find_error(text: str) -> str:
     return found[:200]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Do what one argument says, for the tree that this file is in; give the exit status."""
-    engine = Engine(ROOT, "maesh_core", read_modules())
-    if arguments == ["build"]:
+def build_all(engines: Sequence[Engine]) -> int:
+    """Build and install; give the exit status."""
+    status = 0
+    for engine in engines:
         began = time.monotonic()
         try:
             engine.install(engine.build())
         except NotCompiledError as error:
             engine.remove()
-            print(f"Not compiled: {error}. The plain Python runs. Output of the tools, if any: {engine.log}")
-            return 1
-        print(f"The engine is compiled: {len(engine.modules)} modules in {time.monotonic() - began:.0f} s")
-    elif arguments == ["refresh"]:
-        reason = engine.refresh()
-        if reason:
-            print(f"Removed: {reason}. The plain Python runs; `make compiled` compiles it again.")
+            name = engine.package.name
+            print(f"{name} is not compiled: {error}. Its plain Python runs. Output of the tools, if any: {engine.log}")
+            status = 1
+        else:
+            count, took_s = len(engine.modules), time.monotonic() - began
+            print(f"{engine.package.name} is compiled: {count} modules in {took_s:.0f} s")
+    return status
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what one argument says, for the tree that this file is in; give the exit status."""
+    engines = open_all()
+    if arguments == ["build"]:
+        return build_all(engines)
+    if arguments == ["refresh"]:
+        for engine in engines:
+            if reason := engine.refresh():
+                name = engine.package.name
+                print(f"{name}: removed, {reason}. The plain Python runs; `make compiled` compiles it again.")
     elif arguments == ["remove"]:
-        engine.remove()
+        for engine in engines:
+            engine.remove()
     else:
         print(__doc__, file=sys.stderr)
         return 2

@@ -1,14 +1,17 @@
 """`maesh version`: which versions of everything are at work. Prints; starts nothing and imports no plugin."""
 
+import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Annotated
 
 import msgspec
 import typer
 
 from maesh_core import engine
+from maesh_core.compiled import NOT_COMPILED, PURE_VARIABLE, CompiledFinder
 from maesh_core.settings import InstalledPlugin
 
 
@@ -76,5 +79,26 @@ def print_version(installed: Sequence[InstalledPlugin]) -> None:
         f"platform  {report.platform}",
         f"engine    {report.engine.form}{reason}",
     ]
-    lines += [f"plugin    {plugin.name} ({plugin.distribution} {plugin.version})" for plugin in report.plugins]
+    lines += [
+        f"plugin    {plugin.name} ({plugin.distribution} {plugin.version}){_describe_form(plugin)}" for plugin in installed
+    ]
     print("\n".join(lines))  # noqa: T201 - what was asked for
+
+
+def _describe_form(plugin: InstalledPlugin) -> str:
+    """Say whether a plugin's modules are compiled, or why not; nothing of one that has no compiled form.
+
+    The line of the engine says that nothing is to be loaded in compiled form.
+    """
+    if os.environ.get(PURE_VARIABLE):
+        return ""
+    try:
+        found = find_spec(plugin.path.partition(":")[0].partition(".")[0])  # a package is not imported by this
+    except (ImportError, ValueError):
+        return ""
+    for folder in (found and found.submodule_search_locations) or ():
+        finder = CompiledFinder(folder)
+        if finder.reason == NOT_COMPILED:
+            break
+        return f", {finder.form}{f' ({finder.reason})' if finder.reason else ''}"
+    return ""

@@ -52,6 +52,6 @@ PLUGIN = Plugin(
     hook_api_version=1,
     settings=AccessSettings,
     controller="maesh_acl.controller:ControllerHalf",
-    proxy="maesh_acl.proxy:ProxyHalf",
+    proxy="maesh_acl.hooks:ProxyHalf",
     is_access_control=True,
 )

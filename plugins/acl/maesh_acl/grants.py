@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from maesh_smi.additions import UnreadSplits
 from maesh_smi.kinds import HttpRouteGroup, TcpRoute, UdpRoute
-from maesh_smi.splits import UnreadSplits
 
 from maesh_acl import AccessSettings, AclSettings, Grant, LeafGrants
 from maesh_acl.kinds import SERVICE_ACCOUNT, TARGETS_BY_DESTINATION, Account, TrafficTarget

@@ -4,28 +4,26 @@ No header has a say in who a client is. What is not granted is denied; each deni
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from maesh_acl import AccessSettings, AclSettings, LeafGrants
+from maesh_acl import AclSettings, LeafGrants
 from maesh_core.plugin import (
     Connection,
     Exchange,
     MetricFamily,
-    MiddlewareFactory,
     Node,
     Response,
     compile_matches,
     cut_port_key,
-    hookimpl,
     is_ambiguous,
 )
 
 Servers = Collection[tuple[str, int]]
 
-NOT_THIS_CLIENT = "client"
-NOT_THIS_REQUEST = "request"
-NOT_THIS_PATH = "path"
-_DENIED = {
+NOT_THIS_CLIENT: Final = "client"
+NOT_THIS_REQUEST: Final = "request"
+NOT_THIS_PATH: Final = "path"
+_DENIED: Final = {
     NOT_THIS_CLIENT: Response(status=403, reason="access is not allowed: no rule lets this client in"),
     NOT_THIS_REQUEST: Response(status=403, reason="access is not allowed: no rule lets this client send this request"),
     NOT_THIS_PATH: Response(status=403, reason="access is not allowed: the path could be taken for another"),
@@ -187,15 +185,3 @@ class AclFactory:
                 samples=[(key, float(count)) for key, count in sorted(self._counts.items())],
             )
         ]
-
-
-class ProxyHalf:
-    """What a proxy loads. The settings are the controller's."""
-
-    def __init__(self, settings: AccessSettings) -> None:
-        """Take the settings, which every half is given."""
-
-    @hookimpl
-    def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
-        """Give the middleware."""
-        return [AclFactory(node)]

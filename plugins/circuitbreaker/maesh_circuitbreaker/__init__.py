@@ -24,5 +24,5 @@ PLUGIN = Plugin(
     hook_api_version=1,
     settings=CircuitBreakerSettings,
     controller="maesh_circuitbreaker.controller:ControllerHalf",
-    proxy="maesh_circuitbreaker.proxy:ProxyHalf",
+    proxy="maesh_circuitbreaker.hooks:ProxyHalf",
 )

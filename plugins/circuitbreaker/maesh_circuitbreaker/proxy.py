@@ -4,26 +4,24 @@ Every attempt's outcome counts, those that are retried too; a breaker that opens
 """
 
 import logging
-from collections.abc import Sequence
 from math import ceil
 from time import monotonic
+from typing import Final
 
 import msgspec
 
-from maesh_circuitbreaker import CircuitBreakerSettings
 from maesh_circuitbreaker.expression import CODES, LATENCY, Metric, Parser
-from maesh_core.plugin import Exchange, MiddlewareFactory, Node, RecentCounts, Response, hookimpl
+from maesh_circuitbreaker.settings import ServiceBreaker
+from maesh_core.plugin import Exchange, Node, RecentCounts, Response
 
-CLOSED, OPEN, RECOVERING = 0.0, 1.0, 2.0
-STATE, UNTIL, SINCE = range(3)
+CLOSED: Final = 0.0
+OPEN: Final = 1.0
+RECOVERING: Final = 2.0
+STATE: Final = 0
+UNTIL: Final = 1
+SINCE: Final = 2
 """Cells that workers share: the state, when it ends, and since when what was counted counts. Times are in ns."""
-LATENCY_BOUNDS_MS = sorted({round(1.015**power) for power in range(1024)})  # 1.5 % apart, up to an hour
-
-
-class ServiceBreaker(CircuitBreakerSettings, frozen=True, kw_only=True):
-    """The breaker of one service, as it travels from controller to proxy."""
-
-    expression: str
+LATENCY_BOUNDS_MS: Final = sorted({round(1.015**power) for power in range(1024)})  # 1.5 % apart, up to an hour
 
 
 class CircuitBreaker:
@@ -63,7 +61,7 @@ class CircuitBreaker:
             self._change(CLOSED, 0)
             return None
         if self._cells[UNTIL] != self._ramp_ends_at:  # another recovery than the one before
-            self._ramp_ends_at, self._allowed, self._denied = self._cells[UNTIL], 0, 0
+            self._ramp_ends_at, self._allowed, self._denied = self._cells[UNTIL], 0.0, 0.0
         if (self._allowed + 1) / (self._allowed + self._denied + 1) < 0.5 * (
             1 - left / self._settings.recovery_duration
         ):
@@ -72,7 +70,9 @@ class CircuitBreaker:
         self._denied += 1
         return _refuse(left)
 
-    on_attempt = on_request
+    def on_attempt(self, exchange: Exchange) -> Response | None:
+        """Judge each attempt as the request: another worker may have opened the breaker meanwhile."""
+        return self.on_request(exchange)
 
     def on_response(self, exchange: Exchange, error: Exception | None = None) -> bool | None:
         """Count an attempt's outcome, by the status that the client would get for it; False ends the retrying."""
@@ -85,7 +85,9 @@ class CircuitBreaker:
             self._tell(status, now)
         return False if self._is_open else None
 
-    on_attempt_failed = on_response
+    def on_attempt_failed(self, exchange: Exchange, error: Exception) -> bool | None:
+        """Count it as a response with the status that the error becomes."""
+        return self.on_response(exchange, error)
 
     def _tell(self, status: int, now: float) -> None:
         """Tell the other workers what was counted in the last check period or second, and look at the expression."""
@@ -121,20 +123,14 @@ def _refuse(left: float) -> Response:
     return Response(status=503, reason="the circuit breaker is open", headers=((b"Retry-After", b"%d" % ceil(left)),))
 
 
-class ProxyHalf:
-    """What a proxy loads, and what builds its breakers; the plugin's own settings have gone into each service's."""
+class BreakerFactory:
+    """Builds the breaker of each service that has one."""
 
     kind = "circuitbreaker"
     settings_type = ServiceBreaker
 
-    def __init__(self, settings: CircuitBreakerSettings) -> None:
-        self._settings = settings
-
-    @hookimpl
-    def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
-        """Give the one factory of this plugin."""
+    def __init__(self, node: Node) -> None:
         self._node = node
-        return [self]
 
     def build_middleware(self, settings: ServiceBreaker, service: str) -> CircuitBreaker:
         """Build the breaker of one service."""

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from maesh_circuitbreaker import CircuitBreakerSettings
 from maesh_circuitbreaker.controller import ControllerHalf
-from maesh_circuitbreaker.proxy import ServiceBreaker
+from maesh_circuitbreaker.settings import ServiceBreaker
 
 from maesh_core.plugin import ConfigurationError, ObjectKey, ServiceNode
 

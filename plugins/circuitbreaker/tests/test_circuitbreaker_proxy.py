@@ -3,7 +3,9 @@
 import pytest
 from maesh_circuitbreaker import CircuitBreakerSettings
 from maesh_circuitbreaker.expression import TEXT_LIMIT, Parser
-from maesh_circuitbreaker.proxy import CircuitBreaker, ProxyHalf, ServiceBreaker
+from maesh_circuitbreaker.hooks import ProxyHalf
+from maesh_circuitbreaker.proxy import CircuitBreaker
+from maesh_circuitbreaker.settings import ServiceBreaker
 
 from maesh_core.plugin import Response, UpstreamNotReachedError, UpstreamTimeoutError
 from maesh_core.testing import FakeExchange, FakeNode

@@ -10,5 +10,5 @@ __all__ = ["PLUGIN"]
 PLUGIN = Plugin(
     hook_api_version=1,
     controller="maesh_ratelimit.controller:ControllerHalf",
-    proxy="maesh_ratelimit.proxy:ProxyHalf",
+    proxy="maesh_ratelimit.hooks:ProxyHalf",
 )

@@ -9,13 +9,15 @@ where nobody else writes: the counts tell what the time must be at least. A work
 """
 
 from hashlib import blake2b
-from typing import Any
+from typing import Final
 from weakref import WeakSet
 
 from maesh_core.plugin import Node
+from maesh_ratelimit.places import Places
 
-SETS, WAYS = 8192, 8
-BUCKETS = SETS * WAYS
+SETS: Final = 8192
+WAYS: Final = 8
+BUCKETS: Final = SETS * WAYS
 """65,536 clients are remembered, as by Traefik: of all limits of a node together, in 1 MiB."""
 
 
@@ -28,7 +30,7 @@ class BucketTable:
         view = node.share("ratelimit/buckets", BUCKETS * 16).view
         self.keys, self.times = view[: BUCKETS * 8].cast("q"), view[BUCKETS * 8 :].cast("d")
         self.workers = node.workers
-        self._limits: WeakSet[Any] = WeakSet()
+        self._limits: WeakSet[Places] = WeakSet()
         self._remembered = 0
         slots = range(node.workers) if node.workers > 1 else ()
         self._counts = [node.share(f"ratelimit/counts/{slot}", BUCKETS * 8).view.cast("q") for slot in slots]
@@ -37,14 +39,14 @@ class BucketTable:
     def __repr__(self) -> str:
         return f"<BucketTable {sum(map(bool, self.keys))} of {BUCKETS} in use>"
 
-    def remember(self, limit: Any) -> None:
+    def remember(self, places: Places) -> None:
         """Count a bucket whose place a limit remembers: all limits together do so of no more than there are."""
         if self._remembered >= BUCKETS:
             for each in self._limits:
                 each.forget()
             self._remembered = 0
         self._remembered += 1
-        self._limits.add(limit)
+        self._limits.add(places)
 
     def count_taken(self, place: int) -> int:
         """Count the tokens that all workers together have taken at a place, whoever had it."""

@@ -5,32 +5,24 @@ the machine's monotonic clock, which they share too.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import attrgetter
 from time import monotonic
-from typing import Annotated
+from typing import Final
 
 import msgspec
-from msgspec import Meta
 
-from maesh_core.plugin import Exchange, MiddlewareFactory, Node, Response, hookimpl
+from maesh_core.plugin import Exchange, Response
 from maesh_ratelimit.buckets import BucketTable, build_key
+from maesh_ratelimit.places import Places
+from maesh_ratelimit.settings import ServiceLimit
 
-REMEMBERED_LENGTH = 64
+REMEMBERED_LENGTH: Final = 64
 """Longer sources are hashed for each request: what a client sends must not be kept for nothing."""
-LONGEST_WAIT_S = 0.5
+LONGEST_WAIT_S: Final = 0.5
 """What a request may wait for its token where tokens come less than once a second (Traefik)."""
-NO_WAIT_S = 1e-7
+NO_WAIT_S: Final = 1e-7
 """A token that comes so soon is there: sums of fractions are not exact."""
-
-
-class ServiceLimit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The limit of one service, as it travels from controller to proxy; `source` is ip, host or header:NAME."""
-
-    average: Annotated[int, Meta(ge=1, le=10**9)]
-    burst: Annotated[int, Meta(ge=1, le=10**9)]
-    period_s: Annotated[float, Meta(gt=0)]
-    source: str
 
 
 class RateLimit:
@@ -49,8 +41,8 @@ class RateLimit:
         self._farthest_wait_s = (1 + table.workers) * self._interval_s + self._longest_wait_s + NO_WAIT_S
         """Only a clock that was set back makes a longer wait: it is for the last token of each worker, and the next."""
         self._own_count = table.own_count
-        self._places: dict[str | bytes, tuple[int, int]] = {}
-        self._looks: dict[int, tuple[int, float]] = {}
+        self._remembered = Places()
+        self._places, self._looks = self._remembered.found, self._remembered.looks
         self._read = build_reader(settings.source)
 
     def __repr__(self) -> str:
@@ -91,18 +83,13 @@ class RateLimit:
             self._times[place] = now + self._depth_s + wait_s
         return build_refusal(wait_s)
 
-    def forget(self) -> None:
-        """Forget where clients' buckets are; they are found again."""
-        self._places.clear()
-        self._looks.clear()
-
     def _find(self, source: str | bytes, now: float) -> tuple[int, int]:
         key = build_key(self._name, source)
         place = self._table.find(key, now)
         found = (place, key)
         self._looks.pop(place, None)
         if len(source) <= REMEMBERED_LENGTH:
-            self._table.remember(self)
+            self._table.remember(self._remembered)
             self._places[source] = found
         return found
 
@@ -135,12 +122,3 @@ class RateLimitFactory:
     def build_middleware(self, settings: ServiceLimit, service: str) -> RateLimit:
         """Build the middleware of one service."""
         return RateLimit(settings, self._table, service)
-
-
-class ProxyHalf:
-    """What a proxy loads."""
-
-    @hookimpl
-    def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
-        """Give the one factory of this plugin."""
-        return [RateLimitFactory(BucketTable(node))]

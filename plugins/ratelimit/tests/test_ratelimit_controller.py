@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from maesh_ratelimit.controller import ControllerHalf
-from maesh_ratelimit.proxy import ServiceLimit
+from maesh_ratelimit.settings import ServiceLimit
 
 from maesh_core.plugin import ConfigurationError, ObjectKey, ServiceNode
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from maesh_ratelimit.buckets import BUCKETS, WAYS, BucketTable, build_key
-from maesh_ratelimit.proxy import REMEMBERED_LENGTH, RateLimit, ServiceLimit
+from maesh_ratelimit.proxy import REMEMBERED_LENGTH, RateLimit
+from maesh_ratelimit.settings import ServiceLimit
 
 from maesh_core.plugin import Response
 from maesh_core.testing import FakeExchange, FakeNode
@@ -164,7 +165,7 @@ def test_all_limits_together_remember_no_more_clients_than_there_are_buckets(wor
 def test_a_limit_that_is_replaced_leaves_nothing_behind(world, source):
     limit = world.start_worker(source=source)
     ask(limit, "a")
-    left = weakref.ref(limit)
+    left = weakref.ref(limit._remembered)
     gc.disable()
     try:
         del limit

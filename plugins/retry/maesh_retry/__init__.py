@@ -33,5 +33,5 @@ PLUGIN = Plugin(
     hook_api_version=1,
     settings=RetrySettings,
     controller="maesh_retry.controller:ControllerHalf",
-    proxy="maesh_retry.proxy:ProxyHalf",
+    proxy="maesh_retry.hooks:ProxyHalf",
 )

@@ -5,41 +5,14 @@ can be sent again at all, and to which server, the proxy itself decides.
 """
 
 import random
-from collections.abc import Sequence
-from typing import Annotated
+from typing import Final
 
-import msgspec
-from msgspec import Meta
+from maesh_core.plugin import Exchange, UpstreamNotReachedError, UpstreamTimeoutError
+from maesh_retry.settings import ServiceRetry
 
-from maesh_core.plugin import (
-    Exchange,
-    MiddlewareFactory,
-    UpstreamNotReachedError,
-    UpstreamTimeoutError,
-    hookimpl,
-)
-from maesh_retry import RetrySettings
-
-IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
-RESERVE = 100.0
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+RESERVE: Final = 100.0
 """The most attempts that a budget saves up; what a quiet hour saved must not multiply an outage."""
-
-
-_Status = Annotated[int, Meta(ge=400, le=599)]
-_Amount = Annotated[float, Meta(ge=0)]
-
-
-class ServiceRetry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The retries of one service, as they travel from controller to proxy; `budget` is a share of the requests."""
-
-    attempts: Annotated[int, Meta(ge=1, le=100)]
-    errors: tuple[str, ...]
-    statuses: tuple[tuple[_Status, _Status], ...]
-    timeout_s: _Amount
-    body_limit: Annotated[int, Meta(ge=0, le=1 << 20)]
-    backoff_s: _Amount
-    backoff_limit_s: _Amount
-    budget: _Amount
 
 
 class Retry:
@@ -63,6 +36,12 @@ class Retry:
             kind = "timeout" if isinstance(error, UpstreamTimeoutError) else "reset"
             is_wanted = kind in self._errors and exchange.method in IDEMPOTENT
         return self._ask(exchange) if is_wanted else None
+
+    def _judge(self, exchange: Exchange) -> float | None:
+        """Ask for another attempt after a status that the service names."""
+        if exchange.status in self._statuses and exchange.method in IDEMPOTENT:
+            return self._ask(exchange)
+        return None
 
     def _ask(self, exchange: Exchange) -> float | None:
         """Say after which pause another attempt is wanted, and pay for it; None when there is to be none."""
@@ -93,16 +72,19 @@ class JudgingRetry(Retry):
     """Retries after responses too."""
 
     def on_response(self, exchange: Exchange) -> float | None:
-        """Ask for another attempt after a status that the service names."""
-        is_wanted = exchange.status in self._statuses and exchange.method in IDEMPOTENT
-        return self._ask(exchange) if is_wanted else None
+        """Judge its status."""
+        return self._judge(exchange)
 
 
-class PreparingAndJudgingRetry(PreparingRetry, JudgingRetry):
-    """Both."""
+class PreparingAndJudgingRetry(PreparingRetry):
+    """Both. (A compiled class has one base.)"""
+
+    def on_response(self, exchange: Exchange) -> float | None:
+        """As `JudgingRetry`."""
+        return self._judge(exchange)
 
 
-CLASSES = {
+CLASSES: Final = {
     (False, False): Retry,
     (True, False): PreparingRetry,
     (False, True): JudgingRetry,
@@ -120,15 +102,3 @@ class RetryFactory:
     def build_middleware(self, settings: ServiceRetry, service: str) -> Retry:
         """Build the middleware of one service."""
         return CLASSES[bool(settings.timeout_s or settings.budget), bool(settings.statuses)](settings)
-
-
-class ProxyHalf:
-    """What a proxy loads; what the plugin's own settings say, the controller has put into each service's."""
-
-    def __init__(self, settings: RetrySettings) -> None:
-        self._settings = settings
-
-    @hookimpl
-    def maesh_middleware_factories(self) -> Sequence[MiddlewareFactory]:
-        """Give the one factory of this plugin."""
-        return [RetryFactory()]

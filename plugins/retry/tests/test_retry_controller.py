@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from maesh_retry import RetrySettings
 from maesh_retry.controller import ControllerHalf
-from maesh_retry.proxy import ServiceRetry
+from maesh_retry.settings import ServiceRetry
 
 from maesh_core.plugin import ConfigurationError, ObjectKey, ServiceNode
 

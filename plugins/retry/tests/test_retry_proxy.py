@@ -3,7 +3,8 @@
 import random
 
 import pytest
-from maesh_retry.proxy import RESERVE, RetryFactory, ServiceRetry
+from maesh_retry.proxy import RESERVE, RetryFactory
+from maesh_retry.settings import ServiceRetry
 
 from maesh_core.plugin import UpstreamNotReachedError, UpstreamProtocolError, UpstreamTimeoutError
 from maesh_core.testing import FakeExchange
@@ -74,11 +75,14 @@ def test_each_attempt_gets_the_services_time():
     assert request.attempt_timeout_s == 2.0
 
 
-def test_pauses_grow_and_are_spread_out(monkeypatch):
-    monkeypatch.setattr(random, "uniform", lambda low, high: (low, high))
+@pytest.mark.parametrize(
+    ("choose", "expected"), [(min, [0, 0, 0, 0, 0]), (max, [0.1, 0.2, 0.4, 0.5, 0.5])], ids=["shortest", "longest"]
+)
+def test_pauses_grow_and_are_spread_out(monkeypatch, choose, expected):
+    monkeypatch.setattr(random, "uniform", lambda low, high: choose(float(low), high))
     retry = build(attempts=9, backoff_s=0.1, backoff_limit_s=0.5)
     pauses = [retry.on_attempt_failed(exchange(attempts=number), REFUSED) for number in range(1, 6)]
-    assert pauses == [(0, 0.1), (0, 0.2), (0, 0.4), (0, 0.5), (0, 0.5)]
+    assert pauses == expected
 
 
 def test_a_budget_lets_no_more_than_its_share_of_the_requests_be_repeated():

@@ -6,13 +6,11 @@ split that is bad as a whole, or from which a loop can be reached, is detached. 
 own pods but what no split matches.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import product
 from math import lcm
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import NamedTuple
 
 from maesh_core.plugin import (
     BackendNode,
@@ -26,6 +24,7 @@ from maesh_core.plugin import (
     TopologyView,
     combine_matches,
 )
+from maesh_smi.additions import SplitView, UnreadSplits
 from maesh_smi.kinds import ROUTE_GROUP, SPLITS_BY_ROOT, HttpRouteGroup, TrafficSplit
 
 BRANCH_LIMIT = 100
@@ -41,26 +40,6 @@ API_GROUP = "specs.smi-spec.io"
 Matches = tuple[HttpMatch, ...]
 Shares = dict[ObjectKey, Fraction]
 ALWAYS: Matches = (HttpMatch(),)
-
-
-class SplitView(msgspec.Struct, frozen=True, kw_only=True):
-    """A split as the topology shows it."""
-
-    name: str
-    namespace: str
-    service: str
-    backends: tuple[Mapping[str, Any], ...] = ()
-    matches: tuple[HttpMatch, ...] = ()
-    errors: tuple[str, ...] = ()
-
-
-class UnreadSplits(msgspec.Struct, frozen=True, kw_only=True):
-    """Splits of a service, or of one that its traffic passes, which cannot be read, or that name such a route group.
-
-    They are detached: what they would send elsewhere is not known. Access control lets nobody in meanwhile.
-    """
-
-    names: tuple[str, ...]
 
 
 class Plan(NamedTuple):

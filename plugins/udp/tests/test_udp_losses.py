@@ -1,18 +1,17 @@
 """How many datagrams are lost to servers that are not there: a model network whose ICMP errors may come late."""
 
+import ctypes
+import errno
 import itertools
 import select
 import socket
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from maesh_udp import UdpSettings
-from maesh_udp import session as session_module
-from maesh_udp import trial as trial_module
-from maesh_udp.batches import Outbox
+from maesh_udp.listener import UdpListener
 from maesh_udp.proxy import UdpHandler
 from maesh_udp.session import ERROR_S, KEPT_BYTES, KEPT_DATAGRAMS
 
@@ -103,61 +102,28 @@ class Network:
     def watch(self, descriptor, watcher, events):
         self.watchers[descriptor] = watcher
 
+    def forget(self, descriptor):
+        del self.watchers[descriptor]
+
     def close_socket(self, sock):
-        del self.watchers[sock.descriptor]
+        self.forget(sock.descriptor)
         sock.close()
 
     def finish(self, work):
         pass
 
-
-class ModelOutbox(Outbox):
-    """Receives from the model's sockets."""
-
-    network = None
-
-    def receive(self, descriptor, mark, *, limit):
+    def receive(self, descriptor, *_):
+        """Receive as recvmmsg(2) does: one answer, or -1 and an error number."""
         try:
-            self.network.sockets[descriptor].recv(1)
-        except BlockingIOError:
-            return 0
+            self.sockets[descriptor].recv(1)
+        except OSError as error:
+            ctypes.set_errno(errno.EAGAIN if isinstance(error, BlockingIOError) else errno.ECONNREFUSED)
+            return -1
         return 1
 
-    def receive_one(self, receive_into, mark):
-        return super().receive_one(receive_into, mark) and self._drop()
-
-    def _drop(self):
-        self.count = 0
-        return 1
-
-
-class Listener:
-    """An entrypoint that a test is the clients of."""
-
-    entrypoint, is_open = ENTRYPOINT, True
-
-    def __init__(self):
-        self.sessions = {}
-        self.layout = SimpleNamespace(
-            build_answer_mark=lambda mark: mark,
-            read_address=lambda mark: "10.0.0.9",
-            name_bytes=16,
-            control_bytes=0,
-            size=16,
-        )
-
-    def add(self, session):
-        self.sessions[session.mark] = session
-
-    def release(self, session):
-        if self.sessions.get(session.mark) is session:
-            del self.sessions[session.mark]
-
-    forget = release
-
-    def answer(self, outbox):
-        outbox.count = 0
-        return 0, 0
+    def send(self, descriptor, messages, count, flags):
+        """Send answers as sendmmsg(2) does; nobody looks at them."""
+        return count
 
 
 class Node(FakeNode):
@@ -171,14 +137,13 @@ class Node(FakeNode):
 class Model:
     def __init__(self, ports, monkeypatch):
         self.node = Node()
-        self.network, self.listener = Network(ports, self.node.clock), Listener()
-        self.node.network = self.network
-        factory = SimpleNamespace(SocketType=lambda *_: ModelSocket(self.network), AF_INET=socket.AF_INET)
-        monkeypatch.setattr(session_module, "socket", factory)
-        monkeypatch.setattr(trial_module, "socket", factory)
+        self.node.network = self.network = Network(ports, self.node.clock)
+        monkeypatch.setattr(socket, "SocketType", lambda *_: ModelSocket(self.network))
         self.handler = UdpHandler(UdpSettings(), self.node)
-        self.handler.outbox = ModelOutbox()
-        self.handler.outbox.network = self.network
+        self.handler.outbox._receive, self.handler.outbox._function = self.network.receive, self.network.send
+        entrypoint = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        entrypoint.bind(("127.0.0.1", 0))
+        self.listener = UdpListener(self.handler, entrypoint, ENTRYPOINT)
         section = Section(
             routers={KEY: StreamRouter(entrypoint=ENTRYPOINT, service=KEY)},
             services={KEY: Service(servers=tuple(Server(address="10.0.0.1", port=port) for port in ports))},
@@ -209,6 +174,7 @@ class Model:
 
     def close(self):
         self.handler.abort()
+        self.listener.close()
         assert not self.handler.trials
         assert not self.handler.kept_bytes
         assert not self.network.watchers

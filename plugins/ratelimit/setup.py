@@ -1,0 +1,20 @@
+"""Builds this plugin: compiled by what the repository that it is in has for that, elsewhere as plain Python.
+
+pyproject.toml names this module as the build backend, and setuptools runs it as a program.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "compiling"))
+
+try:
+    from backend import *  # noqa: F403 - the hooks of PEP 517
+    from commands import run_setup
+except ModuleNotFoundError:  # an unpacked source distribution
+    print("not compiled, the plain Python will run: it is built outside of Maesh's repository", file=sys.stderr)
+    from setuptools import setup as run_setup
+    from setuptools.build_meta import *  # noqa: F403
+
+if __name__ == "__main__":
+    run_setup()

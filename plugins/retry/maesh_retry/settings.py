@@ -1,0 +1,22 @@
+"""What travels from controller to proxy. It stays interpreted: mypyc drops the keywords of a class."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+_Status = Annotated[int, Meta(ge=400, le=599)]
+_Amount = Annotated[float, Meta(ge=0)]
+
+
+class ServiceRetry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The retries of one service, as they travel from controller to proxy; `budget` is a share of the requests."""
+
+    attempts: Annotated[int, Meta(ge=1, le=100)]
+    errors: tuple[str, ...]
+    statuses: tuple[tuple[_Status, _Status], ...]
+    timeout_s: _Amount
+    body_limit: Annotated[int, Meta(ge=0, le=1 << 20)]
+    backoff_s: _Amount
+    backoff_limit_s: _Amount
+    budget: _Amount
