@@ -4,8 +4,9 @@
 #   docker build -t registry.example/maesh:2.0.0 --build-arg MAESH_PURE=1 .
 #   docker build -t registry.example/maesh:2.0.0 --build-arg EXTRA_PLUGINS="maesh-theirs==1.0 ./examples/plugins/maesh-stamp" .
 #
-# The engine is compiled if a C compiler can be installed and MAESH_PURE is empty, and runs as plain Python otherwise. The
-# last step of the build stage says which. EXTRA_PLUGINS are plugins by others, as pip takes them: requirements, or
+# The engine and the plugins are compiled if a C compiler can be installed and MAESH_PURE is empty, and run as plain Python
+# otherwise. The last step of the build stage says which the engine is; the names of wheels that the step before installs say
+# it of the plugins: `py3-none-any` is plain Python. EXTRA_PLUGINS are plugins by others, as pip takes them: requirements, or
 # folders that .dockerignore lets through.
 
 ARG PYTHON_IMAGE=python:3.11-slim

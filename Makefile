@@ -35,7 +35,7 @@ help:
 	@echo 'make bench    measure the parts, the whole beside its peers, and the scale (40 minutes with all peers)'
 	@echo 'make peers    install Envoy, Traefik and Caddy beside Maesh, for make bench to measure too'
 	@echo 'make install  only set up .venv (the others do so by themselves)'
-	@echo 'make compiled compile the engine into this tree with mypyc, 80 s of one core; needs a C compiler'
+	@echo 'make compiled compile the engine and the plugins into this tree with mypyc, two minutes of one core; needs a C compiler'
 	@echo 'make pure     remove what make compiled left: the plain Python runs again'
 	@echo 'make clean    remove .venv and what tools left behind'
 
@@ -116,4 +116,4 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 
 clean:
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info plugins/*/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.benchmarks .import_linter_cache .nox maesh_core/_compiled
+		.benchmarks .import_linter_cache .nox maesh_core/_compiled plugins/*/build plugins/*/maesh_*/_compiled

@@ -94,7 +94,7 @@ class Engine:
 
     def refresh(self) -> str:
         """Take out a compiled form that does not fit the sources, and say why; empty where there is none such."""
-        finder = CompiledFinder(str(self.package))
+        finder = CompiledFinder(str(self.package), core=str((self.core or self.root) / CORE_PACKAGE))
         if finder.is_stale:
             self.remove()
             return finder.reason

@@ -35,17 +35,23 @@ COMPILED, PURE = "compiled", "pure"
 
 
 class CompiledFinder:
-    """Finds the compiled modules of one package, given its folder.
+    """Finds the compiled modules of one package, given its folder and, if it is another than this one, the core's.
 
     `reason` is empty while it finds them. Otherwise it says in a few words why the sources run.
     """
 
-    __slots__ = ("_files", "_folder", "_hash", "_package", "is_stale", "reason")
+    __slots__ = ("_core", "_files", "_folder", "_hash", "_package", "is_stale", "reason")
 
     def __init__(
-        self, package: str, *, is_wanted: bool = True, hash_file: Callable[[str], str | None] | None = None
+        self,
+        package: str,
+        *,
+        core: str | None = None,
+        is_wanted: bool = True,
+        hash_file: Callable[[str], str | None] | None = None,
     ) -> None:
         self._package = package
+        self._core = core or CORE
         self._hash = hash_file or hash_source
         self._folder = os.path.join(package, FOLDER)
         self._files: Mapping[str, str] = {}
@@ -82,8 +88,8 @@ class CompiledFinder:
                 files[name] = value
                 is_current, what = value.endswith(EXTENSION_SUFFIXES[0]), "this Python"
             else:
-                folder = CORE if kind == "core" else self._package
-                what = os.path.join(os.path.basename(CORE), name) if kind == "core" else name
+                folder = self._core if kind == "core" else self._package
+                what = os.path.join(os.path.basename(self._core), name) if kind == "core" else name
                 is_current = self._hash(os.path.join(folder, name)) == value
             if not is_current:
                 self.is_stale = True

@@ -1,5 +1,9 @@
-"""The compiled form beside its sources, in a small package that is built once: `value` is compiled, `words` is not."""
+"""The compiled form beside its sources, in small packages that are built once: `value` is compiled, `words` is not.
 
+One package is the core of its own; the other is a plugin, whose `words` are the core's.
+"""
+
+import ast
 import importlib.util
 import os
 import shutil
@@ -12,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from maesh_core import compiled
+from maesh_core.plugin_metadata import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,6 +32,14 @@ building = load_engine()
 needs_compiler = pytest.mark.skipif(not building.has_compiler(), reason="there is no C compiler")
 INIT = "from small.compiled import install_finder\nengine = install_finder()\n"
 VALUE = "from small.words import WORD\n\ndef read() -> str:\n    return WORD + '{}'\n"
+PLUGIN_INIT = "from typing import Final\n\nimport maesh_core.words\n\nEND: Final = '{}'\n"
+PLUGIN_VALUE = """
+from maesh_core.words import WORD
+from small import END
+
+def read() -> str:
+    return WORD + '{}' + END
+"""
 WORDS = "from typing import Final\n\nWORD: Final = '{}'\n"
 PROGRAM = """
 import small.value
@@ -75,6 +88,48 @@ def tree(built, tmp_path):
     return Tree(shutil.copytree(built.root, tmp_path / "copy"))
 
 
+class PluginTree:
+    """A plugin and the core that it is for, in folders of their own, as an editable install leaves them."""
+
+    def __init__(self, root):
+        self.root = root
+        self.core, self.package = root / "maesh_core", root / "plugin" / "small"
+        self.engine = building.Engine(root / "plugin", "small", ["small/value.py"], core=root)
+
+    def run(self, **environment):
+        """Run the program; give the form that it saw, what it read, and standard error."""
+        kept = {name: value for name, value in os.environ.items() if name != compiled.PURE_VARIABLE}
+        kept["PYTHONPATH"] = f"{self.root}{os.pathsep}{self.root / 'plugin'}"
+        command = [sys.executable, "-B", "-c", "from small import value; print(value.read(), value.__file__)"]
+        ended = subprocess.run(
+            command, cwd=self.root, env=kept | environment, capture_output=True, text=True, check=True
+        )
+        value, file = ended.stdout.split()
+        is_compiled = Path(file).is_relative_to(self.package / compiled.FOLDER)
+        return "compiled" if is_compiled else "pure", value, ended.stderr
+
+
+@pytest.fixture(scope="module")
+def built_plugin(tmp_path_factory):
+    tree = PluginTree(tmp_path_factory.mktemp("plugin"))
+    tree.core.mkdir()
+    tree.package.mkdir(parents=True)
+    (tree.core / "__init__.py").write_text(INIT.replace("small", "maesh_core"))
+    (tree.core / "words.py").write_text(WORDS.format("word"))
+    shutil.copy(compiled.__file__, tree.core)
+    (tree.package / "__init__.py").write_text(PLUGIN_INIT.format("!"))
+    (tree.package / "value.py").write_text(PLUGIN_VALUE.format(1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(compiled.PURE_VARIABLE, raising=False)
+        tree.engine.install(tree.engine.build())
+    return tree
+
+
+@pytest.fixture
+def plugin_tree(built_plugin, tmp_path):
+    return PluginTree(shutil.copytree(built_plugin.root, tmp_path / "copy"))
+
+
 @needs_compiler
 def test_compiled_modules_are_loaded(tree):
     assert tree.run() == ("compiled", "word1", "")
@@ -113,6 +168,40 @@ def test_what_another_python_compiled_is_not_loaded(tree):
     form, value, said = tree.run()
     assert (form, value) == ("pure", "word1")
     assert "do not fit this Python" in said
+
+
+@needs_compiler
+def test_a_plugin_is_loaded_in_compiled_form_beside_a_core_that_is_not_compiled(plugin_tree):
+    assert plugin_tree.run() == ("compiled", "word1!", "")
+    assert plugin_tree.run(MAESH_PURE="1") == ("pure", "word1!", "")
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("edited", "text", "what", "value"),
+    [
+        ("plugin/small/value.py", PLUGIN_VALUE.format(2), "value.py", "word2!"),
+        ("plugin/small/__init__.py", PLUGIN_INIT.format("?"), "__init__.py", "word1?"),
+        ("maesh_core/words.py", WORDS.format("other"), "maesh_core/words.py", "other1!"),
+    ],
+    ids=["its-module", "its-package", "the-core"],
+)
+def test_an_edit_of_what_a_plugin_was_compiled_from_takes_effect(plugin_tree, edited, text, what, value):
+    (plugin_tree.root / edited).write_text(text)
+    warning = (
+        f"maesh: warning: small: the compiled modules do not fit {what}; the plain Python runs"
+        " (make compiled builds them again)\n"
+    )
+    assert plugin_tree.run() == ("pure", value, warning)
+    assert plugin_tree.engine.refresh() == f"the compiled modules do not fit {what}"
+    assert plugin_tree.run() == ("pure", value, "")
+
+
+@needs_compiler
+def test_an_edit_of_what_no_compiled_module_of_a_plugin_imports_leaves_it_compiled(plugin_tree):
+    (plugin_tree.core / "other.py").write_text("NUMBER = 1\n")
+    (plugin_tree.package / "other.py").write_text("NUMBER = 1\n")
+    assert plugin_tree.run() == ("compiled", "word1!", "")
 
 
 @needs_compiler
@@ -164,10 +253,24 @@ def test_the_reason_of_a_pure_build_is_known_where_it_is_installed(tmp_path, mon
     assert finder.form == "pure"
 
 
-def test_every_module_of_the_list_is_there_once():
-    modules = building.read_modules()
-    assert modules == sorted(set(modules))
-    assert all((ROOT / path).is_file() for path in modules)
+PROJECTS = building.open_all()
+
+
+@pytest.mark.parametrize("engine", PROJECTS, ids=lambda engine: engine.package.name)
+def test_every_module_of_the_list_is_there_once(engine):
+    assert engine.modules == sorted(set(engine.modules))
+    assert all((engine.root / path).is_file() for path in engine.modules)
+
+
+@pytest.mark.parametrize("engine", PROJECTS[1:], ids=lambda engine: engine.package.name)
+def test_no_compiled_module_of_a_plugin_has_a_class_with_keywords_which_mypyc_would_drop(engine):
+    for path in engine.modules:
+        nodes = ast.walk(ast.parse((engine.root / path).read_text()))
+        assert [each.name for each in nodes if isinstance(each, ast.ClassDef) and each.keywords] == []
+
+
+def test_every_shipped_plugin_has_modules_to_compile():
+    assert {f"maesh_{name}" for name in SHIPPED} == {engine.package.name for engine in PROJECTS[1:]}
 
 
 @pytest.mark.parametrize(
@@ -202,6 +305,35 @@ def test_a_wheel_that_cannot_be_compiled_is_pure_and_says_why_in_one_line(tmp_pa
         assert archive.read(names[0]).startswith(f"when it was built: {reason}".encode())
 
 
+def test_a_wheel_of_a_plugin_that_cannot_be_compiled_is_pure_and_says_why(tmp_path):
+    for name in ("maesh_core", "compiling", "plugins/retry"):
+        ignored = shutil.ignore_patterns(compiled.FOLDER, "__pycache__", "build", "*.egg-info")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    wheel, said = build_plugin_wheel(tmp_path / "plugins" / "retry")
+    assert said == ["maesh-retry: not compiled, the plain Python will run: MAESH_PURE is set"]
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read("maesh_retry/_compiled/reason") == b"when it was built: MAESH_PURE is set\n"
+
+
+def test_a_plugin_that_is_unpacked_elsewhere_is_built_as_plain_python_and_says_so(tmp_path):
+    ignored = shutil.ignore_patterns(compiled.FOLDER, "__pycache__", "build", "*.egg-info")
+    folder = shutil.copytree(ROOT / "plugins" / "retry", tmp_path / "a" / "b" / "retry", ignore=ignored)
+    wheel, said = build_plugin_wheel(folder)
+    assert said == ["maesh-retry: not compiled, the plain Python will run: it is built outside of Maesh's repository"]
+    with zipfile.ZipFile(wheel) as archive:
+        assert "maesh_retry/proxy.py" in archive.namelist()
+
+
+def build_plugin_wheel(folder):
+    """Build a wheel where nothing is to be compiled; give its path, and what the build said of compiling."""
+    command = [sys.executable, "setup.py", "--quiet", "bdist_wheel", "--dist-dir", "wheels"]
+    environment = os.environ | {compiled.PURE_VARIABLE: "1"}
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    (wheel,) = (folder / "wheels").iterdir()
+    assert wheel.name.endswith("-py3-none-any.whl")
+    return wheel, [line for line in ended.stderr.splitlines() if line.startswith("maesh")]
+
+
 @needs_compiler
 @pytest.mark.integration
 @pytest.mark.timeout(600)
@@ -230,4 +362,31 @@ def test_a_wheel_of_this_tree_is_compiled_and_loads_what_was_compiled(tmp_path):
     form, file = ended.stdout.split()
     assert form == "compiled"
     assert Path(file).is_relative_to(tmp_path / "installed" / "maesh_core" / compiled.FOLDER)
+    assert not ended.stderr
+
+
+@needs_compiler
+@pytest.mark.integration
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_a_wheel_of_a_plugin_loads_what_was_compiled(tmp_path, name):
+    kept = {name: value for name, value in os.environ.items() if name != compiled.PURE_VARIABLE}
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "."]
+    subprocess.run([*command, "--wheel-dir", tmp_path], cwd=ROOT / "plugins" / name, env=kept, check=True)
+    (wheel,) = tmp_path.iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    (engine,) = [each for each in PROJECTS if each.package.name == f"maesh_{name}"]
+    modules = [path.removesuffix(".py").replace("/", ".") for path in engine.modules]
+    program = f"from importlib import import_module as load; print(*(load(name).__file__ for name in {modules}))"
+    ended = subprocess.run(
+        [sys.executable, "-B", "-c", program],
+        env=kept | {"PYTHONPATH": str(tmp_path / "installed")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    folder = tmp_path / "installed" / f"maesh_{name}" / compiled.FOLDER
+    assert [Path(file).is_relative_to(folder) for file in ended.stdout.split()] == [True] * len(modules)
     assert not ended.stderr

@@ -79,10 +79,12 @@ def print_version(installed: Sequence[InstalledPlugin]) -> None:
         f"platform  {report.platform}",
         f"engine    {report.engine.form}{reason}",
     ]
-    lines += [
-        f"plugin    {plugin.name} ({plugin.distribution} {plugin.version}){_describe_form(plugin)}" for plugin in installed
-    ]
+    lines += [f"plugin    {_describe(plugin)}" for plugin in installed]
     print("\n".join(lines))  # noqa: T201 - what was asked for
+
+
+def _describe(plugin: InstalledPlugin) -> str:
+    return f"{plugin.name} ({plugin.distribution} {plugin.version}){_describe_form(plugin)}"
 
 
 def _describe_form(plugin: InstalledPlugin) -> str:

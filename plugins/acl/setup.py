@@ -12,7 +12,8 @@ try:
     from backend import *  # noqa: F403 - the hooks of PEP 517
     from commands import run_setup
 except ModuleNotFoundError:  # an unpacked source distribution
-    print("not compiled, the plain Python will run: it is built outside of Maesh's repository", file=sys.stderr)
+    reason = "it is built outside of Maesh's repository"
+    print(f"maesh-acl: not compiled, the plain Python will run: {reason}", file=sys.stderr)
     from setuptools import setup as run_setup
     from setuptools.build_meta import *  # noqa: F403
 

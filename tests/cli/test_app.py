@@ -11,6 +11,7 @@ import pytest
 
 from maesh_core.cli.app import COMMANDS, choose_commands, run_command_line
 from maesh_core.cli.options import normalise_arguments
+from maesh_core.compiled import FOLDER, MANIFEST, PURE_VARIABLE, REASON
 from maesh_core.settings import ControllerSettings, ProxySettings, UpSettings
 from maesh_core.settings.fields import list_fields
 from maesh_core.settings.handover import parse_proxy_settings
@@ -106,6 +107,20 @@ def test_versions_of_everything_are_shown(run, stamp, arguments):
     assert status == 0
     assert [line.split()[0] for line in out.splitlines()] == ["maesh", "python", "platform", "engine", "plugin"]
     assert "stamp (acme-stamp 1.0)" in out
+
+
+def test_the_form_of_a_plugin_that_was_to_be_compiled_is_shown_with_its_version(run, stamp, monkeypatch):
+    monkeypatch.delenv(PURE_VARIABLE, raising=False)
+    folder = stamp / "stamping" / FOLDER
+    folder.mkdir()
+    for file, text, form in (
+        (REASON, "when it was built: no C compiler was found\n", "pure (when it was built: no C compiler was found)"),
+        (MANIFEST, "source __init__.py 0\n", "pure (the compiled modules do not fit __init__.py)"),
+        (MANIFEST, "", "compiled"),
+    ):
+        (folder / file).write_text(text)
+        _, out, _ = run("version")
+        assert out.splitlines()[-1] == f"plugin    stamp (acme-stamp 1.0), {form}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
