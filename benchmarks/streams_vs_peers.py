@@ -96,6 +96,15 @@ CASES = (
         transport="udp",
     ),
     StreamCase(
+        name="udp-one",
+        title=f"UDP: one client, {DATAGRAM_BYTES} bytes there and back, {OUTSTANDING} under way",
+        command="echo",
+        arguments=(1, OUTSTANDING, DATAGRAM_BYTES),
+        unit="round trip",
+        rate="round trips/s",
+        transport="udp",
+    ),
+    StreamCase(
         name="udp-pace",
         title=f"UDP: {UDP_WORDS}, at {RATE_SHARE:.0%} of the proxy's own round trips",
         command="pace",
