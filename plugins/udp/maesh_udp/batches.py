@@ -190,7 +190,8 @@ class Outbox(_Batch):
             done = self._function(descriptor, first, count - position, _DONT_WAIT)
             if done > 0:
                 sent += done
-                sent_bytes += sum(self.sizes[position : position + done])
+                sizes = self.sizes
+                sent_bytes += sizes[position] if done == 1 else sum(sizes[position : position + done])
                 position += done
             else:
                 position += 1

@@ -94,6 +94,8 @@ class UdpHandler:
         self._timeout_s = settings.session_timeout
         self.clock, self.sockets = node.clock, node.sockets
         self._streams = node.build_streams(Counters)
+        self._counters: dict[int, Counters] = {}
+        """Those of the routes in force, by entrypoint: each datagram is counted, and to ask a route costs a microsecond."""
         self.sessions: OrderedDict[Session, None] = OrderedDict()
         """All, more or less the longest idle first; see `_end_oldest`."""
         self.trials: dict[StreamServer, Trial] = {}
@@ -103,6 +105,8 @@ class UdpHandler:
         self.inbox, self.outbox = Inbox(), Outbox()
         self.answering: UdpListener | None = None
         """Whose answers are in the outbox."""
+        self._finish, self._send_answers = node.sockets.finish, self.send_answers
+        """Looked up once, not for each answer."""
         self._unrouted = 0
         self._swept_at = node.clock.now
         node.clock.add_sweep(self._sweep)
@@ -118,6 +122,7 @@ class UdpHandler:
         """Begin sessions by this table from now on, cut those that may not go on, and leave servers that are gone."""
         streams = self._streams
         streams.apply_table(table)
+        self._counters = {entrypoint: route.counters for entrypoint, route in streams.routes.items()}
         for session in list(self.sessions):
             if not streams.may_go_on(session, session.route):
                 session.route.counters.denied += 1
@@ -224,7 +229,7 @@ class UdpHandler:
             self.send_answers()
         self.answering = listener
         self.outbox.set_layout(listener.layout)
-        self.sockets.finish(self.send_answers)
+        self._finish(self._send_answers)
 
     def send_answers(self) -> None:
         """Send what is in the outbox."""
@@ -233,9 +238,8 @@ class UdpHandler:
         if listener is None or not count:
             return
         sent, sent_bytes = listener.answer(self.outbox)
-        route = self._streams.routes.get(listener.entrypoint)
-        if route is not None:
-            counters = route.counters
+        counters = self._counters.get(listener.entrypoint)
+        if counters is not None:
             counters.sent += sent
             counters.sent_bytes += sent_bytes
             counters.dropped += count - sent
@@ -247,10 +251,10 @@ class UdpHandler:
 
     def count_received(self, entrypoint: int, count: int, size: int) -> None:
         """Count datagrams that went to servers, and their bytes."""
-        route = self._streams.routes.get(entrypoint)
-        if route is not None:
-            route.counters.received += count
-            route.counters.received_bytes += size
+        counters = self._counters.get(entrypoint)
+        if counters is not None:
+            counters.received += count
+            counters.received_bytes += size
 
     def _connect(self, session: Session, server: StreamServer) -> None:
         try:
