@@ -35,7 +35,7 @@ help:
 	@echo 'make bench    measure the parts, the whole beside its peers, and the scale (40 minutes with all peers)'
 	@echo 'make peers    install Envoy, Traefik and Caddy beside Maesh, for make bench to measure too'
 	@echo 'make install  only set up .venv (the others do so by themselves)'
-	@echo 'make compiled compile the engine and the plugins into this tree with mypyc, two minutes of one core; needs a C compiler'
+	@echo 'make compiled compile the engine and the plugins into this tree with mypyc, two and a half minutes of one core; needs a C compiler'
 	@echo 'make pure     remove what make compiled left: the plain Python runs again'
 	@echo 'make clean    remove .venv and what tools left behind'
 
