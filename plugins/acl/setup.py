@@ -6,12 +6,15 @@ pyproject.toml names this module as the build backend, and setuptools runs it as
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "compiling"))
+FOLDER = Path(__file__).resolve().parent
+COMPILING = FOLDER.parents[1] / "compiling"
 
-try:
+# An sdist is unpacked in a folder for temporary files, where the folders above may hold what others have put there.
+if FOLDER.parent.name == "plugins" and (COMPILING / "commands.py").is_file():
+    sys.path.insert(0, str(COMPILING))
     from backend import *  # noqa: F403 - the hooks of PEP 517
     from commands import run_setup
-except ModuleNotFoundError:  # an unpacked source distribution
+else:
     reason = "it is built outside of Maesh's repository"
     print(f"maesh-acl: not compiled, the plain Python will run: {reason}", file=sys.stderr)
     from setuptools import setup as run_setup
