@@ -95,7 +95,7 @@ class UdpHandler:
         self.clock, self.sockets = node.clock, node.sockets
         self._streams = node.build_streams(Counters)
         self._counters: dict[int, Counters] = {}
-        """Those of the routes in force, by entrypoint; to find them by way of the route takes ten times as long."""
+        """Those of the routes in force, by entrypoint, so that no datagram looks for them by way of its route."""
         self.sessions: OrderedDict[Session, None] = OrderedDict()
         """All, more or less the longest idle first; see `_end_oldest`."""
         self.trials: dict[StreamServer, Trial] = {}
