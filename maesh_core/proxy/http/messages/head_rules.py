@@ -7,8 +7,6 @@ who called are a claim: whether a client may make it is decided here, and nowher
 from collections.abc import Collection
 from typing import Final
 
-import msgspec
-
 from maesh_core.proxy.http.messages.syntax import METHODS, NEVER_CARRIED
 from maesh_core.settings import CarryingSettings
 from maesh_core.values.field_rules import is_forwarded_name, is_shadowing_name
@@ -17,12 +15,23 @@ from maesh_core.values.networks import Networks
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
-class HeadRules(msgspec.Struct, frozen=True, kw_only=True):
+class HeadRules:
     """The rules for one connection: whether claims are kept, shadowing names dropped, unregistered methods carried."""
 
-    keeps_forwarded: bool = True
-    drops_shadowing: bool = True
-    carries_unregistered: bool = False
+    __slots__ = ("carries_unregistered", "drops_shadowing", "keeps_forwarded")
+
+    def __init__(
+        self, *, keeps_forwarded: bool = True, drops_shadowing: bool = True, carries_unregistered: bool = False
+    ) -> None:
+        self.keeps_forwarded: Final = keeps_forwarded
+        self.drops_shadowing: Final = drops_shadowing
+        self.carries_unregistered: Final = carries_unregistered
+
+    def __repr__(self) -> str:
+        return (
+            f"HeadRules(keeps_forwarded={self.keeps_forwarded}, drops_shadowing={self.drops_shadowing}, "
+            f"carries_unregistered={self.carries_unregistered})"
+        )
 
     def find_dropped(self, names: Collection[bytes]) -> frozenset[bytes]:
         """Find which of a head's lower-case field names stop here under these rules."""
@@ -56,11 +65,14 @@ class HeadRulesByClient:
 
     def __init__(self, settings: CarryingSettings) -> None:
         self._trusted = Networks(settings.forwarded_headers)
-        self._trusting = HeadRules(
-            drops_shadowing=settings.drop_shadowing_headers,
-            carries_unregistered=settings.unregistered_methods == "carry",
+        self._trusting, self._others = (
+            HeadRules(
+                keeps_forwarded=is_trusted,
+                drops_shadowing=settings.drop_shadowing_headers,
+                carries_unregistered=settings.unregistered_methods == "carry",
+            )
+            for is_trusted in (True, False)
         )
-        self._others = msgspec.structs.replace(self._trusting, keeps_forwarded=False)
 
     def __repr__(self) -> str:
         return f"<HeadRulesByClient trusting {self._trusted!r}>"

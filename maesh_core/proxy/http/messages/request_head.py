@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import ClassVar, Final, NoReturn, final
 
 import httptools
-import msgspec
 
 from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.http.messages.head import Head
@@ -267,23 +266,50 @@ def parse_request_head(head: bytes, rules: HeadRules = DEFAULT_RULES) -> Request
 _parse_kept_host = lru_cache(maxsize=KEPT_HOSTS)(parse_host)
 
 
-class _Fields(msgspec.Struct, frozen=True):
+class _Fields:
     """What the fields of a head say, whatever its request line.
 
     `passing` is what goes on of them, but Host; None where the whole head may go on as it came: all in it is
     end-to-end, or what the mesh would say too.
     """
 
-    authority: bytes
-    host: bytes
-    passing: bytes | None
-    is_keep_alive: bool = True
-    body: int = 0
-    framing: bytes = b""
-    dropped: frozenset[bytes] = SPECIAL
-    forwarded: dict[bytes, bytes] | None = None
-    upgrade: bytes = b""
-    is_expecting: bool = False
+    __slots__ = (
+        "authority",
+        "body",
+        "dropped",
+        "forwarded",
+        "framing",
+        "host",
+        "is_expecting",
+        "is_keep_alive",
+        "passing",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        authority: bytes,
+        host: bytes,
+        passing: bytes | None,
+        *,
+        is_keep_alive: bool = True,
+        body: int = 0,
+        framing: bytes = b"",
+        dropped: frozenset[bytes] = SPECIAL,
+        forwarded: dict[bytes, bytes] | None = None,
+        upgrade: bytes = b"",
+        is_expecting: bool = False,
+    ) -> None:
+        self.authority: Final = authority
+        self.host: Final = host
+        self.passing: Final = passing
+        self.is_keep_alive: Final = is_keep_alive
+        self.body: Final = body
+        self.framing: Final = framing
+        self.dropped: Final = dropped
+        self.forwarded: Final = forwarded
+        self.upgrade: Final = upgrade
+        self.is_expecting: Final = is_expecting
 
 
 def _parse_closely(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead:
