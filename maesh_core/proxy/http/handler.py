@@ -16,9 +16,10 @@ from maesh_core.proxy.http.clients.listener import HttpListener
 from maesh_core.proxy.http.clients.newcomers import Newcomers
 from maesh_core.proxy.http.counters import collect_counters, collect_ejections
 from maesh_core.proxy.http.environment import Environment
-from maesh_core.proxy.http.exchanges.chained import ChainedExchange
+from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.routing_table import CurrentTable, HttpTable, build_table
-from maesh_core.proxy.http.upstreams.connection_pool import HttpServer, ServerKey
+from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
+from maesh_core.proxy.http.upstreams.server_key import ServerKey
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.settings import CarryingSettings
@@ -98,8 +99,8 @@ class HttpHandler:
         """End the exchanges under way that the table in force would not let in."""
         exchanges = [client.exchange for client in self.environment.clients]
         for exchange in exchanges:
-            if isinstance(exchange, ChainedExchange) and not exchange.may_go_on():
-                exchange.revoke()
+            if isinstance(exchange, Exchange) and exchange.run is not None and not exchange.run.may_continue():
+                exchange.run.revoke()
 
     # --- connections
 

@@ -15,8 +15,10 @@ from maesh_core.proxy.balancing.balancer import AnyBalancer, Balancer
 from maesh_core.proxy.balancing.division import DividedPart, Division
 from maesh_core.proxy.balancing.kinds import BalancerKinds, ChosenBalancer
 from maesh_core.proxy.http.counters import RouteCounters
+from maesh_core.proxy.http.exchanges.answers import AMBIGUOUS_PATH, CLOSED, NO_SERVER
 from maesh_core.proxy.http.messages.request_head import RequestHead
-from maesh_core.proxy.http.upstreams.connection_pool import HttpServer, ServerKey
+from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
+from maesh_core.proxy.http.upstreams.server_key import ServerKey
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain
 
 GetServer = Callable[[ServerKey], HttpServer]
@@ -24,8 +26,6 @@ Claim = tuple[int, bytes]
 Claimants = dict[Claim, set[str]]
 """While a table is built: the hosts in question, and the keys of the routers that claim each."""
 _NO_ROUTER: Final = HttpRouter(entrypoint=0, hosts=())
-_AMBIGUOUS: Final = Response(status=403, reason="the path could be taken for another")
-_NOT_CLOSED: Final = Response(status=503, reason="the service has no usable server")
 
 
 class Route:
@@ -58,7 +58,7 @@ class Route:
         balancer: Balancer[HttpServer] | None,
         counters: RouteCounters,
         chain: Chain = EMPTY_CHAIN,
-        closed: Response = _NOT_CLOSED,
+        closed: Response = NO_SERVER,
         key: str = "",
         router: HttpRouter = _NO_ROUTER,
         branches: tuple[tuple[Predicate, "Route"], ...] = (),
@@ -84,7 +84,12 @@ class Route:
         """Choose the branch for a request; refuse one whose path could mean another than the branches read."""
         if self.is_path_read and is_ambiguous(head.target):
             return Route(
-                self.service, balancer=None, counters=self.counters, closed=_AMBIGUOUS, key=self.key, router=self.router
+                self.service,
+                balancer=None,
+                counters=self.counters,
+                closed=AMBIGUOUS_PATH,
+                key=self.key,
+                router=self.router,
             )
         for predicate, route in self.branches:
             if predicate(head):
@@ -268,7 +273,7 @@ class HttpTable:
     def _compile(self, key: str, router: HttpRouter, middlewares: Mapping[str, Any]) -> Route:
         counters = self.counters.setdefault(router.service or key, RouteCounters())
         if router.service is None:
-            closed = Response(status=router.status, reason=router.reason or "the service is closed")
+            closed = Response(status=router.status, reason=router.reason or CLOSED)
             return Route("", balancer=None, counters=counters, closed=closed, key=key, router=router)
         chain = compile_chain([middlewares[middleware] for middleware in router.middlewares])
         branches = tuple(

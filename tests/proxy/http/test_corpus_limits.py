@@ -1,6 +1,6 @@
 """Limits of docs/proxy-behaviour.md that no other test reaches."""
 
-from maesh_core.proxy.http.exchanges.chained import DELAY_LIMIT_S
+from maesh_core.proxy.http.exchanges.middleware_run import DELAY_LIMIT_S
 from maesh_core.proxy.http.upstreams.connection_pool import IDLE_LIMIT
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"

@@ -11,7 +11,8 @@ from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.handler import HttpHandler
 from maesh_core.proxy.http.routing_table import HttpTable, build_table
-from maesh_core.proxy.http.upstreams.connection_pool import HttpServer, ServerKey
+from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
+from maesh_core.proxy.http.upstreams.server_key import ServerKey
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.settings import CarryingSettings
 

@@ -55,7 +55,7 @@ GREET = load("greet.proxy", GREETING)
 
 
 class Exchange:
-    __module__ = "maesh_core.proxy.http.exchanges.chained"
+    __module__ = "maesh_core.proxy.http.exchanges.middleware_run"
     service = "test/app:80"
 
 

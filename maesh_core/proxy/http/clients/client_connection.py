@@ -9,13 +9,13 @@ from typing import Final, cast
 
 from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.http.clients.linger import Linger
-from maesh_core.proxy.http.clients.pacing import TURN_BYTES, TURN_REQUESTS, PacedConnection
+from maesh_core.proxy.http.clients.pacing import TURN_BYTES, TURN_REQUESTS
+from maesh_core.proxy.http.clients.responding import RespondingConnection
 from maesh_core.proxy.http.environment import Environment
-from maesh_core.proxy.http.exchanges.answers import build_answer, render_answer
-from maesh_core.proxy.http.exchanges.chained import ChainedExchange
+from maesh_core.proxy.http.exchanges.answers import HEAD_TIMEOUT, build_answer, render_answer
 from maesh_core.proxy.http.exchanges.exchange import Exchange
+from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun
 from maesh_core.proxy.http.exchanges.tunnel import Released
-from maesh_core.proxy.http.exchanges.upgrade import UpgradeExchange
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
 from maesh_core.proxy.http.messages.head_limits import check_partial_head, check_whole_head
 from maesh_core.proxy.http.messages.request_head import KEPT_LIMIT_BYTES, RequestHead
@@ -27,7 +27,7 @@ JOINED_LIMIT_BYTES: Final = 16384
 """The bytes of a body that come with its head go on with it, in one write, up to this size."""
 
 
-class ClientConnection(PacedConnection):
+class ClientConnection(RespondingConnection):
     """A connection accepted on an entrypoint."""
 
     __slots__ = (
@@ -60,16 +60,6 @@ class ClientConnection(PacedConnection):
 
     def __repr__(self) -> str:
         return f"<ClientConnection of {self.address} held={len(self._buffer)} {self.exchange!r}>"
-
-    @property
-    def is_draining(self) -> bool:
-        """Whether this connection takes no request after the current one."""
-        return self.environment.is_draining or (self._is_eof and not self._buffer)
-
-    @property
-    def is_holding(self) -> bool:
-        """Whether bytes have come that are not of the current request."""
-        return bool(self._buffer)
 
     @property
     def idle_since(self) -> float | None:
@@ -206,7 +196,7 @@ class ClientConnection(PacedConnection):
         exchange = self.exchange
         if exchange is not None:
             if exchange.upstream is not None:
-                self.wait_for_exchange(exchange)
+                self.wait_for_exchange()
                 exchange.upstream.resume_reading()
         elif not self._is_closing and not self._is_lingering:
             self.wait(self.environment.settings.idle_timeout)
@@ -305,18 +295,12 @@ class ClientConnection(PacedConnection):
             if route.branches:
                 route = route.choose(request)
             is_chained = route.is_chained
-        exchange: Exchange
-        if request.upgrade:
-            exchange = UpgradeExchange(self, request, now)
-        elif is_chained:
-            exchange = ChainedExchange(self, request, now)
-        else:
-            exchange = Exchange(self, request, now)
-        self.exchange = exchange
+        exchange = self.exchange = Exchange(self, request, now)
+        if is_chained or request.upgrade:
+            exchange.run = MiddlewareRun(exchange)
         self.environment.requests += 1
         self._requests_left -= 1
-        if self._requests_left == 0:  # never so without a limit
-            exchange.is_keep_alive = False
+        self.is_keep_alive = request.is_keep_alive and self._requests_left != 0  # never 0 without a limit
         is_joined = 0 < len(behind) <= min(request.body, JOINED_LIMIT_BYTES) and not request.upgrade
         exchange.start(route, behind if is_joined else b"")
         return b"" if is_joined and exchange.request_left < request.body else behind
@@ -341,25 +325,21 @@ class ClientConnection(PacedConnection):
             return b""
         if self.exchange is exchange:
             if exchange.upstream is not None:
-                self.wait_for_exchange(exchange)
+                self.wait_for_exchange()
             elif exchange.is_body_held_up:
                 self.pause_reading()
         return rest
 
     # --- what the exchange and its upstream ask for
 
-    def write(self, data: bytes) -> None:
-        """Send bytes of a response."""
-        if self._transport is not None and data:
-            self._transport.write(data)
-
-    def on_exchange_finished(self, exchange: Exchange) -> None:
-        """Go on to the next request, or close."""
-        if self.exchange is exchange:
-            self.exchange = None
+    def on_exchange_finished(self) -> None:
+        """Continue with the next request, or close."""
+        exchange, self.exchange = self.exchange, None
         environment = self.environment
-        if not exchange.is_keep_alive or environment.is_draining or (self._is_eof and not self._buffer):  # is_draining
-            if exchange.request_left or self._buffer:
+        if self._buffer and exchange is not None and exchange.head.upgrade:
+            self.is_keep_alive = False  # what came behind it may not be meant as a request (upgrade.py)
+        if not self.is_keep_alive or environment.is_draining or (self._is_eof and not self._buffer):  # is_draining
+            if self._buffer or (exchange is not None and exchange.request_left):
                 self._linger()
             else:
                 self.close()
@@ -385,7 +365,7 @@ class ClientConnection(PacedConnection):
         elif self._is_closing or self.is_write_paused:
             self.cut()
         elif self._buffer and not self._is_lingering:
-            self._refuse(ClientProtocolError("the request's head did not come in time", 408))
+            self._refuse(ClientProtocolError(HEAD_TIMEOUT, 408))
         else:
             self.close()
 

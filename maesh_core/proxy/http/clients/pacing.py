@@ -12,9 +12,10 @@ from abc import abstractmethod
 from typing import Final
 
 from maesh_core.proxy.http.environment import Environment
-from maesh_core.proxy.http.exchanges.exchange import Client, Exchange
+from maesh_core.proxy.http.exchanges.client_stream import ClientStream
+from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.transports import HELD_LIMIT_BYTES, TURN_READS
-from maesh_core.proxy.http.upstreams.upstream_connection import UpstreamConnection
+from maesh_core.proxy.http.upstreams.upstream_stream import UpstreamStream
 
 TURN_REQUESTS: Final = 4
 """Requests of one connection that begin in one turn of the event loop."""
@@ -23,7 +24,7 @@ TURN_BYTES: Final = 16384
 _NEVER: Final = float("inf")
 
 
-class PacedConnection(Client):
+class PacedConnection(ClientStream):
     """What a client's connection holds and waits for.
 
     `_is_eof` says that the end of the client's bytes was read; `has_ended`, that it is known to come.
@@ -118,7 +119,7 @@ class PacedConnection(Client):
         if not transport.is_closing():
             transport.resume_reading()
         if exchange is not None and exchange.request_left and exchange.upstream is not None:
-            self.wait_for_exchange(exchange)
+            self.wait_for_exchange()
 
     def _stop_reading(self) -> None:
         transport = self._transport
@@ -144,9 +145,11 @@ class PacedConnection(Client):
         """Let the sweep end the current wait after so many seconds; None while something else limits it."""
         self.deadline = _NEVER if seconds is None else self.environment.clock.now + seconds
 
-    def wait_for_exchange(self, exchange: Exchange) -> None:
+    def wait_for_exchange(self) -> None:
         """Wait for what the exchange needs next: the rest of the request, the response's head, the rest of that."""
-        settings = self.environment.settings
+        settings, exchange = self.environment.settings, self.exchange
+        if exchange is None:
+            return
         if exchange.has_started_response or (exchange.request_left and self.is_read_paused):
             self.wait(settings.upstream_body_timeout)
         elif exchange.request_left and not exchange.is_expecting:
@@ -166,13 +169,13 @@ class PacedConnection(Client):
             unsent += self.exchange.upstream.unsent_bytes
         return unsent
 
-    def on_upstream_ready(self, upstream: UpstreamConnection) -> None:
+    def on_upstream_ready(self, upstream: UpstreamStream) -> None:
         """Read what was held back for want of an upstream."""
         if self.is_write_paused:
             upstream.pause_reading()
         self.resume_reading()
 
     def on_progress(self) -> None:
-        """Wait anew: bytes of the response have passed."""
+        """Restart the wait: bytes of the response have passed."""
         settings = self.environment.settings
         self.wait(settings.body_timeout if self.is_write_paused else settings.upstream_body_timeout)

@@ -1,23 +1,56 @@
-"""Answers that the mesh itself gives, and the one place where an error becomes one.
+"""All responses of the mesh itself: their texts, and the one place where an error becomes a response.
 
-A short plain text that says why, which is also the value of `X-Maesh-Reason`; or the response of a middleware.
+A response has a short plain text that says why, which is also the value of `X-Maesh-Reason`; a middleware's response
+may have a body of its own. What makes a message malformed is said where it is parsed, in messages/.
 """
+
+from typing import Final
 
 from maesh_core.errors import ExchangeError
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.http.messages.headers import render_field
 from maesh_core.proxy.http.messages.syntax import REASONS
 
+# --- routing
+
+UNKNOWN_HOST: Final = Response(status=404, reason="no service of the mesh has this host")
+NO_SERVER: Final = Response(status=503, reason="the service has no usable server")
+AMBIGUOUS_PATH: Final = Response(status=403, reason="the path could be taken for another")
+CLOSED: Final = "the service is closed"
+"""The reason where the controller gives a status for a service, and no reason."""
+
+# --- the client's message
+
+BODY_TOO_LARGE: Final = "the request's body is too large"  # 413
+BODY_TIMEOUT: Final = "the request's body did not come in time"  # 408
+HEAD_TIMEOUT: Final = "the request's head did not come in time"  # 408
+
+# --- the upstream
+
+CONNECT_TIMEOUT: Final = "no connection to the upstream in time"  # 504
+NOT_CONNECTED: Final = "no connection to the upstream"  # 502
+RESPONSE_TIMEOUT: Final = "the upstream did not answer in time"  # 504
+CLOSED_EARLY: Final = "the upstream closed without a response"  # 502
+OTHER_PROTOCOL: Final = "the upstream wants another protocol"  # 502
+
+# --- middlewares
+
+MIDDLEWARE_FAILED: Final = Response(status=500, reason="a middleware failed")
+UNSENDABLE: Final = Response(status=500, reason="a middleware gave a response that may not be sent")
+MIDDLEWARE_TIMEOUT: Final = Response(status=504, reason="a middleware did not decide in time")
+CLIENT_ENDED: Final = Response(status=503, reason="the client ended its side before another attempt")
+REVOKED: Final = Response(status=403, reason="access is no longer allowed")
+
 
 def build_answer(error: ExchangeError) -> Response:
-    """Turn an error into the response that tells of it."""
+    """Turn an error into the response that reports it."""
     return Response(status=error.status, reason=str(error))
 
 
 def render_answer(response: Response, *, connection: bytes, is_head_request: bool) -> bytes:
-    """Render a response of the mesh; `connection` is a rendered Connection field or empty.
+    """Render a response of the mesh for HTTP/1; `connection` is a rendered Connection field or empty.
 
-    Raises ValueError or TypeError where a middleware gave what may not be sent.
+    Raises ValueError, TypeError or AttributeError where a middleware gave something that may not be sent.
     """
     if not 200 <= response.status <= 599:
         raise ValueError(f"not the status of a final response: {response.status}")

@@ -132,6 +132,12 @@ class RequestHead(Head):
         """Render the request line and Host as they go upstream."""
         return render_start(self.method, self.target, self.authority)
 
+    def render_changed(self, headers: Headers, forwarded: bytes) -> bytes:
+        """Render the head that goes upstream with changed header fields; it ends with the forwarded fields."""
+        if not headers.is_split:
+            return self.passing + headers.added + forwarded
+        return b"".join((self.render_start(), *headers.lines, self.framing, forwarded))
+
 
 class ClientHeaders:
     """Implements `interfaces.ReadableHeaders` over the bytes of a head, of which nothing else need be read."""

@@ -1,31 +1,50 @@
 """A connection to one server, and what becomes of the response it brings.
 
-A connection belongs to one exchange at a time (exchanges/owner.py). It goes back to its server's pool
+A connection serves one attempt at a time, its receiver (upstream_stream.py). It goes back to its server's pool
 (connection_pool.py) only when both messages ended cleanly and nothing came that was not asked for; any unexpected byte
 closes it.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from maesh_core.errors import ExchangeError, UpstreamProtocolError
-from maesh_core.proxy.http.exchanges.owner import AS_IT_CAME, RENDERED, Owner
+from maesh_core.proxy.balancing.health import Aside
+from maesh_core.proxy.http.environment import Environment
+from maesh_core.proxy.http.exchanges.answers import CLOSED_EARLY
 from maesh_core.proxy.http.exchanges.tunnel import Released
 from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
-from maesh_core.proxy.http.messages.request_head import CHUNKED, KEPT_LIMIT_BYTES
+from maesh_core.proxy.http.messages.headers import Headers
+from maesh_core.proxy.http.messages.request_head import CHUNKED, KEPT_LIMIT_BYTES, RequestHead
 from maesh_core.proxy.http.messages.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
 from maesh_core.proxy.http.messages.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
 from maesh_core.proxy.http.tls import is_cut_off
 from maesh_core.proxy.http.transports import FULL_READ_BYTES, TURN_READS, limit_write_buffer, read_unread
-
-if TYPE_CHECKING:
-    from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
+from maesh_core.proxy.http.upstreams.upstream_stream import AS_IT_CAME, RENDERED, ResponseReceiver, UpstreamStream
 
 INFORMATIONAL_LIMIT: Final = 16
 """1xx responses passed on before a final one (RFC 9110 section 15.2); more is a broken upstream."""
 
 
-class UpstreamConnection:
+class Pool(Protocol):
+    """The server of a connection, as the connection sees it (connection_pool.py)."""
+
+    __slots__ = ("opened",)
+
+    environment: Environment
+    idle: list["UpstreamConnection"]
+    opened: int
+    aside: Aside | None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more idle connection may be kept."""
+
+    def note_failure(self, receiver: ResponseReceiver) -> None:
+        """Set the server aside for requests to come."""
+
+
+class UpstreamConnection(UpstreamStream):
     """One connection to a server, and the response it is about to bring or brings.
 
     A turn of the event loop is short: a few lines of a chunked body, or TURN_READS reads. `_held` is what is left for
@@ -37,7 +56,6 @@ class UpstreamConnection:
 
     __slots__ = (
         "_buffer",
-        "_exchange",
         "_full_reads",
         "_held",
         "_informational",
@@ -47,6 +65,7 @@ class UpstreamConnection:
         "_last_head",
         "_left",
         "_raw",
+        "_receiver",
         "_response",
         "_scanner",
         "_transport",
@@ -57,7 +76,7 @@ class UpstreamConnection:
         "server",
     )
 
-    def __init__(self, server: "HttpServer") -> None:
+    def __init__(self, server: Pool) -> None:
         self.server = server
         self.is_reused = False
         self.has_sent_body = False
@@ -69,7 +88,7 @@ class UpstreamConnection:
         self._is_read_paused = False
         self._is_queued = False
         self.is_write_paused = False
-        self._exchange: Owner | None = None
+        self._receiver: ResponseReceiver | None = None
         self._buffer = b""
         self._full_reads = 0
         self._held: tuple[bytes, int] | None = None
@@ -80,17 +99,24 @@ class UpstreamConnection:
         self._scanner: ChunkedScanner | None = None
 
     def __repr__(self) -> str:
-        return f"<UpstreamConnection to {self.server.key} for {self._exchange!r}>"
+        return f"<UpstreamConnection to {self.server!r} for {self._receiver!r}>"
 
-    # --- what the exchange asks for
+    # --- what the receiver asks for
 
-    def begin(self, exchange: Owner, request: bytes) -> None:
-        """Send a request, and bring the response to `exchange`."""
-        self._exchange = exchange
+    def send_request(
+        self, receiver: ResponseReceiver, head: RequestHead, changed: Headers | None, forwarded: bytes, body: bytes
+    ) -> None:
+        """Send a request, and bring the response to `receiver`.
+
+        `changed` are the header fields where somebody has changed them. `forwarded` are the rendered forwarded fields,
+        with the empty line behind them. `body` is what has come of the body, which counts as sent with the head.
+        """
+        self._receiver = receiver
         self._response = None
         self._informational = 0
         if self._transport is not None:
-            self._transport.write(request)
+            request = head.passing + forwarded if changed is None else head.render_changed(changed, forwarded)
+            self._transport.write(request + body if body else request)
 
     def write(self, data: bytes) -> None:
         """Send bytes of the request's body."""
@@ -103,8 +129,8 @@ class UpstreamConnection:
             self._receive_unread(raw, raw.get_protocol())
 
     def abandon(self) -> None:
-        """Close at once: the exchange has ended without this response."""
-        self._exchange = None
+        """Close at once: the receiver has ended without this response."""
+        self._receiver = None
         self.close()
 
     def close(self) -> None:
@@ -115,7 +141,7 @@ class UpstreamConnection:
             self._transport.abort()
 
     def discard(self) -> None:
-        """Close a connection that no exchange has had, however far its making is.
+        """Close a connection that no receiver has had, however far its making is.
 
         The event loop may report neither its beginning nor its end: uvloop drops a transport whose `create_connection`
         is cancelled, though `connection_made` was called.
@@ -149,7 +175,7 @@ class UpstreamConnection:
         """Let go of the transport for good, with what was read of it and is not used; it counts until its end."""
         transport, self._transport, self._raw = self._transport, None, None
         assert transport is not None  # noqa: S101 - bytes have just come from it
-        self._exchange = None
+        self._receiver = None
         self.server.environment.upstreams.discard(self)
         return Released(
             transport,
@@ -179,7 +205,7 @@ class UpstreamConnection:
     # --- what the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start; the exchange sends its request next."""
+        """Start; the receiver sends its request next."""
         self._transport = self._raw = cast("asyncio.Transport", transport)
         if not self._is_counted:  # it was given up while it was made
             self._transport.abort()
@@ -189,7 +215,7 @@ class UpstreamConnection:
 
     def eof_received(self) -> None:
         """Leave the pool now: the end of the connection is told only in the next round of the loop."""
-        if self._exchange is None and self in self.server.idle:
+        if self._receiver is None and self in self.server.idle:
             self.server.idle.remove(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -201,41 +227,41 @@ class UpstreamConnection:
         if exc is not None and transport is self._raw and (self.has_sent_body or not self.is_reused):
             self._receive_unread(transport, self)
         self._raw = None
-        exchange, self._exchange = self._exchange, None
-        if exchange is None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is None:
             return
         if self._response is None:
             is_stale = self.is_reused and not self._buffer and not self._informational
             if not is_stale:
-                self.server.note_failure(exchange)
-            exchange.on_upstream_closed(self.server, _build_closed_error(), is_stale=is_stale)
+                self.server.note_failure(receiver)
+            receiver.on_closed(_build_closed_error(), is_stale=is_stale)
         elif self._left == UNTIL_CLOSE and exc is None and transport is not None and not _is_cut_off(transport):
-            exchange.on_response_complete()
+            receiver.on_response_complete()
         else:
-            exchange.cut()
+            receiver.cut()
 
     def pause_writing(self) -> None:
         """Stop reading the client: this upstream is slower."""
         self.is_write_paused = True
-        if self._exchange is not None:
-            self._exchange.connection.pause_reading()
+        if self._receiver is not None:
+            self._receiver.client.pause_reading()
 
     def resume_writing(self) -> None:
         """Read the client again."""
         self.is_write_paused = False
-        if self._exchange is not None:
-            self._exchange.connection.resume_reading()
+        if self._receiver is not None:
+            self._receiver.client.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the response."""
-        exchange = self._exchange
-        if exchange is None:  # nothing was asked: RFC 9112 section 9.2
+        receiver = self._receiver
+        if receiver is None:  # nothing was asked: RFC 9112 section 9.2
             self.close()
         elif self._response is not None:
-            self._receive_body(exchange, self._response, data, is_first=False)
+            self._receive_body(receiver, self._response, data, is_first=False)
         else:
             try:
-                self._receive_head(exchange, data)
+                self._receive_head(receiver, data)
             except UpstreamProtocolError as error:
                 self._break(error)
 
@@ -249,7 +275,7 @@ class UpstreamConnection:
         """
         self.is_write_paused = True  # this connection is not for the pool
         for data in read_unread(raw) if raw is not None else ():
-            if self._exchange is None or self._held is not None:
+            if self._receiver is None or self._held is not None:
                 return
             if receiver is self:
                 self.data_received(data)
@@ -257,13 +283,13 @@ class UpstreamConnection:
                 receiver.get_buffer(len(data))[: len(data)] = data
                 receiver.buffer_updated(len(data))
 
-    def _receive_head(self, exchange: Owner, data: bytes) -> None:
+    def _receive_head(self, receiver: ResponseReceiver, data: bytes) -> None:
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
         while True:
             response = self._last_head
-            if response is not None and not exchange.is_head_request and data.startswith(response.head):
+            if response is not None and not receiver.is_head_request and data.startswith(response.head):
                 end = len(response.head)  # servers repeat themselves
             else:
                 end = data.find(HEAD_END) + len(HEAD_END)
@@ -272,7 +298,7 @@ class UpstreamConnection:
                     return
                 if end > SMALL_HEAD_BYTES:
                     self._check_size(data[:end])
-                response = self._read_head(data[:end], is_head_request=exchange.is_head_request)
+                response = self._read_head(data[:end], is_head_request=receiver.is_head_request)
             if self.server.aside is not None:
                 self.server.environment.health.on_success(self.server)
             if response.status >= 200:
@@ -280,19 +306,19 @@ class UpstreamConnection:
             if response.status == 101:
                 if self._transport is None:
                     raise _build_closed_error()
-                exchange.on_switching(self, response, data[end:])
+                receiver.on_switching(self, response, data[end:])
                 return
-            self._pass_informational(exchange, response)
+            self._pass_informational(receiver, response)
             data = data[end:]
-        passing = exchange.on_response_head(response, is_whole=len(data) - end == response.left)
+        passing = receiver.on_response_head(response, is_whole=len(data) - end == response.left)
         if passing is AS_IT_CAME:
-            exchange.connection.write(data)
-            self._end(exchange, is_clean=response.is_keep_alive)
+            receiver.client.write(data)
+            self._end(receiver, is_clean=response.is_keep_alive)
         elif passing is RENDERED:
             self._response = response
             self._left = response.left
             self._scanner = ChunkedScanner() if response.left == CHUNKED else None
-            self._receive_body(exchange, response, data[end:], is_first=True)
+            self._receive_body(receiver, response, data[end:], is_first=True)
 
     def _read_head(self, head: bytes, *, is_head_request: bool) -> ResponseHead:
         response = parse_response_head(head, is_head_request=is_head_request)
@@ -313,13 +339,13 @@ class UpstreamConnection:
             raise UpstreamProtocolError("the upstream ended a line by something else than CRLF")
         self._buffer = data
 
-    def _pass_informational(self, exchange: Owner, response: ResponseHead) -> None:
+    def _pass_informational(self, receiver: ResponseReceiver, response: ResponseHead) -> None:
         self._informational += 1
         if self._informational > INFORMATIONAL_LIMIT:
             raise UpstreamProtocolError("the upstream sent too many informational responses")
-        exchange.on_informational(response)
+        receiver.on_informational(response)
 
-    def _receive_body(self, exchange: Owner, response: ResponseHead, data: bytes, *, is_first: bool) -> None:
+    def _receive_body(self, receiver: ResponseReceiver, response: ResponseHead, data: bytes, *, is_first: bool) -> None:
         """Pass body bytes to the client, the first ones behind the head."""
         left = self._left
         surplus, size = 0, len(data)
@@ -329,19 +355,21 @@ class UpstreamConnection:
             self._left = left = left - len(data)
         elif left == CHUNKED:
             try:
-                data, surplus = self._scan(exchange, data, 0)
+                data, surplus = self._scan(receiver, data, 0)
             except ChunkedError as error:
                 if is_first:
                     raise UpstreamProtocolError(f"the upstream sent a {error}") from error
-                exchange.cut()
+                receiver.cut()
                 return
             left = self._left
-        connection = exchange.connection
-        connection.write(exchange.render_response_head() + data if is_first else data)
-        if left == 0:
-            self._end(exchange, is_clean=response.is_keep_alive and not surplus)
+        if is_first:
+            receiver.start_response(data)
         else:
-            connection.on_progress()
+            receiver.client.write(data)
+        if left == 0:
+            self._end(receiver, is_clean=response.is_keep_alive and not surplus)
+        else:
+            receiver.client.on_progress()
             if size >= FULL_READ_BYTES:
                 self._count_full_read()
 
@@ -359,14 +387,14 @@ class UpstreamConnection:
         self._held = data, position
         self._queue_turn()
 
-    def _scan(self, exchange: Owner, data: bytes, start: int) -> tuple[bytes, int]:
+    def _scan(self, receiver: ResponseReceiver, data: bytes, start: int) -> tuple[bytes, int]:
         """Follow the chunks, and hold what is left for a later turn. Returns what to send, and the surplus.
 
         An HTTP/1.0 client gets the content of the chunks alone.
         """
         scanner = self._scanner
         assert scanner is not None  # noqa: S101 - _left is CHUNKED
-        payload: list[bytes] | None = [] if exchange.is_unchunked else None
+        payload: list[bytes] | None = [] if receiver.client.is_unchunked else None
         end = scanner.scan(data, payload, start=start)
         body = data[start:end] if payload is None else b"".join(payload)
         left = len(data) - end
@@ -384,24 +412,24 @@ class UpstreamConnection:
 
     def _take_turn(self) -> None:
         self._is_queued = False
-        exchange, response, held = self._exchange, self._response, self._held
-        if exchange is None or response is None or held is None or self._is_read_paused:
+        receiver, response, held = self._receiver, self._response, self._held
+        if receiver is None or response is None or held is None or self._is_read_paused:
             return
         if held[1] == len(held[0]):
             self._let_go()
             return
         try:
-            body, surplus = self._scan(exchange, *held)
+            body, surplus = self._scan(receiver, *held)
         except ChunkedError:
-            exchange.cut()
+            receiver.cut()
             return
         if self._held == held:
             self._let_go()
-        exchange.connection.write(body)
+        receiver.client.write(body)
         if self._left == 0:
-            self._end(exchange, is_clean=response.is_keep_alive and not surplus)
+            self._end(receiver, is_clean=response.is_keep_alive and not surplus)
         else:
-            exchange.connection.on_progress()
+            receiver.client.on_progress()
 
     def _let_go(self) -> None:
         """Hold nothing any more, and read on."""
@@ -409,29 +437,29 @@ class UpstreamConnection:
         if self._transport is not None and not self._is_read_paused:
             self._transport.resume_reading()
 
-    def _end(self, exchange: Owner, *, is_clean: bool) -> None:
-        self._exchange = None
+    def _end(self, receiver: ResponseReceiver, *, is_clean: bool) -> None:
+        self._receiver = None
         self._response = None
         server = self.server
-        if exchange.request_left or self.is_write_paused:  # the server did not take all of the request
+        if receiver.has_request_left or self.is_write_paused:  # the server did not take all of the request
             is_clean = False
-        if is_clean and not server.is_removed and len(server.idle) < server.idle_limit:
+        if is_clean and server.has_room:
             self.resume_reading()
             self.idle_since = server.environment.clock.now
             server.idle.append(self)
         else:
             self.close()
-        exchange.on_response_complete()
+        receiver.on_response_complete()
 
     def _break(self, error: ExchangeError) -> None:
-        exchange, self._exchange = self._exchange, None
+        receiver, self._receiver = self._receiver, None
         self.close()
-        if exchange is not None:
-            exchange.on_upstream_broken(error)
+        if receiver is not None:
+            receiver.on_broken(error)
 
 
 def _build_closed_error() -> UpstreamProtocolError:
-    return UpstreamProtocolError("the upstream closed without a response")
+    return UpstreamProtocolError(CLOSED_EARLY)
 
 
 def _is_cut_off(transport: asyncio.Transport) -> bool:

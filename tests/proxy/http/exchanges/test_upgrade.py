@@ -92,7 +92,7 @@ async def test_what_a_client_sends_early_is_never_a_request(world, when, is_whol
     server.send(OK if is_whole and when != "within the body" else OK[:-1])
     if when == "within the body":
         client.send(GET)
-    if not server.is_closed and server.transport.protocol._exchange is not None:
+    if not server.is_closed and server.transport.protocol._receiver is not None:
         server.send(OK[-1:])
     answer = client.take()
     assert answer.endswith(b"ok")

@@ -11,7 +11,7 @@ import pytest
 from maesh_core.errors import ConnectTimeoutError, UpstreamNotReachedError, UpstreamTimeoutError
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.balancing.kinds import BalancerKinds
-from maesh_core.proxy.http.exchanges.chained import ATTEMPT_LIMIT
+from maesh_core.proxy.http.exchanges.middleware_run import ATTEMPT_LIMIT
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.settings import CarryingSettings
 
@@ -874,8 +874,8 @@ async def test_no_attempt_is_begun_for_a_client_that_has_ended_its_side(open_wor
         if has_paused:
             client.expect(b"")
             client.end()
-            client.protocol.exchange._timer.cancel()
-            client.protocol.exchange._begin_again()
+            client.protocol.exchange.run._timer.cancel()
+            client.protocol.exchange.run._begin_again()
         assert get_status(client) == (502 if outcome == "no response" else 503)
         await world.settle()
         assert not world.connects

@@ -1,0 +1,93 @@
+"""How an HTTP/1 client's connection writes responses: heads, 1xx, the mesh's own answers, and whether it stays open.
+
+Takes read response heads from the exchange under way. What is specific to the client's version and connection is
+decided here: the Connection field, the framing that an HTTP/1.0 client understands, keep-alive.
+"""
+
+from maesh_core.plugin_system.interfaces import Response
+from maesh_core.proxy.http.clients.pacing import PacedConnection
+from maesh_core.proxy.http.environment import Environment
+from maesh_core.proxy.http.exchanges.answers import render_answer
+from maesh_core.proxy.http.exchanges.exchange import Exchange
+from maesh_core.proxy.http.messages.headers import Headers
+from maesh_core.proxy.http.messages.request_head import CHUNKED
+from maesh_core.proxy.http.messages.response_head import UNTIL_CLOSE, ResponseHead
+
+
+class RespondingConnection(PacedConnection):
+    """`is_keep_alive` says whether the connection takes another request after the current one."""
+
+    __slots__ = ("is_keep_alive",)
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self.is_keep_alive = True
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether this connection takes no request after the current one."""
+        return self.environment.is_draining or (self._is_eof and not self._buffer)
+
+    @property
+    def is_unchunked(self) -> bool:
+        """Whether the client needs the content of chunks alone, which HTTP/1.0 does."""
+        return self.exchange is not None and self.exchange.head.is_http_1_0
+
+    def can_take_as_it_came(self, response: ResponseHead) -> bool:
+        """Whether the client may get the bytes of a whole response as the upstream sent them."""
+        exchange = self.exchange
+        if exchange is None or not self.is_keep_alive or not response.is_plain or exchange.head.is_http_1_0:
+            return False
+        return not self.is_draining and not (exchange.head.upgrade and self._buffer)
+
+    def start_response(self, response: ResponseHead, changed: Headers | None, body: bytes) -> None:
+        """Send a response's head, and the first bytes of the body with it."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        is_http_1_0 = exchange.head.is_http_1_0
+        if response.left == UNTIL_CLOSE or exchange.request_left or (is_http_1_0 and response.left == CHUNKED):
+            self.is_keep_alive = False
+        framing = b"" if is_http_1_0 and response.framing.startswith(b"Transfer-Encoding") else response.framing
+        connection = self._render_connection(exchange)
+        if changed is not None and (changed.is_split or framing != response.framing):
+            head = b"".join((response.status_line, *changed.lines, framing, connection))
+        elif framing != response.framing:
+            head = b"".join((response.status_line, *response.build_headers().lines, framing, connection))
+        elif changed is not None:
+            head = response.passing + changed.added + connection
+        else:
+            head = response.passing + connection
+        self.write(head + b"\r\n" + body)
+
+    def write_informational(self, response: ResponseHead) -> None:
+        """Send a 1xx response (RFC 9110 section 15.2); HTTP/1.0 has none."""
+        if self.exchange is not None and not self.exchange.head.is_http_1_0:
+            self.write(response.passing + b"\r\n")
+
+    def write_answer(self, response: Response) -> None:
+        """Send a response of the mesh. Raises ValueError, TypeError or AttributeError where it may not be sent."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        if exchange.request_left:
+            self.is_keep_alive = False
+        connection = self._render_connection(exchange)
+        self.write(render_answer(response, connection=connection, is_head_request=exchange.is_head_request))
+
+    def stop_reuse(self) -> None:
+        """Take no request after this one: the client's bytes cannot be trusted."""
+        self.is_keep_alive = False
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of a response."""
+        if self._transport is not None and data:
+            self._transport.write(data)
+
+    def _render_connection(self, exchange: Exchange) -> bytes:
+        """Render the field that tells the client what becomes of its connection."""
+        if self.is_draining or (exchange.head.upgrade and self._buffer):
+            self.is_keep_alive = False
+        if not self.is_keep_alive:
+            return b"Connection: close\r\n"
+        return b"Connection: keep-alive\r\n" if exchange.head.is_http_1_0 else b""
