@@ -38,7 +38,9 @@ class RespondingConnection(PacedConnection):
         exchange = self.exchange
         if exchange is None or not self.is_keep_alive or not response.is_plain or exchange.head.is_http_1_0:
             return False
-        return not self.is_draining and not (exchange.head.upgrade and self._buffer)
+        if self._buffer:
+            return not self.environment.is_draining and not exchange.head.upgrade
+        return not self.environment.is_draining and not self._is_eof  # is_draining
 
     def start_response(self, response: ResponseHead, changed: Headers | None, body: bytes) -> None:
         """Send a response's head, and the first bytes of the body with it."""

@@ -15,25 +15,24 @@ from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.messages.syntax import IDEMPOTENT
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
-from maesh_core.proxy.http.upstreams.upstream_stream import Passing, ResponseReceiver, UpstreamStream
+from maesh_core.proxy.http.upstreams.upstream_stream import ClientSide, Passing, ResponseReceiver, UpstreamStream
 
 
 class AttemptUser(Protocol):
     """The exchange, as its attempt sees it."""
 
-    __slots__ = ()
+    __slots__ = ("pending_body",)
 
     client: ClientStream
     head: RequestHead
     changed_headers: Headers | None
     """The header fields that go upstream, where a middleware has changed them."""
+    pending_body: bytearray | None
+    """What has come of the body before there was a connection; the attempt takes it."""
     request_left: int
     is_head_request: bool
     is_expecting: bool
     is_finished: bool
-
-    def take_pending_body(self) -> bytes:
-        """Take what has come of the body before there was a connection."""
 
     def count_ejection(self) -> None:
         """Count that the server was set aside."""
@@ -64,13 +63,12 @@ class AttemptUser(Protocol):
 class Attempt(ResponseReceiver):
     """One attempt at `server`.
 
-    It is connecting, or it has an `upstream`, or it has ended. `was_sent` says that the request's head was sent, and
+    It connects, has an `upstream`, or has ended. `was_sent` says that the request's head was sent, and
     `has_sent_body` that bytes of its body were. `response` is the head of its final response.
     """
 
     __slots__ = (
         "_exchange",
-        "_is_connecting",
         "_timer",
         "client",
         "has_sent_body",
@@ -83,9 +81,8 @@ class Attempt(ResponseReceiver):
 
     def __init__(self, exchange: AttemptUser, server: HttpServer) -> None:
         self._exchange = exchange
-        self._is_connecting = False
         self._timer: asyncio.TimerHandle | None = None
-        self.client = exchange.client
+        self.client: ClientSide = exchange.client
         self.is_head_request = exchange.is_head_request
         self.has_sent_body = False
         self.was_sent = False
@@ -94,7 +91,7 @@ class Attempt(ResponseReceiver):
         self.upstream: UpstreamStream | None = None
 
     def __repr__(self) -> str:
-        state = "connecting" if self._is_connecting else "sent" if self.was_sent else "new"
+        state = "under way" if self.upstream is not None else "sent" if self.was_sent else "not sent"
         return f"<Attempt at {self.server.key} {state}>"
 
     # --- what the exchange asks for
@@ -120,30 +117,28 @@ class Attempt(ResponseReceiver):
 
     def abandon(self) -> None:
         """End the attempt: its connection, or the one that is being made, is closed."""
-        if self._timer is not None:
-            self._stop_timer()
-        if self._is_connecting:
-            self._is_connecting = False
-            self.server.forget(self)
-        if self.upstream is not None:
-            upstream, self.upstream = self.upstream, None
+        self._stop_timer()
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
             upstream.abandon()
+        else:
+            self.server.forget(self)
 
     # --- connecting and sending
 
     def _connect(self) -> None:
-        self._is_connecting = True
-        self.client.wait(None)
+        self._exchange.client.wait(None)
         self.server.connect(self)
 
     def _send(self, upstream: UpstreamStream) -> None:
         """Send the head, and what has come of the body, over a connection that is ours until the exchange ends."""
         self.upstream = upstream
         self.was_sent = True
-        client, exchange = self.client, self._exchange
-        head = exchange.head
-        body = exchange.take_pending_body()
-        if body:
+        exchange = self._exchange
+        client, head = exchange.client, exchange.head
+        body: bytes | bytearray = b""
+        if exchange.pending_body is not None:
+            body, exchange.pending_body = exchange.pending_body, None
             self.has_sent_body = True
         forwarded = client.forwarded.render(head.authority, head.forwarded)
         upstream.send_request(self, head, exchange.changed_headers, forwarded, body)
@@ -156,7 +151,7 @@ class Attempt(ResponseReceiver):
 
     def _on_timeout(self) -> None:
         self._timer = None
-        if self._is_connecting:
+        if self.upstream is None:  # it is connecting
             self.server.note_failure(self)
             self._exchange.on_attempt_failed(ConnectTimeoutError(CONNECT_TIMEOUT))
         else:
@@ -180,12 +175,10 @@ class Attempt(ResponseReceiver):
 
     def on_connected(self, upstream: UpstreamStream) -> None:
         """Send the request over a connection that was made for this attempt."""
-        self._is_connecting = False
         self._send(upstream)
 
     def on_connect_failed(self, error: ExchangeError) -> None:
         """Report that the server could not be connected to."""
-        self._is_connecting = False
         self._exchange.on_attempt_failed(error)
 
     def on_closed(self, error: ExchangeError, *, is_stale: bool) -> None:

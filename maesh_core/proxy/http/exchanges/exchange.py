@@ -81,7 +81,6 @@ class Exchange(AttemptUser):
     """A request under way. Attributes are grouped: request, route, attempt, response."""
 
     __slots__ = (
-        "_pending",
         "_scanner",
         "attempt",
         "changed_headers",
@@ -106,7 +105,7 @@ class Exchange(AttemptUser):
         self.is_head_request = head.method == b"HEAD"
         self.request_left = head.body
         self.is_expecting = head.is_expecting
-        self._pending: bytearray | None = None
+        self.pending_body: bytearray | None = None
         self._scanner: ChunkedScanner | None = None
         self.route: Route | None = None
         self.run: Run | None = None
@@ -149,8 +148,13 @@ class Exchange(AttemptUser):
             self.receive_body(body)
         if self.run is not None:
             self.run.begin(route, balancer)
+            return
+        server = balancer.pick()
+        if server is None:  # attempt_at(), without a call on the way of most requests
+            self.answer(NO_SERVER)
         else:
-            self.attempt_at(balancer.pick())
+            self.attempt = Attempt(self, server)
+            self.attempt.begin()
 
     def receive_body(self, data: bytes) -> bytes:
         """Take body bytes from the client; returns those that are left over. Raises ClientProtocolError.
@@ -175,9 +179,9 @@ class Exchange(AttemptUser):
         if attempt is not None and attempt.upstream is not None:
             attempt.write_body(body)
         elif not self.is_finished:
-            if self._pending is None:
-                self._pending = bytearray()
-            self._pending += body
+            if self.pending_body is None:
+                self.pending_body = bytearray()
+            self.pending_body += body
 
     def _scan_body(self, data: bytes) -> tuple[bytes, bytes]:
         if self._scanner is None:
@@ -202,18 +206,11 @@ class Exchange(AttemptUser):
         upstream = self.upstream
         if upstream is not None:
             return upstream.is_write_paused
-        return self._pending is not None and len(self._pending) > PENDING_LIMIT_BYTES
-
-    def take_pending_body(self) -> bytes:
-        """Take what has come of the body before there was a connection."""
-        if self._pending is None:
-            return b""
-        pending, self._pending = self._pending, None
-        return bytes(pending)
+        return self.pending_body is not None and len(self.pending_body) > PENDING_LIMIT_BYTES
 
     def repeat_body(self, body: bytes | bytearray) -> None:
         """Hold a body again for another attempt, in place of what is held."""
-        self._pending = bytearray(body)
+        self.pending_body = bytearray(body)
 
     # --- attempts
 
@@ -339,7 +336,7 @@ class Exchange(AttemptUser):
         if self.is_finished:
             return
         self.is_finished = True
-        self._pending = None
+        self.pending_body = None
         if self.route is not None:
             seconds = self.client.environment.clock_time() - self.started_at
             self.route.counters.count(status, seconds)

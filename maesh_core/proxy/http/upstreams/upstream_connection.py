@@ -104,7 +104,12 @@ class UpstreamConnection(UpstreamStream):
     # --- what the receiver asks for
 
     def send_request(
-        self, receiver: ResponseReceiver, head: RequestHead, changed: Headers | None, forwarded: bytes, body: bytes
+        self,
+        receiver: ResponseReceiver,
+        head: RequestHead,
+        changed: Headers | None,
+        forwarded: bytes,
+        body: bytes | bytearray,
     ) -> None:
         """Send a request, and bring the response to `receiver`.
 

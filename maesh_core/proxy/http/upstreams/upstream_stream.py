@@ -71,7 +71,7 @@ class UpstreamStream(Protocol):
         head: RequestHead,
         changed: Headers | None,
         forwarded: bytes,
-        body: bytes,
+        body: bytes | bytearray,
     ) -> None:
         """Send a request, and bring the response to `receiver`.
 

@@ -11,8 +11,8 @@ import pytest
 from maesh_core.errors import ConnectTimeoutError, UpstreamNotReachedError, UpstreamTimeoutError
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.balancing.kinds import BalancerKinds
-from maesh_core.proxy.http.exchanges.middleware_run import ATTEMPT_LIMIT
 from maesh_core.proxy.http.exchanges.exchange import Exchange
+from maesh_core.proxy.http.exchanges.middleware_run import ATTEMPT_LIMIT
 from maesh_core.settings import CarryingSettings
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
