@@ -9,7 +9,7 @@ from maesh_core.errors import PluginError
 from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.plugin_system.metadata import list_installed
 from maesh_core.proxy.worker.memory import WorkerMemory
-from maesh_core.proxy.worker.runtime import Carrier
+from maesh_core.proxy.worker.runtime import WorkerRuntime
 from maesh_core.settings import ControllerSettings, ProxySettings
 
 PLUGIN = """
@@ -94,7 +94,7 @@ def test_in_a_proxy(load_two, hook, what):
     plugins = load_two("proxy", hook)
 
     async def start():
-        Carrier(ProxySettings(), plugins, WorkerMemory())
+        WorkerRuntime(ProxySettings(), plugins, WorkerMemory())
 
     with pytest.raises(PluginError) as caught:
         asyncio.run(start())

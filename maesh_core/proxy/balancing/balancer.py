@@ -64,7 +64,7 @@ class RoundRobin(Balancer[ServerT]):
             index = self._next
             server = servers[index]
             self._next = index + 1 if index + 1 < len(servers) else 0
-            if (not tried or server not in tried) and (server.aside is None or may_try(server.aside)):
+            if (not tried or server not in tried) and (server.aside is None or begin_due_trial(server.aside)):
                 return server
         coming = self.coming
         self._next = (self._next + 1) % max(len(servers), 1)
@@ -110,7 +110,7 @@ class SmoothWeightedRoundRobin(Balancer[ServerT]):
                 usable.append(index)
                 total += weight
                 self._credits[index] += weight
-            elif server not in tried and may_try(server.aside):
+            elif server not in tried and begin_due_trial(server.aside):
                 return server
         untried = [index for index in usable if self._servers[index][0] not in tried] if tried else usable
         if not usable:
@@ -165,7 +165,7 @@ class LeastRequest(Balancer[ServerT]):
                 first, second = second, first
             for index in (first, second):
                 server = servers[index]
-                if (not tried or server not in tried) and (server.aside is None or may_try(server.aside)):
+                if (not tried or server not in tried) and (server.aside is None or begin_due_trial(server.aside)):
                     return server
         return self._pick_of_all(tried)
 
@@ -194,7 +194,7 @@ class LeastRequest(Balancer[ServerT]):
         for index, server in enumerate(self._servers):
             if server.aside is None:
                 usable.append(index)
-            elif server not in tried and may_try(server.aside):
+            elif server not in tried and begin_due_trial(server.aside):
                 return server
         if not usable:
             return pick_spare(self._servers, tried)
@@ -231,8 +231,8 @@ def build_balancer(
     return smooth
 
 
-def may_try(aside: Aside) -> bool:
-    """Begin the trial of a server whose pause is over."""
+def begin_due_trial(aside: Aside) -> bool:
+    """Begin the trial of a server if its pause is over; True where it was."""
     if aside.is_due:
         aside.begin_trial()
         return True

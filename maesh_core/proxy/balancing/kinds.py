@@ -18,8 +18,8 @@ from maesh_core.proxy.balancing.balancer import (
     KINDS,
     AnyBalancer,
     Balanced,
+    begin_due_trial,
     build_balancer,
-    may_try,
     pick_spare,
 )
 
@@ -111,7 +111,7 @@ class ChosenBalancer(Generic[ChoosableT]):
                 continue
             if server.aside is None:
                 usable.append(server)
-            elif may_try(server.aside):
+            elif begin_due_trial(server.aside):
                 return server
         if not usable:
             return pick_spare(self._servers, tried)

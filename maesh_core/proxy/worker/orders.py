@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.proxy.network.sockets import describe_reason
 from maesh_core.proxy.worker.memory_settings import settle_memory
-from maesh_core.proxy.worker.runtime import Carrier, close_descriptors
+from maesh_core.proxy.worker.runtime import WorkerRuntime, close_descriptors
 from maesh_core.proxy.workers.channel import Channel
 from maesh_core.proxy.workers.messages import (
     AnyOrder,
@@ -39,7 +39,7 @@ class OrderTaker:
 
     __slots__ = ("_carrier", "_channel", "_is_settled", "_orders", "_refused", "_serving")
 
-    def __init__(self, sock: socket.socket, carrier: Carrier) -> None:
+    def __init__(self, sock: socket.socket, carrier: WorkerRuntime) -> None:
         self._carrier = carrier
         self._orders: asyncio.Queue[_Received] = asyncio.Queue()
         self._serving: asyncio.Task[None] | None = None

@@ -22,7 +22,7 @@ from maesh_core.process.printable import show_line
 from maesh_core.proxy.network.slots import fit_connection_limit
 from maesh_core.proxy.worker.memory import WorkerMemory
 from maesh_core.proxy.worker.orders import OrderTaker
-from maesh_core.proxy.worker.runtime import Carrier, Plugins
+from maesh_core.proxy.worker.runtime import Plugins, WorkerRuntime
 from maesh_core.proxy.workers.channel import Channel
 from maesh_core.proxy.workers.messages import AnyOrder, NotStarted
 from maesh_core.settings import ProxySettings
@@ -59,7 +59,7 @@ async def run_worker(
     raise_open_files_limit()
     settings = fit_connection_limit(settings, find_open_files_limit())
     try:
-        carrier = Carrier(settings, load(), memory)
+        carrier = WorkerRuntime(settings, load(), memory)
     except MaeshError as error:
         _report_failure(sock, str(error))
         return 1

@@ -43,7 +43,7 @@ class Plugins(Protocol):
         """Name the plugin that returned an object from a hook."""
 
 
-class Carrier:
+class WorkerRuntime:
     """The traffic of one worker, from its first update to the end of its drain. Raises PluginError when made."""
 
     __slots__ = ("_clock", "_counting", "_handlers", "_listening", "_memory", "_node", "configuration", "loop_watch")
@@ -72,7 +72,7 @@ class Carrier:
 
     def __repr__(self) -> str:
         """Show what is in force."""
-        return f"<Carrier {self.configuration!r}, {len(self._listening)} entrypoints>"
+        return f"<WorkerRuntime {self.configuration!r}, {len(self._listening)} entrypoints>"
 
     def apply_update(self, body: bytes, since: str | None) -> None:
         """Put an update in force, as it was pulled; raises UpdateRejectedError and changes nothing."""

@@ -269,10 +269,10 @@ class GrantFinder:
                 self.notices.append(f"acl: {pod.key} has its node's address, so it stands for nobody")
                 self._note_pod(pod, "it has its node's address, which identifies nobody")
         addresses = {address for pod in pods if not pod.spec.host_network for address in pod.addresses}
-        return tuple(sorted(address for address in addresses if self._is_nobody_elses(address, allowed)))
+        return tuple(sorted(address for address in addresses if self._check_sharing(address, allowed)))
 
-    def _is_nobody_elses(self, address: str, allowed: set[ObjectKey]) -> bool:
-        """Say whether all pods that have an address are of these accounts: else it tells nothing of who calls."""
+    def _check_sharing(self, address: str, allowed: set[ObjectKey]) -> bool:
+        """Report an address that a pod of another account also has: it identifies nobody. True if none has."""
         pods = self._view.find(Pod, ADDRESS_INDEX, address)
         for pod in pods:
             if ObjectKey(pod.metadata.namespace, pod.spec.service_account_name) not in allowed:

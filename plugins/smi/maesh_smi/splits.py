@@ -106,7 +106,7 @@ class Resolver:
                 self._unread.add(split.key)
                 self._note(split, "; ".join(split.faults))
                 continue
-            if not self._is_sound(split, (*path, key)):
+            if not self._check_loops(split, (*path, key)):
                 continue
             try:
                 matches = self._build_matches(split, port)
@@ -154,8 +154,8 @@ class Resolver:
         splits = self._view.find(TrafficSplit, SPLITS_BY_ROOT, key)
         return sorted(splits, key=lambda split: (not split.faults, not split.spec.matches, split.metadata.name))
 
-    def _is_sound(self, split: TrafficSplit, path: tuple[ObjectKey, ...]) -> bool:
-        """Say whether a split leads into no loop, whatever weights there are on the way."""
+    def _check_loops(self, split: TrafficSplit, path: tuple[ObjectKey, ...]) -> bool:
+        """Report a split that leads into a loop, whatever its weights; True where it leads into none."""
         loop = self._find_loop(split, path)
         if loop is None:
             return True

@@ -66,7 +66,7 @@ class UdpListener:
                     session.send(data)
                     session.active_at = now
                 except OSError as error:
-                    if not session.is_ended_by(error) or not handler.carry(self, mark, data):
+                    if not session.note_send_error(error) or not handler.carry(self, mark, data):
                         continue
             elif not handler.begin(self, mark, data):
                 continue

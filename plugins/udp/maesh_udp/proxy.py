@@ -184,7 +184,7 @@ class UdpHandler:
         try:
             session.send(data)
         except OSError as error:
-            return None if session.is_ended_by(error) else False
+            return None if session.note_send_error(error) else False
         return True
 
     def _try(self, servers: Sequence[StreamServer], data: memoryview | bytes, session: Session | None) -> None:
@@ -202,7 +202,7 @@ class UdpHandler:
             try:
                 session.send(data)
             except OSError as error:
-                if not session.is_ended_by(error):
+                if not session.note_send_error(error):
                     return False
             else:
                 session.active_at = self.clock.now

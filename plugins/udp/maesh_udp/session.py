@@ -166,8 +166,8 @@ class Session:
             self.send = self._socket.send
         return kept
 
-    def is_ended_by(self, error: OSError) -> bool:
-        """Take note that a datagram was not sent to the server; the session ends unless that datagram was to blame."""
+    def note_send_error(self, error: OSError) -> bool:
+        """Count a datagram that was not sent, or end the session if the error concerns it; True where it has ended."""
         if error.errno in _LOST_ALONE:
             self.route.counters.dropped += 1
             return False

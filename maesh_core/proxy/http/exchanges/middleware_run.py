@@ -197,17 +197,17 @@ class MiddlewareRun(Run):
                 return
             if result is not None:
                 self._depth, self._position = depth, chain.on_request.index(step) + 1
-                if self._is_held(call, result):
+                if self._apply_result(call, result):
                     return
         self._depth = chain.depth
         self._begin_attempt(balancer)
 
-    def _is_held(self, call: _Call, result: object) -> bool:
+    def _apply_result(self, call: _Call, result: object) -> bool:
         """Act on what on_request returned; True when the request goes no further for now."""
         if isinstance(result, Response):
             self._exchange.answer(result)
         elif isinstance(result, int | float) and not isinstance(result, bool):
-            return self._is_delayed(result, self._resume)
+            return self._delay(result, self._resume)
         elif isinstance(result, Awaitable):
             client = self._exchange.client
             client.wait(client.environment.settings.response_timeout)
@@ -217,7 +217,7 @@ class MiddlewareRun(Run):
             self._fail(call, TypeError(f"on_request returned {type(result).__name__}"))
         return True
 
-    def _is_delayed(self, seconds: float, resume: Callable[[], None]) -> bool:
+    def _delay(self, seconds: float, resume: Callable[[], None]) -> bool:
         if not seconds > 0:
             return False
         self._exchange.client.wait(None)
@@ -238,7 +238,7 @@ class MiddlewareRun(Run):
         call = self._chain.on_request[self._position - 1].call
         if error is not None:
             self._fail(call, error)
-        elif (result := task.result()) is None or not self._is_held(call, result):
+        elif (result := task.result()) is None or not self._apply_result(call, result):
             self._continue_inwards()
 
     def _continue_inwards(self) -> None:
@@ -276,7 +276,7 @@ class MiddlewareRun(Run):
         return server if server is not None and (server.address, server.port) in allowed else None
 
     def _attempt_again(self, pause_s: float) -> None:
-        if not self._is_delayed(pause_s, self._begin_again):
+        if not self._delay(pause_s, self._begin_again):
             self._begin_again()
 
     def _begin_again(self) -> None:
@@ -405,7 +405,7 @@ class MiddlewareRun(Run):
             if chosen.balancer is None:
                 return False
             self._judged_destination = chosen.destination
-        is_allowed = all(self._may_stay(judge) for judge in current.chain.is_still_allowed)
+        is_allowed = all(self._judge(judge) for judge in current.chain.is_still_allowed)
         self._judged_destination = ""
         return is_allowed
 
@@ -416,7 +416,7 @@ class MiddlewareRun(Run):
         else:
             self._exchange.answer(REVOKED)
 
-    def _may_stay(self, judge: Judge) -> bool:
+    def _judge(self, judge: Judge) -> bool:
         try:
             return read_verdict(judge(self), default=False)
         except Exception as error:  # a plugin's code was to decide about access: no answer is no
