@@ -1,6 +1,6 @@
 """Writes the table of values in charts/README.md from charts/maesh/values.yaml and the comments in it.
 
-`python charts/document_values.py` rewrites what stands between the markers. A test holds that nothing is out of date.
+`python charts/document_values.py` rewrites the text between the markers. A test checks that it is up to date.
 """
 
 import json
@@ -17,7 +17,7 @@ _KEY = re.compile(r"( *)([A-Za-z]+):(?: .*)?")
 
 
 class Value(NamedTuple):
-    """A value that may be given: its path, its default, and what the comment above it says; above a group, of all."""
+    """A value of the chart: its path, its default, and the comment above it."""
 
     path: str
     default: Any
@@ -25,7 +25,7 @@ class Value(NamedTuple):
 
 
 def list_values(text: str) -> list[Value]:
-    """List the values of a values.yaml; an empty mapping is a value, one with entries is a group of them."""
+    """List the values of a values.yaml. An empty mapping is a value; a mapping with entries is a group of values."""
     defaults = dict(_flatten(yaml.safe_load(text)))
     texts = dict(_read_comments(text))
     return [Value(path, default, texts.get(path, "")) for path, default in defaults.items()]
@@ -40,7 +40,7 @@ def _flatten(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _read_comments(text: str) -> Iterator[tuple[str, str]]:
-    """Read the comment that stands right above each key."""
+    """Read the comment directly above each key."""
     keys: list[str] = []
     comment: list[str] = []
     for line in text.splitlines():
@@ -70,7 +70,7 @@ def replace_table(page: str, table: str) -> str:
 
 
 def main() -> None:
-    """Bring the page up to date."""
+    """Update the page."""
     page = FOLDER / "README.md"
     table = render_table((FOLDER / "maesh" / "values.yaml").read_text(encoding="utf-8"))
     page.write_text(replace_table(page.read_text(encoding="utf-8"), table), encoding="utf-8")

@@ -222,9 +222,9 @@ def test_a_value_that_is_misspelt_or_wrong_is_refused_by_its_place(path, value, 
         ("controller.image.tag", "v1.1.0", "/controller/image", "set image.name and image.tag"),
         ("controller.logging.debug", True, "/controller/logging", "set controller.logLevel"),
         ("mesh.logging", "INFO", "/mesh/logging", "set mesh.logLevel"),
-        ("smi.enable", True, "/smi", "set acl for smi.enable"),
+        ("smi.enable", True, "/smi", "set acl instead of smi.enable"),
         ("smi.deploycrds", False, "/smi", "install with --skip-crds"),
-        ("proxy.logLevel", "info", "/proxy", "what concerns proxies is called mesh here"),
+        ("proxy.logLevel", "info", "/proxy", "use mesh, which configures the proxies"),
     ],
 )
 def test_what_is_gone_is_refused_by_the_schema_with_what_to_do_instead(path, value, place, advice, render):
@@ -239,11 +239,11 @@ def test_what_is_gone_is_refused_by_the_schema_with_what_to_do_instead(path, val
 @pytest.mark.parametrize(
     ("path", "value", "text"),
     [
-        ("settings", {"acl.a": 1}, "settings.acl.a is of a plugin that is not on: set plugins.acl"),
-        ("settings", {"stamp": {"a": 1}}, "settings.stamp is of a plugin that is not on"),
-        ("settings", {"udp.limit": 5}, "settings has udp.limit: set limits.udp"),
-        ("settings", {"udp": {"limit": 5}}, "settings has udp.limit: set limits.udp"),
-        ("metrics", {**SCRAPE["metrics"], **POD_SCRAPE["metrics"]}, "would count everything twice: enable one"),
+        ("settings", {"acl.a": 1}, "settings.acl.a belongs to a disabled plugin: set plugins.acl"),
+        ("settings", {"stamp": {"a": 1}}, "settings.stamp belongs to a disabled plugin"),
+        ("settings", {"udp.limit": 5}, "settings contains udp.limit: set limits.udp instead"),
+        ("settings", {"udp": {"limit": 5}}, "settings contains udp.limit: set limits.udp instead"),
+        ("metrics", {**SCRAPE["metrics"], **POD_SCRAPE["metrics"]}, "would count everything twice: enable only one"),
     ],
 )
 def test_what_contradicts_itself_is_refused_by_what_to_do_instead(path, value, text, render):
@@ -277,7 +277,7 @@ def test_every_value_that_is_gone_is_in_the_upgrade_guide():
 
 
 def test_the_namespace_that_the_mesh_leaves_alone_is_none_for_it(render):
-    with pytest.raises(helm_python.HelmRenderError, match="install it into one of its own"):
+    with pytest.raises(helm_python.HelmRenderError, match="install the chart into another namespace"):
         render(namespace="kube-system")
 
 

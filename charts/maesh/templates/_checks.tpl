@@ -1,4 +1,4 @@
-{{/* Fails with one text that names all that contradicts itself, which no schema can say. */}}
+{{/* Fails with one text that lists all contradictions between values, which a schema cannot find. */}}
 {{- define "maesh.check" -}}
 {{- with include "maesh.listContradictions" . | fromJsonArray -}}
 {{- fail (printf "these values cannot be used:\n  - %s\n" (join "\n  - " .)) -}}
@@ -11,21 +11,21 @@
 {{- range $key, $value := .Values.settings -}}
   {{- $plugin := splitList "." $key | first -}}
   {{- if not (include "maesh.isOn" (list $root $plugin)) -}}
-    {{- $problems = append $problems (printf "settings.%s is of a plugin that is not on: set plugins.%s, or name it in plugins.extra" $key $plugin) -}}
+    {{- $problems = append $problems (printf "settings.%s belongs to a disabled plugin: set plugins.%s, or add the plugin to plugins.extra" $key $plugin) -}}
   {{- end -}}
   {{- if or (eq $key "udp.limit") (and (eq $key "udp") (hasKey $value "limit")) -}}
-    {{- $problems = append $problems "settings has udp.limit: set limits.udp" -}}
+    {{- $problems = append $problems "settings contains udp.limit: set limits.udp instead" -}}
   {{- end -}}
 {{- end -}}
 {{- if eq .Release.Namespace "kube-system" -}}
-  {{- $problems = append $problems "the namespace is kube-system, which the mesh leaves alone: install it into one of its own" -}}
+  {{- $problems = append $problems "the namespace is kube-system, which the mesh ignores: install the chart into another namespace" -}}
 {{- end -}}
 {{- $mode := .Values.mesh.defaultMode | default .Values.defaultMode -}}
 {{- if and (eq $mode "udp") (not (include "maesh.isOn" (list . "udp"))) -}}
   {{- $problems = append $problems "defaultMode is udp: set plugins.udp" -}}
 {{- end -}}
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
-  {{- $problems = append $problems "metrics.serviceMonitor and metrics.podMonitor would count everything twice: enable one" -}}
+  {{- $problems = append $problems "metrics.serviceMonitor and metrics.podMonitor together would count everything twice: enable only one" -}}
 {{- end -}}
 {{- toJson $problems -}}
 {{- end -}}

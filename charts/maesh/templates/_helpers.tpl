@@ -1,12 +1,12 @@
-{{/* Labels of an object; takes a list: the root, the component. Services with app=maesh are no part of the mesh they carry,
-so it is that whatever the release is called. */}}
+{{/* Labels of an object; takes a list: the root, the component. The mesh ignores services with app=maesh,
+so all objects have this label, regardless of the release's name. */}}
 {{- define "maesh.labels" -}}
 {{ include "maesh.selector" . }}
 chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version }}
 heritage: {{ (index . 0).Release.Service }}
 {{- end -}}
 
-{{/* Labels that select pods; takes the same. They are those of Maesh 1.2 for a release "maesh": selectors cannot be changed. */}}
+{{/* Labels that select pods; takes the same. They are those of Maesh 1.2 for a release "maesh", because selectors cannot change. */}}
 {{- define "maesh.selector" -}}
 app: maesh
 component: {{ index . 1 }}
@@ -17,8 +17,8 @@ release: {{ (index . 0).Release.Name | quote }}
 {{ printf "%s:%s" .Values.image.name (.Values.image.tag | default .Chart.AppVersion) | toJson }}
 {{- end -}}
 
-{{/* What every pod of ours has in its spec; takes the root. Service links off: there is a Service here for each of the
-mesh's, and an environment of thousands of variables keeps a program from starting. */}}
+{{/* The common part of the spec of all pods; takes the root. Service links are off: the namespace has a shadow service for
+each service of the mesh, and a program cannot start with thousands of environment variables. */}}
 {{- define "maesh.podSpec" -}}
 enableServiceLinks: false
 securityContext:
@@ -32,7 +32,7 @@ volumes:
     emptyDir: {}
 {{- end -}}
 
-{{/* What every container of ours has; takes the root. */}}
+{{/* The common part of all containers; takes the root. */}}
 {{- define "maesh.container" -}}
 image: {{ include "maesh.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -43,7 +43,7 @@ volumeMounts:
     mountPath: /tmp
 {{- end -}}
 
-{{/* Resources in the words of Maesh's charts; takes a list: what is asked for, what is the limit. What is empty is left out. */}}
+{{/* Resources, in the notation of Maesh's charts; takes a list: the requests, the limits. Empty values are omitted. */}}
 {{- define "maesh.resources" -}}
 {{- $names := dict "mem" "memory" "cpu" "cpu" -}}
 {{- $found := dict -}}
@@ -64,7 +64,7 @@ volumeMounts:
 - {{ printf "--log-format=%s" ((index . 1).logFormat | default $values.logFormat) | toJson }}
 {{- end -}}
 
-{{/* Says "true" when a plugin is on; takes a list: the root, its name. */}}
+{{/* Returns "true" if a plugin is enabled; takes a list: the root, its name. */}}
 {{- define "maesh.isOn" -}}
 {{- $values := (index . 0).Values -}}
 {{- $name := index . 1 -}}
@@ -73,8 +73,8 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* Flags about plugins, the same for controller and proxies; takes the root. Only what differs from the program's own
-defaults: `--smi` would be the old name of --acl. */}}
+{{/* Flags about plugins, the same for controller and proxies; takes the root. Only flags that differ from the
+defaults are set, because `--smi` is the old name of --acl. */}}
 {{- define "maesh.pluginArguments" -}}
 {{- $root := . -}}
 {{- range list "retry" "ratelimit" "circuitbreaker" "smi" "udp" }}
@@ -102,8 +102,8 @@ defaults: `--smi` would be the old name of --acl. */}}
 {{- end }}
 {{- end -}}
 
-{{/* A setting as a flag's text. Numbers come as floating point, which JSON writes without exponent; "$$" is how Kubernetes
-is told that "$" is meant, and no variable. */}}
+{{/* A setting as the text of a flag. Numbers are floating point, which JSON writes without an exponent. "$$" is the escape for
+"$" in Kubernetes, where "$" begins a variable. */}}
 {{- define "maesh.settingText" -}}
 {{- if kindIs "slice" . -}}
 {{- $texts := list -}}

@@ -1,7 +1,7 @@
-{{/* What each account may do: every rule once, whoever gets it. No wildcards, no Secrets; cluster-wide is only what concerns
-objects of users, which may be in any namespace. */}}
+{{/* What each account may do. Each rule is defined once, for all accounts that get it. No wildcards, no Secrets. Only rules for
+objects of users, which may be in any namespace, are cluster-wide. */}}
 
-{{/* The controller, everywhere: reads what it watches, and tells users about their objects. */}}
+{{/* The controller, cluster-wide: read what it watches, and write Events for users. */}}
 {{- define "maesh.rules.watch" -}}
 - apiGroups: [""]
   resources: [services, pods, endpoints]
@@ -32,7 +32,7 @@ objects of users, which may be in any namespace. */}}
   verbs: [create, patch]
 {{- end -}}
 
-{{/* The controller, in the mesh's namespace: keeps shadow services, and agrees on who leads. */}}
+{{/* The controller, in the mesh's namespace: write shadow services, and elect a leader. */}}
 {{- define "maesh.rules.lead" -}}
 - apiGroups: [""]
   resources: [services]
@@ -46,7 +46,7 @@ objects of users, which may be in any namespace. */}}
   verbs: [get, update]
 {{- end -}}
 
-{{/* Controller, prepare and cleanup, in kube-system: find the cluster's DNS, write its Corefile or stub domains, restart it.
+{{/* Controller, prepare and cleanup, in kube-system: find the cluster's DNS, write its Corefile or stub domains, and restart it.
 Listing is for a Deployment that only its label tells, and for NodeLocal DNSCache, whose Corefile is read; ConfigMaps cannot
 be listed. */}}
 {{- define "maesh.rules.dns" -}}
@@ -83,7 +83,7 @@ whose name its command line has. */}}
   verbs: [get]
 {{- end -}}
 
-{{/* Cleanup, there: removes the ConfigMap that was made so. */}}
+{{/* Cleanup, in kube-system: delete the ConfigMap that was created. */}}
 {{- define "maesh.rules.dropStubDomains" -}}
 - apiGroups: [""]
   resources: [configmaps]
@@ -91,8 +91,8 @@ whose name its command line has. */}}
   verbs: [delete]
 {{- end -}}
 
-{{/* Controller, prepare and cleanup, in the mesh's namespace: look for the mesh's own CoreDNS, which a cluster with kube-dns
-needs, and where the chart brings it, write its Corefile too. */}}
+{{/* Controller, prepare and cleanup, in the mesh's namespace: find the mesh's own CoreDNS, which a cluster with kube-dns
+needs. If the chart installs it, write its Corefile too. */}}
 {{- define "maesh.rules.ownDns" -}}
 - apiGroups: [apps]
   resources: [deployments]
@@ -110,7 +110,7 @@ needs, and where the chart brings it, write its Corefile too. */}}
 {{- end }}
 {{- end -}}
 
-{{/* Cleanup, in the mesh's namespace: removes shadow services. */}}
+{{/* Cleanup, in the mesh's namespace: delete shadow services. */}}
 {{- define "maesh.rules.cleanup" -}}
 - apiGroups: [""]
   resources: [services]
@@ -161,7 +161,7 @@ subjects:
     namespace: {{ .root.Release.Namespace }}
 {{- end -}}
 
-{{/* The mesh's own CoreDNS, everywhere: reads what it answers with. */}}
+{{/* The mesh's own CoreDNS, cluster-wide: read the objects that it needs to answer queries. */}}
 {{- define "maesh.rules.coredns" -}}
 - apiGroups: [""]
   resources: [endpoints, services, pods, namespaces]

@@ -1,6 +1,6 @@
-{{/* A hook: an account with its rules and a Job, made when Helm comes to it and gone when it went well. One that failed stays
-to be looked at, until the next attempt. Takes a dict: root, command, its own
-arguments, when, deadlineSeconds, rules by namespace. */}}
+{{/* A hook: an account with its rules, and a Job. Helm deletes them after success. After a failure they are kept for
+inspection until the next attempt. Takes a dict: root, command, its own arguments, when, deadlineSeconds, rules by
+namespace. */}}
 {{- define "maesh.hook" -}}
 {{- $root := .root -}}
 {{- $name := printf "maesh-%s" .command -}}
