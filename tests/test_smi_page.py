@@ -45,7 +45,7 @@ def list_rows(head):
 
 
 def read_errors(what):
-    return {row[0].strip("`") for row in list_rows(f"| error of a {what} | what follows |")}
+    return {row[0].strip("`") for row in list_rows(f"| error of a {what} | effect |")}
 
 
 def test_kinds_and_versions_are_those_of_the_plugins():
@@ -184,7 +184,7 @@ def list_reported():
 
 
 def test_what_objects_without_effect_say_is_as_the_page_says():
-    rows = list_rows("| what an object without effect says | kind |")
+    rows = list_rows("| text of an object without effect | kind |")
     documented = {(text.strip("`"), kind) for text, kinds in rows for kind in kinds.split(", ")}
     reported = {
         (text.replace("caller-1@shop (web@shop)", "other@shop (other@shop)"), kind) for text, kind in list_reported()
@@ -195,8 +195,8 @@ def test_what_objects_without_effect_say_is_as_the_page_says():
 def test_limits_metrics_and_reasons_are_those_of_the_code():
     prose = " ".join(PAGE.split())
     assert f"from 0 to {WEIGHT_LIMIT:,}." in prose
-    assert f"{DEPTH_LIMIT} splits below each other" in prose
-    assert f"to {BRANCH_LIMIT} branches of {MATCH_LIMIT:,} matches" in prose
+    assert f"up to {DEPTH_LIMIT} levels of nested splits" in prose
+    assert f"up to {BRANCH_LIMIT} branches of {MATCH_LIMIT:,} matches" in prose
     assert f"may have {PATTERN_LIMIT_CHARACTERS} characters" in prose
     (family,) = ACL.Cluster().factory.collect_metrics()
     assert [row[0] for row in list_rows("| metric | counts |")] == [f"`{family.name}_total`"]

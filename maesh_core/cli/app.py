@@ -42,7 +42,7 @@ def build_application(installed: Sequence[InstalledPlugin], names: Sequence[str]
     """Build the application of these commands, with the flags of the installed plugins."""
     application = typer.Typer(
         name=PROGRAM,
-        help="A simpler service mesh: a controller, pulling proxies, and plugins you install with pip.",
+        help="A simple service mesh: a controller, a proxy on each node, and plugins that you install with pip.",
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -65,13 +65,13 @@ def choose_commands(arguments: Sequence[str]) -> Sequence[str]:
 
 def _start(
     context: typer.Context,
-    is_version: Annotated[bool, typer.Option("--version", help="Show versions and end.")] = False,  # noqa: FBT002
+    is_version: Annotated[bool, typer.Option("--version", help="Show versions and exit.")] = False,  # noqa: FBT002
     installs_completion: Annotated[  # noqa: FBT002
-        bool, typer.Option("--install-completion", help="Install completion for the shell in use, and end.")
+        bool, typer.Option("--install-completion", help="Install completion for the current shell and exit.")
     ] = False,
     shell: Annotated[
         str | None,
-        typer.Option("--show-completion", metavar="bash|zsh|fish", help="Print a shell's completion script and end."),
+        typer.Option("--show-completion", metavar="bash|zsh|fish", help="Print a shell's completion script and exit."),
     ] = None,
 ) -> None:
     if is_version:

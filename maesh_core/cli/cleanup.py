@@ -1,4 +1,4 @@
-"""`maesh cleanup`: puts the cluster's DNS back as it was, and deletes the shadow services."""
+"""`maesh cleanup`: restores the cluster's DNS, and deletes the shadow services."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,9 +22,9 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 
 
 def run(settings: CleanupSettings) -> None:
-    """Put the cluster's DNS back as it was, and delete the shadow services.
+    """Restore the cluster's DNS, and delete the shadow services.
 
-    Stop the controller first: it would put them there again.
+    Stop the controller first. Otherwise it writes both again.
     """
     run_plan(settings, _plan, cluster_domain=PrepareSettings.cluster_domain)
 

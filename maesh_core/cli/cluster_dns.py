@@ -30,11 +30,11 @@ def run_plan(settings: CleanupSettings, make_plan: Planner, *, cluster_domain: s
 
     credentials = find_access(settings.kubeconfig, settings.master_url)
     if credentials is None:
-        raise StartupError("no cluster is known: give --kubeconfig FILE or --master-url URL")
+        raise StartupError("no cluster found: set --kubeconfig FILE or --master-url URL")
 
     run_to_end(
         lambda: _carry_out(settings, credentials, make_plan, cluster_domain),
-        stopped="stopped before all was done; run it again for the rest",
+        stopped="stopped before everything was done; run the command again to finish",
     )
 
 

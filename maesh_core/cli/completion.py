@@ -34,7 +34,7 @@ def install_script() -> str:
         shell, path = install(prog_name=PROGRAM, complete_var=COMPLETION_VARIABLE)
     except typer.Exit as error:
         raise MaeshError(
-            "completion cannot be installed: this command was not started by bash, zsh or fish;"
+            "completion cannot be installed: this command was not started from bash, zsh or fish;"
             " maesh --show-completion SHELL prints the script of a shell"
         ) from error
     except OSError as error:

@@ -17,9 +17,9 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 
 
 def run(settings: ControllerSettings) -> None:
-    """Work out the configuration and serve it to proxies.
+    """Compute the configuration and serve it to proxies.
 
-    The objects are read from the cluster that this runs in, or that a kubeconfig names. With PATH, a file or a folder
-    of Kubernetes manifests in YAML or JSON, they are read from there, and no cluster is touched.
+    The controller reads the objects of the cluster that it runs in, or of the cluster in the kubeconfig. With PATH, a
+    file or folder of Kubernetes manifests in YAML or JSON, it reads only these manifests.
     """
     become_program("maesh_core.cli.controller_program", settings)

@@ -19,7 +19,7 @@ def main() -> int:
 
 
 def run(settings: ControllerSettings) -> None:
-    """Work out the configuration and serve it to proxies. Raises MaeshError."""
+    """Compute the configuration and serve it to proxies. Raises MaeshError."""
     from maesh_core.cli.running import run_until_signalled
     from maesh_core.controller.run import run_controller
     from maesh_core.plugin_system.loading import load_plugins
@@ -33,7 +33,7 @@ def run(settings: ControllerSettings) -> None:
     async def serve(stop: "asyncio.Event") -> None:
         await run_controller(settings, plugins, ready=None, stop=stop)
 
-    run_until_signalled(serve, describe_wait=lambda: "waiting for the last answers and writes of the controller")
+    run_until_signalled(serve, describe_wait=lambda: "waiting for the controller to finish its responses and writes")
 
 
 if __name__ == "__main__":

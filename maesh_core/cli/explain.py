@@ -34,11 +34,10 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
     """Add the command to the application."""
 
     def command(**given: Any) -> None:
-        """Say what would become of a request from CLIENT to SERVICE, and which rules decide it.
+        """Show what would happen to a request from CLIENT to SERVICE, and which rules decide it.
 
-        CLIENT is a pod or an address. A pod, and SERVICE, is written name.namespace, namespace/name or
-        name@namespace. METHOD and PATH are GET and / where they are left out. The controller's API is asked, unless
-        manifests are named.
+        CLIENT is a pod or an address. Write a pod or SERVICE as name.namespace, namespace/name or name@namespace.
+        METHOD is GET and PATH is / by default. The command queries a controller, or reads manifests with --manifests.
         """
         names = ("client", "service", "method", "path", "port", "headers", "manifests")
         asked = {name: given.pop(name) for name in names}
@@ -61,11 +60,17 @@ def _build_arguments() -> list[inspect.Parameter]:
         build("service", str, typer.Argument(..., metavar="SERVICE", help="Service, as name.namespace.")),
         build("method", str, typer.Argument("GET", metavar="METHOD", show_default=False)),
         build("path", str, typer.Argument("/", metavar="PATH", show_default=False)),
-        build("port", int | None, typer.Option(None, "--port", help="Port; default: the first.", rich_help_panel=MAIN)),
+        build(
+            "port",
+            int | None,
+            typer.Option(None, "--port", help="Port of the service; default: the first.", rich_help_panel=MAIN),
+        ),
         build(
             "headers",
             list[str] | None,
-            typer.Option(None, "--header", metavar="NAME: VALUE", help="A header; repeatable.", rich_help_panel=MAIN),
+            typer.Option(
+                None, "--header", metavar="NAME: VALUE", help="Request header; repeatable.", rich_help_panel=MAIN
+            ),
         ),
         build(
             "manifests",
@@ -74,7 +79,7 @@ def _build_arguments() -> list[inspect.Parameter]:
                 None,
                 "--manifests",
                 metavar="PATH",
-                help="Work it out from these, instead of asking a controller; repeatable.",
+                help="Read these manifests instead of querying a controller; repeatable.",
                 rich_help_panel=MAIN,
             ),
         ),
@@ -114,7 +119,7 @@ def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
 def _check_request(method: str, path: str) -> None:
     """Refuse a request that no client sends: proxies answer it 400 or 501, whatever the rules say."""
     if not is_token(method.encode()):
-        raise SettingsError(f"METHOD: {method!r} is no method, such as GET")
+        raise SettingsError(f"METHOD: {method!r} is not a method such as GET")
     if method not in set(HTTPMethod) and method.upper() in set(HTTPMethod):
         raise SettingsError(f"METHOD: {method!r} is not {method.upper()}: methods are case-sensitive")
     if not path.startswith("/") and path != "*":
@@ -148,7 +153,7 @@ def _find_named(names: Collection[str]) -> tuple[InstalledPlugin, ...]:
     found = tuple(plugin for plugin in list_installed() if plugin.name in names)
     missing = set(names) - {plugin.name for plugin in found}
     if missing:
-        raise PluginError(f"the controller has plugin '{min(missing)}' enabled, which is not installed here")
+        raise PluginError(f"the controller uses plugin '{min(missing)}', which is not installed here")
     return found
 
 

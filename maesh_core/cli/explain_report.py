@@ -26,13 +26,13 @@ def render_explanation(found: Explanation) -> str:
 
 def _render_end(found: Explanation) -> Iterable[str]:
     if not found.is_admitted:
-        dropped = "it is dropped" if found.traffic_type == "udp" else "it is closed"
-        yield f"the answer is {found.status}" if found.status else dropped
+        dropped = "the datagram is dropped" if found.traffic_type == "udp" else "the connection is closed"
+        yield f"the response is {found.status}" if found.status else dropped
         return
     unless = f", unless {' or '.join(found.undecided)} refuses it," if found.undecided else ","
-    yield f"it is let in{unless} and goes to"
+    yield f"it is allowed{unless} and goes to"
     for each in found.destinations:
-        yield f"  {each.service}  {each.share:.2%}  {', '.join(each.servers) or 'no server that is ready'}"
+        yield f"  {each.service}  {each.share:.2%}  {', '.join(each.servers) or 'no ready server'}"
 
 
 def _list_remarks(objects: Iterable[ObjectRemarks], steps: Sequence[str]) -> Iterable[str]:
@@ -52,9 +52,9 @@ def _list_remarks(objects: Iterable[ObjectRemarks], steps: Sequence[str]) -> Ite
 
 
 def _list_problems(problems: Mapping[str, str]) -> Sequence[str]:
-    return [f"not read, so it had no say: {origin}: {' '.join(text.split())}" for origin, text in problems.items()]
+    return [f"not read and therefore ignored: {origin}: {' '.join(text.split())}" for origin, text in problems.items()]
 
 
 def _cut(lines: Sequence[str], limit: int) -> str:
     rest = len(lines) - limit
-    return "\n".join([*lines[:limit], *([f"... and {rest} more, which --json shows"] if rest > 0 else [])])
+    return "\n".join([*lines[:limit], *([f"... and {rest} more, see --json"] if rest > 0 else [])])

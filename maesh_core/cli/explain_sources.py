@@ -68,7 +68,7 @@ class ControllerApi:
     def __init__(self, endpoint: str) -> None:
         self._base = endpoint.rstrip("/").removesuffix("/api/configuration/current")
         if not self._base.startswith(("http://", "https://")):
-            raise SettingsError(f"--endpoint: {endpoint!r} is no URL of a controller")
+            raise SettingsError(f"--endpoint: {endpoint!r} is not the URL of a controller")
 
     def read_sources(self) -> Sources:
         """Ask for everything but pods, which are asked for one by one."""
@@ -106,7 +106,7 @@ class ControllerApi:
         except (urllib.error.URLError, OSError) as error:
             raise StartupError(
                 f"no controller answers at {self._base}: {getattr(error, 'reason', error)}; "
-                "--endpoint names another, --manifests needs none"
+                "set --endpoint to another controller, or use --manifests"
             ) from error
         return body
 
@@ -129,11 +129,11 @@ def _decode(body: bytes, type_: type[ValueT]) -> ValueT:
     try:
         return msgspec.json.decode(body, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StartupError(f"what answered is no controller: {error}") from error
+        raise StartupError(f"the server is not a controller: {error}") from error
 
 
 def _require(document: dict[str, Any], *keys: str) -> dict[str, Any]:
     missing = set(keys) - document.keys()
     if missing:
-        raise StartupError(f"what answered is no controller: its document has no {min(missing)}")
+        raise StartupError(f"the server is not a controller: its response has no {min(missing)}")
     return document

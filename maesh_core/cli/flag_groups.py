@@ -13,7 +13,7 @@ from maesh_core.settings.fields import SettingField
 
 MAIN = "Options"
 PLUGINS = "Plugins"
-GENERAL = "Log and settings"
+GENERAL = "Logging and settings"
 
 _GROUPS = {
     MAIN: (
@@ -21,15 +21,15 @@ _GROUPS = {
         *("workers", "recursive", "json", "node", "configuration_cache", "dry_run"),
     ),
     "Cluster": ("kubeconfig", "master_url", "cluster_domain"),
-    "What is in the mesh": ("default_mode", "watch_namespaces", "ignore_namespaces", "namespace"),
-    "How entrypoints are given out": ("limit_http_port", "limit_tcp_port", "port_mapping"),
+    "Services": ("default_mode", "watch_namespaces", "ignore_namespaces", "namespace"),
+    "Entrypoints": ("limit_http_port", "limit_tcp_port", "port_mapping"),
     "Limits and time-outs": (
         *("connect_timeout", "response_timeout", "head_timeout", "body_timeout", "idle_timeout"),
         *("upstream_body_timeout", "upstream_idle_timeout", "tunnel_timeout", "drain_timeout"),
         *("head_limit", "target_limit", "field_limit", "body_limit", "connection_limit"),
         *("client_connection_limit", "request_limit", "half_closed_clients"),
     ),
-    "What passes of requests": ("forwarded_headers", "drop_shadowing_headers", "unregistered_methods"),
+    "Requests": ("forwarded_headers", "drop_shadowing_headers", "unregistered_methods"),
     "Servers": ("passive_health", "server_pause", "server_pause_limit", "root_ca", "insecure_skip_verify"),
     GENERAL: ("log_level", "log_format"),
 }

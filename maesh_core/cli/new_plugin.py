@@ -42,13 +42,16 @@ def add_command(group: typer.Typer) -> None:
     """Add the command to the group `plugins`."""
 
     def run(
-        name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name, and its flag: [a-z][a-z0-9-]*.")],
-        kind: Annotated[Kind, typer.Option(help="What it gives to the mesh.")] = Kind.MIDDLEWARE,
+        name: Annotated[
+            str, typer.Argument(metavar="NAME", help="Name of the plugin and of its flag: [a-z][a-z0-9-]*.")
+        ],
+        kind: Annotated[Kind, typer.Option(help="What the plugin provides.")] = Kind.MIDDLEWARE,
         folder: Annotated[
-            Path | None, typer.Option(metavar="PATH", help="Where it is written; by default maesh-NAME, here.")
+            Path | None,
+            typer.Option(metavar="PATH", help="Folder to create; default: maesh-NAME in the current folder."),
         ] = None,
     ) -> None:
-        """Write a new plugin: a package with its tests, ready to install."""
+        """Create a new plugin: a package with tests, ready to install."""
         target = folder or Path(f"maesh-{name}")
         write_plugin(name, kind, target)
         print(render_next_steps(name, target))  # noqa: T201 - what was asked for
@@ -62,7 +65,7 @@ def write_plugin(name: str, kind: Kind, folder: Path) -> None:
     if problem is not None:
         raise MaeshError(f"{name!r} is a name that {problem}")
     if folder.exists() or folder.is_symlink():
-        raise MaeshError(f"{folder} is there already")
+        raise MaeshError(f"{folder} already exists")
     try:
         fresh = Path(tempfile.mkdtemp(prefix=".maesh-", dir=folder.parent))
         try:
@@ -93,7 +96,7 @@ def find_problem(name: str, kind: Kind) -> str | None:
     for source in sorted((TEMPLATES / kind.value).rglob("*.py")):
         names = list(_list_names(_rename(source.read_text(encoding="utf-8"), name)))
         if len(names) != len(set(names)):
-            return f"what {source.name} imports has, too"
+            return f"an import of {source.name} has, too"
     return None
 
 
@@ -102,7 +105,7 @@ def render_next_steps(name: str, folder: Path) -> str:
     files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return "\n".join(
         (
-            f"{folder} has a plugin that works:",
+            f"Created a working plugin in {folder}:",
             *(f"    {file}" for file in files),
             "",
             "Try it:",

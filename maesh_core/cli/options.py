@@ -103,7 +103,7 @@ def build_plugin_parameters(installed: Sequence[InstalledPlugin]) -> list[inspec
         None,
         "--set",
         metavar="NAME.KEY=VALUE",
-        help="A plugin's setting; repeatable. [env: MAESH_NAME_KEY]",
+        help="Setting of a plugin; repeatable. [env: MAESH_NAME_KEY]",
         rich_help_panel=PLUGINS,
     )
     return [*shown, *hidden, _build_parameter("set_", list[str] | None, set_)]

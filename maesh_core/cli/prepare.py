@@ -1,4 +1,4 @@
-"""`maesh prepare`: has the cluster's DNS answer for the mesh's zones. May be run again at any time."""
+"""`maesh prepare`: configures the cluster's DNS to answer for the mesh's zones. Can be run repeatedly."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,9 +22,9 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 
 
 def run(settings: PrepareSettings) -> None:
-    """Have the cluster's DNS answer for the mesh's names.
+    """Configure the cluster's DNS to answer for the mesh's names.
 
-    Patches the ConfigMap of CoreDNS or kube-dns, and restarts it if anything changed.
+    Changes the ConfigMap of CoreDNS or kube-dns, and restarts its pods if anything changed.
     """
     run_plan(settings, _plan, cluster_domain=settings.cluster_domain)
 

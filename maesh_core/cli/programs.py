@@ -94,4 +94,6 @@ def _take_settings(settings_class: type[SettingsT]) -> SettingsT:
         with open(int(descriptor), encoding="ascii") as file:
             return msgspec.convert(json.load(file), settings_class)
     except (ValueError, OSError) as error:  # msgspec.ValidationError is a ValueError
-        raise SettingsError(f"{SETTINGS_DESCRIPTOR_VARIABLE}: no settings; this is started by: maesh") from error
+        raise SettingsError(
+            f"{SETTINGS_DESCRIPTOR_VARIABLE}: no settings found; this program is started by maesh"
+        ) from error

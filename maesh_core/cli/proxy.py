@@ -17,7 +17,9 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 
 
 def run(settings: ProxySettings) -> None:
-    """Pull the configuration and carry the traffic."""
+    """Fetch the configuration and route traffic."""
     if not settings.endpoint:
-        raise SettingsError("no controller is named; name its URL, as in: maesh proxy --endpoint http://127.0.0.1:9000")
+        raise SettingsError(
+            "no controller is set; set its URL, for example: maesh proxy --endpoint http://127.0.0.1:9000"
+        )
     become(PROXY_COMMAND, build_proxy_environment(settings))

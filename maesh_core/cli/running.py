@@ -43,7 +43,7 @@ def run_to_end(make: Callable[[], Coroutine[Any, Any, ResultT]], *, stopped: str
             raise StartupError(stopped)
         results.append(working.result())
 
-    run_until_signalled(work, describe_wait=lambda: "waiting for the calls under way to end")
+    run_until_signalled(work, describe_wait=lambda: "waiting for running calls to finish")
     return results[0]
 
 

@@ -34,15 +34,15 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 
 
 def run(settings: StatusSettings) -> None:
-    """Show controllers, proxies and their revisions, and what is wrong with services and other objects.
+    """Show controllers, proxies with their revisions, and errors of services and other objects.
 
-    With --endpoint one controller is asked; without, the controllers that the cluster's API server knows, or
-    http://127.0.0.1:9000 where there is no cluster.
+    With --endpoint, the command queries one controller. Otherwise it queries all controllers of the cluster through the
+    API server, or http://127.0.0.1:9000 if there is no cluster.
     """
     configure_logging(settings.log_level, settings.log_format)
     from maesh_core.controller.api.status import ask_mesh  # aiohttp, for this command alone
 
-    status = run_to_end(lambda: ask_mesh(settings), stopped="stopped before all had answered")
+    status = run_to_end(lambda: ask_mesh(settings), stopped="stopped before all controllers had answered")
     print(msgspec.json.encode(status).decode() if settings.json else show_lines(render_status(status)))  # noqa: T201
     if not is_well(status):
         raise typer.Exit(NOT_READY_STATUS)
@@ -71,7 +71,7 @@ def _render_controllers(status: "MeshStatus") -> str:
             rows.append((each.name, "unknown", "", ""))
             notes.append(f"{each.name}: {each.error}")
             continue
-        leads = "leads" if report.leads else ""
+        leads = "leader" if report.leads else ""
         rows.append((report.name, "ready" if report.ready else "not ready", leads, report.revision))
         notes += [f"{report.name}: {origin}: {show_line(text)}" for origin, text in report.problems.items()]
     return "\n".join([render_table(("CONTROLLER", "STATE", "ROLE", "REVISION"), rows), *notes])
@@ -94,14 +94,14 @@ def _render_services(status: "MeshStatus") -> str:
         return "services: unknown"
     count = status.service_count
     unserved = {(port.namespace, port.name) for port in status.unserved_ports}
-    without = f", {len(unserved)} without a server that is ready" if unserved else ""
+    without = f", {len(unserved)} without a ready server" if unserved else ""
     lines = [f"{count} service{'s' if count != 1 else ''}, {len(status.failing_services)} with errors{without}"]
     for service in status.failing_services:
         lines += [f"  {service.name}.{service.namespace}: {text}" for text in service.errors[:ERRORS_SHOWN]]
         if len(service.errors) > ERRORS_SHOWN:
             lines.append(f"  {service.name}.{service.namespace}: and {len(service.errors) - ERRORS_SHOWN} more")
     for port in status.unserved_ports:
-        lines.append(f"  {port.name}.{port.namespace}: port {port.port} has no server that is ready: {port.reason}")
+        lines.append(f"  {port.name}.{port.namespace}: port {port.port} has no ready server: {port.reason}")
     return "\n".join(lines)
 
 
@@ -116,5 +116,5 @@ def _render_objects(status: "MeshStatus") -> str:
         for each, sort, text in found[:LINES_SHOWN]
     ]
     if len(found) > LINES_SHOWN:
-        lines.append(f"  and {len(found) - LINES_SHOWN} more; --json has all")
+        lines.append(f"  and {len(found) - LINES_SHOWN} more, see --json")
     return "\n".join(["objects", *lines]) if lines else ""

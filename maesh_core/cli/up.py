@@ -17,10 +17,10 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 
 
 def run(settings: UpSettings) -> None:
-    """Run a whole mesh on this machine until Ctrl-C.
+    """Run a mesh on this machine until Ctrl-C.
 
     PATH is a file or a folder of Kubernetes manifests, in YAML or JSON.
     """
     if not settings.paths:
-        raise SettingsError("no manifests are named; name files or folders, as in: maesh up PATH...")
+        raise SettingsError("no manifests are given; pass files or folders: maesh up PATH...")
     become_program("maesh_core.cli.local_mesh.program", settings)

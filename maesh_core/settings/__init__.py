@@ -1,8 +1,7 @@
-"""What a process was started with: the settings of each command, declared once.
+"""The settings of each command, each declared once.
 
-A field is a flag (`--api-port`), an environment variable (`MAESH_API_PORT`), an entry of the configuration file
-(`api-port`) and a line of the help text and the documentation. Where they come from and how they merge is in
-maesh_core/settings/loading.py.
+A field defines a flag (`--api-port`), an environment variable (`MAESH_API_PORT`), an entry of the settings file
+(`api-port`), and a line of the help text and the documentation. maesh_core/settings/loading.py reads and merges them.
 """
 
 from dataclasses import dataclass, field
@@ -13,9 +12,9 @@ from msgspec import Meta
 from maesh_core.values.parsing import Duration, NetworkList
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
-"""0 lets the kernel choose one."""
+"""0 lets the kernel choose a port."""
 FirstPort = Annotated[int, Meta(ge=1, le=65535)]
-"""The first port of a range: the configuration names the ports, so nothing can choose them later."""
+"""The first port of a range. Not 0, because the configuration contains the numbers of the ports."""
 Limit = Annotated[int, Meta(ge=1)]
 LimitOrNone = Annotated[int, Meta(ge=0)]
 
@@ -24,7 +23,7 @@ LogLevel = Literal["trace", "debug", "info", "warn", "warning", "error", "fatal"
 
 @dataclass(frozen=True, kw_only=True)
 class InstalledPlugin:
-    """What package metadata says of one plugin. `path` is the entry point's value, `package.module:attribute`."""
+    """The package metadata of one plugin. `path` is the value of its entry point, `package.module:attribute`."""
 
     name: str
     distribution: str
@@ -35,22 +34,23 @@ class InstalledPlugin:
 
     @property
     def label(self) -> str:
-        """The plugin and its distribution, as errors name them."""
+        """The plugin and its distribution, for errors."""
         return f"plugin '{self.name}' ({self.distribution} {self.version})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommonSettings:
-    """What every long-running command takes.
+    """The settings of all commands that load plugins.
 
-    `plugins` are those that are enabled, of what is installed; `plugin_settings` their raw settings, by plugin name and
-    key. Both are filled from flags such as `--acl` and `--set NAME.KEY=VALUE`, not from fields of their own. `origins`
-    says for error texts where each setting came from, by `NAME.KEY`.
+    `plugins` are the installed plugins that are enabled. `plugin_settings` are their raw settings, by plugin name and
+    key. Both come from flags such as `--acl` and `--set NAME.KEY=VALUE`, and not from fields of their own. `origins`
+    has the origin of each setting for error texts, by `NAME.KEY`.
     """
 
-    log_level: Annotated[LogLevel, Meta(description="Lowest level of log lines written.")] = "error"
+    log_level: Annotated[LogLevel, Meta(description="Lowest level of log lines to write.")] = "error"
     log_format: Annotated[
-        Literal["common", "json"], Meta(description="Log lines as text or as one JSON object each.")
+        Literal["common", "json"],
+        Meta(description="Format of log lines: text (common) or one JSON object per line (json)."),
     ] = "common"
     plugins: tuple[InstalledPlugin, ...] = ()
     plugin_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -59,35 +59,35 @@ class CommonSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MeshSettings(CommonSettings):
-    """What decides on the configuration: shared by `controller` and `up`."""
+    """Settings that determine the configuration: shared by `controller` and `up`."""
 
-    namespace: Annotated[str, Meta(description="Namespace that the mesh itself lives in.")] = "maesh"
+    namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
     default_mode: Annotated[str, Meta(description="Traffic type of services without the annotation.")] = "http"
     ignore_namespaces: Annotated[
-        tuple[str, ...], Meta(description="Namespaces left alone; ignoring beats watching.")
+        tuple[str, ...], Meta(description="Namespaces to ignore, even if they are watched.")
     ] = ()
-    watch_namespaces: Annotated[tuple[str, ...], Meta(description="The only namespaces looked at; none: all.")] = ()
-    recursive: Annotated[bool, Meta(description="Read manifests in sub-folders too.")] = False
+    watch_namespaces: Annotated[tuple[str, ...], Meta(description="The only namespaces to watch; default: all.")] = ()
+    recursive: Annotated[bool, Meta(description="Read manifests in subfolders too.")] = False
     http_port: Annotated[FirstPort, Meta(description="First HTTP entrypoint.")] = 5000
     tcp_port: Annotated[FirstPort, Meta(description="First TCP entrypoint.")] = 10000
-    limit_http_port: Annotated[Limit, Meta(description="How many HTTP entrypoints there may be.")] = 100
-    limit_tcp_port: Annotated[Limit, Meta(description="How many TCP entrypoints there may be.")] = 1000
+    limit_http_port: Annotated[Limit, Meta(description="Maximum number of HTTP entrypoints.")] = 100
+    limit_tcp_port: Annotated[Limit, Meta(description="Maximum number of TCP entrypoints.")] = 1000
     port_mapping: Annotated[
         str,
-        Meta(description="File that keeps each port's TCP or UDP entrypoint; default: one for each set of paths."),
+        Meta(description="File that stores the entrypoints of TCP and UDP ports; default: one for each set of paths."),
     ] = ""
     api_port: Annotated[Port, Meta(description="Port of the controller's API.")] = 9000
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettings(CommonSettings):
-    """Which cluster is meant: shared by the commands that speak to its API server."""
+    """How to reach the cluster: shared by the commands that use its API server."""
 
     kubeconfig: Annotated[
         str,
-        Meta(description="How to reach the cluster; default: the pod's account, KUBECONFIG, ~/.kube/config."),
+        Meta(description="Kubeconfig of the cluster; default: the pod's account, KUBECONFIG, ~/.kube/config."),
     ] = ""
-    master_url: Annotated[str, Meta(description="Address of the API server, in place of the kubeconfig's.")] = ""
+    master_url: Annotated[str, Meta(description="Address of the API server; overrides the kubeconfig.")] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,107 +95,128 @@ class ControllerSettings(MeshSettings, ClusterSettings):
     """Settings of `maesh controller`."""
 
     paths: tuple[str, ...] = ()
-    api_host: Annotated[str, Meta(description="Address that the API listens on; empty: all.")] = ""
-    cluster_domain: Annotated[str, Meta(description="The cluster's DNS domain.")] = "cluster.local"
+    api_host: Annotated[str, Meta(description="Address on which the API listens; default: all.")] = ""
+    cluster_domain: Annotated[str, Meta(description="DNS domain of the cluster.")] = "cluster.local"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CarryingSettings(CommonSettings):
-    """What decides how traffic is carried: shared by `proxy` and `up`."""
+    """How traffic is routed: shared by `proxy` and `up`."""
 
     admin_port: Annotated[Port, Meta(description="Port for /ping, /ready, /metrics, /status, /configuration.")] = 8080
     workers: Annotated[
-        int, Meta(ge=1, le=256, description="Processes that carry traffic; at best one for each core.")
+        int, Meta(ge=1, le=256, description="Number of worker processes; use at most one for each core.")
     ] = 1
-    node: Annotated[str, Meta(description="Name under which this proxy pulls; default: the host's name.")] = ""
+    node: Annotated[str, Meta(description="Name that this proxy sends when it pulls; default: the host's name.")] = ""
     head_limit: Annotated[
-        int, Meta(ge=1024, description="Largest head of a request or response, in bytes; above: 431, 502.")
+        int,
+        Meta(
+            ge=1024,
+            description="Maximum size of a head, in bytes; larger requests get 431, larger responses become 502.",
+        ),
     ] = 65536
-    target_limit: Annotated[int, Meta(ge=256, description="Longest request line, in bytes; above: 414.")] = 16384
+    target_limit: Annotated[
+        int, Meta(ge=256, description="Maximum length of a request line, in bytes; longer ones get 414.")
+    ] = 16384
     field_limit: Annotated[
-        int, Meta(ge=64, description="Most header fields of a request or response; above: 431, 502.")
+        int,
+        Meta(
+            ge=64,
+            description="Maximum number of header fields; requests with more get 431, responses with more become 502.",
+        ),
     ] = 100
-    body_limit: Annotated[LimitOrNone, Meta(description="Largest request body, in bytes; above: 413; 0: no limit.")] = 0
+    body_limit: Annotated[
+        LimitOrNone, Meta(description="Maximum size of a request body, in bytes; larger ones get 413; 0: no limit.")
+    ] = 0
     connection_limit: Annotated[
         LimitOrNone,
         Meta(
-            description="Clients of HTTP, and of TCP, that a worker serves at a time; at the limit, idle HTTP"
-            " connections are closed for new ones, then new ones are refused; 0: no limit."
+            description="Maximum number of client connections of a worker, for HTTP and TCP separately; at the limit,"
+            " idle HTTP connections are evicted, then new connections are refused; 0: no limit."
         ),
     ] = 10000
     client_connection_limit: Annotated[
         LimitOrNone,
         Meta(
-            description="Connections of one client address, HTTP's and TCP's apart, that a worker serves at a time;"
-            " more are refused; 0: no limit."
+            description="Maximum number of connections of one client address in a worker, for HTTP and TCP separately;"
+            " further ones are refused; 0: no limit."
         ),
     ] = 0
     request_limit: Annotated[
-        LimitOrNone, Meta(description="Requests of one client's connection, then it is closed; 0: no limit.")
+        LimitOrNone,
+        Meta(description="Maximum number of requests on a client connection, which is then closed; 0: no limit."),
     ] = 0
     half_closed_clients: Annotated[
         Literal["drop", "serve"],
-        Meta(description="HTTP clients that end their side while they wait: taken to have left, or answered."),
+        Meta(description="End (drop) or answer (serve) the request of a client that closes its sending side."),
     ] = "drop"
     forwarded_headers: Annotated[
         NetworkList,
         Meta(
-            description="Clients whose X-Forwarded-*, X-Real-Ip and Forwarded are kept: all, none, or addresses and"
-            " networks; those of others are replaced."
+            description="Clients whose headers X-Forwarded-*, X-Real-Ip and Forwarded are kept: all, none, or addresses"
+            " and networks; for other clients they are replaced."
         ),
     ] = ("all",)
     drop_shadowing_headers: Annotated[
         bool,
         Meta(
-            description="Drop request headers that a server may read as X-Forwarded-*, X-Real-Ip, Content-Length or"
-            " Transfer-Encoding, since they have an underscore for a dash."
+            description="Drop request headers with underscores that a server may read as X-Forwarded-*, X-Real-Ip,"
+            " Content-Length or Transfer-Encoding."
         ),
     ] = True
     unregistered_methods: Annotated[
         Literal["refuse", "carry"],
-        Meta(description="Answer requests whose method the mesh does not know with 501, or carry them."),
+        Meta(description="Answer requests with an unknown method with 501 (refuse), or forward them (carry)."),
     ] = "refuse"
-    head_timeout: Annotated[Duration, Meta(description="For a client to send a request's head; then 408.")] = 10.0
-    idle_timeout: Annotated[Duration, Meta(description="A client's connection may lie idle this long.")] = 90.0
+    head_timeout: Annotated[Duration, Meta(description="Time for a client to send a request's head; then 408.")] = 10.0
+    idle_timeout: Annotated[Duration, Meta(description="Time after which an idle client connection is closed.")] = 90.0
     body_timeout: Annotated[
-        Duration, Meta(description="Longest pause of a client in a body it sends or reads; then it is cut.")
+        Duration,
+        Meta(description="Longest pause of a client while it sends or reads a body; then its connection is closed."),
     ] = 60.0
     upstream_body_timeout: Annotated[
-        Duration, Meta(description="Longest pause of an upstream in a body it sends or reads; then it is cut, or 504.")
+        Duration,
+        Meta(description="Longest pause of an upstream while it sends or reads a body; then it is closed, or 504."),
     ] = 60.0
     connect_timeout: Annotated[
-        Duration, Meta(description="For a connection to an upstream; then 504, or TCP's next server.")
+        Duration, Meta(description="Time to connect to an upstream; then 504 (HTTP), or the next server (TCP).")
     ] = 5.0
-    response_timeout: Annotated[Duration, Meta(description="For an upstream's response head; then 504.")] = 60.0
+    response_timeout: Annotated[
+        Duration, Meta(description="Time for an upstream to send a response's head; then 504.")
+    ] = 60.0
     upstream_idle_timeout: Annotated[
-        Duration, Meta(description="A pooled upstream connection is kept this long without use.")
+        Duration, Meta(description="Time after which an idle connection of the connection pool is closed.")
     ] = 60.0
     passive_health: Annotated[
-        bool, Meta(description="Set servers aside that take no connection or break one instead of answering.")
+        bool, Meta(description="Set aside servers that refuse connections, or break them instead of answering.")
     ] = True
     server_pause: Annotated[
-        Duration, Meta(description="First pause of a server that is set aside; each failure then doubles it.")
+        Duration, Meta(description="First pause of a server that is set aside; each further failure doubles it.")
     ] = 1.0
     server_pause_limit: Annotated[Duration, Meta(description="Longest pause of a server that is set aside.")] = 30.0
     root_ca: Annotated[
-        str, Meta(description="File of certificates (PEM) believed besides the system's, from servers with https.")
+        str,
+        Meta(description="File with CA certificates (PEM) to trust for https servers, in addition to the system's."),
     ] = ""
-    insecure_skip_verify: Annotated[bool, Meta(description="Believe any certificate of servers with https.")] = False
+    insecure_skip_verify: Annotated[bool, Meta(description="Accept any certificate of https servers.")] = False
     tunnel_timeout: Annotated[
-        Duration, Meta(description="A tunnel (WebSocket) or TCP connection may lie idle this long; 0: no limit.")
+        Duration,
+        Meta(description="Time after which an idle tunnel (WebSocket) or TCP connection is closed; 0: no limit."),
     ] = 0.0
-    drain_timeout: Annotated[Duration, Meta(description="After SIGTERM, for what is under way to end.")] = 10.0
+    drain_timeout: Annotated[
+        Duration, Meta(description="Time for running requests and connections to finish after SIGTERM.")
+    ] = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProxySettings(CarryingSettings):
     """Settings of `maesh proxy`."""
 
-    endpoint: Annotated[str, Meta(description="The controller's base URL, or the full one of its configuration.")] = ""
-    bind: Annotated[str, Meta(description="Address that entrypoints listen on; empty: all.")] = ""
-    admin_host: Annotated[str, Meta(description="Address that the admin port listens on; empty: all.")] = ""
+    endpoint: Annotated[str, Meta(description="The controller's base URL, or the full URL of its configuration.")] = ""
+    bind: Annotated[str, Meta(description="Address on which entrypoints listen; default: all.")] = ""
+    admin_host: Annotated[str, Meta(description="Address on which the admin port listens; default: all.")] = ""
     configuration_cache: Annotated[
-        str, Meta(description="File that keeps the last configuration, to start with when the controller is away.")
+        str, Meta(description="File that stores the last configuration, to start with if no controller is reachable.")
     ] = ""
 
 
@@ -203,25 +224,27 @@ class ProxySettings(CarryingSettings):
 class UpSettings(MeshSettings, CarryingSettings):
     """Settings of `maesh up`."""
 
-    log_level: Annotated[LogLevel, Meta(description="Lowest level of log lines written.")] = "warning"
+    log_level: Annotated[LogLevel, Meta(description="Lowest level of log lines to write.")] = "warning"
     paths: tuple[str, ...] = ()
-    bind: Annotated[str, Meta(description="Address of API, admin port and entrypoints.")] = "127.0.0.1"
-    json: Annotated[bool, Meta(description="Print one line of JSON when ready, in place of the table.")] = False
+    bind: Annotated[str, Meta(description="Address of the API, the admin port and the entrypoints.")] = "127.0.0.1"
+    json: Annotated[bool, Meta(description="Print one line of JSON instead of the table when the mesh is ready.")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainSettings(CommonSettings):
     """Settings of `maesh explain`."""
 
-    endpoint: Annotated[str, Meta(description="The controller's base URL, or the full one of its configuration.")] = (
+    endpoint: Annotated[str, Meta(description="The controller's base URL, or the full URL of its configuration.")] = (
         "http://127.0.0.1:9000"
     )
-    json: Annotated[bool, Meta(description="Print JSON in place of text.")] = False
-    recursive: Annotated[bool, Meta(description="Read manifests in sub-folders too.")] = False
+    json: Annotated[bool, Meta(description="Print JSON instead of text.")] = False
+    recursive: Annotated[bool, Meta(description="Read manifests in subfolders too.")] = False
     default_mode: Annotated[str, Meta(description="Traffic type of services without the annotation.")] = "http"
-    watch_namespaces: Annotated[tuple[str, ...], Meta(description="The only namespaces looked at; none: all.")] = ()
+    watch_namespaces: Annotated[tuple[str, ...], Meta(description="The only namespaces to watch; default: all.")] = ()
     ignore_namespaces: Annotated[
-        tuple[str, ...], Meta(description="Namespaces left alone; ignoring beats watching.")
+        tuple[str, ...], Meta(description="Namespaces to ignore, even if they are watched.")
     ] = ()
 
 
@@ -229,15 +252,15 @@ class ExplainSettings(CommonSettings):
 class CleanupSettings(ClusterSettings):
     """Settings of `maesh cleanup`."""
 
-    namespace: Annotated[str, Meta(description="Namespace that the mesh itself lives in.")] = "maesh"
-    dry_run: Annotated[bool, Meta(description="Print what would be written as a diff, and write nothing.")] = False
+    namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
+    dry_run: Annotated[bool, Meta(description="Print the changes as a diff, and write nothing.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareSettings(CleanupSettings):
     """Settings of `maesh prepare`."""
 
-    cluster_domain: Annotated[str, Meta(description="The cluster's DNS domain.")] = "cluster.local"
+    cluster_domain: Annotated[str, Meta(description="DNS domain of the cluster.")] = "cluster.local"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,14 +268,14 @@ class StatusSettings(ClusterSettings):
     """Settings of `maesh status`."""
 
     endpoint: Annotated[
-        str, Meta(description="One controller's base URL; default: the cluster's, else this machine's.")
+        str, Meta(description="Base URL of one controller; default: those of the cluster, or the one on this machine.")
     ] = ""
-    namespace: Annotated[str, Meta(description="Namespace that the mesh itself lives in.")] = "maesh"
-    json: Annotated[bool, Meta(description="Print JSON in place of tables.")] = False
+    namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
+    json: Annotated[bool, Meta(description="Print JSON instead of tables.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class PluginsSettings(CommonSettings):
     """Settings of `maesh plugins`."""
 
-    json: Annotated[bool, Meta(description="Print JSON in place of the table.")] = False
+    json: Annotated[bool, Meta(description="Print JSON instead of the table.")] = False

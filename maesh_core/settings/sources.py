@@ -200,7 +200,7 @@ def _refuse_contradiction(earlier: Given | None, given: Given) -> None:
     if earlier is None or earlier.raw == given.raw:
         return
     if _find_prefix(earlier.origin) == _find_prefix(given.origin):
-        raise SettingsError(f"{earlier.origin} and {given.origin} are one setting and say different things")
+        raise SettingsError(f"{earlier.origin} and {given.origin} set the same setting to different values")
 
 
 def _find_prefix(variable: str) -> str:
@@ -259,7 +259,7 @@ def _take_key(key: str, given: Given, layer: Layer, names: Names) -> None:
     elif field is not None:
         earlier = layer.values.get(field.name)
         if earlier is not None:
-            raise SettingsError(f"{earlier.origin} and {key} are one setting")
+            raise SettingsError(f"{earlier.origin} and {key} set the same setting")
         layer.values[field.name] = given
     elif plugin is not None and isinstance(given.raw, dict):
         for item, raw in given.raw.items():

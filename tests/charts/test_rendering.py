@@ -148,8 +148,8 @@ def test_notes_say_what_is_on(chart):
     def read(values, **options):
         return chart.render(values, name="mesh", namespace="traffic", **options)["maesh/templates/NOTES.txt"]
 
-    assert "Access control is on" not in read({})
-    assert "Access control is on" in read({"plugins": {"acl": True}})
+    assert "Access control is enabled" not in read({})
+    assert "Access control is enabled" in read({"plugins": {"acl": True}})
     assert "kubectl -n traffic" in read({})
     assert "crds" not in read({})
     assert "kubectl apply -f charts/maesh/crds" in read({}, is_upgrade=True, is_install=False)

@@ -86,9 +86,9 @@ def test_help_shows_every_flag_with_variable_and_default(run, command, settings_
 
 def test_help_shows_flags_in_groups_with_those_of_plugins_among_them(run, stamp):
     _, out, _ = run("up", "--help")
-    wanted = ["Options:", "--bind", "--help", "What is in the mesh:", "Limits and time-outs:", "Plugins:", "--stamp"]
+    wanted = ["Options:", "--bind", "--help", "Services:", "Limits and time-outs:", "Plugins:", "--stamp"]
     places = [
-        out.index(f"\n{text}" if text.endswith(":") else text) for text in [*wanted, "--set", "Log and settings:"]
+        out.index(f"\n{text}" if text.endswith(":") else text) for text in [*wanted, "--set", "Logging and settings:"]
     ]
     assert places == sorted(places)
 
@@ -162,7 +162,7 @@ def test_up_without_manifests_says_that_they_must_be_named(run):
     assert run("up") == (
         1,
         "",
-        "maesh: error: no manifests are named; name files or folders, as in: maesh up PATH...\n",
+        "maesh: error: no manifests are given; pass files or folders: maesh up PATH...\n",
     )
 
 

@@ -31,7 +31,7 @@ def test_manifests_alone_are_enough(explain, tmp_path):
     assert out.splitlines() == [
         "client pod test/app-0 at 127.0.0.9, service account server@test",
         "service test/app, port 80, traffic type http",
-        "it is let in, and goes to",
+        "it is allowed, and goes to",
         "  test/app:80  100.00%  127.0.0.9:8080",
     ]
     assert not list(tmp_path.glob("**/port-mapping*"))
@@ -51,8 +51,8 @@ def test_json_has_the_same_for_programs(explain):
         (("test/app-0", "app.test", "--port", "81"), "service app has no port 81; its ports: 80"),
         (("test/app-0", "app.test", "--header", "nonsense"), "--header: 'nonsense' is not NAME: VALUE"),
         (("test/app-0", "app.test", "get"), "METHOD: 'get' is not GET: methods are case-sensitive"),
-        (("test/app-0", "app.test", "G ET"), "METHOD: 'G ET' is no method, such as GET"),
-        (("test/app-0", "app.test", ""), "METHOD: '' is no method, such as GET"),
+        (("test/app-0", "app.test", "G ET"), "METHOD: 'G ET' is not a method such as GET"),
+        (("test/app-0", "app.test", ""), "METHOD: '' is not a method such as GET"),
         (("test/app-0", "app.test", "GET", "orders"), "PATH: 'orders' does not begin with /"),
         (("test/app-0", "app.test", "--set", "acl.x=1"), "acl"),
     ],
@@ -66,16 +66,16 @@ def test_what_cannot_be_answered_is_one_line(explain, arguments, text):
 
 def test_without_a_controller_it_says_what_else_there_is(capsys, restored_logging):
     assert run_command_line(["explain", "a/b", "c.d", "--endpoint", "http://127.0.0.1:1"]) == 1
-    assert "--manifests needs none" in capsys.readouterr().err
+    assert "or use --manifests" in capsys.readouterr().err
     assert run_command_line(["explain", "a/b", "c.d", "--endpoint", "ftp://x"]) == 1
-    assert "is no URL of a controller" in capsys.readouterr().err
+    assert "is not the URL of a controller" in capsys.readouterr().err
 
 
 def test_a_running_mesh_is_asked_by_its_api(start_mesh, run_maesh):
     mesh = start_mesh()
     command = run_maesh("explain", "127.0.0.1", "app.test", "--endpoint", f"http://127.0.0.1:{mesh.api_port}")
     assert command.status == 0
-    assert "it is let in, and goes to" in command.stdout
+    assert "it is allowed, and goes to" in command.stdout
 
 
 def test_what_is_no_controller_is_said_to_be_none(start_upstream, capsys, restored_logging):
@@ -85,7 +85,7 @@ def test_what_is_no_controller_is_said_to_be_none(start_upstream, capsys, restor
         status = run_command_line(["explain", "a/b", "c.d", "--endpoint", f"http://127.0.0.1:{upstream.port}"])
         captured = capsys.readouterr()
         assert (status, captured.out) == (1, "")
-        assert "what answered is no controller" in captured.err
+        assert "the server is not a controller" in captured.err
         assert captured.err.count("\n") == 1
 
 

@@ -25,20 +25,20 @@ def test_what_is_let_in_goes_to_its_destinations():
     )
     assert render(destinations=destinations) == [
         "step",
-        "it is let in, and goes to",
+        "it is allowed, and goes to",
         "  v1  90.00%  10.0.0.1:80, 10.0.0.2:80",
-        "  v2  10.00%  no server that is ready",
+        "  v2  10.00%  no ready server",
     ]
 
 
 def test_a_middleware_that_did_not_say_may_still_refuse():
-    assert render(undecided=("auth", "quota"))[1] == "it is let in, unless auth or quota refuses it, and goes to"
+    assert render(undecided=("auth", "quota"))[1] == "it is allowed, unless auth or quota refuses it, and goes to"
 
 
 def test_what_is_not_let_in_ends_with_what_the_client_meets():
-    assert render(status=403)[-1] == "the answer is 403"
-    assert render(status=0, kind="tcp")[-1] == "it is closed"
-    assert render(status=0, kind="udp")[-1] == "it is dropped"
+    assert render(status=403)[-1] == "the response is 403"
+    assert render(status=0, kind="tcp")[-1] == "the connection is closed"
+    assert render(status=0, kind="udp")[-1] == "the datagram is dropped"
 
 
 def test_errors_and_notices_of_the_objects_follow_and_none_is_said_twice():
@@ -51,7 +51,7 @@ def test_errors_and_notices_of_the_objects_follow_and_none_is_said_twice():
     )
     assert render(status=404, steps=("closed: service error",), objects=objects) == [
         "closed: service error",
-        "the answer is 404",
+        "the response is 404",
         "",
         "notice: Service shop/web: TrafficTarget t@shop: no group; it grants nothing",
         "error: TrafficTarget shop/u: no group",
@@ -61,7 +61,7 @@ def test_errors_and_notices_of_the_objects_follow_and_none_is_said_twice():
 def test_what_could_not_be_read_is_said_too():
     assert render(status=403, problems={"a.yaml document 5": "TrafficTarget: unknown\nfield"})[-2:] == [
         "",
-        "not read, so it had no say: a.yaml document 5: TrafficTarget: unknown field",
+        "not read and therefore ignored: a.yaml document 5: TrafficTarget: unknown field",
     ]
 
 
@@ -72,13 +72,13 @@ def test_of_many_the_first_are_shown():
     )
     rests = [line for line in lines if line.startswith("...")]
     assert rests == [
-        f"... and {50 - REMARKS_SHOWN} more, which --json shows",
-        f"... and {20 - PROBLEMS_SHOWN} more, which --json shows",
+        f"... and {50 - REMARKS_SHOWN} more, see --json",
+        f"... and {20 - PROBLEMS_SHOWN} more, see --json",
     ]
 
 
 def test_no_name_in_a_step_begins_another_line():
     assert (
-        render(steps=("target \x1b[31ma\nit is let in, and goes to",))[0]
-        == r"target \x1b[31ma\nit is let in, and goes to"
+        render(steps=("target \x1b[31ma\nit is allowed, and goes to",))[0]
+        == r"target \x1b[31ma\nit is allowed, and goes to"
     )

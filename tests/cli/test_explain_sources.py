@@ -88,20 +88,20 @@ def test_a_controller_of_an_earlier_version_knows_the_pods_of_its_topology(serve
     ],
 )
 def test_what_is_no_controller_is_said_to_be_none(serve, path, content):
-    with pytest.raises(StartupError, match="what answered is no controller"):
+    with pytest.raises(StartupError, match="the server is not a controller"):
         read(serve(CURRENT | {path: content}))
 
 
 def test_an_answer_about_a_pod_that_is_none_and_an_error_of_the_controller_are_errors(serve):
     path = "/api/pods?address=127.0.0.1"
-    for answer, text in ((b'{"pods": 7}', "what answered is no controller"), (503, "does not answer /api/pods")):
+    for answer, text in ((b'{"pods": 7}', "the server is not a controller"), (503, "does not answer /api/pods")):
         sources = read(serve(CURRENT | {path: answer}))
         with pytest.raises(StartupError, match=text):
             sources.pods.find_by_address("127.0.0.1")
 
 
 def test_nobody_there_and_no_url_are_errors_that_say_what_else_there_is(unused_tcp_port):
-    with pytest.raises(StartupError, match="--manifests needs none"):
+    with pytest.raises(StartupError, match="or use --manifests"):
         read(f"http://127.0.0.1:{unused_tcp_port}")
-    with pytest.raises(SettingsError, match="is no URL of a controller"):
+    with pytest.raises(SettingsError, match="is not the URL of a controller"):
         ControllerApi("ftp://x")

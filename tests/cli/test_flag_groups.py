@@ -17,7 +17,7 @@ def test_every_flag_is_in_exactly_one_group(settings_class):
 
 
 def test_a_group_without_flags_is_left_out():
-    assert list(group_fields(list_fields(PluginsSettings))) == ["Options", "Log and settings"]
+    assert list(group_fields(list_fields(PluginsSettings))) == ["Options", "Logging and settings"]
 
 
 @pytest.mark.parametrize(

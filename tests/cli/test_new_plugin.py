@@ -76,7 +76,7 @@ def test_a_name_may_have_the_templates_in_it(tmp_path, name):
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(MaeshError, match="is there already"):
+    with pytest.raises(MaeshError, match="already exists"):
         write_plugin("greet", Kind.MIDDLEWARE, tmp_path / "mine")
     assert list((tmp_path / "mine").iterdir()) == []
 

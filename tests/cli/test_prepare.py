@@ -137,7 +137,7 @@ def test_an_unknown_version_is_a_warning(cluster, run):
 def test_without_a_cluster_it_says_what_to_give(run_maesh, command):
     ended = run_maesh(command)
     assert (ended.status, ended.stdout) == (1, "")
-    assert ended.stderr == "maesh: error: no cluster is known: give --kubeconfig FILE or --master-url URL\n"
+    assert ended.stderr == "maesh: error: no cluster found: set --kubeconfig FILE or --master-url URL\n"
 
 
 @pytest.mark.parametrize("command", ["prepare", "cleanup"])
@@ -187,4 +187,4 @@ def test_ctrl_c_ends_it_with_one_line(cluster, start):
     command.wait_until(lambda: fault.hits, "the write is under way")
     command.stop(signal.SIGINT)
     assert (command.status, command.stdout) == (1, "")
-    assert command.stderr == "maesh: error: stopped before all was done; run it again for the rest\n"
+    assert command.stderr == "maesh: error: stopped before everything was done; run the command again to finish\n"

@@ -50,4 +50,6 @@ def test_a_program_by_hand_is_one_line_and_status_1(module) -> None:
     command = [sys.executable, "-P", "-m", f"maesh_core.cli.{module}"]
     ended = subprocess.run(command, env={}, capture_output=True, text=True, timeout=30, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == "maesh: error: MAESH_SETTINGS_DESCRIPTOR: no settings; this is started by: maesh\n"
+    assert (
+        ended.stderr == "maesh: error: MAESH_SETTINGS_DESCRIPTOR: no settings found; this program is started by maesh\n"
+    )

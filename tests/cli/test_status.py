@@ -22,8 +22,8 @@ WELL = MeshStatus(controllers=(build_report(),), proxies=(PROXY,), service_count
 
 def test_a_mesh_that_is_well_takes_a_glance():
     assert render_status(WELL).splitlines() == [
-        "CONTROLLER  STATE  ROLE   REVISION",
-        "one         ready  leads  e.7",
+        "CONTROLLER  STATE  ROLE    REVISION",
+        "one         ready  leader  e.7",
         "",
         "PROXY   STATE  ADDRESS   REVISION  LAST SEEN",
         "node-1  ready  10.0.0.1  e.7       2026-01-01T00:00:00.000Z",
@@ -65,10 +65,10 @@ def test_services_without_a_server_and_objects_without_effect_are_named():
         ),
     )
     assert render_status(ill).split("\n\n")[2:] == [
-        "2 services, 1 with errors, 1 without a server that is ready\n"
+        "2 services, 1 with errors, 1 without a ready server\n"
         "  a.n: bad\n"
-        "  b.n: port 80 has no server that is ready: its selector app=b matches no pod\n"
-        "  b.n: port 81 has no server that is ready: r",
+        "  b.n: port 80 has no ready server: its selector app=b matches no pod\n"
+        "  b.n: port 81 has no ready server: r",
         "objects\n"
         "  error: TrafficSplit n/s: there is no service wep\n"
         "  notice: Service n/a: odd\n"
@@ -79,7 +79,7 @@ def test_services_without_a_server_and_objects_without_effect_are_named():
 def test_a_long_list_of_objects_is_cut():
     objects = tuple(ObjectReport(origin=f"{number}.yaml", notices=("odd",)) for number in range(LINES_SHOWN + 5))
     text = render_status(msgspec.structs.replace(WELL, objects=objects))
-    assert text.endswith("\n  and 5 more; --json has all")
+    assert text.endswith("\n  and 5 more, see --json")
     assert text.count("odd") == LINES_SHOWN
 
 
@@ -123,7 +123,7 @@ def test_a_service_without_a_server_has_status_3_and_its_reason(start_mesh, run_
     mesh = start_mesh(objects=[lonely])
     shown = run_maesh("status", "--endpoint", f"http://127.0.0.1:{mesh.api_port}")
     assert shown.status == 3
-    assert "lonely.demo: port 80 has no server that is ready: its selector app=lonely matches no pod" in shown.stdout
+    assert "lonely.demo: port 80 has no ready server: its selector app=lonely matches no pod" in shown.stdout
 
 
 def test_an_endpoint_where_nobody_is_has_status_3_and_says_so(run_maesh):
@@ -140,7 +140,7 @@ def test_a_signal_ends_it_and_is_not_taken_for_a_mesh_that_is_well(number, api_s
     command.wait_until(lambda: fault.hits, "a request is under way")
     command.stop(number)
     assert (command.status, command.stdout) == (1, "")
-    assert command.stderr == "maesh: error: stopped before all had answered\n"
+    assert command.stderr == "maesh: error: stopped before all controllers had answered\n"
 
 
 def test_what_a_controller_says_of_a_problem_is_on_one_line():

@@ -99,7 +99,7 @@ def mesh(open_terminal, manifests, build_service, start_upstream):
     manifests.write("cart.json", build_service("cart", upstream.port))
     http, api, admin = (find_free_port() for _ in range(3))
     terminal = open_terminal("up", "--http-port", http, "--api-port", api, "--admin-port", admin, manifests.path)
-    terminal.wait_for("Ctrl-C ends.\r\n")
+    terminal.wait_for("Press Ctrl-C to stop.\r\n")
     return terminal, upstream, http
 
 

@@ -114,7 +114,7 @@ def test_from_applied_manifests_to_a_request(
 
     status = run_maesh("status", "--endpoint", f"http://127.0.0.1:{api_port}")
     assert status.status == 0, status.stdout + status.stderr
-    assert "leads" in status.stdout
+    assert "leader" in status.stdout
     cleaned = run_maesh("cleanup", "--kubeconfig", server.kubeconfig)
     assert cleaned.status == 0, cleaned.stderr
     restored = server.get("configmaps", "coredns", "kube-system")["data"]["Corefile"]

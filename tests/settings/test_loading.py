@@ -116,7 +116,7 @@ def test_two_spellings_of_one_variable_that_differ_are_refused():
 
 
 def test_two_spellings_of_one_file_key_are_refused(config_file):
-    with pytest.raises(SettingsError, match="apiPort are one setting"):
+    with pytest.raises(SettingsError, match="apiPort set the same setting"):
         load(config_file=config_file("api-port = 1\napiPort = 1\n"))
 
 

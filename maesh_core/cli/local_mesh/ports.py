@@ -28,8 +28,8 @@ def find_local_host(bind: str) -> str:
 def check_ports(settings: UpSettings) -> int:
     """Raise StartupError if the API's or the admin port is taken; gives the admin port, chosen here when it is 0."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_bind(settings.bind, settings.api_port, hint="--api-port moves the API"))
-        admin = stack.enter_context(_bind(settings.bind, settings.admin_port, hint="--admin-port moves the admin port"))
+        stack.enter_context(_bind(settings.bind, settings.api_port, hint="--api-port sets another port"))
+        admin = stack.enter_context(_bind(settings.bind, settings.admin_port, hint="--admin-port sets another port"))
         port: int = admin.getsockname()[1]
         return port
 
@@ -43,7 +43,7 @@ def check_entrypoints(settings: UpSettings, reports: Iterable[ServiceReport]) ->
         if port.entrypoint is not None
     }
     for number, traffic_type in sorted(wanted):
-        hint = f"{_ENTRYPOINT_FLAGS.get(traffic_type, '--http-port')} moves the {traffic_type} entrypoints"
+        hint = f"{_ENTRYPOINT_FLAGS.get(traffic_type, '--http-port')} sets other {traffic_type} entrypoints"
         _bind(settings.bind, number, hint=hint, is_datagram=traffic_type == "udp").close()
 
 
@@ -58,7 +58,7 @@ def _bind(host: str, port: int, *, hint: str, is_datagram: bool = False) -> sock
             sock.listen(1)
     except OSError as error:
         sock.close()
-        moves = hint if error.errno in _PORT_FAULTS else "--bind names the address"
+        moves = hint if error.errno in _PORT_FAULTS else "--bind sets the address"
         text = f"cannot listen on port {port} of {host or 'all addresses'}: {error.strerror or error}; {moves}"
         raise StartupError(text) from error
     return sock

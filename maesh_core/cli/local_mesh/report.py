@@ -13,7 +13,7 @@ from maesh_core.model.messages import ObjectReport, ServiceReport
 _ROWS_LIMIT = 30
 """More would scroll what matters off the screen; the API has them all."""
 
-HINT = "Ctrl-C ends."
+HINT = "Press Ctrl-C to stop."
 
 
 def render_report(
@@ -62,7 +62,7 @@ def _render_remarks(reports: Sequence[ServiceReport], objects: Sequence[ObjectRe
     errors = [f"error: {report.namespace}/{report.name}: {text}" for report in reports for text in report.errors]
     notices = [f"notice: {report.namespace}/{report.name}: {text}" for report in reports for text in report.notices]
     waiting = [
-        f"notice: {report.namespace}/{report.name}: port {port.port} has no server that is ready: {port.unserved}"
+        f"notice: {report.namespace}/{report.name}: port {port.port} has no ready server: {port.unserved}"
         for report in reports
         for port in report.ports
         if port.unserved

@@ -160,7 +160,7 @@ async def _raise_end(running: "asyncio.Task[None]", child: ProxyChild) -> None:
     """Raise why the mesh ended without being asked to."""
     if running.done():
         await running
-        raise StartupError("the controller ended by itself")
+        raise StartupError("the controller ended unexpectedly")
     raise StartupError(child.explain())
 
 

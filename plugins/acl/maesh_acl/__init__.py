@@ -1,7 +1,7 @@
-"""Access control for Maesh: nobody reaches a service whom no TrafficTarget allows.
+"""Access control for Maesh: only clients that a TrafficTarget allows reach a service.
 
-This module is imported by both processes before they know which half they need; it declares the plugin, and the
-settings that travel from one half to the other.
+Both processes import this module before they load a half. It declares the plugin, and the settings that the
+controller's half sends to the proxy's half.
 """
 
 import msgspec
@@ -12,17 +12,17 @@ __all__ = ["PLUGIN", "AccessSettings", "AclSettings", "Grant", "LeafGrants"]
 
 
 class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--set acl.KEY=VALUE` takes."""
+    """The settings `--set acl.KEY=VALUE`."""
 
     own_namespace_only: bool = True
-    """Whether a TrafficTarget grants access to accounts of its own namespace alone. Otherwise anybody who may write
-    TrafficTargets in some namespace could open the services of every other."""
+    """Whether a TrafficTarget grants access only to accounts in its own namespace. Otherwise a user who may write
+    TrafficTargets in one namespace could open the services of all others."""
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who may send what to which servers: clients at `sources`, requests of `matches` (none: all).
+    """A permission: clients at `sources` may send requests that meet `matches` (empty: all) to `servers`.
 
-    `servers` are addresses and ports; None: all of the service's. `target` names the rule, for people.
+    `servers` are addresses and ports; None: all servers of the service. `target` is the name of the rule for messages.
     """
 
     target: str = ""
@@ -32,7 +32,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LeafGrants(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The grants of one leaf service, its name for people, and all its servers where some grant is not for all."""
+    """The grants of one leaf service, its name for messages, and all its servers if a grant is limited to some."""
 
     service: str = ""
     grants: tuple[Grant, ...] = ()
@@ -40,9 +40,9 @@ class LeafGrants(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AclSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """By destination (a service port, or a branch of one): for each leaf service with weight, its grants.
+    """The grants of each leaf service with weight, by destination (a service port, or a branch of one).
 
-    A client must be let in by every leaf; a destination that is not named, or has no leaf, lets in nobody.
+    Every leaf must allow a client. A destination that is missing or has no leaf allows no client.
     """
 
     destinations: dict[str, tuple[LeafGrants, ...]] = {}

@@ -28,14 +28,14 @@ def _check_destination(view: TopologyView, target: TrafficTarget, services: Sequ
     if not account.name:
         yield "its destination has no name, so it grants nothing"
     elif not view.find(Pod, ACCOUNT_INDEX, account):
-        yield f"no pod has service account {account} of its destination, so it grants nothing"
+        yield f"no pod has its destination's service account {account}, so it grants nothing"
     elif not services:
-        yield f"no service has pods with service account {account} of its destination, so it grants nothing"
+        yield f"no service has pods with its destination's service account {account}, so it grants nothing"
 
 
 def _check_sources(view: TopologyView, target: TrafficTarget) -> Iterator[str]:
     if not target.sources:
-        yield "it has no sources, so it lets nobody in"
+        yield "it has no sources, so it allows no client"
     for caller in target.sources:
         problem = _find_problem(view, caller)
         if problem:
@@ -44,9 +44,9 @@ def _check_sources(view: TopologyView, target: TrafficTarget) -> Iterator[str]:
 
 def _find_problem(view: TopologyView, caller: Account) -> str:
     if caller.kind not in ("", SERVICE_ACCOUNT):
-        return f" is of kind {caller.kind!r} and not {SERVICE_ACCOUNT}, so it matches nobody"
+        return f" is of kind {caller.kind!r} and not {SERVICE_ACCOUNT}, so it matches no client"
     if not caller.name or not caller.namespace:
-        return f" has no {'name' if not caller.name else 'namespace'}, so it matches nobody"
+        return f" has no {'name' if not caller.name else 'namespace'}, so it matches no client"
     if not view.find(Pod, ACCOUNT_INDEX, ObjectKey(caller.namespace, caller.name)):
-        return f" of namespace {caller.namespace} matches nobody: no pod has this service account"
+        return f" of namespace {caller.namespace} matches no client: no pod has this service account"
     return ""

@@ -23,7 +23,7 @@ def explain_access(settings: AclSettings, question: Question) -> Verdict:
     """Judge as the proxy does, and say what decided: every leaf must let the client in."""
     leaves = settings.destinations.get(question.destination, ())
     if not leaves:
-        return Verdict(is_admitted=False, reasons=("no service with weight stands behind it, so nobody is let in",))
+        return Verdict(is_admitted=False, reasons=("it has no service with weight, so no client is allowed",))
     verdicts = [_explain_leaf(leaf, question) for leaf in leaves]
     if len(leaves) > 1:
         verdicts = [
@@ -54,10 +54,10 @@ def _explain_leaf(leaf: LeafGrants, question: Question) -> Verdict:
     held = [grant for grant in mine if _holds(grant, question)]
     if not held:
         names = ", ".join(grant.target for grant in mine[:SHOWN_GRANTS])
-        why = "the path could be taken for another" if _is_blurred(mine, question) else "no match is about it"
+        why = "the path is ambiguous" if _is_blurred(mine, question) else "no match applies to it"
         return Verdict(
             is_admitted=False,
-            reasons=(f"TrafficTarget {names} lets the client in, but not with this request: {why}",),
+            reasons=(f"TrafficTarget {names} allows the client, but not this request: {why}",),
         )
     servers = (
         None
@@ -66,7 +66,7 @@ def _explain_leaf(leaf: LeafGrants, question: Question) -> Verdict:
     )
     return Verdict(
         is_admitted=True,
-        reasons=tuple(f"TrafficTarget {grant.target} lets it in" for grant in held[:SHOWN_GRANTS]),
+        reasons=tuple(f"TrafficTarget {grant.target} allows it" for grant in held[:SHOWN_GRANTS]),
         servers=None if servers is None else tuple(dict.fromkeys(servers)),
     )
 
@@ -106,25 +106,28 @@ def _describe_unusable(question: Question) -> str | None:
     """Say why no rule can mean the client: it is known by nothing, or by what others are known by too."""
     address, pods = question.client_address, question.client_pods
     if not address:
-        return "the client has no address to be known by"
+        return "the client has no address to identify it"
     if not pods:
-        return f"the mesh knows no pod at {address}; TrafficTargets name clients by their pod's service account"
+        return (
+            f"the mesh knows no pod with address {address};"
+            " TrafficTargets identify clients by the service account of their pod"
+        )
     at_node = next((pod for pod in pods if pod.host_network), None)
     if at_node is not None and all(pod.host_network for pod in pods):
-        return f"{at_node.namespace}/{at_node.name} has its node's address, {address}, so it stands for nobody"
+        return f"{at_node.namespace}/{at_node.name} has its node's address, {address}, which identifies no client"
     accounts = sorted({pod.account for pod in pods})
     if len(accounts) < 2:
         return None
     shown = accounts if len(accounts) <= SHOWN_ACCOUNTS else [*accounts[:SHOWN_ACCOUNTS], "others"]
     named = f"{', '.join(shown[:-1])} and {shown[-1]}"
-    return f"pods of {named} share address {address}, so it stands for none of them unless one target names all"
+    return f"pods of {named} share address {address}, so it identifies none of them unless one target names all"
 
 
 def _describe_unreachable(leaf: LeafGrants, question: Question) -> str | None:
     """Say why no target can be about the service now: access is granted to the accounts of pods."""
     service = question.topology.get("services", {}).get(_name_leaf(leaf, question), {})
     if service and not service.get("pods"):
-        return f"service {leaf.service} has no pod that is ready, and a TrafficTarget grants access to pods alone"
+        return f"service {leaf.service} has no ready pod, and a TrafficTarget grants access only to pods"
     return None
 
 
@@ -142,20 +145,20 @@ def _describe_targets_of(leaf: LeafGrants, question: Question) -> Iterable[str]:
         for name in sorted(
             name for name, namespace in named if not namespace and name in {each[0] for each in accounts}
         ):
-            yield f"{label} names {name} among its sources without a namespace, which is nobody"
+            yield f"{label} names {name} among its sources without a namespace, which matches no client"
 
 
 def _guess_reason(target: Mapping[str, Any], question: Question) -> str:
     """Say why a target without errors grants nothing: it is about other traffic, or the client is nobody."""
     if _describe_unusable(question) is not None:
-        return "the client's address does not stand for that account"
+        return "the client's address does not identify that account"
     opener = _OPENED_BY.get(question.traffic_type)
     kinds = {rule.get("kind") for rule in target.get("rules", ())}
     if opener is not None and opener not in kinds:
-        return f"none of its rules is a {opener}, which alone opens a {question.traffic_type} service"
+        return f"it has no {opener} in its rules, which a {question.traffic_type} service needs"
     if opener is None and kinds == {_OPENED_BY["udp"]}:
-        return "its rules open UDP alone"
-    return "its rules or its destination are not about this port"
+        return "its rules allow only UDP"
+    return "its rules or its destination do not apply to this port"
 
 
 def _advise(leaf: LeafGrants, question: Question) -> Iterable[str]:
@@ -166,11 +169,11 @@ def _advise(leaf: LeafGrants, question: Question) -> Iterable[str]:
     if names:
         shown = ", ".join(names[:SHOWN_GRANTS])
         rest = f" and {len(names) - SHOWN_GRANTS} more" if len(names) > SHOWN_GRANTS else ""
-        yield f"no TrafficTarget names {account} among its sources; those there are: {shown}{rest}"
+        yield f"no TrafficTarget names {account} among its sources; existing targets: {shown}{rest}"
     elif any("TrafficTarget" in f"{origin} {text}" for origin, text in question.problems.items()):
-        yield "no TrafficTarget that could be read lets anybody in, and there are some that could not be read"
+        yield "no readable TrafficTarget allows any client, and some could not be read"
     else:
-        yield f"no TrafficTarget lets anybody in; one with {account} among its sources would have to be written"
+        yield f"no TrafficTarget allows any client; create one with {account} among its sources"
 
 
 def _find_targets(leaf: LeafGrants, question: Question) -> Sequence[Mapping[str, Any]]:

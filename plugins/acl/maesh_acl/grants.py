@@ -31,7 +31,7 @@ from maesh_core.plugin import (
 ACCOUNT_INDEX, ADDRESS_INDEX = "account", "address"
 """Of the core's Pods."""
 HTTP_GROUP, TCP_ROUTE, UDP_ROUTE = "HTTPRouteGroup", "TCPRoute", "UDPRoute"
-OPENS_ALL = "it has no rules, so it opens all of HTTP; rules would say what it opens"
+OPENS_ALL = "it has no rules, so it allows all HTTP requests; add rules to limit them"
 
 
 class TargetView(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +87,7 @@ class GrantFinder:
         unread = self._service.additions.get("smi")
         if isinstance(unread, UnreadSplits):
             names = ", ".join(unread.names)
-            self.notices.append(f"acl: nobody is let in while TrafficSplit {names} cannot be read")
+            self.notices.append(f"acl: no client is allowed while TrafficSplit {names} cannot be read")
             return AclSettings()
         destinations: dict[str, tuple[LeafGrants, ...]] = {}
         transport = "UDP" if self._service.traffic_type == "udp" else "TCP"
@@ -145,7 +145,7 @@ class GrantFinder:
                 self._show(target, node)
                 if isinstance(grant, str):
                     of_what = f"{node.traffic_type} port {port.number} of service {node.key}"
-                    self._useless.setdefault((target.key, node.key), f"{grant}, so it grants nothing of {of_what}")
+                    self._useless.setdefault((target.key, node.key), f"{grant}, so it grants no access to {of_what}")
                 elif grant is not None:
                     self._granting.add((target.key, node.key))
                     yield grant
@@ -160,15 +160,15 @@ class GrantFinder:
         namespace = target.called_key.namespace
         if self._settings.own_namespace_only and namespace != target.metadata.namespace:
             raise ConfigurationError(
-                f"its destination is in namespace {namespace}, and acl.own-namespace-only has targets grant access to"
-                " their own namespace alone"
+                f"its destination is in namespace {namespace}, but acl.own-namespace-only limits targets to their own"
+                " namespace"
             )
         if target.destination.kind not in ("", SERVICE_ACCOUNT):
             raise ConfigurationError(f"kind {target.destination.kind!r} of the destination is not {SERVICE_ACCOUNT}")
         only = target.destination.read_port()
         served = {server.port for port in node.ports for server in port.servers}
         if only is not None and served and only not in served:
-            raise ConfigurationError(f"port {only} of the destination is none of service {node.key.name}'s pods")
+            raise ConfigurationError(f"port {only} of the destination is not a port of service {node.key.name}'s pods")
 
     def _build_grant(
         self, target: TrafficTarget, port: PortNode, servers: list[ServerNode], traffic_type: str | None
@@ -196,9 +196,9 @@ class GrantFinder:
         sources = self._addresses[target.key]
         if not is_open:
             needed = {"udp": UDP_ROUTE, "tcp": TCP_ROUTE}.get(traffic_type or "", HTTP_GROUP)
-            return f"none of its rules is a {needed}"
+            return f"it has no {needed} in its rules"
         if servers and not usable:
-            return "none of its ports is one that its pods serve there"
+            return "its ports match no port of the pods"
         if not (usable and sources):
             return None
         is_all = len(usable) == len(port.servers)
@@ -230,7 +230,7 @@ class GrantFinder:
             elif rule.kind == UDP_ROUTE:
                 udp.append(self._get(UdpRoute, key, rule.kind).build_ports(rule.kind, rule.matches))
             else:
-                raise ConfigurationError(f"kind {rule.kind!r} of a rule is not known")
+                raise ConfigurationError(f"a rule has the unknown kind {rule.kind!r}")
         opens_http = not kinds or HTTP_GROUP in kinds or TCP_ROUTE in kinds
         return _Rules(
             matches=tuple(dict.fromkeys(matches)) if opens_http else None,
@@ -266,8 +266,8 @@ class GrantFinder:
         self._sources.update({pod.key: pod for pod in pods})
         for pod in pods:
             if pod.spec.host_network:
-                self.notices.append(f"acl: {pod.key} has its node's address, so it stands for nobody")
-                self._note_pod(pod, "it has its node's address, which identifies nobody")
+                self.notices.append(f"acl: {pod.key} has its node's address, which identifies no client")
+                self._note_pod(pod, "it has its node's address, which identifies no client")
         addresses = {address for pod in pods if not pod.spec.host_network for address in pod.addresses}
         return tuple(sorted(address for address in addresses if self._check_sharing(address, allowed)))
 
@@ -276,7 +276,9 @@ class GrantFinder:
         pods = self._view.find(Pod, ADDRESS_INDEX, address)
         for pod in pods:
             if ObjectKey(pod.metadata.namespace, pod.spec.service_account_name) not in allowed:
-                self.notices.append(f"acl: address {address} is also {pod.key}'s, so it stands for nobody")
+                self.notices.append(
+                    f"acl: address {address} is also the address of {pod.key}, so it identifies no client"
+                )
                 for mine in pods:
                     self._note_pod(mine, _describe_sharing(address, mine, pods))
                 return False
@@ -332,7 +334,8 @@ def _describe_sharing(address: str, pod: Pod, pods: Iterable[Pod]) -> str:
     others = [each for each in pods if _get_account(each) != _get_account(pod)]
     shown = ", ".join(f"{each.key} ({_get_account(each)})" for each in others)
     return (
-        f"its address {address} is also that of {shown}; an address of several service accounts identifies none of them"
+        f"its address {address} is also the address of {shown};"
+        " an address of several service accounts identifies none of them"
     )
 
 

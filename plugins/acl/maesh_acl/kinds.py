@@ -50,7 +50,7 @@ class Destination(Account, frozen=True):
         text = str(self.port)
         match = _PORT(text)
         if match is None or not 1 <= int(match[1]) <= 65535:
-            raise ConfigurationError(f"port {text[:20]!r} of the destination is no port")
+            raise ConfigurationError(f"port {text[:20]!r} of the destination is not a valid port")
         return int(match[1])
 
 

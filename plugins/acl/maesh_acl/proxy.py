@@ -24,9 +24,9 @@ NOT_THIS_CLIENT: Final = "client"
 NOT_THIS_REQUEST: Final = "request"
 NOT_THIS_PATH: Final = "path"
 _DENIED: Final = {
-    NOT_THIS_CLIENT: Response(status=403, reason="access is not allowed: no rule lets this client in"),
-    NOT_THIS_REQUEST: Response(status=403, reason="access is not allowed: no rule lets this client send this request"),
-    NOT_THIS_PATH: Response(status=403, reason="access is not allowed: the path could be taken for another"),
+    NOT_THIS_CLIENT: Response(status=403, reason="access denied: no rule allows this client"),
+    NOT_THIS_REQUEST: Response(status=403, reason="access denied: no rule allows this request of the client"),
+    NOT_THIS_PATH: Response(status=403, reason="access denied: the path is ambiguous"),
 }
 
 
@@ -180,7 +180,7 @@ class AclFactory:
             MetricFamily(
                 name="maesh_acl_denied",
                 type="counter",
-                help="Requests, connections and sessions that were denied, by service and by what was not allowed.",
+                help="Denied requests, connections and sessions, by service and reason.",
                 labels=("service", "reason"),
                 samples=[(key, float(count)) for key, count in sorted(self._counts.items())],
             )

@@ -57,7 +57,7 @@ def test_a_target_whose_accounts_no_pod_has_says_so(report):
     assert found == {
         "TrafficTarget t": [
             "no pod has service account ghost@shop of its destination, so it grants nothing",
-            "source spirit of namespace shop matches nobody: no pod has this service account",
+            "source spirit of namespace shop matches no client: no pod has this service account",
         ]
     }
 
@@ -74,11 +74,11 @@ def test_a_target_of_pods_that_are_behind_no_service_says_so(report):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ({"kind": "ServiceAccount", "name": "caller"}, "source caller has no namespace, so it matches nobody"),
-        ({"kind": "ServiceAccount", "namespace": "shop"}, "source (without name) has no name, so it matches nobody"),
+        ({"kind": "ServiceAccount", "name": "caller"}, "source caller has no namespace, so it matches no client"),
+        ({"kind": "ServiceAccount", "namespace": "shop"}, "source (without name) has no name, so it matches no client"),
         (
             {"kind": "Group", "name": "caller", "namespace": "shop"},
-            "source caller is of kind 'Group' and not ServiceAccount, so it matches nobody",
+            "source caller is of kind 'Group' and not ServiceAccount, so it matches no client",
         ),
     ],
 )
@@ -90,7 +90,7 @@ def test_a_source_that_is_nobody_is_named(report, source, said):
 
 def test_a_target_without_sources_lets_nobody_in(report):
     assert report(WEB, SERVER, build_target("t", "server", [])) == {
-        "TrafficTarget t": ["it has no sources, so it lets nobody in"]
+        "TrafficTarget t": ["it has no sources, so it allows no client"]
     }
 
 
@@ -113,7 +113,7 @@ def test_a_target_whose_rules_do_not_fit_its_services_protocol_says_so(report, k
     found = report(service, SERVER, CALLER, *routes, build_target("t", "server", ["caller"], rules))
     assert found == {
         "TrafficTarget t": [
-            f"none of its rules is a {said}, so it grants nothing of {kind} port 80 of service web@shop"
+            f"it has no {said} in its rules, so it grants no access to {kind} port 80 of service web@shop"
         ]
     }
 
@@ -138,8 +138,7 @@ def test_rules_that_fit_one_port_are_not_said_to_fit_none(report):
     )
     assert found == {
         "TrafficTarget t": [
-            "none of its ports is one that its pods serve there, "
-            "so it grants nothing of http port 80 of service web@shop"
+            "its ports match no port of the pods, so it grants no access to http port 80 of service web@shop"
         ]
     }
 
@@ -149,7 +148,7 @@ def test_a_target_that_fits_another_service_still_names_the_one_it_does_not_fit(
     stream["spec"]["selector"] = {"app": "web"}
     assert report(WEB, stream, SERVER, CALLER, build_target("t", "server", ["caller"])) == {
         "TrafficTarget t": [
-            "none of its rules is a TCPRoute, so it grants nothing of tcp port 80 of service stream@shop"
+            "it has no TCPRoute in its rules, so it grants no access to tcp port 80 of service stream@shop"
         ]
     }
 
@@ -174,7 +173,7 @@ def test_a_pod_on_its_nodes_address_is_named(report):
     pod = build_pod("caller-1", "10.0.2.1", "caller")
     pod["spec"]["hostNetwork"] = True
     found = report(WEB, SERVER, pod, build_target("t", "server", ["caller"]))
-    assert found == {"Pod caller-1": ["it has its node's address, which identifies nobody"]}
+    assert found == {"Pod caller-1": ["it has its node's address, which identifies no client"]}
 
 
 def test_a_route_group_that_neither_a_split_nor_a_target_names_has_no_effect(report):

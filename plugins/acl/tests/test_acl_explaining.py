@@ -67,33 +67,33 @@ def test_it_names_split_target_and_shares():
     found = explain([*BASE, *LEAVES, split, ONE, TWO], "web", client="shop/client", service="web.shop")
     assert found.is_admitted
     assert "split canary: it is about all requests" in found.steps
-    assert "acl: v1: TrafficTarget one@shop lets it in" in found.steps
+    assert "acl: v1: TrafficTarget one@shop allows it" in found.steps
     assert [(each.service, each.share) for each in found.destinations] == [("v1", 0.9), ("v2", 0.1)]
 
 
 @pytest.mark.parametrize(
     ("objects", "asked", "reason"),
     [
-        ([], {}, "no TrafficTarget lets anybody in; one with caller@shop among its sources would have to be written"),
+        ([], {}, "no TrafficTarget allows any client; create one with caller@shop among its sources"),
         (
             [build_target("t", "server", ["other"])],
             {},
-            "no TrafficTarget names caller@shop among its sources; those there are: t@shop",
+            "no TrafficTarget names caller@shop among its sources; existing targets: t@shop",
         ),
         (
             [build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]), API],
             {"path": "/admin"},
-            "TrafficTarget t@shop lets the client in, but not with this request: no match is about it",
+            "TrafficTarget t@shop allows the client, but not this request: no match applies to it",
         ),
         (
             [*LEAVES, build_split("s", "web", {"v1": 1, "v2": 1}), ONE],
             {},
-            "v2: no TrafficTarget lets anybody in; one with caller@shop among its sources would have to be written",
+            "v2: no TrafficTarget allows any client; create one with caller@shop among its sources",
         ),
         (
             [*LEAVES, build_split("s", "web", {"v1": 0})],
             {},
-            "no service with weight stands behind it, so nobody is let in",
+            "it has no service with weight, so no client is allowed",
         ),
     ],
 )
@@ -115,7 +115,10 @@ del NAMELESS["spec"]["sources"][0]["namespace"]
         (
             [],
             "203.0.113.9",
-            ["the mesh knows no pod at 203.0.113.9; TrafficTargets name clients by their pod's service account"],
+            [
+                "the mesh knows no pod with address 203.0.113.9;"
+                " TrafficTargets identify clients by the service account of their pod"
+            ],
         ),
         (
             [build_pod("twin", CLIENT, "other"), OPEN],
@@ -124,13 +127,13 @@ del NAMELESS["spec"]["sources"][0]["namespace"]
                 f"pods of caller@shop and other@shop share address {CLIENT}, "
                 "so it stands for none of them unless one target names all",
                 "TrafficTarget open@shop names caller@shop among its sources, but grants nothing here: "
-                "the client's address does not stand for that account",
+                "the client's address does not identify that account",
             ],
         ),
         (
             [NAMELESS],
             "shop/client",
-            ["TrafficTarget nameless@shop names caller among its sources without a namespace, which is nobody"],
+            ["TrafficTarget nameless@shop names caller among its sources without a namespace, which matches no client"],
         ),
         (
             [build_target("t", "server", ["caller"], [("HTTPRouteGroup", "gone")])],
@@ -145,7 +148,7 @@ del NAMELESS["spec"]["sources"][0]["namespace"]
             "shop/client",
             [
                 "TrafficTarget t@shop names caller@shop among its sources, but grants nothing here: "
-                "its rules open UDP alone"
+                "its rules allow only UDP"
             ],
         ),
         (
@@ -153,14 +156,14 @@ del NAMELESS["spec"]["sources"][0]["namespace"]
             "shop/client",
             [
                 "TrafficTarget t@shop names caller@shop among its sources, but grants nothing here: "
-                "its rules or its destination are not about this port"
+                "its rules or its destination do not apply to this port"
             ],
         ),
-        ([build_pod("late", "", "caller"), OPEN], "shop/late", ["the client has no address to be known by"]),
+        ([build_pod("late", "", "caller"), OPEN], "shop/late", ["the client has no address to identify it"]),
         (
             [build_pod("job", "10.0.0.9", "caller", phase="Failed"), OPEN],
             "shop/job",
-            ["the client has no address to be known by"],
+            ["the client has no address to identify it"],
         ),
     ],
 )
@@ -173,14 +176,12 @@ def test_a_pod_on_its_node_s_network_is_nobody():
     pod = build_pod("agent", "10.0.0.7", "caller")
     pod["spec"]["hostNetwork"] = True
     found = explain([*BASE, pod, OPEN], "web", client="shop/agent", service="web.shop")
-    assert list_denials(found)[0] == "shop/agent has its node's address, 10.0.0.7, so it stands for nobody"
+    assert list_denials(found)[0] == "shop/agent has its node's address, 10.0.0.7, which identifies no client"
 
 
 def test_a_service_without_pods_is_reached_by_no_target():
     found = explain([*BASE, build_service("empty"), OPEN], "empty", client="shop/client", service="empty.shop")
-    assert list_denials(found) == [
-        "service empty has no pod that is ready, and a TrafficTarget grants access to pods alone"
-    ]
+    assert list_denials(found) == ["service empty has no ready pod, and a TrafficTarget grants access only to pods"]
 
 
 def test_where_a_target_could_not_be_read_none_is_advised():
@@ -191,16 +192,14 @@ def test_where_a_target_could_not_be_read_none_is_advised():
         service="web.shop",
         problems={"a.yaml line 3": "TrafficTarget: unknown field"},
     )
-    assert list_denials(found) == [
-        "no TrafficTarget that could be read lets anybody in, and there are some that could not be read"
-    ]
+    assert list_denials(found) == ["no readable TrafficTarget allows any client, and some could not be read"]
 
 
 def test_a_path_that_could_be_taken_for_another_is_said_to_be_one():
     target = build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")])
     found = explain([*BASE, target, API], "web", client=CLIENT, service="web.shop", path="/api/../x")
     assert list_denials(found) == [
-        "TrafficTarget t@shop lets the client in, but not with this request: the path could be taken for another"
+        "TrafficTarget t@shop allows the client, but not this request: the path is ambiguous"
     ]
 
 
@@ -222,7 +221,7 @@ def test_the_errors_of_targets_and_splits_are_shown_beside_the_answer():
     found = explain([*BASE, OPEN, bad, split], "web", client=CLIENT, service="web.shop")
     shown = {(each.kind, each.name): each.errors for each in found.objects}
     assert shown["TrafficTarget", "bad"] == ("there is no HTTPRouteGroup gone in namespace shop",)
-    assert shown["TrafficSplit", "canary"] == ("backend gone: there is no such service; it is left out",)
+    assert shown["TrafficSplit", "canary"] == ("backend gone: the service does not exist; it is ignored",)
 
 
 def test_streams_are_explained_too():

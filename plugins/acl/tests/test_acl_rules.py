@@ -168,7 +168,7 @@ def test_a_source_without_namespace_is_nobody(cluster):
 def test_an_address_that_is_also_another_pods_stands_for_nobody(cluster):
     found = cluster(*BASE, OPEN, build_pod("twin", CLIENT, "other"))
     assert found.ask(CLIENT, "web")[0] == 403
-    assert "stands for nobody" in " ".join(found.build_node("web").notices)
+    assert "identifies no client" in " ".join(found.build_node("web").notices)
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])

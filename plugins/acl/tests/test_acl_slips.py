@@ -216,7 +216,7 @@ def test_a_split_that_cannot_be_read_closes_what_it_would_split_and_says_so(clus
     bad["spec"]["backend"] = []
     found = cluster(*PODS, *LEAVES, bad)
     assert list_allowed(found) == set()
-    assert list_services_with_notice(found, "nobody is let in while TrafficSplit s@shop cannot be read") == ["web"]
+    assert list_services_with_notice(found, "no client is allowed while TrafficSplit s@shop cannot be read") == ["web"]
     assert list_services_with_notice(found, "spec.backend: unknown field; did you mean backends?") == ["web"]
 
 
@@ -255,7 +255,9 @@ def test_empty_rules_grant_nothing_and_no_rules_open_all_of_http_with_a_notice(c
     del holder[name]
     found = cluster(*PODS, target)
     assert found.ask(CLIENT, "web", path="/any")[0] == 200
-    assert list_services_with_notice(found, "TrafficTarget t@shop: it has no rules, so it opens all of HTTP") == ["web"]
+    assert list_services_with_notice(
+        found, "TrafficTarget t@shop: it has no rules, so it allows all HTTP requests"
+    ) == ["web"]
     holder[name] = rules
     closed = cluster(*PODS, target)
     assert closed.ask(CLIENT, "web", path="/any")[0] == 403

@@ -1,4 +1,4 @@
-"""Circuit breakers for Maesh: a service's annotation says when its servers are spared. Declares the plugin."""
+"""Circuit breakers for Maesh: an annotation defines when requests to a service stop. Declares the plugin."""
 
 import msgspec
 
@@ -8,16 +8,16 @@ __all__ = ["PLUGIN", "CircuitBreakerSettings"]
 
 
 class CircuitBreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--set circuitbreaker.KEY=VALUE` takes; it holds for every breaker, and has Traefik's names and defaults."""
+    """The settings `--set circuitbreaker.KEY=VALUE`, for all breakers. Names and defaults are those of Traefik."""
 
     check_period: PositiveDuration = 0.1
-    """How often the expression is looked at, at most."""
+    """Shortest time between two evaluations of the expression."""
 
     fallback_duration: PositiveDuration = 10.0
     """How long a breaker stays open."""
 
     recovery_duration: PositiveDuration = 10.0
-    """How long it then lets only a share of the requests through, which grows to one half."""
+    """How long it recovers after that. Meanwhile a share of the requests is forwarded, which grows to one half."""
 
 
 PLUGIN = Plugin(

@@ -35,5 +35,5 @@ class ControllerHalf:
         try:
             Parser(text).parse()
         except ValueError as error:
-            raise build_annotation_error(ANNOTATION, text, f"is wrong in {error}") from error
+            raise build_annotation_error(ANNOTATION, text, f"is invalid in {error}") from error
         return {"expression": text, **msgspec.structs.asdict(self._settings)}

@@ -25,7 +25,7 @@ class Parser:
 
     def __init__(self, text: str) -> None:
         if len(text) > TEXT_LIMIT:
-            raise ValueError(f"column {TEXT_LIMIT + 1}: an expression may have {TEXT_LIMIT} characters")
+            raise ValueError(f"column {TEXT_LIMIT + 1}: an expression may have at most {TEXT_LIMIT} characters")
         self.text, self.end = text, 0
         self.metrics: list[Metric] = []
         self._advance()
@@ -43,11 +43,11 @@ class Parser:
 
     def _error(self, wanted: str) -> ValueError:
         found = repr(self.token) if self.token else "the end"
-        return ValueError(f"column {self.end - len(self.token) + 1}: {wanted} should stand in place of {found}")
+        return ValueError(f"column {self.end - len(self.token) + 1}: expected {wanted}, found {found}")
 
     def _take(self, wanted: str) -> None:
         if self.token != wanted:
-            raise self._error(wanted)
+            raise self._error(repr(wanted))
         self._advance()
 
     def _parse_group(self, judge: Callable[..., bool], word: str, depth: int) -> Condition:

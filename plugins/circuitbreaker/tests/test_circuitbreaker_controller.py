@@ -36,6 +36,6 @@ def test_a_bad_expression_is_an_error_that_names_annotation_value_column_and_rul
     with pytest.raises(ConfigurationError) as caught:
         build({NAME: "NetworkErrorRatio() > 1"})
     assert str(caught.value) == (
-        "annotation circuit-breaker-expression: 'NetworkErrorRatio() > 1' is wrong in column 23: "
-        "a number such as 0.5 should stand in place of '1'"
+        "annotation circuit-breaker-expression: 'NetworkErrorRatio() > 1' is invalid in column 23: "
+        "expected a number such as 0.5, found '1'"
     )

@@ -1,6 +1,6 @@
-"""Rate limits for Maesh: a service's annotations say how many requests a client may send.
+"""Rate limits for Maesh: a service's annotations limit how many requests a client may send.
 
-This module is all that a process imports before it knows which half it needs; it only declares the plugin.
+Both processes import this module before they load a half, so it only declares the plugin.
 """
 
 from maesh_core.plugin import Plugin

@@ -37,10 +37,10 @@ class RateLimitBuilder:
         burst = read_annotation(annotations, BURST, _Count)
         if average is None and burst is None:
             name, text = next(iter(annotations.items()))
-            raise build_annotation_error(name, text, f"limits nothing without {AVERAGE} or {BURST}")
+            raise build_annotation_error(name, text, f"has no effect without {AVERAGE} or {BURST}")
         source = annotations.get(SOURCE, "ip")
         if not _SOURCE.fullmatch(source):
-            raise build_annotation_error(SOURCE, source, "is none of ip, host, header:NAME")
+            raise build_annotation_error(SOURCE, source, "is not one of ip, host, header:NAME")
         return {
             "average": average or burst,
             "burst": burst or average,

@@ -50,11 +50,11 @@ def test_either_number_is_enough(annotations, limit):
         ({"average": "1", "period": "0s"}, "annotation ratelimit-period: '0s' is not a duration above 0"),
         (
             {"average": "1", "source": "cookie"},
-            "annotation ratelimit-source: 'cookie' is none of ip, host,",
+            "annotation ratelimit-source: 'cookie' is not one of ip, host,",
         ),
-        ({"average": "1", "source": "header:"}, "annotation ratelimit-source: 'header:' is none of"),
-        ({"average": "1", "source": "header:a b"}, "annotation ratelimit-source: 'header:a b' is none of"),
-        ({"period": "1s"}, "annotation ratelimit-period: '1s' limits nothing without ratelimit-average or"),
+        ({"average": "1", "source": "header:"}, "annotation ratelimit-source: 'header:' is not one of"),
+        ({"average": "1", "source": "header:a b"}, "annotation ratelimit-source: 'header:a b' is not one of"),
+        ({"period": "1s"}, "annotation ratelimit-period: '1s' has no effect without ratelimit-average or"),
     ],
 )
 def test_a_bad_value_is_an_error_that_names_annotation_value_and_rule(annotations, words):

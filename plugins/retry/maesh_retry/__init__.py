@@ -1,6 +1,6 @@
-"""Retries for Maesh: a service's annotations say how often a request is sent, and after which failures.
+"""Retries for Maesh: a service's annotations define how often a request is sent, and after which failures.
 
-This module is all that a process imports before it knows which half it needs; it only declares the plugin.
+Both processes import this module before they load a half, so it only declares the plugin.
 """
 
 from typing import Annotated
@@ -14,19 +14,19 @@ __all__ = ["PLUGIN", "RetrySettings"]
 
 
 class RetrySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--set retry.KEY=VALUE` takes; it holds for every service that is retried."""
+    """The settings `--set retry.KEY=VALUE`, for all services with retries."""
 
     body_limit: Annotated[int, Meta(ge=0, le=1 << 20)] = 65536
-    """Bytes of a request's body that are kept, so that it can be sent again; a larger one is sent once."""
+    """Largest request body, in bytes, that is kept to be sent again. A request with a larger body is sent once."""
 
     backoff: Duration = 0.0
-    """The pause before the second attempt is up to this long, and doubles with each further one; 0: none."""
+    """Limit of the random pause before the second attempt, in seconds. It doubles for each further attempt; 0: none."""
 
     backoff_limit: Duration = 1.0
-    """The longest pause before an attempt."""
+    """Longest pause before an attempt, in seconds."""
 
     budget: Annotated[float, Meta(ge=0, le=1000)] = 0.0
-    """How many attempts more than requests there may be, in percent of a service's requests; 0: any number."""
+    """Maximum number of retries, in percent of a service's requests; 0: no limit."""
 
 
 PLUGIN = Plugin(

@@ -24,7 +24,7 @@ ERRORS = ("connect-failure", "reset", "timeout")
 _DEFAULT_ATTEMPTS = 2
 """For a service that says when, or how long, but not how often."""
 _STATUSES = re.compile(r"([45])xx|([45][0-9]{2})(?:-([45][0-9]{2}))?")
-_RULE = "is neither connect-failure, reset, timeout, 4xx, 5xx, a status from 400 to 599, nor a range of such as 502-504"
+_RULE = "is not connect-failure, reset, timeout, 4xx, 5xx, a status from 400 to 599, or a range such as 502-504"
 
 
 class RetryBuilder:
@@ -57,7 +57,7 @@ class RetryBuilder:
 
     def explain(self, settings: Mapping[str, Any], question: Question) -> Verdict:
         """Say how often a request may be sent; none is refused."""
-        return Verdict(is_admitted=True, reasons=(f"up to {settings['attempts']} attempts, and none is refused",))
+        return Verdict(is_admitted=True, reasons=(f"up to {settings['attempts']} attempts; it refuses no request",))
 
 
 def parse_conditions(text: str | None) -> tuple[list[str], list[tuple[int, int]]]:

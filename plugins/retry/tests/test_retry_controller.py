@@ -40,7 +40,7 @@ def test_each_annotation_works_without_the_others():
 def test_it_explains_how_often_a_request_is_sent_and_refuses_none():
     (builder,) = ControllerHalf(RetrySettings()).maesh_middleware_builders()
     verdict = builder.explain(builder.build_settings({"retry-attempts": "3"}, SERVICE), None)
-    assert (verdict.is_admitted, verdict.reasons) == (True, ("up to 3 attempts, and none is refused",))
+    assert (verdict.is_admitted, verdict.reasons) == (True, ("up to 3 attempts; it refuses no request",))
 
 
 def test_conditions_are_errors_statuses_and_ranges():

@@ -1,6 +1,6 @@
-"""SMI for Maesh: TrafficSplits divide a service's traffic, and route groups say which of it.
+"""SMI for Maesh: TrafficSplits divide a service's traffic, and route groups select the requests.
 
-This module is all that a process imports before it knows which half it needs; it only declares the plugin.
+Both processes import this module before they load a half, so it only declares the plugin.
 """
 
 from maesh_core.plugin import Plugin

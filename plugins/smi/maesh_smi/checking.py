@@ -23,14 +23,14 @@ class SplitChecker:
             return None
         root, name = resource.root, resource.spec.service
         if root is None:
-            return Findings(errors=(f"service {name} is not of its own namespace, so it divides nothing",))
+            return Findings(errors=(f"service {name} is in another namespace, so the split has no effect",))
         known = view.list_services(root.namespace)
         if root not in known:
             hint = suggest(root.name, (each.name for each in known), cutoff=NAME_CUTOFF)
             return Findings(errors=(f"there is no service {root.name} in namespace {root.namespace}{hint}",))
         node = view.build_service(root)
-        reason = "the mesh leaves it alone" if node is None else "it has no port"
-        return Findings(notices=(f"it divides nothing of service {root.name}: {reason}",))
+        reason = f"the mesh ignores service {root.name}" if node is None else f"service {root.name} has no port"
+        return Findings(notices=(f"it has no effect: {reason}",))
 
 
 class GroupChecker:

@@ -210,7 +210,7 @@ def parse_weight(value: int | float | str) -> Fraction:
     text = str(value).strip()
     match = _WEIGHT(text)
     if match is None:
-        raise ConfigurationError(f"{text[:SHOWN_CHARACTERS]!r} is no weight")
+        raise ConfigurationError(f"{text[:SHOWN_CHARACTERS]!r} is not a valid weight")
     weight = Fraction(match[1]) * _SUFFIXES[match[2]]
     if weight > WEIGHT_LIMIT:
         raise ConfigurationError(f"weight {text} is over {WEIGHT_LIMIT}")
@@ -238,7 +238,7 @@ def read_split(metadata: ObjectMeta, fields: Mapping[str, Any]) -> TrafficSplit:
     """Read a TrafficSplit; all of its versions have their fields below `spec`."""
     shape, faults = decode_strictly(fields, _SplitShape)
     if not faults and not shape.spec.service:
-        faults = ("spec.service: it names no service",)
+        faults = ("spec.service: the name of a service is missing",)
     return TrafficSplit(metadata=metadata, spec=shape.spec, faults=faults)
 
 
@@ -267,7 +267,7 @@ def _read_route(fields: Mapping[str, Any]) -> tuple[RouteSpec, tuple[str, ...]]:
     shape, faults = decode_strictly(fields, _RouteShape)
     matches = shape.spec.matches
     if not faults and RoutePorts() in ((matches,) if isinstance(matches, RoutePorts) else matches):
-        faults = ("spec.matches: a match is empty; leave it out if it is not meant",)
+        faults = ("spec.matches: a match is empty; remove it",)
     return shape.spec, faults
 
 

@@ -138,7 +138,7 @@ class Resolver:
                 if not combined or combined in found:  # nothing meets both, or the former has all that do
                     continue
                 if len(found) == BRANCH_LIMIT:
-                    raise ConfigurationError(f"it comes to more than {BRANCH_LIMIT} branches with the splits below it")
+                    raise ConfigurationError(f"with its nested splits it has more than {BRANCH_LIMIT} branches")
                 found[combined] = _add_shares(shares, plan.shares, weight / total)
         name = split.metadata.name
         return [
@@ -160,7 +160,7 @@ class Resolver:
         if loop is None:
             return True
         if len(loop) > DEPTH_LIMIT:
-            self._note(split, f"splits stand below it more than {DEPTH_LIMIT} deep")
+            self._note(split, f"its nested splits are more than {DEPTH_LIMIT} levels deep")
         else:
             self._note(split, f"it leads into a loop: {' -> '.join(key.name for key in loop)}")
         return False
@@ -190,7 +190,7 @@ class Resolver:
         if not split.spec.matches:
             return ALWAYS
         if self._service.traffic_type != "http":
-            raise ConfigurationError("matches mean nothing where the traffic type is not http")
+            raise ConfigurationError("matches apply only to the traffic type http")
         found: list[HttpMatch] = []
         for reference in split.spec.matches:
             if reference.kind not in ("", ROUTE_GROUP):
@@ -214,7 +214,7 @@ class Resolver:
                 weight = backend.read_weight()
                 self._find_port(key, port)
             except ConfigurationError as error:
-                self._note(split, f"backend {backend.service}: {error}; it is left out")
+                self._note(split, f"backend {backend.service}: {error}; it is ignored")
             else:
                 weights[key] = weights.get(key, Fraction(0)) + weight
         return iter(weights.items())
@@ -225,7 +225,7 @@ class Resolver:
         """Find a backend's port of the same number; raises ConfigurationError."""
         node = self._get_node(key)
         if node is None:
-            raise ConfigurationError("there is no such service")
+            raise ConfigurationError("the service does not exist")
         if node.errors:
             raise ConfigurationError(f"the service has an error: {node.errors[0]}")
         if node.traffic_type != self._service.traffic_type:
@@ -293,6 +293,6 @@ def _add_shares(shares: Shares, more: Shares, factor: Fraction) -> Shares:
 def _combine(one: Sequence[HttpMatch], other: Sequence[HttpMatch]) -> Matches:
     """Build matches of which any holds where any of both sides does. Raises ConfigurationError where they are many."""
     if len(one) * len(other) > MATCH_LIMIT:
-        raise ConfigurationError(f"it comes to more than {MATCH_LIMIT} matches with the splits below it")
+        raise ConfigurationError(f"with its nested splits it has more than {MATCH_LIMIT} matches")
     pairs = (combine_matches(left, right) for left in one for right in other)
     return tuple(dict.fromkeys(pair for pair in pairs if pair is not None))

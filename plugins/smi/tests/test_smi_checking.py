@@ -67,7 +67,7 @@ def test_a_split_of_a_service_that_is_not_there_names_the_nearest_one(report):
 
 def test_a_split_of_another_namespaces_service_divides_nothing(report):
     assert report(write_service("web"), write_split("far", "web.other.svc", "web")) == {
-        "TrafficSplit far": (("service web.other.svc is not of its own namespace, so it divides nothing",), ())
+        "TrafficSplit far": (("service web.other.svc is in another namespace, so the split has no effect",), ())
     }
 
 
@@ -79,7 +79,7 @@ def test_what_the_reader_of_a_split_found_is_not_said_twice(report):
 def test_a_split_of_a_service_that_the_mesh_leaves_alone_divides_nothing(report):
     outside = write_service("web", extra=", type: ExternalName, externalName: example.org")
     assert report(outside, write_split("s", "web", "web")) == {
-        "TrafficSplit s": ((), ("it divides nothing of service web: the mesh leaves it alone",))
+        "TrafficSplit s": ((), ("it has no effect: the mesh ignores service web",))
     }
 
 
@@ -89,7 +89,7 @@ def test_a_split_with_an_effect_is_not_reported(report):
 
 def test_what_is_wrong_with_a_split_of_a_service_is_reported_on_the_split(report):
     found = report(write_service("web"), write_service("v1"), write_split("s", "web", "v1", "v2"))
-    assert found == {"TrafficSplit s": (("backend v2: there is no such service; it is left out",), ())}
+    assert found == {"TrafficSplit s": (("backend v2: the service does not exist; it is ignored",), ())}
 
 
 @pytest.mark.parametrize("kind", ["HTTPRouteGroup", "TCPRoute", "UDPRoute"])

@@ -129,11 +129,11 @@ def test_backends_without_weight_or_use_get_nothing_and_the_service_gets_none_of
 @pytest.mark.parametrize(
     ("backend", "error"),
     [
-        ("", "backend v2: there is no such service; it is left out"),
-        (write_service("v2", "10.0.2.1", port=81), "backend v2: it has no port 80 TCP; it is left out"),
+        ("", "backend v2: the service does not exist; it is ignored"),
+        (write_service("v2", "10.0.2.1", port=81), "backend v2: it has no port 80 TCP; it is ignored"),
         (
             write_service("v2", "10.0.2.1", annotations="maesh.containo.us/traffic-type: tcp"),
-            "backend v2: its traffic type is tcp, not http; it is left out",
+            "backend v2: its traffic type is tcp, not http; it is ignored",
         ),
     ],
 )

@@ -1,6 +1,6 @@
-"""UDP for Maesh: services of traffic type `udp` get an entrypoint for each port, and their clients sessions.
+"""UDP for Maesh: each port of a service of traffic type `udp` gets an entrypoint, and each client a session.
 
-This module is all that a process imports before it knows which half it needs; it only declares the plugin.
+Both processes import this module before they load a half, so it only declares the plugin.
 """
 
 from typing import Annotated
@@ -13,20 +13,20 @@ __all__ = ["PLUGIN", "UdpSettings"]
 
 
 class UdpSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--set udp.KEY=VALUE` takes."""
+    """The settings `--set udp.KEY=VALUE`."""
 
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 15000
     """The first entrypoint."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1000
-    """How many entrypoints there may be."""
+    """Maximum number of entrypoints."""
 
     session_timeout: PositiveDuration = 60.0
-    """Seconds: a session in which nothing comes from either side for this long ends. nginx waits ten minutes for a
-    datagram, Linux's connection tracking two for a stream of them; a DNS client needs five seconds, a game a minute."""
+    """Seconds after which an idle session ends. A DNS client needs five seconds, a game a minute. For comparison: nginx
+    waits ten minutes for a datagram, and Linux's connection tracking two minutes for a stream of them."""
 
     session_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 65536
-    """The most sessions of a worker; never more than three quarters of its descriptors, or of the host's ports."""
+    """Maximum number of sessions of a worker; at most three quarters of its descriptors, or of the host's ports."""
 
 
 PLUGIN = Plugin(

@@ -1,8 +1,8 @@
-"""What the proxy's half does: clients' datagrams to servers, in sessions, and the answers back.
+"""The proxy's half: forwards clients' datagrams to servers in sessions, and the answers back.
 
-A session is a client's address and an entrypoint; it has one server, and a socket of its own to it. A worker has so
-many sessions and no more: of more, the one that was idle for longest gives way. Nothing is sent to an address that has
-not spoken first. Datagrams that cannot be carried are dropped and counted, as UDP may.
+A session belongs to a client's address and an entrypoint. It has one server, and a socket of its own to it. At the
+session limit of a worker, the longest-idle session is evicted. Nothing is sent to an address that has not sent a
+datagram first. Datagrams that cannot be forwarded are dropped and counted.
 """
 
 import errno
@@ -40,17 +40,17 @@ _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EADDRNOTAV
 gives each socket one)."""
 
 _COUNTED = {
-    "opened": ("sessions", "Sessions begun."),
+    "opened": ("sessions", "Sessions that began."),
     "closed": ("closed_sessions", "Sessions that ended."),
-    "denied": ("denied_sessions", "Not begun, or cut, since a middleware did not allow them."),
-    "refused": ("refused_sessions", "Not begun since there was no server."),
-    "evicted": ("evicted_sessions", "Ended since there were too many, and they had been idle for longest."),
-    "failed": ("failed_sessions", "Ended by an ICMP error of the server."),
-    "received": ("received_datagrams", "Datagrams of clients that went to servers."),
+    "denied": ("denied_sessions", "Sessions that a middleware refused or ended."),
+    "refused": ("refused_sessions", "Datagrams of new clients for which there was no server."),
+    "evicted": ("evicted_sessions", "Longest-idle sessions that were evicted at the session limit."),
+    "failed": ("failed_sessions", "Sessions that ended because of an ICMP error."),
+    "received": ("received_datagrams", "Datagrams from clients that were forwarded to servers."),
     "received_bytes": ("received_bytes", "Bytes of these."),
-    "sent": ("sent_datagrams", "Datagrams of servers that went to clients."),
+    "sent": ("sent_datagrams", "Datagrams from servers that were forwarded to clients."),
     "sent_bytes": ("sent_bytes", "Bytes of these."),
-    "dropped": ("dropped_datagrams", "Datagrams of either side that could not be sent on."),
+    "dropped": ("dropped_datagrams", "Datagrams of either side that could not be forwarded."),
 }
 """The counters of a service, and the metrics that they are."""
 

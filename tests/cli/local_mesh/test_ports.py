@@ -28,7 +28,7 @@ def test_free_ports_are_fine_and_an_admin_port_is_chosen():
 @pytest.mark.parametrize("flag", ["--api-port", "--admin-port"])
 def test_taken_port_is_an_error_with_the_port_and_the_flag_that_moves_it(taken, flag):
     ports = {"api_port": 0, "admin_port": 0, flag[2:].replace("-", "_"): taken}
-    with pytest.raises(StartupError, match=rf"port {taken} of 127\.0\.0\.1: Address already in use; {flag} moves"):
+    with pytest.raises(StartupError, match=rf"port {taken} of 127\.0\.0\.1: Address already in use; {flag} sets"):
         check_ports(UpSettings(**ports))
 
 
@@ -47,12 +47,12 @@ def test_taken_entrypoint_is_an_error_with_the_flag_that_moves_it(taken, traffic
         PortStatus(name="b", port=81, protocol="TCP"),
     )
     report = ServiceReport(namespace="a", name="b", host="b.a.maesh", traffic_type=traffic_type, ports=ports)
-    with pytest.raises(StartupError, match=rf"port {taken} .*{flag} moves the {traffic_type} entrypoints"):
+    with pytest.raises(StartupError, match=rf"port {taken} .*{flag} sets other {traffic_type} entrypoints"):
         check_entrypoints(UpSettings(), [report])
 
 
 def test_address_that_this_machine_does_not_have_is_an_error():
-    with pytest.raises(StartupError, match=r"192\.0\.2\.1: .*; --bind names the address"):
+    with pytest.raises(StartupError, match=r"192\.0\.2\.1: .*; --bind sets the address"):
         check_ports(UpSettings(bind="192.0.2.1", api_port=0, admin_port=0))
 
 

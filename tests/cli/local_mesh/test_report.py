@@ -37,7 +37,7 @@ def test_services_stand_in_a_table_with_a_request_that_works_and_the_way_out():
         "Try:\n"
         "  curl -H 'Host: cart.shop.maesh' http://127.0.0.1:5000/\n"
         "\n"
-        "Ctrl-C ends."
+        "Press Ctrl-C to stop."
     )
 
 
@@ -56,7 +56,7 @@ def test_curl_line_is_for_the_first_service_that_can_answer_it():
 def test_port_without_a_server_is_told_and_is_not_what_the_curl_line_asks():
     text = render(make_report("idle", 5000, unserved="not ready: idle-0"), make_report("busy", 5000))
     assert "curl -H 'Host: busy.shop.maesh'" in text
-    assert "notice: shop/idle: port 80 has no server that is ready: not ready: idle-0\n" in text
+    assert "notice: shop/idle: port 80 has no ready server: not ready: idle-0\n" in text
     assert "shop/busy: port" not in text
 
 
@@ -66,7 +66,7 @@ def test_no_curl_line_when_nothing_can_answer_it():
 
 def test_errors_and_notices_stand_below_the_services_errors_first():
     text = render(make_report("a", 5000, notices=("odd",)), make_report("b", traffic_type=None, errors=("bad",)))
-    assert text.endswith("error: shop/b: bad\nnotice: shop/a: odd\n\nCtrl-C ends.")
+    assert text.endswith("error: shop/b: bad\nnotice: shop/a: odd\n\nPress Ctrl-C to stop.")
 
 
 def test_objects_and_files_have_lines_but_what_a_service_shows_is_said_once():
@@ -96,7 +96,7 @@ def test_objects_and_files_have_lines_but_what_a_service_shows_is_said_once():
 
 def test_without_services_it_is_said_what_is_wrong():
     text = render(objects=[ObjectReport(origin="manifests", notices=("odd",))])
-    assert text == "No services in these manifests.\n\nnotice: manifests: odd\n\nCtrl-C ends."
+    assert text == "No services in these manifests.\n\nnotice: manifests: odd\n\nPress Ctrl-C to stop."
 
 
 def test_long_lists_are_cut_and_say_where_the_rest_is():
@@ -107,7 +107,7 @@ def test_long_lists_are_cut_and_say_where_the_rest_is():
 
 
 def test_no_services_are_said():
-    assert render() == "No services in these manifests.\n\nCtrl-C ends."
+    assert render() == "No services in these manifests.\n\nPress Ctrl-C to stop."
 
 
 def test_json_is_one_line_in_the_shape_of_the_api():

@@ -97,7 +97,7 @@ async def run_mesh(parts, act=None, settings=SETTINGS):
 
 async def test_mesh_reports_once_and_ends_when_asked(parts):
     await run_mesh(parts, lambda stop: stop.set())
-    assert parts.printed == ["No services in these manifests.\n\nCtrl-C ends."]
+    assert parts.printed == ["No services in these manifests.\n\nPress Ctrl-C to stop."]
     assert parts.child.stopped == 1
     assert parts.is_controller_stopped
 
@@ -170,7 +170,7 @@ async def test_controller_that_fails_is_the_error_and_the_child_is_stopped(parts
 
 
 async def test_controller_that_ends_by_itself_is_an_error(parts):
-    with pytest.raises(StartupError, match="the controller ended by itself"):
+    with pytest.raises(StartupError, match="the controller ended unexpectedly"):
         await run_mesh(parts, lambda stop: parts.end_controller.set())
 
 
