@@ -1,6 +1,6 @@
-"""The command line: one module a command, each only flags to settings to run.
+"""The command line: one module for each command, which turns flags into settings and runs the command.
 
-`main` is the console script `maesh`. It imports typer and its friends only here, never for the proxy.
+`main` is the console script `maesh`. Only the command line imports typer; the proxy does not.
 """
 
 import signal
@@ -10,7 +10,7 @@ from maesh_core.cli.early_end import end_at_once
 
 
 def main() -> int:
-    """Run the command line and give its status; the console script `maesh`."""
+    """Run the command line and return its exit status; the console script `maesh`."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end_at_once)
     from maesh_core.cli.app import run_command_line

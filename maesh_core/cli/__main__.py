@@ -1,4 +1,4 @@
-"""`python -m maesh_core.cli`: the console script without an installed script."""
+"""`python -m maesh_core.cli`: the same as the console script `maesh`."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""The typer application: joins the commands, and turns every expected error into one line and a status.
+"""The typer application: combines the commands, and turns each expected error into one line and an exit status.
 
-Takes the arguments behind `maesh`. Gives the exit status: 0, 1 for what could not be done, 2 for bad usage. Holds no
-command's logic.
+Takes the arguments after `maesh`. Returns the exit status: 0 for success, 1 for failure, 2 for invalid usage. Contains
+no logic of a command.
 """
 
 import os
@@ -19,11 +19,11 @@ from maesh_core.plugin_system.metadata import list_installed
 from maesh_core.settings import InstalledPlugin
 
 COMMANDS = ("up", "controller", "proxy", "prepare", "cleanup", "explain", "status", "plugins", "version")
-"""In the order of the help text; each is a module beside this one, with `add_command`."""
+"""In the order of the help text. Each is a module in this package with a function `add_command`."""
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
-    """Run one command line to its end; prints errors."""
+    """Run one command line, and print its error if it fails."""
     try:
         installed = list_installed()
         if COMPLETION_VARIABLE in os.environ:
@@ -39,7 +39,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
 
 
 def build_application(installed: Sequence[InstalledPlugin], names: Sequence[str] = COMMANDS) -> typer.Typer:
-    """Build the application of these commands, with the flags of the installed plugins."""
+    """Build the application with these commands and the flags of the installed plugins."""
     application = typer.Typer(
         name=PROGRAM,
         help="A simple service mesh: a controller, a proxy on each node, and plugins that you install with pip.",
@@ -56,9 +56,9 @@ def build_application(installed: Sequence[InstalledPlugin], names: Sequence[str]
 
 
 def choose_commands(arguments: Sequence[str]) -> Sequence[str]:
-    """Choose the commands to build: the one that is called; where none is, all of them, for help and suggestions.
+    """Choose the commands to build: the one that is called, or all of them for help and suggestions.
 
-    Building the flags of all commands took half of the time of `maesh version`.
+    Building the flags of all commands would take half of the time of `maesh version`.
     """
     return [name for name in COMMANDS if name in arguments[:1]] or COMMANDS
 

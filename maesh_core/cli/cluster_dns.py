@@ -1,7 +1,7 @@
-"""What `maesh prepare` and `maesh cleanup` share: they reach a cluster, plan, and show the plan or carry it out.
+"""The common part of `maesh prepare` and `maesh cleanup`: connect to a cluster, make a plan, and show or apply it.
 
-Takes settings and a function that plans. Prints a line for each thing done, or a diff; raises what ends the command.
-A signal ends it between two requests: what was written stays, and another run goes on from there.
+Takes settings and a function that makes the plan. Prints a line for each change, or a diff; raises MaeshError. A signal
+ends it between two requests. Changes that were written stay, and another run continues from there.
 """
 
 import sys
@@ -24,9 +24,9 @@ Planner = Callable[["ClusterDns"], Awaitable["Plan"]]
 
 
 def run_plan(settings: CleanupSettings, make_plan: Planner, *, cluster_domain: str) -> None:
-    """Make a plan and carry it out, or print it. Raises MaeshError."""
+    """Make a plan, and apply or print it. Raises MaeshError."""
     configure_logging(settings.log_level, settings.log_format)
-    from maesh_core.controller.kubernetes.credentials import find_access  # aiohttp, for these commands alone
+    from maesh_core.controller.kubernetes.credentials import find_access  # aiohttp, only for these commands
 
     credentials = find_access(settings.kubeconfig, settings.master_url)
     if credentials is None:
@@ -44,7 +44,7 @@ async def _carry_out(
     from maesh_core.controller.dns.patching import ClusterDns
     from maesh_core.controller.kubernetes.client import KubernetesClient
 
-    await credentials.get()  # a login that cannot be had at all is no server that is away for a moment
+    await credentials.get()  # fail at once without credentials; only an unreachable server is retried
     client = KubernetesClient(credentials)
     try:
         dns = ClusterDns(client, mesh_namespace=settings.namespace, cluster_domain=cluster_domain)

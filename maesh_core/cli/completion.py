@@ -1,7 +1,7 @@
-"""Shell completion: prints or installs the script of a shell, and answers that script's questions.
+"""Shell completion: prints or installs the script of a shell, and answers the queries of that script.
 
-The scripts are typer's. They run `maesh` with `_MAESH_COMPLETE` set whenever a user presses Tab, and the command line
-then prints candidates instead of running a command. No other command loads this module.
+The scripts come from typer. When a user presses Tab, they run `maesh` with `_MAESH_COMPLETE` set. The command line then
+prints candidates instead of running a command. No other command loads this module.
 """
 
 import typer
@@ -19,16 +19,16 @@ def prepare_answer() -> None:
 
 
 def render_script(shell: str) -> str:
-    """Render the script that a shell has to run to complete `maesh`. Raises typer.BadParameter for an unknown shell."""
+    """Render the script that a shell runs to complete `maesh`. Raises typer.BadParameter for an unknown shell."""
     if shell not in SHELLS:
         raise typer.BadParameter(f"{shell!r} is not one of {', '.join(SHELLS)}", param_hint="--show-completion")
     return get_completion_script(prog_name=PROGRAM, complete_var=COMPLETION_VARIABLE, shell=shell)
 
 
 def install_script() -> str:
-    """Install the script for the shell that runs this command; returns what was done, as a line for the user.
+    """Install the script for the shell that runs this command; returns a line for the user.
 
-    Raises MaeshError if the shell is not known or a file cannot be written.
+    Raises MaeshError if the shell is not supported or a file cannot be written.
     """
     try:
         shell, path = install(prog_name=PROGRAM, complete_var=COMPLETION_VARIABLE)

@@ -1,4 +1,4 @@
-"""`maesh controller`: checks the settings and becomes the controller, a program without any of typer."""
+"""`maesh controller`: checks the settings, then replaces itself with the controller, a program without typer."""
 
 from collections.abc import Sequence
 

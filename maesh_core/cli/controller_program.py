@@ -1,6 +1,6 @@
-"""`maesh controller` as a program: serves the configuration until it is stopped. Started by `maesh controller` alone.
+"""The program of `maesh controller`: serves the configuration until it is stopped. Only `maesh controller` starts it.
 
-What runs is imported by `run`: a signal that comes meanwhile already ends the program.
+`run` imports the rest, so that a signal during the imports already ends the program.
 """
 
 import sys
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Run the program; give the exit status."""
+    """Run the program and return the exit status."""
     return run_program(ControllerSettings, run)
 
 

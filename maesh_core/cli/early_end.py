@@ -1,4 +1,4 @@
-"""How a command ends on a signal that comes before it has handlers of its own: nothing is running yet."""
+"""The signal handler of a command before it installs its own handlers; nothing is running yet."""
 
 import os
 import sys
@@ -7,14 +7,14 @@ from types import FrameType
 from maesh_core.process.interruption import end_echoed_line
 
 ONE_SHOT = frozenset({"prepare", "cleanup", "status", "explain"})
-"""Commands that have not done what they are for when they are ended early: nobody must take that for success."""
+"""Commands without a result when they are ended early. Their exit status must not mean success."""
 
 
 def end_at_once(signum: int, frame: FrameType | None) -> None:
-    """End with status 0, as a controller that is stopped; with 1 for a command that should have done something.
+    """End with status 0, like a controller that is stopped, or with 1 for a command that should have a result.
 
-    No exception is raised, for it would come up anywhere: in other people's imports, and inside an `exec` Python ends
-    with SIGINT even where KeyboardInterrupt is caught.
+    It raises no exception, because an exception could appear anywhere, for example in the imports of other packages.
+    During an `exec`, Python ends with SIGINT even if KeyboardInterrupt is caught.
     """
     del frame
     end_echoed_line(signum)

@@ -1,7 +1,7 @@
-"""`maesh explain`: what would become of a request, and which rules decide it.
+"""`maesh explain`: what would happen to a request, and which rules decide it.
 
-Asks a controller's API, or works it out from manifests alone. Gives text or JSON; the status is 0 for what is let in
-and 3 for what is not, so that scripts can tell.
+Queries a controller's API, or builds the configuration from manifests. Prints text or JSON. The exit status is 0 if the
+request is allowed and 3 if it is not, for use in scripts.
 """
 
 import asyncio
@@ -87,7 +87,7 @@ def _build_arguments() -> list[inspect.Parameter]:
 
 
 def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
-    """Explain and print; gives whether the request is let in."""
+    """Print the explanation; returns whether the request is allowed."""
     configure_logging(settings.log_level, settings.log_format)
     from maesh_core.cli.explain_report import render_explanation
     from maesh_core.controller.explaining.explanation import Asked, Explainer  # aiohttp and more
@@ -117,7 +117,7 @@ def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
 
 
 def _check_request(method: str, path: str) -> None:
-    """Refuse a request that no client sends: proxies answer it 400 or 501, whatever the rules say."""
+    """Reject an invalid method or path: proxies answer it with 400 or 501, regardless of the rules."""
     if not is_token(method.encode()):
         raise SettingsError(f"METHOD: {method!r} is not a method such as GET")
     if method not in set(HTTPMethod) and method.upper() in set(HTTPMethod):
@@ -134,7 +134,7 @@ def _parse_header(text: str) -> tuple[str, str]:
 
 
 def _read(settings: ExplainSettings, manifests: tuple[str, ...]) -> "tuple[Sources, LoadedPlugins]":
-    """Read what is explained, and load the plugins that made it."""
+    """Read the sources of the explanation, and load the plugins that built them."""
     from maesh_core.cli.explain_sources import ControllerApi, read_engine
 
     if manifests:
@@ -149,7 +149,7 @@ def _load(settings: ExplainSettings, plugins: tuple[InstalledPlugin, ...]) -> Lo
 
 
 def _find_named(names: Collection[str]) -> tuple[InstalledPlugin, ...]:
-    """Find what the controller has enabled, whatever is enabled here: its configuration is what is explained."""
+    """Find the plugins that the controller has enabled. The plugins that are enabled here do not matter."""
     found = tuple(plugin for plugin in list_installed() if plugin.name in names)
     missing = set(names) - {plugin.name for plugin in found}
     if missing:

@@ -1,6 +1,6 @@
-"""What `maesh explain` prints for a person: the way of a request, where it ends, and what is wrong on that way.
+"""The text of `maesh explain`: the steps of a request, its result, and the errors and notices that concern it.
 
-Takes an explanation, gives text. Says each thing once, and of many only the first: `--json` has all.
+Takes an explanation and returns text. Mentions each error once, and only the first ones of many; `--json` has all.
 """
 
 import re
@@ -15,7 +15,7 @@ PROBLEMS_SHOWN = 5
 
 
 def render_explanation(found: Explanation) -> str:
-    """Render an explanation: its steps and its end, then the errors and notices of what was looked at."""
+    """Render an explanation: its steps and its result, then errors and notices of the objects involved."""
     blocks = ["\n".join(map(escape_unprintable, [*found.steps, *_render_end(found)]))]
     if remarks := list(map(escape_unprintable, _list_remarks(found.objects, found.steps))):
         blocks.append(_cut(remarks, REMARKS_SHOWN))
@@ -36,7 +36,7 @@ def _render_end(found: Explanation) -> Iterable[str]:
 
 
 def _list_remarks(objects: Iterable[ObjectRemarks], steps: Sequence[str]) -> Iterable[str]:
-    """List errors and notices, each once: a service repeats those of its targets and splits, a step the service's."""
+    """List each error and notice once: services repeat those of their targets and splits, steps those of services."""
     said = list(steps)
     for each in objects:
         names_it = re.compile(

@@ -1,7 +1,7 @@
-"""Where `maesh explain` has its documents from: the API of a controller, or manifests alone.
+"""The sources of `maesh explain`: the API of a controller, or manifests.
 
-Takes an endpoint, or settings that name manifests; gives Sources, which are the same in both cases. What a controller
-answers is checked as far as it is read here. Raises StartupError when nothing usable answers.
+Takes an endpoint, or an engine that was built from manifests, and returns the same Sources for both. Checks the parts
+of a controller's responses that it reads. Raises StartupError if there is no usable response.
 """
 
 import urllib.error
@@ -26,7 +26,7 @@ ValueT = TypeVar("ValueT")
 
 
 class Sources(NamedTuple):
-    """What an explanation is made from; `objects` and `problems` are empty where a controller does not serve them."""
+    """The input of an explanation; `objects` and `problems` are empty if the controller does not serve them."""
 
     topology: Mapping[str, Any]
     update: Update
@@ -36,13 +36,13 @@ class Sources(NamedTuple):
 
 
 class _Report(msgspec.Struct):
-    """The part of `/api/status/controller` that is read."""
+    """The part of `/api/status/controller` that `maesh explain` reads."""
 
     problems: dict[str, str] = {}
 
 
 class RemotePods:
-    """Implements `Pods` by a controller's `/api/pods`."""
+    """Implements `Pods` with a controller's `/api/pods`."""
 
     is_complete = True
 
@@ -50,7 +50,7 @@ class RemotePods:
         self._api = api
 
     def find_by_name(self, key: ObjectKey) -> PodsReport:
-        """Find the pod of this name, or the names nearest to it."""
+        """Find the pod of this name, or similar names."""
         return self._ask(namespace=key.namespace, name=key.name)
 
     def find_by_address(self, address: str) -> PodsReport:
@@ -63,7 +63,7 @@ class RemotePods:
 
 
 class ControllerApi:
-    """A controller's API. Whatever answers is not trusted to be one."""
+    """A client of a controller's API. Responses are not trusted, because the server may not be a controller."""
 
     def __init__(self, endpoint: str) -> None:
         self._base = endpoint.rstrip("/").removesuffix("/api/configuration/current")
@@ -71,10 +71,10 @@ class ControllerApi:
             raise SettingsError(f"--endpoint: {endpoint!r} is not the URL of a controller")
 
     def read_sources(self) -> Sources:
-        """Ask for everything but pods, which are asked for one by one."""
+        """Read everything except pods, which are queried one by one."""
         topology = _require(_decode(self._fetch("/api/topology/current"), dict[str, Any]), "services", "pods")
         update = parse_configuration(self._fetch("/api/configuration/current"))
-        # A controller of an earlier version has neither of these two. One that has the first asks for a name: 400.
+        # Earlier versions of the controller have neither of these two. /api/pods answers a query without a name with 400.
         has_pods = self._fetch_or_status("/api/pods") != HTTPStatus.NOT_FOUND
         objects = self.find("/api/objects", list[dict[str, Any]]) or []
         report = self.find("/api/status/controller", _Report) or _Report()
@@ -82,7 +82,7 @@ class ControllerApi:
         return Sources(topology, update, pods, objects, report.problems)
 
     def find(self, path: str, type_: type[ValueT]) -> ValueT | None:
-        """Read a document; None where this controller has no such path."""
+        """Read a document; None if the controller does not have this path."""
         body = self._fetch_or_status(path)
         if body == HTTPStatus.NOT_FOUND:
             return None
@@ -91,7 +91,7 @@ class ControllerApi:
         return _decode(body, type_)
 
     def _fetch_or_status(self, path: str) -> bytes | int:
-        """Read an answer; gives the status alone where that is an error."""
+        """Read a response; returns only the status if it is an error."""
         try:
             return self._fetch(path)
         except StartupError as error:
@@ -112,7 +112,7 @@ class ControllerApi:
 
 
 def read_engine(engine: Engine) -> Sources:
-    """Read everything from an engine that was built from manifests; what it has is what its API would serve."""
+    """Read everything from an engine that was built from manifests: the documents that its API would serve."""
     topology = _require(_decode(engine.render_topology(), dict[str, Any]), "services", "pods")
     update = parse_configuration(engine.render_configuration(None) or b"{}")
     objects = _decode(engine.render_objects(), list[dict[str, Any]])
@@ -120,7 +120,7 @@ def read_engine(engine: Engine) -> Sources:
 
 
 def parse_configuration(body: bytes) -> Update:
-    """Read the answer to a pull, of whatever protocols it has."""
+    """Parse the response to a pull, with all its protocols."""
     protocols = _require(_decode(body, dict[str, Any]), "revision").keys() - FIXED_FIELDS
     return parse_update(body, {name: HttpRouter if name == "http" else StreamRouter for name in protocols})
 

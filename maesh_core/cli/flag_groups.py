@@ -1,7 +1,7 @@
-"""Which flags stand together, in help texts and in the documentation, and in what order.
+"""The groups of flags in help texts and in the documentation, and their order.
 
-Takes the fields of a settings class, gives them by title, what people type most first. GroupedCommand prints a
-command's help by these titles. Knows nothing of what a flag does.
+Takes the fields of a settings class and returns them by title, frequently used ones first. GroupedCommand prints the
+help of a command with these titles. Does not know what a flag does.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ _GROUPS = {
 
 
 def group_fields(fields: Iterable[SettingField]) -> dict[str, list[SettingField]]:
-    """Sort fields into their groups; a group without any is left out. Raises KeyError for a field that has none."""
+    """Sort fields into their groups; empty groups are omitted. Raises KeyError for a field without a group."""
     places = {name: (title, place) for title, names in _GROUPS.items() for place, name in enumerate(names)}
     grouped: dict[str, list[SettingField]] = {title: [] for title in _GROUPS}
     for field in sorted(fields, key=lambda field: places[field.name][1]):
@@ -45,7 +45,7 @@ def group_fields(fields: Iterable[SettingField]) -> dict[str, list[SettingField]
 
 
 class _Grouped:
-    """Shows flags by group: the titles that the options carry as help panels."""
+    """Shows flags by group. The group is the help panel of the option."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each group, in the order in which their first options were declared."""
@@ -65,7 +65,7 @@ class GroupedCommand(_Grouped, TyperCommand):
 
 
 class GroupedGroup(_Grouped, TyperGroup):
-    """A command that does something by itself and has commands of its own; its help shows its flags by group."""
+    """A command that also has subcommands; its help shows its flags by group."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the flags, and then the commands."""

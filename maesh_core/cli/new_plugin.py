@@ -1,7 +1,7 @@
-"""`maesh plugins new NAME`: writes the distribution of a plugin that works, and whose tests pass, as it stands.
+"""`maesh plugins new NAME`: creates the distribution of a working plugin with passing tests.
 
-Copies a template (maesh_core/templates/plugin): a plugin called `blank`, with its name in place of that. Writes into
-a folder of its own or not at all.
+Copies a template (maesh_core/templates/plugin), a plugin called `blank`, and replaces its name. Writes a complete new
+folder, or nothing.
 """
 
 import ast
@@ -26,11 +26,11 @@ from maesh_core.settings.loading import list_core_flags
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "plugin"
 CORE_TRAFFIC_TYPES = frozenset({HttpTrafficType.name, TcpTrafficType.name})
 _RENAMED = {"gitignore": ".gitignore"}
-"""A file that tools would obey in the template's own folder has another name there."""
+"""Files with another name in the template, because tools would apply them to the template's own folder."""
 
 
 class Kind(StrEnum):
-    """What a plugin gives: each is a template."""
+    """What a plugin provides; there is a template for each."""
 
     MIDDLEWARE = "middleware"
     PROTOCOL = "protocol"
@@ -60,7 +60,7 @@ def add_command(group: typer.Typer) -> None:
 
 
 def write_plugin(name: str, kind: Kind, folder: Path) -> None:
-    """Write a plugin into a folder that is not there yet; raises MaeshError, and then there is nothing new."""
+    """Write a plugin into a new folder. Raises MaeshError, and then writes nothing."""
     problem = find_problem(name, kind)
     if problem is not None:
         raise MaeshError(f"{name!r} is a name that {problem}")
@@ -81,7 +81,7 @@ def write_plugin(name: str, kind: Kind, folder: Path) -> None:
 
 
 def find_problem(name: str, kind: Kind) -> str | None:
-    """Tell why no plugin of this kind can be called so, to stand after `a name that`."""
+    """Return why a plugin of this kind cannot have this name, as the end of a sentence after `a name that`."""
     problem = find_name_problem(name, list_core_flags())
     if problem is not None:
         return problem
@@ -101,7 +101,7 @@ def find_problem(name: str, kind: Kind) -> str | None:
 
 
 def render_next_steps(name: str, folder: Path) -> str:
-    """Say what there is now, and what to do with it."""
+    """Render the list of new files and the next steps."""
     files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return "\n".join(
         (
@@ -126,7 +126,7 @@ def _copy(template: Path, folder: Path, name: str) -> None:
 
 
 def _rename(text: str, name: str) -> str:
-    """Put the plugin's name in place of the template's, in each of its forms."""
+    """Replace all forms of the template's name with the plugin's name."""
     title = "".join(part.capitalize() for part in name.split("-"))
     forms = {"maesh_blank": f"maesh_{name.replace('-', '_')}", "X-Blank": f"X-{name.title()}"}
     forms |= {"blank": name, "Blank": title}
@@ -134,7 +134,7 @@ def _rename(text: str, name: str) -> str:
 
 
 def _list_names(source: str) -> Iterator[str]:
-    """List what a module's own statements import and define."""
+    """List the names that a module imports and defines at its top level."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield from (alias.asname or alias.name for alias in node.names)

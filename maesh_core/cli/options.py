@@ -1,7 +1,7 @@
-"""Flags made from settings classes and from package metadata.
+"""Builds flags from settings classes and package metadata.
 
-Takes a settings class and the installed plugins. Gives the signature that typer reads a command's flags from, the
-CommandLine that was typed, and the settings it amounts to. Imports no plugin and checks no value itself.
+Takes a settings class and the installed plugins. Returns the signature from which typer reads the flags of a command,
+the CommandLine of the user, and the resulting settings. Imports no plugin and checks no values.
 """
 
 import inspect
@@ -35,7 +35,7 @@ def build_command(
     installed: Sequence[InstalledPlugin],
     takes_paths: bool = False,
 ) -> Callable[..., None]:
-    """Build the function of a command: typer fills it by its signature, it loads the settings and runs."""
+    """Build the function of a command. typer calls it according to its signature; it loads the settings and runs."""
 
     def command(**given: Any) -> None:
         for problem in find_name_problems(installed, list_core_flags()).values():
@@ -52,7 +52,7 @@ def build_command(
 def resolve_settings(
     settings_class: type[SettingsT], given: Mapping[str, Any], installed: Sequence[InstalledPlugin]
 ) -> SettingsT:
-    """Load the settings that a command's arguments, the environment and the file amount to; prints warnings."""
+    """Load the settings from a command's arguments, the environment and the file; prints warnings."""
     command_line = build_command_line(settings_class, given)
     loaded = load_settings(settings_class, command_line, environment=os.environ, installed=installed)
     for warning in loaded.warnings:
@@ -61,7 +61,7 @@ def resolve_settings(
 
 
 def build_command_line(settings_class: type[CommonSettings], given: Mapping[str, Any]) -> CommandLine:
-    """Sort typer's arguments into flags, switches and the rest; a positive `--smi` is the old name of `--acl`."""
+    """Sort typer's arguments into flags, switches and the rest. `--smi` means `--acl`, but `--no-smi` is a switch."""
     switches = {
         name.removeprefix(_SWITCH).replace("__", "-"): is_on
         for name, is_on in given.items()
@@ -85,7 +85,7 @@ def build_command_line(settings_class: type[CommonSettings], given: Mapping[str,
 def build_parameters(
     settings_class: type[CommonSettings], installed: Sequence[InstalledPlugin]
 ) -> list[inspect.Parameter]:
-    """Build a command's flags: group by group, plugins' behind the command's own, those of every command last."""
+    """Build a command's flags by group: its own first, then those of plugins, then those of every command."""
     groups = group_fields(list_fields(settings_class))
     general = groups.pop(GENERAL)
     own = [_build_field_parameter(field, title) for title, fields in groups.items() for field in fields]
@@ -94,7 +94,7 @@ def build_parameters(
 
 
 def build_plugin_parameters(installed: Sequence[InstalledPlugin]) -> list[inspect.Parameter]:
-    """Build the flags that concern plugins; shipped ones that are not installed are hidden, and refused later."""
+    """Build the flags of plugins. Those of shipped plugins that are not installed are hidden, and refused later."""
     problems = find_name_problems(installed, list_core_flags())
     usable = {plugin.name: plugin for plugin in installed if plugin not in problems}
     shown = [_build_switch(name, _describe_plugin(plugin)) for name, plugin in usable.items()]
@@ -116,7 +116,7 @@ def _describe_plugin(plugin: InstalledPlugin) -> str:
 
 
 def _build_path_parameter() -> inspect.Parameter:
-    # Hidden from the list, which would show a Python type beside it: the command's own text says what PATH is.
+    # Hidden, because the list would show a Python type beside it. The text of the command explains PATH.
     argument = typer.Argument(default=None, metavar="PATH", hidden=True)
     return _build_parameter("paths", list[str] | None, argument)
 
@@ -186,19 +186,19 @@ def _build_other_parameters() -> list[inspect.Parameter]:
 
 
 def _build_parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    # A plugin's name may hold dashes, which a parameter may not.
+    # The name of a plugin may contain dashes, but that of a parameter may not.
     safe = name.replace("-", "__")
     return inspect.Parameter(safe, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def collect_flags(installed: Sequence[InstalledPlugin]) -> frozenset[str]:
-    """Collect every flag that some command knows, without the dashes in front."""
+    """Collect the flags of all commands, without the leading dashes."""
     names = {plugin.name for plugin in installed} | SHIPPED
     return list_core_flags() | names | {f"no-{name}" for name in names}
 
 
 def normalise_arguments(arguments: Sequence[str], flags: frozenset[str]) -> list[str]:
-    """Bring flags into their canonical spelling; what is no flag of ours stays as it was typed."""
+    """Convert flags to their canonical spelling; other arguments stay unchanged."""
     canonical = {normalise_name(flag): flag for flag in sorted(flags)}
     found = list(arguments)
     for index, argument in enumerate(found):

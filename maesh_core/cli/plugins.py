@@ -1,7 +1,7 @@
-"""`maesh plugins`: what is installed, what is enabled, what it gives, and why it cannot load.
+"""`maesh plugins`: the installed plugins, whether they are enabled, what they provide, and why they cannot load.
 
-Takes the switches from flags, environment and file. Only what is enabled is imported, each alone and in both halves;
-one that fails is shown with its reason, and the listing goes on.
+Reads the switches from flags, environment and file. Imports only enabled plugins, each one separately and with both
+halves. A plugin that fails is listed with the reason.
 """
 
 import asyncio
@@ -36,11 +36,11 @@ _NOUNS = {
     "maesh_middleware_builders": ("middleware", "kind"),
     "maesh_middleware_factories": ("middleware", "kind"),
 }
-"""What the objects of each hook are called here, and the attribute that names them."""
+"""The noun for the objects of each hook, and the attribute with their name."""
 
 
 class PluginReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One plugin in the listing, and in its JSON. `error` says why an enabled plugin, or its name, cannot be used."""
+    """One plugin in the table or in JSON. `error` is the reason why an enabled plugin, or its name, cannot be used."""
 
     name: str
     distribution: str
@@ -73,7 +73,7 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 
 
 async def report_plugins(installed: Sequence[InstalledPlugin], settings: PluginsSettings) -> list[PluginReport]:
-    """Describe every plugin; a coroutine, because a proxy's half is loaded inside an event loop."""
+    """Describe every plugin. A coroutine, because a proxy's half is loaded in an event loop."""
     problems = find_name_problems(installed, list_core_flags())
     reports = []
     for plugin in installed:
@@ -104,7 +104,7 @@ def _build_report(
 
 
 def _describe_provided(plugin: InstalledPlugin, settings: PluginsSettings) -> tuple[str, ...]:
-    """Load both halves and describe what they give; the halves of one thing are named once."""
+    """Load both halves and describe what they provide, without duplicates."""
     raw: Mapping[str, Any] = settings.plugin_settings.get(plugin.name, {})
     details: dict[str, str] = {}
     halves: tuple[Half, ...] = ("controller", "proxy")

@@ -1,7 +1,7 @@
-"""The long-running commands as programs of their own, which the command line becomes by `exec`.
+"""Replaces the command line with the program of a long-running command, by `exec`.
 
-Reading flags takes 25 MB (typer, pydantic, package metadata), which a controller that runs for months can do without.
-Takes checked settings and hands them over; on the other side, gives them to what runs. Knows no flags.
+Reading flags needs 25 MB (typer, pydantic, package metadata), which a controller that runs for months should not keep.
+Passes the checked settings to the program, and reads them there. Knows no flags.
 """
 
 import json
@@ -25,9 +25,9 @@ from maesh_core.settings.handover import (
 
 PROGRAM = "maesh"
 COMPLETION_VARIABLE = f"_{PROGRAM.upper()}_COMPLETE"
-"""Set by the scripts of shell completion: the command line then prints candidates and runs no command."""
+"""The scripts of shell completion set it. The command line then prints candidates and runs no command."""
 PROXY_COMMAND = (sys.executable, "-P", "-m", "maesh_core.proxy")
-"""`-P` keeps the working directory off Python's path: a file there could take the place of a module of the proxy."""
+"""`-P` removes the working directory from Python's path: a file there could replace a module of the proxy."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -35,10 +35,10 @@ SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 
 
 def become(command: tuple[str, ...], environment: Mapping[str, str]) -> None:
-    """Become another program of the mesh, in this process."""
+    """Replace this process with another program of the mesh."""
     sys.stdout.flush()
     sys.stderr.flush()
-    # A signal that comes while Python starts waits until the program can end on it with status 0.
+    # Signals are blocked while Python starts, until the program can end with status 0 on them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         os.execve(command[0], command, environment)  # noqa: S606 - that is what it is for
@@ -47,13 +47,13 @@ def become(command: tuple[str, ...], environment: Mapping[str, str]) -> None:
 
 
 def become_program(module: str, settings: CommonSettings) -> None:
-    """Become a module that calls `run_program`, with these settings.
+    """Replace this process with a module that calls `run_program`, with these settings.
 
-    They go through a memory file: a variable of the environment holds 128 KiB, and paths may be more. JSON of the
-    standard library keeps file names that are no UTF-8, as os.fsdecode writes them.
+    The settings are passed in a memory file, because paths may need more than the 128 KiB of an environment variable.
+    JSON of the standard library preserves file names that are not UTF-8, as os.fsdecode writes them.
     """
     text = json.dumps(msgspec.to_builtins(settings))
-    descriptor = os.memfd_create("maesh-settings", 0)  # inherited by what this process becomes
+    descriptor = os.memfd_create("maesh-settings", 0)  # inherited by the new program
     try:
         with os.fdopen(descriptor, "w", encoding="ascii", closefd=False) as file:
             file.write(text)
@@ -65,7 +65,7 @@ def become_program(module: str, settings: CommonSettings) -> None:
 
 
 def run_program(settings_class: type[SettingsT], run: Callable[[SettingsT], None]) -> int:
-    """Run what `become_program` started, with the settings it was given; give the exit status, and print errors."""
+    """Run the program that `become_program` started, with its settings. Prints errors and returns the exit status."""
     for number in _SIGNALS:
         signal.signal(number, end_at_once)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -78,17 +78,17 @@ def run_program(settings_class: type[SettingsT], run: Callable[[SettingsT], None
 
 
 def print_error(text: str) -> None:
-    """Print the one line with which a command that failed ends."""
+    """Print the last line of a command that failed."""
     print(f"{PROGRAM}: error: {show_line(text)}", file=sys.stderr)  # noqa: T201 - a command's own output
 
 
 def build_proxy_environment(settings: ProxySettings) -> dict[str, str]:
-    """Build the environment that a proxy is started with: this one, and its settings."""
+    """Build the environment of a proxy: that of this process and the settings."""
     return {**os.environ, PROXY_SETTINGS_VARIABLE: render_proxy_settings(settings)}
 
 
 def _take_settings(settings_class: type[SettingsT]) -> SettingsT:
-    """Read what `become_program` wrote."""
+    """Read the settings that `become_program` wrote."""
     descriptor = os.environ.pop(SETTINGS_DESCRIPTOR_VARIABLE, "")
     try:
         with open(int(descriptor), encoding="ascii") as file:

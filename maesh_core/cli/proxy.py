@@ -1,4 +1,4 @@
-"""`maesh proxy`: checks the settings and becomes the proxy, which is a program of its own without any of typer."""
+"""`maesh proxy`: checks the settings, then replaces itself with the proxy, a program without typer."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
-"""Writes the parts of the documentation that the code decides: the flags, and the hooks.
+"""Writes the parts of the documentation that come from the code: the flags and the hooks.
 
-`python -m maesh_core.cli.reference FOLDER` rewrites, in the documents of FOLDER, what stands between the markers
-`<!-- begin: NAME -->` and `<!-- end: NAME -->`. A test holds that nothing is out of date.
+`python -m maesh_core.cli.reference FOLDER` rewrites, in the documents of FOLDER, the text between the markers
+`<!-- begin: NAME -->` and `<!-- end: NAME -->`. A test checks that the documents are up to date.
 """
 
 import ast
@@ -62,7 +62,7 @@ def _render_row(field: SettingField) -> str:
 
 
 def render_hooks() -> str:
-    """Render every hook with its exact signature and its rules, by family, and the interfaces of what it gives."""
+    """Render every hook with its exact signature and its rules, by family, and the interfaces of its objects."""
     known = list_interfaces()
     families = [_render_family(family, known) for family in SPEC_FAMILIES]
     rest = [_render_interface(found) for found in known if not found.family]
@@ -70,7 +70,7 @@ def render_hooks() -> str:
 
 
 def render_hook_table() -> str:
-    """Render a row for each hook: its name, with a link to its signature and interfaces, and what is said of it."""
+    """Render a row for each hook: its name, with a link to its signature and interfaces, and its description."""
     rows = ["| hook | what it returns | when it runs |", "| --- | --- | --- |"]
     for family in SPEC_FAMILIES:
         anchor = _FAMILIES[family.__name__].lower()
@@ -93,7 +93,7 @@ def _render_family(family: type, known: Sequence["Interface"]) -> str:
 
 
 def render_signature(name: str, function: object) -> str:
-    """Render a hook's signature as its declaration has it."""
+    """Render the signature of a hook as declared."""
     if not inspect.isfunction(function):
         raise TypeError(f"{name} is not a function")
     return f"def {name}{_render_arguments(function)}"
@@ -105,14 +105,14 @@ def _render_arguments(function: Callable[..., Any]) -> str:
 
 
 class Member(NamedTuple):
-    """An attribute or a method, as its declaration reads, and what is said of it."""
+    """An attribute or a method: its declaration and its description."""
 
     declaration: str
     text: str
 
 
 class Interface(NamedTuple):
-    """A class of hookspecs.py or interfaces.py; `family` titles its part of the module, empty for none."""
+    """A class of hookspecs.py or interfaces.py; `family` is the title of its part of the module, or empty."""
 
     name: str
     family: str
@@ -121,12 +121,12 @@ class Interface(NamedTuple):
 
 
 def list_interfaces() -> list[Interface]:
-    """Read from their sources what the objects that hooks give must have, then those that they are given."""
+    """Read from the sources the interfaces of the objects that hooks return, then of those that they receive."""
     return [found for module in (hookspecs, interfaces) for found in _read_interfaces(inspect.getsource(module))]
 
 
 def _read_interfaces(source: str) -> Iterable[Interface]:
-    """Read the classes of a module whose parts are headed by the families' names."""
+    """Read the classes of a module whose parts have the names of the families as titles."""
     titles = {
         number: match[1].strip().capitalize()
         for number, line in enumerate(source.splitlines(), 1)
@@ -140,7 +140,7 @@ def _read_interfaces(source: str) -> Iterable[Interface]:
 
 
 def _list_members(body: Sequence[ast.stmt]) -> Iterable[Member]:
-    """List what a class declares; a text that follows an attribute is about it."""
+    """List the members of a class; a text after an attribute describes it."""
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign | ast.Assign):
             is_about = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
@@ -151,7 +151,7 @@ def _list_members(body: Sequence[ast.stmt]) -> Iterable[Member]:
                 yield Member(f"{node.name}: {ast.unparse(node.returns) if node.returns else ''}", _read_docstring(node))
             else:
                 arguments = ast.unparse(node.args).removeprefix("self").removeprefix(", ")
-                declaration = f"{node.name}({arguments}){result}".replace("'", "")  # names of what comes later
+                declaration = f"{node.name}({arguments}){result}".replace("'", "")  # names that are defined later
                 yield Member(declaration, _read_docstring(node))
 
 
@@ -165,7 +165,7 @@ def _render_interface(found: Interface) -> str:
 
 
 def render_values() -> str:
-    """Render what else the plugin module has: the values that pass through hooks, and helpers."""
+    """Render the rest of the plugin module: the values that pass through hooks, and helper functions."""
     rows = []
     declared = {found.name for found in list_interfaces()}
     for name in sorted(plugin.__all__):
@@ -186,7 +186,7 @@ def build_sections() -> dict[str, str]:
 
 
 def replace_sections(document: str, sections: dict[str, str]) -> str:
-    """Put the sections between their markers; a document need not have them all."""
+    """Replace the text between the markers; a document need not have all sections."""
     for name, text in sections.items():
         begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
         before, found, rest = document.partition(begin)
@@ -196,7 +196,7 @@ def replace_sections(document: str, sections: dict[str, str]) -> str:
 
 
 def write_documents(paths: Iterable[Path]) -> None:
-    """Bring the generated sections of documents up to date."""
+    """Update the generated sections of documents."""
     sections = build_sections()
     for path in paths:
         path.write_text(replace_sections(path.read_text(encoding="utf-8"), sections), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Runs a command's coroutine until it ends or is signalled.
+"""Runs a command's coroutine until it ends or a signal arrives.
 
-The first SIGINT or SIGTERM asks it to end; a second one ends the process at once with status 1. Both hold until the
-event loop is closed: what its threads still do then must not be cut short by a signal's default. After a
-Ctrl-C the command prints what it waits for, if it waits.
+The first SIGINT or SIGTERM asks it to end; the second ends the process at once with status 1. The handlers stay
+installed until the event loop is closed, so that the default action of a signal does not interrupt its threads. After
+Ctrl-C, the command prints what it waits for, if anything.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ ResultT = TypeVar("ResultT")
 Stoppable = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 SLOW_END_S = 1.0
-"""A command that has not ended this long after Ctrl-C says what it waits for."""
+"""A command that has not ended this long after Ctrl-C prints what it waits for."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_to_end(make: Callable[[], Coroutine[Any, Any, ResultT]], *, stopped: str) -> ResultT:
-    """Run a coroutine to its end and give its result; a signal cancels it and raises StartupError with this text."""
+    """Run a coroutine and return its result. A signal cancels it and raises StartupError with the text `stopped`."""
     results: list[ResultT] = []
 
     async def work(stop: asyncio.Event) -> None:
@@ -56,8 +56,8 @@ def run_until_signalled(
 ) -> None:
     """Run a coroutine function with the event that asks it to stop.
 
-    `on_abort` comes before an end at once, `on_interrupt` at the first signal if that is Ctrl-C. `describe_wait` says
-    what an end that is slow waits for, in a line for a person; nothing where that was said already.
+    `on_abort` is called before an immediate end, and `on_interrupt` at the first signal if that is Ctrl-C.
+    `describe_wait` returns what a slow end waits for, as a line for the user, or nothing if this was already printed.
     """
     with asyncio.Runner() as runner:
         stop = asyncio.Event()

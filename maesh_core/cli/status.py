@@ -1,7 +1,7 @@
-"""`maesh status`: the mesh at a glance, from one controller's API or, through the API server, from all of them.
+"""`maesh status`: an overview of the mesh, from one controller's API or, through the API server, from all of them.
 
-Takes flags; gives tables or JSON. The status is 0 when every controller and proxy is ready and could be asked,
-everything could be read and every service has a server, else 3.
+Prints tables or JSON. The exit status is 0 if every controller and proxy is ready and answered, everything could be
+read, and every service has a ready server; otherwise it is 3.
 """
 
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 NOT_READY_STATUS = 3
 ERRORS_SHOWN = 3
-"""Of one service; --json has all."""
+"""Errors of one service; --json has all."""
 LINES_SHOWN = 30
-"""Of errors and notices of objects."""
+"""Errors and notices of objects."""
 
 
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
@@ -40,7 +40,7 @@ def run(settings: StatusSettings) -> None:
     API server, or http://127.0.0.1:9000 if there is no cluster.
     """
     configure_logging(settings.log_level, settings.log_format)
-    from maesh_core.controller.api.status import ask_mesh  # aiohttp, for this command alone
+    from maesh_core.controller.api.status import ask_mesh  # aiohttp, only for this command
 
     status = run_to_end(lambda: ask_mesh(settings), stopped="stopped before all controllers had answered")
     print(msgspec.json.encode(status).decode() if settings.json else show_lines(render_status(status)))  # noqa: T201
@@ -49,7 +49,7 @@ def run(settings: StatusSettings) -> None:
 
 
 def is_well(status: "MeshStatus") -> bool:
-    """Whether every controller is ready and read everything, one leads, and every proxy and service can be used."""
+    """Whether all controllers are ready and read everything, one leads, and all proxies and services are usable."""
     reports = [each.report for each in status.controllers]
     is_led = any(report is not None and report.leads for report in reports)
     is_ready = all(report and report.ready and not report.problems for report in reports)
@@ -106,7 +106,7 @@ def _render_services(status: "MeshStatus") -> str:
 
 
 def _render_objects(status: "MeshStatus") -> str:
-    """Render what is wrong with objects, except for errors that are listed above."""
+    """Render errors and notices of objects, without errors that are listed above."""
     above = {text for service in status.failing_services for text in service.errors}
     above |= {text for each in status.controllers if each.report for text in each.report.problems.values()}
     found = [(each, "error", text) for each in status.objects for text in each.errors if text not in above]

@@ -1,4 +1,4 @@
-"""Plain tables for a terminal: columns as wide as their widest cell, no lines, no colour."""
+"""Plain tables for a terminal, without lines and colours."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from maesh_core.process.printable import escape_unprintable
 
 
 def render_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Render a table; a column's width is that of its widest cell, the last one is left ragged."""
+    """Render a table. A column is as wide as its widest cell; the last column is not padded."""
     lines = [[escape_unprintable(cell) for cell in line] for line in (head, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""`maesh up`: checks the settings and becomes the mesh, a program without any of typer (local_mesh/program.py)."""
+"""`maesh up`: checks the settings, then replaces itself with local_mesh/program.py, a program without typer."""
 
 from collections.abc import Sequence
 

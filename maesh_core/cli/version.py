@@ -1,4 +1,4 @@
-"""`maesh version`: which versions of everything are at work. Prints; starts nothing and imports no plugin."""
+"""`maesh version`: the versions of Maesh, Python and the plugins. Imports no plugin."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ from maesh_core.settings import InstalledPlugin
 
 
 class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The form of the engine, `compiled` or `pure`; `reason` says why it is not compiled and is empty if it is."""
+    """The form of the engine, `compiled` or `pure`. `reason` is why it is not compiled, or empty."""
 
     form: str
     reason: str
@@ -88,14 +88,14 @@ def _describe(plugin: InstalledPlugin) -> str:
 
 
 def _describe_form(plugin: InstalledPlugin) -> str:
-    """Say whether a plugin's modules are compiled, or why not; nothing of one that has no compiled form.
+    """Describe whether a plugin's modules are compiled, or why not; empty if it has no compiled form.
 
-    The line of the engine says that nothing is to be loaded in compiled form.
+    Also empty if nothing is to be loaded in compiled form: the line of the engine says that.
     """
     if os.environ.get(PURE_VARIABLE):
         return ""
     try:
-        found = find_spec(plugin.path.partition(":")[0].partition(".")[0])  # a package is not imported by this
+        found = find_spec(plugin.path.partition(":")[0].partition(".")[0])  # does not import the package
     except (ImportError, ValueError):
         return ""
     for folder in (found and found.submodule_search_locations) or ():

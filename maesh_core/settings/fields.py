@@ -1,6 +1,6 @@
 """The fields of a settings class as flags, variables and file keys.
 
-Takes the classes of settings/__init__.py. How a raw value becomes a field's is in values/parsing.py.
+Takes the classes of settings/__init__.py. values/parsing.py converts raw values to the types of fields.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class SettingField(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """The key in the configuration file: `api-port`."""
+        """The key in the settings file: `api-port`."""
         return self.name.replace("_", "-")
 
     @property
@@ -38,17 +38,17 @@ class SettingField(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_switch(self) -> bool:
-        """Whether the flag takes no value: `--json`, `--no-json`."""
+        """Whether the flag has no value: `--json`, `--no-json`."""
         return split_annotation(self.type)[0] is bool
 
     @property
     def is_list(self) -> bool:
-        """Whether several values are taken, separated by commas."""
+        """Whether the value is a list, separated by commas."""
         return is_sequence(split_annotation(self.type)[0])
 
     @property
     def placeholder(self) -> str:
-        """What stands for the value in the help text; empty for a switch."""
+        """The placeholder of the value in the help text; empty for a switch."""
         base, metas = split_annotation(self.type)
         if base is bool:
             return ""
@@ -64,17 +64,17 @@ class SettingField(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def default_text(self) -> str:
-        """The default as a user would write it; empty when there is none."""
+        """The default as a user would write it; empty if there is none."""
         return render_value(self.default, self.type)
 
 
 def normalise_name(name: str) -> str:
-    """Cut a name down to what counts: case, dashes and underscores do not."""
+    """Normalise a name: remove dashes and underscores, and convert it to lower case."""
     return name.replace("-", "").replace("_", "").lower()
 
 
 def list_fields(settings_class: type) -> tuple[SettingField, ...]:
-    """List the fields of a settings class that users can set: those that have a description."""
+    """List the fields of a settings class that users can set: those with a description."""
     hints = get_type_hints(settings_class, include_extras=True)
     found = []
     for declared in dataclasses.fields(settings_class):

@@ -1,7 +1,7 @@
-"""Flags over environment over file over default, field by field, into one of the classes of settings/__init__.py.
+"""Merges flags, environment, file and defaults, in this order of priority, into a class of settings/__init__.py.
 
-Takes what was typed, the environment and the names of installed plugins. Gives checked settings and warnings, or
-raises SettingsError: one line with the place, the value and the rule.
+Takes the command line, the environment and the installed plugins. Returns checked settings and warnings, or raises
+SettingsError: one line with the origin, the value and the rule.
 """
 
 from collections.abc import Mapping, Sequence
@@ -118,7 +118,7 @@ def _parse_given(given: Given, field: SettingField) -> Any:
 
 
 def _merge_plugins(layers: Sequence[Layer], installed: Sequence[InstalledPlugin]) -> dict[str, Any]:
-    """Merge switches and plugin settings; what concerns plugins that are off is left out."""
+    """Merge switches and plugin settings; settings of disabled plugins are omitted."""
     switches: dict[str, Given] = {}
     given_settings: dict[tuple[str, str], tuple[str, Given]] = {}
     for layer in reversed(layers):

@@ -1,8 +1,8 @@
-"""The three places that settings come from, each read into one layer: command line, environment, file.
+"""The three sources of settings, each read into one layer: command line, environment, file.
 
-Takes raw flags, variables or the text of a TOML file. Gives a Layer: raw values with the place each came from, still
-unchecked but for their names. Does not merge and does not know which command asks: a file and an environment may
-serve several commands.
+Takes raw flags, variables or the text of a TOML file. Returns a Layer: raw values with their origins, of which only the
+names are checked. Does not merge layers. Does not depend on the command, because several commands may use the same file
+and environment.
 """
 
 import os
@@ -21,26 +21,26 @@ from maesh_core.settings.handover import INTERNAL_VARIABLES
 from maesh_core.values.parsing import parse_switch
 
 PREFIXES = ("TRAEFIK_MESH_", "MAESH_")
-"""Prefixes of variables; the later one wins (traefik/mesh 1.4 used the first)."""
+"""Prefixes of variables; the last one has priority (traefik/mesh 1.4 used the first)."""
 
 _SERVICE_LINK_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_.+)?)|.*_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
 _SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
 
 MOVED = {"limit-udp-port": ("udp", "limit")}
-"""Flags of Maesh 1.2 that are a plugin's settings now."""
+"""Flags of Maesh 1.2 that are now settings of a plugin."""
 _MOVED = {normalise_name(flag): slot for flag, slot in MOVED.items()}
 
 
 class Given(msgspec.Struct, frozen=True):
-    """A raw value and where it came from, in the words of an error text."""
+    """A raw value and its origin, as error texts name it."""
 
     raw: Any
     origin: str
 
 
 class Layer(msgspec.Struct, kw_only=True):
-    """What one source says. Plugin settings are keyed by plugin and normalised key, and keep the key as written."""
+    """The settings of one source. Plugin settings are keyed by plugin and normalised key, with the key as written."""
 
     values: dict[str, Given] = {}
     switches: dict[str, Given] = {}
@@ -50,7 +50,7 @@ class Layer(msgspec.Struct, kw_only=True):
 
 
 class CommandLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What was typed. `values` holds raw values of flags by field name, None or empty where a flag was not given."""
+    """The command line. `values` are raw values of flags by field name, None or empty if a flag was not given."""
 
     values: Mapping[str, Any] = {}
     switches: Mapping[str, bool | None] = {}
@@ -64,19 +64,19 @@ class CommandLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Names(msgspec.Struct, frozen=True, kw_only=True):
-    """Every name that a source may use: fields by normalised name, and plugins."""
+    """The names that a source may use: fields by normalised name, and plugins."""
 
     fields: Mapping[str, SettingField]
     plugins: Collection[str]
 
     def find_plugin(self, name: str) -> str | None:
-        """Find a plugin by any spelling of its name."""
+        """Find a plugin by its name in any spelling."""
         wanted = normalise_name(name)
         return next((plugin for plugin in self.plugins if normalise_name(plugin) == wanted), None)
 
 
 def read_command_line(command_line: CommandLine, names: Names) -> Layer:
-    """Read what was typed."""
+    """Read the command line."""
     layer = Layer()
     flags = {field.name: field.flag for field in names.fields.values()}
     for name, raw in command_line.values.items():
@@ -112,13 +112,13 @@ def _read_set(text: str, layer: Layer) -> None:
 
 
 def _take_moved(name: str, given: Given, layer: Layer) -> None:
-    """Take a setting that is a plugin's now, unless it is given by its own name too."""
+    """Set a setting that now belongs to a plugin, unless it is also given by its new name."""
     slot = _MOVED[normalise_name(name)]
     layer.plugin_settings.setdefault(slot, (slot[1], given))
 
 
 def _take_deprecated(name: str, given: Given, layer: Layer) -> None:
-    """Take `smi` or `debug` for what they meant in Maesh 1.2, and say what to use."""
+    """Apply `smi` or `debug` with their meaning in Maesh 1.2, and warn with the new name."""
     better = "--acl" if name == "smi" else "--log-level debug"
     layer.warnings.append(f"{given.origin} is deprecated: use {better}")
     if not _parse_given_switch(given):
@@ -138,7 +138,7 @@ def _parse_given_switch(given: Given) -> bool:
 
 
 def read_environment(environment: Mapping[str, str], names: Names) -> Layer:
-    """Read the variables that begin with a prefix; empty ones count as not set, unknown ones are a warning."""
+    """Read the variables with a prefix. Empty ones count as not set; unknown ones cause a warning."""
     layer = Layer()
     unknown = []
     for rest, given in _list_variables(environment):
@@ -154,7 +154,7 @@ def read_environment(environment: Mapping[str, str], names: Names) -> Layer:
 
 
 def _list_variables(environment: Mapping[str, str]) -> list[tuple[str, Given]]:
-    """List the rest of each variable's name behind its prefix; what wins comes last."""
+    """List the name of each variable without its prefix; the one with priority is last."""
     found = []
     for prefix in PREFIXES:
         for name in sorted(environment):
@@ -166,14 +166,14 @@ def _list_variables(environment: Mapping[str, str]) -> list[tuple[str, Given]]:
 
 
 def _is_service_link(name: str, value: str) -> bool:
-    """Whether Kubernetes made the variable for a Service (here, one whose name begins with `maesh`)."""
+    """Whether Kubernetes set the variable for a Service (here, one whose name begins with `maesh`)."""
     if _SERVICE_LINK_NAME.fullmatch(name):
         return True
     return name.endswith("_PORT") and _SERVICE_LINK_VALUE.fullmatch(value) is not None
 
 
 def _take_variable(rest: str, given: Given, layer: Layer, names: Names) -> bool:
-    """Put a variable where it belongs; False when nothing has that name."""
+    """Add a variable to the layer; False if nothing has this name."""
     name = normalise_name(rest)
     field = names.fields.get(name)
     if field is not None:
@@ -196,7 +196,7 @@ def _take_variable(rest: str, given: Given, layer: Layer, names: Names) -> bool:
 
 
 def _refuse_contradiction(earlier: Given | None, given: Given) -> None:
-    """Refuse two spellings of one name, under one prefix, that say different things."""
+    """Refuse two spellings of one name, with the same prefix, that have different values."""
     if earlier is None or earlier.raw == given.raw:
         return
     if _find_prefix(earlier.origin) == _find_prefix(given.origin):
@@ -213,12 +213,12 @@ def _take_listed_switch(item: str, origin: str, layer: Layer, names: Names) -> N
     if not word:
         return
     name = word.removeprefix("no-")
-    # A variable of the plugin's own (MAESH_ACL) says more than its place in the list.
+    # The variable of a plugin (MAESH_ACL) has priority over the list.
     layer.switches.setdefault(names.find_plugin(name) or name, Given(not word.startswith("no-"), origin))
 
 
 def _take_plugin_variable(rest: str, given: Given, layer: Layer, names: Names) -> bool:
-    """Take `NAME_KEY`; of two plugins that fit (`udp`, `udp-extra`) the longer name is meant."""
+    """Read `NAME_KEY`. If two plugins match (`udp`, `udp-extra`), the longer name is used."""
     for plugin in sorted(names.plugins, key=len, reverse=True):
         prefix = plugin.upper().replace("-", "_") + "_"
         if rest.startswith(prefix) and len(rest) > len(prefix):
@@ -229,7 +229,7 @@ def _take_plugin_variable(rest: str, given: Given, layer: Layer, names: Names) -
 
 
 def read_file(given: Given, names: Names) -> Layer:
-    """Read the configuration file; raises SettingsError that names the file, and the key."""
+    """Read the settings file; raises SettingsError that names the file and the key."""
     path = os.fspath(given.raw)
     document = _load_toml(path, given.origin)
     layer = Layer()

@@ -103,7 +103,9 @@ def test_other_shells_are_answered_with_descriptions(monkeypatch, capsys, shell,
 
 def test_a_shell_that_is_not_known_is_named_as_the_reason(monkeypatch, capsys):
     monkeypatch.setattr("shellingham.detect_shell", lambda: ("tcsh", "/bin/tcsh"))
-    with pytest.raises(MaeshError, match="was not started from bash, zsh or fish; maesh --show-completion SHELL prints"):
+    with pytest.raises(
+        MaeshError, match="was not started from bash, zsh or fish; maesh --show-completion SHELL prints"
+    ):
         install_script()
     assert capsys.readouterr().err == ""
 

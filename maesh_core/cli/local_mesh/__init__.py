@@ -1,1 +1,1 @@
-"""A whole mesh on one machine, which `maesh up` runs: a controller, and a proxy as its child."""
+"""The mesh on one machine that `maesh up` runs: a controller, and a proxy as its child process."""

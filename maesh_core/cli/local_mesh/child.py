@@ -1,9 +1,8 @@
 """The proxy as a child process of `maesh up`.
 
-Takes a proxy's settings. Passes the child's log lines on, knows its last words, and ends it in bounded time. The
-child stands in a process group of its own, so that Ctrl-C reaches only this process, and holds the read end of a pipe
-whose other end closes with this process however it dies: then the child ends too
-(proxy/worker/parent_watch.py).
+Takes a proxy's settings. Forwards the child's log lines, keeps its last line, and ends it in bounded time. The child
+has its own process group, so that Ctrl-C reaches only this process. It holds the read end of a pipe. When this process
+ends for any reason, the pipe closes and the child ends too (proxy/worker/parent_watch.py).
 """
 
 import asyncio
@@ -24,7 +23,7 @@ _LAST_WORDS_LIMIT = 2000
 
 
 class ProxyChild:
-    """A running proxy. It ends at the latest when this process does."""
+    """A running proxy. It ends when this process ends, at the latest."""
 
     __slots__ = ("_exited", "_last_line", "_pipe", "_process", "_pump")
 
@@ -59,11 +58,11 @@ class ProxyChild:
 
     @property
     def exited(self) -> "asyncio.Task[None]":
-        """Done when the child has ended and all its lines were passed on."""
+        """Done when the child has ended and all its lines were forwarded."""
         return self._exited
 
     def explain(self) -> str:
-        """Say why the child ended: in its own last words, if it left any."""
+        """Return why the child ended: its last line, if there is one."""
         if self._last_line.startswith(_ERROR_PREFIX):
             return self._last_line.removeprefix(_ERROR_PREFIX)
         words = f": {self._last_line}" if self._last_line else ""
@@ -77,11 +76,11 @@ class ProxyChild:
 
     @property
     def has_told_wait(self) -> bool:
-        """Whether the child has said what it waits for before it ends."""
+        """Whether the child has printed what it waits for before it ends."""
         return AGAIN in self._last_line
 
     async def stop(self, timeout_s: float, *, number: int = signal.SIGTERM) -> None:
-        """Ask the child by a signal to drain and end; after the timeout it is killed, with all it started."""
+        """Signal the child to drain and end. After the time-out, kill it with all processes that it started."""
         try:
             if self._process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -93,21 +92,21 @@ class ProxyChild:
             os.close(self._pipe)
 
     def kill(self) -> None:
-        """End the child and all it started at once."""
+        """Kill the child and all processes that it started."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _wait(self) -> None:
         await self._process.wait()
-        # Whatever the child started may still hold its standard error: do not wait for that for long.
+        # A process that the child started may still hold its standard error, so the wait is limited.
         await asyncio.wait([self._pump], timeout=1)
         self._pump.cancel()
 
     async def _pass_on_lines(self) -> None:
-        """Pass on what the child writes, line by line; the line that explains its end is kept for `explain`."""
+        """Forward the output of the child line by line; the line that explains its end is kept for `explain`."""
         stream = self._process.stderr
-        assert stream is not None  # noqa: S101 - it was asked for
+        assert stream is not None  # noqa: S101 - the process was started with a pipe
         rest = b""
         while chunk := await stream.read(_CHUNK_BYTES):
             *lines, rest = (rest + chunk).split(b"\n")

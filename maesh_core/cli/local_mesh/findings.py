@@ -1,7 +1,7 @@
-"""Holds log lines about objects back until `maesh up` has shown the same on its first screen.
+"""Delays log lines about objects until `maesh up` has shown the same errors and notices below its table.
 
-If standard output and standard error are one terminal, each error and notice of the start would appear twice: in the
-log and below the table. Takes the handlers that write the log. Drops a record only after the report has shown it.
+If standard output and standard error are the same terminal, each error and notice of the start would appear twice: in
+the log and below the table. Takes the handlers that write the log. Drops a record only after the report has shown it.
 """
 
 import logging
@@ -14,7 +14,7 @@ HELD_LOGGER = finding_log.__name__
 
 
 class HeldFindings(logging.Filter):
-    """A filter that keeps the records of findings until `drop` or `release`; other errors release them too."""
+    """A filter that holds the records of findings until `drop` or `release`. Other errors also release them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,13 +25,13 @@ class HeldFindings(logging.Filter):
         return f"<HeldFindings {len(self._held)} records>"
 
     def begin(self, handlers: Iterable[logging.Handler]) -> None:
-        """Begin to hold what these handlers are about to write."""
+        """Start to hold the findings of these handlers."""
         self._handlers = tuple(handlers)
         for handler in self._handlers:
             handler.addFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep a finding; let everything else pass."""
+        """Hold a finding; let every other record pass."""
         if record.name == HELD_LOGGER:
             self._held.append(record)
             return False
@@ -40,12 +40,12 @@ class HeldFindings(logging.Filter):
         return True
 
     def drop(self) -> None:
-        """Forget what is held: it was shown. From now on everything passes."""
+        """Drop the held records, because the report has shown them. From now on everything passes."""
         self._held.clear()
         self.release()
 
     def release(self) -> None:
-        """Write what is held. From now on everything passes."""
+        """Write the held records. From now on everything passes."""
         for handler in self._handlers:
             handler.removeFilter(self)
         self._handlers, handlers = (), self._handlers
@@ -56,5 +56,5 @@ class HeldFindings(logging.Filter):
 
 
 def is_one_terminal() -> bool:
-    """Say whether a person reads both outputs in one place."""
+    """Whether standard output and standard error are terminals."""
     return sys.stdout.isatty() and sys.stderr.isatty()

@@ -1,7 +1,7 @@
-"""Finds out before anything is started whether the ports of `maesh up` are free.
+"""Checks whether the ports of `maesh up` are free before anything is started.
 
-A port that is taken would otherwise show late, or not at all: the proxy shares its ports among workers
-(SO_REUSEPORT), so a second mesh of the same user could take half of the first one's connections.
+Otherwise a port that is in use would be detected late or not at all: the proxy shares its ports among workers
+(SO_REUSEPORT), so a second mesh of the same user could receive half of the connections of the first.
 """
 
 import contextlib
@@ -14,19 +14,19 @@ from maesh_core.model.messages import ServiceReport
 from maesh_core.settings import UpSettings
 
 _PORT_FAULTS = (errno.EADDRINUSE, errno.EACCES)
-"""With these another port may help; with all others the address is what is wrong."""
+"""For these errors another port may help; for all others the address is the cause."""
 
 _ENTRYPOINT_FLAGS = {"http": "--http-port", "tcp": "--tcp-port", "udp": "--set udp.port=NUMBER"}
 
 
 def find_local_host(bind: str) -> str:
-    """Find the host by which this machine reaches what listens on `bind`, as a URL writes it."""
+    """Return the host, in the notation of a URL, with which this machine reaches a server that listens on `bind`."""
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104 - compared, not bound
     return f"[{host}]" if ":" in host else host
 
 
 def check_ports(settings: UpSettings) -> int:
-    """Raise StartupError if the API's or the admin port is taken; gives the admin port, chosen here when it is 0."""
+    """Raise StartupError if the API's or the admin port is in use. Returns the admin port, chosen here if it is 0."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(_bind(settings.bind, settings.api_port, hint="--api-port sets another port"))
         admin = stack.enter_context(_bind(settings.bind, settings.admin_port, hint="--admin-port sets another port"))
@@ -35,7 +35,7 @@ def check_ports(settings: UpSettings) -> int:
 
 
 def check_entrypoints(settings: UpSettings, reports: Iterable[ServiceReport]) -> None:
-    """Raise StartupError if the port of an entrypoint is taken."""
+    """Raise StartupError if the port of an entrypoint is in use."""
     wanted = {
         (port.entrypoint, report.traffic_type or "http")
         for report in reports

@@ -1,6 +1,6 @@
-"""`maesh up` as a program: a whole mesh on this machine, in front until Ctrl-C. Started by `maesh up` alone.
+"""The program of `maesh up`: a mesh on this machine, in the foreground until Ctrl-C. Only `maesh up` starts it.
 
-What runs is imported by `run`: a signal that comes meanwhile already ends the program.
+`run` imports the rest, so that a signal during the imports already ends the program.
 """
 
 import logging
@@ -12,12 +12,12 @@ from maesh_core.settings import UpSettings
 
 
 def main() -> int:
-    """Run the program; give the exit status."""
+    """Run the program and return the exit status."""
     return run_program(UpSettings, run)
 
 
 def run(settings: UpSettings) -> None:
-    """Run a whole mesh on this machine until Ctrl-C. Raises MaeshError."""
+    """Run a mesh on this machine until Ctrl-C. Raises MaeshError."""
     from maesh_core.cli.local_mesh.findings import HeldFindings, is_one_terminal
     from maesh_core.cli.local_mesh.running import Mesh
     from maesh_core.cli.running import run_until_signalled

@@ -1,6 +1,6 @@
-"""What `maesh up` prints when it is ready: services, where to reach them, and what is wrong with them.
+"""The report that `maesh up` prints when it is ready: services, their addresses, and errors and notices.
 
-Takes the reports of `/api/services` and `/api/objects`. Gives text for a person, or one line of JSON.
+Takes the reports of `/api/services` and `/api/objects`. Returns text, or one line of JSON.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -11,7 +11,7 @@ from maesh_core.cli.tables import render_table
 from maesh_core.model.messages import ObjectReport, ServiceReport
 
 _ROWS_LIMIT = 30
-"""More would scroll what matters off the screen; the API has them all."""
+"""More rows would not fit on a screen; the API has all of them."""
 
 HINT = "Press Ctrl-C to stop."
 
@@ -19,7 +19,7 @@ HINT = "Press Ctrl-C to stop."
 def render_report(
     reports: Sequence[ServiceReport], *, host: str, api_url: str, objects: Sequence[ObjectReport] = ()
 ) -> str:
-    """Render services as a table, a request that works, and below it errors and notices of services and objects."""
+    """Render a table of services, a request that works, and errors and notices of services and objects."""
     blocks = [_render_services(reports, host, api_url) if reports else "No services in these manifests."]
     if (command := _render_curl(reports, host)) is not None:
         blocks.append(f"Try:\n  {command}")

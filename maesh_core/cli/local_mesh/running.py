@@ -1,7 +1,7 @@
-"""Runs a whole mesh on one machine: the controller in this process, the proxy as its child.
+"""Runs a mesh on one machine: the controller in this process, and the proxy as a child process.
 
-Takes the settings of `maesh up` and the plugins of the controller's half. Prints a report when the mesh is ready, and
-goes on until it is stopped or a part of it ends. Leaves nothing running, however it ends.
+Takes the settings of `maesh up` and the controller's halves of the plugins. Prints a report when the mesh is ready, and
+runs until it is stopped or a part of it ends. Never leaves a process running.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ from maesh_core.settings import CommonSettings, ControllerSettings, ProxySetting
 _POLL_PAUSE_S = 0.03
 _POLL_TIMEOUT_S = 2.0
 _STOP_MARGIN_S = 4.0
-"""What a stopped part gets beyond the drain time before it is ended by force."""
+"""How long after the drain time-out a stopped part is killed."""
 _HOLD_LIMIT_S = 5.0
-"""A start that takes longer has something to say."""
+"""If the start takes longer, the held log lines are written."""
 
 SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 
 
 class Mesh:
-    """A controller and a proxy that belong together. `findings` are log lines that the report makes superfluous."""
+    """A controller and its proxy. `findings` holds the log lines that the report repeats."""
 
     __slots__ = ("_child", "_findings", "_is_interrupted", "_is_ready", "_plugins", "_print", "_settings")
 
@@ -54,23 +54,23 @@ class Mesh:
         return f"<Mesh child={self._child!r}>"
 
     def abort(self) -> None:
-        """End the child at once: this process is about to end."""
+        """Kill the child, because this process is about to end."""
         if self._child is not None:
             self._child.kill()
 
     def note_interrupt(self) -> None:
-        """Note that Ctrl-C asked for the end: the child then tells a person what it waits for."""
+        """Note that Ctrl-C was pressed: the child then prints what it waits for."""
         self._is_interrupted = True
 
     def describe_wait(self) -> str:
-        """Say what a slow end waits for, unless the child did."""
+        """Return what a slow end waits for, or nothing if the child has printed it."""
         if self._child is None:
             return "waiting for the controller to end"
         limit_s = self._settings.drain_timeout + _STOP_MARGIN_S
         return "" if self._child.has_told_wait else f"waiting up to {limit_s:g} s for the proxy to end"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set; raises StartupError when a part ends by itself."""
+        """Run until `stop` is set; raises StartupError if a part ends unexpectedly."""
         admin_port = check_ports(self._settings)
         stopped = asyncio.create_task(stop.wait())
         try:
@@ -90,7 +90,7 @@ class Mesh:
     async def _run_controller(
         self, stopped: "asyncio.Task[bool]"
     ) -> "AsyncIterator[tuple[asyncio.Task[None], Controller | None]]":
-        """Run the controller; gives its task, and itself once it is ready: None when it is stopped before."""
+        """Run the controller. Yields its task and, when it is ready, the controller; None if it is stopped before."""
         ready: asyncio.Future[Controller] = asyncio.get_running_loop().create_future()
         end = asyncio.Event()
         settings = build_controller_settings(self._settings)
@@ -112,7 +112,7 @@ class Mesh:
         try:
             yield child
         finally:
-            # A Python that is still starting answers SIGINT with a traceback, and has nothing to wait for.
+            # While Python starts, SIGINT would cause a traceback, and there is nothing to wait for.
             number = signal.SIGINT if self._is_interrupted and self._is_ready else signal.SIGTERM
             await child.stop(self._settings.drain_timeout + _STOP_MARGIN_S, number=number)
 
@@ -124,7 +124,7 @@ class Mesh:
         *,
         ends: "tuple[asyncio.Task[Any], ...]",
     ) -> None:
-        """Report when the proxy is ready, and return when one of `ends` is done."""
+        """Print the report when the proxy is ready, and return when one of `ends` is done."""
         report = asyncio.create_task(self._report_when_ready(controller, admin_port))
         try:
             await asyncio.wait((report, *ends), return_when=asyncio.FIRST_COMPLETED)
@@ -135,7 +135,7 @@ class Mesh:
             await _end_task(report, timeout_s=0)
 
     async def _report_when_ready(self, controller: Controller, admin_port: int) -> None:
-        """Wait for the proxy's first configuration, then print what the mesh serves."""
+        """Wait for the proxy's first configuration, then print the report."""
         host = find_local_host(self._settings.bind)
         is_ready = False
         hold_end = asyncio.get_running_loop().call_later(_HOLD_LIMIT_S, self._findings.release)
@@ -157,7 +157,7 @@ class Mesh:
 
 
 async def _raise_end(running: "asyncio.Task[None]", child: ProxyChild) -> None:
-    """Raise why the mesh ended without being asked to."""
+    """Raise an error with the reason why the mesh ended unexpectedly."""
     if running.done():
         await running
         raise StartupError("the controller ended unexpectedly")
@@ -165,7 +165,7 @@ async def _raise_end(running: "asyncio.Task[None]", child: ProxyChild) -> None:
 
 
 async def ask_ready(host: str, port: int) -> bool:
-    """Ask a proxy's admin port whether it has its first configuration; no answer is a no."""
+    """Query a proxy's admin port whether it has its first configuration; False without a response."""
     try:
         async with asyncio.timeout(_POLL_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(host.strip("[]"), port)
@@ -180,19 +180,19 @@ async def ask_ready(host: str, port: int) -> bool:
 
 
 async def _end_task(task: "asyncio.Task[None]", *, timeout_s: float = _STOP_MARGIN_S) -> None:
-    """Give a task time to end, then cancel it; an error it ends with is raised by whoever awaited it."""
+    """Give a task time to end, then cancel it. Its error is raised where the task is awaited."""
     await asyncio.wait((task,), timeout=timeout_s)
     task.cancel()
     await asyncio.wait((task,))
 
 
 def build_controller_settings(settings: UpSettings) -> ControllerSettings:
-    """Pick the controller's settings out of those of `up`."""
+    """Build the controller's settings from those of `up`."""
     return _pick(ControllerSettings, settings, api_host=settings.bind)
 
 
 def build_proxy_settings(settings: UpSettings, *, api_port: int, admin_port: int) -> ProxySettings:
-    """Pick the proxy's settings out of those of `up`."""
+    """Build the proxy's settings from those of `up`."""
     endpoint = f"http://{find_local_host(settings.bind)}:{api_port}"
     return _pick(ProxySettings, settings, endpoint=endpoint, admin_host=settings.bind, admin_port=admin_port)
 

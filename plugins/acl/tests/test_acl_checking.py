@@ -56,7 +56,7 @@ def test_a_target_whose_accounts_no_pod_has_says_so(report):
     found = report(WEB, SERVER, build_target("t", "ghost", ["spirit"]))
     assert found == {
         "TrafficTarget t": [
-            "no pod has service account ghost@shop of its destination, so it grants nothing",
+            "no pod has its destination's service account ghost@shop, so it grants nothing",
             "source spirit of namespace shop matches no client: no pod has this service account",
         ]
     }
@@ -66,7 +66,7 @@ def test_a_target_of_pods_that_are_behind_no_service_says_so(report):
     lone = build_pod("lone-1", "10.0.3.1", "lone")
     assert report(WEB, SERVER, CALLER, lone, build_target("t", "lone", ["caller"])) == {
         "TrafficTarget t": [
-            "no service has pods with service account lone@shop of its destination, so it grants nothing"
+            "no service has pods with its destination's service account lone@shop, so it grants nothing"
         ]
     }
 
@@ -163,8 +163,8 @@ def test_pods_of_two_accounts_that_share_an_address_are_named(report):
     found = report(WEB, SERVER, CALLER, other, build_target("t", "server", ["caller"]))
     tail = "an address of several service accounts identifies none of them"
     assert found == {
-        "Pod caller-1": [f"its address 10.0.2.1 is also that of other-1@shop (other@shop); {tail}"],
-        "Pod other-1": [f"its address 10.0.2.1 is also that of caller-1@shop (caller@shop); {tail}"],
+        "Pod caller-1": [f"its address 10.0.2.1 is also the address of other-1@shop (other@shop); {tail}"],
+        "Pod other-1": [f"its address 10.0.2.1 is also the address of caller-1@shop (caller@shop); {tail}"],
     }
     assert report(WEB, SERVER, CALLER, other, build_target("t", "server", ["caller", "other"])) == {}
 

@@ -55,7 +55,7 @@ def test_only_the_pods_of_an_allowed_account_are_let_in_and_the_denied_are_count
     mesh = start_guarded(*allow(CLIENT))
     assert mesh.get(client=CLIENT).text == "app-1"
     denied = mesh.get(client=STRANGER)
-    assert (denied.status, denied.headers["X-Maesh-Reason"][:26]) == (403, "access is not allowed: no ")
+    assert (denied.status, denied.headers["X-Maesh-Reason"][:18]) == (403, "access denied: no ")
     assert mesh.get().status == 403
     assert mesh.upstreams[0].count == 1
     assert 'maesh_acl_denied_total{reason="client",service="test/app:80"} 2.0' in mesh.read_metrics()

@@ -315,7 +315,7 @@ def test_what_is_no_path_below_a_rule_is_not_let_in_by_it(cluster, path, method)
 def test_a_port_that_no_pod_serves_is_told_on_the_target(cluster):
     found = cluster(*BASE, build_target("t", "server", ["caller"], port=81))
     (text,) = found.build_node("web").sections["serviceTrafficTargets"]["web@shop:t@shop"].errors
-    assert text == "port 81 of the destination is none of service web's pods"
+    assert text == "port 81 of the destination is not a port of service web's pods"
 
 
 def build_slice(*endpoints):

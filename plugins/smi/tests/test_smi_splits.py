@@ -199,7 +199,7 @@ def test_a_split_that_comes_to_too_many_branches_is_detached_as_a_whole(cluster)
     assert fits.list_branches()[-1] == ((), {"v1": 0.5, "v2": 0.5})
     found = cluster(WEB, V1, V2, LEAF, top, *write_groups("v1", 10), *write_groups("v2", 9))
     assert found.list_branches() == []
-    assert found.list_errors() == ["it comes to more than 100 branches with the splits below it"]
+    assert found.list_errors() == ["with its nested splits it has more than 100 branches"]
 
 
 VERBS = [
@@ -231,7 +231,7 @@ def test_a_split_that_comes_to_too_many_matches_is_detached(cluster):
     ]
     found = cluster(WEB, V1, V2, LEAF, *below, *top)
     assert found.list_branches() == []
-    assert found.list_errors() == ["it comes to more than 10000 matches with the splits below it"]
+    assert found.list_errors() == ["with its nested splits it has more than 10000 matches"]
 
 
 def test_two_ways_that_meet_are_no_loop_and_cost_no_more_than_their_splits(cluster):
@@ -252,7 +252,7 @@ def test_splits_below_each_other_without_end_are_detached(cluster):
     splits = [write_split(f"t{one}", one, {other: 1}) for one, other in pairwise(names)]
     found = cluster(*services, *splits)
     assert found.list_branches() == []
-    assert found.list_errors() == ["splits stand below it more than 20 deep"]
+    assert found.list_errors() == ["its nested splits are more than 20 levels deep"]
 
 
 def test_a_backend_without_pods_leaves_its_share_to_the_others(cluster):
