@@ -74,7 +74,7 @@ class ControllerApi:
         """Read everything except pods, which are queried one by one."""
         topology = _require(_decode(self._fetch("/api/topology/current"), dict[str, Any]), "services", "pods")
         update = parse_configuration(self._fetch("/api/configuration/current"))
-        # Earlier versions of the controller have neither of these two. /api/pods answers a query without a name with 400.
+        # Earlier versions have neither of these two. With /api/pods, a query without a name is answered with 400.
         has_pods = self._fetch_or_status("/api/pods") != HTTPStatus.NOT_FOUND
         objects = self.find("/api/objects", list[dict[str, Any]]) or []
         report = self.find("/api/status/controller", _Report) or _Report()

@@ -125,7 +125,7 @@ del NAMELESS["spec"]["sources"][0]["namespace"]
             "shop/client",
             [
                 f"pods of caller@shop and other@shop share address {CLIENT}, "
-                "so it stands for none of them unless one target names all",
+                "so it identifies none of them unless one target names all",
                 "TrafficTarget open@shop names caller@shop among its sources, but grants nothing here: "
                 "the client's address does not identify that account",
             ],

@@ -61,7 +61,7 @@ def test_an_expression_means_what_it_does_in_traefik(text, met):
         ("ResponseCodeRatio(5000000000, 600, 0, 600) > 0.5", 19, "a number such as 500"),
         ("NetworkErrorRatio() > ٠.٥", 23, "a number such as 0.5"),
         ("(" * (DEPTH_LIMIT + 1) + "NetworkErrorRatio() > 0.5" + ")" * (DEPTH_LIMIT + 1), DEPTH_LIMIT + 1, "one of"),
-        ("NetworkErrorRatio() > 0.5" + " " * TEXT_LIMIT, TEXT_LIMIT + 1, "may have 4096 characters"),
+        ("NetworkErrorRatio() > 0.5" + " " * TEXT_LIMIT, TEXT_LIMIT + 1, "may have at most 4096 characters"),
     ],
 )
 def test_what_is_none_is_told_with_its_column(text, column, words):
