@@ -25,19 +25,19 @@ PARALLEL := --numprocesses $(WORKERS) --benchmark-disable
 .PHONY: help install compiled pure current up test test-fast lint format docs coverage bench peers clean
 
 help:
-	@echo 'make up       run the mesh in front of examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary or acl: of another'
-	@echo 'make test     run all tests, at the same time in 4 workers; WORKERS=n: in so many'
-	@echo 'make test-fast  run the tests that start no process and need no seconds of CPU, in less than a minute'
-	@echo 'make lint     check style, types and who imports whom'
-	@echo 'make format   put the code into its style, and wrap the lines of documentation'
+	@echo 'make up       run a mesh with examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary or acl selects another example'
+	@echo 'make test     run all tests in 4 parallel workers; WORKERS=n changes their number'
+	@echo 'make test-fast  run the quick tests, which start no process, in less than a minute'
+	@echo 'make lint     check style, types and imports'
+	@echo 'make format   format the code, and wrap the lines of the documentation'
 	@echo 'make coverage run the tests that start no commands, and print their branch coverage'
-	@echo 'make docs     build the documentation site into build/site'
-	@echo 'make bench    measure the parts, the whole beside its peers, and the scale (40 minutes with all peers)'
-	@echo 'make peers    install Envoy, Traefik and Caddy beside Maesh, for make bench to measure too'
-	@echo 'make install  only set up .venv (the others do so by themselves)'
-	@echo 'make compiled compile the engine and the plugins into this tree with mypyc, two and a half minutes of one core; needs a C compiler'
-	@echo 'make pure     remove what make compiled left: the plain Python runs again'
-	@echo 'make clean    remove .venv and what tools left behind'
+	@echo 'make docs     build the documentation website in build/site'
+	@echo 'make bench    run all benchmarks, also of the installed peers (40 minutes with all peers)'
+	@echo 'make peers    install Envoy, Traefik and Caddy for make bench'
+	@echo 'make install  only set up .venv (the other targets do this when needed)'
+	@echo 'make compiled compile the engine and the plugins in this tree with mypyc; needs a C compiler and two and a half minutes of one core'
+	@echo 'make pure     remove the result of make compiled, so that plain Python runs again'
+	@echo 'make clean    remove .venv and the files of tools'
 
 install: $(STAMP)
 	@echo "Maesh is installed: $(BIN)/maesh, engine $$($(BIN)/maesh version | sed -n 's/^engine *//p')"
