@@ -13,10 +13,10 @@ SHARE_AIM, P99_AIM = 0.8, 2.0
 
 Stage = Mapping[str, Any]
 
-WORDS = """64 clients keep their connections while another client attacks; one worker on one core for each proxy. The
-fair share is 64 of 64 + the attacking client addresses, of the requests a second that the same proxy gives when nobody
-attacks. p50 and p99 are at one rate for both proxies, half of what the slower one gives then, and count from when a
-request was due. Aims: 0.8 of the fair share, and a p99 within twice nginx's."""
+WORDS = """64 clients keep their connections while another client attacks. Each proxy has one worker on one core. The
+fair share is 64 / (64 + the number of attacking client addresses) of the requests per second of the same proxy without
+an attack. p50 and p99 are measured at the same rate for both proxies, half of the slower one's rate without an attack,
+and count from the time when a request was due. Aims: 0.8 of the fair share, and a p99 within twice nginx's."""
 
 
 def compute_fair_share(clients: int, attackers: int) -> float:

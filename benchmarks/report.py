@@ -145,8 +145,8 @@ def render_http(http: Document) -> str:
     """Render all cases."""
     figures = Figures(http)
     behind = list_behind(figures)
-    parts = ["## Where Maesh is behind", "\n".join(f"* {line}." for line in behind) or "In none of the cases measured."]
-    parts += ["## HTTP beside the peers", HTTP_WORDS]
+    parts = ["## Where Maesh is slower", "\n".join(f"* {line}." for line in behind) or "In no case that was measured."]
+    parts += ["## HTTP compared with other proxies", HTTP_WORDS]
     limited = [
         case["title"]
         for case in figures.cases
@@ -176,16 +176,16 @@ def render_middlewares(figures: Figures) -> str:
             rows.append([case["title"], proxy, f"{added_us:+.1f} µs", f"{share:.2f}"])
     if not rows:
         return ""
-    head = ["load", "proxy", "CPU/request beside the bare route", "requests/s, of the bare route's"]
+    head = ["load", "proxy", "added CPU/request", "requests/s, of those without middleware"]
     return "### What middlewares add\n\n" + render_rows(head, rows)
 
 
 CPU, RATE = "cpu_us_per_request", "requests_per_s"
 NOT_OFFERED = """**Void: nginx did not answer half of its own maximum in time, so it was the load's core that could not
 keep up. Run it on a quieter machine, or offer less with `--rate`.**\n\n"""
-HTTP_WORDS = """One worker on one core for each proxy, servers and client on the other; medians of interleaved runs.
-The ratios say how many times nginx's figure it is."""
-ALL_WELL = "In every run the servers saw as many requests as the client sent, and the sampled bodies were equal."
+HTTP_WORDS = """Each proxy has one worker on one core; the servers and the client share the other core. Figures are
+medians of interleaved runs. Ratios are multiples of nginx's figure."""
+ALL_WELL = "In every run, the servers received as many requests as the client sent, and the sampled bodies were equal."
 
 
 def render_footprint(footprint: Document) -> str:
@@ -196,7 +196,7 @@ def render_footprint(footprint: Document) -> str:
     for name, found in footprint["proxies"].items():
         memory = [f"{found[when]['worker_mb']:.0f}, {found[when]['total_mb']:.0f} MB" for when in ("used", "idle")]
         rows.append([name, f"{found['served_s']:.2f} s", *memory])
-    words = "Maesh's start holds the pull of its configuration. Pages that processes share count in each.\n\n"
+    words = "Maesh's start includes the pull of its configuration. Shared memory pages count in each process.\n\n"
     return "## Start and memory\n\n" + words + render_rows(head, rows)
 
 
@@ -217,8 +217,8 @@ def render_scale(results: Sequence[Document]) -> str:
         row += [str(max(change["objects"] for change in found["changes"])), f"{found['controller_mb']:.0f} MB"]
         rows.append([*row, f"{found['proxy_worker_mb']:.0f}, {found['proxy_mb']:.0f} MB"])
     words = (
-        "Ten servers behind each service; both halves start at once. From manifests: one file a service. From "
-        "`kubernetes`: an API server with ten pods and a shadow service for each service too.\n\n"
+        "Each service has ten servers. The controller and the proxy start at the same time. Manifests have one file for"
+        " each service. With `kubernetes`, an API server also has ten pods and a shadow service for each service.\n\n"
     )
     return "## Large configurations\n\n" + words + render_rows(head, rows)
 
@@ -252,7 +252,7 @@ def render_head(document: Document) -> str:
     if options["is_quick"]:
         head += " A quick run: it shows that the suite works, and no figure is to be trusted."
     if document["absent"]:
-        head += f" Not installed, so left out: {', '.join(document['absent'])}."
+        head += f" Not installed and therefore not measured: {', '.join(document['absent'])}."
     return head
 
 

@@ -13,9 +13,10 @@ Document = Mapping[str, Any]
 REFERENCES = ("nginx", "haproxy")
 LOAD_LIMIT = 0.95
 """Above this busy share of the load's core, a rate tells how fast the client and the servers are."""
-WORDS = """One worker on one core for each proxy, servers and client on the other, all on loopback addresses; medians of
-interleaved runs. A round trip is two datagrams: one to the server and one back. HAProxy has no UDP; `haproxy-splice` is
-HAProxy with splicing, which it comes without. The proxies ran as {user}."""
+WORDS = """Each proxy has one worker on one core; the servers and the client share the other core, all on loopback
+addresses. Figures are medians of interleaved runs. A round trip is two datagrams: one to the server and one back.
+HAProxy does not support UDP. `haproxy-splice` is HAProxy with splicing, which is off by default. The proxies ran as
+{user}."""
 
 
 class StreamFigures:
@@ -120,9 +121,9 @@ def render_memory(memory: Document) -> str:
 def render_streams(streams: Document) -> str:
     """Render all cases and the memory."""
     figures = StreamFigures(streams)
-    parts = ["## TCP and UDP beside the peers", WORDS.format(user=streams["user"])]
+    parts = ["## TCP and UDP compared with other proxies", WORDS.format(user=streams["user"])]
     behind = list_behind(figures)
-    parts += ["Where Maesh is behind:\n\n" + "\n".join(f"* {line}." for line in behind) if behind else NEVER_BEHIND]
+    parts += ["Where Maesh is slower:\n\n" + "\n".join(f"* {line}." for line in behind) if behind else NEVER_BEHIND]
     limited = [
         case["title"]
         for case in figures.cases
@@ -138,4 +139,4 @@ def render_streams(streams: Document) -> str:
     return "\n\n".join([*parts, render_memory(streams["memory"])])
 
 
-NEVER_BEHIND = "Maesh is behind in none of these cases."
+NEVER_BEHIND = "Maesh is slower in none of these cases."
