@@ -112,7 +112,7 @@ class Member(NamedTuple):
 
 
 class Interface(NamedTuple):
-    """A class of hookspecs.py or interfaces.py; `family` is the title of its part of the module, or empty."""
+    """A class of hookspecs.py or interfaces.py; `family` titles its part of the module, empty for none."""
 
     name: str
     family: str
@@ -121,7 +121,7 @@ class Interface(NamedTuple):
 
 
 def list_interfaces() -> list[Interface]:
-    """Read from the sources the interfaces of the objects that hooks return, then of those that they receive."""
+    """Read from their sources what the objects that hooks give must have, then those that they are given."""
     return [found for module in (hookspecs, interfaces) for found in _read_interfaces(inspect.getsource(module))]
 
 

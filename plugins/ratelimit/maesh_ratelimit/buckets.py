@@ -1,11 +1,11 @@
-"""A table of token buckets that the workers of a node share, of a size that no number of clients can exceed.
+"""A table of token buckets that the workers of a node share. Its size is fixed, regardless of the number of clients.
 
-A bucket is one number, the time in seconds at which it would be full again: as a token bucket that is the generic cell
-rate algorithm (ITU-T I.371). One whose time is past says nothing that an absent one does not, and gives way first. Keys
-are 60 bits of a hash; eight places are looked at for each.
+A bucket is one number: the time in seconds at which it is full again. As a token bucket, this is the generic cell rate
+algorithm (ITU-T I.371). A bucket whose time has passed is the same as a missing one, and is evicted first. Keys are 60
+bits of a hash, and each key has eight possible places.
 
-Workers write without a lock, and of two that do so in one instant one's token is lost. So each also counts its tokens
-where nobody else writes: the counts tell what the time must be at least. A worker that is alone needs none.
+Workers write without a lock. If two write at the same instant, one token is lost. Therefore each worker also counts its
+tokens in a place where no other worker writes. The counts give a lower bound of the time. A single worker needs none.
 """
 
 from hashlib import blake2b
@@ -18,11 +18,11 @@ from maesh_ratelimit.places import Places
 SETS: Final = 8192
 WAYS: Final = 8
 BUCKETS: Final = SETS * WAYS
-"""65,536 clients are remembered, as by Traefik: of all limits of a node together, in 1 MiB."""
+"""Remembers 65,536 clients, like Traefik, for all limits of a node together, in 1 MiB."""
 
 
 class BucketTable:
-    """The buckets of a node: the key of each, 0 where there is none, its time, and how many tokens each worker took."""
+    """The buckets of a node: the key of each (0: empty), its time, and the number of tokens that each worker took."""
 
     __slots__ = ("_counts", "_limits", "_remembered", "keys", "own_count", "times", "workers")
 
@@ -40,7 +40,7 @@ class BucketTable:
         return f"<BucketTable {sum(map(bool, self.keys))} of {BUCKETS} in use>"
 
     def remember(self, places: Places) -> None:
-        """Count a bucket whose place a limit remembers: all limits together do so of no more than there are."""
+        """Count a bucket whose place a limit remembers. All limits together remember at most as many as there are."""
         if self._remembered >= BUCKETS:
             for each in self._limits:
                 each.forget()
@@ -49,11 +49,11 @@ class BucketTable:
         self._limits.add(places)
 
     def count_taken(self, place: int) -> int:
-        """Count the tokens that all workers together have taken at a place, whoever had it."""
+        """Count the tokens that all workers have taken at a place, for all clients that used it."""
         return sum(count[place] for count in self._counts)
 
     def find(self, key: int, now: float) -> int:
-        """Find the place of a key; where it has none, take one that is full again, or the one that is so first."""
+        """Find the place of a key. If it has none, take one whose bucket is full again, or will be full first."""
         first = key % SETS * WAYS
         keys, times = self.keys, self.times
         best = first
@@ -66,9 +66,9 @@ class BucketTable:
         return self._unite([place for place in range(first, first + WAYS) if keys[place] == key] or [best])
 
     def _unite(self, places: list[int]) -> int:
-        """Leave a client the first of its places: workers that met it in one instant may have taken one each.
+        """Keep only the first place of a client: workers may have taken several at the same instant.
 
-        A worker whose place is gone looks for it again at the client's next request.
+        A worker that lost its place searches again at the client's next request.
         """
         kept, *others = places
         for place in others:
@@ -78,7 +78,7 @@ class BucketTable:
 
 
 def build_key(limit: str, source: str | bytes) -> int:
-    """Hash a client of a limit, to 60 bits and never 0: Python computes with 30 at a time."""
+    """Hash a client of a limit to 60 bits, never 0. 60, because Python computes with 30 bits at a time."""
     text = source if isinstance(source, bytes) else source.encode()
     digest = blake2b(text, digest_size=8, key=blake2b(limit.encode(), digest_size=32).digest()).digest()
     return int.from_bytes(digest, "little") >> 4 or 1

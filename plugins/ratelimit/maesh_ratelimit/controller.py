@@ -30,7 +30,7 @@ class RateLimitBuilder:
     annotations: tuple[str, ...] = (AVERAGE, BURST, PERIOD, SOURCE)
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
-        """Read the annotations; a missing average is the burst, a missing burst the average, None without any."""
+        """Read the annotations; a missing average is the burst, and a missing burst the average. None without any."""
         if not annotations:
             return None
         average = read_annotation(annotations, AVERAGE, _Count)

@@ -1,8 +1,8 @@
-"""What one limit remembers of its clients' buckets. It stays interpreted: compiled objects have no weak references."""
+"""The places of buckets that one limit remembers. Not compiled, because compiled objects have no weak references."""
 
 
 class Places:
-    """`found` has the place and the key of each client's bucket, `looks` what was seen at a place when it refused."""
+    """`found` has the place and the key of each client's bucket, and `looks` the values at a place when it refused."""
 
     __slots__ = ("__weakref__", "found", "looks")
 
@@ -14,6 +14,6 @@ class Places:
         return f"<Places of {len(self.found)} clients>"
 
     def forget(self) -> None:
-        """Forget where clients' buckets are; they are found again."""
+        """Forget the places of the clients' buckets; they are searched again."""
         self.found.clear()
         self.looks.clear()

@@ -1,7 +1,7 @@
-"""The proxy's half: a token for each request, a short wait for one, or 429.
+"""The proxy's half: each request takes a token, waits a short time for one, or gets 429.
 
-Buckets are those of the node (buckets.py), so workers count together, and a worker that dies takes none along. Time is
-the machine's monotonic clock, which they share too.
+The buckets belong to the node (buckets.py): its workers count together, and the buckets survive a worker that dies. All
+workers use the machine's monotonic clock.
 """
 
 import math
@@ -18,15 +18,15 @@ from maesh_ratelimit.places import Places
 from maesh_ratelimit.settings import ServiceLimit
 
 REMEMBERED_LENGTH: Final = 64
-"""Longer sources are hashed for each request: what a client sends must not be kept for nothing."""
+"""Longer sources are hashed for each request, so that clients cannot fill the memory."""
 LONGEST_WAIT_S: Final = 0.5
-"""What a request may wait for its token where tokens come less than once a second (Traefik)."""
+"""Longest wait of a request for its token, if there is less than one token per second (Traefik)."""
 NO_WAIT_S: Final = 1e-7
-"""A token that comes so soon is there: sums of fractions are not exact."""
+"""A token that is due within this time counts as available, because sums of fractions are not exact."""
 
 
 class RateLimit:
-    """The limit of one service. A request that finds a token passes; tokens come one in each `_interval_s`."""
+    """The limit of one service. A request needs a token; there is a new one every `_interval_s`."""
 
     def __init__(
         self, settings: ServiceLimit, table: BucketTable, name: str, *, time: Callable[[], float] = monotonic
@@ -39,7 +39,7 @@ class RateLimit:
         self._depth_s = (settings.burst - 1) * self._interval_s + NO_WAIT_S
         self._longest_wait_s = min(self._interval_s / 2, LONGEST_WAIT_S)
         self._farthest_wait_s = (1 + table.workers) * self._interval_s + self._longest_wait_s + NO_WAIT_S
-        """Only a clock that was set back makes a longer wait: it is for the last token of each worker, and the next."""
+        """Longest wait, for the last token of each worker and the next. Only a clock that was set back exceeds it."""
         self._own_count = table.own_count
         self._remembered = Places()
         self._places, self._looks = self._remembered.found, self._remembered.looks
@@ -49,11 +49,11 @@ class RateLimit:
         return f"<RateLimit {self._settings!r}>"
 
     def on_request(self, exchange: Exchange) -> Response | float | None:
-        """Take a token: None when there is one, the seconds until there is, or the refusal."""
+        """Take a token. Returns None if there is one, the seconds until the next one, or the refusal."""
         source = exchange.client_address if self._read is None else self._read(exchange)
         now, times = self._time(), self._times
         place, key = self._places.get(source) or self._find(source, now)
-        if self._keys[place] != key:  # another client has the place now
+        if self._keys[place] != key:  # another client now has the place
             place, key = self._find(source, now)
         full_at = times[place]
         wait_s = full_at - now - self._depth_s
@@ -65,11 +65,11 @@ class RateLimit:
         return None if wait_s <= 0 else wait_s
 
     def _refuse(self, place: int, now: float) -> Response:
-        """Refuse, once what workers that wrote in one instant lost of each other is made up for.
+        """Refuse, after correcting the bucket for tokens that were lost when workers wrote at the same instant.
 
-        The bucket's time is at least what it was at an earlier look, and an interval more for each token since.
+        The bucket's time is at least its time at an earlier check, plus an interval for each token since then.
         """
-        taken = self._table.count_taken(place)  # before the time: whoever has counted has written that before
+        taken = self._table.count_taken(place)  # before the time, because a worker writes its time before it counts
         full_at, tokens_s = self._times[place], self._interval_s
         earlier_taken, earlier_full_at = self._looks.get(place, (taken, full_at))
         owed_at = earlier_full_at + (taken - earlier_taken) * tokens_s
@@ -95,7 +95,7 @@ class RateLimit:
 
 
 def build_reader(source: str) -> Callable[[Exchange], bytes] | None:
-    """Give what reads who a client is; None for its address. Requests without the header are one client's."""
+    """Build the function that identifies a client; None for its address. Requests without the header are one client."""
     if source == "ip":
         return None
     if source == "host":
@@ -105,13 +105,13 @@ def build_reader(source: str) -> Callable[[Exchange], bytes] | None:
 
 
 def build_refusal(wait_s: float) -> Response:
-    """Build the 429 (RFC 6585 section 4), with the time until there is a token as Traefik tells it."""
+    """Build the 429 (RFC 6585 section 4), with the time until the next token in Traefik's headers."""
     headers = ((b"Retry-After", b"%d" % math.ceil(wait_s)), (b"X-Retry-In", b"%.3fs" % wait_s))
     return Response(status=429, reason="too many requests", headers=headers)
 
 
 class RateLimitFactory:
-    """Builds the middleware of each service that has a limit."""
+    """Builds the middleware of each service with a limit."""
 
     kind = "ratelimit"
     settings_type = ServiceLimit

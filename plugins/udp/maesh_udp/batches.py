@@ -1,8 +1,8 @@
-"""Many datagrams by one system call: recvmmsg(2) and sendmmsg(2), which Python's socket module does not have.
+"""Many datagrams with one system call: recvmmsg(2) and sendmmsg(2), which Python's socket module does not have.
 
-The memory that the calls work on is laid out once for each worker, and read and written as bytes. A client is told by
-its *mark*: its socket address as the kernel writes it and, on a socket bound to all addresses, the control message with
-the address that it sent to. Nothing of it is parsed on the way, and an answer leaves with the mark that it belongs to.
+The memory of the calls is laid out once for each worker, and read and written as bytes. A client is identified by its
+*mark*: its socket address as the kernel writes it and, on a socket bound to all addresses, the control message with the
+address to which it sent. Marks are not parsed, and an answer is sent with the mark of its client.
 """
 
 import ctypes
@@ -17,10 +17,10 @@ from typing import Final
 from maesh_udp.structures import Message, Vector
 
 BATCH: Final = 64
-"""Datagrams of one call. nginx and others take one at a time, which costs 150 ns more for each in system calls, and
-here a microsecond more in socket addresses made into text and back."""
+"""Datagrams of one call. nginx and others receive one at a time, which costs 150 ns more for each in system calls. Here
+it would also cost a microsecond to convert socket addresses to text and back."""
 DATAGRAM_BYTES: Final = 65536
-"""More than any datagram has (RFC 768, and RFC 8200 without jumbograms)."""
+"""More than the largest datagram (RFC 768, and RFC 8200 without jumbograms)."""
 NAME_BYTES: Final = 32
 """Room for sockaddr_in6, with the control message's alignment."""
 _MARK_BYTES: Final = 96
@@ -31,7 +31,7 @@ _DONT_WAIT: Final = int(socket.MSG_DONTWAIT)
 
 
 class Layout:
-    """How marks of a socket's clients look: `size` bytes, of which `name_bytes` are a socket address."""
+    """The layout of the marks of a socket's clients: `size` bytes, of which `name_bytes` are a socket address."""
 
     __slots__ = ("control_bytes", "name_bytes", "size")
 
@@ -51,7 +51,7 @@ class Layout:
         return f"<Layout of {self.size} bytes>"
 
     def is_like(self, other: "Layout") -> bool:
-        """Whether marks of both look alike."""
+        """Whether marks of both have the same layout."""
         return (self.name_bytes, self.control_bytes) == (other.name_bytes, other.control_bytes)
 
     def read_address(self, mark: bytes) -> str:
@@ -61,7 +61,7 @@ class Layout:
         return socket.inet_ntop(socket.AF_INET6, mark[8:24])
 
     def build_answer_mark(self, mark: bytes) -> bytes:
-        """Build the mark of answers: they leave from the address that was sent to, by whatever way leads there."""
+        """Build the mark of answers: they are sent from the address to which the client sent, over any interface."""
         if not self.control_bytes:
             return mark
         place = NAME_BYTES + socket.CMSG_LEN(0) + (16 if self.name_bytes == 28 else 0)
@@ -75,7 +75,7 @@ class _Batch:
         self._function = function
         self._messages = (Message * BATCH)()
         self._vectors = (Vector * BATCH)()
-        # A mapping: pages are resident once datagrams have used them. ctypes writes zeros to all of a buffer, 4 MiB.
+        # A mapping, because its pages are resident only after use. ctypes would write zeros to the whole buffer, 4 MiB.
         self._data = mmap.mmap(-1, BATCH * DATAGRAM_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._names = ctypes.create_string_buffer(BATCH * _MARK_BYTES)
         self._address = data = ctypes.addressof(ctypes.c_char.from_buffer(self._data))
@@ -95,7 +95,7 @@ class _Batch:
         self._headers = memoryview(self._messages).cast("B")
 
     def set_layout(self, layout: Layout) -> None:
-        """Have marks be of a socket's layout from now on; costs nothing where they are."""
+        """Switch to the layout of a socket; costs nothing if it is the same."""
         known = self._layout
         if known is layout:
             return
@@ -116,23 +116,23 @@ class _Batch:
 
 
 class Inbox(_Batch):
-    """Datagrams as they came: after `receive`, each has its mark, its slot, and its size in `sizes`."""
+    """Received datagrams: after `receive`, each has its mark, its slot, and its size in `sizes`."""
 
     def __init__(self) -> None:
         super().__init__(_load("recvmmsg"))
         self.sizes = _view_sizes(self._messages)
 
     def receive(self, descriptor: int, layout: Layout) -> int:
-        """Receive what there is, some at most; gives how many."""
+        """Receive the waiting datagrams, up to a batch; returns how many."""
         self.set_layout(layout)
         if self._has_control:
-            self._headers[:] = self._template  # the kernel wrote how long control messages were
+            self._headers[:] = self._template  # the kernel overwrote the lengths of the control messages
         count = self._function(descriptor, self._first, BATCH, _DONT_WAIT, None)
         return count if count > 0 else 0
 
 
 class Outbox(_Batch):
-    """Answers to be sent: `receive` puts them into slots with their client's mark, `send` sends them all."""
+    """Answers to send: `receive` writes them into slots with the client's mark, and `send` sends all of them."""
 
     def __init__(self) -> None:
         super().__init__(_load("sendmmsg"))
@@ -141,7 +141,7 @@ class Outbox(_Batch):
         self._receive = _load("recvmmsg")
         self._arrivals = (Message * BATCH)()
         self._rooms = (Vector * BATCH)()
-        """The same slots, with room for a whole datagram, and without addresses: a server's is known."""
+        """The same slots with room for a whole datagram, without addresses, because the server's address is known."""
         data = self._address
         for index, (message, room) in enumerate(zip(self._arrivals, self._rooms, strict=True)):
             room.data, room.size = data + index * DATAGRAM_BYTES, DATAGRAM_BYTES
@@ -150,9 +150,9 @@ class Outbox(_Batch):
         self._arrived_sizes = _view_sizes(self._arrivals)
 
     def receive(self, descriptor: int, mark: bytes, *, limit: int) -> int:
-        """Receive up to `limit` answers to one client from a connected socket, behind those that wait; gives how many.
+        """Receive up to `limit` answers for a client from a connected socket, after the waiting ones; returns how many.
 
-        Raises OSError where the kernel reports an error, and `IndexError` where there is no slot left.
+        Raises OSError if the kernel reports an error, and `IndexError` if no slot is left.
         """
         begin = self.count
         room = BATCH - begin
@@ -170,7 +170,7 @@ class Outbox(_Batch):
         return count
 
     def receive_one(self, receive_into: Callable[[memoryview], int], mark: bytes) -> int:
-        """Receive one answer by a socket's own `recv_into`, which takes half as long; else as `receive`."""
+        """Receive one answer with `recv_into` of the socket, which takes half as long; otherwise like `receive`."""
         index = self.count
         try:
             self.sizes[index] = receive_into(self.slots[index])
@@ -181,7 +181,7 @@ class Outbox(_Batch):
         return 1
 
     def send(self, descriptor: int) -> tuple[int, int]:
-        """Send all; gives how many went out, and how many bytes. What cannot be sent is lost alone."""
+        """Send all; returns how many were sent, and how many bytes. Only datagrams that cannot be sent are lost."""
         count, self.count = self.count, 0
         first, position, sent, sent_bytes = self._first, 0, 0, 0
         while position < count:
@@ -199,10 +199,10 @@ class Outbox(_Batch):
 
 
 def _view_sizes(messages: "ctypes.Array[Message]") -> memoryview:
-    """View how large the datagrams were that messages have received."""
+    """View the sizes of the received datagrams."""
     return memoryview(messages).cast("B").cast("I")[Message.size.offset // 4 :: ctypes.sizeof(Message) // 4]
 
 
 def _load(name: str) -> Callable[..., int]:
-    """Load a function that returns an int. Its arguments are int, `c_void_p` or None: to declare them costs 0.3 us."""
+    """Load a function that returns an int. Its arguments (int, `c_void_p`, None) are not declared to save 0.3 us."""
     return getattr(ctypes.CDLL(None, use_errno=True), name)  # type: ignore[no-any-return]

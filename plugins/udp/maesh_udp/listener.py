@@ -1,8 +1,8 @@
-"""An open entrypoint: one socket that all its clients send to, and that all answers leave by.
+"""An open entrypoint: one socket to which all its clients send, and from which all answers are sent.
 
-On a socket bound to all addresses a client is told apart by the address it sent to as well, and answered from it:
-the kernel would choose one by the way back, and a connected client takes answers from no other address (RFC 1122
-section 4.1.3.5).
+On a socket that is bound to all addresses, a client is also identified by the address to which it sent, and answers are
+sent from this address. The kernel would select one by the route back, but a connected client accepts answers from no
+other address (RFC 1122 section 4.1.3.5).
 """
 
 import contextlib
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from maesh_udp.proxy import UdpHandler
 
 BUFFER_BYTES = 4 << 20
-"""What may wait while the worker does something else; the kernel gives less where `net.core.rmem_max` says so."""
+"""Socket buffer for datagrams that wait while the worker is busy; `net.core.rmem_max` may limit it further."""
 
 
 class UdpListener:
-    """Implements `hookspecs.Listener`. `sessions` are those that take what comes, by the client's mark."""
+    """Implements `hookspecs.Listener`. `sessions` are the sessions that accept datagrams, by the client's mark."""
 
     __slots__ = (
         "_alive",
@@ -50,7 +50,7 @@ class UdpListener:
         return f"<UdpListener {self.entrypoint} sessions={len(self.sessions)} open={self._is_open}>"
 
     def _on_event(self, events: int) -> None:
-        """Take what clients sent, some datagrams at a time; the poller tells again of what is left."""
+        """Receive a batch of datagrams from clients; the poller reports the remaining ones again."""
         handler, sessions = self._handler, self.sessions
         inbox, now = handler.inbox, handler.clock.now
         slots, sizes = inbox.slots, inbox.sizes
@@ -77,15 +77,15 @@ class UdpListener:
 
     @property
     def is_open(self) -> bool:
-        """Whether clients may send; afterwards answers pass alone."""
+        """Whether clients may send; afterwards only answers are forwarded."""
         return self._is_open
 
     def answer(self, outbox: Outbox) -> tuple[int, int]:
-        """Send clients their answers; gives how many went out, and how many bytes."""
+        """Send answers to clients; returns how many were sent, and how many bytes."""
         return outbox.send(self._descriptor)
 
     def close(self) -> None:
-        """Take no more datagrams; the socket stays until the last answer has left by it."""
+        """Accept no more datagrams; the socket stays open until the last answer is sent."""
         if self._is_open:
             self._is_open = False
             self._handler.sockets.forget(self._descriptor)
@@ -94,7 +94,7 @@ class UdpListener:
             self._close_if_left()
 
     def add(self, session: Session) -> None:
-        """Have a session take what its client sends."""
+        """Forward the client's datagrams to this session from now on."""
         self._alive += 1
         self.sessions[session.mark] = session
 
@@ -105,7 +105,7 @@ class UdpListener:
         self._close_if_left()
 
     def release(self, session: Session) -> None:
-        """Have a session take nothing more; its client may have a newer one."""
+        """Stop forwarding to this session; the client may have a newer one."""
         if self.sessions.get(session.mark) is session:
             del self.sessions[session.mark]
 

@@ -28,16 +28,16 @@ from maesh_udp.session import Session
 from maesh_udp.trial import Trial
 
 DETACHED_S = 1.0
-"""How long a detached session lasts, for answers that are on their way."""
+"""How long a detached session waits for outstanding answers."""
 SWEEP_S = 1.0
 SHARE = 0.75
-"""Of a process's descriptors, and of a host's ports, that sessions may have: others need some too."""
+"""Share of a process's descriptors, and of a host's ports, that sessions may use; others need some too."""
 USUAL_PORTS = 28_232
-"""What Linux gives to all UDP sockets of a host together (ip(7), ip_local_port_range)."""
+"""Ephemeral ports of a host in Linux, for all UDP sockets together (ip(7), ip_local_port_range)."""
 _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EADDRNOTAVAIL})
-"""Errors that say something of this process or host, not of a server: no descriptors, or no ports (connect(2), which
-gives each socket one)."""
+"""Errors that concern this process or host and not a server: no descriptors, or no ports (connect(2) assigns one to
+each socket)."""
 
 _COUNTED = {
     "opened": ("sessions", "Sessions that began."),
@@ -52,11 +52,11 @@ _COUNTED = {
     "sent_bytes": ("sent_bytes", "Bytes of these."),
     "dropped": ("dropped_datagrams", "Datagrams of either side that could not be forwarded."),
 }
-"""The counters of a service, and the metrics that they are."""
+"""The counters of a service, and their metrics."""
 
 
 class Counters:
-    """What happened to the sessions and datagrams of one service."""
+    """Counters of the sessions and datagrams of one service."""
 
     __slots__ = (
         "closed",
@@ -81,7 +81,7 @@ class Counters:
 
 
 class UdpHandler:
-    """Carries UDP on the entrypoints opened for it. To be made in the loop."""
+    """Routes UDP on its entrypoints. Must be created in the event loop."""
 
     name = "udp"
     transport = "UDP"
@@ -95,18 +95,18 @@ class UdpHandler:
         self.clock, self.sockets = node.clock, node.sockets
         self._streams = node.build_streams(Counters)
         self._counters: dict[int, Counters] = {}
-        """Those of the routes in force, by entrypoint, so that no datagram looks for them by way of its route."""
+        """Counters of the current routes, by entrypoint, so that datagrams need no lookup through the route."""
         self.sessions: OrderedDict[Session, None] = OrderedDict()
-        """All, more or less the longest idle first; see `_end_oldest`."""
+        """All sessions, approximately in least-recently-active order; see `_end_oldest`."""
         self.trials: dict[StreamServer, Trial] = {}
-        """Those under way, by the server that is tried."""
+        """Running trials, by server."""
         self.kept_bytes = 0
-        """Copies of datagrams that sessions keep."""
+        """Bytes of the datagrams that sessions keep as copies."""
         self.inbox, self.outbox = Inbox(), Outbox()
         self.answering: UdpListener | None = None
-        """Whose answers are in the outbox."""
+        """The listener whose answers are in the outbox."""
         self._finish, self._send_answers = node.sockets.finish, self.send_answers
-        """Looked up once, not for each answer."""
+        """Stored, to avoid a lookup for each answer."""
         self._unrouted = 0
         self._swept_at = node.clock.now
         node.clock.add_sweep(self._sweep)
@@ -119,7 +119,7 @@ class UdpHandler:
         return self._streams.compile_table(section, middlewares=middlewares, changed=changed)
 
     def apply_table(self, table: Any) -> None:
-        """Begin sessions by this table from now on, cut those that may not go on, and leave servers that are gone."""
+        """Use this table for new sessions, end those that are not allowed any more, detach those of removed servers."""
         streams = self._streams
         streams.apply_table(table)
         self._counters = {entrypoint: route.counters for entrypoint, route in streams.routes.items()}
@@ -133,16 +133,16 @@ class UdpHandler:
                 session.detach()
 
     async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
-        """Take datagrams from `sock`."""
+        """Receive datagrams from `sock`."""
         return UdpListener(self, sock, entrypoint)
 
     def begin(
         self, listener: UdpListener, mark: bytes, data: memoryview | bytes, *, tried: Sequence[StreamServer] = ()
     ) -> bool:
-        """Begin a session with a client's datagram, at the first server that takes it; False when none does.
+        """Start a session with a client's datagram, with the first server that accepts it; False if none does.
 
-        One that is set aside gets it only where there is no other: a copy tries it. With `tried`, servers that the
-        datagram was sent to in vain, it does not get it even then.
+        A server that is set aside gets the datagram only if there is no other; otherwise a copy tests it. `tried` are
+        servers to which the datagram was sent without success; they never get it again.
         """
         route = self._streams.routes.get(listener.entrypoint)
         if route is None:
@@ -172,7 +172,7 @@ class UdpHandler:
     def _begin_with(
         self, server: StreamServer, asker: Session, data: memoryview | bytes, tried: Sequence[StreamServer]
     ) -> bool | None:
-        """Begin a session with a server: whether it got the datagram; None where nobody is there."""
+        """Start a session with a server: whether the datagram was sent; None if the server is unreachable."""
         session = asker.build_twin()
         session.tried = tuple(tried)
         try:
@@ -188,7 +188,7 @@ class UdpHandler:
         return True
 
     def _try(self, servers: Sequence[StreamServer], data: memoryview | bytes, session: Session | None) -> None:
-        """Send servers that are set aside a copy of what a session's server got, one copy at a time."""
+        """Send a copy of a session's datagram to servers that are set aside, one copy at a time for each."""
         for server in servers:
             if session is not None and server not in self.trials:
                 self.trials[server] = trial = Trial(self, server, session)
@@ -197,7 +197,7 @@ class UdpHandler:
     def carry(
         self, listener: UdpListener, mark: bytes, data: memoryview | bytes, *, tried: Sequence[StreamServer] = ()
     ) -> bool:
-        """Send a datagram by its client's session, or begin one with it; False where it is lost."""
+        """Send a datagram in its client's session, or start one with it; False if the datagram is lost."""
         while (session := listener.sessions.get(mark)) is not None:
             try:
                 session.send(data)
@@ -210,7 +210,7 @@ class UdpHandler:
         return self.begin(listener, mark, data, tried=tried)
 
     def note_failure(self, server: StreamServer) -> None:
-        """Set a server aside; its sessions keep copies of what they send until it answers."""
+        """Set a server aside; its sessions keep copies of datagrams until it answers."""
         was_set_aside = server.is_set_aside
         server.note_failure()
         if server.is_set_aside and not was_set_aside:
@@ -219,12 +219,12 @@ class UdpHandler:
                     session.keep()
 
     def send_again(self, listener: UdpListener, session: Session, datagrams: Sequence[bytes]) -> None:
-        """Send what a session's server cannot have taken to another that is in full use, in the same order."""
+        """Send datagrams that a session's server cannot have received to a server in full use, in the same order."""
         for data in datagrams if listener.is_open else ():
             self.carry(listener, session.mark, data, tried=session.tried)
 
     def turn_to(self, listener: UdpListener) -> None:
-        """Have the outbox take the answers of a listener; it is sent when the events at hand have been told."""
+        """Use the outbox for the answers of a listener. It is sent after the current events are handled."""
         if self.answering is not None:
             self.send_answers()
         self.answering = listener
@@ -232,7 +232,7 @@ class UdpHandler:
         self._finish(self._send_answers)
 
     def send_answers(self) -> None:
-        """Send what is in the outbox."""
+        """Send the answers in the outbox."""
         listener, self.answering = self.answering, None
         count = self.outbox.count
         if listener is None or not count:
@@ -245,12 +245,12 @@ class UdpHandler:
             counters.dropped += count - sent
 
     def leave(self, listener: UdpListener) -> None:
-        """Send the last answers of a listener that closes."""
+        """Send the last answers of a closing listener."""
         if self.answering is listener:
             self.send_answers()
 
     def count_received(self, entrypoint: int, count: int, size: int) -> None:
-        """Count datagrams that went to servers, and their bytes."""
+        """Count datagrams that were forwarded to servers, and their bytes."""
         counters = self._counters.get(entrypoint)
         if counters is not None:
             counters.received += count
@@ -262,16 +262,16 @@ class UdpHandler:
         except OSError as error:
             if error.errno not in _NO_ROOM or not self.sessions:
                 raise
-            self._end_oldest()  # others of this host want descriptors and ports too
+            self._end_oldest()  # other sockets of this host need descriptors and ports too
             session.connect(server)
         session.route.counters.opened += 1
         self.sessions[session] = None
 
     def _end_oldest(self) -> None:
-        """End the session that was idle for longest.
+        """Evict the longest-idle session.
 
-        Looked at anew goes to the end of the row whoever was active since it was looked at last, so that a datagram
-        costs no moving about: in each tick of the clock, each session is moved once at the most.
+        A session that was active since the last check is moved to the end of the order here, and not for each datagram.
+        Each session is moved at most once in each tick of the clock.
         """
         while True:
             session = next(iter(self.sessions))
@@ -287,7 +287,7 @@ class UdpHandler:
         self.sessions.pop(session, None)
 
     def start_draining(self) -> None:
-        """Wait for the answers that may still come: entrypoints are closed, and sessions detached."""
+        """Wait for outstanding answers: entrypoints are closed, and sessions detached."""
 
     def is_drained(self) -> bool:
         """Whether every session has ended."""
@@ -325,7 +325,7 @@ class UdpHandler:
         ]
 
     def _sweep(self, now: float) -> None:
-        """End what was idle for too long, once in a while."""
+        """End sessions that were idle for too long, at intervals."""
         if now - self._swept_at < SWEEP_S:
             return
         self._swept_at = now
@@ -340,7 +340,7 @@ class UdpHandler:
 
 
 def _count_ports() -> int:
-    """Count the ports that this host gives to sockets which do not ask for one."""
+    """Count the ephemeral ports of this host."""
     try:
         first, last = map(int, _PORT_RANGE.read_text().split())
     except (OSError, ValueError):

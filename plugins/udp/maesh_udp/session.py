@@ -1,11 +1,12 @@
-"""One client's session with one server: datagrams both ways, over a socket that knows no other peer than the server.
+"""One client's session with one server: forwards datagrams both ways, over a socket that is connected to the server.
 
-The kernel so hands over nothing that anybody else sent, and tells of ICMP errors. A session whose server is leaving, or
-whose entrypoint is closed, is detached: what the client sends next is no longer its, but answers still pass.
+The socket is connected, so the kernel drops datagrams from other peers and reports ICMP errors. A session is detached
+when its server is removed or its entrypoint closes: the client's next datagram starts another session, but answers are
+still forwarded.
 
-Until its server has answered, a session keeps copies of what the client sent, so far as there is room: when an ICMP
-error then says that nobody is there, they go to another server. It does so again when its server has failed another
-session.
+Until its server has answered, a session keeps copies of the client's datagrams, within limits. If an ICMP error reports
+that the server is unreachable, the copies go to another server. The session keeps copies again when its server has
+failed another session.
 """
 
 import errno
@@ -23,26 +24,26 @@ if TYPE_CHECKING:
 
 DATAGRAM_SOCKET = int(socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 ANSWERS_IN_A_TURN: Final = 16
-"""What a session takes by one call. Answers taken singly fall behind requests that come in batches, and are lost: of
-too many datagrams, half as many were answered as by nginx, and with this half as many again."""
+"""Answers that a session receives with one call. Single calls cannot keep up with requests that arrive in batches, and
+answers are lost: under overload, half as many were answered as by nginx, and with this limit half as many again."""
 SINGLES_LIMIT: Final = 4
 TRY_MANY: Final = 8
-"""A session whose last SINGLES_LIMIT calls brought one answer each asks for many in each eighth call alone: a call for
-one takes half the time. A session with several answers under way costs two thirds when one call receives them."""
+"""After SINGLES_LIMIT calls that received one answer each, only every eighth call asks for several: a call for one
+takes half the time. For a session with several outstanding answers, one call for all of them costs two thirds."""
 ERROR_S = 4.0
-"""How long an ICMP error is awaited: a router asks three times, a second each, who has an address (RFC 4861 section
-7.2.2), before it says that nobody does."""
+"""How long to wait for an ICMP error: a router tries to resolve an address three times, for a second each (RFC 4861
+section 7.2.2), before it reports that the address is unreachable."""
 KEPT_DATAGRAMS = 16
-"""Copies that a session keeps. A server that has been sent more without an answer belongs to a service without any."""
+"""Copies that a session keeps. A server that got more datagrams without an answer probably never answers."""
 KEPT_BYTES = 1 << 20
-"""Copies that all sessions of a worker keep together: a flood of new clients costs no more memory."""
+"""Bytes of the copies of all sessions of a worker, so that a flood of new clients uses no more memory."""
 _LOST_ALONE = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EMSGSIZE, errno.EPERM})
-"""Errors that say something of one datagram, not of the server."""
+"""Errors that concern one datagram and not the server."""
 _NEVER = float("inf")
 
 
 class Session:
-    """Implements `interfaces.Connection`. `mark` tells the client, see batches.py."""
+    """Implements `interfaces.Connection`. `mark` identifies the client, see batches.py."""
 
     __slots__ = (
         "_answer_mark",
@@ -67,7 +68,7 @@ class Session:
     )
 
     exchange = None
-    """No request has made it."""
+    """Always None: no request belongs to a session."""
 
     send: Callable[[Any], int]
 
@@ -76,19 +77,19 @@ class Session:
         self._socket: socket.SocketType | None = None
         self._kept: list[bytes] | None = None
         self.kept_until = _NEVER
-        """When the copies are of no use any more, by the clock."""
+        """The time after which the copies are no longer needed, by the clock."""
         self.has_answered = False
         self._singles = 1
-        """Calls in a row that brought one answer; negative after a call that brought several. See TRY_MANY."""
+        """Consecutive calls that received one answer; negative after a call that received several. See TRY_MANY."""
         self.route, self.mark = route, mark
         self._answer_mark = listener.layout.build_answer_mark(mark)
         self.stream_server: StreamServer | None = None
         self.detached_at: float | None = None
         self.allowed_servers: Collection[tuple[str, int]] | None = None
         self.tried: tuple[StreamServer, ...] = ()
-        """Servers that the client's datagrams were sent to before this one, and that are not there."""
+        """Unreachable servers to which the client's datagrams were sent before this one."""
         self.active_at = self.seen_at = handler.clock.now
-        """When a datagram passed last, and what that was when somebody last looked for the oldest session."""
+        """The time of the last datagram, and its value at the last search for the oldest session."""
 
     def __repr__(self) -> str:
         state = "" if self.detached_at is None else " detached"
@@ -101,7 +102,7 @@ class Session:
 
     @property
     def entrypoint(self) -> int:
-        """The port that the client sends to."""
+        """The port to which the client sends."""
         return self._listener.entrypoint
 
     @property
@@ -115,13 +116,13 @@ class Session:
         return self.route.service
 
     def build_twin(self) -> "Session":
-        """Build a session of the same client, that is let to the same servers."""
+        """Build a session of the same client that is allowed to reach the same servers."""
         twin = Session(self._handler, self._listener, self.route, self.mark)
         twin.allowed_servers = self.allowed_servers
         return twin
 
     def connect(self, server: StreamServer) -> None:
-        """Begin with a server; raises OSError."""
+        """Start with a server; raises OSError."""
         sock = socket.SocketType(server.family, DATAGRAM_SOCKET, 0)
         try:
             sock.connect(server.socket_address)
@@ -129,7 +130,7 @@ class Session:
         except OSError:
             sock.close()
             raise
-        except OverflowError as error:  # a port that there cannot be
+        except OverflowError as error:  # the port number is out of range
             sock.close()
             raise OSError(errno.EINVAL, "no such port") from error
         self._socket, self.send = sock, self._send_and_keep
@@ -140,7 +141,7 @@ class Session:
         self._listener.add(self)
 
     def _send_and_keep(self, data: Any) -> int:
-        """Send a datagram to a server of which it is not known whether it is there."""
+        """Send a datagram to a server that has not answered yet."""
         sock, kept, handler = self._socket, self._kept, self._handler
         assert sock is not None  # noqa: S101 - a session that has ended is asked to send nothing
         size = sock.send(data)
@@ -154,12 +155,12 @@ class Session:
         return size
 
     def keep(self) -> None:
-        """Keep copies again until the server answers: it has failed another session."""
+        """Keep copies again until the server answers, because it failed another session."""
         if self._kept is None and self._socket is not None:
             self._kept, self.has_answered, self.send = [], False, self._send_and_keep
 
     def stop_keeping(self) -> list[bytes]:
-        """Send without keeping copies from now on; gives those that were kept."""
+        """Stop keeping copies; returns those that were kept."""
         kept, self._kept, self.kept_until = self._kept or [], None, _NEVER
         self._handler.kept_bytes -= sum(map(len, kept))
         if self._socket is not None:
@@ -175,7 +176,7 @@ class Session:
         return True
 
     def _on_event(self, events: int) -> None:
-        """Take an answer of the server, or some, to leave together with others; the poller tells of the rest."""
+        """Receive one or several answers into the outbox; the poller reports the remaining ones."""
         handler, listener = self._handler, self._listener
         outbox = handler.outbox
         if handler.answering is not listener or outbox.count == BATCH:
@@ -198,13 +199,13 @@ class Session:
             self.stream_server.note_success()
 
     def detach(self) -> None:
-        """Take nothing more from the client; the answer to what it sent has a moment left."""
+        """Accept no more datagrams from the client; outstanding answers are still forwarded for a moment."""
         if self.detached_at is None:
             self.detached_at = self._handler.clock.now
             self._listener.release(self)
 
     def fail(self) -> None:
-        """End on an ICMP error: nobody is there. What the server cannot have taken goes to another."""
+        """End because of an ICMP error. Datagrams that the server cannot have received go to another server."""
         self.route.counters.failed += 1
         if self.stream_server is not None:
             self._handler.note_failure(self.stream_server)
@@ -214,7 +215,7 @@ class Session:
         self._handler.send_again(self._listener, self, kept)
 
     def end(self) -> None:
-        """End; what the server may still send reaches nobody."""
+        """End; later answers of the server are dropped."""
         if self._socket is None:
             return
         self.stop_keeping()

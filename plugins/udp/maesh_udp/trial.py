@@ -1,7 +1,7 @@
 """The trial of a server that is set aside: a copy of a datagram, while the datagram itself goes to another server.
 
-So no client loses anything to a trial that fails. The server gets one datagram that another server has too; UDP permits
-duplicates (RFC 768 guarantees no protection from them). The trial drops what the server answers.
+Therefore no client loses a datagram if the trial fails. The server gets one datagram that another server has too; UDP
+permits duplicates (RFC 768 guarantees no protection from them). The trial drops the server's answer.
 """
 
 import select
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from maesh_udp.proxy import UdpHandler
 
 _ANSWER_BYTES = 1
-"""What is read of an answer: only its arrival counts."""
+"""Bytes to read of an answer, because only its arrival counts."""
 
 
 class Trial:
-    """One copy on its way. `session` is where the datagram itself went."""
+    """One copy that was sent. `session` is the session that got the datagram itself."""
 
     __slots__ = ("_began_at", "_handler", "_session", "_socket", "server")
 
@@ -32,7 +32,7 @@ class Trial:
         return f"<Trial of {self.server!r}>"
 
     def begin(self, data: memoryview | bytes) -> None:
-        """Send the copy. Where there is no room for a socket the server stays set aside, for the next trial."""
+        """Send the copy. If no socket is available, the server stays set aside until the next trial."""
         try:
             self._socket = sock = socket.SocketType(self.server.family, DATAGRAM_SOCKET, 0)
             sock.connect(self.server.socket_address)
@@ -42,9 +42,9 @@ class Trial:
             self.end()
 
     def on_time(self, now: float) -> None:
-        """Judge a trial that met only silence, once no ICMP error can be expected any more.
+        """Decide a trial without an answer, after the time in which an ICMP error can arrive.
 
-        It has failed if the other server answered the same datagram. If that one was silent too, the service only
+        It failed if the other server answered the same datagram. If that server was silent too, the service only
         receives, and the absence of an error is a success.
         """
         if now - self._began_at < ERROR_S:
@@ -69,7 +69,7 @@ class Trial:
         self.end()
 
     def end(self) -> None:
-        """End, whatever came of it."""
+        """End the trial with any result."""
         sock, self._socket = self._socket, None
         if sock is not None:
             self._handler.sockets.close_socket(sock)
