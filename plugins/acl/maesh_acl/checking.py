@@ -1,6 +1,6 @@
-"""Finds targets that let nobody in or lead nowhere: what is wrong with one by itself.
+"""Finds targets that allow no client or have no destination: errors of single objects.
 
-What a target grants of a service is found when the service is built (grants.py), and is not looked for here.
+Errors in what a target grants for a service are found when the service is built (grants.py), and not here.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,16 +9,16 @@ from maesh_acl.kinds import SERVICE_ACCOUNT, Account, TrafficTarget
 from maesh_core.plugin import Findings, ObjectKey, Pod, TopologyView
 
 ACCOUNT_INDEX = "account"
-"""Of the core's Pods."""
+"""An index of the core's Pods."""
 
 
 class TargetChecker:
-    """Looks for the pods of a target's accounts."""
+    """Checks whether pods have a target's accounts."""
 
     type = TrafficTarget
 
     def check(self, view: TopologyView, resource: TrafficTarget, services: Sequence[ObjectKey]) -> Findings:
-        """Say which accounts nobody has, and which sources are nobody."""
+        """Report accounts that no pod has, and sources that match no client."""
         notices = [*_check_destination(view, resource, services), *_check_sources(view, resource)]
         return Findings(notices=tuple(dict.fromkeys(notices)))
 

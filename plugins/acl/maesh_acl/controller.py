@@ -1,4 +1,4 @@
-"""The controller's half: finds for every service who may reach it, and writes that into its middleware."""
+"""The controller's half: finds which clients may reach each service, and builds its middleware's settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ from maesh_core.plugin import (
 
 
 class GrantBuilder:
-    """Finds the grants of each service, when its branches are known."""
+    """Finds the grants of each service after its branches are known."""
 
     name = "acl"
     is_last = True
@@ -36,7 +36,7 @@ class GrantBuilder:
         self._settings = settings
 
     def build(self, view: TopologyView, service: ServiceNode) -> Addition:
-        """Find who may reach the service; never None, since silence must not open anything."""
+        """Find which clients may reach the service. Never None, because a missing result must not allow access."""
         finder = GrantFinder(view, service, self._settings)
         settings = finder.build_settings()
         return Addition(
@@ -49,7 +49,7 @@ class GrantBuilder:
 
 
 class AclBuilder:
-    """Gives every service its access control, whatever it says of itself."""
+    """Adds access control to every service, regardless of its annotations."""
 
     kind = "acl"
     stage = Stage.ADMISSION
@@ -57,14 +57,14 @@ class AclBuilder:
     closed_status = 403
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any]:
-        """Give what was found for the service; without it nobody may come in."""
+        """Return the settings that were found for the service; without them, no client is allowed."""
         found = service.additions.get("acl")
         settings = found if isinstance(found, AclSettings) else AclSettings()
         built: Mapping[str, Any] = msgspec.to_builtins(settings)
         return built
 
     def explain(self, settings: Mapping[str, Any], question: Question) -> Verdict:
-        """Say whom a service's access control would let in, and by which targets."""
+        """Explain whether a service's access control allows a client, and by which targets."""
         return explain_access(msgspec.convert(settings, AclSettings), question)
 
 
@@ -81,15 +81,15 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
-        """Give what finds grants."""
+        """Return the builder that finds grants."""
         return [GrantBuilder(self._settings)]
 
     @hookimpl
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
-        """Give what finds targets that grant nothing, and route groups that are bad."""
+        """Return the checkers for targets that grant nothing and invalid route groups."""
         return [TargetChecker(), GroupChecker()]
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
-        """Give the middleware of every service."""
+        """Return the middleware's builder."""
         return [AclBuilder()]

@@ -1,7 +1,7 @@
-"""Why access control would let a client in or not, in lines for a person: the answer of `maesh explain`.
+"""Explains in text lines why access control allows or denies a client, for `maesh explain`.
 
-Judges as the proxy does, by addresses; what it says of targets that grant nothing is read off the topology. Advises to
-write a target only where none names the client, and only for a client that a target can name.
+Decides as the proxy does, by addresses. Reads targets that grant nothing from the topology. Suggests a new target only
+if no target names the client, and only for a client that a target can name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +16,11 @@ SHOWN_GRANTS = 10
 SHOWN_ACCOUNTS = 3
 
 _OPENED_BY = {"tcp": "TCPRoute", "udp": "UDPRoute"}
-"""What opens a service that is not HTTP, by its traffic type."""
+"""The kind of route that a service needs which is not HTTP, by its traffic type."""
 
 
 def explain_access(settings: AclSettings, question: Question) -> Verdict:
-    """Judge as the proxy does, and say what decided: every leaf must let the client in."""
+    """Decide as the proxy does, with the reasons: every leaf must allow the client."""
     leaves = settings.destinations.get(question.destination, ())
     if not leaves:
         return Verdict(is_admitted=False, reasons=("it has no service with weight, so no client is allowed",))
@@ -86,11 +86,11 @@ def _is_blurred(grants: Iterable[Grant], question: Question) -> bool:
     return question.is_http and has_paths and is_ambiguous(question.target)
 
 
-# --- clients that no grant is about
+# --- clients without a grant
 
 
 def _describe_stranger(leaf: LeafGrants, question: Question) -> Iterable[str]:
-    """Say why nothing is granted to the client: for what it is, for the service, or for what its targets say."""
+    """Explain why the client has no grant: because of the client, the service, or its targets."""
     if (unusable := _describe_unusable(question)) is not None:
         yield unusable
         yield from _describe_targets_of(leaf, question)
@@ -103,7 +103,7 @@ def _describe_stranger(leaf: LeafGrants, question: Question) -> Iterable[str]:
 
 
 def _describe_unusable(question: Question) -> str | None:
-    """Say why no rule can mean the client: it is known by nothing, or by what others are known by too."""
+    """Explain why no rule can apply to the client: it has no identity, or shares its address."""
     address, pods = question.client_address, question.client_pods
     if not address:
         return "the client has no address to identify it"
@@ -124,7 +124,7 @@ def _describe_unusable(question: Question) -> str | None:
 
 
 def _describe_unreachable(leaf: LeafGrants, question: Question) -> str | None:
-    """Say why no target can be about the service now: access is granted to the accounts of pods."""
+    """Explain why no target can apply to the service now: access is granted to the accounts of pods."""
     service = question.topology.get("services", {}).get(_name_leaf(leaf, question), {})
     if service and not service.get("pods"):
         return f"service {leaf.service} has no ready pod, and a TrafficTarget grants access only to pods"
@@ -132,7 +132,7 @@ def _describe_unreachable(leaf: LeafGrants, question: Question) -> str | None:
 
 
 def _describe_targets_of(leaf: LeafGrants, question: Question) -> Iterable[str]:
-    """Say of each target that names the client, or nearly so, why it grants it nothing here."""
+    """Explain for each target that names the client, or nearly does, why it grants nothing here."""
     accounts = {(pod.service_account, pod.namespace) for pod in question.client_pods}
     for target in _find_targets(leaf, question):
         label = f"TrafficTarget {target.get('name')}@{target.get('namespace')}"
@@ -149,7 +149,7 @@ def _describe_targets_of(leaf: LeafGrants, question: Question) -> Iterable[str]:
 
 
 def _guess_reason(target: Mapping[str, Any], question: Question) -> str:
-    """Say why a target without errors grants nothing: it is about other traffic, or the client is nobody."""
+    """Explain why a target without errors grants nothing: other traffic, or a client without identity."""
     if _describe_unusable(question) is not None:
         return "the client's address does not identify that account"
     opener = _OPENED_BY.get(question.traffic_type)
@@ -162,7 +162,7 @@ def _guess_reason(target: Mapping[str, Any], question: Question) -> str:
 
 
 def _advise(leaf: LeafGrants, question: Question) -> Iterable[str]:
-    """Say which target would let the client in: it can be named, and none that is there names it."""
+    """Suggest a target that would allow the client. Called only if a target can name it and none does."""
     account = question.client_account
     names = [f"{target.get('name')}@{target.get('namespace')}" for target in _find_targets(leaf, question)]
     names = names or [grant.target for grant in leaf.grants]
@@ -177,12 +177,12 @@ def _advise(leaf: LeafGrants, question: Question) -> Iterable[str]:
 
 
 def _find_targets(leaf: LeafGrants, question: Question) -> Sequence[Mapping[str, Any]]:
-    """Find what the topology shows of the targets that are about the leaf, by name."""
+    """Find the targets of the topology that concern the leaf, sorted by name."""
     service = _name_leaf(leaf, question)
     shown = question.topology.get("serviceTrafficTargets", {})
     return [shown[key] for key in sorted(shown) if shown[key].get("service") == service]
 
 
 def _name_leaf(leaf: LeafGrants, question: Question) -> str:
-    """Name a leaf's service as the topology does; all leaves are of the namespace of the service that is called."""
+    """Return a leaf's service as named in the topology; all leaves are in the namespace of the called service."""
     return f"{leaf.service}@{question.destination.partition('/')[0]}"

@@ -1,8 +1,8 @@
-"""Who may reach a service's ports: TrafficTargets, route groups and routes become grants.
+"""Builds grants from TrafficTargets, route groups and routes: which clients may reach a service's ports.
 
-Takes a view and the node of a service with its branches; gives the settings of its middleware, and what the topology
-shows of its targets. Denies by default: a target that names what is not there, or says what means nothing, grants
-nothing and says so. An address stands for a pod only while it is no other's.
+Takes a view and the node of a service with its branches. Returns the settings of its middleware, and the targets as the
+topology shows them. Denies by default: a target that names missing objects, or has no meaning, grants nothing and has
+an error. An address identifies a pod only if no other pod has it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ from maesh_core.plugin import (
 )
 
 ACCOUNT_INDEX, ADDRESS_INDEX = "account", "address"
-"""Of the core's Pods."""
+"""Indexes of the core's Pods."""
 HTTP_GROUP, TCP_ROUTE, UDP_ROUTE = "HTTPRouteGroup", "TCPRoute", "UDPRoute"
 OPENS_ALL = "it has no rules, so it allows all HTTP requests; add rules to limit them"
 
@@ -48,7 +48,7 @@ class TargetView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Rules(msgspec.Struct, frozen=True):
-    """What a target's rules come to: `matches` of HTTP (None: no path is open), and the pods' ports (None: all)."""
+    """The result of a target's rules: `matches` of HTTP (None: no path is allowed), and the pods' ports (None: all)."""
 
     matches: tuple[HttpMatch, ...] | None
     tcp_ports: frozenset[int] | None
@@ -58,7 +58,7 @@ class _Rules(msgspec.Struct, frozen=True):
 
 
 class GrantFinder:
-    """One service's grants, for one build."""
+    """The grants of one service, for one build."""
 
     def __init__(self, view: TopologyView, service: ServiceNode, settings: AccessSettings) -> None:
         self._view = view
@@ -69,20 +69,20 @@ class GrantFinder:
         self._rules: dict[ObjectKey, _Rules] = {}
         self._addresses: dict[ObjectKey, tuple[str, ...]] = {}
         self._seen: dict[ObjectKey, list[str]] = {}
-        """The errors of each target that is about the service or what it leads to."""
+        """The errors of each target that concerns the service or its leaves."""
         self._useless: dict[tuple[ObjectKey, ObjectKey], str] = {}
-        """Why a target grants nothing of a service, by both."""
+        """Why a target grants no access to a service, by both."""
         self._granting: set[tuple[ObjectKey, ObjectKey]] = set()
         self._pods: dict[ObjectKey, list[str]] = {}
-        """Why pods of sources stand for nobody."""
+        """Why pods of sources identify no client."""
         self.shown: dict[str, TargetView] = {}
         self.notices: list[str] = []
 
     def build_settings(self) -> AclSettings:
         """Build the settings for every destination of the service.
 
-        While a split that could send its traffic elsewhere cannot be read nobody is let in: the leaves that a client
-        would have to be allowed on are not known.
+        While a split that could divide its traffic cannot be read, no client is allowed, because the leaves that a
+        client must be allowed to reach are unknown.
         """
         unread = self._service.additions.get("smi")
         if isinstance(unread, UnreadSplits):
@@ -92,13 +92,15 @@ class GrantFinder:
         destinations: dict[str, tuple[LeafGrants, ...]] = {}
         transport = "UDP" if self._service.traffic_type == "udp" else "TCP"
         for port in self._service.ports:
-            if port.protocol != transport:  # no proxy carries it, and a port of the other kind may have its number
+            if port.protocol != transport:  # not routed, and a port of the other protocol may have the same number
                 continue
             key = build_port_key(self._service.key, port.number)
             destinations[key] = _build_leaves([(self._service.key, port, self._find_grants(self._service, port))])
             for branch in port.branches:
                 weighted = [backend for backend in branch.backends if backend.weight > 0]
-                leaves = [leaf for leaf in weighted if leaf.port.servers] or weighted  # others have the share of none
+                leaves = [
+                    leaf for leaf in weighted if leaf.port.servers
+                ] or weighted  # the others get the share of a leaf without servers
                 destinations[f"{key}/{branch.name}"] = _build_leaves(
                     [(leaf.service, leaf.port, self._find_leaf_grants(leaf.service, leaf.port)) for leaf in leaves]
                 )
@@ -106,7 +108,7 @@ class GrantFinder:
         return AclSettings(destinations=destinations)
 
     def list_objects(self) -> tuple[ObjectFindings, ...]:
-        """List the targets that are about the service, and the pods that stand for nobody, with what is wrong."""
+        """List the targets that concern the service, and the pods that identify no client, with the reasons."""
         useless: dict[ObjectKey, list[str]] = {}
         for target, text in self._list_useless():
             useless.setdefault(target, []).append(text)
@@ -131,7 +133,7 @@ class GrantFinder:
         return self._grants[place]
 
     def _build_grants(self, node: ServiceNode, port: PortNode) -> Iterable[Grant]:
-        """Build a grant for each target whose pods stand behind the port."""
+        """Build a grant for each target whose pods are servers of the port."""
         accounts = {pod.key: ObjectKey(pod.key.namespace, pod.service_account) for pod in node.pods}
         for account in sorted(set(accounts.values())):
             for target in self._view.find(TrafficTarget, TARGETS_BY_DESTINATION, account):
@@ -151,7 +153,7 @@ class GrantFinder:
                     yield grant
 
     def _check(self, target: TrafficTarget, node: ServiceNode) -> None:
-        """Raise ConfigurationError where a target grants nothing whatever its rules are.
+        """Raise ConfigurationError if a target grants nothing, regardless of its rules.
 
         A destination's port must be one that the service's pods serve (Maesh).
         """
@@ -173,7 +175,7 @@ class GrantFinder:
     def _build_grant(
         self, target: TrafficTarget, port: PortNode, servers: list[ServerNode], traffic_type: str | None
     ) -> Grant | str | None:
-        """Build what a target grants on a port; None where nobody is there, a text where its rules do not fit."""
+        """Build the grant of a target for a port; None without clients or servers, a text if its rules do not fit."""
         if target.key not in self._rules:
             self._rules[target.key] = self._read_rules(target)
         rules = self._rules[target.key]
@@ -211,10 +213,10 @@ class GrantFinder:
         )
 
     def _read_rules(self, target: TrafficTarget) -> _Rules:
-        """Read what the rules open; raises ConfigurationError where one names what is not there.
+        """Read what the rules allow; raises ConfigurationError if one names a missing object.
 
-        Without rules every request is open to HTTP, as in Maesh; TCP and UDP are opened by a route of theirs alone.
-        Beside a route group a TCPRoute narrows the ports and opens no path; alone it opens every path.
+        Without rules, every HTTP request is allowed, as in Maesh 1.x. TCP and UDP need a route of their own kind. With
+        a route group, a TCPRoute only narrows the ports. Without one, it allows every path.
         """
         matches: list[HttpMatch] = []
         tcp: list[tuple[int, ...]] = []
@@ -256,7 +258,7 @@ class GrantFinder:
         )
 
     def _find_sources(self, callers: Iterable[Account]) -> tuple[str, ...]:
-        """Find the addresses that stand for pods of these accounts, and for no others."""
+        """Find the addresses that identify pods of these accounts, and no others."""
         allowed = {
             ObjectKey(caller.namespace, caller.name)
             for caller in callers
@@ -317,7 +319,7 @@ class GrantFinder:
 
 
 def _build_leaves(leaves: Sequence[tuple[ObjectKey, PortNode, tuple[Grant, ...]]]) -> tuple[LeafGrants, ...]:
-    """Name the servers of all leaves where a client may be limited to some: the others must be known then too."""
+    """Add the servers of all leaves if a grant is limited to some: those of other leaves must be known then too."""
     is_limited = any(grant.servers is not None for _, _, grants in leaves for grant in grants)
     return tuple(
         LeafGrants(
@@ -330,7 +332,7 @@ def _build_leaves(leaves: Sequence[tuple[ObjectKey, PortNode, tuple[Grant, ...]]
 
 
 def _describe_sharing(address: str, pod: Pod, pods: Iterable[Pod]) -> str:
-    """Say which pods of other accounts have a pod's address."""
+    """Describe the pods of other accounts that have a pod's address."""
     others = [each for each in pods if _get_account(each) != _get_account(pod)]
     shown = ", ".join(f"{each.key} ({_get_account(each)})" for each in others)
     return (
@@ -344,7 +346,7 @@ def _get_account(pod: Pod) -> ObjectKey:
 
 
 def _join_ports(routes: Iterable[tuple[int, ...]]) -> frozenset[int] | None:
-    """Join the ports of several routes; None where one of them is about all, or there is none."""
+    """Join the ports of several routes; None (all) if one of them applies to all, or if there is none."""
     ports: set[int] = set()
     for found in routes:
         if not found:

@@ -1,8 +1,8 @@
-"""SMI's TrafficTarget, of any of its versions: the shape of an object decides, not its apiVersion.
+"""SMI's TrafficTarget, read from any version. The fields of an object decide, and not its apiVersion.
 
-An object with `spec` has all of its fields below it (v1alpha2, v1alpha3); one without has them at the top, and its
-rules are called `specs` (v1alpha1). Whatever is not read is a fault of the object, which then grants nothing. v1alpha4
-is a draft that was never released and means other things; it is not read.
+An object with `spec` has all fields below it (v1alpha2, v1alpha3). One without has them at the top level, and its rules
+are called `specs` (v1alpha1). An unknown field is a fault of the object, which then grants nothing. v1alpha4 is an
+unreleased draft with other meanings; it is not read.
 """
 
 import re
@@ -31,7 +31,7 @@ TARGETS_BY_DESTINATION = "destination"
 
 
 class Account(Part, frozen=True):
-    """A service account: who calls."""
+    """A service account of clients."""
 
     kind: str = ""
     name: str = ""
@@ -39,7 +39,7 @@ class Account(Part, frozen=True):
 
 
 class Destination(Account, frozen=True):
-    """Who is called. `port` is that of the pods, a number, as text in v1alpha1."""
+    """The service account of the called pods. `port` is a port of the pods: a number, or a text in v1alpha1."""
 
     port: int | str | msgspec.UnsetType = msgspec.UNSET
 
@@ -55,7 +55,7 @@ class Destination(Account, frozen=True):
 
 
 Rules = Annotated[tuple[Reference, ...], msgspec.Meta(min_length=1)]
-"""A list that is there and empty is a fault: it grants nothing, while a target without one opens all of HTTP."""
+"""An empty list is a fault: it grants nothing, while a target without a list allows all HTTP requests."""
 
 
 class TargetSpec(Part, frozen=True):
@@ -71,7 +71,7 @@ class _BelowSpec(Part, frozen=True):
 
 
 class _AtTheTop(Part, frozen=True):
-    """What a TrafficTarget of v1alpha1 has beside its metadata."""
+    """The fields of a TrafficTarget of v1alpha1, without its metadata."""
 
     destination: Destination = Destination()
     sources: tuple[Account, ...] = ()
@@ -81,7 +81,8 @@ class _AtTheTop(Part, frozen=True):
 class TrafficTarget(CheckedResource, frozen=True):
     """access.smi-spec.io TrafficTarget, v1alpha1 to v1alpha3. One with faults grants nothing.
 
-    A source without namespace is nobody (Maesh). Routes are in the target's namespace. Without rules, all of HTTP.
+    A source without namespace matches no client (Maesh). Routes are in the target's namespace. Without rules, all HTTP
+    requests are allowed.
     """
 
     destination: Destination = Destination()
@@ -90,7 +91,7 @@ class TrafficTarget(CheckedResource, frozen=True):
 
     @property
     def called_key(self) -> ObjectKey:
-        """The service account that is called; a destination without namespace is in the target's own (Maesh)."""
+        """The service account of the destination; its default namespace is that of the target (Maesh)."""
         return ObjectKey(self.destination.namespace or self.metadata.namespace, self.destination.name)
 
 
@@ -123,4 +124,4 @@ TARGET_KIND = ResourceKind(
     indexes={TARGETS_BY_DESTINATION: _index_by_destination, REFERENCES: _index_by_references},
 )
 KINDS = (*(kind for kind in SMI_KINDS if kind.name != "TrafficSplit"), TARGET_KIND)
-"""Route groups and routes are the smi plugin's; a TrafficSplit is read where that one is enabled."""
+"""Route groups and routes come from the smi plugin, which also reads TrafficSplits if it is enabled."""

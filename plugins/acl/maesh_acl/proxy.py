@@ -1,6 +1,6 @@
-"""The proxy's half: judges requests, connections, sessions and tunnels by the address at their other end.
+"""The proxy's half: allows or denies requests, connections, sessions and tunnels by the client's address.
 
-No header has a say in who a client is. What is not granted is denied; each denial is counted by service and reason.
+Headers do not identify a client. Everything without a grant is denied. Denials are counted by service and reason.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -31,7 +31,7 @@ _DENIED: Final = {
 
 
 class CompiledGrant(NamedTuple):
-    """A grant that says more than who: `holds` is asked about a request, and `servers` None means all."""
+    """A grant with conditions: `holds` checks a request, and None in `servers` means all servers."""
 
     sources: frozenset[str]
     holds: Callable[[Any], bool] | None
@@ -40,7 +40,7 @@ class CompiledGrant(NamedTuple):
 
 
 class Leaf:
-    """One service that stands at the end of a route: `free` are clients that may send anything to any server of it."""
+    """One service at the end of a route. `free` are clients that may send any request to any of its servers."""
 
     __slots__ = ("_clients", "_grants", "free", "servers")
 
@@ -66,7 +66,7 @@ class Leaf:
         return f"<Leaf {len(self.free)} free clients, {len(self._grants)} other grants>"
 
     def find_servers(self, client: str, request: Exchange | None) -> Servers | str | None:
-        """Find the servers that a client may reach: None for all; a text says why there are none."""
+        """Find the servers that a client may reach: None for all, or a text with the reason for a denial."""
         if client in self.free:
             return None
         if client not in self._clients:
@@ -106,9 +106,9 @@ class Acl:
         return f"<Acl of {self._service}, {len(self._leaves)} destinations>"
 
     def on_request(self, exchange: Exchange) -> Response | None:
-        """Let a request in, perhaps to some servers only, or answer 403."""
+        """Allow a request, possibly only to some servers, or answer 403."""
         leaves, client = self._leaves.get(exchange.destination, ()), exchange.client_address
-        if len(leaves) == 1 and client in leaves[0].free:  # most of those that may come in
+        if len(leaves) == 1 and client in leaves[0].free:  # the common case of an allowed request
             return None
         judgement = _judge(leaves, client, exchange)
         if judgement is None:
@@ -120,7 +120,7 @@ class Acl:
         return None
 
     def on_connect(self, connection: Connection) -> bool:
-        """Let a connection or a session in, perhaps to some servers only, or not."""
+        """Allow or deny a connection or a session, possibly only to some servers."""
         judgement = _judge(self._leaves.get(connection.service, ()), connection.client_address, None)
         if isinstance(judgement, str):
             self._count(connection.service, judgement)
@@ -129,7 +129,7 @@ class Acl:
         return True
 
     def is_still_allowed(self, connection: Connection) -> bool:
-        """Judge a connection, session, tunnel or exchange again; attempts to come keep to the servers of today."""
+        """Check a connection, session, tunnel or exchange again; later attempts use the servers allowed now."""
         exchange = connection.exchange
         destination = exchange.destination if exchange is not None else connection.service
         judgement = _judge(self._leaves.get(destination, ()), connection.client_address, exchange)
@@ -145,7 +145,7 @@ class Acl:
 
 
 def _judge(leaves: Sequence[Leaf], client: str, request: Exchange | None) -> Servers | str | None:
-    """Have every leaf let the client in; without leaves, or where nothing is known of it, nobody is."""
+    """Allow the client if every leaf allows it; without leaves, deny it."""
     if len(leaves) == 1:
         return leaves[0].find_servers(client, request)
     if not leaves:
@@ -162,7 +162,7 @@ def _judge(leaves: Sequence[Leaf], client: str, request: Exchange | None) -> Ser
 
 
 class AclFactory:
-    """Builds the access control of services, and counts what all of them deny."""
+    """Builds the access control of services, and counts their denials."""
 
     kind = "acl"
     settings_type = AclSettings

@@ -1,4 +1,4 @@
-"""The controller's half: the annotation, checked, to the settings of one service's breaker, or an error on it."""
+"""The controller's half: checks the annotation and builds the settings of a service's breaker, or an error."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
-        """Give the one builder of this plugin."""
+        """Return the only builder of this plugin."""
         return [self]
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:

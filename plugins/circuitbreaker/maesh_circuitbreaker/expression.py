@@ -1,8 +1,9 @@
-"""The language of breakers (Traefik, vulcand/predicate): text to a condition, or an error with its column.
+"""The expression language of breakers (Traefik, vulcand/predicate): parses text into a condition.
 
     NetworkErrorRatio() > 0.5 || (LatencyAtQuantileMS(95.0) >= 200 && ResponseCodeRatio(500, 600, 0, 600) > 0.25)
 
-`&&` binds closer than `||`; there is no `!`. A metric stands on the left, a literal of its type on the right.
+`&&` has precedence over `||`; there is no `!`. A metric is on the left, and a literal of its type on the right. Errors
+name the column.
 """
 
 import re
@@ -21,7 +22,7 @@ Condition = Callable[[Callable[[Metric], float]], bool]
 
 
 class Parser:
-    """Recursive descent; `token` is the one that comes next, empty at the end. `metrics` are those that were read."""
+    """A recursive-descent parser. `token` is the next token, empty at the end. `metrics` are the parsed metrics."""
 
     def __init__(self, text: str) -> None:
         if len(text) > TEXT_LIMIT:
@@ -31,7 +32,7 @@ class Parser:
         self._advance()
 
     def parse(self) -> Condition:
-        """Read the whole text. Raises ValueError, which says what is missing and in which column, from 1 on."""
+        """Parse the whole text. Raises ValueError with the expected token and the column, from 1 on."""
         condition = self._parse_group(any, "||", 0)
         if self.token:
             raise self._error("the end")
@@ -51,7 +52,7 @@ class Parser:
         self._advance()
 
     def _parse_group(self, judge: Callable[..., bool], word: str, depth: int) -> Condition:
-        """Read what stands between `||`s, and in it between `&&`s."""
+        """Parse the operands of `||`, and within them those of `&&`."""
         parts: list[Condition] = []
         while not parts or self.token == word:
             if parts:

@@ -1,6 +1,6 @@
 """The proxy's half: closed, open and recovering, for all workers of the node at once.
 
-Every attempt's outcome counts, those that are retried too; a breaker that opens ends the retrying.
+The result of every attempt counts, including retried ones. When the breaker opens, it ends the retries.
 """
 
 import logging
@@ -20,7 +20,7 @@ RECOVERING: Final = 2.0
 STATE: Final = 0
 UNTIL: Final = 1
 SINCE: Final = 2
-"""Cells that workers share: the state, when it ends, and since when what was counted counts. Times are in ns."""
+"""Cells that workers share: the state, the time of its end, and the time since which counts apply, in seconds."""
 LATENCY_BOUNDS_MS: Final = sorted({round(1.015**power) for power in range(1024)})  # 1.5 % apart, up to an hour
 
 
@@ -47,7 +47,7 @@ class CircuitBreaker:
         return f"circuit breaker of {self._name}: {('closed', 'open', 'recovering')[int(self._cells[STATE])]}"
 
     def on_request(self, exchange: Exchange) -> Response | None:
-        """Let requests through while closed, none while open, and a share that grows to one half while recovering."""
+        """Forward requests while closed, none while open, and a share that grows to one half while recovering."""
         if not self._cells[STATE]:
             return None
         now = self._time()
@@ -60,7 +60,7 @@ class CircuitBreaker:
         if left <= 0:
             self._change(CLOSED, 0)
             return None
-        if self._cells[UNTIL] != self._ramp_ends_at:  # another recovery than the one before
+        if self._cells[UNTIL] != self._ramp_ends_at:  # a new recovery
             self._ramp_ends_at, self._allowed, self._denied = self._cells[UNTIL], 0.0, 0.0
         if (self._allowed + 1) / (self._allowed + self._denied + 1) < 0.5 * (
             1 - left / self._settings.recovery_duration
@@ -71,26 +71,26 @@ class CircuitBreaker:
         return _refuse(left)
 
     def on_attempt(self, exchange: Exchange) -> Response | None:
-        """Judge each attempt as the request: another worker may have opened the breaker meanwhile."""
+        """Check each attempt like a request, because another worker may have opened the breaker meanwhile."""
         return self.on_request(exchange)
 
     def on_response(self, exchange: Exchange, error: Exception | None = None) -> bool | None:
-        """Count an attempt's outcome, by the status that the client would get for it; False ends the retrying."""
+        """Count an attempt by the status that the client would get for it; False ends the retries."""
         now, status = self._time(), exchange.status if error is None else getattr(error, "status", 502)
         if self._latencies is not None:
             self._latencies.add(exchange.attempt_seconds * 1000, now)
         if now < self._next_at:
-            self._counted[status] += 1  # in this process alone, at a tenth of the price
+            self._counted[status] += 1  # only in this process, which costs a tenth
         else:
             self._tell(status, now)
         return False if self._is_open else None
 
     def on_attempt_failed(self, exchange: Exchange, error: Exception) -> bool | None:
-        """Count it as a response with the status that the error becomes."""
+        """Count it like a response with the status of the error."""
         return self.on_response(exchange, error)
 
     def _tell(self, status: int, now: float) -> None:
-        """Tell the other workers what was counted in the last check period or second, and look at the expression."""
+        """Share the counts of the last check period or second with the other workers, and evaluate the expression."""
         for counted in filter(self._counted.__getitem__, range(len(self._counted))):
             self._statuses.add(counted, self._counted_at, self._counted[counted])
             self._counted[counted] = 0
@@ -104,7 +104,7 @@ class CircuitBreaker:
         self._is_open = self._cells[STATE] == OPEN
 
     def _read(self, metric: Metric) -> float:
-        """Read a metric, of the statuses of ten seconds or the latencies of a minute."""
+        """Read a metric from the statuses of ten seconds or the latencies of a minute."""
         (name, arguments), now, since = metric, self._checked_at, self._cells[SINCE]
         if name == LATENCY and self._latencies is not None:
             return self._latencies.read(now, since).find_quantile(arguments[0])
@@ -124,7 +124,7 @@ def _refuse(left: float) -> Response:
 
 
 class BreakerFactory:
-    """Builds the breaker of each service that has one."""
+    """Builds the breakers of services."""
 
     kind = "circuitbreaker"
     settings_type = ServiceBreaker

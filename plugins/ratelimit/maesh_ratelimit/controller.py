@@ -54,5 +54,5 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
-        """Give the one builder of this plugin."""
+        """Return the only builder of this plugin."""
         return [RateLimitBuilder()]

@@ -1,4 +1,4 @@
-"""The controller's half: annotations to the settings of one service's retries, or an error on that service."""
+"""The controller's half: builds the settings of a service's retries from its annotations, or an error."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from maesh_retry import RetrySettings
 ATTEMPTS, RETRY_ON, TIMEOUT = "retry-attempts", "retry-on", "retry-timeout"
 ERRORS = ("connect-failure", "reset", "timeout")
 _DEFAULT_ATTEMPTS = 2
-"""For a service that says when, or how long, but not how often."""
+"""The default, if a service has another annotation of this plugin but not this one."""
 _STATUSES = re.compile(r"([45])xx|([45][0-9]{2})(?:-([45][0-9]{2}))?")
 _RULE = "is not connect-failure, reset, timeout, 4xx, 5xx, a status from 400 to 599, or a range such as 502-504"
 
@@ -38,7 +38,7 @@ class RetryBuilder:
         self._settings = settings
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
-        """Read the annotations; None for a service that has none of them."""
+        """Read the annotations; None for a service without any of them."""
         if not annotations:
             return None
         attempts = read_annotation(annotations, ATTEMPTS, Annotated[int, Meta(ge=1, le=100)])
@@ -56,14 +56,14 @@ class RetryBuilder:
         }
 
     def explain(self, settings: Mapping[str, Any], question: Question) -> Verdict:
-        """Say how often a request may be sent; none is refused."""
+        """Explain how often a request may be sent; none is refused."""
         return Verdict(is_admitted=True, reasons=(f"up to {settings['attempts']} attempts; it refuses no request",))
 
 
 def parse_conditions(text: str | None) -> tuple[list[str], list[tuple[int, int]]]:
     """Read `retry-on`: the kinds of errors, and the ranges of statuses, after which a request is sent again.
 
-    Raises ConfigurationError. Without the annotation it is a failed connect alone (Maesh 1.2).
+    Raises ConfigurationError. Without the annotation, only a failed connection is retried (Maesh 1.2).
     """
     errors, statuses = set(), set()
     words = [ERRORS[0]] if text is None else [word.strip() for word in text.split(",")]
@@ -88,5 +88,5 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
-        """Give the one builder of this plugin."""
+        """Return the only builder of this plugin."""
         return [RetryBuilder(self._settings)]

@@ -1,7 +1,7 @@
 """The proxy's half: decides after each failed attempt whether there is another, and when.
 
-A request that a server may have acted on is sent again only if its method is idempotent (RFC 9110 section 9.2.2). What
-can be sent again at all, and to which server, the proxy itself decides.
+A request that a server may have processed is sent again only if its method is idempotent (RFC 9110 section 9.2.2). The
+proxy itself decides whether a request can be sent again at all, and to which server.
 """
 
 import random
@@ -12,7 +12,7 @@ from maesh_retry.settings import ServiceRetry
 
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 RESERVE: Final = 100.0
-"""The most attempts that a budget saves up; what a quiet hour saved must not multiply an outage."""
+"""Maximum number of attempts that a budget saves, so that the savings of a quiet hour do not worsen an outage."""
 
 
 class Retry:
@@ -29,7 +29,7 @@ class Retry:
         return f"<Retry {self._settings!r}>"
 
     def on_attempt_failed(self, exchange: Exchange, error: Exception) -> float | None:
-        """Ask for another attempt after an error that the service names, if it can have had no effect twice."""
+        """Request another attempt after an error in `retry-on`, if a repetition cannot have an effect twice."""
         if isinstance(error, UpstreamNotReachedError):
             is_wanted = "connect-failure" in self._errors
         else:
@@ -38,13 +38,13 @@ class Retry:
         return self._ask(exchange) if is_wanted else None
 
     def _judge(self, exchange: Exchange) -> float | None:
-        """Ask for another attempt after a status that the service names."""
+        """Request another attempt after a status in `retry-on`."""
         if exchange.status in self._statuses and exchange.method in IDEMPOTENT:
             return self._ask(exchange)
         return None
 
     def _ask(self, exchange: Exchange) -> float | None:
-        """Say after which pause another attempt is wanted, and pay for it; None when there is to be none."""
+        """Return the pause before another attempt, and charge it to the budget; None for no further attempt."""
         settings = self._settings
         if exchange.attempts >= settings.attempts or not exchange.can_repeat:
             return None
@@ -59,20 +59,20 @@ class Retry:
 
 
 class PreparingRetry(Retry):
-    """Retries that limit each attempt's time, or save a part of an attempt for each request."""
+    """Retries with a time-out for each attempt, or with a budget."""
 
     def on_request(self, exchange: Exchange) -> None:
-        """Do both."""
+        """Set the time-out, and add to the budget."""
         if self._settings.timeout_s:
             exchange.attempt_timeout_s = self._settings.timeout_s
         self._saved = min(self._saved + self._settings.budget, RESERVE)
 
 
 class JudgingRetry(Retry):
-    """Retries after responses too."""
+    """Retries also after responses."""
 
     def on_response(self, exchange: Exchange) -> float | None:
-        """Judge its status."""
+        """Check the status."""
         return self._judge(exchange)
 
 
@@ -90,11 +90,11 @@ CLASSES: Final = {
     (False, True): JudgingRetry,
     (True, True): PreparingAndJudgingRetry,
 }
-"""A method that a service has no use for is absent: then it costs nothing."""
+"""Methods that a service does not need are absent, so that they cost nothing."""
 
 
 class RetryFactory:
-    """Builds the middleware of each service that has retries."""
+    """Builds the middleware of each service with retries."""
 
     kind = "retry"
     settings_type = ServiceRetry

@@ -1,4 +1,4 @@
-"""What is found about the splits of a service. It stays interpreted: mypyc drops the keywords of a class."""
+"""What is found about the splits of a service. Not compiled: mypyc drops the keywords of a class."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,9 +20,9 @@ class SplitView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnreadSplits(msgspec.Struct, frozen=True, kw_only=True):
-    """Splits of a service, or of one that its traffic passes, which cannot be read, or that name such a route group.
+    """Unreadable splits of a service or of one that its traffic passes, and splits that name unreadable route groups.
 
-    They are detached: what they would send elsewhere is not known. Access control lets nobody in meanwhile.
+    They are detached, because their branches are unknown. Access control allows no client meanwhile.
     """
 
     names: tuple[str, ...]

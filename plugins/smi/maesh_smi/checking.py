@@ -1,6 +1,6 @@
-"""Finds splits that divide nothing, and route groups that are bad: what is wrong with an object by itself.
+"""Finds splits without effect, and invalid route groups: errors of single objects.
 
-What a split does to its service is found when the service is built (splits.py), and is not looked for here.
+Errors in the effect of a split on its service are found when the service is built (splits.py), and not here.
 """
 
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from maesh_core.plugin import Findings, ObjectKey, TopologyView, suggest
 from maesh_smi.kinds import HttpRouteGroup, TrafficSplit
 
 NAME_CUTOFF = 0.6
-"""How like a service's name a wrong one must be to be taken for it."""
+"""Required similarity of a wrong name to the service name that is suggested."""
 
 
 class SplitChecker:
-    """Looks for the service that a split divides."""
+    """Checks whether the service of a split exists."""
 
     type = TrafficSplit
 
     def check(self, view: TopologyView, resource: TrafficSplit, services: Sequence[ObjectKey]) -> Findings | None:
-        """Say why a split that concerns no service divides nothing."""
+        """Return why a split that concerns no service has no effect."""
         if services:
             return None
         root, name = resource.root, resource.spec.service
@@ -34,10 +34,10 @@ class SplitChecker:
 
 
 class GroupChecker:
-    """Looks whether a route group's matches can be used."""
+    """Checks whether a route group's matches are usable."""
 
     type = HttpRouteGroup
 
     def check(self, view: TopologyView, resource: HttpRouteGroup, services: Sequence[ObjectKey]) -> None:
-        """Raise ConfigurationError where they cannot."""
+        """Raise ConfigurationError if they are not."""
         resource.build_matches()

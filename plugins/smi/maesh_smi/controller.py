@@ -1,4 +1,4 @@
-"""The controller's half: watches SMI's kinds, and has TrafficSplits send a service's traffic elsewhere."""
+"""The controller's half: watches SMI's kinds, and divides the traffic of services as TrafficSplits define."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ class SplitBuilder:
     name = "smi"
 
     def build(self, view: TopologyView, service: ServiceNode) -> Addition | None:
-        """Resolve the service's splits; None where it has none."""
+        """Resolve the service's splits; None if it has none."""
         resolver = Resolver(view, service)
         branches = {
             (port.number, port.protocol): found for port in service.ports if (found := resolver.build_branches(port))
@@ -43,15 +43,15 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_resource_kinds(self) -> Sequence[ResourceKind]:
-        """Watch SMI's kinds, but the one that is about access."""
+        """Watch SMI's kinds, except TrafficTarget."""
         return KINDS
 
     @hookimpl
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
-        """Give what resolves splits."""
+        """Return the builder that resolves splits."""
         return [SplitBuilder()]
 
     @hookimpl
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
-        """Give what finds splits that divide nothing, and route groups that are bad."""
+        """Return the checkers for splits without effect and invalid route groups."""
         return [SplitChecker(), GroupChecker()]

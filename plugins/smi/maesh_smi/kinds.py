@@ -1,9 +1,9 @@
-"""SMI's kinds, read from any of their versions into one form: the shape of an object decides, not its apiVersion.
+"""SMI's kinds, read from any version into one form. The fields of an object decide, and not its apiVersion.
 
-Takes the fields that an object has beside its metadata. An object with `spec` has all of them below it; of an
-HTTPRouteGroup without `spec` they are at the top (v1alpha1, v1alpha2). Unknown fields, and values of another type, are
-faults: what is misspelt limits nothing. What only means something beside other objects is judged where it is asked
-for, and raises ConfigurationError, so that a bad object harms itself alone.
+Takes the fields of an object without its metadata. If there is a `spec`, all fields are below it. In an HTTPRouteGroup
+without `spec` they are at the top level (v1alpha1, v1alpha2). Unknown fields and values of another type are faults,
+because a misspelt field would limit nothing. Fields that depend on other objects are checked when they are used, and
+raise ConfigurationError, so that an invalid object affects only itself.
 """
 
 import re
@@ -39,23 +39,23 @@ _SUFFIXES = {
     "Mi": Fraction(2**20),
     "Gi": Fraction(2**30),
 }
-"""Of Kubernetes quantities, as far as a weight can be thought to have them."""
+"""Suffixes of Kubernetes quantities that are plausible for a weight."""
 WEIGHT_LIMIT = 10**9
 MATCH_LIMIT = 1000
-"""Matches of one group."""
+"""Maximum number of matches of one group."""
 _WEIGHT = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(n|u|m|k|M|G|Ki|Mi|Gi|)", re.ASCII).fullmatch
 
 
 SHOWN_CHARACTERS = 40
 
 Names = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-"""A list that is there and empty is a fault where it narrows something: left out it would mean all."""
+"""An empty list is a fault in a field that narrows something, because a missing list means everything."""
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Headers = Annotated[dict[str, str], msgspec.Meta(min_length=1)]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False, forbid_unknown_fields=True):
-    """Base of what is within the kinds."""
+    """Base of the parts of the kinds."""
 
 
 class SplitBackend(Part, frozen=True):
@@ -70,7 +70,7 @@ class SplitBackend(Part, frozen=True):
 
 
 class Reference(Part, frozen=True):
-    """A route group or route that is named, and which of its matches are meant; none: all."""
+    """A reference to a route group or route, and to some of its matches; none: all."""
 
     kind: str = ""
     name: str = ""
@@ -78,13 +78,13 @@ class Reference(Part, frozen=True):
 
 
 class SplitReference(Reference, frozen=True):
-    """A route group that a split names: Kubernetes' TypedLocalObjectReference, which has an `apiGroup`, too."""
+    """A split's reference to a route group: Kubernetes' TypedLocalObjectReference, which also has an `apiGroup`."""
 
     api_group: str | None = None
 
 
 class SplitSpec(Part, frozen=True):
-    """`spec` of a TrafficSplit. An empty list of matches is as good as none: it divides traffic, and opens nothing."""
+    """`spec` of a TrafficSplit. An empty list of matches means none, because a split grants no access."""
 
     service: str = ""
     backends: tuple[SplitBackend, ...] = ()
@@ -98,7 +98,7 @@ class TrafficSplit(CheckedResource, frozen=True):
 
     @property
     def root(self) -> ObjectKey | None:
-        """The service that is split, named with or without its domain; None where that is of another namespace."""
+        """The service that is split, named with or without its domain; None if the domain is of another namespace."""
         name, _, domain = self.spec.service.partition(".")
         namespace = self.metadata.namespace
         return ObjectKey(namespace, name) if domain.partition(".")[0] in ("", namespace) else None
@@ -107,7 +107,7 @@ class TrafficSplit(CheckedResource, frozen=True):
 class RouteMatch(Part, frozen=True):
     """One match of an HTTPRouteGroup. Headers are a map, or a list of maps (v1alpha3 and later).
 
-    Each condition may be left out, for any; one that is there and empty is a fault.
+    A missing condition matches everything; an empty one is a fault.
     """
 
     name: str = ""
@@ -116,7 +116,7 @@ class RouteMatch(Part, frozen=True):
     headers: Headers | Annotated[tuple[Headers, ...], msgspec.Meta(min_length=1)] = ()
 
     def build(self) -> HttpMatch:
-        """Build the conditions; `*` among the methods, or none, is any. Raises ConfigurationError on a bad pattern."""
+        """Build the conditions. `*` or no method means any. Raises ConfigurationError for an invalid pattern."""
         maps = (self.headers,) if isinstance(self.headers, dict) else self.headers
         match = HttpMatch(
             paths=(_anchor(self.path_regex),) if self.path_regex else (),
@@ -132,7 +132,7 @@ class RouteMatch(Part, frozen=True):
 
 
 class GroupSpec(Part, frozen=True):
-    """`spec` of an HTTPRouteGroup, v1alpha3 and later; of one without `spec`, its own fields."""
+    """`spec` of an HTTPRouteGroup, v1alpha3 and later; without `spec`, its own fields."""
 
     matches: Annotated[tuple[RouteMatch, ...], msgspec.Meta(min_length=1)] = ()
 
@@ -143,7 +143,7 @@ class HttpRouteGroup(CheckedResource, frozen=True):
     matches: tuple[RouteMatch, ...] = ()
 
     def build_matches(self, names: tuple[str, ...] = ()) -> tuple[HttpMatch, ...]:
-        """Build the matches of these names, or all; raises ConfigurationError where one is missing or bad."""
+        """Build the matches of these names, or all; raises ConfigurationError if one is missing or invalid."""
         if self.faults:
             raise ConfigurationError(f"HTTPRouteGroup {self.metadata.name} has an error: {self.faults[0]}")
         known = self.matches
@@ -162,7 +162,7 @@ class HttpRouteGroup(CheckedResource, frozen=True):
 
 
 class RoutePorts(Part, frozen=True):
-    """`matches` of a TCPRoute or UDPRoute, v1alpha4. Without `ports` it is about all of them."""
+    """`matches` of a TCPRoute or UDPRoute, v1alpha4. Without `ports`, it applies to all ports."""
 
     name: str = ""
     ports: Annotated[tuple[Port, ...], msgspec.Meta(min_length=1)] = ()
@@ -180,9 +180,9 @@ class PortRoute(CheckedResource, frozen=True):
     spec: RouteSpec = RouteSpec()
 
     def build_ports(self, kind: str, names: tuple[str, ...] = ()) -> tuple[int, ...]:
-        """Build the pods' ports of the matches of these names, or of all; none: every port.
+        """Build the pods' ports of the matches of these names, or of all; an empty result means every port.
 
-        `kind` is for errors. Raises ConfigurationError where a match is missing or the route has a fault.
+        `kind` is for errors. Raises ConfigurationError if a match is missing or the route has a fault.
         """
         if self.faults:
             raise ConfigurationError(f"{kind} {self.metadata.name} has an error: {self.faults[0]}")
@@ -218,7 +218,7 @@ def parse_weight(value: int | float | str) -> Fraction:
 
 
 def _anchor(pattern: str) -> str:
-    """Have a pattern begin with the slash that every path begins with, where it begins with a letter."""
+    """Add the leading slash of every path to a pattern that begins with a letter or digit."""
     return f"/{pattern}" if pattern[:1].isalnum() else pattern
 
 
@@ -243,7 +243,7 @@ def read_split(metadata: ObjectMeta, fields: Mapping[str, Any]) -> TrafficSplit:
 
 
 def read_group(metadata: ObjectMeta, fields: Mapping[str, Any]) -> HttpRouteGroup:
-    """Read an HTTPRouteGroup, with its matches at the top or below `spec`."""
+    """Read an HTTPRouteGroup, with its matches at the top level or below `spec`."""
     if "spec" not in fields and "matches" in fields:
         top, faults = decode_strictly(fields, GroupSpec, other=_GroupShape)
         return HttpRouteGroup(metadata=metadata, matches=top.matches, faults=faults)
@@ -252,13 +252,13 @@ def read_group(metadata: ObjectMeta, fields: Mapping[str, Any]) -> HttpRouteGrou
 
 
 def read_tcp_route(metadata: ObjectMeta, fields: Mapping[str, Any]) -> TcpRoute:
-    """Read a TCPRoute: without anything to say (v1alpha1 to v1alpha3), or with matches below `spec`."""
+    """Read a TCPRoute: without fields (v1alpha1 to v1alpha3), or with matches below `spec`."""
     spec, faults = _read_route(fields)
     return TcpRoute(metadata=metadata, spec=spec, faults=faults)
 
 
 def read_udp_route(metadata: ObjectMeta, fields: Mapping[str, Any]) -> UdpRoute:
-    """Read a UDPRoute, as a TCPRoute."""
+    """Read a UDPRoute, like a TCPRoute."""
     spec, faults = _read_route(fields)
     return UdpRoute(metadata=metadata, spec=spec, faults=faults)
 

@@ -1,9 +1,9 @@
-"""A service's TrafficSplits, nested ones included, become branches: conditions, and leaf services with their shares.
+"""Resolves a service's TrafficSplits, including nested ones, into branches: conditions, and leaf services with shares.
 
-Takes a view and the node of the service that is split; gives branches for each of its ports, and what the topology
-shows of the splits. Everything is resolved here: a proxy picks a leaf's pod at once. A bad backend is dropped alone; a
-split that is bad as a whole, or from which a loop can be reached, is detached. Nothing falls through to the service's
-own pods but what no split matches.
+Takes a view and the node of the service that is split. Returns the branches of each port, and the splits as the
+topology shows them. All nested splits are resolved here, so that a proxy selects a leaf's pod directly. An unusable
+backend is ignored. A split that is unusable as a whole, or leads into a loop, is detached. Only requests that no split
+matches go to the service's own pods.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,13 +28,13 @@ from maesh_smi.additions import SplitView, UnreadSplits
 from maesh_smi.kinds import ROUTE_GROUP, SPLITS_BY_ROOT, HttpRouteGroup, TrafficSplit
 
 BRANCH_LIMIT = 100
-"""Branches of one port: matches of splits below splits multiply."""
+"""Maximum number of branches of one port, because the matches of nested splits multiply."""
 MATCH_LIMIT = 10_000
-"""Matches of one branch: those of a split and of the splits below it multiply, too."""
+"""Maximum number of matches of one branch, because the matches of nested splits multiply."""
 DEPTH_LIMIT = 20
-"""Splits below splits."""
+"""Maximum depth of nested splits."""
 WEIGHT_LIMIT = 2**31 - 1
-"""What a leaf's weight may come to when shares of shares are made whole numbers."""
+"""Maximum weight of a leaf after fractional shares are converted to whole numbers."""
 API_GROUP = "specs.smi-spec.io"
 
 Matches = tuple[HttpMatch, ...]
@@ -43,7 +43,7 @@ ALWAYS: Matches = (HttpMatch(),)
 
 
 class Plan(NamedTuple):
-    """What becomes of requests that meet `matches`: they go to leaf services in these shares."""
+    """Requests that meet `matches` go to leaf services with these shares."""
 
     name: str
     matches: Matches
@@ -51,7 +51,7 @@ class Plan(NamedTuple):
 
 
 class Resolver:
-    """One service's splits, for one build. `errors` are by split."""
+    """The splits of one service, for one build. `errors` are by split."""
 
     def __init__(self, view: TopologyView, service: ServiceNode) -> None:
         self._view = view
@@ -64,14 +64,14 @@ class Resolver:
 
     @property
     def unread(self) -> UnreadSplits | None:
-        """The splits met that cannot be read; None where all can."""
+        """The splits that cannot be read; None if all can."""
         return UnreadSplits(names=tuple(str(key) for key in sorted(self._unread))) if self._unread else None
 
     def build_branches(self, port: PortNode) -> tuple[BranchNode, ...]:
-        """Build the branches of one port; none where no split applies."""
+        """Build the branches of one port; empty if no split applies."""
         plans = list(self._plan(self._service.key, port, ()))
         if plans and plans[-1].shares == {self._service.key: Fraction(1)}:
-            plans.pop()  # the rest is the service's own
+            plans.pop()  # remaining requests go to the service itself
         return tuple(self._build_branch(plan, port) for plan in plans)
 
     def show(self) -> dict[str, SplitView]:
@@ -83,7 +83,7 @@ class Resolver:
         return [f"TrafficSplit {key.name}: {text}" for key in sorted(self.errors) for text in self.errors[key]]
 
     def list_objects(self) -> tuple[ObjectFindings, ...]:
-        """List the splits of the service itself, and what is wrong with each; faults are reported where it is read."""
+        """List the splits of the service itself with their errors; faults are reported where the split is read."""
         return tuple(
             ObjectFindings(type=TrafficSplit, key=key, errors=() if split.faults else tuple(self.errors.get(key, ())))
             for key, split in sorted(self.shown.items())
@@ -92,7 +92,7 @@ class Resolver:
     # --- plans
 
     def _plan(self, key: ObjectKey, port: PortNode, path: tuple[ObjectKey, ...]) -> tuple[Plan, ...]:
-        """Say what becomes of a service's requests on a port, in order; the last plan is for all."""
+        """Return the plans for a service's requests on a port, in order; the last plan applies to all."""
         place = (key, port.number, port.protocol)
         if place not in self._plans:
             self._plans[place] = tuple(self._make_plans(key, port, path))
@@ -122,10 +122,10 @@ class Resolver:
     def _plan_split(
         self, split: TrafficSplit, matches: Matches, port: PortNode, path: tuple[ObjectKey, ...]
     ) -> list[Plan]:
-        """Combine what the backends do with a request: the first of each one's plans that it meets.
+        """Combine the plans of the backends. A request uses the first plan of each backend that it meets.
 
-        Goes backend by backend, so that the limits hold before the combinations are there. Raises ConfigurationError:
-        a split that is cut short would leave requests to the service's own pods.
+        Adds one backend at a time, to check the limits before all combinations are built. Raises ConfigurationError at
+        a limit, because a truncated split would send requests to the service's own pods.
         """
         weighted = [(key, weight) for key, weight in self._list_backends(split, port) if weight]
         total = sum(weight for _, weight in weighted)
@@ -135,7 +135,7 @@ class Resolver:
             before, found = found, {}
             for (conditions, shares), plan in product(before.items(), plans):
                 combined = _combine(conditions, plan.matches)
-                if not combined or combined in found:  # nothing meets both, or the former has all that do
+                if not combined or combined in found:  # no request meets both, or an earlier plan matches all that do
                     continue
                 if len(found) == BRANCH_LIMIT:
                     raise ConfigurationError(f"with its nested splits it has more than {BRANCH_LIMIT} branches")
@@ -147,9 +147,9 @@ class Resolver:
         ]
 
     def _list_splits(self, key: ObjectKey) -> list[TrafficSplit]:
-        """List a service's splits: those with matches first, for what they match is a part of the rest.
+        """List a service's splits: those with matches first, because their requests are a subset of all requests.
 
-        Those that cannot be read come before them: whether they have matches is not known.
+        Unreadable splits come before them, because it is unknown whether they have matches.
         """
         splits = self._view.find(TrafficSplit, SPLITS_BY_ROOT, key)
         return sorted(splits, key=lambda split: (not split.faults, not split.spec.matches, split.metadata.name))
@@ -206,7 +206,7 @@ class Resolver:
         return tuple(dict.fromkeys(found))
 
     def _list_backends(self, split: TrafficSplit, port: PortNode) -> Iterator[tuple[ObjectKey, Fraction]]:
-        """List the backends that can be used, each service once, with their weights."""
+        """List the usable backends with their weights, each service once."""
         weights: Shares = {}
         for backend in split.spec.backends:
             key = ObjectKey(split.metadata.namespace, backend.service)
@@ -244,7 +244,7 @@ class Resolver:
         denominator = lcm(*(share.denominator for share in plan.shares.values())) if plan.shares else 1
         weights = {key: int(share * denominator) for key, share in plan.shares.items()}
         largest = max(weights.values(), default=0)
-        if largest > WEIGHT_LIMIT:  # shares so fine that no traffic could show them
+        if largest > WEIGHT_LIMIT:  # shares too fine to be visible in any traffic
             weights = {key: max(1, weight * WEIGHT_LIMIT // largest) for key, weight in weights.items()}
         backends = []
         for key in sorted(weights):
@@ -260,7 +260,7 @@ class Resolver:
         matches = () if plan.matches == ALWAYS else plan.matches
         return BranchNode(name=f"split/{plan.name}", matches=matches, backends=tuple(backends))
 
-    # --- what is shown
+    # --- topology
 
     def _note(self, split: TrafficSplit, text: str) -> None:
         texts = self.errors.setdefault(split.key, [])
@@ -283,7 +283,7 @@ class Resolver:
 
 
 def _add_shares(shares: Shares, more: Shares, factor: Fraction) -> Shares:
-    """Add a backend's leaves, with what its own share leaves them."""
+    """Add the shares of a backend's leaves, multiplied by the backend's share."""
     added = dict(shares)
     for leaf, part in more.items():
         added[leaf] = added.get(leaf, Fraction(0)) + factor * part
@@ -291,7 +291,7 @@ def _add_shares(shares: Shares, more: Shares, factor: Fraction) -> Shares:
 
 
 def _combine(one: Sequence[HttpMatch], other: Sequence[HttpMatch]) -> Matches:
-    """Build matches of which any holds where any of both sides does. Raises ConfigurationError where they are many."""
+    """Build the matches that hold if one of each side holds. Raises ConfigurationError if there are too many."""
     if len(one) * len(other) > MATCH_LIMIT:
         raise ConfigurationError(f"with its nested splits it has more than {MATCH_LIMIT} matches")
     pairs = (combine_matches(left, right) for left in one for right in other)
