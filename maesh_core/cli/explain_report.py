@@ -37,17 +37,17 @@ def _render_end(found: Explanation) -> Iterable[str]:
 
 def _list_remarks(objects: Iterable[ObjectRemarks], steps: Sequence[str]) -> Iterable[str]:
     """List each error and notice once: services repeat those of their targets and splits, steps those of services."""
-    said = list(steps)
+    shown = list(steps)
     for each in objects:
         names_it = re.compile(
             rf"{re.escape(each.kind)} ({re.escape(each.namespace)}/)?{re.escape(each.name)}(?![\w.-])"
         )
         for what, texts in (("error", each.errors), ("notice", each.notices)):
             for text in texts:
-                if any(text in line and (each.kind == "Service" or names_it.search(line)) for line in said):
+                if any(text in line and (each.kind == "Service" or names_it.search(line)) for line in shown):
                     continue
                 line = f"{what}: {each.kind} {each.namespace}/{each.name}: {text}"
-                said.append(line)
+                shown.append(line)
                 yield line
 
 

@@ -70,7 +70,7 @@ def run_program(settings_class: type[SettingsT], run: Callable[[SettingsT], None
         signal.signal(number, end_at_once)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     try:
-        run(_take_settings(settings_class))
+        run(_read_settings(settings_class))
     except MaeshError as error:
         print_error(str(error))
         return 1
@@ -87,7 +87,7 @@ def build_proxy_environment(settings: ProxySettings) -> dict[str, str]:
     return {**os.environ, PROXY_SETTINGS_VARIABLE: render_proxy_settings(settings)}
 
 
-def _take_settings(settings_class: type[SettingsT]) -> SettingsT:
+def _read_settings(settings_class: type[SettingsT]) -> SettingsT:
     """Read the settings that `become_program` wrote."""
     descriptor = os.environ.pop(SETTINGS_DESCRIPTOR_VARIABLE, "")
     try:

@@ -64,7 +64,7 @@ def run_until_signalled(
         loop = runner.get_loop()
         has_asked = False
 
-        def tell() -> None:
+        def print_wait() -> None:
             if text := describe_wait():
                 tell_wait(text)
 
@@ -82,7 +82,7 @@ def run_until_signalled(
             if not loop.is_closed():
                 loop.call_soon_threadsafe(stop.set)  # a plain `set` would not wake the loop
                 if signum == signal.SIGINT:
-                    loop.call_soon_threadsafe(loop.call_later, SLOW_END_S, tell)
+                    loop.call_soon_threadsafe(loop.call_later, SLOW_END_S, print_wait)
 
         before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
         try:

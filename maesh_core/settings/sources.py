@@ -91,11 +91,11 @@ def read_command_line(command_line: CommandLine, names: Names) -> Layer:
     for text in command_line.plugin_settings:
         _read_set(text, layer)
     for flag, text in command_line.moved.items():
-        _take_moved(flag, Given(text, f"--{flag}"), layer)
+        _apply_moved(flag, Given(text, f"--{flag}"), layer)
     if command_line.is_smi:
-        _take_deprecated("smi", Given(True, "--smi"), layer)  # noqa: FBT003 - a raw value
+        _apply_deprecated("smi", Given(True, "--smi"), layer)  # noqa: FBT003 - a raw value
     if command_line.is_debug:
-        _take_deprecated("debug", Given(True, "--debug"), layer)  # noqa: FBT003
+        _apply_deprecated("debug", Given(True, "--debug"), layer)  # noqa: FBT003
     if command_line.config_file:
         layer.config_file = Given(command_line.config_file, "--config-file")
     return layer
@@ -111,13 +111,13 @@ def _read_set(text: str, layer: Layer) -> None:
     layer.plugin_settings[slot] = (key, Given(value, f"--set {name.strip()}.{key}"))
 
 
-def _take_moved(name: str, given: Given, layer: Layer) -> None:
+def _apply_moved(name: str, given: Given, layer: Layer) -> None:
     """Set a setting that now belongs to a plugin, unless it is also given by its new name."""
     slot = _MOVED[normalise_name(name)]
     layer.plugin_settings.setdefault(slot, (slot[1], given))
 
 
-def _take_deprecated(name: str, given: Given, layer: Layer) -> None:
+def _apply_deprecated(name: str, given: Given, layer: Layer) -> None:
     """Apply `smi` or `debug` with their meaning in Maesh 1.2, and warn with the new name."""
     better = "--acl" if name == "smi" else "--log-level debug"
     layer.warnings.append(f"{given.origin} is deprecated: use {better}")
@@ -142,12 +142,12 @@ def read_environment(environment: Mapping[str, str], names: Names) -> Layer:
     layer = Layer()
     unknown = []
     for rest, given in _list_variables(environment):
-        if not _take_variable(rest, given, layer, names):
+        if not _apply_variable(rest, given, layer, names):
             unknown.append(given.origin)
     for deprecated in ("smi", "debug"):
         for rest, given in _list_variables(environment):
             if normalise_name(rest) == deprecated:
-                _take_deprecated(deprecated, given, layer)
+                _apply_deprecated(deprecated, given, layer)
     if unknown:
         layer.warnings.append(f"unknown environment variables: {', '.join(sorted(unknown))}")
     return layer
@@ -172,7 +172,7 @@ def _is_service_link(name: str, value: str) -> bool:
     return name.endswith("_PORT") and _SERVICE_LINK_VALUE.fullmatch(value) is not None
 
 
-def _take_variable(rest: str, given: Given, layer: Layer, names: Names) -> bool:
+def _apply_variable(rest: str, given: Given, layer: Layer, names: Names) -> bool:
     """Add a variable to the layer; False if nothing has this name."""
     name = normalise_name(rest)
     field = names.fields.get(name)
@@ -183,15 +183,15 @@ def _take_variable(rest: str, given: Given, layer: Layer, names: Names) -> bool:
         layer.config_file = given
     elif name == "plugins":
         for item in given.raw.split(","):
-            _take_listed_switch(item, given.origin, layer, names)
+            _apply_listed_switch(item, given.origin, layer, names)
     elif name in _MOVED:
-        _take_moved(name, given, layer)
+        _apply_moved(name, given, layer)
     elif name in ("smi", "debug"):
         return True
     elif (switched := names.find_plugin(rest)) is not None:
         layer.switches[switched] = Given(_parse_given_switch(given), given.origin)
     else:
-        return _take_plugin_variable(rest, given, layer, names)
+        return _apply_plugin_variable(rest, given, layer, names)
     return True
 
 
@@ -208,7 +208,7 @@ def _find_prefix(variable: str) -> str:
     return next(prefix for prefix in PREFIXES if upper.startswith(prefix))
 
 
-def _take_listed_switch(item: str, origin: str, layer: Layer, names: Names) -> None:
+def _apply_listed_switch(item: str, origin: str, layer: Layer, names: Names) -> None:
     word = item.strip().lower()
     if not word:
         return
@@ -217,7 +217,7 @@ def _take_listed_switch(item: str, origin: str, layer: Layer, names: Names) -> N
     layer.switches.setdefault(names.find_plugin(name) or name, Given(not word.startswith("no-"), origin))
 
 
-def _take_plugin_variable(rest: str, given: Given, layer: Layer, names: Names) -> bool:
+def _apply_plugin_variable(rest: str, given: Given, layer: Layer, names: Names) -> bool:
     """Read `NAME_KEY`. If two plugins match (`udp`, `udp-extra`), the longer name is used."""
     for plugin in sorted(names.plugins, key=len, reverse=True):
         prefix = plugin.upper().replace("-", "_") + "_"
@@ -234,7 +234,7 @@ def read_file(given: Given, names: Names) -> Layer:
     document = _load_toml(path, given.origin)
     layer = Layer()
     for key, raw in document.items():
-        _take_key(key, Given(raw, f"{path}: {key}"), layer, names)
+        _apply_key(key, Given(raw, f"{path}: {key}"), layer, names)
     return layer
 
 
@@ -248,7 +248,7 @@ def _load_toml(path: str, origin: str) -> dict[str, Any]:
         raise SettingsError(f"{origin}: {path!r} is not TOML: {error}") from error
 
 
-def _take_key(key: str, given: Given, layer: Layer, names: Names) -> None:
+def _apply_key(key: str, given: Given, layer: Layer, names: Names) -> None:
     name = normalise_name(key)
     field = names.fields.get(name)
     plugin = names.find_plugin(key)
@@ -265,9 +265,9 @@ def _take_key(key: str, given: Given, layer: Layer, names: Names) -> None:
         for item, raw in given.raw.items():
             layer.plugin_settings[plugin, normalise_name(item)] = (item, Given(raw, f"{given.origin}.{item}"))
     elif name in _MOVED:
-        _take_moved(name, given, layer)
+        _apply_moved(name, given, layer)
     elif name in ("smi", "debug"):
-        _take_deprecated(name, given, layer)
+        _apply_deprecated(name, given, layer)
     elif plugin is not None:
         layer.switches.setdefault(plugin, Given(_parse_given_switch(given), given.origin))
     else:

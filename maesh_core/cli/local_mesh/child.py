@@ -75,7 +75,7 @@ class ProxyChild:
         return f"status {status}"
 
     @property
-    def has_told_wait(self) -> bool:
+    def has_printed_wait(self) -> bool:
         """Whether the child has printed what it waits for before it ends."""
         return AGAIN in self._last_line
 

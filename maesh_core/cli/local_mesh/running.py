@@ -67,7 +67,7 @@ class Mesh:
         if self._child is None:
             return "waiting for the controller to end"
         limit_s = self._settings.drain_timeout + _STOP_MARGIN_S
-        return "" if self._child.has_told_wait else f"waiting up to {limit_s:g} s for the proxy to end"
+        return "" if self._child.has_printed_wait else f"waiting up to {limit_s:g} s for the proxy to end"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set; raises StartupError if a part ends unexpectedly."""

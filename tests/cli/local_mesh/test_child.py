@@ -77,9 +77,9 @@ async def test_child_gets_its_settings_in_a_variable_and_the_pipe_by_number(star
 
 async def test_a_child_that_says_what_it_waits_for_has_told_it(start, capsys, wait_for_line):
     child = await start("import sys; sys.stderr.write('maesh: waiting for it; press Ctrl-C again to end at once\\n')")
-    assert not child.has_told_wait
+    assert not child.has_printed_wait
     await child.exited
-    assert child.has_told_wait
+    assert child.has_printed_wait
     await child.stop(1)
 
 

@@ -27,7 +27,7 @@ class FakeChild:
     def __init__(self):
         self.exited = asyncio.get_running_loop().create_future()
         self.stopped = 0
-        self.has_told_wait = False
+        self.has_printed_wait = False
 
     def explain(self):
         return "the child's last words"
@@ -118,7 +118,7 @@ async def test_ctrl_c_reaches_the_child_as_ctrl_c_so_that_it_says_what_it_waits_
         number = signal.SIGINT if is_ready and is_interrupt else signal.SIGTERM  # one that starts has nothing to say
         assert parts.child.number == number
         assert mesh.describe_wait() == "waiting up to 4.5 s for the proxy to end"
-        parts.child.has_told_wait = True
+        parts.child.has_printed_wait = True
         assert mesh.describe_wait() == ""
 
 
