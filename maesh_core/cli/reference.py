@@ -77,7 +77,8 @@ def render_hook_table() -> str:
         for name, function in vars(family).items():
             if name.startswith("maesh_"):
                 purpose, _, rest = " ".join((inspect.getdoc(function) or "").split()).partition(". ")
-                rows.append(f"| [`{name}`](plugins.md#{anchor}) | {purpose} | {rest.rstrip('.')} |")
+                result = purpose.removeprefix("Return ")
+                rows.append(f"| [`{name}`](plugins.md#{anchor}) | {result} | {rest.rstrip('.')} |")
     return "\n".join(rows)
 
 

@@ -50,11 +50,11 @@ class DiscoverySpecs(Protocol):
 
     @hookspec
     def maesh_resource_kinds(self) -> Sequence[ResourceKind]:
-        """Declare kinds of objects to watch. Controller; once, at start; raising stops the start."""
+        """Return kinds of objects to watch. Controller; once, at start; raising stops the start."""
 
     @hookspec
     def maesh_sources(self) -> Sequence[Source]:
-        """Give sources of events beside the core's own. Controller; once, at start; raising stops the start."""
+        """Return sources of events besides the core's own. Controller; once, at start; raising stops the start."""
 
 
 # --- topology --------------------------------------------------------------------------------------------------------
@@ -119,11 +119,11 @@ class TopologySpecs(Protocol):
 
     @hookspec
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
-        """Give builders that add to each service's node. Controller; once, at start; raising stops the start."""
+        """Return builders that add to each service's node. Controller; once, at start; raising stops the start."""
 
     @hookspec
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
-        """Give what finds objects without effect. Controller; once, at start; raising stops the start."""
+        """Return checkers that find objects without effect. Controller; once, at start; raising stops the start."""
 
 
 # --- protocol --------------------------------------------------------------------------------------------------------
@@ -221,11 +221,11 @@ class ProtocolSpecs(Protocol):
 
     @hookspec
     def maesh_traffic_types(self) -> Sequence[TrafficType]:
-        """Give the controller's half of protocols. Controller; once, at start; raising stops the start."""
+        """Return the controller's half of protocols. Controller; once, at start; raising stops the start."""
 
     @hookspec
     def maesh_protocol_handlers(self, node: Node) -> Sequence[ProtocolHandler]:
-        """Give the proxy's half of protocols. Proxy; once, at start, in its event loop; raising stops the start."""
+        """Return the proxy's half of protocols. Proxy; once, at start, in its event loop; raising stops the start."""
 
 
 # --- balancing -------------------------------------------------------------------------------------------------------
@@ -279,11 +279,11 @@ class BalancingSpecs(Protocol):
 
     @hookspec
     def maesh_balancer_builders(self) -> Sequence[BalancerBuilder]:
-        """Give the controller's half of load balancers. Controller; once, at start; raising stops the start."""
+        """Return the controller's half of load balancers. Controller; once, at start; raising stops the start."""
 
     @hookspec
     def maesh_balancer_factories(self, node: Node) -> Sequence[BalancerFactory]:
-        """Give the proxy's half of load balancers. Proxy; once, at start; raising stops the start."""
+        """Return the proxy's half of load balancers. Proxy; once, at start; raising stops the start."""
 
 
 # --- middleware ------------------------------------------------------------------------------------------------------
@@ -341,11 +341,11 @@ class MiddlewareSpecs(Protocol):
 
     @hookspec
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
-        """Give the controller's half of middlewares. Controller; once, at start; raising stops the start."""
+        """Return the controller's half of middlewares. Controller; once, at start; raising stops the start."""
 
     @hookspec
     def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
-        """Give the proxy's half of middlewares. Proxy; once, at start; raising stops the start."""
+        """Return the proxy's half of middlewares. Proxy; once, at start; raising stops the start."""
 
 
 class Middleware(Protocol):
