@@ -21,8 +21,9 @@ from maesh_core.controller.configuration.catalogue import Catalogue
 from maesh_core.controller.configuration.revisions import RevisionStore
 from maesh_core.controller.dependencies import DependencyIndex
 from maesh_core.controller.explaining.pod_lookup import PodLookup
-from maesh_core.controller.ports.assignment import PortClaim, PortOwner, PortTables
+from maesh_core.controller.ports.assignment import PortClaim, PortTables
 from maesh_core.controller.ports.mapping_file import PortMappingFile
+from maesh_core.controller.ports.port_table import PortOwner
 from maesh_core.controller.reports.object_reports import ObjectReports
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.resources.view import Read
@@ -260,7 +261,7 @@ class Engine:
             return set()
         concerned: set[ObjectKey] = set()
         for key, written in reader.read(events).items():
-            concerned |= self._parts.ports.observe(key, written) | {key}
+            concerned |= self._parts.ports.apply_written(key, written) | {key}
         return concerned
 
     def _tell_revision(self) -> None:

@@ -11,8 +11,9 @@ from maesh_core.controller.configuration.http import HttpTrafficType
 from maesh_core.controller.configuration.revisions import RevisionStore
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.controller.engine import Engine, EngineParts
-from maesh_core.controller.ports.assignment import PortOwner, PortTables
+from maesh_core.controller.ports.assignment import PortTables
 from maesh_core.controller.ports.mapping_file import PortMappingFile
+from maesh_core.controller.ports.port_table import PortOwner
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.topology.rules import TopologyRules

@@ -21,7 +21,7 @@ from maesh_core.controller.dns.patching import ClusterDns
 from maesh_core.controller.engine import Engine
 from maesh_core.controller.kubernetes.client import KubernetesClient
 from maesh_core.controller.kubernetes.paths import build_path
-from maesh_core.controller.ports.assignment import GRACE_S
+from maesh_core.controller.ports.port_table import GRACE_S
 from maesh_core.controller.reports.object_checks import Subject
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.errors import KubernetesError

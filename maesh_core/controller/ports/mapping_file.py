@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from maesh_core.controller.ports.assignment import PortOwner
+from maesh_core.controller.ports.port_table import PortOwner
 from maesh_core.model.keys import ObjectKey, build_port_key
 
 FILE_LIMIT_BYTES = 32 * 2**20

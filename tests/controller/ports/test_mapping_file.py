@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maesh_core.controller.ports import mapping_file as port_mapping
-from maesh_core.controller.ports.assignment import PortOwner
 from maesh_core.controller.ports.mapping_file import (
     FILES_LIMIT,
     PortMappingFile,
@@ -19,6 +18,7 @@ from maesh_core.controller.ports.mapping_file import (
     parse_mapping,
     render_mapping,
 )
+from maesh_core.controller.ports.port_table import PortOwner
 from maesh_core.model.keys import ObjectKey
 
 OWNER = PortOwner(ObjectKey("shop", "db"), 5432)
