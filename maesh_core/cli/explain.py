@@ -90,10 +90,10 @@ def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
     """Print the explanation; returns whether the request is allowed."""
     configure_logging(settings.log_level, settings.log_format)
     from maesh_core.cli.explain_report import render_explanation
-    from maesh_core.controller.explaining.explanation import Asked, Explainer  # aiohttp and more
+    from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer  # aiohttp and more
 
     _check_request(given["method"], given["path"])
-    asked = Asked(
+    asked = ExplainedRequest(
         client=given["client"],
         service=given["service"],
         port=given["port"],

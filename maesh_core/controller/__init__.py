@@ -1,4 +1,4 @@
-"""The controller: joins discovery, resources, topology and configuration, and serves the result to proxies.
+"""The controller: combines discovery, resources, topology and configuration, and serves the result to proxies.
 
-The only package that imports those stages. It never imports maesh_core.proxy.
+It is the only package that imports those stages, and never imports maesh_core.proxy.
 """

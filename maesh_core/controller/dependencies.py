@@ -1,7 +1,7 @@
-"""Which service read what: recorded reads in, the services to run again out.
+"""The dependency index: it records the reads of each service, and returns the services to rebuild.
 
-Takes the reads of a service's last build, or of the last check of an object, and keeps the reverse index exact: a read
-that nobody holds any more is gone from it. Knows nothing of what readers and reads mean; any hashable values will do.
+Takes the reads of a service's last build, or of an object's last check. The reverse index is exact: a read that no
+reader has any more is removed. Readers and reads can be any hashable values.
 """
 
 from collections.abc import Hashable, Iterable
@@ -26,7 +26,7 @@ class DependencyIndex(Generic[ReaderT]):
         return service in self._reads
 
     def set_reads(self, service: ReaderT, reads: Iterable[Hashable]) -> None:
-        """Replace what a service is known to have read."""
+        """Replace the recorded reads of a service."""
         new = frozenset(reads)
         old = self._reads.get(service, frozenset())
         for read in old - new:
@@ -36,23 +36,23 @@ class DependencyIndex(Generic[ReaderT]):
         self._reads[service] = new
 
     def forget(self, service: ReaderT) -> None:
-        """Drop a service that is gone."""
+        """Forget a service that no longer exists."""
         for read in self._reads.pop(service, ()):
             self._drop(service, read)
 
     def find_readers(self, reads: Iterable[Hashable]) -> set[ReaderT]:
-        """Name the services whose last build made one of these reads."""
+        """List the services whose last build made one of these reads."""
         readers: set[ReaderT] = set()
         for read in reads:
             readers |= self._readers.get(read, frozenset())
         return readers
 
     def list_services(self) -> list[ReaderT]:
-        """Name all services, in no order."""
+        """List all services, in no particular order."""
         return list(self._reads)
 
     def count_reads(self) -> int:
-        """Count the different reads that are held."""
+        """Count the distinct recorded reads."""
         return len(self._readers)
 
     def _drop(self, service: ReaderT, read: Hashable) -> None:

@@ -1,8 +1,8 @@
-"""The incremental rebuild: events in, a new revision out, at the cost of what changed.
+"""The incremental rebuild: takes events and publishes a new revision, at a cost that depends only on the change.
 
-Joins snapshot, topology, port tables and configuration. A service's build is a function of the resources it read and
-of its entrypoints; it runs again when one of these changes, and no other service does. Does no I/O but keeping the port
-mapping; what goes wrong in one service's build stays with that service.
+Combines snapshot, topology, port tables and configuration. A service's build depends on the resources it reads and on
+its entrypoints; it is repeated only if one of these changes. Its only I/O is saving the port mapping. An error in one
+service's build affects only that service.
 """
 
 import logging
@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from maesh_core.controller.cluster.shadow_services import ShadowPort, ShadowReader, Wish
+from maesh_core.controller.cluster.shadow_services import DesiredShadowService, ShadowPort, ShadowReader
 from maesh_core.controller.configuration.builder import (
     WAITING,
     build_service_configuration,
@@ -43,10 +43,10 @@ _log = logging.getLogger(__name__)
 
 
 class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine joins. `sources` names those that must have listed every one of `kinds` before the first build.
+    """The parts of an engine. The first build waits until each of `sources` has listed every one of `kinds`.
 
-    With a `shadow_reader` the mapping of entrypoints is kept in a cluster's shadow services, not in the file; what
-    `shadow_source` tells of them counts, and no other source.
+    With a `shadow_reader`, a cluster's shadow services store the mapping of entrypoints, instead of the file; only
+    shadow services from `shadow_source` count.
     """
 
     snapshot: Snapshot
@@ -64,7 +64,7 @@ class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Draft(msgspec.Struct, frozen=True):
-    """A service before it has entrypoints: its node, what it wants of them, and what went wrong so far."""
+    """A service before it has entrypoints: its node, its claim, and the failure so far."""
 
     node: ServiceNode
     claim: PortClaim | None
@@ -72,14 +72,14 @@ class _Draft(msgspec.Struct, frozen=True):
 
 
 class _Built(msgspec.Struct, frozen=True):
-    """A service of the mesh, and what it contributes."""
+    """A service of the mesh, and its configuration."""
 
     draft: _Draft
     configuration: ServiceConfiguration
 
 
 class Engine:
-    """Holds the snapshot and what was built from it."""
+    """Holds the snapshot and everything that is built from it."""
 
     def __init__(self, parts: EngineParts) -> None:
         self._parts = parts
@@ -108,58 +108,58 @@ class Engine:
 
     @property
     def revision(self) -> str:
-        """The revision that proxies are given now."""
+        """The current revision."""
         return self._parts.revisions.revision
 
     @property
     def rebuilt_count(self) -> int:
-        """How many builds of single services there have been."""
+        """The number of builds of single services so far."""
         return self._rebuilt_count
 
     @property
     def missing_lists(self) -> tuple[str, ...]:
-        """What the first build waits for, as `source type`."""
+        """The lists that the first build waits for, as `source type`."""
         return tuple(sorted(f"{source} {type_.__name__}" for source, type_ in self._unlisted))
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """What discovery could not read: origin to text."""
+        """What discovery could not read: text by origin."""
         return self._parts.snapshot.problems
 
     @property
     def pods(self) -> PodLookup:
-        """What finds pods as they are now, those included that no service has."""
+        """A lookup of the current pods, including those without a service."""
         return PodLookup(self._parts.snapshot)
 
     @property
     def all_problems(self) -> Mapping[str, Problem]:
-        """What discovery could not read, and what it passed over, by origin."""
+        """What discovery could not read, and what it ignored, by origin."""
         return self._parts.snapshot.all_problems
 
     @property
     def reports(self) -> ObjectReports:
-        """What is wrong with each object."""
+        """The reports of errors and notices of each object."""
         return self._reports
 
     @property
     def dependencies(self) -> DependencyIndex[ObjectKey]:
-        """Which service read what."""
+        """The reads of each service."""
         return self._dependencies
 
     def on_revision(self, callback: Callable[[], None]) -> None:
-        """Have a callback after the first full build and after each new revision."""
+        """Call back after the first full build and after each new revision."""
         self._callbacks.append(callback)
 
     def on_built(self, callback: Callable[[Iterable[ObjectKey]], None]) -> None:
-        """Have a callback with the services whose shadow services may have to change, after each rebuild."""
+        """Call back after each rebuild, with the services whose shadow services may have to change."""
         self._built_callbacks.append(callback)
 
     def apply(self, events: Sequence[Event], *, source: str) -> None:
-        """Take a batch, and put what follows from it in force as one revision.
+        """Apply a batch of events, and publish the result as one revision.
 
         Until every source has listed every kind, batches are only collected; then all services are built, in order.
         """
-        remapped = self._observe_shadows(events) if source == self._parts.shadow_source else set()
+        remapped = self._apply_shadows(events) if source == self._parts.shadow_source else set()
         affected = self._parts.snapshot.apply(events, source=source)
         if self._is_ready:
             keys = self._dependencies.find_readers(affected) | self._find_new(events)
@@ -169,12 +169,12 @@ class Engine:
         if not self._unlisted:
             self._rebuild(set(self._parts.snapshot.keys(Service)), is_everything=True)
             self._is_ready = True
-            self._tell_revision()
+            self._notify_revision()
         else:
             self._reports.update()
 
     def render_configuration(self, since: str | None) -> bytes | None:
-        """Give the configuration, or what changed in it after a revision; None when nothing did."""
+        """Render the configuration, or its changes since a revision; None if there are none."""
         return self._parts.revisions.render(since)
 
     def render_topology(self) -> bytes:
@@ -203,26 +203,27 @@ class Engine:
         return [_report(self._built[key], self._list_errors(key)) for key in sorted(self._built)]
 
     def set_leading(self, *, is_leading: bool) -> None:
-        """Begin or end to give out entrypoints that no shadow service has yet."""
+        """Start or stop assigning entrypoints that no shadow service has yet."""
         self._rebuild(set(), remapped=self._parts.ports.set_allocating(is_allocating=is_leading))
 
-    def find_wish(self, key: ObjectKey) -> Wish | None:
-        """Say what a service's shadow service should be; None: there should be none.
+    def find_desired_shadow(self, key: ObjectKey) -> DesiredShadowService | None:
+        """Compute the desired shadow service of a service; None if there should be none.
 
-        Raises KeyError while that is not known: its traffic type is none that is carried, which leaves things be.
+        Raises KeyError if that is unknown, because the traffic type is not supported; the shadow service must not
+        change then.
         """
         built, service = self._built.get(key), self._parts.snapshot.get(Service, key)
         if built is None or service is None:
             return None
         node = built.draft.node
-        if not self._is_carried(node):
+        if not self._is_supported(node):
             raise KeyError(key)
         pairs = plan_entrypoints(node, self._parts.catalogue, self._parts.ports.find_assigned(key))
         if not pairs:
             return None
-        # A headless service without selector has every family, those that the cluster lacks too (Kubernetes API).
+        # A headless service without selector has every IP family, even those that the cluster lacks (Kubernetes API).
         has_families = bool(service.spec.selector) or not node.is_headless
-        return Wish(
+        return DesiredShadowService(
             service=key,
             ports=tuple(ShadowPort(port.number, port.name, port.protocol, target) for port, target in pairs),
             ip_families=service.spec.ip_families if has_families else (),
@@ -230,32 +231,32 @@ class Engine:
         )
 
     def find_service(self, key: ObjectKey) -> Service | None:
-        """Give a Service as it was last told, shadow services included."""
+        """Return a Service from the snapshot; it can be a shadow service."""
         return self._parts.snapshot.get(Service, key)
 
     def list_services(self) -> list[ObjectKey]:
-        """Name the services of the mesh, sorted."""
+        """List the services of the mesh, sorted."""
         return sorted(self._built)
 
     def list_shadowed(self) -> list[ObjectKey]:
-        """Name the services that have a shadow service, whether or not they still exist."""
+        """List the services that have a shadow service, whether or not they still exist."""
         reader = self._parts.shadow_reader
         return reader.list_originals() if reader else []
 
     def set_outside_errors(self, key: ObjectKey, errors: tuple[str, ...], *, aspect: str = "shadow service") -> None:
-        """Show errors on a service that do not come from its build; none takes back what was shown of this aspect."""
+        """Set the errors of one aspect that do not come from a service's build; none clears them."""
         if self._reports.set_outside(key, errors, aspect=aspect):
             self._topology = self._services = None
 
     def list_assigned(self) -> dict[str, dict[PortOwner, int]]:
-        """Copy which exclusive entrypoint each service port has, by traffic type."""
+        """Copy the exclusive entrypoint of each service port, by traffic type."""
         return self._parts.ports.list_assigned()
 
     def _list_errors(self, key: ObjectKey) -> tuple[str, ...]:
         return (*self._built[key].configuration.errors, *self._reports.list_outside(key))
 
-    def _observe_shadows(self, events: Sequence[Event]) -> set[ObjectKey]:
-        """Take over what shadow services say of entrypoints; name the services whose own may differ now."""
+    def _apply_shadows(self, events: Sequence[Event]) -> set[ObjectKey]:
+        """Apply the entrypoints in shadow services; return the services whose own may differ now."""
         reader = self._parts.shadow_reader
         if reader is None:
             return set()
@@ -264,19 +265,19 @@ class Engine:
             concerned |= self._parts.ports.apply_written(key, written) | {key}
         return concerned
 
-    def _tell_revision(self) -> None:
+    def _notify_revision(self) -> None:
         for callback in self._callbacks:
             callback()
 
     def _find_new(self, events: Iterable[Event]) -> set[ObjectKey]:
-        """Name the services that were told of and that no build has looked at yet."""
-        told: set[ObjectKey] = set()
+        """List the services in these events that have not been built yet."""
+        reported: set[ObjectKey] = set()
         for event in events:
             if isinstance(event, Applied) and type(event.resource) is Service:
-                told.add(event.resource.key)
+                reported.add(event.resource.key)
             elif isinstance(event, Replaced) and event.type is Service:
-                told.update(resource.key for resource in event.resources)
-        return {key for key in told if key not in self._dependencies}
+                reported.update(resource.key for resource in event.resources)
+        return {key for key in reported if key not in self._dependencies}
 
     def _rebuild(
         self,
@@ -286,13 +287,13 @@ class Engine:
         remapped: Collection[ObjectKey] = (),
         affected: Collection[Read] = (),
     ) -> None:
-        """Build services again; those that are `remapped` keep their node and get a new configuration."""
+        """Rebuild services; those that are `remapped` keep their node and get a new configuration."""
         parts = self._parts
         self._failing.clear()
         drafts = {key: self._draft(key) for key in sorted(keys)}
         version = parts.ports.version
         claims = {key: draft.claim if draft else None for key, draft in drafts.items()}
-        # A service that waited for an entrypoint keeps its node and gets a new configuration.
+        # A service that was waiting for an entrypoint keeps its node and gets a new configuration.
         for key in (*parts.ports.apply_claims(claims, is_everything=is_everything), *remapped):
             if key not in drafts and key in self._built:
                 drafts[key] = self._built[key].draft
@@ -310,7 +311,7 @@ class Engine:
         for callback in self._built_callbacks:
             callback({*drafts, *remapped})
         if has_changed and self._is_ready:
-            self._tell_revision()
+            self._notify_revision()
 
     def _report_service(self, key: ObjectKey) -> None:
         built, logged = self._built.get(key), self._failures.get(key)
@@ -323,7 +324,7 @@ class Engine:
         self._reports.set_service(key, own, built.draft.node.objects, logged=(logged,) if logged else ())
 
     def _draft(self, key: ObjectKey) -> _Draft | None:
-        """Build a service's node and record its reads, whatever happens; None when it is gone or ignored."""
+        """Build a service's node and record its reads, even after an error; None if it is gone or ignored."""
         parts = self._parts
         self._rebuilt_count += 1
         view = parts.snapshot.view()
@@ -333,7 +334,7 @@ class Engine:
                 node = build_service_node(view, key, rules=parts.rules, builders=builders)
                 draft = _Draft(node, self._build_claim(node), failure) if node else None
                 break
-            except Exception as error:  # a plugin's builder may raise anything: it harms this service alone
+            except Exception as error:  # a plugin's builder may raise anything: only this service is affected
                 failure = self._describe_failure(key, "topology", error)
         else:
             node = ServiceNode(key=key, traffic_type=None)
@@ -345,17 +346,17 @@ class Engine:
         return draft
 
     def _build_claim(self, node: ServiceNode) -> PortClaim | None:
-        """Say what a service wants; one whose traffic type is not known goes on with what it has."""
+        """Compute a service's claim; if its traffic type is unknown, it keeps its current one."""
         tables, traffic_type = self._parts.ports, node.traffic_type
         has_shadow = self._parts.shadow_reader is not None
-        if traffic_type is None or (has_shadow and not self._is_carried(node)):
+        if traffic_type is None or (has_shadow and not self._is_supported(node)):
             return tables.find_claim(node.key) or tables.find_written(node.key)
         if not tables.is_exclusive(traffic_type):
             return None
         ports = plan_claims(node, self._parts.catalogue)
         return PortClaim(traffic_type, tuple(port.number for port in ports))
 
-    def _is_carried(self, node: ServiceNode) -> bool:
+    def _is_supported(self, node: ServiceNode) -> bool:
         return node.traffic_type in self._parts.catalogue.traffic_types
 
     def _configure(self, key: ObjectKey, draft: _Draft | None) -> ServiceConfiguration | None:
@@ -367,7 +368,7 @@ class Engine:
         return configuration
 
     def _build_configuration(self, draft: _Draft) -> ServiceConfiguration:
-        """Build what a service contributes; if that fails its closed form, and if that fails nothing but the error."""
+        """Build a service's configuration; if that fails its closed form, and if that fails, only the error."""
         parts, key = self._parts, draft.node.key
         entrypoints = parts.ports.find_entrypoints(key)
         pending = parts.ports.find_pending(key)
@@ -377,20 +378,21 @@ class Engine:
                 return build_service_configuration(
                     draft.node, catalogue=parts.catalogue, entrypoints=entrypoints, pending=pending, errors=errors
                 )
-            except Exception as error:  # a plugin's code may raise anything: it harms this service alone
+            except Exception as error:  # a plugin's code may raise anything: only this service is affected
                 failure = self._describe_failure(key, "configuration", error)
                 errors = errors if failure in errors else (*errors, failure)
         return ServiceConfiguration(errors=errors)
 
     def _publish(self, changes: Mapping[ObjectKey, ServiceConfiguration | None]) -> bool:
-        """Make a revision of the changes; return whether anything differs.
+        """Publish the changes as one revision; return whether anything differs.
 
-        The store takes all or nothing. If a plugin made what cannot be sent, every service is published by itself.
+        The store applies all changes or none. If a plugin returned something that cannot be sent, every service is
+        published separately.
         """
         store = self._parts.revisions
         try:
             return store.apply(changes)
-        except Exception:  # which service it was is found out, and logged, below
+        except Exception:  # the service is determined and logged below
             outcomes = [self._publish_alone(key, configuration) for key, configuration in changes.items()]
             return any(outcomes)
 
@@ -398,7 +400,7 @@ class Engine:
         store = self._parts.revisions
         try:
             return store.apply({key: configuration})
-        except Exception as error:  # a plugin's traffic type may make anything: it harms this service alone
+        except Exception as error:  # a plugin's traffic type may return anything: only this service is affected
             failure = self._describe_failure(key, "configuration", error)
             errors = (*(configuration.errors if configuration else ()), failure)
             emptied = ServiceConfiguration(errors=errors)
@@ -406,7 +408,7 @@ class Engine:
             return store.apply({key: emptied})
 
     def _describe_failure(self, key: ObjectKey, stage: str, error: Exception) -> str:
-        """Put an unexpected exception in words; its traceback is logged once for as long as it lasts."""
+        """Describe an unexpected exception; its traceback is logged once for as long as it lasts."""
         cause = " ".join(str(error).split())
         text = f"the {stage} of this service could not be built: {type(error).__name__}: {cause}"
         if self._failures.get(key) != text:

@@ -1,7 +1,7 @@
-"""The controller's run: joins sources, engine and API, from settings to a bounded stop.
+"""Runs the controller: creates and connects sources, engine and API from the settings, and stops them in bounded time.
 
-Takes settings and loaded plugins; raises StartupError, with one line for the user, when it cannot start. Everything
-that was opened is closed when it returns or raises.
+Takes settings and loaded plugins; raises StartupError, with one line for the user, if it cannot start. Everything that
+it opened is closed when it returns or raises.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ from maesh_core.controller.configuration.catalogue import Catalogue, Describe, d
 from maesh_core.controller.configuration.http import HttpTrafficType
 from maesh_core.controller.configuration.revisions import RevisionStore
 from maesh_core.controller.configuration.tcp import TcpTrafficType
+from maesh_core.controller.controller_status import ControllerStatus
 from maesh_core.controller.discovery.kubernetes.source import KubernetesSource
 from maesh_core.controller.discovery.manifests.source import ManifestSource
 from maesh_core.controller.engine import Engine, EngineParts
-from maesh_core.controller.identity import Oneself
 from maesh_core.controller.ports.assignment import PortTables
 from maesh_core.controller.ports.mapping_file import PortMappingFile, find_default_file
 from maesh_core.controller.reports.finding_log import ProblemLog
@@ -57,22 +57,22 @@ if TYPE_CHECKING:
     from maesh_core.controller.cluster.membership import Cluster
 
 EPOCH_BYTES = 8
-"""Of chance in a revision's epoch: two starts never share one."""
+"""Random bytes in a revision's epoch: two starts never have the same one."""
 SLOW_START_S = 10.0
-"""A first build that is not done by then is told in the log, with what it waits for."""
+"""If the first build takes longer, a warning says what it waits for."""
 STOP_S = 2.0
-"""Sources may take this long to end when the controller stops."""
+"""Time for sources to end when the controller stops."""
 
 _log = logging.getLogger(__name__)
 
 
 class Plugins(Protocol):
-    """The enabled plugins, as maesh_core/plugin_system/loading.py gives them."""
+    """The enabled plugins, as maesh_core/plugin_system/loading.py returns them."""
 
     names: tuple[str, ...]
 
     def collect(self, hook_name: str) -> list[Any]:
-        """Call a hook and join what it returns."""
+        """Call a hook and join the results."""
 
     def describe(self, provided: object) -> str:
         """Name the plugin that returned an object from a hook."""
@@ -96,11 +96,11 @@ class Controller:
         await self._is_built.wait()
 
     def service_reports(self) -> list[ServiceReport]:
-        """Report the services as they are now, as `/api/services` does."""
+        """Report the current services, as `/api/services` does."""
         return self._engine.list_reports()
 
     def object_reports(self) -> list[ObjectReport]:
-        """Report the objects of which something is wrong, as `/api/objects` does."""
+        """Report the objects with findings, as `/api/objects` does."""
         return self._engine.reports.list_reports()
 
 
@@ -115,16 +115,15 @@ async def run_controller(
 ) -> None:
     """Run until `stop` is set; then end within a few seconds.
 
-    `ready` is called once: when the API listens and the first full build is done, also when the cluster is empty.
-    Raises StartupError. All that has to do with the cluster, and with ports that were freed, goes by `clock`; `pause`
-    waits by it.
+    `ready` is called once, when the API listens and the first full build is done, even if the cluster is empty. Raises
+    StartupError. The cluster and reserved ports use the time of `clock`, and `pause` waits by it.
     """
     kinds = collect_kinds(plugins)
     given = plugins.collect("maesh_sources")
     identity = build_identity()
     client = cluster = None
     if is_cluster_meant(settings, is_alone=not given):
-        from maesh_core.controller.cluster import joining  # for a cluster alone: its docstring says why
+        from maesh_core.controller.cluster import joining  # imported only in a cluster: its docstring says why
 
         client = joining.open_client(settings)
         if client is not None:
@@ -133,7 +132,7 @@ async def run_controller(
     is_built = asyncio.Event()
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
     node_client = NodeClient()
-    api = Api(engine, NodeRegistry(), node_client, oneself=Oneself(identity, engine, cluster))
+    api = Api(engine, NodeRegistry(), node_client, status=ControllerStatus(identity, engine, cluster))
     engine.on_revision(is_built.set)
     engine.on_revision(api.wake)
     problems = ProblemLog()
@@ -149,8 +148,8 @@ async def run_controller(
     try:
         jobs = [feed_source(source, kinds, apply, pause=pause) for source in sources]
         if cluster is not None:
-            jobs.append(cluster.keep(engine, is_built=is_built))
-        await _run_until(stop, [*jobs, _tell_ready(controller, engine, ready)])
+            jobs.append(cluster.run(engine, is_built=is_built))
+        await _run_until(stop, [*jobs, _report_ready(controller, engine, ready)])
     finally:
         api.close()
         await server.close(grace_s=SERVER_STOP_S)
@@ -164,24 +163,23 @@ async def _serve(api: Api, sock: socket.socket) -> HttpServer:
     try:
         limit = choose_connection_limit(find_open_files_limit())
         return await start_server(api.handle, sock, connection_limit=limit)
-    except BaseException:  # cancelled, too
+    except BaseException:  # also when cancelled
         sock.close()
         raise
 
 
 def collect_kinds(plugins: Plugins) -> tuple[ResourceKind, ...]:
-    """Join the core's kinds of resources and the plugins'. Raises PluginError when two have one name."""
-    given = {id(kind): kind for kind in plugins.collect("maesh_resource_kinds")}  # two plugins may share one
+    """Join the core's kinds of resources and the plugins'. Raises PluginError if two have the same name."""
+    given = {id(kind): kind for kind in plugins.collect("maesh_resource_kinds")}  # two plugins may return the same one
     kinds = (*CORE_KINDS, *given.values())
-    _refuse_twins("kind of resources", kinds, plugins.describe)
+    _refuse_duplicates("kind of resources", kinds, plugins.describe)
     return kinds
 
 
 def is_cluster_meant(settings: ControllerSettings, *, is_alone: bool) -> bool:
-    """Say whether a cluster is read: not with manifests, and with a plugin's source only if one is named.
+    """Whether a cluster is read: not with manifests, and with a plugin's source only if a cluster is named.
 
-    A kubeconfig that merely lies there never makes a controller of other sources write to a cluster. Raises
-    StartupError.
+    A kubeconfig at a default path never makes a controller with other sources write to a cluster. Raises StartupError.
     """
     is_named = bool(settings.kubeconfig or settings.master_url)
     if settings.paths and is_named:
@@ -190,7 +188,7 @@ def is_cluster_meant(settings: ControllerSettings, *, is_alone: bool) -> bool:
 
 
 def build_identity() -> str:
-    """Build the name under which this controller stands for election: its pod's, and a part that no other life had."""
+    """Build this controller's name in the election: the pod's name, and a random part for each start."""
     return f"{socket.gethostname()}_{secrets.token_hex(4)}"
 
 
@@ -202,7 +200,7 @@ def collect_sources(
     enabled: Sequence[str] = (),
     describe: Describe = describe_type,
 ) -> tuple[Source, ...]:
-    """Join plugins' sources, the cluster and the manifests that were named. Raises StartupError if there is none."""
+    """Join plugins' sources, the cluster and the named manifests. Raises StartupError if there is none."""
     sources = list(given)
     if cluster is not None:
         sources.append(cluster.source)
@@ -216,12 +214,12 @@ def collect_sources(
             "nothing to read the cluster's objects from: name a kubeconfig (--kubeconfig), or manifests (PATH), "
             "or run in a pod of the cluster"
         )
-    _refuse_twins("source", sources, describe)
+    _refuse_duplicates("source", sources, describe)
     return tuple(sources)
 
 
 async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
-    """Build everything from what the sources tell at first, serve nothing, and keep no port mapping."""
+    """Build everything from the first lists of the sources, without an API and without a stored port mapping."""
     kinds = collect_kinds(plugins)
     given = plugins.collect("maesh_sources")
     sources = collect_sources(settings, given, enabled=plugins.names, describe=plugins.describe)
@@ -247,9 +245,9 @@ def build_engine(
     is_cluster: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Engine:
-    """Make the engine that the settings and the enabled plugins ask for. Raises StartupError.
+    """Create the engine for the settings and the enabled plugins. Raises StartupError.
 
-    In a cluster the mapping of entrypoints is in its shadow services, and no file is read or written.
+    In a cluster, the shadow services store the mapping of entrypoints, and no file is read or written.
     """
     balancers = index_balancers(plugins.collect("maesh_balancer_builders"), plugins.describe)
     traffic_types = _collect_traffic_types(settings, plugins, balancers)
@@ -295,7 +293,7 @@ def build_engine(
 
 def _collect_topology_builders(plugins: Plugins) -> list[TopologyBuilder]:
     builders = plugins.collect("maesh_topology_builders")
-    _refuse_twins("topology builder", builders, plugins.describe)
+    _refuse_duplicates("topology builder", builders, plugins.describe)
     return builders
 
 
@@ -306,16 +304,16 @@ def _collect_traffic_types(
     tcp = PortRange(first=settings.tcp_port, limit=settings.limit_tcp_port, is_exclusive=True)
     core: list[TrafficType] = [HttpTrafficType(http, balancers), TcpTrafficType(tcp)]
     traffic_types = [*core, *plugins.collect("maesh_traffic_types")]
-    _refuse_twins("traffic type", traffic_types, plugins.describe)
+    _refuse_duplicates("traffic type", traffic_types, plugins.describe)
     check_port_ranges(traffic_types)
     names = sorted(each.name for each in traffic_types)
     if settings.default_mode not in names:
-        raise StartupError(f"--default-mode {settings.default_mode}: what is enabled carries {', '.join(names)} only")
+        raise StartupError(f"--default-mode {settings.default_mode}: the enabled traffic types are {', '.join(names)}")
     return traffic_types
 
 
 def check_port_ranges(traffic_types: Iterable[TrafficType]) -> None:
-    """Raise StartupError when two traffic types of one transport would open the same entrypoint."""
+    """Raise StartupError if two traffic types with the same transport have a common entrypoint."""
     for one, other in combinations(traffic_types, 2):
         if one.transport == other.transport and _is_overlapping(one.port_range, other.port_range):
             raise StartupError(
@@ -333,7 +331,7 @@ def _describe_range(traffic_type: TrafficType) -> str:
     return f"{traffic_type.name} ({port_range.first}-{port_range.first + port_range.limit - 1})"
 
 
-def _refuse_twins(what: str, given: Sequence[Any], describe: Describe) -> None:
+def _refuse_duplicates(what: str, given: Sequence[Any], describe: Describe) -> None:
     found: dict[str, Any] = {}
     for each in given:
         if each.name in found:
@@ -343,21 +341,21 @@ def _refuse_twins(what: str, given: Sequence[Any], describe: Describe) -> None:
         found[each.name] = each
 
 
-async def _tell_ready(controller: Controller, engine: Engine, ready: Callable[[Controller], None] | None) -> None:
+async def _report_ready(controller: Controller, engine: Engine, ready: Callable[[Controller], None] | None) -> None:
     try:
         async with asyncio.timeout(SLOW_START_S):
             await controller.wait_ready()
     except TimeoutError:
-        _log.warning("not ready yet, for these were not listed: %s", ", ".join(engine.missing_lists))
+        _log.warning("not ready yet, waiting for the lists of %s", ", ".join(engine.missing_lists))
         await controller.wait_ready()
-    gc.freeze()  # the cluster's objects stay: collections need not walk them again and again
+    gc.freeze()  # the cluster's objects remain, so collections need not visit them
     if ready is not None:
         ready(controller)
 
 
 @contextmanager
 def _collection_paused() -> Iterator[None]:
-    """Pause the cyclic garbage collector: it took more than half of the time of a first build of 5,000 services."""
+    """Pause the cyclic garbage collector, which took more than half of the time of a first build of 5,000 services."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -368,7 +366,7 @@ def _collection_paused() -> Iterator[None]:
 
 
 async def _run_until(stop: asyncio.Event, jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run jobs until `stop` is set or one raises, which is raised here; cancel what still runs then."""
+    """Run jobs until `stop` is set or one raises, which is raised here; then cancel the others."""
     tasks = [asyncio.create_task(job) for job in jobs]
     stopping = asyncio.create_task(stop.wait())
     running: set[asyncio.Task[Any]] = {stopping, *tasks}
@@ -383,4 +381,4 @@ async def _run_until(stop: asyncio.Event, jobs: Iterable[Coroutine[Any, Any, Non
         if running:
             _, stuck = await asyncio.wait(running, timeout=STOP_S)
             for task in stuck:
-                _log.error("%s does not end", task.get_name())
+                _log.error("%s did not end in time", task.get_name())

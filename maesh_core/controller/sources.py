@@ -1,6 +1,7 @@
-"""Feeds what sources tell to the engine, one task each, and starts a source again that fails.
+"""Feeds the events of sources to the engine, one task for each source, and restarts a source that fails.
 
-Takes sources and the engine's `apply`. A source harms nobody but itself: what it told stays. Must not look into events.
+Takes sources and the engine's `apply`. A failing source affects no other one, and its earlier events stay in effect.
+Must not look into events.
 """
 
 import logging
@@ -12,7 +13,7 @@ from maesh_core.model.resources import ResourceKind
 from maesh_core.plugin_system.hookspecs import Source
 
 FIRST_PAUSE_S = 1.0
-"""Before a failed source is started again; doubles with every failure in a row."""
+"""Pause before a failed source is restarted; it doubles with every consecutive failure."""
 LONGEST_PAUSE_S = 30.0
 
 Apply = Callable[[Sequence[Event], str], None]
@@ -22,30 +23,30 @@ _log = logging.getLogger(__name__)
 
 
 async def feed_source(source: Source, kinds: Sequence[ResourceKind], apply: Apply, *, pause: Pause) -> None:
-    """Apply a source's batches, forever. One that raises or ends is told in the log and started again."""
+    """Apply a source's batches, forever. If it raises or ends, that is logged and it is restarted."""
     pause_s = FIRST_PAUSE_S
     while True:
-        has_told = False
+        has_succeeded = False
         reason: Exception | None = None
         batches = source.watch_events(kinds)
         try:
             async for batch in batches:
                 apply(batch, source.name)
-                has_told = True
-        except Exception as error:  # the edge of the controller's run: a source may raise anything
+                has_succeeded = True
+        except Exception as error:  # a source may raise anything
             reason = error
         finally:
             await _close(batches)
-        pause_s = FIRST_PAUSE_S if has_told else pause_s
+        pause_s = FIRST_PAUSE_S if has_succeeded else pause_s
         what = f"failed: {type(reason).__name__}: {reason}" if reason else "ended"
-        _log.error("source %s %s; it is started again in %g s", source.name, what, pause_s, exc_info=reason)
+        _log.error("source %s %s; it is restarted in %g s", source.name, what, pause_s, exc_info=reason)
         await pause(pause_s)
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
 
 async def _close(batches: AsyncIterator[Sequence[Event]]) -> None:
-    """End an asynchronous generator now, not when it is collected."""
+    """Close an asynchronous generator now, not when it is garbage-collected."""
     close = getattr(batches, "aclose", None)
     if close is not None:
-        with suppress(Exception):  # it is being given up
+        with suppress(Exception):  # it is not used any more
             await close()

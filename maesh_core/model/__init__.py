@@ -1,1 +1,1 @@
-"""Nouns that travel between the stages: keys, resources, events, topology, configuration, messages. No I/O."""
+"""The types of the values that stages exchange: keys, resources, events, topology, configuration, messages. No I/O."""

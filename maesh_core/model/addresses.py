@@ -1,16 +1,16 @@
-"""IP addresses as text, in their one canonical spelling.
+"""IP addresses as text, in their canonical form.
 
-Gives None for what is no address: names, zones, and the octal and short forms that some resolvers still take.
+Returns None for invalid addresses: names, zones, and the octal and short forms that some resolvers still accept.
 """
 
 import socket
 
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
-"""Of an IPv4 address that is written as an IPv6 one (RFC 4291 section 2.5.5.2)."""
+"""Prefix of an IPv4 address in IPv6 notation (RFC 4291 section 2.5.5.2)."""
 
 
 def parse_address(text: str) -> str | None:
-    """Spell an IPv4 or IPv6 address canonically (RFC 5952: lower case, zeros compressed), or None.
+    """Convert an IPv4 or IPv6 address to its canonical form (RFC 5952: lower case, zeros compressed), or return None.
 
     An IPv4-mapped IPv6 address, `::ffff:10.0.0.1`, is the IPv4 address: both name the same host.
     """

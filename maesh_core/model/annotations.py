@@ -1,7 +1,7 @@
 """The mesh's annotations: two prefixes, one set of names, and one way to read a value.
 
-Takes the annotations of a Kubernetes object, gives those that are the mesh's, without prefix. Which names mean
-something, and what values are legal, is not decided here.
+Takes the annotations of a Kubernetes object; returns those of the mesh, without prefix. Which names have a meaning, and
+which values are valid, is not decided here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +12,10 @@ from maesh_core.model.configuration import ROUND_ROBIN
 from maesh_core.values.parsing import parse_value
 
 SHOWN_CHARACTERS = 80
-"""How much of a bad value an error quotes."""
+"""Limit of a quoted invalid value, in characters."""
 
 PREFIXES = ("maesh.containo.us/", "mesh.traefik.io/")
-"""Weakest first: of two annotations with one name the last prefix wins (Maesh 1.4)."""
+"""In order of precedence, lowest first: if two annotations have the same name, the last prefix wins (Maesh 1.4)."""
 
 TRAFFIC_TYPE = "traffic-type"
 SCHEME = "scheme"
@@ -23,7 +23,7 @@ LOAD_BALANCER = "load-balancer"
 
 
 def parse_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
-    """Pick the annotations that have a prefix of the mesh, without it, sorted by name."""
+    """Return the annotations that have a prefix of the mesh, without it, sorted by name."""
     found = [
         (name, position, value)
         for full_name, value in annotations.items()
@@ -33,9 +33,9 @@ def parse_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
 
 
 def add_plain_names(annotations: Mapping[str, str]) -> Mapping[str, str]:
-    """Give the annotations of an object as plugins read them: the mesh's by name without prefix too.
+    """Return an object's annotations as plugins read them: the mesh's without prefix, others by full name.
 
-    An object's own annotation of such a short name, which is not the mesh's, is left out.
+    An annotation of the object without a prefix is left out.
     """
     return {
         **{name: value for name, value in annotations.items() if "/" in name},
@@ -44,7 +44,7 @@ def add_plain_names(annotations: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def read_annotation(annotations: Mapping[str, str], name: str, type_: Any) -> Any:
-    """Read an annotation's value as a type with its rules, such as `Annotated[int, Meta(ge=1)]`; None without it.
+    """Convert an annotation's value to a type with its rules, as `Annotated[int, Meta(ge=1)]`; None if it is absent.
 
     Raises ConfigurationError, which names the annotation, the value and the rule.
     """
@@ -58,15 +58,15 @@ def read_annotation(annotations: Mapping[str, str], name: str, type_: Any) -> An
 
 
 def parse_load_balancer(annotations: Mapping[str, str], known: Sequence[str]) -> str:
-    """Read how servers are chosen; raises ConfigurationError on what the traffic type does not know."""
+    """Read the load balancer; raises ConfigurationError if the traffic type does not support it."""
     kind = annotations.get(LOAD_BALANCER, ROUND_ROBIN)
     if kind not in known:
-        raise ConfigurationError(f"annotation {LOAD_BALANCER}: {kind!r} is none of {', '.join(known)}")
-    return known[known.index(kind)]  # the default itself, which is left out where a Service is written
+        raise ConfigurationError(f"annotation {LOAD_BALANCER}: {kind!r} is not one of {', '.join(known)}")
+    return known[known.index(kind)]  # the identical object, so that a default is left out of the encoding
 
 
 def build_annotation_error(name: str, text: str, rule: str) -> ConfigurationError:
-    """Build the error for a bad value: `rule` says what is wrong with it, as in `is not a whole number`."""
+    """Build the error for an invalid value: `rule` describes the problem, as in `is not a whole number`."""
     shown = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
     return ConfigurationError(f"annotation {name}: {shown!r} {rule}")
 

@@ -1,7 +1,8 @@
-"""What proxies must do, in Traefik's nouns: routers, services with their servers, middlewares; and how it travels.
+"""The configuration of proxies, in Traefik's terms: routers, services with their servers, middlewares.
 
-Frozen structs that are the JSON of `/api/configuration/current`. Objects refer to each other by key (model/keys.py),
-within their protocol's section. Servers live apart from routers, so that pod churn moves only servers.
+Frozen structs that are encoded as the JSON of `/api/configuration/current`. Objects refer to each other by key
+(model/keys.py), within their protocol's section. Servers are separate from routers, so that a changed pod changes
+servers only.
 """
 
 from collections.abc import Mapping
@@ -14,17 +15,17 @@ from maesh_core.model.matches import HttpMatch
 ROUND_ROBIN = "round-robin"
 LEAST_REQUEST = "least-request"
 LEAST_CONNECTIONS = "least-connections"
-"""Of TCP services: as `least-request`, with connections in place of requests."""
+"""For TCP services: like `least-request`, with connections instead of requests."""
 
 
 class ConfigurationObject(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Base of all; `revision` is the number of the revision that last changed the object, 0 before it has one."""
+    """Base of all objects; `revision` is the number of the last revision that changed the object, or 0."""
 
     revision: int = 0
 
 
 class HttpBranch(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Requests that a router sends elsewhere: those that any of `matches` is about; without matches, all."""
+    """Requests that a router sends to another service: those that match any of `matches`; without matches, all."""
 
     service: str
     matches: tuple[HttpMatch, ...] = ()
@@ -33,8 +34,9 @@ class HttpBranch(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 class HttpRouter(ConfigurationObject, frozen=True):
     """Sends requests for `hosts` on an entrypoint through middlewares, outermost first, to a service.
 
-    Of two routers that claim one host on one entrypoint the one with the lower key has it. `service` None closes the
-    hosts: the answer is `status`, with `reason`. The first of `branches` that a request matches has it, not `service`.
+    If two routers claim one host on one entrypoint, the one with the lower key gets it. `service` None closes the
+    hosts: the answer is `status`, with `reason`. The first of `branches` that a request matches gets it, instead of
+    `service`.
     """
 
     entrypoint: int
@@ -55,7 +57,7 @@ class StreamRouter(ConfigurationObject, frozen=True):
 
 
 def list_targets(router: Any) -> tuple[str, ...]:
-    """List the services that a router of any protocol leads to; one of a plugin's own struct may lead to none."""
+    """List the services that a router of any protocol refers to; a plugin's own struct may refer to none."""
     service = getattr(router, "service", None)
     branches: tuple[HttpBranch, ...] = getattr(router, "branches", ())
     own = () if service is None else (service,)
@@ -65,7 +67,7 @@ def list_targets(router: Any) -> tuple[str, ...]:
 class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
     """An address to send to. Its share of the traffic is `weight` among the weights of its service's servers.
 
-    `tls_name` is what the server's certificate may be for besides the address; https alone has a use for it.
+    `tls_name` is the name that the server's certificate may have besides the address; only https uses it.
     """
 
     address: str
@@ -82,9 +84,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Service(ConfigurationObject, frozen=True, gc=False):
-    """The servers that a router chooses among. `scheme` concerns HTTP alone.
+    """The servers that a router chooses among. Only HTTP uses `scheme`.
 
-    One with `parts` has no servers of its own: the traffic is divided among these services, which have no parts.
+    A service with `parts` has no servers of its own: the traffic is divided among these services, which have no parts.
 
     The plugin that owns a load balancer decodes its settings; the core's own have none.
     """
@@ -112,9 +114,9 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PortStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One service port as `/api/services` shows it; `entrypoint` is the port on the proxy, None when there is none.
+    """One service port in `/api/services`; `entrypoint` is the port on the proxy, None if there is none.
 
-    `unserved` says why a port with an entrypoint has no server that is ready.
+    `unserved` explains why a port with an entrypoint has no ready server.
     """
 
     name: str
@@ -125,7 +127,7 @@ class PortStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 
 
 class ServiceConfiguration(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one service contributes: a section for each protocol, and what the service's owner should know."""
+    """The configuration of one service: a section for each protocol, and messages for the service's owner."""
 
     sections: Mapping[str, Section] = {}
     ports: tuple[PortStatus, ...] = ()

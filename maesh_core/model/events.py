@@ -1,6 +1,6 @@
-"""What discovery tells: that objects appeared, changed or went away, and what it could not read.
+"""The events of discovery: objects were added, changed or removed, or could not be read.
 
-Sources produce batches of these; the snapshot takes them. A batch is applied as one.
+Sources produce batches of events, and the snapshot applies each batch as a whole.
 """
 
 from collections.abc import Sequence
@@ -18,24 +18,24 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """An object went away."""
+    """An object was removed."""
 
     type: type[Resource]
     key: ObjectKey
 
 
 class Replaced(msgspec.Struct, frozen=True):
-    """A whole list of one type: what the source told earlier and is not in it has gone. The first marks it LISTED."""
+    """A complete list of one type; the source's earlier objects that are not in it were removed."""
 
     type: type[Resource]
     resources: Sequence[Resource]
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something at `origin` could not be read. With `text` None, it can be read now.
+    """Something at `origin` could not be read. With `text` None, the problem is gone.
 
-    `kind`, `key` and `uid` name the object that it is about, as far as they are known. A notice is about what could be
-    read but has no effect.
+    `kind`, `key` and `uid` identify the object, as far as they are known. A notice is about something that was read but
+    has no effect.
     """
 
     origin: str

@@ -1,7 +1,6 @@
-"""What was found wrong with the cluster's objects: errors, which are refused, and notices, which have no effect.
+"""Findings about the cluster's objects: errors, which are refused, and notices, which have no effect.
 
-Values only. Whoever finds something says it of the object that has to change for it, so that it reaches the person who
-can change it.
+Values only. A finding belongs to the object that must be changed, so that it reaches the person who can change it.
 """
 
 from collections.abc import Iterable
@@ -14,23 +13,23 @@ from maesh_core.process.printable import show_line
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """Errors and notices of one object: each is one line for a person, and is there once."""
+    """Errors and notices of one object: each is one line for a person, without duplicates."""
 
     errors: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether there is anything."""
+        """Whether there are any."""
         return bool(self.errors or self.notices)
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """All of them, errors first."""
+        """All texts, errors first."""
         return (*self.errors, *self.notices)
 
 
 class ObjectFindings(msgspec.Struct, frozen=True, kw_only=True):
-    """An object that a service's build looked at: it concerns the service, even if nothing is wrong with it."""
+    """An object that a service's build examined: it concerns the service, even if nothing is wrong with it."""
 
     type: type[Resource]
     key: ObjectKey
@@ -39,7 +38,7 @@ class ObjectFindings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def join_findings(parts: Iterable[Findings | ObjectFindings]) -> Findings:
-    """Join what several found of one object; each text is there once, on one line, in the order of the parts."""
+    """Join findings about one object; each text is one line, without duplicates, in the order of the parts."""
     found = tuple(parts)
     return Findings(
         errors=tuple(dict.fromkeys(show_line(text) for part in found for text in part.errors)),

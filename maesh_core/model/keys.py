@@ -1,7 +1,7 @@
-"""Names of things that refer to each other: Kubernetes objects, and the objects of a configuration.
+"""Keys of objects that refer to each other: Kubernetes objects, and the objects of a configuration.
 
-Kubernetes names hold neither `/`, `:` nor `@` (RFC 1123 labels and subdomains), so joining them with these never
-makes two names meet. Every key of the mesh is made here.
+Kubernetes names contain neither `/`, `:` nor `@` (RFC 1123 labels and subdomains), so keys that are joined with these
+are unambiguous. Every key of the mesh is built here.
 """
 
 import re
@@ -11,7 +11,7 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class ObjectKey(NamedTuple):
-    """Namespace and name of a Kubernetes object; the namespace is empty for objects that have none."""
+    """Namespace and name of a Kubernetes object; the namespace is empty for cluster-scoped objects."""
 
     namespace: str
     name: str
@@ -22,7 +22,7 @@ class ObjectKey(NamedTuple):
 
 
 class ObjectIdentity(NamedTuple):
-    """One object among all that have had its name: `uid` tells it from an earlier one."""
+    """Identifies one object; `uid` distinguishes it from an earlier one with the same name."""
 
     api_version: str
     kind: str
@@ -31,29 +31,29 @@ class ObjectIdentity(NamedTuple):
 
 
 def is_label(text: str) -> bool:
-    """Tell whether a text is a DNS label (RFC 1123), as names of services and namespaces are."""
+    """Whether a text is a DNS label (RFC 1123), as names of services and namespaces are."""
     return _LABEL.fullmatch(text) is not None
 
 
 def build_port_key(service: ObjectKey, port: int) -> str:
-    """Name the router and the service of one service port: `namespace/name:port`."""
+    """Build the key of the router and the service of one service port: `namespace/name:port`."""
     return f"{service.namespace}/{service.name}:{port}"
 
 
 def cut_port_key(key: str) -> str:
-    """Cut the key of a branch, or of a part of one, down to that of its service port: `namespace/name:port`.
+    """Shorten the key of a branch, or of a part of one, to that of its service port: `namespace/name:port`.
 
-    This is the label `service` of the core's metrics. Any other key stays as it is.
+    This is the label `service` of the core's metrics. Any other key is unchanged.
     """
     head, colon, tail = key.partition(":")
     return f"{head}{colon}{tail.partition('/')[0]}"
 
 
 def build_middleware_key(service: ObjectKey, kind: str) -> str:
-    """Name the middleware of one kind that belongs to a service: `namespace/name/kind`."""
+    """Build the key of a service's middleware of one kind: `namespace/name/kind`."""
     return f"{service.namespace}/{service.name}/{kind}"
 
 
 def build_wire_path(protocol: str, noun: str, key: str) -> str:
-    """Name a configuration object among all others, as `removed` does: `http/routers/namespace/name:port`."""
+    """Build the path of a configuration object, as in `removed`: `http/routers/namespace/name:port`."""
     return f"{protocol}/{noun}/{key}"

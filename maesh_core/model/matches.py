@@ -1,23 +1,24 @@
-"""Which requests a rule is about: conditions on path, method and headers, as routers and access rules carry them.
+"""Matches of requests: conditions on path, method and headers, which routers and access rules contain.
 
-Values only. The patterns are regular expressions in the syntax of RE2 (linear time); how they apply is Maesh's rule: a
-path's is anchored at its start and open at its end, a header's is searched for.
+Values only. The patterns are regular expressions in the syntax of RE2 (linear time). As in Maesh, the pattern of a path
+must match at its start but not up to its end, and the pattern of a header can match anywhere.
 """
 
 import msgspec
 
 
 class HeaderMatch(msgspec.Struct, frozen=True, kw_only=True):
-    """A header that must be there with a value in which `pattern` is found. `name` is in lower case."""
+    """A header that must be present with a value that contains a match of `pattern`. `name` is in lower case."""
 
     name: str
     pattern: str = ""
 
 
 class HttpMatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Conditions that must all hold; one without any is for every request.
+    """Conditions that must all be met; without conditions, every request matches.
 
-    Each of `paths` matches the start of the path without query, case-sensitive. `methods` are in upper case; none: any.
+    Each of `paths` matches the start of the path without query, case-sensitive. `methods` are in upper case; an empty
+    one means any.
     """
 
     paths: tuple[str, ...] = ()
@@ -26,7 +27,7 @@ class HttpMatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def combine_matches(one: HttpMatch, other: HttpMatch) -> HttpMatch | None:
-    """Build the match that holds where both do; None where no request can meet both."""
+    """Build the match that holds if both hold; None if no request can meet both."""
     methods = one.methods or other.methods
     if one.methods and other.methods:
         methods = tuple(method for method in one.methods if method in other.methods)

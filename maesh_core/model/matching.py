@@ -1,8 +1,8 @@
-"""Conditions on a request, compiled: path, method and headers to a function that says whether they hold.
+"""Compiles matches of requests: conditions on path, method and headers become a function that checks them.
 
-Takes `HttpMatch`es; gives closures. Patterns are RE2's, which takes linear time whatever a user writes and a client
-sends; one without operators is compared as it stands, and the engine is loaded by the first that has some. The
-controller uses the same rules to refuse what is no pattern.
+Takes `HttpMatch`es; returns closures. Patterns are RE2's, which run in linear time whatever a user writes and a client
+sends. A pattern without operators is compared as text; the RE2 library is loaded by the first one that has some. The
+controller uses the same rules to refuse invalid patterns.
 """
 
 import re
@@ -13,20 +13,20 @@ from maesh_core.model.matches import HeaderMatch, HttpMatch
 
 PATTERN_LIMIT_CHARACTERS = 4096
 PATTERN_MEMORY_BYTES = 1 << 20
-"""What one pattern's automaton may take; one that needs more is refused, or runs slower, never longer than linear."""
+"""Memory limit of one pattern's automaton; a larger one is refused, or runs more slowly, but always in linear time."""
 _match_literal = re.compile(r"[A-Za-z0-9_\-/~!@%&=:;, ']*").fullmatch
 _find_ambiguous = re.compile(rb"//|/\.\.?(?:[/;]|$)|%(?:2[ef]|5c|00)|\\", re.IGNORECASE).search
 
 
 class RequestHeaders(Protocol):
-    """The fields that a client sent."""
+    """The header fields that a client sent."""
 
     def get_all(self, name: bytes) -> list[bytes]:
         """Read every value, in order."""
 
 
 class Request(Protocol):
-    """What is looked at: an exchange, or the head of a request."""
+    """The request to check: an exchange, or the head of a request."""
 
     @property
     def method(self) -> bytes:
@@ -45,16 +45,16 @@ Predicate = Callable[[Any], bool]
 
 
 def is_ambiguous(target: bytes) -> bool:
-    """Say whether a server could take a target for another path than it reads.
+    """Whether a server could read a target as another path than the mesh does.
 
-    So it is where removing dot segments, decoding `%2e %2f %5c %00` or merging slashes would change the path. Rules
-    about paths mean nothing then.
+    This is the case if removing dot segments, decoding `%2e %2f %5c %00` or merging slashes would change the path.
+    Rules about paths are not reliable then.
     """
     return _find_ambiguous(target.partition(b"?")[0]) is not None
 
 
 def compile_matches(matches: Sequence[HttpMatch]) -> Predicate:
-    """Compile matches of which any must hold; none at all means every request. Raises ValueError on a bad pattern."""
+    """Compile matches of which any must hold; no matches accept every request. Raises ValueError on a bad pattern."""
     compiled = [_compile_match(match) for match in matches]
     if not compiled or None in compiled:
         return _hold_always
@@ -63,7 +63,7 @@ def compile_matches(matches: Sequence[HttpMatch]) -> Predicate:
 
 
 def has_paths(matches: Sequence[HttpMatch]) -> bool:
-    """Say whether any of the matches is about the path."""
+    """Whether any of the matches has conditions on the path."""
     return any(match.paths for match in matches)
 
 
@@ -72,7 +72,7 @@ def _hold_always(request: Request) -> bool:
 
 
 def _compile_match(match: HttpMatch) -> Predicate | None:
-    """Compile one match; None where it holds always."""
+    """Compile one match; None if it always holds."""
     conditions = []
     if match.methods:
         conditions.append(_compile_methods(match.methods))
@@ -84,7 +84,7 @@ def _compile_match(match: HttpMatch) -> Predicate | None:
 
 
 def _join_any(predicates: Sequence[Predicate]) -> Predicate:
-    """Join by "or". A generator for `any` costs half a microsecond more than these loops."""
+    """Combine with "or". A generator for `any` takes half a microsecond longer than these loops."""
     if len(predicates) == 1:
         return predicates[0]
 
@@ -98,7 +98,7 @@ def _join_any(predicates: Sequence[Predicate]) -> Predicate:
 
 
 def _join_all(predicates: Sequence[Predicate]) -> Predicate:
-    """Join by "and"."""
+    """Combine with "and"."""
     if len(predicates) == 1:
         return predicates[0]
     if len(predicates) == 2:
@@ -120,13 +120,13 @@ def _compile_methods(methods: Sequence[str]) -> Predicate:
 
 
 def _compile_path(pattern: str) -> Predicate | None:
-    """Compile a path's pattern; None where every path begins so."""
+    """Compile a path's pattern; None if it matches every path."""
     prefix = pattern.removeprefix("^").removesuffix(".*")
     if not prefix:
         return None
     if is_literal(prefix):
         literal = prefix.encode()
-        return lambda request: request.target.startswith(literal)  # no query begins within a literal
+        return lambda request: request.target.startswith(literal)  # a literal contains no query
     if is_literal(prefix[:-1]) and prefix.endswith("$"):
         exact = prefix[:-1].encode()
         return lambda request: request.target.partition(b"?")[0] == exact
@@ -145,12 +145,12 @@ def _compile_header(header: HeaderMatch) -> Predicate:
 
 
 def is_literal(pattern: str) -> bool:
-    """Say whether a pattern has no operators."""
+    """Whether a pattern has no operators."""
     return _match_literal(pattern) is not None
 
 
 def compile_pattern(pattern: str) -> Any:
-    """Compile a pattern over bytes; gives an object with `match` and `search`. Raises ValueError."""
+    """Compile a pattern over bytes; return an object with `match` and `search`. Raises ValueError."""
     import re2
 
     options = re2.Options()
@@ -162,11 +162,11 @@ def compile_pattern(pattern: str) -> Any:
     except re2.error as error:
         reason = error.args[0] if error.args else error
         text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"{pattern[:80]!r} is no pattern: {text}") from error
+        raise ValueError(f"{pattern[:80]!r} is not a valid pattern: {text}") from error
 
 
 def find_match_problem(matches: Iterable[HttpMatch]) -> str | None:
-    """Say why matches cannot be used."""
+    """Explain why matches cannot be used; None if they can."""
     for match in matches:
         for pattern in (*match.paths, *(header.pattern for header in match.headers)):
             if len(pattern) > PATTERN_LIMIT_CHARACTERS:

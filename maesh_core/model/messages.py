@@ -1,7 +1,7 @@
-"""What crosses the wire between controller and proxies, and what the controller's API reports.
+"""The messages between controller and proxies, and the reports of the controller's API.
 
-Parses and renders; both sides use the same structs. A received update is untrusted: it is taken whole or refused
-with UpdateRejectedError.
+Parses and renders them; both sides use the same structs. A received update is untrusted: it is accepted as a whole, or
+refused with UpdateRejectedError.
 """
 
 from collections.abc import Mapping
@@ -13,21 +13,21 @@ from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import Middleware, PortStatus, Section, Service
 
 FIXED_FIELDS = frozenset({"revision", "full", "plugins", "removed"})
-"""Fields of the document that are no protocol's section."""
+"""Fields of the document that are not a protocol's section."""
 
 RawSections: TypeAlias = dict[str, dict[str, dict[str, msgspec.Raw]]]
-"""Objects that are encoded already, by protocol, noun and key."""
+"""Encoded objects, by protocol, noun and key."""
 
 _USUAL_PROTOCOLS = ("http", "tcp", "udp")
 _EMPTY_SECTION = Section()
-"""Stands in the document for each usual protocol of which there is nothing to say."""
+"""The content of a usual protocol without objects in the document."""
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration, or what changed in it since the revision that was asked for.
+    """A configuration, or the changes since the requested revision.
 
-    `revision` is opaque, `<epoch>.<n>`. `plugins` names what the controller has enabled. `removed` holds wire paths
-    (model/keys.py) and is empty when `full`. `sections` is keyed by protocol.
+    `revision` is opaque, `<epoch>.<n>`. `plugins` lists the controller's enabled plugins. `removed` contains wire paths
+    (model/keys.py) and is empty if `full`. `sections` is keyed by protocol.
     """
 
     revision: str
@@ -56,10 +56,10 @@ _SECTION_DECODER = msgspec.json.Decoder(_RawSection)
 
 
 def parse_update(body: bytes, router_types: Mapping[str, type[Any]]) -> Update:
-    """Decode the answer to a pull.
+    """Decode the response to a pull.
 
-    `router_types` maps each protocol that this proxy has loaded to the struct of its routers; routers of another
-    protocol stay plain dicts, so that they can be refused by name. Raises UpdateRejectedError.
+    `router_types` maps each protocol that this proxy has loaded to the struct of its routers; routers of other
+    protocols remain plain dicts, so that they can be refused by name. Raises UpdateRejectedError.
     """
     try:
         head = _HEAD_DECODER.decode(body)
@@ -96,7 +96,7 @@ def render_sections(
     plugins: tuple[str, ...] = (),
     removed: tuple[str, ...] = (),
 ) -> bytes:
-    """Encode the same document from sections whose objects may be encoded already; those are copied as they are."""
+    """Encode the same document from sections whose objects may already be encoded; those are copied unchanged."""
     document: dict[str, Any] = {
         "revision": revision,
         "full": is_full,
@@ -109,7 +109,7 @@ def render_sections(
 
 
 class ServiceReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One service in `/api/services`. `entrypoint` is left out of a port that no proxy carries."""
+    """One service in `/api/services`. A port that no proxy serves has no `entrypoint`."""
 
     namespace: str
     name: str
@@ -121,9 +121,9 @@ class ServiceReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class PodReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One pod in `/api/pods`. `addresses` are in their canonical spelling, the pod's first one first.
+    """One pod in `/api/pods`. `addresses` are in canonical form, the pod's first one first.
 
-    One on the host's network has its node's addresses. One that has ended may have lost its own to another pod.
+    A pod on the host's network has its node's addresses. The address of a pod that has ended may belong to another pod.
     """
 
     namespace: str
@@ -135,14 +135,14 @@ class PodReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def account(self) -> str:
-        """Its service account as the topology names it: `name@namespace`."""
+        """Its service account in the form of the topology: `name@namespace`."""
         return f"{self.service_account}@{self.namespace}"
 
 
 class PodsReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The answer of `/api/pods`: the pods of one name or address, sorted, and how many more there are.
+    """The response of `/api/pods`: the pods of one name or address, sorted, and the number of further ones.
 
-    Where there is no pod of a name, `nearest` are those whose names are nearest to it, as `namespace/name`.
+    If there is no pod with the name, `nearest` has those with the most similar names, as `namespace/name`.
     """
 
     pods: tuple[PodReport, ...] = ()
@@ -151,10 +151,10 @@ class PodsReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ObjectReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One object in `/api/objects`, of those with errors or notices.
+    """One object with errors or notices in `/api/objects`.
 
-    `origin` is the place in a file, or else the source that knows the object. What is no object, such as a file, has an
-    origin alone.
+    `origin` is the place in a file, or else the source of the object. An entry that is not about an object, such as one
+    about a file, only has an origin.
     """
 
     kind: str = ""
@@ -176,7 +176,7 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ControllerReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A controller in `/api/status/controller`; `problems` is what it could not read, by where."""
+    """A controller in `/api/status/controller`; `problems` is what it could not read, by origin."""
 
     name: str
     ready: bool

@@ -1,6 +1,6 @@
-"""Counters as they are read at a scrape: plain values that the admin port renders for Prometheus.
+"""Metrics at a scrape: plain values that the admin port renders for Prometheus.
 
-The hot path counts in plain integers and lists; nothing here runs while a request passes.
+The hot path counts in plain integers and lists; nothing here runs while a request is processed.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """Observations by upper bound, not cumulative; `counts` has one entry more than `bounds`, for what is above."""
+    """Observations by upper bound, not cumulative; `counts` has one more entry than `bounds`, for larger values."""
 
     bounds: Sequence[float]
     counts: Sequence[int]

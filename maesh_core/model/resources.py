@@ -1,7 +1,7 @@
-"""Kubernetes objects, cut down to the fields that the mesh reads.
+"""Kubernetes objects, reduced to the fields that the mesh reads.
 
-Frozen structs that decode straight from the API server's JSON (unknown fields are skipped, names are camelCase).
-They hold what was written, with the defaults an API server would have filled in; they judge nothing.
+Frozen structs that decode directly from the API server's JSON (unknown fields are ignored, names are camelCase). They
+contain what was written, with the defaults that an API server would set; nothing is checked here.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,13 +16,13 @@ from maesh_core.model.keys import ObjectKey
 class _Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
     """Base of all Kubernetes structs.
 
-    What is decoded from JSON holds no reference cycles, so the collector need not look: with 50,000 pods its passes
-    cost more than the work between them.
+    Objects decoded from JSON contain no reference cycles, so the garbage collector skips them: with 50,000 pods its
+    passes would take longer than the work between them.
     """
 
 
 class OwnerReference(_Struct, frozen=True):
-    """What an object belongs to."""
+    """The owner of an object."""
 
     kind: str = ""
     name: str = ""
@@ -43,7 +43,7 @@ class ObjectMeta(_Struct, frozen=True):
 
 
 class Resource(_Struct, frozen=True):
-    """Any Kubernetes object; a plugin's kinds derive from it."""
+    """Any Kubernetes object; the kinds of plugins derive from it."""
 
     metadata: ObjectMeta
 
@@ -57,16 +57,16 @@ UNCHECKED = ("it was not read by its kind's own reader",)
 
 
 class CheckedResource(Resource, frozen=True):
-    """An object whose unknown fields are not skipped: one with `faults` says whom it concerns, and must not be used.
+    """An object whose unknown fields are faults; one with `faults` shows what it concerns, and must not be used.
 
-    Its kind has a `read`, which alone gives one without faults; what is decoded in any other way has a fault.
+    Only the `read` function of its kind returns one without faults; one that is decoded in any other way has a fault.
     """
 
     faults: tuple[str, ...] = UNCHECKED
 
 
 class ServicePort(_Struct, frozen=True):
-    """A port of a Service. `target_port` is a number, the name of a container port, or None for `port`."""
+    """A port of a Service. `target_port` is a number, the name of a container port, or None for `port` itself."""
 
     port: int
     name: str = ""
@@ -75,7 +75,7 @@ class ServicePort(_Struct, frozen=True):
 
 
 class ServiceSpec(_Struct, frozen=True):
-    """`cluster_ip` is `None` as text for a headless service and empty where none was given yet."""
+    """`cluster_ip` is the text `None` for a headless service, and empty if none is assigned yet."""
 
     type: str = "ClusterIP"
     cluster_ip: str = msgspec.field(default="", name="clusterIP")
@@ -103,7 +103,7 @@ class ObjectReference(_Struct, frozen=True):
 
 
 class EndpointConditions(_Struct, frozen=True):
-    """`None` means unknown, which consumers take as ready, serving and not terminating (Kubernetes API)."""
+    """`None` means unknown, which consumers treat as ready, serving and not terminating (Kubernetes API)."""
 
     ready: bool | None = None
     serving: bool | None = None
@@ -111,7 +111,7 @@ class EndpointConditions(_Struct, frozen=True):
 
 
 class Endpoint(_Struct, frozen=True):
-    """One endpoint of a slice; its addresses all mean the same one."""
+    """One endpoint of a slice; all its addresses mean the same endpoint."""
 
     addresses: tuple[str, ...] = ()
     conditions: EndpointConditions = EndpointConditions()
@@ -142,20 +142,20 @@ class EndpointAddress(_Struct, frozen=True):
 
 
 class EndpointSubset(_Struct, frozen=True):
-    """Addresses that share ports; only ready ones are read."""
+    """Addresses with the same ports; only ready ones are read."""
 
     addresses: tuple[EndpointAddress, ...] = ()
     ports: tuple[EndpointPort, ...] = ()
 
 
 class Endpoints(Resource, frozen=True):
-    """v1 Endpoints: named as its service."""
+    """v1 Endpoints, with the name of its service."""
 
     subsets: tuple[EndpointSubset, ...] = ()
 
 
 class ContainerPort(_Struct, frozen=True):
-    """A port that a container declares."""
+    """A declared port of a container."""
 
     container_port: int
     name: str = ""
@@ -163,13 +163,13 @@ class ContainerPort(_Struct, frozen=True):
 
 
 class Container(_Struct, frozen=True):
-    """A container, for the ports it names."""
+    """A container with its named ports."""
 
     ports: tuple[ContainerPort, ...] = ()
 
 
 class PodSpec(_Struct, frozen=True):
-    """Who a pod runs as, and what it serves."""
+    """The service account of a pod, and its containers."""
 
     service_account_name: str = "default"
     host_network: bool = False
@@ -206,13 +206,13 @@ class Pod(Resource, frozen=True):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Its addresses in their canonical spelling, the first one first; what is none is left out."""
+        """Its addresses in canonical form, the first one first; invalid ones are left out."""
         texts = (self.status.pod_ip, *(each.ip for each in self.status.pod_ips))
         return tuple(dict.fromkeys(found for text in texts if text and (found := parse_address(text)) is not None))
 
 
 class Namespace(Resource, frozen=True):
-    """v1 Namespace; it has no namespace itself."""
+    """v1 Namespace, which is cluster-scoped."""
 
 
 class ServiceAccount(Resource, frozen=True):
@@ -222,7 +222,7 @@ class ServiceAccount(Resource, frozen=True):
 ResourceType = type[Resource]
 
 ENVELOPE = frozenset({"apiVersion", "kind", "metadata", "status"})
-"""The fields that every object of Kubernetes may have; `read` is not given them."""
+"""The fields that every Kubernetes object may have; `read` does not get them."""
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -230,19 +230,19 @@ class _Envelope(msgspec.Struct, frozen=True):
 
 
 class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of Kubernetes object that a process watches: core's, or one that a plugin declares.
+    """A kind of Kubernetes object that is watched: one of the core's, or one that a plugin declares.
 
     `api_versions` are `version` or `group/version`, the preferred one first; all of them decode to `type`. An index
-    maps an object to the values it is found under, `view.find(type, index, value)`.
+    maps an object to the values under which `view.find(type, index, value)` finds it.
 
-    One that `needs_reference` means something only where another object names it. The kinds that name others have an
-    index `REFERENCES` of them, of values that `build_reference` makes.
+    An object with `needs_reference` has an effect only if another object refers to it. The kinds that refer to others
+    have an index `REFERENCES`, with values built by `build_reference`.
 
-    `fallback_of` names a type in whose absence this kind is read from a cluster. One that is not `is_watched` is known
-    in manifests only: nothing reads it.
+    `fallback_of` names a type: this kind is read from a cluster only if that type is absent. A kind that is not
+    `is_watched` is only accepted in manifests: nothing reads it.
 
-    `read`, where `type` is a CheckedResource, builds an object of its metadata and its other fields, as plain values.
-    It raises nothing: what it cannot read is a fault of the object.
+    `read`, if `type` is a CheckedResource, builds an object from its metadata and its other fields, as plain values. It
+    raises nothing: what it cannot read is a fault of the object.
     """
 
     name: str
@@ -257,7 +257,7 @@ class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
     read: Callable[[ObjectMeta, Mapping[str, Any]], CheckedResource] | None = None
 
     def decode(self, value: Any) -> Resource:
-        """Build an object of this kind of plain values. Raises msgspec.ValidationError, which names the field."""
+        """Build an object of this kind from plain values. Raises msgspec.ValidationError, which names the field."""
         if self.read is None:
             return msgspec.convert(value, self.type)
         metadata = msgspec.convert(value, _Envelope).metadata
@@ -265,9 +265,9 @@ class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
 
 
 REFERENCES = "references"
-"""The index under which a kind's objects are found by the objects that they name."""
+"""The index that finds a kind's objects by the objects that they refer to."""
 
 
 def build_reference(kind: str, key: ObjectKey) -> str:
-    """Name an object among those of all kinds, as index `references` lists it: `kind namespace/name`."""
+    """Build the value of an object in the index `references`: `kind namespace/name`."""
     return f"{kind} {key.namespace}/{key.name}"

@@ -1,7 +1,7 @@
-"""Who calls whom: services, their ports and the servers behind them, as the cluster's objects say.
+"""The topology: services, their ports and servers, as defined by the cluster's objects.
 
-Values only. A service's node is a pure function of the resources it was built from; errors and notices stay on the
-node they concern. Plugins add their findings under `additions`, by the plugin's name.
+Values only. A service's node is a pure function of the resources it was built from; errors and notices are on the node
+they concern. Plugins add their findings under `additions`, by the plugin's name.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class _Node(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ServerNode(_Node, frozen=True, gc=False):
-    """An address that serves one service port. `pod` is None for endpoints written by hand."""
+    """An address that serves one service port. `pod` is None for manually written endpoints."""
 
     address: str
     port: int
@@ -28,7 +28,7 @@ class ServerNode(_Node, frozen=True, gc=False):
 
 
 class BackendNode(_Node, frozen=True):
-    """A service that gets a share of another's traffic: `port` is its own port of the same number."""
+    """A service that gets a share of another's traffic: `port` is its own port with the same number."""
 
     service: ObjectKey
     weight: int
@@ -37,9 +37,10 @@ class BackendNode(_Node, frozen=True):
 
 
 class BranchNode(_Node, frozen=True):
-    """Traffic of a port that goes elsewhere: requests that any of `matches` is about, or all.
+    """Traffic of a port that goes to other services: requests that match any of `matches`, or all.
 
-    `name` tells branches of one port apart, as a part of keys. No backend with weight means that nothing can be served.
+    `name` distinguishes the branches of one port, as a part of keys. Without a backend with weight, nothing can be
+    served.
     """
 
     name: str
@@ -48,9 +49,9 @@ class BranchNode(_Node, frozen=True):
 
 
 class PortNode(_Node, frozen=True, gc=False):
-    """A service port with the servers ready behind it, sorted by address.
+    """A service port with its ready servers, sorted by address.
 
-    `index` is its place in `spec.ports`. `target_port` is what the Service says, by number or name.
+    `index` is its index in `spec.ports`. `target_port` is that of the Service, a number or a name.
     """
 
     number: int
@@ -60,13 +61,13 @@ class PortNode(_Node, frozen=True, gc=False):
     target_port: int | str = 0
     servers: tuple[ServerNode, ...] = ()
     branches: tuple[BranchNode, ...] = ()
-    """What plugins send elsewhere, in order; the rest goes to `servers`."""
+    """Traffic that plugins send elsewhere, in order; the rest goes to `servers`."""
     unserved: str = ""
-    """Why there is no server; empty where there is one."""
+    """Why there is no server; empty if there is one."""
 
 
 class PodNode(_Node, frozen=True, gc=False):
-    """A pod behind a service, or one that a plugin's rules name."""
+    """A pod behind a service, or one that a plugin's rules refer to."""
 
     key: ObjectKey
     service_account: str
@@ -77,11 +78,11 @@ class PodNode(_Node, frozen=True, gc=False):
 
 
 class ServiceNode(_Node, frozen=True):
-    """A service of the user's.
+    """A user's service.
 
-    `traffic_type` is None when the annotation is bad; the error says so. `cluster_ips` is empty for headless services.
-    As plugins see it, `annotations` has the mesh's annotations by their names without prefix, and all others by their
-    full names; `additions` has what topology builders found, by the builders' names.
+    `traffic_type` is None if the annotation is invalid; an error says so. `cluster_ips` is empty for headless services.
+    For plugins, `annotations` has the mesh's annotations by their names without prefix, and all others by their full
+    names; `additions` has the values of topology builders, by the builders' names.
     """
 
     key: ObjectKey
@@ -94,10 +95,10 @@ class ServiceNode(_Node, frozen=True):
     pods: tuple[PodNode, ...] = ()
     additions: Mapping[str, Any] = {}
     named_pods: tuple[PodNode, ...] = ()
-    """Pods that plugins' rules name."""
+    """Pods that plugins' rules refer to."""
     sections: Mapping[str, Mapping[str, Any]] = {}
-    """What plugins show in sections of the topology of their own, by `name@namespace`."""
+    """The contents of plugins' own sections of the topology, by `name@namespace`."""
     objects: tuple[ObjectFindings, ...] = ()
-    """The objects that plugins' builders looked at for this service, and what is wrong with each."""
+    """The objects that plugins' builders examined for this service, with their findings."""
     errors: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()

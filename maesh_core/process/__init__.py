@@ -1,1 +1,1 @@
-"""What any long-running process of the mesh needs: logging, signals, descriptors, pauses between attempts."""
+"""Modules for every long-running process of the mesh: logging, signals, descriptors, pauses between attempts."""

@@ -1,7 +1,7 @@
-"""How long to wait before trying again: twice as long each time, up to a limit, and less by chance.
+"""Exponential backoff with jitter: each pause is twice as long, up to a limit, and randomly shortened.
 
-Gives seconds and waits for none, so that it runs on any clock. Chance keeps those who lost one server at one moment,
-the nodes of a cluster or the watches of a controller, from coming back at one moment.
+Returns seconds and does not wait, so it works with any clock. Jitter prevents that all clients of a failed server, such
+as the nodes of a cluster or the watches of a controller, return at the same moment.
 """
 
 import random
@@ -12,7 +12,7 @@ LONGEST_S = 5.0
 
 
 class Backoff:
-    """The pauses of one row of failures. `chance` gives numbers from 0 to 1, for a half to the whole of a pause."""
+    """The pauses between consecutive failures. `chance` returns 0 to 1, for a half to the whole of a pause."""
 
     __slots__ = ("_chance", "_first_s", "_longest_s", "_next_s")
 
@@ -32,11 +32,11 @@ class Backoff:
         return f"<Backoff next {self._next_s:g} s>"
 
     def next(self, *, at_least_s: float | None = None) -> float:
-        """Give the pause before the next attempt, never shorter than what the server asked for."""
+        """Return the pause before the next attempt, at least as long as the server asked for."""
         pause_s = self._next_s * (0.5 + self._chance() / 2)
         self._next_s = min(self._next_s * 2, self._longest_s)
         return pause_s if at_least_s is None else at_least_s + pause_s
 
     def reset(self) -> None:
-        """Begin anew after a success."""
+        """Start again after a success."""
         self._next_s = self._first_s

@@ -1,6 +1,6 @@
-"""What a person is told who ends a command with Ctrl-C: what it still waits for, on lines of their own.
+"""The message after Ctrl-C: what a command still waits for, on lines of its own.
 
-Writes to standard error, also from a signal's handler, and never fails. Standard output stays for what was asked for.
+Writes to standard error, also from a signal handler, and never fails. Standard output is only for a command's result.
 """
 
 import os
@@ -12,17 +12,17 @@ AGAIN = "press Ctrl-C again to end at once"
 
 
 def end_echoed_line(signum: int) -> None:
-    """End the line in which a terminal shows Ctrl-C as `^C`: what comes next, if only a prompt, begins a line."""
+    """End the line in which a terminal shows `^C`, so that the following output or prompt starts on a new line."""
     if signum == signal.SIGINT and os.isatty(STANDARD_ERROR):
         _write("\n")
 
 
 def tell_wait(text: str) -> None:
-    """Say what is waited for, and how to wait no longer."""
+    """Print what the command waits for, and how to end it at once."""
     _write(f"maesh: {text}; {AGAIN}\n")
 
 
 def _write(text: str) -> None:
-    # Past the stream of this name: a handler may run in the middle of its work, which raises then.
+    # Bypasses sys.stderr: a signal handler may interrupt a write to it, and a second write raises then.
     with suppress(OSError):
         os.write(STANDARD_ERROR, text.encode())

@@ -1,7 +1,7 @@
-"""Where log lines go and how they look: standard error, as text or as one JSON object each.
+"""Configures logging: to standard error, as text or as one JSON object per line.
 
-Takes the level and the format of the settings. Standard output belongs to what a command was asked for, so no log
-line ever goes there.
+Takes the level and the format from the settings. Standard output is for a command's result, so log lines never go
+there.
 """
 
 import logging
@@ -23,38 +23,39 @@ LEVELS = {
     "fatal": logging.CRITICAL,
     "panic": logging.CRITICAL,
 }
-"""The names that users of Maesh know (logrus), as Python's levels."""
+"""The level names of Maesh 1.x (logrus), as Python's levels."""
 
 
 class _LineFormatter(logging.Formatter):
-    """Times in UTC with milliseconds, as RFC 3339 writes them."""
+    """Renders times in UTC with milliseconds, in the format of RFC 3339."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
-        """Render when the record was made."""
+        """Render the time of the record."""
         whole = time.strftime(datefmt or "%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         return f"{whole}.{int(record.msecs):03d}Z"
 
 
 class CommonFormatter(_LineFormatter):
-    """`TIME LEVEL LOGGER: TEXT` on one line; a traceback follows on lines that are indented.
+    """`TIME LEVEL LOGGER: TEXT` on one line; the indented lines of a traceback follow.
 
-    Texts hold names that anybody may have chosen, so no character of them can begin a line or reach a terminal.
+    Texts contain names that anyone may have chosen, so every character that could start a new line or control a
+    terminal is escaped.
     """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """Render all but the traceback."""
+        """Render the record without the traceback."""
         return escape_unprintable(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        """Render a traceback, whose last lines may be anybody's text."""
+        """Render a traceback, whose last lines may contain untrusted text."""
         return "\n".join(f"  {line}" for line in show_lines(super().formatException(ei)).split("\n"))
 
 
 class JsonFormatter(_LineFormatter):
-    """One object a line: time, level, logger, message, and the traceback as `error`."""
+    """One object per line: time, level, logger, message, and the traceback as `error`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Render one record."""
@@ -70,7 +71,7 @@ class JsonFormatter(_LineFormatter):
 
 
 def configure_logging(level: str, log_format: str) -> None:
-    """Send log lines of this process from `level` up to standard error; replaces what was set before."""
+    """Log this process's messages from `level` up to standard error; replaces an earlier configuration."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else CommonFormatter())
     root = logging.getLogger()
@@ -78,5 +79,5 @@ def configure_logging(level: str, log_format: str) -> None:
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(LEVELS[level])
-    # The watcher logs every change of any file: a log file that lies beside the manifests would feed itself.
+    # The watcher logs every change of any file: a log file in a watched folder would cause endless messages.
     logging.getLogger("watchfiles").setLevel(logging.WARNING)

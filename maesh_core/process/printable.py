@@ -1,17 +1,17 @@
-"""Text that others wrote, made fit for a terminal and for a log that is read line by line.
+"""Makes untrusted text safe for a terminal and for a log that is read line by line.
 
-Names of objects, file names, and what a server or a command said may hold escape sequences, line ends and marks that
-turn the direction of writing. Takes any text, gives text whose every character is printable. Pure.
+Names of objects, file names, and output of servers or commands may contain escape sequences, line ends and characters
+that change the writing direction. Takes any text, returns text with printable characters only. Pure.
 """
 
 
 def show_line(text: str) -> str:
-    """Show text on one line: white space is one space, and other unprintable characters are escaped (`\\x1b`)."""
+    """Show text on one line: white space becomes one space, and other unprintable characters are escaped (`\\x1b`)."""
     return escape_unprintable(" ".join(text.split()))
 
 
 def show_lines(text: str) -> str:
-    """Show text with its line feeds, and with no other unprintable character."""
+    """Show text with its line feeds; other unprintable characters are escaped."""
     return text if text.isprintable() else "\n".join(map(escape_unprintable, text.split("\n")))
 
 

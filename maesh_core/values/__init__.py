@@ -1,1 +1,1 @@
-"""Raw text and documents become checked values: durations, networks, header fields, names close to a misspelt one."""
+"""Converts raw text and documents to checked values: durations, networks, header fields, similar names."""

@@ -1,6 +1,6 @@
-"""Which header fields there may be, and which of them the mesh keeps for itself (RFC 9110 sections 5 and 7.6.1).
+"""Rules for header fields: valid names and values, and fields that only the mesh sets (RFC 9110).
 
-The proxy holds to it byte by byte; plugins ask before they promise to set a field.
+The proxy enforces them byte by byte; plugins check them before they configure a field.
 """
 
 import re
@@ -21,7 +21,7 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-"""Fields that concern one connection and stop here (RFC 9110 section 7.6.1; RFC 2616 section 13.5.1 for `proxy-`)."""
+"""Hop-by-hop fields, which are not forwarded (RFC 9110 section 7.6.1; RFC 2616 section 13.5.1 for `proxy-`)."""
 
 FORWARDED = (
     b"x-forwarded-for",
@@ -31,27 +31,27 @@ FORWARDED = (
     b"x-real-ip",
     b"x-forwarded-server",
 )
-"""Fields that tell an upstream who called; forwarding.py writes them."""
+"""Forwarded fields, which tell an upstream about the client; forwarding.py writes them."""
 
 is_forwarded_name = re.compile(rb"x-forwarded-.*|x-real-ip|forwarded", re.DOTALL).fullmatch
-"""Whether a lower-case name is one that tells who called: all `X-Forwarded-*`, and `Forwarded` (RFC 7239)."""
+"""Whether a lower-case name is a forwarded field: any `X-Forwarded-*`, or `Forwarded` (RFC 7239)."""
 
 _is_shadowed = re.compile(rb"x-forwarded-.*|x-real-ip|content-length|transfer-encoding", re.DOTALL).fullmatch
 
 UNTOUCHABLE = HOP_BY_HOP | {b"content-length", b"host", b"expect", *FORWARDED}
-"""Fields that no middleware sets."""
+"""Fields that middlewares cannot set."""
 
 
 def is_shadowing_name(name: bytes) -> bool:
-    """Whether a lower-case name has an underscore where one that tells who called, or frames a body, has a dash.
+    """Whether a lower-case name is that of a forwarded or framing field with underscores in place of dashes.
 
-    CGI and WSGI servers give an application both under one name (RFC 3875 section 4.1.18).
+    CGI and WSGI servers pass both to an application under one name (RFC 3875 section 4.1.18).
     """
     return b"_" in name and _is_shadowed(name.replace(b"_", b"-")) is not None
 
 
 def find_header_problem(name: str, value: str = "") -> str | None:
-    """Say why a middleware cannot set a header, to stand after `it`; None where it can. Text is sent as UTF-8."""
+    """Explain why a middleware cannot set a header, to follow the word `it`; None if it can. Text is sent as UTF-8."""
     if not is_token(name.encode()):
         return "is not the name of a header"
     if name.lower().encode() in UNTOUCHABLE:

@@ -1,7 +1,7 @@
-"""Sets of IP addresses, as settings name them: addresses and networks, all, or none.
+"""Sets of IP addresses in settings: addresses and networks, all, or none.
 
-Takes text, raises ValueError for what names no network, and answers whether an address is in the set. An IPv4 address
-that is written as IPv6 (`::ffff:10.0.0.1`, RFC 4291 section 2.5.5.2) is the IPv4 address.
+Takes text; raises ValueError for invalid networks, and checks whether an address is in the set. An IPv4 address in IPv6
+notation (`::ffff:10.0.0.1`, RFC 4291 section 2.5.5.2) counts as the IPv4 address.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ ALL = "all"
 NONE = "none"
 RULE = f"{ALL}, {NONE}, or addresses and networks such as 10.0.0.7,10.1.0.0/16,fd00::/8"
 KEPT_ADDRESSES = 4096
-"""How many addresses each set remembers its answer for: reading one takes 3 us, and clients come again."""
+"""Number of addresses whose result each set caches: parsing one takes 3 us, and clients return."""
 
 _MAPPED_BITS = 96
 
 
 def parse_networks(raw: Sequence[str]) -> tuple[str, ...]:
-    """Check the members of a set and spell them canonically; `none` and nothing are the empty set. Raises ValueError.
+    """Check a set's members and convert them to canonical form; `none` or no members: empty. Raises ValueError.
 
-    An address within its network (`10.0.0.7/16`) is refused: it does not say which of the two is meant.
+    An address with the length of its network (`10.0.0.7/16`) is refused, because it is ambiguous.
     """
     members = [member.strip().lower() for member in raw if member.strip()]
     if members == [ALL]:
@@ -34,7 +34,7 @@ def parse_networks(raw: Sequence[str]) -> tuple[str, ...]:
 
 
 class Networks:
-    """The set that `parse_networks` has checked."""
+    """A set from the result of `parse_networks`."""
 
     __slots__ = ("_covers", "_members", "is_all")
 
@@ -47,7 +47,7 @@ class Networks:
         return f"<Networks {ALL if self.is_all else ','.join(map(str, self._members)) or NONE}>"
 
     def covers(self, address: str) -> bool:
-        """Whether an address is in the set; what is no address is in `all` alone."""
+        """Whether an address is in the set; text that is not an address is only in `all`."""
         return self.is_all or (bool(self._members) and self._covers(address))
 
     def _search(self, text: str) -> bool:

@@ -1,7 +1,7 @@
-"""One way from a raw value to one of a declared type: for settings, for plugins' settings, and for annotations.
+"""Converts a raw value to a declared type: for settings, for plugins' settings, and for annotations.
 
 Takes text or TOML values and a type with its rules (`Annotated[int, Meta(ge=1)]`, `Duration`, a `Literal`, a tuple).
-Gives a checked value, or raises ValueError with the rule in words, to stand after `is not`.
+Returns a checked value, or raises ValueError with the rule in words, as text that follows `is not`.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from msgspec import Meta
 from maesh_core.values import networks
 
 DURATION = {"unit": "duration"}
-"""Marks a field in seconds that is written as a duration: `500ms`, `10s`, `1m`; a bare number is seconds."""
+"""Marks a field in seconds that is written as a duration: `500ms`, `10s`, `1m`; a number without unit is seconds."""
 
 NETWORKS = {"unit": "networks"}
 """Marks a list of addresses and networks, see maesh_core/values/networks.py."""
@@ -29,13 +29,13 @@ PositiveDuration = Annotated[float, Meta(gt=0, extra=DURATION)]
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h)?\s*", re.ASCII | re.IGNORECASE)
 _TOO_LONG = 10**300
-"""Whole numbers in TOML have no limit, and a float has: it cannot be made of one that is larger."""
+"""Limit of numbers: whole numbers in TOML are unlimited, but too large ones cannot be converted to a float."""
 _TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
 _FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
 
 def split_annotation(annotation: Any) -> tuple[Any, tuple[msgspec.Meta, ...]]:
-    """Take an annotation apart: the bare type, and the rules on it."""
+    """Split an annotation into the bare type and its rules."""
     if get_origin(annotation) is not Annotated:
         return annotation, ()
     base, *extras = get_args(annotation)
@@ -43,7 +43,7 @@ def split_annotation(annotation: Any) -> tuple[Any, tuple[msgspec.Meta, ...]]:
 
 
 def is_duration(metas: Sequence[msgspec.Meta]) -> bool:
-    """Whether values are written as durations and kept in seconds."""
+    """Whether values are written as durations and stored in seconds."""
     return any(meta.extra == DURATION for meta in metas)
 
 
@@ -58,7 +58,7 @@ def is_sequence(base: Any) -> bool:
 
 
 def parse_duration(raw: Any) -> float:
-    """Read `500ms`, `10s`, `1m`, `1h` or a number of seconds; raises ValueError."""
+    """Parse `500ms`, `10s`, `1m`, `1h` or a number of seconds; raises ValueError."""
     if isinstance(raw, (int, float)) and not isinstance(raw, bool):
         seconds = float(raw) if abs(raw) < _TOO_LONG else math.inf
     else:
@@ -72,7 +72,7 @@ def parse_duration(raw: Any) -> float:
 
 
 def render_duration(seconds: float) -> str:
-    """Write seconds as a duration: the inverse of parse_duration."""
+    """Render seconds as a duration: the inverse of parse_duration."""
     if seconds and seconds % 3600 == 0:
         return f"{seconds / 3600:.0f}h"
     if seconds and seconds % 60 == 0:
@@ -84,7 +84,7 @@ def render_duration(seconds: float) -> str:
 
 
 def parse_switch(raw: Any) -> bool:
-    """Read true or false, also as a word; raises ValueError."""
+    """Parse true or false, also as a word; raises ValueError."""
     if isinstance(raw, bool):
         return raw
     word = raw.strip().lower() if isinstance(raw, str) else ""
@@ -96,7 +96,7 @@ def parse_switch(raw: Any) -> bool:
 
 
 def parse_value(raw: Any, annotation: Any) -> Any:
-    """Turn a raw value into one of a field; raises ValueError with the rule in words, to stand after `is not`."""
+    """Convert a raw value to the type of a field; raises ValueError with the rule in words, to follow `is not`."""
     bare = _strip_none(annotation)
     base, metas = split_annotation(bare)
     if is_duration(metas):
@@ -117,7 +117,7 @@ def parse_value(raw: Any, annotation: Any) -> Any:
 
 
 def _strip_none(annotation: Any) -> Any:
-    """Take `None` out of an optional type: a value that is written down is a value."""
+    """Remove `None` from an optional type: a given value is never None."""
     if get_origin(annotation) in (Union, types.UnionType):
         kept = [part for part in get_args(annotation) if part is not types.NoneType]
         if len(kept) == 1:
@@ -126,7 +126,7 @@ def _strip_none(annotation: Any) -> Any:
 
 
 def describe_rule(annotation: Any) -> str:
-    """Say in words what a value must be; empty for types that have no words here."""
+    """Describe a type's rule in words; empty for types without a description here."""
     base, metas = split_annotation(annotation)
     if is_duration(metas):
         return _describe_range("a duration", metas)
@@ -159,7 +159,7 @@ def _describe_range(noun: str, metas: Sequence[msgspec.Meta]) -> str:
 
 
 def render_value(value: Any, annotation: Any) -> str:
-    """Write a field's value as a user would."""
+    """Render a field's value in the user's notation."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None or value is dataclasses.MISSING:

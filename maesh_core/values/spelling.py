@@ -1,21 +1,21 @@
-"""Finds the name that somebody may have meant.
+"""Finds the name that may have been meant.
 
-Takes a name that nothing knows and those that there are; gives the nearest one, if one is near. Pure.
+Takes an unknown name and the known ones; returns the most similar one, if it is similar enough. Pure.
 """
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 CUTOFF = 0.75
-"""How alike two names must be, as difflib's ratio: `retry-attemps` and `retry-attempts` have 0.96, while the kinds
-`Secret` and `Service`, which are different, have 0.62."""
+"""Minimal similarity of two names, as difflib's ratio: `retry-attemps` and `retry-attempts` have 0.96, while the
+different kinds `Secret` and `Service` have 0.62."""
 LENGTH_MARGIN = 4
-"""Names that differ more in length are not compared: each comparison takes about 20 microseconds."""
+"""Names whose lengths differ more are not compared: each comparison takes about 20 microseconds."""
 COMPARED_LIMIT = 2000
 
 
 def find_similar(name: str, known: Iterable[str], *, cutoff: float = CUTOFF) -> str | None:
-    """Find the known name that is most like a name, without case, or begins with it; None where none does."""
+    """Find the known name that is most similar, ignoring case, or that starts with the name; None if there is none."""
     near: dict[str, str] = {}
     longer: str | None = None
     for each in sorted(known):
@@ -28,9 +28,9 @@ def find_similar(name: str, known: Iterable[str], *, cutoff: float = CUTOFF) -> 
 
 
 def suggest(name: str, known: Iterable[str], *, cutoff: float = CUTOFF) -> str:
-    """Ask whether a similar name was meant, as the end of a sentence; empty where none is similar.
+    """Suggest a similar name, as the end of a sentence; empty if none is similar.
 
-    `cutoff` is how alike they must be, from 0 to 1; a short name that one letter is wrong in needs 0.6.
+    `cutoff` is the minimal similarity, from 0 to 1; a short name with one wrong letter needs 0.6.
     """
     found = find_similar(name, known, cutoff=cutoff)
     return f"; did you mean {found}?" if found is not None else ""

@@ -1,8 +1,8 @@
-"""Fields of an object decoded strictly: a name that nothing reads, or a value that does not fit, is a fault.
+"""Decodes the fields of an object strictly: an unknown name, or a value of the wrong type, is a fault.
 
-Takes plain values and struct types that forbid unknown fields. Gives a struct of what is right, and each fault with the
-path of its field and the nearest known name. The struct of an object with faults only serves to say whom the object
-concerns; it must not be acted on. Raises nothing for plain values.
+Takes plain values and struct types that forbid unknown fields. Returns a struct of the valid fields, and each fault
+with the path of its field and the most similar known name. The struct of an object with faults only shows what the
+object concerns; it must not be applied. Raises nothing for plain values.
 """
 
 import re
@@ -16,7 +16,7 @@ from msgspec import inspect
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 MAX_FAULTS = 10
-"""Of one object, as told; the others show when these are gone."""
+"""Limit of reported faults of one object; the others are reported when these are corrected."""
 
 _PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _PLAIN_NAME = re.compile(r"[\w.$/-]{1,80}", re.ASCII)
@@ -30,10 +30,10 @@ def decode_strictly(
     other: type[msgspec.Struct] | None = None,
     synonyms: Mapping[str, str] | None = None,
 ) -> tuple[StructT, tuple[str, ...]]:
-    """Decode `fields` as `type_`, all of whose fields have defaults; gives the struct and its faults, none if all fit.
+    """Decode `fields` as `type_`, all of whose fields have defaults; return the struct and its faults.
 
-    `other` is another shape that such objects may have: a fault about a name that it knows says where that belongs.
-    `synonyms` are names that people may write for known ones.
+    `other` is another type that such objects may have: a fault about a name that it knows says where the name belongs.
+    `synonyms` maps names that people may write to known ones.
     """
     try:
         return msgspec.convert(fields, type_), ()
@@ -41,7 +41,7 @@ def decode_strictly(
         pass
     pruner = _Pruner([_list_places(each) for each in (type_, other) if each is not None], synonyms or {})
     value = pruner.prune(fields, inspect.type_info(type_), "")
-    pruner.put_back(value)
+    pruner.move_misplaced(value)
     faults = pruner.faults
     while len(faults) <= MAX_FAULTS:
         try:
@@ -60,7 +60,7 @@ def _shorten(faults: list[str]) -> tuple[str, ...]:
 
 
 class _Pruner:
-    """Copies plain values without the fields that a type does not know; what was misspelt gets its likely name."""
+    """Copies plain values without unknown fields; a misspelt field gets its likely name."""
 
     def __init__(self, places: list[dict[str, str]], synonyms: Mapping[str, str]) -> None:
         self.faults: list[str] = []
@@ -101,8 +101,8 @@ class _Pruner:
                 self.faults.append(f"{place}: unknown field; {hint}")
         return kept
 
-    def put_back(self, value: Any) -> None:
-        """Put fields that were at a wrong level where they belong, as far as no list has to be guessed."""
+    def move_misplaced(self, value: Any) -> None:
+        """Move fields at a wrong level to their place, unless the item of a list would have to be guessed."""
         for place, item in self._misplaced:
             *way, name = place.split(".")
             holder = value
@@ -113,7 +113,7 @@ class _Pruner:
 
 
 def _choose_type(type_: inspect.Type, value: Any) -> inspect.Type:
-    """Choose the member of a union that is a mapping or a list as the value is; strip rules of length and size."""
+    """Choose the member of a union that is a mapping or a list like the value; remove rules of length and size."""
     while isinstance(type_, inspect.Metadata):
         type_ = type_.type
     if not isinstance(type_, inspect.UnionType):
@@ -129,7 +129,7 @@ def _choose_type(type_: inspect.Type, value: Any) -> inspect.Type:
 
 
 def _list_places(type_: type[msgspec.Struct]) -> dict[str, str]:
-    """List every field name of a type and of what is in it, and where it belongs; the shortest path first."""
+    """List every field name of a type and of its nested types, with its path; the shortest path first."""
     places: dict[str, str] = {}
 
     def walk(each: inspect.Type, path: str) -> Iterator[tuple[str, inspect.Type]]:
@@ -161,7 +161,7 @@ def _find_nearest(name: str, known: Mapping[str, object]) -> str | None:
 
 
 def _read_steps(place: str) -> list[_Step]:
-    """Read the path that a ValidationError names, up to the mapping whose key or value is meant (`[...]`)."""
+    """Parse the path in a ValidationError, up to the mapping whose key or value is wrong (`[...]`)."""
     steps: list[_Step] = []
     for name, index in _PATH_STEP.findall(place):
         if index == "...":
@@ -171,7 +171,7 @@ def _read_steps(place: str) -> list[_Step]:
 
 
 def _rephrase(text: str) -> str:
-    """Put msgspec's words for a value that does not fit into ours."""
+    """Rephrase msgspec's text for a value of the wrong type."""
     if "of length >= 1" in text:
         return "it is empty; leave the field out if it is not meant"
     return f"{text[:1].lower()}{text[1:].replace('`', '').replace('array', 'list')}"
@@ -182,13 +182,13 @@ def _show_path(steps: list[_Step]) -> str:
 
 
 def _show_name(name: str) -> str:
-    """Show a field's name, which may be hostile, on one line."""
+    """Show a field's name, which is untrusted, on one line."""
     return name if _PLAIN_NAME.fullmatch(name) else ascii(name[:80])
 
 
 def _drop(value: Any, steps: list[_Step]) -> bool:
-    """Take out what is at a path, of a list's item the whole list; False where there is nothing to take out."""
-    while steps and isinstance(steps[-1], int):  # the others would be told at another place than theirs
+    """Remove the value at a path, or the whole list of an item; return False if there is nothing to remove."""
+    while steps and isinstance(steps[-1], int):  # otherwise later items would be reported at wrong indexes
         steps = steps[:-1]
     if not steps:
         return False

@@ -20,7 +20,7 @@ HTTP = range(5000, 5100)
 TYPE = "mesh.traefik.io/traffic-type"
 
 
-def read_wishes(found):
+def read_claims(found):
     """Give the exclusive traffic type of each port number of a user's service, and the numbers that HTTP carries."""
     type_ = found["metadata"].get("annotations", {}).get(TYPE, "http")
     protocol = RANGES[type_][0] if type_ in RANGES else "TCP"
@@ -33,7 +33,7 @@ class Laws:
 
     def __init__(self, server):
         self.broken = []
-        self.wishes = {}
+        self.claims = {}
         self.shadows = {}
         self.published = {}
         server.on_change(self.look)
@@ -43,9 +43,9 @@ class Laws:
             return
         metadata = found["metadata"]
         if metadata["namespace"] == "shop":
-            self.wishes[metadata["name"]] = {} if kind == "DELETED" else read_wishes(found)
+            self.claims[metadata["name"]] = {} if kind == "DELETED" else read_claims(found)
             for (name, number), (type_, _) in list(self.published.items()):
-                if self.wishes.get(name, {}).get(number) != type_:
+                if self.claims.get(name, {}).get(number) != type_:
                     del self.published[name, number]
         elif metadata["namespace"] == "maesh":
             name = metadata["annotations"]["maesh.containo.us/shadow-of-service"]
@@ -60,7 +60,7 @@ class Laws:
         for number, (protocol, target) in ports.items():
             for type_, (transport, range_) in RANGES.items():
                 if protocol == transport and target in range_:
-                    if self.wishes.get(name, {}).get(number) == type_:
+                    if self.claims.get(name, {}).get(number) == type_:
                         self.published[name, number] = (type_, target)
                     self.look_for_others(name, number, protocol, target)
 
@@ -72,17 +72,17 @@ class Laws:
 
     def is_settled(self):
         """Whether every service has all of its ports as far as there are any, and nothing else is there."""
-        wanted = {name: wishes for name, wishes in self.wishes.items() if wishes}
+        wanted = {name: claims for name, claims in self.claims.items() if claims}
         had = {name: ports for name, ports in self.shadows.items() if ports}
         if not had.keys() <= wanted.keys():
             return False
         counts = dict.fromkeys(RANGES, 0)
         missing = dict.fromkeys(RANGES, 0)
-        for name, wishes in wanted.items():
+        for name, claims in wanted.items():
             ports = had.get(name, {})
-            if not ports.keys() <= wishes.keys():
+            if not ports.keys() <= claims.keys():
                 return False
-            for number, type_ in wishes.items():
+            for number, type_ in claims.items():
                 protocol, target = ports.get(number, ("", 0))
                 if type_ in RANGES:
                     is_there = protocol == RANGES[type_][0] and target in RANGES[type_][1]
@@ -114,7 +114,7 @@ class Life:
         try:
             await self.fleet.until(self.go_on)
         except TimeoutError:
-            raise AssertionError(f"{self.laws.shadows} for {self.laws.wishes}, {self.fleet.replicas}") from None
+            raise AssertionError(f"{self.laws.shadows} for {self.laws.claims}, {self.fleet.replicas}") from None
 
     async def go_on(self):
         await self.bury()

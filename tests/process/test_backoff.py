@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from maesh_core.process.backoff import FIRST_S, LONGEST_S, Backoff
 
 
-def test_pauses_double_up_to_the_longest_and_begin_anew():
+def test_pauses_double_up_to_the_longest_and_begin_again():
     backoff = Backoff(chance=lambda: 1.0)
     assert [backoff.next() for _ in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     backoff.reset()

@@ -92,7 +92,7 @@ def test_what_can_be_recovered_says_whom_the_object_concerns(fields):
     assert faults
 
 
-def test_several_slips_are_all_told_up_to_a_limit():
+def test_several_slips_are_all_reported_up_to_a_limit():
     _, faults = decode({"spec": {"rules": [{"kind": 1, "matches": [2]}], "x": 1}})
     assert [fault.partition(":")[0] for fault in faults] == [
         "spec.x",

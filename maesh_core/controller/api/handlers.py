@@ -1,7 +1,7 @@
-"""The controller's HTTP API: what was asked for in, JSON or a short plain text out.
+"""The handlers of the controller's HTTP API: they take requests, and return JSON or a short plain text.
 
-Serves what a `Published` offers and tells the node registry who pulled; asks a node only through what it is given.
-Every answer, refusals of what is no request included, tells nothing of our software. Only GET and HEAD are answered.
+Serves what a `Published` offers, records in the node registry who pulled, and asks proxies only through a
+`NodeFetcher`. No answer, refusals of malformed requests included, names the software. Only GET and HEAD are supported.
 """
 
 import logging
@@ -24,15 +24,15 @@ from maesh_core.model.messages import ControllerReport
 from maesh_core.plain_http.messages import Request, Response
 
 WAIT_LIMIT_S = 60.0
-"""The longest that a pull is held; a longer wish is cut to this."""
+"""The longest time for which a pull is held; a longer `wait` is reduced to this."""
 HELD_PULLS_LIMIT = 10_000
-"""So many pulls are held at once, two for each of the largest cluster's 5,000 nodes; above: 503."""
+"""Limit of held pulls, two for each of the largest cluster's 5,000 nodes; above it, pulls get 503."""
 RENDERED_LIMIT = 16
-"""So many renderings of one revision are kept: waiters of a wake-up had one of the few last revisions."""
+"""Limit of cached renderings of one revision: pulls that are woken together had one of the last few revisions."""
 PORT_LIMIT = 65535
 
 NOT_READY = "the first configuration is not built yet\n"
-NOT_CURRENT = "out of touch with the cluster: what is known of it is old\n"
+NOT_CURRENT = "no contact with the cluster: the configuration may be outdated\n"
 
 NODE_PREFIX = "/api/status/node/"
 NODE_SUFFIX = "/configuration"
@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 class Published(Protocol):
-    """What the API serves. `render_configuration` gives None when a revision has nothing new."""
+    """What the API serves. `render_configuration` returns None if a revision has nothing new."""
 
     @property
     def is_ready(self) -> bool: ...  # noqa: D102
@@ -64,15 +64,15 @@ class Published(Protocol):
     def render_objects(self) -> bytes: ...  # noqa: D102
 
 
-class NodeAsker(Protocol):
-    """What asks a proxy."""
+class NodeFetcher(Protocol):
+    """Sends requests to proxies."""
 
     async def fetch_configuration(self, address: AdminAddress) -> bytes:
-        """Give what the proxy has in force, as JSON; raises NodeUnreachableError."""
+        """Fetch the configuration that the proxy applies, as JSON; raises NodeUnreachableError."""
 
 
-class Oneself(Protocol):
-    """What the controller says of itself. One that is not current answers no pull."""
+class ReportedStatus(Protocol):
+    """The status of this controller. One that is not current answers no pull."""
 
     @property
     def is_current(self) -> bool: ...  # noqa: D102
@@ -81,7 +81,7 @@ class Oneself(Protocol):
 
 
 class _Selected(msgspec.Struct, frozen=True):
-    """A representation and its entity tag; `body` None: nothing new."""
+    """A representation and its entity tag; `body` is None if there is nothing new."""
 
     tag: str
     body: bytes | None
@@ -94,15 +94,15 @@ class Api:
         self,
         published: Published,
         nodes: NodeRegistry,
-        asker: NodeAsker,
+        node_fetcher: NodeFetcher,
         *,
-        oneself: Oneself,
+        status: ReportedStatus,
         held_limit: int = HELD_PULLS_LIMIT,
     ) -> None:
-        self._oneself = oneself
+        self._status = status
         self._published = published
         self._nodes = nodes
-        self._asker = asker
+        self._node_fetcher = node_fetcher
         self._waiters = Waiters(held_limit)
         self._rendered: dict[str | None, bytes | None] = {}
         self._rendered_revision = ""
@@ -126,27 +126,29 @@ class Api:
         return len(self._waiters)
 
     def wake(self) -> None:
-        """Answer the pulls that wait, for there is a new revision."""
+        """Answer the waiting pulls, because there is a new revision."""
         self._waiters.wake()
 
     def close(self) -> None:
-        """Answer the pulls that wait, and hold none any more."""
+        """Answer the waiting pulls, and hold no more pulls."""
         self._waiters.close()
 
     async def handle(self, request: Request) -> Response:
-        """Answer one request; an error of ours is logged and told as 500 without details."""
+        """Answer one request; an internal error is logged and answered with 500, without details."""
         path = read_path(request)
         route = self._find_route(path)
         if route is None:
             paths = ", ".join((*self._routes, f"{NODE_PREFIX}NAME{NODE_SUFFIX}"))
-            return build_text(HTTPStatus.NOT_FOUND, f"there is nothing here; there is {paths}\n")
+            return build_text(HTTPStatus.NOT_FOUND, f"not found; the paths are {paths}\n")
         if request.method not in (b"GET", b"HEAD"):
-            return build_text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n", {"Allow": "GET, HEAD"})
+            return build_text(
+                HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are supported\n", {"Allow": "GET, HEAD"}
+            )
         try:
             return await route(request)
         except Exception:
             _log.exception("the API could not answer %s", path)
-            return build_text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the controller's log has it\n")
+            return build_text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; see the controller's log\n")
 
     def _find_route(self, path: str) -> Callable[[Request], Awaitable[Response]] | None:
         is_of_node = path.startswith(NODE_PREFIX) and path.endswith(NODE_SUFFIX)
@@ -155,8 +157,8 @@ class Api:
     async def _get_configuration(self, request: Request) -> Response:
         """Answer a pull.
 
-        The full configuration has the entity tag `"REVISION"`, a delta `"REVISION;since=REVISION"`. 304 means nothing
-        new: no revision after `since`, or a tag that If-None-Match names. Either may be waited for.
+        The full configuration has the entity tag `"REVISION"`, a delta `"REVISION;since=REVISION"`. 304 means that
+        nothing is new: there is no revision after `since`, or If-None-Match has the tag. A pull can wait for either.
         """
         query = read_query(request)
         node, since = query.get("node"), query.get("since")
@@ -171,7 +173,7 @@ class Api:
             return build_text(HTTPStatus.BAD_REQUEST, "admin is a port, a number from 1 to 65535\n")
         if not self._published.is_ready:
             return _refuse_pull(NOT_READY)
-        if not self._oneself.is_current:
+        if not self._status.is_current:
             return _refuse_pull(NOT_CURRENT)
         known_tags = ",".join(value.decode("latin-1") for name, value in request.fields if name == b"if-none-match")
         if node is None:
@@ -186,14 +188,14 @@ class Api:
                 return _refuse_pull("too many pulls are waiting\n")
             await self._waiters.wait(wait_s)
             selected = self._select(since)
-        # Revalidate always: what is stored is stale as soon as there is a new revision.
+        # Always revalidate: a cached answer is outdated as soon as there is a new revision.
         headers = {"ETag": selected.tag, "Cache-Control": "no-cache"}
         if _is_known(selected, known_tags):
             return to_response(HTTPStatus.NOT_MODIFIED, headers=headers)
         return to_response(HTTPStatus.OK, body=selected.body or b"", content_type="application/json", headers=headers)
 
     def _select(self, since: str | None) -> _Selected:
-        """Choose the representation for who has the revision `since`; each is rendered once for all."""
+        """Choose the representation for a client with revision `since`; each is rendered once for all clients."""
         revision = self._published.revision
         base = since if since is not None and _is_ours(since, revision) else None
         if revision != self._rendered_revision:
@@ -213,7 +215,7 @@ class Api:
         return _json(self._published.render_services())
 
     async def _get_pods(self, request: Request) -> Response:
-        """Answer with the pods of one name or one address. There is no list of all: 100,000 pods are 20 MB."""
+        """Answer with the pods of one name or one address. There is no list of all pods: 100,000 are 20 MB."""
         query = read_query(request)
         if not self._published.is_ready:
             return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
@@ -229,41 +231,41 @@ class Api:
         return _json(self._published.render_objects())
 
     async def _get_controller(self, _: Request) -> Response:
-        return _json(msgspec.json.encode(self._oneself.report()))
+        return _json(msgspec.json.encode(self._status.report()))
 
     async def _get_nodes(self, _: Request) -> Response:
         return _json(msgspec.json.encode(self._nodes.list_reports()))
 
     async def _get_node_configuration(self, request: Request) -> Response:
-        """Answer what a proxy has in force, as it says itself."""
+        """Answer with the configuration that a proxy applies, as the proxy reports it."""
         name = read_path(request)[len(NODE_PREFIX) : -len(NODE_SUFFIX)]
         address = self._nodes.find_admin(name)
         if address is None:
             return build_text(HTTPStatus.NOT_FOUND, "no proxy of this name pulled within the last hour\n")
         try:
-            return _json(await self._asker.fetch_configuration(address))
+            return _json(await self._node_fetcher.fetch_configuration(address))
         except NodeUnreachableError as error:
             return build_text(HTTPStatus.BAD_GATEWAY, f"{error}\n")
 
     async def _get_readiness(self, _: Request) -> Response:
-        is_ready = self._published.is_ready and self._oneself.is_current
+        is_ready = self._published.is_ready and self._status.is_current
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _json(msgspec.json.encode(is_ready), status)
 
 
 def read_path(request: Request) -> str:
-    """Read the path of a request's target, decoded; what is not UTF-8 in it becomes U+FFFD."""
+    """Read the path of a request's target, decoded; invalid UTF-8 becomes U+FFFD."""
     return unquote(request.target.partition(b"?")[0].decode("ascii", "replace"))
 
 
 def read_query(request: Request) -> dict[str, str]:
-    """Read the parameters of a request's target; of one that is named twice, the first."""
+    """Read the parameters of a request's target; the first one counts if a name is repeated."""
     text = request.target.partition(b"?")[2].decode("ascii", "replace")
     return dict(reversed(parse_qsl(text, keep_blank_values=True)))
 
 
 def _refuse_pull(text: str) -> Response:
-    """Refuse a pull for now. The connection ends, so that the next one may meet another replica behind one address."""
+    """Refuse a pull for now, and close the connection, so that the next pull can reach another replica."""
     return build_text(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "1"}, is_last=True)
 
 
@@ -273,18 +275,18 @@ def _json(body: bytes, status: int = HTTPStatus.OK) -> Response:
 
 
 def _parse_wait(text: str) -> float | None:
-    """Read a number of seconds; None for anything that is not one."""
+    """Parse a number of seconds; None if it is invalid."""
     return min(float(text), WAIT_LIMIT_S) if _WAIT_PATTERN.fullmatch(text) else None
 
 
 def _parse_port(text: str) -> int | None:
-    """Read a port; None for anything that is not one."""
+    """Parse a port; None if it is invalid."""
     port = int(text) if _PORT_PATTERN.fullmatch(text) else 0
     return port if 0 < port <= PORT_LIMIT else None
 
 
 def _is_ours(since: str, revision: str) -> bool:
-    """Whether this controller can have given `since`: `<epoch>.<n>`, n no higher than now. Bounds what is cached."""
+    """Whether this controller can have issued `since`: `<epoch>.<n>`, with n at most the current number."""
     epoch, _, number = revision.rpartition(".")
     since_epoch, _, since_number = since.rpartition(".")
     is_number = since_number.isascii() and since_number.isdecimal() and len(since_number) <= len(number)
@@ -292,7 +294,7 @@ def _is_ours(since: str, revision: str) -> bool:
 
 
 def _is_known(selected: _Selected, known_tags: str) -> bool:
-    """Whether the client has this: nothing new, or If-None-Match names it (weak comparison, RFC 9110, 13.1.2)."""
+    """Whether the client has this: nothing is new, or If-None-Match names it (RFC 9110 section 13.1.2, weakly)."""
     if selected.body is None or known_tags.strip() == "*":
         return True
     return selected.tag in _TAG_PATTERN.findall(known_tags)

@@ -1,13 +1,13 @@
-"""Requests that wait for the next revision: many waiters, woken at once, each for no more than its own time.
+"""Requests that wait for the next revision: many waiters are woken at once, and each has a time-out of its own.
 
-Costs a future and a timer per waiter, no task. Knows nothing of HTTP or of revisions.
+Each waiter costs a future and a timer, but no task. Knows nothing of HTTP or of revisions.
 """
 
 import asyncio
 
 
 class Waiters:
-    """Who waits. Closed, it lets everybody go and nobody wait any more."""
+    """The waiters. After `close`, all are released and nobody can wait any more."""
 
     __slots__ = ("_futures", "_is_closed", "_limit")
 
@@ -24,16 +24,16 @@ class Waiters:
 
     @property
     def is_closed(self) -> bool:
-        """Whether nobody waits any more."""
+        """Whether it is closed."""
         return self._is_closed
 
     @property
     def is_full(self) -> bool:
-        """Whether one more would be too many."""
+        """Whether the limit of waiters is reached."""
         return len(self._futures) >= self._limit
 
     async def wait(self, timeout_s: float) -> None:
-        """Return when woken, after the time, or at once when closed."""
+        """Return when woken, after the time-out, or at once if closed."""
         if self._is_closed or timeout_s <= 0:
             return
         loop = asyncio.get_running_loop()
@@ -47,12 +47,12 @@ class Waiters:
             self._futures.discard(future)
 
     def wake(self) -> None:
-        """Let everybody go who waits now."""
+        """Release all current waiters."""
         for future in self._futures:
             _finish(future)
 
     def close(self) -> None:
-        """Let everybody go, for good."""
+        """Release all waiters, and accept no more."""
         self._is_closed = True
         self.wake()
 

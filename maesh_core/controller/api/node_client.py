@@ -1,7 +1,7 @@
-"""Asks a proxy's admin port what it has in force: an address in, the document's bytes out.
+"""Fetches the configuration from a proxy's admin port: takes an address, returns the bytes of the document.
 
-Whoever pulls may name any port of the address it pulls from, and what answers there may be anything. So only a
-configuration is passed on, nothing else of the answer is shown, and every size and wait is bounded.
+A client that pulls can name any port of its address, and anything may answer there. Therefore only a configuration is
+passed on, no other part of an answer is shown, and every size and wait is limited.
 """
 
 import ipaddress
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     import aiohttp
 
 ANSWER_TIMEOUT_S = 2.0
-"""For everything: a connection, waiting for a free one included, and the whole answer."""
+"""Time-out of the whole request: waiting for a free connection, connecting, and reading the answer."""
 ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
 """5,000 services with 10 servers each are about 10 MB."""
 CONNECTIONS_LIMIT = 4
-"""So many proxies are asked at once: bounds the memory that their answers take together."""
+"""Limit of concurrent requests to proxies, which limits the memory for their answers."""
 
 
 class _Head(msgspec.Struct):
-    """What makes a document a whole configuration; its other fields are checked to be JSON and no more."""
+    """The fields that identify a whole configuration; other fields are only checked to be JSON."""
 
     revision: str
     full: bool
@@ -34,7 +34,7 @@ _HEAD_DECODER = msgspec.json.Decoder(_Head)
 
 
 class NodeClient:
-    """Asks proxies, over one session that begins with the first question. To be closed at the end."""
+    """Sends requests to proxies, over a session that is created by the first one. Close it when done."""
 
     __slots__ = ("_limit_bytes", "_session", "_timeout_s")
 
@@ -47,9 +47,9 @@ class NodeClient:
         return f"<NodeClient {'idle' if self._session is None else 'open'}>"
 
     async def fetch_configuration(self, address: AdminAddress) -> bytes:
-        """Give what the proxy has in force, as JSON; raises NodeUnreachableError."""
+        """Fetch the configuration that the proxy applies, as JSON; raises NodeUnreachableError."""
         url = _build_url(address)
-        import aiohttp  # 13 MB, which a controller that is never asked for this does without
+        import aiohttp  # loads 13 MB, which most controllers never need
 
         try:
             async with self._open_session().get(url, allow_redirects=False) as response:
@@ -61,12 +61,12 @@ class NodeClient:
         except OSError as error:
             raise NodeUnreachableError("the proxy cannot be reached") from error
         except aiohttp.ClientError as error:
-            raise NodeUnreachableError("the proxy's answer is not whole or not HTTP") from error
+            raise NodeUnreachableError("the proxy's answer is incomplete or not HTTP") from error
         _check_configuration(body)
         return body
 
     async def close(self) -> None:
-        """End the session, if there is one."""
+        """Close the session, if there is one."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -95,9 +95,9 @@ class NodeClient:
 
 
 def _build_url(address: AdminAddress) -> str:
-    """Build the only URL that is asked. An address that is a name is refused: nothing is ever looked up."""
+    """Build the URL of the request. A host name as address is refused: nothing is ever looked up."""
     if address.port is None:
-        raise NodeUnreachableError("the proxy did not tell its admin port")
+        raise NodeUnreachableError("the proxy did not report its admin port")
     try:
         ip = ipaddress.ip_address(address.ip)
     except ValueError as error:
@@ -109,9 +109,9 @@ def _build_url(address: AdminAddress) -> str:
 
 
 def _check_configuration(body: bytes) -> None:
-    """Raise NodeUnreachableError for what is not a whole configuration."""
+    """Raise NodeUnreachableError if the body is not a whole configuration."""
     try:
-        body.decode()  # what the decoder skips it does not check to be UTF-8
+        body.decode()  # the decoder does not check that skipped parts are UTF-8
         is_whole = _HEAD_DECODER.decode(body).full
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         is_whole = False

@@ -1,7 +1,7 @@
-"""Which proxies pull from this controller, and from where: told of each pull, it reports `/api/status/nodes`.
+"""The registry of proxies that pull from this controller: it records each pull, and reports `/api/status/nodes`.
 
-What a proxy says of itself is untrusted: names and revisions are checked, and their number is bounded. Nothing here
-reaches out to a proxy.
+What a proxy reports is untrusted: names and revisions are checked, and their number is limited. Nothing here connects
+to a proxy.
 """
 
 import time
@@ -14,11 +14,13 @@ import msgspec
 from maesh_core.model.messages import NodeReport
 
 READY_S = 90.0
-"""A proxy that pulled this recently counts as there: the longest poll is held 60 s, plus a failed one's pause."""
+"""A proxy that pulled within this time counts as ready: a pull is held for at most 60 s, and a failed one is followed
+by a pause."""
 FORGOTTEN_S = 3600.0
-"""A proxy that has not pulled for an hour has gone for good."""
+"""A proxy that has not pulled for an hour is forgotten."""
 NODE_LIMIT = 10_000
-"""So many proxies are remembered; above, the one longest unseen is dropped. Guards memory against invented names."""
+"""Limit of remembered proxies; at the limit, the one that was seen least recently is dropped. Protects memory against
+invented names."""
 NAME_LIMIT = 253
 """Characters of a Kubernetes name."""
 REVISION_LIMIT = 128
@@ -26,14 +28,14 @@ REVISION_LIMIT = 128
 
 
 class AdminAddress(msgspec.Struct, frozen=True):
-    """Where a proxy's admin port is: the address that it pulled from, and the port it told; None if it told none."""
+    """The address of a proxy's admin port: the address that it pulled from, and the port that it reported, or None."""
 
     ip: str
     port: int | None
 
 
 class _Node:
-    """A proxy; `held` counts its pulls under way, `seen_at` is of the monotonic clock."""
+    """A proxy; `held` counts its waiting pulls, `seen_at` is monotonic time."""
 
     __slots__ = ("admin", "held", "name", "revision", "seen_at")
 
@@ -46,7 +48,7 @@ class _Node:
 
 
 def is_valid_name(name: str) -> bool:
-    """Whether a proxy may call itself so: printable, and no longer than a Kubernetes name."""
+    """Whether a name is valid for a proxy: printable, and no longer than a Kubernetes name."""
     return 0 < len(name) <= NAME_LIMIT and name.isprintable()
 
 
@@ -72,9 +74,11 @@ class NodeRegistry:
 
     @contextmanager
     def hold_pull(self, name: str, ip: str, revision: str | None, *, admin_port: int | None = None) -> Iterator[None]:
-        """Count a proxy as pulling while the context lasts. `revision` is the one it has; nonsense is taken as none."""
+        """Record a proxy as pulling while the context lasts; an invalid `revision` counts as none."""
         node = self._nodes.get(name) or _Node(name)
-        node.admin = AdminAddress(ip, admin_port)  # both of one pull: a port never goes with another's address
+        node.admin = AdminAddress(
+            ip, admin_port
+        )  # both from the same pull: a port never goes with the address of another pull
         node.revision = revision if revision and len(revision) <= REVISION_LIMIT and revision.isprintable() else None
         node.held += 1
         self._touch(node)
@@ -86,13 +90,13 @@ class NodeRegistry:
                 self._touch(node)
 
     def find_admin(self, name: str) -> AdminAddress | None:
-        """Find where a proxy can be asked; None for one that did not pull within the last hour."""
+        """Find a proxy's admin port; None if the proxy did not pull within the last hour."""
         self._forget_old()
         node = self._nodes.get(name)
         return None if node is None else node.admin
 
     def list_reports(self) -> list[NodeReport]:
-        """Report every proxy that is remembered, by name."""
+        """Report every remembered proxy, sorted by name."""
         self._forget_old()
         now, wall_now = self._clock(), self._wall_clock()
         return [self._report(self._nodes[name], now, wall_now) for name in sorted(self._nodes)]

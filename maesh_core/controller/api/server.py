@@ -1,6 +1,7 @@
-"""The server of the controller's API on a bound socket, with every limit named.
+"""The HTTP server of the controller's API, with all its limits.
 
-Takes a handler of requests; refuses what is no request itself. Names no software and no version to clients.
+Takes a listening socket and a handler of requests; answers malformed requests itself. Its answers name no software and
+no version.
 """
 
 import errno
@@ -14,12 +15,12 @@ from maesh_core.plain_http.messages import Request, RequestLimits, Response
 from maesh_core.plain_http.server import HttpServer, ServerLimits
 
 HEAD_LIMIT_BYTES = 8190
-"""A node name and a revision come to less than 1 kB."""
+"""A node name and a revision take less than 1 kB."""
 FIELDS_LIMIT = 64
 KEEP_ALIVE_S = 75.0
-"""An idle connection, or one whose head is not complete, is closed after this. Above the longest poll."""
+"""An idle connection, or one with an incomplete head, is closed after this time. Longer than the longest pull."""
 STOP_S = 2.0
-"""Requests under way may take this long to end when the server stops."""
+"""Running requests may take this long to end when the server stops."""
 BACKLOG = 1024
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -33,29 +34,29 @@ def to_response(
     headers: Mapping[str, str] | None = None,
     is_last: bool = False,
 ) -> Response:
-    """Make an answer that does not name our software; `is_last` ends the connection after it."""
+    """Build a response that does not name the software; `is_last` closes the connection after it."""
     fields = {"Server": "maesh", **({"Content-Type": content_type} if content_type else {}), **(headers or {})}
     encoded = [(name.encode("ascii"), value.encode("ascii")) for name, value in fields.items()]
     return Response(status=status, fields=encoded, body=body, is_last=is_last)
 
 
 def build_text(status: int, text: str, headers: Mapping[str, str] | None = None, *, is_last: bool = False) -> Response:
-    """Make a short answer for a person."""
+    """Build a short text response for a person."""
     every = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})}
     content_type = "text/plain; charset=utf-8"
     return to_response(status, body=text.encode(), content_type=content_type, headers=every, is_last=is_last)
 
 
 def _refuse(status: int, reason: str) -> Response:
-    """Answer what could not be read or handled."""
+    """Answer a request that could not be parsed or handled."""
     del reason
     if status >= 500:
         return build_text(status, "error\n", is_last=True)
-    return build_text(400, "not a request that this server understands\n")
+    return build_text(400, "malformed request\n")
 
 
 def open_socket(host: str, port: int, *, flag: str) -> socket.socket:
-    """Bind and listen; an empty host is every address, IPv6 included. Raises StartupError that names the flag."""
+    """Bind and listen; an empty host means every address, IPv6 included. Raises StartupError, which names the flag."""
     try:
         return _bind(host, port)
     except (OSError, UnicodeError, OverflowError) as error:
@@ -64,7 +65,7 @@ def open_socket(host: str, port: int, *, flag: str) -> socket.socket:
 
 
 def _describe_reason(error: Exception) -> str:
-    """Say why in the system's words: `create_server` adds a sentence of its own, with the address once more."""
+    """Describe an OSError in the system's words, because `create_server` adds a sentence with the address."""
     if not isinstance(error, OSError):
         return str(error)
     if error.errno is None or isinstance(error, socket.gaierror):
@@ -88,10 +89,10 @@ def _bind(host: str, port: int) -> socket.socket:
 async def start_server(
     handler: Handler, sock: socket.socket, *, connection_limit: int = CONNECTION_LIMIT
 ) -> HttpServer:
-    """Serve on a listening socket, which is the server's from now on, until its `close(grace_s=STOP_S)`.
+    """Serve on a listening socket, which the server owns from then on, until `close(grace_s=STOP_S)`.
 
-    A client that goes away cancels its request's handler, so that nothing is held for it. At `connection_limit` the
-    longest idle connection is closed for a new one, or the new one if none is idle.
+    If a client leaves, the handler of its request is cancelled. At `connection_limit`, the longest-idle connection is
+    closed for a new one; if none is idle, the new one is closed.
     """
     limits = ServerLimits(
         request_s=KEEP_ALIVE_S,

@@ -1,7 +1,8 @@
-"""What a mesh looks like from outside: its controllers, its proxies, and what is wrong with services and objects.
+"""The status of a mesh for `maesh status`: its controllers, its proxies, and what is wrong with services and objects.
 
-Asks controllers' APIs through what it is given, and joins their answers: each controller knows the proxies that pull
-from it, and all know the same services and objects. A controller that does not answer is a line with its reason.
+Calls controllers' APIs through the functions that it is given, and joins the answers: each controller knows the proxies
+that pull from it, and all know the same services and objects. A controller that does not answer is listed with the
+reason.
 """
 
 import os
@@ -21,22 +22,22 @@ from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport
 from maesh_core.settings import StatusSettings
 
 Fetch = Callable[[str], Awaitable[bytes]]
-"""Gives the body of a path of one controller's API; raises MaeshError."""
+"""Fetches a path of one controller's API and returns the body; raises MaeshError."""
 ReportT = TypeVar("ReportT")
 _URL = re.compile(r"https?://[^/\s]")
 
 LOCAL_ENDPOINT = "http://127.0.0.1:9000"
-"""Where `maesh up` has its controller by default."""
+"""The default address of the controller of `maesh up`."""
 TIMEOUT_S = 5.0
 API_PORT = 9000
 LABELS = "app=maesh,component=controller"
-"""Of the controllers' pods, as the chart makes them."""
+"""Labels of the controllers' pods, as the chart sets them."""
 ENDED_PHASES = ("Succeeded", "Failed")
-"""Of pods that were evicted, whose objects stay."""
+"""Phases of pods that were evicted, whose objects remain."""
 
 
 class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One controller; `error` says why it could not be asked."""
+    """One controller; `error` is the reason if it did not answer."""
 
     name: str
     report: ControllerReport | None = None
@@ -44,7 +45,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 
 
 class FailingService(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A service and what is wrong with it."""
+    """A service with its errors."""
 
     namespace: str
     name: str
@@ -61,7 +62,7 @@ class UnservedPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class MeshStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The whole. `service_count` is None if no controller could be asked.
+    """The status of the whole mesh. `service_count` is None if no controller answered.
 
     `objects` have errors or notices; services are among them.
     """
@@ -111,13 +112,13 @@ class _Answers(msgspec.Struct, frozen=True):
 
 
 async def ask_mesh(settings: StatusSettings) -> MeshStatus:
-    """Ask the controller that is named, else all that the cluster knows, else one on this machine.
+    """Ask the given controller, otherwise all controllers of the cluster, otherwise the one on this machine.
 
     Raises StartupError.
     """
     if settings.endpoint:
         if not _URL.match(settings.endpoint):
-            raise SettingsError(f"--endpoint: {settings.endpoint!r} is no URL of a controller")
+            raise SettingsError(f"--endpoint: {settings.endpoint!r} is not the URL of a controller")
         return await _ask_endpoint(settings.endpoint)
     credentials = find_access(settings.kubeconfig, settings.master_url)
     if credentials is None:
@@ -151,7 +152,7 @@ async def _fetch(session: aiohttp.ClientSession, base: str, path: str) -> bytes:
 
 
 def _describe(error: Exception) -> str:
-    """Say why a request failed; of a connection that could not be made, what the system says of it."""
+    """Describe why a request failed; if no connection could be established, in the system's words."""
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno or 0
         return os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
@@ -172,13 +173,13 @@ async def _find_controllers(client: KubernetesClient, namespace: str) -> list[tu
 
 
 async def _fetch_through(client: KubernetesClient, namespace: str, pod: str, path: str) -> bytes:
-    """Ask a pod through the API server, as kubectl does: from anywhere, with the user's own rights."""
+    """Send a request to a pod through the API server, as kubectl does, with the user's own permissions."""
     proxy = build_path("v1", "pods", namespace=namespace, name=f"{pod}:{API_PORT}", subresource="proxy")
     return await client.get(proxy.replace("%3A", ":") + path, timeout_s=TIMEOUT_S)
 
 
 async def ask_controllers(controllers: Sequence[tuple[str, Fetch]]) -> MeshStatus:
-    """Ask every controller, by name. Of a proxy that two know, the later sight counts; the leader tells of services."""
+    """Ask every controller, by name. The latest report about a proxy counts; the leader reports services."""
     answers = [await _ask(name, fetch) for name, fetch in controllers]
     proxies: dict[str, NodeReport] = {}
     for answer in answers:
@@ -186,13 +187,13 @@ async def ask_controllers(controllers: Sequence[tuple[str, Fetch]]) -> MeshStatu
             known = proxies.get(proxy.name)
             if known is None or known.last_seen < proxy.last_seen:
                 proxies[proxy.name] = proxy
-    told = [answer for answer in answers if answer.services is not None]
-    told.sort(key=lambda answer: not (answer.status.report and answer.status.report.leads))
-    services = told[0].services or () if told else ()
+    reporting = [answer for answer in answers if answer.services is not None]
+    reporting.sort(key=lambda answer: not (answer.status.report and answer.status.report.leads))
+    services = reporting[0].services or () if reporting else ()
     return MeshStatus(
         controllers=tuple(answer.status for answer in answers),
         proxies=tuple(proxies[name] for name in sorted(proxies)),
-        service_count=len(services) if told else None,
+        service_count=len(services) if reporting else None,
         failing_services=tuple(
             FailingService(namespace=service.namespace, name=service.name, errors=service.errors)
             for service in services
@@ -204,7 +205,7 @@ async def ask_controllers(controllers: Sequence[tuple[str, Fetch]]) -> MeshStatu
             for port in service.ports
             if port.unserved
         ),
-        objects=tuple(told[0].objects) if told else (),
+        objects=tuple(reporting[0].objects) if reporting else (),
     )
 
 
@@ -220,7 +221,7 @@ async def _ask(name: str, fetch: Fetch) -> _Answers:
 
 
 async def _ask_objects(fetch: Fetch) -> Sequence[ObjectReport]:
-    """Ask about objects; a controller of an earlier version, as there may be during an upgrade, knows of none."""
+    """Fetch the objects with findings; a controller of an earlier version has none."""
     try:
         return _parse(await fetch("/api/objects"), list[ObjectReport])
     except MaeshError:

@@ -1,8 +1,8 @@
-"""Keeps the cluster's DNS as `maesh prepare` has made it: the leader puts back what an operator rewrote.
+"""Keeps the cluster's DNS as `maesh prepare` configured it: the leader repairs what somebody has overwritten.
 
-Takes a `ClusterDns`, looks at it from time to time while this controller leads, and keeps in it the rules of services
-whose shadow services have other names than DNS would make of them. A cluster that was never prepared, or that was
-cleaned up, is left alone.
+Takes a `ClusterDns` and checks it periodically while this controller leads. It also maintains the rules of services
+whose shadow services have other names than the general rule produces. A cluster that is not prepared, or that was
+cleaned up, is not changed.
 """
 
 import asyncio
@@ -13,28 +13,29 @@ from typing import Protocol, TypeVar
 from maesh_core.errors import MaeshError
 from maesh_core.model.keys import ObjectKey
 
-LOOK_S = 10.0
-"""How often DNS is looked at: four or five small reads for each look, three more for each NodeLocal DNSCache."""
+CHECK_S = 10.0
+"""Interval between two checks, each of which makes four or five small reads, and three more for each NodeLocal
+DNSCache."""
 
 PlanT = TypeVar("PlanT")
 Pause = Callable[[float], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 
-class KeptDns(Protocol[PlanT]):
-    """What is needed of the cluster's DNS."""
+class RepairableDns(Protocol[PlanT]):
+    """The methods used of the cluster's DNS."""
 
     async def is_prepared(self) -> bool:
-        """Whether `maesh prepare` has been here, and `maesh cleanup` not since."""
+        """Whether `maesh prepare` has run, and `maesh cleanup` has not run since."""
 
     async def plan(self, exact: Mapping[ObjectKey, str] | None = None) -> PlanT:
-        """Find what must be written."""
+        """Compute the changes to write."""
 
     async def apply(self, plan: PlanT) -> bool:
-        """Write it; gives whether anything was."""
+        """Write the changes; return whether there were any."""
 
 
-class Lead(Protocol):
+class Leadership(Protocol):
     """Whether this controller may write."""
 
     @property
@@ -42,28 +43,28 @@ class Lead(Protocol):
 
 
 class DnsKeeper:
-    """Keeps one cluster's DNS. `mark` when services came or went, `run` in one task.
+    """Keeps one cluster's DNS. Call `mark` when services were added or removed, and `run` in one task.
 
-    `list_long` names the services that need a rule of their own, with their shadow services; `tell` hears, for each,
-    whether its rule stands.
+    `list_long` returns the services that need a rule of their own, with their shadow services. `report` is called for
+    each of them with an error, or an empty text if its rule is in place.
     """
 
     def __init__(
         self,
-        dns: KeptDns[PlanT],
-        lead: Lead,
+        dns: RepairableDns[PlanT],
+        leadership: Leadership,
         *,
         list_long: Callable[[], Mapping[ObjectKey, str]],
-        tell: Callable[[ObjectKey, str], None],
+        report: Callable[[ObjectKey, str], None],
         pause: Pause = asyncio.sleep,
     ) -> None:
-        self._keep: Callable[[Mapping[ObjectKey, str]], Awaitable[str]] = lambda rules: _keep(dns, rules)
-        self._lead = lead
+        self._repair: Callable[[Mapping[ObjectKey, str]], Awaitable[str]] = lambda rules: _repair(dns, rules)
+        self._leadership = leadership
         self._list_long = list_long
-        self._tell = tell
+        self._report = report
         self._pause = pause
         self._rules: Mapping[ObjectKey, str] = {}
-        self._told: frozenset[ObjectKey] = frozenset()
+        self._reported: frozenset[ObjectKey] = frozenset()
         self._failure = ""
         self._wake = asyncio.Event()
 
@@ -71,17 +72,17 @@ class DnsKeeper:
         return f"<DnsKeeper rules={len(self._rules)} {self._failure or 'well'}>"
 
     def mark(self) -> None:
-        """Look at once if other services need rules now."""
+        """Check at once if other services need rules than before."""
         if self._list_long() != self._rules:
             self._wake.set()
 
     async def run(self) -> None:
-        """Look and put back, forever."""
+        """Check and repair, forever."""
         while True:
-            self._wake.clear()  # before the look: what is marked meanwhile is looked at next
-            if self._lead.is_leader:
-                await self.look()
-            waits = [asyncio.ensure_future(self._pause(LOOK_S)), asyncio.ensure_future(self._wake.wait())]
+            self._wake.clear()  # cleared before the check: what is marked during a check is handled by the next one
+            if self._leadership.is_leader:
+                await self.check()
+            waits = [asyncio.ensure_future(self._pause(CHECK_S)), asyncio.ensure_future(self._wake.wait())]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -89,29 +90,29 @@ class DnsKeeper:
                     each.cancel()
                 await asyncio.gather(*waits, return_exceptions=True)
 
-    async def look(self) -> None:
-        """Look once; what goes wrong is told in the log when it is new."""
+    async def check(self) -> None:
+        """Check once; a new failure is logged."""
         rules = self._rules = dict(self._list_long())
         try:
-            failure = await self._keep(rules)
+            failure = await self._repair(rules)
         except MaeshError as error:
             failure = str(error)
             if failure != self._failure:
-                _log.error("the cluster's DNS cannot be kept: %s", failure)
+                _log.error("the cluster's DNS cannot be updated: %s", failure)
         self._failure = failure
-        self._tell_all(self._told - rules.keys(), "")
-        self._tell_all(rules, f"its name is too long for DNS without a rule of its own: {failure}" if failure else "")
-        self._told = frozenset(rules)
+        self._report_all(self._reported - rules.keys(), "")
+        self._report_all(rules, f"its name is too long for DNS without a rule of its own: {failure}" if failure else "")
+        self._reported = frozenset(rules)
 
-    def _tell_all(self, services: Iterable[ObjectKey], error: str) -> None:
+    def _report_all(self, services: Iterable[ObjectKey], error: str) -> None:
         for service in services:
-            self._tell(service, error)
+            self._report(service, error)
 
 
-async def _keep(dns: KeptDns[PlanT], rules: Mapping[ObjectKey, str]) -> str:
-    """Bring DNS into the form that is wanted; gives why it was left alone, or nothing."""
+async def _repair(dns: RepairableDns[PlanT], rules: Mapping[ObjectKey, str]) -> str:
+    """Repair DNS; return the reason why it was not changed, or an empty text."""
     if not await dns.is_prepared():
         return "DNS is not prepared (maesh prepare)"
     if await dns.apply(await dns.plan(rules)):
-        _log.warning("the cluster's DNS was put in order")
+        _log.warning("the cluster's DNS was repaired")
     return ""

@@ -1,7 +1,7 @@
-"""Joins a controller to the cluster that its settings name.
+"""Connects a controller to the cluster that its settings name.
 
-Imported where a cluster is meant, and nowhere else: its client brings aiohttp, 13 MB that a controller of
-manifests does without.
+Imported only if there is a cluster, because the client loads aiohttp: 13 MB that a controller of manifests does not
+need.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from maesh_core.settings import ControllerSettings
 
 
 def open_client(settings: ControllerSettings) -> KubernetesClient | None:
-    """Make a client of the cluster that is found; None where there is none. Raises StartupError."""
+    """Create a client of the cluster from settings or environment; None if there is none. Raises StartupError."""
     credentials = find_access(settings.kubeconfig, settings.master_url)
     return KubernetesClient(credentials) if credentials else None
 
@@ -23,7 +23,7 @@ def open_client(settings: ControllerSettings) -> KubernetesClient | None:
 async def join_cluster(
     settings: ControllerSettings, client: KubernetesClient, identity: str, *, clock: Callable[[], float], pause: Pause
 ) -> Cluster:
-    """Load the credentials once, where what is wrong with them still ends the command, and give the cluster."""
+    """Load the credentials, so that an error in them ends the command, and return the cluster."""
     try:
         await client.log_in()
     except KubernetesError as error:

@@ -1,7 +1,7 @@
-"""Which of several controllers writes: one holds a Lease (coordination.k8s.io/v1), renews it, and leads while it does.
+"""Leader election: the controller that holds the Lease (coordination.k8s.io/v1) leads, and renews it.
 
-Takes a client and an identity; says whether this controller leads, and for how long yet. Time is judged by this
-machine's own clock alone, from when a record was first seen (as client-go does), so clocks need not agree.
+Takes a client and an identity; returns whether this controller leads, and for how long. Only this machine's own clock
+is used, starting when a record is first seen (as in client-go), so clocks need not agree.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from maesh_core.errors import KubernetesError
 
 LEASE_NAME = "maesh-controller"
 LEASE_S = 10
-"""A leader that does not renew for so long is no leader any more."""
+"""Duration of the lease: a leader that does not renew it for this long no longer leads."""
 RETRY_S = 2.0
-"""Between two renewals, and between two looks at another's lease."""
+"""Pause between two renewals, and between two reads of another controller's lease."""
 REQUEST_TIMEOUT_S = 3.0
 GIVE_UP_TIMEOUT_S = 0.75
-"""Of each of the two requests at the end, which a server that hangs must not hold up."""
+"""Time-out of each of the two requests at the end, which a server that hangs must not delay."""
 LONGEST_LEASE_S = 60
-"""A longer one in another's record is nothing that a controller has written."""
+"""Limit for the duration in a record; no controller writes a longer one."""
 RELEASED_S = 1
-"""What stands for the duration in a record that was given up (as client-go writes it)."""
+"""The duration in a released record (as client-go writes it)."""
 TRANSITIONS_LIMIT = 2**31 - 1
 API_VERSION = "coordination.k8s.io/v1"
 
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class Client(Protocol):
-    """What is needed of a client of the API server."""
+    """The methods used of a client of the API server."""
 
     async def send(self, method: str, path: str, body: Any = None, *, timeout_s: float) -> bytes:
         """Send a request; raises KubernetesError."""
@@ -63,11 +63,11 @@ class _Lease(msgspec.Struct, frozen=True):
 
 
 class LeaderElection:
-    """One candidate. Run it in one task."""
+    """One candidate. Call `run` in one task."""
 
     __slots__ = (
         *("_chance", "_client", "_clock", "_failure", "_has_lapsed", "_identity", "_is_fit", "_namespace", "_pause"),
-        *("_seen", "_seen_at", "_until", "_wall_clock", "_was_leader", "holder"),
+        *("_record", "_record_seen_at", "_until", "_wall_clock", "_was_leader", "holder"),
     )
 
     def __init__(
@@ -90,21 +90,21 @@ class LeaderElection:
         self._wall_clock = wall_clock
         self._pause = pause
         self._chance = chance
-        self._seen: _Lease | None = None
-        self._seen_at = 0.0
+        self._record: _Lease | None = None
+        self._record_seen_at = 0.0
         self._until = float("-inf")
         self._was_leader = False
         self._has_lapsed = False
         self._failure = ""
         self.holder = ""
-        """Who leads, as far as is known."""
+        """The identity of the leader, as far as known."""
 
     def __repr__(self) -> str:
         return f"<LeaderElection {self._identity} leader={self.is_leader} holder={self.holder}>"
 
     @property
     def remaining_s(self) -> float:
-        """For how long this controller leads if it never reaches the API server again; 0 when it does not lead."""
+        """How long this controller still leads if it cannot reach the API server again; 0 if it does not lead."""
         return max(0.0, self._until - self._clock())
 
     @property
@@ -113,7 +113,7 @@ class LeaderElection:
         return self.remaining_s > 0
 
     async def run(self, on_change: OnChange) -> None:
-        """Stand for election until cancelled, then give up the lease. `on_change` hears of every change until then."""
+        """Take part in the election until cancelled, then release the lease. Call `on_change` at every change."""
         try:
             while True:
                 failure = ""
@@ -122,62 +122,63 @@ class LeaderElection:
                 except KubernetesError as error:
                     failure = str(error)
                 if failure and failure != self._failure:
-                    _log.warning("the lease %s could not be held or looked at: %s", LEASE_NAME, failure)
+                    _log.warning("the lease %s could not be read or renewed: %s", LEASE_NAME, failure)
                 self._failure = failure
-                self._tell(on_change)
+                self._notify(on_change)
                 pause_s = RETRY_S * (0.9 + self._chance() / 5)
                 await self._pause(min(pause_s, self.remaining_s or pause_s))
-                self._tell(on_change)  # a lead that ends is told before a request that may take long
+                self._notify(on_change)  # report a lost lease before the next request, which may take long
         finally:
             if self.is_leader:
-                await self._give_up()
+                await self._release()
 
-    def _tell(self, on_change: OnChange) -> None:
-        """Tell of a change; a lead that lapsed and was taken again is two: others may have led meanwhile."""
+    def _notify(self, on_change: OnChange) -> None:
+        """Report a change; a lease that expired and was acquired again is two: another may have led."""
         is_leader = self.is_leader
         steps = (False, True) if self._has_lapsed and self._was_leader and is_leader else (is_leader,)
         self._has_lapsed = False
         for leads in steps:
             if leads != self._was_leader:
                 self._was_leader = leads
-                _log.warning("%s", "this controller leads now" if leads else "this controller leads no more")
+                _log.warning("%s", "this controller leads now" if leads else "this controller no longer leads")
                 on_change(leads)
 
     async def attempt(self) -> None:
-        """Take, renew or look at the lease, once. Raises KubernetesError."""
+        """Acquire, renew or read the lease, once. Raises KubernetesError."""
         sent_at = self._clock()
         lease = await self._read(REQUEST_TIMEOUT_S)
-        # Only now is it sure that the record was as it is: counted from before the request, a renewal that came
-        # between would be taken for older than it is, and two would lead.
-        was_ever_there = self._seen is not None
+        # The time starts when the answer arrives. Starting before the request, a renewal in between would count as
+        # older than it is, and two controllers could lead.
+        was_seen_before = self._record is not None
         found = lease or _Lease()
-        if found != self._seen and (lease or was_ever_there):
-            self._seen, self._seen_at = found, self._clock()
+        if found != self._record and (lease or was_seen_before):
+            self._record, self._record_seen_at = found, self._clock()
         self.holder = found.spec.holder_identity or ""
         if lease is not None and self.holder != self._identity:
             self._until = float("-inf")
         if not self._is_fit():
             return
         if lease is None:
-            # One that was deleted may be led by still; its leader, and who never saw it, need not wait.
-            if self.is_leader or not was_ever_there or self._is_free(found.spec):
+            # A deleted lease may still have a leader. That leader, and a controller that never saw the lease, need not
+            # wait.
+            if self.is_leader or not was_seen_before or self._is_free(found.spec):
                 await self._write("POST", found, sent_at=sent_at)
         elif self.holder == self._identity or self._is_free(found.spec):
             await self._write("PUT", found, sent_at=sent_at)
 
     def _is_free(self, spec: _LeaseSpec) -> bool:
-        """Say whether nobody can hold the lease any more.
+        """Whether nobody can hold the lease any more.
 
-        A record that is neither held nor given up, and one with a short duration, are no controller's work: whoever
-        led may not have seen them yet, so they count from when they were seen, as one that is held does.
+        A record that is neither held nor released, or that has a short duration, was not written by a controller. The
+        leader may not have seen it yet, so its time starts when it was first seen, as for a held record.
         """
         if spec.holder_identity == "" and spec.lease_duration_seconds == RELEASED_S:
             return True
         duration_s = min(max(spec.lease_duration_seconds or LEASE_S, LEASE_S), LONGEST_LEASE_S)
-        return self._clock() - self._seen_at > duration_s
+        return self._clock() - self._record_seen_at > duration_s
 
     async def _write(self, method: str, found: _Lease, *, sent_at: float) -> None:
-        """Write the lease as ours; a conflict means that another was faster."""
+        """Write the lease with this controller as holder; a conflict means that another controller was faster."""
         now, old = _render_time(self._wall_clock()), found.spec
         is_renewal = old.holder_identity == self._identity
         is_transition = not is_renewal and old != _LeaseSpec()
@@ -197,11 +198,11 @@ class LeaderElection:
                 self._until = float("-inf")
             return
         self._has_lapsed |= not self.is_leader
-        # Counted from before the request: the server can only have seen it later.
+        # Start before the request: the server can only have seen it later.
         self.holder, self._until = self._identity, sent_at + LEASE_S
 
     async def _read(self, timeout_s: float) -> _Lease | None:
-        """Read the lease; None where there is none."""
+        """Read the lease; None if it does not exist."""
         path = build_path(API_VERSION, "leases", namespace=self._namespace, name=LEASE_NAME)
         try:
             body = await self._client.send("GET", path, timeout_s=timeout_s)
@@ -220,8 +221,8 @@ class LeaderElection:
         body = {"apiVersion": API_VERSION, "kind": "Lease", "metadata": metadata, "spec": spec}
         await self._client.send(method, path, body, timeout_s=timeout_s)
 
-    async def _give_up(self) -> None:
-        """Leave the lease to whoever comes first; others would wait for its end otherwise."""
+    async def _release(self) -> None:
+        """Release the lease, so that others need not wait until it expires."""
         self._until = float("-inf")
         try:
             lease = await self._read(GIVE_UP_TIMEOUT_S)
@@ -229,19 +230,21 @@ class LeaderElection:
                 free = msgspec.structs.replace(lease.spec, holder_identity="", lease_duration_seconds=RELEASED_S)
                 await self._send("PUT", free, lease.metadata.resource_version, timeout_s=GIVE_UP_TIMEOUT_S)
         except KubernetesError as error:
-            _log.warning("the lease %s could not be given up: %s", LEASE_NAME, error)
+            _log.warning("the lease %s could not be released: %s", LEASE_NAME, error)
 
 
 def _parse_lease(body: bytes) -> _Lease:
     try:
         lease = msgspec.json.decode(body, type=_Lease)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise KubernetesError(f"the lease {LEASE_NAME} is none: {error}") from error
+        raise KubernetesError(f"the lease {LEASE_NAME} is malformed: {error}") from error
     if not lease.metadata.resource_version:
-        raise KubernetesError(f"the lease {LEASE_NAME} has no resource version")  # it would be written over blindly
+        raise KubernetesError(
+            f"the lease {LEASE_NAME} has no resource version"
+        )  # without it, a write would ignore conflicts
     return lease
 
 
 def _render_time(seconds: float) -> str:
-    """Write a MicroTime, as the API server does."""
+    """Render a MicroTime, as the API server does."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

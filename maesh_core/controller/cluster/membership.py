@@ -1,7 +1,7 @@
-"""This controller's part in a cluster: the source of its objects, and, while it leads, what it writes there.
+"""This controller's part in a cluster: the source of its objects and, while it leads, the writes to the cluster.
 
-Joins election, shadow services, Events and DNS to an engine. Every replica reads and serves; the leader alone writes,
-and looks at everything anew when it begins to.
+Connects election, shadow services, Events and DNS to an engine. Every replica reads and serves. Only the leader writes,
+and it checks everything once when it starts to lead.
 """
 
 import asyncio
@@ -30,16 +30,16 @@ from maesh_core.model.resources import Service
 from maesh_core.process.backoff import Backoff
 
 STALE_S = 60.0
-"""A controller that has been out of touch with the cluster for so long says that it is not ready, and leads no more."""
+"""A controller without contact with the cluster for this long is not ready and does not lead."""
 FIRST_LOOK_S = 0.05
 LONGEST_LOOK_S = 2.0
-"""Between two looks at whether the watch has told of what was written."""
+"""Pause between two checks whether the watch has delivered what was written."""
 
 Pause = Callable[[float], Awaitable[None]]
 
 
 class _Term:
-    """The lead of this controller, from when it knows all that others wrote before: until then it writes nothing."""
+    """This controller's leadership, from when it knows all earlier writes; until then it writes nothing."""
 
     __slots__ = ("_election", "is_begun")
 
@@ -52,7 +52,7 @@ class _Term:
 
     @property
     def remaining_s(self) -> float:
-        """For how long this controller may write."""
+        """How long this controller may write."""
         return self._election.remaining_s if self.is_begun else 0.0
 
     @property
@@ -62,7 +62,7 @@ class _Term:
 
 
 class Cluster:
-    """A cluster as one controller sees it. `client` is closed by who made it."""
+    """A cluster as one controller sees it. The caller closes `client`."""
 
     def __init__(
         self,
@@ -94,11 +94,11 @@ class Cluster:
 
     @property
     def is_current(self) -> bool:
-        """Whether what is known of the cluster is not older than a minute."""
+        """Whether the last contact with the cluster is less than a minute ago."""
         return self.source.out_of_touch_s < STALE_S
 
-    async def keep(self, engine: Engine, *, is_built: asyncio.Event) -> None:
-        """Stand for election, and write while leading, until cancelled. Begins once the first full build is done."""
+    async def run(self, engine: Engine, *, is_built: asyncio.Event) -> None:
+        """Take part in the election, and write while leading, until cancelled. Starts after the first full build."""
         term = _Term(self.election)
         shadows = ShadowKeeper(self._client, engine, term, mesh_namespace=self._mesh_namespace, pause=self._pause)
         reports = engine.reports
@@ -131,7 +131,9 @@ class Cluster:
             def change(is_leader: bool) -> None:  # noqa: FBT001 - what an election tells
                 nonlocal taking_over
                 if is_leader:
-                    taking_over = group.create_task(lead())  # beside the election, which must go on renewing
+                    taking_over = group.create_task(
+                        lead()
+                    )  # in parallel with the election, which must continue to renew
                 else:
                     if taking_over is not None:
                         taking_over.cancel()
@@ -143,7 +145,7 @@ class Cluster:
             group.create_task(recorder.run())
             group.create_task(dns.run())
             group.create_task(self.election.run(change))
-            group.create_task(self._pass_time(engine))
+            group.create_task(self._expire_reservations(engine))
 
     def _build_dns_keeper(self, engine: Engine, term: _Term) -> DnsKeeper:
         dns = ClusterDns(
@@ -157,18 +159,18 @@ class Cluster:
             dns,
             term,
             list_long=lambda: self._list_long(engine),
-            tell=lambda key, error: engine.set_outside_errors(key, (error,) if error else (), aspect="DNS"),
+            report=lambda key, error: engine.set_outside_errors(key, (error,) if error else (), aspect="DNS"),
             pause=self._pause,
         )
 
-    async def _pass_time(self, engine: Engine) -> None:
-        """Have who waits for a port get one that has rested, though nothing else happens."""
+    async def _expire_reservations(self, engine: Engine) -> None:
+        """Assign ports whose reservation has expired to waiting services, even if nothing else happens."""
         while True:
             await self._pause(GRACE_S / 4)
             engine.apply((), source=self.source.name)
 
     def _list_long(self, engine: Engine) -> dict[ObjectKey, str]:
-        """Name the services whose shadow services DNS cannot find by its general rule."""
+        """List the services whose shadow services DNS cannot find by its general rule."""
         return {
             key: build_name(self._mesh_namespace, key)
             for key in engine.list_services()
@@ -176,29 +178,29 @@ class Cluster:
         }
 
     async def _catch_up(self, engine: Engine) -> bool:
-        """Wait until the watch has told of all that others wrote; False when this controller leads no more.
+        """Wait until the watch has delivered all that others wrote; return False if this controller no longer leads.
 
-        What it has told of services is then not older than what the last leader went by.
+        What it has delivered of services is then at least as recent as what the last leader acted on.
         """
         backoff = Backoff(first_s=FIRST_LOOK_S, longest_s=LONGEST_LOOK_S)
         while self.election.is_leader:
             with suppress(KubernetesError):
-                if self._has_told(engine, {each.key: each async for each in self._list_shadows()}):
+                if self._has_delivered(engine, {each.key: each async for each in self._list_shadows()}):
                     return True
             await self._pause(backoff.next())
         return False
 
-    def _has_told(self, engine: Engine, listed: Mapping[ObjectKey, Service]) -> bool:
+    def _has_delivered(self, engine: Engine, listed: Mapping[ObjectKey, Service]) -> bool:
         known = {
             ObjectKey(self._mesh_namespace, build_name(self._mesh_namespace, key)) for key in engine.list_shadowed()
         }
         if not known <= listed.keys():
             return False
-        told = ((each, engine.find_service(key)) for key, each in listed.items())
-        return all(each and each.metadata.resource_version == there.metadata.resource_version for there, each in told)
+        pairs = ((each, engine.find_service(key)) for key, each in listed.items())
+        return all(each and each.metadata.resource_version == there.metadata.resource_version for there, each in pairs)
 
     async def _list_shadows(self) -> AsyncIterator[Service]:
-        """List them as the source would: what it cannot use it does not tell of."""
+        """List shadow services as the source does: objects that it cannot use are left out."""
         decoder = ObjectDecoder(next(kind for kind in CORE_KINDS if kind.type is Service))
         path = build_path("v1", "services", namespace=self._mesh_namespace)
         selector = ",".join(f"{key}={value}" for key, value in LABELS.items())

@@ -1,8 +1,8 @@
-"""Tells errors where `kubectl describe` shows them: as Kubernetes Events on the objects they concern.
+"""Publishes errors and notices as Kubernetes Events on the objects they concern, for `kubectl describe`.
 
-Takes what is found wrong with objects; writes through a client, while this controller leads. An error is a Warning, a
-notice is Normal. The same text of the same object is one Event, written again only when it has lasted or come back; all
-Events together are rate-limited. An Event that cannot be written is dropped: it is news, not a record.
+Takes findings; writes through a client, while this controller leads. An error is a Warning, a notice is Normal. The
+same text on the same object is one Event, which is written again only if the finding persists or returns. All Events
+together are rate-limited. An Event that cannot be written is dropped.
 """
 
 import asyncio
@@ -23,24 +23,24 @@ from maesh_core.model.findings import Findings
 from maesh_core.model.keys import ObjectIdentity
 
 ERROR = ("Warning", "MeshError")
-"""Type and reason of the Event of an error,"""
+"""Type and reason of the Event of an error."""
 NOTICE = ("Normal", "MeshNotice")
-"""and of a notice."""
+"""Type and reason of the Event of a notice."""
 COMPONENT = "maesh-controller"
 MESSAGE_LIMIT_BYTES = 1000
 """Kubernetes documents 1,024 for a message."""
 NAME_LIMIT = 200
-"""Characters of an object's name in that of its Event, which may have 253 in all."""
+"""Limit for the object's name in the name of its Event, in characters; an Event's name can have 253."""
 AGAIN_S = 1800.0
-"""An error that lasts is told again so often: API servers keep an Event for an hour."""
+"""Interval at which a lasting finding is written again: API servers keep an Event for an hour."""
 BURST = 50
-"""So many Events may be written at once,"""
+"""Number of Events that can be written at once."""
 PER_SECOND = 2.0
-"""and so many a second after that."""
+"""Number of Events per second after that."""
 LOOK_S = AGAIN_S / 10
-"""Between two looks for errors that have lasted."""
+"""Interval between two checks for lasting findings."""
 CLUSTER_NAMESPACE = "default"
-"""Where the Events of objects are that have no namespace."""
+"""Namespace of the Events on objects that have no namespace."""
 PENDING_LIMIT = 10_000
 REMEMBERED_LIMIT = 20_000
 TIMEOUT_S = 5.0
@@ -50,15 +50,15 @@ Pause = Callable[[float], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 
-class Told(msgspec.Struct):
-    """When an error was told last, on the clock, and how often."""
+class WrittenEvent(msgspec.Struct):
+    """When a finding was last written, by the clock, and how often."""
 
     at: float
     count: int
 
 
 class Client(Protocol):
-    """What is needed of a client of the API server."""
+    """The methods used of a client of the API server."""
 
     async def send(
         self, method: str, path: str, body: Any = None, *, content_type: str = ..., timeout_s: float
@@ -66,7 +66,7 @@ class Client(Protocol):
         """Send a request; raises KubernetesError."""
 
 
-class Lead(Protocol):
+class Leadership(Protocol):
     """Whether this controller may write."""
 
     @property
@@ -83,7 +83,7 @@ class EventRecorder:
         self,
         client: Client,
         find: Finder,
-        lead: Lead,
+        leadership: Leadership,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -91,23 +91,23 @@ class EventRecorder:
     ) -> None:
         self._client = client
         self._find = find
-        self._lead = lead
+        self._leadership = leadership
         self._clock = clock
         self._wall_clock = wall_clock
         self._pause = pause
         self._failing: set[Subject] = set()
         self._pending: dict[tuple[ObjectIdentity, str], Subject] = {}
-        """What is to be told, in order."""
-        self._told: dict[tuple[ObjectIdentity, str], Told] = {}
+        """Texts to write, in order."""
+        self._written: dict[tuple[ObjectIdentity, str], WrittenEvent] = {}
         self._allowance = float(BURST)
         self._allowed_at = clock()
         self._wake = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<EventRecorder pending={len(self._pending)} told={len(self._told)}>"
+        return f"<EventRecorder pending={len(self._pending)} written={len(self._written)}>"
 
     def mark(self, subjects: Iterable[Subject]) -> None:
-        """Have these objects looked at."""
+        """Check these objects for new findings."""
         for subject in subjects:
             found = self._find(subject)
             if found:
@@ -116,18 +116,18 @@ class EventRecorder:
                 self._failing.discard(subject)
             for identity, findings in found.items():
                 for text in findings.texts:
-                    self._want(identity, _cut(text), subject)
+                    self._schedule(identity, _cut(text), subject)
         if self._pending:
             self._wake.set()
 
-    def _want(self, identity: ObjectIdentity, text: str, subject: Subject) -> None:
-        told = self._told.get((identity, text))
-        is_due = told is None or self._clock() - told.at >= AGAIN_S
+    def _schedule(self, identity: ObjectIdentity, text: str, subject: Subject) -> None:
+        written = self._written.get((identity, text))
+        is_due = written is None or self._clock() - written.at >= AGAIN_S
         if is_due and (len(self._pending) < PENDING_LIMIT or (identity, text) in self._pending):
             self._pending[(identity, text)] = subject
 
     async def run(self) -> None:
-        """Write what is wanted, forever; what lasts is looked at again from time to time."""
+        """Write pending Events, forever; lasting findings are checked again from time to time."""
         look_at = self._clock() + LOOK_S
         while True:
             with suppress(TimeoutError):
@@ -141,14 +141,14 @@ class EventRecorder:
                 identity, text = next(iter(self._pending))
                 if self._find_sort(identity, text) is not None:
                     await self._wait_for_allowance()
-                sort = self._find_sort(identity, text)  # again, for there may have been a wait
+                sort = self._find_sort(identity, text)  # checked again after the wait
                 if sort is not None:
                     await self._write(identity, text, sort)
                 del self._pending[(identity, text)]
 
     def _find_sort(self, identity: ObjectIdentity, text: str) -> Sort | None:
-        """Say what a text is now: None where this controller does not lead, or where it is gone."""
-        found = self._find(self._pending[(identity, text)]) if self._lead.is_leader else {}
+        """Find the type and reason of a text; None if this controller does not lead, or if the finding is gone."""
+        found = self._find(self._pending[(identity, text)]) if self._leadership.is_leader else {}
         findings = found.get(identity, Findings())
         if any(_cut(each) == text for each in findings.errors):
             return ERROR
@@ -163,11 +163,13 @@ class EventRecorder:
             await self._pause(-self._allowance / PER_SECOND)
 
     async def _write(self, identity: ObjectIdentity, text: str, sort: Sort) -> None:
-        told = self._told.pop((identity, text), None) or Told(0.0, 0)
-        told = self._told[(identity, text)] = Told(self._clock(), told.count + 1)  # last: the longest remembered
-        if len(self._told) > REMEMBERED_LIMIT:
-            del self._told[next(iter(self._told))]
-        event = self._build(identity, text, sort, told.count)
+        written = self._written.pop((identity, text), None) or WrittenEvent(0.0, 0)
+        written = self._written[(identity, text)] = WrittenEvent(
+            self._clock(), written.count + 1
+        )  # re-inserted at the end, so that it is remembered longest
+        if len(self._written) > REMEMBERED_LIMIT:
+            del self._written[next(iter(self._written))]
+        event = self._build(identity, text, sort, written.count)
         namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
         try:
             try:
@@ -176,8 +178,8 @@ class EventRecorder:
             except KubernetesError as error:
                 if error.status != 409:
                     raise
-                told.count = max(told.count, 2)  # one that an earlier controller has written
-                again = {"count": told.count, "lastTimestamp": event["lastTimestamp"]}
+                written.count = max(written.count, 2)  # an earlier controller has written this Event
+                again = {"count": written.count, "lastTimestamp": event["lastTimestamp"]}
                 path = build_path("v1", "events", namespace=namespace, name=name)
                 await self._client.send("PATCH", path, again, content_type=MERGE_PATCH, timeout_s=TIMEOUT_S)
         except KubernetesError as error:
@@ -187,7 +189,7 @@ class EventRecorder:
         now = datetime.fromtimestamp(self._wall_clock(), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         digest = hashlib.sha256(f"{identity}{text}".encode()).hexdigest()[:16]
         namespace, name = identity.key
-        prefix = name[:NAME_LIMIT].rstrip("-.")  # what is cut off may leave what no name ends with
+        prefix = name[:NAME_LIMIT].rstrip("-.")  # a cut name may end with characters that a name must not end with
         return {
             "apiVersion": "v1",
             "kind": "Event",
@@ -211,7 +213,7 @@ class EventRecorder:
 
 
 def _cut(text: str) -> str:
-    """Cut a text to what a message may have; what cannot be written in UTF-8 is replaced."""
+    """Shorten a text to the limit of a message; characters that UTF-8 cannot encode are replaced."""
     encoded = text.encode(errors="replace")
     if len(encoded) > MESSAGE_LIMIT_BYTES:
         return encoded[: MESSAGE_LIMIT_BYTES - len("…".encode())].decode(errors="ignore") + "…"

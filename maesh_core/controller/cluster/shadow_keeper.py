@@ -1,9 +1,10 @@
-"""Keeps the shadow services as the users' services want them: the leader's hands on the API server.
+"""Writes the shadow services: brings those in the API server to the desired state.
 
-Takes an engine, which knows what is wished and what was told, and a client; writes only while this controller leads,
-and only Services that say they are this mesh's. Every write is bound to the object as the watch has told it: where
-somebody was faster it is refused, and made anew once the watch has told of that, so nothing is decided on old news.
-Whoever comes after a crash finds either the old object or the new one, and goes on from there.
+Takes an engine, which knows the desired and the current objects, and a client. It writes only while this controller
+leads, and only Services that are labelled as this mesh's. Every write names the resource version that the watch
+delivered. If somebody else was faster, the API server refuses it, and it is repeated after the watch has delivered that
+change, so no decision is based on outdated objects. After a crash, either the old object or the new one exists, and the
+next leader continues from there.
 """
 
 import asyncio
@@ -15,11 +16,11 @@ import msgspec
 
 from maesh_core.controller.cluster.shadow_services import (
     DISTRIBUTIONS,
-    Wish,
+    DesiredShadowService,
     build_name,
     build_object,
     find_original,
-    is_as_wished,
+    is_up_to_date,
     merge_object,
     must_recreate,
 )
@@ -30,14 +31,14 @@ from maesh_core.model.resources import Service
 from maesh_core.process.backoff import Backoff
 
 WRITERS = 8
-"""Writes under way at a time: 10,000 services are written within half a minute, and the API server is not flooded."""
+"""Concurrent writes: 10,000 services are written within half a minute, and the API server is not overloaded."""
 WRITE_TIMEOUT_S = 5.0
 LEASE_MARGIN_S = 1.0
-"""No write may be under way when the lease ends."""
+"""No write may still be running when the lease ends."""
 LONGEST_PAUSE_S = 30.0
-"""Before a write that was refused is tried again; whatever changes is looked at at once."""
+"""Longest pause before a refused write is repeated; a change is handled at once."""
 CONFLICT_LIMIT = 5
-"""So many conflicts in a row are nothing to tell of: the watch is a little behind."""
+"""Number of consecutive conflicts that are not reported, because the watch is a little behind."""
 
 _CONFLICT = 409
 _GONE = 404
@@ -45,23 +46,23 @@ _log = logging.getLogger(__name__)
 
 
 class Client(Protocol):
-    """What is needed of a client of the API server."""
+    """The methods used of a client of the API server."""
 
     async def send(self, method: str, path: str, body: Any = None, *, timeout_s: float) -> bytes:
         """Send a request; raises KubernetesError."""
 
 
-class Lead(Protocol):
+class Leadership(Protocol):
     """Whether this controller may write."""
 
     @property
     def remaining_s(self) -> float: ...  # noqa: D102
 
 
-class Shadowed(Protocol):
-    """What is needed of the engine."""
+class ShadowSource(Protocol):
+    """The methods used of the engine."""
 
-    def find_wish(self, key: ObjectKey) -> Wish | None: ...  # noqa: D102
+    def find_desired_shadow(self, key: ObjectKey) -> DesiredShadowService | None: ...  # noqa: D102
 
     def find_service(self, key: ObjectKey) -> Service | None: ...  # noqa: D102
 
@@ -69,24 +70,24 @@ class Shadowed(Protocol):
 
 
 class NotLeadingError(Exception):
-    """This controller may not write any more."""
+    """This controller no longer leads."""
 
 
 class ShadowKeeper:
-    """Writes what was marked. `mark` may be called at any time; `run` in one task."""
+    """Writes the shadow services of marked services. `mark` may be called at any time, `run` in one task."""
 
     def __init__(
         self,
         client: Client,
-        engine: Shadowed,
-        lead: Lead,
+        engine: ShadowSource,
+        leadership: Leadership,
         *,
         mesh_namespace: str,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = client
         self._engine = engine
-        self._lead = lead
+        self._leadership = leadership
         self._mesh_namespace = mesh_namespace
         self._pause = pause
         self._marked: dict[ObjectKey, None] = {}  # in order
@@ -103,17 +104,17 @@ class ShadowKeeper:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is left to do now."""
+        """Whether nothing is marked, running, or waiting to be repeated."""
         return not self._marked and not self._busy and not self._retries
 
     def mark(self, keys: Iterable[ObjectKey]) -> None:
-        """Have the shadow services of these looked at."""
+        """Schedule a check of the shadow services of these services."""
         for key in keys:
             self._marked[key] = None
         self._wake.set()
 
     def forget(self) -> None:
-        """Drop what was marked, and take back what was told: another leads now, who looks at everything."""
+        """Drop all marks and withdraw all errors: another controller leads now, and checks everything."""
         self._marked.clear()
         for retry in self._retries.values():
             retry.cancel()
@@ -121,10 +122,10 @@ class ShadowKeeper:
         self._backoffs.clear()
         self._conflicts.clear()
         for key in tuple(self._failures):
-            self._tell(key, "")
+            self._report(key, "")
 
     async def run(self) -> None:
-        """Look at what is marked, forever; while this controller does not lead, what is marked is dropped."""
+        """Check what is marked, forever; while this controller does not lead, marks are dropped."""
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(WRITERS):
@@ -143,36 +144,36 @@ class ShadowKeeper:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            remaining_s = self._lead.remaining_s
+            remaining_s = self._leadership.remaining_s
             if remaining_s <= 0:
-                self._marked.clear()  # who leads next looks at everything
+                self._marked.clear()  # the next leader checks everything
                 continue
             if remaining_s <= LEASE_MARGIN_S:
-                await self._pause(LEASE_MARGIN_S)  # until it is renewed, or lost
+                await self._pause(LEASE_MARGIN_S)  # until the lease is renewed, or lost
                 continue
             del self._marked[key]
             self._busy.add(key)
             try:
-                await self._keep(key)
+                await self._process(key)
             finally:
                 self._busy.discard(key)
                 self._wake.set()
 
-    async def _keep(self, key: ObjectKey) -> None:
+    async def _process(self, key: ObjectKey) -> None:
         try:
             error = await self.reconcile(key)
         except NotLeadingError:
             self.mark((key,))
             return
         except KubernetesError as failure:
-            if self._lead.remaining_s > 0:
+            if self._leadership.remaining_s > 0:
                 self._count_conflict(key, is_one=failure.status in (_CONFLICT, _GONE))
                 if not 0 < self._conflicts.get(key, 0) <= CONFLICT_LIMIT:
-                    self._tell(key, f"its shadow service cannot be written: {failure}")
+                    self._report(key, f"its shadow service cannot be written: {failure}")
                 self._retry(key, failure.retry_after_s)
             return
         self._conflicts.pop(key, None)
-        self._tell(key, error)
+        self._report(key, error)
         if error:
             self._retry(key)
         else:
@@ -185,7 +186,7 @@ class ShadowKeeper:
             self._conflicts.pop(key, None)
 
     def _retry(self, key: ObjectKey, at_least_s: float | None = None) -> None:
-        """Mark again after a pause, once: whatever marks it before then does not add to that."""
+        """Mark again after a pause, once; marks in the meantime add no further ones."""
         if key in self._retries:
             return
         pause_s = self._backoffs.setdefault(key, Backoff(longest_s=LONGEST_PAUSE_S)).next(at_least_s=at_least_s)
@@ -193,10 +194,10 @@ class ShadowKeeper:
 
     async def _mark_later(self, key: ObjectKey, pause_s: float) -> None:
         await self._pause(pause_s)
-        del self._retries[key]  # before it is looked at, which may ask for the next one at once
+        del self._retries[key]  # before the check, which may schedule the next retry at once
         self.mark((key,))
 
-    def _tell(self, key: ObjectKey, error: str) -> None:
+    def _report(self, key: ObjectKey, error: str) -> None:
         if error and self._failures.get(key) != error:
             _log.warning("service %s: %s", key, error)
         if error:
@@ -206,48 +207,52 @@ class ShadowKeeper:
         self._engine.set_outside_errors(key, (error,) if error else ())
 
     async def reconcile(self, key: ObjectKey) -> str:
-        """Bring one shadow service into the form that is wished; return what stands in the way, or nothing.
+        """Bring one shadow service to its desired state; return the error that prevents it, or an empty text.
 
         Raises KubernetesError, and NotLeadingError.
         """
         try:
-            wish = self._engine.find_wish(key)
+            desired = self._engine.find_desired_shadow(key)
         except KeyError:
             return ""
         shadow_key = ObjectKey(self._mesh_namespace, build_name(self._mesh_namespace, key))
         current = self._engine.find_service(shadow_key)
         if current is None:
-            if wish is not None:
-                await self._write("POST", "", build_object(wish, self._mesh_namespace, self._wished_distribution))
+            if desired is not None:
+                await self._write("POST", "", build_object(desired, self._mesh_namespace, self._desired_distribution))
         elif find_original(current, self._mesh_namespace) != key:
-            return "" if wish is None else f"Service {shadow_key} stands in the way, which is not this mesh's"
-        elif wish is None or must_recreate(current, wish):
-            await self._delete(current)  # the watch tells when it is gone; one that must be made anew is made then
-        elif not is_as_wished(current, wish, self._wished_distribution):
+            return (
+                ""
+                if desired is None
+                else f"Service {shadow_key} has the name of its shadow service, but is not this mesh's"
+            )
+        elif desired is None or must_recreate(current, desired):
+            await self._delete(current)  # the watch reports the deletion; then it is created again, if desired
+        elif not is_up_to_date(current, desired, self._desired_distribution):
             await self._update(key, shadow_key)
         return ""
 
     @property
-    def _wished_distribution(self) -> str | None:
+    def _desired_distribution(self) -> str | None:
         return DISTRIBUTIONS[self._distribution]
 
     async def _update(self, key: ObjectKey, shadow_key: ObjectKey) -> None:
         """Change a shadow service, and keep what others added to it."""
         raw = await self._read(shadow_key.name)
         try:
-            wish, current = self._engine.find_wish(key), self._engine.find_service(shadow_key)
+            desired, current = self._engine.find_desired_shadow(key), self._engine.find_service(shadow_key)
         except KeyError:
             return
-        if wish is None or current is None or raw["metadata"].get("resourceVersion") != _get_version(current):
+        if desired is None or current is None or raw["metadata"].get("resourceVersion") != _get_version(current):
             raise KubernetesError("it has changed meanwhile", status=_CONFLICT)
-        desired = build_object(wish, self._mesh_namespace, self._wished_distribution)
-        await self._write("PUT", shadow_key.name, merge_object(raw, desired))
+        document = build_object(desired, self._mesh_namespace, self._desired_distribution)
+        await self._write("PUT", shadow_key.name, merge_object(raw, document))
 
     async def _read(self, name: str) -> dict[str, Any]:
         try:
             return msgspec.json.decode(await self._send("GET", name), type=dict[str, Any])
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise KubernetesError(f"what is there is no Service: {error}") from error
+            raise KubernetesError(f"the existing object is not a Service: {error}") from error
 
     async def _delete(self, current: Service) -> None:
         preconditions = {"uid": current.metadata.uid, "resourceVersion": _get_version(current)}
@@ -259,7 +264,7 @@ class ShadowKeeper:
                 raise
 
     async def _write(self, method: str, name: str, body: dict[str, Any]) -> None:
-        """Write a Service; where the server does not know the traffic distribution, the next best one is taken."""
+        """Write a Service; if the server does not support the traffic distribution, use the next best one."""
         while True:
             distribution = body["spec"].get("trafficDistribution")
             try:
@@ -268,21 +273,21 @@ class ShadowKeeper:
                 if error.status != 422 or distribution is None or "trafficDistribution" not in str(error):
                     raise
                 self._settle_distribution(DISTRIBUTIONS.index(distribution) + 1)
-                body = {**body, "spec": {**body["spec"], "trafficDistribution": self._wished_distribution}}
-                if self._wished_distribution is None:
+                body = {**body, "spec": {**body["spec"], "trafficDistribution": self._desired_distribution}}
+                if self._desired_distribution is None:
                     del body["spec"]["trafficDistribution"]
                 continue
             if distribution is not None and written.spec.traffic_distribution != distribution:
-                self._settle_distribution(len(DISTRIBUTIONS) - 1)  # an older server drops what it does not know
+                self._settle_distribution(len(DISTRIBUTIONS) - 1)  # an older server drops unknown fields
             return
 
     def _settle_distribution(self, place: int) -> None:
         if place > self._distribution:
             self._distribution = place
-            _log.info("shadow services have trafficDistribution %s here", self._wished_distribution)
+            _log.info("shadow services use trafficDistribution %s", self._desired_distribution)
 
     async def _send(self, method: str, name: str, body: Any = None) -> bytes:
-        timeout_s = min(WRITE_TIMEOUT_S, self._lead.remaining_s - LEASE_MARGIN_S)
+        timeout_s = min(WRITE_TIMEOUT_S, self._leadership.remaining_s - LEASE_MARGIN_S)
         if timeout_s <= 0:
             raise NotLeadingError
         path = build_path("v1", "services", namespace=self._mesh_namespace, name=name)
@@ -297,4 +302,4 @@ def _parse_service(body: bytes) -> Service:
     try:
         return msgspec.json.decode(body, type=Service)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise KubernetesError(f"what was written is no Service: {error}") from error
+        raise KubernetesError(f"the response is not a Service: {error}") from error

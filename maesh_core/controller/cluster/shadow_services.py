@@ -1,7 +1,7 @@
-"""Shadow services: what a user's service looks like in the mesh's own namespace, and what one that is there says.
+"""Shadow services: how they are named and built, and how existing ones are read.
 
-A shadow service has the user's ports and selects the proxies; its target ports say which entrypoint is meant, and so
-it is also where the mapping of entrypoints is kept. Pure; shadow_keeper.py writes them.
+A shadow service is a Service in the mesh's namespace with the ports of a user's service; it selects the proxies. Its
+target ports are entrypoints, so it also stores the mapping of entrypoints. Pure; shadow_keeper.py writes them.
 """
 
 import hashlib
@@ -25,10 +25,11 @@ NAME_LIMIT = 63
 """Characters of a Service's name, a DNS label (RFC 1123)."""
 HASH_LENGTH = 10
 DISTRIBUTIONS: tuple[str | None, ...] = ("PreferSameNode", "PreferClose", None)
-"""`trafficDistribution` that takes a client to its own node's proxy first: 1.34 and later, 1.30 and later, before."""
+"""Values of `trafficDistribution` that prefer the proxy of the client's node, best first: Kubernetes 1.34 and later,
+1.30 and later, before."""
 
 Written = Mapping[str, Mapping[int, int]]
-"""By traffic type: the number of a service port, and its entrypoint."""
+"""By traffic type: service port number to entrypoint."""
 
 
 class ShadowPort(msgspec.Struct, frozen=True):
@@ -40,8 +41,8 @@ class ShadowPort(msgspec.Struct, frozen=True):
     target: int
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user's service wants its shadow service to be."""
+class DesiredShadowService(msgspec.Struct, frozen=True, kw_only=True):
+    """The shadow service that a user's service should have."""
 
     service: ObjectKey
     ports: tuple[ShadowPort, ...]
@@ -50,7 +51,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_name(mesh_namespace: str, service: ObjectKey) -> str:
-    """Name a shadow service; what would be too long is cut and told apart by a hash of the whole."""
+    """Name a shadow service; a name that is too long is cut and made unique by a hash of the whole."""
     whole = build_long_name(mesh_namespace, service)
     if len(whole) <= NAME_LIMIT:
         return whole
@@ -59,7 +60,7 @@ def build_name(mesh_namespace: str, service: ObjectKey) -> str:
 
 
 def build_long_name(mesh_namespace: str, service: ObjectKey) -> str:
-    """Name a shadow service as the rewriting of DNS does, however long that is."""
+    """Name a shadow service as the rewrite rule of DNS does, at any length."""
     return f"{mesh_namespace}-{service.name}-{MARK}-{service.namespace}"
 
 
@@ -69,55 +70,55 @@ def is_hashed(mesh_namespace: str, service: ObjectKey) -> bool:
 
 
 def is_ours(service: Service, mesh_namespace: str) -> bool:
-    """Whether a Service says of itself that it is a shadow service of this mesh."""
+    """Whether a Service is labelled as a shadow service of this mesh."""
     labels = service.metadata.labels
     return service.metadata.namespace == mesh_namespace and LABELS.items() <= labels.items()
 
 
 def find_original(service: Service, mesh_namespace: str) -> ObjectKey | None:
-    """Find whose shadow service this is; None for one that is not ours, or whose name does not fit what it says.
+    """Find the service of a shadow service; None if it is not this mesh's, or its name and annotations differ.
 
-    Those of earlier versions have no annotations: their names are taken apart, where that can be done in one way only.
+    Shadow services of earlier versions have no annotations: their names are parsed, if they are unambiguous.
     """
     if not is_ours(service, mesh_namespace):
         return None
     annotations = service.metadata.annotations
-    told = ObjectKey(annotations.get(NAMESPACE_ANNOTATION, ""), annotations.get(NAME_ANNOTATION, ""))
-    if told.name:
-        return told if build_name(mesh_namespace, told) == service.metadata.name else None
+    named = ObjectKey(annotations.get(NAMESPACE_ANNOTATION, ""), annotations.get(NAME_ANNOTATION, ""))
+    if named.name:
+        return named if build_name(mesh_namespace, named) == service.metadata.name else None
     rest = service.metadata.name.removeprefix(f"{mesh_namespace}-")
     name, mark, namespace = rest.partition(f"-{MARK}-")
     is_unique = bool(mark and name and namespace) and MARK not in namespace and rest != service.metadata.name
     return ObjectKey(namespace, name) if is_unique else None
 
 
-def build_object(wish: Wish, mesh_namespace: str, distribution: str | None) -> dict[str, Any]:
+def build_object(desired: DesiredShadowService, mesh_namespace: str, distribution: str | None) -> dict[str, Any]:
     """Build the Service to create."""
-    spec: dict[str, Any] = {"type": "ClusterIP", "selector": SELECTOR, "ports": _build_ports(wish.ports)}
-    if wish.ip_families:
-        spec["ipFamilies"] = list(wish.ip_families)
-    if wish.ip_family_policy:
-        spec["ipFamilyPolicy"] = wish.ip_family_policy
+    spec: dict[str, Any] = {"type": "ClusterIP", "selector": SELECTOR, "ports": _build_ports(desired.ports)}
+    if desired.ip_families:
+        spec["ipFamilies"] = list(desired.ip_families)
+    if desired.ip_family_policy:
+        spec["ipFamilyPolicy"] = desired.ip_family_policy
     if distribution is not None:
         spec["trafficDistribution"] = distribution
     metadata = {
-        "name": build_name(mesh_namespace, wish.service),
+        "name": build_name(mesh_namespace, desired.service),
         "namespace": mesh_namespace,
         "labels": LABELS,
-        "annotations": {NAME_ANNOTATION: wish.service.name, NAMESPACE_ANNOTATION: wish.service.namespace},
+        "annotations": {NAME_ANNOTATION: desired.service.name, NAMESPACE_ANNOTATION: desired.service.namespace},
     }
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
 
 
 def merge_object(current: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the Service to put in place of one that is there: what is ours replaced, what others added kept."""
+    """Build the Service that replaces an existing one: the mesh's fields are replaced, fields of others are kept."""
     metadata = {**current["metadata"]}
     for field in ("labels", "annotations"):
         metadata[field] = {**(metadata.get(field) or {}), **desired["metadata"][field]}
     return {**current, "metadata": metadata, "spec": {**current.get("spec", {}), **desired["spec"]}}
 
 
-def is_as_wished(service: Service, wish: Wish, distribution: str | None) -> bool:
+def is_up_to_date(service: Service, desired: DesiredShadowService, distribution: str | None) -> bool:
     """Whether a shadow service needs no change."""
     spec = service.spec
     ports = tuple(
@@ -125,24 +126,26 @@ def is_as_wished(service: Service, wish: Wish, distribution: str | None) -> bool
     )
     annotations = service.metadata.annotations
     return (
-        sorted(ports, key=_sort_key) == sorted(wish.ports, key=_sort_key)
+        sorted(ports, key=_sort_key) == sorted(desired.ports, key=_sort_key)
         and spec.selector == SELECTOR
         and spec.type == "ClusterIP"
         and (distribution is None or spec.traffic_distribution == distribution)
-        and not must_recreate(service, wish)
-        and (not wish.ip_families or tuple(spec.ip_families) == wish.ip_families)
-        and annotations.get(NAME_ANNOTATION) == wish.service.name
-        and annotations.get(NAMESPACE_ANNOTATION) == wish.service.namespace
+        and not must_recreate(service, desired)
+        and (not desired.ip_families or tuple(spec.ip_families) == desired.ip_families)
+        and annotations.get(NAME_ANNOTATION) == desired.service.name
+        and annotations.get(NAMESPACE_ANNOTATION) == desired.service.namespace
     )
 
 
-def must_recreate(service: Service, wish: Wish) -> bool:
-    """Whether a shadow service cannot become what it should be: its first IP family never changes."""
-    return bool(wish.ip_families and service.spec.ip_families) and service.spec.ip_families[0] != wish.ip_families[0]
+def must_recreate(service: Service, desired: DesiredShadowService) -> bool:
+    """Whether a shadow service must be deleted and created again, because its first IP family cannot be changed."""
+    return (
+        bool(desired.ip_families and service.spec.ip_families) and service.spec.ip_families[0] != desired.ip_families[0]
+    )
 
 
 class ShadowReader:
-    """Reads events of Services for the shadow services among them; remembers whose each is."""
+    """Finds shadow services in the events of Services, and remembers which service each belongs to."""
 
     __slots__ = ("_known", "_mesh_namespace", "_traffic_types")
 
@@ -155,11 +158,11 @@ class ShadowReader:
         return f"<ShadowReader {len(self._known)} shadow services>"
 
     def list_originals(self) -> list[ObjectKey]:
-        """Name every service that has a shadow service."""
+        """List every service that has a shadow service."""
         return sorted(self._known.values())
 
     def read(self, events: Iterable[Event]) -> dict[ObjectKey, Written]:
-        """Give what each user's service is mapped to now, for those that events concern; nothing for one that went."""
+        """Return the mapping of each concerned user's service; it is empty if the shadow service is gone."""
         found: dict[ObjectKey, Written] = {}
         for event in events:
             if isinstance(event, Applied) and isinstance(event.resource, Service):
@@ -167,8 +170,8 @@ class ShadowReader:
             elif isinstance(event, Deleted) and event.type is Service:
                 self._forget(event.key, found)
             elif isinstance(event, Replaced) and event.type is Service:
-                there = {resource.key for resource in event.resources}
-                for key in self._known.keys() - there:
+                listed = {resource.key for resource in event.resources}
+                for key in self._known.keys() - listed:
                     self._forget(key, found)
                 for resource in event.resources:
                     self._read_one(resource, found)

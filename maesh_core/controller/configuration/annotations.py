@@ -1,7 +1,7 @@
-"""The annotations on a service that the core's configuration itself reads, and what their values mean.
+"""The annotations of a service that the core's configuration reads, and the meaning of their values.
 
-Takes annotations without prefix (model/annotations.py), gives values or raises ConfigurationError. Which others are
-claimed is in catalogue.py.
+Takes annotations without prefix (model/annotations.py); returns values, or raises ConfigurationError. catalogue.py
+knows the other claimed annotations.
 """
 
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ from maesh_core.model.annotations import LOAD_BALANCER, SCHEME, TRAFFIC_TYPE
 CORE_ANNOTATIONS = frozenset({TRAFFIC_TYPE, SCHEME, LOAD_BALANCER})
 
 _SCHEMES = ("http", "https", "h2c")
-_NOT_CARRIED = {"h2c": "HTTP/2 is not carried yet"}
-"""What proxies cannot speak, and why."""
+_UNSUPPORTED = {"h2c": "HTTP/2 is not supported yet"}
+"""Schemes that proxies do not support, with the reason."""
 
 
 def parse_scheme(annotations: Mapping[str, str]) -> str:
-    """Read how HTTP servers are spoken to; raises ConfigurationError on a value that is unknown."""
+    """Parse the scheme of HTTP servers; raises ConfigurationError on an unknown value."""
     scheme = annotations.get(SCHEME, "http")
     if scheme not in _SCHEMES:
-        raise ConfigurationError(f"annotation {SCHEME}: {scheme!r} is none of {', '.join(_SCHEMES)}")
+        raise ConfigurationError(f"annotation {SCHEME}: {scheme!r} is not one of {', '.join(_SCHEMES)}")
     return scheme
 
 
-def check_carried(scheme: str) -> None:
-    """Raise ConfigurationError where proxies cannot speak a scheme yet."""
-    if scheme in _NOT_CARRIED:
-        raise ConfigurationError(f"annotation {SCHEME}: {scheme}: {_NOT_CARRIED[scheme]}")
+def check_supported(scheme: str) -> None:
+    """Raise ConfigurationError if proxies do not support a scheme yet."""
+    if scheme in _UNSUPPORTED:
+        raise ConfigurationError(f"annotation {SCHEME}: {scheme}: {_UNSUPPORTED[scheme]}")

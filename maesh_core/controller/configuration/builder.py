@@ -1,8 +1,8 @@
-"""All that one service contributes to the configuration.
+"""Builds the configuration of one service.
 
-Takes a ServiceNode, the catalogue, and the entrypoints that the port table gave its ports; gives a
-ServiceConfiguration. An error closes the service, it is never served with less than it asks for; only a port that has
-no entrypoint is left out alone. Exceptions other than ConfigurationError go up to the caller.
+Takes a ServiceNode, the catalogue, and the entrypoints from the port table; returns a ServiceConfiguration. An error
+closes the service, which is never served with less than it asks for. Only a port without an entrypoint is left out by
+itself. Exceptions other than ConfigurationError are passed to the caller.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,17 +28,17 @@ from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage, Traffic
 from maesh_core.process.printable import show_line
 
 WAITING = "waits for its entrypoint to be written"
-"""End of a notice that lasts a moment for each new service; it is shown, but neither logged nor written as an Event."""
+"""End of a temporary notice of a new service; it is shown, but neither logged nor written as an Event."""
 
 _Pairs = tuple[tuple[PortNode, int], ...]
 _FAILED = "the service could not be configured"
-"""What clients read where something unexpected was raised; the whole text is on the service."""
+"""The reason that clients get after an unexpected exception; the full text is shown on the service."""
 
 
 def plan_ports(node: ServiceNode, catalogue: Catalogue) -> tuple[PortNode, ...]:
-    """Pick the ports that suit the service's traffic type, whether or not the service has errors.
+    """List the ports with the protocol of the service's traffic type, whether or not the service has errors.
 
-    Each wants an entrypoint; where the traffic type's range is exclusive the port table has to give it.
+    Each needs an entrypoint; if the traffic type's range is exclusive, the port table must assign it.
     """
     traffic_type = _find_traffic_type(node, catalogue)
     if traffic_type is None:
@@ -47,12 +47,12 @@ def plan_ports(node: ServiceNode, catalogue: Catalogue) -> tuple[PortNode, ...]:
 
 
 def plan_claims(node: ServiceNode, catalogue: Catalogue) -> tuple[PortNode, ...]:
-    """Pick the ports that an entrypoint of their own is kept for: a headless service can have no use for one."""
+    """List the ports that need an exclusive entrypoint; a headless service has none."""
     return () if node.is_headless else plan_ports(node, catalogue)
 
 
 def find_entrypoint(traffic_type: TrafficType, port: PortNode, entrypoints: Mapping[int, int]) -> int | None:
-    """Find the entrypoint of a suitable port: the one it was given, or its place in a range that all share."""
+    """Find the entrypoint of a port: the assigned one, or its index in a shared range."""
     port_range = traffic_type.port_range
     if port_range.is_exclusive:
         return entrypoints.get(port.number)
@@ -62,7 +62,7 @@ def find_entrypoint(traffic_type: TrafficType, port: PortNode, entrypoints: Mapp
 def plan_entrypoints(
     node: ServiceNode, catalogue: Catalogue, entrypoints: Mapping[int, int]
 ) -> tuple[tuple[PortNode, int], ...]:
-    """Pair the service's suitable ports with their entrypoints, whether or not the service has errors."""
+    """Pair the service's ports with their entrypoints, whether or not the service has errors."""
     traffic_type = _find_traffic_type(node, catalogue)
     if traffic_type is None:
         return ()
@@ -78,20 +78,20 @@ def build_service_configuration(
     pending: Collection[int] = (),
     errors: Sequence[str] = (),
 ) -> ServiceConfiguration:
-    """Build one service's part.
+    """Build one service's configuration.
 
-    `entrypoints` maps port numbers to entrypoints for traffic types with exclusive ones: a suitable port that is not
-    in it is left out with an error of its own, or with a notice if it is `pending`: its entrypoint is to come. Shared
-    entrypoints are worked out here. `errors` are further ones of the caller's; each closes the service, and no
-    middleware builder is asked: one may be what failed.
+    `entrypoints` maps port numbers to entrypoints for traffic types with exclusive ones. A port that is not in it is
+    left out with an error, or with a notice if it is `pending`. Shared entrypoints are computed here. `errors` are
+    further errors from the caller; each closes the service, and no middleware builder is called then, because one may
+    be what failed.
     """
     return _Build(node, catalogue, errors, pending).run(entrypoints)
 
 
 class _Build:
-    """One run: what was found so far. `errors` close the service; `port_errors` concern ports that are left out.
+    """One build and its results so far. `errors` close the service; `port_errors` concern ports that are left out.
 
-    `reasons` are the errors as clients may read them. `shown_node` is the node as plugins read it.
+    `reasons` are the errors as clients read them. `shown_node` is the node as plugins read it.
     """
 
     __slots__ = (
@@ -139,14 +139,14 @@ class _Build:
         return self._finish({traffic_type.name: section}, pairs)
 
     def _finish(self, sections: Mapping[str, Section], pairs: _Pairs) -> ServiceConfiguration:
-        carried = {(port.number, port.protocol): entrypoint for port, entrypoint in pairs}
+        entrypoint_by_port = {(port.number, port.protocol): entrypoint for port, entrypoint in pairs}
         ports = tuple(
             PortStatus(
                 name=port.name,
                 port=port.number,
                 protocol=port.protocol,
-                entrypoint=carried.get((port.number, port.protocol)),
-                unserved=_explain_unserved(port) if (port.number, port.protocol) in carried else "",
+                entrypoint=entrypoint_by_port.get((port.number, port.protocol)),
+                unserved=_explain_unserved(port) if (port.number, port.protocol) in entrypoint_by_port else "",
             )
             for port in self.node.ports
         )
@@ -167,7 +167,7 @@ class _Build:
         for name in self.annotations:
             balancer = self.catalogue.find_balancer(name)
             if balancer is not None and self.annotations.get(LOAD_BALANCER) != balancer:
-                meant = f"it means nothing without {LOAD_BALANCER}: {balancer}"
+                meant = f"it has no effect without {LOAD_BALANCER}: {balancer}"
                 self.notices.append(f"annotation {_find_full_name(self.node, name)}: {meant}")
 
     def _refuse_traffic_type(self) -> None:
@@ -175,7 +175,7 @@ class _Build:
             self._refuse(self.catalogue.describe_unknown_type(self.node.traffic_type))
 
     def _close_hosts(self) -> dict[str, Section]:
-        """Have the hosts of a service that nothing carries say why, as HTTP: those of a typing error would be that."""
+        """Let the HTTP hosts of a service with an unsupported traffic type show the reason."""
         http = self.catalogue.traffic_types.get("http")
         if http is None:
             return {}
@@ -186,7 +186,7 @@ class _Build:
         return {http.name: closed} if closed.routers else {}
 
     def _check_scheme(self) -> None:
-        """Refuse an unknown scheme for any traffic type, as Maesh does, though only HTTP makes use of it."""
+        """Refuse an unknown scheme for every traffic type, as Maesh does, although only HTTP uses it."""
         try:
             parse_scheme(self.annotations)
         except ConfigurationError as error:
@@ -198,7 +198,9 @@ class _Build:
         suitable = plan_ports(self.node, self.catalogue)
         for port in self.node.ports:
             if port.protocol != traffic_type.transport:
-                self.notices.append(f"port {port.number} is {port.protocol}, which {traffic_type.name} cannot carry")
+                self.notices.append(
+                    f"port {port.number} is {port.protocol}, which {traffic_type.name} does not support"
+                )
         if not suitable:
             self._refuse(
                 f"no port for traffic type {traffic_type.name}, which needs one with protocol {traffic_type.transport}"
@@ -225,7 +227,7 @@ class _Build:
     # --- middlewares -----------------------------------------------------------------------------------------------
 
     def _build_middlewares(self, traffic_type: TrafficType) -> dict[str, Middleware]:
-        """Build the chain, outermost first. Who may come in (stage admission) is asked for every traffic type."""
+        """Build the chain, outermost first. Middlewares of the stage ADMISSION are built for every traffic type."""
         chain: dict[str, Middleware] = {}
         for builder in self.catalogue.middleware_builders:
             claimed = {name: self.annotations[name] for name in builder.annotations if name in self.annotations}
@@ -259,7 +261,7 @@ class _Build:
     def _build_section(
         self, traffic_type: TrafficType, pairs: _Pairs, middlewares: Mapping[str, Middleware]
     ) -> Section | None:
-        """Ask the traffic type; None when it refuses, with the error noted."""
+        """Let the traffic type build the section; None if it refuses, with the error recorded."""
         try:
             section = traffic_type.build_section(
                 self.shown_node, self.annotations, entrypoints=pairs, middlewares=tuple(middlewares)
@@ -274,7 +276,7 @@ class _Build:
 
     def _build_closed_section(self, traffic_type: TrafficType, pairs: _Pairs) -> Section:
         if not (is_label(self.node.key.name) and is_label(self.node.key.namespace)):
-            return Section()  # Its keys could be another service's.
+            return Section()  # Its keys could be those of another service.
         reason = _collapse(self.reasons or [_FAILED])[0]
         try:
             section = traffic_type.build_closed_section(self.shown_node, entrypoints=pairs, reason=reason)
@@ -286,15 +288,15 @@ class _Build:
         return section
 
     def _refuse(self, error: ConfigurationError | str) -> None:
-        """Note an error that closes the service, and what of it clients may read."""
+        """Record an error that closes the service, and the part of it that clients may read."""
         self.errors.append(str(error))
         self.reasons.append(getattr(error, "reason", str(error)))
 
 
 def _explain_unserved(port: PortNode) -> str:
-    """Say why nothing that the port's traffic may go to has a ready server; empty where something has.
+    """Explain why nothing that serves the port's traffic has a ready server; empty if something has.
 
-    What a branch without conditions takes leaves nothing to the service's own servers.
+    A branch without conditions takes all traffic from the service's own servers.
     """
     backends = [backend for branch in port.branches for backend in branch.backends if backend.weight]
     if any(backend.port.servers for backend in backends):
@@ -311,42 +313,46 @@ def _find_traffic_type(node: ServiceNode, catalogue: Catalogue) -> TrafficType |
 
 
 def _find_full_name(node: ServiceNode, name: str) -> str:
-    """Spell an annotation as the service's owner did, with the prefix that counted."""
+    """Find the full name of an annotation, with the prefix that took effect."""
     full_names = [prefix + name for prefix in reversed(PREFIXES)]
     return next(full_name for full_name in full_names if full_name in node.annotations)
 
 
 def _check_section(key: ObjectKey, section: Section) -> None:
-    """Refuse keys outside the service's own, which another's could be, and references that lead nowhere.
+    """Refuse keys outside the service's own namespace of keys, and references that do not resolve.
 
-    A proxy takes a configuration whole or not at all, so one such reference would keep every change from it.
+    A proxy applies a configuration completely or not at all, so one broken reference would block every change.
     """
     own = (f"{key.namespace}/{key.name}:", f"{key.namespace}/{key.name}/")
     for name in (*section.routers, *section.services, *section.middlewares):
         if not name.startswith(own):
-            raise ConfigurationError(f"its traffic type made the key {name!r}, which is not the service's own")
+            raise ConfigurationError(
+                f"its traffic type returned the key {name!r}, which does not belong to the service"
+            )
     for name, router in section.routers.items():
         for service in list_targets(router):
             if service not in section.services:
-                raise ConfigurationError(f"its traffic type made the router {name!r} without the service it leads to")
+                raise ConfigurationError(f"its traffic type returned the router {name!r} without its service")
         if any(middleware not in section.middlewares for middleware in router.middlewares):
-            raise ConfigurationError(f"its traffic type made the router {name!r} without a middleware it names")
+            raise ConfigurationError(f"its traffic type returned the router {name!r} without one of its middlewares")
 
     for name, divided in section.services.items():
         if any(part.service not in section.services for part in getattr(divided, "parts", ())):
-            raise ConfigurationError(f"its traffic type made the service {name!r} without a part of it")
+            raise ConfigurationError(f"its traffic type returned the service {name!r} without one of its parts")
 
 
 def _check_guarded(section: Section, guards: Sequence[str]) -> None:
-    """Refuse a router that leaves out who decides who may come in: it would let everybody in."""
+    """Refuse a router without the middlewares that control access, because it would admit everybody."""
     for name, router in section.routers.items():
         if isinstance(router, HttpRouter) and not list_targets(router):
             continue  # it is closed
         for guard in guards:
             if guard not in router.middlewares:
-                raise ConfigurationError(f"its traffic type made the router {name!r} without the middleware {guard!r}")
+                raise ConfigurationError(
+                    f"its traffic type returned the router {name!r} without the middleware {guard!r}"
+                )
 
 
 def _collapse(texts: Iterable[str]) -> tuple[str, ...]:
-    """Bring each text into one printable line, and tell each once."""
+    """Show each text as one printable line, without duplicates."""
     return tuple(dict.fromkeys(map(show_line, texts)))

@@ -1,7 +1,7 @@
-"""What the core and the enabled plugins can configure: traffic types, and middlewares with the annotations they claim.
+"""The catalogue: traffic types, and middlewares with their annotations, of the core and the enabled plugins.
 
-Takes what the hooks gave, in any order; gives it sorted and free of collisions, or raises a PluginError that names both
-sides.
+Takes the results of hooks, in any order; returns them sorted and without conflicts, or raises a PluginError that names
+both sides.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,19 +22,19 @@ from maesh_core.values.spelling import find_similar, suggest
 _ItemT = TypeVar("_ItemT")
 _Claiming = MiddlewareBuilder | BalancerBuilder
 Describe = Callable[[object], str]
-"""Names the plugin, with its distribution, that gave an object."""
+"""Names the plugin, with its distribution, that provided an object."""
 
 
 def describe_type(item: object) -> str:
-    """Name an object by its type, where it is not known who gave it."""
+    """Name an object by its type, if its plugin is not known."""
     return f"{type(item).__module__}.{type(item).__qualname__}"
 
 
 class Catalogue:
     """Traffic types by name, and middleware builders in the order of the chain, outermost first.
 
-    Of balancer builders it keeps what they claim: who asks them is the traffic type that has them. `switches` say, by
-    annotation and by traffic type, how a plugin that is off is switched on.
+    Of balancer builders it only stores the claimed annotations; the traffic type calls them. `switches` explain, by
+    annotation and by traffic type, how to enable a plugin that is not enabled.
     """
 
     __slots__ = ("_balancers", "_claimed", "_switches", "_type_switches", "middleware_builders", "traffic_types")
@@ -69,18 +69,18 @@ class Catalogue:
         return f"<Catalogue traffic types {list(self.traffic_types)}, middlewares {kinds}>"
 
     def is_claimed(self, annotation: str) -> bool:
-        """Tell whether the core or an enabled plugin reads an annotation, given without prefix."""
+        """Whether the core or an enabled plugin reads an annotation, given without prefix."""
         return annotation in CORE_ANNOTATIONS or annotation in self._claimed
 
     def find_annotation_mistake(self, full_name: str) -> str | None:
-        """Say why an annotation on a service has no effect; None for one that is read or is not meant for the mesh."""
+        """Explain why an annotation on a service has no effect; None if it is read, or is not meant for the mesh."""
         prefix, slash, name = full_name.partition("/") if "/" in full_name else ("", "", full_name)
         is_known = self.is_claimed(name) or name in self._switches
         if prefix + slash in PREFIXES:
             return None if self.is_claimed(name) else f"no enabled plugin reads it{self._explain_unread(name)}"
         if is_known and find_similar(prefix, (each.removesuffix("/") for each in PREFIXES)):
             return f"it has no effect with this prefix; the mesh's are {' and '.join(PREFIXES)}"
-        if is_known and not slash and "-" in name:  # one word could be anybody's
+        if is_known and not slash and "-" in name:  # a single word could belong to anybody
             return f"it has no effect without a prefix; the mesh's are {' and '.join(PREFIXES)}"
         return None
 
@@ -90,15 +90,15 @@ class Catalogue:
         return suggest(name, (*CORE_ANNOTATIONS, *self._claimed, *self._switches))
 
     def describe_unknown_type(self, name: str) -> str:
-        """Say of a traffic type that is not carried which ones are, and what may have been meant."""
+        """Describe an unsupported traffic type: which types are supported, and which one may be meant."""
         known = ", ".join(self.traffic_types) or "none"
-        text = f"no enabled plugin carries traffic type {name!r}; known: {known}"
+        text = f"no enabled plugin supports traffic type {name!r}; known: {known}"
         if name in self._type_switches:
             return f"{text}; {self._type_switches[name]}"
         return text + suggest(name, self.traffic_types)
 
     def close_section(self, section: Section) -> Section:
-        """Have the hosts of a closed service answer with what an admission's builder says, where one says so."""
+        """Let the builders of stage ADMISSION choose the status that the hosts of a closed service answer with."""
         statuses = [getattr(builder, "closed_status", None) for builder in self.middleware_builders]
         status = next((each for each in statuses if each is not None), None)
         if status is None:
@@ -117,11 +117,11 @@ class Catalogue:
 def index_balancers(
     builders: Iterable[BalancerBuilder], describe: Describe = describe_type
 ) -> dict[str, BalancerBuilder]:
-    """Sort balancers by name; raises PluginError for two of one name, or one that has a name of the core's."""
+    """Index balancers by name; raises PluginError if two have the same name, or one has a name of the core's."""
     found = _index(((builder.name, builder) for builder in builders), "load balancer", describe)
     for name, builder in found.items():
         if name in LOAD_BALANCERS or not is_label(name):
-            raise PluginError(f"{describe(builder)} calls its load balancer {name!r}, which cannot be a name of one")
+            raise PluginError(f"{describe(builder)} names its load balancer {name!r}, which is not a valid name")
     return dict(sorted(found.items()))
 
 
@@ -148,7 +148,7 @@ def _check_names(
     """Refuse names that would make keys or wire paths ambiguous."""
     for name, type_ in types.items():
         if not is_label(name) or name in FIXED_FIELDS:
-            raise PluginError(f"{describe(type_)} calls its traffic type {name!r}, which cannot be a name of one")
+            raise PluginError(f"{describe(type_)} names its traffic type {name!r}, which is not a valid name")
     for kind, builder in builders.items():
         if not is_label(kind):
-            raise PluginError(f"{describe(builder)} calls its middleware {kind!r}, which cannot be a name of one")
+            raise PluginError(f"{describe(builder)} names its middleware {kind!r}, which is not a valid name")

@@ -1,7 +1,7 @@
-"""The controller's half of HTTP: a service becomes a router and a service for each of its ports.
+"""The controller's half of HTTP: it builds a router and a service for each port of a service.
 
-Services share entrypoints, the one of a port being the first plus the port's index; the Host tells them apart. Takes
-a ServiceNode, gives a Section. Middlewares and their order come from the caller.
+Services share entrypoints: that of a port is the first one plus the port's index, and the Host distinguishes the
+services. Takes a ServiceNode, returns a Section. The caller provides the middlewares in their order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from maesh_core.controller.configuration.annotations import check_carried, parse_scheme
+from maesh_core.controller.configuration.annotations import check_supported, parse_scheme
 from maesh_core.controller.configuration.plugin_settings import check_sendable
 from maesh_core.model.annotations import parse_annotations, parse_load_balancer
 from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpBranch, HttpRouter, Section, Server, Service
@@ -20,7 +20,7 @@ from maesh_core.plugin_system.hookspecs import BalancerBuilder, PortRange
 
 ZONES = ("maesh", "traefik.mesh")
 LOAD_BALANCERS = (ROUND_ROBIN, LEAST_REQUEST)
-"""The core's own; plugins give others."""
+"""The core's own load balancers; plugins add others."""
 
 
 class HttpTrafficType:
@@ -49,7 +49,7 @@ class HttpTrafficType:
     ) -> Section:
         """Route the service's hosts to its servers; a headless service has no cluster address among them."""
         scheme = parse_scheme(annotations)
-        check_carried(scheme)
+        check_supported(scheme)
         load_balancer = parse_load_balancer(annotations, (*LOAD_BALANCERS, *sorted(self._balancers)))
         balancer_settings = self._build_balancer_settings(load_balancer, annotations, service)
         hosts = build_hosts(service)
@@ -76,7 +76,7 @@ class HttpTrafficType:
     def _build_balancer_settings(
         self, name: str, annotations: Mapping[str, str], service: ServiceNode
     ) -> Mapping[str, Any]:
-        """Ask the plugin that gives a balancer; the core's own have no settings."""
+        """Let the balancer's plugin build its settings; the core's own balancers have none."""
         builder = self._balancers.get(name)
         if builder is None:
             return {}
@@ -88,7 +88,7 @@ class HttpTrafficType:
     def build_closed_section(
         self, service: ServiceNode, *, entrypoints: Sequence[tuple[PortNode, int]], reason: str
     ) -> Section:
-        """Keep the hosts, so that they answer 404 with the reason."""
+        """Keep the hosts, which answer 404 with the reason."""
         hosts = build_hosts(service)
         routers = {
             build_port_key(service.key, port.number): HttpRouter(entrypoint=entrypoint, hosts=hosts, reason=reason)
@@ -104,9 +104,9 @@ def _add_branches(key: str, port: PortNode, router: HttpRouter) -> tuple[HttpRou
 
 
 def _build_backend(backend: BackendNode) -> Service:
-    """Build what stands for a backend; it is spoken to as its own annotations say, by turns."""
+    """Build the service of a backend, which uses the backend's own annotations and round-robin."""
     scheme = parse_scheme(parse_annotations(backend.annotations))
-    check_carried(scheme)
+    check_supported(scheme)
     tls_name = f"{backend.service.name}.{backend.service.namespace}.svc".lower() if scheme == "https" else ""
     servers = tuple(
         Server(address=server.address, port=server.port, tls_name=tls_name) for server in backend.port.servers
@@ -115,10 +115,10 @@ def _build_backend(backend: BackendNode) -> Service:
 
 
 def build_hosts(service: ServiceNode) -> tuple[str, ...]:
-    """Name the hosts that mean a service, in lower case, as a Host header has them without its port.
+    """List the hosts of a service, in lower case and without port.
 
-    The name in both zones, then the cluster addresses; an IPv6 address stands in brackets (RFC 9110, section 7.2) and
-    in its canonical spelling (RFC 5952).
+    They are the name in both zones, then the cluster addresses; an IPv6 address is in brackets (RFC 9110 section 7.2)
+    and in its canonical form (RFC 5952).
     """
     name = f"{service.key.name}.{service.key.namespace}".lower()
     addresses = (f"[{address}]" if ":" in address else address for address in service.cluster_ips)
@@ -126,8 +126,8 @@ def build_hosts(service: ServiceNode) -> tuple[str, ...]:
 
 
 def build_tls_name(service: ServiceNode) -> str:
-    """Name a service as its pods' certificates do: pods change their addresses, and the zones above mean the mesh.
+    """Build the name in the certificates of a service's pods, whose addresses change; the hosts above are the mesh's.
 
-    The cluster's domain is left out: certificates made for a service commonly have the name without it, too.
+    The cluster's domain is left out, because certificates for a service commonly include the name without it.
     """
     return f"{service.key.name}.{service.key.namespace}.svc".lower()

@@ -1,8 +1,8 @@
-"""The configuration of the whole mesh as it grows by revisions, and the documents that proxies pull.
+"""The store of the whole mesh's configuration, with its revisions and the documents that proxies pull.
 
-Takes the configurations of services as they change. Keeps every object encoded, with the revision that last changed
-it; gives the whole, or what changed since a revision, at a cost that depends on the change alone. Decides nothing
-about what services say.
+Takes the changed configurations of services. Stores every object encoded, with the revision that last changed it.
+Returns the whole configuration, or the changes since a revision; the cost depends only on the changes. Does not
+interpret the objects.
 """
 
 from collections import deque
@@ -17,13 +17,13 @@ from maesh_core.model.messages import RawSections, render_sections
 
 LOG_LIMIT_REVISIONS = 10_000
 LOG_LIMIT_PATHS = 100_000
-"""What the change log holds at most: some megabytes. A proxy that is further behind gets the whole."""
+"""Limit of the change log, some megabytes. A proxy that is further behind gets the whole configuration."""
 
 _NOUNS = ("routers", "services", "middlewares")
 
 
 class _Path(NamedTuple):
-    """Where an object stands in the document."""
+    """The place of an object in the document."""
 
     protocol: str
     noun: str
@@ -31,23 +31,23 @@ class _Path(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """The paths that one revision touched, and whether each was there before it."""
+    """The paths that one revision changed, and whether each existed before it."""
 
     number: int
     paths: Mapping[_Path, bool]
 
 
 class _Object(NamedTuple):
-    """An encoded object, and the number of the revision that stands in it."""
+    """An encoded object, and the revision number in it."""
 
     number: int
     raw: msgspec.Raw
 
 
 class RevisionStore:
-    """Every object of the configuration, and the log of which revision touched which.
+    """All objects of the configuration, and the log of the paths that each revision changed.
 
-    `epoch` marks this run of the controller: a revision of another one is foreign. Not safe for threads.
+    `epoch` identifies this run of the controller; revisions of other runs are foreign. Not thread-safe.
     """
 
     def __init__(self, epoch: str, plugins: Sequence[str]) -> None:
@@ -66,14 +66,14 @@ class RevisionStore:
 
     @property
     def revision(self) -> str:
-        """The revision that the store is at, `<epoch>.<n>`."""
+        """The current revision, `<epoch>.<n>`."""
         return f"{self._epoch}.{self._number}"
 
     def apply(self, changes: Mapping[ObjectKey, ServiceConfiguration | None]) -> bool:
-        """Take the new configurations of services (None: gone) as one revision; False when no object differs.
+        """Apply the new configurations of services (None: removed) as one revision; return False if no object differs.
 
-        Raises before anything is changed: ValueError on a key that is another service's, TypeError on an object that
-        cannot be encoded.
+        Raises before any change: ValueError for a key of another service, TypeError for an object that cannot be
+        encoded.
         """
         number = self._number + 1
         wanted = {service: _list_objects(configuration) for service, configuration in changes.items()}
@@ -104,7 +104,7 @@ class RevisionStore:
         return True
 
     def render(self, since: str | None) -> bytes | None:
-        """Render what changed since a revision; the whole when that cannot be told; None when nothing did."""
+        """Render the changes since a revision, everything if they are unknown, or None if there are none."""
         base = self._parse_base(since)
         if base is None:
             return self._render_full()
@@ -113,7 +113,7 @@ class RevisionStore:
         return self._render_delta(base)
 
     def _parse_base(self, since: str | None) -> int | None:
-        """Read a revision that a delta can start from; None when it is foreign, malformed, future or too old."""
+        """Parse a revision that a delta can start from; None if it is foreign, malformed, in the future or too old."""
         epoch, _, text = (since or "").rpartition(".")
         if epoch != self._epoch or not (text.isascii() and text.isdigit()) or len(text) > len(str(self._number)):
             return None
@@ -127,7 +127,7 @@ class RevisionStore:
         return self._full
 
     def _render_delta(self, base: int) -> bytes:
-        touched: dict[_Path, bool] = {}  # ends with what was there at the base
+        touched: dict[_Path, bool] = {}  # ends with the state at the base revision
         for change in reversed(self._log):
             if change.number <= base:
                 break
@@ -170,7 +170,7 @@ def _encode(value: Any, number: int) -> _Object:
 
 
 def _is_same(current: _Object, value: Any) -> bool:
-    """Compare what is sent: in Python 1 equals True, on the wire it does not."""
+    """Compare objects as they are sent: 1 equals True in Python, but not in JSON."""
     return bytes(_encode(value, current.number).raw) == bytes(current.raw)
 
 

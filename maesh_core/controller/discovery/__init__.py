@@ -1,1 +1,1 @@
-"""Where the cluster's objects come from: sources turn manifests into events. Must not import later stages."""
+"""The sources of the cluster's objects: they turn files and API responses into events. Must not import later stages."""

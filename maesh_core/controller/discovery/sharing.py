@@ -1,7 +1,7 @@
-"""Equal parts of objects made one part: pods of one ReplicaSet differ in little more than name and address.
+"""Shares equal parts of objects: pods of one ReplicaSet differ in little more than name and address.
 
-Takes resources that nobody else has seen yet, and gives them back with the parts that others have, too. With 100,000
-pods this keeps a third of the memory. Parts are known for as long as the table lasts; it is emptied when it is full.
+Takes new resources, and returns them with parts that other resources share. With 100,000 pods this saves two thirds of
+the memory. Parts are remembered until the table is full, which empties it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from msgspec.structs import force_setattr
 from maesh_core.model.resources import EndpointSlice, ObjectMeta, Pod, Resource
 
 TABLE_LIMIT = 50_000
-"""Parts that are known at a time."""
+"""Limit of remembered parts."""
 
 
 class Sharer:
@@ -27,7 +27,7 @@ class Sharer:
         return f"<Sharer {len(self._known)} parts>"
 
     def share(self, resource: Resource) -> None:
-        """Replace parts of a fresh resource by equal ones that others have."""
+        """Replace parts of a new resource by equal ones of other resources."""
         if len(self._known) > TABLE_LIMIT:
             self._known.clear()
         self._share_metadata(resource.metadata)
@@ -56,7 +56,7 @@ class Sharer:
             force_setattr(owner, field, known)
 
     def _replace_texts(self, owner: Any, field: str) -> None:
-        """Share a mapping of texts, which has no hash: by what stands in it, in order."""
+        """Share a mapping of texts, which has no hash, by its items in order."""
         value: Mapping[str, str] = getattr(owner, field)
         known = self._known.setdefault((dict, tuple(value.items())), value)
         if known is not value:

@@ -1,1 +1,1 @@
-"""The cluster's DNS, made to answer for the mesh's zones and put back again: Corefiles, kube-dns, what is installed."""
+"""Detects the cluster's DNS, configures it for the mesh's zones, and restores it: Corefiles, stub domains."""

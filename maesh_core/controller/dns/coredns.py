@@ -1,7 +1,6 @@
-"""The changes that give a CoreDNS the mesh's zones, and those that take them away, in the ConfigMaps it reads.
+"""Plans the changes that add the mesh's zones to a CoreDNS, or remove them, in the ConfigMaps that it reads.
 
-Takes the objects as they are, gives changes, or raises ClusterDnsError. Pure. What is written into a text is decided in
-corefile.py.
+Takes the current objects; returns changes, or raises ClusterDnsError. Pure. corefile.py edits the texts.
 """
 
 import os
@@ -19,15 +18,15 @@ from maesh_core.controller.dns.plan import Change, build_change
 from maesh_core.model.keys import ObjectKey
 
 CUSTOM_KEYS = {zone: f"{zone}.server" for zone in ZONES}
-"""Keys of `coredns-custom` for the zones, as Maesh 1.3 and 1.4 name them; AKS and k3s import every `.server` key."""
+"""Keys of `coredns-custom` for the zones, as in Maesh 1.3 and 1.4; AKS and k3s import every `.server` key."""
 
 _LISTED_ZONES = ", ".join(ZONES)
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a CoreDNS reads its servers: its Corefile, and the ConfigMap for others' if it is mounted and there.
+    """Where a CoreDNS reads its servers: its Corefile, and the mounted ConfigMap for custom servers.
 
-    `folder` is that of the Corefile, `custom_folders` those where the other ConfigMap is mounted whole.
+    `folder` is that of the Corefile, `custom_folders` are those where the other ConfigMap is mounted as a whole.
     """
 
     config_map: Object
@@ -43,13 +42,13 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def is_custom_read(self) -> bool:
-        """Whether the Corefile imports the keys that the mesh would write into the other ConfigMap."""
+        """Whether the Corefile imports the keys that the mesh would write into the custom ConfigMap."""
         return self.custom is not None and all(self.reads(key) for key in CUSTOM_KEYS.values())
 
     def reads(self, key: str) -> bool:
-        """Whether the Corefile imports a key of the other ConfigMap as servers. Raises ClusterDnsError.
+        """Whether the Corefile imports a key of the custom ConfigMap as servers. Raises ClusterDnsError.
 
-        A pattern is relative to the file that has it, and `*` stays within a folder (coredns/caddy, parse.go).
+        A pattern is relative to the file that contains it, and `*` stays within a folder (coredns/caddy, parse.go).
         """
         with edits.naming(self.config_map, self.key):
             patterns = parse_corefile(self.corefile).patterns
@@ -57,7 +56,7 @@ class Place(msgspec.Struct, frozen=True):
         return any(_matches(os.path.join(self.folder, pattern), path) for pattern in patterns for path in paths)
 
     def read_exact_rules(self) -> dict[ObjectKey, str]:
-        """Read the exact rules that stand in any of the texts."""
+        """Read the exact rules in any of the texts."""
         found: dict[ObjectKey, str] = {}
         for config_map, key, text in self._list_texts():
             with edits.naming(config_map, key):
@@ -65,7 +64,7 @@ class Place(msgspec.Struct, frozen=True):
         return found
 
     def has_own_block(self) -> bool:
-        """Whether a block that this version wrote stands in any of the texts."""
+        """Whether any of the texts has a block that this version wrote."""
         return any(corefile.has_own_block(text) for _, _, text in self._list_texts())
 
     def _list_texts(self) -> Iterator[tuple[Object, str, str]]:
@@ -77,7 +76,7 @@ class Place(msgspec.Struct, frozen=True):
                 yield self.custom, key, data[key]
 
     def find_port(self) -> str:
-        """Find the port that the root zone is served on."""
+        """Find the port of the root zone."""
         with edits.naming(self.config_map, self.key):
             return corefile.find_port(self.corefile)
 
@@ -88,26 +87,26 @@ def build_blocks(builder: BlockBuilder, exact: ExactRules, port: str) -> dict[st
 
 
 def plan_blocks(place: Place, blocks: Mapping[str, str]) -> list[Change]:
-    """Find what must be written for the blocks to stand where they belong, and nowhere else.
+    """Plan the changes after which the blocks are where they belong, and nowhere else.
 
-    The Corefile comes first: a zone that stood in two texts for a moment could keep CoreDNS from starting.
+    The Corefile is first: a zone that is in two texts for a moment could keep CoreDNS from starting.
     """
     if place.custom is None or not place.is_custom_read:
-        edit = partial(_put, texts={place.key: partial(corefile.insert_blocks, blocks=blocks)})
+        edit = partial(_insert, texts={place.key: partial(corefile.insert_blocks, blocks=blocks)})
         changes = build_change(CONFIG_MAPS, place.config_map, edit, _describe(place))
         return [*changes, *_plan_custom_removal(place)]
-    _refuse_strangers(place)
+    _refuse_foreign_servers(place)
     inserts = {
         CUSTOM_KEYS[zone]: partial(corefile.insert_blocks, blocks={zone: block}) for zone, block in blocks.items()
     }
     return [
         *_plan_corefile_removal(place),
-        *build_change(CONFIG_MAPS, place.custom, partial(_put, texts=inserts), _describe(place)),
+        *build_change(CONFIG_MAPS, place.custom, partial(_insert, texts=inserts), _describe(place)),
     ]
 
 
 def plan_block_removal(place: Place) -> list[Change]:
-    """Find what must be written for no block of the mesh to stand anywhere."""
+    """Plan the changes after which no block of the mesh is left."""
     return [*_plan_corefile_removal(place), *_plan_custom_removal(place)]
 
 
@@ -115,12 +114,12 @@ def _plan_custom_removal(place: Place) -> list[Change]:
     if place.custom is None:
         return []
     texts = dict.fromkeys(CUSTOM_KEYS.values(), corefile.remove_blocks)
-    edit = partial(_take, texts=texts, old_keys=tuple(CUSTOM_KEYS.values()))
+    edit = partial(_remove, texts=texts, old_keys=tuple(CUSTOM_KEYS.values()))
     return build_change(CONFIG_MAPS, place.custom, edit, f"block for {_LISTED_ZONES} removed")
 
 
 def _plan_corefile_removal(place: Place) -> list[Change]:
-    edit = partial(_take, texts={place.key: corefile.remove_blocks})
+    edit = partial(_remove, texts={place.key: corefile.remove_blocks})
     return build_change(CONFIG_MAPS, place.config_map, edit, f"block for {_LISTED_ZONES} removed")
 
 
@@ -130,14 +129,14 @@ def _matches(pattern: str, path: str) -> bool:
     return len(parts) == len(names) and all(fnmatchcase(name, part.replace("[^", "[!")) for part, name in pairs)
 
 
-def _put(config_map: Object | None, *, texts: Mapping[str, edits.TextEdit]) -> Object | None:
-    return None if config_map is None else edits.put_texts(config_map, texts)
+def _insert(config_map: Object | None, *, texts: Mapping[str, edits.TextEdit]) -> Object | None:
+    return None if config_map is None else edits.add_texts(config_map, texts)
 
 
-def _take(
+def _remove(
     config_map: Object | None, *, texts: Mapping[str, edits.TextEdit], old_keys: tuple[str, ...] = ()
 ) -> Object | None:
-    return None if config_map is None else edits.take_texts(config_map, texts, old_keys=old_keys)
+    return None if config_map is None else edits.remove_texts(config_map, texts, old_keys=old_keys)
 
 
 def _describe(place: Place) -> str:
@@ -148,12 +147,12 @@ def _describe(place: Place) -> str:
     return f"block for {_LISTED_ZONES} {'replaced' if is_there else 'added'}"
 
 
-def _refuse_strangers(place: Place) -> None:
-    """Look at what CoreDNS reads beside the mesh's own keys. Raises ClusterDnsError."""
+def _refuse_foreign_servers(place: Place) -> None:
+    """Check what CoreDNS reads besides the mesh's own keys. Raises ClusterDnsError."""
     with edits.naming(place.config_map, place.key):
-        corefile.refuse_strangers(corefile.remove_blocks(place.corefile))
+        corefile.refuse_foreign_servers(corefile.remove_blocks(place.corefile))
     if place.custom is not None:
         for key, text in (place.custom.get("data") or {}).items():
             if key not in CUSTOM_KEYS.values() and place.reads(key):
                 with edits.naming(place.custom, key):
-                    corefile.refuse_strangers(text)
+                    corefile.refuse_foreign_servers(text)

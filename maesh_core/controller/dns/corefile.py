@@ -1,7 +1,8 @@
-"""The mesh's server blocks in a Corefile: built, put in, brought up to date and taken out, byte for byte.
+"""Builds, inserts, updates and removes the mesh's server blocks in a Corefile, byte for byte.
 
-Takes and gives text. Recognises what Maesh 1.2 (no marks) and 1.3 to 1.4 (marks, without our second line) wrote, with
-the newline that they put in front. Raises ClusterDnsError, and changes nothing, for what cannot be understood.
+Takes text and returns text. Recognises the blocks of Maesh 1.2 (without marks) and of 1.3 and 1.4 (with marks, without
+our second line), and the newline that they put in front. Raises ClusterDnsError, without changes, for text that it does
+not understand.
 """
 
 import re
@@ -14,13 +15,13 @@ from maesh_core.errors import ClusterDnsError
 from maesh_core.model.keys import ObjectKey, is_label
 
 SHADOW_INFIX = "6d61657368"
-"""Between service and namespace in a shadow service's name: "maesh" in hexadecimal (Maesh)."""
+"""The part between service and namespace in a shadow service's name: "maesh" in hexadecimal (Maesh)."""
 SIGNATURE = "# Written by maesh prepare, taken out by maesh cleanup."
 MARKS = {
     "maesh": ("#### Begin Maesh Block", "#### End Maesh Block"),
     "traefik.mesh": ("#### Begin Traefik Mesh Block", "#### End Traefik Mesh Block"),
 }
-"""The zones and the lines around their blocks, as Maesh 1.3 and 1.4 write them."""
+"""The zones and the marks around their blocks, as in Maesh 1.3 and 1.4."""
 ZONES = tuple(MARKS)
 
 _OTHER_TRANSPORTS = ("tls:", "https", "grpc:", "quic:", "unix:")
@@ -29,11 +30,11 @@ _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _EXACT_NAME = re.compile(r"\^([a-z0-9-]+)\\\.([a-z0-9-]+)\\\.(?:maesh|traefik\\\.mesh)\\\.\$")
 
 ExactRules = Mapping[ObjectKey, str]
-"""Shadow services whose names do not follow the pattern, by the services they stand for."""
+"""Shadow services whose names do not match the pattern, by their services."""
 
 
 class Span(msgspec.Struct, frozen=True):
-    """One block of the mesh in a text, without the newline behind it. `is_ours` is false for older versions'."""
+    """One block of the mesh in a text, without the newline after it. `is_ours` is false for older versions' blocks."""
 
     start: int
     end: int
@@ -43,7 +44,7 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class BlockBuilder(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides on the text of the mesh's blocks. `has_upstream` is for CoreDNS below 1.7, which needs the word."""
+    """The inputs for the text of the mesh's blocks. `has_upstream` is for CoreDNS before 1.7, which needs this word."""
 
     mesh_namespace: str
     cluster_domain: str
@@ -52,12 +53,12 @@ class BlockBuilder(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Check names, which become part of a Corefile. Raises ClusterDnsError."""
         if not is_label(self.mesh_namespace):
-            raise ClusterDnsError(f"{self.mesh_namespace!r} is no name of a namespace")
+            raise ClusterDnsError(f"{self.mesh_namespace!r} is not the name of a namespace")
         if not _DOMAIN.fullmatch(self.cluster_domain) or ".." in self.cluster_domain:
-            raise ClusterDnsError(f"{self.cluster_domain!r} is no domain of a cluster, such as cluster.local")
+            raise ClusterDnsError(f"{self.cluster_domain!r} is not the domain of a cluster, such as cluster.local")
 
     def build(self, zone: str, *, exact: ExactRules, port: str = "53") -> str:
-        """Build a zone's block with its marks, without a newline at the end. An empty port is left to CoreDNS."""
+        """Build a zone's block with its marks, without a final newline. An empty port leaves the choice to CoreDNS."""
         begin, end = MARKS[zone]
         upstream = ["        upstream"] if self.has_upstream else []
         return "\n".join(
@@ -88,7 +89,8 @@ class BlockBuilder(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.mesh_namespace}.svc.{self.cluster_domain}"
 
     def _build_general(self, zone: str) -> list[str]:
-        # CoreDNS matches a name in lower case with its final dot, and searches: without anchors a longer name fits too.
+        # CoreDNS searches the name, in lower case with its final dot, for the pattern: without anchors, longer names
+        # match, too.
         names = _build_names(zone)
         shadow = f"{self.mesh_namespace}-{{1}}-{SHADOW_INFIX}-{{2}}.{self._domain}"
         shadows = f"^{self.mesh_namespace}-{_LABEL}-{SHADOW_INFIX}-{_LABEL}\\.{_escape(self._domain)}\\.$"
@@ -97,7 +99,7 @@ class BlockBuilder(msgspec.Struct, frozen=True, kw_only=True):
     def _build_exact(self, zone: str, key: ObjectKey, shadow: str) -> list[str]:
         if not (is_label(key.name) and is_label(key.namespace) and is_label(shadow)):
             raise ClusterDnsError(f"service {key} and shadow service {shadow!r}: not all are names of services")
-        # A pattern that fits one name: CoreDNS below 1.9 takes no answer rule beside `name exact`.
+        # A pattern that matches one name: CoreDNS before 1.9 allows no answer rule with `name exact`.
         name, target = f"{key.name}.{key.namespace}.{zone}", f"{shadow}.{self._domain}"
         return _build_rewrite("stop", (f"^{_escape(name)}\\.$", target), (f"^{_escape(target)}\\.$", name))
 
@@ -120,9 +122,9 @@ def _escape(name: str) -> str:
 
 
 def insert_blocks(text: str, blocks: Mapping[str, str]) -> str:
-    """Put blocks, by zone, into a Corefile: in place of those that are there, else at its end.
+    """Insert blocks, by zone, into a Corefile: in place of the existing ones, otherwise at its end.
 
-    Blocks of the mesh that are not among them are taken out. Raises ClusterDnsError.
+    Other blocks of the mesh are removed. Raises ClusterDnsError.
     """
     spans = find_spans(text)
     zones = [span.zone for span in spans]
@@ -130,16 +132,16 @@ def insert_blocks(text: str, blocks: Mapping[str, str]) -> str:
     for span in reversed(spans):
         is_kept = span.zone in kept
         text = text[: span.start] + blocks[span.zone] + text[span.end :] if is_kept else _cut(text, span)
-    refuse_strangers(text)
+    refuse_foreign_servers(text)
     for zone, block in blocks.items():
         if zone not in kept:
-            # The last line's missing newline is missing behind the block too: so it can be taken out exactly.
+            # If the last line has no newline, the block gets none either, so that it can be removed exactly.
             text += f"{block}\n" if not text or text.endswith("\n") else f"\n{block}"
     return text
 
 
 def remove_blocks(text: str) -> str:
-    """Take all blocks of the mesh out of a Corefile. Raises ClusterDnsError."""
+    """Remove all blocks of the mesh from a Corefile. Raises ClusterDnsError."""
     for span in reversed(find_spans(text)):
         text = _cut(text, span)
     return text
@@ -158,7 +160,7 @@ def _cut(text: str, span: Span) -> str:
 
 
 def find_spans(text: str) -> list[Span]:
-    """Find the mesh's blocks in a Corefile, in their order. Raises ClusterDnsError, for broken marks too."""
+    """Find the mesh's blocks in a Corefile, in order. Raises ClusterDnsError, also for broken marks."""
     corefile = parse_corefile(text)
     marked = [span for zone in ZONES for span in _find_marked(corefile, zone)]
     unmarked = [
@@ -186,42 +188,44 @@ def _find_marked(corefile: Corefile, zone: str) -> Iterator[Span]:
             yield _check_span(corefile, zone, opened, comment.start + len(comment.text.rstrip("\r")))
             opened = None
     if opened is not None:
-        raise ClusterDnsError(f"the mark '{begin}' has no '{end}' behind it")
+        raise ClusterDnsError(f"the mark '{begin}' has no '{end}' after it")
 
 
 def _check_span(corefile: Corefile, zone: str, start: int, end: int) -> Span:
-    """Make sure that what stands between two marks is the zone's block and nothing else."""
+    """Check that there is only the zone's block between two marks."""
     inside = [block for block in corefile.blocks if start <= block.start and block.end <= end]
     crossing = [block for block in corefile.blocks if block.start < end and start < block.end and block not in inside]
     has_import = any(start <= word.start < end for word in corefile.imports)
     if crossing or has_import or len(inside) > 1 or any(block.zones != (zone,) for block in inside):
-        raise ClusterDnsError(f"between the marks '{MARKS[zone][0]}' and '{MARKS[zone][1]}' is more than that block")
+        raise ClusterDnsError(
+            f"between the marks '{MARKS[zone][0]}' and '{MARKS[zone][1]}' there is more than that block"
+        )
     is_ours = any(each.text.strip() == SIGNATURE for each in corefile.comments if start <= each.start < end)
     return Span(start, end, zone, is_ours, inside[0].words if inside else ())
 
 
 def _is_from_mesh(block: ServerBlock) -> bool:
-    """Tell a block without marks that Maesh 1.2 wrote, or whose marks somebody lost: it rewrites to shadow services."""
+    """Whether a block without marks (Maesh 1.2, or lost marks) is the mesh's: it rewrites to shadow services."""
     has_rewrite = any(f"-{SHADOW_INFIX}-" in word for word in block.words)
     return has_rewrite and len(block.zones) == 1 and block.zones[0] in ZONES
 
 
 def _find_line_start(text: str, place: int) -> int:
-    """Find the start of a line, if only spaces stand between; else stay."""
+    """Find the start of a line if only spaces precede; otherwise return the position."""
     start = text.rfind("\n", 0, place) + 1
     return start if not text[start:place].strip(" \t") else place
 
 
-def refuse_strangers(text: str) -> None:
-    """Raise ClusterDnsError when a server that is not the mesh's has one of its zones: CoreDNS would not start."""
+def refuse_foreign_servers(text: str) -> None:
+    """Raise ClusterDnsError if another server has one of the mesh's zones: CoreDNS would not start."""
     for block in parse_corefile(text).blocks:
         for zone in block.zones:
             if zone in ZONES and not _is_from_mesh(block):
-                raise ClusterDnsError(f"a server that is not the mesh's serves the zone '{zone}' already")
+                raise ClusterDnsError(f"another server already serves the zone '{zone}'")
 
 
 def has_own_block(text: str) -> bool:
-    """Whether a block stands there that this version wrote, with its comments or without: kubeadm drops them.
+    """Whether there is a block that this version wrote, with or without its comments, which kubeadm drops.
 
     Raises ClusterDnsError.
     """
@@ -229,7 +233,7 @@ def has_own_block(text: str) -> bool:
 
 
 def read_exact_rules(text: str) -> dict[ObjectKey, str]:
-    """Read the exact rules that stand in a Corefile. Raises ClusterDnsError."""
+    """Read the exact rules in a Corefile. Raises ClusterDnsError."""
     found = {}
     for span in find_spans(text):
         for place, word in enumerate(span.words[:-3]):
@@ -241,11 +245,10 @@ def read_exact_rules(text: str) -> dict[ObjectKey, str]:
 
 
 def find_port(text: str) -> str:
-    """Find the port on which a Corefile serves the root zone: the mesh's zones are asked for there too.
+    """Find the port on which a Corefile serves the root zone; the mesh's zones need the same one.
 
-    Empty where none is named: CoreDNS then takes that of its flag `-dns.port` for every such block (core/dnsserver,
-    register.go), and a block that named 53 would be served where nobody asks. Without a root zone the first server
-    counts.
+    Empty if none is named: CoreDNS then uses the value of its flag `-dns.port` for every such block (core/dnsserver,
+    register.go), and a block with port 53 would not get the queries. Without a root zone, the first server counts.
     """
     servers = [
         read_address(key)

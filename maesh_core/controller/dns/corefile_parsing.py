@@ -1,7 +1,7 @@
-"""A Corefile as CoreDNS reads it: words, comments, and the server blocks at its top, each with its place in the text.
+"""Parses a Corefile as CoreDNS does: words, comments, and top-level server blocks, with their positions.
 
-Takes text, gives a Corefile, or raises ClusterDnsError for what must not be added to. Follows the lexer and parser of
-coredns/caddy (caddyfile/lexer.go, parse.go), oddities included. Knows nothing of the mesh.
+Takes text; returns a Corefile, or raises ClusterDnsError for text that must not be extended. Follows the lexer and
+parser of coredns/caddy (caddyfile/lexer.go, parse.go), with their peculiarities. Knows nothing of the mesh.
 """
 
 import re
@@ -19,12 +19,12 @@ _PIECE = re.compile(
 _ESCAPED = re.compile(r'\\"')
 _TRANSPORT = re.compile(r"(dns|tls|quic|grpc|https|https3|unix)://")
 _PORT = re.compile(r":(\d+|\{\$[^{}]+\}|\{%[^{}]+%\})$", re.ASCII)
-"""A number, or an environment variable that CoreDNS puts in its place."""
+"""A number, or an environment variable that CoreDNS replaces."""
 _BYTE_ORDER_MARK = "\ufeff"
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A word, or a comment with its `#`. `line` counts from 1, `last_line` is where a quoted word ends."""
+    """A word, or a comment with its `#`. `line` counts from 1, `last_line` is the line where a quoted word ends."""
 
     text: str
     start: int
@@ -34,7 +34,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class ServerBlock(msgspec.Struct, frozen=True):
-    """What stands between a pair of braces at the top: a server, or a snippet, whose key is in parentheses."""
+    """A top-level block in braces: a server, or a snippet, whose key is in parentheses."""
 
     keys: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
@@ -48,12 +48,12 @@ class ServerBlock(msgspec.Struct, frozen=True):
 
     @property
     def zones(self) -> tuple[str, ...]:
-        """The zones served, in lower case and without final dot; the root is empty."""
+        """The served zones, in lower case and without a final dot; the root is empty."""
         return tuple(read_address(key)[0] for key in self.keys if not key.startswith("("))
 
 
 class Corefile(msgspec.Struct, frozen=True):
-    """A Corefile that was understood. `imports` are places of the top's import lines, `patterns` what these name."""
+    """A parsed Corefile. `imports` are the positions of top-level import lines, `patterns` the paths that they name."""
 
     text: str
     blocks: tuple[ServerBlock, ...]
@@ -63,7 +63,7 @@ class Corefile(msgspec.Struct, frozen=True):
 
 
 def read_address(key: str) -> tuple[str, str]:
-    """Part a server block's key into zone and port; the port is empty where none is named."""
+    """Split a server block's key into zone and port; the port is empty if none is named."""
     address = _TRANSPORT.sub("", key, count=1) if _TRANSPORT.match(key) else key
     port = _PORT.search(address)
     zone = address[: port.start()] if port else address
@@ -71,7 +71,7 @@ def read_address(key: str) -> tuple[str, str]:
 
 
 def parse_corefile(text: str) -> Corefile:
-    """Read a Corefile. Raises ClusterDnsError for unbalanced braces and quotes, and for a server without braces."""
+    """Parse a Corefile. Raises ClusterDnsError for unbalanced braces and quotes, and for a server without braces."""
     words: list[Token] = []
     comments: list[Token] = []
     for is_comment, token in _split(text):
@@ -102,14 +102,14 @@ def _split(text: str) -> Iterator[tuple[bool, Token]]:
         elif match["quoted"] is not None:
             yield False, Token(_ESCAPED.sub('"', match["quoted"]), match.start(), match.end(), line, last_line)
         elif match["word"] is not None:
-            # A # within a word hides what follows, to the next space and not to the line's end.
+            # A # within a word hides the following characters up to the next space, not up to the end of the line.
             word = match["word"].replace("\r", "").partition("#")[0]
             yield False, Token(word, match.start(), match.end(), line, line)
         line, place = last_line, match.end()
 
 
 def _find_line_end(words: Sequence[Token], place: int) -> int:
-    """Find the first word of a later line."""
+    """Find the first word of the next line."""
     place += 1
     while place < len(words) and words[place].line == words[place - 1].last_line:
         place += 1
@@ -117,7 +117,7 @@ def _find_line_end(words: Sequence[Token], place: int) -> int:
 
 
 def _parse_block(words: Sequence[Token], first: int) -> tuple[ServerBlock, int]:
-    """Read a server block; gives it and the place behind it."""
+    """Parse a server block; return it and the position after it."""
     opening = _find_opening(words, first)
     depth = 0
     for place in range(opening, len(words)):
@@ -138,7 +138,7 @@ def _split_lines(words: Sequence[Token]) -> Iterator[tuple[str, ...]]:
 
 
 def _find_opening(words: Sequence[Token], first: int) -> int:
-    """Find the brace that opens a block; its keys stand on one line, or go on behind a comma."""
+    """Find the opening brace of a block; its keys are on one line, or continue after a comma."""
     before: Token | None = None
     for place in range(first, len(words)):
         word = words[place]

@@ -1,7 +1,7 @@
-"""Which DNS a cluster has: its Deployment, its version, and the ConfigMap that it reads.
+"""Detects a cluster's DNS: its Deployment, its version, and the ConfigMap that it reads.
 
-Takes objects as the API server gives them, decoded; gives names, or raises ClusterDnsError. Pure. Nothing is taken for
-granted of an object but that it is one: what is missing or of another shape counts as not there.
+Takes decoded objects of the API server; returns names, or raises ClusterDnsError. Pure. An object is only assumed to be
+a mapping: fields that are missing or have another shape count as absent.
 """
 
 import re
@@ -14,14 +14,14 @@ from maesh_core.errors import ClusterDnsError
 
 DNS_NAMESPACE = "kube-system"
 CUSTOM_MAP = "coredns-custom"
-"""Where AKS and k3s have the servers of others; CoreDNS imports its `.server` keys if it is mounted."""
+"""The ConfigMap for custom servers in AKS and k3s; CoreDNS imports its `.server` keys if it is mounted."""
 COREFILE_KEY = "Corefile"
 DEFAULT_FOLDER = "/etc/coredns"
-"""Where every known installation mounts the Corefile."""
+"""The path where every known installation mounts the Corefile."""
 KUBE_DNS = "kube-dns"
 OLDEST_VERSION = (1, 3)
 NO_UPSTREAM_VERSION = (1, 7)
-"""From here on CoreDNS refuses the word `upstream` in a kubernetes block."""
+"""From this version on, CoreDNS refuses the word `upstream` in a kubernetes block."""
 
 _NAMES = ("coredns", "rke2-coredns-rke2-coredns")
 _LABELS = (("kubernetes.io/name", "CoreDNS"), ("k8s-app", "kube-dns"))
@@ -31,9 +31,9 @@ Object = dict[str, Any]
 
 
 class MountedMap(msgspec.Struct, frozen=True):
-    """A ConfigMap among a pod's volumes. `keys` are the files' names by key; empty stands for all keys.
+    """A ConfigMap among a pod's volumes. `keys` are the files' names by key; empty means all keys.
 
-    `folders` are where containers have it; none where no container says.
+    `folders` are the mount points in containers; empty if no container mounts it.
     """
 
     name: str
@@ -43,7 +43,7 @@ class MountedMap(msgspec.Struct, frozen=True):
 
 
 def find_coredns(deployments: Sequence[Object]) -> Object | None:
-    """Find CoreDNS by the names it has, else by its labels. Raises ClusterDnsError when several could be it."""
+    """Find CoreDNS by its known names, otherwise by its labels. Raises ClusterDnsError if several match."""
     for name in _NAMES:
         for deployment in deployments:
             if get_name(deployment) == name:
@@ -64,7 +64,7 @@ def find_kube_dns(deployments: Sequence[Object]) -> Object | None:
 
 
 def find_image(deployment: Object) -> str | None:
-    """Find CoreDNS's image: of the container of that name, else of one whose image is called so."""
+    """Find CoreDNS's image: that of the container with its name, otherwise one whose image has its name."""
     container = find_container(deployment)
     return None if container is None else str(container.get("image") or "")
 
@@ -82,14 +82,14 @@ def list_containers(workload: Object) -> list[Object]:
 
 
 def get_image(container: Object) -> str:
-    """Give the last part of a container's image, without tag and digest."""
+    """Return the last part of a container's image, without tag and digest."""
     return _get_repository(str(container.get("image") or ""))
 
 
 def find_flag(container: Object, name: str) -> str:
     """Find the value of a flag on a container's command line, as Go's programs read it: `-name value`, `--name=value`.
 
-    Empty where it is not given.
+    Empty if it is not given.
     """
     words = [str(word) for field in ("command", "args") for word in _get_list(container, field)]
     for place, word in enumerate(words):
@@ -100,7 +100,7 @@ def find_flag(container: Object, name: str) -> str:
 
 
 def read_version(image: str) -> tuple[int, int] | None:
-    """Read major and minor version from an image's tag; None where it does not say."""
+    """Parse major and minor version from an image's tag; None if it has none."""
     tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
     match = _VERSION.fullmatch(tag)
     return (int(match[1]), int(match[2])) if match else None
@@ -113,7 +113,7 @@ def _get_repository(image: str) -> str:
 def list_mounted_maps(deployment: Object) -> list[MountedMap]:
     """List the ConfigMaps among the volumes of a Deployment's pods, projected ones too.
 
-    One that is mounted file by file (`subPath`) is listed once for each file.
+    A ConfigMap that is mounted file by file (`subPath`) is listed once for each file.
     """
     found = []
     mounts = [mount for container in list_containers(deployment) for mount in _get_list(container, "volumeMounts")]
@@ -132,7 +132,7 @@ def list_mounted_maps(deployment: Object) -> list[MountedMap]:
 
 
 def _list_places(mounted: MountedMap, mounts: Sequence[Any]) -> list[MountedMap]:
-    """List where a volume is mounted: whole, or a file of it at a time."""
+    """List the mount points of a volume: of the whole, or of single files."""
     found = []
     folders = tuple(_get_text(mount, "mountPath").rstrip("/") for mount in mounts if not _get_text(mount, "subPath"))
     if folders or not mounts:
@@ -146,7 +146,7 @@ def _list_places(mounted: MountedMap, mounts: Sequence[Any]) -> list[MountedMap]
 
 
 def find_file(maps: Sequence[MountedMap], path: str) -> tuple[MountedMap, str] | None:
-    """Find the ConfigMap, and its key, that is at a path of a container's files."""
+    """Find the ConfigMap and key of a file, by its path in a container."""
     for mounted in maps:
         for folder in mounted.folders:
             file = path.removeprefix(f"{folder}/")
@@ -159,7 +159,7 @@ def find_file(maps: Sequence[MountedMap], path: str) -> tuple[MountedMap, str] |
 
 
 def list_corefile_candidates(deployment: Object) -> list[MountedMap]:
-    """List the mounted ConfigMaps that may have the Corefile, likely ones first: who asks may not read them all."""
+    """List the mounted ConfigMaps that may have the Corefile, likely ones first: not all may be readable."""
     likely = (*_NAMES, get_name(deployment))
     found = [
         mounted
@@ -180,12 +180,12 @@ def _find_mounted_key(mounted: MountedMap) -> str | None:
 
 
 def get_name(found: Object) -> str:
-    """Give an object's name."""
+    """Return an object's name."""
     return str(_get_dict(found, "metadata").get("name") or "")
 
 
 def get_label(found: Object, name: str) -> str:
-    """Give a label's value, empty where there is none."""
+    """Return a label's value, empty if it is absent."""
     return str(_get_labels(found).get(name) or "")
 
 

@@ -1,7 +1,7 @@
-"""What is changed in a ConfigMap or a Deployment, so that it can be taken back exactly. Pure.
+"""Edits of a ConfigMap or a Deployment that can be undone exactly. Pure.
 
-Takes an object and gives a new one, the same if there is nothing to do. Annotations of a ConfigMap name the keys that
-prepare added, or say that it made the whole ConfigMap, and name the keys that it found empty.
+Takes an object; returns a new one, or the same if there is nothing to do. Annotations of a ConfigMap list the keys that
+prepare added, or mark the whole ConfigMap as its own, and list the keys that it found empty.
 """
 
 import copy
@@ -14,33 +14,33 @@ from maesh_core.controller.dns.objects import Object
 from maesh_core.errors import ClusterDnsError
 
 ADDED = "maesh-added"
-"""Annotation of a ConfigMap: the keys that prepare added, with commas; `*` for the whole ConfigMap."""
+"""Annotation of a ConfigMap: the keys that prepare added, comma-separated; `*` for the whole ConfigMap."""
 WHOLE = "*"
 BLANK = "maesh-was-empty"
-"""Annotation of a ConfigMap: the keys that were there without content before prepare wrote them, with commas."""
+"""Annotation of a ConfigMap: the keys that were empty before prepare wrote them, comma-separated."""
 PATCHED = "maesh-patched"
-"""The label with which 1.2 marked a ConfigMap; nobody reads it any more."""
+"""The label that 1.2 put on a ConfigMap; nothing reads it any more."""
 RESTART = "maesh-hash"
-"""Annotation of a pod template: a hash of what was written for those pods. A new one makes new pods."""
+"""Annotation of a pod template: a hash of what was written for these pods. A new value creates new pods."""
 OLD_RESTARTS = ("traefik-mesh-hash",)
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 
 TextEdit = Callable[[str], str]
-"""Gives the new text of a key, of an empty one where it is missing."""
+"""Returns the new text of a key; a missing key has an empty text."""
 
 EMPTY_OBJECT = "{}"
 _EMPTY = ("", EMPTY_OBJECT)
-"""Texts of keys that hold nothing: a Corefile's, and stub domains'."""
+"""Texts that are empty: a Corefile's, and stub domains'."""
 
 
 def build_map(name: str, namespace: str) -> Object:
-    """Build a ConfigMap that says of itself that prepare made it."""
+    """Build a ConfigMap that is marked as created by prepare."""
     metadata = {"name": name, "namespace": namespace, "annotations": {ADDED: WHOLE}}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
 
-def put_texts(config_map: Object, edits: Mapping[str, TextEdit]) -> Object:
-    """Edit keys of a ConfigMap, add those that are missing, and drop the label of 1.2."""
+def add_texts(config_map: Object, edits: Mapping[str, TextEdit]) -> Object:
+    """Edit keys of a ConfigMap, add missing ones, and drop the label of 1.2."""
     found = copy.deepcopy(config_map)
     data = _get_texts(found)
     added = _list_keys(found, ADDED)
@@ -56,11 +56,11 @@ def put_texts(config_map: Object, edits: Mapping[str, TextEdit]) -> Object:
     return found
 
 
-def take_texts(config_map: Object, edits: Mapping[str, TextEdit], *, old_keys: Collection[str] = ()) -> Object | None:
-    """Take back what was put: keys that prepare added and that hold nothing now, the list of them, and 1.2's label.
+def remove_texts(config_map: Object, edits: Mapping[str, TextEdit], *, old_keys: Collection[str] = ()) -> Object | None:
+    """Undo `add_texts`: remove keys that prepare added and that are empty now, their list, and the label of 1.2.
 
-    `old_keys` are those that older versions, which kept no list, made for themselves alone. None when prepare made the
-    whole ConfigMap and nothing is left in it.
+    `old_keys` are keys that older versions created for themselves; they kept no list. None if prepare created the
+    ConfigMap and nothing is left in it.
     """
     found = copy.deepcopy(config_map)
     data = _get_texts(found)
@@ -89,7 +89,7 @@ def hash_texts(texts: Mapping[str, str]) -> str:
 
 
 def choose_restart(deployment: Object, digest: str, *, is_forced: bool) -> str:
-    """Choose the restart annotation's value: another than now if a restart is due, though the hash be the same."""
+    """Choose the restart annotation's value: if a restart is due, it changes, even with the same hash."""
     current = str(_get_template_annotations(deployment).get(RESTART) or "")
     base, _, count = current.partition("-")
     if base != digest:
@@ -98,7 +98,7 @@ def choose_restart(deployment: Object, digest: str, *, is_forced: bool) -> str:
 
 
 def has_restart(deployment: Object) -> bool:
-    """Whether a Deployment's pods were made anew for the mesh."""
+    """Whether a Deployment's pods were restarted for the mesh."""
     return RESTART in _get_template_annotations(deployment)
 
 
@@ -112,7 +112,7 @@ def set_restart(deployment: Object, value: str) -> Object:
 
 
 def drop_restart(deployment: Object, *, restarted_at: str | None) -> Object:
-    """Take our annotations from the pod template, which makes new pods; without any, `restarted_at` does."""
+    """Remove our annotations from the pod template, which creates new pods; if there are none, `restarted_at` does."""
     found = copy.deepcopy(deployment)
     annotations = _get_template_annotations(found)
     kept = {name: text for name, text in annotations.items() if name not in (RESTART, *OLD_RESTARTS)}
@@ -133,7 +133,7 @@ def _edit_text(config_map: Object, key: str, edit: TextEdit) -> str:
 
 @contextmanager
 def naming(config_map: Object, key: str) -> Iterator[None]:
-    """Put the ConfigMap and its key in front of what is wrong with a text."""
+    """Add the ConfigMap and its key to an error about a text."""
     try:
         yield
     except ClusterDnsError as error:
@@ -148,7 +148,7 @@ def _list_keys(config_map: Object, annotation: str) -> list[str]:
 
 
 def is_annotated(config_map: Object) -> bool:
-    """Whether prepare has written into a ConfigMap so that it must be able to take that back."""
+    """Whether prepare has written into a ConfigMap in a way that must be undone."""
     return bool(_list_keys(config_map, ADDED) or _list_keys(config_map, BLANK))
 
 
@@ -180,7 +180,7 @@ def _set_template_annotations(deployment: Object, annotations: dict[str, Any]) -
 
 
 def _set_or_drop(parent: Object, key: str, value: Mapping[str, Any]) -> None:
-    """Set a field, or take it away when it would become empty: an API server does the same."""
+    """Set a field, or remove it if it becomes empty, as an API server does."""
     if value:
         parent[key] = dict(value)
     elif parent.get(key):

@@ -1,7 +1,7 @@
-"""The `stubDomains` of kube-dns: which name servers answer for which zones, as JSON in a ConfigMap.
+"""Edits the `stubDomains` of kube-dns: the name servers of zones, as JSON in a ConfigMap.
 
-Takes and gives text. Puts the mesh's zones in front and takes them out again byte for byte; what else stands there is
-kept. Raises ClusterDnsError, and changes nothing, for what is no JSON of the expected shape.
+Takes text and returns text. Inserts the mesh's zones at the start and removes them byte for byte; everything else is
+kept. Raises ClusterDnsError, without changes, if the text is not JSON of the expected shape.
 """
 
 import json
@@ -14,15 +14,15 @@ from maesh_core.errors import ClusterDnsError
 
 
 def parse_stub_domains(text: str) -> dict[str, list[str]]:
-    """Read an object of lists of addresses. Raises ClusterDnsError."""
+    """Parse an object of lists of addresses. Raises ClusterDnsError."""
     try:
         return msgspec.json.decode(text.encode(), type=dict[str, list[str]])
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise ClusterDnsError(f"stubDomains is no JSON object of zones and their name servers: {error}") from error
+        raise ClusterDnsError(f"stubDomains is not a JSON object of zones and their name servers: {error}") from error
 
 
 def add_zones(text: str, zones: Sequence[str], addresses: Sequence[str]) -> str:
-    """Have addresses answer for zones, in place of any that do; the rest is kept. Raises ClusterDnsError."""
+    """Set the name servers of zones, in place of existing ones; the rest is kept. Raises ClusterDnsError."""
     rest = remove_zones(text, zones)
     if not zones:
         return rest
@@ -33,7 +33,7 @@ def add_zones(text: str, zones: Sequence[str], addresses: Sequence[str]) -> str:
 
 
 def remove_zones(text: str, zones: Sequence[str]) -> str:
-    """Take zones out: as they were put in, or by writing the object anew if others wrote it since.
+    """Remove zones: exactly, or by rewriting the object if others have rewritten it.
 
     Raises ClusterDnsError.
     """

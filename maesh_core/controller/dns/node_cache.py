@@ -1,8 +1,8 @@
-"""NodeLocal DNSCache: which DaemonSet it is, what it reads, and where it sends questions for the mesh's zones.
+"""NodeLocal DNSCache: finds its DaemonSets, what they read, and where they forward queries for the mesh's zones.
 
-Takes objects as the API server gives them and Corefiles, returns values. Pure. The rules are those of node-cache
-(kubernetes/dns, cmd/node-cache): a template Corefile whose variables it replaces, and behind it a server for each stub
-domain of a mounted ConfigMap. Some installations run a plain CoreDNS instead, or mount no stub domains.
+Takes objects of the API server and Corefiles, returns values. Pure. The rules are those of node-cache (kubernetes/dns,
+cmd/node-cache): a template Corefile whose variables it replaces, followed by a server for each stub domain of a mounted
+ConfigMap. Some installations run a plain CoreDNS instead, or mount no stub domains.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ from maesh_core.controller.dns.detection import (
 from maesh_core.controller.dns.stub_domains import STUB_DOMAINS
 
 NAMES = ("node-local-dns", "nodelocaldns")
-"""What the addon of Kubernetes and that of Kubespray call it: DaemonSet, ConfigMap, label."""
+"""The names used by the addons of Kubernetes and Kubespray: DaemonSet, ConfigMap, label."""
 CLUSTER_DNS = "__PILLAR__CLUSTER__DNS__"
-"""In its template, the address of the Service that `-upstreamsvc` names."""
+"""In its template: the address of the Service that `-upstreamsvc` names."""
 
 _IMAGE = "dns-node-cache"
 _TEMPLATE, _COREFILE, _STUB_FOLDER = "/etc/coredns/Corefile.base", "/etc/Corefile", "/etc/kube-dns"
@@ -41,7 +41,7 @@ _DOMAIN_VARIABLE = "__pillar__dns__domain__"
 
 
 class CorefilePlace(msgspec.Struct, frozen=True):
-    """A ConfigMap and the key in it. Only behind a template does node-cache add servers for stub domains."""
+    """A ConfigMap and a key of it. node-cache adds servers for stub domains only after a template."""
 
     name: str
     key: str
@@ -49,7 +49,7 @@ class CorefilePlace(msgspec.Struct, frozen=True):
 
 
 class NodeCache(msgspec.Struct, frozen=True, kw_only=True):
-    """One DaemonSet. Its Corefile is the first of `corefiles` that is there; `stubs` has its stub domains."""
+    """One DaemonSet. Its Corefile is the first of `corefiles` that exists; `stubs` has its stub domains."""
 
     name: str
     corefiles: tuple[CorefilePlace, ...]
@@ -58,14 +58,14 @@ class NodeCache(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """The object as people name it."""
+        """The object in messages."""
         return f"DaemonSet {DNS_NAMESPACE}/{self.name} (NodeLocal DNSCache)"
 
 
 class Forwarding(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node cache's Corefile does with questions. `zones` are those of the mesh that it would send elsewhere.
+    """How a node cache's Corefile forwards queries. `zones` are those of the mesh that it would forward elsewhere.
 
-    `targets` is where it sends questions for the cluster's own names, `bind` the addresses that it listens on.
+    `targets` are the servers for the cluster's own names, `bind` the addresses that it listens on.
     """
 
     zones: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class Forwarding(msgspec.Struct, frozen=True, kw_only=True):
     port: str = ""
 
     def list_addresses(self) -> list[str]:
-        """List the targets that are addresses, with their ports if they have any."""
+        """List the targets that are addresses, with their ports, if any."""
         return [target for target in self.targets if _is_address(target)]
 
     def render_entry(self, addresses: Sequence[str]) -> str:
@@ -92,14 +92,14 @@ class Forwarding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_node_caches(daemon_sets: Sequence[Object]) -> list[NodeCache]:
-    """Find NodeLocal DNSCache among DaemonSets: by name, by label or by image. There may be one for each node pool."""
+    """Find the DaemonSets of NodeLocal DNSCache by name, label or image. There may be one for each node pool."""
     return [_read_node_cache(each) for each in daemon_sets if _is_node_cache(each)]
 
 
 def read_forwarding(text: str, cluster_domain: str) -> Forwarding:
-    """Read a node cache's Corefile. Raises ClusterDnsError.
+    """Parse a node cache's Corefile. Raises ClusterDnsError.
 
-    Nothing is missing where the zones have servers, or where all names go where those of the cluster go.
+    Nothing is missing if the zones have servers, or if all names go to the servers of the cluster's names.
     """
     servers = {zone: (key, block) for block in parse_corefile(text).blocks for key, zone in _list_zones(block)}
     domain = servers.get(cluster_domain) or servers.get(_DOMAIN_VARIABLE)
@@ -147,7 +147,7 @@ def _guess_corefiles(daemon_set: Object) -> list[CorefilePlace]:
 
 
 def _find_key(mounted: MountedMap) -> str | None:
-    """Find the key of the Corefile; a ConfigMap of which all keys are files must have one of the known names."""
+    """Find the key of the Corefile; if all keys of a ConfigMap are files, it must have one of the known names."""
     known = {COREFILE_KEY: ""} if mounted.name in NAMES else {}
     return find_corefile_key(mounted, mounted.keys or known)
 

@@ -1,8 +1,8 @@
-"""NodeLocal DNSCache made to ask the cluster's DNS for the mesh's zones: what there is to write, or to say.
+"""Plans how NodeLocal DNSCache forwards the mesh's zones to the cluster's DNS: changes, or warnings.
 
-Takes an object store, returns plans. What the cache reads decides: stub domains are written where it reads them;
-otherwise a warning shows the entry that its Corefile lacks. The Corefile itself is left to those who installed it.
-Whatever is not understood or not readable here is a warning too: it must not keep the cluster's DNS from its blocks.
+Takes an object store, returns plans. Stub domains are written if the cache reads them; otherwise a warning shows the
+entry that its Corefile lacks. The Corefile itself is never changed. Whatever cannot be understood or read here is a
+warning too, because it must not prevent the changes to the cluster's DNS.
 """
 
 from collections.abc import Collection
@@ -40,10 +40,10 @@ class NodeCachePlanner:
         return f"<NodeCachePlanner {self._cluster_domain}>"
 
     async def plan(self, mesh_address: str | None = None, *, planned: Collection[str] = ()) -> Plan:
-        """Find what must be written or said for node caches to forward the zones.
+        """Plan the changes and warnings for node caches to forward the zones.
 
-        They go where the cluster's own names go, or beside kube-dns to `mesh_address`, the mesh's own CoreDNS.
-        `planned` are ConfigMaps whose stub domains are planned for already.
+        The zones are forwarded to the servers of the cluster's own names, or with kube-dns to `mesh_address`, the
+        mesh's own CoreDNS. `planned` are ConfigMaps whose stub domains are already planned.
         """
         try:
             caches = find_node_caches(await self._store.list(DAEMON_SETS, DNS_NAMESPACE))
@@ -57,7 +57,7 @@ class NodeCachePlanner:
         return join_plans(plans)
 
     async def plan_removal(self, *, planned: Collection[str] = ()) -> Plan:
-        """Find what must be written for the zones to be gone from stub domains, of caches that have gone too."""
+        """Plan the changes that remove the zones from stub domains, also those of caches that no longer exist."""
         names = {KUBE_DNS}
         try:
             caches = find_node_caches(await self._store.list(DAEMON_SETS, DNS_NAMESPACE))
@@ -91,7 +91,7 @@ class NodeCachePlanner:
     async def _plan_stub_domains(
         self, cache: NodeCache, forwarding: Forwarding, mesh_address: str | None
     ) -> tuple[list[Change], str]:
-        """Find what must be written into its stub domains, or else say what it lacks for that."""
+        """Plan the changes of its stub domains, or a warning if that is not possible."""
         if cache.stubs is None:
             return [], "reads no stub domains"
         key = ObjectKey(DNS_NAMESPACE, cache.stubs.name)
@@ -115,7 +115,7 @@ class NodeCachePlanner:
         raise ClusterDnsError("its Corefile is in no ConfigMap that it mounts")
 
     async def _find_addresses(self, cache: NodeCache, forwarding: Forwarding) -> list[str]:
-        """Find where the cluster's own names go; a template leaves that to a Service."""
+        """Find the servers of the cluster's own names; a template leaves them to a Service."""
         if forwarding.targets != (CLUSTER_DNS,):
             return forwarding.list_addresses()
         service = await self._store.read(SERVICES, ObjectKey(DNS_NAMESPACE, cache.upstream_service))
@@ -127,7 +127,7 @@ class NodeCachePlanner:
             return await self._store.read(CONFIG_MAPS, ObjectKey(DNS_NAMESPACE, name))
         except KubernetesError as error:
             _warn_if_forbidden("", error)
-            return None  # another's ConfigMap
+            return None  # a ConfigMap of somebody else
 
 
 def _warn_if_forbidden(text: str, error: KubernetesError) -> Plan:

@@ -1,7 +1,7 @@
-"""Objects of the API server as they come, read and written one at a time, with patience while the server is away.
+"""Reads and writes single objects of the API server, with retries while the server is unavailable.
 
-Takes resources and names, gives decoded JSON, or raises KubernetesError. A write holds the version that it is based on:
-where another was quicker, it is made again on the fresh object. Must not know what is written, or why.
+Takes resources and names; returns decoded JSON, or raises KubernetesError. A write names the version that it is based
+on; after a conflict it is repeated with the current object. Must not know what is written, or why.
 """
 
 import asyncio
@@ -20,19 +20,19 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.process.backoff import Backoff
 
 PATIENCE_S = 30.0
-"""For how long a request is made again while the API server is away."""
+"""How long a request is repeated while the API server is unavailable."""
 REQUEST_LIMIT_S = 10.0
 CONFLICT_LIMIT = 10
-"""A write that others forestall so often in a row has failed."""
+"""Number of consecutive conflicts after which a write has failed."""
 
 Object = dict[str, Any]
 Edit = Callable[[Object | None], Object | None]
-"""Gives an object as it should be, None for none; is called again with the fresh object after a conflict. Pure."""
+"""Returns the desired object, None for none; called again with the current object after a conflict. Pure."""
 Pause = Callable[[float], Awaitable[None]]
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """A kind of object, as its path and its documents name it."""
+    """A kind of object, by the names in its path and in its documents."""
 
     api_version: str
     plural: str
@@ -46,7 +46,7 @@ DAEMON_SETS = Resource("apps/v1", "daemonsets", "DaemonSet")
 
 
 class ObjectStore:
-    """Reads and writes objects through a client. `pause` and `clock` are those of the process, but for tests."""
+    """Reads and writes objects through a client. Tests pass their own `pause` and `clock`."""
 
     __slots__ = ("_client", "_clock", "_patience_s", "_pause")
 
@@ -67,7 +67,7 @@ class ObjectStore:
         return f"<ObjectStore {self._client!r}>"
 
     async def read(self, resource: Resource, key: ObjectKey) -> Object | None:
-        """Read an object; None where there is none."""
+        """Read an object; None if it does not exist."""
         try:
             body = await self._send("GET", _build_path(resource, key))
         except KubernetesError as error:
@@ -77,14 +77,14 @@ class ObjectStore:
         return _name_kind(_parse_object(body), resource)
 
     async def list(self, resource: Resource, namespace: str, *, selector: str = "") -> list[Object]:
-        """List a namespace's objects, all or those with labels."""
+        """List a namespace's objects, all or those with given labels."""
         query = {"labelSelector": selector} if selector else None
         found = _parse_object(await self._send("GET", _build_path(resource, ObjectKey(namespace, "")), query=query))
         items = [item for item in found.get("items") or () if isinstance(item, dict)]
         return [_name_kind(item, resource) for item in items]
 
     async def write(self, resource: Resource, key: ObjectKey, *, before: Object | None, edit: Edit) -> bool:
-        """Make an object what `edit` makes of it; gives whether it wrote. `before` is what was last read."""
+        """Apply `edit` to an object; return whether anything was written. `before` is the object as last read."""
         for _ in range(CONFLICT_LIMIT):
             after = edit(before)
             if after == before:
@@ -98,7 +98,7 @@ class ObjectStore:
                 before = await self.read(resource, key)
             else:
                 return True
-        raise KubernetesError(f"{resource.kind} {key.namespace}/{key.name}: others change it all the time")
+        raise KubernetesError(f"{resource.kind} {key.namespace}/{key.name}: it changes too often to be written")
 
     async def _write_once(
         self, resource: Resource, key: ObjectKey, before: Object | None, after: Object | None
@@ -114,9 +114,9 @@ class ObjectStore:
     async def _send(
         self, method: str, path: str, body: Object | None = None, *, query: Mapping[str, str] | None = None
     ) -> bytes:
-        """Send a request, again and again while the server is away, until the patience is at its end.
+        """Send a request; repeat it while the server is unavailable, until the time is over.
 
-        A request whose answer was lost may have been carried out: then the next ends with a conflict or a 404.
+        A request whose answer was lost may have been executed: then the next one ends with a conflict or a 404.
         """
         backoff = Backoff()
         give_up_at = self._clock() + self._patience_s
@@ -132,7 +132,7 @@ class ObjectStore:
 
 def _is_away(error: KubernetesError) -> bool:
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-        return False  # whoever answers is not who was meant, and no patience makes it so
+        return False  # the responder is not the API server, so repeating does not help
     return error.status in (0, HTTPStatus.TOO_MANY_REQUESTS) or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -144,9 +144,9 @@ def _parse_object(body: bytes) -> Object:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise KubernetesError(f"the API server answered with what is no object: {error}") from error
+        raise KubernetesError(f"the API server's answer is not an object: {error}") from error
 
 
 def _name_kind(found: Object, resource: Resource) -> Object:
-    """Say of an object what it is: in lists they do not."""
+    """Add apiVersion and kind, which items of lists lack."""
     return {"apiVersion": resource.api_version, "kind": resource.kind, **found}

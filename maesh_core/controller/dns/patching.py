@@ -1,7 +1,7 @@
-"""The cluster's DNS made to answer for the mesh's zones, and put back: what there is to do, and doing it.
+"""Plans and applies the changes that configure the cluster's DNS for the mesh's zones, and those that restore it.
 
-Takes a client and the mesh's names, gives plans and carries them out. A plan reads only; whatever cannot be understood
-ends it with ClusterDnsError, before anything is written. Must not know of settings or of commands.
+Takes a client and the mesh's names; computes plans and applies them. Planning only reads; anything that cannot be
+understood raises ClusterDnsError before a write. Must not know settings or commands.
 """
 
 import asyncio
@@ -43,18 +43,18 @@ from maesh_core.errors import ClusterDnsError, KubernetesError
 from maesh_core.model.keys import ObjectKey
 
 MESH_DNS = "coredns"
-"""Service, Deployment and ConfigMap of the CoreDNS that a mesh beside kube-dns brings along (Maesh's chart)."""
+"""Service, Deployment and ConfigMap of the mesh's own CoreDNS, which it needs with kube-dns (Maesh's chart)."""
 SHADOW_SELECTOR = "app=maesh,type=shadow"
 ADDRESS_TRIES = 12
 ADDRESS_PAUSE_S = 10.0
-"""How long the address of the mesh's own CoreDNS is waited for: as Maesh 1.3."""
+"""How long to wait for the address of the mesh's own CoreDNS, as in Maesh 1.3."""
 
 
 class ClusterDns:
-    """The DNS of one cluster, on behalf of one mesh. The client is closed by who made it.
+    """The DNS of one cluster, configured for one mesh. The caller closes the client.
 
-    `plan` and `apply` may be called again and again: while all stands as it should, nothing is written. Once `apply`
-    has come back, or the plan is empty, the rules stand in the ConfigMap; CoreDNS takes a minute or two to follow.
+    `plan` and `apply` can be repeated: if everything is in place, nothing is written. After `apply`, or with an empty
+    plan, the rules are in the ConfigMap; CoreDNS needs a minute or two to load them.
     """
 
     __slots__ = ("_cluster_domain", "_mesh_namespace", "_node_caches", "_now", "_pause", "_store")
@@ -83,7 +83,8 @@ class ClusterDns:
     async def is_prepared(self) -> bool:
         """Whether the cluster's DNS was prepared for a mesh, and not cleaned up since.
 
-        Its Deployment says so; where that was written anew, as an upgrade by kubeadm does, the block that stands does.
+        An annotation of its Deployment says so, or an existing block, if the Deployment was replaced, as by an upgrade
+        with kubeadm.
         """
         deployments = await self._store.list(DEPLOYMENTS, DNS_NAMESPACE)
         coredns = find_coredns(deployments)
@@ -93,10 +94,10 @@ class ClusterDns:
         return coredns is not None and await self._has_own_block(coredns)
 
     async def plan(self, exact: ExactRules | None = None) -> Plan:
-        """Find what must be written for the zones to be answered, with these exact rules; None keeps those that stand.
+        """Plan the changes that serve the zones, with these exact rules; None keeps the existing ones.
 
-        Beside kube-dns it waits for the address of the mesh's own CoreDNS, for up to two minutes while there is none.
-        Raises ClusterDnsError for what is not understood, KubernetesError for what cannot be read.
+        With kube-dns it waits up to two minutes until the mesh's own CoreDNS has an address. Raises ClusterDnsError for
+        what it does not understand, KubernetesError for what it cannot read.
         """
         deployments = await self._store.list(DEPLOYMENTS, DNS_NAMESPACE)
         coredns = find_coredns(deployments)
@@ -118,9 +119,9 @@ class ClusterDns:
         return join_plans([plan, Plan(changes=tuple(stubs)), caches])
 
     async def plan_removal(self) -> Plan:
-        """Find what must be written for everything of the mesh to be gone: blocks, stub domains, shadow services.
+        """Plan the changes that remove everything of the mesh: blocks, stub domains, shadow services.
 
-        Raises ClusterDnsError for what is not understood, KubernetesError for what cannot be read.
+        Raises ClusterDnsError for what it does not understand, KubernetesError for what it cannot read.
         """
         deployments = await self._store.list(DEPLOYMENTS, DNS_NAMESPACE)
         coredns, old = find_coredns(deployments), find_kube_dns(deployments)
@@ -134,7 +135,7 @@ class ClusterDns:
             if own is not None:
                 plans.append(await self._plan_coredns_removal(own))
         if not plans:
-            text = f"namespace {DNS_NAMESPACE} has neither CoreDNS nor kube-dns: there is no DNS to put back"
+            text = f"namespace {DNS_NAMESPACE} has neither CoreDNS nor kube-dns: there is no DNS to restore"
             plans.append(Plan(warnings=(text,)))
         plans.append(await self._node_caches.plan_removal(planned=planned))
         shadows = await self._store.list(SERVICES, self._mesh_namespace, selector=SHADOW_SELECTOR)
@@ -142,10 +143,10 @@ class ClusterDns:
         return join_plans([*plans, Plan(changes=tuple(deletions))])
 
     async def apply(self, plan: Plan, *, report: Callable[[str], None] = lambda _: None) -> bool:
-        """Carry a plan out, on the fresh object where somebody was quicker; gives whether anything was written.
+        """Apply a plan, to the current object after a conflict; return whether anything was written.
 
-        `report` is given a line for each thing done. Raises ClusterDnsError and KubernetesError; what was written
-        until then stays, and a plan made anew has the rest.
+        `report` is called with a line for each change. Raises ClusterDnsError and KubernetesError; earlier changes
+        remain, and a new plan has the others.
         """
         has_written = False
         for change in plan.changes:
@@ -166,10 +167,10 @@ class ClusterDns:
         place = await self._find_place(deployment)
         if place is None:
             raise ClusterDnsError(f"{_name(deployment)} mounts no ConfigMap that has a Corefile")
-        standing, port = place.read_exact_rules(), place.find_port()
-        changes = plan_blocks(place, build_blocks(builder, standing if exact is None else exact, port))
-        # The mesh's block has CoreDNS follow its Corefile by itself: for exact rules alone, no pods are made anew.
-        is_restarting = bool(plan_blocks(place, build_blocks(builder, standing, port)))
+        existing, port = place.read_exact_rules(), place.find_port()
+        changes = plan_blocks(place, build_blocks(builder, existing if exact is None else exact, port))
+        # The mesh's block enables CoreDNS's `reload`, so no restart is needed for exact rules alone.
+        is_restarting = bool(plan_blocks(place, build_blocks(builder, existing, port)))
         digest = edits.hash_texts(build_blocks(builder, {}, port))
         warnings = () if version is not None else (_describe_unknown_version(deployment),)
         return Plan(changes=(*changes, *_plan_restart(deployment, digest, is_forced=is_restarting)), warnings=warnings)
@@ -177,7 +178,7 @@ class ClusterDns:
     async def _plan_coredns_removal(self, deployment: Object) -> Plan:
         place = await self._find_place(deployment)
         if place is None:
-            return Plan(warnings=(f"{_name(deployment)} mounts no ConfigMap that has a Corefile: none is put back",))
+            return Plan(warnings=(f"{_name(deployment)} mounts no ConfigMap that has a Corefile: none is restored",))
         changes = plan_block_removal(place)
         return Plan(changes=(*changes, *self._plan_restored_pods(deployment, is_changed=bool(changes))))
 
@@ -186,13 +187,13 @@ class ClusterDns:
         return build_change(DEPLOYMENTS, deployment, partial(_restore_pods, restarted_at=now), "restarted")
 
     async def _find_place(self, deployment: Object) -> Place | None:
-        """Find what a CoreDNS reads, None if it mounts no Corefile."""
+        """Find what a CoreDNS reads; None if it mounts no Corefile."""
         namespace = _get_namespace(deployment)
         custom: Object | None = None
         folders: list[str] = []
         for mounted in list_mounted_maps(deployment):
             if mounted.name == CUSTOM_MAP:
-                folders += mounted.folders if not mounted.keys else ()  # with keys named, others are no files
+                folders += mounted.folders if not mounted.keys else ()  # if keys are named, other keys are not files
                 custom = custom or await self._store.read(CONFIG_MAPS, ObjectKey(namespace, CUSTOM_MAP))
         path = find_flag(find_container(deployment) or {}, "conf")
         for mounted in list_corefile_candidates(deployment):
@@ -208,10 +209,10 @@ class ClusterDns:
             place = await self._find_place(deployment)
             return place is not None and place.has_own_block()
         except ClusterDnsError:
-            return False  # nobody asked to have it understood
+            return False  # it need not be understood
         except KubernetesError as error:
             if error.status == HTTPStatus.FORBIDDEN:
-                return False  # another's ConfigMap
+                return False  # a ConfigMap of somebody else
             raise
 
     async def _plan_stub_domains(self, deployment: Object, address: str) -> tuple[ObjectKey, list[Change]]:
@@ -276,5 +277,5 @@ def _name(deployment: Object) -> str:
 
 def _describe_unknown_version(deployment: Object) -> str:
     image = find_image(deployment)
-    said = f"its image is {image}" if image else "it has no image"
-    return f"{_name(deployment)} does not say which version of CoreDNS it is ({said}): it is taken for 1.7 or newer"
+    reason = f"its image is {image}" if image else "it has no image"
+    return f"{_name(deployment)} does not say which version of CoreDNS it is ({reason}): 1.7 or newer is assumed"

@@ -1,4 +1,4 @@
-"""What would be written to a cluster, as values that can be shown before anything is. Pure."""
+"""Plans of changes to a cluster, as values that can be shown before they are applied. Pure."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ _HIDDEN = ("managedFields",)
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One object as it is and as it should be; None stands for none. `summary` says what is done, for a person."""
+    """One object before and after; None means that it does not exist. `summary` describes the change."""
 
     resource: Resource
     key: ObjectKey
@@ -24,14 +24,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """The object as people name it: `ConfigMap kube-system/coredns`."""
+        """The object in messages: `ConfigMap kube-system/coredns`."""
         return f"{self.resource.kind} {self.key.namespace}/{self.key.name}"
 
 
 def build_change(
     resource: Resource, before: Object | None, edit: Edit, summary: str, *, key: ObjectKey | None = None
 ) -> list[Change]:
-    """Build the change that an edit makes, none if it makes none; an object that is not there needs its key."""
+    """Build the change that an edit makes, none if it changes nothing; an object that does not exist needs its key."""
     after = edit(before)
     if after == before:
         return []
@@ -42,7 +42,7 @@ def build_change(
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Changes in the order in which they are made, and what a person should know of them."""
+    """Changes in the order in which they are applied, and notes for the user."""
 
     changes: tuple[Change, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def join_plans(plans: Iterable[Plan]) -> Plan:
-    """Join plans in their order."""
+    """Join plans in order."""
     found = list(plans)
     return Plan(
         changes=tuple(change for plan in found for change in plan.changes),
@@ -69,7 +69,7 @@ def _diff(change: Change) -> Iterator[str]:
 
 
 def _render(value: Any, path: str) -> Iterator[str]:
-    """Render an object as lines, a text of several lines below its name as YAML has it."""
+    """Render an object as lines; a text of several lines is indented below its name, as in YAML."""
     if isinstance(value, dict) and value:
         for key in sorted(value):
             if key not in _HIDDEN:

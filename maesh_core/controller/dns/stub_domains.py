@@ -1,7 +1,7 @@
-"""Stub domains in a ConfigMap: the mesh's zones put in and taken out again.
+"""Plans changes of the stub domains in a ConfigMap: it adds the mesh's zones and removes them.
 
-Takes a ConfigMap as it is, returns changes, or raises ClusterDnsError. Pure. kube-dns reads such a ConfigMap, and so
-does NodeLocal DNSCache.
+Takes the current ConfigMap; returns changes, or raises ClusterDnsError. Pure. kube-dns and NodeLocal DNSCache read such
+a ConfigMap.
 """
 
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ STUB_DOMAINS = "stubDomains"
 def plan_stub_domains(
     found: Object | None, key: ObjectKey, addresses: Sequence[str], *, zones: Sequence[str] = ZONES
 ) -> list[Change]:
-    """Find what must be written for addresses to answer for zones. None for `found` has the ConfigMap made.
+    """Plan the changes that set the name servers of zones. None for `found` creates the ConfigMap.
 
-    Zones of the mesh that are not among them are taken out.
+    Other zones of the mesh are removed.
     """
-    edit = partial(_put, key=key, addresses=tuple(addresses), zones=tuple(zones))
+    edit = partial(_insert, key=key, addresses=tuple(addresses), zones=tuple(zones))
     summary = f"stub domains {', '.join(zones)} set to {', '.join(addresses)}"
     return build_change(CONFIG_MAPS, found, edit, summary, key=key)
 
 
 def plan_stub_domain_removal(found: Object) -> list[Change]:
-    """Find what must be written for no zone of the mesh to be among the stub domains."""
-    return build_change(CONFIG_MAPS, found, _take, f"stub domains {', '.join(ZONES)} removed")
+    """Plan the changes that remove all zones of the mesh from the stub domains."""
+    return build_change(CONFIG_MAPS, found, _remove, f"stub domains {', '.join(ZONES)} removed")
 
 
 def has_stub_domains(found: Object) -> bool:
@@ -41,20 +41,20 @@ def has_stub_domains(found: Object) -> bool:
     try:
         domains = kube_dns.parse_stub_domains((found.get("data") or {}).get(STUB_DOMAINS) or "{}")
     except ClusterDnsError:
-        return False  # another's, and nobody here has to understand it
+        return False  # somebody else's, which need not be understood
     return not domains.keys().isdisjoint(ZONES)
 
 
-def _put(found: Object | None, *, key: ObjectKey, addresses: tuple[str, ...], zones: tuple[str, ...]) -> Object:
-    def put(text: str) -> str:
+def _insert(found: Object | None, *, key: ObjectKey, addresses: tuple[str, ...], zones: tuple[str, ...]) -> Object:
+    def insert(text: str) -> str:
         whole = text if text.strip() else edits.EMPTY_OBJECT + text
         return kube_dns.add_zones(kube_dns.remove_zones(whole, ZONES), zones, addresses)
 
-    return edits.put_texts(found or edits.build_map(key.name, key.namespace), {STUB_DOMAINS: put})
+    return edits.add_texts(found or edits.build_map(key.name, key.namespace), {STUB_DOMAINS: insert})
 
 
-def _take(found: Object | None) -> Object | None:
-    def take(text: str) -> str:
+def _remove(found: Object | None) -> Object | None:
+    def remove(text: str) -> str:
         return kube_dns.remove_zones(text, ZONES) if text.strip() else text
 
-    return None if found is None else edits.take_texts(found, {STUB_DOMAINS: take})
+    return None if found is None else edits.remove_texts(found, {STUB_DOMAINS: remove})

@@ -1,1 +1,1 @@
-"""Computes what would become of one request, for `maesh explain` and `/api/explain`."""
+"""Computes the result of one request, for `maesh explain` and `/api/pods`."""

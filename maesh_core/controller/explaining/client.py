@@ -1,7 +1,7 @@
-"""Who the client of an explained request is: its addresses, its pod, and the other pods that share an address.
+"""The client of an explained request: its addresses, its pod, and the other pods that share an address.
 
-Takes what a user typed, a pod in one of its three spellings or an address, and what finds pods; gives a Client with
-lines about it. Raises ConfigurationError where there is no such pod. Judges nobody's access.
+Takes the user's text, which is an address or a pod in one of three spellings, and a pod lookup; returns a Client with
+notes about it. Raises ConfigurationError if there is no such pod. Does not check access.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,26 +15,26 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import PodReport, PodsReport
 
 SHOWN_PODS = 3
-"""Of those that share an address: all pods on the host's network of a node do."""
+"""Limit of shown pods with one address: all pods on the host's network of a node share one."""
 
 
 class Pods(Protocol):
-    """What finds pods. One that is not complete knows only the pods that services and rules name."""
+    """A pod lookup. One that is not complete knows only the pods that services and rules name."""
 
     @property
     def is_complete(self) -> bool: ...  # noqa: D102
 
     def find_by_name(self, key: ObjectKey) -> PodsReport:
-        """Find the pod of this name, or the names nearest to it."""
+        """Find the pod of this name, or those with the most similar names."""
 
     def find_by_address(self, address: str) -> PodsReport:
-        """Find the pods that have this address, in its canonical spelling."""
+        """Find the pods that have this address, in its canonical form."""
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks: `addresses` it may call from, none where none is known, and the pods that have each of them.
+    """The client: `addresses` it may call from, empty if unknown, and the pods that have each of them.
 
-    `pod` is the one that was named, or that has the address which was; None where pods of several accounts have it.
+    `pod` is the named one, or the one that has the given address; None if pods of several accounts have it.
     """
 
     addresses: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def account(self) -> str:
-        """The service account of its pod, `name@namespace`; empty where `pod` is None."""
+        """The service account of its pod, `name@namespace`; empty if `pod` is None."""
         return self.pod.account if self.pod is not None else ""
 
 
@@ -65,20 +65,20 @@ class TopologyPods:
         ]
 
     def find_by_name(self, key: ObjectKey) -> PodsReport:
-        """Find the pod of this name; no other is nearest to it."""
+        """Find the pod of this name; similar names are not searched."""
         return PodsReport(pods=tuple(pod for pod in self._pods if (pod.namespace, pod.name) == key))
 
     def find_by_address(self, address: str) -> PodsReport:
-        """Find the pods that have this address first."""
+        """Find the pods whose first address this is."""
         return PodsReport(pods=tuple(pod for pod in self._pods if address in pod.addresses))
 
 
 def find_client(text: str, pods: Pods) -> Client:
-    """Find who is meant; raises ConfigurationError for a pod that there is not, and for what is no address."""
+    """Find the client; raises ConfigurationError for an unknown pod and for an invalid address."""
     address = parse_address(text)
     if address is not None:
         return _find_at(address, pods)
-    if ":" in text or text.replace(".", "").isdigit():  # neither is in the name of a pod that anybody has
+    if ":" in text or text.replace(".", "").isdigit():  # no pod's name contains these
         raise ConfigurationError(f"{text} is neither an IP address nor the name of a pod")
     keys = parse_pod_names(text)
     for key in keys:
@@ -91,10 +91,10 @@ def find_client(text: str, pods: Pods) -> Client:
 
 
 def parse_pod_names(text: str) -> tuple[ObjectKey, ...]:
-    """Read `namespace/name`, `name@namespace` or `name.namespace`; a lone name is in namespace `default`.
+    """Parse `namespace/name`, `name@namespace` or `name.namespace`; a name alone is in the namespace `default`.
 
-    A pod's name may have dots, a namespace none (RFC 1123), so a text with dots can be read in several ways: what is
-    behind the last dot is the namespace, or what is behind the first (a DNS name), or there is none.
+    A pod's name may contain dots, a namespace none (RFC 1123), so a text with dots has several readings: the namespace
+    is after the last dot, or after the first (a DNS name), or absent.
     """
     if "/" in text:
         namespace, _, name = text.partition("/")
@@ -111,7 +111,7 @@ def parse_pod_names(text: str) -> tuple[ObjectKey, ...]:
 
 
 def parse_service_name(text: str) -> ObjectKey:
-    """Read `namespace/name`, `name@namespace` or `name.namespace` with or without a domain; a lone name as of a pod."""
+    """Parse `namespace/name`, `name@namespace` or `name.namespace` with or without a domain; a name alone as above."""
     if "/" in text:
         namespace, _, name = text.partition("/")
         return ObjectKey(namespace, name)
@@ -120,7 +120,7 @@ def parse_service_name(text: str) -> ObjectKey:
 
 
 def _find_at(address: str, pods: Pods) -> Client:
-    """Find who calls from an address: a pod, or several of one account; of several accounts it is none of them."""
+    """Find the client with an address: a pod, or several of one account; with several accounts, none."""
     found = pods.find_by_address(address)
     holders = {address: found.pods}
     if len({pod.account for pod in found.pods}) > 1:
@@ -163,7 +163,7 @@ def _describe_others(address: str, found: PodsReport, pod: PodReport) -> Iterabl
 
 
 def _name(pods: Sequence[PodReport], more: int) -> str:
-    """Name pods with their accounts, no more than a line takes."""
+    """List pods with their accounts, up to the length of a line."""
     names = [f"{pod.namespace}/{pod.name} ({pod.account})" for pod in pods[:SHOWN_PODS]]
     rest = len(pods) - len(names) + more
     if rest > 0:

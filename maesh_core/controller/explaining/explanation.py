@@ -1,8 +1,8 @@
-"""What would become of one request: which splits it passes, where it ends and with what weights, or what denies it.
+"""Explains the result of one request: the splits on its way, the servers with weights, or why it is refused.
 
-Takes the documents that a controller serves (topology and configuration), what finds pods, and the question; gives an
-explanation, for a person or as JSON. Judges by the same rules as a proxy does: branches here, and access by what the
-plugin that owns a middleware says. Does no I/O.
+Takes the documents that a controller serves (topology and configuration), a pod lookup, and the question; returns an
+explanation, for a person or as JSON. Uses the same rules as a proxy: for branches here, and for access through the
+plugin that owns a middleware. Does no I/O.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,10 +21,10 @@ from maesh_core.model.messages import PodReport, Update
 from maesh_core.plugin_system.interfaces import Verdict
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked: may `client`, a pod or an address, send this to `service`.
+class ExplainedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The question: can `client`, a pod or an address, send this request to `service`.
 
-    Pods and services are written `name.namespace`, `namespace/name` or `name@namespace`.
+    Pods and services are written as `name.namespace`, `namespace/name` or `name@namespace`.
     """
 
     client: str
@@ -36,7 +36,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Destination(msgspec.Struct, frozen=True, kw_only=True):
-    """A service that may have the request, its share of such requests, and its servers."""
+    """A service that may get the request, its share of such requests, and its servers."""
 
     service: str
     share: float
@@ -44,10 +44,10 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The answer: `status` is 200 where a server would have it, else what the mesh answers (0: it closes or drops).
+    """The answer: `status` is 200 if a server gets the request, else that of the mesh's answer (0: closed or dropped).
 
-    `undecided` are the middlewares that do not explain themselves: one of them may refuse what is admitted. `objects`
-    are those that were looked at and have errors or notices; `problems` is what the controller could not read at all.
+    `undecided` are middlewares that do not explain themselves: one of them may refuse an admitted request. `objects`
+    are the examined objects with errors or notices; `problems` is what the controller could not read.
     """
 
     client: str
@@ -99,7 +99,7 @@ class _Question(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where a request comes to: a port of a service, and the section that has its router."""
+    """The destination of a request: a port of a service, and the section that has its router."""
 
     service: Mapping[str, Any]
     key: str
@@ -107,7 +107,7 @@ class _Place(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """What becomes of it: the way there in `steps`, and why it ends so in `reasons`."""
+    """The outcome: `steps` on the way, and `reasons` for it."""
 
     status: int
     steps: Sequence[str]
@@ -119,36 +119,36 @@ class _Outcome(NamedTuple):
 class Explainer:
     """Answers questions about one state of a mesh.
 
-    `judges` are middleware builders, by kind. `pods` finds pods; without it the topology's are known. `objects` and
-    `problems` are what the controller says of objects beside, and of what it could not read.
+    `middleware_builders` are keyed by kind. `pods` finds pods; without it, those of the topology are known. `objects`
+    and `problems` are the controller's reports about objects, and what it could not read.
     """
 
     def __init__(
         self,
         topology: Mapping[str, Any],
         update: Update,
-        judges: Mapping[str, Any],
+        middleware_builders: Mapping[str, Any],
         *,
         pods: Pods | None = None,
         objects: Iterable[Mapping[str, Any]] = (),
         problems: Mapping[str, str] | None = None,
     ) -> None:
-        self._topology, self._update, self._judges = topology, update, judges
+        self._topology, self._update, self._middleware_builders = topology, update, middleware_builders
         self._pods = pods or TopologyPods(topology)
         self._objects, self._problems = tuple(objects), problems or {}
 
-    def explain(self, asked: Asked) -> Explanation:
-        """Explain; raises ConfigurationError for a service, a port or a pod that there is not."""
-        key = parse_service_name(asked.service)
+    def explain(self, request: ExplainedRequest) -> Explanation:
+        """Explain a request; raises ConfigurationError for an unknown service, port or pod."""
+        key = parse_service_name(request.service)
         service = self._topology["services"].get(str(key))
         if service is None:
             hint = self._hint(key) or self._name_problem()
             raise ConfigurationError(f"the mesh knows no service {key.name} in namespace {key.namespace}{hint}")
-        port = _find_port(service, asked.port)
-        client = find_client(asked.client, self._pods)
+        port = _find_port(service, request.port)
+        client = find_client(request.client, self._pods)
         kind = str(service["trafficType"])
         place = _Place(service, build_port_key(key, port), self._update.sections.get(kind, Section()))
-        outcomes = [self._follow(asked, client, address, place) for address in client.addresses or ("",)]
+        outcomes = [self._follow(request, client, address, place) for address in client.addresses or ("",)]
         first = outcomes[0]
         steps = [*client.lines, f"service {key.namespace}/{key.name}, port {port}, traffic type {kind}"]
         steps += [*first.steps, *first.reasons]
@@ -158,7 +158,7 @@ class Explainer:
         named = [pod for found in client.holders.values() for pod in found] + ([client.pod] if client.pod else [])
         pods = {ObjectKey(pod.namespace, pod.name) for pod in named}
         return Explanation(
-            client=asked.client,
+            client=request.client,
             service=f"{key.namespace}/{key.name}",
             port=port,
             traffic_type=kind,
@@ -172,7 +172,7 @@ class Explainer:
         )
 
     def _name_problem(self) -> str:
-        """Name the first thing that could not be read: it may have the service."""
+        """Describe the first thing that could not be read, because it may contain the service."""
         if not self._problems:
             return ""
         origin, text = min(self._problems.items())
@@ -180,28 +180,30 @@ class Explainer:
         return f"; what could not be read may have it: {origin}: {text}{more}"
 
     def _hint(self, key: ObjectKey) -> str:
-        """Name the service that was meant, perhaps: of this name elsewhere, or spelt nearly so."""
+        """Suggest a service: one of this name in another namespace, or one with a similar name."""
         known = {(each["name"], each["namespace"]) for each in self._topology["services"].values()}
         named = sorted(f"{name}.{namespace}" for name, namespace in known if name == key.name)
         close = get_close_matches(f"{key.name}.{key.namespace}", [".".join(each) for each in sorted(known)], n=1)
         return f"; did you mean {(named or close)[0]}?" if named or close else ""
 
-    def _follow(self, asked: Asked, client: Client, address: str, place: _Place) -> _Outcome:
-        """Follow a request that comes from an address."""
+    def _follow(self, request: ExplainedRequest, client: Client, address: str, place: _Place) -> _Outcome:
+        """Follow a request from an address."""
         is_http = place.service["trafficType"] == "http"
         router = place.section.routers.get(place.key)
         if router is None:
-            reasons = place.service["errors"] or ["no proxy carries this port"]
+            reasons = place.service["errors"] or ["no proxy serves this port"]
             return _Outcome(404 if is_http else 0, (), [f"closed: {text}" for text in reasons])
         if router.service is None:
             return _Outcome(router.status, (), [f"closed: {router.reason}"])
-        question = self._build_question(asked, client, address, place)
+        question = self._build_question(request, client, address, place)
         if isinstance(router, HttpRouter) and _is_blurred(router, question):
             text = "denied: the path could be taken for another, and the service is split by path"
             return _Outcome(403, (), [text])
         steps: list[str] = []
         destination = self._choose(router, place.key, question, steps)
-        verdict, undecided = self._ask_judges(router, place.section, question._replace(destination=destination), steps)
+        verdict, undecided = self._explain_access(
+            router, place.section, question._replace(destination=destination), steps
+        )
         if not verdict.is_admitted:
             return _Outcome(403 if is_http else 0, steps, [f"denied: {text}" for text in verdict.reasons])
         found = list_destinations(place.section.services, destination, verdict.servers)
@@ -209,7 +211,7 @@ class Explainer:
             return _Outcome(503 if is_http else 0, steps, ["no server is ready"], found)
         return _Outcome(200, steps, destinations=found, undecided=undecided)
 
-    def _build_question(self, asked: Asked, client: Client, address: str, place: _Place) -> _Question:
+    def _build_question(self, request: ExplainedRequest, client: Client, address: str, place: _Place) -> _Question:
         return _Question(
             client_address=address,
             client_account=client.account,
@@ -217,17 +219,17 @@ class Explainer:
             destination=place.key,
             traffic_type=str(place.service["trafficType"]),
             is_http=place.service["trafficType"] == "http",
-            method=asked.method.encode(),
-            target=asked.path.encode(),
-            client_headers=_Headers(asked.headers),
+            method=request.method.encode(),
+            target=request.path.encode(),
+            client_headers=_Headers(request.headers),
             problems=self._problems,
             topology=self._topology,
         )
 
     def _choose(self, router: Any, key: str, question: _Question, steps: list[str]) -> str:
-        """Choose the branch as a proxy does; a stream's router leads to its branch at once."""
+        """Choose the branch as a proxy does; a stream's router has one branch."""
         if router.service != key:
-            steps.append(f"{_name_branch(router.service, key)}: it is about all of them")
+            steps.append(f"{_name_branch(router.service, key)}: it applies to all requests")
         for branch in getattr(router, "branches", ()):
             name = _name_branch(branch.service, key)
             if compile_matches(branch.matches)(question):
@@ -237,15 +239,17 @@ class Explainer:
             steps.append(f"{name}: the request does not match")
         return str(router.service)
 
-    def _ask_judges(
+    def _explain_access(
         self, router: Any, section: Section, question: _Question, steps: list[str]
     ) -> tuple[Verdict, Sequence[str]]:
-        """Ask each middleware; give the first refusal, or the admission and who did not say."""
+        """Ask each middleware; return the first refusal, or the admission and the undecided ones."""
         servers: tuple[tuple[str, int], ...] | None = None
         undecided = []
         for key in router.middlewares:
             middleware = section.middlewares[key]
-            verdict, failure = _ask_judge(self._judges.get(middleware.kind), middleware.settings, question)
+            verdict, failure = _explain_middleware(
+                self._middleware_builders.get(middleware.kind), middleware.settings, question
+            )
             if verdict is None:
                 undecided.append(middleware.kind)
                 steps.append(f"{middleware.kind}: this middleware {failure}; it may still refuse the request")
@@ -257,14 +261,14 @@ class Explainer:
         return Verdict(is_admitted=True, servers=servers), undecided
 
 
-def _ask_judge(judge: Any, settings: Mapping[str, Any], question: _Question) -> tuple[Verdict | None, str]:
-    """Ask a middleware's builder; without a verdict, say why there is none."""
-    explain = getattr(judge, "explain", None)
+def _explain_middleware(builder: Any, settings: Mapping[str, Any], question: _Question) -> tuple[Verdict | None, str]:
+    """Ask a middleware's builder; without a verdict, return why there is none."""
+    explain = getattr(builder, "explain", None)
     if explain is None:
         return None, "does not explain itself"
     try:
         return explain(settings, question), ""
-    except Exception as error:  # a plugin's code may raise anything: the rest is explained all the same
+    except Exception as error:  # a plugin's code may raise anything: the rest is still explained
         return None, f"cannot explain itself ({type(error).__name__}: {' '.join(str(error).split())})"
 
 
@@ -277,7 +281,7 @@ def _find_port(service: Mapping[str, Any], wanted: int | None) -> int:
 
 
 def _name_branch(service: str, key: str) -> str:
-    """Name a branch of a port for a person: what stands behind the port in its key, as in `split canary`."""
+    """Name a branch of a port for a person: the part of its key after the port, as in `split canary`."""
     return service.removeprefix(f"{key}/").replace("/", " ", 1)
 
 
@@ -288,7 +292,7 @@ def _is_blurred(router: HttpRouter, question: _Question) -> bool:
 def list_destinations(
     services: Mapping[str, Service], key: str, allowed: Sequence[tuple[str, int]] | None
 ) -> list[Destination]:
-    """List who may have a request, with their shares; `allowed` are the only servers that may, None for all."""
+    """List the services that may get a request, with their shares; `allowed` are the only servers, None for all."""
     service = services[key]
     total = sum(part.weight for part in service.parts)
     found = [(part.service, part.weight / total) for part in service.parts] or [(key, 1.0)]

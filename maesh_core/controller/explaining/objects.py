@@ -1,7 +1,7 @@
-"""What is wrong with the objects that an explanation looked at: their errors and notices.
+"""Collects the errors and notices of the objects that an explanation examined.
 
-Takes the topology and, from a controller that has it, the list of `/api/objects`; gives remarks for the pods, services,
-splits, targets and routes that one request has to do with. Looks at no others, and judges nothing.
+Takes the topology and, if the controller has it, the list of `/api/objects`; returns remarks about the pods, services,
+splits, targets and routes that concern one request, and no others.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ Identity = tuple[str, str, str]
 
 
 class ObjectRemarks(msgspec.Struct, frozen=True, kw_only=True):
-    """One object that an explanation looked at, with what is wrong with it; as an entry of `/api/objects`."""
+    """One object that an explanation examined, with its errors and notices, as in `/api/objects`."""
 
     kind: str
     namespace: str
@@ -32,7 +32,7 @@ def collect_remarks(
     service: ObjectKey,
     pods: Iterable[ObjectKey],
 ) -> tuple[ObjectRemarks, ...]:
-    """Collect the errors and notices of what a request to a service has to do with, the service's own first."""
+    """Collect the errors and notices of what concerns a request to a service, the service's own first."""
     found: dict[Identity, dict[str, Any]] = {}
     services, splits = _follow_splits(topology, str(service))
     for key, document in services.items():
@@ -60,7 +60,7 @@ def collect_remarks(
 def _follow_splits(
     topology: Mapping[str, Any], key: str
 ) -> tuple[dict[str, Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
-    """Find the services that a service's requests may end at, and the splits on their way."""
+    """Find the services that may get a service's requests, and the splits on the way."""
     services: dict[str, Mapping[str, Any]] = {}
     splits: dict[str, Mapping[str, Any]] = {}
     waiting = [key]
@@ -83,7 +83,7 @@ def _identify(kind: str, document: Mapping[str, Any]) -> Identity:
 
 
 def _note(found: dict[Identity, dict[str, Any]], identity: Identity, document: Mapping[str, Any]) -> None:
-    """Add what a document says of an object, each text once."""
+    """Add the errors and notices of a document, each text once."""
     told = found.setdefault(identity, {"errors": (), "notices": ()})
     for what in told:
         told[what] = tuple(dict.fromkeys((*told[what], *map(str, document.get(what, ())))))

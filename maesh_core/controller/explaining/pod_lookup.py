@@ -14,14 +14,14 @@ from maesh_core.model.messages import PodReport, PodsReport
 from maesh_core.model.resources import Pod, Resource
 
 PODS_LIMIT = 100
-"""Pods of one address in an answer: a node's host-network pods share its address, a few dozen as a rule."""
+"""Limit of pods in an answer: the host-network pods of a node share its address, usually a few dozen."""
 NEAREST_LIMIT = 3
 CANDIDATES_LIMIT = 2_000
-"""Names that are compared letter by letter, at some microseconds each."""
+"""Limit of names that are compared for similarity, which takes some microseconds each."""
 
 
 class Objects(Protocol):
-    """Where pods are read from: a snapshot."""
+    """The source of pods: a snapshot."""
 
     def get(self, type_: type[Pod], key: ObjectKey) -> Pod | None: ...  # noqa: D102
 
@@ -31,7 +31,7 @@ class Objects(Protocol):
 
 
 class PodLookup:
-    """Finds pods among the objects as they are at each question. Implements `explained_client.Pods`."""
+    """Finds pods among the current objects. Implements `client.Pods`."""
 
     __slots__ = ("_objects",)
 
@@ -44,21 +44,21 @@ class PodLookup:
         return f"<PodLookup {self._objects!r}>"
 
     def find_by_name(self, key: ObjectKey) -> PodsReport:
-        """Find the pod of this name, or the names nearest to it."""
+        """Find the pod of this name, or those with the most similar names."""
         pod = self._objects.get(Pod, key)
         if pod is not None:
             return PodsReport(pods=(_report(pod),))
         return PodsReport(nearest=tuple(f"{each.namespace}/{each.name}" for each in self._find_nearest(key)))
 
     def find_by_address(self, address: str) -> PodsReport:
-        """Find the pods that have this address, in its canonical spelling; those that have ended have none."""
+        """Find the pods that have this address, in its canonical form; pods that have ended have none."""
         pods = self._objects.search(Pod, ADDRESS_INDEX, address)
         return PodsReport(pods=tuple(map(_report, pods[:PODS_LIMIT])), more=max(0, len(pods) - PODS_LIMIT))
 
     def _find_nearest(self, key: ObjectKey) -> list[ObjectKey]:
-        """Find pods of this name elsewhere, those of the namespace that begin with it, or those spelt nearly so.
+        """Find pods with this name elsewhere, those whose names start with it, or those with similar names.
 
-        A pod of a Deployment is called by the Deployment's name and a suffix that nobody remembers.
+        The name of a Deployment's pod is the Deployment's name with a random suffix.
         """
         keys = self._objects.keys(Pod)
         elsewhere = [each for each in keys if each.name == key.name]

@@ -1,9 +1,9 @@
-"""Requests to the API server over a few connections: bytes in, bytes out, and a watch as batches of lines.
+"""Sends requests to the API server over a few connections: bytes in, bytes out, and watches as batches of lines.
 
-Takes credentials, gives answers, or raises KubernetesError with status and reason. Every request has a time-out and
-every answer a limit. Retries nothing but a refused login, once, with fresh credentials; aiohttp sends what is
-idempotent (GET, PUT, DELETE) once more when the connection breaks before an answer, so that what was done may come back
-as a conflict or as not found. Must not know of resources.
+Takes credentials; returns the bodies of responses, or raises KubernetesError with status and reason. Every request has
+a time-out and every response a limit. It only retries a refused login, once, with new credentials. aiohttp repeats
+idempotent requests (GET, PUT, DELETE) once if the connection breaks before a response, so an executed request may end
+with a conflict or a 404. Must not know resources.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ from maesh_core.controller.kubernetes.paths import JSON
 from maesh_core.errors import KubernetesError
 
 REQUEST_TIMEOUT_S = 30.0
-"""For one request and its whole answer; a page of 500 large pods takes a second from a busy server."""
+"""Time-out of one request with its whole response; a page of 500 large pods takes a second from a busy server."""
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_LIMIT_BYTES = 512 * 2**20
-"""The largest answer that is read: an unpaged list of 100,000 pods comes to 400 MB."""
+"""The largest response that is read: an unpaged list of 100,000 pods has 400 MB."""
 LINE_LIMIT_BYTES = 16 * 2**20
-"""The longest line of a watch: etcd takes objects of 1.5 MiB, which JSON may swell."""
+"""The longest line of a watch: etcd accepts objects of 1.5 MiB, which can grow in JSON."""
 STATUS_LIMIT_BYTES = 2**20
-"""The longest error that is read; one names every field of an object that is not as it must be."""
+"""The longest error that is read; an error can list every invalid field of an object."""
 RETRY_AFTER_LIMIT_S = 60.0
 IDLE_S = 30.0
-"""An idle connection is kept this long; credentials that are loaded again bring connections of their own."""
+"""Time for which an idle connection is kept; reloaded credentials use new connections."""
 READ_BUFFER_BYTES = 2**20
 USER_AGENT = "maesh"
 
@@ -41,7 +41,7 @@ Query = Mapping[str, str]
 
 
 class _Status(msgspec.Struct, frozen=True):
-    """The API server's Status object, as far as errors need it."""
+    """The API server's Status object, with the fields that errors need."""
 
     message: str = ""
     reason: str = ""
@@ -49,7 +49,7 @@ class _Status(msgspec.Struct, frozen=True):
 
 
 class KubernetesClient:
-    """A client of one API server. Close it when done; made within a running loop."""
+    """A client of one API server. Close it when done; create it in a running event loop."""
 
     __slots__ = ("_access", "_credentials", "_session")
 
@@ -62,7 +62,7 @@ class KubernetesClient:
         return f"<KubernetesClient {self._access.server if self._access else 'not connected yet'}>"
 
     async def get(self, path: str, query: Query | None = None, *, timeout_s: float = REQUEST_TIMEOUT_S) -> bytes:
-        """Read; the body as it came."""
+        """Send a GET request; return the body unchanged."""
         return await self.send("GET", path, query=query, timeout_s=timeout_s)
 
     async def send(
@@ -75,7 +75,7 @@ class KubernetesClient:
         content_type: str = JSON,
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> bytes:
-        """Send a request, `body` as JSON, and give the answer's body. Raises KubernetesError for all but a 2xx."""
+        """Send a request, `body` as JSON, and return the response's body. Raises KubernetesError for all but a 2xx."""
         content = None if body is None else msgspec.json.encode(body)
         headers = {"Accept": JSON} | ({"Content-Type": content_type} if content is not None else {})
         try:
@@ -88,9 +88,9 @@ class KubernetesClient:
             raise _describe_failure(method, path, error) from error
 
     async def watch_lines(self, path: str, query: Query, *, silence_limit_s: float) -> AsyncIterator[list[bytes]]:
-        """Give what a watch tells, all lines that are there at a time; the first batch, empty, says that it stands.
+        """Yield the lines of a watch in batches; the first batch is empty and means that the watch is established.
 
-        Ends when the server ends it. Raises KubernetesError when it is refused, breaks, or says nothing for too long.
+        Ends when the server ends it. Raises KubernetesError if it is refused, breaks, or is silent for too long.
         """
         try:
             async with AsyncExitStack() as stack:
@@ -113,11 +113,11 @@ class KubernetesClient:
             raise _describe_failure("GET", path, error) from error
 
     async def log_in(self) -> None:
-        """Load the credentials, as the first request would. Raises KubernetesError when they cannot be had."""
+        """Load the credentials, as the first request would. Raises KubernetesError if that fails."""
         await self._credentials.get()
 
     async def close(self) -> None:
-        """Close all connections; whoever reads a watch leaves it first, for it would wait out its silence."""
+        """Close all connections; leave all watches before, because they would wait for their time-out."""
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -126,7 +126,7 @@ class KubernetesClient:
     async def _request(
         self, method: str, path: str, *, headers: Mapping[str, str], query: Query | None, data: bytes | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send, with fresh credentials if the first are refused; gives the response once its status is 2xx."""
+        """Send a request, with new credentials if the first are refused; return the response if its status is 2xx."""
         access = self._access = await self._credentials.get()
         for is_last in (False, True):
             async with self._open_session().request(
@@ -141,7 +141,7 @@ class KubernetesClient:
                 allow_redirects=False,
             ) as response:
                 if response.status == HTTPStatus.UNAUTHORIZED and not is_last:
-                    await _read_beginning(response)  # so that the connection can be used again
+                    await _read_beginning(response)  # so that the connection can be reused
                     access = self._access = await self._credentials.renew(access)
                     continue
                 if response.status // 100 != 2:
@@ -173,7 +173,7 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
 
 
 async def _read_beginning(response: aiohttp.ClientResponse) -> bytes:
-    """Read an error's body, no more of it than a Status can be; what comes of one that breaks is enough."""
+    """Read an error's body, up to the limit of a Status; if the connection breaks, the part that arrived is enough."""
     parts, size = [], 0
     try:
         async with asyncio.timeout(REQUEST_TIMEOUT_S):
@@ -183,7 +183,7 @@ async def _read_beginning(response: aiohttp.ClientResponse) -> bytes:
                 if size > STATUS_LIMIT_BYTES:
                     break
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-        pass  # the status line has said what matters
+        pass  # the status line has the important part
     return b"".join(parts)
 
 
@@ -202,7 +202,7 @@ async def _read_error(method: str, path: str, response: aiohttp.ClientResponse) 
 
 
 def _parse_retry_after(text: str) -> float | None:
-    """Read a number of seconds; a date, which API servers do not send, is taken as none."""
+    """Parse a number of seconds; None for a date, which API servers do not send."""
     if not (text.isascii() and text.isdecimal() and len(text) < 6):
         return None
     return min(float(text), RETRY_AFTER_LIMIT_S)
@@ -211,11 +211,11 @@ def _parse_retry_after(text: str) -> float | None:
 def _describe_failure(method: str, path: str, error: Exception) -> KubernetesError:
     if isinstance(error, TimeoutError):
         text = "no answer in time"
-    elif isinstance(error, aiohttp.ClientHttpProxyError):  # its own text has the proxy's password in it
+    elif isinstance(error, aiohttp.ClientHttpProxyError):  # its own text contains the proxy's password
         text = f"the proxy answered {error.status} {' '.join(error.message.split())}"
     elif isinstance(error, aiohttp.ClientConnectorCertificateError):
         text = f"TLS: {error.certificate_error}"
-    elif isinstance(error, aiohttp.ClientConnectorError):  # its own text has objects of Python's in it
+    elif isinstance(error, aiohttp.ClientConnectorError):  # its own text contains Python objects
         what = "TLS" if isinstance(error, aiohttp.ClientSSLError) else "no connection"
         text = f"{what}: {error.host}:{error.port}: {_describe_reason(error.os_error)}"
     elif isinstance(error, ssl.SSLError):
@@ -226,7 +226,7 @@ def _describe_failure(method: str, path: str, error: Exception) -> KubernetesErr
 
 
 def _describe_reason(error: OSError) -> str:
-    """Say why in the system's words, where it has any: asyncio puts the address into the text once more."""
+    """Describe an OSError in the system's words, if it has any: asyncio repeats the address in its text."""
     is_system = error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError | socket.gaierror)
     text = os.strerror(error.errno) if is_system and error.errno else error.strerror or str(error)
     return " ".join(text.split())

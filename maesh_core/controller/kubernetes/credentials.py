@@ -1,8 +1,8 @@
-"""Where the API server is, and who we are to it: a kubeconfig, or the account of the pod we run in.
+"""Finds the API server and the credentials for it: from a kubeconfig, or from the service account of the pod.
 
-Takes the two flags and the environment, gives an `Access`, or raises StartupError. kubernetes-asyncio reads a pod's
-account and serves the `auth-provider` of old kubeconfigs; nothing else of it is used, its model classes cost
-milliseconds an object. It is imported only there: half a second and 60 MB.
+Takes the two flags and the environment; returns an `Access`, or raises StartupError. kubernetes-asyncio is used only to
+read a pod's account and for the `auth-provider` of old kubeconfigs, because its model classes cost milliseconds per
+object. It is imported only then: half a second and 60 MB.
 """
 
 import asyncio
@@ -27,15 +27,15 @@ from maesh_core.controller.kubernetes.proxies import find_proxy
 from maesh_core.errors import KubernetesError, StartupError
 
 RELOAD_S = 60.0
-"""Credentials are read again this often: tokens in files are renewed by others, and plugins know their own expiry."""
+"""Credentials are reloaded at this interval: others renew tokens in files, and plugins know their own expiry."""
 LOAD_LIMIT_S = 30.0
-"""A credential plugin that takes longer has failed."""
+"""Time-out of a credential plugin."""
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """How to reach the API server. `server` is a URL without a final slash.
+    """The address of the API server and the credentials for it. `server` is a URL without a final slash.
 
-    `impersonation` are the headers that name whom requests are made for; of these, one may come several times.
+    `impersonation` are the headers that name the impersonated user; a header may be repeated.
     """
 
     server: str
@@ -47,7 +47,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Credentials:
-    """Loads the access, and loads it again when it is old or was refused."""
+    """Loads the access, and reloads it when it is old or was refused."""
 
     __slots__ = ("_access", "_clock", "_load", "_loaded_at", "_lock")
 
@@ -62,19 +62,21 @@ class Credentials:
         return f"<Credentials {self._access.server if self._access else 'not loaded'}>"
 
     async def get(self) -> Access:
-        """Give the access, loaded within the last minute. Raises KubernetesError when it cannot be had."""
+        """Return the access, at most a minute old. Raises KubernetesError if it cannot be loaded."""
         async with self._lock:
             if self._access is None:
                 await self._reload()
             elif self._clock() - self._loaded_at > RELOAD_S:
                 self._loaded_at = self._clock()
-                with suppress(KubernetesError):  # what the server has not refused yet may go on for a minute
+                with suppress(
+                    KubernetesError
+                ):  # an access that the server has not refused may be used for another minute
                     await self._reload()
             assert self._access is not None  # noqa: S101 - for the type checker
             return self._access
 
     async def renew(self, refused: Access) -> Access:
-        """Give a fresh access in place of one that was refused. Raises KubernetesError."""
+        """Return a new access in place of a refused one. Raises KubernetesError."""
         async with self._lock:
             if self._access is refused:
                 await self._reload()
@@ -95,11 +97,11 @@ class Credentials:
 
 
 def find_access(kubeconfig: str, master_url: str, environment: Mapping[str, str] = os.environ) -> Credentials | None:
-    """Find the cluster that is meant, None where there is none.
+    """Find the cluster to use; None if there is none.
 
-    `kubeconfig` (a path, or several as in the variable) beats the pod's own account, that beats `KUBECONFIG`, and that
-    beats `~/.kube/config`; `master_url` replaces the server's address in any of them, or stands alone, without login.
-    Raises StartupError when a kubeconfig is named that does not exist.
+    `kubeconfig` (a path, or several as in the variable) takes precedence over the pod's own account, that over
+    `KUBECONFIG`, and that over `~/.kube/config`. `master_url` replaces the server's address in any of them, or is used
+    alone, without login. Raises StartupError if a named kubeconfig does not exist.
     """
     in_cluster = bool(environment.get("KUBERNETES_SERVICE_HOST"))
     if not kubeconfig and in_cluster:
@@ -174,12 +176,12 @@ def _check_server(server: str, master_url: str) -> str:
     server = (master_url or server).rstrip("/")
     if not server.startswith(("http://", "https://")):
         origin = "--master-url" if master_url else "the cluster's server"
-        raise StartupError(f"{origin}: {server!r} is no http or https address")
+        raise StartupError(f"{origin}: {server!r} is not an http or https address")
     return server
 
 
 def _build_impersonation(user: User) -> tuple[tuple[str, str], ...]:
-    """Build the headers for whom requests are made (Kubernetes, User impersonation)."""
+    """Build the headers that impersonate a user (Kubernetes, User impersonation)."""
     named = (("Impersonate-User", user.impersonated_user), ("Impersonate-Uid", user.impersonated_uid))
     extra = user.impersonated_extra or {}
     return (
@@ -190,7 +192,7 @@ def _build_impersonation(user: User) -> tuple[tuple[str, str], ...]:
 
 
 def _read_token(user: User) -> str:
-    """Read the token. That of the file counts while the file can be read, as for client-go."""
+    """Read the token. As in client-go, that of the file counts while the file can be read."""
     if user.token_file:
         try:
             if token := Path(user.token_file).read_text().strip():
@@ -215,7 +217,7 @@ async def _ask_provider(provider: dict[str, Any]) -> str:
     configuration = Configuration()
     try:
         await load_kube_config_from_dict(document, client_configuration=configuration)
-    except Exception as error:  # the loader lets KeyError, AssertionError and more out for what it does not expect
+    except Exception as error:  # the loader raises KeyError, AssertionError and others for unexpected input
         raise StartupError(f"auth-provider: {type(error).__name__}: {_flatten(error)}") from error
     return str(configuration.api_key.get("BearerToken") or "").strip()
 
@@ -230,7 +232,7 @@ def _add_certificate(user: User, status: Status) -> User:
 
 
 def _read_authority(cluster: Cluster) -> bytes | None:
-    """Read the authority's certificates, in PEM. Raises StartupError."""
+    """Read the certificates of the certificate authority, in PEM. Raises StartupError."""
     try:
         return _read(cluster.certificate_authority_data, cluster.certificate_authority)
     except (OSError, ValueError) as error:
@@ -238,7 +240,7 @@ def _read_authority(cluster: Cluster) -> bytes | None:
 
 
 def _read(data: str | None, path: str | None) -> bytes | None:
-    """Read what a kubeconfig has as base64 or in a file; the former counts."""
+    """Read a value that a kubeconfig has as base64 or in a file; the former counts."""
     if data:
         return base64.b64decode("".join(data.split()), validate=True)
     return Path(path).read_bytes() if path else None
@@ -248,8 +250,8 @@ def _build_tls(cluster: Cluster, user: User) -> ssl.SSLContext:
     authority = _read_authority(cluster)
     try:
         context = ssl.create_default_context(cadata=authority.decode("ascii", "ignore") if authority else None)
-        # Python 3.13 switches this on, which refuses authorities of clusters that kubectl accepts: those without a key
-        # identifier, for example.
+        # Python 3.13 enables this flag, which refuses certificate authorities that kubectl accepts, such as those
+        # without a key identifier.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         certificate = _read(user.client_certificate_data, user.client_certificate)
         if certificate:
@@ -263,16 +265,16 @@ def _build_tls(cluster: Cluster, user: User) -> ssl.SSLContext:
 
 
 def _load_certificate(context: ssl.SSLContext, certificate: bytes, key: bytes | None) -> None:
-    """Load a certificate through a file that nobody else can read, which is gone afterwards: Python takes no bytes."""
+    """Load a certificate through a private temporary file, because Python accepts no bytes."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(certificate + b"\n" + (key or b""))
         file.flush()
-        # without a password OpenSSL would ask for that of an encrypted key on the terminal, and wait
+        # without a password, OpenSSL would ask on the terminal for that of an encrypted key, and wait
         context.load_cert_chain(file.name, password="")
 
 
 def _kill_plugin(error: TimeoutError) -> None:
-    """End a credential plugin that hangs: the library, cancelled, leaves it running and tells nobody which it is."""
+    """Kill a credential plugin that hangs: the library leaves it running when cancelled, and does not expose it."""
     interruption = error.__cause__
     for frame, _ in traceback.walk_tb(interruption.__traceback__ if interruption else None):
         for value in frame.f_locals.values():
@@ -282,5 +284,5 @@ def _kill_plugin(error: TimeoutError) -> None:
 
 
 def _flatten(error: Exception) -> str:
-    """Give an error's text in one line."""
+    """Render an error's text as one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,7 +1,7 @@
-"""Credential plugins of kubeconfigs: a command that prints a token or a client certificate.
+"""Runs credential plugins of kubeconfigs: commands that print a token or a client certificate.
 
-Takes what the kubeconfig says of it, returns what it printed, or raises StartupError. The protocol is that of
-client.authentication.k8s.io (client-go, plugin/pkg/client/auth/exec). A cancelled run ends the command.
+Takes the plugin's entry in the kubeconfig; returns what it printed, or raises StartupError. The protocol is that of
+client.authentication.k8s.io (client-go, plugin/pkg/client/auth/exec). Cancelling a run kills the command.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from maesh_core.controller.kubernetes.kubeconfig import EXEC_EXTENSION, Cluster,
 from maesh_core.errors import StartupError
 
 INFORMATION = "KUBERNETES_EXEC_INFO"
-"""The variable in which a plugin reads what it is asked for."""
+"""The environment variable with the input of a plugin."""
 _MODES = ("Never", "IfAvailable", "Always")
 
 
 class Status(msgspec.Struct, frozen=True, rename="camel"):
-    """What a plugin printed: a token, a certificate with its key (PEM), or both."""
+    """The output of a plugin: a token, a certificate with its key (PEM), or both."""
 
     token: str | None = None
     client_certificate_data: str | None = None
@@ -45,9 +45,9 @@ async def run_plugin(
     authority: bytes | None = None,
     has_terminal: bool | None = None,
 ) -> Status:
-    """Run a plugin to its end. `authority` is the cluster's, in PEM, for plugins that ask for their cluster.
+    """Run a plugin to its end. `authority` is the cluster's, in PEM, for plugins that need their cluster.
 
-    `has_terminal` says whether a person can answer on standard input; None means to look.
+    `has_terminal` says whether a person can answer on standard input; None: detect it.
     """
     is_terminal = sys.stdin is not None and sys.stdin.isatty() if has_terminal is None else has_terminal
     is_interactive = _choose_interactive(plugin, has_terminal=is_terminal)
@@ -69,9 +69,9 @@ async def run_plugin(
 def _choose_interactive(plugin: ExecPlugin, *, has_terminal: bool) -> bool:
     mode = plugin.interactive_mode or "IfAvailable"
     if mode not in _MODES:
-        raise _fail(plugin, f"has the interactiveMode {mode!r}, which is none of {', '.join(_MODES)}")
+        raise _fail(plugin, f"has the interactiveMode {mode!r}, which is not one of {', '.join(_MODES)}")
     if mode == "Always" and not has_terminal:
-        raise _fail(plugin, "needs a terminal (interactiveMode: Always), and standard input is none")
+        raise _fail(plugin, "needs a terminal (interactiveMode: Always), and standard input is not a terminal")
     return has_terminal and mode != "Never"
 
 
@@ -93,7 +93,7 @@ def _build_question(plugin: ExecPlugin, cluster: Cluster, authority: bytes | Non
 
 
 async def _start(plugin: ExecPlugin, environment: Mapping[str, str], *, is_interactive: bool) -> Process:
-    """Start the command. A person who is asked sees its standard error; else it is kept for the error's text."""
+    """Start the command; its standard error is visible if a person can answer, otherwise kept for the error's text."""
     path = plugin.command if "/" in plugin.command else _find_in_path(plugin, environment)
     try:
         return await asyncio.create_subprocess_exec(
@@ -121,10 +121,10 @@ def _parse_answer(plugin: ExecPlugin, output: bytes) -> Status:
     try:
         answer = msgspec.json.decode(output, type=_Answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _fail(plugin, f"printed no ExecCredential: {error}") from error
+        raise _fail(plugin, f"did not print an ExecCredential: {error}") from error
     if (answer.kind, answer.api_version) != ("ExecCredential", plugin.api_version):
         printed = f"{answer.api_version} {answer.kind}"
-        raise _fail(plugin, f"printed {printed!r} where {plugin.api_version} ExecCredential is due")
+        raise _fail(plugin, f"printed {printed!r} instead of a {plugin.api_version} ExecCredential")
     status = answer.status
     if bool(status.client_certificate_data) != bool(status.client_key_data):
         raise _fail(plugin, "printed a certificate without its key, or a key without its certificate")

@@ -1,4 +1,4 @@
-"""Kubeconfigs as kubectl reads them: several files make one, and paths are relative to the file that has them.
+"""Reads kubeconfigs like kubectl: several files are merged, and paths are relative to the file that contains them.
 
 Takes the list of paths, returns the cluster and the user of the current context, or raises StartupError. The rules are
 those of client-go (tools/clientcmd: loader.go, client_config.go). Must not run plugins and must not open connections.
@@ -14,11 +14,11 @@ import msgspec
 from maesh_core.errors import StartupError
 
 EXEC_EXTENSION = "client.authentication.k8s.io/exec"
-"""The cluster extension whose content a credential plugin gets (client-go, clientcmd/api)."""
+"""The cluster extension whose content is passed to a credential plugin (client-go, clientcmd/api)."""
 
 _CLUSTER_PATHS = ("certificate_authority",)
 _OF_BAD_VALUES = (LookupError, AttributeError, TypeError, RecursionError)
-"""What PyYAML raises for a tag whose value does not fit it (`!!bool maybe`), and for deep nesting."""
+"""The exceptions of PyYAML for a tag whose value does not match it (`!!bool maybe`), and for deep nesting."""
 _USER_PATHS = ("client_certificate", "client_key", "token_file")
 
 
@@ -42,14 +42,14 @@ class ExecPlugin(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Extension(msgspec.Struct, frozen=True):
-    """Content of others in a cluster."""
+    """Third-party content in a cluster."""
 
     name: str
     extension: Any = None
 
 
 class Cluster(msgspec.Struct, frozen=True, rename="kebab"):
-    """Where an API server is and whether to trust it. An empty text counts as a missing one."""
+    """The address of an API server and how to verify it. An empty text counts as missing."""
 
     server: str | None = None
     tls_server_name: str | None = None
@@ -61,7 +61,7 @@ class Cluster(msgspec.Struct, frozen=True, rename="kebab"):
 
 
 class User(msgspec.Struct, frozen=True, rename="kebab"):
-    """How to log in. `impersonated_…` name whom the requests are made for."""
+    """How to log in. `impersonated_…` name the impersonated user."""
 
     client_certificate: str | None = None
     client_certificate_data: str | None = None
@@ -114,9 +114,9 @@ class Login(msgspec.Struct, frozen=True):
 
 
 def find_files(paths: str) -> list[Path]:
-    """Find the files of a list as in `KUBECONFIG`. Those that do not exist are passed over.
+    """Find the files of a list as in `KUBECONFIG`. Those that do not exist are ignored.
 
-    Raises StartupError when none of them exists.
+    Raises StartupError if none of them exists.
     """
     named = [Path(os.path.expanduser(path)) for path in paths.split(os.pathsep) if path]
     found = [path for path in named if path.exists()]
@@ -126,9 +126,10 @@ def find_files(paths: str) -> list[Path]:
 
 
 def load_login(paths: str) -> Login:
-    """Read a list of kubeconfigs as one. Raises StartupError.
+    """Read and merge a list of kubeconfigs. Raises StartupError.
 
-    Of clusters, users and contexts with one name, the first counts, and so does the first `current-context` with text.
+    If clusters, users or contexts have the same name, the first one counts; so does the first non-empty
+    `current-context`.
     """
     files = [_load_file(path) for path in find_files(paths)]
     try:
@@ -143,13 +144,13 @@ def _choose(files: list[_File]) -> Login:
         raise LookupError("it has no current-context")
     context = next((each.context for file in files for each in file.contexts or () if each.name == current), None)
     if context is None:
-        raise LookupError(f"its current-context {current!r} is no context")
+        raise LookupError(f"its current-context {current!r} is not a context")
     clusters = (each.cluster or Cluster() for each in _list_clusters(files) if each.name == context.cluster)
     users = (each.user or User() for each in _list_users(files) if each.name == context.user)
     cluster = next(clusters, None)
     if cluster is None:
-        raise LookupError(f"context {current!r} names the cluster {context.cluster!r}, which is not there")
-    return Login(cluster, next(users, User()))  # kubectl too sends requests without a login then
+        raise LookupError(f"context {current!r} names the cluster {context.cluster!r}, which does not exist")
+    return Login(cluster, next(users, User()))  # kubectl also sends requests without a login then
 
 
 def _list_clusters(files: list[_File]) -> Iterator[_NamedCluster]:
@@ -172,7 +173,7 @@ def _load_file(path: Path) -> _File:
     try:
         file = msgspec.convert({} if document is None else document, _File)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise StartupError(f"kubeconfig {path} cannot be used: it is no kubeconfig: {error}") from error
+        raise StartupError(f"kubeconfig {path} cannot be used: it is not a kubeconfig: {error}") from error
     folder = Path(os.path.abspath(path)).parent
     return msgspec.structs.replace(
         file,
@@ -189,7 +190,7 @@ def _resolve_cluster(named: _NamedCluster, folder: Path) -> _NamedCluster:
 def _resolve_user(named: _NamedUser, folder: Path) -> _NamedUser:
     user = named.user or User()
     changes: dict[str, Any] = dict(_resolve(user, _USER_PATHS, folder))
-    if user.exec is not None and "/" in user.exec.command:  # a bare name is looked up in PATH
+    if user.exec is not None and "/" in user.exec.command:  # a name without a slash is looked up in PATH
         changes["exec"] = msgspec.structs.replace(user.exec, command=os.path.join(folder, user.exec.command))
     return _NamedUser(named.name, msgspec.structs.replace(user, **changes))
 

@@ -1,7 +1,7 @@
-"""Which HTTP proxy leads to an API server: the kubeconfig's, else that of the environment.
+"""Finds the HTTP proxy for an API server: that of the kubeconfig, otherwise that of the environment.
 
-Takes addresses and variables, returns a proxy's URL, or raises StartupError for a proxy that cannot be used. The rules
-for HTTPS_PROXY, HTTP_PROXY and NO_PROXY are those of golang.org/x/net/http/httpproxy, which kubectl uses.
+Takes addresses and variables; returns a proxy's URL, or raises StartupError for an unusable proxy. The rules for
+HTTPS_PROXY, HTTP_PROXY and NO_PROXY are those of golang.org/x/net/http/httpproxy, which kubectl uses.
 """
 
 import re
@@ -21,7 +21,7 @@ Address = IPv4Address | IPv6Address
 def find_proxy(server: str, configured: str | None, environment: Mapping[str, str]) -> str | None:
     """Find the proxy for a server's URL; None means a direct connection. `configured` is the kubeconfig's `proxy-url`.
 
-    Raises StartupError for an address that is none, and for schemes other than http and https: SOCKS is not spoken.
+    Raises StartupError for an invalid address, and for schemes other than http and https: SOCKS is not supported.
     """
     if configured:
         return _check(configured, "proxy-url")
@@ -29,7 +29,7 @@ def find_proxy(server: str, configured: str | None, environment: Mapping[str, st
         url = urlsplit(server)
         host, port = url.hostname or "", str(url.port or _PORTS[url.scheme])
     except ValueError as error:
-        raise StartupError(f"{server!r} is no address of a server ({error})") from error
+        raise StartupError(f"{server!r} is not the address of a server ({error})") from error
     for name in (f"{url.scheme.upper()}_PROXY", f"{url.scheme.lower()}_proxy"):
         if value := environment.get(name):
             is_proxied = _is_proxied(host, port, environment)
@@ -38,22 +38,24 @@ def find_proxy(server: str, configured: str | None, environment: Mapping[str, st
 
 
 def _check(proxy: str, origin: str) -> str:
-    """Check a proxy's URL. The errors leave out its password."""
+    """Check a proxy's URL. The errors do not contain its password."""
     try:
         url = urlsplit(proxy)
         host, port = url.hostname, url.port
     except ValueError as error:
-        raise StartupError(f"{origin}: it is no address of a proxy ({error})") from error
+        raise StartupError(f"{origin}: it is not the address of a proxy ({error})") from error
     shown = f"{url.scheme}://{host or ''}{f':{port}' if port else ''}"
     if url.scheme not in _SCHEMES:
-        raise StartupError(f"{origin}: the proxy {shown} cannot be used: only http and https proxies can, no SOCKS")
+        raise StartupError(
+            f"{origin}: the proxy {shown} cannot be used: only http and https proxies are supported, not SOCKS"
+        )
     if not host:
-        raise StartupError(f"{origin}: {shown} is no address of a proxy")
+        raise StartupError(f"{origin}: {shown} is not the address of a proxy")
     return proxy
 
 
 def _is_proxied(host: str, port: str, environment: Mapping[str, str]) -> bool:
-    """Decide whether a server is asked through the environment's proxy: never on this machine, nor as NO_PROXY says."""
+    """Whether requests to a server use the environment's proxy: never on this machine, nor if NO_PROXY excludes it."""
     address = _read_address(host)
     if host == "localhost" or (address is not None and address.is_loopback):
         return False

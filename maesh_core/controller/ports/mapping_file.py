@@ -1,7 +1,7 @@
-"""The file that keeps each exclusive service port's entrypoint over restarts.
+"""The file that stores the entrypoint of each exclusive service port across restarts.
 
-Reads and writes the mapping of assignment.py. The file is written whole and atomically, and only when something
-changed. Whatever is wrong with the file or its folder is told in the log once and never stops the controller.
+Reads and writes the mapping of assignment.py. The file is written atomically as a whole, and only if something changed.
+A problem with the file or its folder is logged once and never stops the controller.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ from maesh_core.controller.ports.port_table import PortOwner
 from maesh_core.model.keys import ObjectKey, build_port_key
 
 FILE_LIMIT_BYTES = 32 * 2**20
-"""All 65,535 ports with names of full length come to 22 MB."""
+"""All 65,535 ports with names of full length have 22 MB."""
 
 SHARED_NAME = "port-mapping.json"
 FOLDER_NAME = "port-mappings"
-"""Has a file for each set of paths."""
+"""The folder that has a file for each set of paths."""
 FILES_LIMIT = 100
-"""Files of that folder; a mesh of the paths whose file went gives out its ports as on its first run."""
+"""Limit of files in that folder; a mesh whose file was removed assigns its ports as on its first run."""
 
 _UNREADABLE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """The file's JSON: by traffic type, `namespace/name:port` and its entrypoint. `paths` are the manifests'."""
+    """The file's JSON: entrypoints by traffic type and `namespace/name:port`. `paths` are those of the manifests."""
 
     version: Literal[1]
     paths: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 
 def find_state_folder(environment: Mapping[str, str]) -> Path | None:
-    """Name our folder of the user's state (XDG base directories); None where there is no home."""
+    """Find Maesh's folder for the user's state (XDG base directories); None if there is no home."""
     state = environment.get("XDG_STATE_HOME", "")
     if os.path.isabs(state):
         return Path(state) / "maesh"
@@ -53,10 +53,10 @@ def find_state_folder(environment: Mapping[str, str]) -> Path | None:
 
 
 def find_default_file(environment: Mapping[str, str], paths: Sequence[str]) -> "PortMappingFile":
-    """Find where the mapping for manifests is kept: in a file for this set of paths, in whatever order and spelling.
+    """Find the file for the mapping of manifests: one for this set of paths, in any order and spelling.
 
-    So meshes of different folders never move each other's entrypoints. Without paths there is one file, which earlier
-    versions had for everything: a set of paths that has no file of its own yet goes on with its ports of that one.
+    Meshes of different folders therefore never move each other's entrypoints. Without paths there is one file, which
+    earlier versions used for everything; a set of paths without a file of its own continues with its ports in that one.
     """
     folder = find_state_folder(environment)
     if folder is None:
@@ -69,14 +69,14 @@ def find_default_file(environment: Mapping[str, str], paths: Sequence[str]) -> "
 
 
 def build_file_name(paths: Sequence[str]) -> str:
-    """Name the file of a set of resolved, sorted paths: the first one's last part, for people, and a hash of all."""
+    """Name the file of a set of resolved, sorted paths: the first one's last part, for readers, and a hash of all."""
     digest = hashlib.sha256(b"\0".join(map(os.fsencode, paths))).hexdigest()[:16]
     readable = _UNREADABLE.sub("-", os.path.basename(paths[0])).strip("-.")[:40]
     return f"{readable or 'manifests'}-{digest}.json"
 
 
 def parse_mapping(content: bytes) -> dict[str, dict[PortOwner, int]]:
-    """Decode the file; raises ValueError on what this controller cannot have written."""
+    """Decode the file; raises ValueError for a file that this controller cannot have written."""
     try:
         document = msgspec.json.decode(content, type=_Document)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -90,7 +90,7 @@ def parse_mapping(content: bytes) -> dict[str, dict[PortOwner, int]]:
 
 
 def render_mapping(mapping: Mapped, paths: Sequence[str] = ()) -> bytes:
-    """Encode the mapping, sorted, for a person to read too; `paths` say what it is the mapping of."""
+    """Encode the mapping, sorted and readable; `paths` are those of the manifests."""
     ports = {
         name: {build_port_key(*owner): mapping[name][owner] for owner in sorted(mapping[name])}
         for name in sorted(mapping)
@@ -109,10 +109,10 @@ def _parse_owner(text: str) -> PortOwner:
 
 
 class PortMappingFile:
-    """Where the mapping is kept. With `path` None it is kept nowhere, and the first entry logs that.
+    """The storage of the mapping. With `path` None it is not stored, and the first entry logs that.
 
-    A file of the manifests at `paths` is one of many in its folder, of which the unused ones go. While it is not there,
-    what `shared` has is read in its place: then the mapping `is_inherited`, and may have services of other manifests.
+    The file of the manifests at `paths` is one of many in its folder; unused ones are removed. If it does not exist,
+    `shared` is read instead: then `is_inherited` is true, and the mapping may contain services of other manifests.
     """
 
     __slots__ = ("_has_warned", "_is_usable", "_path", "_paths", "_shared", "_written", "is_inherited")
@@ -130,7 +130,7 @@ class PortMappingFile:
         return f"<PortMappingFile {self._path} usable={self._is_usable}>"
 
     def load(self) -> dict[str, dict[PortOwner, int]]:
-        """Read the mapping; what is not one is set aside as `.bad`, and an empty one given."""
+        """Read the mapping; an invalid file is renamed to `.bad`, and an empty mapping is returned."""
         if self._path is None:
             return {}
         try:
@@ -149,11 +149,11 @@ class PortMappingFile:
         self._written = content
         if self._paths:
             with suppress(OSError):
-                os.utime(self._path)  # it is in use
+                os.utime(self._path)  # marks it as used
         return mapping
 
     def _inherit(self) -> dict[str, dict[PortOwner, int]]:
-        """Read the file that was shared; it is left as it is, whatever is in it."""
+        """Read the shared file, which is never changed."""
         if self._shared is None:
             return {}
         try:
@@ -164,32 +164,32 @@ class PortMappingFile:
         return mapping
 
     def save(self, mapping: Mapped) -> None:
-        """Write the mapping if it differs from what the file holds; an empty one makes no file."""
+        """Write the mapping if it differs from the file; an empty mapping creates no file."""
         content = render_mapping(mapping, self._paths)
         is_needless = not any(mapping.values()) and self._written is None
         if is_needless or content == self._written:
             return
         if self._path is None or not self._is_usable:
-            self._warn("entrypoints are not kept over a restart: there is no file for the port mapping")
+            self._warn("entrypoints are not kept across restarts: there is no file for the port mapping")
             return
         try:
             _write_atomically(self._path, content)
             if self._written is None and self._paths:
                 remove_unused(self._path.parent, kept=self._path)
         except OSError as error:
-            self._warn(f"entrypoints are not kept over a restart: cannot write {self._path}: {error.strerror}")
+            self._warn(f"entrypoints are not kept across restarts: cannot write {self._path}: {error.strerror}")
             return
         self._written = content
         self._has_warned = False
 
     def _set_aside(self, path: Path, reason: str) -> None:
         aside = path.with_name(path.name + ".bad")
-        _log.error("the port mapping %s is not usable and is set aside as %s: %s", path, aside.name, reason)
+        _log.error("the port mapping %s is invalid and was renamed to %s: %s", path, aside.name, reason)
         try:
             os.replace(path, aside)
         except OSError as error:
             self._is_usable = False
-            self._warn(f"cannot set {path} aside: {error.strerror}")
+            self._warn(f"cannot rename {path}: {error.strerror}")
 
     def _warn(self, text: str) -> None:
         if not self._has_warned:
@@ -198,9 +198,9 @@ class PortMappingFile:
 
 
 def remove_unused(folder: Path, *, kept: Path, limit: int = FILES_LIMIT) -> None:
-    """Remove all but so many files: first those whose manifests are gone, then those not used for longest.
+    """Remove files above the limit: first those whose manifests are gone, then the least recently used.
 
-    Raises OSError for a folder that cannot be read; a file that cannot be removed stays.
+    Raises OSError for a folder that cannot be read; a file that cannot be removed is kept.
     """
     found = [path for path in folder.iterdir() if path != kept and path.is_file()]
     if len(found) < limit:
@@ -211,7 +211,7 @@ def remove_unused(folder: Path, *, kept: Path, limit: int = FILES_LIMIT) -> None
 
 
 def _rate_use(path: Path) -> tuple[bool, float]:
-    """Rate a file, the lower the sooner it may go: whether all its manifests are there, and when it was used last."""
+    """Rate a file; lower values are removed first: whether all its manifests exist, and when it was last used."""
     try:
         document = msgspec.json.decode(_read_bounded(path), type=_Document)
         return bool(document.paths) and all(map(os.path.exists, document.paths)), path.stat().st_mtime
@@ -225,7 +225,7 @@ def _read_bounded(path: Path) -> bytes:
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the file and rename, so that a crash leaves the old content or the new one."""
+    """Write a temporary file and rename it, so that a crash leaves the old content or the new one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:

@@ -1,1 +1,1 @@
-"""What is wrong with the cluster's objects, collected from every stage, logged and published once."""
+"""Collects errors and notices of the cluster's objects from every stage; logs and publishes each once."""

@@ -1,7 +1,7 @@
-"""Logs what is found wrong, once for as long as it lasts, and once more when it is gone.
+"""Logs each finding when it appears, and once more when it is gone.
 
-Takes what is wrong with one thing now, as often as it is looked at; compares it with what was logged before. Does not
-know where it comes from.
+Takes the current findings of an object, as often as they are computed, and compares them with those already logged.
+Does not know where they come from.
 """
 
 import logging
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class FindingLog:
-    """What was logged of services and other objects, by the name that the lines begin with."""
+    """The logged findings of services and other objects, by the name at the start of their lines."""
 
     __slots__ = ("_logged",)
 
@@ -24,7 +24,7 @@ class FindingLog:
         return f"<FindingLog {len(self._logged)} objects>"
 
     def update(self, name: str, texts: tuple[str, ...], *, logged: Collection[str] = ()) -> None:
-        """Log the texts that are new and those that are gone; those in `logged` have a line already."""
+        """Log the texts that are new and those that are gone; texts in `logged` have been logged already."""
         before = self._logged.get(name, ())
         for text in texts:
             if text not in before and text not in logged:
@@ -39,7 +39,7 @@ class FindingLog:
 
 
 class ProblemLog:
-    """Logs each problem of discovery when it appears, and when it is gone: errors as such, notices as warnings."""
+    """Logs each problem of discovery when it appears and when it is gone: errors as errors, notices as warnings."""
 
     __slots__ = ("_known",)
 
@@ -50,7 +50,7 @@ class ProblemLog:
         return f"<ProblemLog {len(self._known)} problems>"
 
     def update(self, problems: Mapping[str, Problem]) -> None:
-        """Compare with what was logged before."""
+        """Log the differences from the problems already logged."""
         if problems == self._known:
             return
         for origin, problem in problems.items():

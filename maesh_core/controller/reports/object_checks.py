@@ -1,7 +1,7 @@
-"""Runs what looks for objects without effect, at the cost of what changed.
+"""Runs the checks of single objects; a change repeats only the checks that it concerns.
 
-Takes the snapshot, the checkers of plugins, and the services that each object concerns; keeps what was found. A check
-is a function of the object, of those services and of what it reads: it runs again when one of these changes.
+Takes the snapshot, the checkers of plugins, and the services that each object concerns; stores the findings. The result
+of a check depends on the object, on those services and on what it reads: it is repeated if one of these changes.
 """
 
 import logging
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Subject(NamedTuple):
-    """An object that something was found about: the name of its kind, and its key."""
+    """An object with findings: the name of its kind, and its key."""
 
     kind: str
     key: ObjectKey
@@ -35,7 +35,7 @@ class Subject(NamedTuple):
 
 
 class ReferenceChecker:
-    """Finds objects that mean nothing by themselves, and that no other names."""
+    """Finds objects that have no effect by themselves and that no other object refers to."""
 
     def __init__(self, kind: ResourceKind, naming: Sequence[ResourceKind]) -> None:
         self.type: type[Any] = kind.type
@@ -43,25 +43,25 @@ class ReferenceChecker:
         self._naming = naming
 
     def check(self, view: TopologyView, resource: Any, services: Sequence[ObjectKey]) -> Findings | None:
-        """Look for an object of any kind that names this one."""
+        """Look for an object of any kind that refers to this one."""
         reference = build_reference(self._kind.name, resource.key)
         if any(view.find(kind.type, REFERENCES, reference) for kind in self._naming):
             return None
         names = " or ".join(kind.name for kind in self._naming) or "object of an enabled plugin"
-        return Findings(notices=(f"no {names} names it, so it has no effect",))
+        return Findings(notices=(f"no {names} refers to it, so it has no effect",))
 
 
 def build_reference_checkers(kinds: Iterable[ResourceKind]) -> list[ObjectChecker]:
-    """Build a checker for each kind whose objects need others that name them."""
+    """Build a checker for each kind whose objects need another object that refers to them."""
     known = tuple(kinds)
     naming = sorted((kind for kind in known if REFERENCES in kind.indexes), key=lambda kind: kind.name)
     return [ReferenceChecker(kind, naming) for kind in known if kind.needs_reference]
 
 
 class ObjectChecks:
-    """What checks found, by object; objects that the mesh ignores are not checked.
+    """The findings of checks, by object; objects that the mesh ignores are not checked.
 
-    Raises PluginError where nothing declares the type that a checker is for.
+    Raises PluginError if no kind has the type of a checker.
     """
 
     def __init__(
@@ -84,17 +84,17 @@ class ObjectChecks:
         self._found: dict[Subject, Findings] = {}
         self._failures: dict[Subject, str] = {}
         self.run_count = 0
-        """How many checks of single objects there have been."""
+        """The number of checks of single objects so far."""
 
     def __repr__(self) -> str:
         return f"<ObjectChecks {len(self._found)} objects with findings, {self._dependencies!r}>"
 
     def find(self, subject: Subject) -> Findings:
-        """Give what the last check of an object found."""
+        """Return the findings of an object's last check."""
         return self._found.get(subject, Findings())
 
     def run_all(self, services: Mapping[Subject, Collection[ObjectKey]]) -> set[Subject]:
-        """Check every object of the kinds that have a checker; gives those that were checked."""
+        """Check every object of the kinds that have a checker; return the checked objects."""
         due = {Subject(name, key) for name in self._checkers for key in self._snapshot.keys(self._types[name])}
         return self._run(due, services)
 
@@ -104,7 +104,7 @@ class ObjectChecks:
         concerned: Iterable[Subject],
         services: Mapping[Subject, Collection[ObjectKey]],
     ) -> set[Subject]:
-        """Check what a change affects, and objects that now concern other services; gives those that were checked."""
+        """Check objects that a change affects, and those that now concern other services; return the checked ones."""
         due = self._dependencies.find_readers(affected) | set(concerned)
         for read in affected:
             if isinstance(read, ObjectRead) and read.type in self._names:
@@ -141,13 +141,15 @@ class ObjectChecks:
         resource: Resource,
         services: Sequence[ObjectKey],
     ) -> Findings | None:
-        if isinstance(resource, CheckedResource) and resource.faults:  # said where it was read, and nothing else counts
+        if (
+            isinstance(resource, CheckedResource) and resource.faults
+        ):  # reported where it was read; nothing else matters
             return None
         try:
             return checker.check(view, resource, services)
         except ConfigurationError as error:
             return Findings(errors=(str(error),))
-        except Exception as error:  # a plugin's checker may raise anything: it harms this report alone
+        except Exception as error:  # a plugin's checker may raise anything: only this report is affected
             text = f"it could not be checked: {type(error).__name__}: {' '.join(str(error).split())}"
             if self._failures.get(subject) != text:
                 _log.error("%s: %s", subject, text, exc_info=error)

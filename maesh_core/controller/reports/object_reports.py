@@ -1,7 +1,7 @@
-"""What is wrong with each object of the cluster, from every stage: the one place that it is published from.
+"""The errors and notices of each object of the cluster, from every stage. They are published only from here.
 
-Joins what discovery could not read, what the builds of services found about them and about the objects that they
-looked at, and what checks found. Feeds `/api/objects`, the log and Events. A change costs what it concerns.
+Joins what discovery could not read, what the builds of services found about them and about other objects, and the
+findings of checks. Feeds `/api/objects`, the log and Events. The cost of an update depends on what changed.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -22,12 +22,12 @@ from maesh_core.plugin_system.hookspecs import ObjectChecker
 from maesh_core.process.printable import show_line
 
 TEXTS_LIMIT = 20
-"""Errors, and notices, that are shown of one object: a rule may concern thousands of services."""
+"""Limit of shown errors, and of notices, of one object: a rule may concern thousands of services."""
 SERVICE = "Service"
 
 
 class ObjectReports:
-    """What was found, by object. `set_service` after each build, then `update` once for all of them."""
+    """The findings by object. Call `set_service` after each build, then `update` once for all."""
 
     def __init__(
         self,
@@ -44,16 +44,16 @@ class ObjectReports:
         self._callbacks: list[Callable[[Iterable[Subject]], None]] = []
         self._rendered: bytes | None = None
         self._own: dict[ObjectKey, Findings] = {}
-        """What the build of each service found of the service itself."""
+        """The findings of each service's build about the service itself."""
         self._outside: dict[ObjectKey, dict[str, tuple[str, ...]]] = {}
         """Errors of services that do not come from their builds, by aspect."""
-        self._looked_at: dict[ObjectKey, tuple[Subject, ...]] = {}
-        """The objects that a service's build looked at."""
+        self._examined: dict[ObjectKey, tuple[Subject, ...]] = {}
+        """The objects that each service's build examined."""
         self._parts: dict[Subject, dict[ObjectKey, Findings]] = {}
-        """What the services' builds found of an object, by service."""
+        """The findings of services' builds about an object, by service."""
         self._problems: dict[str, Problem] = {}
         self._problems_of: dict[Subject, dict[str, Problem]] = {}
-        self._touched: set[Subject] = set()
+        self._changed: set[Subject] = set()
         self._concerned: set[Subject] = set()
         self._found: dict[Subject, Findings] = {}
 
@@ -61,12 +61,12 @@ class ObjectReports:
         return f"<ObjectReports {len(self._found)} objects, {self._checks!r}>"
 
     def on_changed(self, callback: Callable[[Iterable[Subject]], None]) -> None:
-        """Have a callback with the objects of which something else is wrong than before."""
+        """Call back with the objects whose findings have changed."""
         self._callbacks.append(callback)
 
     @property
     def check_count(self) -> int:
-        """How many checks of single objects there have been."""
+        """The number of checks of single objects so far."""
         return self._checks.run_count
 
     # --- what stages report
@@ -74,26 +74,27 @@ class ObjectReports:
     def set_service(
         self, key: ObjectKey, own: Findings, objects: Sequence[ObjectFindings] = (), *, logged: Collection[str] = ()
     ) -> None:
-        """Replace what the last build of a service found, of the service and of the objects that it looked at.
+        """Replace the findings of a service's last build, about the service and about the objects that it examined.
 
-        What an object's finding says of a service, the object's own log line says; texts in `logged` have one already.
+        If the log line of an object has the same text, it is not logged for the service again; texts in `logged` have
+        been logged already.
         """
         self._own[key] = own
-        self._touched.add(Subject(SERVICE, key))
+        self._changed.add(Subject(SERVICE, key))
         self._set_parts(key, objects)
-        said = [text for each in objects for text in (*each.errors, *each.notices)]
-        texts = tuple(text for text in own.texts if not any(part in text for part in said))
+        logged_elsewhere = [text for each in objects for text in (*each.errors, *each.notices)]
+        texts = tuple(text for text in own.texts if not any(part in text for part in logged_elsewhere))
         self._log.update(f"service {key}", texts, logged=logged)
 
     def forget_service(self, key: ObjectKey) -> None:
-        """Drop a service that is gone."""
+        """Forget a service that no longer exists."""
         if self._own.pop(key, None) is not None:
-            self._touched.add(Subject(SERVICE, key))
+            self._changed.add(Subject(SERVICE, key))
             self._set_parts(key, ())
             self._log.update(f"service {key}", ())
 
     def set_outside(self, key: ObjectKey, errors: tuple[str, ...], *, aspect: str) -> bool:
-        """Replace a service's errors of one aspect that its build does not know of; gives whether they differ."""
+        """Replace a service's errors of one aspect that do not come from its build; return whether they differ."""
         errors = tuple(map(show_line, errors))
         shown = self._outside.setdefault(key, {})
         has_changed = shown.get(aspect, ()) != errors
@@ -101,23 +102,23 @@ class ObjectReports:
         if not any(shown.values()):
             del self._outside[key]
         if has_changed:
-            self._touched.add(Subject(SERVICE, key))
+            self._changed.add(Subject(SERVICE, key))
             self.update()
         return has_changed
 
     def list_outside(self, key: ObjectKey) -> tuple[str, ...]:
-        """List a service's errors that its build does not know of."""
+        """List a service's errors that do not come from its build."""
         return tuple(text for texts in self._outside.get(key, {}).values() for text in texts)
 
     def _set_parts(self, key: ObjectKey, objects: Sequence[ObjectFindings]) -> None:
-        """Replace what a service's build found of other objects."""
+        """Replace the findings of a service's build about other objects."""
         found: dict[Subject, list[ObjectFindings]] = {}
         for each in objects:
             found.setdefault(Subject(self._names.get(each.type, each.type.__name__), each.key), []).append(each)
-        for subject in set(self._looked_at.pop(key, ())) - found.keys():
+        for subject in set(self._examined.pop(key, ())) - found.keys():
             parts = self._parts[subject]
             del parts[key]
-            self._touched.add(subject)
+            self._changed.add(subject)
             self._concerned.add(subject)
             if not parts:
                 del self._parts[subject]
@@ -126,19 +127,19 @@ class ObjectReports:
             if key not in parts:
                 self._concerned.add(subject)
             parts[key] = join_findings(each_found)
-            self._touched.add(subject)
+            self._changed.add(subject)
         if found:
-            self._looked_at[key] = tuple(found)
+            self._examined[key] = tuple(found)
 
     def update(self, affected: Collection[Read] = (), *, is_everything: bool = False) -> None:
-        """Run the checks that are due, log what they found, and call back with the objects that differ."""
+        """Run the checks that are due, log their findings, and call back with the objects that differ."""
         self._compare_problems()
         if is_everything:
             checked = self._checks.run_all(self._parts)
         else:
             checked = self._checks.run(affected, self._concerned, self._parts)
-        changed = [subject for subject in sorted(self._touched | checked) if self._settle(subject)]
-        self._touched.clear()
+        changed = [subject for subject in sorted(self._changed | checked) if self._refresh(subject)]
+        self._changed.clear()
         self._concerned.clear()
         self._rendered = None
         if changed:
@@ -157,7 +158,7 @@ class ObjectReports:
                 subject = _find_subject(problem)
                 if problem is None or subject is None:
                     continue
-                self._touched.add(subject)
+                self._changed.add(subject)
                 problems = self._problems_of.setdefault(subject, {})
                 if problem is after:
                     problems[origin] = problem
@@ -167,8 +168,8 @@ class ObjectReports:
                     del self._problems_of[subject]
         self._problems = dict(known)
 
-    def _settle(self, subject: Subject) -> bool:
-        """Join what is known of an object; gives whether it differs from before."""
+    def _refresh(self, subject: Subject) -> bool:
+        """Join the findings of an object; return whether they have changed."""
         built = self._join_built(subject)
         if subject.kind != SERVICE:
             self._log.update(str(subject), built.texts)
@@ -197,7 +198,7 @@ class ObjectReports:
         return self._rendered
 
     def list_reports(self) -> list[ObjectReport]:
-        """Report every object of which something is wrong, then what is no object, sorted."""
+        """Report every object with findings, then problems that concern no object, sorted."""
         objects = [self._report(subject, self._found[subject]) for subject in sorted(self._found)]
         others = [
             ObjectReport(kind=problem.kind, origin=origin, errors=found.errors, notices=found.notices)
@@ -208,7 +209,7 @@ class ObjectReports:
         return [*objects, *others]
 
     def find_identified(self, subject: Subject) -> dict[ObjectIdentity, Findings]:
-        """Give what is wrong with an object, by its identity in a cluster; nothing where nothing is wrong."""
+        """Return the findings of an object, by its identity in the cluster; empty if there are none."""
         found, kind = self._found.get(subject), self._kinds.get(subject.kind)
         if not found or kind is None:
             return {}
@@ -218,7 +219,7 @@ class ObjectReports:
         return {ObjectIdentity(kind.api_versions[0], kind.name, subject.key, uid): found}
 
     def list_subjects(self) -> list[Subject]:
-        """Name the objects of which something is wrong, sorted."""
+        """List the objects with findings, sorted."""
         return sorted(self._found)
 
     def _report(self, subject: Subject, found: Findings) -> ObjectReport:
@@ -236,7 +237,7 @@ class ObjectReports:
 
 
 def _find_subject(problem: Problem | None) -> Subject | None:
-    """Find the object that a problem is about; None where it is about none, or not known which."""
+    """Find the object that a problem is about; None if it is about none, or if that is unknown."""
     if problem is None or problem.key is None:
         return None
     return Subject(problem.kind, problem.key)

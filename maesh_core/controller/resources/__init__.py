@@ -1,1 +1,1 @@
-"""Events become an indexed snapshot of the cluster's objects, and reads of it are recorded. No I/O."""
+"""Builds an indexed snapshot of the cluster's objects from events, and records reads of it. No I/O."""

@@ -1,7 +1,7 @@
-"""The kinds of Kubernetes objects that the mesh itself watches, and what they can be found by.
+"""The kinds of Kubernetes objects that the mesh itself watches, and their indexes.
 
-Takes nothing, gives `CORE_KINDS`. Plugins declare further kinds through `maesh_resource_kinds`; their indexes work
-the same way. No policy: which objects are ignored is decided by the readers.
+Defines `CORE_KINDS`. Plugins declare further kinds through `maesh_resource_kinds`; their indexes work the same way. No
+policy: the readers decide which objects are ignored.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Endpoints, EndpointSlice, Namespace, Pod, ResourceKind, Service, ServiceAccount
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-"""Names, on an EndpointSlice, the Service of the same namespace that it belongs to (Kubernetes API)."""
+"""The label of an EndpointSlice with the name of its Service in the same namespace (Kubernetes API)."""
 
 SERVICE_INDEX = "service"
 """EndpointSlices by the ObjectKey of their Service."""
@@ -24,9 +24,9 @@ ACCOUNT_INDEX = "account"
 """Pods by the ObjectKey of their service account."""
 
 ADDRESS_INDEX = "address"
-"""Pods by their addresses in canonical spelling, those that have ended left out: theirs may be another pod's by now.
+"""Pods by their addresses in canonical form, without those that have ended: their addresses may belong to other pods.
 
-Services by their cluster addresses in the same way.
+Services by their cluster addresses in the same form.
 """
 
 NAMESPACE_INDEX = "namespace"
@@ -36,9 +36,9 @@ _ENDED = frozenset({"Succeeded", "Failed"})
 
 
 def build_label_value(namespace: str, key: str, value: str) -> str:
-    """Name a label among those of all namespaces, `namespace/key=value`, as index `label` of Pods lists it.
+    """Build the value of a label for the index `label` of Pods: `namespace/key=value`.
 
-    Neither `/` is in a namespace nor `=` in a label's key, so two labels never meet in one value.
+    A namespace contains no `/` and a label's key no `=`, so the value is unambiguous.
     """
     return f"{namespace}/{key}={value}"
 
@@ -71,7 +71,7 @@ def _index_service_by_address(service: Service) -> Iterable[str]:
 
 
 def has_ended(pod: Pod) -> bool:
-    """Whether its containers have stopped for good: its addresses may be another pod's by now."""
+    """Whether its containers have stopped for good: its addresses may belong to other pods."""
     return pod.status.phase in _ENDED
 
 

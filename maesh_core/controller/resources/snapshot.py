@@ -1,7 +1,7 @@
-"""The cluster's objects as last told, indexed, with the problems that discovery met.
+"""The snapshot: the current objects of the cluster with their indexes, and the problems of discovery.
 
-Takes batches of events, gives the reads that they affect and views that record reads. An event that changes nothing
-affects nothing. Must not do I/O, nor judge the objects.
+Takes batches of events; returns the reads that they affect, and views that record reads. An event that changes nothing
+affects no read. Must not do I/O, nor check the objects.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ ResourceT = TypeVar("ResourceT", bound=Resource)
 
 
 class Snapshot:
-    """The objects of the given kinds. Raises PluginError when two kinds decode to one type."""
+    """The objects of the given kinds. Raises PluginError if two kinds have the same type."""
 
     __slots__ = ("_problems", "_stores")
 
@@ -36,31 +36,31 @@ class Snapshot:
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """What could not be read or used: origin to text."""
+        """What could not be read or used: text by origin."""
         return {each.origin: each.text for each in self._problems.values() if each.text and not each.is_notice}
 
     @property
     def all_problems(self) -> Mapping[str, Problem]:
-        """What could not be read or used, and what was passed over, by origin."""
+        """What could not be read or used, and what was ignored, by origin."""
         return MappingProxyType(self._problems)
 
     def find_source(self, type_: type[Resource], key: ObjectKey) -> str:
-        """Name the source whose object it is; empty for none. Not recorded."""
+        """Find the source of an object; empty if there is none. Not recorded."""
         return self._store(type_).find_source(key)
 
     def apply(self, events: Iterable[Event], *, source: str) -> frozenset[Read]:
-        """Take what a source tells, in order; give every read whose answer may have changed by it."""
+        """Apply a source's events, in order; return every read whose result may have changed."""
         affected: set[Read] = set()
         for event in events:
             affected.update(self._apply_event(event, source))
         return frozenset(affected)
 
     def keys(self, type_: type[Resource]) -> Sequence[ObjectKey]:
-        """Name all objects of a type, sorted. Not recorded."""
+        """List the keys of all objects of a type, sorted. Not recorded."""
         return self._store(type_).keys()
 
     def view(self) -> RecordingView:
-        """Give a view with nothing recorded yet."""
+        """Create a view without recorded reads."""
         return RecordingView(self)
 
     def get(self, type_: type[ResourceT], key: ObjectKey) -> ResourceT | None:
@@ -72,7 +72,7 @@ class Snapshot:
         return cast("Sequence[ResourceT]", self._store(type_).find(index, value))
 
     def search(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
-        """Read as `find` does, without building the index, which would stay in memory for one question."""
+        """Read as `find` does, without building the index, which would use memory for a single question."""
         return cast("Sequence[ResourceT]", self._store(type_).search(index, value))
 
     def _store(self, type_: type[Resource]) -> KindStore:
@@ -89,7 +89,7 @@ class Snapshot:
         store = self._stores.get(type_)
         if store is None:
             origin = f"source {source} type {type_.__name__}"
-            text = f"source {source} tells of {type_.__name__}, which nothing declares"
+            text = f"source {source} reports {type_.__name__}, which nothing declares"
             self._problems[origin] = Problem(origin, text)
             return iter(())
         if isinstance(event, Applied):

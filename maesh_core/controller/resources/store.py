@@ -1,7 +1,7 @@
-"""All objects of one kind: who told of them, and what they are found by.
+"""The store of all objects of one kind: their sources and their indexes.
 
-Takes single changes, gives the reads that each affects, and the objects. Of two sources that tell of one object the
-first is believed until it takes it back. Must not know of other kinds.
+Takes single changes; returns the affected reads, and the objects. If two sources have the same object, that of the
+first one is used until it is withdrawn. Must not know other kinds.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,14 +19,14 @@ IndexFunction = Callable[[Resource], Iterable[str | ObjectKey]]
 class KindStore:
     """The objects of one kind. `problems` is shared with the snapshot and keyed by origin."""
 
-    __slots__ = ("_contenders", "_indexes", "_kind", "_objects", "_owners", "_problems")
+    __slots__ = ("_indexes", "_kind", "_objects", "_other_sources", "_owners", "_problems")
 
     def __init__(self, kind: ResourceKind, problems: dict[str, Problem]) -> None:
         self._kind = kind
         self._problems = problems
         self._objects: dict[ObjectKey, Resource] = {}
         self._owners: dict[ObjectKey, str] = {}
-        self._contenders: dict[ObjectKey, dict[str, Resource]] = {}
+        self._other_sources: dict[ObjectKey, dict[str, Resource]] = {}
         self._indexes = {name: _Index(function) for name, function in kind.indexes.items()}
 
     def __repr__(self) -> str:
@@ -37,11 +37,11 @@ class KindStore:
         return self._objects.get(key)
 
     def find_source(self, key: ObjectKey) -> str:
-        """Name the source that is believed about an object; empty for none."""
+        """Find the source whose object is used; empty if there is none."""
         return self._owners.get(key, "")
 
     def find(self, index: str, value: str | ObjectKey) -> Sequence[Resource]:
-        """Read the objects under a value, sorted by key. Raises PluginError when there is no such index."""
+        """Read the objects under a value, sorted by key. Raises PluginError if there is no such index."""
         found = self._indexes.get(index)
         if found is None:
             raise PluginError(f"kind {self._kind.name} has no index {index!r}")
@@ -52,9 +52,9 @@ class KindStore:
         return found.find(value, self._objects)
 
     def search(self, index: str, value: str | ObjectKey) -> Sequence[Resource]:
-        """Read as `find` does, but look at every object where the index is not built: for one question, not for many.
+        """Read as `find` does, but scan all objects if the index is not built: for a single question.
 
-        An object that the index's function cannot read is not found. Raises PluginError when there is no such index.
+        An object on which the index's function fails is not found. Raises PluginError if there is no such index.
         """
         found = self._indexes.get(index)
         if found is None or found.is_built:
@@ -62,23 +62,23 @@ class KindStore:
         return [self._objects[key] for key in sorted(found.search(value, self._objects))]
 
     def keys(self) -> Sequence[ObjectKey]:
-        """Name all objects, sorted."""
+        """List the keys of all objects, sorted."""
         return sorted(self._objects)
 
     def apply(self, resource: Resource, source: str) -> Iterator[Read]:
-        """Take an object as a source tells it."""
+        """Apply an object from a source."""
         key = resource.key
         owner = self._owners.get(key)
         if owner is None or owner == source:
             self._owners[key] = source
             yield from self._set(key, resource)
         else:
-            self._contenders.setdefault(key, {})[source] = resource
-            self._tell_contention(key)
+            self._other_sources.setdefault(key, {})[source] = resource
+            self._report_conflict(key)
 
     def delete(self, key: ObjectKey, source: str) -> Iterator[Read]:
-        """Take back an object; another source that tells of it too is believed now."""
-        contenders = self._contenders.get(key, {})
+        """Withdraw an object; that of another source is used now, if there is one."""
+        contenders = self._other_sources.get(key, {})
         if self._owners.get(key) == source:
             heir = next(iter(contenders), None)
             if heir is None:
@@ -89,15 +89,15 @@ class KindStore:
             yield from self._set(key, contenders.pop(heir))
         else:
             contenders.pop(source, None)
-        self._tell_contention(key)
+        self._report_conflict(key)
 
     def replace(self, resources: Sequence[Resource], source: str) -> Iterator[Read]:
-        """Take a source's whole list: what it told earlier and is not in it goes away."""
+        """Apply a source's whole list: its earlier objects that are not in it are withdrawn."""
         told: dict[ObjectKey, Resource] = {}
         for resource in resources:
             told.setdefault(resource.key, resource)
         gone = [key for key, owner in self._owners.items() if owner == source and key not in told]
-        gone += [key for key, others in self._contenders.items() if source in others and key not in told]
+        gone += [key for key, others in self._other_sources.items() if source in others and key not in told]
         for key in gone:
             yield from self.delete(key, source)
         for resource in told.values():
@@ -117,33 +117,34 @@ class KindStore:
                     yield IndexRead(self._kind.type, name, value)
 
     def _index(self, name: str, key: ObjectKey, resource: Resource | None) -> Collection[str | ObjectKey]:
-        """Put an object where an index has it now; give every value under which it stood or stands."""
+        """Update an index for an object; return every value under which it is or was listed."""
         index = self._indexes[name]
         origin = f"{self._kind.name} {key} index {name}"
         self._problems.pop(origin, None)
         try:
             return index.move(key, resource)
-        except Exception as error:  # a plugin's function sees any object; it may harm this one alone
+        except Exception as error:  # a plugin's function may fail on any object; only this one is affected
             text = f"not found by index {name}: {type(error).__name__}: {error}"
             self._problems[origin] = Problem(origin, text, self._kind.name, key)
             return index.move(key, None)
 
-    def _tell_contention(self, key: ObjectKey) -> None:
+    def _report_conflict(self, key: ObjectKey) -> None:
         origin = f"{self._kind.name} {key} sources"
-        others = self._contenders.get(key)
+        others = self._other_sources.get(key)
         if others:
             owner = self._owners[key]
-            text = f"{self._kind.name} {key} is told by {owner} and by {', '.join(sorted(others))}; {owner} is believed"
+            names = ", ".join(sorted(others))
+            text = f"{self._kind.name} {key} is reported by {owner} and by {names}; that of {owner} is used"
             self._problems[origin] = Problem(origin, text, self._kind.name, key)
         else:
-            self._contenders.pop(key, None)
+            self._other_sources.pop(key, None)
             self._problems.pop(origin, None)
 
 
 class _Index:
-    """Which keys stand under which value; the sorted objects of a value are kept until one of them changes.
+    """The keys under each value; the sorted objects of a value are cached until one of them changes.
 
-    It is built when it is first asked: those of 100,000 pods are 190 MB, and without access control nobody asks.
+    It is built on its first use: for 100,000 pods it takes 190 MB, and is only needed for access control.
     """
 
     __slots__ = ("_function", "_keys", "_sorted", "_values", "is_built")
@@ -165,14 +166,14 @@ class _Index:
         return found
 
     def search(self, value: str | ObjectKey, objects: Mapping[ObjectKey, Resource]) -> Iterator[ObjectKey]:
-        """Name the objects under a value, in no order, and keep nothing."""
+        """List the keys under a value, in no particular order, and cache nothing."""
         for key, resource in objects.items():
-            with suppress(Exception):  # a plugin's function sees any object
+            with suppress(Exception):  # a plugin's function may fail on any object
                 if value in self._function(resource):
                     yield key
 
     def move(self, key: ObjectKey, resource: Resource | None) -> frozenset[str | ObjectKey]:
-        """Put an object where it stands now; give every value under which it stood or stands. May raise anything."""
+        """Update the entries of an object; return every value under which it is or was listed. May raise anything."""
         after = frozenset(self._function(resource)) if resource is not None else frozenset()
         before = self._values.pop(key, frozenset())
         if after:

@@ -1,7 +1,7 @@
-"""Reads of a snapshot, recorded: what a build has read decides when it runs again.
+"""Views record reads of a snapshot: they decide when a build is repeated.
 
-Takes a snapshot, gives objects and the set of what was asked for. Absent objects are recorded like present ones, so
-that their appearance re-runs the reader. Must not change the snapshot.
+Takes a snapshot; returns objects, and the set of reads. Reads of absent objects are recorded too, so that their
+appearance repeats the build. Must not change the snapshot.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ ResourceT = TypeVar("ResourceT", bound=Resource)
 
 
 class ObjectRead(NamedTuple):
-    """One object was asked for, there or not."""
+    """A read of one object, whether or not it exists."""
 
     type: type[Resource]
     key: ObjectKey
 
 
 class IndexRead(NamedTuple):
-    """All objects under one value of an index were asked for."""
+    """A read of all objects under one value of an index."""
 
     type: type[Resource]
     index_name: str
@@ -32,7 +32,7 @@ Read = ObjectRead | IndexRead
 
 
 class Readable(Protocol):
-    """What a view reads from."""
+    """The methods that a view uses of a snapshot."""
 
     def get(self, type_: type[ResourceT], key: ObjectKey) -> ResourceT | None:
         """Read one object, or None."""
@@ -42,7 +42,7 @@ class Readable(Protocol):
 
 
 class RecordingView:
-    """A `interfaces.View` whose `reads` tell what it was asked. Shows the snapshot as it is at each read."""
+    """An `interfaces.View` that records its `reads`. It shows the current snapshot at each read."""
 
     __slots__ = ("_source", "reads")
 
@@ -59,6 +59,6 @@ class RecordingView:
         return self._source.get(type_, key)
 
     def find(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
-        """Read the objects under a value of an index, sorted by key. Raises PluginError when there is no such index."""
+        """Read the objects under a value of an index, sorted by key. Raises PluginError if there is no such index."""
         self.reads.add(IndexRead(type_, index, value))
         return self._source.find(type_, index, value)

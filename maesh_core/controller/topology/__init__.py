@@ -1,4 +1,4 @@
-"""From the cluster's objects to who calls whom. Pure: reads through a View, gives values of model/topology.
+"""Builds the topology from the cluster's objects. Pure: reads through a View, returns values of model/topology.
 
-Must not import another stage, nor do I/O; each service's node depends on nothing but what it read.
+Must not import another stage, nor do I/O. A service's node depends only on what it read.
 """

@@ -1,40 +1,39 @@
-"""Why nothing serves a service: what was looked at and could not be used, in words for a person.
+"""Explains why a service has no server: which pods or endpoints were found and could not be used.
 
-Takes what is passed over while endpoints are read (endpoints.py); gives one text, which is asked for only where no
-server was found.
+Takes what endpoints.py skips; returns one text, which is only needed if no server was found.
 """
 
 from collections.abc import Mapping
 
 SHOWN_LIMIT = 3
-"""Names that are given for each reason."""
+"""Limit of names for each reason."""
 
 
 class Absence:
-    """What was passed over, by reason, and where it was looked for."""
+    """The skipped pods and endpoints, by reason, and where they were searched."""
 
-    __slots__ = ("_passed_over", "where")
+    __slots__ = ("_skipped", "where")
 
     def __init__(self) -> None:
-        self._passed_over: dict[str, dict[str, None]] = {}
+        self._skipped: dict[str, dict[str, None]] = {}
         self.where = ""
-        """What holds where nothing was passed over: `its selector app=web matches no pod`."""
+        """The text if nothing was skipped: `its selector app=web matches no pod`."""
 
     def __repr__(self) -> str:
-        return f"<Absence {self.where} {self._passed_over}>"
+        return f"<Absence {self.where} {self._skipped}>"
 
     def note(self, reason: str, name: str) -> None:
-        """Note that a pod or an endpoint was passed over."""
-        self._passed_over.setdefault(reason, {})[name] = None
+        """Record that a pod or an endpoint was skipped."""
+        self._skipped.setdefault(reason, {})[name] = None
 
     def explain(self) -> str:
-        """Give the reasons, most frequent first, or where it was looked for in vain."""
-        reasons = sorted(self._passed_over.items(), key=lambda item: (-len(item[1]), item[0]))
+        """Return the reasons, most frequent first, or where nothing was found."""
+        reasons = sorted(self._skipped.items(), key=lambda item: (-len(item[1]), item[0]))
         return "; ".join(f"{reason}: {_list_names(names)}" for reason, names in reasons) or self.where
 
 
 def describe_selector(selector: Mapping[str, str]) -> str:
-    """Write a selector as kubectl takes it: `app=web,tier=x`."""
+    """Render a selector as kubectl accepts it: `app=web,tier=x`."""
     return ",".join(f"{label}={value}" for label, value in sorted(selector.items()))
 
 

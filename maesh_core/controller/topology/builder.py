@@ -1,7 +1,7 @@
-"""One service's node of the topology.
+"""Builds the node of one service in the topology.
 
-Takes a View, the key of a Service and the rules; gives its ServiceNode, or None where the mesh has no business. Errors
-and notices stay on the node. Which traffic types exist, and what annotations mean, is not known here.
+Takes a View, the key of a Service and the rules; returns its ServiceNode, or None if the mesh ignores it. Errors and
+notices are on the node. Which traffic types exist, and what annotations mean, is not known here.
 """
 
 import re
@@ -28,17 +28,17 @@ from maesh_core.process.printable import show_line
 _TRAFFIC_TYPE_PATTERN = re.compile(r"[a-z][a-z0-9-]*")
 _HEADLESS = "None"
 NAMESPACE_INDEX = "namespace"
-"""Of the core's Services."""
+"""Protocols of the core's Services."""
 _HIGHEST_PORT = 65535
 
 
 def build_service_node(
     view: View, key: ObjectKey, *, rules: TopologyRules, builders: Sequence[TopologyBuilder] = ()
 ) -> ServiceNode | None:
-    """Build the node of one service; None when it is gone or ignored.
+    """Build the node of one service; None if it is gone or ignored.
 
-    What a plugin's builder raises is put on the service when it is a ConfigurationError, and goes up otherwise: the
-    caller then builds the service without that plugin's builders and closes it.
+    A ConfigurationError of a plugin's builder becomes an error of the service; other exceptions are passed on, and the
+    caller then builds the service without plugins' builders and closes it.
     """
     service = view.get(Service, key)
     if service is None or is_ignored_service(service, rules):
@@ -69,10 +69,10 @@ def _build_core_node(view: View, service: Service, rules: TopologyRules) -> Serv
 
 
 def _check_names(key: ObjectKey, errors: list[str]) -> None:
-    """Refuse what no API server would take: such a name could mean two hosts, or two keys."""
+    """Refuse names that no API server would accept: they could stand for two hosts, or two keys."""
     for what, name in (("service's name", key.name), ("namespace", key.namespace)):
         if not is_label(name):
-            errors.append(f"{name!r} is no DNS label, which a {what} must be")
+            errors.append(f"{name!r} is not a DNS label, which a {what} must be")
 
 
 def _read_traffic_type(service: Service, rules: TopologyRules, errors: list[str]) -> str | None:
@@ -81,24 +81,24 @@ def _read_traffic_type(service: Service, rules: TopologyRules, errors: list[str]
         return rules.default_mode
     if _TRAFFIC_TYPE_PATTERN.fullmatch(text):
         return text
-    errors.append(f"annotation {TRAFFIC_TYPE}: {text!r} is no traffic type")
+    errors.append(f"annotation {TRAFFIC_TYPE}: {text!r} is not a traffic type")
     return None
 
 
 def _read_cluster_ips(view: View, service: Service, rules: TopologyRules, notices: list[str]) -> tuple[str, ...]:
-    """Read the addresses that mean the service; one that another service has too means neither."""
+    """Read the cluster addresses of the service; an address that another service also has is used for neither."""
     addresses: list[str] = []
     for text in dict.fromkeys((service.spec.cluster_ip, *service.spec.cluster_ips)):
         if not text or text == _HEADLESS:
             continue
         address = parse_address(text)
         if address is None:
-            notices.append(f"cluster address {text!r} is no IP address, it is left out")
+            notices.append(f"cluster address {text!r} is not an IP address and is ignored")
             continue
         found = view.find(Service, "address", address)
         others = [each.key for each in found if each.key != service.key and not is_ignored_service(each, rules)]
         if others:
-            notices.append(f"cluster address {address} is also that of Service {others[0]}, so it means neither")
+            notices.append(f"cluster address {address} is also that of Service {others[0]}, so it is used for neither")
         else:
             addresses.append(address)
     return tuple(dict.fromkeys(addresses))
@@ -112,13 +112,13 @@ def _build_ports(
     errors: list[str],
     notices: list[str],
 ) -> tuple[PortNode, ...]:
-    """Build what can be carried; a bad port is an error, and its place still counts."""
+    """Build the ports; an invalid port is an error, and its index is still counted."""
     nodes: dict[tuple[int, str], PortNode] = {}
     for index, port in enumerate(ports):
         if not 1 <= port.port <= _HIGHEST_PORT:
-            errors.append(f"port {port.port} is no port number")
+            errors.append(f"port {port.port} is not a port number")
         elif (port.port, port.protocol) in nodes:
-            errors.append(f"port {port.port} {port.protocol} is there twice")
+            errors.append(f"port {port.port} {port.protocol} appears twice")
         else:
             servers = build_servers(port, groups, ports, notices)
             nodes[port.port, port.protocol] = PortNode(
@@ -156,7 +156,7 @@ def _build_pod(key: ObjectKey, pod: Pod) -> PodNode:
 
 
 class BuilderView:
-    """What plugins' builders and checkers read through: the caller's view, and other services' nodes."""
+    """The view for plugins' builders and checkers: the caller's view, and other services' nodes."""
 
     __slots__ = ("_nodes", "_rules", "_view")
 
@@ -173,19 +173,19 @@ class BuilderView:
         return self._view.find(type_, index, value)
 
     def build_service(self, key: ObjectKey) -> ServiceNode | None:
-        """Build another service's node without what plugins add; None where there is none."""
+        """Build another service's node without plugins' additions; None if there is no such service."""
         if key not in self._nodes:
             node = build_service_node(self._view, key, rules=self._rules)
             self._nodes[key] = None if node is None else _show_to_plugins(node)
         return self._nodes[key]
 
     def list_services(self, namespace: str) -> Sequence[ObjectKey]:
-        """Name the services of a namespace, sorted."""
+        """List the services of a namespace, sorted."""
         return [service.key for service in self._view.find(Service, NAMESPACE_INDEX, namespace)]
 
 
 def _add_findings(view: TopologyView, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
-    """Ask each plugin about the same node, and those that come last about the branches too: order cannot matter."""
+    """Let plugins' builders see the same node, and the last ones also the branches, so that order cannot matter."""
     ordered = sorted(builders, key=lambda builder: builder.name)
     first = [builder for builder in ordered if not getattr(builder, "is_last", False)]
     last = [builder for builder in ordered if getattr(builder, "is_last", False)]
@@ -232,7 +232,7 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
 
 
 def _show_findings(found: ObjectFindings) -> ObjectFindings:
-    """Make each text one printable line: names in it may hold anything."""
+    """Show each text as one printable line: names in it may contain anything."""
     errors, notices = tuple(map(show_line, found.errors)), tuple(map(show_line, found.notices))
     if (errors, notices) == (found.errors, found.notices):
         return found

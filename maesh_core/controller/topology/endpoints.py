@@ -1,8 +1,8 @@
-"""The addresses behind a service, and the ports they serve, from whatever says so.
+"""Reads the addresses behind a service, and the ports they serve.
 
-EndpointSlices decide where there are any, else Endpoints, else (manifests) the Pods that the selector matches.
-Addresses that serve no traffic are left out here: not ready, terminating, ended, ignored, or no address at all. What
-looks like a mistake becomes a notice. Which port of the Service they stand behind is decided in servers.py.
+EndpointSlices are used if there are any, otherwise Endpoints, otherwise (manifests) the Pods that the selector matches.
+Addresses that get no traffic are left out: not ready, terminating, ended, ignored, or invalid. Likely mistakes become
+notices. servers.py decides which port of the Service they belong to.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,13 +26,13 @@ from maesh_core.plugin_system.interfaces import View
 _ENDED_PHASES = frozenset({"Succeeded", "Failed"})
 NOT_READY = "not ready"
 TERMINATING = "terminating"
-IGNORED = "left alone by the mesh"
+IGNORED = "ignored by the mesh"
 
 
 class Address(NamedTuple):
-    """An address that takes traffic; `pod` is what it refers to, `resource` that pod where it is known.
+    """An address that gets traffic; `pod` is what it refers to, `resource` that pod if it is known.
 
-    Both are None for an address that the pod it refers to does not have.
+    Both are None for an address that the referenced pod does not have.
     """
 
     ip: str
@@ -41,16 +41,16 @@ class Address(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Addresses that serve the same ports, as a slice or a subset does; `ports` None: what the Service's ports say."""
+    """Addresses that serve the same ports, as a slice or a subset; `ports` None: as the Service's ports say."""
 
     addresses: tuple[Address, ...]
     ports: tuple[EndpointPort, ...] | None
 
 
 class EndpointReader:
-    """Reads what stands behind one service; `notices` collects what was left out and should not have been written.
+    """Reads the addresses behind one service; `notices` collects entries that are likely mistakes.
 
-    `absence` collects what was passed over, and says why there is no address where there is none.
+    `absence` collects what was skipped, and explains why there is no address.
     """
 
     __slots__ = ("_rules", "_service", "_view", "absence", "notices")
@@ -66,7 +66,7 @@ class EndpointReader:
         return f"<EndpointReader {self._service.key}, {len(self.notices)} notices>"
 
     def read_groups(self) -> tuple[Group, ...]:
-        """Read the first source that knows the service; one that is there but empty is the answer, too."""
+        """Read the first of these sources that exists for the service, even if it is empty."""
         selector = describe_selector(self._service.spec.selector)
         slices = self._view.find(EndpointSlice, "service", self._service.key)
         if slices:
@@ -90,12 +90,12 @@ class EndpointReader:
                 self.absence.note(IGNORED, origin)
                 continue
             if slice_.address_type == "FQDN":
-                self.notices.append(f"{origin}: names in place of addresses (FQDN) are not carried, it is skipped")
+                self.notices.append(f"{origin}: names in place of addresses (FQDN) are not supported; it is skipped")
                 self.absence.note("names in place of addresses (FQDN)", origin)
                 continue
             found = (
                 self._read_address(
-                    # The API: consumers take the first address, the others mean the same endpoint.
+                    # The API says that consumers use the first address, because all mean the same endpoint.
                     endpoint.addresses[0],
                     endpoint.target_ref,
                     origin=origin,
@@ -148,10 +148,10 @@ class EndpointReader:
     def _read_address(
         self, text: str, reference: ObjectReference | None, *, origin: str, is_known_ready: bool
     ) -> Address | None:
-        """Follow the reference to a pod; one that is not known harms nothing, the address stands by itself.
+        """Resolve the reference to a pod; if the pod is unknown, the address is used without it.
 
-        An address that its pod does not have is served, but is not the pod's: whoever may write slices could otherwise
-        have any address judged by the account of any pod.
+        An address that its pod does not have is served, but not attributed to the pod. Otherwise anyone who can write
+        slices could have any address checked by the account of any pod.
         """
         key = pod = None
         if reference is not None and reference.kind == "Pod":
@@ -163,15 +163,17 @@ class EndpointReader:
         if ip is None:
             return None
         if pod is not None and ip not in pod.addresses:
-            if pod.addresses or pod.status.phase != "Pending":  # news of an address may be on its way, too
-                self.notices.append(f"{origin}: {ip} is not an address of Pod {key}, so it is not taken for that pod")
+            if pod.addresses or pod.status.phase != "Pending":  # its address may not have been reported yet
+                self.notices.append(
+                    f"{origin}: {ip} is not an address of Pod {key}, so it is not attributed to that pod"
+                )
             return Address(ip, None, None)
         return Address(ip, key, pod)
 
     def _takes_traffic(self, pod: Pod, *, is_known_ready: bool) -> bool:
-        """Judge a pod; where an endpoint says itself that it is ready, the pod's condition is not asked.
+        """Whether a pod gets traffic; if an endpoint itself is marked as ready, the pod's condition is ignored.
 
-        The latter is how a Service with publishNotReadyAddresses looks.
+        The latter is the case for a Service with publishNotReadyAddresses.
         """
         is_ready = is_known_ready or all(
             condition.status == "True" for condition in pod.status.conditions if condition.type == "Ready"
@@ -191,6 +193,6 @@ class EndpointReader:
     def _parse_ip(self, text: str, origin: str) -> str | None:
         ip = parse_address(text)
         if ip is None:
-            self.notices.append(f"{origin}: {text!r} is no IP address, it is left out")
+            self.notices.append(f"{origin}: {text!r} is not an IP address and is ignored")
             self.absence.note("no IP address", repr(text))
         return ip

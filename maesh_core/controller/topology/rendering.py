@@ -1,8 +1,8 @@
-"""The topology as `/api/topology/current` shows it.
+"""Renders the topology for `/api/topology/current`.
 
-Takes nodes, gives a document of plain values, sorted: Maesh's names and sections, keys `name@namespace`. What plugins
-found about a service stands under `additions`, by the plugin's name; the sections of access control and of traffic
-splits are there, and empty without the plugins that fill them.
+Takes nodes; returns a document of plain values, sorted, with Maesh's names and sections, and keys `name@namespace`.
+Plugins' findings about a service are under `additions`, by the plugin's name. The sections of access control and of
+traffic splits are always present; without the plugins that fill them they are empty.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,8 +22,8 @@ def render_topology(
 ) -> dict[str, Any]:
     """Render nodes as one document.
 
-    `errors` and `notices` stand in for the nodes' own where they have the service: what the configuration found
-    includes what the topology did.
+    `errors` and `notices` replace those of the nodes for the services they contain: those of the configuration include
+    those of the topology.
     """
     ordered = sorted(nodes, key=lambda node: node.key)
     pods = {pod.key: pod for node in ordered for pod in (*node.named_pods, *node.pods)}
@@ -48,7 +48,7 @@ def render_topology(
 
 
 def _note_targets(pods: dict[str, Any], services: dict[str, Any], targets: Mapping[str, Any]) -> None:
-    """Show on each pod which targets it is a source or a destination of."""
+    """Add to each pod the targets of which it is a source or a destination."""
     for key, target in sorted(targets.items()):
         if not isinstance(target, dict):
             continue
@@ -64,7 +64,7 @@ def _note_targets(pods: dict[str, Any], services: dict[str, Any], targets: Mappi
 
 
 def _note_backends(services: dict[str, Any], splits: Mapping[str, Any]) -> None:
-    """Show on each service which splits send it traffic."""
+    """Add to each service the splits that send it traffic."""
     for key, split in sorted(splits.items()):
         for backend in split.get("backends", ()) if isinstance(split, dict) else ():
             service = services.get(f"{backend.get('service')}@{split.get('namespace')}")
@@ -92,7 +92,7 @@ def _render_service(node: ServiceNode) -> dict[str, Any]:
 
 
 def _render_addition(value: Any) -> Any:
-    """Render what a plugin found: structs and containers become plain values; what cannot be shown says so."""
+    """Render a plugin's addition as plain values; what cannot be rendered becomes an error text."""
     try:
         return msgspec.to_builtins(value, str_keys=True)
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,6 +1,6 @@
-"""Which of the cluster's objects the mesh leaves alone.
+"""Decides which of the cluster's objects the mesh ignores.
 
-Takes an object and the rules that the process was started with. Judged per object: an ignored pod behind a watched
+Takes an object and the rules from the settings. Each object is checked by itself: an ignored pod behind a watched
 service gets no traffic.
 """
 
@@ -16,12 +16,12 @@ _IGNORED_APPS = frozenset({"maesh", "jaeger"})
 
 
 class TopologyRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said at start about the whole mesh.
+    """The settings that concern the whole mesh.
 
-    `default_mode` is the traffic type of services that name none. `mesh_namespace` is where the mesh itself lives; it
-    is a namespace like any other to these rules. No `watched_namespaces` means all; ignoring beats watching.
-    `is_pod_fallback` finds the servers of a service that has neither EndpointSlices nor Endpoints among the Pods that
-    its selector matches: nobody but a cluster writes the former two, and manifests hold what people write.
+    `default_mode` is the traffic type of services without that annotation. `mesh_namespace` is the mesh's own
+    namespace, which these rules treat like any other. An empty `watched_namespaces` means all; ignoring takes
+    precedence over watching. With `is_pod_fallback`, a service without EndpointSlices and Endpoints gets the Pods that
+    its selector matches: only a cluster creates the former two, while manifests contain what people write.
     """
 
     default_mode: str = "http"
@@ -32,7 +32,7 @@ class TopologyRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_ignored(resource: Resource, rules: TopologyRules) -> bool:
-    """Tell whether an object of any kind is none of the mesh's business."""
+    """Whether the mesh ignores an object of any kind."""
     metadata = resource.metadata
     namespace = metadata.namespace
     if namespace == _IGNORED_NAMESPACE or namespace in rules.ignored_namespaces:
@@ -43,5 +43,5 @@ def is_ignored(resource: Resource, rules: TopologyRules) -> bool:
 
 
 def is_ignored_service(service: Service, rules: TopologyRules) -> bool:
-    """Tell whether a service is none of the mesh's business; beside the general rule, it may have nothing to carry."""
+    """Whether the mesh ignores a service: by the general rule, or because it has nothing to route."""
     return service.spec.type == "ExternalName" or service.key == _IGNORED_SERVICE or is_ignored(service, rules)

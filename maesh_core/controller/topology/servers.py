@@ -1,8 +1,8 @@
 """The servers of each port of a service.
 
-Takes the addresses that stand behind a service (endpoints.py), gives the ones that serve a given port, at the number
-they serve it on. An EndpointPort belongs to the ServicePort of its name and protocol (Kubernetes API); a target port
-that is a name is looked up in each pod only where nothing else tells the number.
+Takes the addresses behind a service (endpoints.py); returns the servers of a given port, with their port numbers. An
+EndpointPort belongs to the ServicePort with its name and protocol (Kubernetes API). A named target port is looked up in
+each pod only if nothing else has the number.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ _HIGHEST_PORT = 65535
 def build_servers(
     port: ServicePort, groups: Sequence[Group], siblings: Sequence[ServicePort], notices: list[str]
 ) -> tuple[ServerNode, ...]:
-    """Build the servers of one port, each once, sorted; `siblings` are all ports of the service, this one included."""
+    """Build the servers of one port, sorted, without duplicates; `siblings` are all ports of the service."""
     servers: set[ServerNode] = set()
     is_served = False
     for group in groups:
@@ -38,7 +38,7 @@ def build_servers(
 
 
 def explain_no_server(port: ServicePort, groups: Sequence[Group]) -> str:
-    """Say why none of the addresses that there are serves a port; empty where there are none."""
+    """Explain why no address serves a port; empty if there are no addresses."""
     inhabited = [group for group in groups if group.addresses]
     if not inhabited:
         return ""
@@ -47,13 +47,13 @@ def explain_no_server(port: ServicePort, groups: Sequence[Group]) -> str:
         return f"no {port.protocol} port of its endpoints is named {port.name!r}"
     if isinstance(target, str):
         return f"none of its pods has a {port.protocol} port named {target!r}"
-    return f"target port {target} is no port of a server"
+    return f"target port {target} is not a valid port"
 
 
 def _find_port(
     port: ServicePort, candidates: Sequence[EndpointPort], siblings: Sequence[ServicePort]
 ) -> EndpointPort | None:
-    """Match by name and protocol; a lone port without a name, as people write it, serves a lone port of any name."""
+    """Match by name and protocol; a single port without a name matches a single port of any name."""
     suitable = [candidate for candidate in candidates if candidate.protocol == port.protocol]
     for candidate in suitable:
         if candidate.name == port.name:
@@ -69,7 +69,7 @@ def _pair(addresses: Iterable[Address], number: int) -> Iterator[tuple[Address, 
 def _address_targets(
     port: ServicePort, addresses: Sequence[Address], notices: list[str]
 ) -> Iterator[tuple[Address, int]]:
-    """Pair addresses with the number that the Service's target port means there; without one they are left out."""
+    """Pair addresses with the number of the Service's target port; addresses without one are left out."""
     target = get_target_port(port)
     if isinstance(target, int):
         yield from _pair(addresses, target)
@@ -83,7 +83,7 @@ def _address_targets(
 
 
 def get_target_port(port: ServicePort) -> int | str:
-    """Read where a port leads on the pods: a number or a name; what was left open is the port's own number."""
+    """Return the target port: a number or a name; by default it is the port's own number."""
     target = port.target_port
     if isinstance(target, str) and target.isascii() and target.isdigit():
         return int(target)
@@ -101,12 +101,12 @@ def _find_container_port(pod: Pod, name: str, protocol: str) -> int | None:
 def _is_port(number: int, port: ServicePort, notices: list[str]) -> bool:
     is_valid = 1 <= number <= _HIGHEST_PORT
     if not is_valid:
-        notices.append(f"port {port.port}: {number} is no port of a server, it is left out")
+        notices.append(f"port {port.port}: {number} is not a valid port and is ignored")
     return is_valid
 
 
 def _deduplicate(servers: set[ServerNode]) -> tuple[ServerNode, ...]:
-    """Keep one of those that differ only in their pod: one with a pod, the lowest key."""
+    """Remove servers that differ only in their pod: one with a pod is kept, the lowest key first."""
     ordered = sorted(servers, key=lambda server: (server.address, server.port, server.pod is None, server.pod or ()))
     return tuple(
         server

@@ -178,7 +178,7 @@ def test_a_pod_on_its_nodes_address_is_named(report):
 
 def test_a_route_group_that_neither_a_split_nor_a_target_names_has_no_effect(report):
     assert report(WEB, SERVER, CALLER, GROUP) == {
-        "HTTPRouteGroup api": ["no TrafficSplit or TrafficTarget names it, so it has no effect"]
+        "HTTPRouteGroup api": ["no TrafficSplit or TrafficTarget refers to it, so it has no effect"]
     }
     split = build_split("s", "web", {"web-v2": 1}, ["api"])
     assert "HTTPRouteGroup api" not in report(WEB, SERVER, CALLER, GROUP, split, build_service("web-v2"))

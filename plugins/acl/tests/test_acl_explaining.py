@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from maesh_acl.controller import AclBuilder
 
-from maesh_core.controller.explaining.explanation import Asked, Explainer
+from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer
 from maesh_core.controller.explaining.pod_lookup import PodLookup
 from maesh_core.controller.topology.rendering import render_topology
 from maesh_core.model.messages import Update
@@ -32,7 +32,7 @@ def build_explainer(cluster, services, problems=None):
 
 
 def explain(objects, *services, problems=None, **asked):
-    return build_explainer(Cluster(*objects), services, problems).explain(Asked(**asked))
+    return build_explainer(Cluster(*objects), services, problems).explain(ExplainedRequest(**asked))
 
 
 def list_denials(found):
@@ -50,7 +50,7 @@ def test_it_is_of_one_mind_with_the_proxy():
             client, service, method, path, headers = draw_request(dice)
             status, servers = cluster.ask(client, service, method=method, path=path, headers=headers)
             found = explainer.explain(
-                Asked(
+                ExplainedRequest(
                     client=client, service=f"{service}.shop", method=method, path=path, headers=tuple(headers.items())
                 )
             )
@@ -210,7 +210,7 @@ def test_each_address_of_a_pod_is_let_in_as_the_proxy_does():
     explainer = build_explainer(cluster, ["web"])
     for address in ("10.0.0.6", "fd00::6", "10.0.0.8"):
         assert cluster.ask(address, "web") == (200, None)
-        found = explainer.explain(Asked(client=address, service="web.shop"))
+        found = explainer.explain(ExplainedRequest(client=address, service="web.shop"))
         assert found.is_admitted
         assert found.steps[0] == f"client pod shop/dual at {address}, service account caller@shop"
 

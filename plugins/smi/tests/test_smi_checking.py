@@ -94,7 +94,7 @@ def test_what_is_wrong_with_a_split_of_a_service_is_reported_on_the_split(report
 
 @pytest.mark.parametrize("kind", ["HTTPRouteGroup", "TCPRoute", "UDPRoute"])
 def test_a_route_group_that_nothing_names_has_no_effect(report, kind):
-    notice = "no TrafficSplit names it, so it has no effect"
+    notice = "no TrafficSplit refers to it, so it has no effect"
     assert report(write_group("g", *([ALL] if kind == "HTTPRouteGroup" else []), kind=kind)) == {
         f"{kind} g": ((), (notice,))
     }

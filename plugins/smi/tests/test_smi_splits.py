@@ -149,7 +149,7 @@ def test_a_bad_backend_is_an_error_on_the_split_alone(cluster, backend, error):
     ("group", "error"),
     [
         ("", "there is no HTTPRouteGroup g"),
-        ("spec: {matches: [{name: m, pathRegex: '('}]}", "HTTPRouteGroup g: match m: '(' is no pattern"),
+        ("spec: {matches: [{name: m, pathRegex: '('}]}", "HTTPRouteGroup g: match m: '(' is not a valid pattern"),
         ("spec: {}", "HTTPRouteGroup g has no matches"),
     ],
 )

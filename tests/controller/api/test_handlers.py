@@ -101,7 +101,7 @@ def build_peer(serve):
     async def build(**limits):
         published = Published()
         asker = Asker()
-        api = Api(published, NodeRegistry(), asker, oneself=published, **limits)
+        api = Api(published, NodeRegistry(), asker, status=published, **limits)
         url, server = await serve(api.handle)
         session = aiohttp.ClientSession()
         sessions.append((session, api))
@@ -226,7 +226,7 @@ async def test_closing_answers_the_pulls_that_wait_and_the_server_stops(build_pe
     await peer.session.close()
 
 
-async def test_a_server_that_was_not_told_stops_too(build_peer):
+async def test_a_server_stops_even_if_the_api_was_not_closed(build_peer):
     peer = await build_peer()
     pull = await peer.start_pull(f"{CURRENT}?since=e.1&wait=60")
     async with asyncio.timeout(30):
@@ -272,7 +272,7 @@ async def test_nothing_is_pulled_before_the_first_build(peer):
     assert json.loads((await peer.get("/api/status/nodes"))[1]) == []
 
 
-async def test_readiness_is_told_as_json(peer):
+async def test_readiness_is_reported_as_json(peer):
     response, body = await peer.get("/api/status/readiness")
     assert (response.status, response.content_type, body) == (200, "application/json", b"true")
     peer.published.is_ready = False
@@ -280,7 +280,7 @@ async def test_readiness_is_told_as_json(peer):
     assert (response.status, response.content_type, body) == (503, "application/json", b"false")
 
 
-async def test_services_and_topology_are_told_as_json(peer):
+async def test_services_and_topology_are_reported_as_json(peer):
     for path, expected in (
         ("/api/services", []),
         ("/api/objects", [{"kind": "TrafficSplit"}]),
@@ -291,7 +291,7 @@ async def test_services_and_topology_are_told_as_json(peer):
         assert json.loads(body) == expected
 
 
-async def test_proxies_that_pull_with_a_name_are_told(peer):
+async def test_proxies_that_pull_with_a_name_are_reported(peer):
     assert json.loads((await peer.get("/api/status/nodes"))[1]) == []
     await peer.get(f"{CURRENT}?node=b")
     await peer.get(f"{CURRENT}?node=a%20b&since=e.1")
@@ -311,7 +311,7 @@ async def test_a_name_that_is_none_is_refused(peer, name):
     assert b"node is a name" in body
 
 
-async def test_a_proxy_is_asked_where_it_pulled_from_at_the_port_it_told(peer):
+async def test_a_proxy_is_asked_where_it_pulled_from_at_the_port_it_reported(peer):
     await peer.get(f"{CURRENT}?node=a%20/b&admin=8080")
     response, body = await peer.get("/api/status/node/a%20%2Fb/configuration")
     assert (response.status, response.content_type) == (200, "application/json")
@@ -428,7 +428,7 @@ async def test_a_controller_out_of_touch_with_its_cluster_answers_no_pull_and_is
     response, body = await peer.get(CURRENT)
     assert (response.status, response.headers["Retry-After"]) == (503, "1")
     assert response.headers["Connection"] == "close", "the next pull may meet another replica"
-    assert b"out of touch" in body
+    assert b"no contact" in body
     response, body = await peer.get("/api/status/readiness")
     assert (response.status, body) == (503, b"false")
 

@@ -109,7 +109,7 @@ async def test_a_compressed_answer_is_not_unpacked(build_client, start_proxy):
 
 
 @pytest.mark.parametrize("status", [204, 404, 500, 503])
-async def test_another_status_is_told(build_client, start_proxy, status):
+async def test_another_status_is_reported(build_client, start_proxy, status):
     address, _ = await start_proxy(status=status)
     assert await fail(build_client(), address) == f"the proxy answered {status}"
 
@@ -141,7 +141,7 @@ async def test_a_proxy_that_is_gone_cannot_be_reached(build_client, serve):
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
-async def test_what_is_not_http_or_cut_short_is_told_without_its_bytes(build_client, answer):
+async def test_what_is_not_http_or_cut_short_is_reported_without_its_bytes(build_client, answer):
     async def cut(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
@@ -149,7 +149,7 @@ async def test_what_is_not_http_or_cut_short_is_told_without_its_bytes(build_cli
 
     async with await asyncio.start_server(cut, "127.0.0.1", 0) as server:
         text = await fail(build_client(), AdminAddress("127.0.0.1", server.sockets[0].getsockname()[1]))
-    assert text == "the proxy's answer is not whole or not HTTP"
+    assert text == "the proxy's answer is incomplete or not HTTP"
 
 
 async def test_a_proxy_that_does_not_answer_is_given_up(build_client, serve):
@@ -168,5 +168,5 @@ async def test_what_is_no_address_is_never_asked(build_client, ip):
     assert await fail(build_client(), AdminAddress(ip, 80)) == "the proxy's address is not known"
 
 
-async def test_a_proxy_that_told_no_port_is_not_asked(build_client):
-    assert await fail(build_client(), AdminAddress("127.0.0.1", None)) == "the proxy did not tell its admin port"
+async def test_a_proxy_that_reported_no_port_is_not_asked(build_client):
+    assert await fail(build_client(), AdminAddress("127.0.0.1", None)) == "the proxy did not report its admin port"

@@ -65,11 +65,11 @@ async def test_what_is_no_request_or_too_large_is_refused_and_its_connection_clo
     url, _ = await serve(answer)
     received = await talk(url, request_)
     assert received.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
-    assert received.endswith(b"not a request that this server understands\n")
+    assert received.endswith(b"malformed request\n")
     assert (await talk(url, b"GET / HTTP/1.0\r\n\r\n")).endswith(b"fine")
 
 
-async def test_a_handler_that_raises_is_told_as_an_error_without_details(serve, caplog):
+async def test_a_handler_that_raises_is_reported_as_an_error_without_details(serve, caplog):
     async def fail(_):
         raise RuntimeError("a secret")
 

@@ -82,7 +82,7 @@ async def test_a_controller_that_does_not_answer_is_shown_with_its_reason_beside
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"name": 1}', b"\xff", b""])
-async def test_what_is_no_controller_is_said_to_be_none(body):
+async def test_an_answer_of_something_else_is_reported_as_no_controller(body):
     answers = dict.fromkeys(build_controller(), body)
     status = await ask_controllers([("odd", answer_with(answers))])
     assert "no controller" in status.controllers[0].error
@@ -110,7 +110,7 @@ async def test_all_controllers_of_a_cluster_are_asked_through_its_api_server(api
 
 async def test_an_endpoint_that_is_no_url_and_a_cluster_that_is_not_named_are_errors(monkeypatch, tmp_path):
     for endpoint in ("localhost", "http://", "http:///api"):
-        with pytest.raises(SettingsError, match=f"'{endpoint}' is no URL"):
+        with pytest.raises(SettingsError, match=f"'{endpoint}' is not the URL"):
             await ask_mesh(StatusSettings(endpoint=endpoint))
     leave_cluster(monkeypatch, tmp_path)
     monkeypatch.setattr(status_module, "LOCAL_ENDPOINT", "http://127.0.0.1:1")

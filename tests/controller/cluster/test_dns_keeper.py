@@ -30,18 +30,18 @@ class Dns:
         return True
 
 
-class Lead:
+class Leadership:
     is_leader = True
 
 
 class Kept:
     def __init__(self):
-        self.dns, self.lead = Dns(), Lead()
+        self.dns, self.leadership = Dns(), Leadership()
         self.long = {}
         self.told = {}
         self.pauses = asyncio.Queue()
         self.keeper = DnsKeeper(
-            self.dns, self.lead, list_long=lambda: self.long, tell=self.told.__setitem__, pause=self.pause
+            self.dns, self.leadership, list_long=lambda: self.long, report=self.told.__setitem__, pause=self.pause
         )
 
     async def pause(self, _):
@@ -53,9 +53,9 @@ def kept():
     return Kept()
 
 
-async def test_what_was_rewritten_is_put_back_with_the_rules_of_long_names(kept):
+async def test_what_was_rewritten_is_restored_with_the_rules_of_long_names(kept):
     kept.long = {LONG: "maesh-cut"}
-    await kept.keeper.look()
+    await kept.keeper.check()
     assert kept.dns.applied == [{LONG: "maesh-cut"}]
     assert kept.told == {LONG: ""}
 
@@ -63,7 +63,7 @@ async def test_what_was_rewritten_is_put_back_with_the_rules_of_long_names(kept)
 async def test_a_cluster_that_was_never_prepared_is_left_alone_and_long_names_say_so(kept):
     kept.dns.is_here = False
     kept.long = {LONG: "maesh-cut"}
-    await kept.keeper.look()
+    await kept.keeper.check()
     assert kept.dns.plans == []
     assert "not prepared" in kept.told[LONG]
 
@@ -71,21 +71,21 @@ async def test_a_cluster_that_was_never_prepared_is_left_alone_and_long_names_sa
 async def test_a_service_that_needs_no_rule_any_more_has_no_error_either(kept):
     kept.dns.is_here = False
     kept.long = {LONG: "maesh-cut"}
-    await kept.keeper.look()
+    await kept.keeper.check()
     kept.long = {}
-    await kept.keeper.look()
+    await kept.keeper.check()
     assert kept.told == {LONG: ""}
 
 
-async def test_what_is_not_understood_is_told_once_and_looked_at_again(kept, caplog):
+async def test_what_is_not_understood_is_reported_once_and_looked_at_again(kept, caplog):
     kept.dns.failure = ClusterDnsError("braces")
     kept.long = {LONG: "maesh-cut"}
-    await kept.keeper.look()
-    await kept.keeper.look()
-    assert [record.message for record in caplog.records] == ["the cluster's DNS cannot be kept: braces"]
+    await kept.keeper.check()
+    await kept.keeper.check()
+    assert [record.message for record in caplog.records] == ["the cluster's DNS cannot be updated: braces"]
     assert "braces" in kept.told[LONG]
     kept.dns.failure = None
-    await kept.keeper.look()
+    await kept.keeper.check()
     assert kept.told == {LONG: ""}
 
 
@@ -101,7 +101,7 @@ async def test_looks_from_time_to_time_at_once_when_marked_and_only_while_it_lea
         kept.long = {LONG: "maesh-cut"}
         kept.keeper.mark()
         await pass_until(lambda: len(kept.dns.applied) == 3)
-        kept.lead.is_leader = False
+        kept.leadership.is_leader = False
         kept.pauses.put_nowait(None)
         await pass_some()
         assert len(kept.dns.applied) == 3

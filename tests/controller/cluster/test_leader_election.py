@@ -297,7 +297,7 @@ async def test_a_lead_ends_ten_seconds_after_the_last_success_was_asked_for_and_
         assert [leads for _, leads in leader.changes] == [True, False]
 
 
-async def test_the_end_of_a_lead_is_told_when_it_comes_between_two_requests():
+async def test_the_end_of_a_lead_is_reported_when_it_comes_between_two_requests():
     async with world_of("a") as world:
         leader = world.candidates["a"]
         leader.line = lambda method: (0.0, 0.0, "request")
@@ -472,7 +472,7 @@ async def test_the_end_does_not_wait_long_for_a_server_that_hangs(caplog):
         began = world.now
         await world.candidates["a"].stop()
         assert world.now - began < 2.0
-        assert "could not be given up" in caplog.text
+        assert "could not be released" in caplog.text
 
 
 async def test_a_failure_that_lasts_is_logged_once(caplog):
@@ -483,7 +483,7 @@ async def test_a_failure_that_lasts_is_logged_once(caplog):
         await world.pass_time(10)
         world.candidates["a"].cut()
         await world.pass_time(60)
-        assert sum("could not be held or looked at" in message for message in caplog.messages) == 2
+        assert sum("could not be read or renewed" in message for message in caplog.messages) == 2
 
 
 # --- records that no controller has written ------------------------------------------------------------------------
@@ -515,7 +515,7 @@ async def test_a_record_that_a_stranger_wrote_makes_no_two_leaders_and_one_in_th
 
 
 @pytest.mark.parametrize("record", [name for name in HOSTILE if name not in ("negative duration", "own, short")])
-async def test_a_leader_that_finds_another_record_leads_no_more(record):
+async def test_a_leader_that_finds_another_record_no_longer_leads(record):
     async with world_of("a") as world:
         await world.pass_time(1)
         world.write(HOSTILE[record])
@@ -709,7 +709,7 @@ async def test_an_api_server_takes_all_that_is_written(api_server, client):
     assert (spec["holderIdentity"], spec["leaseTransitions"]) == ("b", 1)
 
 
-async def test_an_api_server_is_told_who_gives_the_lease_up(api_server, client):
+async def test_a_released_lease_is_written_to_the_api_server(api_server, client):
     api_server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "maesh"}})
     has_led = asyncio.Event()
     election = LeaderElection(client, namespace="maesh", identity="a")

@@ -150,7 +150,7 @@ async def test_a_write_that_arrives_when_another_leads_is_refused(
     assert api_server.list("services", "maesh") == before
 
 
-async def test_who_takes_over_gives_out_no_port_before_its_watch_has_told_of_all_that_was_written(
+async def test_a_new_leader_assigns_no_port_before_its_watch_has_delivered_all_that_was_written(
     fleet, api_server, service, shadows, pair
 ):
     one, two = pair

@@ -153,7 +153,7 @@ async def test_each_error_of_each_object_is_one_event_of_its_own_name():
         assert stage.sent[2][3]["involvedObject"]["kind"] == "TrafficSplit"
 
 
-async def test_an_object_that_was_made_anew_has_events_of_its_own():
+async def test_a_recreated_object_has_events_of_its_own():
     async with running() as stage:
         for uid in ("u1", "u2", "u2"):
             stage.errors = {WEB: {SERVICE._replace(uid=uid): ("one",)}}
@@ -214,7 +214,7 @@ async def test_a_text_that_no_encoding_has_is_written_all_the_same():
 # --- how often -----------------------------------------------------------------------------------------------------
 
 
-async def test_what_was_told_is_not_told_again_however_often_it_is_marked():
+async def test_what_was_reported_is_not_reported_again_however_often_it_is_marked():
     async with running() as stage:
         stage.errors = {WEB: {SERVICE: ("one",)}}
         for _ in range(5):
@@ -223,7 +223,7 @@ async def test_what_was_told_is_not_told_again_however_often_it_is_marked():
         assert stage.messages == ["one"]
 
 
-async def test_what_lasts_is_told_again_and_what_has_gone_is_not(monkeypatch):
+async def test_what_lasts_is_reported_again_and_what_has_gone_is_not(monkeypatch):
     monkeypatch.setattr(object_events, "LOOK_S", 0.0)  # looks all the time, as time does not pass by itself
     async with running() as stage:
         other = Subject("Service", ObjectKey("apps", "api"))
@@ -240,7 +240,7 @@ async def test_what_lasts_is_told_again_and_what_has_gone_is_not(monkeypatch):
         assert [body["count"] for _, _, _, body in stage.sent] == [1, 1, 2]
 
 
-async def test_what_lasts_is_told_again_also_while_new_errors_come():
+async def test_what_lasts_is_reported_again_also_while_new_errors_come():
     async with running() as stage:
         stage.errors = {WEB: {SERVICE: ("old",)}}
         await stage.mark()
@@ -254,7 +254,7 @@ async def test_what_lasts_is_told_again_also_while_new_errors_come():
         assert stage.messages.count("new") == 20
 
 
-async def test_an_error_that_comes_back_is_told_when_its_time_has_come():
+async def test_an_error_that_comes_back_is_reported_when_its_time_has_come():
     async with running() as stage:
         for pause_s in (0, 10, AGAIN_S):
             stage.now += pause_s
@@ -342,13 +342,13 @@ async def test_an_event_that_went_before_it_could_be_counted_up_is_dropped():
 # --- who may write -------------------------------------------------------------------------------------------------
 
 
-async def test_who_does_not_lead_writes_nothing_and_tells_all_once_it_leads():
+async def test_a_controller_that_does_not_lead_writes_nothing_and_all_once_it_leads():
     async with running() as stage:
         stage.is_leader = False
         stage.errors = {WEB: {SERVICE: ("one",)}}
         await stage.mark()
         assert stage.sent == []
-        assert repr(stage.recorder) == "<EventRecorder pending=0 told=0>"
+        assert repr(stage.recorder) == "<EventRecorder pending=0 written=0>"
         stage.is_leader = True
         await stage.mark()
         assert stage.messages == ["one"]
@@ -364,7 +364,7 @@ async def test_a_lead_that_ends_while_events_wait_ends_them():
         assert "pending=0" in repr(stage.recorder)
 
 
-async def test_an_error_that_is_gone_when_its_turn_comes_is_not_told():
+async def test_an_error_that_is_gone_when_its_turn_comes_is_not_reported():
     async with running() as stage:
         errors = tuple(f"error {number}" for number in range(BURST + 5))
         stage.errors = {WEB: {SERVICE: errors}}
@@ -386,11 +386,11 @@ async def test_memory_is_bounded_whatever_is_wrong(monkeypatch):
             stage.recorder.mark([WEB])
             assert "pending=100 " in repr(stage.recorder)
             await stage.settle()
-        assert "pending=0 told=150" in repr(stage.recorder)
+        assert "pending=0 written=150" in repr(stage.recorder)
         assert len(stage.sent) == 400
 
 
-async def test_the_longest_untold_is_forgotten_first(monkeypatch):
+async def test_the_longest_unwritten_is_forgotten_first(monkeypatch):
     monkeypatch.setattr(object_events, "REMEMBERED_LIMIT", 2)
     async with running() as stage:
         for text in ("one", "two"):

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from maesh_core.controller.cluster.shadow_keeper import CONFLICT_LIMIT, ShadowKeeper
-from maesh_core.controller.cluster.shadow_services import ShadowPort, Wish, build_object
+from maesh_core.controller.cluster.shadow_services import DesiredShadowService, ShadowPort, build_object
 from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Service
@@ -98,7 +98,7 @@ async def test_nothing_is_written_while_nothing_changes(fleet, api_server, servi
         {"metadata": {"annotations": {"maesh.containo.us/shadow-of-service": None}}},
     ],
 )
-async def test_what_somebody_edits_is_put_right_and_nobodys_entrypoint_moves(fleet, api_server, service, edit):
+async def test_what_somebody_edits_is_corrected_and_nobodys_entrypoint_moves(fleet, api_server, service, edit):
     api_server.apply([service("a", 80, type_="tcp"), service("b", 80, type_="tcp")])
     one = await fleet.start()
     before = await fleet.until(lambda: get(api_server, "b") and get(api_server))
@@ -149,7 +149,7 @@ async def test_a_conflict_is_no_error_and_what_others_added_is_kept(fleet, api_s
     assert "cannot be written" not in caplog.text
 
 
-async def test_a_foreign_service_of_that_name_is_never_touched_and_told_on_the_users(fleet, api_server, service):
+async def test_a_foreign_service_of_that_name_is_never_touched_and_reported_on_the_users(fleet, api_server, service):
     foreign = {**service(NAME, 7, namespace="maesh"), "apiVersion": "v1"}
     version = api_server.apply(foreign)[0]["metadata"]["resourceVersion"]
     api_server.apply([service("a", 80, type_="tcp"), service("b", 80)])
@@ -159,7 +159,7 @@ async def test_a_foreign_service_of_that_name_is_never_touched_and_told_on_the_u
         report = await one.report("a")  # None for a moment after it came back
         return report["errors"] if report else []
 
-    assert "stands in the way" in (await fleet.until(errors))[0]
+    assert "has the name of its shadow service" in (await fleet.until(errors))[0]
     await fleet.until(lambda: get(api_server, "b"))
     assert (await one.report("b"))["errors"] == []
     api_server.apply(service("a", 81, type_="tcp"))
@@ -187,7 +187,7 @@ async def is_unknown(replica, name):
     return await replica.report(name) is None
 
 
-async def test_of_two_services_whose_shadow_services_have_one_name_the_second_is_told(fleet, api_server, service):
+async def test_of_two_services_whose_shadow_services_have_one_name_the_second_is_reported(fleet, api_server, service):
     first, second = ("a", "b-6d61657368-c"), ("a-6d61657368-b", "c")
     api_server.apply(service(first[0], 80, namespace=first[1]))
     one = await fleet.start()
@@ -198,7 +198,7 @@ async def test_of_two_services_whose_shadow_services_have_one_name_the_second_is
         report = await one.report(*second)
         return report and report["errors"]
 
-    assert "stands in the way" in (await fleet.until(errors))[0]
+    assert "has the name of its shadow service" in (await fleet.until(errors))[0]
     assert (await one.report(*first))["errors"] == []
 
 
@@ -281,7 +281,7 @@ async def test_a_shadow_service_has_the_families_of_its_service(build_fleet, ser
         assert get(server)["spec"]["ipFamilyPolicy"] == "PreferDualStack"
 
 
-async def test_one_whose_first_family_is_another_is_made_anew_with_its_entrypoint(build_fleet, service):
+async def test_one_whose_first_family_is_another_is_recreated_with_its_entrypoint(build_fleet, service):
     async with start_on(build_fleet, **DUAL) as (server, fleet):
         server.apply([service("x", 80, type_="tcp"), service("a", 80, type_="tcp")])
         one = await fleet.start()
@@ -391,17 +391,17 @@ async def test_what_is_not_allowed_is_shown_and_tried_again(fleet, api_server, s
 # Alone, with an engine that says what a test lets it say
 
 
-class Told:
+class FakeEngine:
     """What an engine would say; `tell` is the watch."""
 
     def __init__(self, server):
         self.server = server
-        self.wishes = {}
+        self.desired = {}
         self.services = {}
         self.errors = {}
 
-    def find_wish(self, key):
-        return self.wishes.get(key)
+    def find_desired_shadow(self, key):
+        return self.desired.get(key)
 
     def find_service(self, key):
         return self.services.get(key)
@@ -409,15 +409,17 @@ class Told:
     def set_outside_errors(self, key, errors):
         self.errors[key] = errors
 
-    def wish(self, *ports, key=A):
-        self.wishes[key] = Wish(service=key, ports=tuple(ShadowPort(number, "x", "TCP", to) for number, to in ports))
+    def set_desired(self, *ports, key=A):
+        self.desired[key] = DesiredShadowService(
+            service=key, ports=tuple(ShadowPort(number, "x", "TCP", to) for number, to in ports)
+        )
 
     def tell(self):
         found = self.server.list("services", "maesh")
         self.services = {each.key: each for each in (msgspec.convert(each, Service) for each in found)}
 
 
-class Lead:
+class Leadership:
     remaining_s = 10.0
 
 
@@ -438,10 +440,10 @@ class Client:
 
 class Kept:
     def __init__(self, server, client):
-        self.told, self.lead, self.client = Told(server), Lead(), Client(client)
+        self.engine, self.leadership, self.client = FakeEngine(server), Leadership(), Client(client)
         self.pauses = asyncio.Queue()
         self.paused = []
-        self.keeper = ShadowKeeper(self.client, self.told, self.lead, mesh_namespace="maesh", pause=self.pause)
+        self.keeper = ShadowKeeper(self.client, self.engine, self.leadership, mesh_namespace="maesh", pause=self.pause)
 
     async def pause(self, seconds):
         self.paused.append(seconds)
@@ -469,55 +471,59 @@ async def kept(api_server, build_client):
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_one_that_is_there_already_is_not_touched_before_it_is_told_of(kept, api_server):
-    kept.told.wish((80, 10001))
-    api_server.apply(build_object(Wish(service=A, ports=(ShadowPort(80, "x", "TCP", 10000),)), "maesh", None))
+async def test_one_that_is_there_already_is_not_touched_before_it_is_reported(kept, api_server):
+    kept.engine.set_desired((80, 10001))
+    api_server.apply(
+        build_object(DesiredShadowService(service=A, ports=(ShadowPort(80, "x", "TCP", 10000),)), "maesh", None)
+    )
     kept.keeper.mark([A])
     await kept.rest(lambda: kept.paused)
     assert targets(get(api_server)) == {80: 10000}
-    assert kept.told.errors == {}
-    kept.told.tell()
+    assert kept.engine.errors == {}
+    kept.engine.tell()
     kept.keeper.mark([A])
     await kept.rest()
     assert targets(get(api_server)) == {80: 10001}
     assert [method for method, _ in kept.client.sent] == ["POST", "GET", "PUT"]
 
 
-async def test_one_that_never_is_told_of_is_an_error_in_the_end(kept, api_server):
-    kept.told.wish((80, 10001))
-    api_server.apply(build_object(Wish(service=A, ports=(ShadowPort(80, "x", "TCP", 10000),)), "maesh", None))
+async def test_one_that_never_is_reported_is_an_error_in_the_end(kept, api_server):
+    kept.engine.set_desired((80, 10001))
+    api_server.apply(
+        build_object(DesiredShadowService(service=A, ports=(ShadowPort(80, "x", "TCP", 10000),)), "maesh", None)
+    )
     kept.keeper.mark([A])
     for tries in range(1, CONFLICT_LIMIT + 2):
         await kept.rest(lambda tries=tries: len(kept.paused) == tries)
-        assert bool(kept.told.errors) == (tries > CONFLICT_LIMIT)
+        assert bool(kept.engine.errors) == (tries > CONFLICT_LIMIT)
         kept.pauses.put_nowait(None)
-    assert "already exists" in kept.told.errors[A][0]
+    assert "already exists" in kept.engine.errors[A][0]
 
 
-async def test_a_service_that_stands_in_the_way_is_looked_at_again_and_again(kept, api_server, service):
+async def test_a_foreign_service_with_its_name_is_checked_again_and_again(kept, api_server, service):
     api_server.apply({**service(NAME, 7, namespace="maesh"), "apiVersion": "v1"})
-    kept.told.tell()
-    kept.told.wish((80, 10000))
+    kept.engine.tell()
+    kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     for tries in range(1, 5):
         await kept.rest(lambda tries=tries: len(kept.paused) == tries)
-        assert "stands in the way" in kept.told.errors[A][0]
+        assert "has the name of its shadow service" in kept.engine.errors[A][0]
         kept.pauses.put_nowait(None)
     api_server.delete("services", NAME, "maesh")
-    kept.told.tell()
+    kept.engine.tell()
     kept.pauses.put_nowait(None)
-    await kept.rest(lambda: kept.told.errors[A] == ())
+    await kept.rest(lambda: kept.engine.errors[A] == ())
     assert targets(get(api_server)) == {80: 10000}
     assert kept.keeper.is_idle
 
 
 @pytest.mark.parametrize("moment", [0, 1])
-async def test_what_changed_since_it_was_told_is_not_written_over(kept, api_server, moment):
-    kept.told.wish((80, 10000))
+async def test_what_changed_since_it_was_reported_is_not_written_over(kept, api_server, moment):
+    kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest()
-    kept.told.tell()
-    kept.told.wish((80, 10001))
+    kept.engine.tell()
+    kept.engine.set_desired((80, 10001))
 
     def change():
         api_server.patch(
@@ -530,62 +536,62 @@ async def test_what_changed_since_it_was_told_is_not_written_over(kept, api_serv
     assert targets(get(api_server)) == {80: 10002}
 
 
-async def test_what_is_wished_when_it_is_written_counts(kept, api_server):
-    kept.told.wish((80, 10000))
+async def test_the_desired_state_at_the_time_of_the_write_counts(kept, api_server):
+    kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest()
-    kept.told.tell()
-    kept.told.wish((80, 10001))
-    kept.client.before = [lambda: kept.told.wish((80, 10002))]
+    kept.engine.tell()
+    kept.engine.set_desired((80, 10001))
+    kept.client.before = [lambda: kept.engine.set_desired((80, 10002))]
     kept.keeper.mark([A])
     await kept.rest()
     assert targets(get(api_server)) == {80: 10002}
 
 
 async def test_one_that_somebody_else_deleted_is_no_error(kept, api_server):
-    kept.told.wish((80, 10000))
+    kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest()
-    kept.told.tell()
+    kept.engine.tell()
     api_server.delete("services", NAME, "maesh")
-    kept.told.wishes.clear()
+    kept.engine.desired.clear()
     kept.keeper.mark([A])
     await kept.rest()
     assert kept.keeper.is_idle
-    assert kept.told.errors == {A: ()}
+    assert kept.engine.errors == {A: ()}
 
 
 async def test_one_that_is_another_by_now_is_not_deleted(kept, api_server):
-    kept.told.wish((80, 10000))
+    kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest()
-    kept.told.tell()
+    kept.engine.tell()
     api_server.patch("services", NAME, {"metadata": {"annotations": {NOTE: "x"}}}, "maesh")
-    kept.told.wishes.clear()
+    kept.engine.desired.clear()
     kept.keeper.mark([A])
     await kept.rest(lambda: kept.paused)
     assert get(api_server)["metadata"]["annotations"][NOTE] == "x"
-    kept.told.tell()
+    kept.engine.tell()
     kept.pauses.put_nowait(None)
     await kept.rest(lambda: get(api_server) is None)
 
 
 @pytest.mark.parametrize(("remaining_s", "timeout_s"), [(10.0, 5.0), (3.5, 2.5)])
 async def test_no_write_outlasts_the_lease(kept, remaining_s, timeout_s):
-    kept.lead.remaining_s = remaining_s
-    kept.told.wish((80, 10000))
+    kept.leadership.remaining_s = remaining_s
+    kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest()
     assert kept.client.sent == [("POST", timeout_s)]
 
 
 async def test_what_cannot_be_written_before_the_lease_ends_waits_until_it_is_renewed(kept, api_server):
-    kept.lead.remaining_s = 0.5
-    kept.told.wish((80, 10000))
+    kept.leadership.remaining_s = 0.5
+    kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest(lambda: kept.paused)
     assert kept.client.sent == []
-    kept.lead.remaining_s = 10.0
+    kept.leadership.remaining_s = 10.0
     for _ in kept.paused:
         kept.pauses.put_nowait(None)
     await kept.rest()
@@ -593,16 +599,16 @@ async def test_what_cannot_be_written_before_the_lease_ends_waits_until_it_is_re
 
 
 async def test_a_lease_that_comes_to_its_end_between_two_requests_ends_the_second(kept, api_server):
-    kept.told.wish((80, 10000))
+    kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest()
-    kept.told.tell()
-    kept.told.wish((80, 10001))
-    kept.client.before = [lambda: setattr(kept.lead, "remaining_s", 0.9)]
+    kept.engine.tell()
+    kept.engine.set_desired((80, 10001))
+    kept.client.before = [lambda: setattr(kept.leadership, "remaining_s", 0.9)]
     kept.keeper.mark([A])
     await kept.rest(lambda: kept.paused)
     assert [method for method, _ in kept.client.sent] == ["POST", "GET"]
-    kept.lead.remaining_s = 10.0
+    kept.leadership.remaining_s = 10.0
     for _ in kept.paused:
         kept.pauses.put_nowait(None)
     await kept.rest()
@@ -610,12 +616,12 @@ async def test_a_lease_that_comes_to_its_end_between_two_requests_ends_the_secon
 
 
 async def test_who_does_not_lead_drops_what_is_marked(kept, api_server):
-    kept.lead.remaining_s = 0.0
-    kept.told.wish((80, 10000))
+    kept.leadership.remaining_s = 0.0
+    kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest()
     assert kept.client.sent == []
-    kept.lead.remaining_s = 10.0
+    kept.leadership.remaining_s = 10.0
     kept.keeper.mark([ObjectKey("shop", "other")])
     await kept.rest()
     assert get(api_server) is None
@@ -623,49 +629,49 @@ async def test_who_does_not_lead_drops_what_is_marked(kept, api_server):
 
 async def test_what_fails_is_tried_again_once_however_often_it_is_marked(kept, api_server):
     fault = api_server.add_fault(FaultKind.STATUS, verb="create", resource="services", count=None)
-    kept.told.wish((80, 10000))
+    kept.engine.set_desired((80, 10000))
     for _ in range(5):
         kept.keeper.mark([A])
         await kept.rest()
     assert fault.hits == 5
     assert len(kept.paused) == 1
-    assert kept.told.errors[A]
+    assert kept.engine.errors[A]
     api_server.clear_faults()
     kept.pauses.put_nowait(None)
     await kept.rest(lambda: get(api_server))
     await kept.rest()
-    assert kept.told.errors == {A: ()}
+    assert kept.engine.errors == {A: ()}
 
 
-async def test_who_leads_no_more_takes_back_what_it_told(kept, api_server):
+async def test_a_controller_that_no_longer_leads_withdraws_what_it_reported(kept, api_server):
     api_server.add_fault(FaultKind.STATUS, verb="create", resource="services", count=None)
-    kept.told.wish((80, 10000))
+    kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest(lambda: kept.paused)
-    assert kept.told.errors[A]
-    kept.lead.remaining_s = 0.0
+    assert kept.engine.errors[A]
+    kept.leadership.remaining_s = 0.0
     kept.keeper.forget()
     await kept.rest(lambda: kept.keeper.is_idle)
-    assert kept.told.errors == {A: ()}
+    assert kept.engine.errors == {A: ()}
 
 
 async def test_a_request_that_fails_when_the_lead_is_lost_tells_nothing(kept, api_server):
     api_server.add_fault(FaultKind.CLOSE_BEFORE, verb="create", resource="services")
-    kept.told.wish((80, 10000))
-    kept.client.before = [lambda: setattr(kept.lead, "remaining_s", 0.0)]
+    kept.engine.set_desired((80, 10000))
+    kept.client.before = [lambda: setattr(kept.leadership, "remaining_s", 0.0)]
     kept.keeper.mark([A])
     await kept.rest()
-    assert kept.told.errors == {}
+    assert kept.engine.errors == {}
     assert kept.keeper.is_idle
 
 
 @pytest.mark.parametrize("verb", ["create", "get"])
 async def test_an_answer_that_is_none_is_an_error(kept, api_server, verb):
     if verb == "get":
-        kept.told.wish((80, 10000))
+        kept.engine.set_desired((80, 10000))
         await kept.keeper.reconcile(A)
-        kept.told.tell()
-    kept.told.wish((80, 10001))
+        kept.engine.tell()
+    kept.engine.set_desired((80, 10001))
     api_server.add_fault(FaultKind.GARBAGE, verb=verb, resource="services")
-    with pytest.raises(KubernetesError, match="is no Service"):
+    with pytest.raises(KubernetesError, match="is not a Service"):
         await kept.keeper.reconcile(A)

@@ -11,15 +11,15 @@ from maesh_core.controller.cluster.shadow_services import (
     NAME_LIMIT,
     NAMESPACE_ANNOTATION,
     SELECTOR,
+    DesiredShadowService,
     ShadowPort,
     ShadowReader,
-    Wish,
     build_long_name,
     build_name,
     build_object,
     find_original,
-    is_as_wished,
     is_hashed,
+    is_up_to_date,
     merge_object,
     must_recreate,
 )
@@ -48,9 +48,9 @@ TRAFFIC_TYPES = (
 )
 
 
-def wish(*ports, **more):
+def build_desired(*ports, **more):
     ports = ports or (ShadowPort(80, "http", "TCP", 10000),)
-    return Wish(service=KEY, ports=tuple(ports), **more)
+    return DesiredShadowService(service=KEY, ports=tuple(ports), **more)
 
 
 def decode(document):
@@ -58,7 +58,7 @@ def decode(document):
 
 
 def build(*, distribution=None, spec=None, **more):
-    document = build_object(wish(**more), MESH, distribution)
+    document = build_object(build_desired(**more), MESH, distribution)
     return decode({**document, "spec": {**document["spec"], **(spec or {})}})
 
 
@@ -79,7 +79,7 @@ def test_a_name_is_that_of_maesh():
 
 
 @pytest.mark.parametrize(("length", "hashed"), [(NAME_LIMIT, False), (NAME_LIMIT + 1, True)])
-def test_a_name_that_is_too_long_is_cut_and_told_apart_by_a_hash(length, hashed):
+def test_a_name_that_is_too_long_is_cut_and_distinguished_by_a_hash(length, hashed):
     key = ObjectKey("shop", "x" * (length - FIXED))
     assert len(build_long_name(MESH, key)) == length
     assert is_hashed(MESH, key) is hashed
@@ -111,7 +111,7 @@ def test_names_are_labels_and_no_two_services_share_one(keys):
 
 @given(KEYS)
 def test_whose_a_shadow_service_is_can_be_read_from_it(key):
-    document = build_object(Wish(service=key, ports=()), MESH, None)
+    document = build_object(DesiredShadowService(service=key, ports=()), MESH, None)
     assert find_original(decode(document), MESH) == key
 
 
@@ -167,7 +167,7 @@ def test_further_labels_do_no_harm():
 
 def test_a_shadow_service_has_the_users_ports_and_selects_the_proxies():
     ports = ShadowPort(80, "http", "TCP", 5000), ShadowPort(53, "", "UDP", 15000)
-    assert build_object(wish(*ports), MESH, "PreferClose") == {
+    assert build_object(build_desired(*ports), MESH, "PreferClose") == {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": NAME, "namespace": MESH, "labels": LABELS, "annotations": annotate(KEY)},
@@ -187,7 +187,7 @@ def test_a_shadow_service_has_the_users_ports_and_selects_the_proxies():
     ("families", "policy"), [(("IPv6",), "SingleStack"), (("IPv6", "IPv4"), "RequireDualStack"), ((), "")]
 )
 def test_it_has_the_ip_families_of_the_users_service(families, policy):
-    spec = build_object(wish(ip_families=families, ip_family_policy=policy), MESH, None)["spec"]
+    spec = build_object(build_desired(ip_families=families, ip_family_policy=policy), MESH, None)["spec"]
     assert tuple(spec.get("ipFamilies", ())) == families
     assert spec.get("ipFamilyPolicy", "") == policy
     assert "trafficDistribution" not in spec
@@ -205,7 +205,7 @@ def test_merging_replaces_what_is_ours_and_keeps_what_others_added():
         "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 1}], "selector": {"x": "y"}, "sessionAffinity": "None"},
         "status": {"loadBalancer": {}},
     }
-    merged = merge_object(current, build_object(wish(), MESH, None))
+    merged = merge_object(current, build_object(build_desired(), MESH, None))
     assert merged["metadata"] == {
         "name": NAME,
         "resourceVersion": "7",
@@ -221,15 +221,15 @@ def test_merging_replaces_what_is_ours_and_keeps_what_others_added():
     assert current["metadata"]["labels"] == {"team": "x", "app": "other"}
 
 
-def test_what_was_built_is_as_wished():
-    assert is_as_wished(build(distribution="PreferClose"), wish(), "PreferClose")
-    assert is_as_wished(build(ip_families=("IPv6", "IPv4")), wish(ip_families=("IPv6", "IPv4")), None)
+def test_what_was_built_is_up_to_date():
+    assert is_up_to_date(build(distribution="PreferClose"), build_desired(), "PreferClose")
+    assert is_up_to_date(build(ip_families=("IPv6", "IPv4")), build_desired(ip_families=("IPv6", "IPv4")), None)
 
 
 def test_the_order_of_ports_does_not_matter():
     ports = ShadowPort(80, "a", "TCP", 1), ShadowPort(80, "b", "UDP", 2)
-    built = decode(build_object(wish(*ports), MESH, None))
-    assert is_as_wished(built, wish(*reversed(ports)), None)
+    built = decode(build_object(build_desired(*ports), MESH, None))
+    assert is_up_to_date(built, build_desired(*reversed(ports)), None)
 
 
 @pytest.mark.parametrize(
@@ -244,23 +244,23 @@ def test_the_order_of_ports_does_not_matter():
         {"type": "NodePort"},
     ],
 )
-def test_what_somebody_edited_is_not_as_wished(spec):
-    assert not is_as_wished(build(spec=spec), wish(), None)
+def test_what_somebody_edited_is_not_up_to_date(spec):
+    assert not is_up_to_date(build(spec=spec), build_desired(), None)
 
 
-def test_one_of_an_earlier_version_is_not_as_wished_until_it_says_whose_it_is():
-    document = build_object(wish(), MESH, None)
+def test_one_of_an_earlier_version_is_not_up_to_date_until_it_says_whose_it_is():
+    document = build_object(build_desired(), MESH, None)
     del document["metadata"]["annotations"]
-    assert not is_as_wished(decode(document), wish(), None)
+    assert not is_up_to_date(decode(document), build_desired(), None)
 
 
-def test_a_distribution_is_looked_at_only_where_one_is_wished():
-    assert not is_as_wished(build(), wish(), "PreferClose")
-    assert is_as_wished(build(distribution="PreferClose"), wish(), None)
+def test_a_distribution_is_looked_at_only_where_one_is_desired():
+    assert not is_up_to_date(build(), build_desired(), "PreferClose")
+    assert is_up_to_date(build(distribution="PreferClose"), build_desired(), None)
 
 
 @pytest.mark.parametrize(
-    ("there", "wished", "recreated"),
+    ("there", "families", "recreated"),
     [
         (("IPv4",), ("IPv6",), True),
         (("IPv4", "IPv6"), ("IPv6", "IPv4"), True),
@@ -269,15 +269,15 @@ def test_a_distribution_is_looked_at_only_where_one_is_wished():
         ((), ("IPv4",), False),
     ],
 )
-def test_another_first_family_needs_another_object_and_another_second_an_update(there, wished, recreated):
+def test_another_first_family_needs_another_object_and_another_second_an_update(there, families, recreated):
     current = build(ip_families=there)
-    assert must_recreate(current, wish(ip_families=wished)) is recreated
-    assert not is_as_wished(current, wish(ip_families=wished), None)
+    assert must_recreate(current, build_desired(ip_families=families)) is recreated
+    assert not is_up_to_date(current, build_desired(ip_families=families), None)
 
 
 def test_a_service_whose_families_are_not_known_takes_what_is_there():
-    assert not must_recreate(build(ip_families=("IPv4",)), wish())
-    assert is_as_wished(build(ip_families=("IPv4",)), wish(), None)
+    assert not must_recreate(build(ip_families=("IPv4",)), build_desired())
+    assert is_up_to_date(build(ip_families=("IPv4",)), build_desired(), None)
 
 
 # What shadow services say of entrypoints

@@ -84,7 +84,7 @@ def test_ports_are_planned_whatever_is_wrong_with_the_service() -> None:
         assert plan_ports(make_node(*ports, traffic_type=unknown), catalogue) == ()
 
 
-def test_a_headless_stream_claims_no_entrypoint_and_is_told_why_it_is_closed_alone() -> None:
+def test_a_headless_stream_claims_no_entrypoint_and_shows_only_why_it_is_closed() -> None:
     catalogue = Catalogue([HTTP, TCP])
     node = msgspec.structs.replace(make_node(PortNode(number=80), traffic_type="tcp"), is_headless=True)
     assert plan_claims(node, catalogue) == ()
@@ -123,7 +123,9 @@ def test_clients_read_the_reason_of_an_error_and_never_what_an_exception_says(fa
 @pytest.mark.parametrize("settings", [True, 1, "text", ["a"]])
 def test_settings_that_are_no_mapping_close_the_service_alone(settings: Any) -> None:
     configuration = build(make_node(), Plugin(lambda _: settings))
-    assert configuration.errors == ("middleware limit: its settings are no mapping, so they cannot be sent to proxies",)
+    assert configuration.errors == (
+        "middleware limit: its settings are not a mapping, so they cannot be sent to proxies",
+    )
     assert is_closed(configuration)
 
 
@@ -139,7 +141,9 @@ def test_a_traffic_type_that_leaves_out_who_may_come_in_closes_the_service(
     guard.stage = Stage.ADMISSION
     configuration = build(make_node(traffic_type="custom"), guard, custom=custom)
     expected = (
-        () if names else ("its traffic type made the router 'shop/cart:80' without the middleware 'shop/cart/guard'",)
+        ()
+        if names
+        else ("its traffic type returned the router 'shop/cart:80' without the middleware 'shop/cart/guard'",)
     )
     assert configuration.errors == expected
 
@@ -167,7 +171,7 @@ def test_builders_read_annotations_without_prefix_on_the_service_too() -> None:
         assert service.annotations == {**annotations, "limit": "1", "other": "x"}
 
 
-def test_errors_are_each_told_once_on_one_line() -> None:
+def test_errors_are_each_reported_once_on_one_line() -> None:
     configuration = build(make_node(errors=("two\nlines", "b")), errors=("b", "two  lines"))
     assert configuration.errors == ("two lines", "b")
 
@@ -204,7 +208,7 @@ def test_settings_that_cannot_be_sent_close_the_service(value: Any) -> None:
     assert configuration.errors[0].startswith("middleware limit: its settings cannot be sent to proxies")
 
 
-def test_every_middlewares_error_is_told() -> None:
+def test_every_middlewares_error_is_reported() -> None:
     def refuse(_: Mapping[str, str]) -> None:
         raise ConfigurationError("no")
 
@@ -230,16 +234,16 @@ def test_another_exception_of_a_plugin_goes_up_and_the_caller_can_still_close_th
 @pytest.mark.parametrize(
     ("section", "text"),
     [
-        (Section(services={"shop/other:80": Service()}), "not the service's own"),
-        (Section(services={"shop/cart": Service()}), "not the service's own"),
-        (Section(services={"shop/cart-b:80": Service()}), "not the service's own"),
+        (Section(services={"shop/other:80": Service()}), "does not belong to the service"),
+        (Section(services={"shop/cart": Service()}), "does not belong to the service"),
+        (Section(services={"shop/cart-b:80": Service()}), "does not belong to the service"),
         (
             Section(routers={"shop/cart:80": HttpRouter(entrypoint=1, hosts=(), service="shop/cart:80")}),
-            "without the service",
+            "without its service",
         ),
         (
             Section(routers={"shop/cart:80": HttpRouter(entrypoint=1, hosts=(), middlewares=("shop/cart/x",))}),
-            "without a middleware",
+            "without one of its middlewares",
         ),
     ],
 )
@@ -283,5 +287,5 @@ def test_an_annotation_of_a_balancer_that_the_service_does_not_name_is_a_notice(
         make_node(annotations=annotations), catalogue=catalogue, entrypoints={}, errors=()
     )
     assert built.errors == ()
-    text = f"annotation {PREFIX}hash-header: it means nothing without load-balancer: hash"
+    text = f"annotation {PREFIX}hash-header: it has no effect without load-balancer: hash"
     assert built.notices == (text,) * notices

@@ -82,13 +82,13 @@ def test_an_annotation_of_the_core_is_not_to_be_claimed() -> None:
 def test_a_traffic_type_whose_name_would_spoil_the_document_is_refused(name: str) -> None:
     named = OtherHttp(HTTP.port_range)
     named.name = name
-    with pytest.raises(PluginError, match="cannot be a name"):
+    with pytest.raises(PluginError, match="is not a valid name"):
         Catalogue([named])
 
 
 @pytest.mark.parametrize("kind", ["", "a/b", "a:b"])
 def test_a_middleware_whose_kind_would_spoil_keys_is_refused(kind: str) -> None:
-    with pytest.raises(PluginError, match="cannot be a name"):
+    with pytest.raises(PluginError, match="is not a valid name"):
         Catalogue([], [One(kind)])
 
 
@@ -107,7 +107,7 @@ def test_two_balancers_of_one_name_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["round-robin", "least-request", "", "No label", "x" * 64])
 def test_a_balancer_cannot_have_a_name_of_the_core_or_one_nobody_could_say(name: str) -> None:
-    with pytest.raises(PluginError, match="cannot be a name of one"):
+    with pytest.raises(PluginError, match="is not a valid name"):
         index_balancers([Balancer(name)])
 
 
@@ -142,7 +142,7 @@ SWITCHES = {"ratelimit-burst": "plugin ratelimit is off; --ratelimit switches it
         ("mesh.traeffik.io/colour", None),
     ],
 )
-def test_an_annotation_that_is_nearly_one_of_the_meshs_is_told_from_one_of_others(
+def test_an_annotation_that_is_nearly_one_of_the_meshs_is_distinguished_from_one_of_others(
     annotation: str, said: str | None
 ) -> None:
     catalogue = Catalogue([HTTP], [One("retry", "retry-attempts", "retry-on")], switches=SWITCHES)
@@ -151,7 +151,7 @@ def test_an_annotation_that_is_nearly_one_of_the_meshs_is_told_from_one_of_other
 
 def test_a_traffic_type_that_is_not_carried_is_explained() -> None:
     catalogue = Catalogue([HTTP, TCP], type_switches={"udp": "plugin udp is off; --udp switches it on"})
-    start = "no enabled plugin carries traffic type"
+    start = "no enabled plugin supports traffic type"
     known = "known: http, tcp"
     assert catalogue.describe_unknown_type("gopher") == f"{start} 'gopher'; {known}"
     assert catalogue.describe_unknown_type("htp") == f"{start} 'htp'; {known}; did you mean http?"

@@ -69,7 +69,7 @@ def test_the_plugin_that_gives_a_balancer_decides_its_settings() -> None:
 
 def test_a_balancer_that_nobody_gives_is_refused_with_those_there_are() -> None:
     type_ = HttpTrafficType(TYPE.port_range, {"hash": HashBuilder()})
-    with pytest.raises(ConfigurationError, match="none of round-robin, least-request, hash"):
+    with pytest.raises(ConfigurationError, match="not one of round-robin, least-request, hash"):
         type_.build_section(NODE, {"load-balancer": "nearest"}, entrypoints=[(PORT, 5003)], middlewares=())
 
 

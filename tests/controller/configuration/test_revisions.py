@@ -192,7 +192,7 @@ def test_applying_what_is_there_makes_no_revision() -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, True), (1, 1.0), (0, False)])
-def test_values_that_python_takes_for_equal_are_told_apart(before: Any, after: Any) -> None:
+def test_values_that_python_takes_for_equal_are_distinguished(before: Any, after: Any) -> None:
     store = make_store({X: make_configuration(X, limit=before)})
     assert store.apply({X: make_configuration(X, limit=after)})
     settings = read(store, "epoch.1")["http"]["middlewares"]["a/x/limit"]["settings"]
@@ -213,7 +213,7 @@ def test_an_object_that_went_and_came_back_is_not_removed() -> None:
     assert delta["http"]["routers"]["a/x:80"]["revision"] == 3
 
 
-def test_an_object_that_came_and_went_is_not_told_of() -> None:
+def test_an_object_that_came_and_went_is_not_reported() -> None:
     store = make_store({X: make_configuration(X)}, {Y: make_configuration(Y)}, {Y: None})
     assert read(store, "epoch.1")["removed"] == []
     assert read(store, "epoch.2")["removed"] == ["http/routers/a/y:80", "http/services/a/y:80"]
@@ -272,7 +272,7 @@ def test_a_revision_that_fell_out_of_the_log_gets_the_whole(monkeypatch: pytest.
     assert store.render("epoch.5") is None
 
 
-def test_a_change_larger_than_the_log_can_be_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_larger_than_the_log_can_be_sent_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revisions, "LOG_LIMIT_PATHS", 3)
     store = make_store({X: make_configuration(X)}, {X: make_configuration(X, servers=2), Y: make_configuration(Y)})
     assert read(store, "epoch.0")["full"] is True

@@ -35,7 +35,7 @@ def test_pods_of_one_kind_share_their_parts_and_stay_what_they_were() -> None:
     assert one.status.conditions is other.status.conditions
 
 
-def test_empty_parts_of_different_types_are_never_taken_for_each_other() -> None:
+def test_empty_parts_of_different_types_are_never_confused() -> None:
     sharer = Sharer()
     bare = Pod(metadata=ObjectMeta(name="a"), status=PodStatus(phase=""))
     sharer.share(bare)

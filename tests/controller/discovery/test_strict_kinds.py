@@ -83,7 +83,7 @@ def test_json_is_read_as_yaml_is(text):
 def test_a_key_that_is_there_twice_in_json_is_refused():
     text = json.dumps(build(limit=1)).replace('"limit": 1', '"limit": 1, "limit": 2')
     (error,) = parse(text, "f.json").errors
-    assert "key 'limit' stands twice" in error.text
+    assert "key 'limit' appears twice" in error.text
 
 
 def test_a_number_that_is_too_long_is_refused():

@@ -166,16 +166,16 @@ BEGIN, END = MARKS["maesh"]
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        (f"{BEGIN}\n", f"the mark '{BEGIN}' has no '{END}' behind it"),
+        (f"{BEGIN}\n", f"the mark '{BEGIN}' has no '{END}' after it"),
         (f"{END}\n", f"line 1: the mark '{END}' is not where it should be"),
         (f"{BEGIN}\n{BEGIN}\n{END}\n", f"line 2: the mark '{BEGIN}' is not where it should be"),
         (f". {{\n}} {BEGIN}\n{END}\n", f"line 2: the mark '{BEGIN}' is not where it should be"),
-        (f"{BEGIN}\n. {{\n}}\n{END}\n", "is more than that block"),
-        (f"{BEGIN}\nmaesh {{\n}}\nmaesh:54 {{\n}}\n{END}\n", "is more than that block"),
-        (f"{BEGIN}\nmaesh other {{\n}}\n{END}\n", "is more than that block"),
-        (f"{BEGIN}\nimport x\n{END}\n", "is more than that block"),
-        (f". {{\n{BEGIN}\n{END}\n}}\n", "is more than that block"),
-        (f". {{\n{BEGIN}\n}}\n{END}\n", "is more than that block"),
+        (f"{BEGIN}\n. {{\n}}\n{END}\n", "there is more than that block"),
+        (f"{BEGIN}\nmaesh {{\n}}\nmaesh:54 {{\n}}\n{END}\n", "there is more than that block"),
+        (f"{BEGIN}\nmaesh other {{\n}}\n{END}\n", "there is more than that block"),
+        (f"{BEGIN}\nimport x\n{END}\n", "there is more than that block"),
+        (f". {{\n{BEGIN}\n{END}\n}}\n", "there is more than that block"),
+        (f". {{\n{BEGIN}\n}}\n{END}\n", "there is more than that block"),
     ],
 )
 def test_broken_marks_are_refused_both_ways(text, error):
@@ -187,7 +187,7 @@ def test_broken_marks_are_refused_both_ways(text, error):
 @pytest.mark.parametrize("key", ["maesh", "maesh:53", "Maesh.", "dns://maesh", "tls://maesh:853", "x traefik.mesh"])
 def test_somebody_elses_server_of_a_zone_is_refused_but_does_not_hinder_a_removal(key):
     text = f"{key} {{\n    whoami\n}}\n"
-    with pytest.raises(ClusterDnsError, match=r"serves the zone '.*' already"):
+    with pytest.raises(ClusterDnsError, match=r"another server already serves the zone '.*'"):
         insert_blocks(text, BLOCKS)
     assert remove_blocks(text) == text
 

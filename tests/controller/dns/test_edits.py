@@ -13,11 +13,11 @@ def build(data=None, **metadata):
 
 
 def put(config_map):
-    return edits.put_texts(config_map, {"key": lambda text: f"{text}+"})
+    return edits.add_texts(config_map, {"key": lambda text: f"{text}+"})
 
 
 def take(config_map, **options):
-    return edits.take_texts(config_map, {"key": lambda text: text.removesuffix("+")}, **options)
+    return edits.remove_texts(config_map, {"key": lambda text: text.removesuffix("+")}, **options)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def take(config_map, **options):
         build({"other": "1"}, labels={"a": "b"}, resourceVersion="1"),
     ],
 )
-def test_a_config_map_is_put_back_exactly(before):
+def test_a_config_map_is_restored_exactly(before):
     given = copy.deepcopy(before)
     after = put(before)
     assert after["data"]["key"].endswith("+")
@@ -45,13 +45,13 @@ def test_a_key_without_content_comes_back_byte_for_byte(text):
         return text if "{a}" in text else f"{{a}}{text}"
 
     before = build({"key": text, "other": "1"})
-    after = edits.put_texts(before, {"key": fill})
+    after = edits.add_texts(before, {"key": fill})
     assert after["metadata"]["annotations"] == {edits.BLANK: "key"}
-    assert edits.put_texts(after, {"key": fill}) == after
+    assert edits.add_texts(after, {"key": fill}) == after
     empty = {"key": lambda text: text.replace("{a}", "{}")}
-    assert edits.take_texts(after, empty, old_keys=("key",)) == before
+    assert edits.remove_texts(after, empty, old_keys=("key",)) == before
     after["data"]["key"] = "{a} more"
-    assert edits.take_texts(after, empty)["data"]["key"] == "{} more"
+    assert edits.remove_texts(after, empty)["data"]["key"] == "{} more"
 
 
 def test_a_second_put_keeps_the_list_of_what_was_added():
@@ -84,7 +84,7 @@ def test_what_is_wrong_with_a_text_names_its_place():
         raise ClusterDnsError("no")
 
     with pytest.raises(ClusterDnsError, match=r"^ConfigMap kube-system/coredns, key: no$"):
-        edits.put_texts(build(), {"key": refuse})
+        edits.add_texts(build(), {"key": refuse})
 
 
 def build_deployment(annotations=None):

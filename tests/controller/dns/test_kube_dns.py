@@ -43,7 +43,7 @@ def test_what_older_versions_wrote_is_replaced_and_taken_out():
 )
 def test_what_is_no_json_of_that_shape_is_refused(text):
     for change in (lambda: add_zones(text, ZONES, ["10.0.0.9"]), lambda: remove_zones(text, ZONES)):
-        with pytest.raises(ClusterDnsError, match="stubDomains is no JSON object"):
+        with pytest.raises(ClusterDnsError, match="stubDomains is not a JSON object"):
             change()
 
 

@@ -142,7 +142,7 @@ async def test_stub_domains_are_written_where_it_reads_them_and_come_back_byte_f
     assert cluster.list_maps() == before
 
 
-async def test_stub_domains_that_somebody_took_away_are_put_back_by_the_next_plan(cluster):
+async def test_stub_domains_that_somebody_took_away_are_restored_by_the_next_plan(cluster):
     await cluster.prepare()
     cluster.server.apply(build_map("kube-dns", {"stubDomains": '{"a": ["1.2.3.4"]}'}))
     await cluster.prepare()
@@ -224,7 +224,7 @@ async def test_a_cache_without_a_template_reads_no_stub_domains_though_it_mounts
         ([build_map("node-local-dns", {"other": ""})], "its Corefile is in no ConfigMap that it mounts"),
         ([build_cache(corefile="nowhere")], "its Corefile is in no ConfigMap that it mounts"),
         ([build_cache(is_optional=False)], "lacks its ConfigMap kube-dns and does not forward"),
-        ([build_map("kube-dns", {"stubDomains": "no json"})], "stubDomains is no JSON object"),
+        ([build_map("kube-dns", {"stubDomains": "no json"})], "stubDomains is not a JSON object"),
         (
             [build_map("node-local-dns", {"Corefile": ELSEWHERE})],
             "has no address of the cluster's DNS and does not forward",

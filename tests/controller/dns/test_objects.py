@@ -78,7 +78,7 @@ async def test_an_object_that_somebody_else_made_is_edited(api_server, store):
     assert api_server.get("configmaps", "coredns", "kube-system")["data"] == {"key": "theirs+"}
 
 
-async def test_an_object_that_vanished_is_not_made_anew(api_server, store):
+async def test_an_object_that_vanished_is_not_recreated(api_server, store):
     api_server.apply(MAP)
     old = await store.read(CONFIG_MAPS, KEY)
     api_server.delete("configmaps", "coredns", "kube-system")
@@ -94,7 +94,7 @@ async def test_a_namespace_that_is_not_there_is_an_error(store):
 async def test_endless_conflicts_are_an_error(api_server, store):
     api_server.apply(MAP)
     fault = api_server.add_fault(FaultKind.CONFLICT, verb="update", count=None)
-    with pytest.raises(KubernetesError, match="ConfigMap kube-system/coredns: others change it all the time"):
+    with pytest.raises(KubernetesError, match="ConfigMap kube-system/coredns: it changes too often to be written"):
         await write(store)
     assert fault.hits == CONFLICT_LIMIT
 
@@ -126,7 +126,7 @@ async def test_patience_has_an_end(api_server, store, time):
     assert 20 < time.now <= 30
 
 
-async def test_who_may_not_is_told_at_once(api_server, store, time):
+async def test_a_forbidden_request_is_reported_at_once(api_server, store, time):
     api_server.set_rules("admin", [])
     with pytest.raises(KubernetesError, match="403"):
         await store.read(CONFIG_MAPS, KEY)
@@ -137,7 +137,7 @@ async def test_who_may_not_is_told_at_once(api_server, store, time):
 async def test_an_answer_that_is_no_object_is_an_error(api_server, store, body):
     api_server.apply(MAP)
     api_server.add_fault(FaultKind.GARBAGE, body=body)
-    with pytest.raises(KubernetesError, match="no object"):
+    with pytest.raises(KubernetesError, match="not an object"):
         await store.read(CONFIG_MAPS, KEY)
 
 

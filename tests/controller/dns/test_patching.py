@@ -143,7 +143,7 @@ async def test_a_cluster_is_prepared_from_prepare_until_cleanup(kubeadm):
 
 
 @pytest.mark.parametrize("keeps_comments", [True, False])
-async def test_a_cluster_stays_prepared_when_kubeadm_writes_its_deployment_anew(keeps_comments, kubeadm):
+async def test_a_cluster_stays_prepared_when_kubeadm_rewrites_its_deployment(keeps_comments, kubeadm):
     await kubeadm.prepare()
     annotations = {"spec": {"template": {"metadata": {"annotations": None}}}}
     kubeadm.server.patch("deployments", "coredns", annotations, "kube-system")
@@ -188,7 +188,7 @@ async def test_what_is_not_understood_or_not_readable_was_not_prepared(kubeadm):
         await kubeadm.make_dns().is_prepared()
 
 
-async def test_blocks_are_written_pods_restarted_and_all_put_back(kubeadm, blocks, read_corefile):
+async def test_blocks_are_written_pods_restarted_and_all_restored(kubeadm, blocks, read_corefile):
     before = kubeadm.strip()
     assert await kubeadm.prepare()
     assert kubeadm.get_corefile() == insert_blocks(read_corefile("corefiles/kubeadm"), blocks)
@@ -298,7 +298,7 @@ async def test_keys_that_1_4_made_in_the_map_for_others_go(aks, read_corefile):
 
 async def test_somebody_elses_server_in_the_map_for_others_is_refused(aks):
     aks.server.apply(build_map("coredns-custom", {"mine.server": "maesh:53 {\n}\n"}))
-    with pytest.raises(ClusterDnsError, match=r"^ConfigMap kube-system/coredns-custom, mine.server: a server"):
+    with pytest.raises(ClusterDnsError, match=r"^ConfigMap kube-system/coredns-custom, mine.server: another server"):
         await aks.prepare()
     assert aks.list_writes() == []
 
@@ -386,7 +386,7 @@ async def test_what_an_older_version_wrote_is_replaced_with_its_label(kubeadm, r
     assert kubeadm.reported[0] == "ConfigMap kube-system/coredns: block for maesh, traefik.mesh replaced"
 
 
-async def test_what_an_older_version_wrote_is_put_back(kubeadm, read_corefile):
+async def test_what_an_older_version_wrote_is_restored(kubeadm, read_corefile):
     text = read_corefile("patched/kubeadm-by-1.2")
     kubeadm.server.apply(build_map("coredns", {"Corefile": text}, labels={"maesh-patched": "true"}))
     await kubeadm.clean_up()
@@ -411,7 +411,7 @@ async def test_the_block_is_what_the_version_needs(kubeadm, image, has_upstream,
     assert ("+          upstream\n" in plan.render_diff()) == has_upstream
 
 
-async def test_an_old_coredns_is_refused_but_can_be_put_back(kubeadm, read_corefile):
+async def test_an_old_coredns_is_refused_but_can_be_restored(kubeadm, read_corefile):
     await kubeadm.prepare()
     kubeadm.server.apply(build_deployment("coredns", "coredns:1.2.6", ["coredns"]))
     with pytest.raises(ClusterDnsError, match=r"CoreDNS 1.2 is too old"):
@@ -488,7 +488,7 @@ async def test_two_at_a_time_restart_once(kubeadm):
     ("corefile", "error"),
     [
         (".:53 {\n", r"^ConfigMap kube-system/coredns, Corefile: line 1: a brace is never closed$"),
-        ("maesh {\n}\n", r"^ConfigMap kube-system/coredns, Corefile: a server that is not the mesh's"),
+        ("maesh {\n}\n", r"^ConfigMap kube-system/coredns, Corefile: another server"),
         ("#### Begin Maesh Block\n", r"^ConfigMap kube-system/coredns, Corefile: the mark "),
     ],
 )
@@ -610,7 +610,7 @@ async def test_beside_kube_dns_the_meshs_own_coredns_is_needed(with_kube_dns):
 
 
 async def test_the_names_of_the_mesh_are_checked(kubeadm):
-    with pytest.raises(ClusterDnsError, match="no domain of a cluster"):
+    with pytest.raises(ClusterDnsError, match="not the domain of a cluster"):
         await kubeadm.prepare(cluster_domain="a b")
     await kubeadm.prepare(cluster_domain="Corp.Example.")
     assert "kubernetes corp.example in-addr.arpa" in kubeadm.get_corefile()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.controller.explaining.explanation import Asked, Explainer
+from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service
 from maesh_core.model.messages import Update
@@ -72,7 +72,7 @@ def build_explainer(*middlewares, errors=(), router=None, pods=PODS, **more):
 
 def explain(*middlewares, client="10.0.0.1", service="web.shop", **more):
     explainer, _ = build_explainer(*middlewares, **more)
-    return explainer.explain(Asked(client=client, service=service))
+    return explainer.explain(ExplainedRequest(client=client, service=service))
 
 
 def test_a_request_that_nobody_refuses_goes_to_the_servers():
@@ -82,10 +82,10 @@ def test_a_request_that_nobody_refuses_goes_to_the_servers():
     assert "guard: judged" in found.steps
 
 
-def test_a_middleware_is_told_who_the_client_is_whatever_the_spelling():
+def test_a_middleware_gets_the_client_from_any_spelling():
     explainer, guard = build_explainer("guard")
     for text in ("::ffff:10.0.0.2", "other.shop", "shop/other", "other@shop"):
-        explainer.explain(Asked(client=text, service="shop/web"))
+        explainer.explain(ExplainedRequest(client=text, service="shop/web"))
     for question in guard.asked:
         assert (question.client_address, question.client_account) == ("10.0.0.2", "other@shop")
         assert [pod.name for pod in question.client_pods] == ["other"]
@@ -100,14 +100,14 @@ def test_a_pod_is_judged_at_each_of_its_addresses_and_a_difference_is_said():
     assert not explain("guard", client="fd00::1").is_admitted
 
 
-def test_an_address_that_is_let_in_where_the_first_is_not_is_said_too():
+def test_an_address_that_is_let_in_where_the_first_is_not_is_reported_too():
     pods = (build_pod("client", "10.0.0.2", "10.0.0.1"), build_pod("other", "10.0.0.2", account="other"))
     found = explain("guard", client="client.shop", pods=pods)
     assert not found.is_admitted
     assert found.steps[-1] == "from its address 10.0.0.1: it is let in"
 
 
-def test_of_a_middleware_that_does_not_explain_itself_it_is_said_that_it_may_refuse():
+def test_a_middleware_that_does_not_explain_itself_is_reported_as_one_that_may_refuse():
     found = explain("silent", "guard")
     assert (found.is_admitted, found.undecided) == (True, ("silent",))
     assert "silent: this middleware does not explain itself; it may still refuse the request" in found.steps

@@ -75,7 +75,7 @@ async def test_a_refusal_tells_status_and_reason(client, api_server, method, pat
     assert str(error).startswith(f"{method} {path}: {status} ")
 
 
-async def test_a_long_refusal_is_read_whole_and_told_in_part(client):
+async def test_a_long_refusal_is_read_whole_and_reported_in_part(client):
     labels = {f"{number}": "x y" * 30 for number in range(3000)}
     error = await fail(client.send("POST", MAPS, {"metadata": {"name": "a", "labels": labels}}))
     assert (error.status, error.reason) == (422, "Invalid")
@@ -194,7 +194,7 @@ async def test_a_watch_that_breaks_hangs_or_is_refused_is_an_error(client, api_s
     assert text in str(await fail(watch(client, silence_limit_s=0.2)))
 
 
-async def test_the_silence_of_a_watch_is_counted_anew_with_every_batch(client, api_server):
+async def test_the_silence_of_a_watch_is_counted_again_with_every_batch(client, api_server):
     query = {"watch": "true"}
     async with aclosing(client.watch_lines(MAPS, query, silence_limit_s=30)) as batches:
         await anext(batches)

@@ -137,8 +137,8 @@ async def test_a_plugin_that_gives_certificates(connect, secure_server, tmp_path
     ("script", "text"),
     [
         ("exit 3", "ended with status 3"),
-        ("echo no json", "printed no ExecCredential"),
-        ("echo '{}'", "printed no ExecCredential"),
+        ("echo no json", "did not print an ExecCredential"),
+        ("echo '{}'", "did not print an ExecCredential"),
         ("echo 'login first' >&2; echo 'at acme.com' >&2; exit 1", "login first at acme.com"),
     ],
 )
@@ -339,7 +339,7 @@ async def test_the_master_url_alone_needs_a_server_that_asks_nobody(connect):
         await get(connect("", master_url=server.url))
 
 
-async def test_a_missing_kubeconfig_is_passed_over_while_another_exists(connect, secure_server, tmp_path):
+async def test_a_missing_kubeconfig_is_skipped_while_another_exists(connect, secure_server, tmp_path):
     path = secure_server.write_kubeconfig(tmp_path / "k")
     for paths in (f"{tmp_path}/nowhere:{path}", f":{path}::{tmp_path}/nowhere"):
         await get(connect(paths))
@@ -352,7 +352,7 @@ async def test_without_kubeconfig_pod_and_url_there_is_no_cluster():
 
 @pytest.mark.parametrize("url", ["127.0.0.1:6443", "ftp://127.0.0.1", "unix:///run/api"])
 async def test_a_master_url_that_is_none_is_refused(connect, url):
-    with pytest.raises(KubernetesError, match=r"--master-url: .* is no http or https address"):
+    with pytest.raises(KubernetesError, match=r"--master-url: .* is not an http or https address"):
         await get(connect("", master_url=url))
 
 
@@ -375,17 +375,17 @@ MINIMAL = {
     ("content", "text"),
     [
         (b"", "it has no current-context"),
-        (b"[]", "it is no kubeconfig"),
-        (b"text", "it is no kubeconfig"),
+        (b"[]", "it is not a kubeconfig"),
+        (b"text", "it is not a kubeconfig"),
         (b"\x00\xff", "cannot be used"),
         (b"a: [\n  b: {\n", "while parsing a flow"),
         (b"a: b", "current-context"),
-        (MINIMAL | {"current-context": "b"}, "its current-context 'b' is no context"),
-        (MINIMAL | {"clusters": []}, "names the cluster 'a', which is not there"),
+        (MINIMAL | {"current-context": "b"}, "its current-context 'b' is not a context"),
+        (MINIMAL | {"clusters": []}, "names the cluster 'a', which does not exist"),
         (MINIMAL | {"clusters": [{"name": "a", "cluster": {"insecure-skip-tls-verify": True}}]}, "names no server"),
-        (MINIMAL | {"clusters": 1}, "it is no kubeconfig"),
+        (MINIMAL | {"clusters": 1}, "it is not a kubeconfig"),
         (MINIMAL | {"clusters": [{"name": "a", "cluster": {"server": "host:6443"}}]}, "the cluster's server"),
-        (MINIMAL | {"clusters": "a"}, "it is no kubeconfig"),
+        (MINIMAL | {"clusters": "a"}, "it is not a kubeconfig"),
         (MINIMAL | {"users": [{"name": "a", "user": {"client-certificate": "nowhere.pem"}}]}, "nowhere.pem"),
         (MINIMAL | {"users": [{"name": "a", "user": {"client-certificate-data": "!"}}]}, "cannot be used"),
         (MINIMAL | {"users": [{"name": "a", "user": {"exec": {"command": "/nowhere"}}}]}, "apiVersion"),
@@ -505,7 +505,7 @@ async def test_an_access_that_was_refused_is_renewed_once_for_all_who_were():
         await credentials.renew(await credentials.get())
 
 
-async def test_a_failure_to_load_is_told_at_the_first_request():
+async def test_a_failure_to_load_is_reported_at_the_first_request():
     loads = Loads()
     loads.error = StartupError("no plugin")
     credentials = Credentials(loads, clock=time.monotonic)

@@ -128,16 +128,16 @@ async def test_without_a_terminal_standard_input_is_empty(make):
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        ("no json", "printed no ExecCredential: "),
-        ("", "printed no ExecCredential: "),
+        ("no json", "did not print an ExecCredential: "),
+        ("", "did not print an ExecCredential: "),
         ("{}", "missing required field `apiVersion`"),
-        ("null", "printed no ExecCredential: "),
+        ("null", "did not print an ExecCredential: "),
         (build_answer(), "printed neither a token nor a certificate"),
-        (build_answer(token=5), "printed no ExecCredential: "),
+        (build_answer(token=5), "did not print an ExecCredential: "),
         (build_answer(clientCertificateData="c"), "printed a certificate without its key"),
         (build_answer(token="t", clientKeyData="k"), "a key without its certificate"),
-        (build_answer(token="t").replace("/v1", "/v1beta1"), "v1beta1 ExecCredential' where"),
-        (build_answer(token="t").replace("ExecC", "C"), "Credential' where"),
+        (build_answer(token="t").replace("/v1", "/v1beta1"), "v1beta1 ExecCredential' instead"),
+        (build_answer(token="t").replace("ExecC", "C"), "Credential' instead"),
     ],
 )
 async def test_an_answer_that_is_none_is_refused(make, answer, text):

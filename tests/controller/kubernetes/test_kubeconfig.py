@@ -39,7 +39,7 @@ def join(*paths):
     return ":".join(str(path) for path in paths)
 
 
-def test_files_that_do_not_exist_are_passed_over_while_one_does(tmp_path):
+def test_files_that_do_not_exist_are_skipped_while_one_does(tmp_path):
     (tmp_path / "a").touch()
     assert find_files(f":{tmp_path}/x::{tmp_path}/a:") == [tmp_path / "a"]
     for paths in (f"{tmp_path}/x", f"{tmp_path}/x:{tmp_path}/y", "", ":"):
@@ -113,16 +113,16 @@ def test_a_user_that_is_not_there_is_no_login(write):
 @pytest.mark.parametrize(
     ("document", "text"),
     [
-        (build(cluster={}, current="d"), "its current-context 'd' is no context"),
+        (build(cluster={}, current="d"), "its current-context 'd' is not a context"),
         (build(cluster={}, current=""), "it has no current-context"),
-        (build(), "context 'c' names the cluster 'k', which is not there"),
-        (build(cluster={"server": 5}), "it is no kubeconfig: Expected `str"),
+        (build(), "context 'c' names the cluster 'k', which does not exist"),
+        (build(cluster={"server": 5}), "it is not a kubeconfig: Expected `str"),
         (build(cluster={"insecure-skip-tls-verify": "true"}), "insecure-skip-tls-verify"),
         (build(cluster={}, user={"exec": {"command": "x"}}), "apiVersion"),
         (build(cluster={}, user={"exec": {"apiVersion": VERSION}}), "command"),
     ],
 )
-def test_what_cannot_be_used_is_said_with_the_file(write, document, text):
+def test_what_cannot_be_used_is_reported_with_the_file(write, document, text):
     path = write("a", document)
     with pytest.raises(StartupError) as caught:
         load_login(str(path))

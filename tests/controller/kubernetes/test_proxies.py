@@ -101,13 +101,13 @@ def test_a_proxy_that_is_not_spoken_to_is_refused_by_name_and_without_its_passwo
 
 @pytest.mark.parametrize("proxy", ["http://", "http://:3128", "http://proxy:port", "http://proxy:99999", "http://[::1"])
 def test_what_is_no_address_is_refused(proxy):
-    with pytest.raises(StartupError, match="no address of a proxy"):
+    with pytest.raises(StartupError, match="not the address of a proxy"):
         find_proxy(SERVER, proxy, {})
 
 
 @pytest.mark.parametrize("server", ["https://host:port", "https://[::1"])
 def test_a_server_that_is_no_address_is_refused(server):
-    with pytest.raises(StartupError, match="no address of a server"):
+    with pytest.raises(StartupError, match="not the address of a server"):
         find_proxy(server, None, {"HTTPS_PROXY": PROXY})
 
 

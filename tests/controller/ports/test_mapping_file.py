@@ -102,13 +102,13 @@ GOOD = {"version": 1, "ports": {"tcp": {"shop/db:5432": 10000}}}
         json.dumps(GOOD).encode()[:-5],
     ],
 )
-def test_a_file_that_is_no_mapping_is_told_set_aside_and_replaced(path, content, caplog):
+def test_a_file_that_is_no_mapping_is_reported_set_aside_and_replaced(path, content, caplog):
     path.parent.mkdir()
     path.write_bytes(content)
     file = PortMappingFile(path)
     assert file.load() == {}
     assert path.with_name("port-mapping.json.bad").read_bytes() == content
-    assert "set aside" in caplog.text
+    assert "renamed to" in caplog.text
     file.save(MAPPING)
     assert PortMappingFile(path).load() == MAPPING
 
@@ -138,7 +138,7 @@ def test_the_content_is_on_disk_before_it_takes_the_files_name(path, monkeypatch
     assert calls == ["fsync", "replace", "fsync"]
 
 
-def test_a_folder_that_cannot_be_written_is_told_once_and_harms_nothing(tmp_path, caplog):
+def test_a_folder_that_cannot_be_written_is_reported_once_and_harms_nothing(tmp_path, caplog):
     (tmp_path / "state").write_text("a file where the folder should be")
     file = PortMappingFile(tmp_path / "state" / "port-mapping.json")
     file.save(MAPPING)
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_read_is_left_alone(path, caplog):
     assert len(caplog.records) == 1
 
 
-def test_with_no_place_for_a_file_it_is_told_only_when_there_is_something_to_keep(caplog):
+def test_with_no_place_for_a_file_it_is_reported_only_when_there_is_something_to_keep(caplog):
     file = PortMappingFile(None)
     assert file.load() == {}
     file.save({})

@@ -157,7 +157,7 @@ def test_a_checker_of_a_type_that_nothing_declares_stops_the_start():
 
 def test_a_part_that_nothing_names_has_no_effect_until_something_does():
     stage = Stage(make(Part, "x"), make(Part, "y"), make(Rule, "a", part="y", service="web"))
-    assert stage.find("Part", "x") == Findings(notices=("no Rule names it, so it has no effect",))
+    assert stage.find("Part", "x") == Findings(notices=("no Rule refers to it, so it has no effect",))
     assert not stage.find("Part", "y")
     stage.apply(Applied(make(Rule, "a", part="x")))
     assert not stage.find("Part", "x")
@@ -166,7 +166,7 @@ def test_a_part_that_nothing_names_has_no_effect_until_something_does():
     assert stage.find("Part", "y").notices
 
 
-def test_results_are_those_of_checking_everything_anew():
+def test_results_are_those_of_checking_everything_again():
     stage = Stage(make(Rule, "a", service="web"), make(Part, "x"))
     for event in (
         Applied(make(Service, "web")),

@@ -73,7 +73,7 @@ def test_an_index_that_nobody_asked_is_not_kept_and_has_everything_once_it_is_as
     assert "no such color" in "".join(snapshot.problems.values())
 
 
-def test_an_object_told_again_unchanged_affects_nothing() -> None:
+def test_an_object_reported_again_unchanged_affects_nothing() -> None:
     snapshot = Snapshot(KINDS)
     snapshot.apply([Applied(make_pod("a", app="web"))], source="s")
     assert snapshot.apply([Applied(make_pod("a", app="web"))], source="s") == frozenset()
@@ -128,7 +128,7 @@ def test_a_list_of_one_source_leaves_the_objects_of_another() -> None:
     assert snapshot.get(Pod, ObjectKey("apps", "a")) is not None
 
 
-def test_of_two_sources_the_first_is_believed_and_the_problem_names_both() -> None:
+def test_the_object_of_the_first_source_is_used_and_the_problem_names_both() -> None:
     snapshot = Snapshot(KINDS)
     snapshot.apply([Applied(make_pod("a", "127.0.0.1"))], source="first")
     assert snapshot.apply([Applied(make_pod("a", "127.0.0.2"))], source="second") == frozenset()
@@ -139,7 +139,7 @@ def test_of_two_sources_the_first_is_believed_and_the_problem_names_both() -> No
     assert "a@apps" in text
 
 
-def test_when_the_believed_source_takes_back_the_other_is_believed() -> None:
+def test_when_the_first_source_withdraws_an_object_that_of_the_other_is_used() -> None:
     snapshot = Snapshot(KINDS)
     snapshot.apply([Applied(make_pod("a", "127.0.0.1"))], source="first")
     snapshot.apply([Applied(make_pod("a", "127.0.0.2"))], source="second")
@@ -149,7 +149,7 @@ def test_when_the_believed_source_takes_back_the_other_is_believed() -> None:
     assert snapshot.problems == {}
 
 
-def test_when_the_other_source_takes_back_only_the_problem_goes() -> None:
+def test_when_the_other_source_withdraws_its_object_only_the_problem_goes() -> None:
     snapshot = Snapshot(KINDS)
     snapshot.apply([Applied(make_pod("a", "127.0.0.1"))], source="first")
     snapshot.apply([Applied(make_pod("a", "127.0.0.2"))], source="second")
@@ -158,7 +158,7 @@ def test_when_the_other_source_takes_back_only_the_problem_goes() -> None:
     assert snapshot.apply([Deleted(Pod, ObjectKey("apps", "a"))], source="first") == {pod_read("a")}
 
 
-def test_problems_are_kept_by_origin_and_taken_back() -> None:
+def test_problems_are_kept_by_origin_and_withdrawn() -> None:
     snapshot = Snapshot(KINDS)
     snapshot.apply([Problem("a.yaml", "broken"), Problem("b.yaml", "broken too")], source="s")
     snapshot.apply([Problem("a.yaml", "broken differently")], source="s")
@@ -205,7 +205,7 @@ def test_a_type_that_nothing_declares_is_a_problem_of_its_source_alone() -> None
     snapshot = Snapshot([kind for kind in KINDS if kind is not WIDGETS])
     affected = snapshot.apply([Applied(make_widget("a", "red")), Applied(make_pod("a"))], source="odd")
     assert affected == {pod_read("a")}
-    assert "odd tells of Widget" in "".join(snapshot.problems.values())
+    assert "odd reports Widget" in "".join(snapshot.problems.values())
 
 
 def test_reading_what_was_never_declared_is_a_plugins_error() -> None:

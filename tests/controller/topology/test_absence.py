@@ -143,7 +143,7 @@ def test_names_in_place_of_addresses():
 def test_ports_that_nobody_has():
     assert explain(make_service(target="grpc"), make_pod("a")) == "none of its pods has a TCP port named 'grpc'"
     assert explain(make_service(target="http"), make_pod("a")) == ""
-    assert explain(make_service(target=99999), make_pod("a")) == "target port 99999 is no port of a server"
+    assert explain(make_service(target=99999), make_pod("a")) == "target port 99999 is not a valid port"
     found = explain(make_service(name="http"), make_slice(refer("a", ready=True), port_name="web"))
     assert found == "no TCP port of its endpoints is named 'http'"
 
@@ -160,7 +160,7 @@ def test_pods_that_the_mesh_leaves_alone():
         ),
         lone,
     )
-    assert found == "left alone by the mesh: a"
+    assert found == "ignored by the mesh: a"
 
 
 def test_long_lists_of_names_are_cut():

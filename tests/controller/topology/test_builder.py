@@ -70,25 +70,25 @@ def test_an_ignored_service_reads_nothing_else() -> None:
 @pytest.mark.parametrize("name", ["a/b", "a:80", "a.b", "A", "", "-a", "x" * 64, "a\n"])
 def test_a_name_that_could_mean_another_host_or_key_is_an_error(name: str) -> None:
     (error,) = build(make_service(key=ObjectKey("shop", name))).errors
-    assert error == f"{name!r} is no DNS label, which a service's name must be"
+    assert error == f"{name!r} is not a DNS label, which a service's name must be"
 
 
 @pytest.mark.parametrize("number", [0, -1, 65536])
 def test_a_port_that_is_none_is_an_error_and_keeps_its_place(number: int) -> None:
     node = build(make_service(ServicePort(port=number), ServicePort(port=80)))
-    assert node.errors == (f"port {number} is no port number",)
+    assert node.errors == (f"port {number} is not a port number",)
     assert [(port.number, port.index) for port in node.ports] == [(80, 1)]
 
 
 def test_a_port_that_is_there_twice_is_an_error() -> None:
     node = build(make_service(ServicePort(port=80), ServicePort(port=80, protocol="UDP"), ServicePort(port=80)))
-    assert node.errors == ("port 80 TCP is there twice",)
+    assert node.errors == ("port 80 TCP appears twice",)
 
 
-def test_a_cluster_address_that_is_none_is_left_out_and_told() -> None:
+def test_a_cluster_address_that_is_none_is_left_out_and_reported() -> None:
     node = build(make_service(cluster_ip="10.96.0.1", cluster_ips=("10.96.0.1", "evil.example", "10.96.0.2")))
     assert node.cluster_ips == ("10.96.0.1", "10.96.0.2")
-    assert node.notices == ("cluster address 'evil.example' is no IP address, it is left out",)
+    assert node.notices == ("cluster address 'evil.example' is not an IP address and is ignored",)
 
 
 def test_a_cluster_address_of_two_services_means_neither_and_both_say_so() -> None:
@@ -103,8 +103,8 @@ def test_a_cluster_address_of_two_services_means_neither_and_both_say_so() -> No
     assert mine is not None
     assert twin is not None
     assert (mine.cluster_ips, twin.cluster_ips) == (("fd00::1",), ())
-    assert mine.notices == (f"cluster address 10.96.0.1 is also that of Service {other}, so it means neither",)
-    assert twin.notices == (f"cluster address 10.96.0.1 is also that of Service {KEY}, so it means neither",)
+    assert mine.notices == (f"cluster address 10.96.0.1 is also that of Service {other}, so it is used for neither",)
+    assert twin.notices == (f"cluster address 10.96.0.1 is also that of Service {KEY}, so it is used for neither",)
     assert IndexRead(Service, "address", "10.96.0.1") in view.reads
 
 

@@ -111,21 +111,21 @@ def test_only_the_first_address_of_an_endpoint_counts() -> None:
     assert list_ips(make_reader(view)) == ["10.0.0.1"]
 
 
-def test_an_address_that_is_none_is_left_out_and_told() -> None:
+def test_an_address_that_is_none_is_left_out_and_reported() -> None:
     view = make_view(make_slice([Endpoint(addresses=("10.0.0.1",)), Endpoint(addresses=("evil\nhost",))]))
     reader = make_reader(view)
     assert list_ips(reader) == ["10.0.0.1"]
-    assert reader.notices == ["EndpointSlice cart-1@shop: 'evil\\nhost' is no IP address, it is left out"]
+    assert reader.notices == ["EndpointSlice cart-1@shop: 'evil\\nhost' is not an IP address and is ignored"]
 
 
-def test_bad_addresses_of_endpoints_and_pods_are_told_too() -> None:
+def test_bad_addresses_of_endpoints_and_pods_are_reported_too() -> None:
     subset = EndpointSubset(addresses=(EndpointAddress(ip="nowhere"),))
     reader = make_reader(make_view(Endpoints(metadata=SERVICE.metadata, subsets=(subset,))))
     assert list_ips(reader) == []
-    assert reader.notices == ["Endpoints cart@shop: 'nowhere' is no IP address, it is left out"]
+    assert reader.notices == ["Endpoints cart@shop: 'nowhere' is not an IP address and is ignored"]
     reader = make_reader(make_view(make_pod("a", "nowhere")))
     assert list_ips(reader) == []
-    assert reader.notices == ["Pod a@shop: 'nowhere' is no IP address, it is left out"]
+    assert reader.notices == ["Pod a@shop: 'nowhere' is not an IP address and is ignored"]
 
 
 def test_ignored_endpoints_do_not_let_pods_in_their_place() -> None:
@@ -144,7 +144,7 @@ def read_pods(reader: EndpointReader) -> list[tuple[str, ObjectKey | None]]:
     return [(address.ip, address.pod) for group in reader.read_groups() for address in group.addresses]
 
 
-def test_an_address_that_its_pod_does_not_have_is_served_without_the_pod_and_told() -> None:
+def test_an_address_that_its_pod_does_not_have_is_served_without_the_pod_and_reported() -> None:
     slices = [make_slice([refer("10.9.9.9", "a"), refer("10.0.0.1", "a"), refer("10.0.0.7", "b", "other")])]
     reader = make_reader(make_view(*slices, make_pod("a", "10.0.0.1"), make_pod("b", "10.0.0.7", "other")))
     assert read_pods(reader) == [
@@ -153,7 +153,7 @@ def test_an_address_that_its_pod_does_not_have_is_served_without_the_pod_and_tol
         ("10.0.0.7", ObjectKey("other", "b")),
     ]
     assert reader.notices == [
-        "EndpointSlice cart-1@shop: 10.9.9.9 is not an address of Pod a@shop, so it is not taken for that pod"
+        "EndpointSlice cart-1@shop: 10.9.9.9 is not an address of Pod a@shop, so it is not attributed to that pod"
     ]
 
 
@@ -170,7 +170,7 @@ def test_each_address_of_a_pod_is_its_own_in_any_spelling() -> None:
     assert reader.notices == []
 
 
-def test_a_pod_without_an_address_has_none_and_that_is_told_unless_it_is_still_pending() -> None:
+def test_a_pod_without_an_address_has_none_and_that_is_reported_unless_it_is_still_pending() -> None:
     pod = make_pod("a", "")
     reader = make_reader(make_view(make_slice([refer("10.0.0.1", "a")]), pod))
     assert read_pods(reader) == [("10.0.0.1", None)]
@@ -187,7 +187,7 @@ def test_a_pod_on_its_nodes_network_has_its_nodes_address() -> None:
     assert read_pods(reader) == [("192.0.2.1", pod.key)]
 
 
-def test_endpoints_are_believed_no_further_than_slices() -> None:
+def test_endpoints_are_attributed_to_pods_as_strictly_as_slices() -> None:
     address = EndpointAddress(ip="10.9.9.9", target_ref=ObjectReference(kind="Pod", name="a"))
     endpoints = Endpoints(metadata=SERVICE.metadata, subsets=(EndpointSubset(addresses=(address,)),))
     reader = make_reader(make_view(endpoints, make_pod("a", "10.0.0.1")))

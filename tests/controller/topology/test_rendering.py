@@ -63,7 +63,7 @@ def test_what_the_configuration_found_stands_in_for_the_nodes_own() -> None:
     assert render_topology([NODE])["services"]["cart@shop"]["errors"] == ["own error"]
 
 
-def test_headless_and_unnumbered_services_are_told_apart() -> None:
+def test_headless_and_unnumbered_services_are_distinguished() -> None:
     headless = msgspec.structs.replace(NODE, cluster_ips=(), is_headless=True)
     unnumbered = msgspec.structs.replace(NODE, cluster_ips=())
     shown = [render_topology([node])["services"]["cart@shop"]["clusterIp"] for node in (NODE, headless, unnumbered)]

@@ -62,16 +62,16 @@ def test_a_port_of_the_other_protocol_does_not_stand_in_the_way_of_a_lone_one() 
     assert list_servers(ServicePort(port=80, name="web"), group, siblings=(sibling,))[0] == [("10.0.0.1", 8080)]
 
 
-def test_nothing_is_told_where_there_is_nobody_to_serve() -> None:
+def test_nothing_is_reported_where_there_is_nobody_to_serve() -> None:
     assert list_servers(ServicePort(port=80, name="web"), make_group(ports=())) == ([], [])
     assert list_servers(ServicePort(port=80, name="web")) == ([], [])
 
 
 @pytest.mark.parametrize("number", [0, -1, 65536])
-def test_a_number_that_is_no_port_is_left_out_and_told(number: int) -> None:
+def test_a_number_that_is_no_port_is_left_out_and_reported(number: int) -> None:
     found, notices = list_servers(ServicePort(port=80), make_group("10.0.0.1", ports=(EndpointPort(port=number),)))
     assert found == []
-    assert notices == [f"port 80: {number} is no port of a server, it is left out"]
+    assert notices == [f"port 80: {number} is not a valid port and is ignored"]
 
 
 def test_an_address_counts_once_with_the_lowest_of_its_pods() -> None:

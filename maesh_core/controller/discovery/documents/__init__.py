@@ -1,1 +1,1 @@
-"""Text becomes typed resources: YAML and JSON, decoded and validated as an API server does it. No I/O."""
+"""Parses text into typed resources: YAML and JSON, decoded and validated as by an API server. No I/O."""

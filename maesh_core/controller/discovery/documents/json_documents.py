@@ -1,7 +1,7 @@
-"""JSON text becomes documents, decoded straight into structs.
+"""Parses JSON text into documents, which are decoded directly into structs.
 
-Takes the text of one file, gives its documents: one, or several in a row. Raises ManifestError at the first that is
-not JSON, since nothing says where the next would start. Must not know kinds.
+Takes the text of one file; returns its documents, one or several in a row. Raises ManifestError at the first one that
+is not JSON, because the start of the next one is unknown. Must not know kinds.
 """
 
 import json
@@ -26,7 +26,7 @@ _ITEMS_DECODER = msgspec.json.Decoder(_Items)
 
 
 class JsonBody:
-    """A document that is still JSON."""
+    """A document as JSON text."""
 
     __slots__ = ("_raw",)
 
@@ -38,7 +38,7 @@ class JsonBody:
         return _HEAD_DECODER.decode(self._raw)
 
     def read_items(self) -> Iterable[Body]:
-        """Read the items of a list; none when there are none."""
+        """Read the items of a list; an absent list has none."""
         return [JsonBody(raw) for raw in _ITEMS_DECODER.decode(self._raw).items or ()]
 
     def decode(self, kind: ResourceKind) -> Resource:
@@ -48,7 +48,7 @@ class JsonBody:
         try:
             return msgspec.json.decode(self._raw, type=kind.type)
         except msgspec.ValidationError:
-            # Only what does not fit as it stands pays for being put right.
+            # Only objects that do not fit are corrected, which costs time.
             return convert_value(msgspec.json.decode(self._raw), kind)
 
     def _read_mappings(self) -> Any:
@@ -59,12 +59,12 @@ class JsonBody:
 
 
 def _build_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a mapping whose keys may be there once, as in YAML: of two limits one would be lost."""
+    """Build a mapping without duplicate keys, as in YAML: otherwise one of two limits would be lost."""
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
         names = [name for name, _ in pairs]
         twin = next(name for index, name in enumerate(names) if name in names[:index])
-        raise msgspec.ValidationError(f"key {twin[:80]!r} stands twice in one mapping")
+        raise msgspec.ValidationError(f"key {twin[:80]!r} appears twice in one mapping")
     return mapping
 
 
@@ -94,7 +94,7 @@ def parse_json_documents(text: str, path: str) -> Iterator[Document]:
 
 
 def _is_one_value(text: str) -> bool:
-    """Tell the usual case without building the values, which takes ten times the text's size in memory."""
+    """Detect the usual case without building the values, which takes ten times the text's size in memory."""
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
     except (msgspec.MsgspecError, RecursionError):

@@ -1,7 +1,8 @@
-"""One manifest file becomes resources, the errors of what cannot be used, and what is passed over.
+"""Parses one manifest file into resources, errors of unusable documents, and notices of skipped ones.
 
-Takes the bytes of a file and the kinds that are watched. Documents, and the items of a list, stand and fall one by
-one. Gives only what would pass an API server's checks of the fields the mesh reads. Does no I/O, raises nothing.
+Takes the bytes of a file and the watched kinds. An error in one document, or in one item of a list, does not affect the
+others. Returns only resources that would pass an API server's checks of the fields that the mesh reads. Does no I/O and
+raises nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,23 +24,23 @@ from maesh_core.model.resources import CheckedResource, Resource, ResourceKind
 from maesh_core.values.spelling import find_similar
 
 _ANY_KIND = ResourceKind(name="", plural="", api_versions=(), type=Resource)
-"""An object of which no more is read than its metadata."""
+"""An object whose metadata alone is read."""
 MAX_LIST_DEPTH = 4
-"""How deep lists may hold lists; `kubectl` writes one level."""
+"""Limit for nested lists; `kubectl` writes one level."""
 
 MAX_ERRORS = 100
-"""How many errors of one file are reported, and how many documents that are perhaps skipped by mistake."""
+"""Limit of reported errors of one file, and of documents that may be skipped by mistake."""
 
 MAX_UNREAD_KINDS = 20
-"""How many kinds of one file are told to be skipped."""
+"""Limit of reported skipped kinds of one file."""
 
 _LIST = "List"
 
 
 class KindTable:
-    """Finds the kind that a document is of. Raises PluginError when two kinds claim one apiVersion and name.
+    """Finds the kind of a document. Raises PluginError if two kinds have the same apiVersion and name.
 
-    `switches` says of kinds that no enabled plugin reads how that is switched on.
+    `switches` explains how to enable the plugin of a kind that no enabled plugin reads.
     """
 
     __slots__ = ("_kinds", "_switches", "_versions")
@@ -54,15 +55,15 @@ class KindTable:
                     raise PluginError(f"two kinds of resources are {api_version} {kind.name}")
 
     def find(self, api_version: str, kind: str) -> ResourceKind | None:
-        """Read the kind of this name, or None when nothing reads such objects."""
+        """Find the kind of this name, or None if nothing reads such objects."""
         return self._kinds.get((api_version, kind))
 
     def find_mistake(self, api_version: str, kind: str) -> str | None:
-        """Say what may be wrong with a kind that nothing reads; None for one that the mesh has no business with."""
+        """Explain what may be wrong with a kind that nothing reads; None for a kind of another project."""
         if kind in self._switches:
             return self._switches[kind]
         if kind in self._versions:
-            return f"of this kind {' and '.join(self._versions[kind])} are read"
+            return f"only {' and '.join(self._versions[kind])} of this kind are read"
         groups = {_get_group(version) for versions in self._versions.values() for version in versions}
         group = _get_group(api_version)
         if group not in groups and find_similar(group, groups) is None:
@@ -76,7 +77,7 @@ def _get_group(api_version: str) -> str:
 
 
 class LoadedResource(msgspec.Struct, frozen=True):
-    """A resource, its kind, and where it was read."""
+    """A resource, its kind, and the place where it was read."""
 
     resource: Resource
     kind: ResourceKind
@@ -84,11 +85,11 @@ class LoadedResource(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a file holds, in its order.
+    """The contents of a file, in order.
 
-    `faults` are of resources that are among `resources` and must not be used (CheckedResource). `notices` are of
-    documents that are passed over, perhaps by mistake. `unread_kinds` are those that the mesh has no business with, as
-    `apiVersion kind`, each once.
+    `faults` are those of resources in `resources` that must not be used (CheckedResource). `notices` are about
+    documents that may be skipped by mistake. `unread_kinds` are those that the mesh does not read, as `apiVersion
+    kind`, without duplicates.
     """
 
     resources: tuple[LoadedResource, ...] = ()
@@ -97,13 +98,13 @@ class Manifest(msgspec.Struct, frozen=True):
     unread_kinds: tuple[str, ...] = ()
     notices: tuple[ManifestError, ...] = ()
     is_empty: bool = False
-    """Whether there is no document at all."""
+    """Whether the file has no document."""
 
 
 def parse_manifest(content: bytes, kinds: KindTable, *, path: str) -> Manifest:
-    """Read a file's content, YAML or JSON; `path` is what errors call the file.
+    """Parse a file's content, YAML or JSON; `path` is the file's name in errors.
 
-    A file named `.json` is JSON; any other that begins as a JSON object is tried as JSON first, as `kubectl` does.
+    A `.json` file is JSON. Any other file that starts like a JSON object is tried as JSON first, as in `kubectl`.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -116,12 +117,12 @@ def parse_manifest(content: bytes, kinds: KindTable, *, path: str) -> Manifest:
         try:
             return _Reader(kinds, path).read(list(parse_json_documents(text, path)))
         except ManifestError:
-            pass  # a YAML flow mapping begins the same way; YAML's parser gives the error then
+            pass  # a YAML flow mapping starts the same way; then YAML's parser reports the error
     return _Reader(kinds, path).read(parse_yaml_documents(text, path))
 
 
 class _Reader:
-    """Collects what the documents of one file hold."""
+    """Collects the contents of one file's documents."""
 
     __slots__ = ("_errors", "_faults", "_kinds", "_notices", "_path", "_resources", "_unread_kinds")
 
@@ -145,7 +146,7 @@ class _Reader:
                 else:
                     origin = f"{self._path} document {document.number} line {document.line}"
                     self._read_body(document.body, origin, None, 0)
-        except ManifestError as error:  # JSON: nothing tells where the next document begins
+        except ManifestError as error:  # JSON: the start of the next document is unknown
             is_empty = False
             self._errors.append(error)
         return Manifest(
@@ -171,14 +172,14 @@ class _Reader:
                 api_version, name = expected
             if not api_version or not name:
                 missing = "apiVersion" if not api_version else "kind"
-                raise ManifestError(origin, f"is no Kubernetes object: {missing} is missing")
+                raise ManifestError(origin, f"is not a Kubernetes object: {missing} is missing")
             kind = self._kinds.find(api_version, name)
             if kind is not None:
                 self._read_resource(body, kind, origin)
             elif name.endswith(_LIST):
                 self._read_list(body, origin, (api_version, name.removesuffix(_LIST)), depth)
             else:
-                self._pass_over(body, api_version, name, origin)
+                self._skip(body, api_version, name, origin)
         except ManifestError as error:
             self._errors.append(error)
         except (msgspec.MsgspecError, UnicodeError) as error:
@@ -186,18 +187,18 @@ class _Reader:
         except RecursionError:
             self._errors.append(ManifestError(origin, "nests too deeply"))
 
-    def _pass_over(self, body: Body, api_version: str, kind: str, origin: str) -> None:
+    def _skip(self, body: Body, api_version: str, kind: str, origin: str) -> None:
         shown = f"{show_value(api_version)} {show_value(kind)}".replace("'", "")
         mistake = self._kinds.find_mistake(api_version, kind)
         if mistake is not None:
-            text = f"skipped, for nothing reads {shown}: {mistake}"
+            text = f"skipped, because nothing reads {shown}: {mistake}"
             self._notices.append(ManifestError(origin, text, kind=show_kind(kind), key=_find_key(body)))
         elif len(self._unread_kinds) < MAX_UNREAD_KINDS:
             self._unread_kinds[shown] = None
 
     def _read_list(self, body: Body, origin: str, item_kind: tuple[str, str], depth: int) -> None:
         if depth >= MAX_LIST_DEPTH:
-            raise ManifestError(origin, f"lists stand in lists more than {MAX_LIST_DEPTH} deep")
+            raise ManifestError(origin, f"lists are nested more than {MAX_LIST_DEPTH} deep")
         expected = item_kind if item_kind[1] else None
         for index, item in enumerate(body.read_items()):
             self._read_body(item, f"{origin} items[{index}]", expected, depth + 1)
@@ -223,16 +224,18 @@ def _read_head(body: Body, origin: str) -> Head:
     except msgspec.ValidationError as error:
         if " at `$" in str(error):  # a field of a mapping
             raise
-        raise ManifestError(origin, "is no Kubernetes object, which has fields such as apiVersion and kind") from error
+        raise ManifestError(
+            origin, "is not a Kubernetes object, which has fields such as apiVersion and kind"
+        ) from error
 
 
 def show_kind(kind: str) -> str:
-    """Show the name of a kind that nothing declares, which may be anything."""
+    """Show the name of an undeclared kind, which may contain anything."""
     return show_value(kind).replace("'", "")
 
 
 def _find_key(body: Body, kind: ResourceKind | None = None) -> tuple[str, str] | None:
-    """Find which object a document is, whatever else is wrong with it."""
+    """Find a document's object key, whatever else is wrong with the document."""
     try:
         key = body.decode(_ANY_KIND).key
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -242,6 +245,6 @@ def _find_key(body: Body, kind: ResourceKind | None = None) -> tuple[str, str] |
 
 
 def _show_key(key: tuple[str, str]) -> tuple[str, str]:
-    """Show a key that may hold anything: names as they must be stay as they are."""
+    """Show a key that may contain anything: valid names are unchanged."""
     namespace, name = (part if is_subdomain(part) or not part else show_value(part) for part in key)
     return namespace, name

@@ -1,7 +1,7 @@
-"""What an API server would have filled in or refused, for the fields that the mesh reads.
+"""The defaults and checks of an API server, for the fields that the mesh reads.
 
-Takes decoded resources, gives them complete, or says what is wrong with them. Keys, hosts and addresses of servers
-are made of these values, so nothing else may travel on. Plugins' kinds are held to their names alone. Does no I/O.
+Takes decoded resources; returns them with defaults, or a list of what is wrong. Keys, hosts and server addresses are
+built from these values, so only valid ones may pass. Of plugins' kinds only the names are checked. Does no I/O.
 """
 
 import re
@@ -31,7 +31,7 @@ DEFAULT_SERVICE_ACCOUNT = "default"
 MAX_SUBDOMAIN_LENGTH = 253
 MAX_PORT_NAME_LENGTH = 15
 MAX_FAULTS = 10
-"""Of one resource, as told; the others show when these are gone."""
+"""Limit of reported faults of one resource; the others are reported when these are corrected."""
 
 _WORD = r"[a-z0-9]+(?:-+[a-z0-9]+)*"
 _SUBDOMAIN = re.compile(rf"{_WORD}(?:\.{_WORD})*")
@@ -43,12 +43,12 @@ _FAMILIES = {"IPv4": (socket.AF_INET,), "IPv6": (socket.AF_INET6,), "any": (sock
 
 
 def is_subdomain(text: str) -> bool:
-    """Whether text is an RFC 1123 subdomain: what other objects are called."""
+    """Whether text is an RFC 1123 subdomain, as names of most objects are."""
     return len(text) <= MAX_SUBDOMAIN_LENGTH and _SUBDOMAIN.fullmatch(text) is not None
 
 
 def is_port_name(text: str) -> bool:
-    """Whether text is what a container may call a port (RFC 6335, section 5.1)."""
+    """Whether text is a valid name of a container port (RFC 6335 section 5.1)."""
     return len(text) <= MAX_PORT_NAME_LENGTH and _PORT_NAME.fullmatch(text) is not None
 
 
@@ -64,7 +64,7 @@ def is_address(text: str, family: str = "any") -> bool:
 
 
 def is_port(number: int) -> bool:
-    """Whether a number is a port that something can listen on."""
+    """Whether a number is a valid port."""
     return 1 <= number <= 65535
 
 
@@ -72,7 +72,7 @@ def is_port(number: int) -> bool:
 
 
 def fill_defaults(resource: Resource, kind: ResourceKind) -> Any:
-    """Give the resource as an API server would have stored it."""
+    """Return the resource with the defaults that an API server would set."""
     namespace = (resource.metadata.namespace or DEFAULT_NAMESPACE) if kind.is_namespaced else ""
     if namespace != resource.metadata.namespace:
         metadata = msgspec.structs.replace(resource.metadata, namespace=namespace)
@@ -111,7 +111,7 @@ def _complete_ports(ports: tuple[EndpointPort, ...]) -> tuple[EndpointPort, ...]
 
 
 def find_faults(resource: Resource, kind: ResourceKind) -> Iterator[str]:
-    """Say what an API server would refuse, field by field; nothing for a good resource."""
+    """List what an API server would refuse, field by field; empty for a valid resource."""
     for count, fault in enumerate(_find_all_faults(resource, kind)):
         if count == MAX_FAULTS:
             yield "and more"
@@ -124,9 +124,9 @@ def _find_all_faults(resource: Resource, kind: ResourceKind) -> Iterator[str]:
     is_name = is_label if kind.type in _LABEL_NAMED else is_subdomain
     if not is_name(metadata.name):
         what = "label" if is_name is is_label else "subdomain"
-        yield f"metadata.name: {show_value(metadata.name)} is no DNS {what} (RFC 1123)"
+        yield f"metadata.name: {show_value(metadata.name)} is not a DNS {what} (RFC 1123)"
     if kind.is_namespaced and not is_label(metadata.namespace):
-        yield f"metadata.namespace: {show_value(metadata.namespace)} is no DNS label (RFC 1123)"
+        yield f"metadata.namespace: {show_value(metadata.namespace)} is not a DNS label (RFC 1123)"
     find_own = _FINDERS.get(kind.type)
     if find_own is not None:
         yield from find_own(resource)
@@ -135,14 +135,14 @@ def _find_all_faults(resource: Resource, kind: ResourceKind) -> Iterator[str]:
 def _find_service_faults(service: Service) -> Iterator[str]:
     spec = service.spec
     if spec.type not in _SERVICE_TYPES:
-        yield f"spec.type: {show_value(spec.type)} is none of {', '.join(sorted(_SERVICE_TYPES))}"
+        yield f"spec.type: {show_value(spec.type)} is not one of {', '.join(sorted(_SERVICE_TYPES))}"
     if spec.cluster_ip not in ("", "None") and not is_address(spec.cluster_ip):
         yield f"spec.clusterIP: {show_value(spec.cluster_ip)} is neither an IP address nor None"
     for index, address in enumerate(spec.cluster_ips):
         if address != "None" and not is_address(address):
             yield f"spec.clusterIPs[{index}]: {show_value(address)} is neither an IP address nor None"
     if spec.external_name and not is_subdomain(spec.external_name.removesuffix(".").lower()):
-        yield f"spec.externalName: {show_value(spec.external_name)} is no DNS name"
+        yield f"spec.externalName: {show_value(spec.external_name)} is not a DNS name"
     for index, port in enumerate(spec.ports):
         yield from _find_service_port_faults(port, f"spec.ports[{index}]")
     yield from _find_repetitions("spec.ports", [(port.port, port.protocol) for port in spec.ports], "port")
@@ -162,16 +162,16 @@ def _find_port_faults(number: int | None, name: str, protocol: str, path: str) -
     if number is not None and not is_port(number):
         yield f"{path}.port: {number} is not in 1 to 65535"
     if name and not is_label(name):
-        yield f"{path}.name: {show_value(name)} is no DNS label (RFC 1123)"
+        yield f"{path}.name: {show_value(name)} is not a DNS label (RFC 1123)"
     if protocol not in _PROTOCOLS:
-        yield f"{path}.protocol: {show_value(protocol)} is none of {', '.join(sorted(_PROTOCOLS))}"
+        yield f"{path}.protocol: {show_value(protocol)} is not one of {', '.join(sorted(_PROTOCOLS))}"
 
 
 def _find_repetitions(path: str, values: Sequence[Any], what: str) -> Iterator[str]:
     if len(set(values)) != len(values):
         repeated = next(value for index, value in enumerate(values) if value in values[:index])
         shown = "/".join(str(part) for part in repeated) if isinstance(repeated, tuple) else show_value(repeated)
-        yield f"{path}: {what} {shown} stands there twice"
+        yield f"{path}: {what} {shown} appears twice"
 
 
 def _find_slice_faults(item: EndpointSlice) -> Iterator[str]:
@@ -183,10 +183,10 @@ def _find_slice_faults(item: EndpointSlice) -> Iterator[str]:
         yield from _find_port_faults(port.port, port.name, port.protocol, f"ports[{index}]")
     for index, endpoint in enumerate(item.endpoints):
         if not endpoint.addresses:
-            yield f"endpoints[{index}].addresses: none is there"
+            yield f"endpoints[{index}].addresses: none is given"
         for address in endpoint.addresses:
             if not (is_subdomain(address) if family == "FQDN" else is_address(address, family)):
-                yield f"endpoints[{index}].addresses: {show_value(address)} is no {family} address"
+                yield f"endpoints[{index}].addresses: {show_value(address)} is not an {family} address"
         if endpoint.target_ref is not None:
             yield from _find_reference_faults(endpoint.target_ref, f"endpoints[{index}].targetRef")
 
@@ -198,41 +198,41 @@ def _find_endpoints_faults(endpoints: Endpoints) -> Iterator[str]:
             yield from _find_port_faults(port.port, port.name, port.protocol, f"{path}.ports[{position}]")
         for position, address in enumerate(subset.addresses):
             if not is_address(address.ip):
-                yield f"{path}.addresses[{position}].ip: {show_value(address.ip)} is no IP address"
+                yield f"{path}.addresses[{position}].ip: {show_value(address.ip)} is not an IP address"
             if address.target_ref is not None:
                 yield from _find_reference_faults(address.target_ref, f"{path}.addresses[{position}].targetRef")
 
 
 def _find_pod_faults(pod: Pod) -> Iterator[str]:
     if pod.status.pod_ip and not is_address(pod.status.pod_ip):
-        yield f"status.podIP: {show_value(pod.status.pod_ip)} is no IP address"
+        yield f"status.podIP: {show_value(pod.status.pod_ip)} is not an IP address"
     if not is_subdomain(pod.spec.service_account_name):
-        yield f"spec.serviceAccountName: {show_value(pod.spec.service_account_name)} is no DNS subdomain (RFC 1123)"
+        yield f"spec.serviceAccountName: {show_value(pod.spec.service_account_name)} is not a DNS subdomain (RFC 1123)"
     for index, container in enumerate(pod.spec.containers):
         for position, port in enumerate(container.ports):
             path = f"spec.containers[{index}].ports[{position}]"
             if not is_port(port.container_port):
                 yield f"{path}.containerPort: {port.container_port} is not in 1 to 65535"
             if port.name and not is_port_name(port.name):
-                yield f"{path}.name: {show_value(port.name)} is no port name (RFC 6335)"
+                yield f"{path}.name: {show_value(port.name)} is not a port name (RFC 6335)"
             if port.protocol not in _PROTOCOLS:
-                yield f"{path}.protocol: {show_value(port.protocol)} is none of {', '.join(sorted(_PROTOCOLS))}"
+                yield f"{path}.protocol: {show_value(port.protocol)} is not one of {', '.join(sorted(_PROTOCOLS))}"
 
 
 def _find_reference_faults(reference: ObjectReference, path: str) -> Iterator[str]:
     if reference.name and not is_subdomain(reference.name):
-        yield f"{path}.name: {show_value(reference.name)} is no DNS subdomain (RFC 1123)"
+        yield f"{path}.name: {show_value(reference.name)} is not a DNS subdomain (RFC 1123)"
     if reference.namespace and not is_label(reference.namespace):
-        yield f"{path}.namespace: {show_value(reference.namespace)} is no DNS label (RFC 1123)"
+        yield f"{path}.namespace: {show_value(reference.namespace)} is not a DNS label (RFC 1123)"
 
 
 def show_value(text: str) -> str:
-    """Show a hostile value on one line, shortened."""
+    """Show an untrusted value on one line, shortened."""
     return ascii(text if len(text) <= 80 else text[:80] + "…")
 
 
 _LABEL_NAMED: frozenset[type[Resource]] = frozenset({Service, Namespace})
-"""Kinds whose names become part of a host or of a key, where a dot would be ambiguous."""
+"""Kinds whose names become part of a host or a key, where a dot would be ambiguous."""
 
 _FINDERS: dict[type[Resource], Callable[[Any], Iterable[str]]] = {
     Service: _find_service_faults,

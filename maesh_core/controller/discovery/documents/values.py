@@ -1,8 +1,8 @@
-"""Plain values of a document become typed resources.
+"""Converts the plain values of a document to typed resources.
 
-Takes dicts, lists and scalars as a parser gave them, gives structs of `model/resources.py` or raises
-msgspec.ValidationError, which names the field. What `kubectl` users write loosely is put right here: nulls, and
-labels and annotations that are numbers. Must not know files.
+Takes dicts, lists and scalars from a parser; returns structs of `model/resources.py`, or raises
+msgspec.ValidationError, which names the field. Corrects what `kubectl` tolerates: nulls, and labels and annotations
+that are numbers. Must not know files.
 """
 
 from collections.abc import Iterable
@@ -13,21 +13,22 @@ import msgspec
 from maesh_core.model.resources import Resource, ResourceKind
 
 MAX_DEPTH = 128
-"""How deep a document may nest. Kubernetes objects stay under 40; parsers recurse, and deeper is an attack."""
+"""Limit of nesting in a document. Kubernetes objects have less than 40 levels; parsers recurse, and deeper documents
+are attacks."""
 
 TEXT_FIELDS = ("labels", "annotations")
 """The maps of `metadata` whose values are always text."""
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What says which kind of object a document holds."""
+    """The fields that name a document's kind."""
 
     api_version: str | None = msgspec.field(default=None, name="apiVersion")
     kind: str | None = None
 
 
 class Body(Protocol):
-    """A document, or an item of a list, in the form its parser gave it. What does not fit: msgspec.ValidationError."""
+    """A document, or an item of a list, as its parser returned it. Its methods raise msgspec.ValidationError."""
 
     def read_head(self) -> Head:
         """Read apiVersion and kind."""
@@ -40,7 +41,7 @@ class Body(Protocol):
 
 
 class Document(NamedTuple):
-    """One document of a file: its number among the documents that are not empty, from 1, and the line it starts at."""
+    """One document of a file: its number among the non-empty documents, from 1, and its first line."""
 
     number: int
     line: int
@@ -48,9 +49,9 @@ class Document(NamedTuple):
 
 
 def convert_value(value: Any, kind: ResourceKind) -> Resource:
-    """Build a resource of a document's plain value. Raises msgspec.ValidationError, which names the field.
+    """Build a resource from a document's plain value. Raises msgspec.ValidationError, which names the field.
 
-    Nulls count as absent, but not in the fields of a kind that reads them strictly: there a null may be a slip.
+    Nulls count as absent, except in the fields of a kind that is read strictly, where a null may be a mistake.
     """
     if kind.read is None:
         return kind.decode(_with_text_metadata(drop_nulls(value)))
@@ -60,12 +61,12 @@ def convert_value(value: Any, kind: ResourceKind) -> Resource:
 
 
 def drop_nulls(value: Any) -> Any:
-    """Leave out the entries of mappings that are null, which Kubernetes takes as absent. Raises RecursionError."""
+    """Remove the entries of mappings that are null, which Kubernetes treats as absent. Raises RecursionError."""
     return _drop_nulls(value, 0, {})
 
 
 def _drop_nulls(value: Any, depth: int, known: dict[int, Any]) -> Any:
-    """Copy a value; a part that is there several times, as YAML's aliases make it, stays one."""
+    """Copy a value; a part that is shared, as by YAML's aliases, stays shared."""
     if depth > MAX_DEPTH:
         raise RecursionError
     if not isinstance(value, dict | list):

@@ -1,8 +1,8 @@
-"""YAML text becomes documents of plain values, as Kubernetes reads YAML and stricter.
+"""Parses YAML text into documents of plain values, like Kubernetes, but more strictly.
 
-Takes the text of one file, gives its documents and the errors of those that are broken. Splits first, so that a
-broken document does not hurt the others. No tags but those of plain values, no dates, no duplicate keys; aliases are
-counted at their full size, so that memory and time are bounded by the limits below. Must not know kinds.
+Takes the text of one file; returns its documents, and errors for malformed ones. The text is split first, so that a
+malformed document does not affect the others. Only tags of plain values are allowed, no dates and no duplicate keys.
+Aliases count at their full size, so that the limits below bound memory and time. Must not know kinds.
 """
 
 import re
@@ -25,11 +25,11 @@ from maesh_core.errors import ManifestError
 from maesh_core.model.resources import Resource, ResourceKind
 
 _Event = Any
-"""One of yaml.events; which attributes it has depends on its class, which is compared first."""
+"""One of yaml.events; its attributes depend on its class, which is checked first."""
 
 MAX_NODES = 4_000_000
-"""How many values a file may hold, mappings and lists counted twice, aliases at full size: 5,000 services with 10
-servers each are 1,600,000."""
+"""Limit of values in a file; mappings and lists count twice, aliases at full size. 5,000 services with 10 servers each
+are 1,600,000."""
 
 _SEPARATOR = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
 _TAG = "tag:yaml.org,2002:"
@@ -73,7 +73,7 @@ class YamlBody:
 
 
 def parse_yaml_documents(text: str, path: str) -> Iterator[Document | ManifestError]:
-    """Split text into its YAML documents; each is there or its error is. Empty ones are left out."""
+    """Split text into its YAML documents; each is returned, or its error. Empty documents are left out."""
     budget = _Budget(MAX_NODES)
     number = 0
     for line, chunk in _split(text):
@@ -91,7 +91,7 @@ def parse_yaml_documents(text: str, path: str) -> Iterator[Document | ManifestEr
 
 
 def _split(text: str) -> Iterator[tuple[int, str]]:
-    """Give each stretch between separators with the line it starts at; the separator stays in, as its first line."""
+    """Yield each part between separators with its first line; the separator stays in it, as its first line."""
     starts = [match.start() for match in _SEPARATOR.finditer(text)]
     line, start = 1, 0
     for end in [*starts, len(text)]:
@@ -103,14 +103,14 @@ def _split(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _is_preamble(chunk: str) -> bool:
-    """Whether only comments and directives are here: `%YAML 1.1` stands before the separator."""
+    """Whether the text has only comments and directives: `%YAML 1.1` comes before the separator."""
     if not chunk.startswith(("#", "%")):
         return False
     return all(line.startswith(("#", "%")) or not line.strip() for line in chunk.split("\n"))
 
 
 class _Budget:
-    """How many values may still come."""
+    """The number of values that are still allowed."""
 
     __slots__ = ("left",)
 
@@ -135,7 +135,7 @@ def _parse_chunk(chunk: str, budget: _Budget) -> Iterator[tuple[int, Any]]:
 
 
 class _Frame:
-    """A mapping or sequence under way. `key` is the one whose value comes next; None when a key comes next."""
+    """A mapping or sequence that is being built. `key` is that of the next value; None if a key comes next."""
 
     __slots__ = ("anchor", "height", "is_metadata", "is_text", "items", "key", "left", "mapping", "merged")
 
@@ -158,7 +158,7 @@ class _Frame:
 
 
 class _Builder:
-    """Builds the value of one document of the parser's events, without recursion."""
+    """Builds the value of one document from the parser's events, without recursion."""
 
     __slots__ = ("_anchors", "_budget", "_frames", "_get_event")
 
@@ -167,10 +167,10 @@ class _Builder:
         self._budget = budget
         self._frames: list[_Frame] = []
         self._anchors: dict[str, tuple[Any, int, int]] = {}
-        """Name to value, full size in values, and height."""
+        """By name: value, full size in values, and height."""
 
     def build(self, event: _Event) -> Any:
-        """Read events up to the end of the node that this one begins. Raises yaml.YAMLError."""
+        """Read events up to the end of the node that starts here. Raises yaml.YAMLError."""
         frame: _Frame | None = None
         while True:
             self._budget.spend(1, event)
@@ -250,7 +250,7 @@ def _is_plain(event: _Event) -> bool:
 
 
 def _put(frame: _Frame, value: Any, event: _Event) -> None:
-    """Put a value where it belongs: into a sequence, as a mapping's key, or beside the key that came before."""
+    """Insert a value: into a sequence, as a key of a mapping, or as the value of the previous key."""
     mapping = frame.mapping
     if mapping is None:
         frame.items.append(value)  # type: ignore[union-attr]  # a frame has one or the other
@@ -258,7 +258,7 @@ def _put(frame: _Frame, value: Any, event: _Event) -> None:
         if not isinstance(value, str):
             raise _error("a key must be text", event)
         if value in mapping:
-            raise _error(f"key {value[:80]!r} stands twice in one mapping", event)
+            raise _error(f"key {value[:80]!r} appears twice in one mapping", event)
         frame.key = value
     elif frame.merged is not None and frame.key == "<<":
         frame.merged.extend(_read_merged(value, event))
@@ -283,7 +283,7 @@ def _finish_mapping(frame: _Frame, mapping: dict[str, Any]) -> dict[str, Any]:
 
 
 def resolve_scalar(text: str) -> bool | int | float | str | None:
-    """Tell what a plain scalar means to Kubernetes' parser: YAML 1.1 without dates and without base 60."""
+    """Interpret a plain scalar as Kubernetes' parser does: YAML 1.1 without dates and without base 60."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if text[0] not in _NUMBER_STARTS:
@@ -311,8 +311,8 @@ def _find_line(error: yaml.YAMLError, chunk: str) -> int:
 
 def _describe(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError):
-        said = ", ".join(part for part in (error.context, error.problem) if part)
-        return f"not YAML: {said}"
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+        return f"not YAML: {reason}"
     if isinstance(error, yaml.reader.ReaderError):
         return f"not YAML: {error.reason}"
     return "not YAML"

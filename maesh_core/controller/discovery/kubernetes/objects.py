@@ -1,7 +1,7 @@
-"""What the API server says, decoded: pages of lists and lines of watches, straight from bytes to resources.
+"""Decodes the API server's responses: pages of lists and lines of watches, directly from bytes to resources.
 
-Takes bytes and a kind, gives resources and, for objects that cannot be used, what is wrong with each. Raises
-KubernetesError where a page or a line is none at all. No I/O.
+Takes bytes and a kind; returns resources, and for unusable objects the reason. Raises KubernetesError if a page or a
+line is malformed. No I/O.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ class _Meta(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Named(msgspec.Struct, frozen=True):
-    """An object as far as it must be readable to say which one is not."""
+    """The part of an object that must be readable to identify it."""
 
     metadata: _Meta = _Meta()
 
@@ -53,7 +53,7 @@ class _Status(msgspec.Struct, frozen=True):
 
 
 class ChangeType(Enum):
-    """What a line of a watch tells."""
+    """The type of a watch event."""
 
     ADDED = "ADDED"
     MODIFIED = "MODIFIED"
@@ -76,14 +76,14 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 MAX_SHOWN_KEY = 320
-"""Characters of a key as it is shown: a name has at most 253, a namespace 63."""
+"""Limit of a shown key, in characters: a name has at most 253, a namespace 63."""
 
 _Result = Resource | Fault
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A page of a list; `next` names the next one, empty at the last. An object that is read may have a fault, too."""
+    """A page of a list; `next` is the token of the next one, or empty. An object may have a resource and a fault."""
 
     resources: Sequence[Resource]
     faults: Sequence[Fault]
@@ -92,14 +92,14 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A line of a watch. `result` is None for what was deleted and for bookmarks."""
+    """A line of a watch. `result` is None for deletions and bookmarks."""
 
     type: ChangeType
     key: ObjectKey
     resource_version: str
     result: Resource | Fault | None = None
     fault: Fault | None = None
-    """What is wrong with the object, whether or not it could be read."""
+    """The fault of the object, whether or not it could be read."""
 
 
 class ObjectDecoder:
@@ -119,18 +119,18 @@ class ObjectDecoder:
         return f"<ObjectDecoder {self._kind.name}>"
 
     def decode_page(self, body: bytes) -> Page:
-        """Decode a page of a list. One object that is bad is set aside, the others stand."""
+        """Decode a page of a list. An object with an error is left out; the others are returned."""
         if self._kind.read is not None:
             return self._decode_items(body)
         try:
             page = self._decode_page(body)
         except _UNREADABLE:
             return self._decode_items(body)
-        results = [self._judge(resource) for resource in page.items or ()]
+        results = [self._check(resource) for resource in page.items or ()]
         return self._build_page(results, page.metadata)
 
     def decode_line(self, line: bytes) -> Change:
-        """Decode a line of a watch; an ERROR, and what is no line, is raised."""
+        """Decode a line of a watch; raises for an ERROR event and for a malformed line."""
         try:
             event = msgspec.json.decode(line, type=_Line)
             if event.type is ChangeType.ERROR:
@@ -141,7 +141,9 @@ class ObjectDecoder:
                 )
             meta = msgspec.json.decode(event.object, type=_Named).metadata
         except _UNREADABLE as error:
-            raise KubernetesError(f"the watch of {self._kind.plural} told what is no event: {error}") from error
+            raise KubernetesError(
+                f"the watch of {self._kind.plural} sent a line that is not an event: {error}"
+            ) from error
         key, version = self._build_key(meta), meta.resource_version or ""
         if event.type in (ChangeType.BOOKMARK, ChangeType.DELETED):
             return Change(event.type, key, version)
@@ -153,7 +155,7 @@ class ObjectDecoder:
         try:
             page = msgspec.json.decode(body, type=_RawPage)
         except _UNREADABLE as error:
-            raise KubernetesError(f"the list of {self._kind.plural} is none: {error}") from error
+            raise KubernetesError(f"the list of {self._kind.plural} is malformed: {error}") from error
         results = []
         for number, item in enumerate(page.items or ()):
             try:
@@ -164,22 +166,22 @@ class ObjectDecoder:
         return self._build_page(results, page.metadata)
 
     def _build_key(self, meta: _Meta) -> ObjectKey:
-        """Name an object as its resource will be named."""
+        """Build the key of the object's resource."""
         return ObjectKey((meta.namespace or DEFAULT_NAMESPACE) if self._kind.is_namespaced else "", meta.name or "")
 
     def _decode_one(self, item: msgspec.Raw, key: ObjectKey, uid: str) -> _Result:
         try:
             if self._kind.read is None:
-                return self._judge(self._decode_object(item))
+                return self._check(self._decode_object(item))
         except _UNREADABLE:
             pass
         try:
-            # Go writes an empty list that is not optional as null, as in the endpoints of a slice without any.
-            return self._judge(convert_value(msgspec.json.decode(item), self._kind))
+            # Go writes an empty required list as null, such as the endpoints of an empty slice.
+            return self._check(convert_value(msgspec.json.decode(item), self._kind))
         except _UNREADABLE as error:
             return Fault(key, f"{self._kind.name} {show_key(key)} cannot be read: {error}", uid)
 
-    def _judge(self, resource: Resource) -> _Result:
+    def _check(self, resource: Resource) -> _Result:
         resource = fill_defaults(resource, self._kind)
         faults = list(find_faults(resource, self._kind))
         if not faults:
@@ -189,7 +191,7 @@ class ObjectDecoder:
         return Fault(resource.key, text, resource.metadata.uid)
 
     def _find_fault(self, result: _Result) -> Fault | None:
-        """Find what is wrong with an object that was read, or could not be."""
+        """Find the fault of an object, whether or not it could be read."""
         if isinstance(result, Fault):
             return result
         if isinstance(result, CheckedResource) and result.faults:
@@ -207,6 +209,6 @@ class ObjectDecoder:
 
 
 def show_key(key: ObjectKey) -> str:
-    """Show which object it is; a name that none can have is made harmless."""
+    """Show a key; an invalid name is escaped."""
     text = str(key)
     return text if text.isprintable() and len(text) <= MAX_SHOWN_KEY else show_value(text)

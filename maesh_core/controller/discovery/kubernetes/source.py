@@ -1,7 +1,7 @@
-"""The source `kubernetes`: the objects of a cluster, each kind listed and watched by a task of its own.
+"""The source `kubernetes`: the objects of a cluster; one task lists and watches each kind.
 
-Takes a client of the API server, gives batches of events as they come; what several kinds tell at one time is one
-batch. Says whether it is in touch with the cluster. Must not interpret the objects, nor write anything.
+Takes a client of the API server; yields batches of events. Events of several kinds that arrive together form one batch.
+Reports whether it has contact with the cluster. Must not interpret objects, nor write anything.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from maesh_core.model.resources import ResourceKind
 from maesh_core.process.backoff import Backoff
 
 QUEUE_LIMIT = 100
-"""Batches that wait to be taken; a watch that is ahead waits."""
+"""Limit of queued batches; a watch that is ahead waits."""
 
 _Item = Sequence[Event] | Exception
 
@@ -32,16 +32,16 @@ class KubernetesSource:
         self._clock = clock
         self._pause = pause
         self._watches: list[KindWatch] | None = None
-        """None while nothing is followed: before it starts, and while it waits to be started again."""
+        """None before the start, and while it waits to be restarted."""
         self._lost_at = clock()
-        self._taken_back: list[Event] = []
+        self._withdrawn: list[Event] = []
 
     def __repr__(self) -> str:
         return f"<KubernetesSource {'not following' if self._watches is None else self._watches}>"
 
     @property
     def out_of_touch_s(self) -> float:
-        """For how long the kind that is worst off has been out of touch; 0 when all are followed."""
+        """How long the worst kind has been without contact; 0 if all are followed."""
         lost_at = self._find_lost_at()
         return 0.0 if lost_at is None else self._clock() - lost_at
 
@@ -52,7 +52,7 @@ class KubernetesSource:
         return min(since, default=None)
 
     async def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncIterator[Sequence[Event]]:
-        """Tell of the objects of these kinds, forever. A kind that the cluster does not have is an empty list."""
+        """Yield events of these kinds, forever. A kind that the cluster does not have is an empty list."""
         backoff = Backoff()
         while True:
             try:
@@ -62,7 +62,7 @@ class KubernetesSource:
                 yield [Problem(self.name, f"the cluster cannot be read: {error}")]
                 await self._pause(backoff.next(at_least_s=error.retry_after_s))
         absent = [Replaced(kind.type, ()) for kind in kinds if kind not in chosen]
-        yield [Problem(self.name, None), *self._taken_back, *absent]
+        yield [Problem(self.name, None), *self._withdrawn, *absent]
         queue: asyncio.Queue[_Item] = asyncio.Queue(QUEUE_LIMIT)
         watches = [KindWatch(self._client, kind, clock=self._clock, pause=self._pause) for kind in chosen]
         self._watches = watches
@@ -82,13 +82,13 @@ class KubernetesSource:
             lost_at = self._find_lost_at()
             self._lost_at = self._clock() if lost_at is None else lost_at
             self._watches = None
-            self._taken_back = [problem for watch in watches for problem in watch.take_back_problems()]
+            self._withdrawn = [problem for watch in watches for problem in watch.withdraw_problems()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _choose(self, kinds: Sequence[ResourceKind]) -> list[ResourceKind]:
-        """Choose what is watched: nothing that only manifests hold, and no fallback beside what it stands in for."""
+        """Choose the watched kinds, without those of manifests only, and fallbacks for kinds that are there."""
         preferred = {kind.fallback_of for kind in kinds}
         present = [kind.type for kind in kinds if kind.type in preferred and await find_path(self._client, kind)]
         return [kind for kind in kinds if kind.is_watched and kind.fallback_of not in present]
@@ -97,5 +97,5 @@ class KubernetesSource:
 async def _run_watch(watch: KindWatch, queue: asyncio.Queue[_Item]) -> None:
     try:
         await watch.run(queue.put)
-    except Exception as error:  # told to who reads the queue, who starts the source again
+    except Exception as error:  # raised in the reader of the queue, whose caller restarts the source
         await queue.put(error)

@@ -1,7 +1,7 @@
-"""One kind of object in a cluster: listed page by page, then watched, and listed again when the watch cannot go on.
+"""Follows one kind of object in a cluster: lists it in pages, watches it, and lists it again after a failure.
 
-Takes a client and a kind, tells batches of events, forever. Knows for how long it has been out of touch. A kind that
-the server does not serve is an empty list until it appears. Nothing ends it but being cancelled.
+Takes a client and a kind; emits batches of events, forever. Knows how long it has been without contact. A kind that the
+server does not serve is an empty list until it appears. It only ends when it is cancelled.
 """
 
 import random
@@ -20,34 +20,35 @@ from maesh_core.model.resources import Resource, ResourceKind
 from maesh_core.process.backoff import Backoff
 
 PAGE_SIZE = 500
-"""Objects of a list that are asked for at a time, as kubectl does."""
+"""Objects per page of a list, as in kubectl."""
 WATCH_S = (45, 60)
-"""The server is asked to end a watch after so long, by chance within these: one that is dead is found by then."""
+"""Range of the random time after which the server should end a watch, so that a dead connection is noticed by then."""
 SILENCE_MARGIN_S = 10.0
 """A watch that has not ended by then hangs."""
 LONGEST_LIST_PAUSE_S = 30.0
-"""Between two attempts that each cost a whole list that came to nothing; all others are small, and made more often."""
+"""Pause between two attempts that each fetched a whole list without success; other attempts are cheap and more
+frequent."""
 ABSENT_S = 10.0
-"""How often a kind is looked for that the server does not serve."""
+"""Interval for looking up a kind that the server does not serve."""
 SETTLED_S = 10.0
-"""A watch that stands for so long has succeeded. One that ends or breaks sooner, whatever it told, is no reason to try
-again at once: a server that refuses each watch after its first event would be listed from without end."""
+"""A watch that lasts this long is successful. One that ends or fails earlier, whatever it delivered, is not retried at
+once: otherwise a server that fails each watch after its first event would be listed endlessly."""
 GONE = 410
 NOT_FOUND = 404
 TOO_MANY_REQUESTS = 429
 
-Tell = Callable[[Sequence[Event]], Awaitable[None]]
+Emit = Callable[[Sequence[Event]], Awaitable[None]]
 Pause = Callable[[float], Awaitable[None]]
 
 
 class Client(Protocol):
-    """What is needed of a client of the API server."""
+    """The methods used of a client of the API server."""
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
-        """Give the answer's body; raises KubernetesError."""
+        """Return the body of the response; raises KubernetesError."""
 
     def watch_lines(self, path: str, query: Mapping[str, str], *, silence_limit_s: float) -> AsyncIterator[list[bytes]]:
-        """Give lines, the first batch when the watch stands; raises KubernetesError."""
+        """Yield batches of lines, the first when the watch is established; raises KubernetesError."""
 
 
 class _ApiResource(msgspec.Struct, frozen=True):
@@ -91,51 +92,51 @@ class KindWatch:
         self._is_absent = False
         self._faulty: set[ObjectKey] = set()
         self.broken_since: float | None = clock()
-        """Since when it has been out of touch, on the clock; None while it is in touch."""
+        """The time since which there is no contact, by the clock; None while there is contact."""
         self.failure = "not listed yet"
 
     def __repr__(self) -> str:
         where = "in touch" if self.broken_since is None else f"broken: {self.failure}"
         return f"<KindWatch {self._kind.plural} at {self._resource_version or 'no version'} {where}>"
 
-    async def run(self, tell: Tell) -> None:
-        """Tell of the kind, forever."""
+    async def run(self, emit: Emit) -> None:
+        """Follow the kind, forever."""
         while True:
             try:
-                await self._follow(tell)
+                await self._follow(emit)
             except KubernetesError as error:
-                await self._recover(error, tell)
+                await self._recover(error, emit)
 
-    async def _follow(self, tell: Tell) -> None:
+    async def _follow(self, emit: Emit) -> None:
         """Do the next step: find the path, list, or watch until the server ends the watch."""
         if self._path is None:
             self._path = await find_path(self._client, self._kind)
             if self._path is None:
-                await self._tell_absent(tell)
+                await self._emit_absent(emit)
                 self._backoff.reset()
                 await self._pause(ABSENT_S * (0.75 + self._chance() / 2))
                 return
         if not self._resource_version:
-            await self._list(self._path, tell)
-        await self._watch(self._path, tell)
+            await self._list(self._path, emit)
+        await self._watch(self._path, emit)
 
-    async def _recover(self, error: KubernetesError, tell: Tell) -> None:
+    async def _recover(self, error: KubernetesError, emit: Emit) -> None:
         if error.status == GONE or error.reason in ("Expired", "Gone"):
-            self._resource_version = ""  # what happened meanwhile is found by listing anew
+            self._resource_version = ""  # the next list has the changes of the meantime
         if error.status == NOT_FOUND:
             self._path, self._resource_version = None, ""
         if self.broken_since is None:
             self.broken_since = self._clock()
         if self.failure != str(error):
             self.failure = str(error)
-            await tell([Problem(self._origin, f"{self._kind.plural} cannot be followed: {error}")])
+            await emit([Problem(self._origin, f"{self._kind.plural} cannot be followed: {error}")])
         is_list_lost = self._has_listed and not self._resource_version
         self._has_listed = self._has_listed and not is_list_lost
         backoff = self._list_backoff if is_list_lost else self._backoff
         await self._pause(backoff.next(at_least_s=error.retry_after_s))
 
-    def take_back_problems(self) -> list[Event]:
-        """Take back whatever problem may have been told: another follows the kind from now on."""
+    def withdraw_problems(self) -> list[Event]:
+        """Withdraw any reported problem, because another source follows the kind from now on."""
         return [Problem(self._origin, None), *self._heal(self._faulty)]
 
     def _heal(self, keys: Iterable[ObjectKey]) -> list[Event]:
@@ -145,21 +146,21 @@ class KindWatch:
     def _origin(self) -> str:
         return f"kubernetes {self._kind.plural}"
 
-    async def _tell_absent(self, tell: Tell) -> None:
+    async def _emit_absent(self, emit: Emit) -> None:
         events: list[Event] = [] if self._is_absent else [Replaced(self._kind.type, ()), *self._heal(self._faulty)]
         self._faulty.clear()
         self._is_absent = True
-        await self._tell_in_touch(events, tell)
+        await self._emit_in_contact(events, emit)
 
-    async def _tell_in_touch(self, events: list[Event], tell: Tell) -> None:
-        """Tell events, and, if it was out of touch, that this is over."""
+    async def _emit_in_contact(self, events: list[Event], emit: Emit) -> None:
+        """Emit events, and withdraw the problem if there was no contact before."""
         if self.broken_since is not None:
             self.broken_since, self.failure = None, ""
             events = [*events, Problem(self._origin, None)]
         if events:
-            await tell(events)
+            await emit(events)
 
-    async def _list(self, path: str, tell: Tell) -> None:
+    async def _list(self, path: str, emit: Emit) -> None:
         resources: list[Resource] = []
         faults: list[Fault] = []
         query = {"limit": str(PAGE_SIZE)}
@@ -176,8 +177,8 @@ class KindWatch:
             raise KubernetesError(f"the list of {self._kind.plural} has no resource version")
         healed = self._faulty - {fault.key for fault in faults}
         self._faulty = {fault.key for fault in faults}
-        # Told even where its version is below what was told: a cluster's store may be put back to an older state.
-        await tell(
+        # Emitted even if its version is lower: a cluster's store may be restored to an older state.
+        await emit(
             [
                 Replaced(self._kind.type, resources),
                 *self._heal(healed),
@@ -188,7 +189,7 @@ class KindWatch:
         self._has_listed = True
         self._resource_version = page.resource_version
 
-    async def _watch(self, path: str, tell: Tell) -> None:
+    async def _watch(self, path: str, emit: Emit) -> None:
         shortest, longest = WATCH_S
         timeout_s = shortest + round(self._chance() * (longest - shortest))
         query = {
@@ -198,26 +199,26 @@ class KindWatch:
             "timeoutSeconds": str(timeout_s),
         }
         batches = self._client.watch_lines(path, query, silence_limit_s=timeout_s + SILENCE_MARGIN_S)
-        stands_since: float | None = None
+        established_at: float | None = None
         try:
             async for lines in batches:
-                if stands_since is None:
-                    stands_since = self._clock()
-                await self._tell_in_touch([], tell)
+                if established_at is None:
+                    established_at = self._clock()
+                await self._emit_in_contact([], emit)
                 if lines:
-                    await self._tell_lines(lines, tell)
+                    await self._emit_lines(lines, emit)
         finally:
             if isinstance(batches, AsyncGenerator):
-                await batches.aclose()  # its connection is given up now, not when it is collected
-            is_settled = stands_since is not None and self._clock() - stands_since >= SETTLED_S
+                await batches.aclose()  # closes its connection now, not when it is garbage-collected
+            is_settled = established_at is not None and self._clock() - established_at >= SETTLED_S
             if is_settled:
                 self._backoff.reset()
                 self._list_backoff.reset()
         if not is_settled:
             await self._pause(self._backoff.next())
 
-    async def _tell_lines(self, lines: Sequence[bytes], tell: Tell) -> None:
-        """Tell what lines say, up to one that is an error; the version moves only with what was told."""
+    async def _emit_lines(self, lines: Sequence[bytes], emit: Emit) -> None:
+        """Emit the events of lines up to the first error; the version only advances with emitted events."""
         events: list[Event] = []
         version, failure = self._resource_version, None
         for line in lines:
@@ -228,12 +229,12 @@ class KindWatch:
             except KubernetesError as error:
                 failure = error
                 if error.status != TOO_MANY_REQUESTS:
-                    version = ""  # what the line was about is found by listing anew
+                    version = ""  # the next list has the object of the line
                 break
             version = change.resource_version or version
             events += self._build_events(change)
         if events:
-            await tell(events)
+            await emit(events)
         self._resource_version = version
         if failure is not None:
             raise failure
@@ -260,7 +261,7 @@ class KindWatch:
 
 
 async def find_path(client: Client, kind: ResourceKind) -> str | None:
-    """Find where the server serves a kind, in the first of its versions that it does; None where it does not."""
+    """Find the path of a kind, in the first of its versions that the server serves; None if it serves none."""
     for api_version in kind.api_versions:
         path = ("/apis/" if "/" in api_version else "/api/") + api_version
         try:
@@ -278,5 +279,5 @@ def _parse_resources(body: bytes) -> set[str]:
     try:
         found: Any = msgspec.json.decode(body, type=_ApiResources)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise KubernetesError(f"the server's list of what it serves is none: {error}") from error
+        raise KubernetesError(f"the server's list of its resources is malformed: {error}") from error
     return {resource.name for resource in found.resources or ()}

@@ -1,7 +1,7 @@
-"""What lies at the paths that were given: which files, how they stand, and what is in them.
+"""Access to the files of the given paths: their names, signatures and contents.
 
-Takes paths, gives file names, signatures and bytes, or raises ManifestError. Never blocks on a FIFO or device, never
-reads without limit, follows links to files but not to folders. Must not look into the content.
+Takes paths; returns file names, signatures and bytes, or raises ManifestError. Never blocks on a FIFO or device, never
+reads without a limit, follows links to files but not to folders. Must not parse the contents.
 """
 
 import os
@@ -13,20 +13,20 @@ from maesh_core.errors import ManifestError
 from maesh_core.process.printable import escape_unprintable
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
-"""A file above this is refused: 5,000 services with 10 servers each in one JSON file are 22 MB."""
+"""Larger files are refused: 5,000 services with 10 servers each in one JSON file are 22 MB."""
 
 MAX_FOLDER_DEPTH = 32
-"""How deep folders are read with `-R`."""
+"""Depth to which `-R` reads folders."""
 
 FOLDERS_SEARCHED = 1000
-"""How many folders are searched for manifests that `-R` would find."""
+"""Limit of folders that are searched for manifests that `-R` would find."""
 
 SUFFIXES = (".json", ".yaml", ".yml")
-"""What is read in a folder, as `kubectl` does."""
+"""Suffixes of the files that are read in a folder, as in `kubectl`."""
 
 
 class Signature(NamedTuple):
-    """How a file stands: when two are equal, nothing has been written between them."""
+    """The state of a file: if two signatures are equal, nothing was written in between."""
 
     device: int
     inode: int
@@ -35,12 +35,12 @@ class Signature(NamedTuple):
     changed_ns: int
 
     def is_same_file(self, other: "Signature") -> bool:
-        """Whether both are of one inode: another one was put in its place otherwise."""
+        """Whether both have the same inode; otherwise the file was replaced."""
         return (self.device, self.inode) == (other.device, other.inode)
 
 
 class Root(NamedTuple):
-    """A path that was given: `path` is absolute, `given` what the user wrote."""
+    """A given path: `path` is absolute, `given` is the user's spelling."""
 
     path: str
     given: str
@@ -48,7 +48,7 @@ class Root(NamedTuple):
     is_recursive: bool
 
     def holds(self, path: str) -> bool:
-        """Whether a file of this path, if there is one, is to be read."""
+        """Whether a file with this path should be read, if it exists."""
         if not self.is_folder:
             return path == self.path
         folder, name = os.path.split(path)
@@ -57,7 +57,7 @@ class Root(NamedTuple):
         return folder == self.path or (self.is_recursive and self.holds_folder(folder))
 
     def holds_folder(self, folder: str) -> bool:
-        """Whether a folder is this one or is read with it."""
+        """Whether a folder is this root, or is read with it."""
         if folder == self.path:
             return True
         prefix = self.path.rstrip("/") + "/"
@@ -66,7 +66,7 @@ class Root(NamedTuple):
         return not any(part.startswith(".") for part in folder[len(prefix) :].split("/"))
 
     def show(self, path: str) -> str:
-        """Render a path below this root as the user would write it, on one line and in UTF-8."""
+        """Show a path below this root in the user's spelling, on one line and in UTF-8."""
         below = path.removeprefix(self.path).lstrip("/")
         shown = os.fsencode(os.path.join(self.given, below) if below else self.given).decode(
             "utf-8", "backslashreplace"
@@ -75,7 +75,7 @@ class Root(NamedTuple):
 
 
 class Roots:
-    """All roots; finds the one a path belongs to, however many files were named."""
+    """All roots; finds the root of a path efficiently, even with many named files."""
 
     __slots__ = ("_files", "folders")
 
@@ -92,11 +92,11 @@ class Roots:
         return iter((*self.folders, *self._files.values()))
 
     def find(self, path: str) -> Root | None:
-        """Find a root that a file of this path belongs to; a named file before a folder."""
+        """Find the root of a file; a named file takes precedence over a folder."""
         return self._files.get(path) or next((root for root in self.folders if root.holds(path)), None)
 
     def is_named_file(self, path: str) -> bool:
-        """Whether this very file was named."""
+        """Whether this file itself was named."""
         return path in self._files
 
     def holds_folder(self, folder: str) -> bool:
@@ -105,18 +105,18 @@ class Roots:
 
 
 def is_manifest_name(name: str) -> bool:
-    """Whether a name in a folder is read; names with a dot first belong to editors, kubelet and version control."""
+    """Whether a file name in a folder is read; names with a leading dot belong to editors, kubelet and git."""
     return name.endswith(SUFFIXES) and not name.startswith(".")
 
 
 def build_root(given: str, *, is_recursive: bool) -> Root:
-    """Look at a given path. One that is not there counts as a file, and may come."""
+    """Inspect a given path. A path that does not exist counts as a file that may be created."""
     path = os.path.abspath(given)
     return Root(path, given, os.path.isdir(path), is_recursive)
 
 
 def list_files(root: Root) -> Iterator[str]:
-    """Name what is to be read of a root; in no order. Raises OSError when its folder cannot be read."""
+    """List the files of a root, in no particular order. Raises OSError if its folder cannot be read."""
     if not root.is_folder:
         if os.path.lexists(root.path):
             yield root.path
@@ -130,7 +130,7 @@ def list_files(root: Root) -> Iterator[str]:
         except OSError:
             if folder == root.path:
                 raise
-            continue  # gone or closed meanwhile; what was in it counts as gone
+            continue  # removed or inaccessible since; its contents count as removed
         for entry in found:
             if entry.is_dir(follow_symlinks=False):
                 if root.is_recursive and depth < MAX_FOLDER_DEPTH and not entry.name.startswith("."):
@@ -140,7 +140,7 @@ def list_files(root: Root) -> Iterator[str]:
 
 
 def has_manifests_below(path: str) -> bool:
-    """Whether a folder in this one holds a file that `-R` would read; no more than FOLDERS_SEARCHED are looked into."""
+    """Whether a sub-folder has a file that `-R` would read; at most FOLDERS_SEARCHED are searched."""
     folders, searched = [path], 0
     while folders and searched < FOLDERS_SEARCHED:
         searched += 1
@@ -159,9 +159,10 @@ def has_manifests_below(path: str) -> bool:
 
 
 def read_signature(path: str) -> Signature | None:
-    """Tell how a file stands, through links; None when nothing is there, not even a link that leads nowhere.
+    """Read the signature of a file, through links; None if nothing is there, not even a broken link.
 
-    What cannot be looked at has a signature too, its link's or an empty one, so that reading it is tried and reported.
+    A file that cannot be inspected also has a signature, that of its link or an empty one, so that reading it is tried
+    and the error is reported.
     """
     try:
         status = os.stat(path)
@@ -174,11 +175,11 @@ def read_signature(path: str) -> Signature | None:
 
 
 def read_content(path: str, shown: str) -> tuple[Signature, bytes]:
-    """Read a file; the signature is the one it had before. Raises ManifestError when it cannot be read."""
+    """Read a file; the signature is from before the read. Raises ManifestError if it cannot be read."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device can have effects
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device can have side effects
             raise ManifestError(shown, "is not a regular file")
-        # A FIFO put in place meanwhile must not block.
+        # Do not block on a FIFO that replaced the file in the meantime.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ManifestError(shown, _describe(path, error)) from error
@@ -187,7 +188,7 @@ def read_content(path: str, shown: str) -> tuple[Signature, bytes]:
         if not stat.S_ISREG(status.st_mode):
             raise ManifestError(shown, "is not a regular file")
         if status.st_size > MAX_FILE_BYTES:
-            raise ManifestError(shown, f"has {status.st_size} bytes; more than {MAX_FILE_BYTES} are not read")
+            raise ManifestError(shown, f"has {status.st_size} bytes; the limit is {MAX_FILE_BYTES}")
         return _sign(status), _read_all(descriptor, shown)
     except OSError as error:
         raise ManifestError(shown, _describe(path, error)) from error
@@ -196,11 +197,11 @@ def read_content(path: str, shown: str) -> tuple[Signature, bytes]:
 
 
 def _read_all(descriptor: int, shown: str) -> bytes:
-    """Read to the end, which may move while we do."""
+    """Read to the end, which may move during the read."""
     with open(descriptor, "rb", closefd=False) as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
-        raise ManifestError(shown, f"grew above {MAX_FILE_BYTES} bytes, which are not read")
+        raise ManifestError(shown, f"grew above the limit of {MAX_FILE_BYTES} bytes")
     return content
 
 
@@ -210,5 +211,5 @@ def _sign(status: os.stat_result) -> Signature:
 
 def _describe(path: str, error: OSError) -> str:
     if isinstance(error, FileNotFoundError) and os.path.islink(path):
-        return "is a link that leads nowhere"
+        return "is a broken link"
     return f"cannot be read: {error.strerror or type(error).__name__}"

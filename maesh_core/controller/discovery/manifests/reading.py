@@ -1,7 +1,7 @@
-"""Keeps what the files hold true: which files changed, which may be read, what their change means.
+"""Keeps the merged contents of all files current: decides which files changed, and when they are read.
 
-Takes hints that paths changed and the time, gives events. Only files that changed are read again. Blocks on the file
-system, so it runs in a thread, one call at a time. Must not wait, nor know how hints come about.
+Takes hints that paths changed, and the time; returns events. Only changed files are read again. Blocks on the file
+system, so it runs in a thread, one call at a time. Must not wait, nor know where hints come from.
 """
 
 import logging
@@ -28,18 +28,18 @@ from maesh_core.model.events import Event, Problem
 from maesh_core.model.resources import ResourceKind
 
 SEARCHED_LIMIT = 1000
-"""Where more files than this are read, folders are not searched for being of no use."""
+"""With more files than this, folders are not checked for being useless."""
 
 logger = logging.getLogger(__name__)
 
 Hints = Mapping[str, bool]
-"""Paths that changed; true where something appeared and nothing was written or removed, as renaming does."""
+"""Changed paths; true if something appeared and nothing was written or removed, as in a rename."""
 
 
 class ManifestReader:
-    """The files below some roots and the objects in them. Times are the caller's monotonic seconds.
+    """The files below some roots, and the objects in them. Times are the caller's monotonic seconds.
 
-    `switches` says of kinds that no enabled plugin reads how that is switched on.
+    `switches` explains how to enable the plugin of a kind that no enabled plugin reads.
     """
 
     __slots__ = (
@@ -70,21 +70,21 @@ class ManifestReader:
         self._settling = Settling(settle_s)
         self._merged = MergedManifests()
         self._known: dict[str, Signature] = {}
-        """How each file stood when it was read last."""
+        """The signature of each file at its last read."""
         self._noticed: set[tuple[str, str]] = set()
         self._below: dict[str, bool] = {}
-        """Whether folders that hold nothing have folders that do, since the last sweep."""
+        """Whether useless folders have sub-folders with manifests, as of the last sweep."""
         self._stop = threading.Event()
 
     def __repr__(self) -> str:
         return f"<ManifestReader {len(self._known)} files {self._settling}>"
 
     def stop(self) -> None:
-        """Let a call that is under way in another thread end soon."""
+        """Make a running call in another thread end soon."""
         self._stop.set()
 
     def load(self) -> None:
-        """Read every file that stood still already; the others become pending."""
+        """Read every file that no longer changes; the others become pending."""
         for path in sorted(self._list_all()):
             if self._stop.is_set():
                 return
@@ -96,11 +96,11 @@ class ManifestReader:
             else:
                 self._settling.note(path, is_put_in_place=False)
 
-    def look(self, hints: Hints, now: float) -> None:
-        """Take hints, and read what is due."""
+    def process_hints(self, hints: Hints, now: float) -> None:
+        """Process hints, and read the files that are due."""
         for path, is_put_in_place in hints.items():
             self._note(path, is_put_in_place=is_put_in_place)
-        due = self._settling.take_due(now, read_signature, self._known.get)
+        due = self._settling.pop_due(now, read_signature, self._known.get)
         for path, signature in sorted(due.items()):
             if self._stop.is_set():
                 return
@@ -110,23 +110,23 @@ class ManifestReader:
                 self._read(path, signature)
 
     def sweep(self) -> None:
-        """Compare all files with what is known: the changes that no hint told of, behind links for example."""
+        """Compare all files with the known signatures: this finds changes without hints, for example behind links."""
         self._below.clear()
         for path in self._list_all() | self._known.keys():
             if read_signature(path) != self._known.get(path):
                 self._settling.note(path, is_put_in_place=False)
 
     def next_due(self) -> float | None:
-        """Tell when `look` has something to do without a hint; None when nothing is pending."""
+        """Return when `process_hints` must be called without a hint; None if nothing is pending."""
         return self._settling.next_due()
 
     def collect_lists(self) -> list[Event]:
-        """Tell everything."""
+        """Return everything."""
         self._note_useless_folders()
         return self._merged.collect_lists(self._kinds)
 
     def collect_events(self) -> list[Event]:
-        """Tell what changed since the last call."""
+        """Return the changes since the last call."""
         self._note_useless_folders()
         return self._merged.collect_events()
 
@@ -148,7 +148,7 @@ class ManifestReader:
         if self._roots.find(path) is not None and (not is_folder or is_link):
             self._settling.note(path, is_put_in_place=is_put_in_place)
         elif is_folder and (is_link or self._roots.holds_folder(path)):
-            # A folder that came, or a link that leads elsewhere now: kubelet swaps the link `..data` of a ConfigMap.
+            # A new folder, or a changed link: kubelet replaces the link `..data` of a ConfigMap.
             self.sweep()
         elif not os.path.lexists(path):
             inside = path + os.sep
@@ -165,12 +165,12 @@ class ManifestReader:
             self._merged.set_manifest(path, Manifest(errors=(error,)))
             return
         if not before == signature == read_signature(path):
-            self._settling.note(path, is_put_in_place=False)  # written to while it was read
+            self._settling.note(path, is_put_in_place=False)  # changed during the read
             return
         self._known[path] = signature
         if not content and self._merged.has_content(path):
-            # A shell redirection empties the file long before the command behind it writes.
-            emptied = ManifestError(shown, "is empty; what it held stays until it is filled or removed")
+            # A shell redirection empties the file long before its command writes.
+            emptied = ManifestError(shown, "is empty; its previous objects are kept until it is filled or removed")
             self._merged.set_manifest(path, Manifest(errors=(emptied,)))
             return
         manifest = parse_manifest(content, self._table, path=shown)
@@ -179,17 +179,17 @@ class ManifestReader:
         self._note_useless_file(path, shown, manifest)
 
     def _note_useless_file(self, path: str, shown: str, manifest: Manifest) -> None:
-        """Say that a file is of no use: one without documents, or one that was named and has none for the mesh."""
+        """Report a useless file: one without documents, or a named one without objects for the mesh."""
         if manifest.is_empty:
-            text = "holds no manifest"
+            text = "contains no manifest"
         elif self._roots.is_named_file(path) and not (manifest.resources or manifest.errors or manifest.notices):
-            text = f"holds nothing that the mesh reads: {', '.join(manifest.unread_kinds)}"
+            text = f"contains nothing that the mesh reads: {', '.join(manifest.unread_kinds)}"
         else:
             return
         self._merged.set_notices(path, [Problem(shown, text, is_notice=True)])
 
     def _note_useless_folders(self) -> None:
-        """Say which folders are of no use, once all that is in them was read."""
+        """Report useless folders, after all their files were read."""
         if self._stop.is_set() or self._settling.next_due() is not None:
             return
         for root in self._roots.folders:
@@ -205,7 +205,7 @@ class ManifestReader:
             return None
         text = f"no file in it ends in {', '.join(SUFFIXES)}"
         if files:
-            text = "none of its files holds anything that the mesh reads"
+            text = "none of its files contains anything that the mesh reads"
         if root.path not in self._below:
             self._below[root.path] = not root.is_recursive and has_manifests_below(root.path)
         return f"{text}; folders in it have manifests: -R reads them too" if self._below[root.path] else text
@@ -214,7 +214,7 @@ class ManifestReader:
         self._known.pop(path, None)
         self._merged.remove(path)
         if self._roots.is_named_file(path):
-            self._merged.set_problem(path, self._show(path), "is not there any more")
+            self._merged.set_problem(path, self._show(path), "no longer exists")
 
     def _show(self, path: str) -> str:
         root = self._roots.find(path)

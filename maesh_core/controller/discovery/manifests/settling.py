@@ -1,7 +1,7 @@
-"""When a changed file may be read: once it stood still, or at once when another was renamed into its place.
+"""Decides when a changed file may be read: when it no longer changes, or at once after a rename to its path.
 
-Takes hints that a path changed and how it stands, gives the paths that are due. A path that went away must stay away
-as long, since editors remove and put back. Pure: the clock is the caller's, the files are not looked at here.
+Takes hints that a path changed, and its signature; returns the paths that are due. A removed path must stay away as
+long, because editors remove and recreate files. Pure: the caller provides the clock, and no file is accessed.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ ReadSignature = Callable[[str], Signature | None]
 
 
 class Settling:
-    """Paths that changed and are not due yet."""
+    """Changed paths that are not due yet."""
 
     __slots__ = ("_pending", "_settle_s")
 
@@ -24,17 +24,17 @@ class Settling:
         return f"<Settling {len(self._pending)} pending>"
 
     def note(self, path: str, *, is_put_in_place: bool) -> None:
-        """Take the hint that a path changed. `is_put_in_place`: something appeared there, and nothing went away."""
+        """Record that a path changed. `is_put_in_place`: something appeared there, and nothing was removed."""
         pending = self._pending.get(path)
         if pending is None:
             self._pending[path] = _Pending(is_put_in_place=is_put_in_place)
         elif not is_put_in_place:
             pending.is_put_in_place = False
 
-    def take_due(
+    def pop_due(
         self, now: float, read_signature: ReadSignature, known: Callable[[str], Signature | None]
     ) -> dict[str, Signature | None]:
-        """Give the paths that may be read now, and forget them; None: the path is gone."""
+        """Return and forget the paths that are due; None: the path is gone."""
         due: dict[str, Signature | None] = {}
         for path, pending in list(self._pending.items()):
             signature = read_signature(path)
@@ -44,7 +44,7 @@ class Settling:
         return due
 
     def next_due(self) -> float | None:
-        """Tell when something may be due, by the caller's clock; None when nothing is pending, 0 for at once."""
+        """Return when something may be due, by the caller's clock; None if nothing is pending, 0 for at once."""
         return min((pending.since + self._settle_s for pending in self._pending.values()), default=None)
 
     def _is_due(self, pending: "_Pending", signature: Signature | None, known: Signature | None, now: float) -> bool:
@@ -56,9 +56,9 @@ class Settling:
         return now - pending.since >= self._settle_s
 
     def _is_renamed(self, pending: "_Pending", signature: Signature, known: Signature | None) -> bool:
-        """Tell a finished file from one that is being written; must not be wrong about the latter.
+        """Whether a file is complete rather than still being written; must not be wrong about the latter.
 
-        Another file where one was known, and no removal between: only renaming does that. Or a file that was last
+        Either a known file was replaced without a removal in between, which only a rename does, or the file was last
         written long before it was last renamed, both by the file system's own clock.
         """
         if known is not None and signature.is_same_file(known):

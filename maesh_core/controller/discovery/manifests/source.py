@@ -1,8 +1,8 @@
 """The source `manifests`: files and folders of Kubernetes manifests, watched for change.
 
-Takes paths, gives batches of events: first a list of every kind, then what changed. Files are read in a thread, so
-that the loop goes on meanwhile. A watch tells what changed at once; a rare sweep finds what the watch cannot see.
-Must not interpret the objects.
+Takes paths; yields batches of events: first a list of every kind, then changes. Files are read in a thread, so that the
+event loop continues. A watch reports changes at once; a periodic sweep finds those that the watch cannot see. Must not
+interpret the objects.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from maesh_core.model.events import Event
 from maesh_core.model.resources import ResourceKind
 
 SETTLE_S = 0.05
-"""How long a file must stand still before it is read; half-written YAML can be valid."""
+"""Time without changes after which a file is read; half-written YAML can be valid."""
 
 SWEEP_S = 2.0
-"""How often all files are looked at, at no more than 15 ms for 5,000: links, network file systems and a full event
-queue hide changes from the watch."""
+"""Interval between two comparisons of all files, which take at most 15 ms for 5,000 files: links, network file systems
+and a full event queue hide changes from the watch."""
 
 FIRST_WAIT_S = 1.0
 """How long the first list waits for files that are being written."""
@@ -31,7 +31,7 @@ FIRST_WAIT_S = 1.0
 class ManifestSource:
     """A `hookspecs.Source` of files and folders. A folder is read without its sub-folders unless `is_recursive`.
 
-    `switches` says of kinds that no enabled plugin reads how that is switched on.
+    `switches` explains how to enable the plugin of a kind that no enabled plugin reads.
     """
 
     name = "manifests"
@@ -53,18 +53,18 @@ class ManifestSource:
         return f"<ManifestSource {', '.join(self._paths)}>"
 
     def check_paths(self) -> None:
-        """Raise StartupError, which names it, if a path does not exist."""
+        """Raise StartupError, which names the path, if a path does not exist."""
         for path in self._paths:
             if not os.path.exists(path):
                 raise StartupError(f"{path}: no such file or folder")
 
     async def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncIterator[Sequence[Event]]:
-        """Tell of the objects of these kinds, forever, a batch at a time; the first lists every kind."""
+        """Yield events of these kinds, forever, in batches; the first one lists every kind."""
         roots = [build_root(path, is_recursive=self._is_recursive) for path in self._paths]
         reader = ManifestReader(roots, kinds, settle_s=self._settle_s, switches=self._switches)
         watch = FolderWatch(roots)
         try:
-            await watch.renew()  # before the first look, so that no change falls between
+            await watch.renew()  # before the first read, so that no change is missed
             await _load(reader)
             yield reader.collect_lists()
             next_sweep = time.monotonic() + SWEEP_S
@@ -75,7 +75,7 @@ class ManifestSource:
                     await watch.renew()
                     await asyncio.to_thread(reader.sweep)
                     next_sweep = time.monotonic() + SWEEP_S
-                events = await asyncio.to_thread(_look, reader, hints)
+                events = await asyncio.to_thread(_process_hints, reader, hints)
                 if events:
                     yield events
         finally:
@@ -84,14 +84,14 @@ class ManifestSource:
 
 
 async def _load(reader: ManifestReader) -> None:
-    """Read all that stands still, and for a while wait for the rest; what still moves then comes as a change."""
+    """Read all files that no longer change, and wait a while for the rest; later ones are reported as changes."""
     await asyncio.to_thread(reader.load)
     give_up = time.monotonic() + FIRST_WAIT_S
     while (due := reader.next_due()) is not None and (now := time.monotonic()) < give_up:
         await asyncio.sleep(min(due, give_up) - now)
-        await asyncio.to_thread(reader.look, {}, time.monotonic())
+        await asyncio.to_thread(reader.process_hints, {}, time.monotonic())
 
 
-def _look(reader: ManifestReader, hints: Mapping[str, bool]) -> list[Event]:
-    reader.look(hints, time.monotonic())
+def _process_hints(reader: ManifestReader, hints: Mapping[str, bool]) -> list[Event]:
+    reader.process_hints(hints, time.monotonic())
     return reader.collect_events()

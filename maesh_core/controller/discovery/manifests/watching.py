@@ -1,7 +1,7 @@
-"""Hints that something changed below some roots, from the operating system's watch.
+"""Watches folders through the operating system, and returns hints that paths changed.
 
-Takes roots, gives paths that changed. Watches folders, not files: a file that is replaced takes its watch with it. A
-folder that went away and came back is watched anew by `renew`. Hints may be missing or too many; they decide nothing.
+Takes roots; returns changed paths. Watches folders, not files, because the watch of a replaced file is lost. `renew`
+watches a folder again that was removed and recreated. Hints may be missing or superfluous; they decide nothing.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ logger = logging.getLogger(__name__)
 
 _STEP_MS = 5
 _DEBOUNCE_MS = 20
-"""How long the watch gathers changes: it hands them over once none came for a step, or after this time."""
+"""Time in which changes are collected: they are returned when none came for a step, or after this time."""
 
 _WATCH_TIMEOUT_MS = 1000
-"""How long the watching thread sleeps at most, which bounds how long stopping takes."""
+"""Longest sleep of the watching thread, which limits how long stopping takes."""
 
 _Changes = set[tuple[Change, str]]
 _Identity = tuple[int, int]
 
 
 class FolderWatch:
-    """The folders of some roots under watch. Use from one task; `close` it."""
+    """The watched folders of some roots. Use from one task; `close` it."""
 
     __slots__ = ("_complaint", "_queue", "_roots", "_stop", "_tasks", "_watched", "is_stale")
 
@@ -40,13 +40,13 @@ class FolderWatch:
         self._watched: dict[str, _Identity] = {}
         self._complaint = ""
         self.is_stale = False
-        """Whether a watched folder was itself removed or replaced; its new inode may have the old one's number."""
+        """Whether a watched folder was itself removed or replaced; its new inode may have the old number."""
 
     def __repr__(self) -> str:
         return f"<FolderWatch {len(self._watched)} folders {len(self._tasks)} tasks>"
 
     async def renew(self) -> None:
-        """Watch the folders that are there now. Costs nothing when they are those that are watched already."""
+        """Watch the current folders. Costs nothing if they are already watched."""
         folders = {root.path if root.is_folder else os.path.dirname(root.path): root for root in self._roots}
         identities = {folder: identity for folder in folders if (identity := _identify(folder)) is not None}
         if identities == self._watched and not self.is_stale and not any(task.done() for task in self._tasks):
@@ -61,7 +61,7 @@ class FolderWatch:
         await asyncio.sleep(0)  # lets the tasks register their watches, which they do before they first wait
 
     async def wait(self, until: float) -> dict[str, bool]:
-        """Wait for changes, or until a monotonic time; true where something appeared and no more was seen."""
+        """Wait for changes, or until a monotonic time; true if something appeared and nothing else happened."""
         hints: dict[str, bool] = {}
         try:
             async with asyncio.timeout(max(until - time.monotonic(), 0)):
@@ -74,7 +74,7 @@ class FolderWatch:
         return hints
 
     async def close(self) -> None:
-        """End watching."""
+        """Stop watching."""
         self._stop.set()
         tasks, self._tasks = self._tasks, []
         await asyncio.gather(*tasks)

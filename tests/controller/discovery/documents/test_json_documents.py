@@ -33,7 +33,7 @@ def test_hostile_text_is_refused(text):
         list(parse_json_documents(text, "f.json"))
 
 
-def test_nulls_and_numbers_in_labels_are_put_right():
+def test_nulls_and_numbers_in_labels_are_corrected():
     text = '{"metadata": {"name": "a", "labels": {"x": 2, "y": null}, "annotations": null}, "spec": {"ports": null}}'
     (document,) = parse_json_documents(text, "f.json")
     service = document.body.decode(SERVICES)

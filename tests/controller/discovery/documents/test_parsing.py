@@ -75,15 +75,15 @@ def test_the_origin_names_file_document_and_line(parse):
     manifest = parse("---\n# first\napiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\nkind: Namespace\n")
     assert [item.origin for item in manifest.resources] == ["f.yaml document 1 line 3"]
     assert [str(error) for error in manifest.errors] == [
-        "f.yaml document 2 line 7: is no Kubernetes object: apiVersion is missing"
+        "f.yaml document 2 line 7: is not a Kubernetes object: apiVersion is missing"
     ]
 
 
 @pytest.mark.parametrize("text", ["just text\n", "- a\n- b\n", "7\n", "true\n"])
-def test_a_document_without_fields_is_said_to_be_no_object(parse, text):
+def test_a_document_without_fields_is_reported_as_no_object(parse, text):
     (error,) = parse(text).errors
     assert str(error) == (
-        "f.yaml document 1 line 1: is no Kubernetes object, which has fields such as apiVersion and kind"
+        "f.yaml document 1 line 1: is not a Kubernetes object, which has fields such as apiVersion and kind"
     )
 
 
@@ -120,7 +120,7 @@ def test_lists_in_lists_are_read_but_not_without_end(parse):
         document = {"apiVersion": "v1", "kind": "List", "items": [document]}
     assert names(parse(json.dumps(document))) == ["a"]
     document = {"apiVersion": "v1", "kind": "List", "items": [document]}
-    assert "lists stand in lists" in parse(json.dumps(document)).errors[0].text
+    assert "lists are nested more than" in parse(json.dumps(document)).errors[0].text
 
 
 def test_kinds_that_nobody_reads_are_named_once_and_are_no_error(parse):
@@ -138,8 +138,8 @@ def test_kinds_that_nobody_reads_are_named_once_and_are_no_error(parse):
         ("discovery.k8s.io/v1", "EndpointSlices", "did you mean EndpointSlice?"),
         ("discovery.k8s.io/v1", "Endpoint", "did you mean Endpoints?"),
         ("access.smi-spec.io/v1alpha3", "TraficTarget", "did you mean TrafficTarget?"),
-        ("v2", "Service", "of this kind v1 are read"),
-        ("apps/v1", "Pod", "of this kind v1 are read"),
+        ("v2", "Service", "only v1 of this kind are read"),
+        ("apps/v1", "Pod", "only v1 of this kind are read"),
         ("access.smi-spec.io/v1alpha3", "TrafficTarget", "plugin acl is off; --acl switches it on"),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_kind_that_is_nearly_one_that_is_read_is_noticed_on_its_object(api_ver
     manifest = parse_manifest(text.encode(), table, path="f.yaml")
     (notice,) = manifest.notices
     assert notice.origin == "f.yaml document 1 line 1"
-    assert notice.text == f"skipped, for nothing reads {api_version} {kind}: {said}"
+    assert notice.text == f"skipped, because nothing reads {api_version} {kind}: {said}"
     assert (notice.kind, notice.key) == (kind, ("default", "a"))
     assert (manifest.errors, manifest.unread_kinds) == ((), ())
 
@@ -166,7 +166,7 @@ def test_a_kind_that_is_nearly_one_that_is_read_is_noticed_on_its_object(api_ver
         ("apps/v1", "ReplicaSet"),
     ],
 )
-def test_a_kind_of_another_project_is_not_taken_for_a_mistake(api_version, kind):
+def test_a_kind_of_another_project_is_not_treated_as_a_mistake(api_version, kind):
     table = KindTable((*CORE_KINDS, SOME_SMI_KIND), find_kind_switches({"smi"}))
     text = f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a}}\n"
     manifest = parse_manifest(text.encode(), table, path="f.yaml")
@@ -250,7 +250,7 @@ def test_a_plugins_kind_is_held_to_its_struct_and_its_name():
     assert manifest.resources[0].kind is kind
     assert [error.text for error in manifest.errors] == [
         "Gadget: Object missing required field `color`",
-        "Gadget '../b': metadata.name: '../b' is no DNS subdomain (RFC 1123)",
+        "Gadget '../b': metadata.name: '../b' is not a DNS subdomain (RFC 1123)",
     ]
 
 

@@ -89,11 +89,11 @@ def test_names_of_container_ports_follow_rfc_6335(text, is_good):
         ("{ports: [{port: 80, targetPort: 70000}]}", "spec.ports[0].targetPort: 70000"),
         ("{ports: [{port: 80, targetPort: '80'}]}", "spec.ports[0].targetPort: '80'"),
         ("{ports: [{port: 80, targetPort: 'a b'}]}", "spec.ports[0].targetPort"),
-        ("{ports: [{port: 80, protocol: tcp}]}", "spec.ports[0].protocol: 'tcp' is none of SCTP, TCP, UDP"),
+        ("{ports: [{port: 80, protocol: tcp}]}", "spec.ports[0].protocol: 'tcp' is not one of SCTP, TCP, UDP"),
         ("{ports: [{port: 80, name: a/b}]}", "spec.ports[0].name"),
-        ("{ports: [{port: 80, name: a}, {port: 80, name: b}]}", "port 80/TCP stands there twice"),
-        ("{ports: [{port: 80, name: a}, {port: 81, name: a}]}", "name 'a' stands there twice"),
-        ("{ports: [{port: 80}, {port: 81}]}", "name '' stands there twice"),
+        ("{ports: [{port: 80, name: a}, {port: 80, name: b}]}", "port 80/TCP appears twice"),
+        ("{ports: [{port: 80, name: a}, {port: 81, name: a}]}", "name 'a' appears twice"),
+        ("{ports: [{port: 80}, {port: 81}]}", "name '' appears twice"),
         ("{clusterIP: example.org}", "spec.clusterIP"),
         ("{clusterIPs: ['127.0.0.1', 'x']}", "spec.clusterIPs[1]"),
         ("{type: Other}", "spec.type"),
@@ -123,10 +123,10 @@ def test_an_empty_target_port_is_the_port(load_one, target):
 @pytest.mark.parametrize(
     ("fields", "fault"),
     [
-        ("endpoints: [{addresses: [localhost]}]", "endpoints[0].addresses: 'localhost' is no IPv4 address"),
-        ("addressType: IPv6\nendpoints: [{addresses: [127.0.0.1]}]", "is no IPv6 address"),
+        ("endpoints: [{addresses: [localhost]}]", "endpoints[0].addresses: 'localhost' is not an IPv4 address"),
+        ("addressType: IPv6\nendpoints: [{addresses: [127.0.0.1]}]", "is not an IPv6 address"),
         ("addressType: IPX", "addressType: 'IPX'"),
-        ("endpoints: [{addresses: []}]", "endpoints[0].addresses: none is there"),
+        ("endpoints: [{addresses: []}]", "endpoints[0].addresses: none is given"),
         ("ports: [{port: 0}]", "ports[0].port: 0"),
         ("endpoints: [{addresses: [127.0.0.1], targetRef: {name: a/b}}]", "endpoints[0].targetRef.name"),
         ("endpoints: [{addresses: [127.0.0.1], targetRef: {namespace: a.b}}]", "endpoints[0].targetRef.namespace"),
@@ -143,7 +143,7 @@ def test_a_slices_ports_get_their_protocol(load_one):
 @pytest.mark.parametrize(
     ("subsets", "fault"),
     [
-        ("[{addresses: [{ip: x}]}]", "subsets[0].addresses[0].ip: 'x' is no IP address"),
+        ("[{addresses: [{ip: x}]}]", "subsets[0].addresses[0].ip: 'x' is not an IP address"),
         ("[{ports: [{port: 70000}]}]", "subsets[0].ports[0].port: 70000"),
         ("[{addresses: [{ip: 127.0.0.1, targetRef: {name: A}}]}]", "targetRef.name"),
     ],
@@ -176,7 +176,7 @@ def test_a_namespaces_own_namespace_is_dropped(load_one):
     assert load_one("apiVersion: v1\nkind: Namespace\nmetadata: {name: a, namespace: b}").key == ("", "a")
 
 
-def test_all_faults_of_an_object_are_told_up_to_a_limit(find_fault):
+def test_all_faults_of_an_object_are_reported_up_to_a_limit(find_fault):
     ports = ", ".join(f"{{port: 0, name: p{i}}}" for i in range(50))
     text = find_fault(f"{SERVICE}{{ports: [{ports}]}}")
     assert text.count("is not in 1 to 65535") == MAX_FAULTS

@@ -137,7 +137,7 @@ def test_null_entries_of_mappings_are_kept_for_the_kind_to_judge():
 @pytest.mark.parametrize(
     "text", ["a: 1\na: 2\n", "{a: 1, b: 2, a: 3}", "a: ~\na: 1\n", "x: [{b: 1, b: 1}]", "1: a\n'1': b\n"]
 )
-def test_a_key_that_stands_twice_is_refused(text):
+def test_a_key_that_appears_twice_is_refused(text):
     assert "twice" in fail(text).text
 
 

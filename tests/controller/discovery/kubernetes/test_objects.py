@@ -231,7 +231,7 @@ def test_a_kind_without_namespace_has_none_and_one_with_has_the_default():
     ],
 )
 def test_what_is_no_page_is_refused(body):
-    with pytest.raises(KubernetesError, match="the list of services is none"):
+    with pytest.raises(KubernetesError, match="the list of services is malformed"):
         ObjectDecoder(SERVICES).decode_page(body)
 
 
@@ -294,7 +294,7 @@ def test_a_long_message_of_an_error_line_is_cut():
     ],
 )
 def test_what_is_no_line_is_refused(line):
-    with pytest.raises(KubernetesError, match="told what is no event"):
+    with pytest.raises(KubernetesError, match="sent a line that is not an event"):
         ObjectDecoder(SERVICES).decode_line(line)
 
 

@@ -194,7 +194,7 @@ async def following(server, kinds=KINDS, token="", client=None):
 # --- what is told --------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_there_is_told_and_what_happens_then(api_server):
+async def test_what_is_there_is_reported_and_what_happens_then(api_server):
     api_server.apply([build_map("a", x="1"), build_map("b")])
     async with following(api_server) as follower:
         await follower.until(lambda: follower.names(ConfigMap) == ["a", "b"] and follower.is_in_touch())
@@ -214,7 +214,7 @@ async def test_a_large_list_is_read_in_pages(api_server, monkeypatch):
     assert sum(call.verb == "list" and call.resource == "configmaps" for call in api_server.calls) == 3
 
 
-async def test_the_mesh_kinds_are_all_told_of_and_those_that_only_manifests_hold_are_empty(api_server):
+async def test_the_mesh_kinds_are_all_reported_and_those_that_only_manifests_hold_are_empty(api_server):
     api_server.apply(build_service("web"))
     async with following(api_server, CORE_KINDS) as follower:
         listed = {kind.type for kind in CORE_KINDS}
@@ -385,7 +385,7 @@ async def test_a_kind_comes_and_goes_with_its_definition(api_server):
             await follower.until(lambda: follower.names(Thing) == [] and follower.is_in_touch())
 
 
-async def test_a_bad_object_is_told_and_taken_back(api_server):
+async def test_a_bad_object_is_reported_and_withdrawn(api_server):
     api_server.apply([DEFINITION, build_thing("a", 1), build_thing("b", "high")])
     origin = "kubernetes things {}@"
     async with following(api_server) as follower:
@@ -479,7 +479,7 @@ async def drain(batches, events):
         events += batch
 
 
-async def test_what_was_told_before_a_failure_is_not_lost():
+async def test_what_was_reported_before_a_failure_is_not_lost():
     class Failing(Flood):
         async def watch_lines(self, path, query, *, silence_limit_s):
             async for lines in super().watch_lines(path, query, silence_limit_s=silence_limit_s):

@@ -209,7 +209,7 @@ ADDED = render_line("ADDED", "b", "7")
 # --- listing and watching ----------------------------------------------------------------------------------------
 
 
-async def test_a_kind_is_listed_page_by_page_told_as_one_list_and_watched_from_there():
+async def test_a_kind_is_listed_page_by_page_reported_as_one_list_and_watched_from_there():
     played = await play(
         render_page("5", "a", "b", **{"continue": "t1"}),
         render_page("5", "c", **{"continue": "t2"}),
@@ -259,7 +259,7 @@ async def test_a_watch_that_breaks_is_opened_again_where_it_was_without_a_list()
     assert played.pauses == [FIRST_S * HALF]
 
 
-async def test_the_watch_moves_with_what_was_told_and_not_before():
+async def test_the_watch_moves_with_what_was_reported_and_not_before():
     played = Played([render_document("serviceaccounts"), render_page("5"), [[ADDED], STAYS]], ACCOUNTS)
 
     async def fail_to_tell(batch):
@@ -285,7 +285,7 @@ async def test_a_watch_that_hangs_is_opened_again_where_it_was():
     assert played.pauses == [FIRST_S * HALF]
 
 
-async def test_a_list_that_is_older_than_what_was_told_is_told_all_the_same():
+async def test_a_list_that_is_older_than_what_was_reported_is_reported_all_the_same():
     """A cluster's store may have been put back: what is there now is what counts."""
     played = await play(render_page("500", "a", "b"), [[error_line(410)], STAYS], render_page("90", "a"), [STAYS])
     assert played.events == ["=a,b", "~", "!", "=a", "~"]
@@ -315,7 +315,7 @@ async def test_a_list_without_a_version_or_that_never_ends_is_refused():
         refuse(410),
     ],
 )
-async def test_a_version_that_is_too_old_lists_anew_and_a_deletion_in_the_gap_is_seen(ending):
+async def test_a_version_that_is_too_old_lists_again_and_a_deletion_in_the_gap_is_seen(ending):
     played = await play(render_page("5", "a", "b"), [After(60)], ending, render_page("30", "b", "c"), [STAYS])
     assert played.server.versions == ["list", "5", "5", "list", "30"]
     assert played.events == ["=a,b", "~", "!", "=b,c", "~"]
@@ -371,7 +371,7 @@ async def test_a_watch_that_has_stood_for_a_while_makes_pauses_short_again():
 # --- failures ----------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_forbidden_is_told_once_and_seen_as_out_of_touch_until_it_is_allowed():
+async def test_what_is_forbidden_is_reported_once_and_seen_as_out_of_touch_until_it_is_allowed():
     forbidden = refuse(403, "Forbidden")
     played = await play(forbidden, forbidden, forbidden, render_page("5"), [STAYS])
     assert played.events == ["!", "=", "~"]
@@ -402,7 +402,7 @@ async def test_a_server_that_is_too_busy_is_given_the_time_it_asks_for(script):
     assert played.pauses == [7.0 + FIRST_S * HALF, 7.0 + 2 * FIRST_S * HALF]
 
 
-async def test_a_watch_that_ends_for_a_busy_server_is_not_listed_anew():
+async def test_a_watch_that_ends_for_a_busy_server_is_not_listed_again():
     played = await play(render_page("5"), [[ADDED, error_line(429, "TooManyRequests")]], [STAYS])
     assert played.server.versions == ["list", "5", "7"]
 
@@ -410,7 +410,7 @@ async def test_a_watch_that_ends_for_a_busy_server_is_not_listed_anew():
 @pytest.mark.parametrize(
     "line", [b"<html>", b"{", b"\xff", b'{"type":"ADDED","object":{"metadata":{"name":7}}}', error_line(500)]
 )
-async def test_a_line_that_cannot_be_read_lists_anew_after_what_came_before_it(line):
+async def test_a_line_that_cannot_be_read_lists_again_after_what_came_before_it(line):
     played = await play(
         render_page("5", "a"), [[ADDED, line, render_line("DELETED", "a", "9")]], render_page("9", "b"), [STAYS]
     )
@@ -441,7 +441,7 @@ async def test_a_bad_object_that_is_deleted_is_no_problem_any_more():
     assert played.events == ["=b", "!a@apps", "~", "~a@apps", "-a"]
 
 
-async def test_a_list_takes_back_the_problems_of_what_has_healed_or_gone():
+async def test_a_list_withdraws_the_problems_of_what_has_healed_or_gone():
     played = await play(
         render_page("5", bad("a"), bad("b"), bad("c"), "d"),
         [[error_line(410)]],
@@ -471,9 +471,9 @@ async def test_a_name_that_no_object_can_have_is_harmless_in_a_problem():
     assert len(origin) < 200
 
 
-async def test_all_problems_can_be_taken_back():
+async def test_all_problems_can_be_withdrawn():
     played = await play(render_page("5", bad("b"), bad("a")), CUT)
-    assert [shorten(event) for event in played.watch.take_back_problems()] == ["~", "~a@apps", "~b@apps"]
+    assert [shorten(event) for event in played.watch.withdraw_problems()] == ["~", "~a@apps", "~b@apps"]
 
 
 # --- kinds that come and go --------------------------------------------------------------------------------------
@@ -512,7 +512,7 @@ async def test_a_bad_object_of_a_kind_that_vanishes_is_no_problem_any_more():
     assert played.problems == {}
 
 
-async def test_a_failure_while_a_kind_is_absent_is_taken_back_when_the_server_answers():
+async def test_a_failure_while_a_kind_is_absent_is_withdrawn_when_the_server_answers():
     played = await play(NOTHING, refuse(503), NOTHING, document=False)
     assert played.events == ["=", "~", "!", "~"]
     assert played.watch.broken_since is None
@@ -549,7 +549,7 @@ async def test_a_version_that_is_served_no_longer_is_left_for_another():
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b'{"resources":7}', b"[" * 100_000])
 async def test_a_document_that_is_none_is_an_error_and_no_absence(body):
     server = Server([body], Clock())
-    with pytest.raises(KubernetesError, match="list of what it serves is none"):
+    with pytest.raises(KubernetesError, match="list of its resources is malformed"):
         await find_path(server, ACCOUNTS)
 
 

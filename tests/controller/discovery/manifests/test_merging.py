@@ -34,7 +34,7 @@ def test_new_content_is_applied(merged):
     assert merged.collect_events() == []
 
 
-def test_only_what_differs_is_told(merged):
+def test_only_what_differs_is_reported(merged):
     merged.set_manifest("a", load("a", make("x"), make("y"), make("z")))
     merged.collect_events()
     merged.set_manifest("a", load("a", make("x"), make("y", "2")))
@@ -107,7 +107,7 @@ def test_a_removed_file_takes_its_objects_and_problems_along(merged):
     assert merged.collect_events() == [Deleted(Namespace, ObjectKey("", "x")), Problem("a broken", None)]
 
 
-def test_problems_of_one_origin_are_told_together(merged):
+def test_problems_of_one_origin_are_reported_together(merged):
     errors = (ManifestError("a", "first"), ManifestError("a", "second"))
     merged.set_manifest("a", Manifest(errors=errors))
     assert merged.collect_events() == [Problem("a", "first; second")]

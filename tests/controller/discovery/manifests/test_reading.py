@@ -25,7 +25,7 @@ class Stage:
 
     def look(self, *names, later_s=0.0, is_put_in_place=False):
         self.now += later_s
-        self.reader.look({str(self.folder / name): is_put_in_place for name in names}, self.now)
+        self.reader.process_hints({str(self.folder / name): is_put_in_place for name in names}, self.now)
         return self.reader.collect_events()
 
     def change(self, *names):
@@ -123,7 +123,7 @@ def test_a_file_without_manifests_is_noticed(write, service, stage, content):
     path = write("a.yaml", content)
     write("b.yaml", service("b"))
     found = stage().reader.collect_events()
-    assert list_notices(found) == {str(path): "holds no manifest"}
+    assert list_notices(found) == {str(path): "contains no manifest"}
     assert all(event.is_notice for event in found if isinstance(event, Problem))
 
 
@@ -135,7 +135,7 @@ def test_a_file_with_comments_alone_holds_nothing_until_it_is_filled(write, serv
     path = write("a.yaml", "# nothing any more\n")
     events = made.change("a.yaml")
     assert Deleted(Service, ObjectKey("apps", "a")) in events
-    assert list_notices(events) == {str(path): "holds no manifest"}
+    assert list_notices(events) == {str(path): "contains no manifest"}
     write("a.yaml", service("a"))
     assert made.change("a.yaml")[-1] == Problem(str(path), None)
 
@@ -148,7 +148,7 @@ def test_a_named_file_of_other_kinds_is_noticed_and_one_in_a_folder_is_not(write
     write("b.yaml", service("b"))
     assert list_notices(stage().reader.collect_events()) == {}
     found = list_notices(stage(paths=[path]).reader.collect_events())
-    assert found == {str(path): "holds nothing that the mesh reads: apps/v1 Deployment"}
+    assert found == {str(path): "contains nothing that the mesh reads: apps/v1 Deployment"}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_named_file_of_other_kinds_is_noticed_and_one_in_a_folder_is_not(write
         ),
         (
             ("a.yaml", "sub/a.yaml"),
-            "none of its files holds anything that the mesh reads; folders in it have manifests: -R reads them too",
+            "none of its files contains anything that the mesh reads; folders in it have manifests: -R reads them too",
         ),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_folder_of_no_use_is_noticed_until_it_is_of_use(write, service, stage,
     assert Problem(str(tmp_path), None) in made.change("b.yaml")
 
 
-def test_a_folder_whose_files_have_errors_alone_is_not_said_to_hold_nothing(write, stage):
+def test_a_folder_whose_files_have_errors_alone_is_not_reported_to_hold_nothing(write, stage):
     write("a.yaml", "[\n")
     assert all("document" in origin for origin in list_notices(stage().reader.collect_events()))
 
@@ -222,7 +222,7 @@ def test_skipped_kinds_are_noticed_once_for_each_file(write, stage, caplog):
     assert "a.yaml: skipped apps/v1 Deployment" in caplog.text
 
 
-def test_a_sweep_finds_what_no_hint_told_of(write, service, stage, tmp_path):
+def test_a_sweep_finds_what_no_hint_reported(write, service, stage, tmp_path):
     write("a.yaml", service("a"))
     gone = write("b.yaml", service("b"))
     made = stage()
@@ -260,7 +260,7 @@ def test_a_named_file_that_went_away_is_a_problem(write, service, stage):
     made.reader.collect_lists()
     path.unlink()
     events = made.change("a.txt")
-    assert events == [Deleted(Service, ObjectKey("apps", "a")), Problem(str(path), "is not there any more")]
+    assert events == [Deleted(Service, ObjectKey("apps", "a")), Problem(str(path), "no longer exists")]
 
 
 def test_a_file_named_and_in_a_named_folder_is_read_once(write, service, stage, tmp_path):

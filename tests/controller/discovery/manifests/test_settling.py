@@ -24,7 +24,7 @@ class Stage:
 
     def take(self, later_s=0.0):
         self.now += later_s
-        return self.settling.take_due(self.now, lambda _: self.file, lambda _: self.known)
+        return self.settling.pop_due(self.now, lambda _: self.file, lambda _: self.known)
 
 
 def test_a_written_file_is_due_once_it_stood_still():
@@ -61,7 +61,7 @@ def test_a_file_renamed_over_a_known_one_is_due_at_once():
     assert stage.take() == {PATH: stage.file}
 
 
-def test_a_file_made_anew_where_a_known_one_was_removed_must_stand_still():
+def test_a_recreated_file_is_read_when_it_no_longer_changes():
     stage = Stage(known=make_signature(inode=1))
     stage.file = make_signature(inode=2)
     stage.note(is_put_in_place=False)
@@ -93,7 +93,7 @@ def test_a_new_file_that_was_written_long_before_it_was_put_there_is_due_at_once
     assert stage.take() == {PATH: stage.file}
 
 
-def test_an_empty_new_file_is_never_taken_for_a_finished_one():
+def test_an_empty_new_file_is_never_treated_as_finished():
     stage = Stage()
     stage.file = make_signature(size=0, modified_s=1000, changed_s=1001)
     stage.note(is_put_in_place=True)

@@ -180,7 +180,7 @@ async def test_odd_things_in_a_folder_are_problems_and_the_rest_is_loaded(tmp_pa
         assert has("a")(follower.snapshot)
         assert follower.snapshot.problems == {
             str(tmp_path / "fifo.yaml"): "is not a regular file",
-            str(tmp_path / "dangling.yaml"): "is a link that leads nowhere",
+            str(tmp_path / "dangling.yaml"): "is a broken link",
             str(tmp_path / "device.json"): "is not a regular file",
         }
         (tmp_path / "fifo.yaml").unlink()

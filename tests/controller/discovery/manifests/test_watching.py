@@ -24,7 +24,7 @@ async def wait_for(watch, path):
     return hints
 
 
-async def test_a_rename_into_place_is_told_from_writing(watch, tmp_path):
+async def test_a_rename_into_place_is_distinguished_from_writing(watch, tmp_path):
     (tmp_path / "a.yaml").write_text("1")
     await wait_for(watch, tmp_path / "a.yaml")
     (tmp_path / "new").write_text("2")

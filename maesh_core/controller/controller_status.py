@@ -1,6 +1,6 @@
-"""What a controller says of itself: who it is, whether it may be believed, and who leads.
+"""The status of this controller: its name, whether it may serve the configuration, and which controller leads.
 
-Joins the engine and the cluster, if there is one, for `/api/status/controller` and for what depends on it.
+Takes the engine and the cluster, if there is one, and returns the report for `/api/status/controller`. Changes nothing.
 """
 
 from typing import TYPE_CHECKING
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from maesh_core.controller.cluster.membership import Cluster
 
 
-class Oneself:
-    """One controller. With manifests it stands alone: always up to date, and its own leader."""
+class ControllerStatus:
+    """The status of one controller. Without a cluster it is always up to date, and its own leader."""
 
     __slots__ = ("_cluster", "_engine", "_identity")
 
@@ -23,15 +23,15 @@ class Oneself:
         self._cluster = cluster
 
     def __repr__(self) -> str:
-        return f"<Oneself {self._identity} current={self.is_current}>"
+        return f"<ControllerStatus {self._identity} current={self.is_current}>"
 
     @property
     def is_current(self) -> bool:
-        """Whether what it knows of the cluster is not too old to be served."""
+        """Whether the controller's view of the cluster is recent enough to be served."""
         return self._cluster is None or self._cluster.is_current
 
     def report(self) -> ControllerReport:
-        """Describe it as it is now."""
+        """Build the report of the current status."""
         election = self._cluster.election if self._cluster else None
         return ControllerReport(
             name=self._identity,
