@@ -25,7 +25,10 @@ class Deleted(msgspec.Struct, frozen=True):
 
 
 class Replaced(msgspec.Struct, frozen=True):
-    """A complete list of one type; the source's earlier objects that are not in it were removed."""
+    """A complete list of one type; the source's earlier objects that are not in it were removed.
+
+    A type counts as listed after the source's first one; the first build waits for that.
+    """
 
     type: type[Resource]
     resources: Sequence[Resource]
