@@ -10,7 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from maesh_core.controller.cluster.shadow_services import DesiredShadowService, ShadowPort, ShadowReader
+from maesh_core.controller.cluster.shadow_services import (
+    DesiredShadowService,
+    ShadowPort,
+    ShadowReader,
+    UndecidedShadowError,
+)
 from maesh_core.controller.configuration.builder import (
     WAITING,
     build_service_configuration,
@@ -209,15 +214,14 @@ class Engine:
     def find_desired_shadow(self, key: ObjectKey) -> DesiredShadowService | None:
         """Compute the desired shadow service of a service; None if there should be none.
 
-        Raises KeyError if that is unknown, because the traffic type is not supported; the shadow service must not
-        change then.
+        Raises UndecidedShadowError if the traffic type is not supported.
         """
         built, service = self._built.get(key), self._parts.snapshot.get(Service, key)
         if built is None or service is None:
             return None
         node = built.draft.node
         if not self._is_supported(node):
-            raise KeyError(key)
+            raise UndecidedShadowError(key)
         pairs = plan_entrypoints(node, self._parts.catalogue, self._parts.ports.find_assigned(key))
         if not pairs:
             return None

@@ -17,6 +17,7 @@ import msgspec
 from maesh_core.controller.cluster.shadow_services import (
     DISTRIBUTIONS,
     DesiredShadowService,
+    UndecidedShadowError,
     build_name,
     build_object,
     find_original,
@@ -62,7 +63,8 @@ class Leadership(Protocol):
 class ShadowSource(Protocol):
     """The methods used of the engine."""
 
-    def find_desired_shadow(self, key: ObjectKey) -> DesiredShadowService | None: ...  # noqa: D102
+    def find_desired_shadow(self, key: ObjectKey) -> DesiredShadowService | None:
+        """Compute the desired shadow service, or None for none; raises UndecidedShadowError."""
 
     def find_service(self, key: ObjectKey) -> Service | None: ...  # noqa: D102
 
@@ -213,7 +215,7 @@ class ShadowKeeper:
         """
         try:
             desired = self._engine.find_desired_shadow(key)
-        except KeyError:
+        except UndecidedShadowError:
             return ""
         shadow_key = ObjectKey(self._mesh_namespace, build_name(self._mesh_namespace, key))
         current = self._engine.find_service(shadow_key)
@@ -221,11 +223,8 @@ class ShadowKeeper:
             if desired is not None:
                 await self._write("POST", "", build_object(desired, self._mesh_namespace, self._desired_distribution))
         elif find_original(current, self._mesh_namespace) != key:
-            return (
-                ""
-                if desired is None
-                else f"Service {shadow_key} has the name of its shadow service, but is not this mesh's"
-            )
+            if desired is not None:
+                return f"Service {shadow_key} has the name of its shadow service, but is not this mesh's"
         elif desired is None or must_recreate(current, desired):
             await self._delete(current)  # the watch reports the deletion; then it is created again, if desired
         elif not is_up_to_date(current, desired, self._desired_distribution):
@@ -241,7 +240,7 @@ class ShadowKeeper:
         raw = await self._read(shadow_key.name)
         try:
             desired, current = self._engine.find_desired_shadow(key), self._engine.find_service(shadow_key)
-        except KeyError:
+        except UndecidedShadowError:
             return
         if desired is None or current is None or raw["metadata"].get("resourceVersion") != _get_version(current):
             raise KubernetesError("it has changed meanwhile", status=_CONFLICT)

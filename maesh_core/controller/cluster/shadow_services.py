@@ -41,6 +41,10 @@ class ShadowPort(msgspec.Struct, frozen=True):
     target: int
 
 
+class UndecidedShadowError(Exception):
+    """The traffic type of a service is not supported, so its shadow service must stay as it is."""
+
+
 class DesiredShadowService(msgspec.Struct, frozen=True, kw_only=True):
     """The shadow service that a user's service should have."""
 
