@@ -38,7 +38,6 @@ from maesh_core.plugin_system.hookspecs import (
     BalancerFactory,
     Chooser,
     Listener,
-    Middleware,
     MiddlewareBuilder,
     MiddlewareFactory,
     ObjectChecker,
@@ -69,6 +68,7 @@ from maesh_core.plugin_system.interfaces import (
     Verdict,
     View,
 )
+from maesh_core.plugin_system.middleware import Middleware, override
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.values.field_rules import find_header_problem
 from maesh_core.values.parsing import Duration, PositiveDuration
@@ -177,6 +177,7 @@ __all__ = [
     "find_match_problem",
     "hookimpl",
     "is_ambiguous",
+    "override",
     "read_annotation",
     "suggest",
 ]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from maesh_core import plugin
 from maesh_core.cli.flag_groups import group_fields
-from maesh_core.plugin_system import hookspecs, interfaces
+from maesh_core.plugin_system import hookspecs, interfaces, middleware
 from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
 from maesh_core.settings import (
     CleanupSettings,
@@ -113,7 +113,7 @@ class Member(NamedTuple):
 
 
 class Interface(NamedTuple):
-    """A class of hookspecs.py or interfaces.py; `family` titles its part of the module, empty for none."""
+    """A class of a module that declares; `family` titles its part of the module, empty for none."""
 
     name: str
     family: str
@@ -123,7 +123,9 @@ class Interface(NamedTuple):
 
 def list_interfaces() -> list[Interface]:
     """Read from their sources what the objects that hooks give must have, then those that they are given."""
-    return [found for module in (hookspecs, interfaces) for found in _read_interfaces(inspect.getsource(module))]
+    return [
+        found for module in (hookspecs, middleware, interfaces) for found in _read_interfaces(inspect.getsource(module))
+    ]
 
 
 def _read_interfaces(source: str) -> Iterable[Interface]:

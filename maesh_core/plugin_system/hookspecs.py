@@ -1,9 +1,10 @@
 """The one place where hooks are declared, in families: discovery, topology, protocol, balancing, middleware.
 
 A hook runs once, when its process starts, and returns the objects that the process then calls directly; none is
-called while a request passes. The interfaces of those objects stand here too; what they are handed is in
-interfaces.py. Plugins import all of it from `maesh_core.plugin`. The order in which hooks are called is not promised,
-and never matters: what they return is sorted by name, and two that claim one name stop the start.
+called while a request passes. The interfaces of those objects stand here too, but for that of a middleware
+(middleware.py); what they are handed is in interfaces.py. Plugins import all of it from `maesh_core.plugin`. The order
+in which hooks are called is not promised, and never matters: what they return is sorted by name, and two that claim one
+name stop the start.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
@@ -20,7 +21,8 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import ResourceKind
 from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
-from maesh_core.plugin_system.interfaces import BalancedServer, Connection, Exchange, Node, Response, TopologyView
+from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Node, TopologyView
+from maesh_core.plugin_system.middleware import Middleware
 
 PROJECT_NAME = "maesh"
 HOOK_API_VERSION = 1
@@ -319,7 +321,7 @@ class MiddlewareBuilder(Protocol):
 
 
 class MiddlewareFactory(Protocol):
-    """The proxy's half of a middleware: settings to an object with any of the methods of `Middleware`.
+    """The proxy's half of a middleware: turns settings into a `Middleware`.
 
     One with a method `collect_metrics`, as a `ProtocolHandler` has it, is asked at each scrape.
     """
@@ -328,7 +330,7 @@ class MiddlewareFactory(Protocol):
     settings_type: type[Any]
     """What the raw settings are decoded into; what does not fit refuses the router."""
 
-    def build_middleware(self, settings: Any, service: str) -> object:
+    def build_middleware(self, settings: Any, service: str) -> Middleware:
         """Build the middleware of one service, all of whose ports share it; called again only when its settings change.
 
         `service` is `namespace/name`. The label `service` of metrics is that of a port: `Exchange.service`, and of a
@@ -346,68 +348,6 @@ class MiddlewareSpecs(Protocol):
     @hookspec
     def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
         """Return the proxy's half of middlewares. Proxy; once, at start; raising stops the start."""
-
-
-class Middleware(Protocol):
-    """What a middleware may have; a method that is absent or None costs nothing.
-
-    An object with none of the methods cannot be a middleware, nor one with any other name that begins with `on_`: its
-    routes are refused, since a misspelt guard would let everybody in. Only `on_request` may be async. A route is
-    refused too where a middleware has no method that is called on it: none for requests on an HTTP route, no
-    `on_connect` on one for connections or sessions.
-
-    `on_request` and `on_attempt` run outermost first; the others run innermost first. One that raises ends the exchange
-    with `failure_response`, so that a request nobody could judge goes nowhere; it is logged once and counted.
-    """
-
-    kept_bytes: int
-    """How much of a request's body to keep, so that another attempt can send it again; absent: none is kept."""
-
-    failure_response: Response
-    """What a client gets when a method raises; absent: 500."""
-
-    def on_request(self, exchange: Exchange) -> Response | float | Awaitable[Response | float | None] | None:
-        """See a request that is routed, before anything is sent.
-
-        Return a Response to answer at once, seconds to wait before going on, or None. It may be `async`; only routes
-        with an async middleware pay for a task.
-        """
-
-    def on_attempt(self, exchange: Exchange) -> Response | None:
-        """See that another attempt is about to begin, after any pause; never called for the first.
-
-        Return a Response to answer instead, or None.
-        """
-
-    def on_attempt_failed(self, exchange: Exchange, error: Exception) -> bool | float | None:
-        """See an attempt that brought no response head; the error's class in `maesh_core.plugin` says why.
-
-        Return True to ask for another attempt, or seconds to ask for one after that pause; False forbids any, whatever
-        others ask for. With None the client gets the error if nobody else asks.
-        """
-
-    def on_response(self, exchange: Exchange) -> bool | float | None:
-        """See a response head of which nothing was sent to the client; return as for `on_attempt_failed`."""
-
-    def on_finished(self, exchange: Exchange) -> None:
-        """See the end of the exchange, however it came; exactly once for each that on_request was called for."""
-
-    def on_connect(self, connection: Connection) -> bool | None:
-        """See a TCP connection or UDP session that begins, before a server is chosen; outermost first.
-
-        Return False to refuse it: TCP is closed, the datagram dropped. One that raises refuses it too, and so does
-        anything but True, False and None.
-        """
-
-    def is_still_allowed(self, connection: Connection) -> bool:
-        """Say whether a TCP connection, UDP session, tunnel or HTTP exchange may go on, after a change of its route.
-
-        Anything but True ends it, and so does raising; an exchange whose response has not begun is answered 403. Where
-        nothing of this middleware is left on the route, nor anything in its place, what it had let in is ended as well:
-        nobody can judge it any more. `connection.exchange` is the request of an exchange or tunnel, and its
-        `destination` is where such a request would go now if its branch is gone. Asked once for each change, never for
-        each request.
-        """
 
 
 SPEC_FAMILIES: tuple[type, ...] = (DiscoverySpecs, TopologySpecs, ProtocolSpecs, BalancingSpecs, MiddlewareSpecs)

@@ -381,7 +381,7 @@ class StreamRoute(Protocol):
         """What `build_streams` was given a maker of; one for each service, for as long as it has a route."""
 
     def admits(self, connection: Connection) -> bool:
-        """Ask the route's middlewares, outermost first, whether a connection may begin."""
+        """Ask the route's middlewares whether a connection may begin."""
 
     def has_server(self, server: StreamServer) -> bool:
         """Say whether connections may still go to a server."""

@@ -1,7 +1,7 @@
 """The middlewares of one route as tuples of bound methods, built once when the route is compiled.
 
-A method that a middleware lacks is in no tuple and costs nothing. Runs nothing itself: the exchange calls what stands
-here, in the order that `hookspecs.Middleware` promises.
+A method that a middleware does not override is in no tuple and costs nothing. Runs nothing itself: the exchange calls
+what stands here, in the order that `maesh_core.plugin.Middleware` promises.
 """
 
 import inspect
@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from maesh_core.plugin_system.interfaces import Connection, Exchange
+from maesh_core.plugin_system.middleware import CALLED_INNERMOST_FIRST, Middleware
 
 AttemptFailed = Callable[[Exchange, Exception], bool | float | None]
-OnAttempt = Callable[[Any], object]
+OnAttempt = Callable[[Exchange], object]
 Judge = Callable[[Connection], bool | None]
 OnResponse = Callable[[Exchange], bool | float | None]
 
@@ -19,12 +20,12 @@ OnResponse = Callable[[Exchange], bool | float | None]
 class Step(NamedTuple):
     """A call of a middleware that stands at `depth`, counted from the outermost, 1."""
 
-    call: Callable[[Exchange], Any]
+    call: Callable[[Exchange], object]
     depth: int
 
 
 class Chain:
-    """What a route calls, and when. `on_request` and `on_attempt` are outermost first, the others innermost first.
+    """What a route calls, each tuple in the order of its calls.
 
     `is_still_allowed` is asked about exchanges and tunnels when the route changes. `on_finished` is called where the
     request got as deep as its middleware. `depth` is how many middlewares there are, `kept_bytes` how much of
@@ -73,23 +74,27 @@ EMPTY_CHAIN: Final = Chain()
 
 def compile_chain(middlewares: Sequence[object]) -> Chain:
     """Compile middlewares, given outermost first."""
-    outermost_first = list(enumerate(middlewares, start=1))
-    innermost_first = outermost_first[::-1]
     return Chain(
-        on_request=_collect(outermost_first, "on_request"),
-        on_attempt=_list_calls(outermost_first, "on_attempt"),
-        on_attempt_failed=_list_calls(innermost_first, "on_attempt_failed"),
-        on_response=_list_calls(innermost_first, "on_response"),
-        on_finished=_collect(innermost_first, "on_finished"),
-        is_still_allowed=_list_calls(outermost_first, "is_still_allowed"),
+        on_request=_list_steps(middlewares, "on_request"),
+        on_attempt=_list_calls(middlewares, "on_attempt"),
+        on_attempt_failed=_list_calls(middlewares, "on_attempt_failed"),
+        on_response=_list_calls(middlewares, "on_response"),
+        on_finished=_list_steps(middlewares, "on_finished"),
+        is_still_allowed=_list_calls(middlewares, "is_still_allowed"),
         depth=len(middlewares),
         kept_bytes=max((getattr(middleware, "kept_bytes", None) or 0 for middleware in middlewares), default=0),
     )
 
 
 def collect_judges(middlewares: Sequence[object], name: str) -> tuple[Judge, ...]:
-    """List the methods of a name, of middlewares given outermost first; one that is None is absent."""
-    return _list_calls(list(enumerate(middlewares, start=1)), name)
+    """List the methods of a name, of middlewares given outermost first."""
+    return _list_calls(middlewares, name)
+
+
+def find_method(middleware: object, name: str) -> Any:
+    """Find a method that a middleware has of its own; None where it has the default of `Middleware`, or none at all."""
+    method = getattr(middleware, name, None)
+    return None if getattr(method, "__func__", None) is getattr(Middleware, name) else method
 
 
 def read_verdict(verdict: object, *, default: bool) -> bool:
@@ -106,10 +111,12 @@ def read_verdict(verdict: object, *, default: bool) -> bool:
     raise TypeError(f"neither True, False nor None, but {type(verdict).__name__}")
 
 
-def _collect(middlewares: Sequence[tuple[int, object]], name: str) -> tuple[Step, ...]:
-    calls = ((getattr(middleware, name, None), depth) for depth, middleware in middlewares)
-    return tuple(Step(call, depth) for call, depth in calls if call is not None)
+def _list_steps(middlewares: Sequence[object], name: str) -> tuple[Step, ...]:
+    found = [(find_method(middleware, name), depth) for depth, middleware in enumerate(middlewares, start=1)]
+    if name in CALLED_INNERMOST_FIRST:
+        found.reverse()
+    return tuple(Step(call, depth) for call, depth in found if call is not None)
 
 
-def _list_calls(middlewares: Sequence[tuple[int, object]], name: str) -> tuple[Any, ...]:
-    return tuple(step.call for step in _collect(middlewares, name))
+def _list_calls(middlewares: Sequence[object], name: str) -> tuple[Any, ...]:
+    return tuple(step.call for step in _list_steps(middlewares, name))

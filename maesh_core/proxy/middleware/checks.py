@@ -11,11 +11,12 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from maesh_core.plugin_system.hook_results import find_signature_problem
-from maesh_core.plugin_system.hookspecs import Middleware
 from maesh_core.plugin_system.interfaces import Response
+from maesh_core.plugin_system.middleware import Middleware
+from maesh_core.proxy.middleware.chain import find_method
 
 METHODS = tuple(name for name, value in vars(Middleware).items() if inspect.isfunction(value) and name[0] != "_")
-"""What the mesh calls, as `hookspecs.Middleware` declares it."""
+"""What the mesh calls, as `maesh_core.plugin.Middleware` declares it."""
 HTTP_METHODS = ("on_request", "on_attempt", "on_attempt_failed", "on_response", "on_finished")
 """What an HTTP exchange calls; `is_still_allowed` is called of tunnels only, which have passed `on_request`."""
 STREAM_METHODS = ("on_connect",)
@@ -33,7 +34,7 @@ def find_middleware_problem(middleware: object) -> str | None:
     for name in _list_names(middleware):
         if name.startswith(_RESERVED) and name not in METHODS:
             return f"has {name}, which is no method of a middleware{_suggest(name)}"
-    given = {name: method for name in METHODS if (method := getattr(middleware, name, None)) is not None}
+    given = {name: method for name in METHODS if (method := find_method(middleware, name)) is not None}
     for name, method in given.items():
         if not callable(method):
             return f"has {name}, which cannot be called: it is {type(method).__name__}"
@@ -52,8 +53,8 @@ def find_middleware_problem(middleware: object) -> str | None:
 
 
 def has_any(middleware: object, names: tuple[str, ...]) -> bool:
-    """Say whether a middleware has any of these methods; one that is None is absent."""
-    return any(getattr(middleware, name, None) is not None for name in names)
+    """Say whether a middleware has any of these methods of its own."""
+    return any(find_method(middleware, name) is not None for name in names)
 
 
 def _find_call_problem(name: str, method: Callable[..., Any]) -> str | None:

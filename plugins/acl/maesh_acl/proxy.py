@@ -11,6 +11,7 @@ from maesh_core.plugin import (
     Connection,
     Exchange,
     MetricFamily,
+    Middleware,
     Node,
     Response,
     compile_matches,
@@ -93,7 +94,7 @@ class Leaf:
         return NOT_THIS_PATH if is_blurred else NOT_THIS_REQUEST
 
 
-class Acl:
+class Acl(Middleware):
     """The access control of one service."""
 
     __slots__ = ("_counts", "_leaves", "_service")

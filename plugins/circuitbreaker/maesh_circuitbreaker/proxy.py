@@ -12,7 +12,7 @@ import msgspec
 
 from maesh_circuitbreaker.expression import CODES, LATENCY, Metric, Parser
 from maesh_circuitbreaker.settings import ServiceBreaker
-from maesh_core.plugin import Exchange, Node, RecentCounts, Response
+from maesh_core.plugin import Exchange, Middleware, Node, RecentCounts, Response
 
 CLOSED: Final = 0.0
 OPEN: Final = 1.0
@@ -24,7 +24,7 @@ SINCE: Final = 2
 LATENCY_BOUNDS_MS: Final = sorted({round(1.015**power) for power in range(1024)})  # 1.5 % apart, up to an hour
 
 
-class CircuitBreaker:
+class CircuitBreaker(Middleware):
     """The breaker of one service."""
 
     def __init__(self, settings: ServiceBreaker, node: Node, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from maesh_core.plugin import Exchange, Response
+from maesh_core.plugin import Exchange, Middleware, Response
 from maesh_ratelimit.buckets import BucketTable, build_key
 from maesh_ratelimit.places import Places
 from maesh_ratelimit.settings import ServiceLimit
@@ -25,7 +25,7 @@ NO_WAIT_S: Final = 1e-7
 """A token that is due within this time counts as available, because sums of fractions are not exact."""
 
 
-class RateLimit:
+class RateLimit(Middleware):
     """The limit of one service. A request needs a token; there is a new one every `_interval_s`."""
 
     def __init__(

@@ -7,7 +7,7 @@ proxy itself decides whether a request can be sent again at all, and to which se
 import random
 from typing import Final
 
-from maesh_core.plugin import Exchange, UpstreamNotReachedError, UpstreamTimeoutError
+from maesh_core.plugin import Exchange, Middleware, UpstreamNotReachedError, UpstreamTimeoutError
 from maesh_retry.settings import ServiceRetry
 
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
@@ -15,8 +15,10 @@ RESERVE: Final = 100.0
 """Maximum number of attempts that a budget saves, so that the savings of a quiet hour do not worsen an outage."""
 
 
-class Retry:
+class Retry(Middleware):
     """The retries of one service."""
+
+    kept_bytes: int
 
     def __init__(self, settings: ServiceRetry) -> None:
         self.kept_bytes = settings.body_limit
@@ -90,7 +92,7 @@ CLASSES: Final = {
     (False, True): JudgingRetry,
     (True, True): PreparingAndJudgingRetry,
 }
-"""Methods that a service does not need are absent, so that they cost nothing."""
+"""Methods that a service does not need are not overridden, so that they cost nothing."""
 
 
 class RetryFactory:

@@ -6,7 +6,7 @@ import pytest
 from maesh_retry.proxy import RESERVE, RetryFactory
 from maesh_retry.settings import ServiceRetry
 
-from maesh_core.plugin import UpstreamNotReachedError, UpstreamProtocolError, UpstreamTimeoutError
+from maesh_core.plugin import Middleware, UpstreamNotReachedError, UpstreamProtocolError, UpstreamTimeoutError
 from maesh_core.testing import FakeExchange
 
 REFUSED, RESET, LATE = UpstreamNotReachedError("x"), UpstreamProtocolError("x"), UpstreamTimeoutError("x")
@@ -64,8 +64,8 @@ def test_attempts_end_at_their_number_and_where_the_request_cannot_be_repeated()
 
 def test_what_no_setting_needs_is_not_called():
     plain = build(statuses=())
-    assert not hasattr(plain, "on_request")
-    assert not hasattr(plain, "on_response")
+    assert type(plain).on_request is Middleware.on_request
+    assert type(plain).on_response is Middleware.on_response
     assert plain.kept_bytes == 10
 
 

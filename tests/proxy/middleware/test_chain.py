@@ -2,7 +2,8 @@
 
 import pytest
 
-from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, compile_chain, read_verdict
+from maesh_core.plugin_system.middleware import Middleware
+from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, collect_judges, compile_chain, read_verdict
 
 METHODS = ("on_request", "on_attempt", "on_attempt_failed", "on_response", "on_finished")
 
@@ -71,6 +72,19 @@ def test_a_method_that_is_none_is_absent():
     chain = compile_chain([whole])
     assert list_calls(chain) == [()] * 6
     assert (chain.depth, chain.kept_bytes) == (1, 0)
+
+
+class Derived(Middleware):
+    def on_finished(self, exchange):
+        pass
+
+
+def test_defaults_of_the_base_class_are_in_no_tuple():
+    finished = Derived()
+    chain = compile_chain([Middleware(), finished])
+    assert [(step.call, step.depth) for step in chain.on_finished] == [(finished.on_finished, 2)]
+    assert list_calls(chain) == [(), (), (), (), chain.on_finished, ()]
+    assert collect_judges([Middleware(), finished], "on_connect") == ()
 
 
 @pytest.mark.parametrize(("verdict", "is_allowed"), [(True, True), (False, False), (None, None)])

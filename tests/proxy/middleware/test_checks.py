@@ -3,6 +3,7 @@
 import pytest
 
 from maesh_core.plugin_system.interfaces import Response
+from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.middleware.checks import HTTP_METHODS, METHODS, STREAM_METHODS, find_middleware_problem, has_any
 
 
@@ -130,3 +131,26 @@ def test_a_wrapper_that_hands_on_what_it_is_asked_for_is_a_middleware():
 
     assert find_middleware_problem(Wrapper(build(on_request=see))) is None
     assert "none of the methods" in find_middleware_problem(Wrapper(object()))
+
+
+class Derived(Middleware):
+    def on_request(self, exchange):
+        return None
+
+
+def test_what_is_derived_has_only_the_methods_that_it_overrides():
+    middleware = Derived()
+    assert find_middleware_problem(middleware) is None
+    assert has_any(middleware, HTTP_METHODS)
+    assert not has_any(middleware, STREAM_METHODS)
+    assert [name for name in METHODS if has_any(middleware, (name,))] == ["on_request"]
+
+
+def test_a_derived_middleware_with_an_unknown_name_is_refused_with_the_nearest():
+    class Misspelt(Derived):
+        def on_respnse(self, exchange):
+            return None
+
+    assert find_middleware_problem(Misspelt()) == (
+        "has on_respnse, which is no method of a middleware; did you mean on_response?"
+    )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from maesh_core.plugin import Exchange, MiddlewareFactory, Response, hookimpl
+from maesh_core.plugin import Exchange, Middleware, MiddlewareFactory, Response, hookimpl, override
 from maesh_forward_auth import ForwardAuthSettings
 from maesh_forward_auth.questions import Answer, Asker
 
@@ -30,7 +30,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     response_headers: tuple[str, ...]
 
 
-class ForwardAuth:
+class ForwardAuth(Middleware):
     """Guards one service."""
 
     failure_response = Response(status=503, reason="nobody said whether the request may pass")
@@ -45,6 +45,7 @@ class ForwardAuth:
     def __repr__(self) -> str:
         return f"<ForwardAuth of {self._service}: {self._asker!r}>"
 
+    @override
     async def on_request(self, exchange: Exchange) -> Response | None:
         """Ask, and let through, hand the refusal on, or refuse."""
         question = [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from maesh_core.plugin import Exchange, MiddlewareFactory, hookimpl
+from maesh_core.plugin import Exchange, Middleware, MiddlewareFactory, hookimpl, override
 from maesh_stamp import StampSettings
 
 
@@ -18,7 +18,7 @@ class HeaderSettings(msgspec.Struct, frozen=True, kw_only=True):
     value: str
 
 
-class Stamp:
+class Stamp(Middleware):
     """Sets one header on what goes to the server and on what comes back from it."""
 
     __slots__ = ("_name", "_value")
@@ -30,10 +30,12 @@ class Stamp:
     def __repr__(self) -> str:
         return f"<Stamp {self._name!r}: {self._value!r}>"
 
+    @override
     def on_request(self, exchange: Exchange) -> None:
         """Stamp the request; a value that the client sent does not survive."""
         exchange.request_headers.set(self._name, self._value)
 
+    @override
     def on_response(self, exchange: Exchange) -> None:
         """Stamp the response."""
         exchange.response_headers.set(self._name, self._value)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from maesh_blank import BlankSettings
-from maesh_core.plugin import Exchange, MiddlewareFactory, hookimpl
+from maesh_core.plugin import Exchange, Middleware, MiddlewareFactory, hookimpl, override
 
 
 class ServiceBlank(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,13 +18,14 @@ class ServiceBlank(msgspec.Struct, frozen=True, kw_only=True):
     value: str
 
 
-class Blank:
-    """The middleware of one service. It has those methods alone that it needs: an absent one costs nothing."""
+class Blank(Middleware):
+    """The middleware of one service. It overrides only the methods that it needs: the others cost nothing."""
 
     def __init__(self, settings: ServiceBlank) -> None:
         self._name = settings.header.encode()
         self._value = settings.value.encode()
 
+    @override
     def on_response(self, exchange: Exchange) -> None:
         """Put the header on the response."""
         exchange.response_headers.set(self._name, self._value)
