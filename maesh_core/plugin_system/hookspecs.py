@@ -9,7 +9,7 @@ name stop the start.
 
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import pluggy
@@ -27,6 +27,9 @@ from maesh_core.plugin_system.middleware import Middleware
 PROJECT_NAME = "maesh"
 HOOK_API_VERSION = 1
 """Raised by one whenever a hook or an interface below changes so that an older plugin could misbehave."""
+
+WireSettings: TypeAlias = msgspec.Struct | Mapping[str, object]
+"""What a service says to a middleware or a load balancer, as it travels from the controller's half to the proxy's."""
 
 hookspec = pluggy.HookspecMarker(PROJECT_NAME)
 hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
@@ -242,11 +245,12 @@ class BalancerBuilder(Protocol):
     name: str
     annotations: tuple[str, ...]
 
-    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any]:
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> WireSettings:
         """Decide the settings for one service that names this balancer; pure.
 
-        `annotations` holds those of the service that it claims, without prefix. Raising ConfigurationError closes the
-        service and shows the text on it.
+        `annotations` holds those of the service that it claims, without prefix. Return the struct that is the
+        `settings_type` of the balancer's factory, or a mapping that it can be decoded from. Raising ConfigurationError
+        closes the service and shows the text on it.
         """
 
 
@@ -312,11 +316,12 @@ class MiddlewareBuilder(Protocol):
     stage: Stage
     annotations: tuple[str, ...]
 
-    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> WireSettings | None:
         """Decide the settings for one service, or None when it has no such middleware; pure.
 
-        `annotations` holds those of the service that this kind claims, without prefix. Raising ConfigurationError
-        closes the service and shows the text on it.
+        `annotations` holds those of the service that this kind claims, without prefix. Return the struct that is the
+        `settings_type` of the middleware's factory, or a mapping that it can be decoded from. Raising
+        ConfigurationError closes the service and shows the text on it.
         """
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from maesh_core.controller.configuration.annotations import parse_scheme
 from maesh_core.controller.configuration.catalogue import Catalogue
-from maesh_core.controller.configuration.plugin_settings import check_sendable
+from maesh_core.controller.configuration.plugin_settings import render_settings
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.annotations import LOAD_BALANCER, PREFIXES, add_plain_names, parse_annotations
 from maesh_core.model.configuration import (
@@ -250,11 +250,13 @@ class _Build:
     def _build_middleware(self, builder: MiddlewareBuilder, annotations: Mapping[str, str]) -> Middleware | None:
         try:
             settings = builder.build_settings(annotations, self.shown_node)
-            check_sendable(settings, f"middleware {builder.kind}")
+            if settings is None:
+                return None
+            rendered = render_settings(settings, f"middleware {builder.kind}")
         except ConfigurationError as error:
             self._refuse(error)
             return None
-        return None if settings is None else Middleware(kind=builder.kind, settings=settings)
+        return Middleware(kind=builder.kind, settings=rendered)
 
     # --- sections --------------------------------------------------------------------------------------------------
 

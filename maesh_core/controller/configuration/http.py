@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from maesh_core.controller.configuration.annotations import check_supported, parse_scheme
-from maesh_core.controller.configuration.plugin_settings import check_sendable
+from maesh_core.controller.configuration.plugin_settings import render_settings
 from maesh_core.model.annotations import parse_annotations, parse_load_balancer
 from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpBranch, HttpRouter, Section, Server, Service
 from maesh_core.model.keys import build_port_key
@@ -81,9 +81,7 @@ class HttpTrafficType:
         if builder is None:
             return {}
         claimed = {each: annotations[each] for each in builder.annotations if each in annotations}
-        settings = builder.build_settings(claimed, service)
-        check_sendable(settings, f"load balancer {name}")
-        return settings
+        return render_settings(builder.build_settings(claimed, service), f"load balancer {name}")
 
     def build_closed_section(
         self, service: ServiceNode, *, entrypoints: Sequence[tuple[PortNode, int]], reason: str

@@ -56,12 +56,10 @@ class AclBuilder:
     annotations: tuple[str, ...] = ()
     closed_status = 403
 
-    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any]:
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> AclSettings:
         """Return the settings that were found for the service; without them, no client is allowed."""
         found = service.additions.get("acl")
-        settings = found if isinstance(found, AclSettings) else AclSettings()
-        built: Mapping[str, Any] = msgspec.to_builtins(settings)
-        return built
+        return found if isinstance(found, AclSettings) else AclSettings()
 
     def explain(self, settings: Mapping[str, Any], question: Question) -> Verdict:
         """Explain whether a service's access control allows a client, and by which targets."""

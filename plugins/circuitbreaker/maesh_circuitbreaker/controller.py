@@ -1,12 +1,12 @@
 """The controller's half: checks the annotation and builds the settings of a service's breaker, or an error."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from maesh_circuitbreaker import CircuitBreakerSettings
 from maesh_circuitbreaker.expression import Parser
+from maesh_circuitbreaker.settings import ServiceBreaker
 from maesh_core.plugin import MiddlewareBuilder, ServiceNode, Stage, build_annotation_error, hookimpl
 
 ANNOTATION = "circuit-breaker-expression"
@@ -27,7 +27,7 @@ class ControllerHalf:
         """Return the only builder of this plugin."""
         return [self]
 
-    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> ServiceBreaker | None:
         """Check the expression; None for a service that has none."""
         text = annotations.get(ANNOTATION)
         if text is None:
@@ -36,4 +36,4 @@ class ControllerHalf:
             Parser(text).parse()
         except ValueError as error:
             raise build_annotation_error(ANNOTATION, text, f"is invalid in {error}") from error
-        return {"expression": text, **msgspec.structs.asdict(self._settings)}
+        return ServiceBreaker(expression=text, **msgspec.structs.asdict(self._settings))

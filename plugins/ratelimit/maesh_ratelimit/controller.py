@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -15,6 +15,7 @@ from maesh_core.plugin import (
     hookimpl,
     read_annotation,
 )
+from maesh_ratelimit.settings import ServiceLimit
 
 AVERAGE, BURST, PERIOD, SOURCE = "ratelimit-average", "ratelimit-burst", "ratelimit-period", "ratelimit-source"
 _Count = Annotated[int, Meta(ge=1, le=10**9)]
@@ -29,24 +30,25 @@ class RateLimitBuilder:
     stage = Stage.LIMIT
     annotations: tuple[str, ...] = (AVERAGE, BURST, PERIOD, SOURCE)
 
-    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
-        """Read the annotations; a missing average is the burst, and a missing burst the average. None without any."""
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> ServiceLimit | None:
+        """Read the annotations; a missing average is the burst, a missing burst the average, None without any."""
         if not annotations:
             return None
         average = read_annotation(annotations, AVERAGE, _Count)
         burst = read_annotation(annotations, BURST, _Count)
-        if average is None and burst is None:
+        either = average or burst
+        if either is None:
             name, text = next(iter(annotations.items()))
             raise build_annotation_error(name, text, f"has no effect without {AVERAGE} or {BURST}")
         source = annotations.get(SOURCE, "ip")
         if not _SOURCE.fullmatch(source):
             raise build_annotation_error(SOURCE, source, "is not one of ip, host, header:NAME")
-        return {
-            "average": average or burst,
-            "burst": burst or average,
-            "periodS": read_annotation(annotations, PERIOD, PositiveDuration) or 1.0,
-            "source": source.lower(),
-        }
+        return ServiceLimit(
+            average=either,
+            burst=burst or either,
+            period_s=read_annotation(annotations, PERIOD, PositiveDuration) or 1.0,
+            source=source.lower(),
+        )
 
 
 class ControllerHalf:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta
 
 from maesh_core.plugin import (
@@ -18,6 +19,7 @@ from maesh_core.plugin import (
     read_annotation,
 )
 from maesh_retry import RetrySettings
+from maesh_retry.settings import ServiceRetry
 
 ATTEMPTS, RETRY_ON, TIMEOUT = "retry-attempts", "retry-on", "retry-timeout"
 ERRORS = ("connect-failure", "reset", "timeout")
@@ -37,30 +39,31 @@ class RetryBuilder:
     def __init__(self, settings: RetrySettings) -> None:
         self._settings = settings
 
-    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
-        """Read the annotations; None for a service without any of them."""
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> ServiceRetry | None:
+        """Read the annotations; None for a service that has none of them."""
         if not annotations:
             return None
         attempts = read_annotation(annotations, ATTEMPTS, Annotated[int, Meta(ge=1, le=100)])
         timeout_s = read_annotation(annotations, TIMEOUT, PositiveDuration)
         errors, statuses = parse_conditions(annotations.get(RETRY_ON))
-        return {
-            "attempts": _DEFAULT_ATTEMPTS if attempts is None else attempts,
-            "errors": errors,
-            "statuses": statuses,
-            "timeoutS": timeout_s or 0.0,
-            "bodyLimit": self._settings.body_limit,
-            "backoffS": self._settings.backoff,
-            "backoffLimitS": self._settings.backoff_limit,
-            "budget": self._settings.budget / 100,
-        }
+        return ServiceRetry(
+            attempts=_DEFAULT_ATTEMPTS if attempts is None else attempts,
+            errors=errors,
+            statuses=statuses,
+            timeout_s=timeout_s or 0.0,
+            body_limit=self._settings.body_limit,
+            backoff_s=self._settings.backoff,
+            backoff_limit_s=self._settings.backoff_limit,
+            budget=self._settings.budget / 100,
+        )
 
     def explain(self, settings: Mapping[str, Any], question: Question) -> Verdict:
-        """Explain how often a request may be sent; none is refused."""
-        return Verdict(is_admitted=True, reasons=(f"up to {settings['attempts']} attempts; it refuses no request",))
+        """Say how often a request may be sent; none is refused."""
+        attempts = msgspec.convert(settings, ServiceRetry).attempts
+        return Verdict(is_admitted=True, reasons=(f"up to {attempts} attempts; it refuses no request",))
 
 
-def parse_conditions(text: str | None) -> tuple[list[str], list[tuple[int, int]]]:
+def parse_conditions(text: str | None) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
     """Read `retry-on`: the kinds of errors, and the ranges of statuses, after which a request is sent again.
 
     Raises ConfigurationError. Without the annotation, only a failed connection is retried (Maesh 1.2).
@@ -77,7 +80,7 @@ def parse_conditions(text: str | None) -> tuple[list[str], list[tuple[int, int]]
             statuses.add((int(match[2]), int(match[3] or match[2])))
         else:
             raise build_annotation_error(RETRY_ON, word, _RULE)
-    return sorted(errors), sorted(statuses)
+    return tuple(sorted(errors)), tuple(sorted(statuses))
 
 
 class ControllerHalf:

@@ -39,7 +39,8 @@ def test_each_annotation_works_without_the_others():
 
 def test_it_explains_how_often_a_request_is_sent_and_refuses_none():
     (builder,) = ControllerHalf(RetrySettings()).maesh_middleware_builders()
-    verdict = builder.explain(builder.build_settings({"retry-attempts": "3"}, SERVICE), None)
+    settings = msgspec.to_builtins(builder.build_settings({"retry-attempts": "3"}, SERVICE))
+    verdict = builder.explain(settings, None)
     assert (verdict.is_admitted, verdict.reasons) == (True, ("up to 3 attempts; it refuses no request",))
 
 

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from maesh_consistent_hash import HashSettings
 from maesh_core.plugin import BalancerBuilder, ServiceNode, build_annotation_error, hookimpl
 
 HEADER = "hash-header"
@@ -16,14 +16,12 @@ class ConsistentHashBuilder:
     name = "consistent-hash"
     annotations: tuple[str, ...] = (HEADER,)
 
-    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any]:
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> HashSettings:
         """Read which header says who a client is; without one it is its address."""
         header = annotations.get(HEADER)
-        if header is None:
-            return {}
-        if not _FIELD_NAME.fullmatch(header):
+        if header is not None and not _FIELD_NAME.fullmatch(header):
             raise build_annotation_error(HEADER, header, "is not the name of a header")
-        return {"header": header}
+        return HashSettings(header=header)
 
 
 class ControllerHalf:

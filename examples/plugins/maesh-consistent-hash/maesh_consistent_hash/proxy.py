@@ -8,18 +8,11 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from math import log
 
-import msgspec
-
+from maesh_consistent_hash import HashSettings
 from maesh_core.plugin import BalancedServer, BalancerFactory, Chooser, Exchange, hookimpl
 
 _BITS = 64
 _MASK = (1 << _BITS) - 1
-
-
-class HashSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What one service says, as it travels from controller to proxy."""
-
-    header: str | None = None
 
 
 class ConsistentHash:

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from maesh_consistent_hash.proxy import ConsistentHash, HashSettings
+from maesh_consistent_hash import HashSettings
+from maesh_consistent_hash.proxy import ConsistentHash
 
 from maesh_core.testing import FakeExchange
 

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from maesh_core.plugin import Plugin, PositiveDuration
 
-__all__ = ["PLUGIN", "ForwardAuthSettings"]
+__all__ = ["PLUGIN", "ForwardAuthSettings", "Guard"]
 
 
 class ForwardAuthSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +21,18 @@ class ForwardAuthSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     headers: tuple[str, ...] = ("Authorization", "Cookie")
     """Which of the client's headers the question carries."""
+
+
+class Guard(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The guard of one service, as it travels from controller to proxy."""
+
+    host: str
+    port: int
+    target: str
+    timeout_s: float
+    connections: int
+    request_headers: tuple[str, ...]
+    response_headers: tuple[str, ...]
 
 
 PLUGIN = Plugin(

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
 from maesh_core.plugin import (
@@ -13,7 +12,7 @@ from maesh_core.plugin import (
     find_header_problem,
     hookimpl,
 )
-from maesh_forward_auth import ForwardAuthSettings
+from maesh_forward_auth import ForwardAuthSettings, Guard
 
 URL, RESPONSE_HEADERS = "forward-auth-url", "forward-auth-response-headers"
 _URL = re.compile(r"[\x21-\x7e]{1,2000}")
@@ -29,7 +28,7 @@ class ForwardAuthBuilder:
     def __init__(self, settings: ForwardAuthSettings) -> None:
         self._settings = settings
 
-    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Guard | None:
         """Read the annotations; None for a service that has none of them."""
         if not annotations:
             return None
@@ -42,15 +41,15 @@ class ForwardAuthBuilder:
                 RESPONSE_HEADERS, annotations[RESPONSE_HEADERS], f"guards nothing without {URL}"
             )
         host, port, target = _split_url(annotations[URL])
-        return {
-            "host": host,
-            "port": port,
-            "target": target,
-            "timeoutS": self._settings.timeout,
-            "connections": self._settings.connections,
-            "requestHeaders": list(self._settings.headers),
-            "responseHeaders": names,
-        }
+        return Guard(
+            host=host,
+            port=port,
+            target=target,
+            timeout_s=self._settings.timeout,
+            connections=self._settings.connections,
+            request_headers=self._settings.headers,
+            response_headers=tuple(names),
+        )
 
 
 def _split_url(text: str) -> tuple[str, int, str]:

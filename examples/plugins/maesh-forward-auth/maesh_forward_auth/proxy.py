@@ -7,27 +7,13 @@ answer of 2xx lets it through, one of 3xx or 4xx goes to the client. Anything el
 import logging
 from collections.abc import Sequence
 
-import msgspec
-
 from maesh_core.plugin import Exchange, Middleware, MiddlewareFactory, Response, hookimpl, override
-from maesh_forward_auth import ForwardAuthSettings
+from maesh_forward_auth import ForwardAuthSettings, Guard
 from maesh_forward_auth.questions import Answer, Asker
 
 HANDED_ON = frozenset({b"www-authenticate", b"location", b"set-cookie", b"content-type", b"cache-control"})
 """Of a refusal's headers the client gets these."""
 _log = logging.getLogger(__name__)
-
-
-class Guard(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The guard of one service, as it travels from controller to proxy."""
-
-    host: str
-    port: int
-    target: str
-    timeout_s: float
-    connections: int
-    request_headers: tuple[str, ...]
-    response_headers: tuple[str, ...]
 
 
 class ForwardAuth(Middleware):

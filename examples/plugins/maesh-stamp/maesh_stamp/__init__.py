@@ -1,13 +1,14 @@
 """An example of a third-party plugin: an annotation on a service stamps a header on its requests and responses.
 
-This module is all that a process imports before it knows which half it needs; it only declares the plugin.
+This module is all that a process imports before it knows which half it needs; it declares the plugin, and what travels
+from one half to the other.
 """
 
 import msgspec
 
 from maesh_core.plugin import Plugin
 
-__all__ = ["PLUGIN", "StampSettings"]
+__all__ = ["PLUGIN", "HeaderSettings", "StampSettings"]
 
 
 class StampSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -15,6 +16,13 @@ class StampSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     prefix: str = ""
     """Put in front of every header name that an annotation gives."""
+
+
+class HeaderSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The header of one service, as it travels from controller to proxy."""
+
+    name: str
+    value: str
 
 
 PLUGIN = Plugin(

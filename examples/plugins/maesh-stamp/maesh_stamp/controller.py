@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from maesh_core.plugin import ConfigurationError, MiddlewareBuilder, ServiceNode, Stage, hookimpl
-from maesh_stamp import StampSettings
+from maesh_stamp import HeaderSettings, StampSettings
 
 ANNOTATION = "stamp"
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2: token
@@ -24,7 +24,7 @@ class StampBuilder:
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
 
-    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, str] | None:
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> HeaderSettings | None:
         """Split the annotation into a header's name and value; None when the service has no such annotation."""
         text = annotations.get(ANNOTATION)
         if text is None:
@@ -33,7 +33,7 @@ class StampBuilder:
         name, value = self._prefix + name.strip(), value.strip()
         if not colon or not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
             raise ConfigurationError(f'{ANNOTATION}: "{text}" is not a header such as "X-Team: payments"')
-        return {"name": name, "value": value}
+        return HeaderSettings(name=name, value=value)
 
 
 class ControllerHalf:

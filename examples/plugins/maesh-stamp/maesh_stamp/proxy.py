@@ -5,17 +5,8 @@ What it returns is called for every exchange of the service: header bytes are ma
 
 from collections.abc import Sequence
 
-import msgspec
-
 from maesh_core.plugin import Exchange, Middleware, MiddlewareFactory, hookimpl, override
-from maesh_stamp import StampSettings
-
-
-class HeaderSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The header of one service, as it travels from controller to proxy."""
-
-    name: str
-    value: str
+from maesh_stamp import HeaderSettings, StampSettings
 
 
 class Stamp(Middleware):

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from maesh_stamp import StampSettings
+from maesh_stamp import HeaderSettings, StampSettings
 from maesh_stamp.controller import ControllerHalf
 
 from maesh_core.plugin import ConfigurationError, ObjectKey, ServiceNode
@@ -18,15 +18,15 @@ def build(text, prefix=""):
 
 
 def test_annotation_gives_name_and_value():
-    assert build("X-Team: payments") == {"name": "X-Team", "value": "payments"}
+    assert build("X-Team: payments") == HeaderSettings(name="X-Team", value="payments")
 
 
 def test_value_keeps_its_own_colons_and_inner_spaces():
-    assert build("X-Url:http://a b:1 ") == {"name": "X-Url", "value": "http://a b:1"}
+    assert build("X-Url:http://a b:1 ") == HeaderSettings(name="X-Url", value="http://a b:1")
 
 
 def test_prefix_comes_before_the_name():
-    assert build("Team: payments", prefix="X-") == {"name": "X-Team", "value": "payments"}
+    assert build("Team: payments", prefix="X-") == HeaderSettings(name="X-Team", value="payments")
 
 
 def test_service_without_annotation_has_no_stamp():

@@ -1,7 +1,8 @@
 """The proxy's half of the stamp plugin: settings in, a middleware that sets headers out."""
 
 import pytest
-from maesh_stamp.proxy import HeaderSettings, StampFactory
+from maesh_stamp import HeaderSettings
+from maesh_stamp.proxy import StampFactory
 
 from maesh_core.testing import FakeExchange
 

@@ -17,6 +17,13 @@ class BlankSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"header: {self.header!r} {problem}")
 
 
+class ServiceBlank(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one service, as they travel from controller to proxy."""
+
+    header: str
+    value: str
+
+
 PLUGIN = Plugin(
     hook_api_version=1,
     settings=BlankSettings,

@@ -1,9 +1,8 @@
 """The controller's half: annotations in, the settings of one service's middleware or an error out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from maesh_blank import BlankSettings
+from maesh_blank import BlankSettings, ServiceBlank
 from maesh_core.plugin import (
     MiddlewareBuilder,
     ServiceNode,
@@ -26,14 +25,14 @@ class BlankBuilder:
     def __init__(self, settings: BlankSettings) -> None:
         self._settings = settings
 
-    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> Mapping[str, Any] | None:
+    def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> ServiceBlank | None:
         """Check the annotation: an error here is shown on the service, and closes it alone."""
         text = annotations.get(ANNOTATION)
         if text is None:
             return None
         if problem := find_header_problem(self._settings.header, text):
             raise build_annotation_error(ANNOTATION, text, problem)
-        return {"header": self._settings.header, "value": text}
+        return ServiceBlank(header=self._settings.header, value=text)
 
 
 class ControllerHalf:

@@ -5,17 +5,8 @@ Everything that can be made once is made when the middleware is built, and not f
 
 from collections.abc import Sequence
 
-import msgspec
-
-from maesh_blank import BlankSettings
+from maesh_blank import BlankSettings, ServiceBlank
 from maesh_core.plugin import Exchange, Middleware, MiddlewareFactory, hookimpl, override
-
-
-class ServiceBlank(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of one service, as they travel from controller to proxy."""
-
-    header: str
-    value: str
 
 
 class Blank(Middleware):

@@ -1,9 +1,9 @@
 """What the middleware does, first alone and then in a real mesh."""
 
 import pytest
-from maesh_blank import BlankSettings
+from maesh_blank import BlankSettings, ServiceBlank
 from maesh_blank.controller import BlankBuilder
-from maesh_blank.proxy import BlankFactory, ServiceBlank
+from maesh_blank.proxy import BlankFactory
 
 from maesh_core.plugin import ConfigurationError, ObjectKey, ServiceNode
 from maesh_core.testing import FakeExchange

@@ -15,6 +15,12 @@ class DoorSettings(msgspec.Struct, frozen=True):
             raise ValueError("key: a door needs one")
 
 
+class ServiceDoor(msgspec.Struct, frozen=True):
+    """What travels from one half to the other."""
+
+    key: str
+
+
 PLUGIN = Plugin(
     hook_api_version=1,
     settings=DoorSettings,

@@ -1,5 +1,6 @@
 """The controller's half."""
 
+from acme_door import ServiceDoor
 from maesh_core.plugin import Stage, build_annotation_error, hookimpl
 
 
@@ -17,7 +18,7 @@ class DoorBuilder:
             return None
         if text != "locked":
             raise build_annotation_error("door", text, "is not locked")
-        return {"key": self._key}
+        return ServiceDoor(self._key)
 
 
 class ControllerHalf:

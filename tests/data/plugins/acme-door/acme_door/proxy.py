@@ -1,15 +1,10 @@
 """The proxy's half."""
 
-import msgspec
-
-from maesh_core.plugin import Response, hookimpl
-
-
-class ServiceDoor(msgspec.Struct, frozen=True):
-    key: str
+from acme_door import ServiceDoor
+from maesh_core.plugin import Middleware, Response, hookimpl
 
 
-class Door:
+class Door(Middleware):
     def __init__(self, settings):
         self._key = settings.key.encode()
 
