@@ -254,7 +254,7 @@ class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
     fallback_of: ResourceType | None = None
     is_watched: bool = True
     needs_reference: bool = False
-    read: Callable[[ObjectMeta, Mapping[str, Any]], CheckedResource] | None = None
+    read: Callable[[ObjectMeta, Mapping[str, object]], CheckedResource] | None = None
 
     def decode(self, value: Any) -> Resource:
         """Build an object of this kind from plain values. Raises msgspec.ValidationError, which names the field."""

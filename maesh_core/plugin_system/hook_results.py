@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
+from maesh_core.plugin_system.hookspecs import OPTIONAL_INTERFACES, SPEC_FAMILIES
 
 
 def find_result_problem(hook_name: str, result: object) -> str | None:
@@ -22,10 +22,20 @@ def find_result_problem(hook_name: str, result: object) -> str | None:
     interface = find_interface(hook_name)
     if issubclass(interface, msgspec.Struct):
         return None if isinstance(result, interface) else f"is no {interface.__name__}"
+    problem = _find_member_problem(result, interface)
+    for optional in OPTIONAL_INTERFACES.get(interface, ()):
+        problem = problem or _find_member_problem(result, optional, is_optional=True)
+    return problem
+
+
+def _find_member_problem(result: object, interface: type[Any], *, is_optional: bool = False) -> str | None:
+    """Compare a result with the members that an interface declares itself; optional ones may be missing."""
     missing = object()
-    for name, type_ in get_type_hints(interface).items():
+    for name, type_ in _list_attributes(interface).items():
         value = getattr(result, name, missing)
         if value is missing:
+            if is_optional:
+                continue
             return f"has no attribute {name}, which a {interface.__name__} needs"
         if (problem := _find_value_problem(value, type_)) is not None:
             return f"has an attribute {name} that is {problem}, not {_name_type(type_)}"
@@ -33,6 +43,10 @@ def find_result_problem(hook_name: str, result: object) -> str | None:
         if name.startswith("_") or not inspect.isfunction(declared):
             continue
         method = getattr(result, name, None)
+        if method is None and is_optional:
+            continue
+        if is_optional and not callable(method):
+            return f"has {name}, which cannot be called"
         if not callable(method):
             return f"has no method {name}, which a {interface.__name__} needs"
         if (problem := find_signature_problem(method, declared)) is not None:
@@ -48,6 +62,12 @@ def find_interface(hook_name: str) -> type[Any]:
     return found
 
 
+def _list_attributes(interface: type[Any]) -> dict[str, Any]:
+    """List the attributes that an interface declares, those included that are only read, which are properties there."""
+    properties = {name: each.fget for name, each in vars(interface).items() if isinstance(each, property)}
+    return {**get_type_hints(interface), **{name: get_type_hints(read)["return"] for name, read in properties.items()}}
+
+
 def _find_value_problem(value: object, type_: Any) -> str | None:
     """Say what a value is, where it is not what an attribute of this type must be."""
     origin = get_origin(type_) or type_
@@ -59,7 +79,7 @@ def _find_value_problem(value: object, type_: Any) -> str | None:
         is_right = value is not None and not isinstance(value, str | int)
     elif isinstance(type_, type) and issubclass(type_, IntEnum):
         is_right = value in list(type_)
-    elif isinstance(type_, type) and (type_ is bool or issubclass(type_, msgspec.Struct)):
+    elif isinstance(type_, type) and (type_ in (bool, int) or issubclass(type_, msgspec.Struct)):
         is_right = isinstance(value, type_)
     else:
         is_right = value is not None
@@ -92,6 +112,6 @@ def _render(parameters: Mapping[str, inspect.Parameter]) -> str:
 def _name_type(type_: Any) -> str:
     if get_origin(type_) is tuple:
         return "a tuple of texts"
-    if type_ is str:
-        return "a text"
+    if type_ in (str, int):
+        return "a text" if type_ is str else "a whole number"
     return f"a {getattr(type_, '__name__', str(type_))}"

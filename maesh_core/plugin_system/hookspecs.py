@@ -7,6 +7,7 @@ in which hooks are called is not promised, and never matters: what they return i
 name stop the start.
 """
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Protocol, TypeAlias
@@ -19,9 +20,9 @@ from maesh_core.model.events import Event
 from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.resources import ResourceKind
+from maesh_core.model.resources import Resource, ResourceKind
 from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
-from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Node, TopologyView
+from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Node, Question, TopologyView, Verdict
 from maesh_core.plugin_system.middleware import Middleware
 
 PROJECT_NAME = "maesh"
@@ -72,13 +73,13 @@ class Addition(msgspec.Struct, frozen=True, kw_only=True):
     `name`; other parts of plugins in the controller read it as `service.additions["NAME"]`. Errors close the service.
     """
 
-    value: Any = None
+    value: object = None
     """A struct, or whatever else msgspec can turn into JSON; anything else is shown as an error text in its place."""
     branches: Mapping[tuple[int, str], tuple[BranchNode, ...]] = {}
     """By port number and protocol: traffic that goes to other services."""
     pods: tuple[PodNode, ...] = ()
     """Pods that rules name, and that need not be behind the service; the topology shows them."""
-    sections: Mapping[str, Mapping[str, Any]] = {}
+    sections: Mapping[str, Mapping[str, object]] = {}
     """What the topology shows in sections such as `trafficSplits`, by `name@namespace`."""
     objects: tuple[ObjectFindings, ...] = ()
     """The plugin's objects that concern the service, with what is wrong with each; `/api/objects` shows it on them."""
@@ -91,7 +92,7 @@ class Addition(msgspec.Struct, frozen=True, kw_only=True):
 class TopologyBuilder(Protocol):
     """Adds to the graph what a plugin's own kinds say. No two may have one name.
 
-    It sees the service as the core made it; one with an attribute `is_last` that is true sees what the others added.
+    It sees the service as the core made it, unless it is a `LastTopologyBuilder`.
     """
 
     name: str
@@ -103,6 +104,12 @@ class TopologyBuilder(Protocol):
         """
 
 
+class LastTopologyBuilder(TopologyBuilder, Protocol):
+    """A topology builder that sees what the others added, if `is_last` is true."""
+
+    is_last: bool
+
+
 class ObjectChecker(Protocol):
     """Finds what is wrong with objects of one kind, whether or not they concern a service.
 
@@ -110,7 +117,9 @@ class ObjectChecker(Protocol):
     Several may check one kind.
     """
 
-    type: type[Any]
+    @property
+    def type(self) -> type[Resource]:
+        """The class of the objects that it checks."""
 
     def check(self, view: TopologyView, resource: Any, services: Sequence[ObjectKey]) -> Findings | None:
         """Check one object; pure. `services` are those that name it in `Addition.objects`, sorted.
@@ -184,17 +193,16 @@ class Listener(Protocol):
 
 
 class ProtocolHandler(Protocol):
-    """The proxy's half of a protocol.
-
-    One with a method `count_under_way()` says how many connections or sessions it has, while it is not drained.
-    """
+    """The proxy's half of a protocol. It may be a `CountingHandler`."""
 
     name: str
     transport: str
     router_type: type[Any]
     """The frozen struct of this protocol's routers; it has `entrypoint` and `middlewares`."""
 
-    def compile_table(self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None) -> Any:
+    def compile_table(
+        self, section: Section, *, middlewares: Mapping[str, Middleware], changed: frozenset[str] | None
+    ) -> Any:
         """Build a routing table; pure, but may reuse parts of the current one.
 
         `section` is the whole of this protocol, checked: every reference in it resolves. `middlewares` maps keys to
@@ -205,7 +213,7 @@ class ProtocolHandler(Protocol):
     def apply_table(self, table: Any) -> None:
         """Route by this table from now on."""
 
-    def open_listener(self, sock: Any, entrypoint: int) -> Awaitable[Listener]:
+    def open_listener(self, sock: socket.socket, entrypoint: int) -> Awaitable[Listener]:
         """Serve an entrypoint on a bound, listening (TCP) or bound (UDP) non-blocking socket, which it now owns."""
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
@@ -219,6 +227,13 @@ class ProtocolHandler(Protocol):
 
     def abort(self) -> None:
         """End everything at once."""
+
+
+class CountingHandler(ProtocolHandler, Protocol):
+    """A handler that says how much it has under way, for the log of a drain."""
+
+    def count_under_way(self) -> int:
+        """Count its connections or sessions; asked while it is not drained."""
 
 
 class ProtocolSpecs(Protocol):
@@ -239,11 +254,14 @@ class ProtocolSpecs(Protocol):
 class BalancerBuilder(Protocol):
     """The controller's half of a load balancer. `name` is what a service's annotation `load-balancer` says.
 
-    `annotations` are further names it claims, without prefix. HTTP services alone can have it.
+    HTTP services alone can have it.
     """
 
     name: str
-    annotations: tuple[str, ...]
+
+    @property
+    def annotations(self) -> tuple[str, ...]:
+        """Further names that it claims, without prefix."""
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> WireSettings:
         """Decide the settings for one service that names this balancer; pure.
@@ -307,14 +325,15 @@ class Stage(IntEnum):
 class MiddlewareBuilder(Protocol):
     """The controller's half of a middleware: annotations to settings.
 
-    `annotations` are the names it claims, without prefix; no two kinds may claim one. One with an attribute
-    `closed_status` says what the hosts of a service that is closed answer with, in place of 404. One with a method
-    `explain(settings, question)` tells `maesh explain` by a `Verdict` whom it would let in, and why.
+    It may be a `ClosingBuilder` and an `ExplainingBuilder`.
     """
 
     kind: str
     stage: Stage
-    annotations: tuple[str, ...]
+
+    @property
+    def annotations(self) -> tuple[str, ...]:
+        """The names that it claims, without prefix; no two kinds may claim one."""
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> WireSettings | None:
         """Decide the settings for one service, or None when it has no such middleware; pure.
@@ -325,11 +344,22 @@ class MiddlewareBuilder(Protocol):
         """
 
 
-class MiddlewareFactory(Protocol):
-    """The proxy's half of a middleware: turns settings into a `Middleware`.
+class ClosingBuilder(MiddlewareBuilder, Protocol):
+    """A middleware's builder that decides what the hosts of a closed service answer with."""
 
-    One with a method `collect_metrics`, as a `ProtocolHandler` has it, is asked at each scrape.
-    """
+    closed_status: int
+    """In place of 404."""
+
+
+class ExplainingBuilder(MiddlewareBuilder, Protocol):
+    """A middleware's builder that `maesh explain` can ask."""
+
+    def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
+        """Say whom the middleware would let in, and why; `settings` are what it built, as they travel."""
+
+
+class MiddlewareFactory(Protocol):
+    """The proxy's half of a middleware: turns settings into a `Middleware`. It may be a `CountingFactory`."""
 
     kind: str
     settings_type: type[Any]
@@ -341,6 +371,13 @@ class MiddlewareFactory(Protocol):
         `service` is `namespace/name`. The label `service` of metrics is that of a port: `Exchange.service`, and of a
         connection `cut_port_key(connection.service)`.
         """
+
+
+class CountingFactory(MiddlewareFactory, Protocol):
+    """A middleware's factory that has metrics."""
+
+    def collect_metrics(self) -> Sequence[MetricFamily]:
+        """Read the counters, at a scrape."""
 
 
 class MiddlewareSpecs(Protocol):
@@ -356,3 +393,11 @@ class MiddlewareSpecs(Protocol):
 
 
 SPEC_FAMILIES: tuple[type, ...] = (DiscoverySpecs, TopologySpecs, ProtocolSpecs, BalancingSpecs, MiddlewareSpecs)
+
+OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
+    TopologyBuilder: (LastTopologyBuilder,),
+    ProtocolHandler: (CountingHandler,),
+    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder),
+    MiddlewareFactory: (CountingFactory,),
+}
+"""What objects that a hook gives may have besides; where they have it, it must be as declared."""

@@ -6,7 +6,7 @@ The hooks, and the interfaces of what plugins give in return, stand in hookspecs
 
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -16,7 +16,12 @@ from maesh_core.model.messages import PodReport
 from maesh_core.model.resources import Resource
 from maesh_core.model.topology import ServiceNode
 
+if TYPE_CHECKING:
+    from maesh_core.plugin_system.middleware import Middleware
+
 ResourceT = TypeVar("ResourceT", bound=Resource)
+CountersT = TypeVar("CountersT")
+CountersT_co = TypeVar("CountersT_co", covariant=True)
 
 
 # --- topology --------------------------------------------------------------------------------------------------------
@@ -369,7 +374,7 @@ class StreamServer(Protocol):
         """Take it back into full use."""
 
 
-class StreamRoute(Protocol):
+class StreamRoute(Protocol[CountersT_co]):
     """Where an entrypoint leads."""
 
     @property
@@ -377,7 +382,7 @@ class StreamRoute(Protocol):
         """The key of the service."""
 
     @property
-    def counters(self) -> Any:
+    def counters(self) -> CountersT_co:
         """What `build_streams` was given a maker of; one for each service, for as long as it has a route."""
 
     def admits(self, connection: Connection) -> bool:
@@ -390,22 +395,24 @@ class StreamRoute(Protocol):
         """Give the servers for one connection, the one whose turn it is first, each once."""
 
 
-class Streams(Protocol):
+class Streams(Protocol[CountersT]):
     """The routes of a protocol that gives each entrypoint to one service, and whose routers are `StreamRouter`."""
 
-    routes: Mapping[int, StreamRoute]
+    routes: Mapping[int, StreamRoute[CountersT]]
     """By entrypoint; those that are in force."""
 
-    counters: Mapping[str, Any]
+    counters: Mapping[str, CountersT]
     """By service; those of the routes."""
 
-    def compile_table(self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None) -> Any:
+    def compile_table(
+        self, section: Section, *, middlewares: Mapping[str, "Middleware"], changed: frozenset[str] | None
+    ) -> object:
         """Do what `ProtocolHandler.compile_table` must; routes and servers that stay the same stay as objects."""
 
-    def apply_table(self, table: Any) -> None:
+    def apply_table(self, table: object) -> None:
         """Put a table in force."""
 
-    def may_go_on(self, connection: Connection, route: StreamRoute) -> bool:
+    def may_go_on(self, connection: Connection, route: StreamRoute[CountersT]) -> bool:
         """Say whether a connection that began on `route` may go on, now that another table is in force."""
 
 
@@ -447,5 +454,5 @@ class Node(Protocol):
     def sockets(self) -> SocketWatcher:
         """What watches raw sockets."""
 
-    def build_streams(self, build_counters: Callable[[], Any]) -> Streams:
+    def build_streams(self, build_counters: Callable[[], CountersT]) -> Streams[CountersT]:
         """Build the routes of a stream protocol: servers by weight, set aside when they fail, and who may come in."""

@@ -109,7 +109,7 @@ class FakeNode:
             self._sockets = EdgePoller(asyncio.get_running_loop())
         return self._sockets
 
-    def build_streams(self, build_counters: Callable[[], Any]) -> Streams:
+    def build_streams(self, build_counters: Callable[[], object]) -> Streams:
         """Build the routes of a stream protocol, as a proxy has them; a server is set aside for a second."""
         health = PassiveHealth(self.clock, first_pause_s=1.0, pause_limit_s=30.0)
         return Streams(health, self._failures, build_counters)

@@ -24,7 +24,7 @@ _Step = str | int
 
 
 def decode_strictly(
-    fields: Mapping[str, Any],
+    fields: Mapping[str, object],
     type_: type[StructT],
     *,
     other: type[msgspec.Struct] | None = None,

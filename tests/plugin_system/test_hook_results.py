@@ -30,7 +30,8 @@ def list_members(interface):
     methods = {
         name: method for name, method in vars(interface).items() if inspect.isfunction(method) and name[0] != "_"
     }
-    return {name: VALUES[name] for name in interface.__annotations__} | methods
+    properties = [name for name, value in vars(interface).items() if isinstance(value, property)]
+    return {name: VALUES[name] for name in (*interface.__annotations__, *properties)} | methods
 
 
 def build(interface, **changes):
@@ -102,3 +103,24 @@ def test_a_class_in_place_of_an_object_is_refused():
 def test_kinds_of_resources_are_values_of_their_type():
     assert find_result_problem("maesh_resource_kinds", CORE_KINDS[0]) is None
     assert find_result_problem("maesh_resource_kinds", "Service") == "is no ResourceKind"
+
+
+@pytest.mark.parametrize(
+    ("hook", "name", "value", "words"),
+    [
+        (BUILDER, "explain", lambda self, settings, question: None, None),
+        (BUILDER, "explain", None, None),
+        (BUILDER, "explain", lambda self, question: None, "has a method explain that takes (question), not "),
+        (BUILDER, "explain", "all", "has explain, which cannot be called"),
+        (BUILDER, "closed_status", 403, None),
+        (BUILDER, "closed_status", "403", "has an attribute closed_status that is '403', not a whole number"),
+        ("maesh_middleware_factories", "collect_metrics", lambda self, more: [], "collect_metrics that takes (more)"),
+        ("maesh_protocol_handlers", "count_under_way", lambda self, more: 0, "count_under_way that takes (more)"),
+        ("maesh_topology_builders", "is_last", True, None),
+        ("maesh_topology_builders", "is_last", "yes", "has an attribute is_last that is 'yes', not a bool"),
+    ],
+)
+def test_an_optional_member_may_be_missing_and_is_otherwise_as_declared(hook, name, value, words):
+    assert find_result_problem(hook, build(INTERFACES[hook])) is None
+    problem = find_result_problem(hook, build(INTERFACES[hook], **{name: value}))
+    assert problem is None if words is None else words in problem

@@ -10,6 +10,7 @@ from typing import Any
 from maesh_core.model.configuration import HttpRouter, Section
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.plugin_system.hookspecs import Listener
+from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.http.clients.client_connection import ClientConnection
 from maesh_core.proxy.http.clients.listener import HttpListener
@@ -55,7 +56,7 @@ class HttpHandler:
     # --- configuration
 
     def compile_table(
-        self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None
+        self, section: Section, *, middlewares: Mapping[str, Middleware], changed: frozenset[str] | None
     ) -> HttpTable:
         """Build the next table; see `hookspecs.ProtocolHandler`."""
         current = self.current.table

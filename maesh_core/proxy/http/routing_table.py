@@ -6,11 +6,12 @@ exchange keeps the route it began with.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from maesh_core.model.configuration import HttpRouter, Part, Section, Service, list_targets
 from maesh_core.model.matching import Predicate, compile_matches, has_paths, is_ambiguous
 from maesh_core.plugin_system.interfaces import Response
+from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.balancing.balancer import AnyBalancer, Balancer
 from maesh_core.proxy.balancing.division import DividedPart, Division
 from maesh_core.proxy.balancing.kinds import BalancerKinds, ChosenBalancer
@@ -220,7 +221,9 @@ class HttpTable:
         for claim in _list_claims(route.router):
             self._read_claimants(claim, claimants).discard(key)
 
-    def add_router(self, key: str, router: HttpRouter, middlewares: Mapping[str, Any], claimants: Claimants) -> None:
+    def add_router(
+        self, key: str, router: HttpRouter, middlewares: Mapping[str, Middleware], claimants: Claimants
+    ) -> None:
         """Put in a router, and its claims."""
         self.routes[key] = self._compile(key, router, middlewares)
         for name in list_targets(router):
@@ -270,7 +273,7 @@ class HttpTable:
             if key not in self.routes and not self.list_users((key,)):
                 self.counters.pop(key, None)
 
-    def _compile(self, key: str, router: HttpRouter, middlewares: Mapping[str, Any]) -> Route:
+    def _compile(self, key: str, router: HttpRouter, middlewares: Mapping[str, Middleware]) -> Route:
         counters = self.counters.setdefault(router.service or key, RouteCounters())
         if router.service is None:
             closed = Response(status=router.status, reason=router.reason or CLOSED)
@@ -313,7 +316,7 @@ def has_chooser(balancer: Balancer[HttpServer] | None) -> bool:
 def build_table(
     section: Section,
     *,
-    middlewares: Mapping[str, Any],
+    middlewares: Mapping[str, Middleware],
     changed: frozenset[str] | None,
     current: HttpTable,
     get_server: GetServer,

@@ -150,7 +150,11 @@ class RoutingConfiguration:
         )
         if handler is None:
             return _Step(resolved, None)
-        instances = {key: compiled.instance for key, compiled in resolved.middlewares.items()}
+        instances = {
+            key: compiled.instance
+            for key, compiled in resolved.middlewares.items()
+            if compiled.instance is not None  # routers of others are refused
+        }
         try:
             return _Step(resolved, handler.compile_table(resolved.section, middlewares=instances, changed=changed))
         except Exception as error:  # a handler may be a plugin's; by its contract, raising refuses the update

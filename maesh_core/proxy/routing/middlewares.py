@@ -11,6 +11,7 @@ import msgspec
 
 from maesh_core.model.configuration import Middleware
 from maesh_core.plugin_system.hookspecs import MiddlewareFactory
+from maesh_core.plugin_system.middleware import Middleware as BuiltMiddleware
 from maesh_core.proxy.middleware.checks import find_middleware_problem
 
 
@@ -23,7 +24,7 @@ class CompiledMiddleware(msgspec.Struct, frozen=True):
 
     kind: str
     settings: Mapping[str, Any]
-    instance: Any
+    instance: BuiltMiddleware | None
     failure: str | None = None
     detail: str = ""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from maesh_core.model.configuration import Section, Service
 from maesh_core.plugin_system.interfaces import Connection, StreamRoute, StreamServer
+from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.balancing.balancer import AnyBalancer, build_balancer
 from maesh_core.proxy.balancing.division import DividedPart, Division
 from maesh_core.proxy.balancing.health import Aside, PassiveHealth
@@ -154,7 +155,7 @@ class Streams:
         return f"<Streams {self._table!r}>"
 
     def compile_table(
-        self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None
+        self, section: Section, *, middlewares: Mapping[str, Middleware], changed: frozenset[str] | None
     ) -> Table:
         """Build the next table; of two routers that claim an entrypoint the one with the lower key has it."""
         current = self._table
@@ -184,10 +185,11 @@ class Streams:
             )
         return Table(routes, counters, servers)
 
-    def apply_table(self, table: Table) -> None:
+    def apply_table(self, table: object) -> None:
         """Route what begins by this table from now on."""
+        assert isinstance(table, Table)  # noqa: S101 - it is from compile_table
         self._table = table
-        self.routes: Mapping[int, StreamRoute] = table.routes
+        self.routes: Mapping[int, StreamRoute[Any]] = table.routes
         self.counters: Mapping[str, Any] = table.counters
 
     def may_go_on(self, connection: Connection, route: Any) -> bool:

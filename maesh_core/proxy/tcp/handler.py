@@ -7,12 +7,12 @@ of its ends closes it, unless a middleware had let it in and cannot vouch for it
 
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from maesh_core.model.configuration import Section, StreamRouter
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.plugin_system.hookspecs import Listener
 from maesh_core.plugin_system.interfaces import Node
+from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.tcp.environment import Counters, Environment
 from maesh_core.proxy.tcp.listener import TcpListener
 from maesh_core.proxy.tcp.relay import RESET, Relay
@@ -45,11 +45,13 @@ class TcpHandler:
     def __repr__(self) -> str:
         return f"<TcpHandler {self._streams!r} {self.environment!r}>"
 
-    def compile_table(self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None) -> Any:
+    def compile_table(
+        self, section: Section, *, middlewares: Mapping[str, Middleware], changed: frozenset[str] | None
+    ) -> object:
         """Build the next table; see `hookspecs.ProtocolHandler`."""
         return self._streams.compile_table(section, middlewares=middlewares, changed=changed)
 
-    def apply_table(self, table: Any) -> None:
+    def apply_table(self, table: object) -> None:
         """Route new connections by this table from now on, and cut those that may not go on."""
         self._streams.apply_table(table)
         for relay in list(self.environment.connecting):

@@ -15,7 +15,7 @@ from typing import Final
 
 from maesh_core.plugin_system.interfaces import StreamRoute, StreamServer
 from maesh_core.proxy.network.edges import EDGES, GONE
-from maesh_core.proxy.tcp.environment import Environment
+from maesh_core.proxy.tcp.environment import Counters, Environment
 from maesh_core.proxy.tcp.flow import Flow
 
 RESET = struct.pack("ii", 1, 0)
@@ -54,7 +54,7 @@ class Relay:
     def __init__(
         self,
         environment: Environment,
-        route: StreamRoute,
+        route: StreamRoute[Counters],
         client: socket.SocketType,
         *,
         client_address: str,
@@ -110,7 +110,7 @@ class Relay:
         self.route.counters.refused += 1
         self.abort()
 
-    def adopt(self, route: StreamRoute) -> None:
+    def adopt(self, route: StreamRoute[Counters]) -> None:
         """Go on by another route, while no server has taken the connection: what the old one allowed is over."""
         server = self._server
         self.route, self.service = route, route.service
@@ -261,7 +261,7 @@ class Relay:
             server.under_way -= 1
 
 
-def _list_others(route: StreamRoute, server: StreamServer | None) -> Iterator[StreamServer]:
+def _list_others(route: StreamRoute[Counters], server: StreamServer | None) -> Iterator[StreamServer]:
     """List a route's servers without one of them; as `list_servers`, it chooses each when it is asked for."""
     for each in route.list_servers():
         if each is not server:

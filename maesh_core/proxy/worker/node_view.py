@@ -5,7 +5,6 @@ Made once for each worker, in its event loop. Implements `interfaces.Node`.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from maesh_core.proxy.balancing.health import PassiveHealth
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
@@ -58,7 +57,7 @@ class NodeView:
         """Give counts of the last periods, of all workers of the node."""
         return RecentCounts(self, name, bounds=bounds, periods=periods, period_s=period_s)
 
-    def build_streams(self, build_counters: Callable[[], Any]) -> Streams:
+    def build_streams(self, build_counters: Callable[[], object]) -> Streams:
         """Build the routes of a stream protocol, with the proxy's rules for servers that fail."""
         settings = self.settings
         health = PassiveHealth(

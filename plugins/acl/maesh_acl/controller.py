@@ -1,7 +1,6 @@
 """The controller's half: finds which clients may reach each service, and builds its middleware's settings."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 from maesh_smi.checking import GroupChecker
@@ -61,7 +60,7 @@ class AclBuilder:
         found = service.additions.get("acl")
         return found if isinstance(found, AclSettings) else AclSettings()
 
-    def explain(self, settings: Mapping[str, Any], question: Question) -> Verdict:
+    def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
         """Explain whether a service's access control allows a client, and by which targets."""
         return explain_access(msgspec.convert(settings, AclSettings), question)
 

@@ -7,7 +7,7 @@ unreleased draft with other meanings; it is not read.
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from maesh_smi.kinds import KINDS as SMI_KINDS
@@ -95,7 +95,7 @@ class TrafficTarget(CheckedResource, frozen=True):
         return ObjectKey(self.destination.namespace or self.metadata.namespace, self.destination.name)
 
 
-def read_target(metadata: ObjectMeta, fields: Mapping[str, Any]) -> TrafficTarget:
+def read_target(metadata: ObjectMeta, fields: Mapping[str, object]) -> TrafficTarget:
     """Read a TrafficTarget in either of its shapes."""
     if "spec" not in fields and not fields.keys().isdisjoint(_AtTheTop.__struct_encode_fields__):
         top, faults = decode_strictly(fields, _AtTheTop, other=_BelowSpec, synonyms={"rules": "specs"})
@@ -106,11 +106,11 @@ def read_target(metadata: ObjectMeta, fields: Mapping[str, Any]) -> TrafficTarge
     return TrafficTarget(metadata=metadata, destination=destination, sources=sources, rules=rules, faults=faults)
 
 
-def _index_by_destination(target: Any) -> tuple[ObjectKey, ...]:
+def _index_by_destination(target: TrafficTarget) -> tuple[ObjectKey, ...]:
     return (target.called_key,)
 
 
-def _index_by_references(target: Any) -> list[str]:
+def _index_by_references(target: TrafficTarget) -> list[str]:
     namespace = target.metadata.namespace
     return [build_reference(rule.kind, ObjectKey(namespace, rule.name)) for rule in target.rules]
 

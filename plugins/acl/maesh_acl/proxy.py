@@ -4,7 +4,7 @@ Headers do not identify a client. Everything without a grant is denied. Denials 
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from maesh_acl import AclSettings, LeafGrants
 from maesh_core.plugin import (
@@ -35,7 +35,7 @@ class CompiledGrant(NamedTuple):
     """A grant with conditions: `holds` checks a request, and None in `servers` means all servers."""
 
     sources: frozenset[str]
-    holds: Callable[[Any], bool] | None
+    holds: Callable[[Exchange], bool] | None
     has_paths: bool
     servers: frozenset[tuple[str, int]] | None
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -57,7 +57,7 @@ class RetryBuilder:
             budget=self._settings.budget / 100,
         )
 
-    def explain(self, settings: Mapping[str, Any], question: Question) -> Verdict:
+    def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
         """Say how often a request may be sent; none is refused."""
         attempts = msgspec.convert(settings, ServiceRetry).attempts
         return Verdict(is_admitted=True, reasons=(f"up to {attempts} attempts; it refuses no request",))

@@ -9,7 +9,7 @@ raise ConfigurationError, so that an invalid object affects only itself.
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
@@ -234,7 +234,7 @@ class _RouteShape(Part, frozen=True):
     spec: RouteSpec = RouteSpec()
 
 
-def read_split(metadata: ObjectMeta, fields: Mapping[str, Any]) -> TrafficSplit:
+def read_split(metadata: ObjectMeta, fields: Mapping[str, object]) -> TrafficSplit:
     """Read a TrafficSplit; all of its versions have their fields below `spec`."""
     shape, faults = decode_strictly(fields, _SplitShape)
     if not faults and not shape.spec.service:
@@ -242,7 +242,7 @@ def read_split(metadata: ObjectMeta, fields: Mapping[str, Any]) -> TrafficSplit:
     return TrafficSplit(metadata=metadata, spec=shape.spec, faults=faults)
 
 
-def read_group(metadata: ObjectMeta, fields: Mapping[str, Any]) -> HttpRouteGroup:
+def read_group(metadata: ObjectMeta, fields: Mapping[str, object]) -> HttpRouteGroup:
     """Read an HTTPRouteGroup, with its matches at the top level or below `spec`."""
     if "spec" not in fields and "matches" in fields:
         top, faults = decode_strictly(fields, GroupSpec, other=_GroupShape)
@@ -251,19 +251,19 @@ def read_group(metadata: ObjectMeta, fields: Mapping[str, Any]) -> HttpRouteGrou
     return HttpRouteGroup(metadata=metadata, matches=shape.spec.matches, faults=faults)
 
 
-def read_tcp_route(metadata: ObjectMeta, fields: Mapping[str, Any]) -> TcpRoute:
+def read_tcp_route(metadata: ObjectMeta, fields: Mapping[str, object]) -> TcpRoute:
     """Read a TCPRoute: without fields (v1alpha1 to v1alpha3), or with matches below `spec`."""
     spec, faults = _read_route(fields)
     return TcpRoute(metadata=metadata, spec=spec, faults=faults)
 
 
-def read_udp_route(metadata: ObjectMeta, fields: Mapping[str, Any]) -> UdpRoute:
+def read_udp_route(metadata: ObjectMeta, fields: Mapping[str, object]) -> UdpRoute:
     """Read a UDPRoute, like a TCPRoute."""
     spec, faults = _read_route(fields)
     return UdpRoute(metadata=metadata, spec=spec, faults=faults)
 
 
-def _read_route(fields: Mapping[str, Any]) -> tuple[RouteSpec, tuple[str, ...]]:
+def _read_route(fields: Mapping[str, object]) -> tuple[RouteSpec, tuple[str, ...]]:
     shape, faults = decode_strictly(fields, _RouteShape)
     matches = shape.spec.matches
     if not faults and RoutePorts() in ((matches,) if isinstance(matches, RoutePorts) else matches):
@@ -276,11 +276,11 @@ SPLITS_BY_ROOT = "root"
 """TrafficSplits by the ObjectKey of the service that they split."""
 
 
-def _index_by_root(split: Any) -> tuple[ObjectKey, ...]:
+def _index_by_root(split: TrafficSplit) -> tuple[ObjectKey, ...]:
     return () if split.root is None else (split.root,)
 
 
-def _index_by_references(split: Any) -> list[str]:
+def _index_by_references(split: TrafficSplit) -> list[str]:
     namespace = split.metadata.namespace
     return [build_reference(each.kind or ROUTE_GROUP, ObjectKey(namespace, each.name)) for each in split.spec.matches]
 

@@ -11,11 +11,11 @@ import socket
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from maesh_core.plugin import (
     Listener,
     MetricFamily,
+    Middleware,
     Node,
     Section,
     StreamRouter,
@@ -114,11 +114,13 @@ class UdpHandler:
     def __repr__(self) -> str:
         return f"<UdpHandler {self._streams!r} sessions={len(self.sessions)} of {self.session_limit}>"
 
-    def compile_table(self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None) -> Any:
+    def compile_table(
+        self, section: Section, *, middlewares: Mapping[str, Middleware], changed: frozenset[str] | None
+    ) -> object:
         """Build the next table; see `hookspecs.ProtocolHandler`."""
         return self._streams.compile_table(section, middlewares=middlewares, changed=changed)
 
-    def apply_table(self, table: Any) -> None:
+    def apply_table(self, table: object) -> None:
         """Use this table for new sessions, end those that are not allowed any more, detach those of removed servers."""
         streams = self._streams
         streams.apply_table(table)

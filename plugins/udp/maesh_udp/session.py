@@ -20,7 +20,7 @@ from maesh_udp.batches import BATCH
 
 if TYPE_CHECKING:
     from maesh_udp.listener import UdpListener
-    from maesh_udp.proxy import UdpHandler
+    from maesh_udp.proxy import Counters, UdpHandler
 
 DATAGRAM_SOCKET = int(socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 ANSWERS_IN_A_TURN: Final = 16
@@ -72,7 +72,9 @@ class Session:
 
     send: Callable[[Any], int]
 
-    def __init__(self, handler: "UdpHandler", listener: "UdpListener", route: StreamRoute, mark: bytes) -> None:
+    def __init__(
+        self, handler: "UdpHandler", listener: "UdpListener", route: "StreamRoute[Counters]", mark: bytes
+    ) -> None:
         self._handler, self._listener = handler, listener
         self._socket: socket.SocketType | None = None
         self._kept: list[bytes] | None = None

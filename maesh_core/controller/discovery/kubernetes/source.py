@@ -6,7 +6,7 @@ Reports whether it has contact with the cluster. Must not interpret objects, nor
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from maesh_core.controller.discovery.kubernetes.watch import Client, KindWatch, Pause, find_path
 from maesh_core.errors import KubernetesError
@@ -51,7 +51,7 @@ class KubernetesSource:
         since = [watch.broken_since for watch in self._watches if watch.broken_since is not None]
         return min(since, default=None)
 
-    async def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncIterator[Sequence[Event]]:
+    async def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncGenerator[Sequence[Event], None]:
         """Yield events of these kinds, forever. A kind that the cluster does not have is an empty list."""
         backoff = Backoff()
         while True:

@@ -8,7 +8,7 @@ interpret the objects.
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from maesh_core.controller.discovery.manifests.files import build_root
 from maesh_core.controller.discovery.manifests.reading import ManifestReader
@@ -58,7 +58,7 @@ class ManifestSource:
             if not os.path.exists(path):
                 raise StartupError(f"{path}: no such file or folder")
 
-    async def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncIterator[Sequence[Event]]:
+    async def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncGenerator[Sequence[Event], None]:
         """Yield events of these kinds, forever, in batches; the first one lists every kind."""
         roots = [build_root(path, is_recursive=self._is_recursive) for path in self._paths]
         reader = ManifestReader(roots, kinds, settle_s=self._settle_s, switches=self._switches)

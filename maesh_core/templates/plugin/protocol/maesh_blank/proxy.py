@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from maesh_blank import BlankSettings
 from maesh_core.plugin import (
     Listener,
     MetricFamily,
+    Middleware,
     Node,
     ProtocolHandler,
     Section,
@@ -39,7 +39,7 @@ class BlankConnection:
 
     exchange = None
 
-    def __init__(self, route: StreamRoute, entrypoint: int, client_address: str) -> None:
+    def __init__(self, route: StreamRoute[Counters], entrypoint: int, client_address: str) -> None:
         self.route, self.entrypoint, self.client_address = route, entrypoint, client_address
         self.service = route.service
         self.server: tuple[str, int] | None = None
@@ -62,7 +62,7 @@ class BlankHandler:
         self._under_way: dict[asyncio.Task[None], BlankConnection] = {}
 
     def compile_table(
-        self, section: Section, *, middlewares: Mapping[str, Any], changed: frozenset[str] | None
+        self, section: Section, *, middlewares: Mapping[str, Middleware], changed: frozenset[str] | None
     ) -> object:
         """Build the routes: for each entrypoint its servers, and the middlewares that say who may connect."""
         return self._streams.compile_table(section, middlewares=middlewares, changed=changed)
