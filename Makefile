@@ -18,6 +18,10 @@ EXAMPLE_PACKAGES := $(patsubst %/__init__.py,%,$(wildcard examples/plugins/*/mae
 EXAMPLES := examples/run.py examples/serving.py $(patsubst %/server.py,%,$(wildcard examples/*/server.py))
 TEMPLATES := $(patsubst %/maesh_blank/__init__.py,%,$(wildcard maesh_core/templates/plugin/*/maesh_blank/__init__.py))
 TEST_FOLDERS := tests $(wildcard plugins/*/tests)
+TYPED_TESTS := $(TEST_FOLDERS) $(wildcard examples/plugins/*/tests) $(addsuffix /tests,$(TEMPLATES))
+EMPTY :=
+# Where mypy finds the packages of plugins when it checks tests.
+PLUGIN_PATH := $(subst $(EMPTY) $(EMPTY),:,$(PLUGIN_FOLDERS))
 # More workers than cores: many tests wait for processes. What cannot run beside each other: GROUPS in conftest.py.
 PARALLEL := --numprocesses $(WORKERS) --benchmark-disable
 
@@ -82,6 +86,7 @@ lint: $(STAMP)
 	$(BIN)/mypy noxfile.py documenting/*.py
 	$(BIN)/mypy $(PLUGIN_PACKAGES) $(EXAMPLE_PACKAGES)
 	set -e; for kind in $(TEMPLATES); do $(BIN)/mypy $$kind/maesh_blank; done
+	set -e; for folder in $(TYPED_TESTS); do MYPYPATH=$$folder/..:$(PLUGIN_PATH) $(BIN)/mypy --explicit-package-bases --exclude '/data/' $$folder; done
 	set -e; for example in $(EXAMPLES); do MYPYPATH=examples $(BIN)/mypy $$example; done
 	$(BIN)/mypy --exclude '/(test_|conftest)' benchmarks
 	$(BIN)/lint-imports

@@ -136,7 +136,7 @@ def test_udp_example_answers_in_sessions_from_both_servers(start_example):
     entrypoint = f"127.0.0.1:{find_free_port(socket.SOCK_DGRAM)}"
     process, line = start_example("udp", "--set", f"udp.port={entrypoint.partition(':')[2]}", words="test/udp-service")
     assert line.split() == ["test/udp-service", "udp-service.test.maesh", "udp", "8080", entrypoint]
-    command = [sys.executable, EXAMPLES / "udp" / "ask.py", entrypoint]
+    command: list[str] = [sys.executable, str(EXAMPLES / "udp" / "ask.py"), entrypoint]
     seen = set()
     for _ in range(2):
         answers = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout

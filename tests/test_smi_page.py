@@ -55,10 +55,10 @@ def test_kinds_and_versions_are_those_of_the_plugins():
             kind.name,
             kind.api_versions[0].partition("/")[0],
             ", ".join(version.partition("/")[2] for version in kind.api_versions),
-            ", ".join(name for name, kinds in plugins.items() if kind in kinds),
+            ", ".join(plugin for plugin, kinds in plugins.items() if kind in kinds),
         ]
-        for kind in dict.fromkeys((*(each.name for each in SMI_KINDS), *(each.name for each in ACL_KINDS)))
-        for kind in [next(each for each in (*SMI_KINDS, *ACL_KINDS) if each.name == kind)]
+        for name in dict.fromkeys((*(each.name for each in SMI_KINDS), *(each.name for each in ACL_KINDS)))
+        for kind in [next(each for each in (*SMI_KINDS, *ACL_KINDS) if each.name == name)]
     ]
     assert list_rows("| kind | group | versions | plugin |") == found
 

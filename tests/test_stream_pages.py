@@ -38,6 +38,9 @@ class Limiter:
     stage = Stage.LIMIT
     annotations = ("retry-attempts", "ratelimit-burst")
 
+    def build_settings(self, annotations, service):
+        return dict(annotations) or None
+
 
 def list_rows(page, heading):
     """List the cells of a section's tables, without their heads."""

@@ -1,6 +1,7 @@
 """The command lines of the chart are ones that the program takes, and say what the values say."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import typer.main
@@ -17,7 +18,7 @@ STAMP = InstalledPlugin(
     name="stamp", distribution="acme-stamp", version="1", summary="", is_default=False, path="stamping:PLUGIN"
 )
 INSTALLED = (*list_installed(), STAMP)
-COMMANDS = typer.main.get_command(build_application(INSTALLED)).commands
+COMMANDS = cast("Any", typer.main.get_command(build_application(INSTALLED))).commands
 SETTINGS = {
     "controller": ControllerSettings,
     "proxy": ProxySettings,

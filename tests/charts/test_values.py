@@ -264,9 +264,9 @@ def test_all_that_is_wrong_is_told_at_once(render):
         render({"tracing": {}, "smi": {"enable": True}, "mesh": {"logging": "INFO"}, "logLevel": "loud"})
     assert str(refusal.value).count("GONE: ") == 3
     assert "/logLevel" in str(refusal.value)
-    with pytest.raises(helm_python.HelmRenderError) as refusal:
+    with pytest.raises(helm_python.HelmRenderError) as failure:
         render({"settings": {"acl.a": 1, "udp.limit": 5}, "metrics": {**SCRAPE["metrics"], **POD_SCRAPE["metrics"]}})
-    assert str(refusal.value).count("\n  - ") == 3
+    assert str(failure.value).count("\n  - ") == 3
 
 
 def test_every_value_that_is_gone_is_in_the_upgrade_guide():

@@ -12,6 +12,7 @@ import pytest
 
 from maesh_core.controller.api.server import open_socket, start_server
 from maesh_core.controller.cluster import joining
+from maesh_core.controller.cluster.membership import Cluster
 from maesh_core.controller.kubernetes.client import KubernetesClient
 from maesh_core.controller.kubernetes.credentials import Access, Credentials
 from maesh_core.controller.run import run_controller
@@ -167,7 +168,7 @@ class UdpTrafficType(StreamTrafficType):
 
 
 class FewPlugins:
-    names = ()
+    names: tuple[str, ...] = ()
 
     def __init__(self, udp_limit, sources):
         udp = UdpTrafficType(PortRange(first=15000, limit=udp_limit, is_exclusive=True))
@@ -182,6 +183,8 @@ class FewPlugins:
 
 class Replica:
     """One controller. `kill` it and it ends at its next request at the latest; `freeze` it and no request ends."""
+
+    cluster: Cluster
 
     def __init__(self, task, client, stop, started):
         self.task, self.client, self._stop, self._started = task, client, stop, started
@@ -304,7 +307,7 @@ class Fleet:
             await replica.crash()
 
 
-class KnownCluster(joining.Cluster):
+class KnownCluster(Cluster):
     """A cluster that its replica in the test knows."""
 
     def __init__(self, *arguments, **more):

@@ -32,7 +32,7 @@ from maesh_core.model.resources import (
     ServicePort,
     ServiceSpec,
 )
-from maesh_core.plugin_system.hookspecs import Addition, PortRange, Stage
+from maesh_core.plugin_system.hookspecs import Addition, PortRange, Stage, TrafficType
 
 TYPES = tuple(kind.type for kind in CORE_KINDS)
 TRAFFIC_TYPE = "mesh.traefik.io/traffic-type"
@@ -94,7 +94,7 @@ class BadTrafficType(HttpTrafficType):
 
 
 def build_engine(*, assigned=None, mapping_path=None, sources=("s",), tcp_limit=2, is_inherited=False, checkers=()):
-    traffic_types = [
+    traffic_types: list[TrafficType] = [
         HttpTrafficType(PortRange(first=5000, limit=2, is_exclusive=False)),
         TcpTrafficType(PortRange(first=10000, limit=tcp_limit, is_exclusive=True)),
         BadTrafficType(PortRange(first=7000, limit=2, is_exclusive=False)),
@@ -334,8 +334,8 @@ def test_of_an_inherited_mapping_services_keep_their_own_and_nothing_is_kept_for
 def test_the_mapping_is_on_disk_before_the_configuration_is_published(tmp_path):
     path = tmp_path / "port-mapping.json"
     engine = start(mapping_path=path)
-    engine.on_revision(lambda: kept.update(json.loads(path.read_bytes())["ports"]["tcp"]))
     kept = {}
+    engine.on_revision(lambda: kept.update(json.loads(path.read_bytes())["ports"]["tcp"]))
     engine.apply([Applied(build_service(**tcp()))], source="s")
     assert kept == {"n/a:80": 10000}
 

@@ -24,7 +24,7 @@ spec: {ports: [{port: 80}]}
 
 
 class FakePlugins:
-    names = ("acl",)
+    names: tuple[str, ...] = ("acl",)
 
     def __init__(self, **hooks):
         self._hooks = hooks

@@ -2,6 +2,7 @@
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import cast
 
 import pytest
 
@@ -60,7 +61,7 @@ class PullHandler(BaseHTTPRequestHandler):
     timeout = 30
 
     def do_GET(self):
-        answer = self.server.take()
+        answer = cast("FakeController", self.server).take()
         if answer is None:
             self.close_connection = True
             return

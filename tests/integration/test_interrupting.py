@@ -146,8 +146,8 @@ def test_a_half_of_a_mesh_that_waits_for_nothing_ends_with_its_line(open_termina
         terminal = open_terminal("controller", *flags)
         wait_until(lambda: is_open(port), "the API")
     else:
-        flags = ("--bind", "127.0.0.1", "--admin-host", "127.0.0.1", "--admin-port", port)
-        terminal = open_terminal("proxy", *flags, "--endpoint", "http://127.0.0.1:1")
+        bound = ("--bind", "127.0.0.1", "--admin-host", "127.0.0.1", "--admin-port", port)
+        terminal = open_terminal("proxy", *bound, "--endpoint", "http://127.0.0.1:1")
         terminal.wait_for("nothing is carried yet")
     terminal.press_ctrl_c()
     assert terminal.wait() == (0, "^C\r\n")

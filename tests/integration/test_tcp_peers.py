@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trustme
@@ -358,7 +359,7 @@ class MailHandler(socketserver.StreamRequestHandler):
             verb = line[:4].strip().upper()
             if verb == b"DATA":
                 self.say("354 go on")
-                self.server.messages.append(b"".join(iter(self.rfile.readline, b".\r\n")))
+                cast("MailServer", self.server).messages.append(b"".join(iter(self.rfile.readline, b".\r\n")))
             self.say("221 bye" if verb == b"QUIT" else "250 ok")
             if verb == b"QUIT":
                 return
@@ -367,9 +368,13 @@ class MailHandler(socketserver.StreamRequestHandler):
         self.wfile.write(f"{text}\r\n".encode())
 
 
+class MailServer(socketserver.ThreadingTCPServer):
+    messages: list[bytes]
+
+
 @pytest.fixture
 def mail_server():
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), MailHandler) as server:
+    with MailServer(("127.0.0.1", 0), MailHandler) as server:
         server.daemon_threads, server.messages = True, []
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import urllib.request
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_the_proxy_can_be_asked_whatever_address_up_binds(up, manifests, cart, b
 def test_notices_that_arise_while_up_runs_are_logged_once_and_again_when_they_are_mended(up, manifests, cart):
     mesh = up(manifests.path)
     assert mesh.command.stderr == ""
-    split = {
+    split: dict[str, Any] = {
         "apiVersion": "split.smi-spec.io/v1alpha4",
         "kind": "TrafficSplit",
         "metadata": {"name": "canary", "namespace": "test"},

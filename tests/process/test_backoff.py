@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,6 @@ def test_what_the_server_asks_for_is_never_cut_short():
 @given(st.lists(st.floats(0, 1), max_size=20))
 def test_a_pause_is_never_nothing_nor_above_the_limit(numbers):
     for number in numbers:
-        backoff = Backoff(chance=lambda number=number: number)
+        backoff = Backoff(chance=partial(float, number))
         for _ in range(10):
             assert FIRST_S / 2 <= backoff.next() <= LONGEST_S

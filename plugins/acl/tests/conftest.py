@@ -3,6 +3,7 @@
 import asyncio
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,7 +25,7 @@ from maesh_core.controller.topology.builder import build_service_node
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.events import Replaced
 from maesh_core.model.keys import ObjectKey
-from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.hookspecs import PortRange, TopologyBuilder
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.proxy.http.handler import HttpHandler
 from maesh_core.proxy.http.messages.request_head import parse_request_head
@@ -127,7 +128,7 @@ class Cluster:
         self.factory = AclFactory(FakeNode())
 
     def build_node(self, service):
-        builders = [SplitBuilder(), GrantBuilder(self.settings)]
+        builders: list[TopologyBuilder] = [SplitBuilder(), GrantBuilder(self.settings)]
         key = ObjectKey(NAMESPACE, service)
         return build_service_node(self.snapshot.view(), key, rules=TopologyRules(), builders=builders)
 
@@ -165,7 +166,7 @@ class Cluster:
                 route = route.choose(head)
             if route.balancer is None:
                 return route.closed.status, None
-            exchange = FakeExchange(head.method, head.target, client_address=client, service=route.service)
+            exchange: Any = FakeExchange(head.method, head.target, client_address=client, service=route.service)
             exchange.client_headers = head.client_headers
             exchange.destination, exchange.allowed_servers = route.destination, None
             answer = acl.on_request(exchange)

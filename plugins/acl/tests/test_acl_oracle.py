@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ EXPECTED = {
 
 
 def draw_match(dice, number):
-    match = {"name": f"m{number}"}
+    match: dict[str, Any] = {"name": f"m{number}"}
     if dice.random() < 0.6:
         match["pathRegex"] = dice.choice(PATTERNS)
     if dice.random() < 0.4:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from maesh_retry import RetrySettings
-from maesh_retry.controller import ControllerHalf
+from maesh_retry.controller import ControllerHalf, RetryBuilder
 from maesh_retry.settings import ServiceRetry
 
 from maesh_core.plugin import ConfigurationError, ObjectKey, ServiceNode
@@ -38,7 +38,7 @@ def test_each_annotation_works_without_the_others():
 
 
 def test_it_explains_how_often_a_request_is_sent_and_refuses_none():
-    (builder,) = ControllerHalf(RetrySettings()).maesh_middleware_builders()
+    builder = RetryBuilder(RetrySettings())
     settings = msgspec.to_builtins(builder.build_settings({"retry-attempts": "3"}, SERVICE))
     verdict = builder.explain(settings, None)
     assert (verdict.is_admitted, verdict.reasons) == (True, ("up to 3 attempts; it refuses no request",))

@@ -6,6 +6,7 @@ import itertools
 import select
 import socket
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -127,7 +128,7 @@ class Network:
 
 
 class Node(FakeNode):
-    network = None
+    network: Any = None
 
     @property
     def sockets(self):

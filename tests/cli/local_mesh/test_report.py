@@ -1,6 +1,7 @@
 """What `maesh up` prints when it is ready."""
 
 import json
+from functools import partial
 
 from maesh_core.cli.local_mesh.report import render_report, render_report_line
 from maesh_core.cli.tables import render_table
@@ -71,15 +72,13 @@ def test_errors_and_notices_stand_below_the_services_errors_first():
 
 def test_objects_and_files_have_lines_but_what_a_service_shows_is_said_once():
     shown = make_report("web", 5000, errors=("bad",), notices=("TrafficSplit canary: backend v2 is left out",))
-    split = {"kind": "TrafficSplit", "namespace": "shop"}
+    split = partial(ObjectReport, kind="TrafficSplit", namespace="shop")
     text = render(
         shown,
         objects=[
             ObjectReport(kind="Service", namespace="shop", name="web", errors=("bad",), notices=shown.notices),
-            ObjectReport(**split, name="canary", errors=("backend v2 is left out", "another")),
-            ObjectReport(
-                **split, name="lost", errors=("there is no service wep in namespace shop; did you mean web?",)
-            ),
+            split(name="canary", errors=("backend v2 is left out", "another")),
+            split(name="lost", errors=("there is no service wep in namespace shop; did you mean web?",)),
             ObjectReport(kind="Service", namespace="shop", name="twin", origin="a.yaml document 2", errors=("bad",)),
             ObjectReport(origin="manifests", notices=("no file in it ends in .yaml",)),
         ],

@@ -3,9 +3,12 @@
 import asyncio
 import dataclasses
 import signal
+from functools import partial
+from typing import Any
 
 import pytest
 
+from maesh_core.cli.local_mesh.findings import HeldFindings
 from maesh_core.cli.local_mesh.running import Mesh, ask_ready, build_controller_settings, build_proxy_settings
 from maesh_core.errors import StartupError
 from maesh_core.settings import ControllerSettings, InstalledPlugin, ProxySettings, UpSettings
@@ -21,6 +24,10 @@ class FakeController:
 
     def object_reports(self):
         return []
+
+
+def tell_ready(ready, text):
+    ready.set()
 
 
 class FakeChild:
@@ -45,7 +52,10 @@ def parts(monkeypatch):
     """Take the place of controller, child and admin port."""
 
     class Parts:
-        child = None
+        child: Any = None
+        printed: list[str]
+        started: asyncio.Event
+        end_controller: asyncio.Event
         is_controller_stopped = False
         is_proxy_ready = True
         controller_error = None
@@ -106,7 +116,7 @@ async def test_ctrl_c_reaches_the_child_as_ctrl_c_so_that_it_says_what_it_waits_
     for is_ready, is_interrupt in ((True, False), (False, True), (True, True)):
         parts.is_proxy_ready = is_ready
         stop, ready = asyncio.Event(), asyncio.Event()
-        mesh = Mesh(SETTINGS, None, lambda text, ready=ready: ready.set())
+        mesh = Mesh(SETTINGS, None, partial(tell_ready, ready))
         assert mesh.describe_wait() == "waiting for the controller to end"
         parts.started.clear()
         task = asyncio.create_task(mesh.run(stop))
@@ -131,7 +141,7 @@ async def test_json_report_is_one_line(parts):
 async def test_findings_that_the_report_shows_are_not_logged_again(parts, json):
     calls = []
 
-    class Findings:
+    class Findings(HeldFindings):
         def drop(self):
             calls.append("drop")
 

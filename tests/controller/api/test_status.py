@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -95,7 +96,7 @@ async def test_all_controllers_of_a_cluster_are_asked_through_its_api_server(api
     settings = StatusSettings(kubeconfig=str(kubeconfig))
     with pytest.raises(StartupError, match="no pod in namespace maesh is labelled app=maesh,component=controller"):
         await ask_mesh(settings)
-    pod = {
+    pod: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "c-1", "namespace": "maesh", "labels": {"app": "maesh", "component": "controller"}},

@@ -5,6 +5,7 @@ import heapq
 import json
 from contextlib import asynccontextmanager, suppress
 from itertools import count
+from typing import Any
 
 import msgspec
 import pytest
@@ -488,7 +489,7 @@ async def test_a_failure_that_lasts_is_logged_once(caplog):
 
 # --- records that no controller has written ------------------------------------------------------------------------
 
-HOSTILE = {
+HOSTILE: dict[str, dict[str, Any] | None] = {
     "negative duration": {"holderIdentity": "a", "leaseDurationSeconds": -5, "leaseTransitions": -3},
     "own, short": {"holderIdentity": "a", "leaseDurationSeconds": 1},
     "no duration": {"holderIdentity": "x", "leaseDurationSeconds": 0},

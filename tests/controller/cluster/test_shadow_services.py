@@ -1,4 +1,5 @@
 import string
+from typing import Any
 
 import msgspec
 import pytest
@@ -194,7 +195,7 @@ def test_it_has_the_ip_families_of_the_users_service(families, policy):
 
 
 def test_merging_replaces_what_is_ours_and_keeps_what_others_added():
-    current = {
+    current: dict[str, Any] = {
         "metadata": {
             "name": NAME,
             "resourceVersion": "7",

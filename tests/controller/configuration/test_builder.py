@@ -14,7 +14,7 @@ from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import HttpRouter, Section, Service, ServiceConfiguration, StreamRouter
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.topology import PortNode, ServiceNode
-from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, PortRange, Stage
+from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, PortRange, Stage, TrafficType
 
 HTTP = HttpTrafficType(PortRange(first=5000, limit=10, is_exclusive=False))
 TCP = TcpTrafficType(PortRange(first=10000, limit=10, is_exclusive=True))
@@ -64,7 +64,7 @@ def build(
     errors: Sequence[str] = (),
     custom: Section | None = None,
 ) -> ServiceConfiguration:
-    types = [HTTP, TCP, *([Custom(custom)] if custom is not None else [])]
+    types: list[TrafficType] = [HTTP, TCP, *([Custom(custom)] if custom is not None else [])]
     catalogue = Catalogue(types, builders)
     return build_service_configuration(node, catalogue=catalogue, entrypoints=entrypoints or {}, errors=errors)
 

@@ -25,7 +25,7 @@ from maesh_core.errors import ConfigurationError
 from maesh_core.model.events import Applied, Replaced
 from maesh_core.model.resources import Resource, Service
 from maesh_core.model.topology import ServiceNode
-from maesh_core.plugin_system.hookspecs import PortRange, Stage
+from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, PortRange, Stage
 
 CASES = Path(__file__).parents[2] / "data" / "mesh"
 NAMES = sorted(path.parent.name for path in CASES.glob("*/resources.yaml"))
@@ -66,7 +66,7 @@ class Guard:
         return {"allow": []}
 
 
-MIDDLEWARES = {
+MIDDLEWARES: dict[str, MiddlewareBuilder] = {
     "guard": Guard(),
     "limit": Annotated("limit", Stage.LIMIT, "burst"),
     "stamp": Annotated("stamp", Stage.DELIVER, "stamp"),

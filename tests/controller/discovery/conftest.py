@@ -81,7 +81,7 @@ def follow():
     async def follow_paths(*paths, settle_s=0.02, **options):
         source = ManifestSource([str(path) for path in paths], settle_s=settle_s, **options)
         source.check_paths()
-        batches = aiter(source.watch_events(CORE_KINDS))
+        batches = source.watch_events(CORE_KINDS)
         follower = Follower(batches)
         try:
             await follower.next_batch()

@@ -1,6 +1,7 @@
 """Objects of a kind that reads its fields strictly: from files and from an API server, with their faults."""
 
 import json
+from typing import cast
 
 import msgspec
 import pytest
@@ -43,6 +44,7 @@ def parse(text, path="f.yaml"):
 def test_metadata_and_status_are_read_as_kubernetes_does():
     metadata = {"name": "r", "creationTimestamp": None, "labels": {"a": None, "b": 1}, "managedFields": [{"x": 1}]}
     rule = convert_value({**build(limit=3), "metadata": metadata, "status": {"anything": None}}, RULES)
+    assert isinstance(rule, Rule)
     assert (rule.limit, rule.faults, rule.metadata.labels) == (3, (), {"b": "1"})
 
 
@@ -98,6 +100,7 @@ def test_a_file_whose_object_gets_a_fault_is_applied_and_does_not_keep_the_forme
     merged.set_manifest("f", parse(json.dumps(build(limits=2)), "f.json"))
     applied, problem = merged.collect_events()
     assert isinstance(applied, Applied)
+    assert isinstance(applied.resource, Rule)
     assert applied.resource.faults == (FAULT,)
     assert isinstance(problem, Problem)
     merged.set_manifest("f", parse(json.dumps(build(limit=2)), "f.json"))
@@ -107,7 +110,11 @@ def test_a_file_whose_object_gets_a_fault_is_applied_and_does_not_keep_the_forme
 def test_a_page_has_the_object_and_its_fault():
     items = [build("good", limit=1), build("bad", limits=1), {"metadata": {"name": 1}}]
     page = ObjectDecoder(RULES).decode_page(msgspec.json.encode({"items": items, "metadata": {}}))
-    assert [(each.metadata.name, each.faults) for each in page.resources] == [("good", ()), ("bad", (FAULT,))]
+    rules = cast("list[Rule]", page.resources)
+    assert [(each.metadata.name, each.faults) for each in rules] == [
+        ("good", ()),
+        ("bad", (FAULT,)),
+    ]
     assert page.faults[0] == Fault(ObjectKey("default", "bad"), f"Rule bad@default is not used: {FAULT}")
     assert len(page.faults) == 2
 
@@ -116,6 +123,7 @@ def test_a_line_of_a_watch_has_the_object_and_its_fault():
     decode = ObjectDecoder(RULES).decode_line
     change = decode(msgspec.json.encode({"type": "MODIFIED", "object": build(limits=1)}))
     assert change.type is ChangeType.MODIFIED
+    assert isinstance(change.result, Rule)
     assert change.result.faults == (FAULT,)
     assert change.fault == Fault(ObjectKey("default", "r"), f"Rule r@default is not used: {FAULT}")
     assert decode(msgspec.json.encode({"type": "MODIFIED", "object": build(limit=1)})).fault is None

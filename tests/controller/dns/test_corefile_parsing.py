@@ -1,5 +1,7 @@
 """Corefiles are read as CoreDNS reads them."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,7 +89,7 @@ PIECES = ["{", "}", " ", "\n", "\r\n", "\r", "\t", '"', "\\", "#", ",", ".", "ma
 @given(st.lists(st.sampled_from(PIECES)).map("".join) | st.text())
 def test_any_text_is_read_or_refused(text):
     try:
-        found = parse_corefile(text).blocks
+        found: Any = parse_corefile(text).blocks
     except ClusterDnsError as error:
         found = error
     if isinstance(found, ClusterDnsError):

@@ -1,5 +1,7 @@
 """The cluster's DNS is found whatever the distribution calls it."""
 
+from typing import Any
+
 import pytest
 
 from maesh_core.controller.dns.detection import (
@@ -177,7 +179,7 @@ def test_flags_are_read_from_command_and_arguments(words, value):
 
 def test_likely_places_of_the_corefile_are_looked_at_first_and_impossible_ones_never():
     names = ["other", "coredns-custom", "dns", "coredns"]
-    volumes = [{"configMap": {"name": name}} for name in names]
+    volumes: list[dict[str, Any]] = [{"configMap": {"name": name}} for name in names]
     volumes.append({"configMap": {"name": "hosts", "items": [{"key": "NodeHosts", "path": "NodeHosts"}]}})
     found = list_corefile_candidates(build("dns", "coredns:1.9", volumes=volumes))
     assert [mounted.name for mounted in found] == ["dns", "coredns", "other"]

@@ -1,5 +1,7 @@
 """Objects are read and written with patience, and never over what somebody else wrote."""
 
+from typing import Any
+
 import pytest
 import yaml
 
@@ -11,7 +13,11 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.testing.api_server import ApiServer, FaultKind
 
 KEY = ObjectKey("kube-system", "coredns")
-MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": KEY.namespace, "name": KEY.name}}
+MAP: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"namespace": KEY.namespace, "name": KEY.name},
+}
 
 
 class Time:

@@ -1,6 +1,7 @@
 """Clients of an API server, closed at the end."""
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 
@@ -11,7 +12,7 @@ from maesh_core.controller.kubernetes.credentials import Access, Credentials, fi
 async def see_transports_end():
     """Let the loop run until TLS has said goodbye on connections that were left in the middle of an answer."""
     for _ in range(1000):
-        if all(transport._sock is None for transport in asyncio.get_running_loop()._transports.values()):
+        if all(transport._sock is None for transport in cast("Any", asyncio.get_running_loop())._transports.values()):
             return
         await asyncio.sleep(0.005)
 

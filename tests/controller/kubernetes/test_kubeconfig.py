@@ -145,7 +145,7 @@ def test_whatever_a_file_has_it_is_read_or_refused_in_one_line(document):
         path = Path(folder) / "k"
         path.write_text(yaml.safe_dump(document))
         try:
-            found = load_login(str(path)).cluster
+            found: Cluster | str = load_login(str(path)).cluster
         except StartupError as error:
             found = str(error)
     assert isinstance(found, Cluster) or "\n" not in found

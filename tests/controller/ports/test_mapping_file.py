@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maesh_core.controller.ports.assignment import PortOwner
 from maesh_core.controller.ports import mapping_file as port_mapping
 from maesh_core.controller.ports.mapping_file import (
     FILES_LIMIT,
@@ -119,7 +120,7 @@ def test_a_crash_between_write_and_rename_leaves_the_old_mapping(path, monkeypat
     def crash(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(port_mapping.os, "replace", crash)
+    monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
         PortMappingFile(path).save({"tcp": {OWNER: 10001}})
     monkeypatch.undo()
@@ -132,8 +133,8 @@ def test_a_crash_between_write_and_rename_leaves_the_old_mapping(path, monkeypat
 def test_the_content_is_on_disk_before_it_takes_the_files_name(path, monkeypatch):
     calls = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(port_mapping.os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
-    monkeypatch.setattr(port_mapping.os, "replace", lambda *names: (calls.append("replace"), replace(*names)))
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda *names: (calls.append("replace"), replace(*names)))
     PortMappingFile(path).save(MAPPING)
     assert calls == ["fsync", "replace", "fsync"]
 
@@ -152,7 +153,7 @@ def test_a_full_disk_leaves_no_half_written_file(path, monkeypatch, caplog):
     def fail(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(port_mapping.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     PortMappingFile(path).save({"tcp": {OWNER: 10001}})
     assert "No space left on device" in caplog.text
     assert os.listdir(path.parent) == [path.name]

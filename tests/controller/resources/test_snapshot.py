@@ -224,18 +224,18 @@ def test_two_kinds_of_one_type_are_refused() -> None:
 # --- laws --------------------------------------------------------------------------------------------------------
 
 NAMES = st.sampled_from("abc")
-PODS = st.builds(
+POD_OBJECTS = st.builds(
     lambda name, ip, labels: make_pod(name, ip, **labels),
     NAMES,
     st.sampled_from(["127.0.0.1", "127.0.0.2"]),
     st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from("xy"), max_size=2),
 )
 WIDGET_OBJECTS = st.builds(make_widget, NAMES, st.sampled_from(["red", "blue", "bad"]))
-OBJECTS: st.SearchStrategy[Resource] = st.one_of(PODS, WIDGET_OBJECTS)
+OBJECTS: st.SearchStrategy[Resource] = st.one_of(POD_OBJECTS, WIDGET_OBJECTS)
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     OBJECTS.map(Applied),
     st.builds(lambda type_, name: Deleted(type_, ObjectKey("apps", name)), st.sampled_from([Pod, Widget]), NAMES),
-    st.lists(PODS, max_size=3, unique_by=lambda pod: pod.key).map(lambda pods: Replaced(Pod, pods)),
+    st.lists(POD_OBJECTS, max_size=3, unique_by=lambda pod: pod.key).map(lambda pods: Replaced(Pod, pods)),
 )
 TOLD = st.lists(st.tuples(EVENTS, st.sampled_from(["first", "second"])), max_size=12)
 
@@ -283,7 +283,7 @@ def test_one_event_affects_an_object_only_if_it_changed(before: list[tuple[Event
             assert (read in affected) == (old != new)
 
 
-@given(before=TOLD, pods=st.lists(PODS, max_size=3, unique_by=lambda pod: pod.key))
+@given(before=TOLD, pods=st.lists(POD_OBJECTS, max_size=3, unique_by=lambda pod: pod.key))
 def test_a_list_equals_deleting_and_applying(before: list[tuple[Event, str]], pods: list[Pod]) -> None:
     replaced, stepwise = Snapshot(KINDS), Snapshot(KINDS)
     for snapshot in (replaced, stepwise):
@@ -291,7 +291,7 @@ def test_a_list_equals_deleting_and_applying(before: list[tuple[Event, str]], po
     in_list = {pod.key for pod in pods}
     gone = [ObjectKey("apps", name) for name in "abc" if ObjectKey("apps", name) not in in_list]
     affected = replaced.apply([Replaced(Pod, pods)], source="first")
-    steps = [*(Deleted(Pod, key) for key in gone), *(Applied(pod) for pod in pods)]
+    steps: list[Event] = [*(Deleted(Pod, key) for key in gone), *(Applied(pod) for pod in pods)]
     assert affected == stepwise.apply(steps, source="first")
     assert read_everything(replaced.view()) == read_everything(stepwise.view())
     assert replaced.problems == stepwise.problems

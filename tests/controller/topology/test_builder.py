@@ -37,7 +37,7 @@ class Builder:
         return self._build(view, service)
 
 
-def make_service(*ports: ServicePort, key: ObjectKey = KEY, **spec: object) -> Service:
+def make_service(*ports: ServicePort, key: ObjectKey = KEY, **spec: Any) -> Service:
     metadata = ObjectMeta(name=key.name, namespace=key.namespace)
     return Service(metadata=metadata, spec=ServiceSpec(ports=ports or (ServicePort(port=80),), **spec))
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from random import Random
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -94,7 +95,7 @@ def test_a_tried_server_comes_again_only_when_all_were_tried(weights, before, ki
     for _ in range(before):
         balancer.pick()
     usable = {server for server, weight in pairs if weight}
-    tried = ()
+    tried: tuple[Any, ...] = ()
     for _ in usable:
         picked = balancer.pick(tried)
         assert picked not in tried

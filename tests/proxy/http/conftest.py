@@ -5,6 +5,7 @@ What everybody did is kept as a transcript, which a failed expectation shows.
 
 import asyncio
 import contextlib
+from typing import Any, cast
 
 import pytest
 
@@ -60,7 +61,7 @@ class FakeTransport(asyncio.Transport):
         self.world, self.name, self.protocol, self.peer = world, name, protocol, peer
         self.sent = bytearray()
         self.socket = FakeSocket()
-        self.is_reading = True
+        self.is_reading: Any = True
         self.has_ended = self.is_lost = self.is_aborted = False
         self.unsent_bytes = 0
         self._is_closing = False
@@ -192,7 +193,7 @@ class World:
         self.handler.environment.clock._time = self.handler.environment.clock_time = lambda: self.now
         self.handler.environment.clock.tick()
         self.apply(middlewares=middlewares, servers=servers, load_balancer=load_balancer)
-        self.loop = asyncio.get_running_loop()
+        self.loop = cast("Any", asyncio.get_running_loop())
         self.loop.create_connection = self._create_connection
 
     def apply(self, *, middlewares=(), servers=1, load_balancer="round-robin"):
@@ -223,7 +224,7 @@ class World:
             await asyncio.sleep(0)
 
     def _has_turns(self):
-        environment = self.handler.environment
+        environment: Any = self.handler.environment
         return any(connection._is_queued for connection in (*environment.clients, *environment.upstreams))
 
     async def until(self, is_so):

@@ -1,5 +1,6 @@
 """Counts of requests, and the metrics made of them."""
 
+from maesh_core.model.metrics import Histogram
 from maesh_core.proxy.http.counters import DURATION_BOUNDS_S, RouteCounters, collect_counters
 
 
@@ -19,4 +20,5 @@ def test_services_without_a_request_are_left_out_of_the_metrics():
     assert list(requests.samples) == [(("b", "200"), 1)]
     ((labels, histogram),) = durations.samples
     assert labels == ("b",)
+    assert isinstance(histogram, Histogram)
     assert sum(histogram.counts) == 1

@@ -1,6 +1,7 @@
 """Which client has been idle for longest, found without a note of any request."""
 
 import asyncio
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ class CountedClient:
 
 
 def build(*times):
-    clock = Clock(asyncio.AbstractEventLoop(), lambda: 100.0)
+    clock = Clock(mock.create_autospec(asyncio.AbstractEventLoop), lambda: 100.0)
     clients = {CountedClient(number, since) for number, since in enumerate(times)}
     return clock, clients, IdleClients(clients, clock)
 

@@ -1,6 +1,7 @@
 """Laws of the whole engine under hostile bytes, with h11 as a stranger who reads what came out."""
 
 import contextlib
+from typing import Any
 
 import h11
 import pytest
@@ -71,7 +72,7 @@ def cut(data, sizes):
 
 def read_requests(data):
     """Read with h11 what a server got: (method, target, body, is_complete) of each request. Raises where it is none."""
-    requests = []
+    requests: list[list[Any]] = []
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(data)
     while True:

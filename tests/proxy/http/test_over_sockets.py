@@ -8,6 +8,7 @@ import resource
 import socket
 import struct
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -235,13 +236,13 @@ async def test_a_large_response_waits_for_a_slow_client_and_is_not_held_here():
 
     async with carry(serve) as (handler, address):
         reader, writer = await asyncio.open_connection(*address, limit=1024)
-        writer.transport.pause_reading()
+        cast("asyncio.Transport", writer.transport).pause_reading()
         writer.write(GET)
         await until(lambda: any(client.is_write_paused for client in handler.environment.clients))
         (client,) = handler.environment.clients
         assert client._transport.get_write_buffer_size() < 2**20
         assert sum(sent) < MEGABYTES_32
-        writer.transport.resume_reading()
+        cast("asyncio.Transport", writer.transport).resume_reading()
         await reader.readuntil(b"\r\n\r\n")
         assert await reader.readexactly(MEGABYTES_32) == b"x" * MEGABYTES_32
         writer.close()
@@ -465,7 +466,7 @@ def test_a_tunnel_ends_when_a_side_that_is_not_read_is_reset(is_client, is_ended
             reader, sides["client"] = await asyncio.open_connection(*address)
             sides["client"].write(UPGRADE)
             await reader.readuntil(b"\r\n\r\n")
-            reader._transport.pause_reading()
+            cast("Any", reader)._transport.pause_reading()
             side = sides["client" if is_client else "server"]
             (tunnel,) = handler.environment.tunnels
             end = tunnel.client if is_client else tunnel.upstream

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.handler import HttpHandler
@@ -93,7 +94,7 @@ class Pools:
     def build(self, section, changed):
         return build_table(
             section,
-            middlewares={"m": object()},
+            middlewares={"m": Middleware()},
             changed=changed,
             current=self.table,
             get_server=self.get_server,
@@ -131,7 +132,7 @@ async def test_pools_are_shared_and_let_go_exactly(steps, data):
     before = Section()
     for section in [*steps, Section()]:
         changed = data.draw(st.sampled_from([None, find_changed(before, section)]))
-        instances = {"m": object()}
+        instances = {"m": Middleware()}
         handler.compile_table(section, middlewares=instances, changed=changed)  # never applied: has no effect
         handler.apply_table(handler.compile_table(section, middlewares=instances, changed=changed))
         named = [

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+from typing import cast
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_an_error_of_one_client_is_passed_over(accept):
 
 def test_what_this_machine_lacks_is_logged_once_and_again_after_it_went_well(accept, caplog):
     listening = Listening(errno.EMFILE, errno.ENOMEM, "a", errno.EMFILE)
-    acceptor = Acceptor(listening, 5000, print)
+    acceptor = Acceptor(cast("socket.socket", listening), 5000, print)
     assert accept(listening, acceptor) == ([], Waiting.NOT_TO_BE_HAD)
     assert accept(listening, acceptor) == ([], Waiting.NOT_TO_BE_HAD)
     assert len(caplog.records) == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import Any
 
 import pytest
 import uvloop
@@ -105,7 +106,7 @@ def test_trouble_with_one_costs_no_other_its_turn(run, caplog):
 
 def test_an_event_of_a_descriptor_that_is_another_one_by_now_is_told_to_nobody(run):
     async def act(poller, ours, theirs):
-        told = []
+        told: list[Any] = []
         first, first_end = socket.socketpair()
         second, second_end = socket.socketpair()
 
@@ -135,7 +136,7 @@ def test_an_event_of_a_descriptor_that_is_another_one_by_now_is_told_to_nobody(r
 
 def test_a_socket_that_is_closed_is_told_of_no_more_nor_the_next_one_with_its_number(run):
     async def act(poller, ours, theirs):
-        told = []
+        told: list[Any] = []
         first, first_end = socket.socketpair()
         second, second_end = socket.socketpair()
         descriptor = second.fileno()

@@ -81,7 +81,7 @@ async def test_a_disk_that_fails_is_told_once_and_leaves_nothing_behind(
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(configuration_cache.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     await cache.store(b"after")
     await cache.store(b"after")
     assert [record.getMessage() for record in caplog.records] == [

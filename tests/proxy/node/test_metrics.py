@@ -67,7 +67,7 @@ async def test_the_nodes_own_figures_and_those_of_its_process_are_there() -> Non
 
     pool = WorkerPool(do_nothing, do_nothing, size=2)
     entrypoints = Entrypoints(pool, bind="")
-    poller = Poller(None, do_nothing, node="n", find_admin_port=lambda: None)  # type: ignore[arg-type]
+    poller = Poller(None, do_nothing, node="n", find_admin_port=lambda: None)
     samples = scrape(*collect_node_metrics(NodeConfiguration(pool, entrypoints), poller, entrypoints, pool))
     assert samples["maesh_proxy_configuration_reloads_total", ()] == 0
     assert samples["maesh_proxy_configuration_info", (("revision", ""),)] == 1

@@ -2,7 +2,7 @@
 
 import json
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service, StreamRouter
 from maesh_core.model.messages import Update, parse_update, render_update
+from maesh_core.plugin_system.middleware import Middleware as BuiltMiddleware
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
 from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
@@ -42,7 +43,7 @@ class StampSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: int = 0
 
 
-class Stamp:
+class Stamp(BuiltMiddleware):
     """A middleware for requests and for connections."""
 
     def on_request(self, exchange: Any) -> None:
@@ -61,7 +62,7 @@ class StampFactory:
     def __init__(self) -> None:
         self.built: list[tuple[int, str]] = []
 
-    def build_middleware(self, settings: StampSettings, service: str) -> object:
+    def build_middleware(self, settings: StampSettings, service: str) -> BuiltMiddleware:
         if settings.value == 13:
             raise RuntimeError("unlucky")
         self.built.append((settings.value, service))
@@ -76,8 +77,9 @@ class Proxy:
         self.tcp = RecordingHandler("tcp", "TCP", StreamRouter)
         self.factory = StampFactory()
         self.applied = 0
+        handlers = cast("Any", {"http": self.http, "tcp": self.tcp})
         self.configuration = RoutingConfiguration(
-            {"http": self.http, "tcp": self.tcp}, {"stamp": self.factory}, guards=guards, balancers=BalancerKinds()
+            handlers, {"stamp": self.factory}, guards=guards, balancers=BalancerKinds()
         )
 
     def apply(self, *, full: bool = False, since: str | None = None, **fields: Any) -> None:
@@ -325,7 +327,7 @@ class OnlyConnections:
 )
 def test_a_route_that_a_middleware_cannot_watch_over_is_closed(type_: type, carried: set[str], word: str) -> None:
     proxy = Proxy()
-    proxy.factory.build_middleware = lambda settings, service: type_()  # type: ignore[method-assign]
+    proxy.factory.build_middleware = lambda settings, service: type_()
     stream = StreamRouter(entrypoint=10000, service="s", middlewares=("n/s/stamp",))
     tcp = Section(routers={"t": stream}, services=BASE.services, middlewares=BASE.middlewares)
     proxy.apply(full=True, sections={"http": BASE, "tcp": tcp})

@@ -89,7 +89,7 @@ def test_every_byte_arrives_in_order_whichever_way_it_is_carried(world, way, see
         def refuse(*_, **__):
             raise OSError(errno.EINVAL, "not these files")
 
-        monkeypatch.setattr(flow_module.os, "splice", refuse)
+        monkeypatch.setattr(os, "splice", refuse)
     data = random.Random(seed).randbytes(20_000_000)
     carry(world, data, seed=seed)
     assert bytes(world.received) == data

@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import socket
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -79,7 +80,7 @@ class Bench:
     def route(self, *names):
         """Lead the entrypoint to these servers."""
         apply(self.handler, build_section(*(self._ports[name] for name in names)), changed=frozenset({"a/b:1"}))
-        self.known.update(self.handler._streams._table.servers.values())
+        self.known.update(cast("Any", self.handler._streams)._table.servers.values())
 
     def open_client(self):
         """Connect a client, in no step: the kernel does it at once where the listener has room."""

@@ -20,7 +20,12 @@ async def test_end_of_the_pipe_means_that_the_parent_is_gone(pipe, monkeypatch):
     monkeypatch.setenv("MAESH_PARENT_PIPE", str(pipe[0]))
     calls = []
     gone = asyncio.Event()
-    follow_parent(lambda: (calls.append(1), gone.set()))
+
+    def see_end():
+        calls.append(1)
+        gone.set()
+
+    follow_parent(see_end)
     os.write(pipe[1], b"still here")
     await asyncio.sleep(0)
     assert "MAESH_PARENT_PIPE" not in os.environ

@@ -44,7 +44,7 @@ def test_why_it_cannot_start_is_told_to_the_parent_alone() -> None:
         ended = subprocess.run(
             COMMAND,
             env=build_environment(plugins=(MISSING,)),
-            stdin=theirs,
+            stdin=theirs.fileno(),
             capture_output=True,
             timeout=30,
             check=False,
@@ -62,5 +62,5 @@ def test_a_parent_that_is_gone_ends_it() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         ours.close()
-        ended = subprocess.run(COMMAND, env=build_environment(), stdin=theirs, timeout=30, check=False)
+        ended = subprocess.run(COMMAND, env=build_environment(), stdin=theirs.fileno(), timeout=30, check=False)
     assert ended.returncode == 0

@@ -1,6 +1,8 @@
 """Counts of the last periods, from every worker of a node."""
 
+import asyncio
 from collections import Counter
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -33,7 +35,12 @@ class Loop:
 def open_counts(workers=1, name="a", regions=None):
     regions = {} if regions is None else regions
     nodes = [
-        NodeView(ProxySettings(workers=workers), Clock(Loop()), SharedMemory(regions, slot)) for slot in range(workers)
+        NodeView(
+            ProxySettings(workers=workers),
+            Clock(cast("asyncio.AbstractEventLoop", Loop())),
+            SharedMemory(regions, slot),
+        )
+        for slot in range(workers)
     ]
     return [node.count_recent(name, bounds=BOUNDS, periods=3, period_s=2.0) for node in nodes]
 

@@ -37,5 +37,6 @@ def test_nulls_and_numbers_in_labels_are_corrected():
     text = '{"metadata": {"name": "a", "labels": {"x": 2, "y": null}, "annotations": null}, "spec": {"ports": null}}'
     (document,) = parse_json_documents(text, "f.json")
     service = document.body.decode(SERVICES)
+    assert isinstance(service, Service)
     assert service.metadata.labels == {"x": "2"}
     assert service.spec.ports == ()

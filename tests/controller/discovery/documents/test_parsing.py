@@ -115,7 +115,7 @@ def test_an_empty_list_holds_nothing(parse, items):
 
 
 def test_lists_in_lists_are_read_but_not_without_end(parse):
-    document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}
+    document: dict[str, object] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}
     for _ in range(4):
         document = {"apiVersion": "v1", "kind": "List", "items": [document]}
     assert names(parse(json.dumps(document))) == ["a"]

@@ -1,4 +1,5 @@
 import math
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ def parse(text):
 def load(text):
     (document,) = parse(text)
     assert isinstance(document, Document), document
-    return document.body._value
+    return cast("Any", document.body)._value
 
 
 def fail(text):

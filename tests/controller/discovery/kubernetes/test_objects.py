@@ -1,6 +1,7 @@
 import copy
 import json
 from contextlib import suppress
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from maesh_core.controller.discovery.kubernetes.objects import Change, ChangeTyp
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.resources import Namespace, Resource, ResourceKind
+from maesh_core.model.resources import EndpointSlice, Namespace, Resource, ResourceKind, Service
 
 SERVICES, SLICES, ENDPOINTS, PODS, NAMESPACES, _ = CORE_KINDS
 
@@ -74,7 +75,11 @@ POD = {
         "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-05T10:00:00Z"}],
     },
 }
-SAMPLES = {"Service": (SERVICES, SERVICE), "EndpointSlice": (SLICES, SLICE), "Pod": (PODS, POD)}
+SAMPLES: dict[str, tuple[ResourceKind, dict[str, Any]]] = {
+    "Service": (SERVICES, SERVICE),
+    "EndpointSlice": (SLICES, SLICE),
+    "Pod": (PODS, POD),
+}
 DEEP = b"[" * 100_000 + b"]" * 100_000
 
 
@@ -115,7 +120,8 @@ def test_a_page_gives_its_objects_its_version_and_where_the_next_is():
     page = ObjectDecoder(SERVICES).decode_page(render_page(SERVICE, rename(SERVICE, "api"), **{"continue": "t0"}))
     assert [resource.key for resource in page.resources] == [("apps", "web"), ("apps", "api")]
     assert (page.resource_version, page.next, page.faults) == ("30", "t0", [])
-    web = page.resources[0]
+    (web, *_) = page.resources
+    assert isinstance(web, Service)
     assert web.metadata.annotations == {"maesh.containo.us/retry-attempts": "2"}
     assert (web.spec.cluster_ip, web.spec.ports[0].target_port) == ("10.96.0.7", "web")
 
@@ -206,7 +212,7 @@ def test_a_null_in_one_object_leaves_the_others_of_its_page_as_they_are():
     empty = rename(change(SLICE, "endpoints", to=None), "empty")
     page = ObjectDecoder(SLICES).decode_page(render_page(SLICE, empty))
     assert [resource.key.name for resource in page.resources] == ["web-x7k2p", "empty"]
-    assert [len(resource.endpoints) for resource in page.resources] == [1, 0]
+    assert [len(cast("EndpointSlice", resource).endpoints) for resource in page.resources] == [1, 0]
 
 
 def test_a_kind_without_namespace_has_none_and_one_with_has_the_default():

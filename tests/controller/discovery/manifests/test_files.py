@@ -139,6 +139,6 @@ def test_a_file_that_grows_while_it_is_read_is_cut_off(tmp_path, monkeypatch):
     path = tmp_path / "a.yaml"
     path.write_text("12345")
     monkeypatch.setattr(files, "MAX_FILE_BYTES", 4)
-    monkeypatch.setattr(files.os, "fstat", lambda _: os.stat_result((0o100644, 1, 1, 1, 0, 0, 4, 0, 0, 0)))
+    monkeypatch.setattr(os, "fstat", lambda _: os.stat_result((0o100644, 1, 1, 1, 0, 0, 4, 0, 0, 0)))
     with pytest.raises(ManifestError, match="grew above"):
         read_content(str(path), "shown")

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from maesh_core.controller.discovery.manifests import reading
+from maesh_core.controller.discovery.manifests import files, reading
 from maesh_core.controller.discovery.manifests.files import build_root
 from maesh_core.controller.discovery.manifests.reading import ManifestReader
 from maesh_core.controller.resources.kinds import CORE_KINDS
@@ -74,7 +74,7 @@ def test_only_files_that_changed_are_read_again(write, service, stage, monkeypat
     made = stage()
     made.reader.collect_lists(), made.look()
     opened = []
-    read_content = reading.read_content
+    read_content = files.read_content
     monkeypatch.setattr(reading, "read_content", lambda path, shown: opened.append(path) or read_content(path, shown))
     path = write("7.yaml", service("s7", 81))
     assert applied(made.change("7.yaml", "8.yaml")) == ["s7"]
@@ -86,7 +86,7 @@ def test_a_file_written_while_it_is_read_is_not_applied(write, service, stage, m
     made = stage()
     made.reader.collect_lists()
     path.write_text(service("second"))
-    read_content = reading.read_content
+    read_content = files.read_content
 
     def read_and_write(path_text, shown):
         found = read_content(path_text, shown)

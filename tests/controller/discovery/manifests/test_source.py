@@ -270,7 +270,7 @@ async def test_without_a_watch_changes_are_still_found(tmp_path, follow, service
 
 async def test_closing_leaves_no_task_behind(tmp_path):
     before = asyncio.all_tasks()
-    batches = aiter(ManifestSource([str(tmp_path)]).watch_events(CORE_KINDS))
+    batches = ManifestSource([str(tmp_path)]).watch_events(CORE_KINDS)
     async with asyncio.timeout(60):
         await anext(batches)
         waiting = asyncio.ensure_future(anext(batches))
@@ -287,7 +287,7 @@ async def test_the_source_can_be_started_again(tmp_path, service):
     source = ManifestSource([str(tmp_path)], settle_s=0.01)
     firsts = []
     for _ in range(2):
-        batches = aiter(source.watch_events(CORE_KINDS))
+        batches = source.watch_events(CORE_KINDS)
         async with asyncio.timeout(60):
             firsts.append(await anext(batches))
             await batches.aclose()

@@ -57,7 +57,8 @@ def test_of_too_many_of_too_many_addresses_the_newest_is_closed():
 @given(st.lists(st.one_of(st.sampled_from("abc"), st.none())))
 def test_every_address_waits_for_one_turn_of_each_other_address_at_most(story):
     """Each step adds a client of an address, or takes one."""
-    arrivals, waiting, passed_over = Arrivals(), {}, {}
+    arrivals, passed_over = Arrivals(), {}
+    waiting: dict[str, list[int]] = {}
     for number, address in enumerate(story):
         if address is not None:
             arrivals.add(Client(address, number))
@@ -69,4 +70,4 @@ def test_every_address_waits_for_one_turn_of_each_other_address_at_most(story):
             for other, numbers in waiting.items():
                 passed_over[other] = passed_over[other] + 1 if numbers and other != client.address else 0
                 assert passed_over[other] < 3
-        assert len(arrivals) == sum(map(len, waiting.values()))
+        assert sum(len(numbers) for numbers in waiting.values()) == len(arrivals)

@@ -90,8 +90,8 @@ async def test_requests_split_at_every_byte_and_pipelined_give_the_same(open_wor
                 got.append(server.take())
                 server.send(OK)
             stories.add((tuple(got), client.take()))
-    ((got, answers),) = stories
-    assert got == (
+    ((requests, answers),) = stories
+    assert requests == (
         b"POST /1 HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 3\r\n" + forwarded + b"abc",
         b"PUT /2 HTTP/1.1\r\nHost: a.test.maesh\r\nTransfer-Encoding: chunked\r\n"
         + forwarded

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+from typing import cast
 
 from maesh_core.proxy.http.clients import listener as listener_module
 from maesh_core.proxy.http.clients.listener import HttpListener
@@ -37,7 +38,7 @@ async def test_accepting_goes_on_after_a_pause_where_descriptors_lack(monkeypatc
     sock.setblocking(False)
     ended = loop.create_future()
     exhausted = ExhaustedListener(sock, errno.EMFILE, errno.ENOMEM)
-    listener = HttpListener(newcomers, exhausted, 5000, lambda: Greeter(ended))
+    listener = HttpListener(newcomers, cast("socket.socket", exhausted), 5000, lambda: Greeter(ended))
     with contextlib.closing(socket.create_connection(sock.getsockname())) as client:
         client.setblocking(False)
         assert await loop.sock_recv(client, 5) == b"hello"

@@ -92,7 +92,7 @@ async def test_an_answer_of_a_middleware_ends_the_way_in_and_only_those_it_passe
         Response(status=200, reason="x", headers=((b"A\r\nB", b"c"),)),
         Response(status=200, reason="x", headers=((b"A", b"b\r\nC: d"),)),
         Response(status=200, reason="x", headers=((b"Content-Length", b"9"),)),
-        Response(status=200, reason="x", headers=(("A", "b"),)),
+        Response(status=200, reason="x", headers=(("A", "b"),)),  # type: ignore[arg-type]
         Response(status=200, reason=None),
         Response(status=200, reason="a\0b"),
         Response(status=100, reason="x"),
@@ -238,10 +238,10 @@ class Waiter:
 @pytest.mark.parametrize("is_hidden", [False, True])
 async def test_an_async_middleware_is_waited_for(open_world, result, status, is_hidden):
     waiter = Waiter()
-    middleware = waiter
+    middleware: object = waiter
     if is_hidden:
-        middleware = Recorder("hidden", [])
-        middleware.on_request = lambda exchange: waiter.on_request(exchange)
+        middleware = hidden = Recorder("hidden", [])
+        hidden.on_request = lambda exchange: waiter.on_request(exchange)
         middleware.on_finished = waiter.on_finished
     async with open_world(middlewares=[middleware]) as world:
         client = world.open_client()
