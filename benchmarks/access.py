@@ -29,6 +29,7 @@ from maesh_core.model.events import Applied, Replaced
 from maesh_core.model.matches import HeaderMatch, HttpMatch
 from maesh_core.model.messages import parse_update
 from maesh_core.model.resources import Pod
+from maesh_core.plugin import Middleware
 from maesh_core.plugin_system.loading import Half, LoadedPlugins, load_plugins
 from maesh_core.plugin_system.metadata import list_installed
 from maesh_core.proxy.balancing.kinds import BalancerKinds
@@ -68,14 +69,14 @@ def build_acl_factory() -> Any:
     return factory
 
 
-def build_acl(matches: Sequence[HttpMatch], branches: int = 0) -> object:
+def build_acl(matches: Sequence[HttpMatch], branches: int = 0) -> Middleware:
     """Build access control that lets in all clients for these requests, on the service and on the leaves of splits."""
     sources = ["127.0.0.1", *(f"10.0.{number // 250}.{number % 250}" for number in range(CLIENTS - 1))]
     leaf = {"grants": [{"sources": sources, "matches": msgspec.to_builtins(matches)}]}
     splits = {f"{SERVICE}/split/{number}": [leaf, leaf] for number in range(branches)}
     factory = build_acl_factory()
     settings = msgspec.convert({"destinations": {SERVICE: [leaf], **splits}}, factory.settings_type)
-    made: object = factory.build_middleware(settings, "bench/bench")
+    made: Middleware = factory.build_middleware(settings, "bench/bench")
     return made
 
 

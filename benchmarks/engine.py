@@ -5,11 +5,12 @@ request's price and most of its noise, is left out.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from maesh_core.model.configuration import HttpBranch, HttpRouter, Part, Section, Server, Service
 from maesh_core.model.matches import HttpMatch
+from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.http.clients.client_connection import ClientConnection
 from maesh_core.proxy.http.handler import HttpHandler
 from maesh_core.proxy.http.routing_table import HttpTable
@@ -55,7 +56,7 @@ class Engine:
     """
 
     def __init__(
-        self, middlewares: Sequence[object] = (), *, splits: Sequence[Sequence[HttpMatch]] = (), **settings: Any
+        self, middlewares: Sequence[Middleware] = (), *, splits: Sequence[Sequence[HttpMatch]] = (), **settings: Any
     ) -> None:
         self.handler = HttpHandler(ProxySettings(**settings), Clock(asyncio.get_running_loop()))
         keys = tuple(f"{SERVICE}/{number}" for number, _ in enumerate(middlewares))
@@ -71,7 +72,7 @@ class Engine:
             parts = tuple(Part(service=key, weight=weight) for key, weight in leaves.items())
             services |= {**dict.fromkeys(leaves, server), branch.service: Service(parts=parts)}
         section = Section(routers={SERVICE: router}, services=services)
-        instances: Mapping[str, object] = dict(zip(keys, middlewares, strict=True))
+        instances = dict(zip(keys, middlewares, strict=True))
         self.handler.apply_table(self.handler.compile_table(section, middlewares=instances, changed=None))
         (pool,) = self.handler._servers.values()
         self.upstream = UpstreamConnection(pool)
