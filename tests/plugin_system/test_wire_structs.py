@@ -9,6 +9,8 @@ from typing import get_args, get_type_hints
 import msgspec
 import pytest
 
+from maesh_core.testing import FakeNode
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {
     path.parents[1]: path.parent.name
@@ -18,24 +20,28 @@ PACKAGES = {
 }
 
 
-def list_classes(module, attribute):
-    classes = (value for _, value in inspect.getmembers(module, inspect.isclass) if value.__module__ == module.__name__)
-    return [found for found in classes if hasattr(found, attribute)]
+def collect(plugin, path, *hooks):
+    """List what a half of a plugin gives to these hooks, with the default settings."""
+    module, _, name = path.partition(":")
+    half = getattr(import_module(module), name)
+    made = half(plugin.settings()) if plugin.settings else half()
+    found = []
+    for hook in [getattr(made, hook) for hook in hooks if hasattr(made, hook)]:
+        found += hook(node=FakeNode()) if "node" in inspect.signature(hook).parameters else hook()
+    return found
 
 
 @pytest.fixture
-def import_half(monkeypatch):
-    """Import a half of a plugin from its folder, and forget its package afterwards where others have its name."""
-    before = set(sys.modules)
+def load(monkeypatch):
+    """Load the declaration of a plugin from its folder; a template's package is forgotten, for others have its name."""
 
-    def load(folder, name):
+    def load_declaration(folder):
         monkeypatch.syspath_prepend(folder)
-        return import_module(name)
+        return import_module(PACKAGES[folder]).PLUGIN
 
-    yield load
-    for name in set(sys.modules) - before:
-        if name.startswith("maesh_") and not name.startswith("maesh_core"):
-            del sys.modules[name]
+    yield load_declaration
+    for name in [name for name in sys.modules if name.partition(".")[0] == "maesh_blank"]:
+        del sys.modules[name]
 
 
 def test_shipped_plugins_examples_and_the_template_are_looked_at():
@@ -44,10 +50,12 @@ def test_shipped_plugins_examples_and_the_template_are_looked_at():
 
 
 @pytest.mark.parametrize("folder", PACKAGES, ids=PACKAGES.values())
-def test_the_struct_that_one_half_builds_is_the_one_that_the_other_decodes(folder, import_half):
-    builders = list_classes(import_half(folder, f"{PACKAGES[folder]}.controller"), "build_settings")
-    factories = list_classes(import_half(folder, f"{PACKAGES[folder]}.proxy"), "settings_type")
+def test_the_struct_that_one_half_builds_is_the_one_that_the_other_decodes(folder, load):
+    plugin = load(folder)
+    builders = collect(plugin, plugin.controller, "maesh_middleware_builders", "maesh_balancer_builders")
+    factories = collect(plugin, plugin.proxy, "maesh_middleware_factories", "maesh_balancer_factories")
     built = [get_type_hints(builder.build_settings)["return"] for builder in builders]
     structs = [next(each for each in (get_args(type_) or (type_,)) if each is not type(None)) for type_ in built]
     assert structs == [factory.settings_type for factory in factories]
     assert all(issubclass(struct, msgspec.Struct) for struct in structs)
+    assert structs
