@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.controller.ports.assignment import PortOwner
-from maesh_core.controller.ports import mapping_file as port_mapping
 from maesh_core.controller.ports.mapping_file import (
     FILES_LIMIT,
     PortMappingFile,
