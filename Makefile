@@ -46,13 +46,13 @@ help:
 install: $(STAMP)
 	@echo "Maesh is installed: $(BIN)/maesh, engine $$($(BIN)/maesh version | sed -n 's/^engine *//p')"
 
-$(STAMP): pyproject.toml constraints.txt $(PLUGIN_PROJECTS)
+$(STAMP): pyproject.toml constraints.txt testing/pyproject.toml $(PLUGIN_PROJECTS)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Maesh needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || { echo 'Making a virtual environment in $(VENV)'; $(PYTHON) -m venv $(VENV); }
 	@echo 'Installing Maesh and what it needs into $(VENV)'
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --upgrade pip
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt \
-		--group dev --editable . $(foreach folder,$(PLUGIN_FOLDERS),--editable ./$(folder))
+		--group dev --editable . --editable ./testing $(foreach folder,$(PLUGIN_FOLDERS),--editable ./$(folder))
 	@touch $@
 
 compiled: $(STAMP)
@@ -120,5 +120,5 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info plugins/*/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info testing/*.egg-info testing/build plugins/*/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.benchmarks .import_linter_cache .nox maesh_core/_compiled plugins/*/build plugins/*/maesh_*/_compiled

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import settings
 
 from maesh_core import engine
-from maesh_core.testing import find_free_port
+from maesh_testing import find_free_port
 
-pytest_plugins = ["maesh_core.testing.leaks"]
+pytest_plugins = ["maesh_testing.leaks"]
 
 # A loaded machine must not fail a test: how long an example takes is a matter for benchmarks.
 settings.register_profile("maesh", deadline=None)

@@ -33,7 +33,7 @@ def lowest(session: nox.Session) -> None:
 def run_tests(session: nox.Session, constraints: Path) -> None:
     """Install Maesh with its plugins within these constraints, and run the quick tests."""
     session.install("--upgrade", "--constraint", str(PINNED), "pip")
-    editable = [word for folder in (".", *PLUGINS) for word in ("--editable", folder)]
+    editable = [word for folder in (".", "./testing", *PLUGINS) for word in ("--editable", folder)]
     session.install("--constraint", str(constraints), "--group", "dev", *editable)
     folders = ["tests", *(f"{folder}/tests" for folder in PLUGINS)]
     session.run("python", "-m", "pytest", *(session.posargs or (*QUICK, *folders)), env={"MAESH_PURE": "1"})

@@ -37,7 +37,7 @@ from maesh_core.proxy.http.handler import HttpHandler
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
 from maesh_core.settings import ControllerSettings, ProxySettings
-from maesh_core.testing import FakeNode
+from maesh_testing import FakeNode
 
 CLIENTS = 1000
 """Addresses that may come in; 127.0.0.1, the engine's client, is one of them."""

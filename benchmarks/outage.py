@@ -20,8 +20,8 @@ from cluster_objects import build_service, build_shadow, build_slice, name_servi
 from processes import ProcessGroup, describe_machine, fetch, find_free_port, run_to_end, stop, wait_until
 from proxies import build_controller_command, build_proxy_command
 
-from maesh_core.testing.api_server import ApiServer
-from maesh_core.testing.upstream import Upstream
+from maesh_testing.api_server import ApiServer
+from maesh_testing.upstream import Upstream
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SERVICES = 200

@@ -27,7 +27,7 @@ from processes import (
 )
 from proxies import Command, build_controller_command, build_proxy_command
 
-from maesh_core.testing.api_server import ApiServer
+from maesh_testing.api_server import ApiServer
 
 SERVERS = 10
 """Behind each service."""

@@ -9,7 +9,8 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = [ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
+PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+SHIPPED = [ROOT, ROOT / "testing", *PLUGINS]
 DISTRIBUTIONS = [*SHIPPED, *sorted(path.parent for path in ROOT.glob("examples/plugins/*/pyproject.toml"))]
 
 
@@ -62,14 +63,14 @@ def test_a_distribution_ships_its_types(folder):
 
 @pytest.mark.parametrize(
     "name",
-    ["maesh_core", "maesh_core.plugin", "maesh_core.testing", "maesh_core.testing.api_server"]
-    + [find_package(folder) for folder in SHIPPED[1:]],
+    ["maesh_core", "maesh_core.plugin", "maesh_testing", "maesh_testing.api_server"]
+    + [find_package(folder) for folder in PLUGINS],
 )
 def test_a_public_module_lists_its_names(name):
     module = import_module(name)
     assert sorted(set(module.__all__)) == sorted(module.__all__)
     assert [each for each in module.__all__ if not hasattr(module, each)] == []
-    assert name.startswith("maesh_core") or "PLUGIN" in module.__all__
+    assert name.startswith(("maesh_core", "maesh_testing")) or "PLUGIN" in module.__all__
 
 
 def normalise(name):

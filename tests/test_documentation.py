@@ -41,7 +41,7 @@ def list_nav(entries=SITE["nav"]):
 
 def list_tree():
     """List the tree's own folders and files of Python."""
-    for name in ("maesh_core", "plugins", "tests", "compiling", "benchmarks", "documenting", "examples"):
+    for name in ("maesh_core", "plugins", "tests", "compiling", "benchmarks", "documenting", "examples", "testing"):
         yield from (path for path in (ROOT / name, *(ROOT / name).rglob("*")) if path.is_dir() or path.suffix == ".py")
 
 

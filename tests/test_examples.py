@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from maesh_core.testing import find_free_port
+from maesh_testing import find_free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -204,7 +204,7 @@ def test_plugins_import_nothing_of_maesh_but_what_is_meant_for_them():
         for source in sources
         for module in re.findall(r"^\s*(?:from|import)\s+(maesh_core[\w.]*)", source.read_text(), re.MULTILINE)
     }
-    assert {module for _, module in imported} <= {"maesh_core.plugin", "maesh_core.testing"}, imported
+    assert {module for _, module in imported} <= {"maesh_core.plugin", "maesh_testing"}, imported
 
 
 def test_readme_names_only_make_targets_that_exist():

@@ -21,7 +21,7 @@ from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.findings import Findings
 from maesh_core.model.matching import PATTERN_LIMIT_CHARACTERS
 from maesh_core.model.resources import Service
-from maesh_core.testing.commands import MAESH
+from maesh_testing.commands import MAESH
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "smi.md").read_text()

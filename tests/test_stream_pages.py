@@ -19,8 +19,8 @@ from maesh_core.plugin_system.hookspecs import PortRange, Stage
 from maesh_core.proxy.tcp.handler import TcpHandler
 from maesh_core.settings import MeshSettings, ProxySettings
 from maesh_core.settings.fields import list_fields
-from maesh_core.testing import FakeNode
 from maesh_core.values.parsing import parse_value
+from maesh_testing import FakeNode
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = {name: (DOCS / f"{name}-services.md").read_text() for name in ("tcp", "udp")}

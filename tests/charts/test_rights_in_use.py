@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from maesh_core.testing.commands import wait_until
-from maesh_core.testing.ports import find_free_port
+from maesh_testing.commands import wait_until
+from maesh_testing.ports import find_free_port
 
 pytestmark = pytest.mark.integration
 

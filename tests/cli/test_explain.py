@@ -5,7 +5,7 @@ import json
 import pytest
 
 from maesh_core.cli.app import run_command_line
-from maesh_core.testing import build_service
+from maesh_testing import build_service
 
 pytestmark = pytest.mark.integration
 

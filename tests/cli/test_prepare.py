@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from maesh_core.testing.api_server import FaultKind
+from maesh_testing.api_server import FaultKind
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,7 @@ import pytest
 from maesh_core.cli.status import LINES_SHOWN, is_well, render_status
 from maesh_core.controller.api.status import ControllerStatus, FailingService, MeshStatus, UnservedPort
 from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport
-from maesh_core.testing.api_server import FaultKind
+from maesh_testing.api_server import FaultKind
 
 
 def build_report(**changes):

@@ -10,7 +10,7 @@ import random
 
 import pytest
 
-from maesh_core.testing.api_server import ApiServer, FaultKind
+from maesh_testing.api_server import ApiServer, FaultKind
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""The fixtures of `maesh_core.testing`, and what only these tests need: the commands one by one, and load.
+"""The fixtures of `maesh_testing`, and what only these tests need: the commands one by one, and load.
 
 What a test starts ends with it, by process id; a process that does not end, or leaves a child behind, fails the test.
 """
@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from maesh_core import testing
+import maesh_testing as testing
 
 PATIENCE_S = 60.0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maesh_core.testing.cluster import Cluster, find_own_address
+from maesh_testing.cluster import Cluster, find_own_address
 
 pytestmark = [pytest.mark.integration, pytest.mark.cluster]
 

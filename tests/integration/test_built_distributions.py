@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
-NAMES = ["maesh", *(f"maesh-{folder.name}" for folder in PLUGINS)]
+NAMES = ["maesh", "maesh-testing", *(f"maesh-{folder.name}" for folder in PLUGINS)]
 CORE_FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "MANIFEST.in", "constraints.txt")
 LEFT_OUT = shutil.ignore_patterns("build", "*.egg-info", "__pycache__", "_compiled")
 BUILD_ARCHIVE = """
@@ -45,6 +45,7 @@ def copy_sources(folder):
         shutil.copytree(ROOT / name, core / name, ignore=LEFT_OUT)
     for name in CORE_FILES:
         shutil.copy(ROOT / name, core)
+    shutil.copytree(ROOT / "testing", folder / "maesh-testing", ignore=LEFT_OUT)
     for plugin in PLUGINS:
         shutil.copytree(plugin, folder / f"maesh-{plugin.name}", ignore=LEFT_OUT)
 

@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 import pytest
 
 from maesh_core.model.annotations import PREFIXES
-from maesh_core.testing import Upstream, find_free_port
+from maesh_testing import Upstream, find_free_port
 
 pytestmark = pytest.mark.integration
 

@@ -11,8 +11,8 @@ import threading
 
 import pytest
 
-from maesh_core.testing.commands import MAESH, build_environment, wait_until
-from maesh_core.testing.ports import find_free_port
+from maesh_testing.commands import MAESH, build_environment, wait_until
+from maesh_testing.ports import find_free_port
 
 pytestmark = pytest.mark.integration
 

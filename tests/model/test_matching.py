@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from maesh_core.model.matches import HeaderMatch, HttpMatch
 from maesh_core.model.matching import compile_matches, find_match_problem, is_ambiguous
-from maesh_core.testing import FakeExchange
+from maesh_testing import FakeExchange
 
 
 def holds(match, method=b"GET", target=b"/", headers=None):

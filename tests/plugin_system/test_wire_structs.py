@@ -9,7 +9,7 @@ from typing import get_args, get_type_hints
 import msgspec
 import pytest
 
-from maesh_core.testing import FakeNode
+from maesh_testing import FakeNode
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {

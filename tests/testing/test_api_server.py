@@ -7,8 +7,8 @@ import urllib.request
 
 import pytest
 
-from maesh_core.testing.api_server import ApiServer, Fault, FaultKind
-from maesh_core.testing.commands import wait_until
+from maesh_testing.api_server import ApiServer, Fault, FaultKind
+from maesh_testing.commands import wait_until
 
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "1"}}
 

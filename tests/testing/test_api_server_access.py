@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 import yaml
 
-from maesh_core.testing.api_server import ApiServer
+from maesh_testing.api_server import ApiServer
 
 SERVICES = "/api/v1/namespaces/default/services"
 

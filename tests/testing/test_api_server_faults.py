@@ -6,7 +6,7 @@ import json
 import aiohttp
 import pytest
 
-from maesh_core.testing.api_server import FaultKind
+from maesh_testing.api_server import FaultKind
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 ITEM = {"metadata": {"name": "a"}, "data": {"x": "1"}}

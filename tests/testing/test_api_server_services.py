@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.testing.api_server import ApiServer, StatusError
+from maesh_testing.api_server import ApiServer, StatusError
 
 SERVICES = "/api/v1/namespaces/default/services"
 

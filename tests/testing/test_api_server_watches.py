@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from maesh_core.testing.api_server import ApiServer
-from maesh_core.testing.commands import wait_until
+from maesh_testing.api_server import ApiServer
+from maesh_testing.commands import wait_until
 
 MAPS = "/api/v1/configmaps"
 

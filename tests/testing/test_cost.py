@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from maesh_core.testing import cost
+from maesh_testing import cost
 
 pytestmark = pytest.mark.integration
 

@@ -131,7 +131,7 @@ def outcomes(tmp_path_factory):
     (folder / "pytest.ini").write_text(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
     )
-    options = ("-p", "maesh_core.testing.leaks", "-p", "no:cacheprovider", "-v", "--leak-patience", "0.5")
+    options = ("-p", "maesh_testing.leaks", "-p", "no:cacheprovider", "-v", "--leak-patience", "0.5")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, folder], cwd=folder, capture_output=True, text=True, timeout=100
     )

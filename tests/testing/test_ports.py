@@ -5,12 +5,12 @@ import socket
 import subprocess
 import sys
 
-from maesh_core.testing.ports import LOTS, STRIDE, PortFinder, claim_lot, find_free_port
+from maesh_testing.ports import LOTS, STRIDE, PortFinder, claim_lot, find_free_port
 
 FIRST = random.randrange(11000, 13000)  # another run of this module has other lots
 LAST = FIRST + LOTS * 40 - 1
 PROGRAM = f"""
-from maesh_core.testing.ports import claim_lot
+from maesh_testing.ports import claim_lot
 lot = claim_lot({FIRST}, {LAST})
 print(lot.ports[0], lot.is_shared, flush=True)
 input()

@@ -31,7 +31,7 @@ from maesh_core.proxy.http.handler import HttpHandler
 from maesh_core.proxy.http.messages.request_head import parse_request_head
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.settings import CarryingSettings
-from maesh_core.testing import FakeExchange, FakeNode
+from maesh_testing import FakeExchange, FakeNode
 
 ALL_KINDS = (*CORE_KINDS, *{id(kind): kind for kind in (*SMI_KINDS, *KINDS)}.values())
 NAMESPACE = "shop"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.testing import PluginContract
+from maesh_testing import PluginContract
 
 from .test_acl_mesh import allow
 

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from maesh_core.testing import build_pod, build_service, find_free_port, send_request
+from maesh_testing import build_pod, build_service, find_free_port, send_request
 
 CLIENT, STRANGER, SERVER = "127.0.1.1", "127.0.1.2", "127.0.2.1"
 

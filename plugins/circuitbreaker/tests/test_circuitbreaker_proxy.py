@@ -8,7 +8,7 @@ from maesh_circuitbreaker.proxy import CircuitBreaker
 from maesh_circuitbreaker.settings import ServiceBreaker
 
 from maesh_core.plugin import Response, UpstreamNotReachedError, UpstreamTimeoutError
-from maesh_core.testing import FakeExchange, FakeNode
+from maesh_testing import FakeExchange, FakeNode
 
 EXPRESSION = "ResponseCodeRatio(500, 600, 0, 600) > 0.5"
 

@@ -11,7 +11,7 @@ from maesh_ratelimit.proxy import REMEMBERED_LENGTH, RateLimit
 from maesh_ratelimit.settings import ServiceLimit
 
 from maesh_core.plugin import Response
-from maesh_core.testing import FakeExchange, FakeNode
+from maesh_testing import FakeExchange, FakeNode
 
 
 def exchange(address="10.0.0.1", host=b"a", **headers):

@@ -7,7 +7,7 @@ from maesh_retry.proxy import RESERVE, RetryFactory
 from maesh_retry.settings import ServiceRetry
 
 from maesh_core.plugin import Middleware, UpstreamNotReachedError, UpstreamProtocolError, UpstreamTimeoutError
-from maesh_core.testing import FakeExchange
+from maesh_testing import FakeExchange
 
 REFUSED, RESET, LATE = UpstreamNotReachedError("x"), UpstreamProtocolError("x"), UpstreamTimeoutError("x")
 

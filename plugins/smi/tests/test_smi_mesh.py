@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from maesh_core.testing import build_service, send_request
+from maesh_testing import build_service, send_request
 
 NAMESPACE = "test"
 

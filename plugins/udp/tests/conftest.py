@@ -9,7 +9,7 @@ from maesh_udp import UdpSettings
 from maesh_udp.proxy import UdpHandler
 
 from maesh_core.plugin import Section, Server, Service, StreamRouter
-from maesh_core.testing import FakeNode
+from maesh_testing import FakeNode
 
 ENTRYPOINT, KEY = 15000, "test/dns:53"
 

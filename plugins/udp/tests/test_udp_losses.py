@@ -17,7 +17,7 @@ from maesh_udp.proxy import UdpHandler
 from maesh_udp.session import ERROR_S, KEPT_BYTES, KEPT_DATAGRAMS
 
 from maesh_core.plugin import Section, Server, Service, StreamRouter
-from maesh_core.testing import FakeNode
+from maesh_testing import FakeNode
 
 ENTRYPOINT, KEY = 15000, "test/dns:53"
 

@@ -10,7 +10,7 @@ from maesh_udp import UdpSettings
 from maesh_udp.batches import BATCH
 from maesh_udp.proxy import UdpHandler
 
-from maesh_core.testing import FakeNode
+from maesh_testing import FakeNode
 
 
 async def ask(world, client, port, data=b"?", server="a"):

@@ -4,7 +4,7 @@ import pytest
 
 from maesh_core.errors import KubernetesError
 from maesh_core.model.events import Replaced
-from maesh_core.testing.api_server import FaultKind
+from maesh_testing.api_server import FaultKind
 
 NAMES = "abc"
 

@@ -21,7 +21,7 @@ from maesh_core.controller.reports.object_checks import Subject
 from maesh_core.errors import KubernetesError
 from maesh_core.model.findings import Findings
 from maesh_core.model.keys import ObjectIdentity, ObjectKey
-from maesh_core.testing.commands import wait_until
+from maesh_testing.commands import wait_until
 
 WALL_S = 1_800_000_000.0
 WEB = Subject("Service", ObjectKey("apps", "web"))

@@ -9,7 +9,7 @@ from maesh_core.controller.cluster.shadow_services import DesiredShadowService, 
 from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Service
-from maesh_core.testing.api_server import ApiServer, FaultKind
+from maesh_testing.api_server import ApiServer, FaultKind
 
 A = ObjectKey("shop", "a")
 NAME = "maesh-a-6d61657368-shop"

@@ -10,7 +10,7 @@ from maesh_core.controller.kubernetes.client import KubernetesClient
 from maesh_core.controller.kubernetes.credentials import find_access
 from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey
-from maesh_core.testing.api_server import ApiServer, FaultKind
+from maesh_testing.api_server import ApiServer, FaultKind
 
 KEY = ObjectKey("kube-system", "coredns")
 MAP: dict[str, Any] = {

@@ -13,7 +13,7 @@ from maesh_core.controller.kubernetes.client import KubernetesClient
 from maesh_core.controller.kubernetes.credentials import find_access
 from maesh_core.errors import ClusterDnsError, KubernetesError
 from maesh_core.model.keys import ObjectKey
-from maesh_core.testing.api_server import FaultKind
+from maesh_testing.api_server import FaultKind
 
 FOLDERS = {"coredns-custom": "/etc/coredns/custom/", "kube-dns": "/kube-dns-config"}
 EXACT = {ObjectKey("shop", "a" * 60): "maesh-cut-0123", ObjectKey("lab", "b" * 60): "maesh-cut-4567"}

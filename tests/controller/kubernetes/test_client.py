@@ -14,8 +14,8 @@ from maesh_core.controller.kubernetes.client import KubernetesClient
 from maesh_core.controller.kubernetes.credentials import Access, Credentials
 from maesh_core.controller.kubernetes.paths import MERGE_PATCH, build_path
 from maesh_core.errors import KubernetesError
-from maesh_core.testing.api_server import FaultKind
-from maesh_core.testing.commands import wait_until
+from maesh_testing.api_server import FaultKind
+from maesh_testing.commands import wait_until
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 ITEM = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"x": "1"}}

@@ -17,8 +17,8 @@ from kubernetes_asyncio.config import incluster_config
 from maesh_core.controller.kubernetes import credentials as module
 from maesh_core.controller.kubernetes.credentials import Access, Credentials, find_access
 from maesh_core.errors import KubernetesError, StartupError
-from maesh_core.testing.api_server import ApiServer, FaultKind
-from maesh_core.testing.commands import wait_until
+from maesh_testing.api_server import ApiServer, FaultKind
+from maesh_testing.commands import wait_until
 
 NODES = "/api/v1/nodes"
 

@@ -6,7 +6,7 @@ import pytest
 
 from maesh_core.model.configuration import Part, Section, Server, Service, StreamRouter
 from maesh_core.plugin_system.interfaces import Response
-from maesh_core.testing import FakeNode
+from maesh_testing import FakeNode
 
 KEY = "test/db:1"
 ENTRYPOINT = 10000

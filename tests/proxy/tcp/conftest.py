@@ -9,7 +9,7 @@ import pytest
 from maesh_core.model.configuration import Section, Server, Service, StreamRouter
 from maesh_core.proxy.tcp.handler import TcpHandler
 from maesh_core.settings import ProxySettings
-from maesh_core.testing import FakeNode
+from maesh_testing import FakeNode
 
 ENTRYPOINT = 10000
 

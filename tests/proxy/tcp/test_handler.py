@@ -14,7 +14,7 @@ from maesh_core.proxy.tcp import listener as listener_module
 from maesh_core.proxy.tcp.handler import TcpHandler
 from maesh_core.proxy.tcp.relay import RESET
 from maesh_core.settings import ProxySettings
-from maesh_core.testing import FakeNode
+from maesh_testing import FakeNode
 
 from ..exhausted import ExhaustedListener
 from .conftest import (

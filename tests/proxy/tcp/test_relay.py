@@ -13,7 +13,7 @@ import uvloop
 from maesh_core.proxy.tcp.handler import TcpHandler
 from maesh_core.proxy.tcp.relay import RESET
 from maesh_core.settings import ProxySettings
-from maesh_core.testing import FakeNode
+from maesh_testing import FakeNode
 
 from .conftest import ENTRYPOINT, apply, build_section, find_closed_port, read_counter, wait_until
 

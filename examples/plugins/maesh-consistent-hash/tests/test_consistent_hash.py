@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from maesh_consistent_hash import HashSettings
 from maesh_consistent_hash.proxy import ConsistentHash
 
-from maesh_core.testing import FakeExchange
+from maesh_testing import FakeExchange
 
 
 class FakeServer:

@@ -8,7 +8,7 @@ import time
 import pytest
 from maesh_forward_auth.questions import Asker
 
-from maesh_core.testing import find_free_port
+from maesh_testing import find_free_port
 
 
 @pytest.fixture

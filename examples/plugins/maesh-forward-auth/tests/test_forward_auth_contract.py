@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.testing import PluginContract
+from maesh_testing import PluginContract
 
 
 class TestContract(PluginContract):

@@ -4,7 +4,7 @@ import pytest
 from maesh_stamp import HeaderSettings
 from maesh_stamp.proxy import StampFactory
 
-from maesh_core.testing import FakeExchange
+from maesh_testing import FakeExchange
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.sources import feed_source
 from maesh_core.model.events import Applied, Deleted, Replaced
 from maesh_core.model.resources import Endpoints, EndpointSlice, Namespace, Pod, Resource, ResourceKind, Service
-from maesh_core.testing.api_server import ApiServer, FaultKind
+from maesh_testing.api_server import ApiServer, FaultKind
 
 LIMIT_S = 20.0
 """Far above what anything here takes; only a failing test gets there."""

@@ -12,8 +12,8 @@ from maesh_core.proxy.http.messages.head_rules import DEFAULT_RULES, HeadRules, 
 from maesh_core.proxy.http.messages.request_head import parse_request_head
 from maesh_core.proxy.http.messages.syntax import IDEMPOTENT, METHODS, NEVER_CARRIED, NOT_IN_TRAILERS
 from maesh_core.settings import CarryingSettings
-from maesh_core.testing import FakeExchange
 from maesh_core.values.field_rules import is_shadowing_name
+from maesh_testing import FakeExchange
 
 REGISTRY = dict(
     line.split()

@@ -2,7 +2,7 @@
 
 import json
 
-from maesh_core.testing import build_service, find_free_port
+from maesh_testing import build_service, find_free_port
 
 
 def test_services_of_the_file_are_served_and_follow_it(start_mesh, start_upstream, tmp_path):

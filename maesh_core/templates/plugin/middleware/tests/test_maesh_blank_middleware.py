@@ -6,7 +6,7 @@ from maesh_blank.controller import BlankBuilder
 from maesh_blank.proxy import BlankFactory
 
 from maesh_core.plugin import ConfigurationError, ObjectKey, ServiceNode
-from maesh_core.testing import FakeExchange
+from maesh_testing import FakeExchange
 
 SERVICE = ServiceNode(key=ObjectKey("shop", "cart"), traffic_type="http")
 

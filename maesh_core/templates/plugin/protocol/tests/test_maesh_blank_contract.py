@@ -1,6 +1,6 @@
 """What holds for every plugin holds for this one."""
 
-from maesh_core.testing import PluginContract
+from maesh_testing import PluginContract
 
 
 class TestContract(PluginContract):

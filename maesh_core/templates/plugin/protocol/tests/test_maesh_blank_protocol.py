@@ -7,7 +7,7 @@ import pytest
 from maesh_blank.proxy import BlankHandler
 
 from maesh_core.plugin import Section, Server, Service, StreamRouter
-from maesh_core.testing import FakeNode, find_free_port, send_request
+from maesh_testing import FakeNode, find_free_port, send_request
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from maesh_blank.controller import BlankTopologyBuilder
 
 from maesh_core.plugin import ObjectKey, PortNode, ServerNode, ServiceNode
-from maesh_core.testing import send_request
+from maesh_testing import send_request
 
 
 def test_servers_are_counted_for_each_port():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.testing import PluginContract, cost
+from maesh_testing import PluginContract, cost
 
 ON = ("--door", "--set", "door.key=sesame")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from maesh_core.testing.kubernetes.access import Call
+from maesh_testing.kubernetes.access import Call
 
 _ONE_NAME = re.compile(r"metadata\.name={1,2}([^,=!]+)")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}

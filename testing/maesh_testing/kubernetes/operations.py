@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from maesh_core.testing.kubernetes.admission import Admission
-from maesh_core.testing.kubernetes.patches import merge_patch
-from maesh_core.testing.kubernetes.resources import DEFINITIONS, NAMESPACES, PODS, ApiResource
-from maesh_core.testing.kubernetes.statuses import (
+from maesh_testing.kubernetes.admission import Admission
+from maesh_testing.kubernetes.patches import merge_patch
+from maesh_testing.kubernetes.resources import DEFINITIONS, NAMESPACES, PODS, ApiResource
+from maesh_testing.kubernetes.statuses import (
     Cause,
     StatusError,
     refuse_conflict,
@@ -21,7 +21,7 @@ from maesh_core.testing.kubernetes.statuses import (
     refuse_missing,
     refuse_request,
 )
-from maesh_core.testing.kubernetes.store import Object, Store
+from maesh_testing.kubernetes.store import Object, Store
 
 NAME_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes makes no words by chance."""

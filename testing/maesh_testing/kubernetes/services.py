@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from maesh_core.testing.kubernetes.statuses import Cause
+from maesh_testing.kubernetes.statuses import Cause
 
 Object = dict[str, Any]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from maesh_core.testing.api_server import ApiServer
-from maesh_core.testing.commands import MAESH, PATIENCE_S, Command, build_environment
-from maesh_core.testing.ports import find_free_port
-from maesh_core.testing.running_mesh import SERVICE, Manifests, RunningMesh, build_service
-from maesh_core.testing.upstream import Upstream
+from maesh_testing.api_server import ApiServer
+from maesh_testing.commands import MAESH, PATIENCE_S, Command, build_environment
+from maesh_testing.ports import find_free_port
+from maesh_testing.running_mesh import SERVICE, Manifests, RunningMesh, build_service
+from maesh_testing.upstream import Upstream
 
 
 @pytest.fixture

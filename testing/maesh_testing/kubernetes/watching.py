@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from maesh_core.testing.kubernetes.conversion import to_version
-from maesh_core.testing.kubernetes.faults import Fault, FaultKind
-from maesh_core.testing.kubernetes.resources import ApiResource
-from maesh_core.testing.kubernetes.selectors import Selector
-from maesh_core.testing.kubernetes.statuses import StatusError, refuse_expired
-from maesh_core.testing.kubernetes.store import Change, Object, Store, Watch
+from maesh_testing.kubernetes.conversion import to_version
+from maesh_testing.kubernetes.faults import Fault, FaultKind
+from maesh_testing.kubernetes.resources import ApiResource
+from maesh_testing.kubernetes.selectors import Selector
+from maesh_testing.kubernetes.statuses import StatusError, refuse_expired
+from maesh_testing.kubernetes.store import Change, Object, Store, Watch
 
 LONGEST_S = 1800.0
 

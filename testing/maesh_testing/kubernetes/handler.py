@@ -10,25 +10,25 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from maesh_core.testing.kubernetes.access import AccessRules, Call
-from maesh_core.testing.kubernetes.answering import Answer, break_connection, build_answer, build_refusal, deliver
-from maesh_core.testing.kubernetes.conversion import to_item, to_kept, to_version
-from maesh_core.testing.kubernetes.discovery import build_document
-from maesh_core.testing.kubernetes.faults import Fault, FaultKind, Faults
-from maesh_core.testing.kubernetes.lists import ListQuery, Lists
-from maesh_core.testing.kubernetes.operations import Deletion, Operations
-from maesh_core.testing.kubernetes.resources import ApiResource
-from maesh_core.testing.kubernetes.selectors import parse_selectors
-from maesh_core.testing.kubernetes.statuses import (
+from maesh_testing.kubernetes.access import AccessRules, Call
+from maesh_testing.kubernetes.answering import Answer, break_connection, build_answer, build_refusal, deliver
+from maesh_testing.kubernetes.conversion import to_item, to_kept, to_version
+from maesh_testing.kubernetes.discovery import build_document
+from maesh_testing.kubernetes.faults import Fault, FaultKind, Faults
+from maesh_testing.kubernetes.lists import ListQuery, Lists
+from maesh_testing.kubernetes.operations import Deletion, Operations
+from maesh_testing.kubernetes.resources import ApiResource
+from maesh_testing.kubernetes.selectors import parse_selectors
+from maesh_testing.kubernetes.statuses import (
     StatusError,
     refuse_media_type,
     refuse_method,
     refuse_path,
     refuse_request,
 )
-from maesh_core.testing.kubernetes.store import Store
-from maesh_core.testing.kubernetes.targets import Target, parse_target
-from maesh_core.testing.kubernetes.watching import LONGEST_S, WatchQuery, WatchStream
+from maesh_testing.kubernetes.store import Store
+from maesh_testing.kubernetes.targets import Target, parse_target
+from maesh_testing.kubernetes.watching import LONGEST_S, WatchQuery, WatchStream
 
 BODY_LIMIT_BYTES = 3 * 2**20
 MERGE_PATCH = "application/merge-patch+json"

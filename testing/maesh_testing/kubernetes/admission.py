@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from maesh_core.testing.kubernetes.custom import list_schema_causes
-from maesh_core.testing.kubernetes.resources import DEFINITIONS, NAMESPACES, PODS, SERVICES, ApiResource
-from maesh_core.testing.kubernetes.services import ServiceRules
-from maesh_core.testing.kubernetes.statuses import Cause, refuse_invalid, refuse_request
+from maesh_testing.kubernetes.custom import list_schema_causes
+from maesh_testing.kubernetes.resources import DEFINITIONS, NAMESPACES, PODS, SERVICES, ApiResource
+from maesh_testing.kubernetes.services import ServiceRules
+from maesh_testing.kubernetes.statuses import Cause, refuse_invalid, refuse_request
 
 Object = dict[str, Any]
 

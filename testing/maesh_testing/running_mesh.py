@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from maesh_core.testing.commands import Command
-from maesh_core.testing.http_client import Answer, send_request
-from maesh_core.testing.upstream import Upstream
+from maesh_testing.commands import Command
+from maesh_testing.http_client import Answer, send_request
+from maesh_testing.upstream import Upstream
 
 SERVICE, NAMESPACE = "app", "test"
 HOST = f"{SERVICE}.{NAMESPACE}.maesh"

@@ -1,4 +1,4 @@
-"""What a plugin costs: `python -m maesh_core.testing.cost --NAME ANNOTATION=VALUE ...`.
+"""What a plugin costs: `python -m maesh_testing.cost --NAME ANNOTATION=VALUE ...`.
 
 Runs one real worker in front of two services that differ in the annotations alone, and sends each the same requests in
 turns. The figure is CPU time of the worker, as the kernel counts it, so how fast client and server are does not matter;
@@ -17,9 +17,9 @@ from typing import NamedTuple
 import uvloop
 
 from maesh_core.plugin import find_header_problem
-from maesh_core.testing.commands import MAESH, Command, build_environment, list_own_variables
-from maesh_core.testing.ports import find_free_port
-from maesh_core.testing.running_mesh import NAMESPACE, Manifests, build_service
+from maesh_testing.commands import MAESH, Command, build_environment, list_own_variables
+from maesh_testing.ports import find_free_port
+from maesh_testing.running_mesh import NAMESPACE, Manifests, build_service
 
 CONNECTIONS = 16
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -144,7 +144,7 @@ async def compare(
 def main(arguments: Sequence[str]) -> None:
     """Measure and print; further flags, such as a plugin's own, are for `maesh up`."""
     about = (__doc__ or "").partition("\n\n")[2]
-    parser = argparse.ArgumentParser(prog="python -m maesh_core.testing.cost", description=about, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m maesh_testing.cost", description=about, allow_abbrev=False)
     parser.add_argument("words", nargs="*", metavar="ANNOTATION=VALUE", help="what a service says to have it")
     parser.add_argument("--requests", type=int, default=20_000, help="in each turn (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=7, help="of each service (default: %(default)s)")

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from maesh_core.testing.kubernetes.faults import Fault, FaultKind
-from maesh_core.testing.kubernetes.statuses import StatusError
+from maesh_testing.kubernetes.faults import Fault, FaultKind
+from maesh_testing.kubernetes.statuses import StatusError
 
 JSON = "application/json"
 GZIP_BYTES = 128 * 1024

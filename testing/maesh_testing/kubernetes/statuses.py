@@ -6,7 +6,7 @@ Takes what went wrong, gives code, reason, message and details as k8s.io/apimach
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from maesh_core.testing.kubernetes.resources import ApiResource
+from maesh_testing.kubernetes.resources import ApiResource
 
 
 class Cause(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from maesh_core.testing.kubernetes.resources import ApiResource
+from maesh_testing.kubernetes.resources import ApiResource
 
 VERSION = {
     "major": "1",

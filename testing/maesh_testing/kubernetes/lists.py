@@ -6,10 +6,10 @@ import json
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
-from maesh_core.testing.kubernetes.resources import ApiResource
-from maesh_core.testing.kubernetes.selectors import Selector
-from maesh_core.testing.kubernetes.statuses import refuse_expired, refuse_future_version, refuse_request
-from maesh_core.testing.kubernetes.store import Object, Store
+from maesh_testing.kubernetes.resources import ApiResource
+from maesh_testing.kubernetes.selectors import Selector
+from maesh_testing.kubernetes.statuses import refuse_expired, refuse_future_version, refuse_request
+from maesh_testing.kubernetes.store import Object, Store
 
 KEPT_SNAPSHOTS = 64
 _EXPIRED = (

@@ -17,16 +17,16 @@ import msgspec
 import yaml
 from aiohttp import web
 
-from maesh_core.testing.kubernetes.access import ADMIN, AccessRules, Call, Rule
-from maesh_core.testing.kubernetes.admission import Admission
-from maesh_core.testing.kubernetes.certificates import Authority
-from maesh_core.testing.kubernetes.faults import Fault, FaultKind
-from maesh_core.testing.kubernetes.handler import BODY_LIMIT_BYTES, Handler
-from maesh_core.testing.kubernetes.operations import Deletion, Operations
-from maesh_core.testing.kubernetes.resources import NAMESPACES, ApiResource
-from maesh_core.testing.kubernetes.services import ServiceRules
-from maesh_core.testing.kubernetes.statuses import StatusError
-from maesh_core.testing.kubernetes.store import HISTORY_LIMIT, Hook, Object, Store
+from maesh_testing.kubernetes.access import ADMIN, AccessRules, Call, Rule
+from maesh_testing.kubernetes.admission import Admission
+from maesh_testing.kubernetes.certificates import Authority
+from maesh_testing.kubernetes.faults import Fault, FaultKind
+from maesh_testing.kubernetes.handler import BODY_LIMIT_BYTES, Handler
+from maesh_testing.kubernetes.operations import Deletion, Operations
+from maesh_testing.kubernetes.resources import NAMESPACES, ApiResource
+from maesh_testing.kubernetes.services import ServiceRules
+from maesh_testing.kubernetes.statuses import StatusError
+from maesh_testing.kubernetes.store import HISTORY_LIMIT, Hook, Object, Store
 
 __all__ = ["ApiServer", "Call", "Fault", "FaultKind", "StatusError"]
 

@@ -37,10 +37,10 @@ from maesh_core.model.annotations import PREFIXES, SHOWN_CHARACTERS
 from maesh_core.plugin import HOOK_API_VERSION, Plugin
 from maesh_core.plugin_system.metadata import ENTRY_POINT_GROUP, find_name_problems, list_installed
 from maesh_core.settings.loading import list_core_flags
-from maesh_core.testing.commands import Command
-from maesh_core.testing.http_client import Answer
-from maesh_core.testing.running_mesh import HOST, NAMESPACE, RunningMesh, build_service
-from maesh_core.testing.upstream import Upstream
+from maesh_testing.commands import Command
+from maesh_testing.http_client import Answer
+from maesh_testing.running_mesh import HOST, NAMESPACE, RunningMesh, build_service
+from maesh_testing.upstream import Upstream
 
 _NOT_IN_A_PROXY = ("aiohttp", "typer", "click", "rich", "pydantic", "yaml", "watchfiles", "kubernetes_asyncio")
 _NOT_IN_A_CONTROLLER = ("uvloop", "httptools")

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from maesh_core.testing.kubernetes.resources import ApiResource
-from maesh_core.testing.kubernetes.statuses import refuse_request
+from maesh_testing.kubernetes.resources import ApiResource
+from maesh_testing.kubernetes.statuses import refuse_request
 
 Object = dict[str, Any]
 Selector = Callable[[Mapping[str, Any]], bool]

@@ -6,7 +6,7 @@ Versions of a custom resource differ in `apiVersion` alone. The two groups of ev
 from collections.abc import Mapping
 from typing import Any
 
-from maesh_core.testing.kubernetes.resources import ApiResource
+from maesh_testing.kubernetes.resources import ApiResource
 
 Object = dict[str, Any]
 

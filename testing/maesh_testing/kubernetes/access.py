@@ -8,8 +8,8 @@ import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from maesh_core.testing.kubernetes.resources import ApiResource
-from maesh_core.testing.kubernetes.statuses import StatusError, refuse_forbidden, refuse_login
+from maesh_testing.kubernetes.resources import ApiResource
+from maesh_testing.kubernetes.statuses import StatusError, refuse_forbidden, refuse_login
 
 ANONYMOUS = "system:anonymous"
 ADMIN = "admin"

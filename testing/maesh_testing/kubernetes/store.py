@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from maesh_core.testing.kubernetes.resources import CORE, DEFINITIONS, EVENTS, ApiResource, Key, read_definition
-from maesh_core.testing.kubernetes.statuses import StatusError, refuse_expired
+from maesh_testing.kubernetes.resources import CORE, DEFINITIONS, EVENTS, ApiResource, Key, read_definition
+from maesh_testing.kubernetes.statuses import StatusError, refuse_expired
 
 HISTORY_LIMIT = 10_000
 """Changes of one resource that a watch may still start from."""

@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from maesh_core.testing.kubernetes.access import Call
+from maesh_testing.kubernetes.access import Call
 
 
 class FaultKind(enum.Enum):

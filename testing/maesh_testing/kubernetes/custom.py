@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from maesh_core.testing.kubernetes.statuses import Cause
+from maesh_testing.kubernetes.statuses import Cause
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,),
