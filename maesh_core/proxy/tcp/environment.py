@@ -1,14 +1,13 @@
 """What every part of one TCP handler shares: time, sockets, pipes, and who is connected. Decides nothing."""
 
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from maesh_core.plugin_system.interfaces import Node
 from maesh_core.proxy.network.slots import Slots
 from maesh_core.proxy.tcp.flow import BUFFER_BYTES
 from maesh_core.proxy.tcp.pipes import PipePool
 
-if TYPE_CHECKING:
-    from maesh_core.proxy.tcp.relay import Relay
+RelayT = TypeVar("RelayT")
 
 
 class Counters:
@@ -24,8 +23,8 @@ class Counters:
         return f"<Counters opened={self.opened} closed={self.closed}>"
 
 
-class Environment:
-    """One handler's surroundings."""
+class Environment(Generic[RelayT]):
+    """One handler's surroundings; it knows nothing of the relays that it lists (relay.py)."""
 
     __slots__ = ("buffer", "clock", "connecting", "pipes", "relays", "resetting", "slots", "sockets")
 
@@ -35,10 +34,10 @@ class Environment:
         self.slots = Slots()
         self.pipes = PipePool()
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
-        self.relays: set[Relay] = set()
-        self.connecting: set[Relay] = set()
+        self.relays: set[RelayT] = set()
+        self.connecting: set[RelayT] = set()
         """Those that no server has taken yet."""
-        self.resetting: set[Relay] = set()
+        self.resetting: set[RelayT] = set()
         """Those of which one side was reset, and the other has not taken yet what had come before."""
 
     def __repr__(self) -> str:

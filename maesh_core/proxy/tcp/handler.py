@@ -39,7 +39,7 @@ class TcpHandler:
     def __init__(self, node: Node) -> None:
         self._settings = node.settings
         self._streams = node.build_streams(Counters)
-        self.environment = Environment(node)
+        self.environment: Environment[Relay] = Environment(node)
         node.clock.add_sweep(self._sweep)
 
     def __repr__(self) -> str:

@@ -53,7 +53,7 @@ class Relay:
 
     def __init__(
         self,
-        environment: Environment,
+        environment: "Environment[Relay]",
         route: StreamRoute[Counters],
         client: socket.SocketType,
         *,
