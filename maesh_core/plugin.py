@@ -63,9 +63,7 @@ from maesh_core.plugin_system.interfaces import (
     Node,
     Question,
     ReadableHeaders,
-    RecentCounts,
     Response,
-    SharedBytes,
     SocketWatcher,
     StreamRoute,
     Streams,
@@ -75,6 +73,7 @@ from maesh_core.plugin_system.interfaces import (
     View,
 )
 from maesh_core.plugin_system.middleware import Middleware, override
+from maesh_core.plugin_system.shared import RecentCounts, SharedBytes
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.values.field_rules import find_header_problem
 from maesh_core.values.parsing import Duration, PositiveDuration

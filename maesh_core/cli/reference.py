@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from maesh_core import plugin
 from maesh_core.cli.flag_groups import group_fields
-from maesh_core.plugin_system import hookspecs, interfaces, middleware
+from maesh_core.plugin_system import hookspecs, interfaces, middleware, shared
 from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
 from maesh_core.settings import (
     CleanupSettings,
@@ -124,7 +124,9 @@ class Interface(NamedTuple):
 def list_interfaces() -> list[Interface]:
     """Read from their sources what the objects that hooks give must have, then those that they are given."""
     return [
-        found for module in (hookspecs, middleware, interfaces) for found in _read_interfaces(inspect.getsource(module))
+        found
+        for module in (hookspecs, middleware, interfaces, shared)
+        for found in _read_interfaces(inspect.getsource(module))
     ]
 
 

@@ -15,6 +15,7 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import PodReport
 from maesh_core.model.resources import Resource
 from maesh_core.model.topology import ServiceNode
+from maesh_core.plugin_system.shared import RecentCounts, SharedBytes
 
 if TYPE_CHECKING:
     from maesh_core.plugin_system.middleware import Middleware
@@ -293,35 +294,6 @@ class Ticks(Protocol):
 
     def add_sweep(self, sweep: Callable[[float], None]) -> None:
         """Call `sweep(now)` at each tick from now on."""
-
-
-class SharedBytes(Protocol):
-    """Bytes that all workers of a node see; they are given back when neither `view` nor a cast of it is left."""
-
-    view: memoryview
-
-
-class Counts(Protocol):
-    """How often values occurred."""
-
-    def count(self, first: float, end: float) -> int:
-        """Count the values from one bound up to, not including, another."""
-
-    def find_quantile(self, percent: float) -> int:
-        """Find the bound below the value that so many percent did not exceed; 0 where nothing was counted."""
-
-
-class RecentCounts(Protocol):
-    """How often values occurred in the last few periods, counted by all workers of a node together.
-
-    Times are those of `time.monotonic`, in seconds.
-    """
-
-    def add(self, value: float, now: float, count: int = 1) -> None:
-        """Count a value, once or several times."""
-
-    def read(self, now: float, since: float = 0.0) -> Counts:
-        """Add up the counts of all workers, without periods that are over too long, or began before `since`."""
 
 
 class SocketWatcher(Protocol):
