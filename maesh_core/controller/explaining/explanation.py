@@ -197,7 +197,7 @@ class Explainer:
             return _Outcome(router.status, (), [f"closed: {router.reason}"])
         question = self._build_question(request, client, address, place)
         if isinstance(router, HttpRouter) and _is_blurred(router, question):
-            text = "denied: the path could be taken for another, and the service is split by path"
+            text = "denied: the path is ambiguous, and the service is split by path"
             return _Outcome(403, (), [text])
         steps: list[str] = []
         destination = self._choose(router, place.key, question, steps)

@@ -1,4 +1,8 @@
-"""Counts of one service's requests: plain integers, made into metrics at a scrape."""
+"""Counts the requests of each service.
+
+Takes finished exchanges and returns metric families. Counters are plain integers that become metrics only at a scrape,
+so counting is cheap.
+"""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -8,11 +12,11 @@ from maesh_core.model.metrics import Histogram, MetricFamily
 
 _FIRST_BOUND_S: Final = 0.001
 DURATION_BOUNDS_S: Final = (_FIRST_BOUND_S, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
-"""Upper bounds; Traefik's 0.1, 0.3, 1.2 and 5 s are among them."""
+"""Upper bounds of the buckets, in seconds; they include Traefik's 0.1, 0.3, 1.2 and 5 s."""
 
 
 class RouteCounters:
-    """What happened to the requests of one service; lives as long as the proxy has the service."""
+    """The counters of one service's requests. They are kept as long as the routing table has the service."""
 
     __slots__ = ("durations", "ejections", "retries", "seconds", "statuses")
 
@@ -35,13 +39,13 @@ class RouteCounters:
 
 
 def collect_counters(counters: Mapping[str, RouteCounters]) -> Sequence[MetricFamily]:
-    """Make metrics of all services' counts; services that had no request are left out."""
+    """Build the request metrics of all services that had a request."""
     used = [(service, counter) for service, counter in sorted(counters.items()) if counter.statuses]
     return [
         MetricFamily(
             name="maesh_service_requests",
             type="counter",
-            help="Requests by service and status; 499 means that the client left first.",
+            help="Requests by service and status; 499 means that the client left before the response.",
             labels=("service", "code"),
             samples=[
                 ((service, str(status)), count)
@@ -63,27 +67,27 @@ def collect_counters(counters: Mapping[str, RouteCounters]) -> Sequence[MetricFa
 
 
 def collect_ejections(counters: Mapping[str, RouteCounters], aside: Mapping[str, int]) -> Sequence[MetricFamily]:
-    """Make metrics of the servers that are set aside, `aside` now, of all services that had a request."""
+    """Build the metrics about set-aside servers and retries; `aside` is the current number of servers per service."""
     used = [(service, counter) for service, counter in sorted(counters.items()) if counter.statuses]
     return [
         MetricFamily(
             name="maesh_service_servers_aside",
             type="gauge",
-            help="Servers set aside after failures, by service; added up over workers, which find out each for itself.",
+            help="Servers set aside after failures, by service; the sum over workers, which detect them separately.",
             labels=("service",),
             samples=[((service,), aside[service]) for service, _ in used if service in aside],
         ),
         MetricFamily(
             name="maesh_service_server_ejections",
             type="counter",
-            help="Times that a server in full use was set aside, by service.",
+            help="Servers set aside that were in full use before, by service.",
             labels=("service",),
             samples=[((service,), counter.ejections) for service, counter in used],
         ),
         MetricFamily(
             name="maesh_service_retries",
             type="counter",
-            help="Attempts that middlewares asked for beyond a request's first, by service.",
+            help="Further attempts that middlewares asked for, by service.",
             labels=("service",),
             samples=[((service,), counter.retries) for service, counter in used],
         ),

@@ -1,7 +1,7 @@
-"""Notices that a peer has left while its connection is not read.
+"""Detects that a peer has left while its connection is not read.
 
-An event loop sees the end of a connection only where it reads it. A transport whose reading is paused is watched here,
-by an epoll of its own (proxy/network/edges.py), until it is read again. Only transports that are paused cost anything.
+An event loop reports the end of a connection only while it reads it. This module watches paused transports with an
+epoll of its own (proxy/network/edges.py) until they are read again. Only paused transports cost anything.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
 
 
 class Departures:
-    """Transports whose ends are watched. To be used in the loop's thread; a forgotten transport costs nothing."""
+    """Watches the ends of paused transports. Use it only in the event loop's thread."""
 
     __slots__ = ("_poller", "_watched")
 
@@ -28,9 +28,9 @@ class Departures:
         return f"<Departures watched={len(self._watched)}>"
 
     def watch(self, transport: asyncio.BaseTransport, on_departure: Callable[[bool], None]) -> None:
-        """Call `on_departure(is_broken)` when the peer ends its side, or, with True, when the connection is broken.
+        """Call `on_departure(is_broken)` when the peer closes its side (False) or the connection breaks (True).
 
-        A FIN behind bytes that do not fit into the kernel's receive buffer has not arrived yet, and is not noticed.
+        A FIN after bytes that do not fit into the kernel's receive buffer has not arrived yet, and is not detected.
         """
         raw = transport.get_extra_info("socket")
         if raw is None or transport in self._watched:
@@ -40,18 +40,18 @@ class Departures:
             self._poller = EdgePoller(asyncio.get_running_loop())
         try:
             self._poller.watch(descriptor, lambda events: on_departure(bool(events & _BROKEN)), _EVENTS)
-        except OSError:  # no more watches are to be had: the connection's time-outs hold all the same
+        except OSError:  # the limit of epoll watches is reached; the connection's time-outs still apply
             return
         self._watched[transport] = descriptor
 
     def forget(self, transport: asyncio.BaseTransport) -> None:
-        """Watch a transport no more: it is read again, or has ended. To be called before its socket is closed."""
+        """Stop watching a transport that is read again or has ended. Call this before its socket is closed."""
         descriptor = self._watched.pop(transport, None)
         if descriptor is not None and self._poller is not None:
             self._poller.forget(descriptor)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching all transports."""
         self._watched.clear()
         if self._poller is not None:
             self._poller.close()

@@ -1,6 +1,7 @@
-"""What every part of one HTTP handler's engine shares: settings, time, rules for servers, who is there, counts.
+"""The state that all parts of one HTTP handler share: settings, clock, server health, clients and counters.
 
-Made by the handler, and known to all parts; knows none of them but by what it may ask of them. Decides nothing.
+The handler creates it and passes it to all parts. It depends on them only through the protocols below, and makes no
+decisions about exchanges.
 """
 
 import asyncio
@@ -20,45 +21,45 @@ from maesh_core.settings import CarryingSettings
 
 
 class Waiting(Protocol):
-    """What the sweep looks at: a client's connection, or a tunnel."""
+    """What the sweep checks: a client connection or a tunnel."""
 
     @property
     def deadline(self) -> float:
-        """When its wait is over, by the clock."""
+        """The clock's time at which its current wait ends."""
 
     def on_deadline(self) -> None:
-        """End a wait that was too long."""
+        """End a wait that took too long."""
 
     def cut(self) -> None:
-        """End at once."""
+        """Abort at once."""
 
 
 class OpenTunnel(Waiting, Protocol):
-    """A tunnel."""
+    """An open tunnel."""
 
     may_go_on: Callable[[], bool]
-    """Asked when another table is in force."""
+    """Called after another routing table was applied: whether the tunnel is still allowed."""
     has_unread_end: bool
-    """Whether an end of it may not be read: it has ended its side, or the other takes nothing."""
+    """Whether an end may be unread: it has closed its side, or the other end is slower."""
 
     def check(self) -> None:
-        """Cut it if an end that is not read was reset."""
+        """Abort the tunnel if an end that is not read was reset."""
 
 
 class WaitingClient(Waiting, MaybeIdle, Protocol):
-    """A client's connection."""
+    """A client connection."""
 
     address: str
 
     @property
     def exchange(self) -> object:
-        """What is under way, or None."""
+        """The current exchange, or None."""
 
     def start_draining(self) -> None:
-        """Take no request after the current one."""
+        """Accept no request after the current one."""
 
     def close(self) -> None:
-        """Close once everything written has gone out."""
+        """Close once all written bytes are sent."""
 
 
 class OpenUpstream(Protocol):
@@ -69,20 +70,20 @@ class OpenUpstream(Protocol):
 
 
 class PeerWatch(Protocol):
-    """Notices that a peer has left while its connection is not read (departures.py)."""
+    """Detects that a peer has left while its connection is not read (departures.py)."""
 
     def watch(self, transport: asyncio.BaseTransport, on_departure: Callable[[bool], None]) -> None:
         """Call `on_departure(is_broken)` when the peer has left."""
 
     def forget(self, transport: asyncio.BaseTransport) -> None:
-        """Watch a transport no more."""
+        """Stop watching a transport."""
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching all transports."""
 
 
 class Environment:
-    """One engine's surroundings. To be made inside a running event loop."""
+    """The shared state of one handler. Create it inside a running event loop."""
 
     __slots__ = (
         "_accepted",
@@ -111,7 +112,7 @@ class Environment:
 
     def __init__(self, settings: CarryingSettings, clock: Clock, failures: MiddlewareFailures | None = None) -> None:
         self.settings = settings
-        self.idle_timeout = settings.idle_timeout  # read for every request, which costs less here
+        self.idle_timeout = settings.idle_timeout  # a copy, since reading it here is cheaper for each request
         self.body_timeout = settings.body_timeout
         self.response_timeout = settings.response_timeout
         self.failures = failures or MiddlewareFailures()
@@ -136,7 +137,7 @@ class Environment:
         self.tunnels: set[OpenTunnel] = set()
         self.refusals: dict[int, int] = {}
         self.requests = 0
-        """Begun so far, from all clients."""
+        """Requests started so far, from all clients."""
 
     def __repr__(self) -> str:
         return (
@@ -145,7 +146,7 @@ class Environment:
         )
 
     def admit(self, client: WaitingClient) -> bool:
-        """Give a client that has connected a slot, at the price of an idle one's connection; False if there is none."""
+        """Assign a slot to a new client, evicting an idle one if necessary; return False if no slot is free."""
         taken = len(self.clients) + len(self.tunnels)
         if not self.slots.take(client.address, self.settings, taken=taken, evict=self._evict):
             return False
@@ -155,13 +156,13 @@ class Environment:
         return True
 
     def forget(self, client: WaitingClient) -> None:
-        """Take back the slot of a client that has left; one that was evicted, or never had any, has none."""
+        """Release the slot of a client that has left, unless it was evicted or had none."""
         if client in self.clients:
             self.clients.remove(client)
             self.slots.give_back(client.address)
 
     def _evict(self) -> bool:
-        """Close the connection that has been idle for longest; False where none is idle."""
+        """Close the connection that has been idle longest; return False if none is idle."""
         client = self._idle_clients.pop()
         if client is None:
             return False
@@ -170,11 +171,11 @@ class Environment:
         return True
 
     def count_refusal(self, status: int) -> None:
-        """Count bytes that were no request, by the status they were answered with."""
+        """Count a refused request by the status of its answer."""
         self.refusals[status] = self.refusals.get(status, 0) + 1
 
     def sweep(self, now: float) -> None:
-        """End the waits that are over."""
+        """End the waits whose deadline has passed."""
         for client in list(self.clients):
             if client.deadline <= now:
                 client.on_deadline()

@@ -1,6 +1,7 @@
-"""The HTTP half of a proxy: its table, its connections, its counters, and how they end.
+"""The HTTP part of a proxy: its routing table, connections and counters, and how it drains.
 
-Implements `hookspecs.ProtocolHandler`. One of these serves every HTTP entrypoint.
+Takes the configuration and listening sockets. Implements `hookspecs.ProtocolHandler`. One handler serves all HTTP
+entrypoints.
 """
 
 import socket
@@ -27,7 +28,7 @@ from maesh_core.settings import CarryingSettings
 
 
 class HttpHandler:
-    """Carries HTTP on the entrypoints opened for it. To be made inside a running event loop."""
+    """Routes HTTP on the entrypoints opened for it. Create it inside a running event loop."""
 
     __slots__ = ("_balancers", "_newcomers", "_servers", "current", "environment")
 
@@ -78,7 +79,7 @@ class HttpHandler:
         )
 
     def apply_table(self, table: Any) -> None:
-        """Route by this table from now on, and let go of servers that no service has any more."""
+        """Use this table from now on, and remove servers that no service includes any more."""
         self.current.table = table
         for server in table.gained:
             server.uses += 1
@@ -97,7 +98,7 @@ class HttpHandler:
             self._revoke_exchanges()
 
     def _revoke_exchanges(self) -> None:
-        """End the exchanges under way that the table in force would not let in."""
+        """End the exchanges in progress that are not allowed under the current routing table."""
         exchanges = [client.exchange for client in self.environment.clients]
         for exchange in exchanges:
             if isinstance(exchange, Exchange) and exchange.run is not None and not exchange.run.may_continue():
@@ -115,23 +116,23 @@ class HttpHandler:
         )
 
     def start_draining(self) -> None:
-        """Answer what is under way with `Connection: close`; close what is idle."""
+        """Close idle connections, and answer current exchanges with `Connection: close`."""
         self.environment.is_draining = True
         for client in list(self.environment.clients):
             client.start_draining()
 
     def is_drained(self) -> bool:
-        """Whether no client is connected any more; tunnels end by themselves or are cut in the end."""
+        """Whether no client and no tunnel is left; a drain aborts tunnels that do not end in time."""
         environment = self.environment
         is_waiting = self._newcomers is not None and self._newcomers.is_waiting
         return not (is_waiting or environment.clients or environment.tunnels)
 
     def count_under_way(self) -> int:
-        """Count what a drain waits for: clients, and tunnels."""
+        """Return the number of clients and tunnels that a drain waits for."""
         return len(self.environment.clients) + len(self.environment.tunnels)
 
     def abort(self) -> None:
-        """Cut every connection, for good."""
+        """Abort every connection."""
         environment = self.environment
         for waiting in (*environment.clients, *environment.tunnels):
             waiting.cut()
@@ -150,7 +151,7 @@ class HttpHandler:
     # --- counters
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
-        """Read the counters."""
+        """Return the metrics."""
         table = self.current.table
         return [
             *collect_counters(table.counters),
@@ -171,14 +172,14 @@ class HttpHandler:
             MetricFamily(
                 name="maesh_http_tunnels",
                 type="gauge",
-                help="Pairs of connections that speak another protocol after an upgrade.",
+                help="Open tunnels: pairs of connections that use another protocol after an upgrade.",
                 samples=(((), len(environment.tunnels)),),
             ),
             environment.slots.count_refused("maesh_http_refused_connections"),
             MetricFamily(
                 name="maesh_http_evicted_connections",
                 type="counter",
-                help="Idle connections closed for new clients, since as many as may be were connected.",
+                help="Idle connections evicted for new clients at the connection limit.",
                 samples=(((), environment.slots.evicted),),
             ),
             MetricFamily(

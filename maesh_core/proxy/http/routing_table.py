@@ -1,8 +1,8 @@
-"""The HTTP routing table: entrypoint and host to a route, compiled from routers and services.
+"""The HTTP routing table: maps entrypoint and host to a route, compiled from routers and services.
 
-Knows servers, and nothing of exchanges. Building is pure: servers that the current table has are shared, so that their
-pooled connections stay. A delta copies dicts and compiles only what changed; swapping tables is one assignment, and an
-exchange keeps the route it began with.
+It refers to servers, but not to exchanges. Building a table changes nothing else: it shares the servers of the current
+table, which keep their pooled connections. A delta copies the dicts and compiles only what changed. Applying a table is
+one assignment; exchanges in progress keep their route.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -25,16 +25,16 @@ from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain
 GetServer = Callable[[ServerKey], HttpServer]
 Claim = tuple[int, bytes]
 Claimants = dict[Claim, set[str]]
-"""While a table is built: the hosts in question, and the keys of the routers that claim each."""
+"""While a table is built: the hosts to decide, and the keys of the routers that claim each."""
 _NO_ROUTER: Final = HttpRouter(entrypoint=0, hosts=())
 
 
 class Route:
-    """A compiled router. `balancer` None means that it is closed, and `closed` is the answer.
+    """A compiled router. If `balancer` is None, it is closed, and `closed` is the answer.
 
-    `is_chained` says that a plugin wants to look at its exchanges, and `is_plain` that none does and all of them take
-    this route. Otherwise the first of `branches` that a request matches has it; `is_path_read` says that some of them
-    look at the path.
+    `is_chained` means that a plugin inspects its exchanges. `is_plain` means that no plugin does, and that there are no
+    branches. Otherwise the first of `branches` that matches the request is used; `is_path_read` means that some branch
+    matches on the path.
     """
 
     __slots__ = (
@@ -82,7 +82,7 @@ class Route:
         return f"<Route to {self.service or self.closed.status}>"
 
     def choose(self, head: RequestHead) -> "Route":
-        """Choose the branch for a request; refuse one whose path could mean another than the branches read."""
+        """Choose the branch for a request; close the route if branches match on paths and the path is ambiguous."""
         if self.is_path_read and is_ambiguous(head.target):
             return Route(
                 self.service,
@@ -98,11 +98,11 @@ class Route:
         return self
 
     def has_route(self, route: "Route") -> bool:
-        """Say whether `route` is this one, or one of its branches."""
+        """Return whether `route` is this route or one of its branches."""
         return route is self or any(branch is route for _, branch in self.branches)
 
     def has_destination(self, destination: str) -> bool:
-        """Say whether requests may go to a destination: the service itself, or one of its branches."""
+        """Return whether requests can be routed to a destination: the service itself, or one of its branches."""
         return destination == self.destination or any(route.destination == destination for _, route in self.branches)
 
 
@@ -110,7 +110,7 @@ AnyServiceBalancer = AnyBalancer[HttpServer] | ChosenBalancer[HttpServer] | Divi
 
 
 class CompiledService(NamedTuple):
-    """A service's servers with their weights, who chooses among them, and the routers that lead there."""
+    """A service: its servers and their weights, its balancer, and the keys of the routers that use it."""
 
     servers: tuple[tuple[HttpServer, int], ...]
     balancer: AnyServiceBalancer
@@ -119,11 +119,11 @@ class CompiledService(NamedTuple):
 
 
 class HttpTable:
-    """Where every host of every entrypoint leads. `gained` and `lost` compare it with the table it was built from.
+    """Maps the hosts of each entrypoint to routes. `gained` and `lost` list changes compared to the previous table.
 
-    A change copies these dicts, so there are few: what belongs to one key is one value, and `contested` holds the
-    claimants of a host, sorted, only where there are several. `has_lost_judges` says that some host had a route that
-    judges exchanges under way, and has another one now.
+    A change copies these dicts, so there are few of them, with one value per key. `contested` contains only hosts with
+    several claimants, whose keys are sorted. `has_lost_judges` means that a host whose route judges exchanges in
+    progress now has another route or none.
     """
 
     __slots__ = (
@@ -145,7 +145,7 @@ class HttpTable:
         self.contested: dict[Claim, tuple[str, ...]] = dict(base.contested) if base else {}
         self.counters: dict[str, RouteCounters] = dict(base.counters) if base else {}
         self.divided: dict[str, frozenset[str]] = dict(base.divided) if base else {}
-        """For each service that is a part of others, these."""
+        """For each service that is part of other services, the keys of those services."""
         self.gained: list[HttpServer] = []
         self.lost: list[HttpServer] = []
         self.has_lost_judges = False
@@ -154,7 +154,7 @@ class HttpTable:
         return f"<HttpTable routers={len(self.routes)} services={len(self.services)}>"
 
     def find(self, entrypoint: int, host: bytes) -> Route | None:
-        """Find the route for a host, None if there is none."""
+        """Return the route of a host; None if there is none."""
         hosts = self.hosts.get(entrypoint)
         return hosts.get(host) if hosts is not None else None
 
@@ -163,12 +163,12 @@ class HttpTable:
         """The keys of all routers and services."""
         return frozenset(self.routes) | frozenset(self.services)
 
-    # --- building; only build_table() calls these, before anybody else has the table
+    # --- building: only build_table() calls these methods, before the table is used
 
     def set_service(
         self, key: str, service: Service | None, *, get_server: GetServer, balancers: BalancerKinds
     ) -> None:
-        """Put in, replace or (None) take out a service's servers; its rotation goes on."""
+        """Add, replace or (None) remove a service; its balancer continues its rotation."""
         former = self.services.pop(key, None)
         if former is not None:
             self.lost += [server for server, _ in former.servers]
@@ -197,7 +197,7 @@ class HttpTable:
         parts = []
         for part in service.parts:
             found = self.services.get(part.service)
-            if found is None or found.parts:  # its routers are refused
+            if found is None or found.parts:  # the controller's configuration is invalid; its routers are refused
                 continue
             servers = [server for server, _ in found.servers]
             parts.append((DividedPart(part.service, found.balancer, servers), part.weight))
@@ -206,11 +206,11 @@ class HttpTable:
         return CompiledService((), Division(parts, former=before), users, service.parts)
 
     def list_divided(self, keys: Iterable[str]) -> set[str]:
-        """List the services that any of these services is a part of."""
+        """Return the services that include any of these services as a part."""
         return {each for key in keys for each in self.divided.get(key, ())}
 
     def drop_router(self, key: str, claimants: Claimants) -> None:
-        """Take out a router, and its claims."""
+        """Remove a router and its claims."""
         route = self.routes.pop(key, None)
         if route is None:
             return
@@ -224,7 +224,7 @@ class HttpTable:
     def add_router(
         self, key: str, router: HttpRouter, middlewares: Mapping[str, Middleware], claimants: Claimants
     ) -> None:
-        """Put in a router, and its claims."""
+        """Add a router and its claims."""
         self.routes[key] = self._compile(key, router, middlewares)
         for name in list_targets(router):
             service = self.services[name]
@@ -240,7 +240,7 @@ class HttpTable:
         return found
 
     def settle_hosts(self, claimants: Claimants) -> None:
-        """Give every host in question to the claimant with the lowest key, and forget hosts nobody claims."""
+        """Assign each host in `claimants` to the router with the lowest key; remove hosts without a claimant."""
         fresh: dict[int, dict[bytes, Route]] = {}
         for claim, keys in claimants.items():
             entrypoint, host = claim
@@ -257,18 +257,18 @@ class HttpTable:
                 self.contested.pop(claim, None)
 
     def count_aside(self) -> dict[str, int]:
-        """Count the servers of each service that are set aside."""
+        """Return the number of servers that are set aside, by service."""
         return {
             key: sum(server.aside is not None for server, _ in service.servers)
             for key, service in self.services.items()
         }
 
     def list_users(self, services: Iterable[str]) -> set[str]:
-        """List the routers that lead to any of these services."""
+        """Return the keys of the routers that use any of these services."""
         return {router for key in services if key in self.services for router in self.services[key].users}
 
     def settle_counters(self, keys: Iterable[str]) -> None:
-        """Forget the counts of routers that are gone."""
+        """Remove the counters of routers that no longer exist."""
         for key in keys:
             if key not in self.routes and not self.list_users((key,)):
                 self.counters.pop(key, None)
@@ -307,7 +307,7 @@ class HttpTable:
 
 
 def has_chooser(balancer: Balancer[HttpServer] | None) -> bool:
-    """Say whether a plugin chooses among servers, and so wants to see the exchange."""
+    """Return whether a plugin chooses among the servers, and therefore inspects the exchange."""
     if isinstance(balancer, Division):
         return any(has_chooser(part.balancer) for part in balancer.parts)
     return isinstance(balancer, ChosenBalancer)
@@ -322,9 +322,9 @@ def build_table(
     get_server: GetServer,
     balancers: BalancerKinds,
 ) -> HttpTable:
-    """Build the table for `section`, from `current` where only `changed` differs.
+    """Build the table for `section`. If `changed` is given, start from `current` and update only those keys.
 
-    `get_server` gives the pool of an address; asking for one has no effect until the table is applied.
+    `get_server` returns the pool of a server; calling it has no effect until the table is applied.
     """
     keys = current.keys | frozenset(section.routers) | frozenset(section.services) if changed is None else changed
     table = HttpTable(current)
@@ -349,7 +349,7 @@ def _list_claims(router: HttpRouter) -> list[Claim]:
 
 
 class CurrentTable:
-    """The table in force: to route by another is one assignment, and an exchange keeps the route it began with."""
+    """Holds the current table. Replacing it is one assignment; exchanges in progress keep their route."""
 
     __slots__ = ("table",)
 

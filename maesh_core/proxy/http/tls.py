@@ -1,8 +1,8 @@
-"""TLS to servers: which certificates are believed, and for which names.
+"""TLS to servers: which certificates are trusted, and for which names.
 
-Takes the settings, gives a context for connections and judges what came of one. A server is called by a pod's address,
-which certificates seldom hold, and belongs to a service, whose name they do hold: either will do. The name is
-`service.namespace.svc`, which no public authority gives to anybody.
+Takes the settings, returns an SSL context, and checks the certificates of connections. The proxy connects to a pod's
+address, which certificates seldom contain; they usually contain the name of its service. Either is accepted. The name
+is `service.namespace.svc`, for which no public authority issues certificates.
 """
 
 import ipaddress
@@ -14,7 +14,7 @@ from maesh_core.errors import SettingsError
 
 
 class UpstreamTls:
-    """What is believed of servers. The context is made when it is first needed: system roots take a megabyte."""
+    """The trust in servers. The context is created when it is first needed, since system roots use a megabyte."""
 
     __slots__ = ("_context", "_root_ca", "is_verifying")
 
@@ -28,13 +28,13 @@ class UpstreamTls:
 
     @property
     def context(self) -> ssl.SSLContext:
-        """The context of every connection; names are left to `is_for`, since one of two will do."""
+        """The context of all connections; `is_for` checks names, since either the address or the name may match."""
         if self._context is None:
             self._context = self._build_context()
         return self._context
 
     def is_for(self, ssl_object: ssl.SSLObject | None, *, address: str, name: str) -> bool:
-        """Say whether the certificate of a connection is for the address or the name; its chain is verified by now."""
+        """Return whether a connection's verified certificate is for the address or the name."""
         if not self.is_verifying:
             return True
         certificate = ssl_object.getpeercert() if ssl_object is not None else None
@@ -45,8 +45,8 @@ class UpstreamTls:
         if self._root_ca:
             try:
                 context.load_verify_locations(cafile=self._root_ca)
-            except OSError as error:  # ssl.SSLError is one, too
-                reason = "no certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
+            except OSError as error:  # includes ssl.SSLError
+                reason = "it contains no certificates" if isinstance(error, ssl.SSLError) else error.strerror
                 raise SettingsError(f"cannot read {self._root_ca} (--root-ca): {reason}") from error
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED if self.is_verifying else ssl.CERT_NONE
@@ -55,9 +55,10 @@ class UpstreamTls:
 
 
 def is_cut_off(ssl_object: ssl.SSLObject | None) -> bool:
-    """Say whether a connection that is over ended without its peer saying so: anybody on the way can do that.
+    """Return whether a connection ended without a close_notify: anyone on the path can cut a connection.
 
-    A body that only the end delimits is not complete then (RFC 9112 section 9.8). False where there is no TLS.
+    A body that is delimited only by the end of the connection is then incomplete (RFC 9112 section 9.8). False without
+    TLS.
     """
     if ssl_object is None:
         return False
@@ -70,9 +71,9 @@ def is_cut_off(ssl_object: ssl.SSLObject | None) -> bool:
 
 
 def holds_any(certificate: Mapping[str, Any], *, address: str, name: str) -> bool:
-    """Say whether a certificate, as `getpeercert` gives it, is for an address or a DNS name (RFC 9525 section 6).
+    """Return whether a certificate, as from `getpeercert`, is for an address or a DNS name (RFC 9525 section 6).
 
-    Subject alternative names alone count, never the common name. A wildcard stands for one whole first label.
+    Only subject alternative names count, never the common name. A wildcard matches exactly one label, the first.
     """
     for kind, value in certificate.get("subjectAltName", ()):
         if kind == "IP Address" and _is_same_address(value, address):

@@ -1,8 +1,8 @@
-"""What the engine asks of transports: to hold little, and to end so that nobody takes a part for the whole.
+"""Limits and functions for transports: bounded buffers, and resets that reveal truncated messages.
 
-A side that is slower than the other pauses the other. What is on its way then is at most the high-water mark and the
-one read (uvloop: 250 KB) that went over it, in each direction: that bounds an exchange's memory, however large its
-messages are.
+When one side is slower, reading the other side pauses. In each direction, an exchange then buffers at most the
+high-water mark and one more read (uvloop: 250 KB). This bounds the memory of an exchange, whatever the size of its
+messages.
 """
 
 import asyncio
@@ -15,29 +15,31 @@ from typing import Final
 
 WRITE_HIGH_BYTES: Final = 65536
 WRITE_LOW_BYTES: Final = 16384
-"""Above the one the other side is not read, below the other it is again. 4 to 16 times as much cost a tenth more CPU
-for bodies of 1 MiB: the bytes leave the processor's cache. A TLS transport would take 512 KiB of its own accord."""
+"""Above WRITE_HIGH_BYTES, the other side is paused; below WRITE_LOW_BYTES, it resumes. Values of 4 to 16 times as
+much cost a tenth more CPU for bodies of 1 MiB, because the bytes leave the processor's cache. A TLS transport's
+default is 512 KiB."""
 PENDING_LIMIT_BYTES: Final = 65536
-"""Body bytes held while there is no upstream to send them to; then the client is not read any further."""
+"""Body bytes that are stored while there is no upstream. Above this, reading the client pauses."""
 HELD_LIMIT_BYTES: Final = 65536
-"""Bytes behind the current request that are read ahead; then reading pauses until they are due."""
+"""Bytes after the current request that are read ahead. Above this, reading pauses until they are needed."""
 FULL_READ_BYTES: Final = 256000
-"""What uvloop reads at most in one go. A read of this size is followed by up to 31 more before other connections."""
+"""The largest read of uvloop. After a read of this size, it reads up to 31 more times before it serves other
+connections."""
 TURN_READS: Final = 4
-"""Full reads of one connection in a turn of the loop: 1 MB, which passes in less than a millisecond."""
+"""Full reads of one connection in a turn of the loop: 1 MB, which takes less than a millisecond to forward."""
 UNREAD_LIMIT_BYTES: Final = 1 << 20
-"""Bytes that are still read from a connection on which a write has failed; the rest of a longer response is lost."""
+"""Bytes that are still read from a connection after a write failed; the rest of a longer response is lost."""
 _READ_BYTES: Final = 65536
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 def limit_write_buffer(transport: asyncio.WriteTransport) -> None:
-    """Have a transport pause its protocol in time."""
+    """Set the limits at which a transport pauses writing."""
     transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES)
 
 
 def reset(transport: asyncio.WriteTransport) -> None:
-    """Reset a connection: its peer cannot take what it got for complete."""
+    """Reset a connection, so that its peer cannot mistake what it received for a complete message."""
     raw = transport.get_extra_info("socket")
     if raw is not None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -45,7 +47,7 @@ def reset(transport: asyncio.WriteTransport) -> None:
 
 
 def is_broken(transport: asyncio.BaseTransport) -> bool:
-    """Say whether a connection was reset. An event loop reports that only of one that it reads, or writes to."""
+    """Return whether a connection was reset, which an event loop reports only while it reads or writes it."""
     raw = transport.get_extra_info("socket")
     if raw is None or raw.fileno() < 0:
         return False
@@ -55,10 +57,10 @@ def is_broken(transport: asyncio.BaseTransport) -> bool:
 
 
 def read_unread(transport: asyncio.BaseTransport) -> Iterator[bytes]:
-    """Give what the socket of a transport still holds, after a write to it has failed.
+    """Yield the bytes that a transport's socket still contains after a write has failed.
 
-    An event loop reads no more then, but Linux keeps bytes that came before a reset readable until the socket is
-    closed: the transport must not have reported its end, or be reporting it now.
+    The event loop then reads no more, but Linux keeps bytes that arrived before a reset readable until the socket is
+    closed. Call this before or while the transport reports its end, not later.
     """
     raw = transport.get_extra_info("socket")
     left = UNREAD_LIMIT_BYTES if raw is not None else 0

@@ -98,7 +98,7 @@ class EdgePoller:
                     try:
                         watcher(events)
                     except Exception:  # an edge is reported once: a defect must not cost others theirs
-                        _logger.exception("a connection could not be served")
+                        _logger.exception("serving a connection failed")
             while finishing:
                 self._do(finishing.pop())
             if len(ready) > FEW_EVENTS or self._epoll.closed:
@@ -113,4 +113,4 @@ class EdgePoller:
         try:
             work()
         except Exception:  # as above
-            _logger.exception("a connection could not be served")
+            _logger.exception("serving a connection failed")

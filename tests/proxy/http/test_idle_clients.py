@@ -6,7 +6,7 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.proxy.http.idle_clients import LOOKS_PER_ASKER, IdleClients
+from maesh_core.proxy.http.idle_clients import SCANNED_PER_CALL, IdleClients
 from maesh_core.proxy.network.clock import Clock
 
 
@@ -50,11 +50,11 @@ def test_who_has_had_a_request_since_it_was_found_is_passed_over():
 
 
 def test_looking_costs_each_asker_a_constant_between_two_ticks():
-    clock, clients, idle = build(*[None] * (LOOKS_PER_ASKER * 40))
+    clock, clients, idle = build(*[None] * (SCANNED_PER_CALL * 40))
     CountedClient.looks = 0
     for _ in range(400):
         assert idle.pop() is None
-    assert CountedClient.looks <= len(clients) + 400 * LOOKS_PER_ASKER
+    assert CountedClient.looks <= len(clients) + 400 * SCANNED_PER_CALL
     busy = next(iter(clients))
     busy.since = 1.0
     clock.now += 0.25

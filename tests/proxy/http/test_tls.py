@@ -57,7 +57,8 @@ def test_contexts_verify_unless_told_not_to():
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(None, "No such file or directory"), (b"", "no certificates in it"), (b"x", "no certif")]
+    ("content", "reason"),
+    [(None, "No such file or directory"), (b"", "it contains no certificates"), (b"x", "it contains no certif")],
 )
 def test_a_file_that_cannot_be_used_is_told_at_once(tmp_path, content, reason):
     path = tmp_path / "root.pem"

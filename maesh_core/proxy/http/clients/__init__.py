@@ -1,1 +1,1 @@
-"""Connections from clients: accepted, read, paced and closed."""
+"""Client connections: accepting, reading, pacing, responding and closing."""

@@ -1,20 +1,22 @@
-"""Clients that were accepted and whose connections are not made yet: one client address after the other.
+"""Queues accepted clients that have no connection object yet, and takes them from each client address in turn.
 
-The kernel's queue is first come, first served, so a client that connects over and over keeps all others waiting there.
+Takes accepted clients and returns them round-robin by address. The kernel's accept queue is first in, first out:
+without this, a client that connects repeatedly delays all others.
 """
 
 from collections import deque
 from typing import Final, Generic, Protocol, TypeVar
 
 ARRIVED_LIMIT: Final = 4096
-"""Clients that were accepted and have no connection yet; above, one of the address that has most is closed."""
+"""Accepted clients that wait for a connection. Above this, a client of the address with the most of them is closed."""
 
 COMPARED_LIMIT: Final = 512
-"""Addresses that are looked through for the one that has most; where there are more, the newest client is closed."""
+"""Addresses compared to find the one with the most waiting clients. With more addresses, the newest client is
+closed."""
 
 
 class Arrival(Protocol):
-    """A client that was accepted."""
+    """An accepted client."""
 
     __slots__ = ("address",)
 
@@ -28,7 +30,7 @@ ArrivalT = TypeVar("ArrivalT", bound=Arrival)
 
 
 class Arrivals(Generic[ArrivalT]):
-    """Accepted clients, by the addresses they came from; addresses take turns."""
+    """Accepted clients, grouped by address; pop() takes from each address in turn."""
 
     __slots__ = ("_by_address", "_count")
 
@@ -43,7 +45,7 @@ class Arrivals(Generic[ArrivalT]):
         return self._count
 
     def add(self, client: ArrivalT) -> None:
-        """Add a client; if there are too many, close the latest one of the address that has most, or this one."""
+        """Add a client. Above the limit, close the newest client of the address with the most, or this one."""
         waiting = self._by_address.get(client.address)
         if waiting is None:
             waiting = self._by_address[client.address] = deque()
@@ -53,7 +55,7 @@ class Arrivals(Generic[ArrivalT]):
             self._drop_one(client.address)
 
     def pop(self) -> ArrivalT:
-        """Take the oldest client of the address whose turn it is; there must be one."""
+        """Remove and return the oldest client of the next address. Must not be called when empty."""
         address = next(iter(self._by_address))
         waiting = self._by_address[address]
         client = waiting.popleft()

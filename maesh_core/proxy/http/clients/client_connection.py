@@ -1,7 +1,7 @@
-"""One client's connection: reads requests one after the other, and writes their responses in that order.
+"""One client connection: reads requests in sequence, and writes their responses in the same order.
 
-The next head is parsed only when the exchange before it has ended, so a pipelining client costs no more than its
-unread bytes. When bytes are read, and how much is done with them in one go, is in pacing.py.
+It parses the next head only after the previous exchange has ended, so a pipelining client costs no more than its unread
+bytes. pacing.py decides when to read and how many bytes to process in one turn.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from maesh_core.proxy.http.routing_table import CurrentTable, Route
 from maesh_core.proxy.http.transports import FULL_READ_BYTES, limit_write_buffer, reset
 
 JOINED_LIMIT_BYTES: Final = 16384
-"""The bytes of a body that come with its head go on with it, in one write, up to this size."""
+"""Body bytes that arrive together with their head are forwarded with it in one write, up to this size."""
 
 
 class ClientConnection(RespondingConnection):
@@ -63,10 +63,11 @@ class ClientConnection(RespondingConnection):
 
     @property
     def idle_since(self) -> float | None:
-        """When the client began to be idle: no byte of a request has come, all of the last response is taken; or None.
+        """The time since which the client is idle; None if it is not.
 
-        It is computed from the deadline of that wait, so that it costs a request nothing. Clients that have sent a part
-        of a head come behind all idle ones: theirs is the deadline itself, which is yet to come.
+        A client is idle when it has sent no byte of a request and has received all of the last response. The time is
+        computed from the deadline of that wait, which adds no work per request. A client that has sent part of a head
+        returns its deadline, a time in the future, so all idle clients are evicted before it.
         """
         transport = self._transport
         if transport is None or self.exchange is not None or self._is_lingering or self._is_closing:
@@ -79,10 +80,10 @@ class ClientConnection(RespondingConnection):
         is_new = self._requests_left == settings.request_limit
         return self.deadline - (settings.head_timeout if is_new else settings.idle_timeout)
 
-    # --- what the event loop tells
+    # --- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start waiting for a request, if there is room for one more client; or wait on, over another transport."""
+        """Wait for the first request, or refuse the client if no slot is free; a later call switches transports."""
         if self._transport is not None:
             self._change_transport(self._transport, cast("asyncio.Transport", transport))
             return
@@ -99,7 +100,7 @@ class ClientConnection(RespondingConnection):
 
     @property
     def can_change_transport(self) -> bool:
-        """Whether nothing is under way, held or paused, so that the next request may come over another transport."""
+        """Whether it can switch transports: it is between requests, buffers no bytes, and is not paused."""
         if self._transport is None or self.exchange is not None or self._buffer or self._is_queued:
             return False
         is_paused = self.is_read_paused or self.is_write_paused
@@ -108,11 +109,11 @@ class ClientConnection(RespondingConnection):
     def _change_transport(self, former: asyncio.Transport, transport: asyncio.Transport) -> None:
         self._transport = transport
         limit_write_buffer(transport)
-        if former.is_closing():  # it was closed while the other was being made
+        if former.is_closing():  # it was closed while the new transport was created
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End what was under way."""
+        """End the current exchange."""
         if self._transport is not None:
             self.environment.departures.forget(self._transport)
         self._transport = None
@@ -123,7 +124,7 @@ class ClientConnection(RespondingConnection):
             exchange.on_client_gone()
 
     def eof_received(self) -> bool:
-        """Take the end of the client's side: it has left, or still reads its answers; True keeps our side open."""
+        """Handle the client's FIN: it has left, or it still reads responses. Returning True keeps our side open."""
         self._is_eof = self.has_ended = True
         if not self.environment.is_serving_half_closed:
             self._on_client_left()
@@ -133,13 +134,13 @@ class ClientConnection(RespondingConnection):
         return not self.exchange.request_left
 
     def on_departure(self, is_broken: bool) -> None:  # noqa: FBT001 - Departures calls it
-        """Take the end of a client that is not read now; there may be bytes in front of it."""
+        """Handle the end of a client whose reading is paused; unread bytes may precede it."""
         self.has_ended = True
         if is_broken or not self.environment.is_serving_half_closed:
             self._on_client_left()
 
     def _on_client_left(self) -> None:
-        """End what is under way: nobody waits for it. What was answered before goes out."""
+        """End the current exchange, since its client has left. Responses that were already written are still sent."""
         exchange, self.exchange = self.exchange, None
         self._buffer.clear()
         if exchange is not None:
@@ -150,17 +151,17 @@ class ClientConnection(RespondingConnection):
             self.close()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of a request."""
+        """Process bytes of requests."""
         exchange = self.exchange
         if exchange is None and not self._buffer and not self.is_write_paused and not self._is_lingering:
             last_head = self._last_head
-            if last_head is not None and data == last_head.head:  # clients repeat themselves
+            if last_head is not None and data == last_head.head:  # clients often repeat a request
                 self._start_exchange_of(last_head)
                 return
             end = data.find(HEAD_END)
             if end > 0 and data[0] != 13:
                 size = end + len(HEAD_END)
-                if size == len(data):  # a whole head alone: the usual case
+                if size == len(data):  # exactly one complete head: the usual case
                     self._start_exchange(data)
                     return
                 data = self._start_exchange(data[:size], data[size:])
@@ -184,14 +185,14 @@ class ClientConnection(RespondingConnection):
                     self._stop_reading()
 
     def pause_writing(self) -> None:
-        """Stop taking the response: this client is slower."""
+        """Pause reading the upstream: the client reads the response more slowly."""
         self.is_write_paused = True
         self._wait_for_taker(self.environment.settings.body_timeout)
         if self.exchange is not None and self.exchange.upstream is not None:
             self.exchange.upstream.pause_reading()
 
     def resume_writing(self) -> None:
-        """Take more of the response, or the next request."""
+        """Resume reading the upstream, or process the next request."""
         self.is_write_paused = False
         exchange = self.exchange
         if exchange is not None:
@@ -208,7 +209,7 @@ class ClientConnection(RespondingConnection):
     # --- requests
 
     def advance(self) -> None:
-        """Work through the bytes that are held, while no exchange is under way and the turn lasts."""
+        """Process the buffered bytes until an exchange is in progress or the turn's limit is reached."""
         if self._is_advancing or self._is_queued:
             return
         self._is_advancing = True
@@ -236,13 +237,13 @@ class ClientConnection(RespondingConnection):
             self._is_advancing = False
 
     def _read_held_head(self) -> bool:
-        """Start an exchange from the bytes held; False when its head is not whole yet."""
+        """Start an exchange from the buffered bytes; return False if the head is incomplete."""
         buffer = self._buffer
         if buffer.startswith(b"\r\n") and (empty_lines := match_empty_lines(buffer)):
             del buffer[: empty_lines.end()]
         end = buffer.find(HEAD_END, max(0, self._scanned - len(HEAD_END))) + len(HEAD_END)
         if end < len(HEAD_END):
-            if buffer and buffer != b"\r":  # empty lines are no beginning: they do not prolong the wait for one
+            if buffer and buffer != b"\r":  # empty lines do not start a request, so they do not extend the wait
                 self._wait_for_head()
             return False
         self._scanned = 0
@@ -252,12 +253,12 @@ class ClientConnection(RespondingConnection):
         exchange = self.exchange
         if exchange is not None and exchange.request_left and buffer:
             self.pass_held_body(exchange)
-            if exchange.request_left and self._is_eof and not buffer:  # the rest of this body will not come
+            if exchange.request_left and self._is_eof and not buffer:  # the rest of this body will never arrive
                 self.close()
         return True
 
     def pass_held_body(self, exchange: Exchange) -> None:
-        """Pass on what is held of a body, as much of it as a turn allows."""
+        """Forward buffered body bytes, up to the limit of a turn."""
         buffer = self._buffer
         piece = bytes(buffer if exchange.request_left > 0 else buffer[:TURN_BYTES])
         rest = self._pass_body(exchange, piece)
@@ -266,7 +267,7 @@ class ClientConnection(RespondingConnection):
             self._queue_turn()
 
     def _wait_for_head(self) -> None:
-        """Wait, from the first byte on, for the rest of a head. Raises ClientProtocolError if none can mend it."""
+        """Wait for the rest of a head, from its first byte on. Raises ClientProtocolError if it cannot become valid."""
         settings = self.environment.settings
         if not self._scanned:
             self.deadline = self.environment.clock.now + settings.head_timeout
@@ -274,7 +275,7 @@ class ClientConnection(RespondingConnection):
         self._scanned = len(self._buffer)
 
     def _start_exchange(self, head: bytes, behind: bytes = b"") -> bytes:
-        """Begin the request of a head; returns what is left of the bytes behind it."""
+        """Start the exchange of a head; return the bytes of `behind` that were not forwarded."""
         try:
             if len(head) > SMALL_HEAD_BYTES:
                 check_whole_head(head, self.environment.settings)
@@ -300,24 +301,24 @@ class ClientConnection(RespondingConnection):
             exchange.run = MiddlewareRun(exchange)
         self.environment.requests += 1
         self._requests_left -= 1
-        self.is_keep_alive = request.is_keep_alive and self._requests_left != 0  # never 0 without a limit
+        self.is_keep_alive = request.is_keep_alive and self._requests_left != 0  # never 0 when there is no limit
         is_joined = 0 < len(behind) <= min(request.body, JOINED_LIMIT_BYTES) and not request.upgrade
         exchange.start(route, behind if is_joined else b"")
         return b"" if is_joined and exchange.request_left < request.body else behind
 
     def find_route(self, host: bytes) -> Route | None:
-        """Find where a host leads now."""
+        """Return the route of a host in the current routing table."""
         return self._current.table.find(self.entrypoint, host)
 
     def _refuse(self, error: ClientProtocolError) -> None:
-        """Answer what is no request, and close: nothing behind it can be trusted."""
+        """Answer bytes that are not a valid request, and close: the bytes after them cannot be trusted."""
         self.environment.count_refusal(error.status)
         answer = build_answer(error)
         self.write(render_answer(answer, connection=b"Connection: close\r\n", is_head_request=False))
         self._linger()
 
     def _pass_body(self, exchange: Exchange, data: bytes) -> bytes:
-        """Hand body bytes to the exchange; returns those that belong to the next request."""
+        """Pass body bytes to the exchange; return those that follow the body."""
         try:
             rest = exchange.receive_body(data)
         except ClientProtocolError as error:
@@ -330,14 +331,14 @@ class ClientConnection(RespondingConnection):
                 self.pause_reading()
         return rest
 
-    # --- what the exchange and its upstream ask for
+    # --- called by the exchange and its upstream
 
     def on_exchange_finished(self) -> None:
         """Continue with the next request, or close."""
         exchange, self.exchange = self.exchange, None
         environment = self.environment
         if self._buffer and exchange is not None and exchange.head.upgrade:
-            self.is_keep_alive = False  # what came behind it may not be meant as a request (upgrade.py)
+            self.is_keep_alive = False  # bytes after it may not be meant as a request (upgrade.py)
         if not self.is_keep_alive or environment.is_draining or (self._is_eof and not self._buffer):  # is_draining
             if self._buffer or (exchange is not None and exchange.request_left):
                 self._linger()
@@ -353,7 +354,7 @@ class ClientConnection(RespondingConnection):
     # --- ends
 
     def on_deadline(self) -> None:
-        """End a wait that was too long, but not for somebody who takes bytes slowly: the pause counts."""
+        """End a wait that took too long, unless the peer is reading slowly but makes progress."""
         self.wait(None)
         unsent = self._count_unsent()
         if unsent < self._unsent and (self.is_write_paused or self.is_read_paused or self._is_closing):
@@ -370,19 +371,19 @@ class ClientConnection(RespondingConnection):
             self.close()
 
     def start_draining(self) -> None:
-        """Close if idle; an exchange under way, or a head that has begun to come, ends first."""
+        """Close if idle; otherwise finish the current exchange, or the head that has started to arrive, first."""
         if self.exchange is None and not (self._buffer or self._is_lingering or self.is_write_paused):
             self.close()
 
     def close(self) -> None:
-        """Close once everything written has gone out, or the client has not taken it for too long."""
+        """Close once all written bytes are sent, or when the client does not read them in time."""
         if self._transport is not None:
             self._is_closing = True
             self._transport.close()
             self._wait_for_taker(self.environment.settings.body_timeout)
 
     def cut(self) -> None:
-        """Reset the connection, so that the client cannot take what it got for complete."""
+        """Reset the connection, so that the client cannot mistake a partial response for a complete one."""
         self._is_closing = True
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
@@ -391,9 +392,9 @@ class ClientConnection(RespondingConnection):
             reset(self._transport)
 
     def release(self) -> Released:
-        """Let go of the transport for good, with what was read of it and is not used."""
+        """Give up the transport, and return it with the bytes that were read but not used."""
         transport, self._transport = self._transport, None
-        assert transport is not None  # noqa: S101 - its end would have ended the exchange
+        assert transport is not None  # noqa: S101 - if it had ended, so would the exchange
         self.environment.departures.forget(transport)
         self.exchange = None
         self.environment.clients.discard(self)
@@ -408,7 +409,7 @@ class ClientConnection(RespondingConnection):
         )
 
     def _linger(self) -> None:
-        """End our side, and throw away what the client still sends for a while (RFC 9112 section 9.6)."""
+        """Shut down our side, and discard what the client still sends for a while (RFC 9112 section 9.6)."""
         transport = self._transport
         if transport is None:
             return

@@ -1,8 +1,8 @@
-"""A client's connection that is read and written through its descriptor.
+"""A client connection that reads and writes its file descriptor directly.
 
-Making and ending a transport of the event loop costs more than one small request. This one costs much less, but a
-little more for every read: it suits connections that do not last (newcomers.py). It does what an asyncio.Transport
-does for a protocol: it calls connection_lost() later, never from inside a call of the protocol's.
+Creating and closing an event loop's transport costs more than one small request. This transport costs much less to
+create and slightly more per read, so it suits short connections (newcomers.py). It behaves as an asyncio.Transport does
+for its protocol: it calls connection_lost() in a later turn, never from inside a call of the protocol.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from maesh_core.proxy.http.transports import WRITE_HIGH_BYTES, WRITE_LOW_BYTES
 
 READ_BYTES: Final = 65536
-"""Read in one go; the next read of the same connection comes after one of each other that is ready."""
+"""Bytes read at once. Other connections that are ready are read once before the same connection is read again."""
 _READ: Final = select.EPOLLIN
 _WRITE: Final = select.EPOLLOUT
 _BROKEN: Final = select.EPOLLERR
@@ -24,35 +24,35 @@ class StreamProtocol(Protocol):
     """The methods of asyncio.Protocol that a transport calls."""
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes."""
+        """Process received bytes."""
 
     def eof_received(self) -> bool | None:
-        """Take the end of the peer's side; a true value keeps ours open."""
+        """Handle the peer's FIN; return a true value to keep our side open."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of the connection."""
+        """Handle the end of the connection."""
 
     def pause_writing(self) -> None:
-        """Write no more for now."""
+        """Pause writing."""
 
     def resume_writing(self) -> None:
-        """Write again."""
+        """Resume writing."""
 
 
 class Watching(Protocol):
-    """Watches descriptors, and reports the ends of their connections in a later turn."""
+    """Watches descriptors, and reports ended connections in a later turn."""
 
     __slots__ = ()
 
     def rewatch(self, descriptor: int, events: int) -> None:
-        """Watch a descriptor for other events from now on."""
+        """Change the events for which a descriptor is watched."""
 
     def lose(self, transport: "DescriptorTransport", error: Exception | None) -> None:
-        """Watch a transport no more, and call its `on_lost(error)` in a later turn."""
+        """Stop watching a transport, and call its `on_lost(error)` in a later turn."""
 
 
 class DescriptorTransport:
-    """One connection. It owns the descriptor, which `watching` watches for its `interest`, bits of epoll."""
+    """One connection. It owns the descriptor; `watching` watches it for the epoll events in `interest`."""
 
     __slots__ = (
         "_has_ended",
@@ -85,10 +85,10 @@ class DescriptorTransport:
     def __repr__(self) -> str:
         return f"<DescriptorTransport {self.descriptor} of {self._peer[0]} unsent={len(self._unsent)}>"
 
-    # --- what watches the descriptor
+    # --- called by the watcher of the descriptor
 
     def on_events(self, events: int) -> None:
-        """Write and read what may be."""
+        """Write and read as far as `events` allow."""
         if events & _WRITE and self._unsent:
             self._flush()
         if events & _READ and self.interest & _READ:
@@ -97,14 +97,14 @@ class DescriptorTransport:
             self.fail(ConnectionResetError() if events & _BROKEN else None)
 
     def fail(self, error: Exception | None) -> None:
-        """End now. connection_lost() gets `error`, which is None if nothing went wrong."""
+        """End now. connection_lost() receives `error`, which is None for a normal end."""
         self._is_closing = True
         if not self._is_lost:
             self._is_lost = True
             self._watching.lose(self, error)
 
     def on_lost(self, error: Exception | None) -> None:
-        """Tell the protocol of the end, and close the descriptor."""
+        """Notify the protocol that the connection has ended, and close the descriptor."""
         protocol, self._protocol = self._protocol, None
         try:
             if protocol is not None:
@@ -116,7 +116,7 @@ class DescriptorTransport:
                 os.close(self.descriptor)
 
     def detach(self) -> socket.socket:
-        """Give the socket away. The transport can only be closed or aborted from now on, which is_closing() tells."""
+        """Return the socket and give up its ownership. Only close() and abort() may follow; is_closing() is true."""
         self._is_lost = True
         self._protocol = None
         return self._get_socket()
@@ -185,24 +185,24 @@ class DescriptorTransport:
             self._socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
         return self._socket
 
-    # --- what a protocol may ask of an asyncio.Transport
+    # --- the methods of asyncio.Transport that protocols use
 
     def get_extra_info(self, name: str, default: object = None) -> Any:
-        """Give the `peername`, with 0 for the port, which is not kept; or the `socket`."""
+        """Return the `peername`, whose port is 0 because it is not stored, or the `socket`."""
         if name == "peername":
             return self._peer
         return self._get_socket() if name == "socket" else default
 
     def set_protocol(self, protocol: StreamProtocol) -> None:
-        """Call another protocol's methods from now on."""
+        """Call the methods of another protocol from now on."""
         self._protocol = protocol
 
     def is_closing(self) -> bool:
-        """Whether it has ended, or ends once everything is sent."""
+        """Whether it has ended, or will end once everything is sent."""
         return self._is_closing
 
     def write(self, data: bytes) -> None:
-        """Send bytes, now or when the peer takes them."""
+        """Send bytes now, or as soon as the peer accepts them."""
         if self._is_closing or self._is_ending_write:
             return
         if not self._unsent:
@@ -217,29 +217,29 @@ class DescriptorTransport:
             self._protocol.pause_writing()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Keep the limits of transports.py, which are the only ones."""
+        """Do nothing: the limits of transports.py always apply."""
 
     def get_write_buffer_size(self) -> int:
-        """Count the bytes that are not sent."""
+        """Return the number of unsent bytes."""
         return len(self._unsent)
 
     def can_write_eof(self) -> bool:
-        """Whether the connection has halves: it has."""
+        """Whether one side can be shut down alone; always True."""
         return True
 
     def write_eof(self) -> None:
-        """End our half once everything is sent."""
+        """Shut down our side once everything is sent."""
         if not self._is_ending_write and not self._is_closing:
             self._is_ending_write = True
             if not self._unsent:
                 self._shut_down()
 
     def pause_reading(self) -> None:
-        """Read no more for now."""
+        """Pause reading."""
         self._watch(self.interest & ~_READ)
 
     def resume_reading(self) -> None:
-        """Read again."""
+        """Resume reading."""
         if not self._has_ended and not self._is_closing:
             self._watch(self.interest | _READ)
 

@@ -1,7 +1,7 @@
-"""Accepts the clients of one HTTP entrypoint for newcomers.py.
+"""Accepts the clients of one HTTP entrypoint and passes them to newcomers.py.
 
-The kernel's queue is emptied quickly, as accepting costs a tenth of making a connection: a client behind many others of
-one address is found soon.
+Accepting costs a tenth of creating a connection. The listener therefore empties the kernel's queue quickly, so that a
+client behind many others of one address is found soon.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from maesh_core.proxy.network.accepting import ACCEPT_PAUSE_S, Acceptor, Waiting
 
 
 class HttpListener:
-    """An open entrypoint. `build_protocol` makes the protocol of each connection. To be made in the loop's thread."""
+    """An open entrypoint. `build_protocol` creates each connection's protocol. Create it in the event loop's thread."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class HttpListener:
         return f"<HttpListener {self._entrypoint} open={self._is_open}>"
 
     def close(self) -> None:
-        """Stop accepting; what was accepted goes on."""
+        """Stop accepting; connections that were already accepted continue."""
         if self._is_open:
             self._is_open = False
             self._newcomers.stop_listening(self._sock.fileno())

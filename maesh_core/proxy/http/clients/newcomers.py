@@ -1,15 +1,15 @@
-"""Clients that have connected lately: their connections are made here, and their first requests are read here.
+"""Creates the connections of new clients and reads their first requests.
 
-They have an epoll of their own, whose descriptor is one reader of the event loop. Two things follow:
+New connections have their own epoll, whose descriptor is one reader of the event loop. This has two effects:
 
-* A connection that carries few requests costs little (descriptor_transport.py). One that lasts is handed over to the
-  event loop, whose transports read a little faster, between two requests.
-* Newcomers cannot starve clients that are connected: while these have requests, making connections and serving them
-  here takes a share of the loop's time. Time is measured, since what a newcomer costs is the newcomer's choice. When
-  nobody else has had a request for some turns of the loop, newcomers get all of it.
+* A connection with few requests costs little (descriptor_transport.py). A longer one moves to the event loop between
+  two requests, since the loop's transports read slightly faster.
+* New clients cannot starve connected ones: while others send requests, creating and serving new connections is
+  limited to a share of the loop's time. The limit is on time, since a new client chooses how much work it causes.
+  When no other client has sent a request for some turns of the loop, new connections may use all of it.
 
-The epoll is level-triggered, unlike that of proxy/network/edges.py: what a turn has no time for is ready in the
-next one.
+The epoll is level-triggered, unlike that of proxy/network/edges.py: events that a turn has no time for are reported
+again in the next turn.
 """
 
 import asyncio
@@ -26,43 +26,43 @@ from maesh_core.proxy.http.clients.descriptor_transport import DescriptorTranspo
 from maesh_core.proxy.http.environment import Environment
 
 NEWCOMERS_SHARE: Final = 0.2
-"""Seconds for newcomers for each second that the event loop spent otherwise, while other clients have requests."""
+"""Seconds for new connections per second that the loop spends on other work, while other clients send requests."""
 QUIET_TURNS: Final = 3
-"""Other clients count as idle after so many turns without a request of theirs. One turn is not enough, since a request
-and its response can come in different turns."""
+"""Other clients count as idle after this number of turns without a request from them. One turn is not enough, since
+a request and its response can fall into different turns."""
 QUIET_TURN_S: Final = 0.0005
-"""Newcomers are served for so long in one turn while nobody else has requests."""
+"""Seconds for new connections in one turn while no other client sends requests."""
 CREDIT_LIMIT_S: Final = 0.002
-"""Time that newcomers have not used is kept up to this; so is what they have used too much."""
+"""Upper limit, in seconds, of the unused time that is carried over, and of the overused time."""
 ACCEPTS_IN_A_TURN: Final = 16
-"""Clients taken out of each listener's queue in one turn."""
+"""Clients accepted from each listener's queue in one turn."""
 ACCEPTS_WITHOUT_CREDIT: Final = 8
-"""So many are taken when newcomers have used up their time: a client that connects over and over fills the queue, and
-the clients behind it must be found all the same."""
+"""Clients accepted when the time for new connections is used up. A client that connects repeatedly fills the queue,
+and the clients behind it must still be found."""
 MADE_AT_A_TIME: Final = 4
-"""Connections made before their clients' requests are served, and the time is looked at again."""
+"""Connections created before their requests are served and the time is checked again."""
 ROUND_LIMIT: Final = 64
-"""Descriptors that are served in one go."""
+"""Descriptors served in one call of epoll."""
 HAND_OVER_READS = 16
-"""A connection is handed over after so many reads: making the event loop's transport pays only where many follow. The
-figure is a choice, above what connections that do not last need."""
+"""A connection moves to the event loop after this number of reads: creating the loop's transport pays off only if
+many reads follow. The figure is a choice, above what short connections need."""
 
 _logger = logging.getLogger(__name__)
 
 
 class NewcomerProtocol(StreamProtocol, Protocol):
-    """A client's connection; its transport may change while it waits for a request."""
+    """A client connection that can change its transport while it waits for a request."""
 
     @property
     def can_change_transport(self) -> bool:
-        """Whether nothing is under way, held or paused."""
+        """Whether the connection is between requests, with no bytes buffered and nothing paused."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; or go on, over this transport."""
+        """Start on this transport, or continue on it."""
 
 
 class Newcomer(Arrival):
-    """One client that was accepted."""
+    """One accepted client."""
 
     __slots__ = ("address", "build_protocol", "descriptor")
 
@@ -77,7 +77,7 @@ class Newcomer(Arrival):
 
 
 class NewConnection(DescriptorTransport):
-    """A connection that was made here, and its protocol, once there is one."""
+    """A new connection and its protocol, which is None until the connection is first served."""
 
     __slots__ = ("build_protocol", "protocol")
 
@@ -88,19 +88,19 @@ class NewConnection(DescriptorTransport):
 
     @property
     def can_be_moved(self) -> bool:
-        """Whether its socket can go on as another transport's."""
+        """Whether another transport can take over its socket now."""
         protocol = self.protocol
         return protocol is not None and not self.get_write_buffer_size() and protocol.can_change_transport
 
     def begin(self) -> None:
-        """Make the protocol and tell it."""
+        """Create the protocol and connect it to this transport."""
         self.protocol = protocol = self.build_protocol()
         self.set_protocol(protocol)
         protocol.connection_made(cast("asyncio.Transport", self))
 
 
 class Newcomers(Watching):
-    """The newcomers of all entrypoints of one handler. To be made, used and closed in the loop's thread."""
+    """The new connections of one handler's entrypoints. Create, use and close it in the event loop's thread."""
 
     __slots__ = (
         "_arrivals",
@@ -144,33 +144,33 @@ class Newcomers(Watching):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether clients were accepted that have no connection yet."""
+        """Whether accepted clients wait for a connection."""
         return bool(self._arrivals)
 
     # --- listeners
 
     def listen(self, descriptor: int, accept: Callable[[int], None]) -> None:
-        """Call `accept(limit)` while clients wait on a listening socket; it calls add() for each, up to the limit."""
+        """Call `accept(limit)` when clients wait on a listening socket; it calls add() for up to `limit` clients."""
         self._listeners[descriptor] = accept
         self._epoll.register(descriptor, select.EPOLLIN)
 
     def stop_listening(self, descriptor: int) -> None:
-        """Accept no more on a socket; to be called before it is closed."""
+        """Stop accepting on a socket. Call this before closing it."""
         if self._listeners.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
     def add(self, newcomer: Newcomer) -> None:
-        """Make a newcomer's connection when its turn comes."""
+        """Queue an accepted client; its connection is created later."""
         self._arrivals.add(newcomer)
 
-    # --- what the connections ask for
+    # --- called by the connections
 
     def rewatch(self, descriptor: int, events: int) -> None:
-        """Watch a descriptor for other events from now on."""
+        """Change the events for which a descriptor is watched."""
         self._epoll.modify(descriptor, events)
 
     def lose(self, transport: DescriptorTransport, error: Exception | None) -> None:
-        """Watch a transport no more, and call its `on_lost(error)` in a later turn."""
+        """Stop watching a transport, and call its `on_lost(error)` in a later turn."""
         self._connections.pop(transport.descriptor, None)
         self._lost.append((transport, error))
         if not self._is_reporting:
@@ -178,7 +178,7 @@ class Newcomers(Watching):
             self._loop.call_soon(self._report_losses)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching all descriptors, and close clients that have no connection yet."""
         if not self._epoll.closed:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
@@ -190,7 +190,7 @@ class Newcomers(Watching):
     # --- turns
 
     def take_turn(self) -> None:
-        """Serve the clients that are ready, then make connections while there is time; once in a turn of the loop."""
+        """Serve clients that are ready, then create connections while time is left. Runs once per turn of the loop."""
         time = self._time
         started_at = time()
         credit_s = min(CREDIT_LIMIT_S, self._credit_s + (started_at - self._ended_at) * NEWCOMERS_SHARE)
@@ -210,14 +210,14 @@ class Newcomers(Watching):
         for descriptor, events in self._epoll.poll(0, ROUND_LIMIT):
             connection = connections.get(descriptor)
             if connection is not None:
-                self._tell(connection, events)
+                self._dispatch(connection, events)
             elif accepts and descriptor in self._listeners:
                 self._listeners[descriptor](accepts)
 
-    def _tell(self, connection: NewConnection, events: int) -> None:
+    def _dispatch(self, connection: NewConnection, events: int) -> None:
         try:
             if connection.protocol is None:
-                if events & (select.EPOLLHUP | select.EPOLLERR):  # the client has left: it costs no more than this
+                if events & (select.EPOLLHUP | select.EPOLLERR):  # the client has left: do no more work for it
                     connection.abort()
                     return
                 connection.begin()
@@ -225,8 +225,8 @@ class Newcomers(Watching):
                 self._hand_over(connection)
                 return
             connection.on_events(events)
-        except Exception as error:  # one connection's trouble must not cost others theirs
-            _logger.exception("a connection could not be served")
+        except Exception as error:  # an error in one connection must not affect others
+            _logger.exception("serving a connection failed")
             connection.fail(error)
 
     def _make_connections(self) -> None:
@@ -235,8 +235,8 @@ class Newcomers(Watching):
             newcomer = self._arrivals.pop()
             try:
                 self._epoll.register(newcomer.descriptor, select.EPOLLIN)
-            except OSError as error:  # no more watches are to be had (epoll_ctl(2))
-                _logger.error("a connection cannot be watched: %s", error.strerror)
+            except OSError as error:  # the limit of epoll watches is reached (epoll_ctl(2))
+                _logger.error("cannot watch a connection: %s", error.strerror)
                 newcomer.close()
                 return
             connection = self._connections[newcomer.descriptor] = NewConnection(self, newcomer)
@@ -244,10 +244,10 @@ class Newcomers(Watching):
         self._serve()
         for connection in made:
             if connection.protocol is None and not connection.is_closing():
-                self._tell(connection, 0)
+                self._dispatch(connection, 0)
 
     def _signal_arrivals(self) -> None:
-        """Have the loop call again in its next turn, if there is more to make; its epoll is readable until then."""
+        """Make the epoll readable if clients wait for a connection, so that the loop calls again in its next turn."""
         if bool(self._arrivals) != self._has_signalled:
             self._has_signalled = not self._has_signalled
             if self._has_signalled:
@@ -258,7 +258,7 @@ class Newcomers(Watching):
     # --- ends
 
     def _hand_over(self, connection: NewConnection) -> None:
-        """Have the event loop read and write a connection from now on; nothing of its next request was read yet."""
+        """Move a connection to the event loop; no byte of its next request has been read yet."""
         protocol = cast("asyncio.Protocol", connection.protocol)
         del self._connections[connection.descriptor]
         self._epoll.unregister(connection.descriptor)
@@ -280,5 +280,5 @@ class Newcomers(Watching):
         for transport, error in lost:
             try:
                 transport.on_lost(error)
-            except Exception:  # as above
-                _logger.exception("a connection could not be ended")
+            except Exception:  # an error in one connection must not affect others
+                _logger.exception("ending a connection failed")

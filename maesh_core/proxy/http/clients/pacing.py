@@ -1,10 +1,10 @@
-"""When a client's connection is read, how much is done with its bytes in one go, and how long it is waited for.
+"""Decides when to read a client connection, how many bytes to process per turn, and how long to wait.
 
-A turn of the event loop is short: TURN_REQUESTS requests or TURN_BYTES of their heads, TURN_LINES lines of a chunked
-body, or TURN_READS reads. What is left over is held until other connections had their turn, and the client is not read
-meanwhile; neither is one whose upstream is slower, or one that holds HELD_LIMIT_BYTES behind the current request.
-Whether a transport is read follows from these states alone, so no pause can undo another. What has to wait for a peer
-carries `deadline`, which the handler's sweep looks at.
+One turn of the event loop processes at most TURN_REQUESTS requests or TURN_BYTES of their heads, TURN_LINES lines of a
+chunked body, or TURN_READS reads. The rest is buffered until other connections have had their turn, and the client is
+not read in the meantime. Reading also pauses while the upstream is slower, and while HELD_LIMIT_BYTES are buffered
+after the current request. Whether to read is always computed from these states, so one pause cannot cancel another.
+Each wait for a peer sets `deadline`, which the handler's sweep checks.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from maesh_core.proxy.http.transports import HELD_LIMIT_BYTES, TURN_READS
 from maesh_core.proxy.http.upstreams.upstream_stream import UpstreamStream
 
 TURN_REQUESTS: Final = 4
-"""Requests of one connection that begin in one turn of the event loop."""
+"""Requests of one connection that start in one turn of the event loop."""
 TURN_BYTES: Final = 16384
-"""Bytes of heads after which no other request begins in a turn, and bytes of a chunked body that a later turn scans."""
+"""Bytes of heads after which no further request starts in a turn. A chunked body is scanned in pieces of this size."""
 _NEVER: Final = float("inf")
 
 
 class PacedConnection(ClientStream):
-    """What a client's connection holds and waits for.
+    """The buffer, the pauses and the deadline of a client connection.
 
-    `_is_eof` says that the end of the client's bytes was read; `has_ended`, that it is known to come.
+    `_is_eof` means that the client's FIN was read; `has_ended`, that the FIN is known to have been sent.
     """
 
     __slots__ = (
@@ -62,27 +62,27 @@ class PacedConnection(ClientStream):
 
     @abstractmethod
     def on_departure(self, is_broken: bool) -> None:  # noqa: FBT001 - Departures calls it
-        """Take the end of a client that is not read now."""
+        """Handle the end of a client whose reading is paused."""
 
     @abstractmethod
     def advance(self) -> None:
-        """Work through the requests that are held, while no exchange is under way and the turn lasts."""
+        """Process the buffered requests until an exchange is in progress or the turn's limit is reached."""
 
     @abstractmethod
     def pass_held_body(self, exchange: Exchange) -> None:
-        """Pass on what is held of a body, as much of it as a turn allows."""
+        """Forward buffered body bytes, up to the limit of a turn."""
 
     # --- turns
 
     def _queue_turn(self) -> None:
-        """Leave what is held for the loop's next turn, when other connections have had theirs."""
+        """Process the buffered bytes in the loop's next turn, after other connections."""
         if not self._is_queued:
             self._is_queued = True
             asyncio.get_running_loop().call_soon(self._take_turn)
         self._stop_reading()
 
     def _count_full_read(self) -> None:
-        """Leave more of a stream for the next turn: the loop reads on at once while reads are full."""
+        """Continue in the next turn after several full reads: the loop itself keeps reading while reads are full."""
         self._full_reads += 1
         if self._full_reads >= TURN_READS:
             self._full_reads = 0
@@ -100,14 +100,14 @@ class PacedConnection(ClientStream):
     # --- reading
 
     def pause_reading(self) -> None:
-        """Take no more of the request: the upstream is slower, or absent."""
+        """Pause reading the request: the upstream is slower, or not connected yet."""
         self._stop_reading()
         exchange = self.exchange
         if exchange is not None and exchange.request_left and exchange.upstream is not None:
             self._wait_for_taker(self.environment.settings.upstream_body_timeout)
 
     def resume_reading(self) -> None:
-        """Take more of the request, of what is held first."""
+        """Resume reading the request, starting with the buffered bytes."""
         transport, exchange = self._transport, self.exchange
         if transport is None or not self.is_read_paused or not self._may_read():
             return
@@ -129,7 +129,7 @@ class PacedConnection(ClientStream):
             self.environment.departures.watch(transport, self.on_departure)
 
     def _may_read(self) -> bool:
-        """Whether bytes may be read now; those of a head that is due may be read ahead, up to its own limit."""
+        """Whether to read now. The next head may be read ahead, up to the limit for heads."""
         if self._is_queued:
             return False
         exchange = self.exchange
@@ -142,11 +142,11 @@ class PacedConnection(ClientStream):
     # --- waiting
 
     def wait(self, seconds: float | None) -> None:
-        """Let the sweep end the current wait after so many seconds; None while something else limits it."""
+        """Set the deadline of the current wait; None means that something else limits it."""
         self.deadline = _NEVER if seconds is None else self.environment.clock.now + seconds
 
     def wait_for_exchange(self) -> None:
-        """Wait for what the exchange needs next: the rest of the request, the response's head, the rest of that."""
+        """Wait for what comes next: the rest of the request, the response's head, or the rest of the response."""
         settings, exchange = self.environment.settings, self.exchange
         if exchange is None:
             return
@@ -158,24 +158,24 @@ class PacedConnection(ClientStream):
             self.wait(settings.response_timeout)
 
     def _wait_for_taker(self, seconds: float) -> None:
-        """Wait for somebody to take what was written; see on_deadline()."""
+        """Wait for the peer to read what was written; see on_deadline()."""
         self._unsent = self._count_unsent()
         self.wait(seconds)
 
     def _count_unsent(self) -> int:
-        """Count the bytes that were written to either side and are not taken yet."""
+        """Return the number of bytes that were written to either side and are not sent yet."""
         unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
         if self.exchange is not None and self.exchange.upstream is not None:
             unsent += self.exchange.upstream.unsent_bytes
         return unsent
 
     def on_upstream_ready(self, upstream: UpstreamStream) -> None:
-        """Read what was held back for want of an upstream."""
+        """Resume reading, which was paused because there was no upstream."""
         if self.is_write_paused:
             upstream.pause_reading()
         self.resume_reading()
 
     def on_progress(self) -> None:
-        """Restart the wait: bytes of the response have passed."""
+        """Restart the wait: bytes of the response were forwarded."""
         settings = self.environment.settings
         self.wait(settings.body_timeout if self.is_write_paused else settings.upstream_body_timeout)

@@ -1,7 +1,7 @@
-"""How an HTTP/1 client's connection writes responses: heads, 1xx, the mesh's own answers, and whether it stays open.
+"""How an HTTP/1 client connection writes responses: heads, 1xx, the mesh's own answers, and keep-alive.
 
-Takes read response heads from the exchange under way. What is specific to the client's version and connection is
-decided here: the Connection field, the framing that an HTTP/1.0 client understands, keep-alive.
+Takes parsed response heads from the current exchange. Decides what depends on the client's version and connection: the
+Connection field, the framing that an HTTP/1.0 client understands, and keep-alive.
 """
 
 from maesh_core.plugin_system.interfaces import Response
@@ -15,7 +15,7 @@ from maesh_core.proxy.http.messages.response_head import UNTIL_CLOSE, ResponseHe
 
 
 class RespondingConnection(PacedConnection):
-    """`is_keep_alive` says whether the connection takes another request after the current one."""
+    """Writes responses. `is_keep_alive` means that the connection accepts another request after the current one."""
 
     __slots__ = ("is_keep_alive",)
 
@@ -25,16 +25,16 @@ class RespondingConnection(PacedConnection):
 
     @property
     def is_draining(self) -> bool:
-        """Whether this connection takes no request after the current one."""
+        """Whether this connection accepts no request after the current one."""
         return self.environment.is_draining or (self._is_eof and not self._buffer)
 
     @property
     def is_unchunked(self) -> bool:
-        """Whether the client needs the content of chunks alone, which HTTP/1.0 does."""
+        """Whether the client needs the content of chunks without their framing, as HTTP/1.0 does."""
         return self.exchange is not None and self.exchange.head.is_http_1_0
 
     def can_take_as_it_came(self, response: ResponseHead) -> bool:
-        """Whether the client may get the bytes of a whole response as the upstream sent them."""
+        """Whether the bytes of a complete response can be forwarded unchanged."""
         exchange = self.exchange
         if exchange is None or not self.is_keep_alive or not response.is_plain or exchange.head.is_http_1_0:
             return False
@@ -43,7 +43,7 @@ class RespondingConnection(PacedConnection):
         return not self.environment.is_draining and not self._is_eof  # is_draining
 
     def start_response(self, response: ResponseHead, changed: Headers | None, body: bytes) -> None:
-        """Send a response's head, and the first bytes of the body with it."""
+        """Send a response's head and the first bytes of its body."""
         exchange = self.exchange
         if exchange is None:
             return
@@ -68,7 +68,7 @@ class RespondingConnection(PacedConnection):
             self.write(response.passing + b"\r\n")
 
     def write_answer(self, response: Response) -> None:
-        """Send a response of the mesh. Raises ValueError, TypeError or AttributeError where it may not be sent."""
+        """Send a response of the mesh. Raises ValueError, TypeError or AttributeError if it is not valid."""
         exchange = self.exchange
         if exchange is None:
             return
@@ -78,7 +78,7 @@ class RespondingConnection(PacedConnection):
         self.write(render_answer(response, connection=connection, is_head_request=exchange.is_head_request))
 
     def stop_reuse(self) -> None:
-        """Take no request after this one: the client's bytes cannot be trusted."""
+        """Accept no request after this one: the client's bytes cannot be trusted."""
         self.is_keep_alive = False
 
     def write(self, data: bytes) -> None:
@@ -87,7 +87,7 @@ class RespondingConnection(PacedConnection):
             self._transport.write(data)
 
     def _render_connection(self, exchange: Exchange) -> bytes:
-        """Render the field that tells the client what becomes of its connection."""
+        """Render the Connection field, which says whether the connection stays open."""
         if self.is_draining or (exchange.head.upgrade and self._buffer):
             self.is_keep_alive = False
         if not self.is_keep_alive:

@@ -1,1 +1,1 @@
-"""One request and its response, through middlewares to an attempt and back."""
+"""One request and its response: middlewares, attempts at servers, and tunnels."""

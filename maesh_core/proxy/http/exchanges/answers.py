@@ -1,7 +1,8 @@
-"""All responses of the mesh itself: their texts, and the one place where an error becomes a response.
+"""All responses that the mesh itself creates: their texts, and the conversion of errors into responses.
 
-A response has a short plain text that says why, which is also the value of `X-Maesh-Reason`; a middleware's response
-may have a body of its own. What makes a message malformed is said where it is parsed, in messages/.
+Each response has a short plain text that gives the reason, which is also the value of `X-Maesh-Reason`. A middleware's
+response may have its own body. The reasons for refusing malformed messages are defined where messages are parsed, in
+messages/.
 """
 
 from typing import Final
@@ -15,30 +16,30 @@ from maesh_core.proxy.http.messages.syntax import REASONS
 
 UNKNOWN_HOST: Final = Response(status=404, reason="no service of the mesh has this host")
 NO_SERVER: Final = Response(status=503, reason="the service has no usable server")
-AMBIGUOUS_PATH: Final = Response(status=403, reason="the path could be taken for another")
+AMBIGUOUS_PATH: Final = Response(status=403, reason="the path is ambiguous")
 CLOSED: Final = "the service is closed"
-"""The reason where the controller gives a status for a service, and no reason."""
+"""The default reason when the controller closes a service with a status only."""
 
 # --- the client's message
 
 BODY_TOO_LARGE: Final = "the request's body is too large"  # 413
-BODY_TIMEOUT: Final = "the request's body did not come in time"  # 408
-HEAD_TIMEOUT: Final = "the request's head did not come in time"  # 408
+BODY_TIMEOUT: Final = "the request's body did not arrive in time"  # 408
+HEAD_TIMEOUT: Final = "the request's head did not arrive in time"  # 408
 
 # --- the upstream
 
-CONNECT_TIMEOUT: Final = "no connection to the upstream in time"  # 504
-NOT_CONNECTED: Final = "no connection to the upstream"  # 502
-RESPONSE_TIMEOUT: Final = "the upstream did not answer in time"  # 504
-CLOSED_EARLY: Final = "the upstream closed without a response"  # 502
-OTHER_PROTOCOL: Final = "the upstream wants another protocol"  # 502
+CONNECT_TIMEOUT: Final = "connecting to the upstream timed out"  # 504
+NOT_CONNECTED: Final = "cannot connect to the upstream"  # 502
+RESPONSE_TIMEOUT: Final = "the upstream did not respond in time"  # 504
+CLOSED_EARLY: Final = "the upstream closed the connection without a response"  # 502
+OTHER_PROTOCOL: Final = "the upstream switched to a protocol that the client did not offer"  # 502
 
 # --- middlewares
 
 MIDDLEWARE_FAILED: Final = Response(status=500, reason="a middleware failed")
-UNSENDABLE: Final = Response(status=500, reason="a middleware gave a response that may not be sent")
+UNSENDABLE: Final = Response(status=500, reason="a middleware returned an invalid response")
 MIDDLEWARE_TIMEOUT: Final = Response(status=504, reason="a middleware did not decide in time")
-CLIENT_ENDED: Final = Response(status=503, reason="the client ended its side before another attempt")
+CLIENT_ENDED: Final = Response(status=503, reason="the client closed its side before another attempt")
 REVOKED: Final = Response(status=403, reason="access is no longer allowed")
 
 
@@ -50,10 +51,10 @@ def build_answer(error: ExchangeError) -> Response:
 def render_answer(response: Response, *, connection: bytes, is_head_request: bool) -> bytes:
     """Render a response of the mesh for HTTP/1; `connection` is a rendered Connection field or empty.
 
-    Raises ValueError, TypeError or AttributeError where a middleware gave something that may not be sent.
+    Raises ValueError, TypeError or AttributeError if a middleware's response is invalid.
     """
     if not 200 <= response.status <= 599:
-        raise ValueError(f"not the status of a final response: {response.status}")
+        raise ValueError(f"not a final status: {response.status}")
     reason = response.reason.encode("ascii", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
     body = reason + b"\n" if response.body is None else response.body
     has_no_body = response.status < 200 or response.status in (204, 304)

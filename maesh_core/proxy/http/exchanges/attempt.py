@@ -1,7 +1,7 @@
-"""One attempt of an exchange: it connects to one server, sends the request, and reports the outcome.
+"""One attempt of an exchange: connects to one server, sends the request, and reports the outcome.
 
-Takes an exchange and a server. Implements what upstream connections call (upstreams/upstream_stream.py), and calls the
-exchange only through `AttemptUser`, which is declared below. It does not decide what follows from its outcome.
+Takes an exchange and a server. Implements the receiver that upstream connections call (upstreams/upstream_stream.py),
+and calls the exchange only through the `AttemptUser` protocol below. It does not decide what happens after its outcome.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from maesh_core.proxy.http.upstreams.upstream_stream import ClientSide, Passing,
 
 
 class AttemptUser(Protocol):
-    """The exchange, as its attempt sees it."""
+    """The part of an exchange that its attempt uses."""
 
     __slots__ = ("pending_body",)
 
     client: ClientStream
     head: RequestHead
     changed_headers: Headers | None
-    """The header fields that go upstream, where a middleware has changed them."""
+    """The header fields to send upstream, if a middleware has changed them; otherwise None."""
     pending_body: bytearray | None
-    """What has come of the body before there was a connection; the attempt takes it."""
+    """Body bytes that arrived before there was a connection; the attempt removes them when it sends them."""
     request_left: int
     is_head_request: bool
     is_expecting: bool
@@ -38,33 +38,33 @@ class AttemptUser(Protocol):
         """Count that the server was set aside."""
 
     def on_attempt_failed(self, error: ExchangeError) -> None:
-        """Continue after the attempt failed before a response head."""
+        """Handle an attempt that failed before a response head."""
 
     def on_informational(self, response: ResponseHead) -> None:
-        """Pass on a 1xx response."""
+        """Forward a 1xx response."""
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
-        """Receive a 101 and the bytes behind it. Raises UpstreamProtocolError."""
+        """Handle a 101 and the bytes after it. Raises UpstreamProtocolError."""
 
     def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Passing:
-        """Receive the head of the final response, and decide how it continues."""
+        """Handle the head of the final response, and decide how the response is forwarded."""
 
     def start_response(self, response: ResponseHead, body: bytes) -> None:
         """Send the head and the first bytes of the body to the client."""
 
     def on_response_complete(self) -> None:
-        """End the exchange: the client's transport has the whole response."""
+        """End the exchange: the whole response was written to the client's transport."""
 
     def cut(self) -> None:
-        """End the exchange in the middle of a response."""
+        """Abort the exchange in the middle of a response."""
 
 
 @final
 class Attempt(ResponseReceiver):
     """One attempt at `server`.
 
-    It connects, has an `upstream`, or has ended. `was_sent` says that the request's head was sent, and
-    `has_sent_body` that bytes of its body were. `response` is the head of its final response.
+    Its states are: connecting, in progress (with an `upstream`), and ended. `was_sent` means that the request's head
+    was sent, `has_sent_body` that bytes of its body were sent. `response` is the head of its final response.
     """
 
     __slots__ = (
@@ -94,7 +94,7 @@ class Attempt(ResponseReceiver):
         state = "under way" if self.upstream is not None else "sent" if self.was_sent else "not sent"
         return f"<Attempt at {self.server.key} {state}>"
 
-    # --- what the exchange asks for
+    # --- called by the exchange
 
     def begin(self) -> None:
         """Send the request over a pooled connection, or over a new one."""
@@ -105,18 +105,18 @@ class Attempt(ResponseReceiver):
             self._connect()
 
     def limit(self, timeout_s: float) -> None:
-        """End the attempt as failed unless it brings a response head within so many seconds."""
+        """Fail the attempt unless a response head arrives within `timeout_s`."""
         self._timer = asyncio.get_running_loop().call_later(timeout_s, self._on_timeout)
 
     def write_body(self, body: bytes) -> None:
-        """Send bytes of the request's body; there is an upstream."""
+        """Send bytes of the request's body; the attempt must have an upstream."""
         upstream = self.upstream
         if upstream is not None:
             self.has_sent_body = self.has_sent_body or bool(body)
             upstream.write(body)
 
     def abandon(self) -> None:
-        """End the attempt: its connection, or the one that is being made, is closed."""
+        """End the attempt, and close its connection or cancel the connect."""
         self._stop_timer()
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
@@ -131,7 +131,7 @@ class Attempt(ResponseReceiver):
         self.server.connect(self)
 
     def _send(self, upstream: UpstreamStream) -> None:
-        """Send the head, and what has come of the body, over a connection that is ours until the exchange ends."""
+        """Send the head, and the body received so far, over a connection that this attempt owns from now on."""
         self.upstream = upstream
         self.was_sent = True
         exchange = self._exchange
@@ -145,7 +145,7 @@ class Attempt(ResponseReceiver):
         environment = client.environment
         is_body_due = exchange.request_left and not exchange.is_expecting
         wait_s = environment.body_timeout if is_body_due else environment.response_timeout
-        client.deadline = environment.clock.now + wait_s  # wait_for_exchange(), at half its price
+        client.deadline = environment.clock.now + wait_s  # wait_for_exchange(), at half the cost
         if client.is_read_paused or client.is_write_paused:
             client.on_upstream_ready(upstream)
 
@@ -162,11 +162,11 @@ class Attempt(ResponseReceiver):
             self._timer.cancel()
             self._timer = None
 
-    # --- what the upstream's side reports (see ResponseReceiver)
+    # --- called by the upstream stream (see ResponseReceiver)
 
     @property
     def has_request_left(self) -> bool:
-        """Whether a part of the request's body has not come yet."""
+        """Whether part of the request's body has not arrived yet."""
         return self._exchange.request_left != 0
 
     def count_ejection(self) -> None:
@@ -174,18 +174,19 @@ class Attempt(ResponseReceiver):
         self._exchange.count_ejection()
 
     def on_connected(self, upstream: UpstreamStream) -> None:
-        """Send the request over a connection that was made for this attempt."""
+        """Send the request over the new connection of this attempt."""
         self._send(upstream)
 
     def on_connect_failed(self, error: ExchangeError) -> None:
-        """Report that the server could not be connected to."""
+        """Report that connecting to the server failed."""
         self._exchange.on_attempt_failed(error)
 
     def on_closed(self, error: ExchangeError, *, is_stale: bool) -> None:
-        """Send the request once more over a new connection where that is safe; report the failure otherwise.
+        """Retry the request over a new connection if that is safe; otherwise report the failure.
 
-        Safe is an idempotent request on a stale connection, as long as none of its body was sent (RFC 9112 section
-        9.3.1). So is a request whose client still waits for a 100: without its body it can have had no effect.
+        It is safe for an idempotent request on a stale connection if none of its body was sent (RFC 9112 section
+        9.3.1). It is also safe if the client still waits for a 100: without its body the request can have had no
+        effect.
         """
         self.upstream = None
         exchange = self._exchange
@@ -196,37 +197,37 @@ class Attempt(ResponseReceiver):
             exchange.on_attempt_failed(error)
 
     def on_broken(self, error: ExchangeError) -> None:
-        """Report a connection that brought something that is not a response."""
+        """Report a connection that received bytes that are not a valid response."""
         self.upstream = None
         self._exchange.on_attempt_failed(error)
 
     def on_informational(self, response: ResponseHead) -> None:
-        """Pass on a 1xx response."""
+        """Forward a 1xx response."""
         self._exchange.on_informational(response)
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
-        """Receive a 101 and the bytes behind it. Raises UpstreamProtocolError."""
+        """Handle a 101 and the bytes after it. Raises UpstreamProtocolError."""
         self._stop_timer()
         self._exchange.on_switching(upstream, response, rest)
 
     def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Passing:
-        """Receive the head of the final response."""
+        """Handle the head of the final response."""
         if self._timer is not None:
             self._stop_timer()
         self.response = response
         return self._exchange.on_response_head(response, is_whole=is_whole)
 
     def start_response(self, body: bytes) -> None:
-        """Send the response's head to the client, and the first bytes of the body with it."""
+        """Send the response's head and the first bytes of its body to the client."""
         response = self.response
         assert response is not None  # noqa: S101 - on_response_head() set it
         self._exchange.start_response(response, body)
 
     def on_response_complete(self) -> None:
-        """End well."""
+        """End successfully."""
         self.upstream = None
         self._exchange.on_response_complete()
 
     def cut(self) -> None:
-        """End the exchange in the middle of a response."""
+        """Abort the exchange in the middle of a response."""
         self._exchange.cut()

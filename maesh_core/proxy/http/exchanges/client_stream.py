@@ -1,7 +1,7 @@
-"""The seam between an exchange and the client's side of it.
+"""The interface between an exchange and its client connection.
 
-Declares a protocol and does nothing. An HTTP/1.1 connection (clients/client_connection.py) implements it for the one
-request that it carries at a time. Nothing here says how messages are written on the wire.
+Declares a protocol and does nothing. An HTTP/1.1 connection (clients/client_connection.py) implements it for one
+request at a time. Nothing here depends on how messages are encoded on the wire.
 """
 
 from typing import Protocol
@@ -33,36 +33,36 @@ class ClientStream(ClientSide, Protocol):
     # --- the response
 
     def can_take_as_it_came(self, response: ResponseHead) -> bool:
-        """Whether the client may get the bytes of a whole response as the upstream sent them."""
+        """Whether the bytes of a complete response can be forwarded unchanged."""
 
     def start_response(self, response: ResponseHead, changed: Headers | None, body: bytes) -> None:
-        """Send a response's head, and the first bytes of the body with it.
+        """Send a response's head and the first bytes of its body.
 
-        `changed` are its header fields where a middleware has changed them.
+        `changed` holds the header fields if a middleware has changed them; otherwise None.
         """
 
     def write_informational(self, response: ResponseHead) -> None:
-        """Send a 1xx response, unless the client's protocol has none."""
+        """Send a 1xx response, unless the client's protocol version has none."""
 
     def write_answer(self, response: Response) -> None:
-        """Send a response of the mesh. Raises ValueError, TypeError or AttributeError where it may not be sent."""
+        """Send a response of the mesh. Raises ValueError, TypeError or AttributeError if it is not valid."""
 
     def stop_reuse(self) -> None:
-        """Take no request after this one: the client's bytes cannot be trusted."""
+        """Accept no request after this one: the client's bytes cannot be trusted."""
 
     # --- the request
 
     def find_route(self, host: bytes) -> Route | None:
-        """Find where a host leads now."""
+        """Return the route of a host in the current routing table."""
 
     def wait(self, seconds: float | None) -> None:
-        """Let the sweep end the current wait after so many seconds; None while something else limits it."""
+        """Set the deadline of the current wait; None means that something else limits it."""
 
     def wait_for_exchange(self) -> None:
         """Wait for what the exchange needs next."""
 
     def on_upstream_ready(self, upstream: UpstreamStream) -> None:
-        """Read what was held back while there was no upstream."""
+        """Resume reading, which was paused because there was no upstream."""
 
     # --- ends
 
@@ -70,7 +70,7 @@ class ClientStream(ClientSide, Protocol):
         """Continue with the next request, or close."""
 
     def release(self) -> Released:
-        """Hand over the transport for good."""
+        """Give up the transport, and return it."""
 
     def cut(self) -> None:
-        """Reset the connection or stream, so that the client cannot take the response for complete."""
+        """Reset the connection or stream, so that the client cannot mistake a partial response for a complete one."""

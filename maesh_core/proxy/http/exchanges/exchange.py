@@ -1,8 +1,8 @@
-"""One request and its response: routed, attempted at servers, answered.
+"""One request and its response: routes it, attempts it at servers, and responds.
 
-Takes a request head and the body's bytes from the client's side (client_stream.py), and has one attempt at a time
-(attempt.py), which brings a response. It does not know which protocol either side speaks, and never touches a socket.
-Where its route has middlewares, or its client offers another protocol, it has a `run` (middleware_run.py) as well.
+Takes a request head and body bytes from the client (client_stream.py). It has one attempt at a time (attempt.py), which
+reports the response. It does not know which protocol version either side uses, and never accesses a socket. If its
+route has middlewares, or its client offers an upgrade, it also has a `run` (middleware_run.py).
 """
 
 from typing import Final, Protocol, final
@@ -37,48 +37,48 @@ from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import AS_IT_CAME, RENDERED, Passing, UpstreamStream
 
 CLIENT_GONE: Final = 499
-"""The status counted for a request whose client left first (nginx, Traefik)."""
+"""The status counted when the client leaves before the response (as in nginx and Traefik)."""
 
 
 class Run(Protocol):
-    """The way of a request through middlewares, as the exchange sees it (middleware_run.py)."""
+    """The request's run through middlewares, as the exchange uses it (middleware_run.py)."""
 
     __slots__ = ()
 
     changed_response: Headers | None
-    """The header fields of the response, where a middleware has changed them."""
+    """The header fields of the response, if a middleware has changed them; otherwise None."""
 
     def begin(self, route: Route, balancer: Balancer[HttpServer]) -> None:
-        """Call the middlewares on the way in, then begin the first attempt or answer."""
+        """Call the middlewares' `on_request`, then start the first attempt or answer."""
 
     def keep_body(self, body: bytes) -> None:
-        """Keep bytes of the request's body for another attempt."""
+        """Store bytes of the request's body for another attempt."""
 
     def on_attempt_failed(self, error: ExchangeError) -> None:
-        """Begin another attempt, or answer."""
+        """Start another attempt, or answer."""
 
     def judge_response(self) -> Passing | None:
-        """Call the middlewares on the way out; None where the response continues as it does without them."""
+        """Call the middlewares' `on_response`; None means that they do not affect how the response is forwarded."""
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
-        """Receive a 101 and the bytes behind it. Raises UpstreamProtocolError."""
+        """Handle a 101 and the bytes after it. Raises UpstreamProtocolError."""
 
     def on_timeout(self) -> bool:
-        """End a middleware that takes too long; False where none is awaited."""
+        """Fail a middleware that takes too long; return False if the exchange does not wait for one."""
 
     def on_finished(self) -> None:
-        """Tell the middlewares that saw the request that it has ended."""
+        """Call `on_finished` of the middlewares that saw the request."""
 
     def may_continue(self) -> bool:
-        """Whether the request is still allowed, now that another table may be in force."""
+        """Whether the request is still allowed under the current routing table."""
 
     def revoke(self) -> None:
-        """End the exchange because it is not allowed any more."""
+        """End the exchange because it is no longer allowed."""
 
 
 @final
 class Exchange(AttemptUser):
-    """A request under way. Attributes are grouped: request, route, attempt, response."""
+    """A request in progress. Attributes are grouped: request, route, attempt, response."""
 
     __slots__ = (
         "_scanner",
@@ -122,15 +122,15 @@ class Exchange(AttemptUser):
 
     @property
     def upstream(self) -> UpstreamStream | None:
-        """The connection of the attempt, once it has one."""
+        """The connection of the attempt; None until it has one."""
         return self.attempt.upstream if self.attempt is not None else None
 
     # --- the request
 
     def start(self, route: Route | None, body: bytes = b"") -> None:
-        """Route the request, whose head is read. `body` is what came of the body with it, or a part of that.
+        """Route the request. `body` holds body bytes that arrived with the head, possibly only part of the body.
 
-        Where the mesh answers at once, `body` is not taken, and `request_left` is what it was.
+        If the mesh answers at once, `body` is not used and `request_left` does not change.
         """
         if route is None:
             self.client.environment.count_refusal(404)
@@ -150,16 +150,17 @@ class Exchange(AttemptUser):
             self.run.begin(route, balancer)
             return
         server = balancer.pick()
-        if server is None:  # attempt_at(), without a call on the way of most requests
+        if server is None:  # as in attempt_at(), but without a call for most requests
             self.answer(NO_SERVER)
         else:
             self.attempt = Attempt(self, server)
             self.attempt.begin()
 
     def receive_body(self, data: bytes) -> bytes:
-        """Take body bytes from the client; returns those that are left over. Raises ClientProtocolError.
+        """Process body bytes from the client; return the bytes that were not used. Raises ClientProtocolError.
 
-        While the body is not complete, they are for a later turn of the event loop; else they are behind its end.
+        If the body is incomplete, process the unused bytes in a later turn of the event loop. Otherwise they follow the
+        end of the body.
         """
         left = self.request_left
         self.is_expecting = False
@@ -174,7 +175,7 @@ class Exchange(AttemptUser):
         return rest
 
     def _pass_body(self, body: bytes) -> None:
-        """Send bytes of the request's body, or hold them until there is an upstream."""
+        """Send bytes of the request's body, or store them until there is an upstream."""
         attempt = self.attempt
         if attempt is not None and attempt.upstream is not None:
             attempt.write_body(body)
@@ -202,20 +203,20 @@ class Exchange(AttemptUser):
 
     @property
     def is_body_held_up(self) -> bool:
-        """Whether no more of the request's body can be taken now: its upstream is slower, or not there yet."""
+        """Whether reading the body must wait: its upstream is slower, or not connected yet."""
         upstream = self.upstream
         if upstream is not None:
             return upstream.is_write_paused
         return self.pending_body is not None and len(self.pending_body) > PENDING_LIMIT_BYTES
 
     def repeat_body(self, body: bytes | bytearray) -> None:
-        """Hold a body again for another attempt, in place of what is held."""
+        """Replace the stored body bytes by `body`, for another attempt."""
         self.pending_body = bytearray(body)
 
     # --- attempts
 
     def attempt_at(self, server: HttpServer | None, timeout_s: float = 0.0) -> None:
-        """Attempt the request at a server; answer where there is none. A timeout of 0 is none."""
+        """Attempt the request at a server; answer 503 if there is none. A `timeout_s` of 0 means no time-out."""
         if server is None:
             self.answer(NO_SERVER)
             return
@@ -230,7 +231,7 @@ class Exchange(AttemptUser):
             self.route.counters.ejections += 1
 
     def on_attempt_failed(self, error: ExchangeError) -> None:
-        """Answer with the error, or leave that to the middlewares: nothing of a response was sent."""
+        """Answer with the error, or let the middlewares decide; no part of a response was sent yet."""
         self.abandon_attempt()
         if self.run is not None:
             self.run.on_attempt_failed(error)
@@ -238,27 +239,27 @@ class Exchange(AttemptUser):
             self.answer(build_answer(error))
 
     def abandon_attempt(self) -> None:
-        """Close the attempt's connection, or the one that is being made."""
+        """Close the attempt's connection, or cancel the connect."""
         if self.attempt is not None:
             self.attempt.abandon()
 
     # --- the response
 
     def on_informational(self, response: ResponseHead) -> None:
-        """Pass on a 1xx (RFC 9110 section 15.2); after a 100 it is the client's body that is waited for."""
+        """Forward a 1xx (RFC 9110 section 15.2). After a 100, wait for the client's body."""
         if response.status == 100 and self.is_expecting:
             self.is_expecting = False
             self.client.wait_for_exchange()
         self.client.write_informational(response)
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
-        """Receive a 101, which only a client that offered a protocol can use. Raises UpstreamProtocolError."""
+        """Handle a 101. Raises UpstreamProtocolError, also if the client did not offer an upgrade."""
         if self.run is None:
             raise UpstreamProtocolError(OTHER_PROTOCOL)
         self.run.on_switching(upstream, response, rest)
 
     def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Passing:
-        """Receive the head of the final response, and decide how it continues."""
+        """Handle the head of the final response, and decide how the response is forwarded."""
         self.status = response.status
         if self.run is not None and (passing := self.run.judge_response()) is not None:
             return passing
@@ -268,12 +269,12 @@ class Exchange(AttemptUser):
         return AS_IT_CAME
 
     def start_response(self, response: ResponseHead, body: bytes) -> None:
-        """Send the head and the first bytes of the body; nothing can be taken back afterwards."""
+        """Send the head and the first bytes of the body; after this the response can no longer be replaced."""
         self.has_started_response = True
         self.client.start_response(response, self.run.changed_response if self.run is not None else None, body)
 
     def on_response_complete(self) -> None:
-        """End well: the client's transport has the whole response."""
+        """End successfully: the whole response was written to the client's transport."""
         self.finish(self.status)
         self.client.on_exchange_finished()
 
@@ -292,10 +293,10 @@ class Exchange(AttemptUser):
         self.finish(self.status)
         self.client.on_exchange_finished()
 
-    # --- other ends
+    # --- aborted exchanges
 
     def fail(self, error: ExchangeError) -> None:
-        """End because of a protocol error of the client: with an answer, or with a reset once a response has begun."""
+        """End because of the client's protocol error: answer, or reset the connection if a response has started."""
         if self.has_started_response:
             self.cut()
         else:
@@ -303,13 +304,13 @@ class Exchange(AttemptUser):
             self.answer(build_answer(error))
 
     def cut(self) -> None:
-        """End in the middle of a response, so that the client cannot take it for complete."""
+        """Abort in the middle of a response, so that the client cannot mistake it for a complete one."""
         self.abandon_attempt()
         self.finish(self.status)
         self.client.cut()
 
     def on_timeout(self) -> None:
-        """End, or try again, after too long a wait."""
+        """End or retry after a wait that took too long."""
         if self.run is not None and self.run.on_timeout():
             return
         if self.has_started_response:
@@ -323,16 +324,16 @@ class Exchange(AttemptUser):
 
     @property
     def _is_body_due(self) -> bool:
-        """Whether it is the client's turn: an upstream waits for the rest of the request's body."""
+        """Whether the upstream waits for the rest of the client's body."""
         return bool(self.request_left) and not self.is_expecting and self.upstream is not None
 
     def on_client_gone(self) -> None:
-        """End because the client has left: there is nobody to answer."""
+        """End without an answer, because the client has left."""
         self.abandon_attempt()
         self.finish(CLIENT_GONE)
 
     def finish(self, status: int) -> None:
-        """Count the exchange, which has ended, and let go of its attempt and its run."""
+        """Count the ended exchange, and release its attempt and its run."""
         if self.is_finished:
             return
         self.is_finished = True

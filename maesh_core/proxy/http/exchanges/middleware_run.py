@@ -1,8 +1,8 @@
-"""The way of one request through its route's middlewares: in, attempt by attempt, and back out.
+"""Runs one request through its route's middlewares: `on_request`, attempts, `on_response`, `on_finished`.
 
-Calls what the chain lists in its order, waits where a middleware asks for it, and contains one that raises: an answer
-for that exchange, a line in the log once per middleware, a count. It creates a task only for an async middleware. Where
-the client offers another protocol it also receives the 101 (upgrade.py).
+Calls the methods in the order of the chain, and waits if a middleware asks for it. If a middleware raises, only its
+exchange fails: it is answered, and the failure is counted and logged once per middleware type. A task is created only
+for async middlewares. If the client offers an upgrade, the run also handles the 101 (upgrade.py).
 """
 
 import asyncio
@@ -32,9 +32,9 @@ from maesh_core.proxy.http.upstreams.upstream_stream import GIVEN_UP, RENDERED, 
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_verdict
 
 ATTEMPT_LIMIT: Final = 100
-"""However often middlewares ask for another attempt."""
+"""Attempts of one exchange, at most, however often middlewares ask for another one."""
 DELAY_LIMIT_S: Final = 60.0
-"""The longest that one middleware may hold a request, or put off an attempt, by returning a delay."""
+"""The longest delay of a request or an attempt that one middleware can set by returning seconds."""
 
 _logger = logging.getLogger(__name__)
 
@@ -43,12 +43,12 @@ _Call = Callable[..., Any]
 
 @final
 class MiddlewareRun(Run):
-    """Implements `interfaces.Exchange`, and `interfaces.Connection` for judges, over one exchange.
+    """Implements `interfaces.Exchange` for middlewares and `interfaces.Connection` for judges, over one exchange.
 
-    What is seldom set has its default on the class, where it costs no request.
+    Attributes that are rarely set have defaults on the class, which cost nothing per request.
 
-    `_depth` says how many middlewares the request has reached, and `_position` where among them it waits; `_kept` is
-    the request's body so far, unless that is too large.
+    `_depth` is the number of middlewares that the request has reached, `_position` the index at which `on_request`
+    resumes. `_stored_body` is the request's body so far; None if it is too large.
     """
 
     _depth = 0
@@ -61,8 +61,8 @@ class MiddlewareRun(Run):
     allowed_servers: Collection[tuple[str, int]] | None = None
     _attempt_started_at = 0.0
     _failure: ExchangeError | None = None
-    _kept: bytearray | None = None
-    _is_too_large_to_keep = False
+    _stored_body: bytearray | None = None
+    _is_too_large_to_store = False
     tried: tuple[HttpServer, ...] = ()
 
     changed_response: Headers | None = None
@@ -74,38 +74,38 @@ class MiddlewareRun(Run):
     def __repr__(self) -> str:
         return f"<MiddlewareRun depth={self._depth} attempts={self.attempts} {self._exchange!r}>"
 
-    # --- what middlewares see
+    # --- the interface for middlewares
 
     @property
     def exchange(self) -> "MiddlewareRun":
-        """The request that judges look at."""
+        """The request that judges inspect."""
         return self
 
     @property
     def client_address(self) -> str:
-        """The address of the connection's other end."""
+        """The client's IP address."""
         return self._exchange.client.address
 
     @property
     def entrypoint(self) -> int:
-        """The port that the client came to."""
+        """The port that the client connected to."""
         return self._exchange.client.entrypoint
 
     @property
     def service(self) -> str:
-        """The key of the service that the route leads to; empty without one."""
+        """The key of the route's service; empty without a route."""
         route = self._exchange.route
         return route.service if route is not None else ""
 
     @property
     def destination(self) -> str:
-        """The key of what has the request: the service, or the branch of it that was chosen."""
+        """The key of the service that receives the request: the service itself, or the chosen branch."""
         route = self._exchange.route
         return self._judged_destination or (route.destination if route is not None else "")
 
     @property
     def server(self) -> tuple[str, int] | None:
-        """The server of the attempt; None before there is one."""
+        """The server of the current attempt; None before the first attempt."""
         attempt = self._exchange.attempt
         return None if attempt is None else (attempt.server.address, attempt.server.port)
 
@@ -116,7 +116,7 @@ class MiddlewareRun(Run):
 
     @property
     def target(self) -> bytes:
-        """Origin-form, as it goes upstream."""
+        """The target in origin-form, as it is sent upstream."""
         return self._exchange.head.target
 
     @property
@@ -126,12 +126,12 @@ class MiddlewareRun(Run):
 
     @property
     def client_headers(self) -> ClientHeaders:
-        """The fields as the client sent them; they cannot be changed."""
+        """The fields as the client sent them; read-only."""
         return ClientHeaders(self._exchange.head)
 
     @property
     def request_headers(self) -> Headers:
-        """The fields that go upstream; a middleware may change them."""
+        """The fields to send upstream; a middleware may change them."""
         exchange = self._exchange
         if exchange.changed_headers is None:
             exchange.changed_headers = exchange.head.build_headers()
@@ -139,7 +139,7 @@ class MiddlewareRun(Run):
 
     @property
     def response_headers(self) -> Headers:
-        """The fields of the attempt's response that go on; empty before there is one."""
+        """The fields of the attempt's response to forward; empty before there is a response."""
         attempt = self._exchange.attempt
         if self.changed_response is None:
             if attempt is None or attempt.response is None:
@@ -149,12 +149,12 @@ class MiddlewareRun(Run):
 
     @property
     def status(self) -> int:
-        """Of the attempt's response or of the answer given; 0 before there is one."""
+        """The status of the attempt's response or of the mesh's answer; 0 before there is either."""
         return self._exchange.status
 
     @property
     def attempt_seconds(self) -> float:
-        """How long ago the attempt was begun; 0 before there is one."""
+        """Seconds since the attempt started; 0 before the first attempt."""
         exchange = self._exchange
         return self.attempts and exchange.client.environment.clock_time() - (
             self._attempt_started_at or exchange.started_at
@@ -162,9 +162,10 @@ class MiddlewareRun(Run):
 
     @property
     def can_repeat(self) -> bool:
-        """Whether another attempt is possible: its client is there, nothing was answered, nothing of a body is lost.
+        """Whether another attempt is possible.
 
-        A request that offers another protocol is never sent twice.
+        It is not after a response has started, after the client has closed its side, at the limit of attempts, or if
+        bytes of the body were sent that are not stored. A request that offers an upgrade is never sent twice.
         """
         exchange, attempt = self._exchange, self._exchange.attempt
         if exchange.has_started_response or exchange.is_finished or exchange.client.has_ended:
@@ -175,9 +176,9 @@ class MiddlewareRun(Run):
             return True
         if attempt.was_sent and exchange.head.upgrade:
             return False
-        return not attempt.has_sent_body or not (self._is_too_large_to_keep or exchange.request_left)
+        return not attempt.has_sent_body or not (self._is_too_large_to_store or exchange.request_left)
 
-    # --- the way in
+    # --- before the attempt
 
     @property
     def _chain(self) -> Chain:
@@ -185,13 +186,13 @@ class MiddlewareRun(Run):
         return route.chain if route is not None else EMPTY_CHAIN
 
     def begin(self, route: Route, balancer: Balancer[HttpServer]) -> None:
-        """Call every middleware, outermost first, from where the request waits, and begin the first attempt."""
+        """Call each middleware's `on_request`, outermost first, from `_position` on, then start the first attempt."""
         chain, position = route.chain, self._position
         for step in chain.on_request[position:] if position else chain.on_request:
             call, depth = step
             try:
                 result = call(self)
-            except Exception as error:  # one exchange is an edge: a middleware harms that alone
+            except Exception as error:  # a middleware's error ends only its exchange
                 self._depth = depth
                 self._fail(call, error)
                 return
@@ -203,7 +204,7 @@ class MiddlewareRun(Run):
         self._begin_attempt(balancer)
 
     def _apply_result(self, call: _Call, result: object) -> bool:
-        """Act on what on_request returned; True when the request goes no further for now."""
+        """Act on the result of on_request; return True if the request must not continue now."""
         if isinstance(result, Response):
             self._exchange.answer(result)
         elif isinstance(result, int | float) and not isinstance(result, bool):
@@ -230,7 +231,7 @@ class MiddlewareRun(Run):
             self._continue_inwards()
 
     def _on_decided(self, task: "asyncio.Future[object]") -> None:
-        """Continue with what an async middleware has decided."""
+        """Continue with the result of an async middleware."""
         self._task = None
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if self._exchange.is_finished:
@@ -245,18 +246,18 @@ class MiddlewareRun(Run):
         exchange = self._exchange
         self._attempt_started_at = exchange.client.environment.clock_time()
         route = exchange.route
-        assert route is not None  # noqa: S101 - it had middlewares
-        assert route.balancer is not None  # noqa: S101 - it was open
+        assert route is not None  # noqa: S101 - a route has the middlewares
+        assert route.balancer is not None  # noqa: S101 - a closed route was answered before
         self.begin(route, route.balancer)
 
     def keep_body(self, body: bytes) -> None:
-        """Keep bytes of the request's body for another attempt, as long as they fit."""
-        if not self._is_too_large_to_keep:
-            if self._kept is None:
-                self._kept = bytearray()
-            self._kept += body
-            if len(self._kept) > self._chain.kept_bytes:
-                self._kept, self._is_too_large_to_keep = None, True
+        """Store bytes of the request's body for another attempt, up to the chain's limit."""
+        if not self._is_too_large_to_store:
+            if self._stored_body is None:
+                self._stored_body = bytearray()
+            self._stored_body += body
+            if len(self._stored_body) > self._chain.kept_bytes:
+                self._stored_body, self._is_too_large_to_store = None, True
 
     # --- attempts
 
@@ -269,18 +270,18 @@ class MiddlewareRun(Run):
         self._exchange.attempt_at(server, self.attempt_timeout_s)
 
     def _pick_allowed(self, balancer: Balancer[HttpServer]) -> HttpServer | None:
-        """Pick among the servers that are allowed: those that are not count as tried."""
+        """Pick one of the allowed servers; the others are passed to the balancer as already tried."""
         allowed = self.allowed_servers or ()
         refused = [server for server in balancer.servers if (server.address, server.port) not in allowed]
         server = balancer.pick(dict.fromkeys((*self.tried, *refused)), self)
         return server if server is not None and (server.address, server.port) in allowed else None
 
-    def _attempt_again(self, pause_s: float) -> None:
-        if not self._delay(pause_s, self._begin_again):
-            self._begin_again()
+    def _schedule_retry(self, pause_s: float) -> None:
+        if not self._delay(pause_s, self._begin_retry):
+            self._begin_retry()
 
-    def _begin_again(self) -> None:
-        """Begin another attempt, unless a middleware refuses it by now."""
+    def _begin_retry(self) -> None:
+        """Start another attempt, unless a middleware's `on_attempt` refuses it."""
         self._timer = None
         exchange = self._exchange
         if exchange.client.has_ended:
@@ -289,7 +290,7 @@ class MiddlewareRun(Run):
         for call in self._chain.on_attempt:
             try:
                 answer = call(self)
-            except Exception as error:  # one exchange is an edge: a middleware harms that alone
+            except Exception as error:  # a middleware's error ends only its exchange
                 self._fail(call, error)
                 return
             if isinstance(answer, Response):
@@ -306,32 +307,33 @@ class MiddlewareRun(Run):
         self._begin_attempt(route.balancer)
 
     def _forget_attempt(self, attempt: Attempt | None) -> None:
-        """Put the exchange back to where it was before the attempt, which counts as tried."""
+        """Restore the exchange's state from before the attempt, whose server counts as tried."""
         exchange = self._exchange
         if attempt is not None:
             self.tried += (attempt.server,)
             if attempt.has_sent_body:
-                exchange.repeat_body(self._kept or b"")
+                exchange.repeat_body(self._stored_body or b"")
         exchange.attempt = None
         exchange.status = 0
         self.changed_response = None
         self._attempt_started_at = exchange.client.environment.clock_time()
 
     def on_attempt_failed(self, error: ExchangeError) -> None:
-        """Ask the middlewares about a failed attempt, and answer with the error if none wants another."""
+        """Call the middlewares' `on_attempt_failed`; answer with the error if none asks for another attempt."""
         self._failure = error
-        pause_s = self._ask(self._chain.on_attempt_failed, error)
+        pause_s = self._ask_for_retry(self._chain.on_attempt_failed, error)
         if self._exchange.is_finished:
             return
         if pause_s is not None and self.can_repeat:
-            self._attempt_again(pause_s)
+            self._schedule_retry(pause_s)
         else:
             self._exchange.answer(build_answer(error))
 
-    def _ask(self, calls: tuple[_Call, ...], failure: ExchangeError | None = None) -> float | None:
-        """Ask every middleware whether it wants another attempt: the pause before it, None when there is to be none.
+    def _ask_for_retry(self, calls: tuple[_Call, ...], failure: ExchangeError | None = None) -> float | None:
+        """Ask each middleware whether to start another attempt; return the pause before it, or None for no attempt.
 
-        False forbids it. One that raises ends the exchange, which no other middleware sees then.
+        A middleware that returns False prevents the attempt. One that raises ends the exchange, and the remaining
+        middlewares are not called.
         """
         pause_s, is_forbidden = None, False
         for call in calls:
@@ -341,21 +343,21 @@ class MiddlewareRun(Run):
                     is_forbidden = True
                 elif verdict is not None:
                     pause_s = max(pause_s or 0.0, 0.0 if verdict is True else float(verdict))
-            except Exception as error:  # one exchange is an edge: a middleware harms that alone
+            except Exception as error:  # a middleware's error ends only its exchange
                 self._fail(call, error)
                 return None
         return None if is_forbidden else pause_s
 
-    # --- the way out
+    # --- after the response head
 
     def judge_response(self) -> Passing | None:
-        """Show a response's head to every middleware, innermost first; it may be given up for another attempt."""
+        """Call each middleware's `on_response`, innermost first; start another attempt if one asks for it."""
         exchange = self._exchange
-        pause_s = self._ask(self._chain.on_response)
+        pause_s = self._ask_for_retry(self._chain.on_response)
         if pause_s is not None and self.can_repeat:
             self._failure = None
             exchange.abandon_attempt()
-            self._attempt_again(pause_s)
+            self._schedule_retry(pause_s)
             return GIVEN_UP
         if exchange.is_finished:
             return GIVEN_UP
@@ -366,7 +368,7 @@ class MiddlewareRun(Run):
         switch_protocols(self._exchange, upstream, response, rest)
 
     def on_timeout(self) -> bool:
-        """Refuse the request if a middleware has not decided in time; False where none is awaited."""
+        """Fail the request if an async middleware has taken too long; return False if none is awaited."""
         if self._task is None:
             return False
         call = self._chain.on_request[self._position - 1].call
@@ -374,7 +376,7 @@ class MiddlewareRun(Run):
         return True
 
     def on_finished(self) -> None:
-        """Tell the middlewares that saw the request that it has ended, and stop waiting."""
+        """Call `on_finished` of the middlewares that saw the request, and cancel pending waits."""
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
@@ -383,16 +385,17 @@ class MiddlewareRun(Run):
             if depth <= self._depth:
                 try:
                     call(self)
-                except Exception as error:  # one exchange is an edge: a middleware harms that alone
+                except Exception as error:  # a middleware's error ends only its exchange
                     self._fail(call, error)
 
-    # --- permission while it is under way
+    # --- permission while the exchange is in progress
 
     def may_continue(self) -> bool:
-        """Whether the exchange, or its tunnel, is still allowed, now that another table may be in force.
+        """Whether the exchange, or its tunnel, is still allowed under the current routing table.
 
-        Where the host leads elsewhere or nowhere now, it is, unless one of its middlewares could have ended it: that
-        middleware is gone. Where its branch is gone, the branch that the request would come to now is judged.
+        If the host now has no route, or another service, the exchange stays allowed unless a judge was in its chain:
+        that judge no longer applies, so the exchange ends. If its branch no longer exists, the branch that the request
+        would now be routed to is judged instead.
         """
         exchange = self._exchange
         route, current = exchange.route, exchange.client.find_route(exchange.head.host)
@@ -410,7 +413,7 @@ class MiddlewareRun(Run):
         return is_allowed
 
     def revoke(self) -> None:
-        """End the exchange: with an answer, or with a reset once a response has begun."""
+        """End the exchange: answer it, or reset the connection if a response has started."""
         if self._exchange.has_started_response:
             self._exchange.cut()
         else:
@@ -419,20 +422,20 @@ class MiddlewareRun(Run):
     def _judge(self, judge: Judge) -> bool:
         try:
             return read_verdict(judge(self), default=False)
-        except Exception as error:  # a plugin's code was to decide about access: no answer is no
-            self._note_failure(judge, error, "what it judged is ended")
+        except Exception as error:  # fail closed: a judge that raises denies access
+            self._note_failure(judge, error, "access is denied")
             return False
 
     def _note_failure(self, call: _Call, error: BaseException, outcome: str) -> None:
-        """Count a middleware that raised, and log the first failure of its type, and what came of it."""
+        """Count a middleware's failure; log the first failure of each middleware type, with its outcome."""
         owner = type(getattr(call, "__self__", call))
         if self._exchange.client.environment.failures.count(owner):
             _logger.error("middleware %s failed; %s", owner.__qualname__, outcome, exc_info=error)
 
     def _fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
-        """Contain a middleware that raised, or did not decide."""
+        """Handle a middleware that raised or timed out: answer with its failure response."""
         owner = getattr(call, "__self__", call)
         response: Any = late or getattr(owner, "failure_response", None) or MIDDLEWARE_FAILED
-        self._note_failure(call, error, f"its exchange is answered {response.status}")
+        self._note_failure(call, error, f"the exchange is answered with {response.status}")
         if not self._exchange.has_started_response:
             self._exchange.answer(response)

@@ -1,7 +1,7 @@
-"""Two connections that speak another protocol after a 101: bytes go both ways as they come.
+"""Two connections that use another protocol after a 101: bytes are forwarded both ways unchanged.
 
-Takes over both transports from the connections of an exchange. Either side may end its half (RFC 9110 section 7.8 says
-no more of HTTP here); one that breaks breaks the other, so that nobody takes a part for the whole.
+Takes over both transports of an exchange. Each side may shut down its half of the connection (RFC 9110 section 7.8 says
+nothing more for HTTP). If one connection breaks, the other is reset, so that no peer mistakes a part for the whole.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ _NEVER: Final = float("inf")
 
 
 class Released(NamedTuple):
-    """A transport that its connection has let go of, and how that left it.
+    """A transport that its connection has given up, and its state at that time.
 
-    `held` is what was read and is not used yet; `has_ended` says that its peer will send no more. `on_lost` is called
-    once, at the transport's end.
+    `held` contains bytes that were read but not used. `has_ended` means that the peer sends no more. `on_lost` is
+    called once, when the transport ends.
     """
 
     transport: asyncio.Transport
@@ -30,7 +30,7 @@ class Released(NamedTuple):
 
 
 class Tunnel:
-    """A pair of ends. It has a deadline while `tunnel_timeout` is set, and once one end is gone."""
+    """The two ends of a tunnel. It has a deadline if `tunnel_timeout` is set, and after one end has closed."""
 
     __slots__ = (
         "_environment",
@@ -57,7 +57,7 @@ class Tunnel:
         return f"<Tunnel {self.client!r} {self.upstream!r}>"
 
     def open(self, client: Released, upstream: Released, *, answer: bytes) -> None:
-        """Begin: the client gets the answer and what came behind it, the upstream what the client sent early."""
+        """Start: send the 101 and the bytes after it to the client, and the client's early bytes to the upstream."""
         self._environment.tunnels.add(self)
         self.client, self.upstream = TunnelEnd(self, client), TunnelEnd(self, upstream)
         self.client.other, self.upstream.other = self.upstream, self.client
@@ -70,13 +70,13 @@ class Tunnel:
                 end.eof_received()
 
     def on_bytes(self) -> None:
-        """Wait anew, if anybody waits."""
+        """Restart the idle time-out, if one is set."""
         timeout_s = self._environment.settings.tunnel_timeout
         if timeout_s:
             self.deadline = self._environment.clock.now + timeout_s
 
     def on_deadline(self) -> None:
-        """Close what was idle for too long; cut what does not take the rest."""
+        """Close a tunnel that was idle for too long; abort one that was closed and makes no progress."""
         ends = [end for end in (self.client, self.upstream) if end is not None]
         unsent = sum(end.unsent_bytes for end in ends)
         if all(end.is_closing for end in ends) and not unsent < self._unsent:
@@ -85,7 +85,7 @@ class Tunnel:
             self.close()
 
     def close(self) -> None:
-        """Close both ends once they have taken what was written."""
+        """Close both ends once they have received what was written."""
         settings = self._environment.settings
         ends = [end for end in (self.client, self.upstream) if end is not None]
         self._unsent = sum(end.unsent_bytes for end in ends)
@@ -94,9 +94,10 @@ class Tunnel:
             end.close()
 
     def check(self) -> None:
-        """Cut it if an end that is not read was reset: the event loop does not report that.
+        """Abort the tunnel if an end that is not read was reset, which the event loop does not report.
 
-        The sweep calls this while there is such an end. Otherwise one that takes nothing would hold both for ever.
+        The sweep calls this while there is such an end. Otherwise a peer that stops reading could keep both connections
+        open forever.
         """
         unread = [end for end in (self.client, self.upstream) if end is not None and end.is_unread]
         self.has_unread_end = bool(unread)
@@ -110,7 +111,7 @@ class Tunnel:
                 end.cut()
 
     def on_lost(self, end: "TunnelEnd") -> None:
-        """Forget an end; with both, the exchange is over."""
+        """Remove an end; after the second one, the exchange ends."""
         if end is self.client:
             self.client = None
         else:
@@ -122,7 +123,7 @@ class Tunnel:
 
 
 class TunnelEnd:
-    """One side's connection; what it brings goes to `other`."""
+    """One side's connection; its bytes are forwarded to `other`."""
 
     __slots__ = (
         "_full_reads",
@@ -154,7 +155,7 @@ class TunnelEnd:
 
     @property
     def unsent_bytes(self) -> int:
-        """What was written here and is not taken yet."""
+        """The number of bytes written to this side and not sent yet."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     @property
@@ -164,18 +165,18 @@ class TunnelEnd:
 
     @property
     def is_unread(self) -> bool:
-        """Whether this side is open and not read, so that a reset is not reported."""
+        """Whether this side is open but not read, so that the event loop reports no reset."""
         return self._transport is not None and (self._is_read_paused or self._has_ended)
 
     @property
     def is_closing(self) -> bool:
-        """Whether nothing more is taken from this side."""
+        """Whether no more bytes are forwarded from this side."""
         return self._transport is None or self._transport.is_closing()
 
-    # --- what the event loop tells
+    # --- called by the event loop
 
     def data_received(self, data: bytes) -> None:
-        """Pass bytes on."""
+        """Forward bytes to the other side."""
         self._tunnel.on_bytes()
         if self.other is not None:
             self.other.write(data)
@@ -183,7 +184,7 @@ class TunnelEnd:
             self._count_full_read()
 
     def _count_full_read(self) -> None:
-        """Leave more for the loop's next turn: the loop reads on at once while reads are full."""
+        """Continue in the next turn after several full reads: the loop itself keeps reading while reads are full."""
         self._full_reads += 1
         if self._full_reads >= TURN_READS and not self._is_queued:
             self._full_reads = 0
@@ -196,7 +197,7 @@ class TunnelEnd:
         self.follow_other()
 
     def eof_received(self) -> bool:
-        """Pass on that this side sends no more; True keeps the other half open."""
+        """Forward the end of this side; return True to keep the other half open."""
         self._has_ended = self._tunnel.has_unread_end = True
         other = self.other
         if other is None or self._transport is None or other.has_ended:
@@ -206,7 +207,7 @@ class TunnelEnd:
         return self._transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the other side in the same way."""
+        """Close or reset the other side likewise."""
         self._transport = None
         if self._on_lost is not None:
             self._on_lost()
@@ -220,30 +221,30 @@ class TunnelEnd:
         self._tunnel.on_lost(self)
 
     def pause_writing(self) -> None:
-        """Stop reading the other side: this one is slower."""
+        """Pause reading the other side, since this one is slower."""
         self._is_write_paused = True
         if self.other is not None:
             self.other.follow_other()
 
     def resume_writing(self) -> None:
-        """Read the other side again."""
+        """Resume reading the other side."""
         self._is_write_paused = False
         if self.other is not None:
             self.other.follow_other()
 
-    # --- what the other end and the tunnel ask for
+    # --- called by the other end and by the tunnel
 
     @property
     def has_ended(self) -> bool:
-        """Whether this side sends no more."""
+        """Whether this side sends no more bytes."""
         return self._has_ended
 
     def follow_other(self) -> None:
-        """Read on while the other side takes what comes, and this one's turn lasts."""
+        """Read this side unless the other side is paused or this side's turn is over."""
         transport, other = self._transport, self.other
         if transport is None or other is None or transport.is_closing() or self._has_ended:
             return
-        must_pause = self._is_queued or other._is_write_paused  # noqa: SLF001 - its twin
+        must_pause = self._is_queued or other._is_write_paused  # noqa: SLF001 - the same class
         if must_pause and not self._is_read_paused:
             self._is_read_paused = True
             self._tunnel.has_unread_end = True
@@ -258,7 +259,7 @@ class TunnelEnd:
             self._transport.write(data)
 
     def end(self) -> None:
-        """End our half towards this side; a transport that has no halves closes."""
+        """Shut down our half towards this side; close the tunnel if the transport has no halves."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -268,7 +269,7 @@ class TunnelEnd:
             self._tunnel.close()
 
     def close(self) -> None:
-        """Close once everything written has gone out."""
+        """Close once all written bytes are sent."""
         if self._transport is not None:
             self._transport.close()
 

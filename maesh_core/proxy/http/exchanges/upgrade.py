@@ -1,8 +1,8 @@
-"""What a 101 does: the client and the upstream speak another protocol from then on (RFC 9110 section 7.8).
+"""Switches an exchange to another protocol after a 101 (RFC 9110 section 7.8).
 
-Takes an exchange whose client offered protocols, such as WebSocket, and makes a tunnel of its two connections. A client
-may not send in the new protocol before the 101. Bytes of one that does are held for the tunnel, since they could be
-taken for a request otherwise; without a tunnel they are dropped with the connection.
+Takes an exchange whose client offered an upgrade, such as to WebSocket, and joins its two connections to a tunnel. A
+client must not use the new protocol before the 101. If it does, the bytes are kept for the tunnel and never parsed as a
+request; if no tunnel is opened, they are discarded with the connection.
 """
 
 from maesh_core.errors import UpstreamProtocolError
@@ -15,22 +15,22 @@ from maesh_core.proxy.http.upstreams.upstream_stream import GIVEN_UP, UpstreamSt
 
 
 def switch_protocols(exchange: Exchange, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
-    """Open the tunnel. `response` is the 101 and `rest` the bytes behind it.
+    """Open the tunnel. `response` is the 101, and `rest` the bytes after it.
 
-    Raises UpstreamProtocolError for a protocol that the client did not offer.
+    Raises UpstreamProtocolError if the client did not offer the protocol.
     """
     chosen = parse_list(response.upgrade)
     if exchange.request_left or not chosen or not set(chosen) <= set(parse_list(exchange.head.upgrade)):
         raise UpstreamProtocolError(OTHER_PROTOCOL)
     attempt, run = exchange.attempt, exchange.run
-    assert attempt is not None  # noqa: S101 - it brought the response
-    assert run is not None  # noqa: S101 - an exchange that offers a protocol has one
+    assert attempt is not None  # noqa: S101 - the attempt received the response
+    assert run is not None  # noqa: S101 - an exchange whose client offers an upgrade has a run
     attempt.response = response
     if exchange.on_response_head(response, is_whole=False) is GIVEN_UP:
         return
     exchange.has_started_response = True
     attempt.upstream = None
-    if not run.may_continue():  # its route has changed since it was sent
+    if not run.may_continue():  # its route may have changed since the request was sent
         upstream.abandon()
         exchange.cut()
         return

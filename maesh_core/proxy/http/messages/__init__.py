@@ -1,1 +1,1 @@
-"""Heads and bodies of HTTP/1.1 messages: parsed, checked and rendered. No I/O."""
+"""Heads and bodies of HTTP/1.1 messages: parsing, checks and rendering. No I/O."""

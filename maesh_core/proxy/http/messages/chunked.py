@@ -1,7 +1,8 @@
-"""The chunked transfer coding, scanned for where it ends (RFC 9112 section 7.1).
+"""Finds the end of a body in the chunked transfer coding (RFC 9112 section 7.1).
 
-Takes bytes as they come, cut anywhere; tells how many belong to the body and checks every one of them, so that what
-passes can be sent on as it came. Only CRLF ends a line, sizes are plain hexadecimal digits, and nothing is repaired.
+Takes bytes in pieces of any size, and returns how many of them belong to the body. It validates every byte, so that the
+body can be forwarded unchanged. Only CRLF ends a line, and sizes are plain hexadecimal digits; the scanner never
+repairs a body.
 """
 
 import re
@@ -10,16 +11,16 @@ from typing import Final
 from maesh_core.proxy.http.messages.syntax import NOT_IN_TRAILERS
 
 LINE_LIMIT_BYTES: Final = 4096
-"""A chunk-size line with its extensions, or one trailer line; extensions have no use that needs more."""
+"""Limit of a chunk-size line with its extensions, and of one trailer line. No real use of extensions needs more."""
 TRAILER_LIMIT_BYTES: Final = 16384
-"""All trailer lines together."""
+"""Limit of all trailer lines together."""
 TURN_LINES: Final = 16
-"""Lines scanned in one turn, of which a chunk has two: about the work of one small request."""
+"""Lines scanned in one turn, two per chunk: about the work of one small request."""
 FRAMING_LIMIT_BYTES: Final = 16384
-"""Framing of one body beyond FRAMING_FACTOR bytes for each byte of content."""
+"""A body may have FRAMING_FACTOR bytes of framing per byte of content, and this number of bytes in addition."""
 FRAMING_FACTOR: Final = 8
-"""A chunk of one byte has five bytes of framing, and passes. Extensions and leading zeros that outweigh the content
-cost every reader time and mean nothing to it: Go's net/http and picohttpparser bound them in a similar way."""
+"""A chunk of one byte has five bytes of framing, which is allowed. Extensions and leading zeros beyond this cost
+every recipient time and have no use: Go's net/http and picohttpparser limit them similarly."""
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _match_size: Final = re.compile(
@@ -27,7 +28,8 @@ _match_size: Final = re.compile(
     rb"(?:[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+\"))?+)*+\r\n"
     % (_TOKEN, _TOKEN)
 ).match
-"""chunk-size and chunk-ext of RFC 9112 section 7.1.1. No part can match in two ways, so one pass refuses a bad line."""
+"""chunk-size and chunk-ext of RFC 9112 section 7.1.1. No part can match in two ways, so a bad line is refused in
+one pass."""
 _match_partial_size: Final = re.compile(rb"[0-9A-Fa-f]{1,15}(?:[ \t]*(?:;.*)?|\r)", re.DOTALL).fullmatch
 _match_trailer: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*\r\n").fullmatch
 
@@ -35,13 +37,13 @@ _SIZE, _DATA, _DATA_END, _TRAILER = range(4)
 
 
 class ChunkedError(ValueError):
-    """The bytes are not a chunked body; the text says what is wrong."""
+    """The bytes are not a valid chunked body; the text gives the reason."""
 
 
 class ChunkedScanner:
-    """Follows one chunked body; `is_complete` once its last line has been seen.
+    """Scans one chunked body. `is_complete` is set after its last line.
 
-    `size_bytes` is what the chunks whose size line has come hold together.
+    `size_bytes` is the total size of all chunks whose size line was scanned.
     """
 
     __slots__ = ("_framing_bytes", "_left", "_line", "_state", "_trailer_bytes", "is_complete", "size_bytes")
@@ -59,11 +61,11 @@ class ChunkedScanner:
         return f"<ChunkedScanner {('size', 'data', 'data end', 'trailer')[self._state]} left={self._left}>"
 
     def scan(self, data: bytes, payload: list[bytes] | None = None, *, start: int = 0) -> int:
-        """Scan `data` from `start` on and return the position behind the last byte that was scanned.
+        """Scan `data` from `start` on, and return the position after the last scanned byte.
 
-        Bytes are left over in two cases. When the body is complete, they belong to the next message. Otherwise
-        TURN_LINES lines were scanned, and the rest is to be scanned in a later turn. The decoded content is appended
-        to `payload` where one is given. Raises ChunkedError.
+        Not all bytes are scanned in two cases. If the body is complete, the rest belongs to the next message. Otherwise
+        TURN_LINES lines were scanned, and the caller must scan the rest in a later turn. The decoded content is
+        appended to `payload` if it is given. Raises ChunkedError.
         """
         position, end, lines_left = start, len(data), TURN_LINES
         while position < end and not self.is_complete:
@@ -94,38 +96,38 @@ class ChunkedScanner:
         if len(line) > LINE_LIMIT_BYTES:
             raise ChunkedError("line of a chunked body too long")
         if self._state == _SIZE:
-            self._take_size(line)
+            self._parse_size(line)
         elif self._state == _DATA_END:
             if line != b"\r\n":
                 raise ChunkedError("chunk not followed by CRLF")
             self._state = _SIZE
         else:
-            self._take_trailer(line)
+            self._parse_trailer(line)
         return stop
 
     def _check_partial(self, line: bytes) -> None:
-        """Refuse early what can no longer become a line, so that nobody waits for its end."""
+        """Refuse a partial line that cannot become valid, instead of waiting for its end."""
         if self._state == _DATA_END and not b"\r\n".startswith(line):
             raise ChunkedError("chunk not followed by CRLF")
         if self._state == _SIZE and not _match_partial_size(line):
             raise ChunkedError("malformed chunk size")
         if b"\r" in line[:-1]:
-            raise ChunkedError("line ended by something else than CRLF")
+            raise ChunkedError("line not ended by CRLF")
         if len(line) > LINE_LIMIT_BYTES:
             raise ChunkedError("line of a chunked body too long")
 
-    def _take_size(self, line: bytes) -> None:
+    def _parse_size(self, line: bytes) -> None:
         match = _match_size(line)
         if match is None or match.end() != len(line):
             raise ChunkedError("malformed chunk size")
         self._left = int(match[1], 16)
         self.size_bytes += self._left
-        self._framing_bytes += len(line) + 2  # and the CRLF behind the chunk
+        self._framing_bytes += len(line) + 2  # includes the CRLF after the chunk
         if self._framing_bytes > FRAMING_LIMIT_BYTES + FRAMING_FACTOR * self.size_bytes:
             raise ChunkedError("body with far more chunk framing than content")
         self._state = _DATA if self._left else _TRAILER
 
-    def _take_trailer(self, line: bytes) -> None:
+    def _parse_trailer(self, line: bytes) -> None:
         if line == b"\r\n":
             self.is_complete = True
             return
@@ -134,6 +136,6 @@ class ChunkedScanner:
         if match is None:
             raise ChunkedError("malformed trailer field")
         if match[1].lower() in NOT_IN_TRAILERS:
-            raise ChunkedError("trailer field that may not be one")
+            raise ChunkedError("field not allowed in trailers")
         if self._trailer_bytes > TRAILER_LIMIT_BYTES:
             raise ChunkedError("trailers too large")

@@ -1,8 +1,8 @@
-"""The fields that tell an upstream who called: X-Forwarded-For, -Host, -Port, -Proto, -Server and X-Real-Ip.
+"""Renders the fields that identify the client: X-Forwarded-For, -Host, -Port, -Proto, -Server and X-Real-Ip.
 
-The client's address is appended to X-Forwarded-For, X-Forwarded-Server is the mesh's, the others are set where the
-client sent none (an ingress in front must survive). Nothing in the mesh ever decides on them (Traefik, Maesh). Whose
-fields count as sent is decided in head_rules.py.
+The client's address is appended to X-Forwarded-For, and X-Forwarded-Server is set to the mesh's name. The other fields
+are set only if the client sent none, to keep those of an ingress in front. As in Traefik and Maesh, the mesh bases no
+decision on these fields. head_rules.py decides whose fields are kept.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from typing import Final
 from maesh_core.proxy.http.messages.syntax import parse_port
 
 KEPT_ENDS: Final = 1024
-"""A client that speaks to one host needs one; the connections of a client share it."""
+"""A client that sends requests to one host uses one entry, which all its connections share."""
 _NOTHING: Final[Mapping[bytes, bytes]] = {}
 
 
 class ForwardedFields:
-    """One client connection's fields, rendered once for as long as it asks for one host."""
+    """The forwarded fields of one client connection. The rendered form is reused while the host stays the same."""
 
     __slots__ = ("_address", "_authority", "_rendered", "_server")
 
@@ -28,7 +28,7 @@ class ForwardedFields:
         self._rendered = b""
 
     def render(self, authority: bytes, sent: Mapping[bytes, bytes] | None) -> bytes:
-        """Render the end of a request head to `authority`; `sent` is what the client sent, by lower-case name."""
+        """Render the end of a request head to `authority`; `sent` holds the client's fields, by lower-case name."""
         if sent is not None:
             return _render(self._address, authority, self._server, sent)
         if authority != self._authority:

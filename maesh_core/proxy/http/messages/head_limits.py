@@ -1,6 +1,6 @@
-"""What a client's request head may hold at most, checked as its bytes come.
+"""Limits the size of a client's request head while it arrives.
 
-Takes the bytes of a head, whole or in part; returns nothing, or raises the refusal that the client gets.
+Takes the bytes of a head, complete or partial. Returns nothing, or raises the error that the client receives.
 """
 
 from typing import Final
@@ -14,9 +14,9 @@ _HEAD_TOO_LARGE: Final = "the request's head is too large"
 
 
 def check_partial_head(buffer: bytearray, scanned: int, settings: CarryingSettings) -> None:
-    """Refuse what no further byte can mend; `scanned` bytes were looked at before. Raises ClientProtocolError."""
+    """Refuse a partial head that cannot become valid; skip `scanned` bytes. Raises ClientProtocolError."""
     if has_bare_line_end(buffer, max(0, scanned - 1)):
-        raise ClientProtocolError("line ended by something else than CRLF")
+        raise ClientProtocolError("line not ended by CRLF")
     if len(buffer) > settings.target_limit + 1 and buffer.find(b"\r\n", 0, settings.target_limit + 2) < 0:
         raise ClientProtocolError(_LINE_TOO_LONG, 414)
     if len(buffer) > settings.head_limit:
@@ -24,7 +24,7 @@ def check_partial_head(buffer: bytearray, scanned: int, settings: CarryingSettin
 
 
 def check_whole_head(head: bytes, settings: CarryingSettings) -> None:
-    """Refuse a whole head that is too large. Raises ClientProtocolError."""
+    """Refuse a complete head that is too large. Raises ClientProtocolError."""
     if head.index(b"\r\n") > settings.target_limit:
         raise ClientProtocolError(_LINE_TOO_LONG, 414)
     if len(head) > settings.head_limit:

@@ -1,7 +1,7 @@
-"""The header fields of a message as they pass: read and changed by middlewares.
+"""The header fields to forward, which middlewares read and change.
 
-Field lines, `Name: value\r\n`, in the order they came. A head of which nobody asks more than to add to it is never
-split. Framing and hop-by-hop fields are never among them, and cannot be put there.
+Stores the field lines, `Name: value`, in the order in which they arrived. A head that middlewares only add fields to is
+never split into lines. Framing and hop-by-hop fields are not included and cannot be added.
 """
 
 from collections.abc import Container, Iterator
@@ -12,12 +12,12 @@ from maesh_core.values.field_rules import UNTOUCHABLE, is_field_value, is_token
 
 KEPT_FIELDS: Final = 512
 KEPT_FIELD_LIMIT_BYTES: Final = 256
-"""Rendered lines are kept for fields up to this size, because middlewares set the same few again and again. Each saves
-0.4 us in compiled form."""
+"""Rendered lines of fields up to this size are cached, because middlewares often set the same few fields. Each hit
+saves 0.4 us in compiled form."""
 
 
 class Headers:
-    """Implements `interfaces.Headers` over a checked head, of which fields with names in `dropped` are no part."""
+    """Implements `interfaces.Headers` over a checked head, without the fields whose names are in `dropped`."""
 
     __slots__ = ("_added", "_dropped", "_head", "_lines", "_lower")
 
@@ -33,66 +33,66 @@ class Headers:
 
     @property
     def lines(self) -> list[bytes]:
-        """Every field line; from now on they are apart from the head."""
+        """Every field line. After this call, changes apply to the lines and no longer depend on the head."""
         if self._lines is None:
             self._lines = split_fields(self._head, without=self._dropped) + self._added
         return self._lines
 
     @property
     def is_split(self) -> bool:
-        """Whether the head no longer says which fields there are: they are `lines`, and else only `added` to it."""
+        """Whether `lines` holds all fields; otherwise they are the fields of the head and those in `added`."""
         return self._lines is not None
 
     @property
     def added(self) -> bytes:
-        """What stands behind the head's own fields, while these are as they came."""
+        """The fields that follow those of the head, while `is_split` is false."""
         return b"".join(self._added)
 
     def get(self, name: bytes) -> bytes | None:
-        """Read the first value, or None."""
+        """Return the first value, or None."""
         values = self.get_all(name)
         return values[0] if values else None
 
     def get_all(self, name: bytes) -> list[bytes]:
-        """Read every value, in order."""
+        """Return every value, in order."""
         prefix, length = name.lower() + b":", len(name) + 1
         return [line[length:].strip() for line in self._find(name) if line[:length].lower() == prefix]
 
     def items(self) -> list[tuple[bytes, bytes]]:
-        """List every field, its name as it is spelt and its value."""
+        """Return the name, in its original case, and the value of every field."""
         lines = [*split_fields(self._head, without=self._dropped), *self._added] if self._lines is None else self._lines
         return [split_field(line) for line in lines]
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        """Go through a copy of the fields."""
+        """Iterate over a copy of the fields."""
         return iter(self.items())
 
     def set(self, name: bytes, value: bytes) -> None:
-        """Put one value in place of all."""
+        """Replace all values by one."""
         line, prefix = _build_field(name, value)
         if self._lines is not None or self._added or self._has(prefix):
             self.remove(name)
         self._get_end().append(line)
 
     def add(self, name: bytes, value: bytes) -> None:
-        """Put one more value at the end."""
+        """Append a value."""
         self._get_end().append(_build_field(name, value)[0])
 
     def remove(self, name: bytes) -> None:
-        """Take out every value; none is fine."""
+        """Remove every value, if there is any."""
         prefix, length = name.lower() + b":", len(name) + 1
         lines = self._find(name)
         if lines:
             lines[:] = [line for line in lines if line[:length].lower() != prefix]
 
     def _find(self, name: bytes) -> list[bytes]:
-        """Return the lines among which those with the name are."""
+        """Return the lines that can include fields with this name."""
         if self._lines is None and not self._has(b"\n%b:" % name.lower()):
             return self._added
         return self.lines
 
     def _has(self, prefix: bytes) -> bool:
-        """Search the head. `find` is faster than `in`, which CPython first tries with the prefix as an int."""
+        """Search the head. `find` is faster than `in`, for which CPython first tries the prefix as an int."""
         if self._lower is None:
             self._lower = self._head.lower()
         return self._lower.find(prefix) >= 0
@@ -108,22 +108,22 @@ def split_field(line: bytes) -> tuple[bytes, bytes]:
 
 
 def split_fields(head: bytes, *, without: Container[bytes]) -> list[bytes]:
-    """Split a checked head into its field lines, without those of the given lower-case names."""
+    """Split a checked head into its field lines, except those with the lower-case names in `without`."""
     lines = head.split(b"\r\n")[1:-2]
     return [line + b"\r\n" for line in lines if line[: line.index(b":")].lower() not in without]
 
 
 def render_field(name: bytes, value: bytes) -> bytes:
-    """Render a field line; raises ValueError for what RFC 9110 section 5 does not allow or the mesh sets itself."""
+    """Render a field line. Raises ValueError for fields that RFC 9110 section 5 forbids or that only the mesh sets."""
     if not is_token(name) or not is_field_value(value):
         raise ValueError(f"not a header field: {name!r}: {value[:80]!r}")
     if name.lower() in UNTOUCHABLE:
-        raise ValueError(f"{name.decode()} is the mesh's own to set")
+        raise ValueError(f"{name.decode()} can only be set by the mesh")
     return b"%b: %b\r\n" % (name, value)
 
 
 def _build_field(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    """Return the rendered field line, and the bytes that a lower-case head with that field contains."""
+    """Return the rendered field line, and the bytes to search for in a lower-case head to find this field."""
     if len(name) + len(value) > KEPT_FIELD_LIMIT_BYTES:
         return _render_with_prefix(name, value)
     return _render_kept(name, value)

@@ -1,8 +1,8 @@
-"""Ordinary heads, each read by one pattern: what most messages are, at a fifth of the price of the long way.
+"""Parses ordinary heads with one pattern each. Most heads are ordinary; this takes a fifth of the time of a full parse.
 
-A head that matches is valid to the last byte, and passes as it came but for its Connection line: all else in it are
-end-to-end fields, Host, and what frames the body. It is stricter than it need be. Whatever does not match, right or
-wrong, is judged by request_head.py and response_head.py, which know every rule.
+Takes the bytes of a head. A head that matches is valid and is forwarded unchanged except for its Connection line: its
+fields are end-to-end fields, Host, and the framing. The patterns are stricter than the rules. A head that does not
+match may still be valid; request_head.py and response_head.py parse it in full.
 """
 
 import re
@@ -15,8 +15,8 @@ _LENGTH: Final = rb"[Cc]ontent-[Ll]ength: ?+([0-9]{1,18}+)\r\n"
 _CHUNKED: Final = rb"[Tt]ransfer-[Ee]ncoding: (chunked)\r\n"
 _CONNECTION: Final = rb"([Cc]onnection: (?:keep-alive|close)\r\n)"
 CLOSE: Final = b" close\r\n"
-"""What a Connection line that matches ends with, or with keep-alive."""
-# The first letter stands as a class of its own: the engine tests it before it tries an alternative.
+"""How a Connection line that matches ends if it does not end with keep-alive."""
+# The first letter is a separate class, since the regex engine tests it before it tries an alternative.
 _HOP_BY_HOP: Final = (
     rb"[Cc](?i:onnection):|[Kk](?i:eep-alive):|[Pp](?i:roxy-(?:authenticate|authorization|connection)):"
     rb"|[Tt](?i:e|ransfer[-_]encoding):|[Uu](?i:pgrade):|[Cc](?i:ontent[-_]length):"
@@ -25,7 +25,7 @@ _REQUEST_ONLY: Final = rb"|[Hh](?i:ost):|[Ee](?i:xpect):|[Xx][-_](?i:forwarded[-
 
 
 def _once(group: int, pattern: bytes) -> bytes:
-    """Build what matches `pattern`, whose one group has that number, unless it has matched before."""
+    """Build a pattern that matches `pattern` only once; `group` is the number of its only group."""
     return rb"(?(%d)(?!)|%b)" % (group, pattern)
 
 
@@ -34,18 +34,19 @@ match_request: Final = re.compile(
     rb"(?:(?!%b)%b:%b\r\n|%b|%b|%b)*\r\n"
     % (_HOP_BY_HOP + _REQUEST_ONLY, _TOKEN, _VALUE, _once(3, _HOST), _once(4, _LENGTH), _once(5, _CONNECTION))
 ).fullmatch
-"""A request's whole head. Groups: method, target in origin-form, authority, length, Connection line; or None."""
+"""Matches a complete request head. Groups: method, target in origin-form, authority, length, Connection line; or
+None."""
 
 match_response: Final = re.compile(
     rb"(HTTP/1\.1 ([2-5][0-9][0-9]) %b\r\n)"
     rb"(?:(?!%b)%b:%b\r\n|%b|%b|%b)*\r\n"
     % (_VALUE, _HOP_BY_HOP, _TOKEN, _VALUE, _once(3, _LENGTH), _once(4, _CHUNKED), _once(5, _CONNECTION))
 ).fullmatch
-"""A final response's whole head. Groups: status line, status, length, `chunked`, Connection line; or None."""
+"""Matches a complete final response head. Groups: status line, status, length, `chunked`, Connection line; or None."""
 
 
 def cut_connection(match: re.Match[bytes]) -> bytes:
-    """Give a head that matched, without its end and its Connection line, if it has one."""
+    """Return a matched head without its empty line and its Connection line, if it has one."""
     head = match.string
     start, end = match.span(5)
     return head[:-2] if start < 0 else head[:start] + head[end:-2]

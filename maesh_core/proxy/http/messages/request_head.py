@@ -1,8 +1,8 @@
-"""Reads the head of a request: bytes to a value, or a refusal.
+"""Parses the head of a request: bytes to a value, or an error for the client.
 
-An ordinary head is read by one pattern (ordinary.py). Of any other llhttp checks the syntax of the fields, one head to
-a feed; the request line, and what llhttp lets pass but RFC 9112 or the mesh does not, is checked here. Framing that
-could be read in two ways is refused, never repaired.
+One pattern parses an ordinary head (ordinary.py). For other heads, llhttp checks the syntax of the fields, one head per
+feed. This module checks the request line, and what llhttp accepts but RFC 9112 or the mesh does not. Ambiguous framing
+is refused, never repaired.
 """
 
 import re
@@ -30,19 +30,19 @@ from maesh_core.settings import CarryingSettings
 from maesh_core.values.field_rules import FORWARDED, HOP_BY_HOP, is_token
 
 CHUNKED: Final = -1
-"""As a number of bytes left: a chunked body of which the last chunk has not come."""
+"""A number of remaining bytes: the body is chunked, and its last chunk has not arrived yet."""
 
 KEPT_LIMIT_BYTES: Final = 1024
-"""A connection's last head is kept up to this size: reading it again is free, an ordinary new one takes 1.3 us, any
-other 4. (One store for all connections cost each new head 1.5 us, for those that repeat.)"""
+"""A connection's last head is cached up to this size: a repeated head is free, a new ordinary one takes 1.3 us, any
+other 4 us. (A cache shared by all connections cost each new head 1.5 us, and only helped repeated ones.)"""
 KEPT_HOSTS: Final = 1024
 
 SPECIAL: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", *FORWARDED}
-"""Fields that the mesh reads, and writes itself where they go on."""
+"""Fields that the mesh reads, and writes itself if they are forwarded."""
 _NAMED_BY_CONNECTION: Final = {b"close", b"keep-alive", b"upgrade", b"te"}
 _READABLE: Final = {b"content-length", b"expect"}
 _NEVER_DROPPED: Final = {b"host", b"content-length", b"transfer-encoding"}
-"""Fields that Connection cannot name away: who does hides where the request ends."""
+"""Fields that are kept even if Connection names them: dropping them would hide where the request ends."""
 
 _match_request_line: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])").fullmatch
 _find_special: Final = re.compile(
@@ -50,7 +50,7 @@ _find_special: Final = re.compile(
     rb"|transfer[-_]encoding|upgrade|forwarded|x[-_](?:forwarded[-_][^:]+|real[-_]ip)):[ \t]*([^\r]*)",
     re.IGNORECASE,
 ).findall
-"""The fields of SPECIAL in a head that llhttp has checked, and those that stop here under some HeadRules."""
+"""Matches the fields of SPECIAL in a head that llhttp has checked, and those that some HeadRules drop."""
 _is_protocol: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?").fullmatch
 _match_absolute: Final = re.compile(rb"(?i:http)://([^/?#]*)(.*)", re.DOTALL).fullmatch
 
@@ -75,12 +75,12 @@ _FIELDS: Final = (
 
 @final
 class RequestHead(Head):
-    """A request's head, read.
+    """A parsed request head.
 
-    `head` is its bytes, and `passing` what of it goes upstream: all but what the mesh adds behind it. `body` is the
-    number of body bytes to come or CHUNKED, and `framing` the fields that say so. `dropped` names fields that stop
-    here, `forwarded` holds what the client sent of FORWARDED, `upgrade` names the protocols it offers to change to,
-    `is_expecting` says that it waits for a 100 before it sends the body.
+    `head` is its bytes; `passing` is the part to send upstream, without the fields that the mesh adds after it. `body`
+    is the number of body bytes or CHUNKED, and `framing` the fields that declare it. `dropped` names the fields that
+    are not forwarded. `forwarded` holds the client's values of the fields in FORWARDED, and `upgrade` the protocols
+    that the client offers. `is_expecting` means that the client waits for a 100 before it sends the body.
     """
 
     __slots__ = _FIELDS
@@ -120,7 +120,7 @@ class RequestHead(Head):
         self.is_expecting = is_expecting
 
     def build_headers(self) -> Headers:
-        """List the fields that go on, without framing; the list is the caller's to change."""
+        """Return the fields to forward, without framing; the caller may change the result."""
         return Headers(self.head, self.dropped)
 
     @property
@@ -129,18 +129,18 @@ class RequestHead(Head):
         return ClientHeaders(self)
 
     def render_start(self) -> bytes:
-        """Render the request line and Host as they go upstream."""
+        """Render the request line and Host to send upstream."""
         return render_start(self.method, self.target, self.authority)
 
     def render_changed(self, headers: Headers, forwarded: bytes) -> bytes:
-        """Render the head that goes upstream with changed header fields; it ends with the forwarded fields."""
+        """Render the head to send upstream with changed header fields; it ends with the forwarded fields."""
         if not headers.is_split:
             return self.passing + headers.added + forwarded
         return b"".join((self.render_start(), *headers.lines, self.framing, forwarded))
 
 
 class ClientHeaders:
-    """Implements `interfaces.ReadableHeaders` over the bytes of a head, of which nothing else need be read."""
+    """Implements `interfaces.ReadableHeaders` by searching the bytes of a head."""
 
     __slots__ = ("_head", "_lower")
 
@@ -152,7 +152,7 @@ class ClientHeaders:
         return f"<ClientHeaders of {self._head.head!r}>"
 
     def get(self, name: bytes) -> bytes | None:
-        """Read the first value, or None."""
+        """Return the first value, or None."""
         name = name.lower()
         if name in self._head.dropped:
             values = self._get_dropped(name)
@@ -161,12 +161,12 @@ class ClientHeaders:
         return self._cut_value(start + len(name) + 3) if start >= 0 else None
 
     def get_all(self, name: bytes) -> list[bytes]:
-        """Read every value, in order; of the forwarded fields joined into one, as they go on."""
+        """Return every value, in order; a forwarded field has one value, joined as it is sent upstream."""
         name = name.lower()
         return self._get_dropped(name) if name in self._head.dropped else self._find_all(name)
 
     def items(self) -> list[tuple[bytes, bytes]]:
-        """List every field that can be read, as it was spelt; one that was joined stands where its first part did."""
+        """Return every readable field, names in original case; a joined field is at the position of its first line."""
         found: list[tuple[bytes, bytes]] = []
         joined: set[bytes] = set()
         for line in split_fields(self._head.head, without=()):
@@ -180,11 +180,11 @@ class ClientHeaders:
         return found
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        """Go through the fields."""
+        """Iterate over the fields."""
         return iter(self.items())
 
     def _get_dropped(self, name: bytes) -> list[bytes]:
-        """Read a field that the mesh itself writes, or that stops here."""
+        """Return the values of a field that the mesh writes itself or does not forward."""
         head = self._head
         if name == b"host":
             return [head.authority] if head.authority else []
@@ -204,14 +204,14 @@ class ClientHeaders:
 
 
 def render_start(method: bytes, target: bytes, authority: bytes) -> bytes:
-    """Render a request line and its Host."""
+    """Render a request line and its Host field."""
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, target, authority)
 
 
 class HeadReader:
-    """Reads the heads of all clients under one set of rules, and keeps the last one.
+    """Parses the heads of all clients with the same rules, and caches the last head.
 
-    A client that connects for each request repeats its head, and has no connection that could keep it.
+    Clients that open a connection per request repeat their head, and have no connection on which it could be cached.
     """
 
     __slots__ = ("_last", "_rules")
@@ -224,7 +224,7 @@ class HeadReader:
         return f"<HeadReader {self._rules!r}>"
 
     def read(self, head: bytes) -> RequestHead:
-        """Read a head, which ends with its one empty line. Raises ClientProtocolError."""
+        """Parse a head, which ends with its only empty line. Raises ClientProtocolError."""
         last = self._last
         if last is None or last.head != head:
             last = parse_request_head(head, self._rules)
@@ -233,7 +233,7 @@ class HeadReader:
 
 
 class HeadReaders:
-    """The two readers of one handler: of clients whose forwarded fields are kept, and of the others."""
+    """The two readers of one handler: one for clients whose forwarded fields are kept, one for the others."""
 
     __slots__ = ("_by_trust", "_rules")
 
@@ -245,7 +245,7 @@ class HeadReaders:
         return f"<HeadReaders {self._rules!r}>"
 
     def find(self, address: str) -> HeadReader:
-        """Find the reader for a client's connection, by its address; empty text where it has none."""
+        """Return the reader for a client's address, which is empty if it is unknown."""
         rules = self._rules.find(address)
         reader = self._by_trust.get(rules.keeps_forwarded)
         if reader is None:
@@ -254,13 +254,13 @@ class HeadReaders:
 
 
 def parse_request_head(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead:
-    """Read a head, which ends with its one empty line, from a client under these rules. Raises ClientProtocolError."""
+    """Parse a head, which ends with its only empty line, under these rules. Raises ClientProtocolError."""
     match = match_request(head)
     if match is None:
-        return _parse_closely(head, rules)
+        return _parse_in_full(head, rules)
     method, target, authority, length, connection = match.groups()
     if authority is None or method not in METHODS:
-        return _parse_closely(head, rules)
+        return _parse_in_full(head, rules)
     host, passing = _parse_kept_host(authority), cut_connection(match)
     is_keep_alive = connection is None or not connection.endswith(CLOSE)
     if length is None:
@@ -273,10 +273,10 @@ _parse_kept_host = lru_cache(maxsize=KEPT_HOSTS)(parse_host)
 
 
 class _Fields:
-    """What the fields of a head say, whatever its request line.
+    """The values that are read from a head's fields; they do not depend on the request line.
 
-    `passing` is what goes on of them, but Host; None where the whole head may go on as it came: all in it is
-    end-to-end, or what the mesh would say too.
+    `passing` holds the fields to forward, except Host. It is None if the whole head can be forwarded unchanged: it
+    contains only end-to-end fields, and fields that the mesh would render in the same way.
     """
 
     __slots__ = (
@@ -318,8 +318,8 @@ class _Fields:
         self.is_expecting: Final = is_expecting
 
 
-def _parse_closely(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead:
-    """Read a head of which nothing is known, or refuse it and say why."""
+def _parse_in_full(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead:
+    """Parse any head in full. Raises ClientProtocolError with the reason."""
     line, _, rest = head.partition(b"\r\n")
     method, target, is_http_1_0 = _parse_request_line(line, rules)
     fields = _parse_fields(rest, rules, is_http_1_0=is_http_1_0)
@@ -353,32 +353,32 @@ def _parse_closely(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead
 
 
 def _parse_request_line(line: bytes, rules: HeadRules) -> tuple[bytes, bytes, bool]:
-    """Read method and target, and whether it is HTTP/1.0."""
+    """Return the method, the target, and whether the version is HTTP/1.0."""
     match = _match_request_line(line)
     if match is None:
         raise ClientProtocolError("malformed request line")
     method, target, version = match.groups()
     if version != b"1.1" and version != b"1.0":
-        raise ClientProtocolError("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
+        raise ClientProtocolError("only HTTP/1.1 and HTTP/1.0 are supported", 505)
     if not rules.carries(method):
-        raise ClientProtocolError("method not carried here", 501)
+        raise ClientProtocolError("method not supported", 501)
     return method, target, version == b"1.0"
 
 
-class _Unheard:
-    """Takes nothing from llhttp: that it raises or not is all that is asked of it."""
+class _SyntaxCheckOnly:
+    """Ignores all callbacks of llhttp; only its exceptions matter."""
 
 
 def _parse_fields(rest: bytes, rules: HeadRules, *, is_http_1_0: bool) -> _Fields:
-    """Read the field lines and the empty line behind them.
+    """Parse the field lines and the empty line after them.
 
-    llhttp has checked them when they are searched: no bare CR or LF, no folded line, no space before a colon. A call
-    back for each field would double the cost of an unseen head.
+    llhttp checks them before they are searched: no bare CR or LF, no folded line, no space before a colon. A callback
+    for each field would double the cost of a new head.
     """
     try:
-        httptools.HttpRequestParser(_Unheard()).feed_data(b"GET / HTTP/1.1\r\n" + rest)
+        httptools.HttpRequestParser(_SyntaxCheckOnly()).feed_data(b"GET / HTTP/1.1\r\n" + rest)
     except httptools.HttpParserUpgrade:
-        pass  # the upstream decides
+        pass  # the upstream decides whether to switch protocols
     except httptools.HttpParserError as error:
         _refuse_coding_alone(rest)
         raise ClientProtocolError("malformed request head") from error
@@ -426,7 +426,7 @@ def _read_authority(values: list[bytes], *, is_http_1_0: bool) -> bytes:
 
 
 def _read_other_target(method: bytes, target: bytes, authority: bytes) -> tuple[bytes, bytes]:
-    """Take absolute-form and asterisk-form; the target's authority beats Host (RFC 9112 section 3.2.2)."""
+    """Parse absolute-form and asterisk-form; the target's authority overrides Host (RFC 9112 section 3.2.2)."""
     if target == b"*" and method == b"OPTIONS":
         return authority, target
     match = _match_absolute(target)
@@ -441,7 +441,7 @@ def _read_other_target(method: bytes, target: bytes, authority: bytes) -> tuple[
 
 
 def _read_connection(fields: dict[bytes, list[bytes]], *, is_http_1_0: bool) -> tuple[bool, frozenset[bytes]]:
-    """Obey Connection; returns whether to stay connected, and the fields it names (RFC 9110 section 7.6.1)."""
+    """Apply Connection: return whether to keep the connection, and the fields it names (RFC 9110 section 7.6.1)."""
     options = {option for value in fields.get(b"connection", ()) for option in parse_list(value)}
     is_keep_alive = b"close" not in options and (not is_http_1_0 or b"keep-alive" in options)
     dropped = frozenset(options - _NAMED_BY_CONNECTION - _NEVER_DROPPED)
@@ -451,9 +451,9 @@ def _read_connection(fields: dict[bytes, list[bytes]], *, is_http_1_0: bool) -> 
 
 
 def _read_upgrade(fields: dict[bytes, list[bytes]]) -> bytes:
-    """Read which protocols the client offers to change to (RFC 9110 section 7.8).
+    """Return the protocols that the client offers to switch to (RFC 9110 section 7.8).
 
-    Not to HTTP/2: nobody could look into it any more, and its Upgrade is obsolete (RFC 9113 section 3.1).
+    HTTP/2 is left out: the mesh could not read its requests, and the upgrade to it is obsolete (RFC 9113 section 3.1).
     """
     if b"upgrade" not in fields or not any(b"upgrade" in parse_list(value) for value in fields.get(b"connection", ())):
         return b""
@@ -462,7 +462,7 @@ def _read_upgrade(fields: dict[bytes, list[bytes]]) -> bytes:
 
 
 def _read_framing(fields: dict[bytes, list[bytes]], *, is_http_1_0: bool) -> tuple[int, bytes]:
-    """Decide where the body ends (RFC 9112 section 6.3); both ways of saying it at once are an attack."""
+    """Determine where the body ends (RFC 9112 section 6.3). Two declarations at once are refused as an attack."""
     codings, lengths = fields.get(b"transfer-encoding"), fields.get(b"content-length")
     if codings is not None:
         if lengths is not None:
@@ -480,12 +480,12 @@ def _read_framing(fields: dict[bytes, list[bytes]], *, is_http_1_0: bool) -> tup
 
 
 def _refuse_coding(codings: list[bytes]) -> NoReturn:
-    """Say what is wrong with codings that are not one plain `chunked`, which has no other right way to be written."""
+    """Raise the error for codings other than one plain `chunked`, the only supported value."""
     names = [name for value in codings for name in parse_list(value)]
     is_misplaced = b"chunked" in names[:-1] or names == [b"chunked"]
     if not names or is_misplaced or b"identity" in names or not all(map(is_token, names)):
         raise ClientProtocolError("malformed Transfer-Encoding")
-    raise ClientProtocolError("transfer coding not known here", 501)
+    raise ClientProtocolError("transfer coding not supported", 501)
 
 
 def _read_expect(fields: dict[bytes, list[bytes]], *, is_http_1_0: bool) -> bytes:
@@ -504,7 +504,7 @@ _has_length: Final = re.compile(rb"(?:^|\r\n)content-length[ \t]*:", re.IGNORECA
 
 
 def _refuse_coding_alone(rest: bytes) -> None:
-    """Raise 501 for a coding that is merely unknown; llhttp has one error for that and for malformed ones."""
+    """Raise 501 if the coding is valid but unknown; llhttp reports the same error for unknown and malformed codings."""
     codings = _find_codings(rest)
     if codings and not _has_length(rest) and not has_bare_line_end(rest):
         _refuse_coding(codings)

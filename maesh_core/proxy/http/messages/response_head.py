@@ -1,7 +1,7 @@
-"""Reads the head of an upstream's response: bytes to status, headers and framing, or a refusal.
+"""Parses the head of a response: bytes to status, headers and framing, or an error.
 
-An ordinary head is read by one pattern (ordinary.py). Of any other llhttp checks the syntax, one head to a feed; where
-the body ends is decided here, knowing the request.
+One pattern parses an ordinary head (ordinary.py). For other heads, llhttp checks the syntax, one head per feed. This
+module determines where the body ends, which also depends on the request.
 """
 
 import re
@@ -19,17 +19,17 @@ from maesh_core.proxy.http.messages.syntax import is_length, parse_list
 from maesh_core.values.field_rules import HOP_BY_HOP
 
 UNTIL_CLOSE: Final = -2
-"""As a number of bytes left: the body ends where the upstream closes the connection."""
+"""A number of remaining bytes: the body ends when the upstream closes the connection."""
 
 _SPECIAL: Final = HOP_BY_HOP | {b"content-length"}
 _find_special: Final = re.compile(
     rb"\r\n(connection|content-length|keep-alive|proxy-(?:authenticate|authorization|connection)|te|transfer-encoding"
     rb"|upgrade):[ \t]*([^\r]*)"
 ).findall
-"""The fields of _SPECIAL in a head that llhttp has checked, in lower case."""
+"""Matches the fields of _SPECIAL in a lower-case head that llhttp has checked."""
 _CHUNKED_FIELD: Final = b"Transfer-Encoding: chunked\r\n"
 _WORDS: Final = frozenset({b"close", b"keep-alive"})
-"""What Connection says of itself, and names no field by."""
+"""Connection options that are not names of fields."""
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 _match_status_line: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
 
@@ -50,12 +50,12 @@ _FIELDS: Final = (
 
 @final
 class ResponseHead(Head):
-    """A response's head, read.
+    """A parsed response head.
 
-    `head` is its bytes, and `passing` what of it goes on, but for the empty line and what concerns the connection.
-    `is_plain` means that it may go to a client as it came, if that connection stays open. `left` is
-    the number of body bytes to come, CHUNKED or UNTIL_CLOSE, and `framing` the field that says so. `dropped` names
-    fields that stop here, `upgrade` what a 101 changes to.
+    `head` is its bytes; `passing` is the part to forward, without the empty line and the fields about the connection.
+    `is_plain` means that the head can be forwarded unchanged if the client's connection stays open. `left` is the
+    number of body bytes, CHUNKED or UNTIL_CLOSE, and `framing` the field that declares it. `dropped` names the fields
+    that are not forwarded, `upgrade` the protocol that a 101 switches to.
     """
 
     __slots__ = _FIELDS
@@ -87,19 +87,19 @@ class ResponseHead(Head):
         self.upgrade = upgrade
 
     def build_headers(self) -> Headers:
-        """List the fields that go on; the list is the caller's to change."""
+        """Return the fields to forward; the caller may change the result."""
         return Headers(self.head, self.dropped)
 
 
 def parse_response_head(head: bytes, *, is_head_request: bool) -> ResponseHead:
-    """Read a head, which ends with its one empty line. Raises UpstreamProtocolError."""
+    """Parse a head, which ends with its only empty line. Raises UpstreamProtocolError."""
     match = match_response(head)
     if match is None:
-        return _parse_closely(head, is_head_request=is_head_request)
+        return _parse_in_full(head, is_head_request=is_head_request)
     status_line, digits, length, chunked, connection = match.groups()
     status = int(digits)
     if (length is None) is (chunked is None) or status == 204:
-        return _parse_closely(head, is_head_request=is_head_request)
+        return _parse_in_full(head, is_head_request=is_head_request)
     if length is None:
         left, framing = CHUNKED, _CHUNKED_FIELD
     else:
@@ -111,8 +111,8 @@ def parse_response_head(head: bytes, *, is_head_request: bool) -> ResponseHead:
     return ResponseHead(head, status, status_line, passing, left, framing, is_keep_alive, is_keep_alive)
 
 
-def _parse_closely(head: bytes, *, is_head_request: bool) -> ResponseHead:
-    """Read a head of which nothing is known. Raises UpstreamProtocolError."""
+def _parse_in_full(head: bytes, *, is_head_request: bool) -> ResponseHead:
+    """Parse any head in full. Raises UpstreamProtocolError."""
     status, minor, status_line = _parse_status_line(head[: head.find(b"\r\n")])
     _check_syntax(head)
     lengths: list[bytes] = []
@@ -152,28 +152,28 @@ def _read_upgrade(head: bytes) -> bytes:
     return b", ".join(Headers(head).get_all(b"upgrade"))
 
 
-class _Unheard:
-    """Takes nothing from llhttp: that it raises or not is all that is asked of it."""
+class _SyntaxCheckOnly:
+    """Ignores all callbacks of llhttp; only its exceptions matter."""
 
 
 def _check_syntax(head: bytes) -> None:
     try:
-        httptools.HttpResponseParser(_Unheard()).feed_data(head)
+        httptools.HttpResponseParser(_SyntaxCheckOnly()).feed_data(head)
     except httptools.HttpParserUpgrade:
-        pass  # a 101; whether it was offered a change knows the exchange
+        pass  # a 101; the exchange checks whether the client offered it
     except httptools.HttpParserError as error:
         raise UpstreamProtocolError("the upstream sent a malformed response head") from error
 
 
 def _read_framing(lengths: list[bytes], codings: list[bytes], minor: int) -> tuple[int, bytes]:
-    """Find what frames the body, and the field that says so (RFC 9112 section 6.3)."""
+    """Return the body's size and the field that declares it (RFC 9112 section 6.3)."""
     if not lengths and not codings:
         return UNTIL_CLOSE, b""
     if not codings and len(lengths) == 1 and is_length(lengths[0]):
         return int(lengths[0]), b"Content-Length: " + lengths[0] + b"\r\n"
     if codings == [b"chunked"] and not lengths and minor == 1:
         return CHUNKED, _CHUNKED_FIELD
-    raise UpstreamProtocolError("the upstream framed its response ambiguously")
+    raise UpstreamProtocolError("the upstream sent a response with ambiguous framing")
 
 
 @lru_cache(maxsize=256)
@@ -183,7 +183,7 @@ def _parse_options(value: bytes) -> frozenset[bytes]:
 
 @lru_cache(maxsize=256)
 def _parse_status_line(line: bytes) -> tuple[int, int, bytes]:
-    """Read a status line: status, minor version, and the line as it goes on. Few different ones ever come."""
+    """Return status, minor version, and the line to forward. Cached, since there are few different status lines."""
     match = _match_status_line(line)
     if match is None:
         raise UpstreamProtocolError("the upstream sent a malformed status line")

@@ -1,6 +1,6 @@
-"""Words and character rules of HTTP/1.1 that both directions share (RFC 9110, RFC 9112).
+"""Words and character rules of HTTP/1.1 for requests and responses (RFC 9110, RFC 9112).
 
-Constants, compiled patterns and pure functions on bytes. Decides nothing about any exchange.
+Contains constants, compiled patterns and pure functions on bytes. It makes no decisions about exchanges.
 """
 
 import re
@@ -12,28 +12,30 @@ from maesh_core.values.field_rules import HOP_BY_HOP, is_forwarded_name, is_shad
 
 HEAD_END: Final = b"\r\n\r\n"
 SMALL_HEAD_BYTES: Final = 256
-"""No head up to this size is too large, or has too many fields: no limit can be set so low."""
+"""Heads up to this size need no check of size and number of fields: the limits cannot be set this low."""
 
 match_empty_lines: Final = re.compile(rb"(?:\r\n)*").match
-"""Before a request line they are passed over (RFC 9112 section 2.2)."""
+"""Matches the empty lines before a request line, which are ignored (RFC 9112 section 2.2)."""
 
 has_bare_line_end: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
-"""A line feed without its carriage return, or the reverse: never passed on, never repaired (RFC 9112 section 2.2)."""
+"""Finds a line feed without carriage return, or the reverse. Such lines are refused, never repaired (RFC 9112
+section 2.2)."""
 
 is_length: Final = re.compile(rb"[0-9]{1,18}").fullmatch
-"""Content-Length: digits alone, within 63 bits (RFC 9112 section 6.3)."""
+"""Matches a Content-Length: digits only, at most 63 bits (RFC 9112 section 6.3)."""
 
 is_authority: Final = re.compile(
     rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*(?::[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{0,5})?"
 ).fullmatch
-"""uri-host [":" port] of a Host header or an absolute target (RFC 9110 section 7.2, RFC 3986 section 3.2.2)."""
+"""Matches uri-host [":" port] of Host or an absolute target (RFC 9110 section 7.2, RFC 3986 section 3.2.2)."""
 
 is_path_and_query: Final = re.compile(rb"/[!\"$-~]*").fullmatch
-"""Origin-form: visible characters but `#`, which no target holds (RFC 9112 section 3.2.1)."""
+"""Matches a target in origin-form: visible characters except `#`, which is not part of a target (RFC 9112 section
+3.2.1)."""
 
 
 class _NotInTrailers:
-    """The lower-case names of fields that no trailer may be."""
+    """The lower-case names of fields that are not allowed as trailers."""
 
     _NAMES = HOP_BY_HOP | {b"content-length", b"host", b"trailer", b"content-encoding", b"content-type", b"expect"}
 
@@ -44,9 +46,10 @@ class _NotInTrailers:
 
 
 NOT_IN_TRAILERS: Container[bytes] = _NotInTrailers()
-"""Fields that change how a message is read or routed, or who seems to have sent it: no trailer may (RFC 9110 6.5.1).
+"""Fields that are not allowed as trailers, since they change how a message is framed or routed, or who seems to
+have sent it (RFC 9110 section 6.5.1).
 
-Some servers merge trailers into the header fields, so names that shadow such a field are among them."""
+Names that shadow such a field are included, since some servers merge trailers into the header fields."""
 
 IDEMPOTENT: Final = frozenset(
     (
@@ -55,29 +58,29 @@ IDEMPOTENT: Final = frozenset(
         b" SEARCH UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL"
     ).split()
 )
-"""Methods that may be repeated: RFC 9110 section 9.2.2, and the column of that name in IANA's HTTP Method Registry."""
+"""Methods that may be repeated: RFC 9110 section 9.2.2, and the column "Idempotent" in IANA's HTTP Method Registry."""
 
 _NOT_IDEMPOTENT: Final = frozenset({b"POST", b"PATCH", b"LOCK"})
 _IN_USE: Final = frozenset(b"M-SEARCH NOTIFY PURGE SOURCE SUBSCRIBE UNSUBSCRIBE".split())
-"""Not registered, but in wide use: UPnP's, those of caches, and Icecast's."""
+"""Methods that are not registered but widely used: those of UPnP, of caches, and of Icecast."""
 
 METHODS: Final = IDEMPOTENT | _NOT_IDEMPOTENT | _IN_USE
-"""Methods that are always carried: all that are registered but for NEVER_CARRIED, and _IN_USE."""
+"""Methods that are always accepted: all registered ones except NEVER_CARRIED, and _IN_USE."""
 
 NEVER_CARRIED: Final = frozenset({b"CONNECT", b"PRI", b"*"})
-"""501, whatever is set: the mesh is no forward proxy, and the others are registered so that nobody uses them (RFC 9113
-section 3.4, RFC 9110 section 18.2)."""
+"""Methods that are always answered with 501, whatever the settings are. The mesh is no forward proxy, so it refuses
+CONNECT; the others are registered only so that nobody uses them (RFC 9113 section 3.4, RFC 9110 section 18.2)."""
 
 REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 def parse_list(value: bytes) -> list[bytes]:
-    """Split a comma list into its lower-case members, empty ones left out (RFC 9110 section 5.6.1)."""
+    """Split a comma-separated list into its lower-case members, without empty ones (RFC 9110 section 5.6.1)."""
     return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
 
 
 def parse_host(authority: bytes) -> bytes:
-    """Reduce a checked authority to the name that routes: lower case, without port and final dot."""
+    """Return the host of a checked authority: lower case, without port and final dot."""
     host = authority.lower()
     if host.startswith(b"["):
         return host[: host.index(b"]") + 1]
@@ -86,11 +89,11 @@ def parse_host(authority: bytes) -> bytes:
 
 
 def count_fields(head: bytes) -> int:
-    """Count the fields of a head that ends with its empty line."""
+    """Return the number of fields of a head that ends with its empty line."""
     return head.count(b"\r\n") - 2
 
 
 def parse_port(authority: bytes) -> bytes:
-    """Read the port of a checked authority; empty when it has none."""
+    """Return the port of a checked authority; empty if it has none."""
     _, bracket, rest = authority.partition(b"]")
     return (rest if bracket else authority).partition(b":")[2]

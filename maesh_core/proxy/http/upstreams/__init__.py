@@ -1,1 +1,1 @@
-"""Connections to servers: pooled, opened, and read."""
+"""Connections to servers: connecting, pooling, sending requests and reading responses."""

@@ -1,8 +1,7 @@
-"""A connection to a server while it is made for one attempt: TCP, then TLS where the scheme asks for it.
+"""Opens a connection to a server for one attempt: TCP, then TLS if the scheme requires it.
 
-Takes a server and a receiver (upstream_stream.py), and passes the receiver the connection, or the error that says why
-there is none. Until then the connection belongs to this module: one that is cancelled, comes too late or has the wrong
-certificate is closed here.
+Takes a server and a receiver (upstream_stream.py), and passes the receiver the connection or an error. Until then this
+module owns the connection, and closes it if it is cancelled, times out or has the wrong certificate.
 """
 
 import asyncio
@@ -17,14 +16,14 @@ from maesh_core.proxy.http.upstreams.upstream_stream import ResponseReceiver
 
 
 class ConnectablePool(Pool, Protocol):
-    """The server as this module sees it."""
+    """The part of a server that this module uses."""
 
     __slots__ = ()
 
     key: ServerKey
 
     def on_connect_ended(self, receiver: ResponseReceiver) -> None:
-        """Note that the connection for a receiver is made, or cannot be made."""
+        """Record that the connect for a receiver has ended, successfully or not."""
 
 
 class PendingConnection:
@@ -41,9 +40,9 @@ class PendingConnection:
         return f"<PendingConnection {self._upstream!r} for {self._receiver!r}>"
 
     def cancel(self) -> None:
-        """Close the connection, however far it is; the receiver is not called.
+        """Close the connection in whatever state it is; the receiver is not called.
 
-        All of it happens here and nothing in the task, which may never have run.
+        The cleanup happens here and not in the task, which may never have started.
         """
         self._receiver = None
         self._upstream.discard()
@@ -61,7 +60,7 @@ class PendingConnection:
             upstream.discard()
             return
         server.on_connect_ended(receiver)
-        if error is None and upstream.transport is None:  # it has ended since
+        if error is None and upstream.transport is None:  # it ended in the meantime
             error = UpstreamNotReachedError(NOT_CONNECTED)
         if error is None:
             receiver.on_connected(upstream)
@@ -71,7 +70,7 @@ class PendingConnection:
             receiver.on_connect_failed(error)
 
     async def _connect(self, server: ConnectablePool) -> ExchangeError | None:
-        """Connect, and return the error that says why there is no connection."""
+        """Connect; return None, or the error of the failed connect."""
         try:
             async with asyncio.timeout(server.environment.settings.connect_timeout):
                 await self._open(server)
@@ -80,15 +79,15 @@ class PendingConnection:
         except ssl.SSLCertVerificationError as failure:
             return UpstreamNotReachedError(f"the upstream's certificate is not trusted: {failure.verify_message}")
         except ssl.SSLError as failure:
-            return UpstreamNotReachedError(f"no TLS with the upstream: {failure.reason}")
+            return UpstreamNotReachedError(f"the TLS handshake with the upstream failed: {failure.reason}")
         except UpstreamNotReachedError as failure:
             return failure
-        except (OSError, ValueError, OverflowError):  # the latter two: an address or port that there cannot be
+        except (OSError, ValueError, OverflowError):  # ValueError, OverflowError: an invalid address or port
             return UpstreamNotReachedError(NOT_CONNECTED)
         return None
 
     async def _open(self, server: ConnectablePool) -> None:
-        """Open a connection, with TLS where the scheme asks for it. Raises OSError, UpstreamNotReachedError."""
+        """Open a connection, with TLS if the scheme requires it. Raises OSError, UpstreamNotReachedError."""
         loop, upstream = asyncio.get_running_loop(), self._upstream
         _, address, port, name = server.key
         await loop.create_connection(lambda: cast("asyncio.BaseProtocol", upstream), address, port)
@@ -101,7 +100,7 @@ class PendingConnection:
             tls.context,
             server_hostname=name or address,  # an address is not sent (RFC 6066 section 3)
         )
-        if transport is None or transport.is_closing():  # uvloop: the connection ended within the handshake
+        if transport is None or transport.is_closing():  # uvloop: the connection ended during the handshake
             raise ConnectionResetError
         upstream.begin_tls(transport)
         if not tls.is_for(transport.get_extra_info("ssl_object"), address=address, name=name):

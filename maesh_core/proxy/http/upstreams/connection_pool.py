@@ -1,7 +1,7 @@
-"""One server of HTTP services: its pool of idle connections, and those that are being made (connecting.py).
+"""One server of HTTP services: its pool of idle connections, and its pending connects (connecting.py).
 
-Takes a receiver that wants a connection; passes it one, or the error that says why there is none. It does not know
-what goes over a connection.
+Takes a receiver that needs a connection, and passes it one or an error. It does not depend on the protocol of the
+connections.
 """
 
 from typing import Final
@@ -14,15 +14,17 @@ from maesh_core.proxy.http.upstreams.upstream_connection import UpstreamConnecti
 from maesh_core.proxy.http.upstreams.upstream_stream import ResponseReceiver
 
 IDLE_LIMIT: Final = 1024
-"""Idle connections kept to one server. Maesh 1.2 kept 200; with fewer than there are requests under way, each request
-more pays a connect, and 2,000 clients of two servers waited four times as long for the slowest hundredth."""
+"""Limit of idle connections to one server. Maesh 1.2 kept 200. If the limit is below the number of concurrent
+requests, each further request needs a connect: with 2,000 clients of two servers, the slowest hundredth took four
+times as long."""
 
 
 class HttpServer(ConnectablePool):
     """One server's address and the connections to it.
 
-    `uses` counts the services that have it; `opened` the connections that are open or being made, idle ones too. Each
-    connection counts itself there, once, from when it is made to its end or its tunnel's (upstream_connection.py).
+    `uses` is the number of services that include it. `opened` is the number of open and pending connections, including
+    idle ones. Each connection counts itself once, from its creation to its end or the end of its tunnel
+    (upstream_connection.py).
     """
 
     __slots__ = ("_connecting", "aside", "environment", "idle", "is_removed", "key", "uses")
@@ -42,58 +44,58 @@ class HttpServer(ConnectablePool):
 
     @property
     def address(self) -> str:
-        """Its IP address."""
+        """The server's IP address."""
         return self.key.address
 
     @property
     def port(self) -> int:
-        """Its port."""
+        """The server's port."""
         return self.key.port
 
     @property
     def has_room(self) -> bool:
-        """Whether one more idle connection may be kept."""
+        """Whether the pool may keep one more idle connection."""
         return len(self.idle) < IDLE_LIMIT and not self.is_removed
 
     @property
     def under_way(self) -> int:
-        """How many attempts have a connection, or wait for one: counting these would cost every request."""
+        """The number of attempts that use or wait for a connection; computed, as counting would cost every request."""
         return self.opened - len(self.idle)
 
     def take_idle(self) -> UpstreamConnection:
-        """Take the connection that was used last out of the pool, which holds one."""
+        """Remove and return the most recently used connection of the pool, which must not be empty."""
         upstream = self.idle.pop()
         upstream.is_reused = True
         upstream.has_sent_body = False
         return upstream
 
     def connect(self, receiver: ResponseReceiver) -> None:
-        """Make a connection for a receiver and pass it on, or the error that says why there is none."""
+        """Open a connection for a receiver, and pass it the connection or an error."""
         self._connecting[receiver] = PendingConnection(self, receiver)
 
     def forget(self, receiver: ResponseReceiver) -> None:
-        """Give up the connection that is being made for a receiver."""
+        """Cancel the pending connect for a receiver."""
         pending = self._connecting.pop(receiver, None)
         if pending is not None:
             pending.cancel()
 
     def on_connect_ended(self, receiver: ResponseReceiver) -> None:
-        """Note that the connection for a receiver is made, or cannot be made."""
+        """Record that the connect for a receiver has ended, successfully or not."""
         del self._connecting[receiver]
 
     def note_failure(self, receiver: ResponseReceiver) -> None:
-        """Set the server aside for requests to come: it took no connection, or broke one instead of answering."""
+        """Set the server aside: a connect failed, or a connection broke before a response."""
         if self.environment.health.on_failure(self):
             receiver.count_ejection()
 
     def remove(self) -> None:
-        """Close what is idle, and what becomes so: no service has this server any more."""
+        """Close idle connections now, and others when they become idle: no service includes this server any more."""
         self.is_removed = True
         for upstream in list(self.idle):
             upstream.close()
 
     def sweep(self, now: float) -> None:
-        """Close connections that were idle for too long; the oldest are first."""
+        """Close connections that were idle for too long; the oldest are first in the pool."""
         limit = now - self.environment.settings.upstream_idle_timeout
         while self.idle and self.idle[0].idle_since < limit:
             self.idle[0].close()

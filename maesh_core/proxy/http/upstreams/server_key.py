@@ -1,12 +1,12 @@
-"""What identifies a server of HTTP services: a value, and a key of the handler's servers."""
+"""The value that identifies a server of HTTP services, and the key of the handler's servers."""
 
 from typing import NamedTuple
 
 
 class ServerKey(NamedTuple):
-    """What makes two servers one, with one pool of connections and one health: how and where to connect.
+    """Servers with the same key share one pool of connections and one health state.
 
-    A connection that was verified for one name is not valid for another, so the name is part of the key.
+    The name is part of the key because a connection that was verified for one name is not valid for another.
     """
 
     scheme: str

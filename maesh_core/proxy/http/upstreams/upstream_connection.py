@@ -1,8 +1,7 @@
-"""A connection to one server, and what becomes of the response it brings.
+"""One connection to a server: sends a request, and parses and forwards its response.
 
-A connection serves one attempt at a time, its receiver (upstream_stream.py). It goes back to its server's pool
-(connection_pool.py) only when both messages ended cleanly and nothing came that was not asked for; any unexpected byte
-closes it.
+A connection serves one attempt at a time, its receiver (upstream_stream.py). It returns to its server's pool
+(connection_pool.py) only if request and response ended cleanly. Any unexpected byte closes it.
 """
 
 import asyncio
@@ -23,11 +22,11 @@ from maesh_core.proxy.http.transports import FULL_READ_BYTES, TURN_READS, limit_
 from maesh_core.proxy.http.upstreams.upstream_stream import AS_IT_CAME, RENDERED, ResponseReceiver, UpstreamStream
 
 INFORMATIONAL_LIMIT: Final = 16
-"""1xx responses passed on before a final one (RFC 9110 section 15.2); more is a broken upstream."""
+"""1xx responses that are forwarded before a final one (RFC 9110 section 15.2). With more, the response is an error."""
 
 
 class Pool(Protocol):
-    """The server of a connection, as the connection sees it (connection_pool.py)."""
+    """The part of a server that its connections use (connection_pool.py)."""
 
     __slots__ = ("opened",)
 
@@ -38,20 +37,20 @@ class Pool(Protocol):
 
     @property
     def has_room(self) -> bool:
-        """Whether one more idle connection may be kept."""
+        """Whether the pool may keep one more idle connection."""
 
     def note_failure(self, receiver: ResponseReceiver) -> None:
-        """Set the server aside for requests to come."""
+        """Set the server aside for later requests."""
 
 
 class UpstreamConnection(UpstreamStream):
-    """One connection to a server, and the response it is about to bring or brings.
+    """One connection to a server, and its current response.
 
-    A turn of the event loop is short: a few lines of a chunked body, or TURN_READS reads. `_held` is what is left for
-    later turns, with the position of its next byte; the transport is not read meanwhile.
+    One turn of the event loop processes a few lines of a chunked body, or TURN_READS reads. `_held` contains the bytes
+    for later turns and the position of the next one; the transport is not read in the meantime.
 
-    Counts itself in its server's `opened` from here to the end of its transport. `has_sent_body` says that bytes were
-    written behind the head of the current request, which the transport so had taken.
+    The connection counts itself in its server's `opened` from its creation to the end of its transport. `has_sent_body`
+    means that bytes were written after the head of the current request, so the transport had accepted the head.
     """
 
     __slots__ = (
@@ -101,7 +100,7 @@ class UpstreamConnection(UpstreamStream):
     def __repr__(self) -> str:
         return f"<UpstreamConnection to {self.server!r} for {self._receiver!r}>"
 
-    # --- what the receiver asks for
+    # --- called by the receiver
 
     def send_request(
         self,
@@ -111,10 +110,11 @@ class UpstreamConnection(UpstreamStream):
         forwarded: bytes,
         body: bytes | bytearray,
     ) -> None:
-        """Send a request, and bring the response to `receiver`.
+        """Send a request, and report the response to `receiver`.
 
-        `changed` are the header fields where somebody has changed them. `forwarded` are the rendered forwarded fields,
-        with the empty line behind them. `body` is what has come of the body, which counts as sent with the head.
+        `changed` holds the header fields if a middleware has changed them. `forwarded` holds the rendered forwarded
+        fields and the empty line after them. `body` holds the body bytes received so far; they count as sent with the
+        head.
         """
         self._receiver = receiver
         self._response = None
@@ -130,11 +130,11 @@ class UpstreamConnection(UpstreamStream):
             return
         self.has_sent_body = True
         transport.write(data)
-        if raw is not transport and raw.is_closing():  # under TLS nothing can be read once the end is reported
+        if raw is not transport and raw.is_closing():  # with TLS, nothing can be read after the end is reported
             self._receive_unread(raw, raw.get_protocol())
 
     def abandon(self) -> None:
-        """Close at once: the receiver has ended without this response."""
+        """Close at once, because the receiver ended before this response was complete."""
         self._receiver = None
         self.close()
 
@@ -146,29 +146,29 @@ class UpstreamConnection(UpstreamStream):
             self._transport.abort()
 
     def discard(self) -> None:
-        """Close a connection that no receiver has had, however far its making is.
+        """Close a connection that was never passed to a receiver, even if it is still connecting.
 
-        The event loop may report neither its beginning nor its end: uvloop drops a transport whose `create_connection`
-        is cancelled, though `connection_made` was called.
+        The event loop may report neither its start nor its end: uvloop drops a transport whose `create_connection` is
+        cancelled, although `connection_made` was called.
         """
         self._uncount()
         self.close()
         self._transport = self._raw = None
 
     def begin_tls(self, transport: asyncio.Transport) -> None:
-        """Speak over the TLS transport from now on, which was made on the connection's own."""
+        """Switch to the TLS transport, which was created on top of the connection's own."""
         self._transport = transport
         limit_write_buffer(transport)
 
     def pause_reading(self) -> None:
-        """Take no more of the response: the client is slower."""
+        """Pause reading the response: the client is slower."""
         if self._transport is not None and not self._is_read_paused:
             self._is_read_paused = True
             if self._held is None:
                 self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Take more of the response."""
+        """Resume reading the response."""
         if self._transport is not None and self._is_read_paused:
             self._is_read_paused = False
             if self._held is None:
@@ -177,9 +177,9 @@ class UpstreamConnection(UpstreamStream):
                 self._queue_turn()
 
     def release(self, held: bytes) -> Released:
-        """Let go of the transport for good, with what was read of it and is not used; it counts until its end."""
+        """Give up the transport; return it with the bytes read but not used. It stays counted until it ends."""
         transport, self._transport, self._raw = self._transport, None, None
-        assert transport is not None  # noqa: S101 - bytes have just come from it
+        assert transport is not None  # noqa: S101 - bytes were just received from it
         self._receiver = None
         self.server.environment.upstreams.discard(self)
         return Released(
@@ -199,32 +199,32 @@ class UpstreamConnection(UpstreamStream):
 
     @property
     def transport(self) -> asyncio.Transport | None:
-        """The open transport: None before it is connected and after its end."""
+        """The open transport; None before it is connected and after its end."""
         return self._transport
 
     @property
     def unsent_bytes(self) -> int:
-        """What was written and the server has not taken."""
+        """The number of bytes that were written and not sent yet."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
-    # --- what the event loop tells
+    # --- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start; the receiver sends its request next."""
+        """Store the transport; the receiver sends its request next."""
         self._transport = self._raw = cast("asyncio.Transport", transport)
-        if not self._is_counted:  # it was given up while it was made
+        if not self._is_counted:  # the connect was cancelled in the meantime
             self._transport.abort()
             return
         limit_write_buffer(self._transport)
         self.server.environment.upstreams.add(self)
 
     def eof_received(self) -> None:
-        """Leave the pool now: the end of the connection is told only in the next round of the loop."""
+        """Leave the pool at once, since the event loop calls connection_lost() only in its next turn."""
         if self._receiver is None and self in self.server.idle:
             self.server.idle.remove(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the response as the end of the connection says."""
+        """Complete or abort the response, depending on how the connection ended."""
         transport, self._transport = self._transport, None
         self._uncount()
         if self in self.server.idle:
@@ -246,21 +246,21 @@ class UpstreamConnection(UpstreamStream):
             receiver.cut()
 
     def pause_writing(self) -> None:
-        """Stop reading the client: this upstream is slower."""
+        """Pause reading the client: this upstream is slower."""
         self.is_write_paused = True
         if self._receiver is not None:
             self._receiver.client.pause_reading()
 
     def resume_writing(self) -> None:
-        """Read the client again."""
+        """Resume reading the client."""
         self.is_write_paused = False
         if self._receiver is not None:
             self._receiver.client.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of the response."""
+        """Process bytes of the response."""
         receiver = self._receiver
-        if receiver is None:  # nothing was asked: RFC 9112 section 9.2
+        if receiver is None:  # no request was sent: RFC 9112 section 9.2
             self.close()
         elif self._response is not None:
             self._receive_body(receiver, self._response, data, is_first=False)
@@ -273,18 +273,19 @@ class UpstreamConnection(UpstreamStream):
     # --- the response
 
     def _receive_unread(self, raw: asyncio.BaseTransport | None, receiver: Any) -> None:
-        """Take what came before a write failed: a server may answer early, and reset by closing (RFC 9112 section 9.6).
+        """Read what arrived before a write failed.
 
-        On a pooled connection that did not take the request's head, it would be bytes that nobody asked for. There are
-        no later turns: a chunked response that is longer than one turn is cut.
+        A server may answer early, and its close then causes a reset (RFC 9112 section 9.6). This is not called if a
+        pooled connection failed to send the head, since those bytes would belong to no request. There are no later
+        turns, so a chunked response longer than one turn is aborted.
         """
-        self.is_write_paused = True  # this connection is not for the pool
+        self.is_write_paused = True  # do not return this connection to the pool
         for data in read_unread(raw) if raw is not None else ():
             if self._receiver is None or self._held is not None:
                 return
             if receiver is self:
                 self.data_received(data)
-            else:  # TLS, whose protocol has a buffer (asyncio.BufferedProtocol)
+            else:  # TLS, whose protocol is an asyncio.BufferedProtocol
                 receiver.get_buffer(len(data))[: len(data)] = data
                 receiver.buffer_updated(len(data))
 
@@ -295,7 +296,7 @@ class UpstreamConnection(UpstreamStream):
         while True:
             response = self._last_head
             if response is not None and not receiver.is_head_request and data.startswith(response.head):
-                end = len(response.head)  # servers repeat themselves
+                end = len(response.head)  # servers often repeat a head
             else:
                 end = data.find(HEAD_END) + len(HEAD_END)
                 if end < len(HEAD_END):
@@ -341,7 +342,7 @@ class UpstreamConnection(UpstreamStream):
         if len(data) > self.server.environment.settings.head_limit:
             raise UpstreamProtocolError("the upstream's response head is too large")
         if has_bare_line_end(data):
-            raise UpstreamProtocolError("the upstream ended a line by something else than CRLF")
+            raise UpstreamProtocolError("the upstream sent a line not ended by CRLF")
         self._buffer = data
 
     def _pass_informational(self, receiver: ResponseReceiver, response: ResponseHead) -> None:
@@ -351,7 +352,7 @@ class UpstreamConnection(UpstreamStream):
         receiver.on_informational(response)
 
     def _receive_body(self, receiver: ResponseReceiver, response: ResponseHead, data: bytes, *, is_first: bool) -> None:
-        """Pass body bytes to the client, the first ones behind the head."""
+        """Forward body bytes to the client; the first ones go with the head."""
         left = self._left
         surplus, size = 0, len(data)
         if left >= 0:
@@ -379,23 +380,23 @@ class UpstreamConnection(UpstreamStream):
                 self._count_full_read()
 
     def _count_full_read(self) -> None:
-        """Leave more of a stream for the next turn: the loop reads on at once while reads are full."""
+        """Continue in the next turn after several full reads: the loop itself keeps reading while reads are full."""
         self._full_reads += 1
         if self._full_reads >= TURN_READS and self._held is None:
             self._full_reads = 0
             self._hold(b"", 0)
 
     def _hold(self, data: bytes, position: int) -> None:
-        """Leave `data` from `position` on, and all that comes behind it, for the next turn."""
+        """Keep `data` from `position` on for the next turn, and pause reading."""
         if self._held is None and not self._is_read_paused and self._transport is not None:
             self._transport.pause_reading()
         self._held = data, position
         self._queue_turn()
 
     def _scan(self, receiver: ResponseReceiver, data: bytes, start: int) -> tuple[bytes, int]:
-        """Follow the chunks, and hold what is left for a later turn. Returns what to send, and the surplus.
+        """Scan chunks; hold the rest for a later turn. Return the bytes to send and the number of surplus bytes.
 
-        An HTTP/1.0 client gets the content of the chunks alone.
+        An HTTP/1.0 client receives the content of the chunks without their framing.
         """
         scanner = self._scanner
         assert scanner is not None  # noqa: S101 - _left is CHUNKED
@@ -421,7 +422,7 @@ class UpstreamConnection(UpstreamStream):
         if receiver is None or response is None or held is None or self._is_read_paused:
             return
         if held[1] == len(held[0]):
-            self._let_go()
+            self._stop_holding()
             return
         try:
             body, surplus = self._scan(receiver, *held)
@@ -429,15 +430,15 @@ class UpstreamConnection(UpstreamStream):
             receiver.cut()
             return
         if self._held == held:
-            self._let_go()
+            self._stop_holding()
         receiver.client.write(body)
         if self._left == 0:
             self._end(receiver, is_clean=response.is_keep_alive and not surplus)
         else:
             receiver.client.on_progress()
 
-    def _let_go(self) -> None:
-        """Hold nothing any more, and read on."""
+    def _stop_holding(self) -> None:
+        """Resume reading, since no bytes are held any more."""
         self._held = None
         if self._transport is not None and not self._is_read_paused:
             self._transport.resume_reading()
@@ -446,7 +447,7 @@ class UpstreamConnection(UpstreamStream):
         self._receiver = None
         self._response = None
         server = self.server
-        if receiver.has_request_left or self.is_write_paused:  # the server did not take all of the request
+        if receiver.has_request_left or self.is_write_paused:  # the server has not read the whole request
             is_clean = False
         if is_clean and server.has_room:
             self.resume_reading()
@@ -468,5 +469,5 @@ def _build_closed_error() -> UpstreamProtocolError:
 
 
 def _is_cut_off(transport: asyncio.Transport) -> bool:
-    """Say whether TLS ended without its own word for it, so that what came may not be all."""
+    """Whether TLS ended without a close_notify, so that the response may be truncated."""
     return is_cut_off(transport.get_extra_info("ssl_object"))

@@ -1,8 +1,8 @@
-"""The seam between an attempt and the upstream's side of it.
+"""The interface between an attempt and its upstream connection.
 
-Declares protocols and does nothing. An HTTP/1.1 connection (upstream_connection.py) implements `UpstreamStream` for the
-one request that it carries at a time. It calls `ResponseReceiver`, which an attempt (exchanges/attempt.py) implements.
-`ClientSide` is the receiver's client as the upstream's side sees it.
+Declares protocols and does nothing. An HTTP/1.1 connection (upstream_connection.py) implements `UpstreamStream` for one
+request at a time, and calls `ResponseReceiver`, which an attempt implements (exchanges/attempt.py). `ClientSide` is the
+part of the client that the upstream connection uses.
 """
 
 from enum import Enum
@@ -16,17 +16,17 @@ from maesh_core.proxy.http.messages.response_head import ResponseHead
 
 
 class Passing(Enum):
-    """How a response continues after its head was read."""
+    """How a response is forwarded after its head was parsed."""
 
     AS_IT_CAME = 1
-    """Its bytes go to the client unchanged, and they are the whole response."""
+    """Its bytes are a complete response, and are forwarded unchanged."""
     RENDERED = 2
     """`ResponseReceiver.start_response` renders the head for the client."""
     GIVEN_UP = 3
-    """Nobody wants it; the receiver has abandoned the connection."""
+    """It is discarded; the receiver has abandoned the connection."""
 
 
-AS_IT_CAME: Final = Passing.AS_IT_CAME  # reading a member off its class takes 0.1 us
+AS_IT_CAME: Final = Passing.AS_IT_CAME  # accessing a member of the class takes 0.1 us
 RENDERED: Final = Passing.RENDERED
 GIVEN_UP: Final = Passing.GIVEN_UP
 
@@ -41,29 +41,29 @@ class ClientSide(Protocol):
         """Whether the client needs the content of a chunked body without HTTP/1.1's chunk framing."""
 
     def write(self, data: bytes) -> None:
-        """Send bytes of the response's body; of the whole response where it passes as it came."""
+        """Send bytes of the response's body, or of the whole response if it is forwarded unchanged."""
 
     def on_progress(self) -> None:
-        """Restart the wait: bytes of the response have passed."""
+        """Restart the wait: bytes of the response were forwarded."""
 
     def pause_reading(self) -> None:
-        """Read no more of the request: the upstream is slower."""
+        """Pause reading the request: the upstream is slower."""
 
     def resume_reading(self) -> None:
-        """Read the request again."""
+        """Resume reading the request."""
 
 
 class UpstreamStream(Protocol):
-    """Where one request is sent, and its response comes from."""
+    """Sends one request to a server, and receives its response."""
 
     __slots__ = ()
 
     is_write_paused: bool
-    """Whether the upstream is slower than the client now."""
+    """Whether the upstream currently reads more slowly than the client sends."""
 
     @property
     def unsent_bytes(self) -> int:
-        """What was written and the server has not taken."""
+        """The number of bytes that were written and not sent yet."""
 
     def send_request(
         self,
@@ -73,78 +73,78 @@ class UpstreamStream(Protocol):
         forwarded: bytes,
         body: bytes | bytearray,
     ) -> None:
-        """Send a request, and bring the response to `receiver`.
+        """Send a request, and report the response to `receiver`.
 
-        `changed` are the header fields where a middleware has changed them. `forwarded` are the rendered forwarded
-        fields, with the empty line behind them. `body` is what has come of the body.
+        `changed` holds the header fields if a middleware has changed them. `forwarded` holds the rendered forwarded
+        fields and the empty line after them. `body` holds the body bytes received so far.
         """
 
     def write(self, data: bytes) -> None:
         """Send bytes of the request's body."""
 
     def abandon(self) -> None:
-        """Close at once: the exchange has ended without this response."""
+        """Close at once, because the exchange ended before this response was complete."""
 
     def pause_reading(self) -> None:
-        """Take no more of the response: the client is slower."""
+        """Pause reading the response: the client is slower."""
 
     def resume_reading(self) -> None:
-        """Take more of the response."""
+        """Resume reading the response."""
 
     def release(self, held: bytes) -> Released:
-        """Hand over the transport for good, with what was read of it and is not used."""
+        """Give up the transport, and return it with the bytes that were read but not used."""
 
 
 class ResponseReceiver(Protocol):
-    """What receives the connection and the response that it asked for."""
+    """Receives the connection that it asked for, and the response."""
 
     __slots__ = ()
 
     is_head_request: bool
-    """Whether the response has no body, whatever its head says."""
+    """Whether the request's method is HEAD, so that the response has no body."""
 
     client: ClientSide
 
     @property
     def has_request_left(self) -> bool:
-        """Whether a part of the request's body has not come yet."""
+        """Whether part of the request's body has not arrived yet."""
 
     def count_ejection(self) -> None:
         """Count that the server was set aside."""
 
     def on_connected(self, upstream: UpstreamStream) -> None:
-        """Continue over a connection that was made for this receiver."""
+        """Continue over a connection that was opened for this receiver."""
 
     def on_connect_failed(self, error: ExchangeError) -> None:
-        """Continue after the server could not be connected to."""
+        """Handle a failed connect."""
 
     def on_closed(self, error: ExchangeError, *, is_stale: bool) -> None:
-        """Continue after the connection ended before a response head.
+        """Handle the end of the connection before a response head.
 
-        A stale connection came from the pool and brought nothing: the server may have closed it before it received
-        the request.
+        A stale connection came from the pool and received nothing: the server may have closed it before it received the
+        request.
         """
 
     def on_broken(self, error: ExchangeError) -> None:
-        """Continue after the connection brought something that is not a response."""
+        """Handle a connection that received bytes that are not a valid response."""
 
     def on_informational(self, response: ResponseHead) -> None:
-        """Receive a 1xx response."""
+        """Handle a 1xx response."""
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
-        """Receive a 101 and the bytes behind it. Raises UpstreamProtocolError."""
+        """Handle a 101 and the bytes after it. Raises UpstreamProtocolError."""
 
     def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Passing:
-        """Receive the head of the final response.
+        """Handle the head of the final response.
 
-        `is_whole` says that exactly the bytes of its body came with it.
+        `is_whole` means that exactly the bytes of its body arrived with it.
         """
 
     def start_response(self, body: bytes) -> None:
-        """Send the response's head to the client, and the first bytes of the body with it."""
+        """Send the response's head and the first bytes of its body to the client."""
 
     def on_response_complete(self) -> None:
-        """End the exchange: the client's transport has the whole response."""
+        """End the exchange: the whole response was written to the client's transport."""
 
     def cut(self) -> None:
-        """End the exchange in the middle of a response."""
+        """Abort the exchange in the middle of a response."""

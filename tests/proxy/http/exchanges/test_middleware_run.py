@@ -800,7 +800,7 @@ async def test_a_word_that_means_nothing_is_a_failure_of_the_middleware(open_wor
             await world.refuse()
         await world.settle()
         assert get_status(client) == 500
-    assert "failed; its exchange is answered 500" in caplog.text
+    assert "failed; the exchange is answered with 500" in caplog.text
 
 
 class Refusing:
@@ -875,7 +875,7 @@ async def test_no_attempt_is_begun_for_a_client_that_has_ended_its_side(open_wor
             client.expect(b"")
             client.end()
             client.protocol.exchange.run._timer.cancel()
-            client.protocol.exchange.run._begin_again()
+            client.protocol.exchange.run._begin_retry()
         assert get_status(client) == (502 if outcome == "no response" else 503)
         await world.settle()
         assert not world.connects
