@@ -1,1 +1,1 @@
-"""The proxy: pulls its configuration from a controller and carries traffic by it. Imports nothing of the controller."""
+"""The proxy: pulls its configuration from a controller and routes traffic. Imports nothing of the controller."""

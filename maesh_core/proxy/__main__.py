@@ -1,8 +1,8 @@
-"""The proxy as a program: `python -m maesh_core.proxy`, which `maesh proxy` becomes and `maesh up` starts.
+"""The proxy as a program: `python -m maesh_core.proxy`. `maesh proxy` executes it, `maesh up` starts it.
 
-Takes its settings from one environment variable, as the command line wrote them, and is the parent of the workers that
-carry the traffic. Imports nothing of the command line, which would cost 39 MB, neither uvloop nor plugins nor the
-engine, and OpenSSL only where the controller is asked over TLS.
+Takes its settings from one environment variable, which the command line writes, and runs the parent of the workers that
+route traffic. To save memory, it imports nothing of the command line (39 MB), no uvloop, no plugin and no engine, and
+OpenSSL only if the controller's URL is https.
 """
 
 import logging
@@ -24,28 +24,28 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Run the proxy; give the exit status. Every failure ends with one line on standard error."""
+    """Run the proxy; return the exit status. Every failure writes one line to standard error."""
     for number in _SIGNALS:
         signal.signal(number, _end_at_once)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # `maesh proxy` holds them back until here
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # `maesh proxy` blocks them until here
     try:
         return _run()
     except MaeshError as error:
         return _fail(str(error))
-    except Exception as error:  # the proxy's edge
+    except Exception as error:  # report any other error in one line
         logger.debug("unforeseen", exc_info=True)
-        return _fail(f"the proxy ended on an error of its own: {type(error).__name__}: {error}")
+        return _fail(f"the proxy failed unexpectedly: {type(error).__name__}: {error}")
 
 
 def _run() -> int:
-    text = os.environ.pop(PROXY_SETTINGS_VARIABLE, None)  # not for child processes, nor for plugins
+    text = os.environ.pop(PROXY_SETTINGS_VARIABLE, None)  # neither child processes nor plugins may see it
     if text is None:
-        raise StartupError(f"{PROXY_SETTINGS_VARIABLE} is not set; the proxy is started by: maesh proxy")
+        raise StartupError(f"{PROXY_SETTINGS_VARIABLE} is not set; start the proxy with: maesh proxy")
     settings = parse_proxy_settings(text)
     configure_logging(settings.log_level, settings.log_format)
     if not settings.endpoint.lower().startswith("https:"):
         import_asyncio_without_tls()
-    # Here, since what asyncio imports depends on the settings.
+    # Import it here, since the settings decide what asyncio imports.
     import asyncio
 
     from maesh_core.proxy.node.run import run_proxy
@@ -54,7 +54,7 @@ def _run() -> int:
 
 
 def _end_at_once(signum: int, frame: FrameType | None) -> None:
-    """End with status 0 on a signal that comes before the proxy follows them: nothing is running yet."""
+    """Exit with status 0 on a signal that arrives before the proxy handles signals: nothing is running yet."""
     del frame
     end_echoed_line(signum)
     os._exit(0)

@@ -1,1 +1,1 @@
-"""Servers: who is picked, the connections kept to them, and one connection's exchange of messages."""
+"""Balancing: selecting a server for each request or connection, and passive health."""

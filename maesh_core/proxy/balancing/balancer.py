@@ -1,8 +1,8 @@
 """Picks one of a service's servers.
 
-Takes servers with their weights, and the balancer that they had before, whose rotation goes on. Of a server it reads
-whether it is set aside (health.py) and how much it has to do; it knows nothing of connections. A server that is set
-aside is passed over until its pause is over. Where nothing better is left, see `pick_spare`.
+Takes servers with their weights, and the previous balancer, whose rotation continues. It reads only whether a server is
+set aside (health.py) and its load; it does not depend on connections. A server that is set aside is skipped until its
+pause is over. If no other server is left, `pick_spare` decides.
 """
 
 import random
@@ -18,38 +18,38 @@ KINDS: Final = frozenset({ROUND_ROBIN, LEAST_REQUEST, LEAST_CONNECTIONS})
 
 
 class Balanced(Protocol):
-    """What a balancer of the core reads of a server."""
+    """The attributes of a server that the core's balancers read."""
 
     @property
     def aside(self) -> Aside | None:
-        """None in full use."""
+        """None if the server is in full use."""
 
     @property
     def under_way(self) -> int:
-        """How many requests the server has to answer, or connections it has."""
+        """The number of requests in progress at the server, or of its connections."""
 
 
 ServerT = TypeVar("ServerT", bound=Balanced)
 
 
 class Balancer(Protocol[ServerT]):
-    """Gives the server for the next attempt."""
+    """Picks the server for the next attempt."""
 
     __slots__ = ()
 
     def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
-        """Pick a server, one that was not tried if there is one; None when there are no usable servers.
+        """Pick a server, preferably one that was not tried; return None if there is no usable server.
 
-        `asker` is the exchange that asks, where it has middlewares; balancers of the core do not look at it.
+        `asker` is the exchange, if its route has middlewares; the core's balancers ignore it.
         """
 
     @property
     def servers(self) -> Sequence[ServerT]:
-        """All servers that it chooses among."""
+        """All servers that it picks from."""
 
 
 class RoundRobin(Balancer[ServerT]):
-    """Every server in turn."""
+    """Picks the servers in rotation."""
 
     __slots__ = ("_next", "_servers")
 
@@ -77,23 +77,23 @@ class RoundRobin(Balancer[ServerT]):
 
     @property
     def coming(self) -> tuple[ServerT, ...]:
-        """All servers, from the next one on."""
+        """All servers in rotation order, starting with the next one."""
         return self._servers[self._next :] + self._servers[: self._next]
 
     @property
     def position(self) -> int:
-        """Where the next one stands."""
+        """The index of the next server."""
         return self._next
 
     def follow(self, former: "RoundRobin[ServerT]") -> None:
-        """Go on with the server that was next, or with the first behind it that is still there."""
+        """Continue at the server that was next, or at the first one after it that still exists."""
         places = {server: index for index, server in enumerate(self._servers)}
         found = next((places[server] for server in former.coming if server in places), None)
         self._next = found if found is not None else former.position % max(len(self._servers), 1)
 
 
 class SmoothWeightedRoundRobin(Balancer[ServerT]):
-    """Servers by weight, spread out (nginx): the one furthest behind its share comes next."""
+    """Picks servers by weight, evenly interleaved (as nginx): the server furthest behind its share is next."""
 
     __slots__ = ("_credits", "_servers")
 
@@ -102,7 +102,7 @@ class SmoothWeightedRoundRobin(Balancer[ServerT]):
         self._credits = [0] * len(self._servers)
 
     def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
-        """Pick the server with the most credit; those that are set aside get none."""
+        """Pick the server with the most credit; servers that are set aside get no credit."""
         usable: list[int] = []
         total = 0
         for index, (server, weight) in enumerate(self._servers):
@@ -121,16 +121,16 @@ class SmoothWeightedRoundRobin(Balancer[ServerT]):
 
     @property
     def servers(self) -> tuple[ServerT, ...]:
-        """All servers that have weight."""
+        """All servers with a weight above 0."""
         return tuple(server for server, _ in self._servers)
 
     @property
     def credits(self) -> dict[ServerT, int]:
-        """How far each server is behind its share."""
+        """The amount by which each server is behind its share."""
         return {server: credit for (server, _), credit in zip(self._servers, self._credits, strict=True)}
 
     def follow(self, former: "SmoothWeightedRoundRobin[ServerT]") -> None:
-        """Take over credits, so far as they fit these weights; they add up to about nothing, as they always do."""
+        """Continue with the previous credits, limited to the range of the new weights; their sum stays near 0."""
         known = former.credits
         total = sum(weight for _, weight in self._servers)
         kept = [min(max(known.get(server, 0), -total), total) for server, _ in self._servers]
@@ -139,10 +139,10 @@ class SmoothWeightedRoundRobin(Balancer[ServerT]):
 
 
 class LeastRequest(Balancer[ServerT]):
-    """Of two servers drawn by weight, the one with the fewest requests under way for its weight.
+    """Draws two servers by weight, and picks the one with fewer requests in progress relative to its weight.
 
-    Two draws come within a constant of looking at all of them (Mitzenmacher, The Power of Two Choices), and do not
-    send every request of a moment to one server, as looking at all of them does.
+    Two draws are within a constant factor of comparing all servers (Mitzenmacher, The Power of Two Choices). They also
+    avoid sending all requests of one moment to the same server, as comparing all servers would.
     """
 
     __slots__ = ("_random", "_servers", "_starts", "_total", "_weights")
@@ -157,7 +157,7 @@ class LeastRequest(Balancer[ServerT]):
         self._random = random_share
 
     def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
-        """Pick the better of two servers."""
+        """Pick the less loaded of two servers."""
         servers = self._servers
         if len(servers) > 1:
             first, second = self._draw_two()
@@ -171,7 +171,7 @@ class LeastRequest(Balancer[ServerT]):
 
     @property
     def servers(self) -> tuple[ServerT, ...]:
-        """All servers that have weight."""
+        """All servers with a weight above 0."""
         return self._servers
 
     def _draw_two(self) -> tuple[int, int]:
@@ -189,7 +189,7 @@ class LeastRequest(Balancer[ServerT]):
         return servers[one].under_way * weights[other] < servers[other].under_way * weights[one]
 
     def _pick_of_all(self, tried: Collection[ServerT]) -> ServerT | None:
-        """Look at every server: both drawn ones were set aside or tried, or there is but one."""
+        """Compare all servers, because both drawn ones were set aside or tried, or there is only one."""
         usable: list[int] = []
         for index, server in enumerate(self._servers):
             if server.aside is None:
@@ -212,10 +212,10 @@ def build_balancer(
     *,
     former: AnyBalancer[ServerT] | None = None,
 ) -> AnyBalancer[ServerT]:
-    """Choose the cheapest balancer of a kind that honours the weights; a server of weight 0 gets nothing.
+    """Build the cheapest balancer of a kind that respects the weights; servers of weight 0 are left out.
 
-    `former` is what the service had before: a rotation goes on where it stands, so that changes that follow each other
-    quickly do not send everything to the first server.
+    `former` is the service's previous balancer. Its rotation continues, so that frequent changes do not send all
+    traffic to the first server.
     """
     if kind in (LEAST_REQUEST, LEAST_CONNECTIONS):
         return LeastRequest(servers)
@@ -232,7 +232,7 @@ def build_balancer(
 
 
 def begin_due_trial(aside: Aside) -> bool:
-    """Begin the trial of a server if its pause is over; True where it was."""
+    """Start the trial of a server if its pause is over; return whether it started."""
     if aside.is_due:
         aside.begin_trial()
         return True
@@ -240,10 +240,10 @@ def begin_due_trial(aside: Aside) -> bool:
 
 
 def pick_spare(servers: Sequence[ServerT], tried: Collection[ServerT]) -> ServerT | None:
-    """Pick where no untried server is in full use: a tried one that is, else one that is set aside but may be tried.
+    """Pick a server when no untried one is in full use: a tried one in full use, or one set aside that may be tried.
 
-    A service so never loses its only server to a single failure, and asks one that stays away once in each first
-    pause. Between these there is no usable server: None.
+    A single failure therefore never makes a service with one server unavailable. A server that stays unreachable is
+    tried once per first pause. In between, there is no usable server, and the result is None.
     """
     spare: ServerT | None = None
     for server in servers:

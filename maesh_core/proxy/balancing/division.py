@@ -1,7 +1,7 @@
-"""Traffic that is divided among several services' servers, by weight.
+"""Divides traffic by weight among the servers of several services.
 
-Takes what balances each part, and the parts' weights. Over as many picks as the weights add up to, each part gets
-exactly its share; the part of a request that is tried again stays, for a retry is no pick. Implements
+Takes the balancer of each part, and the parts' weights. Over as many picks as the sum of the weights, each part gets
+exactly its share. A retry stays in the part of its first attempt, and does not count as a pick. Implements
 `balancer.Balancer`.
 """
 
@@ -12,12 +12,12 @@ from maesh_core.proxy.balancing.balancer import Balancer, ServerT, SmoothWeighte
 
 
 class DividedPart(Generic[ServerT]):
-    """One part: what balances it, and its servers. Parts of one key are the same part."""
+    """One part: its balancer and its servers. Parts with the same key are equal."""
 
     __slots__ = ("balancer", "key", "servers")
 
     aside = None
-    """Always in full use: whether its servers are is its balancer's to see."""
+    """Always in full use; the part's balancer checks its servers."""
     under_way = 0
     """Not counted."""
 
@@ -37,7 +37,7 @@ class DividedPart(Generic[ServerT]):
 
 
 class _Turns(SmoothWeightedRoundRobin[DividedPart[ServerT]]):
-    """The same turns at a third of the price: nothing is ever set aside, and no pick is a retry's."""
+    """A faster form, at a third of the cost: parts are never set aside and never retried."""
 
     __slots__ = ("_total", "_weights")
 
@@ -47,7 +47,7 @@ class _Turns(SmoothWeightedRoundRobin[DividedPart[ServerT]]):
         self._total = sum(self._weights)
 
     def pick(self, tried: Collection[DividedPart[ServerT]] = (), asker: Any = None) -> DividedPart[ServerT] | None:
-        """Pick the part with the most credit; of several the first."""
+        """Pick the part with the most credit; on a tie, the first."""
         credited = self._credits
         best, most = -1, 0
         for index, weight in enumerate(self._weights):
@@ -61,7 +61,7 @@ class _Turns(SmoothWeightedRoundRobin[DividedPart[ServerT]]):
 
 
 class Division(Generic[ServerT]):
-    """Picks a part, then a server of it."""
+    """Picks a part, then one of its servers."""
 
     __slots__ = ("parts", "turns")
 
@@ -77,8 +77,8 @@ class Division(Generic[ServerT]):
         return f"<Division {self.parts}>"
 
     def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
-        """Pick a server; one more for the same request is of the part that its first one was of."""
-        own = tried if asker is None else asker.tried  # what else counts as tried is refused to the exchange
+        """Pick a server; for a retry, one of the part of the first attempt."""
+        own = tried if asker is None else asker.tried  # `tried` can also contain servers that the exchange may not use
         part = self._find_part(own) if own else None
         if part is None:
             part = self.turns.pick()
@@ -86,7 +86,7 @@ class Division(Generic[ServerT]):
 
     @property
     def servers(self) -> tuple[ServerT, ...]:
-        """All servers of all parts, each once."""
+        """All servers of all parts, without duplicates."""
         return tuple(dict.fromkeys(server for part in self.parts for server in part.servers))
 
     def _find_part(self, tried: Collection[ServerT]) -> DividedPart[ServerT] | None:

@@ -1,8 +1,8 @@
-"""What is learnt of servers from the traffic itself: each is in full use, or set aside for a while.
+"""Passive health: learns from the traffic which servers fail, and sets them aside for a while.
 
-A server that could not be connected to, or that broke a connection before a response head, is set aside. When its
-pause is over one request tries it: a response head brings it back, another failure doubles the pause. Knows nothing of
-connections: whoever makes them tells. Which server a request gets is the balancer's to say (balancer.py).
+Takes reports of failures and successes from the code that makes connections. A server is set aside if a connect fails
+or if a connection breaks before a response head. When its pause is over, one request tries it: a response head returns
+it to full use, another failure doubles the pause. The balancer decides which server a request uses (balancer.py).
 """
 
 import random
@@ -10,23 +10,23 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 JITTER: Final = 0.2
-"""The share by which a pause may be longer or shorter, so that proxies and workers do not all come back at once."""
+"""The share by which a pause is randomly longer or shorter, so that proxies and workers do not all retry at once."""
 
 
 class Time(Protocol):
-    """What tells the time: `now`, in seconds, however coarse."""
+    """A clock: `now` in seconds, which may be coarse."""
 
     now: float
 
 
 class Watched(Protocol):
-    """A server as this module sees it: `aside` None means full use, and is all that a request looks at then."""
+    """The part of a server that this module uses. `aside` is None in full use; requests then read nothing else."""
 
     aside: "Aside | None"
 
 
 class PassiveHealth:
-    """The rules for all servers of a handler, and what sets them aside. A first pause of 0 sets none aside."""
+    """Sets the servers of a handler aside. A first pause of 0 disables this."""
 
     __slots__ = ("clock", "first_pause_s", "pause_limit_s", "random_share")
 
@@ -47,7 +47,7 @@ class PassiveHealth:
         return f"<PassiveHealth pauses of {self.first_pause_s} to {self.pause_limit_s} s>"
 
     def on_failure(self, server: Watched) -> bool:
-        """Set a server aside, or take its trial for failed; True if it was in full use before."""
+        """Set a server aside, or count its trial as failed; return whether it was in full use before."""
         if server.aside is not None:
             server.aside.on_failure()
             return False
@@ -57,12 +57,12 @@ class PassiveHealth:
         return True
 
     def on_success(self, server: Watched) -> None:
-        """Take a server back into full use."""
+        """Return a server to full use."""
         server.aside = None
 
 
 class Aside:
-    """That a server is set aside, and until when."""
+    """The state of a server that is set aside."""
 
     __slots__ = ("_is_on_trial", "_pause_s", "_retry_at", "_rules", "_since", "_tried_at")
 
@@ -80,28 +80,28 @@ class Aside:
 
     @property
     def is_due(self) -> bool:
-        """Whether the pause is over, and one request may try the server."""
+        """Whether the pause is over, so that one request may try the server."""
         return self._rules.clock.now >= self._retry_at
 
     @property
     def is_due_alone(self) -> bool:
         """Whether a service that has no better server may try this one.
 
-        It may for as long as a first pause lasts after the first failure, which may have been a single one; and then
-        once in each first pause, however long the pause has grown.
+        It may during the first pause after the first failure, which may have been an isolated one. After that, it may
+        once per first pause, however long the pause has become.
         """
         now, first_pause_s = self._rules.clock.now, self._rules.first_pause_s
         return now < self._since + first_pause_s or now >= self._tried_at + first_pause_s
 
     def begin_trial(self) -> None:
-        """Send one request to the server; others wait for as long again, should it never tell how it went."""
+        """Record that one request tries the server; others wait for another pause, in case it reports no result."""
         self._tried_at = self._rules.clock.now
         if self.is_due:
             self._is_on_trial = True
             self._begin_pause()
 
     def on_failure(self) -> None:
-        """Lengthen the pause if this was the trial; requests that were under way when it began tell nothing new."""
+        """Lengthen the pause if this was the trial; failures of requests from before the trial do not count."""
         if self._is_on_trial:
             self._is_on_trial = False
             self._pause_s = min(self._pause_s * 2, self._rules.pause_limit_s)

@@ -1,8 +1,8 @@
-"""Which balancers there are: the core's, and those that plugins give; and what a plugin's needs to be one.
+"""The kinds of load balancers: those of the core, and those of plugins.
 
-Takes what the hooks gave. Says why a service cannot be balanced as it says, and builds what balances the others. A
-plugin's chooses among usable servers alone: which those are, and when one that was set aside is tried, stays the
-core's business.
+Takes the factories from the hooks. Reports why a service's load balancer cannot be used, and builds the balancers. A
+plugin's balancer chooses among usable servers only: the core decides which servers are usable, and when to try one that
+was set aside.
 """
 
 import logging
@@ -27,14 +27,14 @@ logger = logging.getLogger(__name__)
 
 
 class Choosable(Balanced, BalancedServer, Protocol):
-    """A server as the core sees it, and as a plugin does."""
+    """A server with the attributes that the core and plugins need."""
 
 
 ChoosableT = TypeVar("ChoosableT", bound=Choosable)
 
 
 class BalancerKinds:
-    """The balancers of one process, by the name that a service gives."""
+    """The load balancers of one process, by the name that services use."""
 
     __slots__ = ("_factories",)
 
@@ -45,17 +45,17 @@ class BalancerKinds:
         return f"<BalancerKinds {', '.join(sorted({*KINDS, *self._factories}))}>"
 
     def find_problem(self, service: Service) -> tuple[str, str] | None:
-        """Say why a service cannot be balanced as it says, and, for those who run the mesh alone, the details."""
+        """Return why a service's load balancer cannot be used, and details that only operators may see; or None."""
         name = service.load_balancer
         if name in KINDS:
             return None
         factory = self._factories.get(name)
         if factory is None:
-            return f"load balancer {name} is not known to this proxy", ""
+            return f"load balancer {name} is not loaded by this proxy", ""
         try:
             msgspec.convert(service.load_balancer_settings, factory.settings_type)
         except msgspec.ValidationError as error:
-            return f"load balancer {name} does not take its settings", str(error)
+            return f"load balancer {name} has invalid settings", str(error)
         return None
 
     def build(
@@ -65,9 +65,9 @@ class BalancerKinds:
         *,
         former: "AnyBalancer[ChoosableT] | ChosenBalancer[ChoosableT] | None" = None,
     ) -> "AnyBalancer[ChoosableT] | ChosenBalancer[ChoosableT]":
-        """Build what balances a service; it takes over from what the service had before."""
+        """Build the balancer of a service; it continues from the service's previous one."""
         factory = self._factories.get(service.load_balancer)
-        if factory is None or self.find_problem(service) is not None:  # the router is refused then
+        if factory is None or self.find_problem(service) is not None:  # its routers are refused in this case
             kept = None if isinstance(former, ChosenBalancer) else former
             return build_balancer(servers, service.load_balancer, former=kept)
         before = former.chooser if isinstance(former, ChosenBalancer) and former.name == factory.name else None
@@ -77,14 +77,14 @@ class BalancerKinds:
             chooser = factory.build_balancer(settings, usable, before)
             if not callable(getattr(chooser, "choose", None)):
                 raise TypeError(f"{type(chooser).__qualname__} has no method choose")
-        except Exception:  # an update is an edge: a plugin's code harms its own services' balance alone
-            logger.exception("load balancer %s failed; a service of it is balanced by %s", factory.name, ROUND_ROBIN)
+        except Exception:  # an error of a plugin affects only services that use it
+            logger.exception("load balancer %s failed; its service uses %s instead", factory.name, ROUND_ROBIN)
             return build_balancer(servers)
         return ChosenBalancer(factory.name, chooser, usable)
 
 
 class ChosenBalancer(Generic[ChoosableT]):
-    """Has a plugin choose. Where that fails, servers come in turn, and the log says so once."""
+    """Lets a plugin choose. If it fails, servers are picked in rotation, and the first failure is logged."""
 
     __slots__ = ("_has_failed", "_servers", "_turns", "chooser", "name")
 
@@ -100,11 +100,11 @@ class ChosenBalancer(Generic[ChoosableT]):
 
     @property
     def servers(self) -> tuple[ChoosableT, ...]:
-        """All servers that have weight."""
+        """All servers with a weight above 0."""
         return self._servers
 
     def pick(self, tried: Collection[ChoosableT] = (), asker: Any = None) -> ChoosableT | None:
-        """Pick the server that the plugin chooses for an exchange, among those in full use that were not tried."""
+        """Pick the server that the plugin chooses among those in full use that were not tried."""
         usable = []
         for server in self._servers:
             if server in tried:
@@ -117,8 +117,8 @@ class ChosenBalancer(Generic[ChoosableT]):
             return pick_spare(self._servers, tried)
         try:
             return usable[usable.index(self.chooser.choose(asker, usable))]  # type: ignore[arg-type]
-        except Exception:  # one exchange is an edge, as above
+        except Exception:  # as above
             if not self._has_failed:
-                logger.exception("load balancer %s failed; its servers come in turn where it does", self.name)
+                logger.exception("load balancer %s failed; servers are picked in rotation when it fails", self.name)
             self._has_failed = True
             return self._turns.pick(tried)

@@ -1,1 +1,1 @@
-"""Middlewares of a route, compiled into one chain."""
+"""The middlewares of a route, compiled into one chain."""

@@ -1,7 +1,7 @@
-"""The middlewares of one route as tuples of bound methods, built once when the route is compiled.
+"""The middlewares of one route as tuples of bound methods, built when the route is compiled.
 
-A method that a middleware does not override is in no tuple and costs nothing. Runs nothing itself: the exchange calls
-what stands here, in the order that `maesh_core.plugin.Middleware` promises.
+Takes middlewares and returns a chain. Methods that a middleware does not override are not included and cost nothing.
+The chain runs nothing itself: the exchange calls its methods, in the order that `maesh_core.plugin.Middleware` promises.
 """
 
 import inspect
@@ -18,19 +18,19 @@ OnResponse = Callable[[Exchange], bool | float | None]
 
 
 class Step(NamedTuple):
-    """A call of a middleware that stands at `depth`, counted from the outermost, 1."""
+    """A method of the middleware at `depth`; the outermost middleware has depth 1."""
 
     call: Callable[[Exchange], object]
     depth: int
 
 
 class Chain:
-    """What a route calls, each tuple in the order of its calls.
+    """The methods that a route calls. `on_request` and `on_attempt` run outermost first, the others innermost first.
 
-    `is_still_allowed` is asked about exchanges and tunnels when the route changes. `on_finished` is called where the
-    request got as deep as its middleware. `depth` is how many middlewares there are, `kept_bytes` how much of
-    a request's body is kept for another attempt. Nothing changes a chain after it is compiled. It is a class and no
-    NamedTuple, because compiled code reads the attributes of a class without a lookup.
+    `is_still_allowed` is called for exchanges and tunnels in progress when the route changes. `on_finished` is called
+    if the request reached its middleware. `depth` is the number of middlewares, `kept_bytes` the number of bytes of a
+    request's body to store for another attempt. A chain is never modified after it was compiled. It is a class and not
+    a NamedTuple, because compiled code reads the attributes of a class without a lookup.
     """
 
     __slots__ = (
@@ -92,15 +92,15 @@ def collect_judges(middlewares: Sequence[object], name: str) -> tuple[Judge, ...
 
 
 def find_method(middleware: object, name: str) -> Any:
-    """Find a method that a middleware has of its own; None where it has the default of `Middleware`, or none at all."""
+    """Find a method that a middleware defines itself; None if it inherits that of `Middleware`, or has none."""
     method = getattr(middleware, name, None)
     return None if getattr(method, "__func__", None) is getattr(Middleware, name) else method
 
 
 def read_verdict(verdict: object, *, default: bool) -> bool:
-    """Read what a method said about access: True, False, or None for the default.
+    """Read an access verdict: True, False, or None for the default.
 
-    Raises TypeError for anything else: a truthy object, such as a Response or a coroutine, must not let anybody in.
+    Raises TypeError for anything else: a truthy object, such as a Response or a coroutine, must not allow access.
     """
     if verdict is None:
         return default
@@ -108,7 +108,7 @@ def read_verdict(verdict: object, *, default: bool) -> bool:
         return verdict
     if inspect.iscoroutine(verdict):
         verdict.close()
-    raise TypeError(f"neither True, False nor None, but {type(verdict).__name__}")
+    raise TypeError(f"expected True, False or None, not {type(verdict).__name__}")
 
 
 def _list_steps(middlewares: Sequence[object], name: str) -> tuple[Step, ...]:

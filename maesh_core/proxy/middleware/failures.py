@@ -1,10 +1,10 @@
-"""Middlewares that raised, of all protocols of a worker: counted by type, and told once each by whoever asks."""
+"""Counts the middlewares that raised, by type, for all protocols of a worker."""
 
 from maesh_core.model.metrics import MetricFamily
 
 
 class MiddlewareFailures:
-    """How often which type of middleware raised."""
+    """The number of failures of each middleware type."""
 
     __slots__ = ("_counts",)
 
@@ -15,13 +15,13 @@ class MiddlewareFailures:
         return f"<MiddlewareFailures {self._counts}>"
 
     def count(self, type_: type) -> bool:
-        """Count one; True the first time for its type, which is when it is worth a line in the log."""
+        """Count a failure; return True for the first one of its type, which the caller should log."""
         name = f"{type_.__module__}.{type_.__qualname__}"
         self._counts[name] = self._counts.get(name, 0) + 1
         return self._counts[name] == 1
 
     def collect(self) -> MetricFamily:
-        """Read the counters."""
+        """Return the metric."""
         return MetricFamily(
             name="maesh_middleware_failures",
             type="counter",

@@ -1,7 +1,7 @@
-"""Accepts the clients that wait on one listening socket, a few in each turn of the event loop.
+"""Accepts clients from one listening socket, a few in each turn of the event loop.
 
-The kernel's queue can be refilled as fast as it is emptied. If it were emptied in one go, every client that is already
-connected would wait for as long as somebody connects over and over.
+A client that connects repeatedly can refill the kernel's queue as fast as it is emptied. Accepting until the queue is
+empty would then make all connected clients wait.
 """
 
 import errno
@@ -12,28 +12,28 @@ from collections.abc import Callable
 from enum import Enum
 
 ACCEPT_PAUSE_S = 0.25
-"""When there are no descriptors left, clients wait in the kernel's queue this long."""
+"""The wait before accepting again after descriptors ran out; clients stay in the kernel's queue."""
 _OF_THE_CLIENT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
-"""Errors of accepting that say something of one client alone (accept(2))."""
+"""Errors of accept(2) that concern one client only."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Waiting(Enum):
-    """What is known of the kernel's queue after some clients were accepted."""
+    """The state of the kernel's queue after some clients were accepted."""
 
     NONE = 1
     MAYBE = 2
     NOT_TO_BE_HAD = 3
-    """Accepting failed for want of descriptors or memory: try again in ACCEPT_PAUSE_S."""
+    """Accepting failed because descriptors or memory ran out: try again in ACCEPT_PAUSE_S."""
 
 
 class Acceptor:
-    """Accepts on one non-blocking socket.
+    """Accepts clients on one non-blocking socket.
 
-    `on_client` is given the descriptor of a non-blocking socket, which it owns from then on, the other end's address
-    and the entrypoint. A descriptor, as a socket object costs as much as accepting does, and asks the kernel for the
-    address once more.
+    `on_client` receives the descriptor of a non-blocking socket, which it then owns, the client's address and the
+    entrypoint. It receives a descriptor because creating a socket object costs as much as accepting, and asks the
+    kernel for the address again.
     """
 
     def __init__(self, sock: socket.socket, entrypoint: int, on_client: Callable[[int, str, int], None]) -> None:
@@ -41,11 +41,11 @@ class Acceptor:
         self._entrypoint = entrypoint
         self._on_client = on_client
         self._has_failed = False
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit both
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit both options
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def accept(self, limit: int) -> Waiting:
-        """Accept up to `limit` clients. The first of failures in a row is logged."""
+        """Accept up to `limit` clients. Of consecutive failures, only the first is logged."""
         for _ in range(limit):
             try:
                 descriptor, address = self._sock._accept()  # type: ignore[attr-defined]  # noqa: SLF001
@@ -55,7 +55,7 @@ class Acceptor:
                 if error.errno in _OF_THE_CLIENT:
                     continue
                 if not self._has_failed:
-                    _logger.error("no connection can be accepted on %d: %s", self._entrypoint, error.strerror)
+                    _logger.error("cannot accept connections on port %d: %s", self._entrypoint, error.strerror)
                 self._has_failed = True
                 return Waiting.NOT_TO_BE_HAD
             self._has_failed = False

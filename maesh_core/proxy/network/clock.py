@@ -1,7 +1,7 @@
-"""A coarse clock, and the sweep that ends what waits too long.
+"""A coarse clock, and a sweep that ends expired waits.
 
-Time-outs cost no timer: things that wait carry a deadline, and one periodic sweep looks at them all. A time-out can
-so come one TICK_S early or late.
+Time-outs need no timers: each waiting object has a deadline, and one periodic sweep checks all of them. A time-out can
+therefore occur up to one TICK_S early or late.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ TICK_S: Final = 0.25
 
 
 class Clock:
-    """`now` in seconds, as of the last tick; reading it is one attribute."""
+    """Provides `now`, the time of the last tick in seconds; reading it costs one attribute access."""
 
     __slots__ = ("_handle", "_loop", "_sweeps", "_time", "now")
 
@@ -27,13 +27,13 @@ class Clock:
         return f"<Clock {self.now:.2f} sweeps={len(self._sweeps)}>"
 
     def add_sweep(self, sweep: Callable[[float], None]) -> None:
-        """Call `sweep(now)` at each tick from now on."""
+        """Call `sweep(now)` at each tick."""
         self._sweeps.append(sweep)
         if self._handle is None:
             self._handle = self._loop.call_later(TICK_S, self._tick)
 
     def tick(self) -> None:
-        """Read the time and run every sweep."""
+        """Update the time and run every sweep."""
         self.now = now = self._time()
         for sweep in self._sweeps:
             sweep(now)

@@ -1,7 +1,7 @@
-"""Raw sockets, watched edge-triggered by an epoll of their own, whose descriptor is one reader of the event loop.
+"""Watches raw sockets edge-triggered, with its own epoll whose descriptor is one reader of the event loop.
 
-uvloop watches no descriptor that is a transport's, and its idle writers fire without end; an epoll inside its own does
-neither. What watches is told once for each change, and so must do all there is to do, or put the rest off.
+uvloop does not watch descriptors of its transports, and reports idle writers repeatedly; a nested epoll avoids both. A
+watcher is called once per change, so it must handle everything that is ready, or defer the rest with put_off().
 """
 
 import asyncio
@@ -13,20 +13,20 @@ from typing import Final
 
 EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 GONE: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-"""The other side has ended its stream, or the connection is over: there is something to read, if only an end."""
+"""The peer has closed its side, or the connection has ended; a read returns at least the end."""
 ROUND_LIMIT: Final = 256
-"""Descriptors served in one round of the loop."""
+"""Descriptors served in one turn of the loop."""
 FEW_EVENTS: Final = 8
-"""After so few events the poller looks again before it returns to the loop: what they led to has often come by then,
-and a round of the loop costs more than a look."""
+"""After at most this number of events, the poller polls again before it returns to the loop: replies have often
+arrived by then, and a turn of the loop costs more than a poll."""
 LOOKS_LIMIT: Final = 4
-"""Looks in one round of the loop, so that others wait no longer than for some events."""
+"""Polls in one turn of the loop, which limits how long other work waits."""
 
 _logger = logging.getLogger(__name__)
 
 
 class EdgePoller:
-    """Tells watchers of their descriptors' events. To be made, used and closed in the loop's thread."""
+    """Calls watchers when events of their descriptors occur. Create, use and close it in the event loop's thread."""
 
     __slots__ = ("_epoll", "_finishing", "_forgotten", "_later", "_loop", "_watchers")
 
@@ -37,7 +37,7 @@ class EdgePoller:
         self._later: list[Callable[[], None]] = []
         self._finishing: list[Callable[[], None]] = []
         self._forgotten: set[int] = set()
-        """Since the events at hand were read: a descriptor of these numbers is another one by now."""
+        """Descriptors forgotten since the current events were read: their numbers may have been reused."""
         loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     def __repr__(self) -> str:
@@ -45,39 +45,39 @@ class EdgePoller:
         return f"<EdgePoller {len(self._watchers)} descriptors>"
 
     def watch(self, descriptor: int, watcher: Callable[[int], None], events: int = EDGES) -> None:
-        """Call `watcher(events)` at each change of a descriptor, its present state first; raises OSError."""
+        """Call `watcher(events)` at each change of a descriptor, first with its current state; raises OSError."""
         self._epoll.register(descriptor, events)
         self._watchers[descriptor] = watcher
 
     def rewatch(self, descriptor: int, watcher: Callable[[int], None]) -> None:
-        """Have another watcher called from now on."""
+        """Replace the watcher of a descriptor."""
         self._watchers[descriptor] = watcher
 
     def forget(self, descriptor: int) -> None:
-        """Watch a descriptor no more; to be called before it is closed."""
+        """Stop watching a descriptor. Call this before closing it."""
         if self._watchers.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
             self._forgotten.add(descriptor)
 
     def close_socket(self, sock: socket.SocketType) -> None:
-        """Forget a socket and close it. No other process may have it: the kernel then takes it off the epoll itself."""
+        """Forget a socket and close it. No other process may hold it: the kernel then removes it from the epoll."""
         descriptor = sock.fileno()
         if self._watchers.pop(descriptor, None) is not None:
             self._forgotten.add(descriptor)
         sock.close()
 
     def put_off(self, work: Callable[[], None]) -> None:
-        """Do the rest of some work in the loop's next round, when others have had their turn."""
+        """Run `work` in the loop's next turn, after other connections."""
         if not self._later:
             self._loop.call_soon(self._go_on)
         self._later.append(work)
 
     def finish(self, work: Callable[[], None]) -> None:
-        """Do some work when the events at hand have been told; for watchers to gather what is better done together."""
+        """Run `work` after the current events were reported; watchers use this to batch work."""
         self._finishing.append(work)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching all descriptors."""
         if not self._epoll.closed:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
@@ -97,7 +97,7 @@ class EdgePoller:
                 if watcher is not None and descriptor not in forgotten:
                     try:
                         watcher(events)
-                    except Exception:  # an edge is reported once: a defect must not cost others theirs
+                    except Exception:  # an edge is reported once, so an error of one watcher must not skip the others
                         _logger.exception("serving a connection failed")
             while finishing:
                 self._do(finishing.pop())

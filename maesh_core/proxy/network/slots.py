@@ -1,7 +1,7 @@
-"""Who holds the slots of one handler: as many connections as `--connection-limit` allows, and how many each client.
+"""Counts the slots of one handler: its connections in total, and per client address.
 
-Takes a client's address when it connects and when it has left; says whether it may connect, and counts the refused.
-It closes nothing: a handler that can evict idle connections passes a function that does.
+Takes a client's address when it connects and when it leaves, decides whether it may connect, and counts refused
+clients. It closes nothing itself: a handler that can evict idle connections passes a function for it.
 """
 
 from collections.abc import Callable
@@ -15,17 +15,17 @@ SettingsT = TypeVar("SettingsT", bound=CarryingSettings)
 
 CONNECTION_LIMIT = "connection-limit"
 CLIENT_CONNECTION_LIMIT = "client-connection-limit"
-"""Why a client is refused: the setting that bounds it."""
+"""The setting that limits a refused client."""
 
 DESCRIPTORS_PER_CLIENT = 3
-"""Descriptors for each slot: one for the client, one for its server, and one to spare for the other protocol's clients.
+"""Descriptors per slot: one for the client, one for its server, and one spare for clients of the other protocol.
 With fewer, accepting would fail before the slots run out, and no idle connection would ever be evicted."""
 
 _MAPPED = "::ffff:"
 
 
 def fit_connection_limit(settings: SettingsT, open_files: int | None) -> SettingsT:
-    """Lower `connection_limit` to what a process with so many descriptors can serve; None: any number."""
+    """Lower `connection_limit` to what a process with `open_files` descriptors can serve; None means no limit."""
     if open_files is None:
         return settings
     most = max(1, open_files // DESCRIPTORS_PER_CLIENT)
@@ -33,7 +33,7 @@ def fit_connection_limit(settings: SettingsT, open_files: int | None) -> Setting
 
 
 class Slots:
-    """The slots of a handler. Connections and tunnels of one address count together."""
+    """The slots of a handler. Connections and tunnels of one address are counted together."""
 
     __slots__ = ("_by_address", "evicted", "refused")
 
@@ -48,9 +48,9 @@ class Slots:
     def take(
         self, address: str, settings: CarryingSettings, *, taken: int, evict: Callable[[], bool] | None = None
     ) -> bool:
-        """Give an address one more slot, `taken` being those in use; False, and counted, where it gets none.
+        """Take a slot for an address, where `taken` slots are in use; return False, and count it, if none is free.
 
-        `evict` frees a slot, or says that it cannot; it is asked only for a client that is within its own limit.
+        `evict` frees a slot and returns whether it could. It is only called for a client within its own limit.
         """
         address = address.removeprefix(_MAPPED)
         held = self._by_address.get(address, 0)
@@ -62,12 +62,12 @@ class Slots:
                 self.refused[CONNECTION_LIMIT] += 1
                 return False
             self.evicted += 1
-            held = self._by_address.get(address, 0)  # the one that was closed may have been its own
+            held = self._by_address.get(address, 0)  # the evicted connection may have had the same address
         self._by_address[address] = held + 1
         return True
 
     def give_back(self, address: str) -> None:
-        """Take back a slot that an address had."""
+        """Release a slot of an address."""
         address = address.removeprefix(_MAPPED)
         left = self._by_address[address] - 1
         if left:
@@ -76,11 +76,11 @@ class Slots:
             del self._by_address[address]
 
     def count_refused(self, name: str) -> MetricFamily:
-        """Build the metric of clients that were refused, by the setting that bounds them."""
+        """Build the metric of refused clients, by the setting that limits them."""
         return MetricFamily(
             name=name,
             type="counter",
-            help="Clients closed at once, by the setting that bounds them.",
+            help="Clients refused at a connection limit, by setting.",
             labels=("reason",),
             samples=[((reason,), float(count)) for reason, count in self.refused.items()],
         )

@@ -1,32 +1,32 @@
-"""Sockets that entrypoints and the admin port listen on: bound, non-blocking, on one address or on all.
+"""Opens the listening sockets of entrypoints and the admin port: bound, non-blocking, on one address or all.
 
-Takes transport, address and port; gives sockets that are not yet in any event loop, or raises OSError.
+Takes transport, address and port. Returns sockets that no event loop watches yet, or raises OSError.
 """
 
 import errno
 import socket
 
 BACKLOG = 4096
-"""Connections that may wait to be accepted; the kernel takes less where `net.core.somaxconn` says so."""
+"""Connections that may wait in the accept queue; the kernel limits it to `net.core.somaxconn`."""
 
 _SOCKET_TYPES = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 
 def open_sockets(transport: str, host: str, port: int, *, is_shared: bool = False) -> list[socket.socket]:
-    """Bind sockets and, for TCP, listen. An empty host means all addresses. A shared port may be bound again.
+    """Bind sockets and, for TCP, listen. An empty host means all addresses; a shared port may be bound again.
 
-    Those of IPv6, where there are, get a socket of their own: on a shared one an IPv4 client would have an address
-    such as `::ffff:10.0.0.1`, which no rule names.
+    IPv6 gets a socket of its own if the system supports it: on a shared socket, an IPv4 client would have an address
+    such as `::ffff:10.0.0.1`, which rules do not match.
     """
     if host:
-        # As bytes where it can be: of text, Python loads its tables of international names, 0.3 MB.
+        # Pass bytes if possible: for text, Python loads its tables of international names (0.3 MB).
         name = host.encode("ascii") if host.isascii() else host
         family, _, _, _, address = socket.getaddrinfo(
             name, port, type=_SOCKET_TYPES[transport], flags=socket.AI_PASSIVE
         )[0]
         return [_bind(transport, family, address, is_shared=is_shared)]
-    sockets = [_bind(transport, socket.AF_INET, ("0.0.0.0", port), is_shared=is_shared)]  # noqa: S104 - as asked
+    sockets = [_bind(transport, socket.AF_INET, ("0.0.0.0", port), is_shared=is_shared)]  # noqa: S104 - the caller asked for all addresses
     try:
         sockets.append(_bind(transport, socket.AF_INET6, ("::", sockets[0].getsockname()[1]), is_shared=is_shared))
     except OSError as error:
@@ -37,10 +37,10 @@ def open_sockets(transport: str, host: str, port: int, *, is_shared: bool = Fals
 
 
 def open_socket_group(transport: str, host: str, port: int, *, size: int) -> list[list[socket.socket]]:
-    """Bind a port `size` times, for one process each; the kernel spreads clients over them (SO_REUSEPORT).
+    """Bind a port `size` times, once per process; the kernel distributes clients over the sockets (SO_REUSEPORT).
 
-    Only the first is bound without that option, which it gets afterwards: so a port that another process has is still
-    found to be taken, be it one of the same user that shares its ports too.
+    The first socket is bound without that option, which is set afterwards. Binding therefore fails if another process
+    has the port, even one of the same user that shares its ports.
     """
     group = [open_sockets(transport, host, port)]
     try:
@@ -59,14 +59,14 @@ def open_socket_group(transport: str, host: str, port: int, *, size: int) -> lis
 
 
 def describe_address(host: str, port: int) -> str:
-    """Render an address for an error's text."""
+    """Render an address for an error message."""
     if not host:
-        return f"port {port} of all addresses"
+        return f"port {port} on all addresses"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def describe_reason(error: OSError) -> str:
-    """Say why a socket could not be opened, in the words of the system."""
+    """Return the system's text for why a socket could not be opened."""
     return error.strerror or str(error) or type(error).__name__
 
 
@@ -77,7 +77,7 @@ def _share(sock: socket.socket) -> None:
 def _bind(transport: str, family: int, address: tuple[object, ...], *, is_shared: bool) -> socket.socket:
     sock = socket.socket(family, _SOCKET_TYPES[transport])
     try:
-        sock.setblocking(False)  # noqa: FBT003 - the name of the method says it
+        sock.setblocking(False)  # noqa: FBT003 - the method's name makes it clear
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if transport == "TCP":

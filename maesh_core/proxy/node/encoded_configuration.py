@@ -59,7 +59,7 @@ class WholeConfiguration(msgspec.Struct, frozen=True, kw_only=True):
         if head.full:
             sections: RawSections = {protocol: msgspec.structs.asdict(objects) for protocol, objects in parts.items()}
         elif since is None or since != self.revision:
-            raise UpdateRejectedError("a part of a configuration came where a whole one was due")
+            raise UpdateRejectedError("received a partial configuration, but a full one is needed")
         else:
             sections = self._merge_parts(parts, head.removed)
         return WholeConfiguration(revision=head.revision, plugins=head.plugins, sections=sections)

@@ -1,1 +1,1 @@
-"""What the controller sent becomes what the protocol handlers route by: checked, resolved, compiled, switched whole."""
+"""Turns configuration into routing: checks, resolves and compiles updates, and applies each one as a whole."""

@@ -1,7 +1,7 @@
-"""Whether an update can be a configuration at all: values in range, texts plausible.
+"""Checks that the values of an update are plausible.
 
-Takes what the parser let through; raises UpdateRejectedError for what no controller of ours would send. It looks only
-at what the update itself holds, so its cost is that of the change. References between objects are not judged here.
+Takes a parsed update; raises UpdateRejectedError for values that a controller never sends. It checks only the update
+itself, so its cost depends on the size of the change. It does not check references between objects.
 """
 
 import re
@@ -14,11 +14,11 @@ from maesh_core.model.configuration import HttpRouter, Middleware, Section, Serv
 from maesh_core.model.messages import Update
 
 KEY_LIMIT_CHARACTERS = 1024
-"""A namespace and a name of Kubernetes are at most 253 characters each."""
+"""A Kubernetes namespace and name have at most 253 characters each."""
 REVISION_LIMIT_CHARACTERS = 256
-"""A revision travels in the target of the next pull."""
+"""The revision is sent in the target of the next pull."""
 REASON_LIMIT_CHARACTERS = 4096
-"""A reason travels in a response header."""
+"""The reason is sent in a response header."""
 WEIGHT_LIMIT = 2**31 - 1
 
 NOUNS = frozenset({"routers", "services", "middlewares"})
@@ -28,16 +28,16 @@ _match_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}").fullmatch
 
 
 def check_update(update: Update) -> None:
-    """Refuse with UpdateRejectedError an update that holds a value no configuration can hold."""
+    """Raise UpdateRejectedError if the update contains an invalid value."""
     if not 0 < len(update.revision) <= REVISION_LIMIT_CHARACTERS or not _is_printable_ascii(update.revision):
-        raise UpdateRejectedError("the revision is not a short printable text")
+        raise UpdateRejectedError("the revision is empty, too long or not printable ASCII")
     if update.full and update.removed:
-        raise UpdateRejectedError("a full configuration removes nothing")
+        raise UpdateRejectedError("a full configuration must not remove objects")
     for path in update.removed:
         parse_wire_path(path)
     for protocol, section in update.sections.items():
         if not _match_name(protocol):
-            raise UpdateRejectedError(f"no protocol is called {protocol[:64]!r}")
+            raise UpdateRejectedError(f"{protocol[:64]!r} is not a protocol name")
         _check_section(protocol, section)
 
 
@@ -46,7 +46,7 @@ def parse_wire_path(path: str) -> tuple[str, str, str]:
     protocol, _, rest = path.partition("/")
     noun, _, key = rest.partition("/")
     if noun not in NOUNS or not _match_name(protocol):
-        raise UpdateRejectedError(f"{path[:64]!r} names no object")
+        raise UpdateRejectedError(f"{path[:64]!r} is not the path of an object")
     _check_key(path, key)
     return protocol, noun, key
 
@@ -54,7 +54,7 @@ def parse_wire_path(path: str) -> tuple[str, str, str]:
 def _check_section(protocol: str, section: Section) -> None:
     for key, router in section.routers.items():
         _check_key(f"{protocol} router", key)
-        if not isinstance(router, dict):  # of a protocol that is not loaded: never looked into
+        if not isinstance(router, dict):  # a dict belongs to a protocol that is not loaded, and is not checked
             _check_router(f"{protocol} router {key}", router)
     for key, service in section.services.items():
         _check_key(f"{protocol} service", key)
@@ -66,7 +66,7 @@ def _check_section(protocol: str, section: Section) -> None:
 
 def _check_key(origin: str, key: str) -> None:
     if not 0 < len(key) <= KEY_LIMIT_CHARACTERS or not key.isprintable():
-        raise UpdateRejectedError(f"{origin[:64]!r}: a key is not a short printable text")
+        raise UpdateRejectedError(f"{origin[:64]!r}: a key is empty, too long or not printable")
 
 
 def _check_router(origin: str, router: Any) -> None:
@@ -77,7 +77,7 @@ def _check_router(origin: str, router: Any) -> None:
     for branch in router.branches:
         _check_key(f"{origin}: a branch", branch.service)
     if not 400 <= router.status <= 599:
-        raise UpdateRejectedError(f"{origin}: {router.status} is not the status of an error")
+        raise UpdateRejectedError(f"{origin}: {router.status} is not an error status")
     if len(router.reason) > REASON_LIMIT_CHARACTERS:
         raise UpdateRejectedError(f"{origin}: the reason is too long")
 
@@ -104,12 +104,12 @@ def _check_service(origin: str, service: Service) -> None:
     if service.parts and service.servers:
         raise UpdateRejectedError(f"{origin}: it has both servers and parts")
     if not _match_name(service.scheme) or not _match_name(service.load_balancer):
-        raise UpdateRejectedError(f"{origin}: the scheme or the load balancer is not a name")
+        raise UpdateRejectedError(f"{origin}: the name of the scheme or load balancer is invalid")
 
 
 def _check_middleware(origin: str, middleware: Middleware) -> None:
     if not _match_name(middleware.kind):
-        raise UpdateRejectedError(f"{origin}: {middleware.kind[:64]!r} is not a kind")
+        raise UpdateRejectedError(f"{origin}: {middleware.kind[:64]!r} is not a middleware kind")
 
 
 def _check_port(origin: str, port: int) -> None:
@@ -118,10 +118,10 @@ def _check_port(origin: str, port: int) -> None:
 
 
 def _is_ip_address(text: str) -> bool:
-    """Say whether the text is an address; `inet_pton` takes a tenth of the time of `ipaddress`."""
+    """Return whether the text is an IP address; `inet_pton` takes a tenth of the time of `ipaddress`."""
     try:
         socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
-    except (OSError, ValueError):  # ValueError: a NUL in the text
+    except (OSError, ValueError):  # ValueError: the text contains a NUL
         return False
     return True
 

@@ -1,7 +1,7 @@
-"""The configuration that the proxy carries out, and how the next one takes its place: whole, or not at all.
+"""The current configuration of a worker; applies each update completely or not at all.
 
-Takes updates; has every protocol's handler compile its part, and only when all have, tells them to route by it. What
-is refused alone (routers) is kept to be told. It opens no socket: it says which entrypoints there should be.
+Takes updates. Every protocol's handler compiles its part first; only if all succeed, the new tables are applied.
+Routers that are refused alone are recorded with their reasons. It opens no sockets: it returns the entrypoints to open.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,17 +21,17 @@ from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 
 
 class _Step(msgspec.Struct, frozen=True):
-    """One protocol's part of the next configuration, compiled. `table` is None where there is no handler."""
+    """One protocol's part of the next configuration, compiled. `table` is None if the protocol has no handler."""
 
     section: ResolvedSection
     table: Any
 
 
 class RoutingConfiguration:
-    """What is in force. `revision` is None before the first update; `refused` is by wire path.
+    """The current configuration. `revision` is None before the first update; `refused` maps wire paths to reasons.
 
-    `guards` names the enabled plugins that decide who may reach services. An update says by `plugins` what it was made
-    with: one that lacks a guard, as one does that does not say, is answered with 403 throughout.
+    `guards` names the enabled plugins that decide about access. An update lists in `plugins` those it was made with. If
+    a guard is missing there, or there is no list, all routers answer 403.
     """
 
     __slots__ = (
@@ -61,15 +61,15 @@ class RoutingConfiguration:
         self.refused: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
-        """Show what is in force."""
+        """Show the current configuration."""
         return f"<RoutingConfiguration {self.revision} of {sorted(self._sections)}, {len(self.refused)} refused>"
 
     def get_router_types(self) -> dict[str, type[Any]]:
-        """Say what the routers of each protocol that this proxy has loaded are decoded into."""
+        """Return the type into which the routers of each loaded protocol are decoded."""
         return {name: handler.router_type for name, handler in self._handlers.items()}
 
     def apply_update(self, update: Update, *, since: str | None) -> None:
-        """Put an update in force that was pulled with `since`, or raise UpdateRejectedError and change nothing."""
+        """Apply an update that was pulled with `since`, or raise UpdateRejectedError and change nothing."""
         steps = self._compile_update(update, since)
         for protocol, step in steps.items():
             if protocol in self._handlers:
@@ -88,7 +88,7 @@ class RoutingConfiguration:
         }
 
     def list_entrypoints(self) -> frozenset[WantedEntrypoint]:
-        """Say which entrypoints routers name; where two protocols name one port, both are here."""
+        """Return the entrypoints that routers name; if two protocols name the same port, both are included."""
         return frozenset(
             WantedEntrypoint(self._handlers[protocol].transport, port, protocol)
             for protocol, section in self._sections.items()
@@ -101,7 +101,7 @@ class RoutingConfiguration:
 
     def _compile_update(self, update: Update, since: str | None) -> dict[str, _Step]:
         if not update.full and (since is None or since != self.revision):
-            raise UpdateRejectedError("a part of a configuration came where a whole one was due")
+            raise UpdateRejectedError("received a partial configuration, but a full one is needed")
         check_update(update)
         return {
             protocol: self._compile_section(protocol, change, self._find_barrier(protocol, update))
@@ -109,7 +109,7 @@ class RoutingConfiguration:
         }
 
     def _sort_changes(self, update: Update) -> dict[str, Change]:
-        """Split an update by protocol; one that nothing is said of is left out, if what bars it stays the same."""
+        """Split an update by protocol, without protocols for which nothing changes."""
         removed: dict[str, dict[str, list[str]]] = {}
         for path in update.removed:
             protocol, noun, key = parse_wire_path(path)
@@ -131,7 +131,7 @@ class RoutingConfiguration:
         return changes
 
     def _find_barrier(self, protocol: str, update: Update) -> Refusal | None:
-        """Say what keeps every router of a protocol from being carried."""
+        """Return the reason to refuse every router of a protocol, if there is one."""
         missing = self._guards.difference(update.plugins)
         if missing:
             return Refusal(f"the configuration was made without plugin {min(missing)}, which this proxy enforces", 403)
@@ -157,7 +157,5 @@ class RoutingConfiguration:
         }
         try:
             return _Step(resolved, handler.compile_table(resolved.section, middlewares=instances, changed=changed))
-        except Exception as error:  # a handler may be a plugin's; by its contract, raising refuses the update
-            raise UpdateRejectedError(
-                f"protocol {protocol} does not take it: {type(error).__name__}: {error}"
-            ) from error
+        except Exception as error:  # the handler may be a plugin's; by its contract, raising refuses the update
+            raise UpdateRejectedError(f"protocol {protocol} refused it: {type(error).__name__}: {error}") from error

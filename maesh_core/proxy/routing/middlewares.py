@@ -1,7 +1,7 @@
-"""Settings of middlewares become objects: decoded by the factory that owns the kind, kept while settings stay.
+"""Builds middlewares from their settings, which the factory of their kind decodes.
 
-Takes the middlewares of one protocol's section; gives, for each key, the object or why there is none. An object is
-built again only when its kind or settings change, so that its state survives every other change.
+Takes the middlewares of one protocol's section; returns the built object or the failure of each. An object is rebuilt
+only when its kind or settings change, so that its state survives all other changes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,10 +16,9 @@ from maesh_core.proxy.middleware.checks import find_middleware_problem
 
 
 class CompiledMiddleware(msgspec.Struct, frozen=True):
-    """One middleware: `instance` is what its factory built, None when `failure` says why there is none.
+    """One middleware: `instance` is what its factory built, or None with the reason in `failure`.
 
-    `failure` may be read by clients; `detail` adds what only those who run the mesh should read, such as the text of an
-    exception.
+    Clients may read `failure`; `detail` is for operators only, for example the text of an exception.
     """
 
     kind: str
@@ -36,9 +35,9 @@ def compile_middlewares(
     current: Mapping[str, CompiledMiddleware],
     keys: Iterable[str] | None,
 ) -> tuple[dict[str, CompiledMiddleware], set[str]]:
-    """Build what is wanted from what there is; also name what differs now. `keys` are those to look at, None for all.
+    """Build the `wanted` middlewares, reusing `current` ones; return them and the changed keys.
 
-    Never raises: what a factory does not take is told as a failure of that middleware alone.
+    `keys` are those to check, None for all. Never raises: an error of a factory becomes the failure of that middleware.
     """
     compiled = {} if keys is None else dict(current)
     changed = set()
@@ -73,8 +72,8 @@ def _compile_middleware(
         instance = factory.build_middleware(settings, key.removesuffix(f"/{wanted.kind}"))
         problem = find_middleware_problem(instance)
     except msgspec.ValidationError as error:
-        return _build_failure(wanted, "does not take its settings", str(error))
-    except Exception as error:  # a plugin's code: it harms the routers that use it, not the proxy
+        return _build_failure(wanted, "has invalid settings", str(error))
+    except Exception as error:  # an error of a plugin affects only the routers that use it
         return _build_failure(wanted, "could not be built", f"{type(error).__name__}: {error}")
     if problem is not None:
         return _build_failure(wanted, "could not be built", f"{type(instance).__qualname__} {problem}")

@@ -1,6 +1,6 @@
-"""Routers that are not carried: as `/status` shows them, and as the log tells them, each reason once.
+"""Lists refused routers for `/status`, and logs each reason once.
 
-Takes what was refused, by wire path, with why. Judges nothing.
+Takes the refused routers by wire path, with their reasons. It makes no decisions.
 """
 
 import logging
@@ -12,19 +12,19 @@ logger = logging.getLogger(__name__)
 
 
 class RefusedRouter(msgspec.Struct, frozen=True):
-    """A router that is not carried, by its wire path, and why."""
+    """A refused router: its wire path, and the reason."""
 
     router: str
     reason: str
 
 
 def sort_refused(refused: Mapping[str, str]) -> list[RefusedRouter]:
-    """List refused routers by wire path."""
+    """Return the refused routers sorted by wire path."""
     return [RefusedRouter(router, refused[router]) for router in sorted(refused)]
 
 
 def log_refused(before: Mapping[str, str], after: Mapping[str, str]) -> None:
-    """Log the reasons that were not there before, each with one router that it concerns."""
+    """Log each new reason once, with the first router and the number of routers that it concerns."""
     known = set(before.values())
     first: dict[str, str] = {}
     counts: dict[str, int] = {}

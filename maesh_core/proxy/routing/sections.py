@@ -1,7 +1,7 @@
-"""One protocol's part of the configuration: what was received, and what of it the handler may route by.
+"""One protocol's part of the configuration, with the routers that cannot be used refused.
 
-Takes the part that is current and a change; gives the next part, a new value. A router that cannot be carried as it
-says is refused alone: an HTTP router answers with a status in its place, any other leaves the section. Pure.
+Takes the current part and a change; returns the next part as a new value. A router that cannot be used is refused
+alone: an HTTP router is replaced by one that answers with an error, other routers are left out. All functions are pure.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -25,13 +25,13 @@ from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_mid
 
 NOUNS = ("routers", "services", "middlewares")
 CARRIED_SCHEMES = frozenset({"http", "https"})
-"""What HTTP routers can call their servers by."""
+"""The schemes in which HTTP routers can call their servers."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a router is not carried, and what an HTTP router answers meanwhile.
+    """Why a router is refused, and the status that an HTTP router answers.
 
-    Clients read `reason`; `detail` adds what only those who run the mesh read.
+    Clients read `reason`; `detail` is for operators only.
     """
 
     reason: str
@@ -40,14 +40,14 @@ class Refusal(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The whole reason, for the log and the admin port."""
+        """Reason and detail, for the log and the admin port."""
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What an update says of one protocol: `section` to put in place, and keys to take out, by noun.
+    """The part of an update for one protocol: the objects in `section` to set, and the keys to remove, by noun.
 
-    `is_full` means that the section is all there is.
+    `is_full` means that `section` replaces everything.
     """
 
     section: Section = Section()
@@ -56,15 +56,16 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_content(self) -> bool:
-        """Whether anything can differ afterwards."""
+        """Whether the change can have an effect."""
         section = self.section
         return bool(self.is_full or self.removed or section.routers or section.services or section.middlewares)
 
 
 class ResolvedSection(msgspec.Struct, frozen=True, kw_only=True):
-    """A protocol's part, received and resolved.
+    """A protocol's part as received, and as resolved.
 
-    `section` is what a handler compiles; `refused` is by router key; `entrypoints` counts the routers of each port.
+    `section` is the part for the handler to compile. `refused` is by router key. `entrypoints` counts the routers of
+    each port.
     """
 
     received: Section = Section()
@@ -84,9 +85,9 @@ def resolve_section(
     balancers: BalancerKinds,
     barrier: Refusal | None,
 ) -> tuple[ResolvedSection, frozenset[str] | None]:
-    """Build the next part, and name the routers and services that differ in it (None: look at all).
+    """Build the next part; return it with the keys of changed routers and services, or None if all may have changed.
 
-    `barrier` refuses every router. Only what the change concerns is looked at.
+    `barrier` refuses every router. Only objects that the change affects are checked.
     """
     is_full = change.is_full or barrier != current.barrier
     received = _merge_sections(current.received, change)
@@ -125,10 +126,9 @@ def resolve_section(
 
 
 def narrow_change(current: Section, change: Change) -> Change:
-    """Cut a full change down to what differs from the current part, revisions aside.
+    """Reduce a full change to the differences from the current part, ignoring revisions.
 
-    A controller that was started again tells everything, and mostly nothing of it is new: comparing takes a tenth of
-    the time of compiling.
+    A restarted controller sends everything, most of it unchanged: comparing takes a tenth of the time of compiling.
     """
     if not change.is_full:
         return change
@@ -174,7 +174,7 @@ def _list_keys(change: Change, noun: str) -> set[str]:
 
 
 def _has_moved(before: Service | None, after: Service | None) -> bool:
-    """Say whether routers to the service must be judged again: other servers are no reason."""
+    """Return whether the service's routers must be checked again; a change of its servers does not require that."""
     return (
         before is None
         or after is None
@@ -217,7 +217,7 @@ def _resolve_routers(resolved: ResolvedSection, keys: Iterable[str], *, former: 
 
 
 def _count_entrypoint(entrypoints: dict[int, int], router: Any, step: int) -> None:
-    """Count a router for its entrypoint; one that is refused keeps its entrypoint open, to say no there."""
+    """Update the count of a router's entrypoint. A refused router keeps it open, to answer with its error."""
     if router is None or isinstance(router, dict):
         return
     count = entrypoints.get(router.entrypoint, 0) + step
@@ -235,7 +235,7 @@ def _judge_router(router: Any, resolved: ResolvedSection) -> Refusal | None:
     for branch in getattr(router, "branches", ()):
         problem = find_match_problem(branch.matches)
         if problem is not None:
-            return Refusal("the conditions of a branch cannot be used", detail=problem)
+            return Refusal("the matches of a branch are invalid", detail=problem)
     for key in _get_middlewares(router):
         compiled = resolved.middlewares.get(key)
         if compiled is None:
@@ -248,11 +248,11 @@ def _judge_router(router: Any, resolved: ResolvedSection) -> Refusal | None:
 
 
 def _find_idle_problem(router: Any, middleware: object) -> str | None:
-    """Say why a middleware would never be called on a router: it may be there to keep somebody out."""
+    """Return why a middleware would never be called on a router. It is an error, since it may restrict access."""
     if isinstance(router, HttpRouter) and not has_any(middleware, HTTP_METHODS):
         return "has no method that is called for a request"
     if isinstance(router, StreamRouter) and not has_any(middleware, STREAM_METHODS):
-        return "has no on_connect, so it cannot say who may connect"
+        return "has no on_connect, so it cannot decide who may connect"
     return None
 
 
@@ -261,9 +261,9 @@ def _judge_service(key: str, resolved: ResolvedSection, *, is_http: bool, is_par
     if service is None:
         return Refusal(f"service {key} is not in the configuration")
     if is_part and service.parts:
-        return Refusal(f"service {key} is a part of another, and has parts itself")
+        return Refusal(f"service {key} is a part of another service, but has parts itself")
     if is_http and service.scheme not in CARRIED_SCHEMES:
-        return Refusal(f"scheme {service.scheme} is not carried by this proxy")
+        return Refusal(f"scheme {service.scheme} is not supported by this proxy")
     if is_http and (problem := resolved.balancers.find_problem(service)):
         return Refusal(problem[0], detail=problem[1])
     judged = (_judge_service(part.service, resolved, is_http=is_http, is_part=True) for part in service.parts)
@@ -271,7 +271,7 @@ def _judge_service(key: str, resolved: ResolvedSection, *, is_http: bool, is_par
 
 
 def _close_router(router: Any, refusal: Refusal) -> HttpRouter | None:
-    """Build what stands in a refused router's place; None where the protocol has no words for it."""
+    """Build the replacement of a refused router; None for protocols that cannot send an error."""
     if not isinstance(router, HttpRouter):
         return None
     return msgspec.structs.replace(

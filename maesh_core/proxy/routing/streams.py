@@ -1,8 +1,8 @@
-"""Routes of protocols that give each entrypoint to one service: TCP, UDP and those of plugins that are like them.
+"""Routes of protocols where each entrypoint belongs to one service: TCP, UDP and similar ones of plugins.
 
-Takes a section of StreamRouters; gives for each entrypoint its route: servers by weight, and the middlewares that say
-who may come in. Carries nothing itself. A server that fails is set aside, and tried when the others have failed too.
-Implements `interfaces.Streams`.
+Takes a section of StreamRouters; returns the route of each entrypoint: its balanced servers, and the middlewares that
+decide about access. It sends no traffic itself. Failing servers are set aside, and tried after all others. Implements
+`interfaces.Streams`.
 """
 
 import logging
@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Server:
-    """One server's address, what it has to do, and whether it is set aside."""
+    """One server: its address, its load, and whether it is set aside."""
 
     __slots__ = ("_health", "aside", "family", "socket_address", "under_way")
 
@@ -39,15 +39,15 @@ class Server:
 
     @property
     def is_set_aside(self) -> bool:
-        """Whether it has failed and not answered since."""
+        """Whether it has failed and not succeeded since."""
         return self.aside is not None
 
     def note_failure(self) -> None:
-        """Have others tried first for a while."""
+        """Set it aside for a while, so that others are tried first."""
         self._health.on_failure(self)
 
     def note_success(self) -> None:
-        """Take it back into full use."""
+        """Return it to full use."""
         self.aside = None
 
 
@@ -55,7 +55,7 @@ AnyStreamBalancer = AnyBalancer[Server] | Division[Server]
 
 
 class Route:
-    """Where an entrypoint leads. Without judges everybody may come in."""
+    """The route of an entrypoint. Without judges, all clients are allowed."""
 
     __slots__ = ("_admitting", "_failures", "_servers", "_staying", "balancer", "counters", "key", "service")
 
@@ -83,23 +83,23 @@ class Route:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether some middleware decides who may be here."""
+        """Whether any middleware decides about access."""
         return bool(self._admitting or self._staying)
 
     def admits(self, connection: Connection) -> bool:
-        """Ask the middlewares whether a connection may begin; one that raises says no."""
+        """Return whether the middlewares allow a connection to start; one that raises denies it."""
         return not self._admitting or all(self._ask(judge, connection, default=True) for judge in self._admitting)
 
     def keeps(self, connection: Connection) -> bool:
-        """Ask the middlewares whether a connection may go on; one that raises says no."""
+        """Return whether the middlewares allow a connection to continue; one that raises denies it."""
         return all(self._ask(judge, connection, default=False) for judge in self._staying)
 
     def has_server(self, server: StreamServer) -> bool:
-        """Say whether connections may still go to a server."""
+        """Return whether the route still has a server."""
         return server in self._servers
 
     def list_servers(self) -> Iterator[Server]:
-        """Give the servers for one connection, the one whose turn it is first, each once; set-aside ones last."""
+        """Yield each server once, in the order to try them for one connection; servers set aside are last."""
         tried: list[Server] = []
         while len(tried) < len(self._servers):
             server = self.balancer.pick(tried)
@@ -114,15 +114,15 @@ class Route:
     def _ask(self, judge: Judge, connection: Connection, *, default: bool) -> bool:
         try:
             return read_verdict(judge(connection), default=default)
-        except Exception as error:  # a plugin's code was to decide about access: no answer is no
+        except Exception as error:  # fail closed: a judge that raises denies access
             owner = type(getattr(judge, "__self__", judge))
             if self._failures.count(owner):
-                _logger.error("middleware %s could not judge a connection: %r", owner.__qualname__, error)
+                _logger.error("middleware %s failed; a connection is denied: %r", owner.__qualname__, error)
             return False
 
 
 class Table:
-    """The route of every entrypoint, and what they share."""
+    """The routes by entrypoint, and the counters and servers that they share."""
 
     __slots__ = ("counters", "routes", "servers")
 
@@ -141,7 +141,7 @@ class Table:
 
 
 class Streams:
-    """The routes of one protocol. `build_counters` makes what a service counts in."""
+    """The routes of one protocol. `build_counters` creates the counters of a service."""
 
     __slots__ = ("_build_counters", "_failures", "_health", "_table", "counters", "routes")
 
@@ -157,7 +157,7 @@ class Streams:
     def compile_table(
         self, section: Section, *, middlewares: Mapping[str, Middleware], changed: frozenset[str] | None
     ) -> Table:
-        """Build the next table; of two routers that claim an entrypoint the one with the lower key has it."""
+        """Build the next table. If two routers claim an entrypoint, the one with the lower key gets it."""
         current = self._table
         routes: dict[int, Route] = {}
         counters: dict[str, Any] = {}
@@ -186,17 +186,17 @@ class Streams:
         return Table(routes, counters, servers)
 
     def apply_table(self, table: object) -> None:
-        """Route what begins by this table from now on."""
+        """Use this table for new connections."""
         assert isinstance(table, Table)  # noqa: S101 - it is from compile_table
         self._table = table
         self.routes: Mapping[int, StreamRoute[Any]] = table.routes
         self.counters: Mapping[str, Any] = table.counters
 
     def may_go_on(self, connection: Connection, route: Any) -> bool:
-        """Say whether a connection that began on `route` may go on.
+        """Return whether a connection that started on `route` may continue.
 
-        Where its entrypoint leads elsewhere or nowhere now it may, unless it had been let in by a middleware: the one
-        that could judge it is gone.
+        If its entrypoint now has no route, or another service, it may continue unless a middleware had decided about
+        it, since that middleware no longer applies.
         """
         current = self._table.routes.get(connection.entrypoint)
         if current is route:
@@ -207,13 +207,13 @@ class Streams:
 
 
 def _list_services(section: Section, key: str) -> dict[str, Service]:
-    """List a service, and the parts that it has."""
+    """Return a service and its parts, by key."""
     service = section.services[key]
     return {key: service, **{part.service: section.services[part.service] for part in service.parts}}
 
 
 def _list_usable(services: Mapping[str, Service], servers: Mapping[tuple[str, int], Server]) -> Iterable[Server]:
-    """List every server that has weight once."""
+    """Return the servers with a weight above 0, without duplicates."""
     found = (each for service in services.values() for each in service.servers if each.weight > 0)
     return dict.fromkeys(servers[each.address, each.port] for each in found)
 
@@ -221,7 +221,7 @@ def _list_usable(services: Mapping[str, Service], servers: Mapping[tuple[str, in
 def _build_balancer(
     key: str, services: Mapping[str, Service], servers: Mapping[tuple[str, int], Server], former: Route | None
 ) -> AnyStreamBalancer:
-    """Build what balances a service, and each of its parts; a rotation goes on where it was."""
+    """Build the balancer of a service and of each of its parts; rotations continue."""
     before = former.balancer if former is not None else None
     known = {part.key: part.balancer for part in before.parts} if isinstance(before, Division) else {}
 

@@ -1,13 +1,13 @@
-"""The entrypoints that a configuration wants, as a worker reports them and the parent binds them.
+"""An entrypoint that the configuration wants; workers report these, and the parent binds them.
 
-A value on its own: the parent, which routes nothing, imports it without the routing configuration.
+A separate module, so that the parent can import it without the routing configuration.
 """
 
 import msgspec
 
 
 class WantedEntrypoint(msgspec.Struct, frozen=True, order=True):
-    """An entrypoint that routers name, and the protocol that they speak there."""
+    """An entrypoint that routers name, and its protocol."""
 
     transport: str
     port: int

@@ -1,1 +1,1 @@
-"""TCP, passed through byte for byte: each entrypoint leads to the servers of one service port."""
+"""TCP, forwarded byte for byte: each entrypoint belongs to one service port."""

@@ -1,4 +1,4 @@
-"""What every part of one TCP handler shares: time, sockets, pipes, and who is connected. Decides nothing."""
+"""The state that all parts of one TCP handler share: clock, sockets, pipes and connections. Makes no decisions."""
 
 from typing import Generic, TypeVar
 
@@ -11,7 +11,7 @@ RelayT = TypeVar("RelayT")
 
 
 class Counters:
-    """What happened to the connections of one service."""
+    """The counters of one service's connections."""
 
     __slots__ = ("closed", "denied", "failed_connects", "opened", "received_bytes", "refused", "sent_bytes")
 
@@ -24,7 +24,7 @@ class Counters:
 
 
 class Environment(Generic[RelayT]):
-    """One handler's surroundings; it knows nothing of the relays that it lists (relay.py)."""
+    """The shared state of one handler."""
 
     __slots__ = ("buffer", "clock", "connecting", "pipes", "relays", "resetting", "slots", "sockets")
 
@@ -36,9 +36,9 @@ class Environment(Generic[RelayT]):
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
         self.relays: set[RelayT] = set()
         self.connecting: set[RelayT] = set()
-        """Those that no server has taken yet."""
+        """Relays that are not connected to a server yet."""
         self.resetting: set[RelayT] = set()
-        """Those of which one side was reset, and the other has not taken yet what had come before."""
+        """Relays with one side reset, while the other side has not received all earlier bytes yet."""
 
     def __repr__(self) -> str:
         return f"<Environment relays={len(self.relays)} connecting={len(self.connecting)}>"

@@ -1,8 +1,8 @@
-"""One direction of a connection: bytes of one socket to another, at the pace of the slower.
+"""One direction of a connection: moves bytes from one socket to another, at the speed of the slower one.
 
-Short reads are copied: two calls carry a small message. Once a read fills the buffer, bytes are spliced through a pipe
-that is borrowed while they are in it. Both sockets are watched edge-triggered, so `pump` goes on until a side has no
-more to give or to take, or its turn is over.
+Short reads are copied: a small message takes two system calls. After a read that fills the buffer, bytes are spliced
+through a pipe, which is borrowed while it contains bytes. Both sockets are watched edge-triggered, so `pump` continues
+until one side blocks or the turn is over.
 """
 
 import errno
@@ -14,13 +14,13 @@ from maesh_core.proxy.tcp.pipes import SPLICE_FLAGS, Pipe, PipePool
 BUFFER_BYTES = 65536
 SPLICE_BYTES = 1 << 20
 SMALL_BYTES = 16384
-"""A flow whose splices bring less is copied again."""
+"""A flow returns to copying when its splices move fewer bytes than this."""
 TURN_BYTES = 4 << 20
-"""What one flow may carry before others have their turn."""
+"""The bytes that one flow may move before other flows have their turn."""
 
 
 class Flow:
-    """Carries bytes from `source` to `target`. `buffer` and `pipes` are the worker's."""
+    """Moves bytes from `source` to `target`. `buffer` and `pipes` belong to the worker."""
 
     __slots__ = (
         "_buffer",
@@ -47,27 +47,27 @@ class Flow:
         self._held = 0
         self._is_bulk = False
         self.is_ending = False
-        """Whether the source has said that its end is coming: a short read then does not mean that nothing is left."""
+        """Whether the source has announced its end: after a short read there may then still be something to read."""
         self.has_ended = False
         self.is_done = False
-        """Whether the end has been passed on, behind every byte."""
+        """Whether the end was forwarded, after all bytes."""
         self.carried = 0
-        """Bytes taken of the source; whoever counts them may set it back between two turns."""
+        """Bytes read from the source; the caller that counts them may reset it between two turns."""
 
     def __repr__(self) -> str:
-        """Show how far it is."""
+        """Show the progress."""
         return f"<Flow {self.carried} bytes, ended={self.has_ended} done={self.is_done}>"
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the target has yet to take some bytes, so that no more are read."""
+        """Whether bytes wait for the target, so that no more are read."""
         return self._rest is not None or self._held > 0
 
     def pump(self, *, with_end: bool = True, is_last: bool = False) -> bool:
-        """Carry what can be carried now; True when its turn was over first. Raises OSError where a side was reset.
+        """Move bytes until a side blocks; return True if the turn ended first. Raises OSError if a side was reset.
 
-        Without its end where the connection was reset: what was cut off must not look whole. Where this is the last
-        flow of its connection, whoever calls closes the target next, and that passes on the end.
+        Set `with_end` to False after a reset, so that truncated data does not look complete. Set `is_last` for the last
+        flow of a connection: the caller then closes the target, which also forwards the end.
         """
         turn_ends_at = self.carried + TURN_BYTES
         while not self.is_done:
@@ -87,13 +87,13 @@ class Flow:
         return False
 
     def close(self) -> None:
-        """Give the pipe back."""
+        """Return the pipe."""
         if self._pipe is not None:
             self._pipes.give_back(self._pipe, is_empty=not self._held)
             self._pipe, self._held = None, 0
 
     def _copy(self) -> bool:
-        """Read once and write once; False when the source has no more for now."""
+        """Read once and write once; return False if nothing more can be read now."""
         buffer = self._buffer
         try:
             count = self.source.recv_into(buffer)
@@ -115,7 +115,7 @@ class Flow:
         return self._rest is not None or self.is_ending
 
     def _splice(self) -> bool:
-        """Move bytes into a pipe; False when the source has no more for now."""
+        """Move bytes into a pipe; return False if nothing more can be read now."""
         pipe = self._pipe or self._pipes.take()
         if pipe is None:
             return self._copy()
@@ -141,7 +141,7 @@ class Flow:
         return True
 
     def _flush(self) -> bool:
-        """Hand over what was read before; False when the target takes no more for now."""
+        """Write the bytes that were read before; return False if the target blocks."""
         while self._held and self._pipe is not None:
             try:
                 self._held -= os.splice(self._pipe.source, self.target.fileno(), self._held, flags=SPLICE_FLAGS)
@@ -164,5 +164,5 @@ class Flow:
         try:
             self.target.shutdown(socket.SHUT_WR)
         except OSError as error:
-            if error.errno != errno.ENOTCONN:  # it is gone already, and the other flow will find out
+            if error.errno != errno.ENOTCONN:  # the target is gone; the other flow will detect that
                 raise

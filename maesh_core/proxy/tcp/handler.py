@@ -1,8 +1,8 @@
-"""The TCP half of a proxy: entrypoint to service, and the connections that it relays.
+"""The TCP part of a proxy: maps entrypoints to services, and relays connections.
 
-Implements `hookspecs.ProtocolHandler`. Sockets are raw ones, on an edge-triggered epoll (proxy/network/edges.py).
-A connection keeps the route that it began with; when its entrypoint leads elsewhere or nowhere, it goes on until one
-of its ends closes it, unless a middleware had let it in and cannot vouch for it any more.
+Implements `hookspecs.ProtocolHandler`. Uses raw sockets on an edge-triggered epoll (proxy/network/edges.py). A
+connection keeps its initial route. When its entrypoint gets another route or none, it continues until one side closes
+it, unless a middleware had allowed it and no longer can.
 """
 
 import socket
@@ -20,17 +20,17 @@ from maesh_core.proxy.tcp.relay import RESET, Relay
 _COUNTED = {
     "opened": ("maesh_tcp_connections", "TCP connections accepted."),
     "closed": ("maesh_tcp_closed_connections", "TCP connections that ended."),
-    "denied": ("maesh_tcp_denied_connections", "Closed since a middleware did not let them in."),
-    "refused": ("maesh_tcp_refused_connections", "Closed since no server took them."),
-    "failed_connects": ("maesh_tcp_failed_connects", "Servers that took no connection."),
-    "received_bytes": ("maesh_tcp_received_bytes", "Bytes of clients."),
+    "denied": ("maesh_tcp_denied_connections", "TCP connections that a middleware denied."),
+    "refused": ("maesh_tcp_refused_connections", "TCP connections closed because no server accepted them."),
+    "failed_connects": ("maesh_tcp_failed_connects", "Failed connects to servers."),
+    "received_bytes": ("maesh_tcp_received_bytes", "Bytes received from clients."),
     "sent_bytes": ("maesh_tcp_sent_bytes", "Bytes sent to clients."),
 }
-"""The counters of a service, and the metrics that they are."""
+"""The counters of a service, with the name and help of their metrics."""
 
 
 class TcpHandler:
-    """Carries TCP on the entrypoints opened for it. To be made in the loop."""
+    """Relays TCP on the entrypoints opened for it. Create it inside a running event loop."""
 
     name = "tcp"
     transport = "TCP"
@@ -52,7 +52,7 @@ class TcpHandler:
         return self._streams.compile_table(section, middlewares=middlewares, changed=changed)
 
     def apply_table(self, table: object) -> None:
-        """Route new connections by this table from now on, and cut those that may not go on."""
+        """Use this table for new connections, and abort those that are no longer allowed."""
         self._streams.apply_table(table)
         for relay in list(self.environment.connecting):
             self._renew(relay)
@@ -61,7 +61,7 @@ class TcpHandler:
                 self._deny(relay)
 
     def _renew(self, relay: Relay) -> None:
-        """Have a connection that no server has taken yet begin anew, where its entrypoint leads by another route."""
+        """Start a connection that has no server yet again, if its entrypoint has a new route."""
         route = self._streams.routes.get(relay.entrypoint)
         if route is relay.route:
             return
@@ -83,7 +83,7 @@ class TcpHandler:
         return TcpListener(self.environment.sockets, sock, entrypoint, self._accept)
 
     def _accept(self, client: socket.SocketType, client_address: str, entrypoint: int) -> None:
-        """Relay a client that has connected, or turn it away."""
+        """Relay a new client, or refuse it."""
         route = self._streams.routes.get(entrypoint)
         environment = self.environment
         taken = len(environment.relays)
@@ -99,7 +99,7 @@ class TcpHandler:
             self._deny(relay)
 
     def start_draining(self) -> None:
-        """Let connections go on: TCP has no word for leaving."""
+        """Do nothing: TCP has no way to announce a drain, so connections continue."""
 
     def is_drained(self) -> bool:
         """Whether every connection has ended."""
@@ -116,7 +116,7 @@ class TcpHandler:
         self.environment.pipes.close()
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
-        """Read the counters, those of open connections too."""
+        """Return the metrics, including the bytes of open connections."""
         for relay in self.environment.relays:
             relay.count_bytes()
         counted = sorted(self._streams.counters.items())
@@ -133,7 +133,7 @@ class TcpHandler:
         return [*families, self.environment.slots.count_refused("maesh_tcp_excess_connections")]
 
     def _sweep(self, now: float) -> None:
-        """End what waits too long: for a server, or for a byte of either side."""
+        """Handle expired waits: for a connect, or for a byte from either side."""
         environment = self.environment
         connect_limit, idle_limit = self._settings.connect_timeout, self._settings.tunnel_timeout
         for relay in list(environment.connecting):

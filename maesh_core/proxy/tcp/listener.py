@@ -1,4 +1,4 @@
-"""Accepts the clients of one entrypoint on one socket, and hands each to the handler."""
+"""Accepts the clients of one entrypoint on one socket, and passes each to the handler."""
 
 import asyncio
 import select
@@ -12,7 +12,7 @@ ACCEPTS_IN_A_TURN = 8
 
 
 class TcpListener:
-    """An open entrypoint. `on_client` is given the socket, its other end's address, and the entrypoint."""
+    """An open entrypoint. `on_client` receives the socket, the client's address, and the entrypoint."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class TcpListener:
         return f"<TcpListener {self._entrypoint}>"
 
     def close(self) -> None:
-        """Stop accepting; what was accepted goes on."""
+        """Stop accepting; connections that were already accepted continue."""
         if self._is_open:
             self._is_open = False
             self._sockets.forget(self._sock.fileno())
@@ -50,7 +50,7 @@ class TcpListener:
             self._accept()
 
     def _accept(self) -> None:
-        """Accept some of those who wait, and leave the others for the next turn."""
+        """Accept some waiting clients, and leave the others for the next turn."""
         self._is_pausing = False
         if not self._is_open:
             return

@@ -1,8 +1,8 @@
-"""Pipes that bytes are spliced through: lent while bytes are in them, and used again.
+"""Pipes for splice(2), borrowed while they contain bytes, then reused.
 
-The kernel moves pages from a socket into a pipe and from the pipe into another socket, and this process never sees
-them (splice(2)). An unprivileged user has 16,384 pages for pipes (pipe-user-pages-soft): some of the pipes here are
-large, most have the usual 64 KiB, and when no more are lent the bytes are copied.
+The kernel moves pages from a socket into a pipe and from there into another socket; this process never copies them. An
+unprivileged user may use 16,384 pages for pipes (pipe-user-pages-soft). Some pipes here are large, most have the
+default 64 KiB, and when no more are available, bytes are copied instead.
 """
 
 import contextlib
@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 LARGE_BYTES = 1 << 20
 LARGE_LIMIT = 32
-"""Half of the pages that an unprivileged user has; workers share them."""
+"""Large pipes of all workers use at most half of the pages that an unprivileged user may have."""
 PIPE_LIMIT = 256
-"""Pipes of one worker, lent and idle."""
+"""Pipes of one worker, borrowed and idle."""
 IDLE_LIMIT = 64
 SPLICE_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
 class Pipe(NamedTuple):
-    """Its two descriptors."""
+    """The two descriptors of a pipe."""
 
     source: int
     sink: int
@@ -37,11 +37,11 @@ class PipePool:
         self._count = self._large = 0
 
     def __repr__(self) -> str:
-        """Show how many there are."""
+        """Show how many pipes there are."""
         return f"<PipePool {self._count} pipes, {len(self._idle)} idle>"
 
     def take(self) -> Pipe | None:
-        """Lend an empty pipe; None when there are too many, or the system has none."""
+        """Return an empty pipe; None if the limit is reached or the system provides none."""
         if self._idle:
             return self._idle.pop()
         if self._count >= PIPE_LIMIT or not SPLICE_FLAGS:
@@ -60,14 +60,14 @@ class PipePool:
         return Pipe(source, sink, is_large)
 
     def give_back(self, pipe: Pipe, *, is_empty: bool = True) -> None:
-        """Take a pipe back; one that has bytes in it goes, for they are nobody else's."""
+        """Take a pipe back. A pipe that still contains bytes is closed, since they belong to one connection."""
         if is_empty and len(self._idle) < IDLE_LIMIT:
             self._idle.append(pipe)
         else:
             self._discard(pipe)
 
     def close(self) -> None:
-        """Close all that are idle."""
+        """Close all idle pipes."""
         while self._idle:
             self._discard(self._idle.pop())
 

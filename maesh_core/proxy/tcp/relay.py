@@ -1,8 +1,8 @@
-"""One client's TCP connection and the one to its server, joined.
+"""One client's TCP connection, joined with a connection to a server.
 
-A server is found before a byte of the client is read, so one that refuses is never noticed. Then each direction is a
-`Flow`. One side's end of stream is passed on alone (half-close), and a reset becomes a reset, behind what had come
-before it.
+Connects to a server before it reads from the client, so that a client does not notice a server that refuses. Each
+direction is then a `Flow`. The end of one direction is forwarded alone (half-close). A reset is forwarded as a reset,
+after the bytes that arrived before it.
 """
 
 import contextlib
@@ -19,18 +19,18 @@ from maesh_core.proxy.tcp.environment import Counters, Environment
 from maesh_core.proxy.tcp.flow import Flow
 
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER with no time: closing resets."""
+"""SO_LINGER with zero time: closing the socket resets the connection."""
 _STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 _BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
 _READABLE: Final = select.EPOLLIN | GONE
 _UNDER_WAY: Final = frozenset({0, errno.EINPROGRESS})
-"""What `connect_ex` gives where a connection is made or being made."""
+"""The results of `connect_ex` for a connection that is open or being opened."""
 _OF_THIS_NODE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Errors of connecting that say nothing of the server."""
+"""Connect errors with causes on this node, which are no failures of the server."""
 
 
 class Relay:
-    """The two sockets, from the client's arrival until both are closed."""
+    """A client's socket and its server's socket, from accepting the client until both are closed."""
 
     __slots__ = (
         "_client",
@@ -49,7 +49,7 @@ class Relay:
     )
 
     exchange = None
-    """No request has made it."""
+    """No HTTP request belongs to it."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Relay:
         environment.relays.add(self)
 
     def __repr__(self) -> str:
-        """Show what is joined."""
+        """Show both sides."""
         return f"<Relay {self.client_address} to {self._server!r} {self._flows}>"
 
     @property
@@ -85,7 +85,7 @@ class Relay:
         return self._server.socket_address if self._server is not None else None
 
     def connect(self) -> None:
-        """Connect to the next server; reset the client when there is none left."""
+        """Connect to the next server; reset the client if none is left."""
         for server in self._servers:
             if self.allowed_servers is not None and server.socket_address not in self.allowed_servers:
                 continue
@@ -96,7 +96,7 @@ class Relay:
                 if (code := upstream.connect_ex(server.socket_address)) not in _UNDER_WAY:
                     raise OSError(code, "not connected")
                 self._environment.sockets.watch(upstream.fileno(), self._on_upstream_event, EDGES)
-            except (OSError, OverflowError) as error:  # the latter: a port that there cannot be
+            except (OSError, OverflowError) as error:  # OverflowError: an invalid port
                 self._drop_upstream()
                 self.route.counters.failed_connects += 1
                 if getattr(error, "errno", None) not in _OF_THIS_NODE:
@@ -111,7 +111,7 @@ class Relay:
         self.abort()
 
     def adopt(self, route: StreamRoute[Counters]) -> None:
-        """Go on by another route, while no server has taken the connection: what the old one allowed is over."""
+        """Switch to another route before the connect completes: the previous route's permission no longer applies."""
         server = self._server
         self.route, self.service = route, route.service
         self._servers = _list_others(route, server)
@@ -123,7 +123,7 @@ class Relay:
         self.connect()
 
     def give_up_connecting(self) -> None:
-        """Try the next server: this one does not answer."""
+        """Try the next server, since this one does not respond."""
         self._environment.connecting.discard(self)
         if self._server is not None:
             self._server.note_failure()
@@ -147,7 +147,7 @@ class Relay:
         buffer, pipes, sockets = environment.buffer, environment.pipes, environment.sockets
         up, down = self._flows = Flow(client, upstream, buffer, pipes), Flow(upstream, client, buffer, pipes)
         try:
-            sockets.watch(client.fileno(), self._on_client_event, EDGES)  # an event follows at once: it can be written
+            sockets.watch(client.fileno(), self._on_client_event, EDGES)  # writability triggers an event at once
         except OSError:
             self.abort()
             return
@@ -167,7 +167,7 @@ class Relay:
             self._on_connect_event(events)
 
     def _carry(self, incoming: Flow, outgoing: Flow, events: int) -> None:
-        """Carry what an event of one socket lets pass: `incoming` reads from that socket, `outgoing` writes to it."""
+        """Move bytes after an event of one socket; `incoming` reads from that socket, `outgoing` writes to it."""
         self.active_at = self._environment.clock.now
         if events & GONE:
             incoming.is_ending = True
@@ -183,15 +183,16 @@ class Relay:
             self._pump(outgoing)
 
     def _note_reset(self, events: int) -> None:
-        """Limit the wait where one side was reset and the other has yet to take what had come before.
+        """Limit the wait if one side was reset and the other has not received all earlier bytes yet.
 
-        Nothing else would end it: a reset is reported once, and a side that takes nothing may live for ever.
+        Nothing else would end this wait: a reset is reported only once, and a peer that does not read may stay
+        connected forever.
         """
         if events & select.EPOLLERR and self._flows is not None:
             self._environment.resetting.add(self)
 
     def _pump(self, *flows: Flow) -> None:
-        """Carry what can be carried by these flows; a reset of one side resets both, behind what the other flow has."""
+        """Move bytes of these flows. A reset of one side resets both, after the other flow's bytes."""
         if self._flows is None:
             return
         up, down = self._flows
@@ -225,7 +226,7 @@ class Relay:
         self._close()
 
     def count_bytes(self) -> None:
-        """Count what was carried since this was asked last."""
+        """Add the bytes moved since the last call to the counters."""
         if self._flows is not None:
             up, down = self._flows
             counters = self.route.counters
@@ -262,7 +263,7 @@ class Relay:
 
 
 def _list_others(route: StreamRoute[Counters], server: StreamServer | None) -> Iterator[StreamServer]:
-    """List a route's servers without one of them; as `list_servers`, it chooses each when it is asked for."""
+    """Yield a route's servers except one; each server is chosen only when it is requested."""
     for each in route.list_servers():
         if each is not server:
             yield each

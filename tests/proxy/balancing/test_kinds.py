@@ -122,7 +122,7 @@ def test_a_choice_that_fails_is_logged_once_and_servers_come_in_turn(
     balancer.chooser.choose = choose
     assert [balancer.pick() for _ in range(4)] == servers * 2
     assert [record.message for record in heard.records] == [
-        "load balancer chosen failed; its servers come in turn where it does"
+        "load balancer chosen failed; servers are picked in rotation when it fails"
     ]
 
 
@@ -130,7 +130,7 @@ def test_one_that_cannot_be_built_leaves_its_service_to_the_core(heard: pytest.L
     balancer, servers = build(1, 1, factory=FailingFactory())
     assert isinstance(balancer, RoundRobin)
     assert [balancer.pick() for _ in range(3)] == [*servers, servers[0]]
-    assert "load balancer chosen failed; a service of it is balanced by round-robin" in heard.text
+    assert "load balancer chosen failed; its service uses round-robin instead" in heard.text
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,9 @@ def test_the_core_takes_over_from_a_plugin() -> None:
         (
             "chosen",
             {"place": "x"},
-            ("load balancer chosen does not take its settings", "Expected `int`, got `str` - at `$.place`"),
+            ("load balancer chosen has invalid settings", "Expected `int`, got `str` - at `$.place`"),
         ),
-        ("absent", {}, ("load balancer absent is not known to this proxy", "")),
+        ("absent", {}, ("load balancer absent is not loaded by this proxy", "")),
     ],
 )
 def test_a_service_that_cannot_be_balanced_as_it_says_is_told_why(

@@ -95,7 +95,7 @@ def test_a_verdict_is_true_false_or_none(verdict, is_allowed):
 
 @pytest.mark.parametrize("verdict", [1, 0, "", "no", [], 0.0, object()])
 def test_nothing_else_is_a_verdict(verdict):
-    with pytest.raises(TypeError, match="neither True, False nor None"):
+    with pytest.raises(TypeError, match="expected True, False or None, not"):
         read_verdict(verdict, default=True)
 
 

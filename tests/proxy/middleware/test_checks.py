@@ -49,7 +49,7 @@ def test_a_method_that_is_none_is_absent(name):
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("value", [1, "see", Response(status=403, reason="no"), ()])
 def test_a_method_that_cannot_be_called_is_refused(name, value):
-    assert f"has {name}, which cannot be called" in find_middleware_problem(build(**{"on_finished": see, name: value}))
+    assert f"has {name}, which is not callable" in find_middleware_problem(build(**{"on_finished": see, name: value}))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -62,7 +62,7 @@ def test_every_slip_of_one_letter_is_refused_with_the_name_that_was_meant(name):
     for slip in slips - set(METHODS):
         problem = find_middleware_problem(build(**{slip: see, "on_finished": see}))
         assert problem is not None, slip
-        assert f"has {slip}, which is no method of a middleware" in problem
+        assert f"has {slip}, which is not a method of middlewares" in problem
         assert "did you mean" in problem, slip
 
 

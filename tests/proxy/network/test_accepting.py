@@ -69,7 +69,7 @@ def test_what_this_machine_lacks_is_logged_once_and_again_after_it_went_well(acc
     assert len(caplog.records) == 1
     assert accept(listening, acceptor) == (["a"], Waiting.NOT_TO_BE_HAD)
     assert len(caplog.records) == 2
-    assert "no connection can be accepted on 5000" in caplog.text
+    assert "cannot accept connections on port 5000" in caplog.text
 
 
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])

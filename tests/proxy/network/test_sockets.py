@@ -114,4 +114,4 @@ def test_a_port_that_is_taken_on_ipv6_alone_is_an_error(bound: list[socket.socke
 def test_addresses_read_as_users_write_them() -> None:
     assert describe_address("127.0.0.1", 80) == "127.0.0.1:80"
     assert describe_address("::1", 80) == "[::1]:80"
-    assert describe_address("", 80) == "port 80 of all addresses"
+    assert describe_address("", 80) == "port 80 on all addresses"

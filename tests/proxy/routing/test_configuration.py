@@ -215,8 +215,8 @@ def test_a_middleware_with_other_settings_is_built_anew_and_its_routers_are_comp
     ("middleware", "reason"),
     [
         (Middleware(kind="gone"), "middleware gone is not loaded by this proxy"),
-        (stamp("x"), "middleware stamp does not take its settings"),
-        (Middleware(kind="stamp", settings={"other": 1}), "middleware stamp does not take its settings"),
+        (stamp("x"), "middleware stamp has invalid settings"),
+        (Middleware(kind="stamp", settings={"other": 1}), "middleware stamp has invalid settings"),
         (stamp(13), "middleware stamp could not be built"),
     ],
 )
@@ -255,7 +255,7 @@ def test_a_refused_router_is_carried_once_its_references_are_there() -> None:
 def test_a_scheme_that_is_not_carried_refuses_the_router() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": Section(routers={"r": router()}, services={"s": Service(scheme="h2c")})})
-    assert proxy.configuration.refused == {"http/routers/r": "scheme h2c is not carried by this proxy"}
+    assert proxy.configuration.refused == {"http/routers/r": "scheme h2c is not supported by this proxy"}
     proxy.apply(sections={"http": Section(services={"s": Service()})})
     assert proxy.configuration.refused == {}
 
@@ -264,7 +264,7 @@ def test_a_load_balancer_that_is_not_known_refuses_the_router_until_it_is_anothe
     proxy = Proxy()
     odd, known = (Service(load_balancer=kind) for kind in ("fastest", "least-request"))
     proxy.apply(full=True, sections={"http": Section(routers={"r": router()}, services={"s": odd})})
-    assert proxy.configuration.refused == {"http/routers/r": "load balancer fastest is not known to this proxy"}
+    assert proxy.configuration.refused == {"http/routers/r": "load balancer fastest is not loaded by this proxy"}
     proxy.apply(full=False, sections={"http": Section(services={"s": known})})
     assert proxy.configuration.refused == {}
 
@@ -288,13 +288,11 @@ def test_what_an_exception_says_is_shown_to_those_who_run_the_mesh_and_to_no_cli
     proxy.apply(full=True, sections={"http": section})
     assert proxy.configuration.refused == {
         "http/routers/raised": "middleware stamp could not be built: RuntimeError: unlucky",
-        "http/routers/settings": (
-            "middleware stamp does not take its settings: Expected `int`, got `str` - at `$.value`"
-        ),
+        "http/routers/settings": ("middleware stamp has invalid settings: Expected `int`, got `str` - at `$.value`"),
     }
     assert {each.reason for each in proxy.table.routers.values()} == {
         "middleware stamp could not be built",
-        "middleware stamp does not take its settings",
+        "middleware stamp has invalid settings",
     }
 
 
@@ -395,7 +393,7 @@ def test_a_handler_that_raises_refuses_the_update_for_all_protocols() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": BASE})
     proxy.tcp.error = ValueError("no")
-    with pytest.raises(UpdateRejectedError, match="protocol tcp does not take it: ValueError: no"):
+    with pytest.raises(UpdateRejectedError, match="protocol tcp refused it: ValueError: no"):
         proxy.apply(full=True, sections={"tcp": Section(services={"s": service()})})
     assert proxy.table == BASE
     assert proxy.configuration.revision == "e.1"
