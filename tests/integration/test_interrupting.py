@@ -148,7 +148,7 @@ def test_a_half_of_a_mesh_that_waits_for_nothing_ends_with_its_line(open_termina
     else:
         bound = ("--bind", "127.0.0.1", "--admin-host", "127.0.0.1", "--admin-port", port)
         terminal = open_terminal("proxy", *bound, "--endpoint", "http://127.0.0.1:1")
-        terminal.wait_for("nothing is carried yet")
+        terminal.wait_for("no configuration is applied yet")
     terminal.press_ctrl_c()
     assert terminal.wait() == (0, "^C\r\n")
 

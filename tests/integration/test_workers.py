@@ -284,7 +284,7 @@ def test_cache_that_is_no_cache_is_told_and_ignored(start_proxy, start_node, tmp
     cache = tmp_path / "cache"
     cache.write_bytes(content)
     node = start_node("--configuration-cache", cache)
-    node.proxy.wait_until(lambda: "is ignored" in node.proxy.stderr, "the complaint")
+    node.proxy.wait_until(lambda: "ignoring configuration cache" in node.proxy.stderr, "the complaint")
     assert node.get(node.port, HOST).text == "blue"
     assert content != b"precious" or cache.read_bytes() == content
 

@@ -75,7 +75,7 @@ def test_a_signal_ends_it_with_status_0(number: int, unused_tcp_port: int, monke
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 0
         assert "Traceback" not in errors
-        assert (told + errors).count("no configuration from the controller") == 1
+        assert (told + errors).count("cannot pull from the controller") == 1
         assert resident_kb < 30_000
 
 

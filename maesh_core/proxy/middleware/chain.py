@@ -25,7 +25,7 @@ class Step(NamedTuple):
 
 
 class Chain:
-    """The methods that a route calls. `on_request` and `on_attempt` run outermost first, the others innermost first.
+    """The methods that a route calls, each tuple in the order of its calls.
 
     `is_still_allowed` is called for exchanges and tunnels in progress when the route changes. `on_finished` is called
     if the request reached its middleware. `depth` is the number of middlewares, `kept_bytes` the number of bytes of a

@@ -1,7 +1,7 @@
-"""What the admin port answers: /ping, /ready, /metrics, /status and /configuration.
+"""The pages of the admin port: /ping, /ready, /metrics, /status and /configuration.
 
-Takes a request's method and target and asks the node how it is; gives a Response, or what to wait for until there is
-one. It serves nothing itself: maesh_core/plain_http does.
+Takes a request's method and target, reads the node's state, and returns a Response or an awaitable of one.
+maesh_core/plain_http serves the port.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,9 +14,9 @@ from maesh_core.proxy.routing.refusals import RefusedRouter
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What `/status` shows. `workers` is how many carry traffic, `refused` are the routers that are not carried.
+    """The content of `/status`. `workers` counts workers that route traffic; `refused` lists refused routers.
 
-    `engine` is the form in which the engine's modules are loaded: `compiled` or `pure`.
+    `engine` is the form of the engine's modules: `compiled` or `pure`.
     """
 
     revision: str | None
@@ -27,7 +27,7 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(Protocol):
-    """What of a request is looked at."""
+    """The part of a request that is used."""
 
     @property
     def method(self) -> bytes:
@@ -39,10 +39,10 @@ class Request(Protocol):
 
 
 class AdminPages:
-    """Answers the requests of the admin port; calling it does so.
+    """Answers the requests of the admin port when called.
 
-    `read_status`, `render_metrics` and `render_configuration` are called for each request that asks for them; the last
-    gives None before the first configuration.
+    `read_status`, `render_metrics` and `render_configuration` are called per request for their page; the last one
+    returns None before the first configuration.
     """
 
     __slots__ = ("_is_ready", "_pages", "_read_status", "_render_configuration", "_render_metrics")
@@ -73,7 +73,7 @@ class AdminPages:
         if page is None:
             return build_text(404, "no such page")
         if request.method not in {b"GET", b"HEAD"}:
-            return build_text(405, "only GET and HEAD", (b"Allow", b"GET, HEAD"))
+            return build_text(405, "only GET and HEAD are supported", (b"Allow", b"GET, HEAD"))
         return page()
 
     def _answer_ping(self) -> Response:
@@ -99,7 +99,7 @@ class AdminPages:
 
 
 def build_text(status: int, reason: str, *fields: tuple[bytes, bytes]) -> Response:
-    """Build a short answer, whose text is also `X-Maesh-Reason`; `reason` is ASCII."""
+    """Build a short text response; `reason` is ASCII, and is also the value of `X-Maesh-Reason`."""
     return _build(status, reason, reason.encode("ascii") + b"\n", b"text/plain; charset=utf-8", *fields)
 
 

@@ -1,7 +1,7 @@
-"""What is in force on a node: the same on every worker, and on the sockets that the parent has bound.
+"""The current configuration of a node: applied by every worker, with the sockets that the parent has bound.
 
-Takes updates as they were pulled, and workers that are new. An update is in force when every worker that lives has
-taken it; one that a worker refuses is refused. One change at a time: updates and new workers never meet.
+Takes updates as they were pulled, and introduces new workers. An update is applied when every live worker has applied
+it; if one refuses it, it is rejected. A lock serialises changes, so an update and a new worker never interfere.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class NodeConfiguration:
-    """The configuration of a node; `applied` and `rejected` count updates. Made in the event loop."""
+    """The configuration of a node. `applied` and `rejected` count updates. Create it in the event loop."""
 
     __slots__ = (
         "_clock",
@@ -50,27 +50,27 @@ class NodeConfiguration:
         self.changed = asyncio.Event()
 
     def __repr__(self) -> str:
-        """Show what is in force."""
+        """Show the current configuration."""
         return f"<NodeConfiguration {self.revision}, {len(self._refused)} refused>"
 
     @property
     def revision(self) -> str | None:
-        """The revision in force, None before the first."""
+        """The current revision; None before the first update."""
         return self.whole.revision
 
     @property
     def refused_count(self) -> int:
-        """How many routers the workers do not carry."""
+        """The number of routers that the workers refuse."""
         return len(self._refused)
 
     def render(self) -> bytes | None:
-        """Encode what is in force as a full update, such as a controller gives; None before the first."""
+        """Encode the configuration as a full update, as a controller sends it; None before the first update."""
         return None if self.revision is None else self.whole.render()
 
     async def apply(self, body: bytes, since: str | None) -> str:
-        """Put an update in force that was pulled with `since`, and give its revision. Raises UpdateRejectedError.
+        """Apply an update that was pulled with `since`, and return its revision. Raises UpdateRejectedError.
 
-        The first one also raises StartupError, where a port cannot be opened. Waits for a worker, if there is none.
+        The first update also raises StartupError if a port cannot be opened. Waits until there is a worker.
         """
         while True:
             await self._pool.has_joined.wait()
@@ -79,7 +79,7 @@ class NodeConfiguration:
                     return await self._apply(body, since)
 
     async def apply_first(self, body: bytes) -> bool:
-        """Put a whole configuration in force if there is none yet; say whether that was so."""
+        """Apply a full configuration unless one was applied before; return whether it was applied."""
         await self._pool.has_joined.wait()
         async with self._lock:
             if self.applied or not self._pool.joined:
@@ -88,16 +88,16 @@ class NodeConfiguration:
             return True
 
     async def introduce(self, link: WorkerLink) -> None:
-        """Give a new worker the configuration and its sockets, and join it to the pool."""
+        """Send a new worker the configuration and its sockets, and join it to the pool."""
         async with self._lock:
             if self.revision is not None:
                 report = await self._pool.ask(link, ApplyUpdate(since=None), payload=self.whole.render())
                 if isinstance(report, Failed):
-                    raise ValueError(f"it refused the configuration that is in force: {report.text}")
+                    raise ValueError(f"it refused the current configuration: {report.text}")
             await self._entrypoints.hand_over(link)
 
     def list_refused(self) -> list[RefusedRouter]:
-        """Tell every router that is not carried, those of closed entrypoints included."""
+        """Return all refused routers, including those of closed entrypoints."""
         refused = dict(self._refused)
         for entrypoint, reason in self._entrypoints.closed.items():
             for path in self.whole.find_routers(entrypoint.protocol, entrypoint.port):
@@ -116,12 +116,12 @@ class NodeConfiguration:
         self.whole = whole
         self.applied += 1
         self.applied_at_s = self._clock()
-        logger.info("revision %s is in force, %d entrypoints", whole.revision, len(self._entrypoints.opened))
+        logger.info("applied revision %s, %d entrypoints", whole.revision, len(self._entrypoints.opened))
         self.changed.set()
         return whole.revision or ""
 
     def _judge(self, reports: Iterable[Report]) -> frozenset[WantedEntrypoint]:
-        """Say what there should be to listen on, if all have taken the update. Raises UpdateRejectedError."""
+        """Return the entrypoints to open if all workers have applied the update. Raises UpdateRejectedError."""
         wanted: frozenset[WantedEntrypoint] | None = None
         refused: Mapping[str, str] | None = None
         for report in reports:
@@ -131,7 +131,7 @@ class NodeConfiguration:
                 wanted = frozenset(report.entrypoints)
                 refused = report.refused if report.refused is not None else refused
         if wanted is None:
-            raise UpdateRejectedError("every worker ended over it")
+            raise UpdateRejectedError("every worker ended while applying it")
         if refused is not None:
             log_refused(self._refused, refused)
             self._refused = refused

@@ -1,8 +1,8 @@
-"""The last good configuration on disk, for a start while the controller is away.
+"""Stores the last good configuration on disk, for a start while the controller is unreachable.
 
-Takes a file's path and whole configurations. The file is written whole and renamed into place, readable by its owner
-alone; its first line says what it is, so that a file that is cut, changed, of another controller or of somebody else is
-never taken for a configuration. Does its I/O in threads.
+Takes a file's path and full configurations. The file is written completely, then renamed, and only its owner can read
+it. Its first line identifies the content, so that a file that is truncated, modified, of another controller or
+unrelated is never used as a configuration. File I/O runs in threads.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Line(msgspec.Struct, frozen=True):
-    """The first line: what the rest is."""
+    """The first line, which identifies the rest."""
 
     format: str
     endpoint: str
@@ -33,11 +33,11 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 class CacheError(Exception):
-    """The file is not what it should be; the text says how."""
+    """The file cannot be used; the text gives the reason."""
 
 
 class ConfigurationCache:
-    """One file. `endpoint` names the controller that the configuration is from."""
+    """One cache file. `endpoint` is the URL of the controller that sent the configuration."""
 
     __slots__ = ("_endpoint", "_has_failed", "_is_foreign", "_path")
 
@@ -52,19 +52,19 @@ class ConfigurationCache:
         return f"<ConfigurationCache {self._path}>"
 
     async def load(self) -> bytes | None:
-        """Read the configuration; None if there is none that may be used, which is logged."""
+        """Read the configuration; return None, and log the reason, if it cannot be used."""
         try:
             return await asyncio.to_thread(self._read)
         except FileNotFoundError:
             return None
         except OSError as error:
-            logger.error("configuration cache %s cannot be read: %s", self._path, describe_reason(error))
+            logger.error("cannot read configuration cache %s: %s", self._path, describe_reason(error))
         except CacheError as error:
-            logger.error("configuration cache %s is ignored: %s", self._path, error)
+            logger.error("ignoring configuration cache %s: %s", self._path, error)
         return None
 
     async def store(self, body: bytes) -> None:
-        """Write a configuration; a failure is logged once, and the file stays as it was."""
+        """Write a configuration. A failure is logged once, and leaves the file unchanged."""
         if self._is_foreign or len(body) > BODY_LIMIT_BYTES:
             return
         try:
@@ -72,7 +72,7 @@ class ConfigurationCache:
             self._has_failed = False
         except OSError as error:
             if not self._has_failed:
-                logger.error("configuration cache %s cannot be written: %s", self._path, describe_reason(error))
+                logger.error("cannot write configuration cache %s: %s", self._path, describe_reason(error))
             self._has_failed = True
 
     def _read(self) -> bytes:
@@ -86,7 +86,7 @@ class ConfigurationCache:
                 head = None
             if head is None or head.format != FORMAT:
                 self._is_foreign = True
-                raise CacheError("it is a file of another kind, and is never written to")
+                raise CacheError("it is not a configuration cache, so it is never overwritten")
             if head.endpoint != self._endpoint:
                 raise CacheError(f"it is from another controller, {head.endpoint[:200]!r}")
             body = file.read(BODY_LIMIT_BYTES + 1)
@@ -111,7 +111,7 @@ class ConfigurationCache:
             with contextlib.suppress(OSError):
                 Path(name).unlink()
             raise
-        with contextlib.suppress(OSError):  # the rename itself must last too, where folders can be synced
+        with contextlib.suppress(OSError):  # sync the rename too, if the system can sync folders
             folder_descriptor = os.open(folder, os.O_RDONLY)
             try:
                 os.fsync(folder_descriptor)

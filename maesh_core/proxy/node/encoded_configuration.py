@@ -1,7 +1,7 @@
-"""The whole configuration of a node as JSON that is never looked into: for workers that are new, and for the disk.
+"""The full configuration of a node as encoded JSON, for new workers and for the disk.
 
-Takes the bytes of updates as they were pulled; gives the bytes of the whole. Objects stay encoded: merging costs
-about what the change does. It judges only what it needs to merge: the workers judge the rest.
+Takes the bytes of updates as they were pulled; returns the bytes of the full configuration. Objects stay encoded, so
+merging costs about as much as the change. It checks only what merging needs; the workers check the rest.
 """
 
 from collections.abc import Iterator, Mapping
@@ -39,14 +39,14 @@ _PLACED_DECODER = msgspec.json.Decoder(_Placed)
 
 
 class WholeConfiguration(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is in force; `revision` None before the first update."""
+    """The full configuration; `revision` is None before the first update."""
 
     revision: str | None = None
     plugins: tuple[str, ...] = ()
     sections: Mapping[str, Mapping[str, Mapping[str, msgspec.Raw]]] = {}
 
     def merge(self, body: bytes, since: str | None) -> "WholeConfiguration":
-        """Give what is in force after an update that was pulled with `since`; raises UpdateRejectedError."""
+        """Return the configuration after an update that was pulled with `since`; raises UpdateRejectedError."""
         try:
             head = _HEAD_DECODER.decode(body)
             parts = {
@@ -65,17 +65,17 @@ class WholeConfiguration(msgspec.Struct, frozen=True, kw_only=True):
         return WholeConfiguration(revision=head.revision, plugins=head.plugins, sections=sections)
 
     def render(self) -> bytes:
-        """Encode as a full update, such as a controller gives."""
+        """Encode as a full update, as a controller sends it."""
         return render_sections(self.revision or "", dict(self.sections), is_full=True, plugins=self.plugins)  # type: ignore[arg-type]
 
     def has_service(self, key: str) -> bool:
-        """Say whether any protocol has a service or a router of this key."""
+        """Return whether any protocol has a service or a router with this key."""
         return any(
             key in section.get(noun, {}) for section in self.sections.values() for noun in ("services", "routers")
         )
 
     def find_routers(self, protocol: str, entrypoint: int) -> Iterator[str]:
-        """Find the wire paths of the routers on an entrypoint."""
+        """Return the wire paths of the routers on an entrypoint."""
         for key, raw in self.sections.get(protocol, {}).get("routers", {}).items():
             try:
                 if _PLACED_DECODER.decode(raw).entrypoint == entrypoint:
@@ -102,6 +102,6 @@ class WholeConfiguration(msgspec.Struct, frozen=True, kw_only=True):
         for protocol, objects in parts.items():
             for noun, added in msgspec.structs.asdict(objects).items():
                 if added:
-                    # A copy: what was decoded is a view that keeps the whole pulled body alive.
+                    # Copy, since decoded values are views that keep the whole pulled body alive.
                     open_noun(protocol, noun).update({key: raw.copy() for key, raw in added.items()})
         return merged

@@ -1,8 +1,8 @@
-"""The open entrypoints of a node: those that routers name, no others, with a socket for each worker.
+"""The open entrypoints of a node: exactly those that routers name, with one socket per worker.
 
-Takes what is wanted, again with every configuration, binds it and hands it to the workers. One that cannot be opened
-harms only the routers that name it, and is tried again; only at the first configuration it stops the start. The parent
-keeps the sockets of every slot: a worker that ends loses none of the connections that wait there.
+Takes the wanted entrypoints with every configuration, binds them and sends the sockets to the workers. An entrypoint
+that cannot be opened affects only the routers that name it, and is retried; only with the first configuration it stops
+the start. The parent keeps the sockets of every slot: when a worker ends, waiting connections are not lost.
 """
 
 import asyncio
@@ -24,26 +24,26 @@ _Group = list[list[socket.socket]]
 
 
 class Workers(Protocol):
-    """Who serves the entrypoints."""
+    """The workers that serve the entrypoints."""
 
     size: int
 
     @property
     def joined(self) -> Sequence[WorkerLink]:
-        """The workers that are told of changes."""
+        """The workers that receive changes."""
 
     def join(self, link: WorkerLink) -> None:
-        """Tell a worker of every change from now on."""
+        """Send all later changes to a worker."""
 
     async def ask(self, link: WorkerLink, order: Order, *, sockets: Sequence[socket.socket] = ()) -> Report:
-        """Give an order and wait for the report; raises WorkerGoneError."""
+        """Send an order and wait for its report; raises WorkerGoneError."""
 
     async def ask_all(self, order: Order) -> Mapping[WorkerLink, Report]:
-        """Give an order to all that have joined; those that are gone are left out."""
+        """Send an order to all joined workers; those that have ended are left out."""
 
 
 class Entrypoints:
-    """Opens and closes entrypoints. `closed` tells those that are wanted and not open, with why."""
+    """Opens and closes entrypoints. `closed` maps wanted entrypoints that are not open to the reason."""
 
     __slots__ = ("_backoff", "_bind", "_closed", "_has_failed", "_lock", "_opened", "_pause", "_wanted", "_workers")
 
@@ -66,24 +66,24 @@ class Entrypoints:
         self._closed: dict[WantedEntrypoint, str] = {}
 
     def __repr__(self) -> str:
-        """Show what is open."""
+        """Show the open entrypoints."""
         ports = ", ".join(f"{each.transport} {each.port}" for each in sorted(self._opened))
         return f"<Entrypoints {ports or 'none'}; {len(self._closed)} closed>"
 
     @property
     def closed(self) -> Mapping[WantedEntrypoint, str]:
-        """What is wanted and not open, and why."""
+        """The entrypoints that are wanted but not open, with the reason."""
         return self._closed
 
     @property
     def opened(self) -> frozenset[WantedEntrypoint]:
-        """What is open."""
+        """The open entrypoints."""
         return frozenset(self._opened)
 
     async def apply(self, wanted: frozenset[WantedEntrypoint], *, is_first: bool = False) -> None:
-        """Close what is not wanted any more and open what is new.
+        """Close entrypoints that are no longer wanted, and open new ones.
 
-        When `is_first`, an entrypoint that cannot be opened raises StartupError.
+        If `is_first`, an entrypoint that cannot be opened raises StartupError.
         """
         if wanted == self._wanted:
             return
@@ -92,7 +92,7 @@ class Entrypoints:
             await self._settle(is_first=is_first)
 
     async def hand_over(self, link: WorkerLink) -> None:
-        """Give a new worker the sockets of its slot, and join it to the others; raises as `Introduce` does."""
+        """Send a new worker the sockets of its slot, and join it to the pool; raises as `Introduce` does."""
         async with self._lock:
             for entrypoint, group in self._opened.items():
                 report = await self._workers.ask(link, Listen(entrypoint=entrypoint), sockets=group[link.slot])
@@ -103,7 +103,7 @@ class Entrypoints:
             self._workers.join(link)
 
     async def run(self) -> None:
-        """Try again, until cancelled, what could not be opened."""
+        """Retry entrypoints that could not be opened, until cancelled."""
         while True:
             await self._has_failed.wait()
             await self._pause(self._backoff.next())
@@ -114,13 +114,13 @@ class Entrypoints:
                 self._backoff.reset()
 
     def release(self) -> None:
-        """Let go of every socket: the workers have them alone, and decide when they close."""
+        """Close the parent's copies of all sockets: only the workers hold them then, and decide when to close them."""
         for group in self._opened.values():
             _close_group(group)
         self._opened.clear()
 
     async def _settle(self, *, is_first: bool = False) -> None:
-        """Make what is open be what is wanted, as far as it can be; log what newly cannot."""
+        """Open and close entrypoints to match the wanted ones; log new failures."""
         known = self._closed
         served, self._closed = _settle_claims(self._wanted)
         await asyncio.gather(*(self._close(each) for each in self._opened.keys() - served))
@@ -136,7 +136,7 @@ class Entrypoints:
                 logger.error("entrypoint %d is closed: %s", entrypoint.port, text)
 
     async def _open(self, entrypoint: WantedEntrypoint) -> str:
-        """Bind an entrypoint and have every worker serve it; say why not, if one cannot."""
+        """Bind an entrypoint and let every worker serve it; return the reason if that fails, else an empty text."""
         try:
             group = open_socket_group(entrypoint.transport, self._bind, entrypoint.port, size=self._workers.size)
         except OSError as error:
@@ -158,7 +158,7 @@ class Entrypoints:
         return ""
 
     async def _close(self, entrypoint: WantedEntrypoint) -> None:
-        """Let go of an entrypoint, and have every worker accept what waits there before it closes."""
+        """Close an entrypoint's sockets, and let every worker accept waiting clients before it closes its own."""
         _close_group(self._opened.pop(entrypoint))
         await self._workers.ask_all(Unlisten(entrypoint=entrypoint))
 
@@ -175,7 +175,7 @@ def _close_group(group: _Group) -> None:
 def _settle_claims(
     wanted: Iterable[WantedEntrypoint],
 ) -> tuple[set[WantedEntrypoint], dict[WantedEntrypoint, str]]:
-    """Give each port to one protocol, the first by name; say to the others why they do not get it."""
+    """Assign each port to one protocol, the first by name; return the reason for each of the others."""
     owners: dict[tuple[str, int], WantedEntrypoint] = {}
     losers = {}
     for entrypoint in sorted(wanted):

@@ -1,7 +1,7 @@
-"""Metric families as the text that Prometheus scrapes, and the figures of this process.
+"""Renders metric families for Prometheus, and reads the metrics of this process.
 
-Renders the text-based format, version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats), as prometheus_client
-does, byte for byte. That library would cost a node's parent 8 MB, for its servers and OpenSSL.
+Renders the text-based format, version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats), exactly as
+prometheus_client does. That library would cost the parent 8 MB, for its servers and OpenSSL.
 """
 
 import math
@@ -19,11 +19,11 @@ _UNFIT = re.compile(r"[^a-zA-Z0-9_:]")
 _TOTAL = "_total"
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _EXPONENT_FROM = 1e6
-"""Go writes numbers from here on with an exponent, and Prometheus knows a bucket by the text of its bound."""
+"""Go writes numbers from here on with an exponent, and Prometheus identifies a bucket by the text of its bound."""
 
 
 def render_families(families: Mapping[str, Sequence[MetricFamily]]) -> bytes:
-    """Render families by name; those of one name become one."""
+    """Render families, sorted by name; families with the same name are merged."""
     lines: list[str] = []
     for name in sorted(families):
         lines.extend(_render_family(families[name]))
@@ -31,9 +31,9 @@ def render_families(families: Mapping[str, Sequence[MetricFamily]]) -> bytes:
 
 
 def read_process_families() -> list[MetricFamily]:
-    """Read this process's figures from /proc (proc(5)), under the names that every client of Prometheus uses.
+    """Read the metrics of this process from /proc (proc(5)), with the names that all Prometheus clients use.
 
-    There are none if /proc cannot be read, as in some sandboxes.
+    Returns none if /proc cannot be read, as in some sandboxes.
     """
     try:
         with open("/proc/self/stat", "rb") as file:

@@ -1,7 +1,8 @@
-"""A small HTTP/1.1 client that pulls from one endpoint, one request at a time, on a connection it keeps.
+"""A small HTTP/1.1 client that pulls from one endpoint over a persistent connection, one request at a time.
 
-Takes the endpoint's address and a query; gives status and body, or raises PullError. Every size and wait is bounded:
-what answers may be anything. It knows nothing of configurations. Not aiohttp: that costs a proxy 15 MB.
+Takes the endpoint's address and a query; returns status and body, or raises PullError. All sizes and waits are limited,
+since the response may be anything. It does not interpret configurations. It replaces aiohttp, which would cost a proxy
+15 MB.
 """
 
 import asyncio
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 CONFIGURATION_PATH = "/api/configuration/current"
 
 HEAD_LIMIT_BYTES = 16 * 1024
-"""Heads of a controller are a few hundred bytes; interim responses count too."""
+"""The limit of a response head, interim responses included; a controller's heads have a few hundred bytes."""
 BODY_LIMIT_BYTES = 256 * 1024 * 1024
-"""5,000 services with 10 servers each are about 10 MB."""
+"""The limit of a body; 5,000 services with 10 servers each take about 10 MB."""
 READ_LIMIT_BYTES = 256 * 1024
 
 
 class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to wait, in seconds, and how much to take. `answer_timeout_s` is on top of what a pull may be held."""
+    """Time-outs in seconds, and size limits. `answer_timeout_s` is added to the time for which a pull may be held."""
 
     connect_timeout_s: float = 5.0
     answer_timeout_s: float = 15.0
@@ -43,7 +44,7 @@ DEFAULT_LIMITS = FetchLimits()
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to pull from; `authority` is what the Host header says."""
+    """The endpoint to pull from; `authority` is the value of the Host field."""
 
     host: str
     port: int
@@ -57,16 +58,16 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A whole response."""
+    """A complete response."""
 
     status: int
     body: bytes
 
 
 def parse_endpoint(url: str) -> Endpoint:
-    """Read `--endpoint`: the controller's base URL, or the full one of its configuration. Raises SettingsError."""
+    """Parse `--endpoint`: the controller's base URL, or the full URL of its configuration. Raises SettingsError."""
     if not url:
-        raise SettingsError("--endpoint is needed: the URL of the controller, such as http://controller:9000")
+        raise SettingsError("--endpoint is required: the URL of the controller, such as http://controller:9000")
     if not (url.isascii() and url.isprintable()) or " " in url:
         raise SettingsError(f"--endpoint {url!r} is not a URL")
     try:
@@ -77,7 +78,7 @@ def parse_endpoint(url: str) -> Endpoint:
     if parts.scheme not in {"http", "https"} or not host:
         raise SettingsError(f"--endpoint {url} is not a URL such as http://controller:9000")
     if "@" in parts.netloc or parts.query or parts.fragment or port == 0:
-        raise SettingsError(f"--endpoint {url}: only a scheme, a host, a port and a path are taken")
+        raise SettingsError(f"--endpoint {url}: only a scheme, a host, a port and a path are allowed")
     is_tls = parts.scheme == "https"
     path = parts.path.rstrip("/")
     if not path.endswith(CONFIGURATION_PATH):
@@ -86,11 +87,11 @@ def parse_endpoint(url: str) -> Endpoint:
 
 
 def find_source_host(endpoint: Endpoint, admin_host: str) -> str | None:
-    """Find the address to pull from, so that the controller finds the admin port where the pulls come from.
+    """Return the source address for pulls, so that the controller finds the admin port at the address it sees.
 
-    The kernel would choose 127.0.0.1 for any loopback address, and the first of a network's addresses. None leaves the
-    choice to it: the admin port listens on all addresses, or the controller may be on another machine, which need not
-    reach the one that was named.
+    By default, the kernel uses 127.0.0.1 for any loopback address, and the first address of a network. None keeps that
+    default: the admin port listens on all addresses, or the controller may be on another machine, which may not be
+    reachable from the given address.
     """
     if admin_host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         return None
@@ -110,9 +111,9 @@ def _is_loopback(host: str) -> bool:
 
 
 class Fetcher:
-    """Sends GET requests to an endpoint, one after the other. To be closed at the end.
+    """Sends GET requests to an endpoint in sequence. Close it at the end.
 
-    `source_host` is this machine's address that it connects from, as far as that works; None: the kernel chooses.
+    It connects from `source_host` if possible; with None, the kernel chooses the address.
     """
 
     __slots__ = ("_connection", "_endpoint", "_limits", "_source_host")
@@ -130,9 +131,9 @@ class Fetcher:
         return f"<Fetcher {self._endpoint} {self._connection}>"
 
     async def fetch(self, query: str, *, hold_s: float = 0.0) -> Answer:
-        """Ask once; the server may hold the answer back for `hold_s`. Raises PullError.
+        """Send one request; the server may hold the response for `hold_s`. Raises PullError.
 
-        On a kept connection that turns out to be closed, it asks once more on a new one.
+        If a reused connection turns out to be closed, the request is sent again on a new one.
         """
         target = f"{self._endpoint.path}?{query}" if query else self._endpoint.path
         kept = self._connection
@@ -145,7 +146,7 @@ class Fetcher:
         return await self._exchange(await self._connect(), target, hold_s)
 
     async def close(self) -> None:
-        """End the connection, if there is one."""
+        """Close the connection, if there is one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -156,7 +157,7 @@ class Fetcher:
                 reader, writer = await self._open()
         except TimeoutError as error:
             raise PullError(f"no connection within {self._limits.connect_timeout_s:g} s") from error
-        except (OSError, UnicodeError) as error:  # UnicodeError: a host that is no name
+        except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
             raise PullError(f"cannot connect: {_describe(error)}") from error
         return _Connection(reader, writer)
 
@@ -164,12 +165,12 @@ class Fetcher:
         endpoint, source = self._endpoint, self._source_host
         context = _build_tls_context() if endpoint.is_tls else None
         if source is not None:
-            with contextlib.suppress(OSError):  # an address that cannot be used as the source is done without
+            with contextlib.suppress(OSError):  # if the source address cannot be used, connect without it
                 return await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context, local_addr=(source, 0))
         return await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
 
     async def _exchange(self, connection: "_Connection", target: str, hold_s: float) -> Answer:
-        """Send and receive; the connection is kept only after an answer that ended cleanly."""
+        """Send a request and receive its response; reuse the connection only after a response that ended cleanly."""
         self._connection = None
         request = f"GET {target} HTTP/1.1\r\nHost: {self._endpoint.authority}\r\nAccept: application/json\r\n\r\n"
         async with connection:
@@ -181,7 +182,7 @@ class Fetcher:
 
 
 class _Connection:
-    """A connection to the endpoint; leaving its context ends it, unless it was told to be kept."""
+    """A connection to the endpoint; leaving its context closes it, unless keep() was called."""
 
     __slots__ = ("_is_kept", "_reader", "_writer", "has_received")
 
@@ -196,14 +197,14 @@ class _Connection:
         return f"<_Connection {self._writer.get_extra_info('sockname')} {self._writer.get_extra_info('peername')}>"
 
     async def __aenter__(self) -> None:
-        """Begin an exchange."""
+        """Start an exchange."""
         self._is_kept = False
         self.has_received = False
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the connection, if it is not to be kept."""
+        """Close the connection, unless it is kept."""
         if not self._is_kept:
             await self.close()
 
@@ -212,13 +213,13 @@ class _Connection:
         self._is_kept = True
 
     async def close(self) -> None:
-        """End the connection at once."""
+        """Close the connection at once."""
         self._writer.transport.abort()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
     async def exchange(self, request: bytes, limits: FetchLimits, hold_s: float) -> tuple[Answer, bool]:
-        """Send a request; give the answer, and whether the connection may be used again."""
+        """Send a request; return the response, and whether the connection can be reused."""
         message = _Message(limits)
         try:
             self._writer.write(request)
@@ -229,11 +230,11 @@ class _Connection:
                 while not message.is_complete:
                     await self._feed(message)
         except TimeoutError as error:
-            raise PullError("no answer in time") from error
+            raise PullError("no complete response in time") from error
         except OSError as error:
             raise PullError(f"the connection broke: {_describe(error)}") from error
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            raise PullError(f"the answer is not HTTP: {error}") from error
+            raise PullError(f"the response is not HTTP: {error}") from error
         finally:
             message.release()
         return Answer(message.status, b"".join(message.body)), message.is_reusable
@@ -241,13 +242,13 @@ class _Connection:
     async def _feed(self, message: "_Message") -> None:
         data = await self._reader.read(READ_LIMIT_BYTES if message.has_head else message.count_head_left())
         if not data:
-            raise PullError("the connection ended before the answer did")
+            raise PullError("the connection ended before the response was complete")
         self.has_received = True
         message.feed(data)
 
 
 class _Message:
-    """One response as llhttp tells it. Interim responses (1xx) are passed over."""
+    """One response, parsed by llhttp. Interim responses (1xx) are ignored."""
 
     __slots__ = ("_limits", "_parser", "_received_bytes", "body", "has_head", "is_complete", "is_reusable", "status")
 
@@ -262,46 +263,46 @@ class _Message:
         self.is_reusable = False
 
     def count_head_left(self) -> int:
-        """Say how much more a head may bring."""
+        """Return the number of bytes that a head may still have."""
         return self._limits.head_limit_bytes - self._received_bytes
 
     def feed(self, data: bytes) -> None:
-        """Take what came. It counts as a whole, so chunk heads and trailers are bounded too."""
+        """Parse received bytes. All of them count, so chunk heads and trailers are limited too."""
         self._received_bytes += len(data)
         self._parser.feed_data(data)
         limit_bytes = self._limits.head_limit_bytes + self.has_head * self._limits.body_limit_bytes
         if self._received_bytes >= limit_bytes:
-            raise PullError("the answer is too large")
+            raise PullError("the response is too large")
 
     def release(self) -> None:
-        """Let go of the parser: it and this object hold each other, and with them the body."""
+        """Drop the parser: it and this object refer to each other, which would keep the body alive."""
         self._parser = None
 
     def on_message_begin(self) -> None:
-        """See the first byte: of the answer, or of what must not follow it."""
+        """Handle the first byte of a message. A second message makes the connection unusable."""
         if self.is_complete:
             self.is_reusable = False
 
     def on_headers_complete(self) -> None:
-        """See the end of a head."""
+        """Handle the end of a head."""
         if not self.is_complete:
             self.status = self._parser.get_status_code()
             self.has_head = self.status >= 200
 
     def on_body(self, data: bytes) -> None:
-        """See a part of the body."""
+        """Handle a part of the body."""
         if not self.is_complete:
             self.body.append(data)
 
     def on_message_complete(self) -> None:
-        """See the end of a message. llhttp knows here, and only here, whether the connection goes on."""
+        """Handle the end of a message. Only here llhttp knows whether the connection stays open."""
         if self.has_head and not self.is_complete:
             self.is_complete = True
             self.is_reusable = self._parser.should_keep_alive()
 
 
 def _build_tls_context() -> "ssl.SSLContext":
-    import ssl  # 5 MB, which a proxy without an endpoint of TLS does without
+    import ssl  # imported only for https, since it takes 5 MB
 
     return ssl.create_default_context()
 

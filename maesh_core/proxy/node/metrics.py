@@ -1,6 +1,6 @@
-"""Counters become the text that Prometheus scrapes.
+"""Renders the metrics page for Prometheus.
 
-Takes what gives metric families, read at each scrape. Nothing here runs while a request passes.
+Takes functions that return metric families, and calls them at each scrape. Nothing here runs per request.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ Source = Callable[[], Sequence[MetricFamily]]
 
 
 class MetricsPage:
-    """Renders every family of its sources, and the figures of this process."""
+    """Renders the families of all sources, and the metrics of this process."""
 
     __slots__ = ("_sources",)
 
@@ -25,11 +25,11 @@ class MetricsPage:
         self._sources = (*sources, read_process_families)
 
     def __repr__(self) -> str:
-        """Show how many sources there are."""
+        """Show the number of sources."""
         return f"<MetricsPage of {len(self._sources)} sources>"
 
     def render(self) -> tuple[bytes, str]:
-        """Read every source, and give the page and its content type; families of one name become one."""
+        """Read every source, and return the page and its content type; families with the same name are merged."""
         families: dict[str, list[MetricFamily]] = {}
         for source in self._sources:
             for family in source():
@@ -40,17 +40,20 @@ class MetricsPage:
 def collect_node_metrics(
     configuration: NodeConfiguration, poller: Poller, entrypoints: Entrypoints, pool: WorkerPool
 ) -> Sequence[MetricFamily]:
-    """Read the figures of the configuration, the pulling, the entrypoints and the workers."""
+    """Return the metrics of the configuration, the pulls, the entrypoints and the workers."""
     return [
-        _build_family("gauge", "info", "The revision in force.", {(configuration.revision or "",): 1}, "revision"),
-        _build_family("counter", "reloads_total", "Configurations put in force.", {(): configuration.applied}),
-        _build_family("counter", "rejected_total", "Configurations refused whole.", {(): configuration.rejected}),
+        _build_family("gauge", "info", "The current revision.", {(configuration.revision or "",): 1}, "revision"),
+        _build_family("counter", "reloads_total", "Configurations applied.", {(): configuration.applied}),
+        _build_family("counter", "rejected_total", "Configurations rejected.", {(): configuration.rejected}),
         _build_family(
-            "gauge", "last_reload_timestamp_seconds", "When one was put in force.", {(): configuration.applied_at_s}
+            "gauge",
+            "last_reload_timestamp_seconds",
+            "Time of the last applied configuration.",
+            {(): configuration.applied_at_s},
         ),
-        _build_family("gauge", "refused_routers", "Routers not carried.", {(): configuration.refused_count}),
+        _build_family("gauge", "refused_routers", "Refused routers.", {(): configuration.refused_count}),
         _build_family("counter", "pulls_total", "Requests to the controller.", {(): poller.pulls}),
-        _build_family("counter", "pull_failures_total", "Pulls that brought no good answer.", {(): poller.failures}),
+        _build_family("counter", "pull_failures_total", "Failed requests to the controller.", {(): poller.failures}),
         _build_family("gauge", "connected", "Whether the last pull succeeded.", {(): int(poller.is_connected)}),
         MetricFamily(
             name="maesh_proxy_entrypoints",
@@ -62,13 +65,13 @@ def collect_node_metrics(
         MetricFamily(
             name="maesh_proxy_workers",
             type="gauge",
-            help="Workers that carry traffic.",
+            help="Workers that route traffic.",
             samples=(((), len(pool.joined)),),
         ),
         MetricFamily(
             name="maesh_proxy_worker_restarts",
             type="counter",
-            help="Workers that ended by themselves and were replaced.",
+            help="Workers that ended unexpectedly and were replaced.",
             samples=(((), pool.restarts),),
         ),
     ]

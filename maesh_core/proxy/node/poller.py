@@ -1,7 +1,7 @@
-"""Follows the controller: pulls, and hands on each configuration, forever.
+"""Pulls configurations from the controller, and applies each one, forever.
 
-Takes a fetcher and what applies an update's bytes; keeps count for the metrics. Whatever the controller answers, or if
-it does not, it goes on asking: what the proxy has stays in force meanwhile. It decides nothing about routing.
+Takes a fetcher and a function that applies an update's bytes; counts pulls for the metrics. It continues after every
+failure, and the proxy keeps its configuration in the meantime. It makes no routing decisions.
 """
 
 import asyncio
@@ -16,25 +16,25 @@ from maesh_core.process.backoff import Backoff
 from maesh_core.proxy.node.fetch import Answer
 
 HOLD_S = 60
-"""How long the controller may hold a pull back until there is something to tell."""
+"""The time for which the controller may hold a pull until there is a change."""
 QUIET_S = 1.0
-"""The least time from one pull that brings nothing new to the next: a server that holds nothing back is not flooded."""
+"""The least time between pulls that return nothing new, to protect a server that does not hold pulls."""
 
 logger = logging.getLogger(__name__)
 
 ApplyUpdate = Callable[[bytes, str | None], Awaitable[str]]
-"""Puts an update in force that was pulled since a revision, and gives its own; raises UpdateRejectedError to refuse."""
+"""Applies an update that was pulled with `since`, and returns its revision; raises UpdateRejectedError."""
 
 
 class Fetch(Protocol):
-    """What asks the controller."""
+    """Sends requests to the controller."""
 
     async def fetch(self, query: str, *, hold_s: float = 0.0) -> Answer:
         """Send one request; raises PullError."""
 
 
 class Poller:
-    """The pulling of one node. `pulls` and `failures` count; `is_connected` is whether the last pull succeeded."""
+    """The pulls of one node. `pulls` and `failures` are counters; `is_connected` means that the last pull succeeded."""
 
     __slots__ = (
         "_apply",
@@ -77,7 +77,7 @@ class Poller:
         self.is_connected = False
 
     def __repr__(self) -> str:
-        """Show what it has and how it fares."""
+        """Show the revision and the counters."""
         return f"<Poller has {self._revision}, {self.pulls} pulls, {self.failures} failures>"
 
     async def run(self) -> None:
@@ -92,12 +92,12 @@ class Poller:
                 self.failures += 1
                 self._on_failure()
                 if not has_failed:
-                    logger.error("no configuration from the controller, %s: %s", self._describe(), error)
+                    logger.error("cannot pull from the controller, %s: %s", self._describe(), error)
                 has_failed = True
                 await self._pause(self._backoff.next())
                 continue
             if has_failed:
-                logger.warning("the controller gives configurations again: %s", self._describe())
+                logger.warning("pulling from the controller works again, %s", self._describe())
             has_failed = False
             self.is_connected = True
             self._backoff.reset()
@@ -105,7 +105,7 @@ class Poller:
                 await self._pause(QUIET_S)
 
     async def _pull(self) -> bool:
-        """Ask once and apply what came; say whether it was new."""
+        """Send one pull and apply the result; return whether it was new."""
         since = self._revision
         self.pulls += 1
         answer = await self._fetcher.fetch(self._build_query(since), hold_s=0 if since is None else HOLD_S)
@@ -116,7 +116,7 @@ class Poller:
         try:
             revision = await self._apply(answer.body, since)
         except UpdateRejectedError:
-            self._revision = None  # ask for the whole: the parts do not fit
+            self._revision = None  # request a full configuration, since the partial one did not apply
             raise
         self._revision = revision
         return revision != since
@@ -127,4 +127,4 @@ class Poller:
         return node if since is None else f"since={quote(since, safe='')}&wait={HOLD_S}&{node}"
 
     def _describe(self) -> str:
-        return "nothing is carried yet" if self._revision is None else f"revision {self._revision} stays in force"
+        return "no configuration is applied yet" if self._revision is None else f"keeping revision {self._revision}"

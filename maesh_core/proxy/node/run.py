@@ -1,7 +1,7 @@
-"""One node, from its settings to its end: joins puller, configuration, workers, entrypoints and admin port.
+"""Runs one node: connects poller, configuration, workers, entrypoints and admin port.
 
-Runs in the parent, on plain asyncio, and carries no traffic itself (maesh_core/proxy/workers). Takes checked settings;
-ends when it is told to, with an exit status, or with an error: no part may end unseen.
+Runs in the parent, on plain asyncio, and routes no traffic itself (maesh_core/proxy/workers). Takes checked settings;
+returns an exit status when it is asked to end. If a part of it ends unexpectedly, it raises the error.
 """
 
 import asyncio
@@ -36,21 +36,21 @@ if TYPE_CHECKING:
     from maesh_core.proxy.node.configuration_cache import ConfigurationCache
 
 SCRAPE_LIMIT_S = 1.0
-"""What workers get to tell their counters at a scrape; of those that do not, the last ones are shown."""
+"""The time for workers to report their counters at a scrape; for slower workers, the last counters are used."""
 ADMIN_CLIENTS = 256
-"""Connections to the admin port; probes and scrapes have one each."""
+"""Connections to the admin port; probes and scrapes use one each."""
 CACHE_GRACE_S = 1.0
-"""What the controller gets to answer the first pull before the cached configuration is served."""
+"""The time for the controller to answer the first pull before the cached configuration is applied."""
 CACHE_PAUSE_S = 1.0
-"""The least time from one writing of the cache to the next."""
+"""The least time between two writes of the cache."""
 
 logger = logging.getLogger(__name__)
 
 
 class Shutdown:
-    """That the process is asked to end: `requested` once, `forced` when asked again. Made in the event loop.
+    """The request to end the process: `requested` is set by the first signal, `forced` by the second.
 
-    `is_interrupt`: a person asked, by Ctrl-C.
+    `is_interrupt` means that a user pressed Ctrl-C. Create it in the event loop.
     """
 
     __slots__ = ("forced", "is_interrupt", "requested")
@@ -61,11 +61,11 @@ class Shutdown:
         self.is_interrupt = False
 
     def __repr__(self) -> str:
-        """Show what was asked."""
+        """Show the state."""
         return f"<Shutdown requested={self.requested.is_set()} forced={self.forced.is_set()}>"
 
     def request(self, number: int = signal.SIGTERM) -> None:
-        """Ask to end, by a signal; the second time, to end at once."""
+        """Request the end because of a signal; a second call requests to end at once."""
         end_echoed_line(number)
         if self.requested.is_set():
             self.forced.set()
@@ -73,14 +73,14 @@ class Shutdown:
         self.requested.set()
 
     def follow_signals(self) -> None:
-        """Take SIGTERM and SIGINT as requests."""
+        """Handle SIGTERM and SIGINT as requests."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request, number)
 
 
 class Node:
-    """The parts of one node, and their common life. Made in the event loop; run once."""
+    """The parts of one node, and their lifecycle. Create it in the event loop; run it once."""
 
     __slots__ = (
         "_admin",
@@ -113,24 +113,24 @@ class Node:
             self._fetcher,
             self._configuration.apply,
             node=settings.node or socket.gethostname(),
-            find_admin_port=lambda: self._admin.port,  # with `--admin-port 0` the system chose it
+            find_admin_port=lambda: self._admin.port,  # with `--admin-port 0`, the system chooses the port
             on_failure=self._has_failed_pull.set,
         )
         self._cache = _build_cache(settings.configuration_cache, endpoint=str(endpoint))
         self._admin = HttpServer(self._build_admin_pages(), build_text, ServerLimits(clients=_choose_admin_clients()))
 
     def __repr__(self) -> str:
-        """Show what is in force."""
+        """Show the state."""
         return f"<Node ready={self.is_ready} {self._configuration!r} {self._pool!r}>"
 
     @property
     def is_ready(self) -> bool:
-        """Whether traffic should come: every worker had its first configuration, and one at least is there."""
+        """Whether to receive traffic: every worker has had its first configuration, and at least one is running."""
         is_served = self._configuration.applied > 0 and self._pool.has_been_full and bool(self._pool.joined)
         return is_served and not self._is_ending
 
     async def run(self, shutdown: Shutdown) -> int:
-        """Carry traffic until asked to end; give the exit status. Raises what ended a part of it, if one ended."""
+        """Run until asked to end; return the exit status. Raises the error of a part that ended unexpectedly."""
         pooling = _start(self._pool.run())
         following: list[asyncio.Task[None]] = []
         try:
@@ -153,7 +153,7 @@ class Node:
             await self._close()
 
     async def _drain(self, shutdown: Shutdown) -> None:
-        """Let the workers finish what they have, and say what is waited for: to a person, or in the log."""
+        """Drain the workers; report what they wait for on the terminal (after Ctrl-C), or in the log."""
         limit_s = self._settings.drain_timeout
 
         def tell(waiting: Mapping[str, int]) -> None:
@@ -161,12 +161,12 @@ class Node:
             if shutdown.is_interrupt:
                 tell_wait(text)
             else:
-                logger.info("%s; a second signal ends at once", text)
+                logger.info("%s; a second signal ends the proxy at once", text)
 
         await self._pool.drain(shutdown.forced.wait(), limit_s, on_waiting=tell)
 
     async def _pull(self) -> None:
-        """Follow the controller, once a worker could start: before that, the node's only line is why it cannot."""
+        """Pull once a worker could start; if none can, the node logs only that error."""
         await self._pool.started.wait()
         await self._poller.run()
 
@@ -180,7 +180,7 @@ class Node:
             ) from error
 
     async def _keep_cache(self, cache: "ConfigurationCache") -> None:
-        """Serve the cached configuration if the controller is away, and write each one that is in force."""
+        """Apply the cached configuration if the controller is unreachable; cache every applied configuration."""
         cached = await cache.load()
         if cached is not None:
             await _wait_at_most(self._has_failed_pull, self._configuration.changed, limit_s=CACHE_GRACE_S)
@@ -195,15 +195,15 @@ class Node:
     async def _serve_cached(self, cached: bytes) -> None:
         try:
             if await self._configuration.apply_first(cached):
-                logger.warning("the controller is away: the cached configuration is in force")
+                logger.warning("the controller is unreachable: applied the cached configuration")
         except UpdateRejectedError as error:
-            logger.error("the cached configuration is ignored: %s", error)
+            logger.error("ignoring the cached configuration: %s", error)
 
     async def _close(self) -> None:
         self._entrypoints.release()
         await self._admin.close()
         await self._fetcher.close()
-        await asyncio.sleep(0)  # transports that were aborted close in the next round of the loop
+        await asyncio.sleep(0)  # aborted transports close in the next turn of the loop
 
     def _build_admin_pages(self) -> AdminPages:
         page = MetricsPage(
@@ -235,13 +235,13 @@ class Node:
 
 
 def _choose_admin_clients() -> int:
-    """Choose how many clients the admin port may have: a quarter of the descriptors is left to them at most."""
+    """Return the client limit of the admin port: at most a quarter of the descriptors."""
     open_files = find_open_files_limit()
     return ADMIN_CLIENTS if open_files is None else min(ADMIN_CLIENTS, max(1, open_files // 4))
 
 
 def describe_connections(counts: Mapping[str, int]) -> str:
-    """Say how many connections there are, and of which protocols unless all are HTTP's."""
+    """Render the number of connections, with the protocols unless all are HTTP."""
     total = sum(counts.values())
     noun = "connection" if total == 1 else "connections"
     kinds = ", ".join(f"{count} {protocol}" for protocol, count in sorted(counts.items()) if count)
@@ -249,9 +249,9 @@ def describe_connections(counts: Mapping[str, int]) -> str:
 
 
 async def run_proxy(settings: ProxySettings, *, shutdown: Shutdown | None = None, spawn: Spawn | None = None) -> int:
-    """Run a node until it is asked to end, by signals or its parent's end unless `shutdown` is given; give the status.
+    """Run a node until signals or the parent's end ask it to end; return the exit status.
 
-    Raises StartupError, and whatever unforeseen error ended one of its parts.
+    If `shutdown` is given, it is used instead of signals. Raises StartupError, and unexpected errors of its parts.
     """
     if shutdown is None:
         shutdown = Shutdown()
@@ -268,7 +268,9 @@ async def run_proxy(settings: ProxySettings, *, shutdown: Shutdown | None = None
 def _build_cache(path: str, *, endpoint: str) -> "ConfigurationCache | None":
     if not path:
         return None
-    from maesh_core.proxy.node.configuration_cache import ConfigurationCache  # 1.7 MB, for those alone who ask for it
+    from maesh_core.proxy.node.configuration_cache import (
+        ConfigurationCache,
+    )  # imported only if used, since it takes 1.7 MB
 
     return ConfigurationCache(Path(path), endpoint=endpoint)
 
@@ -278,7 +280,7 @@ def _start(coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
 
 
 async def _wait_unless_ended(event: asyncio.Event, background: "Sequence[asyncio.Task[None]]") -> None:
-    """Wait for the event; a background task that ends before it raises what ended it."""
+    """Wait for the event; if a background task ends first, raise its error."""
     waiting = asyncio.create_task(event.wait())
     try:
         done, _ = await asyncio.wait([waiting, *background], return_when=asyncio.FIRST_COMPLETED)
@@ -286,18 +288,18 @@ async def _wait_unless_ended(event: asyncio.Event, background: "Sequence[asyncio
         waiting.cancel()
     for task in done - {waiting}:
         task.result()
-        raise RuntimeError(f"{task.get_coro()} ended by itself")
+        raise RuntimeError(f"{task.get_coro()} ended unexpectedly")
 
 
 async def _cancel(tasks: "Sequence[asyncio.Task[None]]") -> None:
-    """End tasks and wait until they have."""
+    """Cancel tasks, and wait until they have ended."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _wait_at_most(*events: asyncio.Event, limit_s: float) -> None:
-    """Wait for one of the events."""
+    """Wait for one of the events, for at most `limit_s`."""
     waiting = [asyncio.create_task(event.wait()) for event in events]
     try:
         await asyncio.wait(waiting, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)

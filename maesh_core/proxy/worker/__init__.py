@@ -1,1 +1,1 @@
-"""The process that carries traffic: handlers, their configuration, and the orders of the parent."""
+"""The worker process, which routes traffic: handlers, their configuration, and the parent's orders."""

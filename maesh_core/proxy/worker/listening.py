@@ -1,6 +1,6 @@
-"""One port, listened on for one protocol: from its sockets to the handler's listeners, and closed with care.
+"""Opens and closes the listeners of one port for one protocol.
 
-Takes a handler and bound sockets. A port on all addresses is several sockets; it opens whole or not at all.
+Takes a handler and bound sockets. A port on all addresses has several sockets; either all listeners open or none.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ from maesh_core.plugin_system.hookspecs import Listener, ProtocolHandler
 from maesh_core.proxy.network.sockets import BACKLOG
 
 ACCEPT_ROUNDS_LIMIT = 2 * BACKLOG
-"""Rounds of the loop that the accept queue of a closing port is given: a listener accepts one client or more in a
-round, and a full queue is BACKLOG long. Clients that never stop coming lose."""
+"""Turns of the loop for emptying the accept queue of a closing port. A listener accepts at least one client per
+turn, and a full queue has BACKLOG clients. After this many turns, clients that still connect are reset."""
 
 QUIET_ROUNDS = 2
-"""Rounds after the last one: asyncio's own loop makes a transport the round after it accepted."""
+"""Turns without new clients before closing: asyncio's own loop creates a transport one turn after accepting."""
 
 
 class Listening(msgspec.Struct, frozen=True):
@@ -28,13 +28,13 @@ class Listening(msgspec.Struct, frozen=True):
     sockets: tuple[socket.socket, ...]
 
     def close(self) -> None:
-        """Stop accepting at once: what waits to be accepted is reset, unless another process has the socket too."""
+        """Stop accepting at once. Clients in the accept queue are reset, unless another process has the socket too."""
         for listener in self.listeners:
             listener.close()
 
 
 async def listen_on(handler: ProtocolHandler, sockets: Sequence[socket.socket], port: int) -> Listening:
-    """Serve a port on its sockets, which this now owns. Raises OSError."""
+    """Open listeners on a port's sockets, which this function then owns. Raises OSError."""
     listeners: list[Listener] = []
     try:
         for sock in sockets:
@@ -50,7 +50,7 @@ async def listen_on(handler: ProtocolHandler, sockets: Sequence[socket.socket], 
 
 
 async def close_listening(opened: Iterable[Listening]) -> None:
-    """Stop accepting, after everything that waits was accepted: closing a socket resets its whole queue."""
+    """Accept all waiting clients, then stop accepting: closing a socket resets the clients in its queue."""
     opened = list(opened)
     try:
         await _wait_accepted([sock for each in opened for sock in each.sockets])
@@ -60,13 +60,13 @@ async def close_listening(opened: Iterable[Listening]) -> None:
 
 
 def _restore_backlog(sock: socket.socket) -> None:
-    """Listen as was meant: a handler that uses the event loop's own server listens again, with a backlog of 100."""
+    """Set the backlog again: a handler that uses the event loop's own server calls listen() with a backlog of 100."""
     if sock.type == socket.SOCK_STREAM and sock.fileno() >= 0:
         sock.listen(BACKLOG)
 
 
 async def _wait_accepted(sockets: Iterable[socket.socket]) -> None:
-    """Let the loop run until nothing waits on the sockets."""
+    """Run the loop until no client waits on the sockets."""
     poll = select.poll()
     pending = [sock for sock in sockets if sock.fileno() >= 0]
     for sock in pending:

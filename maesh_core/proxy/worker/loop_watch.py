@@ -1,8 +1,8 @@
-"""Whether something blocks a worker's event loop, and which call it is.
+"""Detects calls that block a worker's event loop.
 
-A beat in the loop measures how late the loop gets round to what is due. A thread of its own looks whether beats come;
-while one is overdue, it looks at the stack of the loop's thread. The same call of a plugin seen there twice in a row is
-what blocks: it is logged once, and counted. Costs nothing where a request passes.
+A periodic beat in the loop measures how late the loop runs. A separate thread checks the beats; while one is overdue,
+it inspects the stack of the loop's thread. If it sees the same call of a plugin twice in a row, that call blocks the
+loop: it is counted, and logged once. Requests do no additional work.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from maesh_core.model.keys import cut_port_key
 from maesh_core.model.metrics import Histogram, MetricFamily
 
 BEAT_S = 0.1
-"""How often the loop beats and the thread looks: together 0.2 % of a processor where nothing else goes on."""
+"""The interval of the beats and of the thread's checks; both use 0.2 % of a processor when nothing else runs."""
 LATE_S = 0.1
-"""How long a beat is overdue before the thread looks at the stack. A call of 0.32 s is seen for sure."""
+"""The thread inspects the stack when a beat is this late. A call of 0.32 s is always detected."""
 CONFIRM_S = 0.02
-"""After this time the same call must still be there: one of many short calls is not."""
+"""The same call must still run after this time; a sequence of short calls does not count."""
 CALL_LIMIT = 200
-"""Calls, by service, that are told apart; more are counted together as `other`."""
+"""Different calls, by service, that are counted separately; further ones are counted as `other`."""
 CLOSE_LIMIT_S = 1.0
 LAG_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 _LOOP_PACKAGES = frozenset({"maesh_core", "asyncio", "uvloop"})
-"""What is the loop's own, or the mesh's."""
+"""The packages of the loop and of the mesh."""
 _PROGRAM = "__main__"
 _OTHER = ("other", "")
 
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class BlockingCall(NamedTuple):
-    """A call that the loop waits for: a dotted name, the service that it was made for, and the line it is at."""
+    """A call that blocks the loop: its dotted name, the service it was made for, and its current line."""
 
     name: str
     service: str
@@ -46,7 +46,7 @@ class BlockingCall(NamedTuple):
 
 
 class LoopWatch:
-    """Watches the loop that it is started in, until it is closed."""
+    """Watches the event loop that starts it, until it is closed."""
 
     __slots__ = (
         "_beats",
@@ -71,7 +71,7 @@ class LoopWatch:
         loop: asyncio.AbstractEventLoop,
         *,
         clock: Callable[[], float] = time.monotonic,
-        frames: Callable[[], Mapping[int, FrameType]] = sys._current_frames,  # noqa: SLF001 - what debuggers use
+        frames: Callable[[], Mapping[int, FrameType]] = sys._current_frames,  # noqa: SLF001 - debuggers use it too
     ) -> None:
         self._loop, self._time, self._frames = loop, clock, frames
         self._lags = [0] * (len(LAG_BOUNDS_S) + 1)
@@ -91,7 +91,7 @@ class LoopWatch:
         return f"<LoopWatch beats={self._beats} blocking calls={sum(self._counts.values())}>"
 
     def start(self) -> None:
-        """Begin; to be called in the loop's thread."""
+        """Start watching; call this in the loop's thread."""
         self._thread_id = threading.get_ident()
         self._due_s = self._time() + BEAT_S
         self._handle = self._loop.call_later(BEAT_S, self._on_beat)
@@ -99,7 +99,7 @@ class LoopWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop both; the thread has ended when this returns, unless it hangs in a log line."""
+        """Stop the beats, and end the thread; wait for that unless writing a log line blocks it."""
         self._stop.set()
         if self._handle is not None:
             self._handle.cancel()
@@ -107,7 +107,7 @@ class LoopWatch:
             self._thread.join(CLOSE_LIMIT_S)
 
     def beat(self) -> None:
-        """Note that the loop goes round, and how late."""
+        """Record that the loop runs, and how late."""
         now = self._time()
         lag_s = max(0.0, now - self._due_s)
         self._lags[bisect_left(LAG_BOUNDS_S, lag_s)] += 1
@@ -116,7 +116,7 @@ class LoopWatch:
         self._due_s = now + BEAT_S
 
     def look(self) -> float:
-        """Look whether the loop is late, and at what; give the pause before the next look. Runs in the thread."""
+        """Check whether a call blocks the loop; return the pause before the next check. Runs in the thread."""
         late_s = self._time() - self._due_s
         frame = find_call(self._frames().get(self._thread_id)) if late_s >= LATE_S else None
         if frame is None:
@@ -131,18 +131,18 @@ class LoopWatch:
         return BEAT_S
 
     def collect_metrics(self) -> list[MetricFamily]:
-        """Read the counters."""
+        """Return the metrics."""
         return [
             MetricFamily(
                 name="maesh_proxy_loop_lag_seconds",
                 type="histogram",
-                help="How late the event loops of workers did what was due, measured ten times a second in each.",
+                help="Delay of the workers' event loops, measured ten times per second in each.",
                 samples=[((), Histogram(LAG_BOUNDS_S, tuple(self._lags), self._lag_s))],
             ),
             MetricFamily(
                 name="maesh_proxy_blocking_calls",
                 type="counter",
-                help="Times that a plugin's call was seen to block a worker's event loop, by call and service.",
+                help="Calls of plugins that blocked a worker's event loop, by call and service.",
                 labels=("call", "service"),
                 samples=[(key, count) for key, count in sorted(self._counts.copy().items())],
             ),
@@ -157,9 +157,9 @@ class LoopWatch:
         while not self._stop.wait(pause_s):
             try:
                 pause_s = self.look()
-            except Exception:  # the thread's edge: to watch must never be what goes wrong
+            except Exception:  # an error of the watch must not affect the worker
                 if not has_failed:
-                    logger.exception("the event loop cannot be looked at")
+                    logger.exception("cannot watch the event loop")
                 pause_s, has_failed = BEAT_S, True
 
     def _count(self, call: BlockingCall, late_s: float) -> None:
@@ -168,9 +168,9 @@ class LoopWatch:
             key = _OTHER
         self._counts[key] = self._counts.get(key, 0) + 1
         if self._counts[key] == 1:
-            logger.error(  # the default level shows no warnings
-                "%s blocks the event loop (%s%s): for %.2f s no other request of this worker has gone on; told once in "
-                "each worker, and counted in maesh_proxy_blocking_calls_total",
+            logger.error(  # warnings are not shown at the default log level
+                "%s blocks the event loop (%s%s): the worker has processed no other request for %.2f s; logged once "
+                "per worker, counted in maesh_proxy_blocking_calls_total",
                 call.name,
                 f"service {call.service}, " if call.service else "",
                 call.place,
@@ -179,9 +179,9 @@ class LoopWatch:
 
 
 def find_call(frame: FrameType | None) -> FrameType | None:
-    """Find in a stack, given by its innermost frame, the outermost call that the loop or the mesh made of other code.
+    """Find the outermost call of other code by the loop or the mesh, in the stack that ends at `frame`.
 
-    None where there is none: the loop waits for events, or the mesh itself is at work.
+    Returns None if there is none: the loop waits for events, or the mesh itself is running.
     """
     stack = []
     while frame is not None:
@@ -192,13 +192,13 @@ def find_call(frame: FrameType | None) -> FrameType | None:
         package = str(each.f_globals.get("__name__", "")).partition(".")[0]
         if package in _LOOP_PACKAGES:
             is_in_loop = True
-        elif is_in_loop and package != _PROGRAM:  # a worker's own program
+        elif is_in_loop and package != _PROGRAM:  # `__main__` is the worker's own program
             return each
     return None
 
 
 def describe_call(frame: FrameType) -> BlockingCall:
-    """Name a call by its module, class and function, and the service of the exchange or connection it was given."""
+    """Return a call's module, class and function, and the service of the exchange or connection in its arguments."""
     code, module = frame.f_code, str(frame.f_globals.get("__name__", "?"))
     local = frame.f_locals
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
@@ -211,7 +211,7 @@ def describe_call(frame: FrameType) -> BlockingCall:
 
 
 def _find_service(name: str, value: object) -> str:
-    """Read a service port's key from an argument; only the mesh's own objects are asked: this is not their thread."""
+    """Return the service port's key from an argument; read only the mesh's objects, as this is another thread."""
     if name == "service":
         return value if isinstance(value, str) else ""
     if type(value).__module__.partition(".")[0] != "maesh_core":

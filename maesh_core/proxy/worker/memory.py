@@ -1,8 +1,8 @@
-"""A worker's side of the memory that the workers of a node have in common.
+"""A worker's access to the memory that the workers of a node share.
 
-Takes the socket and the arena that the parent gave (workers/memory_keeper.py); gives regions by name. Asking waits for
-the parent's answer, so it is done where a configuration is taken, and never where a request passes. Where there is no
-parent, or no room, a region is this process's own.
+Takes the socket and the arena from the parent (workers/memory_keeper.py); returns regions by name. A request for a
+region waits for the parent's reply, so call it only while a configuration is applied, never per request. Without a
+parent, or if the arena is full, a region is private to this process.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ _Cells = ctypes.Array[ctypes.c_char]
 
 
 class SharedRegion:
-    """Bytes that all workers of the node see; given back when neither their view nor a cast of it is left."""
+    """Bytes that all workers of the node share. They are released when no view or cast of them is left."""
 
     __slots__ = ("view",)
 
@@ -38,7 +38,7 @@ class SharedRegion:
 
 
 class WorkerMemory:
-    """Where a worker of a slot gets regions from. Without a socket every region is private."""
+    """Returns regions for the worker of a slot. Without a socket, every region is private."""
 
     __slots__ = ("__weakref__", "_arena", "_held", "_sock", "slot")
 
@@ -52,12 +52,12 @@ class WorkerMemory:
             self._arena = mmap.mmap(arena, 0)
 
     def __repr__(self) -> str:
-        """Show what is held."""
+        """Show the number of regions."""
         return f"<WorkerMemory {len(self._held)} regions{'' if self._sock else ', private'}>"
 
     @classmethod
     def inherit(cls) -> "WorkerMemory":
-        """Take over what the parent left, if it did."""
+        """Take over the socket and the arena from the parent, if there is one."""
         text = os.environ.pop(DESCRIPTORS_VARIABLE, "")
         if not text:
             return cls()
@@ -67,26 +67,26 @@ class WorkerMemory:
         return memory
 
     def share(self, name: str, size: int) -> SharedRegion:
-        """Give the region of a name and size: the same bytes to every worker, zeros to the first."""
+        """Return the region with this name and size: all workers share its bytes, which are zero at first."""
         if not 0 < size <= 1 << 24 or len(name) > NAME_LIMIT_CHARACTERS:
-            raise ValueError(f"no region can have this name and {size} bytes")
+            raise ValueError(f"a region of {size} bytes with this name is not allowed")
         cells = self._held.get((name, size))
         if cells is None:
             cells = self._held[name, size] = self._take(name, size)
         return SharedRegion(cells)
 
     def settle(self) -> None:
-        """Say that the first configuration is in force: what a former worker had, and nobody asked for since, goes."""
+        """Report that the first configuration was applied; the parent frees regions of former workers."""
         self._tell(Wish("settle"))
 
     def close(self) -> None:
-        """Ask for nothing any more."""
+        """Close the socket; later regions are private."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None
 
     def _take(self, name: str, size: int) -> _Cells:
-        """Take a region as an array: whatever looks into it keeps it, and its end is the region's."""
+        """Return a region as an array. Views of it keep it alive; when the array is freed, the region is released."""
         offset = self._ask(Wish("take", name, size)) if self._arena is not None else -1
         if offset < 0 or self._arena is None:
             return (ctypes.c_char * size)()
@@ -100,8 +100,8 @@ class WorkerMemory:
         try:
             self._sock.send(msgspec.msgpack.encode(wish))
             return msgspec.msgpack.decode(self._sock.recv(256), type=Answer).offset
-        except (OSError, msgspec.DecodeError) as error:  # the answer could come late, and be taken for another's
-            logger.error("the parent gives no memory, so limits hold for this worker alone: %s", error)
+        except (OSError, msgspec.DecodeError) as error:  # a late reply could be mistaken for the next one
+            logger.error("cannot use shared memory, so limits apply to this worker only: %s", error)
             self.close()
             return -1
 

@@ -1,13 +1,13 @@
-"""What every process of a proxy does to itself: its memory."""
+"""Memory settings of every process of a proxy."""
 
 import gc
 
 GC_THRESHOLDS = (50_000, 20, 20)
-"""Exchanges leave no cycles behind, so the collector may come seldom."""
+"""Exchanges create no reference cycles, so the garbage collector can run rarely."""
 
 
 def settle_memory() -> None:
-    """Take what lives now out of the garbage collector's sight: it will stay, and would be walked each time."""
+    """Exclude all current objects from garbage collection: they stay, and would be traversed each time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

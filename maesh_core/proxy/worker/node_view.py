@@ -1,6 +1,6 @@
-"""What a plugin's half in the proxy may know and use of the process it runs in, and of the node that this is part of.
+"""The view of the process and its node for a plugin's half in the proxy.
 
-Made once for each worker, in its event loop. Implements `interfaces.Node`.
+Created once per worker, in its event loop. Implements `interfaces.Node`.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from maesh_core.settings import ProxySettings
 
 
 class NodeView:
-    """One worker's place in its node."""
+    """One worker's view of its node."""
 
     __slots__ = ("_memory", "_sockets", "clock", "failures", "settings")
 
@@ -29,36 +29,36 @@ class NodeView:
         self._sockets: EdgePoller | None = None
 
     def __repr__(self) -> str:
-        """Show what is shared."""
+        """Show the shared memory."""
         return f"<NodeView {self._memory!r}>"
 
     @property
     def workers(self) -> int:
-        """How many workers the node has."""
+        """The number of workers of the node."""
         return self.settings.workers
 
     @property
     def slot(self) -> int:
-        """Which of them this is, from 0; a worker that dies leaves its number to its successor."""
+        """The number of this worker, from 0; the replacement of a dead worker gets the same number."""
         return self._memory.slot
 
     @property
     def sockets(self) -> EdgePoller:
-        """What watches raw sockets; there is one once it is asked for."""
+        """The watcher of raw sockets, created on first use."""
         if self._sockets is None:
             self._sockets = EdgePoller(asyncio.get_running_loop())
         return self._sockets
 
     def share(self, name: str, size: int) -> SharedRegion:
-        """Give bytes that every worker of the node sees under this name and size; all zeros at first."""
+        """Return bytes that every worker of the node shares under this name and size; they are zero at first."""
         return self._memory.share(name, size)
 
     def count_recent(self, name: str, *, bounds: Sequence[int], periods: int, period_s: float) -> RecentCounts:
-        """Give counts of the last periods, of all workers of the node."""
+        """Return counts of the last periods, summed over all workers of the node."""
         return RecentCounts(self, name, bounds=bounds, periods=periods, period_s=period_s)
 
     def build_streams(self, build_counters: Callable[[], object]) -> Streams:
-        """Build the routes of a stream protocol, with the proxy's rules for servers that fail."""
+        """Build the routes of a stream protocol, with the proxy's settings for passive health."""
         settings = self.settings
         health = PassiveHealth(
             self.clock,
@@ -68,6 +68,6 @@ class NodeView:
         return Streams(health, self.failures, build_counters)
 
     def close(self) -> None:
-        """Watch no socket any more."""
+        """Stop watching sockets."""
         if self._sockets is not None:
             self._sockets.close()

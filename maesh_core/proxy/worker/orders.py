@@ -1,7 +1,7 @@
-"""Carries out a parent's orders in one worker, and reports.
+"""Executes the parent's orders in one worker, and sends the reports.
 
-Takes one end of a channel and a carrier. Orders are carried out one after the other, in the order they came; counters
-are told at once. Ends when the parent orders a drain and it is done, or when the parent is gone.
+Takes the worker's end of a channel and a runtime. Orders are executed in sequence, except that counters are reported at
+once. Ends when an ordered drain is complete, or when the parent is gone.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _Received = tuple[AnyOrder, bytes, Sequence[int]]
 
 
 class OrderTaker:
-    """A worker's life under its parent. Run once, in the event loop it was made in."""
+    """Executes orders until the worker ends. Run it once, in the event loop in which it was created."""
 
     __slots__ = ("_carrier", "_channel", "_is_settled", "_orders", "_refused", "_serving")
 
@@ -50,11 +50,11 @@ class OrderTaker:
         )
 
     def __repr__(self) -> str:
-        """Show what is carried."""
+        """Show the runtime."""
         return f"<OrderTaker {self._channel!r} {self._carrier!r}>"
 
     async def run(self) -> None:
-        """Take orders until the end; what is still under way then is cut."""
+        """Execute orders until a drain or the parent's end; then abort remaining connections."""
         self._serving = asyncio.create_task(self._serve())
         try:
             await asyncio.wait([self._serving])
@@ -74,7 +74,7 @@ class OrderTaker:
             self._orders.put_nowait((order, payload, descriptors))
 
     def _on_parent_gone(self, reason: str) -> None:
-        logger.debug("the parent: %s", reason)
+        logger.debug("the channel to the parent ended: %s", reason)
         if self._serving is not None:
             self._serving.cancel()
 

@@ -1,7 +1,7 @@
-"""Notices that the process which started this one is gone, however it died.
+"""Detects that the parent process is gone, however it ended.
 
-Takes the descriptor of a pipe, named by an environment variable, whose other end only the parent holds: the kernel
-closes it with the parent, also after SIGKILL. Unlike the parent's process id it cannot come to mean another process.
+Takes the descriptor of a pipe from an environment variable. Only the parent holds the other end, and the kernel closes
+it with the parent, even after SIGKILL. Unlike a process id, a pipe cannot come to refer to another process.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from maesh_core.settings.handover import PARENT_PIPE_VARIABLE
 
 
 def follow_parent(on_gone: Callable[[], None]) -> None:
-    """Call `on_gone` once when the parent is gone, if it left a pipe to tell by. Needs the running event loop."""
+    """Call `on_gone` once when the parent is gone, if it passed a pipe. Needs a running event loop."""
     text = os.environ.pop(PARENT_PIPE_VARIABLE, "")
     if not text.isdecimal():
         return

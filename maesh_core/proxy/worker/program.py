@@ -1,7 +1,7 @@
-"""A worker as a program: `python -m maesh_core.proxy.worker.program`, which only a node's parent starts.
+"""A worker as a program: `python -m maesh_core.proxy.worker.program`, which only the parent starts.
 
-Takes its settings from the same environment variable as the parent, and orders from the socket that is its standard
-input. A failure to start is told to the parent, which says it in the node's one line.
+Takes its settings from the same environment variable as the parent, and orders from the socket on its standard input.
+If it cannot start, it reports the reason to the parent, which logs it.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Run the worker; give the exit status."""
+    """Run the worker; return the exit status."""
     _leave_signals_to_parent()
     try:
         sock = _take_socket()
@@ -47,15 +47,15 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(run_worker(sock, settings, lambda: _load_plugins(settings), memory))
-    except Exception:  # the worker's edge: the parent replaces it
-        logger.exception("a worker ended on an error of its own")
+    except Exception:  # the parent replaces this worker
+        logger.exception("the worker failed unexpectedly")
         return 1
 
 
 async def run_worker(
     sock: socket.socket, settings: ProxySettings, load: Callable[[], Plugins], memory: WorkerMemory
 ) -> int:
-    """Take orders from a socket until the end, with the plugins that `load` gives; give the exit status."""
+    """Execute orders from a socket until the worker ends, with the plugins from `load`; return the exit status."""
     raise_open_files_limit()
     settings = fit_connection_limit(settings, find_open_files_limit())
     try:
@@ -77,7 +77,10 @@ def _load_plugins(settings: ProxySettings) -> Plugins:
 
 def _report_failure(sock: socket.socket, text: str) -> None:
     channel: Channel[AnyOrder] = Channel(
-        sock, AnyOrder, on_message=lambda *_: None, on_closed=lambda reason: logger.debug("the parent: %s", reason)
+        sock,
+        AnyOrder,
+        on_message=lambda *_: None,
+        on_closed=lambda reason: logger.debug("the channel to the parent ended: %s", reason),
     )
     channel.send(NotStarted(text=text))
     channel.close()
@@ -87,9 +90,9 @@ def _take_socket() -> socket.socket:
     try:
         sock = socket.socket(fileno=os.dup(PARENT_DESCRIPTOR))
         if sock.family != socket.AF_UNIX:
-            raise SettingsError("a worker is started by its proxy alone: maesh proxy")
+            raise SettingsError("only the proxy starts workers; use: maesh proxy")
     except OSError as error:
-        raise SettingsError("a worker is started by its proxy alone: maesh proxy") from error
+        raise SettingsError("only the proxy starts workers; use: maesh proxy") from error
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, PARENT_DESCRIPTOR)
     os.close(null)
@@ -97,7 +100,7 @@ def _take_socket() -> socket.socket:
 
 
 def _leave_signals_to_parent() -> None:
-    """Ignore what Ctrl-C and a supervisor send to all processes at once: the parent hears it, and orders a drain."""
+    """Ignore signals that a terminal or supervisor sends to all processes; the parent orders a drain instead."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
         signal.signal(number, signal.SIG_IGN)

@@ -1,7 +1,7 @@
-"""How often values occurred in the last seconds or minutes, counted by all workers of a node together.
+"""Histograms of values in the last seconds or minutes, over all workers of a node.
 
-Values are told apart by bounds alone, so memory and time stay the same however much is counted. Each worker writes to
-its own part of memory that they share, and reads all parts.
+Values are counted per interval between bounds, so memory and time do not depend on the number of values. Each worker
+writes to its own part of a shared region, and reads all parts.
 """
 
 from bisect import bisect_right
@@ -25,7 +25,7 @@ class _Sharing(Protocol):
 
 
 class Counts:
-    """Implements `interfaces.Counts`: what was counted, column by column."""
+    """Implements `interfaces.Counts`: the counts by column."""
 
     __slots__ = ("_bounds", "_columns")
 
@@ -34,15 +34,15 @@ class Counts:
         self._columns = columns
 
     def __repr__(self) -> str:
-        """Show how many there are."""
+        """Show the number of values."""
         return f"<Counts of {sum(self._columns)} values>"
 
     def count(self, first: float, end: float) -> int:
-        """Count the values from one bound up to, not including, another."""
+        """Return the number of values between two bounds; the first is included, the end is not."""
         return sum(self._columns[bisect_right(self._bounds, first) : bisect_right(self._bounds, end)])
 
     def find_quantile(self, percent: float) -> int:
-        """Find the bound below the value that so many percent did not exceed; 0 where nothing was counted."""
+        """Return the bound below the given percentile; 0 if nothing was counted."""
         rank, seen = ceil(sum(self._columns) * percent / 100), 0
         for index, count in enumerate(self._columns):
             seen += count
@@ -52,9 +52,10 @@ class Counts:
 
 
 class RecentCounts:
-    """Implements `interfaces.RecentCounts`: a column between two bounds, a row for each period, its number in front.
+    """Implements `interfaces.RecentCounts`: one column per interval between bounds, one row per period.
 
-    `_begin` and `_end` are the times between which this worker's current row, at `_row`, is the right one.
+    The first cell of a row is the number of its period. `_begin` and `_end` limit the period of this worker's current
+    row, which starts at `_row`.
     """
 
     __slots__ = (
@@ -86,13 +87,13 @@ class RecentCounts:
         return f"<RecentCounts of {self._rows} periods, {len(self._bounds)} bounds>"
 
     def add(self, value: float, now: float, count: int = 1) -> None:
-        """Count a value, once or several times."""
+        """Count a value `count` times."""
         if not self._begin <= now < self._end:
             self._turn(now)
         self._cells[self._row + bisect_right(self._bounds, value)] += count
 
     def _turn(self, now: float) -> None:
-        """Go over to the row of a period, and empty it if it is a former one's."""
+        """Switch to the row of the current period, and clear it if it belongs to an earlier one."""
         number, cells = int(now // self._period), self._cells
         row = self._own + number % self._rows * self._width
         if cells[row] != number:
@@ -101,7 +102,7 @@ class RecentCounts:
         self._row, self._begin, self._end = row + 1, number * self._period, (number + 1) * self._period
 
     def read(self, now: float, since: float = 0.0) -> Counts:
-        """Add up the counts of all workers, without periods that are over too long, or began before `since`."""
+        """Return the sum of all workers' counts, without expired periods and those that began before `since`."""
         oldest = max(now // self._period - self._rows + 1, ceil(since / self._period), 1)
         cells, width = self._cells.tolist(), self._width
         rows = [cells[row + 1 : row + width] for row in range(0, len(cells), width) if cells[row] >= oldest]

@@ -1,7 +1,7 @@
-"""What carries the traffic in one worker: the handlers of all protocols, their configuration, their listeners.
+"""The traffic of one worker: the handlers of all protocols, their configuration, and their listeners.
 
-Takes settings, loaded plugins, updates and sockets; gives what there should be to listen on, and counters. Knows
-neither the parent nor where an update came from. Made in the event loop.
+Takes settings, loaded plugins, updates and sockets; returns the entrypoints to open, and metrics. It knows neither the
+parent nor the source of an update. Create it in the event loop.
 """
 
 import asyncio
@@ -27,24 +27,24 @@ from maesh_core.proxy.worker.node_view import NodeView
 from maesh_core.settings import ProxySettings
 
 DRAIN_POLL_S = 0.02
-"""How often the protocols are asked whether they are drained."""
+"""The interval at which a drain checks whether the protocols are drained."""
 
 
 class Plugins(Protocol):
     """The enabled plugins, loaded."""
 
     guards: tuple[str, ...]
-    """Names of those that decide who may reach services."""
+    """The names of plugins that decide about access."""
 
     def collect(self, hook_name: str, **arguments: Any) -> list[Any]:
-        """Give what every implementation of a hook returned."""
+        """Call all implementations of a hook, and return their results in one list."""
 
     def describe(self, provided: object) -> str:
-        """Name the plugin that returned an object from a hook."""
+        """Return the name of the plugin that provided an object."""
 
 
 class WorkerRuntime:
-    """The traffic of one worker, from its first update to the end of its drain. Raises PluginError when made."""
+    """The traffic of one worker, from its first update to the end of its drain. The constructor raises PluginError."""
 
     __slots__ = ("_clock", "_counting", "_handlers", "_listening", "_memory", "_node", "configuration", "loop_watch")
 
@@ -71,20 +71,20 @@ class WorkerRuntime:
         self._listening: dict[WantedEntrypoint, Listening] = {}
 
     def __repr__(self) -> str:
-        """Show what is in force."""
+        """Show the current configuration."""
         return f"<WorkerRuntime {self.configuration!r}, {len(self._listening)} entrypoints>"
 
     def apply_update(self, body: bytes, since: str | None) -> None:
-        """Put an update in force, as it was pulled; raises UpdateRejectedError and changes nothing."""
+        """Apply an update; if it raises UpdateRejectedError, nothing has changed."""
         update = parse_update(body, self.configuration.get_router_types())
         self.configuration.apply_update(update, since=since)
 
     def settle(self) -> None:
-        """Let go of what former workers of this slot shared, and this one does not: all middlewares are built."""
+        """Release shared memory that former workers of this slot used; called when all middlewares are built."""
         self._memory.settle()
 
     async def listen(self, entrypoint: WantedEntrypoint, descriptors: Sequence[int]) -> None:
-        """Serve an entrypoint on sockets, which this now owns; raises OSError."""
+        """Serve an entrypoint on sockets, which this object then owns; raises OSError."""
         sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         handler = self._handlers.get(entrypoint.protocol)
         if handler is None or entrypoint in self._listening:
@@ -94,21 +94,21 @@ class WorkerRuntime:
         self._listening[entrypoint] = await listen_on(handler, sockets, entrypoint.port)
 
     async def unlisten(self, entrypoint: WantedEntrypoint) -> None:
-        """Accept what waits on an entrypoint, and close it."""
+        """Accept all waiting clients of an entrypoint, then close it."""
         opened = self._listening.pop(entrypoint, None)
         if opened is not None:
             await close_listening([opened])
 
     def collect_metrics(self) -> list[MetricFamily]:
-        """Read the counters of every protocol."""
+        """Return the metrics of all protocols and middlewares."""
         families = [family for handler in self._handlers.values() for family in handler.collect_metrics()]
         families += [family for factory in self._counting for family in factory.collect_metrics()]
         return [*families, self._node.failures.collect(), *self.loop_watch.collect_metrics()]
 
     async def drain(self, on_waiting: Callable[[Mapping[str, int]], None]) -> None:
-        """Accept what waits, then nothing more, and wait until all that is under way has ended.
+        """Accept all waiting clients, then stop accepting, and wait until all connections have ended.
 
-        If that takes any time, `on_waiting` is told once what is under way still, by protocol.
+        If this takes any time, `on_waiting` is called once with the number of connections by protocol.
         """
         opened = list(self._listening.values())
         self._listening.clear()
@@ -116,14 +116,14 @@ class WorkerRuntime:
         for handler in self._handlers.values():
             handler.start_draining()
         if self._count_under_way():
-            await asyncio.sleep(DRAIN_POLL_S)  # what was idle closes in the next rounds of the loop
+            await asyncio.sleep(DRAIN_POLL_S)  # idle connections close in the next turns of the loop
         if waiting := self._count_under_way():
             on_waiting(waiting)
-        while self._count_under_way():  # noqa: ASYNC110 - it is the hook
+        while self._count_under_way():  # noqa: ASYNC110 - handlers only offer a check
             await asyncio.sleep(DRAIN_POLL_S)
 
     def _count_under_way(self) -> dict[str, int]:
-        """Count what is not drained, by protocol; what does not count its connections has one."""
+        """Count connections by protocol; a protocol that does not count them, but is not drained, counts as 1."""
         return {
             name: max(1, getattr(handler, "count_under_way", lambda: 1)())
             for name, handler in self._handlers.items()
@@ -131,7 +131,7 @@ class WorkerRuntime:
         }
 
     async def abort(self) -> None:
-        """Cut everything."""
+        """Abort all connections, and close everything."""
         for opened in self._listening.values():
             opened.close()
         self._listening.clear()
@@ -140,11 +140,11 @@ class WorkerRuntime:
         self._node.close()
         self._clock.close()
         self._memory.close()
-        await asyncio.sleep(0)  # transports that were aborted close in the next round of the loop
+        await asyncio.sleep(0)  # aborted transports close in the next turn of the loop
 
 
 def close_descriptors(descriptors: Iterable[int]) -> None:
-    """Close what came along and is not used."""
+    """Close received descriptors that are not used."""
     for descriptor in descriptors:
         os.close(descriptor)
 
@@ -162,12 +162,12 @@ def _build_handlers(node: NodeView, plugins: Plugins, balancers: BalancerKinds) 
     for handler in core:
         if handler.name in given:
             claimant = plugins.describe(given[handler.name])
-            raise PluginError(f"protocol {handler.name} is the core's, and {claimant} claims it too")
+            raise PluginError(f"protocol {handler.name} belongs to the core, but {claimant} claims it too")
     return {**{handler.name: handler for handler in core}, **given}
 
 
 def _index(noun: str, named: Iterable[tuple[str, Any]], describe: Callable[[object], str]) -> dict[str, Any]:
-    """Sort by name what plugins gave; two of one name are an error."""
+    """Return the plugins' objects by name. Raises PluginError if two have the same name."""
     found: dict[str, Any] = {}
     for name, value in sorted(named, key=lambda pair: pair[0]):
         if name in found:

@@ -1,8 +1,8 @@
-"""Messages between a node's parent and a worker, over a pair of Unix stream sockets, with descriptors.
+"""Messages between the parent and a worker, over a pair of Unix stream sockets, with descriptors.
 
-A frame is a head of three numbers, a message (MessagePack) and a payload of raw bytes. Descriptors travel with the
-first byte of their frame. Works on any event loop. Both ends are ours, but a stream that is cut or makes no sense ends
-the channel and nothing else.
+A frame consists of a head of three numbers, a message (MessagePack) and a payload of raw bytes. Descriptors are sent
+with the first byte of their frame. This works on any event loop. A truncated or malformed stream closes the channel and
+has no other effect.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ import msgspec
 from maesh_core.errors import MaeshError
 
 MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
-"""The counters of 10,000 services are about 5 MB."""
+"""The counters of 10,000 services take about 5 MB."""
 PAYLOAD_LIMIT_BYTES = 512 * 1024 * 1024
-"""A pull brings 256 MiB at most; a whole that was merged from many may be larger."""
+"""A pull has at most 256 MiB; a full configuration that was merged from many pulls may be larger."""
 DESCRIPTORS_LIMIT = 16
-"""A port on all addresses is two sockets."""
+"""A port on all addresses has two sockets."""
 
 READ_BYTES = 256 * 1024
 FLUSH_POLL_S = 0.005
 _WAITING_LIMIT = 8 * DESCRIPTORS_LIMIT
-"""Descriptors that may have come in before the frames they belong to."""
+"""Descriptors that may arrive before their frames."""
 
 _ANCILLARY_BYTES = socket.CMSG_LEN(DESCRIPTORS_LIMIT * struct.calcsize("i"))
 
@@ -38,15 +38,15 @@ _HEAD = struct.Struct("!IIB")
 ReceivedT = TypeVar("ReceivedT")
 
 OnMessage = Callable[[ReceivedT, bytes, Sequence[int]], None]
-"""Takes a message, its payload and its descriptors, which it then owns."""
+"""Receives a message, its payload and its descriptors, which it then owns."""
 
 
 class ChannelError(MaeshError):
-    """The other end sent what is no message."""
+    """The other end sent an invalid message."""
 
 
 class Frames(Generic[ReceivedT]):
-    """What has been received and is not yet a whole frame. Owns the descriptors in it; no I/O but closing those."""
+    """Parses frames from received bytes, and owns descriptors until their frame is complete. Does no other I/O."""
 
     __slots__ = ("_buffer", "_decoder", "_descriptors")
 
@@ -59,14 +59,14 @@ class Frames(Generic[ReceivedT]):
         return f"<Frames {len(self._buffer)} bytes, {len(self._descriptors)} descriptors>"
 
     def receive(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
-        """Take what came in; raises ChannelError when more descriptors wait than any frame may bring."""
+        """Add received bytes and descriptors; raises ChannelError if more descriptors wait than a frame may have."""
         self._buffer += data
         self._descriptors += descriptors
         if len(self._descriptors) > _WAITING_LIMIT:
             raise ChannelError("descriptors without messages")
 
     def pop(self) -> tuple[ReceivedT, bytes, Sequence[int]] | None:
-        """Give the next whole frame, if there is one; raises ChannelError when it makes no sense."""
+        """Return the next complete frame, or None; raises ChannelError if it is invalid."""
         buffer = self._buffer
         if len(buffer) < _HEAD.size:
             return None
@@ -83,22 +83,22 @@ class Frames(Generic[ReceivedT]):
             try:
                 message = self._decoder.decode(view[_HEAD.size : payload_at])
             except (msgspec.DecodeError, RecursionError) as error:
-                raise ChannelError(f"a frame that is no message: {error}") from error
+                raise ChannelError(f"a frame that is not a message: {error}") from error
             payload = bytes(view[payload_at:end])
         del buffer[:end]
         return message, payload, [self._descriptors.popleft() for _ in range(count)]
 
     def close(self) -> None:
-        """Close the descriptors that nobody took."""
+        """Close the descriptors of incomplete frames."""
         while self._descriptors:
             os.close(self._descriptors.popleft())
         self._buffer.clear()
 
 
 class Channel(Generic[ReceivedT]):
-    """One end. Calls `on_message` for each message, and `on_closed` once, with why, when the channel has ended.
+    """One end. Calls `on_message` for each message, and `on_closed` once with the reason when the channel ends.
 
-    Made in the event loop. What `on_message` raises is not caught here: it is a fault of the program.
+    Create it in the event loop. Exceptions of `on_message` are not caught: they are programming errors.
     """
 
     __slots__ = ("_frames", "_is_writing", "_loop", "_on_closed", "_on_message", "_outgoing", "_socket")
@@ -111,7 +111,7 @@ class Channel(Generic[ReceivedT]):
         on_message: "OnMessage[ReceivedT]",
         on_closed: Callable[[str], None],
     ) -> None:
-        sock.setblocking(False)  # noqa: FBT003 - the name of the method says it
+        sock.setblocking(False)  # noqa: FBT003 - the method's name makes it clear
         self._socket = sock
         self._loop = asyncio.get_running_loop()
         self._frames: Frames[ReceivedT] = Frames(type_)
@@ -130,12 +130,12 @@ class Channel(Generic[ReceivedT]):
         return self._socket.fileno() < 0
 
     def send(self, message: object, *, payload: bytes = b"", sockets: Sequence[socket.socket] = ()) -> None:
-        """Send a message; on a closed channel it is lost. The sockets must stay open until they are sent."""
+        """Send a message; on a closed channel, it is discarded. `sockets` may be closed afterwards."""
         if self.is_closed:
             return
         text = msgspec.msgpack.encode(message)
         head = _HEAD.pack(len(text), len(payload), len(sockets))
-        # A copy of each descriptor: its owner may close it before there is room to send.
+        # Copy each descriptor, since its owner may close it before it is sent.
         copies = [sock.dup() for sock in sockets]
         self._outgoing.append((memoryview(head + text), copies))
         if payload:
@@ -144,12 +144,12 @@ class Channel(Generic[ReceivedT]):
             self._write()
 
     async def flush(self) -> None:
-        """Wait until everything is sent, or nothing can be any more."""
-        while self._outgoing:  # noqa: ASYNC110 - once in a life, and seldom more than once round
+        """Wait until everything is sent or the channel is closed."""
+        while self._outgoing:  # noqa: ASYNC110 - called once per process, and rarely loops
             await asyncio.sleep(FLUSH_POLL_S)
 
     def close(self, reason: str = "closed") -> None:
-        """End the channel: what was not sent is lost."""
+        """Close the channel; messages that were not sent are discarded."""
         if self.is_closed:
             return
         self._loop.remove_reader(self._socket.fileno())
@@ -162,17 +162,18 @@ class Channel(Generic[ReceivedT]):
         self._on_closed(reason)
 
     def close_after_rest(self) -> None:
-        """Take what the other end has sent, which is gone by now, and end the channel."""
+        """Process what the ended peer has sent, then close the channel."""
         while self._read():
             pass
         self.close()
 
     def _read(self) -> bool:
-        """Take what is there; say whether there may be more."""
+        """Read available bytes; return whether there may be more."""
         if self.is_closed:
             return False
         try:
-            # Not socket.recv_fds: it drops the flag that keeps the descriptors from child processes (CPython 3.11).
+            # Do not use socket.recv_fds: it drops the flag that closes the descriptors in child processes (CPython
+            # 3.11).
             data, ancillary, flags, _ = self._socket.recvmsg(READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
             return False
@@ -184,7 +185,7 @@ class Channel(Generic[ReceivedT]):
             if flags & socket.MSG_CTRUNC:
                 raise ChannelError("descriptors were lost")
             if not data:
-                self.close("the other end is gone")
+                self.close("the other end has closed the channel")
                 return False
             self._deliver()
         except ChannelError as error:
@@ -209,7 +210,7 @@ class Channel(Generic[ReceivedT]):
             except OSError as error:
                 self.close(error.strerror or "it broke")
                 return
-            _close_all(sockets)  # they went with the first byte
+            _close_all(sockets)  # they were sent with the first byte
             if sent < len(data):
                 self._outgoing[0] = (data[sent:], ())
             else:

@@ -1,7 +1,7 @@
-"""The counters of all workers of a node, those that have died included, as one.
+"""Combines the counters of all workers of a node, including those that have ended.
 
-Takes what each worker told last; gives metric families. Counters and histograms of a dead worker stay added in, so that
-no figure goes backwards when a worker is replaced; its gauges are gone with it. Pure values, no I/O.
+Takes the last report of each worker; returns metric families. Counters and histograms of an ended worker stay in the
+sum, so that no counter decreases when a worker is replaced; its gauges are removed. Pure values, no I/O.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ SERVICE_LABEL = "service"
 
 
 def add_families(families: Iterable[MetricFamily]) -> list[MetricFamily]:
-    """Add up families of one name, sample by sample; families that do not fit their first are left out."""
+    """Sum families of the same name, sample by sample; families that do not match the first one are left out."""
     firsts: dict[str, MetricFamily] = {}
     sums: dict[str, dict[Labels, float | Histogram]] = {}
     for family in families:
@@ -42,7 +42,7 @@ def _add(one: float | Histogram, other: float | Histogram) -> float | Histogram:
 
 
 class RetiredCounters:
-    """What workers that have ended had counted."""
+    """The counters of workers that have ended."""
 
     __slots__ = ("families",)
 
@@ -50,11 +50,11 @@ class RetiredCounters:
         self.families: Sequence[MetricFamily] = ()
 
     def __repr__(self) -> str:
-        """Show how much it holds."""
+        """Show the number of families."""
         return f"<RetiredCounters {sum(len(family.samples) for family in self.families)} samples>"
 
     def add(self, families: Iterable[MetricFamily], *, is_known: Callable[[str], bool]) -> None:
-        """Keep the counters of a worker that has ended; those of services that are not known any more are dropped."""
+        """Add the counters of a worker that has ended, without those of services that no longer exist."""
         counting = [family for family in families if family.type != "gauge"]
         self.families = [_drop_unknown(family, is_known) for family in add_families([*self.families, *counting])]
 

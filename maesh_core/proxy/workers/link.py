@@ -1,7 +1,7 @@
-"""The parent's hold on one worker: its process, the channel to it, and what it was asked.
+"""The parent's connection to one worker: its process, its channel, and pending orders.
 
-Takes a process that was started and its end of the channel; gives the answers to orders, and when the worker has ended.
-Decides nothing: the pool does.
+Takes a started process and the parent's end of its channel; returns the reports of orders, and signals when the worker
+has ended. It makes no decisions: the pool does.
 """
 
 import asyncio
@@ -16,16 +16,16 @@ from maesh_core.proxy.workers.messages import AnyReport, Counted, Draining, NotS
 
 
 class WorkerProcess(Protocol):
-    """A process that was started. `socket` is the parent's end of the channel to it."""
+    """A started process. `socket` is the parent's end of its channel."""
 
     pid: int
     socket: socket.socket
 
     def wait(self) -> Awaitable[int]:
-        """Wait for its end; give its status, below zero for a signal."""
+        """Wait for its end; return its status, which is negative for a signal."""
 
     def kill(self) -> None:
-        """End it at once; no error if it has ended."""
+        """Kill it; no error if it has ended."""
 
 
 class WorkerGoneError(MaeshError):
@@ -33,10 +33,10 @@ class WorkerGoneError(MaeshError):
 
 
 class WorkerLink:
-    """One worker of a slot. `is_joined` says that it has the configuration, and is told of changes.
+    """The worker of a slot. `is_joined` means that it has the configuration and receives changes.
 
-    `waiting` has what it waits for, once it drains, by protocol: nothing if it has ended. `refusal` is why it said that
-    it cannot start, `counts` are the counters it told last.
+    `waiting` holds the connections that its drain waits for, by protocol; it is empty if the worker has ended.
+    `refusal` is the reason why it could not start, `counts` holds its last counters.
     """
 
     __slots__ = (
@@ -69,7 +69,7 @@ class WorkerLink:
         self.ended = asyncio.create_task(self._wait())
 
     def __repr__(self) -> str:
-        """Show who it is."""
+        """Show slot, process and state."""
         return f"<WorkerLink {self.slot} pid={self.pid} joined={self.is_joined} ended={self.ended.done()}>"
 
     @property
@@ -78,7 +78,7 @@ class WorkerLink:
         return self._process.pid
 
     async def ask(self, order: Order, *, payload: bytes = b"", sockets: Sequence[socket.socket] = ()) -> Report:
-        """Give an order, and wait for the report on it; raises WorkerGoneError."""
+        """Send an order, and wait for its report; raises WorkerGoneError."""
         if self._channel.is_closed:
             raise WorkerGoneError(f"worker {self.slot} is gone")
         answer: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
@@ -90,20 +90,20 @@ class WorkerLink:
             self._asked.pop(order.number, None)
 
     def tell(self, order: Order) -> None:
-        """Give an order that is not answered."""
+        """Send an order that has no report."""
         self._channel.send(order)
 
     def cut(self) -> None:
-        """Close the channel: the worker cuts what is under way, and ends."""
+        """Close the channel: the worker then aborts its connections and ends."""
         self._channel.close()
 
     def kill(self, failure: str) -> None:
-        """End the worker at once; `failure` says why, to a person."""
+        """Kill the worker; `failure` is the reason for the log."""
         self.failure = self.failure or failure
         self._process.kill()
 
     def describe_end(self) -> str:
-        """Say why the worker has ended."""
+        """Return why the worker has ended."""
         if self.failure:
             return self.failure
         status = self.ended.result() if self.ended.done() else 0
@@ -115,7 +115,7 @@ class WorkerLink:
         try:
             return await self._process.wait()
         finally:
-            self._channel.close_after_rest()  # its last words may still wait there
+            self._channel.close_after_rest()  # its last messages may still be unread
 
     def _on_report(self, report: AnyReport, payload: bytes, descriptors: Sequence[int]) -> None:
         if isinstance(report, Counted):

@@ -1,8 +1,8 @@
-"""Memory that the workers of a node have in common: the parent hands it out by name, and takes it back.
+"""Memory that the workers of a node share; the parent allocates it by name, and frees it.
 
-One arena, an anonymous file that every worker maps. Takes workers' wishes over a socket to each; gives a place in the
-arena, all zeros when nobody had that name. A region is free again when no worker has it. What a dead worker had stays
-until its successor has settled, so that limits and breakers outlive it. Never looks into a region.
+The arena is one anonymous file that every worker maps. Takes workers' requests over one socket per worker; returns
+offsets of regions, which are zero at first. A region is freed when no worker uses it. Regions of a dead worker stay
+until its replacement has settled, so that rate limits and circuit breakers survive. It never reads regions.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import msgspec
 from maesh_core.proxy.workers.memory_messages import GRAIN_BYTES, Answer, Wish
 
 ARENA_BYTES = 64 << 20
-"""For each worker: what each counts by itself grows with their number. Nothing takes memory before it is written to."""
+"""Bytes per worker, since the counters grow with the number of workers. Memory is used only when written to."""
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _Key = tuple[str, int]
 
 
 class _Client:
-    """One worker's end: its slot and the parent's side of its socket."""
+    """One worker's slot, and the parent's side of its socket."""
 
     __slots__ = ("number", "slot", "sock")
 
@@ -36,7 +36,7 @@ class _Client:
 
 
 class _Region:
-    """A place that has a name; `holders` are the numbers of clients, with their slots, that have it."""
+    """A named region; `holders` maps the numbers of the clients that use it to their slots."""
 
     __slots__ = ("holders", "offset")
 
@@ -46,7 +46,7 @@ class _Region:
 
 
 class MemoryKeeper:
-    """The arena of a node. To be made, and closed, in the event loop."""
+    """The arena of a node. Create and close it in the event loop."""
 
     __slots__ = ("_clients", "_end", "_file", "_free", "_has_complained", "_map", "_numbers", "_regions", "_size")
 
@@ -63,11 +63,11 @@ class MemoryKeeper:
         self._has_complained = False
 
     def __repr__(self) -> str:
-        """Show what is given out."""
+        """Show the allocated regions."""
         return f"<MemoryKeeper {len(self._regions)} regions, {self._end} of {self._size} bytes>"
 
     def attach(self, slot: int) -> tuple[socket.socket, int]:
-        """Begin to serve a new worker of a slot; gives its end of the socket and the arena, to be inherited."""
+        """Start serving a new worker of a slot; return its end of the socket and the arena, which it inherits."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
         client = _Client(next(self._numbers), slot, ours)
@@ -76,7 +76,7 @@ class MemoryKeeper:
         return theirs, self._file
 
     def close(self) -> None:
-        """Serve nobody any more; what workers have mapped stays theirs."""
+        """Stop serving; workers keep what they have mapped."""
         for client in list(self._clients.values()):
             self._detach(client)
         if not self._map.closed:
@@ -96,7 +96,7 @@ class MemoryKeeper:
         try:
             self._carry_out(client, msgspec.msgpack.decode(message, type=Wish))
         except (msgspec.DecodeError, OSError) as error:
-            logger.error("worker %d asked for memory in a way that cannot be answered: %s", client.slot, error)
+            logger.error("invalid memory request from worker %d: %s", client.slot, error)
             self._detach(client)
 
     def _carry_out(self, client: _Client, wish: Wish) -> None:
@@ -119,13 +119,15 @@ class MemoryKeeper:
         return region.offset
 
     def _allocate(self, size: int) -> int:
-        """Find a free place of zeros; -1 when there is none."""
+        """Return the offset of a free region of zeros; -1 if there is no room."""
         free = self._free.get(size)
         if free:
             return free.pop()
         if self._end + size > self._size:
             if not self._has_complained:
-                logger.error("the memory that workers share is full: limits and breakers hold for each worker alone")
+                logger.error(
+                    "the shared memory is full: new limits and circuit breakers apply to each worker separately"
+                )
             self._has_complained = True
             return -1
         self._end += size
@@ -143,7 +145,7 @@ class MemoryKeeper:
             self._free.setdefault(size, []).append(region.offset)
 
     def _settle(self, client: _Client) -> None:
-        """Let go of what former workers of the slot had."""
+        """Release regions of former workers of the slot."""
         for key, region in list(self._regions.items()):
             for number, slot in list(region.holders.items()):
                 if slot == client.slot and number < client.number:
@@ -156,5 +158,5 @@ class MemoryKeeper:
 
 
 def _round_up(size: int) -> int:
-    """Round a size up, so that every region begins where numbers of any kind may stand."""
+    """Round a size up, so that every region is aligned for numbers of any type."""
     return -(-max(size, 1) // GRAIN_BYTES) * GRAIN_BYTES

@@ -1,7 +1,7 @@
-"""What a worker and the parent say to each other about the memory that workers share.
+"""Messages between a worker and the parent about shared memory.
 
-Only the values: worker/memory.py is the worker's side, memory_keeper.py the parent's, and neither needs the other's
-imports.
+Contains only the values: worker/memory.py is the worker's side, memory_keeper.py the parent's, and neither imports the
+other.
 """
 
 from typing import Literal
@@ -9,13 +9,13 @@ from typing import Literal
 import msgspec
 
 GRAIN_BYTES = 64
-"""Regions begin at multiples of this."""
+"""Regions start at multiples of this."""
 DESCRIPTORS_VARIABLE = "MAESH_NODE_MEMORY"
-"""Tells a worker its slot, and the descriptors that it has inherited: those of its socket and of the arena."""
+"""The variable with a worker's slot and its inherited descriptors, those of its socket and of the arena."""
 
 
 class Wish(msgspec.Struct, frozen=True, array_like=True):
-    """What a worker tells the parent: `settle` says that the first configuration is in force."""
+    """A worker's message to the parent. `settle` means that its first configuration was applied."""
 
     verb: Literal["take", "leave", "settle"]
     name: str = ""
@@ -23,6 +23,6 @@ class Wish(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """Where in the arena a region begins; -1 when there is no room."""
+    """The offset of a region in the arena; -1 if there is no room."""
 
     offset: int

@@ -1,7 +1,7 @@
-"""What a node's parent and its workers say to each other: orders, and the reports that answer them.
+"""Messages between the parent and its workers: orders, and the reports that answer them.
 
-Frozen structs, no I/O. Each order carries a number, and the report that answers it the same; a report with number 0
-answers none. The configuration itself and sockets travel beside the message (maesh_core/proxy/workers/channel.py).
+Frozen structs, no I/O. Each order has a number, which its report repeats; a report with number 0 belongs to no order.
+Configurations and sockets are sent along with the message (maesh_core/proxy/workers/channel.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,60 +14,60 @@ from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What the parent tells a worker."""
+    """A message of the parent to a worker."""
 
     number: int = 0
 
 
 class ApplyUpdate(Order, frozen=True):
-    """Put the update in the payload in force, which was pulled `since` a revision. Answer: Applied or Failed."""
+    """Apply the update in the payload, which was pulled with `since`. Report: Applied or Failed."""
 
     since: str | None
 
 
 class Listen(Order, frozen=True):
-    """Serve an entrypoint on the sockets that come along. Answer: Done or Failed."""
+    """Serve an entrypoint on the received sockets. Report: Done or Failed."""
 
     entrypoint: WantedEntrypoint
 
 
 class Unlisten(Order, frozen=True):
-    """Accept what waits on an entrypoint, and close it. Answer: Done."""
+    """Accept waiting clients of an entrypoint, then close it. Report: Done."""
 
     entrypoint: WantedEntrypoint
 
 
 class Collect(Order, frozen=True):
-    """Tell the counters. Answer: Counted."""
+    """Send the counters. Report: Counted."""
 
 
 class Drain(Order, frozen=True):
-    """Stop accepting, finish what is under way, and end.
+    """Stop accepting, finish open connections, and end.
 
-    Answer: none; the worker says by Draining what it waits for, if anything, tells its counters at last, then ends.
+    No report with its number: the worker sends Draining if it has to wait, sends Counted at the end, then ends.
     """
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What a worker tells the parent."""
+    """A message of a worker to the parent."""
 
     number: int = 0
 
 
 class Started(Report, frozen=True):
-    """The worker takes orders."""
+    """The worker is ready for orders."""
 
 
 class NotStarted(Report, frozen=True):
-    """The worker cannot start, and ends: `text` is a line for a person."""
+    """The worker cannot start, and ends; `text` is the reason for the log."""
 
     text: str
 
 
 class Applied(Report, frozen=True):
-    """The update is in force: what there should be to listen on, and the routers that are not carried, with why.
+    """The update was applied: the entrypoints to open, and the refused routers with their reasons.
 
-    `refused` None means: as in the last report.
+    If `refused` is None, it has not changed since the last report.
     """
 
     entrypoints: Sequence[WantedEntrypoint]
@@ -75,11 +75,11 @@ class Applied(Report, frozen=True):
 
 
 class Done(Report, frozen=True):
-    """The order was carried out."""
+    """The order was executed."""
 
 
 class Failed(Report, frozen=True):
-    """The order was not carried out, and nothing has changed."""
+    """The order was not executed, and nothing has changed."""
 
     text: str
 
@@ -91,7 +91,7 @@ class Counted(Report, frozen=True):
 
 
 class Draining(Report, frozen=True):
-    """What is under way still: connections and sessions, by protocol."""
+    """The number of connections and sessions that a drain waits for, by protocol."""
 
     waiting: Mapping[str, int]
 

@@ -1,8 +1,8 @@
-"""The workers of a node: as many as there are slots, each replaced when it ends by itself.
+"""The workers of a node: one per slot, each replaced when it ends unexpectedly.
 
-Takes what starts a process, and what makes a new worker one of the node (`introduce`: give it the configuration and its
-sockets). Gives the workers that have joined, their answers and their counters. A worker that cannot start at all ends
-the node; one that does not answer is killed. Knows no configuration.
+Takes functions that start a process and that introduce a new worker (send it the configuration and its sockets).
+Returns the joined workers, their reports and their counters. If no worker can start, the node ends; a worker that does
+not respond is killed. It does not know configurations.
 """
 
 import asyncio
@@ -24,30 +24,30 @@ from maesh_core.proxy.workers.link import WorkerGoneError, WorkerLink, WorkerPro
 from maesh_core.proxy.workers.messages import Collect, Drain, Order, Report
 
 ANSWER_LIMIT_S = 30.0
-"""A worker whose loop is stuck this long is killed. The largest configuration compiles in some seconds."""
+"""A worker that does not respond for this long is killed. The largest configuration compiles in a few seconds."""
 CUT_LIMIT_S = 1.0
-"""What a worker gets to end by itself once it is cut."""
+"""The time for a worker to end after its channel was closed."""
 WAITING_LIMIT_S = 1.0
-"""What workers get to say what they wait for when they drain."""
+"""The time for workers to report what their drain waits for."""
 STEADY_S = 10.0
-"""One that lived this long is replaced at once; those that die sooner are replaced with growing pauses."""
+"""A worker that ran this long is replaced at once; others are replaced after growing pauses."""
 COUNT_PAUSE_S = 1.0
 COUNT_PAUSE_LIMIT_S = 30.0
 COUNT_SHARE = 100
-"""Counters are collected every COUNT_PAUSE_S; more seldom where that would cost over a hundredth of the time."""
+"""Counters are collected every COUNT_PAUSE_S, or less often if that would take more than a hundredth of the time."""
 
 logger = logging.getLogger(__name__)
 
 Spawn = Callable[[int], Awaitable[WorkerProcess]]
 Introduce = Callable[[WorkerLink], Awaitable[None]]
-"""Makes a new worker one of the node, and joins it to the pool; raises WorkerGoneError, or ValueError with a reason."""
+"""Introduces a new worker, and joins it to the pool; raises WorkerGoneError, or ValueError with a reason."""
 
 
 class WorkerPool:
-    """The slots of a node. Made in the event loop; run once.
+    """The slots of a node. Create it in the event loop; run it once.
 
-    `restarts` counts workers that were replaced. `started`: a worker could start. `has_joined`: there is one that has
-    the configuration. `has_been_full`: all slots were filled at one time.
+    `restarts` counts replaced workers. `started` is set once a worker could start, `has_joined` while a worker has the
+    configuration. `has_been_full` means that all slots were filled at some time.
     """
 
     __slots__ = (
@@ -93,22 +93,22 @@ class WorkerPool:
         self._retired = RetiredCounters()
 
     def __repr__(self) -> str:
-        """Show how many there are."""
+        """Show the number of workers."""
         return f"<WorkerPool {len(self.joined)} of {self.size}, {self.restarts} restarts>"
 
     @property
     def joined(self) -> Sequence[WorkerLink]:
-        """The workers that are told of changes, by slot."""
+        """The workers that receive changes, by slot."""
         return [link for _, link in sorted(self._links.items()) if link.is_joined]
 
     def join(self, link: WorkerLink) -> None:
-        """Tell a worker of every change from now on."""
+        """Send all later changes to a worker."""
         link.is_joined = True
         self.has_joined.set()
         self.has_been_full = self.has_been_full or len(self.joined) == self.size
 
     async def run(self) -> None:
-        """Keep every slot filled, until the pool is drained or cancelled. Raises StartupError."""
+        """Keep every slot filled until the pool is drained or cancelled. Raises StartupError."""
         slots = [asyncio.create_task(self._keep_slot(slot)) for slot in range(self.size)]
         try:
             done, _ = await asyncio.wait(slots, return_when=asyncio.FIRST_EXCEPTION)
@@ -118,7 +118,7 @@ class WorkerPool:
             await _end_all(slots)
 
     async def ask(self, link: WorkerLink, order: Order, *, payload: bytes = b"", sockets: Sequence[Any] = ()) -> Report:
-        """Give an order and wait for the report; a worker that gives none in time is killed. Raises WorkerGoneError."""
+        """Send an order and wait for its report; kill a worker that does not report in time. Raises WorkerGoneError."""
         order = msgspec.structs.replace(order, number=next(self._numbers))
         try:
             async with asyncio.timeout(ANSWER_LIMIT_S):
@@ -128,7 +128,7 @@ class WorkerPool:
             raise WorkerGoneError(f"worker {link.slot} did not answer") from error
 
     async def ask_all(self, order: Order, *, payload: bytes = b"") -> dict[WorkerLink, Report]:
-        """Give an order to all that have joined; those that are gone before they answer are left out."""
+        """Send an order to all joined workers; those that end before they report are left out."""
         links = self.joined
         answers = await asyncio.gather(
             *(self.ask(link, order, payload=payload) for link in links), return_exceptions=True
@@ -143,13 +143,13 @@ class WorkerPool:
         return found
 
     async def collect(self, timeout_s: float) -> None:
-        """Ask all for their counters; who does not answer in time is counted as it was."""
+        """Ask all workers for their counters; keep the last counters of those that do not report in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.ask_all(Collect())
 
     def collect_metrics(self) -> list[MetricFamily]:
-        """Give the sum of what all workers told last, and of what those that ended had counted."""
+        """Return the sum of all workers' last counters, including workers that have ended."""
         counts = [link.counts for link in self._links.values() if link.counts is not None]
         return add_families([*self._retired.families, *(family for each in counts for family in each.families)])
 
@@ -160,9 +160,9 @@ class WorkerPool:
         *,
         on_waiting: Callable[[Mapping[str, int]], None] = lambda waiting: None,
     ) -> None:
-        """Have every worker finish what it has and end; cut them after the limit, or once `is_cut` is there.
+        """Let every worker finish its connections and end; abort after `limit_s`, or when `is_cut` completes.
 
-        If that takes them any time, `on_waiting` is told once how many connections there are still, by protocol.
+        If this takes any time, `on_waiting` is called once with the number of connections by protocol.
         """
         self._is_ending = True
         drained = [link for link in self._links.values() if link.is_joined]
@@ -182,7 +182,7 @@ class WorkerPool:
         await self.close()
 
     async def close(self) -> None:
-        """End every worker, by force if need be, and wait until they have ended."""
+        """End every worker, by SIGKILL if necessary, and wait until they have ended."""
         self._is_ending = True
         links = list(self._links.values())
         for link in links:
@@ -206,7 +206,7 @@ class WorkerPool:
             failure = await self._run_worker(slot)
             if self._is_ending:
                 return
-            logger.error("worker %d is replaced: %s", slot, failure)
+            logger.error("replacing worker %d: %s", slot, failure)
             self.restarts += 1
             if self._time() - started_s >= STEADY_S:
                 backoff.reset()
@@ -214,13 +214,13 @@ class WorkerPool:
                 await self._pause(backoff.next())
 
     async def _run_worker(self, slot: int) -> str:
-        """Start a worker and wait for its end; say why it ended. Raises StartupError if none can start at all."""
+        """Start a worker and wait for its end; return why it ended. Raises StartupError if no worker can start."""
         try:
             link = WorkerLink(slot, await self._spawn(slot))
         except OSError as error:
             return self._judge_end(f"it cannot be started: {error.strerror or error}")
         self._links[slot] = link
-        if self._is_ending:  # it has ended the others meanwhile
+        if self._is_ending:  # it was started while the pool was closing
             link.kill("the node ends")
         try:
             await self._live(link)
@@ -237,7 +237,7 @@ class WorkerPool:
         return failure
 
     async def _live(self, link: WorkerLink) -> None:
-        """Take a worker from its start to its end."""
+        """Manage a worker from its start to its end."""
         if not await _is_first(link.started, link.ended, ANSWER_LIMIT_S):
             if not link.ended.done():
                 link.kill("it did not start")
@@ -258,7 +258,7 @@ class WorkerPool:
             await _end_all([watching])
 
     async def _watch(self, link: WorkerLink) -> None:
-        """Collect a worker's counters again and again, and so learn whether it lives."""
+        """Collect a worker's counters regularly, which also detects whether it responds."""
         with contextlib.suppress(WorkerGoneError):
             while True:
                 started_s = self._time()
@@ -276,7 +276,7 @@ class WorkerPool:
 
 
 async def _tell_waiting(links: Sequence[WorkerLink], tell: Callable[[Mapping[str, int]], None]) -> None:
-    """Add up what workers wait for, those left out that do not say within a moment; nothing is not told."""
+    """Call `tell` with the sum of the workers' waiting connections, unless it is 0; skip workers that are late."""
     if not links:
         return
     done, _ = await asyncio.wait([link.waiting for link in links], timeout=WAITING_LIMIT_S)

@@ -1,7 +1,7 @@
-"""Starts worker processes: each with a socket of its own to the parent as standard input, and the settings as given.
+"""Starts worker processes, with a socket to the parent on standard input, and the parent's settings.
 
-The signals that end a node are blocked in a worker until it ignores them by itself: Ctrl-C reaches all processes of a
-terminal at once, and a worker takes its orders from the parent alone.
+SIGINT and SIGTERM are blocked in a worker until it ignores them: Ctrl-C reaches all processes of a terminal, and a
+worker follows only the parent's orders.
 """
 
 import asyncio
@@ -18,10 +18,11 @@ from maesh_core.proxy.workers.memory_messages import DESCRIPTORS_VARIABLE
 from maesh_core.settings.handover import PARENT_PIPE_VARIABLE, PROXY_SETTINGS_VARIABLE
 
 WORKER_COMMAND = (sys.executable, "-P", "-m", "maesh_core.proxy.worker.program")
-"""`-P`: a file in the working directory must not stand in for a module of the proxy."""
+"""`-P` prevents a file in the working directory from replacing a module of the proxy."""
 ALLOCATOR_SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(4 << 20), "MALLOC_TRIM_THRESHOLD_": str(16 << 20)}
-"""For glibc, and to be overridden by the environment: buffers of up to 250 KB come and go with every large body, and it
-would fetch the pages of each from the kernel and give them back. That was 40 % of the CPU for bodies of 1 MiB."""
+"""Settings for glibc; the environment overrides them. Large bodies allocate and free buffers of up to 250 KB. By
+default, glibc gets their pages from the kernel and returns them each time, which took 40 % of the CPU for bodies of
+1 MiB."""
 _ENDING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
@@ -36,29 +37,31 @@ class SpawnedWorker:
         self.socket = sock
 
     def __repr__(self) -> str:
-        """Show the process."""
+        """Show the process id."""
         return f"<SpawnedWorker pid={self.pid} status={self._process.returncode}>"
 
     async def wait(self) -> int:
-        """Wait for its end; give its status, below zero for a signal."""
+        """Wait for its end; return its status, which is negative for a signal."""
         return await self._process.wait()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
 
 class WorkerSpawner:
-    """Starts a slot's worker when called, one after the other. Takes what `render_proxy_settings` wrote."""
+    """Starts the worker of a slot when called, one at a time. Takes the text from `render_proxy_settings`."""
 
     __slots__ = ("_keeper", "_lock", "_settings_text")
 
     def __init__(self, settings_text: str, keeper: MemoryKeeper) -> None:
         self._settings_text = settings_text
         self._keeper = keeper
-        self._lock = asyncio.Lock()  # the process has one mask of blocked signals, which two may not change at a time
+        self._lock = (
+            asyncio.Lock()
+        )  # the mask of blocked signals belongs to the process, so only one start may change it
 
     async def __call__(self, slot: int) -> SpawnedWorker:
         """Start a worker. Raises OSError."""

@@ -72,7 +72,7 @@ def test_other_spellings_are_refused_too(slip):
 
 
 def test_a_name_of_the_reserved_prefix_is_refused_whatever_it_is():
-    assert "these are: on_request" in find_middleware_problem(build(on_everything=see, on_request=see))
+    assert "the methods are: on_request" in find_middleware_problem(build(on_everything=see, on_request=see))
     middleware = build(on_request=see)
     middleware.on_demand = True
     assert "has on_demand" in find_middleware_problem(middleware)

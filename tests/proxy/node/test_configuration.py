@@ -86,7 +86,7 @@ async def test_an_update_goes_to_the_workers_as_it_came_and_opens_what_they_want
     ("reports", "text"),
     [
         ([Applied(entrypoints=[]), Failed(text="no such thing")], "no such thing"),
-        ([], "every worker ended over it"),
+        ([], "every worker ended while applying it"),
     ],
 )
 async def test_what_a_worker_refuses_or_none_survives_is_not_in_force(reports: list[Report], text: str) -> None:
@@ -121,7 +121,7 @@ async def test_a_new_worker_that_refuses_the_whole_does_not_join() -> None:
     node = FakeNode()
     await node.configuration.apply(full(), None)
     node.reports = [Failed(text="no")]
-    with pytest.raises(ValueError, match="refused the configuration that is in force: no"):
+    with pytest.raises(ValueError, match="refused the current configuration: no"):
         await node.configuration.introduce("late")  # type: ignore[arg-type]
     assert node.joined == ["one"]
 

@@ -85,7 +85,7 @@ async def test_a_disk_that_fails_is_told_once_and_leaves_nothing_behind(
     await cache.store(b"after")
     await cache.store(b"after")
     assert [record.getMessage() for record in caplog.records] == [
-        f"configuration cache {path} cannot be written: No space left on device"
+        f"cannot write configuration cache {path}: No space left on device"
     ]
     assert await cache.load() == b"before"
     assert os.listdir(path.parent) == [path.name]
@@ -94,4 +94,4 @@ async def test_a_disk_that_fails_is_told_once_and_leaves_nothing_behind(
 async def test_a_folder_is_no_cache(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.mkdir()
     assert await ConfigurationCache(path, endpoint=ENDPOINT).load() is None
-    assert "cannot be read" in caplog.text
+    assert "cannot read configuration cache" in caplog.text

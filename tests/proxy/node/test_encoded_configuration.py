@@ -80,7 +80,7 @@ def test_deltas_one_by_one_amount_to_a_model_of_dicts(steps: list[tuple[str, str
 @pytest.mark.parametrize("since", [None, "e.0"])
 def test_a_part_that_does_not_fit_is_refused(since: str | None) -> None:
     base = WholeConfiguration().merge(render_update(BASE), None)
-    with pytest.raises(UpdateRejectedError, match="a whole one was due"):
+    with pytest.raises(UpdateRejectedError, match="but a full one is needed"):
         base.merge(render_update(Update(revision="e.2", full=False)), since)
 
 

@@ -399,7 +399,7 @@ async def test_a_drain_says_what_it_waits_for_to_a_person_or_in_the_log(
     assert await task == 0
     shown += capfd.readouterr().err
     assert (f"maesh: {text}; press Ctrl-C again to end at once\n" in shown) is (number == signal.SIGINT)
-    assert (f"{text}; a second signal ends at once" in caplog.text) is (number == signal.SIGTERM)
+    assert (f"{text}; a second signal ends the proxy at once" in caplog.text) is (number == signal.SIGTERM)
 
 
 async def test_a_shutdown_that_waits_for_nothing_says_nothing(world: World, capfd: pytest.CaptureFixture[str]) -> None:
@@ -473,7 +473,7 @@ async def test_a_part_that_ends_without_an_error_ends_the_proxy_too(
         """End at once."""
 
     monkeypatch.setattr("maesh_core.proxy.node.entrypoints.Entrypoints.run", end)
-    with pytest.raises(RuntimeError, match="ended by itself"):
+    with pytest.raises(RuntimeError, match="ended unexpectedly"):
         await world.start()
 
 
@@ -496,7 +496,7 @@ class FakeHandler:
     [
         (FakePlugins(maesh_middleware_factories=[FakeFactory(), FakeFactory()]), "middleware kind stamp is claimed"),
         (FakePlugins(maesh_protocol_handlers=[FakeHandler("udp"), FakeHandler("udp")]), "protocol udp is claimed"),
-        (FakePlugins(maesh_protocol_handlers=[FakeHandler("http")]), "protocol http is the core's"),
+        (FakePlugins(maesh_protocol_handlers=[FakeHandler("http")]), "protocol http belongs to the core"),
     ],
 )
 async def test_two_that_claim_one_name_stop_the_start(world: World, plugins: FakePlugins, text: str) -> None:

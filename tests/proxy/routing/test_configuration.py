@@ -184,7 +184,7 @@ def test_what_a_delta_removes_and_names_again_is_there() -> None:
 def test_a_delta_is_refused_unless_it_follows_the_current_revision(since: str | None) -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": BASE})
-    with pytest.raises(UpdateRejectedError, match="whole one was due"):
+    with pytest.raises(UpdateRejectedError, match="but a full one is needed"):
         proxy.configuration.apply_update(Update(revision="e.2", full=False), since=since)
     assert proxy.configuration.revision == "e.1"
 

@@ -240,7 +240,7 @@ def test_the_watch_goes_on_when_it_cannot_look(caplog):
         assert not watch._thread.is_alive()
 
     asyncio.run(run())
-    assert [record.getMessage() for record in caplog.records] == ["the event loop cannot be looked at"]
+    assert [record.getMessage() for record in caplog.records] == ["cannot watch the event loop"]
 
 
 class Blocking:

@@ -35,7 +35,7 @@ def test_by_hand_it_says_how_to_start_a_proxy() -> None:
         check=False,
     )
     assert ended.returncode == 1
-    assert ended.stderr == "maesh: error: a worker is started by its proxy alone: maesh proxy\n"
+    assert ended.stderr == "maesh: error: only the proxy starts workers; use: maesh proxy\n"
 
 
 def test_why_it_cannot_start_is_told_to_the_parent_alone() -> None:

@@ -171,13 +171,13 @@ async def test_the_last_words_of_an_end_that_is_gone_are_heard(ends: tuple[End, 
     one.channel.close()
     two.channel.close_after_rest()
     assert two.received == [(Note("last"), bytes(100_000))]
-    assert two.reasons == ["the other end is gone"]
+    assert two.reasons == ["the other end has closed the channel"]
 
 
 async def test_the_end_of_one_side_closes_the_other_once(ends: tuple[End, End]) -> None:
     one, two = ends
     one.channel.close()
-    assert await two.wait_closed() == "the other end is gone"
+    assert await two.wait_closed() == "the other end has closed the channel"
     two.channel.close()
     two.channel.send(Note("lost"))
     assert len(two.reasons) == 1

@@ -157,7 +157,7 @@ async def test_those_that_die_at_once_are_replaced_with_growing_pauses(
     await world.wait_joined(8, 2)
     assert len(world.pauses) == 6
     assert world.pauses[-1] > 4 * world.pauses[0]
-    assert "worker 0 is replaced: it ended with status 1" in caplog.text
+    assert "replacing worker 0: it ended with status 1" in caplog.text
     assert "it ended with signal SIGSEGV" in caplog.text
 
 
