@@ -37,10 +37,10 @@ class Balancer(Protocol[ServerT]):
 
     __slots__ = ()
 
-    def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
+    def pick(self, tried: Collection[ServerT] = (), exchange: Any = None) -> ServerT | None:
         """Pick a server, preferably one that was not tried; return None if there is no usable server.
 
-        `asker` is the exchange, if its route has middlewares; the core's balancers ignore it.
+        `exchange` is the exchange, if its route has middlewares; the core's balancers ignore it.
         """
 
     @property
@@ -57,7 +57,7 @@ class RoundRobin(Balancer[ServerT]):
         self._servers = tuple(servers)
         self._next = 0
 
-    def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
+    def pick(self, tried: Collection[ServerT] = (), exchange: Any = None) -> ServerT | None:
         """Pick the next server."""
         servers = self._servers
         for _ in servers:
@@ -101,7 +101,7 @@ class SmoothWeightedRoundRobin(Balancer[ServerT]):
         self._servers = tuple((server, weight) for server, weight in servers if weight > 0)
         self._credits = [0] * len(self._servers)
 
-    def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
+    def pick(self, tried: Collection[ServerT] = (), exchange: Any = None) -> ServerT | None:
         """Pick the server with the most credit; servers that are set aside get no credit."""
         usable: list[int] = []
         total = 0
@@ -156,7 +156,7 @@ class LeastRequest(Balancer[ServerT]):
         self._total = sum(self._weights)
         self._random = random_share
 
-    def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
+    def pick(self, tried: Collection[ServerT] = (), exchange: Any = None) -> ServerT | None:
         """Pick the less loaded of two servers."""
         servers = self._servers
         if len(servers) > 1:

@@ -36,7 +36,7 @@ class DividedPart(Generic[ServerT]):
         return hash(self.key)
 
 
-class _Turns(SmoothWeightedRoundRobin[DividedPart[ServerT]]):
+class _PartRotation(SmoothWeightedRoundRobin[DividedPart[ServerT]]):
     """A faster form, at a third of the cost: parts are never set aside and never retried."""
 
     __slots__ = ("_total", "_weights")
@@ -46,7 +46,7 @@ class _Turns(SmoothWeightedRoundRobin[DividedPart[ServerT]]):
         self._weights = tuple(weight for _, weight in self._servers)
         self._total = sum(self._weights)
 
-    def pick(self, tried: Collection[DividedPart[ServerT]] = (), asker: Any = None) -> DividedPart[ServerT] | None:
+    def pick(self, tried: Collection[DividedPart[ServerT]] = (), exchange: Any = None) -> DividedPart[ServerT] | None:
         """Pick the part with the most credit; on a tie, the first."""
         credited = self._credits
         best, most = -1, 0
@@ -69,20 +69,22 @@ class Division(Generic[ServerT]):
         self, parts: Sequence[tuple[DividedPart[ServerT], int]], *, former: "Division[ServerT] | None" = None
     ) -> None:
         self.parts = tuple(part for part, _ in parts)
-        self.turns = _Turns(parts)
+        self.turns = _PartRotation(parts)
         if former is not None:
             self.turns.follow(former.turns)
 
     def __repr__(self) -> str:
         return f"<Division {self.parts}>"
 
-    def pick(self, tried: Collection[ServerT] = (), asker: Any = None) -> ServerT | None:
+    def pick(self, tried: Collection[ServerT] = (), exchange: Any = None) -> ServerT | None:
         """Pick a server; for a retry, one of the part of the first attempt."""
-        own = tried if asker is None else asker.tried  # `tried` can also contain servers that the exchange may not use
+        own = (
+            tried if exchange is None else exchange.tried
+        )  # `tried` can also contain servers that the exchange may not use
         part = self._find_part(own) if own else None
         if part is None:
             part = self.turns.pick()
-        return part.balancer.pick(tried, asker) if part is not None else None
+        return part.balancer.pick(tried, exchange) if part is not None else None
 
     @property
     def servers(self) -> tuple[ServerT, ...]:

@@ -103,7 +103,7 @@ class ChosenBalancer(Generic[ChoosableT]):
         """All servers with a weight above 0."""
         return self._servers
 
-    def pick(self, tried: Collection[ChoosableT] = (), asker: Any = None) -> ChoosableT | None:
+    def pick(self, tried: Collection[ChoosableT] = (), exchange: Any = None) -> ChoosableT | None:
         """Pick the server that the plugin chooses among those in full use that were not tried."""
         usable = []
         for server in self._servers:
@@ -116,7 +116,7 @@ class ChosenBalancer(Generic[ChoosableT]):
         if not usable:
             return pick_spare(self._servers, tried)
         try:
-            return usable[usable.index(self.chooser.choose(asker, usable))]  # type: ignore[arg-type]
+            return usable[usable.index(self.chooser.choose(exchange, usable))]  # type: ignore[arg-type]
         except Exception:  # as above
             if not self._has_failed:
                 logger.exception("load balancer %s failed; servers are picked in rotation when it fails", self.name)

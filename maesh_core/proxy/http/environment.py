@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from maesh_core.proxy.balancing.health import PassiveHealth
-from maesh_core.proxy.http.departures import Departures
 from maesh_core.proxy.http.idle_clients import IdleClients, MaybeIdle
 from maesh_core.proxy.http.messages.request_head import HeadReaders
+from maesh_core.proxy.http.peer_watch import EpollPeerWatch
 from maesh_core.proxy.http.tls import UpstreamTls
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.clock import Clock
@@ -30,14 +30,14 @@ class Waiting(Protocol):
     def on_deadline(self) -> None:
         """End a wait that took too long."""
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Abort at once."""
 
 
 class OpenTunnel(Waiting, Protocol):
     """An open tunnel."""
 
-    may_go_on: Callable[[], bool]
+    may_continue: Callable[[], bool]
     """Called after another routing table was applied: whether the tunnel is still allowed."""
     has_unread_end: bool
     """Whether an end may be unread: it has closed its side, or the other end is slower."""
@@ -70,10 +70,10 @@ class OpenUpstream(Protocol):
 
 
 class PeerWatch(Protocol):
-    """Detects that a peer has left while its connection is not read (departures.py)."""
+    """Detects that a peer has left while its connection is not read (peer_watch.py)."""
 
-    def watch(self, transport: asyncio.BaseTransport, on_departure: Callable[[bool], None]) -> None:
-        """Call `on_departure(is_broken)` when the peer has left."""
+    def watch(self, transport: asyncio.BaseTransport, on_peer_left: Callable[[bool], None]) -> None:
+        """Call `on_peer_left(is_broken)` when the peer has left."""
 
     def forget(self, transport: asyncio.BaseTransport) -> None:
         """Stop watching a transport."""
@@ -92,13 +92,13 @@ class Environment:
         "clients",
         "clock",
         "clock_time",
-        "departures",
         "failures",
         "head_readers",
         "health",
         "idle_timeout",
         "is_draining",
         "is_serving_half_closed",
+        "peer_watch",
         "refusals",
         "requests",
         "response_timeout",
@@ -126,7 +126,7 @@ class Environment:
         self.tls = UpstreamTls(root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify)
         self.head_readers = HeadReaders(settings)
         self.server_name = (settings.node or socket.gethostname()).encode("ascii", "replace")
-        self.departures: PeerWatch = Departures()
+        self.peer_watch: PeerWatch = EpollPeerWatch()
         self.is_draining = False
         self.is_serving_half_closed = settings.half_closed_clients == "serve"
         self.clients: set[WaitingClient] = set()

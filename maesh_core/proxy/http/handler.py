@@ -91,8 +91,8 @@ class HttpHandler:
                 server.remove()
         table.gained, table.lost = [], []
         for tunnel in list(self.environment.tunnels):
-            if not tunnel.may_go_on():
-                tunnel.cut()
+            if not tunnel.may_continue():
+                tunnel.abort()
         if table.has_lost_judges:
             table.has_lost_judges = False
             self._revoke_exchanges()
@@ -135,10 +135,10 @@ class HttpHandler:
         """Abort every connection."""
         environment = self.environment
         for waiting in (*environment.clients, *environment.tunnels):
-            waiting.cut()
+            waiting.abort()
         for upstream in list(environment.upstreams):
             upstream.close()
-        environment.departures.close()
+        environment.peer_watch.close()
         if self._newcomers is not None:
             self._newcomers.close()
 

@@ -25,9 +25,9 @@ STREAM_METHODS = ("on_connect",)
 
 _RESERVED = "on_"
 _AWAITED = "on_request"
-_LIKENESS = 0.85
+_SIMILARITY = 0.85
 """The similarity above which an unknown name counts as misspelt (difflib's ratio)."""
-_PLAIN = {name.replace("_", ""): name for name in METHODS}
+_METHODS_BY_PLAIN_NAME = {name.replace("_", ""): name for name in METHODS}
 
 
 def find_middleware_problem(middleware: object) -> str | None:
@@ -46,8 +46,8 @@ def find_middleware_problem(middleware: object) -> str | None:
         if (problem := _find_call_problem(name, method)) is not None:
             return f"has {name}, which {problem}"
     for name in _list_names(middleware):
-        if (meant := _find_meant(name)) is not None and callable(getattr(middleware, name, None)):
-            return f"has {name}, which is not a method of middlewares; did you mean {meant}?"
+        if (intended := _find_intended(name)) is not None and callable(getattr(middleware, name, None)):
+            return f"has {name}, which is not a method of middlewares; did you mean {intended}?"
     if not given:
         return f"has none of the methods of a middleware: {', '.join(METHODS)}"
     return _find_value_problem(middleware)
@@ -98,10 +98,10 @@ def _suggest(name: str) -> str:
     return f"; did you mean {found[0]}?" if found else f"; the methods are: {', '.join(METHODS)}"
 
 
-def _find_meant(name: str) -> str | None:
+def _find_intended(name: str) -> str | None:
     """Return the method that a name probably means, such as `onRequest` or `is_stil_allowed`; None if there is none."""
     plain = name.replace("_", "").lower()
     if name in METHODS or not plain.startswith(("on", "is")):
         return None
-    found = get_close_matches(plain, _PLAIN, n=1, cutoff=_LIKENESS)
-    return _PLAIN[found[0]] if found and found[0][:2] == plain[:2] else None
+    found = get_close_matches(plain, _METHODS_BY_PLAIN_NAME, n=1, cutoff=_SIMILARITY)
+    return _METHODS_BY_PLAIN_NAME[found[0]] if found and found[0][:2] == plain[:2] else None

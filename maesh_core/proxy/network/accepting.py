@@ -13,18 +13,18 @@ from enum import Enum
 
 ACCEPT_PAUSE_S = 0.25
 """The wait before accepting again after descriptors ran out; clients stay in the kernel's queue."""
-_OF_THE_CLIENT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
+_CLIENT_ERRORS = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
 """Errors of accept(2) that concern one client only."""
 
 _logger = logging.getLogger(__name__)
 
 
-class Waiting(Enum):
+class QueueState(Enum):
     """The state of the kernel's queue after some clients were accepted."""
 
-    NONE = 1
-    MAYBE = 2
-    NOT_TO_BE_HAD = 3
+    EMPTY = 1
+    MAYBE_MORE = 2
+    OUT_OF_RESOURCES = 3
     """Accepting failed because descriptors or memory ran out: try again in ACCEPT_PAUSE_S."""
 
 
@@ -44,21 +44,21 @@ class Acceptor:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit both options
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def accept(self, limit: int) -> Waiting:
+    def accept(self, limit: int) -> QueueState:
         """Accept up to `limit` clients. Of consecutive failures, only the first is logged."""
         for _ in range(limit):
             try:
                 descriptor, address = self._sock._accept()  # type: ignore[attr-defined]  # noqa: SLF001
             except BlockingIOError:
-                return Waiting.NONE
+                return QueueState.EMPTY
             except OSError as error:
-                if error.errno in _OF_THE_CLIENT:
+                if error.errno in _CLIENT_ERRORS:
                     continue
                 if not self._has_failed:
                     _logger.error("cannot accept connections on port %d: %s", self._entrypoint, error.strerror)
                 self._has_failed = True
-                return Waiting.NOT_TO_BE_HAD
+                return QueueState.OUT_OF_RESOURCES
             self._has_failed = False
             os.set_blocking(descriptor, False)
             self._on_client(descriptor, address[0], self._entrypoint)
-        return Waiting.MAYBE
+        return QueueState.MAYBE_MORE

@@ -19,7 +19,7 @@ ROUND_LIMIT: Final = 256
 FEW_EVENTS: Final = 8
 """After at most this number of events, the poller polls again before it returns to the loop: replies have often
 arrived by then, and a turn of the loop costs more than a poll."""
-LOOKS_LIMIT: Final = 4
+POLLS_IN_A_TURN: Final = 4
 """Polls in one turn of the loop, which limits how long other work waits."""
 
 _logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class EdgePoller:
 
     def _on_ready(self) -> None:
         poll, watchers, forgotten, finishing = self._epoll.poll, self._watchers, self._forgotten, self._finishing
-        for _ in range(LOOKS_LIMIT):
+        for _ in range(POLLS_IN_A_TURN):
             ready = poll(0, ROUND_LIMIT)
             if not ready:
                 return

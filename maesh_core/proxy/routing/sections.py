@@ -24,7 +24,7 @@ from maesh_core.proxy.middleware.checks import HTTP_METHODS, STREAM_METHODS, has
 from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_middlewares
 
 NOUNS = ("routers", "services", "middlewares")
-CARRIED_SCHEMES = frozenset({"http", "https"})
+SUPPORTED_SCHEMES = frozenset({"http", "https"})
 """The schemes in which HTTP routers can call their servers."""
 
 
@@ -262,7 +262,7 @@ def _judge_service(key: str, resolved: ResolvedSection, *, is_http: bool, is_par
         return Refusal(f"service {key} is not in the configuration")
     if is_part and service.parts:
         return Refusal(f"service {key} is a part of another service, but has parts itself")
-    if is_http and service.scheme not in CARRIED_SCHEMES:
+    if is_http and service.scheme not in SUPPORTED_SCHEMES:
         return Refusal(f"scheme {service.scheme} is not supported by this proxy")
     if is_http and (problem := resolved.balancers.find_problem(service)):
         return Refusal(problem[0], detail=problem[1])

@@ -88,11 +88,11 @@ class Route:
 
     def admits(self, connection: Connection) -> bool:
         """Return whether the middlewares allow a connection to start; one that raises denies it."""
-        return not self._admitting or all(self._ask(judge, connection, default=True) for judge in self._admitting)
+        return not self._admitting or all(self._judge(judge, connection, default=True) for judge in self._admitting)
 
     def keeps(self, connection: Connection) -> bool:
         """Return whether the middlewares allow a connection to continue; one that raises denies it."""
-        return all(self._ask(judge, connection, default=False) for judge in self._staying)
+        return all(self._judge(judge, connection, default=False) for judge in self._staying)
 
     def has_server(self, server: StreamServer) -> bool:
         """Return whether the route still has a server."""
@@ -111,7 +111,7 @@ class Route:
             if server not in tried:
                 yield server
 
-    def _ask(self, judge: Judge, connection: Connection, *, default: bool) -> bool:
+    def _judge(self, judge: Judge, connection: Connection, *, default: bool) -> bool:
         try:
             return read_verdict(judge(connection), default=default)
         except Exception as error:  # fail closed: a judge that raises denies access

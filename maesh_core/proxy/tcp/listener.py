@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from maesh_core.plugin_system.interfaces import SocketWatcher
-from maesh_core.proxy.network.accepting import ACCEPT_PAUSE_S, Acceptor, Waiting
+from maesh_core.proxy.network.accepting import ACCEPT_PAUSE_S, Acceptor, QueueState
 
 ACCEPTS_IN_A_TURN = 8
 
@@ -55,8 +55,8 @@ class TcpListener:
         if not self._is_open:
             return
         waiting = self._acceptor.accept(ACCEPTS_IN_A_TURN)
-        if waiting is Waiting.NOT_TO_BE_HAD:
+        if waiting is QueueState.OUT_OF_RESOURCES:
             self._is_pausing = True
             asyncio.get_running_loop().call_later(ACCEPT_PAUSE_S, self._accept)
-        elif waiting is Waiting.MAYBE and self._is_open:
+        elif waiting is QueueState.MAYBE_MORE and self._is_open:
             self._sockets.put_off(self._accept)

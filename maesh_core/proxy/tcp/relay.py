@@ -23,9 +23,9 @@ RESET = struct.pack("ii", 1, 0)
 _STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 _BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
 _READABLE: Final = select.EPOLLIN | GONE
-_UNDER_WAY: Final = frozenset({0, errno.EINPROGRESS})
+_CONNECTING: Final = frozenset({0, errno.EINPROGRESS})
 """The results of `connect_ex` for a connection that is open or being opened."""
-_OF_THIS_NODE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Connect errors with causes on this node, which are no failures of the server."""
 
 
@@ -93,13 +93,13 @@ class Relay:
                 self._upstream = upstream = socket.SocketType(server.family, _STREAM, 0)
                 upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 upstream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                if (code := upstream.connect_ex(server.socket_address)) not in _UNDER_WAY:
+                if (code := upstream.connect_ex(server.socket_address)) not in _CONNECTING:
                     raise OSError(code, "not connected")
                 self._environment.sockets.watch(upstream.fileno(), self._on_upstream_event, EDGES)
             except (OSError, OverflowError) as error:  # OverflowError: an invalid port
                 self._drop_upstream()
                 self.route.counters.failed_connects += 1
-                if getattr(error, "errno", None) not in _OF_THIS_NODE:
+                if getattr(error, "errno", None) not in _LOCAL_ERRORS:
                     server.note_failure()
                 continue
             self._server = server

@@ -54,7 +54,7 @@ class LoopWatch:
         "_due_s",
         "_frames",
         "_handle",
-        "_is_told",
+        "_is_logged",
         "_lag_s",
         "_lags",
         "_loop",
@@ -81,7 +81,7 @@ class LoopWatch:
         self._counts: dict[tuple[str, str], int] = {}
         self._seen: FrameType | None = None
         self._seen_beats = 0
-        self._is_told = False
+        self._is_logged = False
         self._handle: asyncio.TimerHandle | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -115,7 +115,7 @@ class LoopWatch:
         self._beats += 1
         self._due_s = now + BEAT_S
 
-    def look(self) -> float:
+    def check(self) -> float:
         """Check whether a call blocks the loop; return the pause before the next check. Runs in the thread."""
         late_s = self._time() - self._due_s
         frame = find_call(self._frames().get(self._thread_id)) if late_s >= LATE_S else None
@@ -123,10 +123,10 @@ class LoopWatch:
             self._seen = None
             return BEAT_S
         if frame is not self._seen or self._beats != self._seen_beats:
-            self._seen, self._seen_beats, self._is_told = frame, self._beats, False
+            self._seen, self._seen_beats, self._is_logged = frame, self._beats, False
             return CONFIRM_S
-        if not self._is_told:
-            self._is_told = True
+        if not self._is_logged:
+            self._is_logged = True
             self._count(describe_call(frame), late_s)
         return BEAT_S
 
@@ -156,7 +156,7 @@ class LoopWatch:
         pause_s, has_failed = BEAT_S, False
         while not self._stop.wait(pause_s):
             try:
-                pause_s = self.look()
+                pause_s = self.check()
             except Exception:  # an error of the watch must not affect the worker
                 if not has_failed:
                     logger.exception("cannot watch the event loop")

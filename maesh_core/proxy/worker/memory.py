@@ -14,7 +14,7 @@ import weakref
 
 import msgspec
 
-from maesh_core.proxy.workers.memory_messages import DESCRIPTORS_VARIABLE, Answer, Wish
+from maesh_core.proxy.workers.memory_messages import DESCRIPTORS_VARIABLE, MemoryReply, MemoryRequest
 
 ANSWER_LIMIT_S = 2.0
 NAME_LIMIT_CHARACTERS = 16384
@@ -77,7 +77,7 @@ class WorkerMemory:
 
     def settle(self) -> None:
         """Report that the first configuration was applied; the parent frees regions of former workers."""
-        self._tell(Wish("settle"))
+        self._send(MemoryRequest("settle"))
 
     def close(self) -> None:
         """Close the socket; later regions are private."""
@@ -87,27 +87,27 @@ class WorkerMemory:
 
     def _take(self, name: str, size: int) -> _Cells:
         """Return a region as an array. Views of it keep it alive; when the array is freed, the region is released."""
-        offset = self._ask(Wish("take", name, size)) if self._arena is not None else -1
+        offset = self._request(MemoryRequest("take", name, size)) if self._arena is not None else -1
         if offset < 0 or self._arena is None:
             return (ctypes.c_char * size)()
         cells = (ctypes.c_char * size).from_buffer(self._arena, offset)
-        weakref.finalize(cells, self._tell, Wish("leave", name, size)).atexit = False
+        weakref.finalize(cells, self._send, MemoryRequest("leave", name, size)).atexit = False
         return cells
 
-    def _ask(self, wish: Wish) -> int:
+    def _request(self, request: MemoryRequest) -> int:
         if self._sock is None:
             return -1
         try:
-            self._sock.send(msgspec.msgpack.encode(wish))
-            return msgspec.msgpack.decode(self._sock.recv(256), type=Answer).offset
+            self._sock.send(msgspec.msgpack.encode(request))
+            return msgspec.msgpack.decode(self._sock.recv(256), type=MemoryReply).offset
         except (OSError, msgspec.DecodeError) as error:  # a late reply could be mistaken for the next one
             logger.error("cannot use shared memory, so limits apply to this worker only: %s", error)
             self.close()
             return -1
 
-    def _tell(self, wish: Wish) -> None:
+    def _send(self, request: MemoryRequest) -> None:
         if self._sock is not None:
             try:
-                self._sock.send(msgspec.msgpack.encode(wish))
+                self._sock.send(msgspec.msgpack.encode(request))
             except OSError:
                 self.close()

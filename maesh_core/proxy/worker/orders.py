@@ -34,13 +34,13 @@ logger = logging.getLogger(__name__)
 _Received = tuple[AnyOrder, bytes, Sequence[int]]
 
 
-class OrderTaker:
+class OrderExecutor:
     """Executes orders until the worker ends. Run it once, in the event loop in which it was created."""
 
-    __slots__ = ("_carrier", "_channel", "_is_settled", "_orders", "_refused", "_serving")
+    __slots__ = ("_channel", "_is_settled", "_orders", "_refused", "_runtime", "_serving")
 
-    def __init__(self, sock: socket.socket, carrier: WorkerRuntime) -> None:
-        self._carrier = carrier
+    def __init__(self, sock: socket.socket, runtime: WorkerRuntime) -> None:
+        self._runtime = runtime
         self._orders: asyncio.Queue[_Received] = asyncio.Queue()
         self._serving: asyncio.Task[None] | None = None
         self._refused: Mapping[str, str] | None = None
@@ -51,7 +51,7 @@ class OrderTaker:
 
     def __repr__(self) -> str:
         """Show the runtime."""
-        return f"<OrderTaker {self._channel!r} {self._carrier!r}>"
+        return f"<OrderExecutor {self._channel!r} {self._runtime!r}>"
 
     async def run(self) -> None:
         """Execute orders until a drain or the parent's end; then abort remaining connections."""
@@ -62,14 +62,14 @@ class OrderTaker:
                 self._serving.result()
         finally:
             self._serving.cancel()
-            await self._carrier.abort()
+            await self._runtime.abort()
             self._channel.close()
             while not self._orders.empty():
                 close_descriptors(self._orders.get_nowait()[2])
 
     def _on_order(self, order: AnyOrder, payload: bytes, descriptors: Sequence[int]) -> None:
         if isinstance(order, Collect):
-            self._channel.send(Counted(number=order.number, families=self._carrier.collect_metrics()))
+            self._channel.send(Counted(number=order.number, families=self._runtime.collect_metrics()))
         else:
             self._orders.put_nowait((order, payload, descriptors))
 
@@ -84,35 +84,35 @@ class OrderTaker:
         while not self._channel.is_closed:
             order, payload, descriptors = await self._orders.get()
             if isinstance(order, Drain):
-                await self._carrier.drain(lambda waiting: self._channel.send(Draining(waiting=waiting)))
-                self._channel.send(Counted(families=self._carrier.collect_metrics()))
+                await self._runtime.drain(lambda waiting: self._channel.send(Draining(waiting=waiting)))
+                self._channel.send(Counted(families=self._runtime.collect_metrics()))
                 await self._channel.flush()
                 return
-            self._channel.send(await self._carry_out(order, payload, descriptors))
+            self._channel.send(await self._execute(order, payload, descriptors))
 
-    async def _carry_out(self, order: AnyOrder, payload: bytes, descriptors: Sequence[int]) -> Report:
+    async def _execute(self, order: AnyOrder, payload: bytes, descriptors: Sequence[int]) -> Report:
         number = order.number
         if isinstance(order, ApplyUpdate):
             return self._apply(order, payload)
         if isinstance(order, Listen):
             try:
-                await self._carrier.listen(order.entrypoint, descriptors)
+                await self._runtime.listen(order.entrypoint, descriptors)
             except OSError as error:
                 return Failed(number=number, text=describe_reason(error))
         elif not isinstance(order, Drain | Collect):
-            await self._carrier.unlisten(order.entrypoint)
+            await self._runtime.unlisten(order.entrypoint)
         return Done(number=number)
 
     def _apply(self, order: ApplyUpdate, payload: bytes) -> Report:
         try:
-            self._carrier.apply_update(payload, order.since)
+            self._runtime.apply_update(payload, order.since)
         except UpdateRejectedError as error:
             return Failed(number=order.number, text=str(error))
         if not self._is_settled:
             self._is_settled = True
-            self._carrier.settle()
+            self._runtime.settle()
             asyncio.get_running_loop().call_soon(settle_memory)
-        configuration = self._carrier.configuration
+        configuration = self._runtime.configuration
         is_news = configuration.refused != self._refused
         self._refused = configuration.refused
         return Applied(

@@ -21,7 +21,7 @@ from maesh_core.process.open_files import find_open_files_limit, raise_open_file
 from maesh_core.process.printable import show_line
 from maesh_core.proxy.network.slots import fit_connection_limit
 from maesh_core.proxy.worker.memory import WorkerMemory
-from maesh_core.proxy.worker.orders import OrderTaker
+from maesh_core.proxy.worker.orders import OrderExecutor
 from maesh_core.proxy.worker.runtime import Plugins, WorkerRuntime
 from maesh_core.proxy.workers.channel import Channel
 from maesh_core.proxy.workers.messages import AnyOrder, NotStarted
@@ -59,15 +59,15 @@ async def run_worker(
     raise_open_files_limit()
     settings = fit_connection_limit(settings, find_open_files_limit())
     try:
-        carrier = WorkerRuntime(settings, load(), memory)
+        runtime = WorkerRuntime(settings, load(), memory)
     except MaeshError as error:
         _report_failure(sock, str(error))
         return 1
-    carrier.loop_watch.start()
+    runtime.loop_watch.start()
     try:
-        await OrderTaker(sock, carrier).run()
+        await OrderExecutor(sock, runtime).run()
     finally:
-        carrier.loop_watch.close()
+        runtime.loop_watch.close()
     return 0
 
 

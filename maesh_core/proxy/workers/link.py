@@ -40,8 +40,8 @@ class WorkerLink:
     """
 
     __slots__ = (
-        "_asked",
         "_channel",
+        "_pending",
         "_process",
         "counts",
         "ended",
@@ -60,7 +60,7 @@ class WorkerLink:
         self.refusal = ""
         self.counts: Counted | None = None
         self._process = process
-        self._asked: dict[int, asyncio.Future[Report]] = {}
+        self._pending: dict[int, asyncio.Future[Report]] = {}
         self._channel: Channel[AnyReport] = Channel(
             process.socket, AnyReport, on_message=self._on_report, on_closed=self._on_closed
         )
@@ -82,18 +82,18 @@ class WorkerLink:
         if self._channel.is_closed:
             raise WorkerGoneError(f"worker {self.slot} is gone")
         answer: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
-        self._asked[order.number] = answer
+        self._pending[order.number] = answer
         self._channel.send(order, payload=payload, sockets=sockets)
         try:
             return await answer
         finally:
-            self._asked.pop(order.number, None)
+            self._pending.pop(order.number, None)
 
-    def tell(self, order: Order) -> None:
+    def send(self, order: Order) -> None:
         """Send an order that has no report."""
         self._channel.send(order)
 
-    def cut(self) -> None:
+    def close_channel(self) -> None:
         """Close the channel: the worker then aborts its connections and ends."""
         self._channel.close()
 
@@ -127,7 +127,7 @@ class WorkerLink:
                 self.started.set_result(None)
         elif isinstance(report, NotStarted):
             self.failure = self.refusal = report.text
-        elif (answer := self._asked.get(report.number)) is not None and not answer.done():
+        elif (answer := self._pending.get(report.number)) is not None and not answer.done():
             answer.set_result(report)
 
     def _note_waiting(self, waiting: Mapping[str, int]) -> None:
@@ -137,6 +137,6 @@ class WorkerLink:
     def _on_closed(self, reason: str) -> None:
         self.is_joined = False
         self._note_waiting({})
-        for answer in self._asked.values():
+        for answer in self._pending.values():
             if not answer.done():
                 answer.set_exception(WorkerGoneError(f"worker {self.slot} is gone: {reason}"))

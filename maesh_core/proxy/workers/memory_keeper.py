@@ -14,7 +14,7 @@ import socket
 
 import msgspec
 
-from maesh_core.proxy.workers.memory_messages import GRAIN_BYTES, Answer, Wish
+from maesh_core.proxy.workers.memory_messages import GRAIN_BYTES, MemoryReply, MemoryRequest
 
 ARENA_BYTES = 64 << 20
 """Bytes per worker, since the counters grow with the number of workers. Memory is used only when written to."""
@@ -94,16 +94,16 @@ class MemoryKeeper:
             self._detach(client)
             return
         try:
-            self._carry_out(client, msgspec.msgpack.decode(message, type=Wish))
+            self._execute(client, msgspec.msgpack.decode(message, type=MemoryRequest))
         except (msgspec.DecodeError, OSError) as error:
             logger.error("invalid memory request from worker %d: %s", client.slot, error)
             self._detach(client)
 
-    def _carry_out(self, client: _Client, wish: Wish) -> None:
-        key = (wish.name, wish.size)
-        if wish.verb == "take":
-            client.sock.send(msgspec.msgpack.encode(Answer(self._take(client, key))))
-        elif wish.verb == "leave":
+    def _execute(self, client: _Client, request: MemoryRequest) -> None:
+        key = (request.name, request.size)
+        if request.verb == "take":
+            client.sock.send(msgspec.msgpack.encode(MemoryReply(self._take(client, key))))
+        elif request.verb == "leave":
             self._leave(key, client.number)
         else:
             self._settle(client)

@@ -14,7 +14,7 @@ DESCRIPTORS_VARIABLE = "MAESH_NODE_MEMORY"
 """The variable with a worker's slot and its inherited descriptors, those of its socket and of the arena."""
 
 
-class Wish(msgspec.Struct, frozen=True, array_like=True):
+class MemoryRequest(msgspec.Struct, frozen=True, array_like=True):
     """A worker's message to the parent. `settle` means that its first configuration was applied."""
 
     verb: Literal["take", "leave", "settle"]
@@ -22,7 +22,7 @@ class Wish(msgspec.Struct, frozen=True, array_like=True):
     size: int = 0
 
 
-class Answer(msgspec.Struct, frozen=True, array_like=True):
+class MemoryReply(msgspec.Struct, frozen=True, array_like=True):
     """The offset of a region in the arena; -1 if there is no room."""
 
     offset: int

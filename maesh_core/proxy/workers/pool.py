@@ -25,7 +25,7 @@ from maesh_core.proxy.workers.messages import Collect, Drain, Order, Report
 
 ANSWER_LIMIT_S = 30.0
 """A worker that does not respond for this long is killed. The largest configuration compiles in a few seconds."""
-CUT_LIMIT_S = 1.0
+END_LIMIT_S = 1.0
 """The time for a worker to end after its channel was closed."""
 WAITING_LIMIT_S = 1.0
 """The time for workers to report what their drain waits for."""
@@ -155,12 +155,12 @@ class WorkerPool:
 
     async def drain(
         self,
-        is_cut: Awaitable[object],
+        force: Awaitable[object],
         limit_s: float,
         *,
         on_waiting: Callable[[Mapping[str, int]], None] = lambda waiting: None,
     ) -> None:
-        """Let every worker finish its connections and end; abort after `limit_s`, or when `is_cut` completes.
+        """Let every worker finish its connections and end; abort after `limit_s`, or when `force` completes.
 
         If this takes any time, `on_waiting` is called once with the number of connections by protocol.
         """
@@ -168,16 +168,16 @@ class WorkerPool:
         drained = [link for link in self._links.values() if link.is_joined]
         for link in list(self._links.values()):
             if link.is_joined:
-                link.tell(Drain())
+                link.send(Drain())
             else:
                 link.kill("it was not needed any more")
-        cut = asyncio.ensure_future(is_cut)
+        cut = asyncio.ensure_future(force)
         ended = asyncio.ensure_future(self._wait_ended())
-        telling = asyncio.ensure_future(_tell_waiting(drained, on_waiting))
+        reporting = asyncio.ensure_future(_report_waiting(drained, on_waiting))
         try:
             await asyncio.wait([cut, ended], timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (cut, ended, telling):
+            for task in (cut, ended, reporting):
                 task.cancel()
         await self.close()
 
@@ -186,9 +186,9 @@ class WorkerPool:
         self._is_ending = True
         links = list(self._links.values())
         for link in links:
-            link.cut()
+            link.close_channel()
         if links:
-            await asyncio.wait([link.ended for link in links], timeout=CUT_LIMIT_S)
+            await asyncio.wait([link.ended for link in links], timeout=END_LIMIT_S)
         for link in links:
             if not link.ended.done():
                 link.kill("it did not end")
@@ -275,7 +275,7 @@ class WorkerPool:
             self._retired.add(link.counts.families, is_known=self._is_known)
 
 
-async def _tell_waiting(links: Sequence[WorkerLink], tell: Callable[[Mapping[str, int]], None]) -> None:
+async def _report_waiting(links: Sequence[WorkerLink], tell: Callable[[Mapping[str, int]], None]) -> None:
     """Call `tell` with the sum of the workers' waiting connections, unless it is 0; skip workers that are late."""
     if not links:
         return

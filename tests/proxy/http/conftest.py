@@ -34,14 +34,14 @@ class FakeSocket:
         return -1
 
 
-class FakeDepartures:
+class FakePeerWatch:
     """Keeps who watches which transport, for `Peer.leave_unread()`."""
 
     def __init__(self):
         self.watched = {}
 
-    def watch(self, transport, on_departure):
-        self.watched[transport] = on_departure
+    def watch(self, transport, on_peer_left):
+        self.watched[transport] = on_peer_left
 
     def forget(self, transport):
         self.watched.pop(transport, None)
@@ -161,7 +161,7 @@ class Peer:
     def leave_unread(self, *, is_broken=False):
         """End our side, or break the connection, while nobody reads it."""
         self.world.transcript.append(f"{self.transport.name} leaves unread")
-        self.world.departures.watched[self.transport](is_broken)
+        self.world.peer_watch.watched[self.transport](is_broken)
 
     def lose(self, error=None):
         """Break the connection."""
@@ -189,7 +189,7 @@ class World:
         self.now = 1000.0
         clock = Clock(asyncio.get_running_loop())
         self.handler = HttpHandler(settings or CarryingSettings(node="node"), clock, balancers=balancers)
-        self.departures = self.handler.environment.departures = FakeDepartures()
+        self.peer_watch = self.handler.environment.peer_watch = FakePeerWatch()
         self.handler.environment.clock._time = self.handler.environment.clock_time = lambda: self.now
         self.handler.environment.clock.tick()
         self.apply(middlewares=middlewares, servers=servers, load_balancer=load_balancer)
@@ -286,7 +286,7 @@ class World:
         assert not self.handler.environment.clients
         assert not self.handler.environment.tunnels
         assert not self.handler.environment.upstreams
-        assert not self.departures.watched
+        assert not self.peer_watch.watched
         assert not any(server._connecting for server in self.handler._servers.values())
         assert not any(server.opened for server in self.handler._servers.values())
         del self.loop.create_connection

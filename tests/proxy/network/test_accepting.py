@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from maesh_core.proxy.network.accepting import Acceptor, Waiting
+from maesh_core.proxy.network.accepting import Acceptor, QueueState
 
 
 class Listening:
@@ -53,21 +53,21 @@ def accept():
 
 def test_no_more_are_accepted_than_may_be_at_a_time(accept):
     listening = Listening("a", "b", "c", "d")
-    assert accept(listening) == (["a", "b", "c"], Waiting.MAYBE)
-    assert accept(listening) == (["d"], Waiting.NONE)
+    assert accept(listening) == (["a", "b", "c"], QueueState.MAYBE_MORE)
+    assert accept(listening) == (["d"], QueueState.EMPTY)
 
 
 def test_an_error_of_one_client_is_passed_over(accept):
-    assert accept(Listening(errno.ECONNABORTED, "a")) == (["a"], Waiting.NONE)
+    assert accept(Listening(errno.ECONNABORTED, "a")) == (["a"], QueueState.EMPTY)
 
 
 def test_what_this_machine_lacks_is_logged_once_and_again_after_it_went_well(accept, caplog):
     listening = Listening(errno.EMFILE, errno.ENOMEM, "a", errno.EMFILE)
     acceptor = Acceptor(cast("socket.socket", listening), 5000, print)
-    assert accept(listening, acceptor) == ([], Waiting.NOT_TO_BE_HAD)
-    assert accept(listening, acceptor) == ([], Waiting.NOT_TO_BE_HAD)
+    assert accept(listening, acceptor) == ([], QueueState.OUT_OF_RESOURCES)
+    assert accept(listening, acceptor) == ([], QueueState.OUT_OF_RESOURCES)
     assert len(caplog.records) == 1
-    assert accept(listening, acceptor) == (["a"], Waiting.NOT_TO_BE_HAD)
+    assert accept(listening, acceptor) == (["a"], QueueState.OUT_OF_RESOURCES)
     assert len(caplog.records) == 2
     assert "cannot accept connections on port 5000" in caplog.text
 
@@ -79,7 +79,7 @@ def test_an_accepted_client_does_not_block_and_inherits_its_options(family, host
         listening.setblocking(False)
         acceptor = Acceptor(listening, 5000, lambda *each: taken.append(each))
         client.connect(listening.getsockname())
-        assert acceptor.accept(3) is Waiting.NONE
+        assert acceptor.accept(3) is QueueState.EMPTY
         ((descriptor, address, entrypoint),) = taken
         sock = socket.socket(fileno=descriptor)
         assert (address, entrypoint) == (host, 5000)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from maesh_core.proxy.network.edges import FEW_EVENTS, GONE, LOOKS_LIMIT, EdgePoller
+from maesh_core.proxy.network.edges import FEW_EVENTS, GONE, POLLS_IN_A_TURN, EdgePoller
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -177,7 +177,7 @@ def test_what_a_few_events_led_to_is_served_in_the_same_round_of_the_loop_but_no
 
         def pass_on(sock):
             def on_event(events):
-                if len(served) < 10 * LOOKS_LIMIT:
+                if len(served) < 10 * POLLS_IN_A_TURN:
                     served.append(rounds[0])
                     sock.send(b"x")
 
@@ -187,12 +187,12 @@ def test_what_a_few_events_led_to_is_served_in_the_same_round_of_the_loop_but_no
         poller.watch(theirs.fileno(), pass_on(theirs))
         count_rounds()
         await settle()
-        assert len(served) == 10 * LOOKS_LIMIT
+        assert len(served) == 10 * POLLS_IN_A_TURN
         return served
 
     served = run(act)
     most = max(served.count(number) for number in served)
-    assert 2 < most <= 2 * LOOKS_LIMIT
+    assert 2 < most <= 2 * POLLS_IN_A_TURN
 
 
 def test_after_many_events_others_have_their_turn_before_what_these_led_to(run):

@@ -119,10 +119,10 @@ def test_a_call_that_is_seen_twice_while_the_loop_is_late_is_told_once_and_count
     for _ in range(3):
         loop.frame = stop_in(GREET.Greeting().on_request, Exchange())
         loop.pass_time(BEAT_S + LATE_S)
-        assert loop.watch.look() == CONFIRM_S
+        assert loop.watch.check() == CONFIRM_S
         loop.pass_time(CONFIRM_S)
         for _ in range(4):  # however long it takes, it is one call
-            assert loop.watch.look() == BEAT_S
+            assert loop.watch.check() == BEAT_S
         loop.watch.beat()
     assert loop.read()[1] == {("greet.proxy.Greeting.on_request", "test/app:80"): 3}
     (record,) = caplog.records
@@ -139,17 +139,17 @@ def test_a_loop_that_is_in_time_is_not_looked_into(loop):
 
     loop.watch = LoopWatch(None, clock=lambda: loop.now, frames=fail)
     loop.pass_time(LATE_S / 2)
-    assert loop.watch.look() == BEAT_S
+    assert loop.watch.check() == BEAT_S
 
 
 def test_one_of_many_short_calls_is_not_told(loop, caplog):
     loop.pass_time(BEAT_S + LATE_S)
     for _ in range(5):
         loop.frame = stop_in(GREET.Greeting().on_request, Exchange())
-        assert loop.watch.look() == CONFIRM_S
+        assert loop.watch.check() == CONFIRM_S
         loop.pass_time(CONFIRM_S)
     loop.frame = None
-    assert loop.watch.look() == BEAT_S
+    assert loop.watch.check() == BEAT_S
     assert (loop.read()[1], caplog.records) == ({}, [])
 
 
@@ -157,10 +157,10 @@ def test_the_same_frame_after_a_beat_has_not_been_there_all_the_time(loop):
     """A coroutine's frame is the same whenever it goes on."""
     loop.frame = stop_in(GREET.Greeting().on_request, Exchange())
     loop.pass_time(BEAT_S + LATE_S)
-    assert loop.watch.look() == CONFIRM_S
+    assert loop.watch.check() == CONFIRM_S
     loop.watch.beat()
     loop.pass_time(BEAT_S + LATE_S)
-    assert loop.watch.look() == CONFIRM_S
+    assert loop.watch.check() == CONFIRM_S
     assert loop.read()[1] == {}
 
 
@@ -169,7 +169,7 @@ def test_a_loop_that_is_late_without_a_call_has_nobody_to_blame(loop):
     loop.pass_time(5.0)
     for frame in (None, LOOP.run(sys._getframe), LOOP.run(CORE.run, sys._getframe)):
         loop.frame = frame
-        assert loop.watch.look() == BEAT_S
+        assert loop.watch.check() == BEAT_S
     assert loop.read()[1] == {}
 
 

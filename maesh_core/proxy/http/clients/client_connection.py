@@ -18,12 +18,12 @@ from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun
 from maesh_core.proxy.http.exchanges.tunnel import Released
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
 from maesh_core.proxy.http.messages.head_limits import check_partial_head, check_whole_head
-from maesh_core.proxy.http.messages.request_head import KEPT_LIMIT_BYTES, RequestHead
+from maesh_core.proxy.http.messages.request_head import CACHED_HEAD_LIMIT_BYTES, RequestHead
 from maesh_core.proxy.http.messages.syntax import HEAD_END, SMALL_HEAD_BYTES, match_empty_lines
 from maesh_core.proxy.http.routing_table import CurrentTable, Route
 from maesh_core.proxy.http.transports import FULL_READ_BYTES, limit_write_buffer, reset
 
-JOINED_LIMIT_BYTES: Final = 16384
+BODY_WITH_HEAD_LIMIT_BYTES: Final = 16384
 """Body bytes that arrive together with their head are forwarded with it in one write, up to this size."""
 
 
@@ -115,7 +115,7 @@ class ClientConnection(RespondingConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the current exchange."""
         if self._transport is not None:
-            self.environment.departures.forget(self._transport)
+            self.environment.peer_watch.forget(self._transport)
         self._transport = None
         self.has_ended = True
         self.environment.forget(self)
@@ -133,7 +133,7 @@ class ClientConnection(RespondingConnection):
             return self.is_write_paused and bool(self._buffer) and not self._is_lingering
         return not self.exchange.request_left
 
-    def on_departure(self, is_broken: bool) -> None:  # noqa: FBT001 - Departures calls it
+    def on_peer_left(self, is_broken: bool) -> None:  # noqa: FBT001 - EpollPeerWatch calls it
         """Handle the end of a client whose reading is paused; unread bytes may precede it."""
         self.has_ended = True
         if is_broken or not self.environment.is_serving_half_closed:
@@ -146,7 +146,7 @@ class ClientConnection(RespondingConnection):
         if exchange is not None:
             exchange.on_client_gone()
         if exchange is not None and exchange.has_started_response:
-            self.cut()
+            self.abort()
         else:
             self.close()
 
@@ -282,7 +282,7 @@ class ClientConnection(RespondingConnection):
             request = self._last_head
             if request is None or request.head != head:
                 request = self._head_reader.read(head)
-                self._last_head = request if len(head) <= KEPT_LIMIT_BYTES else None
+                self._last_head = request if len(head) <= CACHED_HEAD_LIMIT_BYTES else None
         except ClientProtocolError as error:
             self._refuse(error)
             return behind
@@ -302,7 +302,7 @@ class ClientConnection(RespondingConnection):
         self.environment.requests += 1
         self._requests_left -= 1
         self.is_keep_alive = request.is_keep_alive and self._requests_left != 0  # never 0 when there is no limit
-        is_joined = 0 < len(behind) <= min(request.body, JOINED_LIMIT_BYTES) and not request.upgrade
+        is_joined = 0 < len(behind) <= min(request.body, BODY_WITH_HEAD_LIMIT_BYTES) and not request.upgrade
         exchange.start(route, behind if is_joined else b"")
         return b"" if is_joined and exchange.request_left < request.body else behind
 
@@ -364,7 +364,7 @@ class ClientConnection(RespondingConnection):
         elif self.exchange is not None:
             self.exchange.on_timeout()
         elif self._is_closing or self.is_write_paused:
-            self.cut()
+            self.abort()
         elif self._buffer and not self._is_lingering:
             self._refuse(ClientProtocolError(HEAD_TIMEOUT, 408))
         else:
@@ -382,7 +382,7 @@ class ClientConnection(RespondingConnection):
             self._transport.close()
             self._wait_for_taker(self.environment.settings.body_timeout)
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Reset the connection, so that the client cannot mistake a partial response for a complete one."""
         self._is_closing = True
         exchange, self.exchange = self.exchange, None
@@ -395,7 +395,7 @@ class ClientConnection(RespondingConnection):
         """Give up the transport, and return it with the bytes that were read but not used."""
         transport, self._transport = self._transport, None
         assert transport is not None  # noqa: S101 - if it had ended, so would the exchange
-        self.environment.departures.forget(transport)
+        self.environment.peer_watch.forget(transport)
         self.exchange = None
         self.environment.clients.discard(self)
         held = bytes(self._buffer)

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 
 from maesh_core.proxy.http.clients.newcomers import Newcomer, NewcomerProtocol, Newcomers
-from maesh_core.proxy.network.accepting import ACCEPT_PAUSE_S, Acceptor, Waiting
+from maesh_core.proxy.network.accepting import ACCEPT_PAUSE_S, Acceptor, QueueState
 
 
 class HttpListener:
@@ -41,7 +41,7 @@ class HttpListener:
             self._sock.close()
 
     def _accept(self, limit: int) -> None:
-        if self._acceptor.accept(limit) is Waiting.NOT_TO_BE_HAD:
+        if self._acceptor.accept(limit) is QueueState.OUT_OF_RESOURCES:
             self._newcomers.stop_listening(self._sock.fileno())
             asyncio.get_running_loop().call_later(ACCEPT_PAUSE_S, self._go_on)
 

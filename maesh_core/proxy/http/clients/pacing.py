@@ -61,7 +61,7 @@ class PacedConnection(ClientStream):
         self.exchange: Exchange | None = None
 
     @abstractmethod
-    def on_departure(self, is_broken: bool) -> None:  # noqa: FBT001 - Departures calls it
+    def on_peer_left(self, is_broken: bool) -> None:  # noqa: FBT001 - EpollPeerWatch calls it
         """Handle the end of a client whose reading is paused."""
 
     @abstractmethod
@@ -115,7 +115,7 @@ class PacedConnection(ClientStream):
             self._queue_turn()
             return
         self.is_read_paused = False
-        self.environment.departures.forget(transport)
+        self.environment.peer_watch.forget(transport)
         if not transport.is_closing():
             transport.resume_reading()
         if exchange is not None and exchange.request_left and exchange.upstream is not None:
@@ -126,7 +126,7 @@ class PacedConnection(ClientStream):
         if transport is not None and not self.is_read_paused and not self._is_eof and not transport.is_closing():
             self.is_read_paused = True
             transport.pause_reading()
-            self.environment.departures.watch(transport, self.on_departure)
+            self.environment.peer_watch.watch(transport, self.on_peer_left)
 
     def _may_read(self) -> bool:
         """Whether to read now. The next head may be read ahead, up to the limit for heads."""

@@ -33,7 +33,7 @@ class RespondingConnection(PacedConnection):
         """Whether the client needs the content of chunks without their framing, as HTTP/1.0 does."""
         return self.exchange is not None and self.exchange.head.is_http_1_0
 
-    def can_take_as_it_came(self, response: ResponseHead) -> bool:
+    def can_forward_unchanged(self, response: ResponseHead) -> bool:
         """Whether the bytes of a complete response can be forwarded unchanged."""
         exchange = self.exchange
         if exchange is None or not self.is_keep_alive or not response.is_plain or exchange.head.is_http_1_0:

@@ -55,7 +55,7 @@ class AttemptUser(Protocol):
     def on_response_complete(self) -> None:
         """End the exchange: the whole response was written to the client's transport."""
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Abort the exchange in the middle of a response."""
 
 
@@ -228,6 +228,6 @@ class Attempt(ResponseReceiver):
         self.upstream = None
         self._exchange.on_response_complete()
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Abort the exchange in the middle of a response."""
-        self._exchange.cut()
+        self._exchange.abort()

@@ -32,7 +32,7 @@ class ClientStream(ClientSide, Protocol):
 
     # --- the response
 
-    def can_take_as_it_came(self, response: ResponseHead) -> bool:
+    def can_forward_unchanged(self, response: ResponseHead) -> bool:
         """Whether the bytes of a complete response can be forwarded unchanged."""
 
     def start_response(self, response: ResponseHead, changed: Headers | None, body: bytes) -> None:
@@ -72,5 +72,5 @@ class ClientStream(ClientSide, Protocol):
     def release(self) -> Released:
         """Give up the transport, and return it."""
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Reset the connection or stream, so that the client cannot mistake a partial response for a complete one."""

@@ -34,7 +34,7 @@ from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routing_table import Route
 from maesh_core.proxy.http.transports import PENDING_LIMIT_BYTES
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
-from maesh_core.proxy.http.upstreams.upstream_stream import AS_IT_CAME, RENDERED, Passing, UpstreamStream
+from maesh_core.proxy.http.upstreams.upstream_stream import RENDERED, UNCHANGED, Passing, UpstreamStream
 
 CLIENT_GONE: Final = 499
 """The status counted when the client leaves before the response (as in nginx and Traefik)."""
@@ -263,10 +263,10 @@ class Exchange(AttemptUser):
         self.status = response.status
         if self.run is not None and (passing := self.run.judge_response()) is not None:
             return passing
-        if not is_whole or self.request_left or not self.client.can_take_as_it_came(response):
+        if not is_whole or self.request_left or not self.client.can_forward_unchanged(response):
             return RENDERED
         self.has_started_response = True
-        return AS_IT_CAME
+        return UNCHANGED
 
     def start_response(self, response: ResponseHead, body: bytes) -> None:
         """Send the head and the first bytes of the body; after this the response can no longer be replaced."""
@@ -298,23 +298,23 @@ class Exchange(AttemptUser):
     def fail(self, error: ExchangeError) -> None:
         """End because of the client's protocol error: answer, or reset the connection if a response has started."""
         if self.has_started_response:
-            self.cut()
+            self.abort()
         else:
             self.client.stop_reuse()
             self.answer(build_answer(error))
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Abort in the middle of a response, so that the client cannot mistake it for a complete one."""
         self.abandon_attempt()
         self.finish(self.status)
-        self.client.cut()
+        self.client.abort()
 
     def on_timeout(self) -> None:
         """End or retry after a wait that took too long."""
         if self.run is not None and self.run.on_timeout():
             return
         if self.has_started_response:
-            self.cut()
+            self.abort()
         elif (
             self.request_left and not self.is_expecting and self.upstream is not None and not self.client.is_read_paused
         ):

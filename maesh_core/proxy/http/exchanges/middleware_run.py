@@ -28,7 +28,7 @@ from maesh_core.proxy.http.messages.request_head import ClientHeaders
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routing_table import Route
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
-from maesh_core.proxy.http.upstreams.upstream_stream import GIVEN_UP, RENDERED, Passing, UpstreamStream
+from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Passing, UpstreamStream
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_verdict
 
 ATTEMPT_LIMIT: Final = 100
@@ -358,9 +358,9 @@ class MiddlewareRun(Run):
             self._failure = None
             exchange.abandon_attempt()
             self._schedule_retry(pause_s)
-            return GIVEN_UP
+            return DISCARDED
         if exchange.is_finished:
-            return GIVEN_UP
+            return DISCARDED
         return None if self.changed_response is None else RENDERED
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
@@ -415,7 +415,7 @@ class MiddlewareRun(Run):
     def revoke(self) -> None:
         """End the exchange: answer it, or reset the connection if a response has started."""
         if self._exchange.has_started_response:
-            self._exchange.cut()
+            self._exchange.abort()
         else:
             self._exchange.answer(REVOKED)
 

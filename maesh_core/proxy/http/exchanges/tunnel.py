@@ -39,13 +39,15 @@ class Tunnel:
         "client",
         "deadline",
         "has_unread_end",
-        "may_go_on",
+        "may_continue",
         "upstream",
     )
 
-    def __init__(self, environment: Environment, on_closed: Callable[[], None], may_go_on: Callable[[], bool]) -> None:
+    def __init__(
+        self, environment: Environment, on_closed: Callable[[], None], may_continue: Callable[[], bool]
+    ) -> None:
         self._environment = environment
-        self.may_go_on = may_go_on
+        self.may_continue = may_continue
         self._on_closed: Callable[[], None] | None = on_closed
         self._unsent = 0
         self.deadline = _NEVER
@@ -80,7 +82,7 @@ class Tunnel:
         ends = [end for end in (self.client, self.upstream) if end is not None]
         unsent = sum(end.unsent_bytes for end in ends)
         if all(end.is_closing for end in ends) and not unsent < self._unsent:
-            self.cut()
+            self.abort()
         else:
             self.close()
 
@@ -102,13 +104,13 @@ class Tunnel:
         unread = [end for end in (self.client, self.upstream) if end is not None and end.is_unread]
         self.has_unread_end = bool(unread)
         if any(end.is_broken for end in unread):
-            self.cut()
+            self.abort()
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Reset both ends."""
         for end in (self.client, self.upstream):
             if end is not None:
-                end.cut()
+                end.abort()
 
     def on_lost(self, end: "TunnelEnd") -> None:
         """Remove an end; after the second one, the exchange ends."""
@@ -217,7 +219,7 @@ class TunnelEnd:
             if exc is None:
                 self._tunnel.close()
             else:
-                other.cut()
+                other.abort()
         self._tunnel.on_lost(self)
 
     def pause_writing(self) -> None:
@@ -273,7 +275,7 @@ class TunnelEnd:
         if self._transport is not None:
             self._transport.close()
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Reset the connection."""
         if self._transport is not None:
             reset(self._transport)

@@ -11,7 +11,7 @@ from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.exchanges.tunnel import Tunnel
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.messages.syntax import parse_list
-from maesh_core.proxy.http.upstreams.upstream_stream import GIVEN_UP, UpstreamStream
+from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, UpstreamStream
 
 
 def switch_protocols(exchange: Exchange, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
@@ -26,13 +26,13 @@ def switch_protocols(exchange: Exchange, upstream: UpstreamStream, response: Res
     assert attempt is not None  # noqa: S101 - the attempt received the response
     assert run is not None  # noqa: S101 - an exchange whose client offers an upgrade has a run
     attempt.response = response
-    if exchange.on_response_head(response, is_whole=False) is GIVEN_UP:
+    if exchange.on_response_head(response, is_whole=False) is DISCARDED:
         return
     exchange.has_started_response = True
     attempt.upstream = None
     if not run.may_continue():  # its route may have changed since the request was sent
         upstream.abandon()
-        exchange.cut()
+        exchange.abort()
         return
     changed = run.changed_response
     lines = changed.lines if changed is not None else response.build_headers().lines

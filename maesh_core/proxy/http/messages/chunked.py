@@ -8,7 +8,7 @@ repairs a body.
 import re
 from typing import Final
 
-from maesh_core.proxy.http.messages.syntax import NOT_IN_TRAILERS
+from maesh_core.proxy.http.messages.syntax import FORBIDDEN_TRAILERS
 
 LINE_LIMIT_BYTES: Final = 4096
 """Limit of a chunk-size line with its extensions, and of one trailer line. No real use of extensions needs more."""
@@ -135,7 +135,7 @@ class ChunkedScanner:
         match = _match_trailer(line)
         if match is None:
             raise ChunkedError("malformed trailer field")
-        if match[1].lower() in NOT_IN_TRAILERS:
+        if match[1].lower() in FORBIDDEN_TRAILERS:
             raise ChunkedError("field not allowed in trailers")
         if self._trailer_bytes > TRAILER_LIMIT_BYTES:
             raise ChunkedError("trailers too large")

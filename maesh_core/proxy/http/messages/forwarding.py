@@ -11,7 +11,7 @@ from typing import Final
 
 from maesh_core.proxy.http.messages.syntax import parse_port
 
-KEPT_ENDS: Final = 1024
+CACHED_FORWARDED_FIELDS: Final = 1024
 """A client that sends requests to one host uses one entry, which all its connections share."""
 _NOTHING: Final[Mapping[bytes, bytes]] = {}
 
@@ -37,7 +37,7 @@ class ForwardedFields:
         return self._rendered
 
 
-@lru_cache(maxsize=KEPT_ENDS)
+@lru_cache(maxsize=CACHED_FORWARDED_FIELDS)
 def _render_shared(address: str, authority: bytes, server: bytes) -> bytes:
     return _render(address, authority, server, _NOTHING)
 

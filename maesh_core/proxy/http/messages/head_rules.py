@@ -7,7 +7,7 @@ connection. The forwarded fields claim who the client is; only this module decid
 from collections.abc import Collection
 from typing import Final
 
-from maesh_core.proxy.http.messages.syntax import METHODS, NEVER_CARRIED
+from maesh_core.proxy.http.messages.syntax import METHODS, REFUSED_METHODS
 from maesh_core.settings import CarryingSettings
 from maesh_core.values.field_rules import is_forwarded_name, is_shadowing_name
 from maesh_core.values.networks import Networks
@@ -52,7 +52,7 @@ class HeadRules:
         if method in METHODS:
             return True
         spelled = method.upper()
-        return self.carries_unregistered and spelled not in METHODS and spelled not in NEVER_CARRIED
+        return self.carries_unregistered and spelled not in METHODS and spelled not in REFUSED_METHODS
 
 
 DEFAULT_RULES: Final = HeadRules()

@@ -32,10 +32,10 @@ from maesh_core.values.field_rules import FORWARDED, HOP_BY_HOP, is_token
 CHUNKED: Final = -1
 """A number of remaining bytes: the body is chunked, and its last chunk has not arrived yet."""
 
-KEPT_LIMIT_BYTES: Final = 1024
+CACHED_HEAD_LIMIT_BYTES: Final = 1024
 """A connection's last head is cached up to this size: a repeated head is free, a new ordinary one takes 1.3 us, any
 other 4 us. (A cache shared by all connections cost each new head 1.5 us, and only helped repeated ones.)"""
-KEPT_HOSTS: Final = 1024
+CACHED_HOSTS: Final = 1024
 
 SPECIAL: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", *FORWARDED}
 """Fields that the mesh reads, and writes itself if they are forwarded."""
@@ -228,7 +228,7 @@ class HeadReader:
         last = self._last
         if last is None or last.head != head:
             last = parse_request_head(head, self._rules)
-            self._last = last if len(head) <= KEPT_LIMIT_BYTES else None
+            self._last = last if len(head) <= CACHED_HEAD_LIMIT_BYTES else None
         return last
 
 
@@ -261,7 +261,7 @@ def parse_request_head(head: bytes, rules: HeadRules = DEFAULT_RULES) -> Request
     method, target, authority, length, connection = match.groups()
     if authority is None or method not in METHODS:
         return _parse_in_full(head, rules)
-    host, passing = _parse_kept_host(authority), cut_connection(match)
+    host, passing = _parse_cached_host(authority), cut_connection(match)
     is_keep_alive = connection is None or not connection.endswith(CLOSE)
     if length is None:
         return RequestHead(head, method, target, authority, host, passing, is_keep_alive)
@@ -269,7 +269,7 @@ def parse_request_head(head: bytes, rules: HeadRules = DEFAULT_RULES) -> Request
     return RequestHead(head, method, target, authority, host, passing, is_keep_alive, int(length), framing)
 
 
-_parse_kept_host = lru_cache(maxsize=KEPT_HOSTS)(parse_host)
+_parse_cached_host = lru_cache(maxsize=CACHED_HOSTS)(parse_host)
 
 
 class _Fields:

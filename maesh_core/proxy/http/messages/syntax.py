@@ -34,7 +34,7 @@ is_path_and_query: Final = re.compile(rb"/[!\"$-~]*").fullmatch
 3.2.1)."""
 
 
-class _NotInTrailers:
+class _ForbiddenTrailers:
     """The lower-case names of fields that are not allowed as trailers."""
 
     _NAMES = HOP_BY_HOP | {b"content-length", b"host", b"trailer", b"content-encoding", b"content-type", b"expect"}
@@ -45,7 +45,7 @@ class _NotInTrailers:
         )
 
 
-NOT_IN_TRAILERS: Container[bytes] = _NotInTrailers()
+FORBIDDEN_TRAILERS: Container[bytes] = _ForbiddenTrailers()
 """Fields that are not allowed as trailers, since they change how a message is framed or routed, or who seems to
 have sent it (RFC 9110 section 6.5.1).
 
@@ -65,9 +65,9 @@ _IN_USE: Final = frozenset(b"M-SEARCH NOTIFY PURGE SOURCE SUBSCRIBE UNSUBSCRIBE"
 """Methods that are not registered but widely used: those of UPnP, of caches, and of Icecast."""
 
 METHODS: Final = IDEMPOTENT | _NOT_IDEMPOTENT | _IN_USE
-"""Methods that are always accepted: all registered ones except NEVER_CARRIED, and _IN_USE."""
+"""Methods that are always accepted: all registered ones except REFUSED_METHODS, and _IN_USE."""
 
-NEVER_CARRIED: Final = frozenset({b"CONNECT", b"PRI", b"*"})
+REFUSED_METHODS: Final = frozenset({b"CONNECT", b"PRI", b"*"})
 """Methods that are always answered with 501, whatever the settings are. The mesh is no forward proxy, so it refuses
 CONNECT; the others are registered only so that nobody uses them (RFC 9113 section 3.4, RFC 9110 section 18.2)."""
 

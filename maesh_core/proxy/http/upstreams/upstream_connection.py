@@ -14,12 +14,12 @@ from maesh_core.proxy.http.exchanges.answers import CLOSED_EARLY
 from maesh_core.proxy.http.exchanges.tunnel import Released
 from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.http.messages.headers import Headers
-from maesh_core.proxy.http.messages.request_head import CHUNKED, KEPT_LIMIT_BYTES, RequestHead
+from maesh_core.proxy.http.messages.request_head import CACHED_HEAD_LIMIT_BYTES, CHUNKED, RequestHead
 from maesh_core.proxy.http.messages.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
 from maesh_core.proxy.http.messages.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
 from maesh_core.proxy.http.tls import is_cut_off
 from maesh_core.proxy.http.transports import FULL_READ_BYTES, TURN_READS, limit_write_buffer, read_unread
-from maesh_core.proxy.http.upstreams.upstream_stream import AS_IT_CAME, RENDERED, ResponseReceiver, UpstreamStream
+from maesh_core.proxy.http.upstreams.upstream_stream import RENDERED, UNCHANGED, ResponseReceiver, UpstreamStream
 
 INFORMATIONAL_LIMIT: Final = 16
 """1xx responses that are forwarded before a final one (RFC 9110 section 15.2). With more, the response is an error."""
@@ -243,7 +243,7 @@ class UpstreamConnection(UpstreamStream):
         elif self._left == UNTIL_CLOSE and exc is None and transport is not None and not _is_cut_off(transport):
             receiver.on_response_complete()
         else:
-            receiver.cut()
+            receiver.abort()
 
     def pause_writing(self) -> None:
         """Pause reading the client: this upstream is slower."""
@@ -317,7 +317,7 @@ class UpstreamConnection(UpstreamStream):
             self._pass_informational(receiver, response)
             data = data[end:]
         passing = receiver.on_response_head(response, is_whole=len(data) - end == response.left)
-        if passing is AS_IT_CAME:
+        if passing is UNCHANGED:
             receiver.client.write(data)
             self._end(receiver, is_clean=response.is_keep_alive)
         elif passing is RENDERED:
@@ -328,7 +328,7 @@ class UpstreamConnection(UpstreamStream):
 
     def _read_head(self, head: bytes, *, is_head_request: bool) -> ResponseHead:
         response = parse_response_head(head, is_head_request=is_head_request)
-        self._last_head = response if len(head) <= KEPT_LIMIT_BYTES and not is_head_request else None
+        self._last_head = response if len(head) <= CACHED_HEAD_LIMIT_BYTES and not is_head_request else None
         return response
 
     def _check_size(self, head: bytes) -> None:
@@ -365,7 +365,7 @@ class UpstreamConnection(UpstreamStream):
             except ChunkedError as error:
                 if is_first:
                     raise UpstreamProtocolError(f"the upstream sent a {error}") from error
-                receiver.cut()
+                receiver.abort()
                 return
             left = self._left
         if is_first:
@@ -427,7 +427,7 @@ class UpstreamConnection(UpstreamStream):
         try:
             body, surplus = self._scan(receiver, *held)
         except ChunkedError:
-            receiver.cut()
+            receiver.abort()
             return
         if self._held == held:
             self._stop_holding()

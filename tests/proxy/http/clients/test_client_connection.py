@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.proxy.http.messages.request_head import KEPT_LIMIT_BYTES
+from maesh_core.proxy.http.messages.request_head import CACHED_HEAD_LIMIT_BYTES
 from maesh_core.proxy.http.messages.syntax import SMALL_HEAD_BYTES
 from maesh_core.settings import CarryingSettings
 
@@ -145,7 +145,7 @@ async def test_heads_that_grow_too_large_are_refused_at_once_whole_or_in_pieces(
 async def test_a_head_that_comes_again_is_read_once(world):
     client, heads = world.open_client(), []
     other = GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 0\r\n\r\n")
-    large = GET.replace(b"\r\n\r\n", b"\r\nX: %b\r\n\r\n" % (b"x" * KEPT_LIMIT_BYTES))
+    large = GET.replace(b"\r\n\r\n", b"\r\nX: %b\r\n\r\n" % (b"x" * CACHED_HEAD_LIMIT_BYTES))
     for request in (GET, GET, other, GET, large, large):
         client.send(request)
         heads.append(client.protocol.exchange.head)

@@ -259,11 +259,11 @@ async def test_a_connection_that_breaks_unread_ends_its_exchange_where_half_clos
 async def test_a_client_that_is_read_again_is_not_watched_any_more(world):
     client = world.open_client()
     server = await ask(world, client, GET + UNKNOWN * 2000)
-    assert list(world.departures.watched) == [client.transport]
+    assert list(world.peer_watch.watched) == [client.transport]
     server.send(OK)
     await world.settle()
     assert client.transport.is_reading
-    assert not world.departures.watched
+    assert not world.peer_watch.watched
 
 
 async def test_a_client_that_ends_its_side_within_a_pipelined_body_has_left(open_world):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.proxy.http.clients.client_connection import JOINED_LIMIT_BYTES
+from maesh_core.proxy.http.clients.client_connection import BODY_WITH_HEAD_LIMIT_BYTES
 from maesh_core.settings import CarryingSettings
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
@@ -116,14 +116,14 @@ async def test_forwarded_port_is_that_of_the_host(world):
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-@pytest.mark.parametrize("size", [3, JOINED_LIMIT_BYTES, JOINED_LIMIT_BYTES + 1])
+@pytest.mark.parametrize("size", [3, BODY_WITH_HEAD_LIMIT_BYTES, BODY_WITH_HEAD_LIMIT_BYTES + 1])
 async def test_a_small_body_that_comes_with_its_head_goes_on_with_it_in_one_write(world, size):
     await world.pool()
     server, client = world.servers[0], world.open_client()
     body = b"x" * size
     client.send(b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: %d\r\n\r\n" % size + body)
     writes = [line for line in world.transcript if line.startswith(f"to {server.transport.name}:")][1:]
-    assert len(writes) == (1 if size <= JOINED_LIMIT_BYTES else 2)
+    assert len(writes) == (1 if size <= BODY_WITH_HEAD_LIMIT_BYTES else 2)
     assert server.take().endswith(b"\r\n\r\n" + body)
     server.send(OK)
     client.expect(OK)

@@ -10,7 +10,7 @@ from maesh_core.model.matches import HttpMatch
 from maesh_core.model.matching import compile_matches
 from maesh_core.proxy.http.messages.head_rules import DEFAULT_RULES, HeadRules, HeadRulesByClient
 from maesh_core.proxy.http.messages.request_head import parse_request_head
-from maesh_core.proxy.http.messages.syntax import IDEMPOTENT, METHODS, NEVER_CARRIED, NOT_IN_TRAILERS
+from maesh_core.proxy.http.messages.syntax import FORBIDDEN_TRAILERS, IDEMPOTENT, METHODS, REFUSED_METHODS
 from maesh_core.settings import CarryingSettings
 from maesh_core.values.field_rules import is_shadowing_name
 from maesh_testing import FakeExchange
@@ -131,12 +131,12 @@ def test_other_names_with_underscores_and_names_that_are_only_similar_pass(name)
 
 @pytest.mark.parametrize("name", [*CLAIMS, *SHADOWS])
 def test_no_trailer_is_a_claim_or_shadows_one(name):
-    assert name.lower() in NOT_IN_TRAILERS
+    assert name.lower() in FORBIDDEN_TRAILERS
 
 
 @pytest.mark.parametrize("name", [b"x_request_id", b"content-md5", b"grpc-status", b"x-real-ip2"])
 def test_other_trailers_may_be(name):
-    assert name not in NOT_IN_TRAILERS
+    assert name not in FORBIDDEN_TRAILERS
 
 
 @pytest.mark.parametrize("rules", [DEFAULT_RULES, HeadRules(carries_unregistered=True)])
@@ -159,7 +159,7 @@ def test_the_page_lists_exactly_the_methods_that_are_carried_and_those_that_neve
     )
     assert first == {name.encode() for name in REGISTRY}
     assert first | second == METHODS
-    assert third == NEVER_CARRIED
+    assert third == REFUSED_METHODS
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -183,7 +183,7 @@ def test_rules_that_name_a_method_match_it_and_no_other(method):
         (b"Post", False),
         (b"purge", False),
         (b"connect", False),
-        *((method, False) for method in sorted(NEVER_CARRIED)),
+        *((method, False) for method in sorted(REFUSED_METHODS)),
     ],
 )
 def test_an_unregistered_method_is_carried_where_that_is_set_unless_it_could_be_taken_for_another(method, is_carried):

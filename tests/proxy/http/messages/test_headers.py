@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maesh_core.proxy.http.messages import headers as headers_module
-from maesh_core.proxy.http.messages.headers import KEPT_FIELD_LIMIT_BYTES, Headers, render_field, split_fields
+from maesh_core.proxy.http.messages.headers import CACHED_FIELD_LIMIT_BYTES, Headers, render_field, split_fields
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\nX:1\r\nx: \t2 \r\nXY: 3\r\nEmpty:\r\n\r\n"
 
@@ -100,9 +100,9 @@ def test_whatever_is_rendered_is_one_line(name, value):
 
 
 def test_a_field_that_is_set_again_is_rendered_once_unless_it_is_large():
-    kept = headers_module._render_kept
+    kept = headers_module._render_cached
     kept.cache_clear()
-    small, large = b"a" * (KEPT_FIELD_LIMIT_BYTES - 1), b"a" * KEPT_FIELD_LIMIT_BYTES
+    small, large = b"a" * (CACHED_FIELD_LIMIT_BYTES - 1), b"a" * CACHED_FIELD_LIMIT_BYTES
     for value in (small, large, small, large):
         headers = Headers(HEAD)
         headers.set(b"n", value)

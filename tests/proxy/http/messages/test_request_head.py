@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.http.messages.request_head import (
+    CACHED_HEAD_LIMIT_BYTES,
     CHUNKED,
-    KEPT_LIMIT_BYTES,
     ClientHeaders,
     HeadReaders,
     parse_request_head,
@@ -340,7 +340,7 @@ def test_a_reader_keeps_its_last_head_unless_it_is_large():
     assert reader.read(bytes(bytearray(first))) is head
     assert reader.read(second) == parse_request_head(second)
     assert reader.read(first) == head
-    large = START + b"X: " + b"y" * KEPT_LIMIT_BYTES + b"\r\n\r\n"
+    large = START + b"X: " + b"y" * CACHED_HEAD_LIMIT_BYTES + b"\r\n\r\n"
     assert reader.read(large) is not reader.read(large)
 
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from maesh_core.proxy.http.departures import Departures
+from maesh_core.proxy.http.peer_watch import EpollPeerWatch
 
 
 class Paused(asyncio.Protocol):
@@ -37,9 +37,9 @@ async def pair():
     server = await loop.create_server(accept, "127.0.0.1", 0)
     client = socket.create_connection(server.sockets[0].getsockname())
     protocol = await made
-    departures = Departures()
-    yield client, protocol.transport, departures
-    departures.close()
+    peer_watch = EpollPeerWatch()
+    yield client, protocol.transport, peer_watch
+    peer_watch.close()
     client.close()
     protocol.transport.abort()
     await protocol.lost
@@ -50,37 +50,37 @@ async def pair():
 @pytest.mark.parametrize("is_reset", [False, True])
 @pytest.mark.parametrize("has_left_before", [False, True])
 async def test_a_peer_that_leaves_unread_is_noticed(pair, is_reset, has_left_before):
-    client, transport, departures = pair
+    client, transport, peer_watch = pair
     noticed = asyncio.get_running_loop().create_future()
     client.send(b"unread")
     if not has_left_before:
-        departures.watch(transport, noticed.set_result)
+        peer_watch.watch(transport, noticed.set_result)
     if is_reset:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
     else:
         client.shutdown(socket.SHUT_WR)
     if has_left_before:
-        departures.watch(transport, noticed.set_result)
+        peer_watch.watch(transport, noticed.set_result)
     assert await noticed is is_reset
 
 
 async def test_a_transport_that_is_forgotten_is_not_watched(pair):
-    client, transport, departures = pair
+    client, transport, peer_watch = pair
     noticed = []
-    departures.watch(transport, noticed.append)
-    departures.watch(transport, noticed.append)
-    departures.forget(transport)
-    departures.forget(transport)
+    peer_watch.watch(transport, noticed.append)
+    peer_watch.watch(transport, noticed.append)
+    peer_watch.forget(transport)
+    peer_watch.forget(transport)
     client.shutdown(socket.SHUT_WR)
     again = asyncio.get_running_loop().create_future()
-    departures.watch(transport, again.set_result)
+    peer_watch.watch(transport, again.set_result)
     assert await again is False
     assert not noticed
 
 
 async def test_a_transport_without_a_socket_is_left_alone():
-    departures = Departures()
-    departures.watch(asyncio.Transport(), print)
-    departures.forget(asyncio.Transport())
-    departures.close()
+    peer_watch = EpollPeerWatch()
+    peer_watch.watch(asyncio.Transport(), print)
+    peer_watch.forget(asyncio.Transport())
+    peer_watch.close()

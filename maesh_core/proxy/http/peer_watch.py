@@ -15,7 +15,7 @@ _EVENTS: Final = select.EPOLLRDHUP | select.EPOLLET
 _BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
 
 
-class Departures:
+class EpollPeerWatch:
     """Watches the ends of paused transports. Use it only in the event loop's thread."""
 
     __slots__ = ("_poller", "_watched")
@@ -25,10 +25,10 @@ class Departures:
         self._watched: dict[asyncio.BaseTransport, int] = {}
 
     def __repr__(self) -> str:
-        return f"<Departures watched={len(self._watched)}>"
+        return f"<EpollPeerWatch watched={len(self._watched)}>"
 
-    def watch(self, transport: asyncio.BaseTransport, on_departure: Callable[[bool], None]) -> None:
-        """Call `on_departure(is_broken)` when the peer closes its side (False) or the connection breaks (True).
+    def watch(self, transport: asyncio.BaseTransport, on_peer_left: Callable[[bool], None]) -> None:
+        """Call `on_peer_left(is_broken)` when the peer closes its side (False) or the connection breaks (True).
 
         A FIN after bytes that do not fit into the kernel's receive buffer has not arrived yet, and is not detected.
         """
@@ -39,7 +39,7 @@ class Departures:
         if self._poller is None:
             self._poller = EdgePoller(asyncio.get_running_loop())
         try:
-            self._poller.watch(descriptor, lambda events: on_departure(bool(events & _BROKEN)), _EVENTS)
+            self._poller.watch(descriptor, lambda events: on_peer_left(bool(events & _BROKEN)), _EVENTS)
         except OSError:  # the limit of epoll watches is reached; the connection's time-outs still apply
             return
         self._watched[transport] = descriptor
