@@ -66,9 +66,9 @@ class RoundRobin(Balancer[ServerT]):
             self._next = index + 1 if index + 1 < len(servers) else 0
             if (not tried or server not in tried) and (server.aside is None or begin_due_trial(server.aside)):
                 return server
-        coming = self.coming
+        upcoming = self.upcoming
         self._next = (self._next + 1) % max(len(servers), 1)
-        return pick_spare(coming, tried)
+        return pick_spare(upcoming, tried)
 
     @property
     def servers(self) -> tuple[ServerT, ...]:
@@ -76,7 +76,7 @@ class RoundRobin(Balancer[ServerT]):
         return self._servers
 
     @property
-    def coming(self) -> tuple[ServerT, ...]:
+    def upcoming(self) -> tuple[ServerT, ...]:
         """All servers in rotation order, starting with the next one."""
         return self._servers[self._next :] + self._servers[: self._next]
 
@@ -85,10 +85,10 @@ class RoundRobin(Balancer[ServerT]):
         """The index of the next server."""
         return self._next
 
-    def follow(self, former: "RoundRobin[ServerT]") -> None:
+    def continue_from(self, former: "RoundRobin[ServerT]") -> None:
         """Continue at the server that was next, or at the first one after it that still exists."""
         places = {server: index for index, server in enumerate(self._servers)}
-        found = next((places[server] for server in former.coming if server in places), None)
+        found = next((places[server] for server in former.upcoming if server in places), None)
         self._next = found if found is not None else former.position % max(len(self._servers), 1)
 
 
@@ -129,7 +129,7 @@ class SmoothWeightedRoundRobin(Balancer[ServerT]):
         """The amount by which each server is behind its share."""
         return {server: credit for (server, _), credit in zip(self._servers, self._credits, strict=True)}
 
-    def follow(self, former: "SmoothWeightedRoundRobin[ServerT]") -> None:
+    def continue_from(self, former: "SmoothWeightedRoundRobin[ServerT]") -> None:
         """Continue with the previous credits, limited to the range of the new weights; their sum stays near 0."""
         known = former.credits
         total = sum(weight for _, weight in self._servers)
@@ -223,11 +223,11 @@ def build_balancer(
     if len(weights) <= 1 and 0 not in weights:
         turns = RoundRobin([server for server, _ in servers])
         if isinstance(former, RoundRobin):
-            turns.follow(former)
+            turns.continue_from(former)
         return turns
     smooth = SmoothWeightedRoundRobin(servers)
     if isinstance(former, SmoothWeightedRoundRobin):
-        smooth.follow(former)
+        smooth.continue_from(former)
     return smooth
 
 

@@ -71,7 +71,7 @@ class Division(Generic[ServerT]):
         self.parts = tuple(part for part, _ in parts)
         self.turns = _PartRotation(parts)
         if former is not None:
-            self.turns.follow(former.turns)
+            self.turns.continue_from(former.turns)
 
     def __repr__(self) -> str:
         return f"<Division {self.parts}>"

@@ -19,7 +19,7 @@ class Time(Protocol):
     now: float
 
 
-class Watched(Protocol):
+class MonitoredServer(Protocol):
     """The part of a server that this module uses. `aside` is None in full use; requests then read nothing else."""
 
     aside: "Aside | None"
@@ -46,7 +46,7 @@ class PassiveHealth:
     def __repr__(self) -> str:
         return f"<PassiveHealth pauses of {self.first_pause_s} to {self.pause_limit_s} s>"
 
-    def on_failure(self, server: Watched) -> bool:
+    def on_failure(self, server: MonitoredServer) -> bool:
         """Set a server aside, or count its trial as failed; return whether it was in full use before."""
         if server.aside is not None:
             server.aside.on_failure()
@@ -56,7 +56,7 @@ class PassiveHealth:
         server.aside = Aside(self)
         return True
 
-    def on_success(self, server: Watched) -> None:
+    def on_success(self, server: MonitoredServer) -> None:
         """Return a server to full use."""
         server.aside = None
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from maesh_core.proxy.balancing.health import PassiveHealth
-from maesh_core.proxy.http.idle_clients import IdleClients, MaybeIdle
+from maesh_core.proxy.http.idle_clients import EvictableClient, IdleClients
 from maesh_core.proxy.http.messages.request_head import HeadReaders
 from maesh_core.proxy.http.peer_watch import EpollPeerWatch
 from maesh_core.proxy.http.tls import UpstreamTls
@@ -20,7 +20,7 @@ from maesh_core.proxy.network.slots import Slots
 from maesh_core.settings import CarryingSettings
 
 
-class Waiting(Protocol):
+class Expiring(Protocol):
     """What the sweep checks: a client connection or a tunnel."""
 
     @property
@@ -34,7 +34,7 @@ class Waiting(Protocol):
         """Abort at once."""
 
 
-class OpenTunnel(Waiting, Protocol):
+class OpenTunnel(Expiring, Protocol):
     """An open tunnel."""
 
     may_continue: Callable[[], bool]
@@ -46,7 +46,7 @@ class OpenTunnel(Waiting, Protocol):
         """Abort the tunnel if an end that is not read was reset."""
 
 
-class WaitingClient(Waiting, MaybeIdle, Protocol):
+class ExpiringClient(Expiring, EvictableClient, Protocol):
     """A client connection."""
 
     address: str
@@ -129,7 +129,7 @@ class Environment:
         self.peer_watch: PeerWatch = EpollPeerWatch()
         self.is_draining = False
         self.is_serving_half_closed = settings.half_closed_clients == "serve"
-        self.clients: set[WaitingClient] = set()
+        self.clients: set[ExpiringClient] = set()
         self.slots = Slots()
         self._idle_clients = IdleClients(self.clients, clock)
         self._accepted = 0
@@ -145,21 +145,21 @@ class Environment:
             f" tunnels={len(self.tunnels)} draining={self.is_draining}>"
         )
 
-    def admit(self, client: WaitingClient) -> bool:
+    def admit(self, client: ExpiringClient) -> bool:
         """Assign a slot to a new client, evicting an idle one if necessary; return False if no slot is free."""
         taken = len(self.clients) + len(self.tunnels)
-        if not self.slots.take(client.address, self.settings, taken=taken, evict=self._evict):
+        if not self.slots.acquire(client.address, self.settings, taken=taken, evict=self._evict):
             return False
         self._accepted += 1
         client.number = self._accepted
         self.clients.add(client)
         return True
 
-    def forget(self, client: WaitingClient) -> None:
+    def forget(self, client: ExpiringClient) -> None:
         """Release the slot of a client that has left, unless it was evicted or had none."""
         if client in self.clients:
             self.clients.remove(client)
-            self.slots.give_back(client.address)
+            self.slots.release(client.address)
 
     def _evict(self) -> bool:
         """Close the connection that has been idle longest; return False if none is idle."""

@@ -15,7 +15,7 @@ SCANNED_PER_CALL: Final = 256
 clock."""
 
 
-class MaybeIdle(Protocol):
+class EvictableClient(Protocol):
     """The part of a client that this module uses. Newer clients have a higher `number`."""
 
     number: int
@@ -25,7 +25,7 @@ class MaybeIdle(Protocol):
         """The clock's time since which it is idle; None if it is not."""
 
 
-ClientT = TypeVar("ClientT", bound=MaybeIdle)
+ClientT = TypeVar("ClientT", bound=EvictableClient)
 
 
 class IdleClients(Generic[ClientT]):

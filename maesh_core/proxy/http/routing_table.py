@@ -239,7 +239,7 @@ class HttpTable:
             found = claimants[claim] = set(self.contested.get(claim, (route.key,) if route is not None else ()))
         return found
 
-    def settle_hosts(self, claimants: Claimants) -> None:
+    def assign_hosts(self, claimants: Claimants) -> None:
         """Assign each host in `claimants` to the router with the lowest key; remove hosts without a claimant."""
         fresh: dict[int, dict[bytes, Route]] = {}
         for claim, keys in claimants.items():
@@ -267,7 +267,7 @@ class HttpTable:
         """Return the keys of the routers that use any of these services."""
         return {router for key in services if key in self.services for router in self.services[key].users}
 
-    def settle_counters(self, keys: Iterable[str]) -> None:
+    def drop_unused_counters(self, keys: Iterable[str]) -> None:
         """Remove the counters of routers that no longer exist."""
         for key in keys:
             if key not in self.routes and not self.list_users((key,)):
@@ -339,8 +339,8 @@ def build_table(
         router = section.routers.get(key)
         if router is not None:
             table.add_router(key, router, middlewares, claimants)
-    table.settle_hosts(claimants)
-    table.settle_counters(keys)
+    table.assign_hosts(claimants)
+    table.drop_unused_counters(keys)
     return table
 
 

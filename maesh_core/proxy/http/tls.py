@@ -38,7 +38,7 @@ class UpstreamTls:
         if not self.is_verifying:
             return True
         certificate = ssl_object.getpeercert() if ssl_object is not None else None
-        return certificate is not None and holds_any(certificate, address=address, name=name)
+        return certificate is not None and matches_any_name(certificate, address=address, name=name)
 
     def _build_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
@@ -70,7 +70,7 @@ def is_cut_off(ssl_object: ssl.SSLObject | None) -> bool:
         return True
 
 
-def holds_any(certificate: Mapping[str, Any], *, address: str, name: str) -> bool:
+def matches_any_name(certificate: Mapping[str, Any], *, address: str, name: str) -> bool:
     """Return whether a certificate, as from `getpeercert`, is for an address or a DNS name (RFC 9525 section 6).
 
     Only subject alternative names count, never the common name. A wildcard matches exactly one label, the first.

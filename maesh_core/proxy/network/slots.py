@@ -21,7 +21,7 @@ DESCRIPTORS_PER_CLIENT = 3
 """Descriptors per slot: one for the client, one for its server, and one spare for clients of the other protocol.
 With fewer, accepting would fail before the slots run out, and no idle connection would ever be evicted."""
 
-_MAPPED = "::ffff:"
+_IPV4_MAPPED_PREFIX = "::ffff:"
 
 
 def fit_connection_limit(settings: SettingsT, open_files: int | None) -> SettingsT:
@@ -45,14 +45,14 @@ class Slots:
     def __repr__(self) -> str:
         return f"<Slots of {len(self._by_address)} addresses, evicted={self.evicted} refused={self.refused}>"
 
-    def take(
+    def acquire(
         self, address: str, settings: CarryingSettings, *, taken: int, evict: Callable[[], bool] | None = None
     ) -> bool:
         """Take a slot for an address, where `taken` slots are in use; return False, and count it, if none is free.
 
         `evict` frees a slot and returns whether it could. It is only called for a client within its own limit.
         """
-        address = address.removeprefix(_MAPPED)
+        address = address.removeprefix(_IPV4_MAPPED_PREFIX)
         held = self._by_address.get(address, 0)
         if 0 < settings.client_connection_limit <= held:
             self.refused[CLIENT_CONNECTION_LIMIT] += 1
@@ -66,9 +66,9 @@ class Slots:
         self._by_address[address] = held + 1
         return True
 
-    def give_back(self, address: str) -> None:
+    def release(self, address: str) -> None:
         """Release a slot of an address."""
-        address = address.removeprefix(_MAPPED)
+        address = address.removeprefix(_IPV4_MAPPED_PREFIX)
         left = self._by_address[address] - 1
         if left:
             self._by_address[address] = left

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from maesh_core.errors import UpdateRejectedError
-from maesh_core.proxy.node.encoded_configuration import WholeConfiguration
+from maesh_core.proxy.node.encoded_configuration import EncodedConfiguration
 from maesh_core.proxy.node.entrypoints import Entrypoints
 from maesh_core.proxy.routing.refusals import RefusedRouter, log_refused, sort_refused
 from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
@@ -33,8 +33,8 @@ class NodeConfiguration:
         "applied",
         "applied_at_s",
         "changed",
+        "encoded",
         "rejected",
-        "whole",
     )
 
     def __init__(self, pool: WorkerPool, entrypoints: Entrypoints, *, clock: Callable[[], float] = time.time) -> None:
@@ -43,7 +43,7 @@ class NodeConfiguration:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._refused: Mapping[str, str] = {}
-        self.whole = WholeConfiguration()
+        self.encoded = EncodedConfiguration()
         self.applied = 0
         self.applied_at_s = 0.0
         self.rejected = 0
@@ -56,7 +56,7 @@ class NodeConfiguration:
     @property
     def revision(self) -> str | None:
         """The current revision; None before the first update."""
-        return self.whole.revision
+        return self.encoded.revision
 
     @property
     def refused_count(self) -> int:
@@ -65,7 +65,7 @@ class NodeConfiguration:
 
     def render(self) -> bytes | None:
         """Encode the configuration as a full update, as a controller sends it; None before the first update."""
-        return None if self.revision is None else self.whole.render()
+        return None if self.revision is None else self.encoded.render()
 
     async def apply(self, body: bytes, since: str | None) -> str:
         """Apply an update that was pulled with `since`, and return its revision. Raises UpdateRejectedError.
@@ -91,7 +91,7 @@ class NodeConfiguration:
         """Send a new worker the configuration and its sockets, and join it to the pool."""
         async with self._lock:
             if self.revision is not None:
-                report = await self._pool.ask(link, ApplyUpdate(since=None), payload=self.whole.render())
+                report = await self._pool.ask(link, ApplyUpdate(since=None), payload=self.encoded.render())
                 if isinstance(report, Failed):
                     raise ValueError(f"it refused the current configuration: {report.text}")
             await self._entrypoints.hand_over(link)
@@ -100,25 +100,25 @@ class NodeConfiguration:
         """Return all refused routers, including those of closed entrypoints."""
         refused = dict(self._refused)
         for entrypoint, reason in self._entrypoints.closed.items():
-            for path in self.whole.find_routers(entrypoint.protocol, entrypoint.port):
+            for path in self.encoded.find_routers(entrypoint.protocol, entrypoint.port):
                 refused[path] = reason
         return sort_refused(refused)
 
     async def _apply(self, body: bytes, since: str | None) -> str:
         try:
-            whole = self.whole.merge(body, since)
+            encoded = self.encoded.merge(body, since)
             reports = await self._pool.ask_all(ApplyUpdate(since=since), payload=body)
             wanted = self._judge(reports.values())
         except UpdateRejectedError:
             self.rejected += 1
             raise
         await self._entrypoints.apply(wanted, is_first=not self.applied)
-        self.whole = whole
+        self.encoded = encoded
         self.applied += 1
         self.applied_at_s = self._clock()
-        logger.info("applied revision %s, %d entrypoints", whole.revision, len(self._entrypoints.opened))
+        logger.info("applied revision %s, %d entrypoints", encoded.revision, len(self._entrypoints.opened))
         self.changed.set()
-        return whole.revision or ""
+        return encoded.revision or ""
 
     def _judge(self, reports: Iterable[Report]) -> frozenset[WantedEntrypoint]:
         """Return the entrypoints to open if all workers have applied the update. Raises UpdateRejectedError."""

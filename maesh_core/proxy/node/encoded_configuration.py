@@ -38,14 +38,14 @@ _OBJECTS_DECODER = msgspec.json.Decoder(_Objects)
 _PLACED_DECODER = msgspec.json.Decoder(_Placed)
 
 
-class WholeConfiguration(msgspec.Struct, frozen=True, kw_only=True):
+class EncodedConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     """The full configuration; `revision` is None before the first update."""
 
     revision: str | None = None
     plugins: tuple[str, ...] = ()
     sections: Mapping[str, Mapping[str, Mapping[str, msgspec.Raw]]] = {}
 
-    def merge(self, body: bytes, since: str | None) -> "WholeConfiguration":
+    def merge(self, body: bytes, since: str | None) -> "EncodedConfiguration":
         """Return the configuration after an update that was pulled with `since`; raises UpdateRejectedError."""
         try:
             head = _HEAD_DECODER.decode(body)
@@ -62,7 +62,7 @@ class WholeConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             raise UpdateRejectedError("received a partial configuration, but a full one is needed")
         else:
             sections = self._merge_parts(parts, head.removed)
-        return WholeConfiguration(revision=head.revision, plugins=head.plugins, sections=sections)
+        return EncodedConfiguration(revision=head.revision, plugins=head.plugins, sections=sections)
 
     def render(self) -> bytes:
         """Encode as a full update, as a controller sends it."""

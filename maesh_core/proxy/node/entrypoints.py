@@ -89,7 +89,7 @@ class Entrypoints:
             return
         async with self._lock:
             self._wanted = wanted
-            await self._settle(is_first=is_first)
+            await self._reconcile(is_first=is_first)
 
     async def hand_over(self, link: WorkerLink) -> None:
         """Send a new worker the sockets of its slot, and join it to the pool; raises as `Introduce` does."""
@@ -109,7 +109,7 @@ class Entrypoints:
             await self._pause(self._backoff.next())
             async with self._lock:
                 self._has_failed.clear()
-                await self._settle()
+                await self._reconcile()
             if not self._has_failed.is_set():
                 self._backoff.reset()
 
@@ -119,10 +119,10 @@ class Entrypoints:
             _close_group(group)
         self._opened.clear()
 
-    async def _settle(self, *, is_first: bool = False) -> None:
+    async def _reconcile(self, *, is_first: bool = False) -> None:
         """Open and close entrypoints to match the wanted ones; log new failures."""
         known = self._closed
-        served, self._closed = _settle_claims(self._wanted)
+        served, self._closed = _assign_ports(self._wanted)
         await asyncio.gather(*(self._close(each) for each in self._opened.keys() - served))
         for entrypoint in sorted(served - self._opened.keys()):
             text = await self._open(entrypoint)
@@ -172,7 +172,7 @@ def _close_group(group: _Group) -> None:
             sock.close()
 
 
-def _settle_claims(
+def _assign_ports(
     wanted: Iterable[WantedEntrypoint],
 ) -> tuple[set[WantedEntrypoint], dict[WantedEntrypoint, str]]:
     """Assign each port to one protocol, the first by name; return the reason for each of the others."""

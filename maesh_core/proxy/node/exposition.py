@@ -15,7 +15,7 @@ from maesh_core.model.metrics import Histogram, MetricFamily
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_UNFIT = re.compile(r"[^a-zA-Z0-9_:]")
+_INVALID_CHARACTERS = re.compile(r"[^a-zA-Z0-9_:]")
 _TOTAL = "_total"
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _EXPONENT_FROM = 1e6
@@ -70,7 +70,7 @@ def _build_gauge(name: str, text: str, value: float) -> MetricFamily:
 def _render_family(families: Sequence[MetricFamily]) -> Iterator[str]:
     """Render the families of one name; a counter's name ends in `_total`."""
     first = families[0]
-    name = _UNFIT.sub("_", first.name)
+    name = _INVALID_CHARACTERS.sub("_", first.name)
     if first.type == "counter":
         name = name.removesuffix(_TOTAL) + _TOTAL
     text = first.help.replace("\\", "\\\\").replace("\n", "\\n")
@@ -97,7 +97,7 @@ def _render_histogram(name: str, labels: Mapping[str, str], histogram: Histogram
 
 
 def _render_labels(labels: Mapping[str, str]) -> str:
-    pairs = [f'{_UNFIT.sub("_", name)}="{_escape(value)}"' for name, value in sorted(labels.items())]
+    pairs = [f'{_INVALID_CHARACTERS.sub("_", name)}="{_escape(value)}"' for name, value in sorted(labels.items())]
     return f"{{{','.join(pairs)}}}" if pairs else ""
 
 

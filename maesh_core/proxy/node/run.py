@@ -104,7 +104,7 @@ class Node:
             spawn,
             lambda link: self._configuration.introduce(link),
             size=settings.workers,
-            is_known_service=lambda key: self._configuration.whole.has_service(key),
+            is_known_service=lambda key: self._configuration.encoded.has_service(key),
         )
         self._entrypoints = Entrypoints(self._pool, bind=settings.bind)
         self._configuration = NodeConfiguration(self._pool, self._entrypoints)
@@ -189,7 +189,7 @@ class Node:
         while True:
             await self._configuration.changed.wait()
             self._configuration.changed.clear()
-            await cache.store(self._configuration.whole.render())
+            await cache.store(self._configuration.encoded.render())
             await asyncio.sleep(CACHE_PAUSE_S)
 
     async def _serve_cached(self, cached: bytes) -> None:

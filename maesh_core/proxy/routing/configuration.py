@@ -104,7 +104,7 @@ class RoutingConfiguration:
             raise UpdateRejectedError("received a partial configuration, but a full one is needed")
         check_update(update)
         return {
-            protocol: self._compile_section(protocol, change, self._find_barrier(protocol, update))
+            protocol: self._compile_section(protocol, change, self._find_section_refusal(protocol, update))
             for protocol, change in self._sort_changes(update).items()
         }
 
@@ -126,11 +126,11 @@ class RoutingConfiguration:
                 changes[protocol] = change
                 continue
             change = narrow_change(current.received, change)
-            if change.has_content or current.barrier != self._find_barrier(protocol, update):
+            if change.has_content or current.section_refusal != self._find_section_refusal(protocol, update):
                 changes[protocol] = change
         return changes
 
-    def _find_barrier(self, protocol: str, update: Update) -> Refusal | None:
+    def _find_section_refusal(self, protocol: str, update: Update) -> Refusal | None:
         """Return the reason to refuse every router of a protocol, if there is one."""
         missing = self._guards.difference(update.plugins)
         if missing:
@@ -139,14 +139,14 @@ class RoutingConfiguration:
             return Refusal(f"protocol {protocol} is not loaded by this proxy")
         return None
 
-    def _compile_section(self, protocol: str, change: Change, barrier: Refusal | None) -> _Step:
+    def _compile_section(self, protocol: str, change: Change, section_refusal: Refusal | None) -> _Step:
         handler = self._handlers.get(protocol)
         resolved, changed = resolve_section(
             self._get_section(protocol),
             change,
             factories=self._factories if handler is not None else {},
             balancers=self._balancers,
-            barrier=barrier,
+            section_refusal=section_refusal,
         )
         if handler is None:
             return _Step(resolved, None)

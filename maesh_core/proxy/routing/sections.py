@@ -73,7 +73,7 @@ class ResolvedSection(msgspec.Struct, frozen=True, kw_only=True):
     middlewares: Mapping[str, CompiledMiddleware] = {}
     refused: Mapping[str, Refusal] = {}
     entrypoints: Mapping[int, int] = {}
-    barrier: Refusal | None = None
+    section_refusal: Refusal | None = None
     balancers: BalancerKinds = BalancerKinds()
 
 
@@ -83,13 +83,13 @@ def resolve_section(
     *,
     factories: Mapping[str, MiddlewareFactory],
     balancers: BalancerKinds,
-    barrier: Refusal | None,
+    section_refusal: Refusal | None,
 ) -> tuple[ResolvedSection, frozenset[str] | None]:
     """Build the next part; return it with the keys of changed routers and services, or None if all may have changed.
 
-    `barrier` refuses every router. Only objects that the change affects are checked.
+    `section_refusal` refuses every router. Only objects that the change affects are checked.
     """
-    is_full = change.is_full or barrier != current.barrier
+    is_full = change.is_full or section_refusal != current.section_refusal
     received = _merge_sections(current.received, change)
     services = _list_keys(change, "services")
     middlewares, changed_middlewares = compile_middlewares(
@@ -103,12 +103,14 @@ def resolve_section(
         routers: set[str] = set(received.routers)
     else:
         routers = _list_keys(change, "routers")
-        moved = {key for key in services if _has_moved(current.received.services.get(key), received.services.get(key))}
-        if moved:
-            moved |= {
-                key for key, each in received.services.items() if any(part.service in moved for part in each.parts)
+        affected = {
+            key for key in services if _must_check_users(current.received.services.get(key), received.services.get(key))
+        }
+        if affected:
+            affected |= {
+                key for key, each in received.services.items() if any(part.service in affected for part in each.parts)
             }
-        routers |= _find_users(received.routers, moved, changed_middlewares)
+        routers |= _find_users(received.routers, affected, changed_middlewares)
     resolved = _resolve_routers(
         ResolvedSection(
             received=received,
@@ -116,7 +118,7 @@ def resolve_section(
             middlewares=middlewares,
             refused=current.refused,
             entrypoints=current.entrypoints,
-            barrier=barrier,
+            section_refusal=section_refusal,
             balancers=balancers,
         ),
         routers,
@@ -173,7 +175,7 @@ def _list_keys(change: Change, noun: str) -> set[str]:
     return {*getattr(change.section, noun), *change.removed.get(noun, ())}
 
 
-def _has_moved(before: Service | None, after: Service | None) -> bool:
+def _must_check_users(before: Service | None, after: Service | None) -> bool:
     """Return whether the service's routers must be checked again; a change of its servers does not require that."""
     return (
         before is None
@@ -206,7 +208,7 @@ def _resolve_routers(resolved: ResolvedSection, keys: Iterable[str], *, former: 
         if router is None:
             continue
         _count_entrypoint(entrypoints, router, 1)
-        refusal = resolved.barrier or _judge_router(router, resolved)
+        refusal = resolved.section_refusal or _judge_router(router, resolved)
         if refusal is not None:
             refused[key] = refusal
             router = _close_router(router, refusal)

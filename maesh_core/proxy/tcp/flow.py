@@ -29,10 +29,10 @@ class Flow:
         "_pipe",
         "_pipes",
         "_rest",
-        "carried",
         "has_ended",
         "is_done",
         "is_ending",
+        "moved_bytes",
         "source",
         "target",
     )
@@ -51,12 +51,12 @@ class Flow:
         self.has_ended = False
         self.is_done = False
         """Whether the end was forwarded, after all bytes."""
-        self.carried = 0
+        self.moved_bytes = 0
         """Bytes read from the source; the caller that counts them may reset it between two turns."""
 
     def __repr__(self) -> str:
         """Show the progress."""
-        return f"<Flow {self.carried} bytes, ended={self.has_ended} done={self.is_done}>"
+        return f"<Flow {self.moved_bytes} bytes, ended={self.has_ended} done={self.is_done}>"
 
     @property
     def is_blocked(self) -> bool:
@@ -69,7 +69,7 @@ class Flow:
         Set `with_end` to False after a reset, so that truncated data does not look complete. Set `is_last` for the last
         flow of a connection: the caller then closes the target, which also forwards the end.
         """
-        turn_ends_at = self.carried + TURN_BYTES
+        turn_ends_at = self.moved_bytes + TURN_BYTES
         while not self.is_done:
             if (self._rest is not None or self._pipe is not None) and not self._flush():
                 return False
@@ -80,7 +80,7 @@ class Flow:
                 if not is_last:
                     self._end_target()
                 return False
-            if self.carried >= turn_ends_at:
+            if self.moved_bytes >= turn_ends_at:
                 return True
             if not (self._splice() if self._is_bulk else self._copy()):
                 return False
@@ -89,7 +89,7 @@ class Flow:
     def close(self) -> None:
         """Return the pipe."""
         if self._pipe is not None:
-            self._pipes.give_back(self._pipe, is_empty=not self._held)
+            self._pipes.release(self._pipe, is_empty=not self._held)
             self._pipe, self._held = None, 0
 
     def _copy(self) -> bool:
@@ -102,7 +102,7 @@ class Flow:
         if not count:
             self.has_ended = True
             return True
-        self.carried += count
+        self.moved_bytes += count
         try:
             sent = self.target.send(buffer[:count])
         except BlockingIOError:
@@ -116,7 +116,7 @@ class Flow:
 
     def _splice(self) -> bool:
         """Move bytes into a pipe; return False if nothing more can be read now."""
-        pipe = self._pipe or self._pipes.take()
+        pipe = self._pipe or self._pipes.acquire()
         if pipe is None:
             return self._copy()
         self._pipe = pipe
@@ -136,7 +136,7 @@ class Flow:
             self.close()
             return True
         self._held = count
-        self.carried += count
+        self.moved_bytes += count
         self._is_bulk = count >= SMALL_BYTES
         return True
 

@@ -17,7 +17,7 @@ from maesh_core.proxy.tcp.environment import Counters, Environment
 from maesh_core.proxy.tcp.listener import TcpListener
 from maesh_core.proxy.tcp.relay import RESET, Relay
 
-_COUNTED = {
+_METRICS = {
     "opened": ("maesh_tcp_connections", "TCP connections accepted."),
     "closed": ("maesh_tcp_closed_connections", "TCP connections that ended."),
     "denied": ("maesh_tcp_denied_connections", "TCP connections that a middleware denied."),
@@ -55,12 +55,12 @@ class TcpHandler:
         """Use this table for new connections, and abort those that are no longer allowed."""
         self._streams.apply_table(table)
         for relay in list(self.environment.connecting):
-            self._renew(relay)
+            self._reroute(relay)
         for relay in list(self.environment.relays):
             if not self._streams.may_go_on(relay, relay.route):
                 self._deny(relay)
 
-    def _renew(self, relay: Relay) -> None:
+    def _reroute(self, relay: Relay) -> None:
         """Start a connection that has no server yet again, if its entrypoint has a new route."""
         route = self._streams.routes.get(relay.entrypoint)
         if route is relay.route:
@@ -70,7 +70,7 @@ class TcpHandler:
             relay.route.counters.refused += 1
             relay.abort()
         elif route.admits(relay):
-            relay.adopt(route)
+            relay.switch_route(route)
         else:
             self._deny(relay)
 
@@ -87,7 +87,7 @@ class TcpHandler:
         route = self._streams.routes.get(entrypoint)
         environment = self.environment
         taken = len(environment.relays)
-        if route is None or not environment.slots.take(client_address, self._settings, taken=taken):
+        if route is None or not environment.slots.acquire(client_address, self._settings, taken=taken):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             client.close()
             return
@@ -128,7 +128,7 @@ class TcpHandler:
                 labels=("service",),
                 samples=[((service,), float(getattr(counters, attribute))) for service, counters in counted],
             )
-            for attribute, (name, text) in _COUNTED.items()
+            for attribute, (name, text) in _METRICS.items()
         ]
         return [*families, self.environment.slots.count_refused("maesh_tcp_excess_connections")]
 

@@ -40,7 +40,7 @@ class PipePool:
         """Show how many pipes there are."""
         return f"<PipePool {self._count} pipes, {len(self._idle)} idle>"
 
-    def take(self) -> Pipe | None:
+    def acquire(self) -> Pipe | None:
         """Return an empty pipe; None if the limit is reached or the system provides none."""
         if self._idle:
             return self._idle.pop()
@@ -59,7 +59,7 @@ class PipePool:
         self._large += is_large
         return Pipe(source, sink, is_large)
 
-    def give_back(self, pipe: Pipe, *, is_empty: bool = True) -> None:
+    def release(self, pipe: Pipe, *, is_empty: bool = True) -> None:
         """Take a pipe back. A pipe that still contains bytes is closed, since they belong to one connection."""
         if is_empty and len(self._idle) < IDLE_LIMIT:
             self._idle.append(pipe)

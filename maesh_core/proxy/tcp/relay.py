@@ -110,7 +110,7 @@ class Relay:
         self.route.counters.refused += 1
         self.abort()
 
-    def adopt(self, route: StreamRoute[Counters]) -> None:
+    def switch_route(self, route: StreamRoute[Counters]) -> None:
         """Switch to another route before the connect completes: the previous route's permission no longer applies."""
         server = self._server
         self.route, self.service = route, route.service
@@ -152,21 +152,21 @@ class Relay:
             self.abort()
             return
         if events & _READABLE:
-            self._carry(down, up, events)
+            self._move_bytes(down, up, events)
 
     def _on_client_event(self, events: int) -> None:
         if self._flows is not None:
             up, down = self._flows
-            self._carry(up, down, events)
+            self._move_bytes(up, down, events)
 
     def _on_upstream_event(self, events: int) -> None:
         if self._flows is not None:
             up, down = self._flows
-            self._carry(down, up, events)
+            self._move_bytes(down, up, events)
         else:
             self._on_connect_event(events)
 
-    def _carry(self, incoming: Flow, outgoing: Flow, events: int) -> None:
+    def _move_bytes(self, incoming: Flow, outgoing: Flow, events: int) -> None:
         """Move bytes after an event of one socket; `incoming` reads from that socket, `outgoing` writes to it."""
         self.active_at = self._environment.clock.now
         if events & GONE:
@@ -230,9 +230,9 @@ class Relay:
         if self._flows is not None:
             up, down = self._flows
             counters = self.route.counters
-            counters.received_bytes += up.carried
-            counters.sent_bytes += down.carried
-            up.carried = down.carried = 0
+            counters.received_bytes += up.moved_bytes
+            counters.sent_bytes += down.moved_bytes
+            up.moved_bytes = down.moved_bytes = 0
 
     def _close(self) -> None:
         client, self._client = self._client, None
@@ -250,7 +250,7 @@ class Relay:
         self._drop_upstream()
         environment.sockets.close_socket(client)
         environment.relays.discard(self)
-        environment.slots.give_back(self.client_address)
+        environment.slots.release(self.client_address)
         self.route.counters.closed += 1
 
     def _drop_upstream(self) -> None:

@@ -72,7 +72,7 @@ class WorkerMemory:
             raise ValueError(f"a region of {size} bytes with this name is not allowed")
         cells = self._held.get((name, size))
         if cells is None:
-            cells = self._held[name, size] = self._take(name, size)
+            cells = self._held[name, size] = self._acquire(name, size)
         return SharedRegion(cells)
 
     def settle(self) -> None:
@@ -85,13 +85,13 @@ class WorkerMemory:
             self._sock.close()
             self._sock = None
 
-    def _take(self, name: str, size: int) -> _Cells:
+    def _acquire(self, name: str, size: int) -> _Cells:
         """Return a region as an array. Views of it keep it alive; when the array is freed, the region is released."""
-        offset = self._request(MemoryRequest("take", name, size)) if self._arena is not None else -1
+        offset = self._request(MemoryRequest("acquire", name, size)) if self._arena is not None else -1
         if offset < 0 or self._arena is None:
             return (ctypes.c_char * size)()
         cells = (ctypes.c_char * size).from_buffer(self._arena, offset)
-        weakref.finalize(cells, self._send, MemoryRequest("leave", name, size)).atexit = False
+        weakref.finalize(cells, self._send, MemoryRequest("release", name, size)).atexit = False
         return cells
 
     def _request(self, request: MemoryRequest) -> int:

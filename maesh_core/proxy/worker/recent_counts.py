@@ -89,10 +89,10 @@ class RecentCounts:
     def add(self, value: float, now: float, count: int = 1) -> None:
         """Count a value `count` times."""
         if not self._begin <= now < self._end:
-            self._turn(now)
+            self._select_row(now)
         self._cells[self._row + bisect_right(self._bounds, value)] += count
 
-    def _turn(self, now: float) -> None:
+    def _select_row(self, now: float) -> None:
         """Switch to the row of the current period, and clear it if it belongs to an earlier one."""
         number, cells = int(now // self._period), self._cells
         row = self._own + number % self._rows * self._width

@@ -48,7 +48,7 @@ class _Region:
 class MemoryKeeper:
     """The arena of a node. Create and close it in the event loop."""
 
-    __slots__ = ("_clients", "_end", "_file", "_free", "_has_complained", "_map", "_numbers", "_regions", "_size")
+    __slots__ = ("_clients", "_end", "_file", "_free", "_has_logged_full", "_map", "_numbers", "_regions", "_size")
 
     def __init__(self, size: int = ARENA_BYTES) -> None:
         self._size = size
@@ -60,7 +60,7 @@ class MemoryKeeper:
         self._regions: dict[_Key, _Region] = {}
         self._clients: dict[int, _Client] = {}
         self._numbers = itertools.count(1)
-        self._has_complained = False
+        self._has_logged_full = False
 
     def __repr__(self) -> str:
         """Show the allocated regions."""
@@ -101,14 +101,14 @@ class MemoryKeeper:
 
     def _execute(self, client: _Client, request: MemoryRequest) -> None:
         key = (request.name, request.size)
-        if request.verb == "take":
-            client.sock.send(msgspec.msgpack.encode(MemoryReply(self._take(client, key))))
-        elif request.verb == "leave":
-            self._leave(key, client.number)
+        if request.verb == "acquire":
+            client.sock.send(msgspec.msgpack.encode(MemoryReply(self._acquire(client, key))))
+        elif request.verb == "release":
+            self._release(key, client.number)
         else:
             self._settle(client)
 
-    def _take(self, client: _Client, key: _Key) -> int:
+    def _acquire(self, client: _Client, key: _Key) -> int:
         region = self._regions.get(key)
         if region is None:
             offset = self._allocate(_round_up(key[1]))
@@ -124,16 +124,16 @@ class MemoryKeeper:
         if free:
             return free.pop()
         if self._end + size > self._size:
-            if not self._has_complained:
+            if not self._has_logged_full:
                 logger.error(
                     "the shared memory is full: new limits and circuit breakers apply to each worker separately"
                 )
-            self._has_complained = True
+            self._has_logged_full = True
             return -1
         self._end += size
         return self._end - size
 
-    def _leave(self, key: _Key, number: int) -> None:
+    def _release(self, key: _Key, number: int) -> None:
         region = self._regions.get(key)
         if region is None:
             return
@@ -149,7 +149,7 @@ class MemoryKeeper:
         for key, region in list(self._regions.items()):
             for number, slot in list(region.holders.items()):
                 if slot == client.slot and number < client.number:
-                    self._leave(key, number)
+                    self._release(key, number)
 
     def _detach(self, client: _Client) -> None:
         if self._clients.pop(client.number, None) is not None:

@@ -17,7 +17,7 @@ DESCRIPTORS_VARIABLE = "MAESH_NODE_MEMORY"
 class MemoryRequest(msgspec.Struct, frozen=True, array_like=True):
     """A worker's message to the parent. `settle` means that its first configuration was applied."""
 
-    verb: Literal["take", "leave", "settle"]
+    verb: Literal["acquire", "release", "settle"]
     name: str = ""
     size: int = 0
 

@@ -218,25 +218,25 @@ class WorkerPool:
         try:
             link = WorkerLink(slot, await self._spawn(slot))
         except OSError as error:
-            return self._judge_end(f"it cannot be started: {error.strerror or error}")
+            return self._check_end(f"it cannot be started: {error.strerror or error}")
         self._links[slot] = link
         if self._is_ending:  # it was started while the pool was closing
             link.kill("the node ends")
         try:
-            await self._live(link)
+            await self._supervise(link)
         finally:
             if not link.ended.done():
                 link.kill("the node ends")
                 await asyncio.wait([link.ended])
-            self._retire(link)
-        return self._judge_end(link.describe_end(), refusal=link.refusal)
+            self._remove(link)
+        return self._check_end(link.describe_end(), refusal=link.refusal)
 
-    def _judge_end(self, failure: str, *, refusal: str = "") -> str:
+    def _check_end(self, failure: str, *, refusal: str = "") -> str:
         if not self.started.is_set() and not self._is_ending:
             raise StartupError(refusal or f"no worker could start: {failure}")
         return failure
 
-    async def _live(self, link: WorkerLink) -> None:
+    async def _supervise(self, link: WorkerLink) -> None:
         """Manage a worker from its start to its end."""
         if not await _is_first(link.started, link.ended, ANSWER_LIMIT_S):
             if not link.ended.done():
@@ -266,7 +266,7 @@ class WorkerPool:
                 pause_s = max(COUNT_PAUSE_S, COUNT_SHARE * (self._time() - started_s))
                 await asyncio.sleep(min(pause_s, COUNT_PAUSE_LIMIT_S))
 
-    def _retire(self, link: WorkerLink) -> None:
+    def _remove(self, link: WorkerLink) -> None:
         if self._links.get(link.slot) is link:
             del self._links[link.slot]
         if not any(each.is_joined for each in self._links.values()):

@@ -5,7 +5,7 @@ import ssl
 import pytest
 
 from maesh_core.errors import SettingsError
-from maesh_core.proxy.http.tls import UpstreamTls, holds_any
+from maesh_core.proxy.http.tls import UpstreamTls, matches_any_name
 
 NAME = "cart.shop.svc"
 HELD = [("DNS", NAME), ("DNS", NAME.upper()), ("DNS", "*.shop.svc"), ("IP Address", "10.0.0.1")]
@@ -27,23 +27,23 @@ OTHER = [
 
 @pytest.mark.parametrize("name", HELD, ids=str)
 def test_the_address_or_the_name_will_do(name):
-    assert holds_any({"subjectAltName": (("DNS", "other.svc"), name)}, address="10.0.0.1", name=NAME)
+    assert matches_any_name({"subjectAltName": (("DNS", "other.svc"), name)}, address="10.0.0.1", name=NAME)
 
 
 @pytest.mark.parametrize("name", OTHER, ids=str)
 def test_nothing_else_will(name):
-    assert not holds_any({"subjectAltName": (name,)}, address="10.0.0.1", name=NAME)
-    assert not holds_any({"subjectAltName": (name,)}, address="10.0.0.1", name="")
+    assert not matches_any_name({"subjectAltName": (name,)}, address="10.0.0.1", name=NAME)
+    assert not matches_any_name({"subjectAltName": (name,)}, address="10.0.0.1", name="")
 
 
 def test_the_common_name_does_not_count():
-    assert not holds_any({"subject": ((("commonName", NAME),),)}, address="10.0.0.1", name=NAME)
-    assert not holds_any({}, address="10.0.0.1", name=NAME)
+    assert not matches_any_name({"subject": ((("commonName", NAME),),)}, address="10.0.0.1", name=NAME)
+    assert not matches_any_name({}, address="10.0.0.1", name=NAME)
 
 
 @pytest.mark.parametrize("spelling", ["FD00:0:0:0:0:0:0:1", "fd00::1"])
 def test_addresses_are_compared_as_numbers(spelling):
-    assert holds_any({"subjectAltName": (("IP Address", spelling),)}, address="fd00::1", name="")
+    assert matches_any_name({"subjectAltName": (("IP Address", spelling),)}, address="fd00::1", name="")
 
 
 def test_verifying_a_connection_without_a_certificate_fails():

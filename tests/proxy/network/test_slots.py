@@ -14,38 +14,38 @@ def build(limit=0, client_limit=0):
 
 def test_without_limits_everybody_gets_a_slot():
     slots = Slots()
-    assert all(slots.take("10.0.0.1", build(), taken=number) for number in range(1000))
+    assert all(slots.acquire("10.0.0.1", build(), taken=number) for number in range(1000))
     assert slots.refused == {"connection-limit": 0, "client-connection-limit": 0}
 
 
 def test_a_client_at_its_own_limit_is_refused_before_anybody_is_evicted():
     slots, settings = Slots(), build(1, 1)
-    assert slots.take("10.0.0.1", settings, taken=0)
-    assert not slots.take("10.0.0.1", settings, taken=1, evict=lambda: pytest.fail("nobody has to go"))
+    assert slots.acquire("10.0.0.1", settings, taken=0)
+    assert not slots.acquire("10.0.0.1", settings, taken=1, evict=lambda: pytest.fail("nobody has to go"))
     assert slots.refused == {"connection-limit": 0, "client-connection-limit": 1}
-    assert slots.take("10.0.0.2", settings, taken=1, evict=lambda: True)
+    assert slots.acquire("10.0.0.2", settings, taken=1, evict=lambda: True)
     assert slots.evicted == 1
 
 
 def test_where_nobody_can_be_evicted_a_client_is_refused_and_counted():
     slots, settings = Slots(), build(1)
-    assert not slots.take("10.0.0.1", settings, taken=1, evict=lambda: False)
-    assert not slots.take("10.0.0.1", settings, taken=1)
+    assert not slots.acquire("10.0.0.1", settings, taken=1, evict=lambda: False)
+    assert not slots.acquire("10.0.0.1", settings, taken=1)
     assert list(slots.count_refused("x").samples) == [(("connection-limit",), 2), (("client-connection-limit",), 0)]
 
 
 def test_a_client_whose_own_connection_was_evicted_holds_as_many_as_before():
     slots, settings = Slots(), build(2, 3)
-    assert slots.take("10.0.0.1", settings, taken=0)
-    assert slots.take("10.0.0.1", settings, taken=1)
+    assert slots.acquire("10.0.0.1", settings, taken=0)
+    assert slots.acquire("10.0.0.1", settings, taken=1)
 
     def evict():
-        slots.give_back("10.0.0.1")
+        slots.release("10.0.0.1")
         return True
 
-    assert all(slots.take("10.0.0.1", settings, taken=2, evict=evict) for _ in range(9))
+    assert all(slots.acquire("10.0.0.1", settings, taken=2, evict=evict) for _ in range(9))
     for _ in range(2):
-        slots.give_back("10.0.0.1")
+        slots.release("10.0.0.1")
     assert "0 addresses" in repr(slots)
 
 
@@ -55,11 +55,11 @@ def test_no_address_ever_holds_more_than_its_limit_and_nothing_is_left_of_those_
     for is_coming, address in steps:
         client = address.removeprefix("::ffff:")
         if is_coming:
-            assert slots.take(address, settings, taken=len(held)) is (held.count(client) < 2)
+            assert slots.acquire(address, settings, taken=len(held)) is (held.count(client) < 2)
             held += [client] * (held.count(client) < 2)
         elif client in held:
             held.remove(client)
-            slots.give_back(address)
+            slots.release(address)
     assert slots._by_address == {client: held.count(client) for client in held}
 
 

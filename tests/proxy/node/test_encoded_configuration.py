@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service
 from maesh_core.model.messages import Update, parse_update, render_update
-from maesh_core.proxy.node.encoded_configuration import WholeConfiguration
+from maesh_core.proxy.node.encoded_configuration import EncodedConfiguration
 
 ROUTER = HttpRouter(entrypoint=5000, hosts=("h",), service="s")
 SERVICE = Service(servers=(Server(address="10.0.0.1", port=80),))
@@ -31,13 +31,13 @@ def parse(body: bytes) -> Update:
 
 
 def test_a_whole_comes_out_as_it_came_in() -> None:
-    whole = WholeConfiguration().merge(render_update(BASE), None)
+    whole = EncodedConfiguration().merge(render_update(BASE), None)
     assert parse(whole.render()) == BASE
     assert (whole.revision, whole.plugins) == ("e.1", ("acl",))
 
 
 def test_a_delta_adds_replaces_and_removes_and_the_base_stays_as_it_is() -> None:
-    base = WholeConfiguration().merge(render_update(BASE), None)
+    base = EncodedConfiguration().merge(render_update(BASE), None)
     before = base.render()
     delta = Update(
         revision="e.2",
@@ -59,7 +59,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["routers", "services"]), KEYS, st.in
 
 @given(STEPS)
 def test_deltas_one_by_one_amount_to_a_model_of_dicts(steps: list[tuple[str, str, int]]) -> None:
-    whole = WholeConfiguration().merge(render_update(Update(revision="0", full=True)), None)
+    whole = EncodedConfiguration().merge(render_update(Update(revision="0", full=True)), None)
     model: dict[str, dict[str, Any]] = {"routers": {}, "services": {}}
     for number, (noun, key, value) in enumerate(steps):
         added: dict[str, Any] = {}
@@ -79,7 +79,7 @@ def test_deltas_one_by_one_amount_to_a_model_of_dicts(steps: list[tuple[str, str
 
 @pytest.mark.parametrize("since", [None, "e.0"])
 def test_a_part_that_does_not_fit_is_refused(since: str | None) -> None:
-    base = WholeConfiguration().merge(render_update(BASE), None)
+    base = EncodedConfiguration().merge(render_update(BASE), None)
     with pytest.raises(UpdateRejectedError, match="but a full one is needed"):
         base.merge(render_update(Update(revision="e.2", full=False)), since)
 
@@ -87,17 +87,17 @@ def test_a_part_that_does_not_fit_is_refused(since: str | None) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"revision": 1, "full": true}', b'{"x":' * 100_000])
 def test_garbage_is_refused(body: bytes) -> None:
     with pytest.raises(UpdateRejectedError):
-        WholeConfiguration().merge(body, None)
+        EncodedConfiguration().merge(body, None)
 
 
 @given(st.binary(max_size=100))
 def test_nothing_but_a_refusal_is_ever_raised(body: bytes) -> None:
     with pytest.raises(UpdateRejectedError):
-        WholeConfiguration().merge(body, None)
+        EncodedConfiguration().merge(body, None)
 
 
 def test_routers_and_services_are_found() -> None:
-    whole = WholeConfiguration().merge(render_update(BASE), None)
+    whole = EncodedConfiguration().merge(render_update(BASE), None)
     assert list(whole.find_routers("http", 5000)) == ["http/routers/r"]
     assert list(whole.find_routers("http", 5001)) == []
     assert list(whole.find_routers("none", 5000)) == []

@@ -94,7 +94,7 @@ def test_every_byte_arrives_in_order_whichever_way_it_is_carried(world, way, see
     carry(world, data, seed=seed)
     assert bytes(world.received) == data
     assert world.flow.is_done
-    assert world.flow.carried == len(data)
+    assert world.flow.moved_bytes == len(data)
 
 
 def test_a_short_message_takes_no_pipe(world):
@@ -134,7 +134,7 @@ def test_a_turn_ends_so_that_others_have_theirs(world, monkeypatch):
         pass
     assert TURN_BYTES > 100_000
     assert world.flow.pump() is True
-    assert 100_000 <= world.flow.carried < 3_000_000
+    assert 100_000 <= world.flow.moved_bytes < 3_000_000
 
 
 def test_the_end_comes_behind_every_byte_and_once(world):
@@ -189,9 +189,9 @@ def test_a_reset_of_the_source_is_an_error(world):
 
 def test_pipes_are_kept_up_to_a_number():
     pool = PipePool()
-    pipes = [pool.take() for _ in range(IDLE_LIMIT + 3)]
+    pipes = [pool.acquire() for _ in range(IDLE_LIMIT + 3)]
     for pipe in pipes:
-        pool.give_back(pipe)
+        pool.release(pipe)
     assert repr(pool) == f"<PipePool {IDLE_LIMIT} pipes, {IDLE_LIMIT} idle>"
     pool.close()
     assert repr(pool) == "<PipePool 0 pipes, 0 idle>"
@@ -200,11 +200,11 @@ def test_pipes_are_kept_up_to_a_number():
 def test_large_pipes_that_go_are_made_again(monkeypatch):
     monkeypatch.setattr(pipes_module, "LARGE_LIMIT", 1)
     pool = PipePool()
-    large, small = pool.take(), pool.take()
+    large, small = pool.acquire(), pool.acquire()
     assert (large.is_large, small.is_large) == (True, False)
-    pool.give_back(large, is_empty=False)
-    again = pool.take()
+    pool.release(large, is_empty=False)
+    again = pool.acquire()
     assert again.is_large
     for pipe in (small, again):
-        pool.give_back(pipe)
+        pool.release(pipe)
     pool.close()

@@ -15,7 +15,7 @@ from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.answers import HEAD_TIMEOUT, build_answer, render_answer
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun
-from maesh_core.proxy.http.exchanges.tunnel import Released
+from maesh_core.proxy.http.exchanges.tunnel import ReleasedTransport
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
 from maesh_core.proxy.http.messages.head_limits import check_partial_head, check_whole_head
 from maesh_core.proxy.http.messages.request_head import CACHED_HEAD_LIMIT_BYTES, RequestHead
@@ -156,7 +156,7 @@ class ClientConnection(RespondingConnection):
         if exchange is None and not self._buffer and not self.is_write_paused and not self._is_lingering:
             last_head = self._last_head
             if last_head is not None and data == last_head.head:  # clients often repeat a request
-                self._start_exchange_of(last_head)
+                self._start_parsed_exchange(last_head)
                 return
             end = data.find(HEAD_END)
             if end > 0 and data[0] != 13:
@@ -187,7 +187,7 @@ class ClientConnection(RespondingConnection):
     def pause_writing(self) -> None:
         """Pause reading the upstream: the client reads the response more slowly."""
         self.is_write_paused = True
-        self._wait_for_taker(self.environment.settings.body_timeout)
+        self._wait_for_reader(self.environment.settings.body_timeout)
         if self.exchange is not None and self.exchange.upstream is not None:
             self.exchange.upstream.pause_reading()
 
@@ -286,9 +286,9 @@ class ClientConnection(RespondingConnection):
         except ClientProtocolError as error:
             self._refuse(error)
             return behind
-        return self._start_exchange_of(request, behind)
+        return self._start_parsed_exchange(request, behind)
 
-    def _start_exchange_of(self, request: RequestHead, behind: bytes = b"") -> bytes:
+    def _start_parsed_exchange(self, request: RequestHead, behind: bytes = b"") -> bytes:
         route = self._current.table.find(self.entrypoint, request.host)
         now = self.environment.clock_time()
         is_chained = False
@@ -360,7 +360,7 @@ class ClientConnection(RespondingConnection):
         if unsent < self._unsent and (self.is_write_paused or self.is_read_paused or self._is_closing):
             settings = self.environment.settings
             is_client_slow = self.is_write_paused or self._is_closing
-            self._wait_for_taker(settings.body_timeout if is_client_slow else settings.upstream_body_timeout)
+            self._wait_for_reader(settings.body_timeout if is_client_slow else settings.upstream_body_timeout)
         elif self.exchange is not None:
             self.exchange.on_timeout()
         elif self._is_closing or self.is_write_paused:
@@ -380,7 +380,7 @@ class ClientConnection(RespondingConnection):
         if self._transport is not None:
             self._is_closing = True
             self._transport.close()
-            self._wait_for_taker(self.environment.settings.body_timeout)
+            self._wait_for_reader(self.environment.settings.body_timeout)
 
     def abort(self) -> None:
         """Reset the connection, so that the client cannot mistake a partial response for a complete one."""
@@ -391,7 +391,7 @@ class ClientConnection(RespondingConnection):
         if self._transport is not None:
             reset(self._transport)
 
-    def release(self) -> Released:
+    def release(self) -> ReleasedTransport:
         """Give up the transport, and return it with the bytes that were read but not used."""
         transport, self._transport = self._transport, None
         assert transport is not None  # noqa: S101 - if it had ended, so would the exchange
@@ -400,7 +400,7 @@ class ClientConnection(RespondingConnection):
         self.environment.clients.discard(self)
         held = bytes(self._buffer)
         self._buffer.clear()
-        return Released(
+        return ReleasedTransport(
             transport,
             held,
             has_ended=self._is_eof,

@@ -39,7 +39,7 @@ class StreamProtocol(Protocol):
         """Resume writing."""
 
 
-class Watching(Protocol):
+class DescriptorWatcher(Protocol):
     """Watches descriptors, and reports ended connections in a later turn."""
 
     __slots__ = ()
@@ -70,7 +70,7 @@ class DescriptorTransport:
         "reads",
     )
 
-    def __init__(self, watching: Watching, descriptor: int, peer: tuple[str, int]) -> None:
+    def __init__(self, watching: DescriptorWatcher, descriptor: int, peer: tuple[str, int]) -> None:
         self._watching = watching
         self.descriptor = descriptor
         self._peer = peer

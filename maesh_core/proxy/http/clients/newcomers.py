@@ -22,7 +22,7 @@ from time import monotonic
 from typing import Final, Protocol, cast
 
 from maesh_core.proxy.http.clients.arrivals import Arrival, Arrivals
-from maesh_core.proxy.http.clients.descriptor_transport import DescriptorTransport, StreamProtocol, Watching
+from maesh_core.proxy.http.clients.descriptor_transport import DescriptorTransport, DescriptorWatcher, StreamProtocol
 from maesh_core.proxy.http.environment import Environment
 
 NEWCOMERS_SHARE: Final = 0.2
@@ -99,7 +99,7 @@ class NewConnection(DescriptorTransport):
         protocol.connection_made(cast("asyncio.Transport", self))
 
 
-class Newcomers(Watching):
+class Newcomers(DescriptorWatcher):
     """The new connections of one handler's entrypoints. Create, use and close it in the event loop's thread."""
 
     __slots__ = (

@@ -104,7 +104,7 @@ class PacedConnection(ClientStream):
         self._stop_reading()
         exchange = self.exchange
         if exchange is not None and exchange.request_left and exchange.upstream is not None:
-            self._wait_for_taker(self.environment.settings.upstream_body_timeout)
+            self._wait_for_reader(self.environment.settings.upstream_body_timeout)
 
     def resume_reading(self) -> None:
         """Resume reading the request, starting with the buffered bytes."""
@@ -157,7 +157,7 @@ class PacedConnection(ClientStream):
         else:
             self.wait(settings.response_timeout)
 
-    def _wait_for_taker(self, seconds: float) -> None:
+    def _wait_for_reader(self, seconds: float) -> None:
         """Wait for the peer to read what was written; see on_deadline()."""
         self._unsent = self._count_unsent()
         self.wait(seconds)

@@ -57,15 +57,15 @@ class RespondingConnection(PacedConnection):
         elif framing != response.framing:
             head = b"".join((response.status_line, *response.build_headers().lines, framing, connection))
         elif changed is not None:
-            head = response.passing + changed.added + connection
+            head = response.outgoing + changed.added + connection
         else:
-            head = response.passing + connection
+            head = response.outgoing + connection
         self.write(head + b"\r\n" + body)
 
     def write_informational(self, response: ResponseHead) -> None:
         """Send a 1xx response (RFC 9110 section 15.2); HTTP/1.0 has none."""
         if self.exchange is not None and not self.exchange.head.is_http_1_0:
-            self.write(response.passing + b"\r\n")
+            self.write(response.outgoing + b"\r\n")
 
     def write_answer(self, response: Response) -> None:
         """Send a response of the mesh. Raises ValueError, TypeError or AttributeError if it is not valid."""

@@ -15,7 +15,7 @@ from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.messages.syntax import IDEMPOTENT
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
-from maesh_core.proxy.http.upstreams.upstream_stream import ClientSide, Passing, ResponseReceiver, UpstreamStream
+from maesh_core.proxy.http.upstreams.upstream_stream import ClientSide, Forwarding, ResponseReceiver, UpstreamStream
 
 
 class AttemptUser(Protocol):
@@ -46,7 +46,7 @@ class AttemptUser(Protocol):
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
         """Handle a 101 and the bytes after it. Raises UpstreamProtocolError."""
 
-    def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Passing:
+    def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Forwarding:
         """Handle the head of the final response, and decide how the response is forwarded."""
 
     def start_response(self, response: ResponseHead, body: bytes) -> None:
@@ -210,7 +210,7 @@ class Attempt(ResponseReceiver):
         self._stop_timer()
         self._exchange.on_switching(upstream, response, rest)
 
-    def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Passing:
+    def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Forwarding:
         """Handle the head of the final response."""
         if self._timer is not None:
             self._stop_timer()

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.http.environment import Environment
-from maesh_core.proxy.http.exchanges.tunnel import Released
+from maesh_core.proxy.http.exchanges.tunnel import ReleasedTransport
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.response_head import ResponseHead
@@ -69,7 +69,7 @@ class ClientStream(ClientSide, Protocol):
     def on_exchange_finished(self) -> None:
         """Continue with the next request, or close."""
 
-    def release(self) -> Released:
+    def release(self) -> ReleasedTransport:
         """Give up the transport, and return it."""
 
     def abort(self) -> None:

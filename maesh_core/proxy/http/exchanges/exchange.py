@@ -34,7 +34,7 @@ from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routing_table import Route
 from maesh_core.proxy.http.transports import PENDING_LIMIT_BYTES
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
-from maesh_core.proxy.http.upstreams.upstream_stream import RENDERED, UNCHANGED, Passing, UpstreamStream
+from maesh_core.proxy.http.upstreams.upstream_stream import RENDERED, UNCHANGED, Forwarding, UpstreamStream
 
 CLIENT_GONE: Final = 499
 """The status counted when the client leaves before the response (as in nginx and Traefik)."""
@@ -57,7 +57,7 @@ class Run(Protocol):
     def on_attempt_failed(self, error: ExchangeError) -> None:
         """Start another attempt, or answer."""
 
-    def judge_response(self) -> Passing | None:
+    def judge_response(self) -> Forwarding | None:
         """Call the middlewares' `on_response`; None means that they do not affect how the response is forwarded."""
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
@@ -258,11 +258,11 @@ class Exchange(AttemptUser):
             raise UpstreamProtocolError(OTHER_PROTOCOL)
         self.run.on_switching(upstream, response, rest)
 
-    def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Passing:
+    def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Forwarding:
         """Handle the head of the final response, and decide how the response is forwarded."""
         self.status = response.status
-        if self.run is not None and (passing := self.run.judge_response()) is not None:
-            return passing
+        if self.run is not None and (forwarding := self.run.judge_response()) is not None:
+            return forwarding
         if not is_whole or self.request_left or not self.client.can_forward_unchanged(response):
             return RENDERED
         self.has_started_response = True

@@ -28,7 +28,7 @@ from maesh_core.proxy.http.messages.request_head import ClientHeaders
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routing_table import Route
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
-from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Passing, UpstreamStream
+from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding, UpstreamStream
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_verdict
 
 ATTEMPT_LIMIT: Final = 100
@@ -350,7 +350,7 @@ class MiddlewareRun(Run):
 
     # --- after the response head
 
-    def judge_response(self) -> Passing | None:
+    def judge_response(self) -> Forwarding | None:
         """Call each middleware's `on_response`, innermost first; start another attempt if one asks for it."""
         exchange = self._exchange
         pause_s = self._ask_for_retry(self._chain.on_response)

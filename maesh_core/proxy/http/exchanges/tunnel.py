@@ -14,7 +14,7 @@ from maesh_core.proxy.http.transports import FULL_READ_BYTES, TURN_READS, is_bro
 _NEVER: Final = float("inf")
 
 
-class Released(NamedTuple):
+class ReleasedTransport(NamedTuple):
     """A transport that its connection has given up, and its state at that time.
 
     `held` contains bytes that were read but not used. `has_ended` means that the peer sends no more. `on_lost` is
@@ -58,7 +58,7 @@ class Tunnel:
     def __repr__(self) -> str:
         return f"<Tunnel {self.client!r} {self.upstream!r}>"
 
-    def open(self, client: Released, upstream: Released, *, answer: bytes) -> None:
+    def open(self, client: ReleasedTransport, upstream: ReleasedTransport, *, answer: bytes) -> None:
         """Start: send the 101 and the bytes after it to the client, and the client's early bytes to the upstream."""
         self._environment.tunnels.add(self)
         self.client, self.upstream = TunnelEnd(self, client), TunnelEnd(self, upstream)
@@ -139,7 +139,7 @@ class TunnelEnd:
         "other",
     )
 
-    def __init__(self, tunnel: Tunnel, released: Released) -> None:
+    def __init__(self, tunnel: Tunnel, released: ReleasedTransport) -> None:
         self._tunnel = tunnel
         self._on_lost = released.on_lost
         self._transport: asyncio.Transport | None = released.transport

@@ -42,7 +42,7 @@ def switch_protocols(exchange: Exchange, upstream: UpstreamStream, response: Res
     environment, address = client.environment, client.address
 
     def on_closed() -> None:
-        environment.slots.give_back(address)
+        environment.slots.release(address)
         exchange.finish(exchange.status)
 
     tunnel = Tunnel(environment, on_closed, run.may_continue)

@@ -61,7 +61,7 @@ _FIELDS: Final = (
     "target",
     "authority",
     "host",
-    "passing",
+    "outgoing",
     "is_keep_alive",
     "body",
     "framing",
@@ -77,7 +77,7 @@ _FIELDS: Final = (
 class RequestHead(Head):
     """A parsed request head.
 
-    `head` is its bytes; `passing` is the part to send upstream, without the fields that the mesh adds after it. `body`
+    `head` is its bytes; `outgoing` is the part to send upstream, without the fields that the mesh adds after it. `body`
     is the number of body bytes or CHUNKED, and `framing` the fields that declare it. `dropped` names the fields that
     are not forwarded. `forwarded` holds the client's values of the fields in FORWARDED, and `upgrade` the protocols
     that the client offers. `is_expecting` means that the client waits for a 100 before it sends the body.
@@ -94,7 +94,7 @@ class RequestHead(Head):
         target: bytes,
         authority: bytes,
         host: bytes,
-        passing: bytes,
+        outgoing: bytes,
         is_keep_alive: bool = True,  # noqa: FBT001, FBT002
         body: int = 0,
         framing: bytes = b"",
@@ -109,7 +109,7 @@ class RequestHead(Head):
         self.target = target
         self.authority = authority
         self.host = host
-        self.passing = passing
+        self.outgoing = outgoing
         self.is_keep_alive = is_keep_alive
         self.body = body
         self.framing = framing
@@ -135,7 +135,7 @@ class RequestHead(Head):
     def render_changed(self, headers: Headers, forwarded: bytes) -> bytes:
         """Render the head to send upstream with changed header fields; it ends with the forwarded fields."""
         if not headers.is_split:
-            return self.passing + headers.added + forwarded
+            return self.outgoing + headers.added + forwarded
         return b"".join((self.render_start(), *headers.lines, self.framing, forwarded))
 
 
@@ -261,12 +261,12 @@ def parse_request_head(head: bytes, rules: HeadRules = DEFAULT_RULES) -> Request
     method, target, authority, length, connection = match.groups()
     if authority is None or method not in METHODS:
         return _parse_in_full(head, rules)
-    host, passing = _parse_cached_host(authority), cut_connection(match)
+    host, outgoing = _parse_cached_host(authority), cut_connection(match)
     is_keep_alive = connection is None or not connection.endswith(CLOSE)
     if length is None:
-        return RequestHead(head, method, target, authority, host, passing, is_keep_alive)
+        return RequestHead(head, method, target, authority, host, outgoing, is_keep_alive)
     framing = b"Content-Length: %b\r\n" % length
-    return RequestHead(head, method, target, authority, host, passing, is_keep_alive, int(length), framing)
+    return RequestHead(head, method, target, authority, host, outgoing, is_keep_alive, int(length), framing)
 
 
 _parse_cached_host = lru_cache(maxsize=CACHED_HOSTS)(parse_host)
@@ -275,7 +275,7 @@ _parse_cached_host = lru_cache(maxsize=CACHED_HOSTS)(parse_host)
 class _Fields:
     """The values that are read from a head's fields; they do not depend on the request line.
 
-    `passing` holds the fields to forward, except Host. It is None if the whole head can be forwarded unchanged: it
+    `outgoing` holds the fields to forward, except Host. It is None if the whole head can be forwarded unchanged: it
     contains only end-to-end fields, and fields that the mesh would render in the same way.
     """
 
@@ -288,7 +288,7 @@ class _Fields:
         "host",
         "is_expecting",
         "is_keep_alive",
-        "passing",
+        "outgoing",
         "upgrade",
     )
 
@@ -296,7 +296,7 @@ class _Fields:
         self,
         authority: bytes,
         host: bytes,
-        passing: bytes | None,
+        outgoing: bytes | None,
         *,
         is_keep_alive: bool = True,
         body: int = 0,
@@ -308,7 +308,7 @@ class _Fields:
     ) -> None:
         self.authority: Final = authority
         self.host: Final = host
-        self.passing: Final = passing
+        self.outgoing: Final = outgoing
         self.is_keep_alive: Final = is_keep_alive
         self.body: Final = body
         self.framing: Final = framing
@@ -328,19 +328,19 @@ def _parse_in_full(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead
     if is_changed:
         authority, target = _read_other_target(method, target, authority)
         host = parse_host(authority)
-    if fields.passing is not None:
-        passing = render_start(method, target, authority) + fields.passing
+    if fields.outgoing is not None:
+        outgoing = render_start(method, target, authority) + fields.outgoing
     elif is_changed:
-        passing = render_start(method, target, authority) + b"".join(split_fields(head, without=SPECIAL))
+        outgoing = render_start(method, target, authority) + b"".join(split_fields(head, without=SPECIAL))
     else:
-        passing = head[:-2]
+        outgoing = head[:-2]
     return RequestHead(
         head=head,
         method=method,
         target=target,
         authority=authority,
         host=host,
-        passing=passing,
+        outgoing=outgoing,
         is_http_1_0=is_http_1_0,
         is_keep_alive=fields.is_keep_alive,
         body=fields.body,

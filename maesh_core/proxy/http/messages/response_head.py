@@ -28,7 +28,7 @@ _find_special: Final = re.compile(
 ).findall
 """Matches the fields of _SPECIAL in a lower-case head that llhttp has checked."""
 _CHUNKED_FIELD: Final = b"Transfer-Encoding: chunked\r\n"
-_WORDS: Final = frozenset({b"close", b"keep-alive"})
+_CONNECTION_OPTIONS: Final = frozenset({b"close", b"keep-alive"})
 """Connection options that are not names of fields."""
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 _match_status_line: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( [\t\x20-\x7e\x80-\xff]*)?").fullmatch
@@ -38,7 +38,7 @@ _FIELDS: Final = (
     "head",
     "status",
     "status_line",
-    "passing",
+    "outgoing",
     "left",
     "framing",
     "is_plain",
@@ -52,7 +52,7 @@ _FIELDS: Final = (
 class ResponseHead(Head):
     """A parsed response head.
 
-    `head` is its bytes; `passing` is the part to forward, without the empty line and the fields about the connection.
+    `head` is its bytes; `outgoing` is the part to forward, without the empty line and the fields about the connection.
     `is_plain` means that the head can be forwarded unchanged if the client's connection stays open. `left` is the
     number of body bytes, CHUNKED or UNTIL_CLOSE, and `framing` the field that declares it. `dropped` names the fields
     that are not forwarded, `upgrade` the protocol that a 101 switches to.
@@ -67,7 +67,7 @@ class ResponseHead(Head):
         head: bytes,
         status: int,
         status_line: bytes,
-        passing: bytes,
+        outgoing: bytes,
         left: int,
         framing: bytes,
         is_plain: bool = True,  # noqa: FBT001, FBT002
@@ -78,7 +78,7 @@ class ResponseHead(Head):
         self.head = head
         self.status = status
         self.status_line = status_line
-        self.passing = passing
+        self.outgoing = outgoing
         self.left = left
         self.framing = framing
         self.is_plain = is_plain
@@ -107,8 +107,8 @@ def parse_response_head(head: bytes, *, is_head_request: bool) -> ResponseHead:
     if is_head_request or status == 304:
         left = 0
     is_keep_alive = connection is None or not connection.endswith(CLOSE)
-    passing = cut_connection(match)
-    return ResponseHead(head, status, status_line, passing, left, framing, is_keep_alive, is_keep_alive)
+    outgoing = cut_connection(match)
+    return ResponseHead(head, status, status_line, outgoing, left, framing, is_keep_alive, is_keep_alive)
 
 
 def _parse_in_full(head: bytes, *, is_head_request: bool) -> ResponseHead:
@@ -133,7 +133,7 @@ def _parse_in_full(head: bytes, *, is_head_request: bool) -> ResponseHead:
         left = 0
     elif left == UNTIL_CLOSE:
         is_keep_alive = False
-    dropped = _SPECIAL if options <= _WORDS else _SPECIAL | options - _WORDS
+    dropped = _SPECIAL if options <= _CONNECTION_OPTIONS else _SPECIAL | options - _CONNECTION_OPTIONS
     return ResponseHead(
         head=head,
         status=status,
@@ -144,7 +144,7 @@ def _parse_in_full(head: bytes, *, is_head_request: bool) -> ResponseHead:
         framing=framing,
         dropped=dropped,
         upgrade=_read_upgrade(head) if status == 101 and b"upgrade" in options else b"",
-        passing=b"".join((status_line, *split_fields(head, without=dropped), framing)),
+        outgoing=b"".join((status_line, *split_fields(head, without=dropped), framing)),
     )
 
 

@@ -11,7 +11,7 @@ from maesh_core.errors import ExchangeError, UpstreamProtocolError
 from maesh_core.proxy.balancing.health import Aside
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.answers import CLOSED_EARLY
-from maesh_core.proxy.http.exchanges.tunnel import Released
+from maesh_core.proxy.http.exchanges.tunnel import ReleasedTransport
 from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import CACHED_HEAD_LIMIT_BYTES, CHUNKED, RequestHead
@@ -120,7 +120,7 @@ class UpstreamConnection(UpstreamStream):
         self._response = None
         self._informational = 0
         if self._transport is not None:
-            request = head.passing + forwarded if changed is None else head.render_changed(changed, forwarded)
+            request = head.outgoing + forwarded if changed is None else head.render_changed(changed, forwarded)
             self._transport.write(request + body if body else request)
 
     def write(self, data: bytes) -> None:
@@ -176,13 +176,13 @@ class UpstreamConnection(UpstreamStream):
             else:
                 self._queue_turn()
 
-    def release(self, held: bytes) -> Released:
+    def release(self, held: bytes) -> ReleasedTransport:
         """Give up the transport; return it with the bytes read but not used. It stays counted until it ends."""
         transport, self._transport, self._raw = self._transport, None, None
         assert transport is not None  # noqa: S101 - bytes were just received from it
         self._receiver = None
         self.server.environment.upstreams.discard(self)
-        return Released(
+        return ReleasedTransport(
             transport,
             held,
             has_ended=False,
@@ -316,11 +316,11 @@ class UpstreamConnection(UpstreamStream):
                 return
             self._pass_informational(receiver, response)
             data = data[end:]
-        passing = receiver.on_response_head(response, is_whole=len(data) - end == response.left)
-        if passing is UNCHANGED:
+        forwarding = receiver.on_response_head(response, is_whole=len(data) - end == response.left)
+        if forwarding is UNCHANGED:
             receiver.client.write(data)
             self._end(receiver, is_clean=response.is_keep_alive)
-        elif passing is RENDERED:
+        elif forwarding is RENDERED:
             self._response = response
             self._left = response.left
             self._scanner = ChunkedScanner() if response.left == CHUNKED else None

@@ -9,13 +9,13 @@ from enum import Enum
 from typing import Final, Protocol
 
 from maesh_core.errors import ExchangeError
-from maesh_core.proxy.http.exchanges.tunnel import Released
+from maesh_core.proxy.http.exchanges.tunnel import ReleasedTransport
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 
 
-class Passing(Enum):
+class Forwarding(Enum):
     """How a response is forwarded after its head was parsed."""
 
     UNCHANGED = 1
@@ -26,9 +26,9 @@ class Passing(Enum):
     """It is discarded; the receiver has abandoned the connection."""
 
 
-UNCHANGED: Final = Passing.UNCHANGED  # accessing a member of the class takes 0.1 us
-RENDERED: Final = Passing.RENDERED
-DISCARDED: Final = Passing.DISCARDED
+UNCHANGED: Final = Forwarding.UNCHANGED  # accessing a member of the class takes 0.1 us
+RENDERED: Final = Forwarding.RENDERED
+DISCARDED: Final = Forwarding.DISCARDED
 
 
 class ClientSide(Protocol):
@@ -91,7 +91,7 @@ class UpstreamStream(Protocol):
     def resume_reading(self) -> None:
         """Resume reading the response."""
 
-    def release(self, held: bytes) -> Released:
+    def release(self, held: bytes) -> ReleasedTransport:
         """Give up the transport, and return it with the bytes that were read but not used."""
 
 
@@ -134,7 +134,7 @@ class ResponseReceiver(Protocol):
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
         """Handle a 101 and the bytes after it. Raises UpstreamProtocolError."""
 
-    def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Passing:
+    def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Forwarding:
         """Handle the head of the final response.
 
         `is_whole` means that exactly the bytes of its body arrived with it.

@@ -39,7 +39,7 @@ def test_what_is_offered_is_what_the_client_offers_but_http_2(connection, upgrad
     read = parse_request_head(head)
     assert read.upgrade == offered
     passed = b"Connection: upgrade\r\nUpgrade: %b\r\n" % offered if offered else b""
-    assert read.passing == b"GET / HTTP/1.1\r\nHost: a\r\n" + passed
+    assert read.outgoing == b"GET / HTTP/1.1\r\nHost: a\r\n" + passed
 
 
 async def test_an_upgrade_is_passed_on_and_answered_and_what_comes_behind_the_answer_goes_to_the_client(

@@ -89,7 +89,7 @@ PASSING = [b"X_Request_Id", b"Content_Type", b"_", b"X_Forwarded", b"X-Forwarded
 
 def pass_on(name, rules, *, version=b"1.1", target=b"/"):
     head = parse_request_head(b"GET %b HTTP/%b\r\nHost: a\r\n%b: 1\r\n\r\n" % (target, version, name), rules)
-    return head, name.lower() in head.passing.lower()
+    return head, name.lower() in head.outgoing.lower()
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
@@ -193,7 +193,7 @@ def test_an_unregistered_method_is_carried_where_that_is_set_unless_it_could_be_
     assert refusal.value.status == 501
     rules = HeadRules(carries_unregistered=True)
     if is_carried:
-        assert parse_request_head(line, rules).passing == line[:-2]
+        assert parse_request_head(line, rules).outgoing == line[:-2]
     else:
         with pytest.raises(ClientProtocolError, match="method not supported"):
             parse_request_head(line, rules)

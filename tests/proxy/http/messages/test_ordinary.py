@@ -48,9 +48,9 @@ STRICT_RULES = HeadRules(keeps_forwarded=False)
 ODD = [b"\r", b"\n", b"\r\n", b" ", b"\t", b":", b"\0", b"\x7f", b"\x80", b"(", b"5", b"x"]
 
 
-def list_lines(passing):
+def list_lines(outgoing):
     """List what goes on, whatever its order, and the spelling of what the mesh writes anew."""
-    lines = [line.lower().replace(b"content-length:0", b"content-length: 0") for line in passing.split(b"\r\n")]
+    lines = [line.lower().replace(b"content-length:0", b"content-length: 0") for line in outgoing.split(b"\r\n")]
     return sorted(b" ".join(line.replace(b":", b": ", 1).split()) for line in lines)
 
 
@@ -72,8 +72,8 @@ def test_what_the_pattern_of_a_request_reads_is_what_the_close_reading_reads(hea
         event("ordinary")
         with contextlib.suppress(ClientProtocolError):
             read, closely = parse_request_head(head, STRICT_RULES), read_request_closely(head, STRICT_RULES)
-            assert list_lines(read.passing) == list_lines(closely.passing)
-            read.passing = closely.passing = b""
+            assert list_lines(read.outgoing) == list_lines(closely.outgoing)
+            read.outgoing = closely.outgoing = b""
             assert read == closely
 
 
@@ -94,8 +94,8 @@ def test_what_the_pattern_of_a_response_reads_is_what_the_close_reading_reads(he
         else:
             read = parse_response_head(head, is_head_request=is_head_request)
             assert not read.is_plain or (read.is_keep_alive and match_response(head))
-            assert list_lines(read.passing) == list_lines(closely.passing)
-            read.passing = closely.passing = b""
+            assert list_lines(read.outgoing) == list_lines(closely.outgoing)
+            read.outgoing = closely.outgoing = b""
             read.is_plain = False
             assert read == closely
 

@@ -189,7 +189,7 @@ def test_who_stays_connected(version, lines, is_keep_alive):
 def test_no_control_character_passes_but_the_tab(byte):
     head = START + b"X: a" + bytes([byte]) + b"b\r\n\r\n"
     if byte == 9:
-        assert parse_request_head(head).passing == head[:-2]
+        assert parse_request_head(head).outgoing == head[:-2]
     else:
         assert read_status(head) == 400
     if byte not in b":":
@@ -243,7 +243,7 @@ def check_against_h11(bytes_, head):
     came = read_by_h11(bytes_)
     if came is not None:
         assert came[:2] == wanted
-    method, body, target, headers = read_by_h11(head.passing + b"\r\n")
+    method, body, target, headers = read_by_h11(head.outgoing + b"\r\n")
     assert (method, body) == wanted
     assert target == head.target
     assert [value.lower() for name, value in headers if name == b"host"] == [head.authority.lower()]

@@ -51,22 +51,22 @@ def test_who_stays_connected(version, lines, is_keep_alive):
 def test_what_is_plain_passes_as_it_came_and_the_rest_without_what_stops_here():
     plain = parse(b"X:  y \r\nConnection: keep-alive\r\nContent-Length: 1\r\n")
     assert plain.is_plain
-    assert plain.passing == b"HTTP/1.1 200 OK\r\nX:  y \r\nContent-Length: 1\r\n"
+    assert plain.outgoing == b"HTTP/1.1 200 OK\r\nX:  y \r\nContent-Length: 1\r\n"
     other = parse(b"X:  y \r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nContent-Length: 1\r\n")
     assert not other.is_plain
-    assert other.passing == b"HTTP/1.1 200 OK\r\nX:  y \r\nContent-Length: 1\r\n"
+    assert other.outgoing == b"HTTP/1.1 200 OK\r\nX:  y \r\nContent-Length: 1\r\n"
     assert other.build_headers().lines == [b"X:  y \r\n"]
 
 
 def test_connection_cannot_name_the_framing_away():
     head = parse(b"Connection: content-length\r\nContent-Length: 5\r\n")
     assert head.left == 5
-    assert head.passing == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"
+    assert head.outgoing == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"
 
 
 def test_no_length_goes_on_with_a_status_that_has_none():
-    assert parse(b"Content-Length: 5\r\n", status=b"204 No").passing == b"HTTP/1.1 204 No\r\n"
-    assert parse(b"Transfer-Encoding: chunked\r\n", status=b"100 Go").passing == b"HTTP/1.1 100 Go\r\n"
+    assert parse(b"Content-Length: 5\r\n", status=b"204 No").outgoing == b"HTTP/1.1 204 No\r\n"
+    assert parse(b"Transfer-Encoding: chunked\r\n", status=b"100 Go").outgoing == b"HTTP/1.1 100 Go\r\n"
 
 
 @pytest.mark.parametrize(
