@@ -1,7 +1,7 @@
 """The middlewares of one route as tuples of bound methods, built when the route is compiled.
 
 Takes middlewares and returns a chain. Methods that a middleware does not override are not included and cost nothing.
-The chain runs nothing itself: the exchange calls its methods, in the order that `maesh_core.plugin.Middleware` promises.
+The chain runs nothing itself: the exchange calls its methods in the order that `maesh_core.plugin.Middleware` promises.
 """
 
 import inspect
