@@ -152,5 +152,5 @@ def test_a_derived_middleware_with_an_unknown_name_is_refused_with_the_nearest()
             return None
 
     assert find_middleware_problem(Misspelt()) == (
-        "has on_respnse, which is no method of a middleware; did you mean on_response?"
+        "has on_respnse, which is not a method of middlewares; did you mean on_response?"
     )
