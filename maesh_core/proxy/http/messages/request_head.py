@@ -16,7 +16,7 @@ from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.http.messages.head import Head
 from maesh_core.proxy.http.messages.head_rules import DEFAULT_RULES, HeadRules, HeadRulesByClient
 from maesh_core.proxy.http.messages.headers import Headers, split_field, split_fields
-from maesh_core.proxy.http.messages.ordinary import CLOSE, cut_connection, match_request
+from maesh_core.proxy.http.messages.ordinary import CLOSE, cut_connection, parse_ordinary_request
 from maesh_core.proxy.http.messages.syntax import (
     METHODS,
     has_bare_line_end,
@@ -255,16 +255,16 @@ class HeadReaders:
 
 def parse_request_head(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead:
     """Parse a head, which ends with its only empty line, under these rules. Raises ClientProtocolError."""
-    match = match_request(head)
-    if match is None:
+    found = parse_ordinary_request(head)
+    if found is None or found.authority_start < 0 or found.first not in METHODS:
         return _parse_in_full(head, rules)
-    method, target, authority, length, connection = match.groups()
-    if authority is None or method not in METHODS:
-        return _parse_in_full(head, rules)
-    host, outgoing = _parse_cached_host(authority), cut_connection(match)
-    is_keep_alive = connection is None or not connection.endswith(CLOSE)
-    if length is None:
+    authority = head[found.authority_start : found.authority_end]
+    host, outgoing = _parse_cached_host(authority), cut_connection(head, found)
+    is_keep_alive = found.connection_start < 0 or not head.endswith(CLOSE, 0, found.connection_end)
+    method, target = found.first, found.second
+    if found.length_start < 0:
         return RequestHead(head, method, target, authority, host, outgoing, is_keep_alive)
+    length = head[found.length_start : found.length_end]
     framing = b"Content-Length: %b\r\n" % length
     return RequestHead(head, method, target, authority, host, outgoing, is_keep_alive, int(length), framing)
 

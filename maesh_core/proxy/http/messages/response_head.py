@@ -13,7 +13,7 @@ import httptools
 from maesh_core.errors import UpstreamProtocolError
 from maesh_core.proxy.http.messages.head import Head
 from maesh_core.proxy.http.messages.headers import Headers, split_fields
-from maesh_core.proxy.http.messages.ordinary import CLOSE, cut_connection, match_response
+from maesh_core.proxy.http.messages.ordinary import CLOSE, cut_connection, parse_ordinary_response
 from maesh_core.proxy.http.messages.request_head import CHUNKED
 from maesh_core.proxy.http.messages.syntax import is_length, parse_list
 from maesh_core.values.field_rules import HOP_BY_HOP
@@ -93,22 +93,22 @@ class ResponseHead(Head):
 
 def parse_response_head(head: bytes, *, is_head_request: bool) -> ResponseHead:
     """Parse a head, which ends with its only empty line. Raises UpstreamProtocolError."""
-    match = match_response(head)
-    if match is None:
+    found = parse_ordinary_response(head)
+    if found is None:
         return _parse_in_full(head, is_head_request=is_head_request)
-    status_line, digits, length, chunked, connection = match.groups()
-    status = int(digits)
-    if (length is None) is (chunked is None) or status == 204:
+    status, has_length = int(found.second), found.length_start >= 0
+    if has_length is found.is_chunked or status == 204:
         return _parse_in_full(head, is_head_request=is_head_request)
-    if length is None:
-        left, framing = CHUNKED, _CHUNKED_FIELD
-    else:
+    if has_length:
+        length = head[found.length_start : found.length_end]
         left, framing = int(length), b"Content-Length: %b\r\n" % length
+    else:
+        left, framing = CHUNKED, _CHUNKED_FIELD
     if is_head_request or status == 304:
         left = 0
-    is_keep_alive = connection is None or not connection.endswith(CLOSE)
-    outgoing = cut_connection(match)
-    return ResponseHead(head, status, status_line, outgoing, left, framing, is_keep_alive, is_keep_alive)
+    is_keep_alive = found.connection_start < 0 or not head.endswith(CLOSE, 0, found.connection_end)
+    outgoing = cut_connection(head, found)
+    return ResponseHead(head, status, found.first, outgoing, left, framing, is_keep_alive, is_keep_alive)
 
 
 def _parse_in_full(head: bytes, *, is_head_request: bool) -> ResponseHead:
