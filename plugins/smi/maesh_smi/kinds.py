@@ -3,7 +3,8 @@
 Takes the fields of an object without its metadata. If there is a `spec`, all fields are below it. In an HTTPRouteGroup
 without `spec` they are at the top level (v1alpha1, v1alpha2). Unknown fields and values of another type are faults,
 because a misspelt field would limit nothing. Fields that depend on other objects are checked when they are used, and
-raise ConfigurationError, so that an invalid object affects only itself.
+raise ConfigurationError, so that an invalid object affects only itself. KINDS, at the end, lists the versions that are
+read; acl has those of TrafficTarget.
 """
 
 import re

@@ -1,7 +1,8 @@
 """The proxy's half: forwards clients' datagrams to servers in sessions, and the answers back.
 
 A session belongs to a client's address and an entrypoint. It has one server, and a socket of its own to it. At the
-session limit of a worker, the longest-idle session is evicted. Nothing is sent to an address that has not sent a
+session limit of a worker, the longest-idle session is evicted; a session that is idle for `session-timeout` ends
+(`_sweep`). Nothing is sent to an address that has not sent a
 datagram first. Datagrams that cannot be forwarded are dropped and counted.
 """
 
