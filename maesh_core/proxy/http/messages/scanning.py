@@ -52,8 +52,11 @@ _CONNECTION_NAMES: Final = frozenset({b"Connection", b"connection"})
 _CHUNKED_NAMES: Final = frozenset(
     {b"Transfer-Encoding", b"transfer-encoding", b"Transfer-encoding", b"transfer-Encoding"}
 )
-_NAMES_LIMIT: Final = 1024
-"""Names whose kind is remembered, for requests and for responses; peers decide which names there are."""
+CACHED_NAMES: Final = 1024
+"""Names whose kind is cached, for requests and for responses. At the limit all are dropped, because peers choose the
+names, and must not keep those of others out."""
+CACHED_NAME_BYTES: Final = 64
+"""Longer names are classified each time, because they would fill the memory."""
 _kinds_in_requests: Final[dict[bytes, int]] = {}
 _kinds_in_responses: Final[dict[bytes, int]] = {}
 
@@ -70,8 +73,7 @@ def _classify_request_name(name: bytes) -> int:
         kind = _LENGTH_FIELD
     else:
         kind = _CONNECTION_FIELD if name in _CONNECTION_NAMES else _REFUSED
-    if len(_kinds_in_requests) < _NAMES_LIMIT:
-        _kinds_in_requests[name] = kind
+    _cache(_kinds_in_requests, name, kind)
     return kind
 
 
@@ -84,9 +86,16 @@ def _classify_response_name(name: bytes) -> int:
         kind = _CHUNKED_FIELD
     else:
         kind = _CONNECTION_FIELD if name in _CONNECTION_NAMES else _REFUSED
-    if len(_kinds_in_responses) < _NAMES_LIMIT:
-        _kinds_in_responses[name] = kind
+    _cache(_kinds_in_responses, name, kind)
     return kind
+
+
+def _cache(kinds: dict[bytes, int], name: bytes, kind: int) -> None:
+    if len(name) > CACHED_NAME_BYTES:
+        return
+    if len(kinds) >= CACHED_NAMES:
+        kinds.clear()
+    kinds[name] = kind
 
 
 # --- heads

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
+from maesh_core.proxy.http.messages import scanning
 from maesh_core.proxy.http.messages.ordinary import find_in_request, find_in_response
-from maesh_core.proxy.http.messages.scanning import scan_request, scan_response
+from maesh_core.proxy.http.messages.scanning import CACHED_NAME_BYTES, CACHED_NAMES, scan_request, scan_response
 
 NAMES = [
     b"Host", b"Connection", b"Content-Length", b"Content_Length", b"Transfer-Encoding", b"Transfer_Encoding",
@@ -92,7 +93,21 @@ def test_a_byte_of_any_value_at_any_place_is_judged_alike(scan, find, head):
             assert list_parts(scan(changed)) == list_parts(find(changed)), changed
 
 
-def test_names_that_peers_choose_are_remembered_within_a_limit():
-    for number in range(3000):
-        assert scan_request(b"GET / HTTP/1.1\r\nX-%d: y\r\n\r\n" % number) is not None
-    assert scan_request(b"GET / HTTP/1.1\r\nX-Real-Ip: y\r\n\r\n") is None
+@pytest.mark.parametrize(
+    ("scan", "first_line", "kinds"),
+    [
+        (scan_request, b"GET / HTTP/1.1", scanning._kinds_in_requests),
+        (scan_response, b"HTTP/1.1 200 OK", scanning._kinds_in_responses),
+    ],
+)
+def test_the_cache_of_names_is_bounded_and_never_closed_to_new_names(scan, first_line, kinds):
+    def scan_name(name):
+        return scan(b"%b\r\n%b: y\r\n\r\n" % (first_line, name))
+
+    for number in range(3 * CACHED_NAMES):
+        assert scan_name(b"X-%d" % number) is not None
+        assert len(kinds) <= CACHED_NAMES
+    assert b"X-%d" % (3 * CACHED_NAMES - 1) in kinds
+    assert scan_name(b"X" * (CACHED_NAME_BYTES + 1)) is not None
+    assert b"X" * (CACHED_NAME_BYTES + 1) not in kinds
+    assert scan_name(b"Upgrade") is scan_name(b"Upgrade") is None
