@@ -74,7 +74,7 @@ class KubernetesError(MaeshError):
 
 
 class ClusterDnsError(MaeshError):
-    """The cluster's DNS is not as the mesh understands it; nothing was written."""
+    """The cluster's DNS has a configuration that the mesh does not support; nothing was written."""
 
 
 class ExchangeError(MaeshError):

@@ -314,7 +314,7 @@ class BalancingSpecs(Protocol):
 
 
 class Stage(IntEnum):
-    """Where a middleware stands in the chain, outermost first; within a stage the order is that of kinds' names."""
+    """The position of a middleware in the chain, outermost first; within a stage, the names of kinds decide."""
 
     ADMISSION = 1
     LIMIT = 2

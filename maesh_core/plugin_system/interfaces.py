@@ -1,6 +1,6 @@
-"""What a process gives to plugins: the interfaces of the objects that their halves are handed and asked about.
+"""The interfaces of the objects that a process passes to plugins.
 
-The hooks, and the interfaces of what plugins give in return, stand in hookspecs.py; plugins import all of it from
+hookspecs.py has the hooks, and the interfaces of the objects that plugins return. Plugins import all of them from
 `maesh_core.plugin`. Declares, and does nothing.
 """
 

@@ -15,7 +15,7 @@ from maesh_core.settings.fields import normalise_name
 ENTRY_POINT_GROUP = "maesh.plugins"
 
 DEFAULT_ON = frozenset({"retry", "ratelimit", "circuitbreaker", "smi", "udp"})
-"""On wherever they are installed; every other plugin waits for its switch."""
+"""Enabled by default if they are installed; every other plugin needs its flag."""
 
 SHIPPED = DEFAULT_ON | {"acl"}
 """The project's own plugins: known by name also where they are not installed."""

@@ -1,14 +1,14 @@
 """What the tests of a plugin use: the real mesh as processes, servers behind it, and the contract of every plugin.
 
-Its fixtures (fixtures.py) are there wherever pytest runs with Maesh installed. `FakeExchange` and `FakeNode` stand in
-for what a middleware meets where a test would rather have a clock that stands still.
+pytest loads the fixtures (fixtures.py) if this distribution is installed. `FakeExchange` and `FakeNode` are doubles for
+tests of a middleware; their clock moves only when the test moves it.
 """
 
 import pytest
 
 pytest.register_assert_rewrite("maesh_testing.contract")
 
-from maesh_testing.commands import Command, build_environment, wait_until  # noqa: E402 - pytest must hear of it first
+from maesh_testing.commands import Command, build_environment, wait_until  # noqa: E402 - after register_assert_rewrite
 from maesh_testing.contract import PluginContract  # noqa: E402
 from maesh_testing.doubles import FakeExchange, FakeNode  # noqa: E402
 from maesh_testing.http_client import Answer, send_request  # noqa: E402

@@ -236,7 +236,7 @@ class ApiServer:
             self._operations.remove(resource, self._operations.get(resource, namespace, name))
 
     def on_change(self, hook: Hook) -> None:
-        """Call `hook(type, plural, object)` at every change, in its thread, and before its client hears of it.
+        """Call `hook(type, plural, object)` at every change, in its thread, before the client gets its answer.
 
         It may change more; it must not change the object that it is given, nor wait for another thread.
         """
@@ -253,7 +253,7 @@ class ApiServer:
         """Answer lists of a resource with prepared pages as they are, and with no object that is stored.
 
         The first is for a list without `continue`; page n, counted from 0, is the one for the token `n`. The server's
-        version becomes at least the `resourceVersion` that stands first in the first page.
+        version becomes at least the `resourceVersion` of the first object in the first page.
         """
         with self._store.lock:
             self._handler.canned[plural] = [bytes(page) for page in pages]

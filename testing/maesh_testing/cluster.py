@@ -51,7 +51,7 @@ class Cluster:
             self._send("DELETE", build_path("v1", "namespaces", name=name))
 
     def apply(self, manifests: Object | Iterable[Object]) -> None:
-        """Create objects, or put them in place of those that are there; whoever writes between is overwritten."""
+        """Create objects or replace existing ones; a concurrent write is overwritten."""
         for manifest in [manifests] if isinstance(manifests, dict) else manifests:
             self._apply_one(manifest)
 

@@ -229,7 +229,7 @@ class PluginContract:
     def test_a_bad_annotation_closes_its_service_alone_and_says_why(
         self, start_mesh: Callable[..., RunningMesh], start_upstream: Callable[..., Upstream]
     ) -> None:
-        """An error names annotation and value; whoever has none is served."""
+        """An error names the annotation and its value; a service without an error is served."""
         self._skip_without_annotations()
         assert self.bad_annotations, "the test names a bad value"
         other = start_upstream("other")
@@ -292,7 +292,7 @@ def _find_sources(entry_point: EntryPoint) -> list[Path]:
 
 
 def _find_imports(path: Path) -> list[str]:
-    """Find which modules a source imports, wherever it does so."""
+    """Find the modules that a source imports, at any place in it."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

@@ -54,7 +54,7 @@ class FakeExchange:
 
 @dataclass
 class FakeClock:
-    """Implements `interfaces.Ticks`: stands still until `FakeNode.pass_time`."""
+    """Implements `interfaces.Ticks`: its time moves only by `FakeNode.pass_time`."""
 
     now: float = 1000.0
     sweeps: list[Callable[[float], None]] = field(default_factory=list)

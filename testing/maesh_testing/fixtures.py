@@ -1,4 +1,4 @@
-"""pytest's fixtures for tests of plugins; pytest finds them by itself wherever Maesh is installed.
+"""pytest fixtures for tests of plugins; pytest loads them if maesh-testing is installed.
 
 What a test starts ends with it, by process id; a command that does not end cleanly, or leaves a process behind, fails
 the test.

@@ -25,8 +25,8 @@ def build_service(
 ) -> list[dict[str, Any]]:
     """Build the objects of a service with port 80: the Service, and an EndpointSlice for each address and port.
 
-    Annotations without a prefix get `maesh.containo.us/`. With an account a Pod of that service account stands at each
-    address.
+    Annotations without a prefix get `maesh.containo.us/`. With an account, each address
+    belongs to a Pod of this service account.
     """
     full = {key if "/" in key else f"maesh.containo.us/{key}": value for key, value in (annotations or {}).items()}
     metadata = {"name": name, "namespace": namespace, "annotations": full}

@@ -38,7 +38,7 @@ def to_version(resource: ApiResource, version: str, kept: Mapping[str, Any]) -> 
 
 
 def to_item(resource: ApiResource, version: str, kept: Mapping[str, Any]) -> Object:
-    """Give an object as it stands in a list: those of built-in kinds do not say there what they are."""
+    """Return an object as a list contains it: objects of built-in kinds have no kind and apiVersion there."""
     found = to_version(resource, version, kept)
     if not resource.is_custom:
         del found["apiVersion"], found["kind"]

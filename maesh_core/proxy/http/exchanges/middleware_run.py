@@ -186,7 +186,7 @@ class MiddlewareRun(Run):
         return route.chain if route is not None else EMPTY_CHAIN
 
     def begin(self, route: Route, balancer: Balancer[HttpServer]) -> None:
-        """Call each middleware's `on_request`, outermost first, from `_position` on, then start the first attempt."""
+        """Call the chain's `on_request` methods from `_position` on, then start the first attempt."""
         chain, position = route.chain, self._position
         for step in chain.on_request[position:] if position else chain.on_request:
             call, depth = step
@@ -351,7 +351,7 @@ class MiddlewareRun(Run):
     # --- after the response head
 
     def judge_response(self) -> Forwarding | None:
-        """Call each middleware's `on_response`, innermost first; start another attempt if one asks for it."""
+        """Call the chain's `on_response` methods; start another attempt if one asks for it."""
         exchange = self._exchange
         pause_s = self._ask_for_retry(self._chain.on_response)
         if pause_s is not None and self.can_repeat:
