@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mkdocs.utils.yaml import yaml_load
 
-from maesh_core.controller.configuration.annotations import CORE_ANNOTATIONS
+from maesh_core.controller.configuration.annotation_values import CORE_ANNOTATIONS
 from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.plugin_system.metadata import SHIPPED, list_installed
 from maesh_core.proxy.node.admin import AdminPages

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from maesh_core.controller.configuration.annotations import CORE_ANNOTATIONS
+from maesh_core.controller.configuration.annotation_values import CORE_ANNOTATIONS
 from maesh_core.controller.configuration.http import HttpTrafficType
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.errors import MaeshError

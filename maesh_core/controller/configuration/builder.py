@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from maesh_core.controller.configuration.annotations import parse_scheme
+from maesh_core.controller.configuration.annotation_values import parse_scheme
 from maesh_core.controller.configuration.catalogue import Catalogue
 from maesh_core.controller.configuration.plugin_settings import render_settings
 from maesh_core.errors import ConfigurationError

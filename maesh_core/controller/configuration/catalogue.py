@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from maesh_core.controller.configuration.annotations import CORE_ANNOTATIONS
+from maesh_core.controller.configuration.annotation_values import CORE_ANNOTATIONS
 from maesh_core.controller.configuration.http import LOAD_BALANCERS
 from maesh_core.errors import PluginError
 from maesh_core.model.annotations import PREFIXES

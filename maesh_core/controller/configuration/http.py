@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from maesh_core.controller.configuration.annotations import check_supported, parse_scheme
+from maesh_core.controller.configuration.annotation_values import check_supported, parse_scheme
 from maesh_core.controller.configuration.plugin_settings import render_settings
 from maesh_core.model.annotations import parse_annotations, parse_load_balancer
 from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpBranch, HttpRouter, Section, Server, Service

@@ -15,8 +15,8 @@ from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.balancing.balancer import AnyBalancer, Balancer
 from maesh_core.proxy.balancing.division import DividedPart, Division
 from maesh_core.proxy.balancing.kinds import BalancerKinds, ChosenBalancer
+from maesh_core.proxy.http.answers import AMBIGUOUS_PATH, CLOSED, NO_SERVER
 from maesh_core.proxy.http.counters import RouteCounters
-from maesh_core.proxy.http.exchanges.answers import AMBIGUOUS_PATH, CLOSED, NO_SERVER
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.server_key import ServerKey

@@ -10,8 +10,8 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
 
 WRITE_HIGH_BYTES: Final = 65536
 WRITE_LOW_BYTES: Final = 16384
@@ -31,6 +31,21 @@ UNREAD_LIMIT_BYTES: Final = 1 << 20
 """Bytes that are still read from a connection after a write failed; the rest of a longer response is lost."""
 _READ_BYTES: Final = 65536
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+class ReleasedTransport(NamedTuple):
+    """A transport that its connection has given up, and its state at that time.
+
+    `held` contains bytes that were read but not used. `has_ended` means that the peer sends no more. `on_lost` is
+    called once, when the transport ends.
+    """
+
+    transport: asyncio.Transport
+    held: bytes
+    has_ended: bool
+    is_read_paused: bool
+    is_write_paused: bool
+    on_lost: Callable[[], None] | None = None
 
 
 def limit_write_buffer(transport: asyncio.WriteTransport) -> None:

@@ -293,6 +293,6 @@ def _add_shares(shares: Shares, more: Shares, factor: Fraction) -> Shares:
 def _combine(one: Sequence[HttpMatch], other: Sequence[HttpMatch]) -> Matches:
     """Build the matches that hold if one of each side holds. Raises ConfigurationError if there are too many."""
     if len(one) * len(other) > MATCH_LIMIT:
-        raise ConfigurationError(f"with its nested splits it has more than {MATCH_LIMIT} matches")
+        raise ConfigurationError(f"with its nested splits a branch has more than {MATCH_LIMIT} matches")
     pairs = (combine_matches(left, right) for left in one for right in other)
     return tuple(dict.fromkeys(pair for pair in pairs if pair is not None))

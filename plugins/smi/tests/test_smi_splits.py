@@ -231,7 +231,7 @@ def test_a_split_that_comes_to_too_many_matches_is_detached(cluster):
     ]
     found = cluster(WEB, V1, V2, LEAF, *below, *top)
     assert found.list_branches() == []
-    assert found.list_errors() == ["with its nested splits it has more than 10000 matches"]
+    assert found.list_errors() == ["with its nested splits a branch has more than 10000 matches"]
 
 
 def test_two_ways_that_meet_are_no_loop_and_cost_no_more_than_their_splits(cluster):

@@ -264,3 +264,18 @@ def test_tls_and_plain_connections_and_those_of_two_names_never_share_a_pool():
         ("https", "a.x.svc"): 2,
         ("https", "b.x.svc"): 1,
     }
+
+
+async def test_the_event_loop_s_own_limit_of_handshakes_is_above_the_connect_timeout(authority, root_ca, monkeypatch):
+    loop = asyncio.get_running_loop()
+    start_tls, limits = loop.start_tls, []
+
+    async def record(*arguments, ssl_handshake_timeout, **options):
+        limits.append(ssl_handshake_timeout)
+        return await start_tls(*arguments, ssl_handshake_timeout=ssl_handshake_timeout, **options)
+
+    monkeypatch.setattr(loop, "start_tls", record)
+    server = TlsServer(authority.issue_cert(NAME))
+    async with carry(server.serve, context=server.context, settings=trust(root_ca, connect_timeout=90)) as (_, ask):
+        assert (await ask()).startswith(b"HTTP/1.1 200 ")
+    assert limits == [91.0]

@@ -8,20 +8,19 @@ import asyncio
 from typing import Final, cast
 
 from maesh_core.errors import ClientProtocolError
+from maesh_core.proxy.http.answers import HEAD_TIMEOUT, build_answer, render_answer
 from maesh_core.proxy.http.clients.linger import Linger
 from maesh_core.proxy.http.clients.pacing import TURN_BYTES, TURN_REQUESTS
 from maesh_core.proxy.http.clients.responding import RespondingConnection
 from maesh_core.proxy.http.environment import Environment
-from maesh_core.proxy.http.exchanges.answers import HEAD_TIMEOUT, build_answer, render_answer
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun
-from maesh_core.proxy.http.exchanges.tunnel import ReleasedTransport
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
 from maesh_core.proxy.http.messages.head_limits import check_partial_head, check_whole_head
 from maesh_core.proxy.http.messages.request_head import CACHED_HEAD_LIMIT_BYTES, RequestHead
 from maesh_core.proxy.http.messages.syntax import HEAD_END, SMALL_HEAD_BYTES, match_empty_lines
 from maesh_core.proxy.http.routing_table import CurrentTable, Route
-from maesh_core.proxy.http.transports import FULL_READ_BYTES, limit_write_buffer, reset
+from maesh_core.proxy.http.transports import FULL_READ_BYTES, ReleasedTransport, limit_write_buffer, reset
 
 BODY_WITH_HEAD_LIMIT_BYTES: Final = 16384
 """Body bytes that arrive together with their head are forwarded with it in one write, up to this size."""

@@ -5,9 +5,9 @@ Connection field, the framing that an HTTP/1.0 client understands, and keep-aliv
 """
 
 from maesh_core.plugin_system.interfaces import Response
+from maesh_core.proxy.http.answers import render_answer
 from maesh_core.proxy.http.clients.pacing import PacedConnection
 from maesh_core.proxy.http.environment import Environment
-from maesh_core.proxy.http.exchanges.answers import render_answer
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import CHUNKED

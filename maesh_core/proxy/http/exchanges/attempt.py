@@ -8,7 +8,7 @@ import asyncio
 from typing import Protocol, final
 
 from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamTimeoutError
-from maesh_core.proxy.http.exchanges.answers import CONNECT_TIMEOUT, RESPONSE_TIMEOUT
+from maesh_core.proxy.http.answers import CONNECT_TIMEOUT, RESPONSE_TIMEOUT
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import RequestHead

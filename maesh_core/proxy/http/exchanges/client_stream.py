@@ -8,11 +8,11 @@ from typing import Protocol
 
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.http.environment import Environment
-from maesh_core.proxy.http.exchanges.tunnel import ReleasedTransport
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routing_table import Route
+from maesh_core.proxy.http.transports import ReleasedTransport
 from maesh_core.proxy.http.upstreams.upstream_stream import ClientSide, UpstreamStream
 
 

@@ -16,7 +16,7 @@ from maesh_core.errors import (
 )
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.balancing.balancer import Balancer
-from maesh_core.proxy.http.exchanges.answers import (
+from maesh_core.proxy.http.answers import (
     BODY_TIMEOUT,
     BODY_TOO_LARGE,
     NO_SERVER,

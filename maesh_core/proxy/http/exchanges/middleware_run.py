@@ -13,7 +13,7 @@ from typing import Any, Final, final
 from maesh_core.errors import ExchangeError
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.balancing.balancer import Balancer
-from maesh_core.proxy.http.exchanges.answers import (
+from maesh_core.proxy.http.answers import (
     CLIENT_ENDED,
     MIDDLEWARE_FAILED,
     MIDDLEWARE_TIMEOUT,

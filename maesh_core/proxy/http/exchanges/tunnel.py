@@ -6,27 +6,12 @@ nothing more for HTTP). If one connection breaks, the other is reset, so that no
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 from maesh_core.proxy.http.environment import Environment
-from maesh_core.proxy.http.transports import FULL_READ_BYTES, TURN_READS, is_broken, reset
+from maesh_core.proxy.http.transports import FULL_READ_BYTES, TURN_READS, ReleasedTransport, is_broken, reset
 
 _NEVER: Final = float("inf")
-
-
-class ReleasedTransport(NamedTuple):
-    """A transport that its connection has given up, and its state at that time.
-
-    `held` contains bytes that were read but not used. `has_ended` means that the peer sends no more. `on_lost` is
-    called once, when the transport ends.
-    """
-
-    transport: asyncio.Transport
-    held: bytes
-    has_ended: bool
-    is_read_paused: bool
-    is_write_paused: bool
-    on_lost: Callable[[], None] | None = None
 
 
 class Tunnel:

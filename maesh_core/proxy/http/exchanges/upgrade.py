@@ -6,7 +6,7 @@ request; if no tunnel is opened, they are discarded with the connection.
 """
 
 from maesh_core.errors import UpstreamProtocolError
-from maesh_core.proxy.http.exchanges.answers import OTHER_PROTOCOL
+from maesh_core.proxy.http.answers import OTHER_PROTOCOL
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.exchanges.tunnel import Tunnel
 from maesh_core.proxy.http.messages.response_head import ResponseHead

@@ -9,7 +9,7 @@ import ssl
 from typing import Protocol, cast
 
 from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamNotReachedError
-from maesh_core.proxy.http.exchanges.answers import CONNECT_TIMEOUT, NOT_CONNECTED
+from maesh_core.proxy.http.answers import CONNECT_TIMEOUT, NOT_CONNECTED
 from maesh_core.proxy.http.upstreams.server_key import ServerKey
 from maesh_core.proxy.http.upstreams.upstream_connection import Pool, UpstreamConnection
 from maesh_core.proxy.http.upstreams.upstream_stream import ResponseReceiver
@@ -99,6 +99,7 @@ class PendingConnection:
             cast("asyncio.BaseProtocol", upstream),
             tls.context,
             server_hostname=name or address,  # an address is not sent (RFC 6066 section 3)
+            ssl_handshake_timeout=server.environment.settings.connect_timeout + 1.0,  # that of _connect() ends first
         )
         if transport is None or transport.is_closing():  # uvloop: the connection ended during the handshake
             raise ConnectionResetError

@@ -9,16 +9,21 @@ from typing import Any, Final, Protocol, cast
 
 from maesh_core.errors import ExchangeError, UpstreamProtocolError
 from maesh_core.proxy.balancing.health import Aside
+from maesh_core.proxy.http.answers import CLOSED_EARLY
 from maesh_core.proxy.http.environment import Environment
-from maesh_core.proxy.http.exchanges.answers import CLOSED_EARLY
-from maesh_core.proxy.http.exchanges.tunnel import ReleasedTransport
 from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import CACHED_HEAD_LIMIT_BYTES, CHUNKED, RequestHead
 from maesh_core.proxy.http.messages.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
 from maesh_core.proxy.http.messages.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
 from maesh_core.proxy.http.tls import is_cut_off
-from maesh_core.proxy.http.transports import FULL_READ_BYTES, TURN_READS, limit_write_buffer, read_unread
+from maesh_core.proxy.http.transports import (
+    FULL_READ_BYTES,
+    TURN_READS,
+    ReleasedTransport,
+    limit_write_buffer,
+    read_unread,
+)
 from maesh_core.proxy.http.upstreams.upstream_stream import RENDERED, UNCHANGED, ResponseReceiver, UpstreamStream
 
 INFORMATIONAL_LIMIT: Final = 16

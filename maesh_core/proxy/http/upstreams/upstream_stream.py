@@ -9,10 +9,10 @@ from enum import Enum
 from typing import Final, Protocol
 
 from maesh_core.errors import ExchangeError
-from maesh_core.proxy.http.exchanges.tunnel import ReleasedTransport
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
+from maesh_core.proxy.http.transports import ReleasedTransport
 
 
 class Forwarding(Enum):

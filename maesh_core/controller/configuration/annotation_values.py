@@ -1,7 +1,7 @@
-"""The annotations of a service that the core's configuration reads, and the meaning of their values.
+"""What the values of the core's annotations mean, such as `scheme`.
 
-An annotation holds for all ports of its service. Takes annotations without prefix (model/annotations.py); returns
-values, or raises ConfigurationError. catalogue.py knows the other claimed annotations.
+An annotation holds for all ports of its service: there are none per port. Takes annotations without prefix
+(model/annotations.py); returns values, or raises ConfigurationError. catalogue.py knows the annotations of plugins.
 """
 
 from collections.abc import Mapping

@@ -4,7 +4,7 @@ import pytest
 
 from maesh_core.errors import UpstreamTimeoutError
 from maesh_core.plugin_system.interfaces import Response
-from maesh_core.proxy.http.exchanges.answers import build_answer, render_answer
+from maesh_core.proxy.http.answers import build_answer, render_answer
 
 
 def render(response, *, is_head_request=False):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.controller.configuration.annotations import check_supported, parse_scheme
+from maesh_core.controller.configuration.annotation_values import check_supported, parse_scheme
 from maesh_core.controller.configuration.http import LOAD_BALANCERS
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.annotations import parse_load_balancer
