@@ -22,8 +22,8 @@ class UdpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Maximum number of entrypoints."""
 
     session_timeout: PositiveDuration = 60.0
-    """Seconds after which an idle session ends. A DNS client needs five seconds, a game a minute. For comparison: nginx
-    waits ten minutes for a datagram, and Linux's connection tracking two minutes for a stream of them."""
+    """Seconds after which an idle session ends (session_lifetime.py). A DNS client needs five seconds, a game a minute.
+    For comparison: nginx waits ten minutes for a datagram, and Linux's connection tracking two minutes for a stream."""
 
     session_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 65536
     """Maximum number of sessions of a worker; at most three quarters of its descriptors, or of the host's ports."""

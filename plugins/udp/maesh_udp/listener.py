@@ -3,24 +3,64 @@
 On a socket that is bound to all addresses, a client is also identified by the address to which it sent, and answers are
 sent from this address. The kernel would select one by the route back, but a connected client accepts answers from no
 other address (RFC 1122 section 4.1.3.5).
+
+Calls the handler only through the Protocol below.
 """
 
 import contextlib
 import select
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol, final
 
-from maesh_udp.batches import Layout, Outbox
-from maesh_udp.session import Session
-
-if TYPE_CHECKING:
-    from maesh_udp.proxy import UdpHandler
+from maesh_core.plugin import SocketWatcher, StreamServer, Ticks
+from maesh_udp.answers import Answers
+from maesh_udp.batches import Inbox, Layout, Outbox
+from maesh_udp.session import Session, SessionListener
 
 BUFFER_BYTES = 4 << 20
 """Socket buffer for datagrams that wait while the worker is busy; `net.core.rmem_max` may limit it further."""
 
 
-class UdpListener:
+class ListenerHandler(Protocol):
+    """The part of the handler that listeners use."""
+
+    __slots__ = ()
+
+    clock: Ticks
+    sockets: SocketWatcher
+    inbox: Inbox
+    answers: Answers
+
+    def begin(
+        self,
+        listener: "UdpListener",
+        mark: bytes,
+        data: memoryview | bytes,
+        *,
+        tried: Sequence[StreamServer] = (),
+    ) -> bool:
+        """Start a session with a client's datagram; False if the datagram is lost."""
+
+    def carry(
+        self,
+        listener: "UdpListener",
+        mark: bytes,
+        data: memoryview | bytes,
+        *,
+        tried: Sequence[StreamServer] = (),
+    ) -> bool:
+        """Send a datagram in its client's session, or start one with it; False if the datagram is lost."""
+
+    def count_received(self, entrypoint: int, count: int, size: int) -> None:
+        """Count datagrams that were forwarded to servers, and their bytes."""
+
+    def count_sent(self, entrypoint: int, count: int, size: int, *, dropped: int) -> None:
+        """Count answers that were sent to clients, their bytes, and those that could not be sent."""
+
+
+@final
+class UdpListener(SessionListener):
     """Implements `hookspecs.Listener`. `sessions` are the sessions that accept datagrams, by the client's mark."""
 
     __slots__ = (
@@ -34,7 +74,7 @@ class UdpListener:
         "sessions",
     )
 
-    def __init__(self, handler: "UdpHandler", sock: socket.socket, entrypoint: int) -> None:
+    def __init__(self, handler: ListenerHandler, sock: socket.socket, entrypoint: int) -> None:
         self._handler, self._sock, self.entrypoint = handler, sock, entrypoint
         self._descriptor = sock.fileno()
         self._is_open = True
@@ -80,9 +120,11 @@ class UdpListener:
         """Whether clients may send; afterwards only answers are forwarded."""
         return self._is_open
 
-    def answer(self, outbox: Outbox) -> tuple[int, int]:
-        """Send answers to clients; returns how many were sent, and how many bytes."""
-        return outbox.send(self._descriptor)
+    def send_answers(self, outbox: Outbox) -> None:
+        """Send the answers in the outbox to clients, and count them."""
+        count = outbox.count
+        sent, sent_bytes = outbox.send(self._descriptor)
+        self._handler.count_sent(self.entrypoint, sent, sent_bytes, dropped=count - sent)
 
     def close(self) -> None:
         """Accept no more datagrams; the socket stays open until the last answer is sent."""
@@ -109,7 +151,12 @@ class UdpListener:
         if self.sessions.get(session.mark) is session:
             del self.sessions[session.mark]
 
+    def send_again(self, session: Session, datagrams: Sequence[bytes]) -> None:
+        """Send datagrams that a session's server cannot have received to a server in full use, in the same order."""
+        for data in datagrams if self._is_open else ():
+            self._handler.carry(self, session.mark, data, tried=session.tried)
+
     def _close_if_left(self) -> None:
         if not self._is_open and not self._alive:
-            self._handler.leave(self)
+            self._handler.answers.send_last(self)
             self._sock.close()

@@ -1,17 +1,14 @@
 """The proxy's half: forwards clients' datagrams to servers in sessions, and the answers back.
 
-A session belongs to a client's address and an entrypoint. It has one server, and a socket of its own to it. At the
-session limit of a worker, the longest-idle session is evicted; a session that is idle for `session-timeout` ends
-(`_sweep`). Nothing is sent to an address that has not sent a
+A session belongs to a client's address and an entrypoint. It has one server, and a socket of its own to it
+(session.py). How long it lives is decided in session_lifetime.py. Nothing is sent to an address that has not sent a
 datagram first. Datagrams that cannot be forwarded are dropped and counted.
 """
 
 import errno
-import resource
 import socket
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Final, final
 
 from maesh_core.plugin import (
     Listener,
@@ -23,65 +20,23 @@ from maesh_core.plugin import (
     StreamServer,
 )
 from maesh_udp import UdpSettings
-from maesh_udp.batches import Inbox, Outbox
-from maesh_udp.listener import UdpListener
-from maesh_udp.session import Session
-from maesh_udp.trial import Trial
+from maesh_udp.answers import Answers
+from maesh_udp.batches import Inbox
+from maesh_udp.counters import METRICS, Counters
+from maesh_udp.listener import ListenerHandler, UdpListener
+from maesh_udp.session import Session, SessionHandler
+from maesh_udp.session_lifetime import LiveSessions
+from maesh_udp.trial import Trial, TrialHandler
 
-DETACHED_S = 1.0
-"""How long a detached session waits for outstanding answers."""
 SWEEP_S = 1.0
-SHARE = 0.75
-"""Share of a process's descriptors, and of a host's ports, that sessions may use; others need some too."""
-USUAL_PORTS = 28_232
-"""Ephemeral ports of a host in Linux, for all UDP sockets together (ip(7), ip_local_port_range)."""
-_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EADDRNOTAVAIL})
+"""How often idle sessions are looked for."""
+_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EADDRNOTAVAIL})
 """Errors that concern this process or host and not a server: no descriptors, or no ports (connect(2) assigns one to
 each socket)."""
 
-_COUNTED = {
-    "opened": ("sessions", "Sessions that began."),
-    "closed": ("closed_sessions", "Sessions that ended."),
-    "denied": ("denied_sessions", "Sessions that a middleware refused or ended."),
-    "refused": ("refused_sessions", "Datagrams of new clients for which there was no server."),
-    "evicted": ("evicted_sessions", "Longest-idle sessions that were evicted at the session limit."),
-    "failed": ("failed_sessions", "Sessions that ended because of an ICMP error."),
-    "received": ("received_datagrams", "Datagrams from clients that were forwarded to servers."),
-    "received_bytes": ("received_bytes", "Bytes of these."),
-    "sent": ("sent_datagrams", "Datagrams from servers that were forwarded to clients."),
-    "sent_bytes": ("sent_bytes", "Bytes of these."),
-    "dropped": ("dropped_datagrams", "Datagrams of either side that could not be forwarded."),
-}
-"""The counters of a service, and their metrics."""
 
-
-class Counters:
-    """Counters of the sessions and datagrams of one service."""
-
-    __slots__ = (
-        "closed",
-        "denied",
-        "dropped",
-        "evicted",
-        "failed",
-        "opened",
-        "received",
-        "received_bytes",
-        "refused",
-        "sent",
-        "sent_bytes",
-    )
-
-    def __init__(self) -> None:
-        self.opened = self.closed = self.denied = self.refused = self.evicted = self.failed = 0
-        self.received = self.received_bytes = self.sent = self.sent_bytes = self.dropped = 0
-
-    def __repr__(self) -> str:
-        return f"<Counters {', '.join(f'{name}={getattr(self, name)}' for name in _COUNTED)}>"
-
-
-class UdpHandler:
+@final
+class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
     """Routes UDP on its entrypoints. Must be created in the event loop."""
 
     name = "udp"
@@ -89,31 +44,21 @@ class UdpHandler:
     router_type = StreamRouter
 
     def __init__(self, settings: UdpSettings, node: Node) -> None:
-        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        room = min(int(descriptors * SHARE), int(_count_ports() * SHARE) // node.workers)
-        self.session_limit = max(1, min(settings.session_limit, room))
-        self._timeout_s = settings.session_timeout
         self.clock, self.sockets = node.clock, node.sockets
         self._streams = node.build_streams(Counters)
         self._counters: dict[int, Counters] = {}
         """Counters of the current routes, by entrypoint, so that datagrams need no lookup through the route."""
-        self.sessions: OrderedDict[Session, None] = OrderedDict()
-        """All sessions, approximately in least-recently-active order; see `_end_oldest`."""
+        self.sessions = LiveSessions(settings, workers=node.workers)
         self.trials: dict[StreamServer, Trial] = {}
         """Running trials, by server."""
         self.kept_bytes = 0
-        """Bytes of the datagrams that sessions keep as copies."""
-        self.inbox, self.outbox = Inbox(), Outbox()
-        self.answering: UdpListener | None = None
-        """The listener whose answers are in the outbox."""
-        self._finish, self._send_answers = node.sockets.finish, self.send_answers
-        """Stored, to avoid a lookup for each answer."""
+        self.inbox, self.answers = Inbox(), Answers(node.sockets.finish)
         self._unrouted = 0
         self._swept_at = node.clock.now
         node.clock.add_sweep(self._sweep)
 
     def __repr__(self) -> str:
-        return f"<UdpHandler {self._streams!r} sessions={len(self.sessions)} of {self.session_limit}>"
+        return f"<UdpHandler {self._streams!r} sessions={len(self.sessions)} of {self.sessions.limit}>"
 
     def compile_table(
         self, section: Section, *, middlewares: Mapping[str, Middleware], changed: frozenset[str] | None
@@ -155,8 +100,7 @@ class UdpHandler:
         if not route.admits(asker):
             route.counters.denied += 1
             return False
-        while len(self.sessions) >= self.session_limit:
-            self._end_oldest()
+        self.sessions.make_room()
         allowed, aside = asker.allowed_servers, list[StreamServer]()
         for server in route.list_servers():
             if server in tried or (allowed is not None and server.socket_address not in allowed):
@@ -221,37 +165,6 @@ class UdpHandler:
                 if session.stream_server is server:
                     session.keep()
 
-    def send_again(self, listener: UdpListener, session: Session, datagrams: Sequence[bytes]) -> None:
-        """Send datagrams that a session's server cannot have received to a server in full use, in the same order."""
-        for data in datagrams if listener.is_open else ():
-            self.carry(listener, session.mark, data, tried=session.tried)
-
-    def turn_to(self, listener: UdpListener) -> None:
-        """Use the outbox for the answers of a listener. It is sent after the current events are handled."""
-        if self.answering is not None:
-            self.send_answers()
-        self.answering = listener
-        self.outbox.set_layout(listener.layout)
-        self._finish(self._send_answers)
-
-    def send_answers(self) -> None:
-        """Send the answers in the outbox."""
-        listener, self.answering = self.answering, None
-        count = self.outbox.count
-        if listener is None or not count:
-            return
-        sent, sent_bytes = listener.answer(self.outbox)
-        counters = self._counters.get(listener.entrypoint)
-        if counters is not None:
-            counters.sent += sent
-            counters.sent_bytes += sent_bytes
-            counters.dropped += count - sent
-
-    def leave(self, listener: UdpListener) -> None:
-        """Send the last answers of a closing listener."""
-        if self.answering is listener:
-            self.send_answers()
-
     def count_received(self, entrypoint: int, count: int, size: int) -> None:
         """Count datagrams that were forwarded to servers, and their bytes."""
         counters = self._counters.get(entrypoint)
@@ -259,35 +172,32 @@ class UdpHandler:
             counters.received += count
             counters.received_bytes += size
 
+    def count_sent(self, entrypoint: int, count: int, size: int, *, dropped: int) -> None:
+        """Count answers that were sent to clients, their bytes, and those that could not be sent."""
+        counters = self._counters.get(entrypoint)
+        if counters is not None:
+            counters.sent += count
+            counters.sent_bytes += size
+            counters.dropped += dropped
+
     def _connect(self, session: Session, server: StreamServer) -> None:
         try:
             session.connect(server)
         except OSError as error:
             if error.errno not in _NO_ROOM or not self.sessions:
                 raise
-            self._end_oldest()  # other sockets of this host need descriptors and ports too
+            self.sessions.evict_longest_idle()  # other sockets of this host need descriptors and ports too
             session.connect(server)
         session.route.counters.opened += 1
-        self.sessions[session] = None
-
-    def _end_oldest(self) -> None:
-        """Evict the longest-idle session.
-
-        A session that was active since the last check is moved to the end of the order here, and not for each datagram.
-        Each session is moved at most once in each tick of the clock.
-        """
-        while True:
-            session = next(iter(self.sessions))
-            if session.active_at <= session.seen_at:
-                session.route.counters.evicted += 1
-                session.end()
-                return
-            session.seen_at = session.active_at
-            self.sessions.move_to_end(session)
+        self.sessions.add(session)
 
     def forget(self, session: Session) -> None:
         """Note that a session has ended."""
-        self.sessions.pop(session, None)
+        self.sessions.forget(session)
+
+    def forget_trial(self, server: StreamServer) -> None:
+        """Note that the trial of a server has ended."""
+        self.trials.pop(server, None)
 
     def start_draining(self) -> None:
         """Wait for outstanding answers: entrypoints are closed, and sessions detached."""
@@ -318,7 +228,7 @@ class UdpHandler:
                 labels=("service",),
                 samples=[((service,), float(getattr(counters, attribute))) for service, counters in counted],
             )
-            for attribute, (name, text) in _COUNTED.items()
+            for attribute, (name, text) in METRICS.items()
         ]
         text = "Datagrams to entrypoints that lead nowhere."
         unrouted = (((), float(self._unrouted)),)
@@ -328,24 +238,10 @@ class UdpHandler:
         ]
 
     def _sweep(self, now: float) -> None:
-        """End sessions that were idle for too long, at intervals."""
+        """End idle sessions and decide trials, at intervals."""
         if now - self._swept_at < SWEEP_S:
             return
         self._swept_at = now
-        limit, detached_limit = now - self._timeout_s, now - DETACHED_S
-        for session in list(self.sessions):
-            if session.active_at < limit or (session.detached_at is not None and session.detached_at < detached_limit):
-                session.end()
-            elif session.kept_until <= now:
-                session.stop_keeping()
+        self.sessions.end_idle(now)
         for trial in list(self.trials.values()):
             trial.on_time(now)
-
-
-def _count_ports() -> int:
-    """Count the ephemeral ports of this host."""
-    try:
-        first, last = map(int, _PORT_RANGE.read_text().split())
-    except (OSError, ValueError):
-        return USUAL_PORTS
-    return max(1, last - first + 1)

@@ -7,20 +7,21 @@ still forwarded.
 Until its server has answered, a session keeps copies of the client's datagrams, within limits. If an ICMP error reports
 that the server is unreachable, the copies go to another server. The session keeps copies again when its server has
 failed another session.
+
+Calls its listener and its handler only through the Protocols below. session_lifetime.py decides how long an idle
+session lives.
 """
 
 import errno
 import select
 import socket
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, Protocol, final
 
-from maesh_core.plugin import StreamRoute, StreamServer
+from maesh_core.plugin import SocketWatcher, StreamRoute, StreamServer, Ticks
+from maesh_udp.answers import AnsweringListener, Answers
 from maesh_udp.batches import BATCH
-
-if TYPE_CHECKING:
-    from maesh_udp.listener import UdpListener
-    from maesh_udp.proxy import Counters, UdpHandler
+from maesh_udp.counters import Counters
 
 DATAGRAM_SOCKET = int(socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 ANSWERS_IN_A_TURN: Final = 16
@@ -42,6 +43,45 @@ _LOST_ALONE = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EMSGSI
 _NEVER = float("inf")
 
 
+class SessionListener(AnsweringListener, Protocol):
+    """The part of a listener that its sessions use."""
+
+    __slots__ = ()
+
+    entrypoint: int
+
+    def add(self, session: "Session") -> None:
+        """Forward the client's datagrams to this session from now on."""
+
+    def release(self, session: "Session") -> None:
+        """Stop forwarding to this session; the client may have a newer one."""
+
+    def forget(self, session: "Session") -> None:
+        """Note that a session has ended."""
+
+    def send_again(self, session: "Session", datagrams: Sequence[bytes]) -> None:
+        """Send datagrams that a session's server cannot have received to another server, in the same order."""
+
+
+class SessionHandler(Protocol):
+    """The part of the handler that sessions use."""
+
+    __slots__ = ("kept_bytes",)
+
+    clock: Ticks
+    sockets: SocketWatcher
+    answers: Answers
+    kept_bytes: int
+    """Bytes of the datagrams that sessions keep as copies."""
+
+    def note_failure(self, server: StreamServer) -> None:
+        """Set a server aside; its sessions keep copies of datagrams until it answers."""
+
+    def forget(self, session: "Session") -> None:
+        """Note that a session has ended."""
+
+
+@final
 class Session:
     """Implements `interfaces.Connection`. `mark` identifies the client, see batches.py."""
 
@@ -73,7 +113,7 @@ class Session:
     send: Callable[[Any], int]
 
     def __init__(
-        self, handler: "UdpHandler", listener: "UdpListener", route: "StreamRoute[Counters]", mark: bytes
+        self, handler: SessionHandler, listener: SessionListener, route: StreamRoute[Counters], mark: bytes
     ) -> None:
         self._handler, self._listener = handler, listener
         self._socket: socket.SocketType | None = None
@@ -179,10 +219,10 @@ class Session:
 
     def _on_event(self, events: int) -> None:
         """Receive one or several answers into the outbox; the poller reports the remaining ones."""
-        handler, listener = self._handler, self._listener
-        outbox = handler.outbox
-        if handler.answering is not listener or outbox.count == BATCH:
-            handler.turn_to(listener)
+        answers, listener = self._handler.answers, self._listener
+        outbox = answers.outbox
+        if answers.listener is not listener or outbox.count == BATCH:
+            answers.turn_to(listener)
         try:
             if self._singles > 0 and self._singles % TRY_MANY:
                 count = outbox.receive_one(self._receive_into, self._answer_mark)
@@ -194,7 +234,7 @@ class Session:
         if not count:
             return
         self._singles = self._singles + 1 if count == 1 else -SINGLES_LIMIT
-        self.active_at = handler.clock.now
+        self.active_at = self._handler.clock.now
         if not self.has_answered and self.stream_server is not None:
             self.has_answered = True
             self.stop_keeping()
@@ -214,7 +254,7 @@ class Session:
             self.tried += (self.stream_server,)
         kept = self.stop_keeping()
         self.end()
-        self._handler.send_again(self._listener, self, kept)
+        self._listener.send_again(self, kept)
 
     def end(self) -> None:
         """End; later answers of the server are dropped."""

@@ -1,29 +1,40 @@
 """The trial of a server that is set aside: a copy of a datagram, while the datagram itself goes to another server.
 
 Therefore no client loses a datagram if the trial fails. The server gets one datagram that another server has too; UDP
-permits duplicates (RFC 768 guarantees no protection from them). The trial drops the server's answer.
+permits duplicates (RFC 768 guarantees no protection from them). The trial drops the server's answer. It calls the
+handler only through the Protocol below.
 """
 
 import select
 import socket
-from typing import TYPE_CHECKING
+from typing import Protocol, final
 
-from maesh_core.plugin import StreamServer
+from maesh_core.plugin import SocketWatcher, StreamServer, Ticks
 from maesh_udp.session import DATAGRAM_SOCKET, ERROR_S, Session
-
-if TYPE_CHECKING:
-    from maesh_udp.proxy import UdpHandler
 
 _ANSWER_BYTES = 1
 """Bytes to read of an answer, because only its arrival counts."""
 
 
+class TrialHandler(Protocol):
+    """The part of the handler that trials use."""
+
+    __slots__ = ()
+
+    clock: Ticks
+    sockets: SocketWatcher
+
+    def forget_trial(self, server: StreamServer) -> None:
+        """Note that the trial of a server has ended."""
+
+
+@final
 class Trial:
     """One copy that was sent. `session` is the session that got the datagram itself."""
 
     __slots__ = ("_began_at", "_handler", "_session", "_socket", "server")
 
-    def __init__(self, handler: "UdpHandler", server: StreamServer, session: Session) -> None:
+    def __init__(self, handler: TrialHandler, server: StreamServer, session: Session) -> None:
         self._handler, self.server, self._session = handler, server, session
         self._began_at = handler.clock.now
         self._socket: socket.SocketType | None = None
@@ -73,4 +84,4 @@ class Trial:
         sock, self._socket = self._socket, None
         if sock is not None:
             self._handler.sockets.close_socket(sock)
-        self._handler.trials.pop(self.server, None)
+        self._handler.forget_trial(self.server)

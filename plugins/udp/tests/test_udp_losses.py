@@ -141,7 +141,8 @@ class Model:
         self.node.network = self.network = Network(ports, self.node.clock)
         monkeypatch.setattr(socket, "SocketType", lambda *_: ModelSocket(self.network))
         self.handler = UdpHandler(UdpSettings(), self.node)
-        self.handler.outbox._receive, self.handler.outbox._function = self.network.receive, self.network.send
+        outbox = self.handler.answers.outbox
+        outbox._receive, outbox._function = self.network.receive, self.network.send
         entrypoint = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         entrypoint.bind(("127.0.0.1", 0))
         self.listener = UdpListener(self.handler, entrypoint, ENTRYPOINT)

@@ -144,7 +144,7 @@ async def test_a_flood_of_new_clients_leaves_no_more_sessions_than_there_may_be(
 
 async def test_sessions_leave_descriptors_to_others(monkeypatch, build_world):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
-    assert build_world().handler.session_limit == 768
+    assert build_world().handler.sessions.limit == 768
 
 
 @pytest.mark.parametrize(
@@ -154,10 +154,10 @@ async def test_sessions_leave_descriptors_to_others(monkeypatch, build_world):
 async def test_sessions_leave_ports_to_others(monkeypatch, tmp_path, text, workers, limit):
     path = tmp_path / "ports"
     path.write_text(text)
-    monkeypatch.setattr("maesh_udp.proxy._PORT_RANGE", path)
+    monkeypatch.setattr("maesh_udp.session_lifetime._PORT_RANGE", path)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1_000_000, 1_000_000))
     node = FakeNode(workers)
-    assert UdpHandler(UdpSettings(), node).session_limit == limit
+    assert UdpHandler(UdpSettings(), node).sessions.limit == limit
     node.close()
 
 
