@@ -7,6 +7,7 @@ import pytest
 
 from maesh_core.controller.kubernetes.client import KubernetesClient
 from maesh_core.controller.kubernetes.credentials import Access, Credentials, find_access
+from maesh_testing.api_server import ApiServer
 
 
 async def see_transports_end():
@@ -43,3 +44,15 @@ async def connect():
 @pytest.fixture
 def client(connect, api_server):
     return connect(Access(server=api_server.url, headers={"Authorization": f"Bearer {api_server.token}"}))
+
+
+@pytest.fixture(scope="module")
+def shared_secure_server():
+    with ApiServer(tls=True) as server:
+        yield server
+
+
+@pytest.fixture
+def secure_server(shared_secure_server):
+    shared_secure_server.calls.clear()
+    return shared_secure_server

@@ -1,31 +1,13 @@
-"""Servers' connections: responses, framing, pools, and what a server must not be able to do."""
-
-import asyncio
+"""Connections to servers: responses, framing, and what a server must not be able to do."""
 
 import pytest
 
-from maesh_core.proxy.http.messages.chunked import TURN_LINES
-from maesh_core.proxy.http.transports import FULL_READ_BYTES, TURN_READS
 from maesh_core.settings import CarryingSettings
 
-GET = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"
+from .upstream_messages import CHUNKED, GET, OK, POST, ask, is_502
+
 GET_1_0 = b"GET / HTTP/1.0\r\nHost: a.test.maesh\r\n\r\n"
 HEAD = GET.replace(b"GET", b"HEAD")
-POST = b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 3\r\n\r\nabc"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-async def ask(world, request=GET):
-    client = world.open_client()
-    client.send(request)
-    return client, await world.accept()
-
-
-def is_502(answer):
-    return answer.startswith(b"HTTP/1.1 502 ")
-
-
 RESPONSES = {
     "length": (GET, OK, OK),
     "no body": (GET, b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"),
@@ -189,147 +171,6 @@ async def test_trailers_may_not_change_how_a_message_is_read(world, name):
     assert client.transport.is_reset
 
 
-@pytest.mark.parametrize("response", [OK, b"HTTP/1.1 204 No Content\r\n\r\n", CHUNKED + b"0\r\n\r\n"])
-@pytest.mark.parametrize("surplus", [b"!", OK])
-async def test_surplus_bytes_reach_nobody_and_end_the_connection(world, response, surplus):
-    client, server = await ask(world)
-    server.send(response + surplus)
-    client.expect(response)
-    assert server.is_closed
-    assert not world.idle
-
-
-async def test_unsolicited_bytes_on_an_idle_connection_end_it(world):
-    server = await world.pool()
-    server.send(OK)
-    assert server.is_closed
-    assert not world.idle
-    client, _ = await ask(world)
-    client.expect(b"")
-
-
-async def test_connections_are_used_again_the_last_first(world):
-    (client, first), (_, second) = await ask(world), await ask(world)
-    first.send(OK)
-    second.send(OK)
-    assert world.idle == [first.protocol, second.protocol]
-    first.take()
-    second.take()
-    client.send(GET)
-    assert second.take().startswith(b"GET ")
-    first.expect(b"")
-
-
-@pytest.mark.parametrize("option", [b"close", b"Keep-Alive, Close"])
-async def test_a_connection_that_the_server_ends_is_not_pooled(world, option):
-    client, server = await ask(world)
-    server.send(OK.replace(b"\r\n\r\n", b"\r\nConnection: " + option + b"\r\n\r\n"))
-    client.expect(OK)
-    assert not client.is_closed
-    assert server.is_closed
-    assert not world.idle
-
-
-async def test_one_head_answers_a_get_with_a_body_and_a_head_request_without(world):
-    client, server = await ask(world)
-    for method in (b"GET", b"HEAD", b"GET", b"GET", b"HEAD"):
-        answer = OK if method == b"GET" else OK[: OK.index(b"\r\n\r\n") + 4]
-        if server.take() == b"":
-            client.send(GET.replace(b"GET", method))
-            assert server.take().startswith(method)
-        server.send(answer)
-        client.expect(answer)
-        assert world.idle == [server.protocol]
-
-
-async def test_a_connection_that_did_not_take_the_whole_request_is_not_pooled(world):
-    client, server = await ask(world, POST)
-    server.stop_taking()
-    server.send(OK)
-    client.expect(OK)
-    assert not client.is_closed
-    assert server.is_closed
-
-
-async def test_idle_connections_are_closed_in_time_the_oldest_first(world):
-    (_, first), (_, second) = await ask(world), await ask(world)
-    first.send(OK)
-    world.advance(30.0)
-    second.send(OK)
-    world.advance(30.25)
-    assert first.is_closed
-    assert world.idle == [second.protocol]
-
-
-async def test_a_server_that_is_removed_keeps_its_exchange_and_no_connection(world):
-    client, busy = await ask(world)
-    idle = await world.pool()
-    world.apply(servers=0)
-    assert idle.is_closed
-    busy.send(OK)
-    client.expect(OK)
-    assert busy.is_closed
-    client.send(GET)
-    assert client.take().startswith(b"HTTP/1.1 503 ")
-
-
-async def test_a_pooled_connection_whose_server_ends_it_is_not_used_in_the_same_round(world):
-    server = await world.pool()
-    server.end()
-    _, other = await ask(world, POST)
-    assert other.take().startswith(b"POST ")
-
-
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"])
-async def test_an_idempotent_request_that_met_a_stale_connection_is_sent_once_more(world, method):
-    stale = await world.pool()
-    client = world.open_client()
-    client.send(GET.replace(b"GET", method))
-    assert stale.take().startswith(method)
-    stale.lose()
-    fresh = await world.accept()
-    assert fresh.take().startswith(method)
-    fresh.lose()
-    await world.settle()
-    assert is_502(client.take())
-    assert not world.connects
-
-
-@pytest.mark.parametrize("request_", [POST, GET.replace(b"GET", b"POST"), POST.replace(b"POST", b"PUT")])
-async def test_a_request_that_may_have_had_an_effect_is_not_sent_again(world, request_):
-    stale = await world.pool()
-    client = world.open_client()
-    client.send(request_)
-    stale.lose()
-    await world.settle()
-    assert is_502(client.take())
-    assert not world.connects
-
-
-@pytest.mark.parametrize("begin", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n"])
-async def test_a_connection_that_brought_bytes_was_not_stale(world, begin):
-    stale = await world.pool()
-    client = world.open_client()
-    client.send(GET)
-    stale.send(begin)
-    stale.lose()
-    await world.settle()
-    assert is_502(client.take().removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"))
-    assert not world.connects
-
-
-async def test_a_request_whose_body_has_yet_to_come_survives_a_stale_connection(world, forwarded):
-    stale = await world.pool()
-    client = world.open_client()
-    head = b"PUT / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 3\r\n"
-    client.send(head + b"\r\n")
-    stale.lose()
-    client.send(b"ab")
-    fresh = await world.accept()
-    client.send(b"c")
-    fresh.expect(head + forwarded + b"abc")
-
-
 @pytest.mark.parametrize(
     ("error", "status"),
     [
@@ -355,49 +196,6 @@ async def test_a_connect_that_takes_too_long_is_504(open_world):
         (pending,) = next(iter(world.handler._servers.values()))._connecting.values()
         await pending.task
         assert client.take().startswith(b"HTTP/1.1 504 ")
-
-
-async def test_a_slow_client_stops_the_server_and_a_fast_one_does_not(world):
-    client, server = await ask(world)
-    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
-    client.stop_taking()
-    assert not server.transport.is_reading
-    client.take_again()
-    assert server.transport.is_reading
-    client.stop_taking()
-    client.take_again()
-    server.send(b"defghi")
-    assert world.idle == [server.protocol]
-
-
-async def test_a_connection_comes_to_the_pool_being_read(world):
-    client, server = await ask(world)
-    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
-    client.stop_taking()
-    server.protocol.data_received(b"defghi")
-    assert world.idle == [server.protocol]
-    assert server.transport.is_reading
-
-
-async def test_a_client_that_takes_nothing_of_a_body_is_cut_in_time(world):
-    client, server = await ask(world)
-    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
-    client.stop_taking()
-    world.advance(59.0)
-    assert not client.is_closed
-    world.advance(1.0)
-    assert client.transport.is_reset
-    assert server.is_closed
-
-
-async def test_a_slow_server_stops_the_client_and_a_fast_one_does_not(world):
-    client, server = await ask(world, POST.replace(b"3", b"9"))
-    server.stop_taking()
-    assert not client.transport.is_reading
-    server.take_again()
-    client.send(b"defghi")
-    server.send(OK)
-    client.expect(OK)
 
 
 async def test_an_early_response_goes_on_and_neither_connection_is_used_again(world):
@@ -437,84 +235,3 @@ async def test_a_response_with_too_many_fields_is_502(world, fields, status):
     server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + b"A: b\r\n" * (fields - 1) + b"\r\n")
     assert client.take().startswith(b"HTTP/1.1 %d " % status)
     assert server.is_closed == (status == 502)
-
-
-TINY = b"1\r\nz\r\n"
-LAST = b"0\r\n\r\n"
-
-
-async def begin_stream(world, head=CHUNKED, request=GET):
-    client = world.open_client()
-    client.send(request)
-    server = await world.accept()
-    server.send(head)
-    client.take()
-    return client, server
-
-
-async def test_a_response_of_tiny_chunks_passes_a_few_per_turn_and_is_whole(world):
-    client, server = await begin_stream(world)
-    server.send(TINY * 100 + LAST)
-    client.expect(TINY * (TURN_LINES // 2))
-    assert not server.transport.is_reading
-    await asyncio.sleep(0)
-    client.expect(TINY * (TURN_LINES // 2))
-    await world.settle()
-    client.expect(TINY * (100 - TURN_LINES) + LAST)
-    assert server.transport.is_reading
-    assert len(world.idle) == 1
-
-
-async def test_an_http_1_0_client_gets_the_content_of_tiny_chunks_over_several_turns(world):
-    request = b"GET / HTTP/1.0\r\nHost: a.test.maesh\r\n\r\n"
-    client, server = await begin_stream(world, request=request)
-    server.send(TINY * 100 + LAST)
-    await world.settle()
-    client.expect(b"z" * 100)
-
-
-async def test_a_slow_client_holds_up_a_response_of_tiny_chunks_between_its_turns(world):
-    client, server = await begin_stream(world)
-    server.send(TINY * 100 + LAST)
-    client.stop_taking()
-    client.take()
-    await world.settle()
-    client.expect(b"")
-    assert not server.transport.is_reading
-    client.take_again()
-    await world.settle()
-    assert client.take().endswith(TINY + LAST)
-    assert server.transport.is_reading
-
-
-@pytest.mark.parametrize("rest", [b"x\r\n", LAST + b"more"])
-async def test_what_a_server_gets_wrong_in_a_later_turn_ends_its_connection(world, rest):
-    client, server = await begin_stream(world)
-    server.send(TINY * 100 + rest)
-    await world.settle()
-    assert server.is_closed
-    assert client.is_closed is not rest.startswith(LAST)
-    assert not world.idle
-
-
-async def test_a_client_that_leaves_between_two_turns_ends_a_response_of_tiny_chunks(world):
-    client, server = await begin_stream(world)
-    server.send(TINY * 100)
-    client.lose()
-    await world.settle()
-    assert server.is_closed
-
-
-async def test_a_large_response_leaves_the_loop_to_others_after_a_few_full_reads(world):
-    read = b"x" * FULL_READ_BYTES
-    client, server = await begin_stream(world, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (6 * len(read)))
-    for _ in range(TURN_READS):
-        assert server.transport.is_reading
-        server.send(read)
-    assert not server.transport.is_reading
-    await world.settle()
-    assert server.transport.is_reading
-    server.send(read)
-    server.send(read)
-    client.expect(read * 6)
-    assert len(world.idle) == 1

@@ -1,0 +1,80 @@
+"""Entrypoints of TCP ports: assigned, kept over a restart, and written to a file."""
+
+import json
+
+from maesh_core.controller.ports.port_table import PortOwner
+from maesh_core.model.events import Applied, Deleted
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.resources import (
+    Service,
+)
+
+from .engine_setup import BOOM, FRIEND, build_service, pull, report, start, tcp
+
+
+def test_a_broken_service_keeps_its_entrypoint():
+    engine = start(build_service("a", **tcp(**{FRIEND: "f"})), build_service("f"))
+    engine.apply(
+        [Applied(build_service("f", annotations={BOOM: "yes"})), Applied(build_service("b", **tcp()))], source="s"
+    )
+    engine.apply([Applied(build_service("f"))], source="s")
+    assert report(engine, "a").ports[0].entrypoint == 10000
+    assert report(engine, "b").ports[0].entrypoint == 10001
+
+
+def test_entrypoints_do_not_depend_on_the_order_of_events():
+    services = [build_service(name, **tcp()) for name in "ab"]
+    assert start(*services).list_reports() == start(*reversed(services)).list_reports()
+
+
+def test_a_service_that_does_not_fit_says_so_and_gets_the_next_free_entrypoint():
+    engine = start(*(build_service(name, **tcp()) for name in "abc"))
+    assert "port 80 has no entrypoint" in report(engine, "c").errors[0]
+    before = engine.rebuilt_count
+    engine.apply([Deleted(Service, ObjectKey("n", "a"))], source="s")
+    assert report(engine, "c").ports[0].entrypoint == 10000
+    assert report(engine, "c").errors == ()
+    assert pull(engine)["tcp"]["routers"]["n/c:80"]["entrypoint"] == 10000
+    assert engine.rebuilt_count == before + 1
+
+
+def test_entrypoints_survive_a_restart_whatever_else_there_is(tmp_path):
+    path = tmp_path / "port-mapping.json"
+    first = start(build_service("b", **tcp()), mapping_path=path)
+    second = start(build_service("a", **tcp()), build_service("b", **tcp()), mapping_path=path)
+    assert report(second, "b").ports == report(first, "b").ports
+    assert report(second, "a").ports[0].entrypoint == 10001
+
+
+def test_of_an_inherited_mapping_services_keep_their_own_and_nothing_is_kept_for_others():
+    db, other = PortOwner(ObjectKey("n", "b"), 80), PortOwner(ObjectKey("n", "elsewhere"), 80)
+    engine = start(
+        *(build_service(name, **tcp()) for name in "ab"),
+        assigned={"tcp": {db: 10001, other: 10000}},
+        tcp_limit=5,
+        is_inherited=True,
+    )
+    assert [report(engine, name).ports[0].entrypoint for name in "ab"] == [10000, 10001]
+
+
+def test_the_mapping_is_on_disk_before_the_configuration_is_published(tmp_path):
+    path = tmp_path / "port-mapping.json"
+    engine = start(mapping_path=path)
+    kept = {}
+    engine.on_revision(lambda: kept.update(json.loads(path.read_bytes())["ports"]["tcp"]))
+    engine.apply([Applied(build_service(**tcp()))], source="s")
+    assert kept == {"n/a:80": 10000}
+
+
+def test_services_that_are_gone_are_dropped_from_the_mapping_at_the_first_build(tmp_path):
+    path = tmp_path / "port-mapping.json"
+    start(build_service("a", **tcp()), mapping_path=path)
+    start(build_service("b", **tcp()), mapping_path=path)
+    assert list(json.loads(path.read_bytes())["ports"]["tcp"]) == ["n/b:80"]
+
+
+def test_with_http_alone_no_mapping_is_written(tmp_path):
+    path = tmp_path / "port-mapping.json"
+    engine = start(build_service(), mapping_path=path)
+    engine.apply([Applied(build_service("b"))], source="s")
+    assert not path.exists()
