@@ -40,7 +40,7 @@ def test_nothing_is_built_before_everything_is_listed():
     assert [each.host for each in engine.list_reports()] == ["a.n.maesh"]
 
 
-def test_every_source_must_have_listed():
+def test_nothing_is_built_before_every_source_has_listed():
     engine = build_engine(sources=("s", "t"))
     engine.apply(list_all(build_service()), source="s")
     assert not engine.is_ready
@@ -54,7 +54,7 @@ def test_an_empty_cluster_is_ready():
     assert pull(engine)["full"] is True
 
 
-def test_callbacks_tell_of_the_first_build_and_of_each_revision_only():
+def test_callbacks_run_for_the_first_build_and_for_each_revision_only():
     engine = build_engine()
     revisions = []
     engine.on_revision(lambda: revisions.append((engine.is_ready, engine.revision)))
@@ -71,7 +71,7 @@ def test_one_batch_is_one_revision():
     assert engine.revision == "e.1"
 
 
-def test_a_change_reruns_the_services_that_read_it_and_no_other():
+def test_a_change_rebuilds_only_the_services_that_read_it():
     engine = start(*(build_service(name) for name in "abc"), build_slice("x", "b", pod="p"), build_pod("p", "10.0.0.1"))
     before = engine.rebuilt_count
     engine.apply([Applied(build_slice("x", "b", "10.0.0.2"))], source="s")
@@ -83,7 +83,7 @@ def test_a_change_reruns_the_services_that_read_it_and_no_other():
     assert engine.rebuilt_count == before + 1
 
 
-def test_what_a_plugin_reads_reruns_the_service_too():
+def test_a_change_that_a_plugin_read_rebuilds_the_service():
     engine = start(build_service("a", annotations={FRIEND: "b"}), build_service("c"))
     before = engine.rebuilt_count
     engine.apply([Applied(build_service("b", ports=(1, 2)))], source="s")
@@ -92,7 +92,7 @@ def test_what_a_plugin_reads_reruns_the_service_too():
     assert services["a@n"]["additions"] == {"friend": 2}
 
 
-def test_a_service_that_goes_leaves_nothing_behind():
+def test_a_deleted_service_leaves_nothing_behind():
     engine = start(build_service(), build_slice("x", "a", pod="p"))
     engine.apply([Deleted(Service, ObjectKey("n", "a"))], source="s")
     assert engine.list_reports() == []
@@ -101,7 +101,7 @@ def test_a_service_that_goes_leaves_nothing_behind():
     assert engine.dependencies.count_reads() == 0
 
 
-def test_an_ignored_service_comes_when_it_is_not_ignored_any_more():
+def test_a_service_that_is_no_longer_ignored_is_built():
     ignored = build_service()
     ignored = msgspec.structs.replace(
         ignored, metadata=msgspec.structs.replace(ignored.metadata, labels={"app": "maesh"})
@@ -114,7 +114,7 @@ def test_an_ignored_service_comes_when_it_is_not_ignored_any_more():
     assert engine.list_reports() == []
 
 
-def test_a_bad_service_harms_itself_alone(caplog):
+def test_an_invalid_service_affects_no_other(caplog):
     engine = start(build_service("a", annotations={TRAFFIC_TYPE: "no such"}), build_service("b"))
     assert report(engine, "a").errors
     assert report(engine, "a").ports[0].entrypoint is None
@@ -122,7 +122,7 @@ def test_a_bad_service_harms_itself_alone(caplog):
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-def test_a_topology_builder_that_breaks_closes_its_service_alone_and_is_logged_once(caplog):
+def test_a_failing_topology_builder_closes_only_its_service_and_is_logged_once(caplog):
     friend = build_service("f", annotations={BOOM: "yes"})
     engine = start(build_service("a", annotations={FRIEND: "f"}), friend, build_service("z"))
     assert "RuntimeError: boom" in report(engine, "a").errors[0]
@@ -135,7 +135,7 @@ def test_a_topology_builder_that_breaks_closes_its_service_alone_and_is_logged_o
     assert pull(engine)["http"]["routers"]["n/a:80"]["service"] == "n/a:80"
 
 
-def test_a_middleware_builder_that_breaks_harms_its_service_alone(caplog):
+def test_a_failing_middleware_builder_affects_only_its_service(caplog):
     bad = build_service("a", annotations={"mesh.traefik.io/stamp": "boom"})
     engine = start(bad, build_service("b", annotations={"mesh.traefik.io/stamp": "fine"}))
     assert "RuntimeError: stamp boom" in report(engine, "a").errors[0]
@@ -144,7 +144,7 @@ def test_a_middleware_builder_that_breaks_harms_its_service_alone(caplog):
     assert len([record for record in caplog.records if record.exc_info]) == 1
 
 
-def test_what_cannot_be_sent_to_proxies_harms_its_service_alone_and_is_logged_once(caplog):
+def test_an_unencodable_router_affects_only_its_service_and_is_logged_once(caplog):
     engine = start(build_service("a", annotations={TRAFFIC_TYPE: "bad"}), build_service("b"))
     engine.apply([Applied(build_slice("x", "a"))], source="s")
     assert len([record for record in caplog.records if record.exc_info]) == 1
@@ -155,12 +155,12 @@ def test_what_cannot_be_sent_to_proxies_harms_its_service_alone_and_is_logged_on
     assert report(engine, "a").errors == ()
 
 
-def test_a_topology_tells_what_the_configuration_found():
+def test_the_topology_includes_findings_of_the_configuration():
     engine = start(build_service("a", annotations={TRAFFIC_TYPE: "udp"}))
     assert json.loads(engine.render_topology())["services"]["a@n"]["errors"] == list(report(engine).errors)
 
 
-def test_ports_without_a_server_say_why():
+def test_a_port_without_servers_reports_the_reason():
     engine = start(build_service("a"), build_slice("x", "a"), build_service("b"))
     assert {each.name: each.ports[0].unserved for each in engine.list_reports()} == {
         "a": "",
@@ -186,7 +186,7 @@ def test_services_are_rendered_as_they_are_reported():
 
 
 @pytest.mark.scale
-def test_among_many_services_one_endpoint_change_reruns_one():
+def test_an_endpoint_change_rebuilds_one_of_many_services():
     names = [f"s{number}" for number in range(500)]
     slices = [
         build_slice(f"{name}-x", name, f"10.0.{number // 250}.{number % 250 + 1}") for number, name in enumerate(names)
@@ -199,7 +199,7 @@ def test_among_many_services_one_endpoint_change_reruns_one():
     assert engine.revision == "e.2"
 
 
-def test_among_many_objects_a_change_checks_only_what_it_concerns():
+def test_a_change_checks_only_the_affected_ones_of_many_objects():
     pods = [build_pod(f"p{number}", f"10.0.{number // 250}.{number % 250 + 1}") for number in range(500)]
     engine = start(*pods, build_service("p3"), checkers=(LooseService(),))
     assert engine.reports.check_count == 500
@@ -213,7 +213,7 @@ def test_among_many_objects_a_change_checks_only_what_it_concerns():
     assert engine.reports.check_count == 502
 
 
-def test_a_services_findings_are_logged_once_and_again_when_they_are_mended(caplog):
+def test_findings_are_logged_once_and_again_when_they_are_resolved(caplog):
     engine = start(build_service("a", annotations={"mesh.traefik.io/stmap": "x"}))
     engine.apply([Applied(build_slice("x", "a"))], source="s")
     engine.apply([Applied(build_service("a"))], source="s")

@@ -27,7 +27,7 @@ def test_entrypoints_do_not_depend_on_the_order_of_events():
     assert start(*services).list_reports() == start(*reversed(services)).list_reports()
 
 
-def test_a_service_that_does_not_fit_says_so_and_gets_the_next_free_entrypoint():
+def test_a_service_without_an_entrypoint_has_an_error_and_gets_the_next_free_one():
     engine = start(*(build_service(name, **tcp()) for name in "abc"))
     assert "port 80 has no entrypoint" in report(engine, "c").errors[0]
     before = engine.rebuilt_count
@@ -38,7 +38,7 @@ def test_a_service_that_does_not_fit_says_so_and_gets_the_next_free_entrypoint()
     assert engine.rebuilt_count == before + 1
 
 
-def test_entrypoints_survive_a_restart_whatever_else_there_is(tmp_path):
+def test_entrypoints_survive_a_restart_with_other_services(tmp_path):
     path = tmp_path / "port-mapping.json"
     first = start(build_service("b", **tcp()), mapping_path=path)
     second = start(build_service("a", **tcp()), build_service("b", **tcp()), mapping_path=path)
@@ -46,7 +46,7 @@ def test_entrypoints_survive_a_restart_whatever_else_there_is(tmp_path):
     assert report(second, "a").ports[0].entrypoint == 10001
 
 
-def test_of_an_inherited_mapping_services_keep_their_own_and_nothing_is_kept_for_others():
+def test_existing_services_keep_their_entrypoints_of_an_inherited_mapping():
     db, other = PortOwner(ObjectKey("n", "b"), 80), PortOwner(ObjectKey("n", "elsewhere"), 80)
     engine = start(
         *(build_service(name, **tcp()) for name in "ab"),
@@ -57,7 +57,7 @@ def test_of_an_inherited_mapping_services_keep_their_own_and_nothing_is_kept_for
     assert [report(engine, name).ports[0].entrypoint for name in "ab"] == [10000, 10001]
 
 
-def test_the_mapping_is_on_disk_before_the_configuration_is_published(tmp_path):
+def test_the_mapping_is_written_before_the_configuration_is_published(tmp_path):
     path = tmp_path / "port-mapping.json"
     engine = start(mapping_path=path)
     kept = {}
@@ -66,14 +66,14 @@ def test_the_mapping_is_on_disk_before_the_configuration_is_published(tmp_path):
     assert kept == {"n/a:80": 10000}
 
 
-def test_services_that_are_gone_are_dropped_from_the_mapping_at_the_first_build(tmp_path):
+def test_the_first_build_removes_deleted_services_from_the_mapping(tmp_path):
     path = tmp_path / "port-mapping.json"
     start(build_service("a", **tcp()), mapping_path=path)
     start(build_service("b", **tcp()), mapping_path=path)
     assert list(json.loads(path.read_bytes())["ports"]["tcp"]) == ["n/b:80"]
 
 
-def test_with_http_alone_no_mapping_is_written(tmp_path):
+def test_a_mesh_of_only_http_services_writes_no_mapping(tmp_path):
     path = tmp_path / "port-mapping.json"
     engine = start(build_service(), mapping_path=path)
     engine.apply([Applied(build_service("b"))], source="s")

@@ -199,7 +199,7 @@ class ListedSource:
         {"maesh_traffic_types": [HttpTrafficType(PortRange(first=1, limit=1, is_exclusive=False))]},
     ],
 )
-async def test_two_that_claim_one_name_stop_the_start(settings, hooks):
+async def test_two_claims_of_the_same_name_stop_the_start(settings, hooks):
     with pytest.raises(PluginError):
         await start(ControllerSettings(**settings), FakePlugins(**hooks))
 

@@ -315,7 +315,7 @@ def test_a_server_has_one_trial_at_a_time(build_model):
     assert len(model.network.errors) == 1
 
 
-def test_where_no_server_is_there_datagrams_go_to_one_that_is_set_aside(build_model):
+def test_datagrams_go_to_a_server_that_is_set_aside_if_there_is_no_other(build_model):
     model = build_model(1, 2)
     for port in (1, 2):
         model.network.kill(port)
@@ -340,7 +340,7 @@ def test_other_sessions_of_a_server_that_fails_keep_copies_until_it_answers(buil
     assert len(model.network.arrived[1]) == 5
 
 
-def test_copies_are_let_go_when_the_server_answers_or_no_error_is_to_be_expected(build_model):
+def test_copies_are_dropped_when_the_server_answers_or_errors_are_no_longer_expected(build_model):
     model = build_model(1)
     model.send(1)
     model.send(2)

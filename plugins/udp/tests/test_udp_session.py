@@ -49,7 +49,7 @@ def check_nothing_is_left(world, descriptors, known):
 
 @pytest.mark.parametrize("seed", range(8))
 @LOOPS
-def test_nothing_is_left_of_sessions_that_clients_servers_time_and_changes_interrupt(run, seed, world_type):
+def test_interrupted_sessions_leave_nothing_behind(run, seed, world_type):
     async def scene():
         chance = random.Random(seed)
         world = world_type(session_limit=chance.choice([5, 1000]), session_timeout=30.0)
@@ -89,7 +89,7 @@ def test_nothing_is_left_of_sessions_that_clients_servers_time_and_changes_inter
 
 
 @LOOPS
-def test_a_listener_that_closes_with_sessions_keeps_its_socket_for_answers_and_then_nothing(run, world_type):
+def test_a_closing_listener_keeps_its_socket_until_its_sessions_have_ended(run, world_type):
     async def scene():
         before = set(os.listdir("/proc/self/fd"))
         world = world_type(session_timeout=30.0)
@@ -112,7 +112,7 @@ def test_a_listener_that_closes_with_sessions_keeps_its_socket_for_answers_and_t
     run(scene())
 
 
-def test_a_port_that_there_cannot_be_is_a_server_that_takes_no_session(world_type):
+def test_a_server_with_an_impossible_port_gets_no_session(world_type):
     async def scene():
         world = world_type()
         world.route([("127.0.0.1", 70_000)])

@@ -39,7 +39,7 @@ async def test_a_second_candidate_waits_and_knows_who_leads():
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
-async def test_of_two_that_come_together_one_leads(name):
+async def test_one_of_two_simultaneous_candidates_leads(name):
     async with world_of(*sorted("ab", key=lambda each: each != name)) as world:
         await world.pass_time(30)
         assert world.leaders == [name]
@@ -47,7 +47,7 @@ async def test_of_two_that_come_together_one_leads(name):
 
 @pytest.mark.parametrize("offset_s", [-7200.0, 0.0, 7200.0])
 @pytest.mark.parametrize("wall_s", [0.0, WALL_S - 7200, WALL_S + 7200])
-async def test_another_takes_over_from_one_that_renews_no_more_whatever_the_clocks_say(offset_s, wall_s):
+async def test_a_candidate_takes_over_an_expired_lease_whatever_the_wall_clocks_show(offset_s, wall_s):
     async with world_of("a") as world:
         await start_second(world, offset_s=offset_s, wall_s=wall_s)
         world.candidates["a"].cut()
@@ -58,7 +58,7 @@ async def test_another_takes_over_from_one_that_renews_no_more_whatever_the_cloc
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.25, 0.5, 0.75, 0.999])
-async def test_another_takes_over_in_time_and_not_before_however_often_it_looks(chance):
+async def test_a_candidate_takes_over_in_time_and_not_early_whatever_its_poll_interval(chance):
     async with world_of("a") as world:
         await world.pass_time(0.01)
         world.start("b", chance=lambda: chance)
@@ -68,7 +68,7 @@ async def test_another_takes_over_in_time_and_not_before_however_often_it_looks(
         assert world.now > LEASE_S
 
 
-async def test_a_record_counts_from_when_it_was_sure_to_be_so_and_not_from_when_it_was_asked_for():
+async def test_a_lease_is_timed_from_the_arrival_of_the_answer_not_from_its_request():
     async with world_of("a") as world:
         await world.pass_time(1.6)
         other = world.start("b")
@@ -80,7 +80,7 @@ async def test_a_record_counts_from_when_it_was_sure_to_be_so_and_not_from_when_
         assert world.now > 4.1 + LEASE_S
 
 
-async def test_a_lead_ends_ten_seconds_after_the_last_success_was_asked_for_and_says_so():
+async def test_a_lead_ends_ten_seconds_after_the_last_successful_request_was_sent():
     async with world_of() as world:
         leader = world.start("a")
         leader.line = lambda method: (0.5, 0.5, "")
@@ -95,7 +95,7 @@ async def test_a_lead_ends_ten_seconds_after_the_last_success_was_asked_for_and_
         assert [leads for _, leads in leader.changes] == [True, False]
 
 
-async def test_the_end_of_a_lead_is_reported_when_it_comes_between_two_requests():
+async def test_the_end_of_a_lead_between_two_requests_is_reported():
     async with world_of("a") as world:
         leader = world.candidates["a"]
         leader.line = lambda method: (0.0, 0.0, "request")
@@ -103,7 +103,7 @@ async def test_the_end_of_a_lead_is_reported_when_it_comes_between_two_requests(
         assert leader.changes == [(0.0, True), (pytest.approx(LEASE_S), False)]
 
 
-async def test_a_lead_that_lapsed_and_was_taken_again_within_one_look_is_two():
+async def test_a_lead_that_lapses_and_is_regained_within_one_poll_is_reported_as_two():
     async with world_of() as world:
         leader = world.start("a", chance=lambda: 0.0)
         await world.pass_time(0)
@@ -114,7 +114,7 @@ async def test_a_lead_that_lapsed_and_was_taken_again_within_one_look_is_two():
         assert [leads for _, leads in leader.changes] == [True, False, True]
 
 
-async def test_one_that_lost_the_lease_stands_again():
+async def test_a_former_leader_becomes_a_candidate_again():
     async with world_of("a") as world:
         await start_second(world)
         world.candidates["a"].cut()
@@ -127,7 +127,7 @@ async def test_one_that_lost_the_lease_stands_again():
         assert [leads for _, leads in world.candidates["a"].changes] == [True, False, True]
 
 
-async def test_one_that_is_unfit_takes_nothing(caplog):
+async def test_an_unfit_candidate_does_not_acquire_the_lease(caplog):
     async with world_of() as world:
         world.start("a").is_fit = False
         await world.pass_time(30)
@@ -147,7 +147,7 @@ async def test_a_leader_that_becomes_unfit_lets_its_lease_lapse():
         assert world.leaders == ["a", "b"]
 
 
-async def test_a_leader_that_is_fit_again_in_time_goes_on():
+async def test_a_leader_that_is_fit_again_in_time_keeps_the_lease():
     async with world_of("a") as world:
         await start_second(world)
         world.candidates["a"].is_fit = False
@@ -158,7 +158,7 @@ async def test_a_leader_that_is_fit_again_in_time_goes_on():
         assert world.candidates["a"].changes == [(0.0, True)]
 
 
-async def test_a_leader_that_stops_leaves_the_lease_to_the_next_look():
+async def test_a_leader_that_stops_releases_the_lease():
     async with world_of("a") as world:
         await start_second(world)
         await world.candidates["a"].stop()
@@ -168,21 +168,21 @@ async def test_a_leader_that_stops_leaves_the_lease_to_the_next_look():
         assert world.lease["spec"]["leaseTransitions"] == 1
 
 
-async def test_one_that_does_not_lead_leaves_the_lease_alone_when_it_stops():
+async def test_a_candidate_that_does_not_lead_does_not_release_the_lease():
     async with world_of("a") as world:
         other = await start_second(world)
         await other.stop()
         assert world.lease["spec"]["holderIdentity"] == "a"
 
 
-async def test_a_leader_that_was_replaced_without_knowing_gives_nothing_up():
+async def test_a_replaced_leader_does_not_release_the_lease_of_its_successor():
     async with world_of("a") as world:
         world.write({"holderIdentity": "x", "leaseDurationSeconds": 10})
         await world.candidates["a"].stop()
         assert world.lease["spec"]["holderIdentity"] == "x"
 
 
-async def test_the_end_does_not_wait_long_for_a_server_that_hangs(caplog):
+async def test_stopping_does_not_wait_long_for_a_hanging_server(caplog):
     async with world_of("a") as world:
         world.candidates["a"].cut()
         began = world.now
@@ -191,7 +191,7 @@ async def test_the_end_does_not_wait_long_for_a_server_that_hangs(caplog):
         assert "could not be released" in caplog.text
 
 
-async def test_a_failure_that_lasts_is_logged_once(caplog):
+async def test_a_lasting_lease_failure_is_logged_once(caplog):
     async with world_of("a") as world:
         world.candidates["a"].cut()
         await world.pass_time(60)
@@ -214,7 +214,7 @@ async def client(api_server):
     await found.close()
 
 
-async def test_an_api_server_takes_all_that_is_written(api_server, client):
+async def test_an_api_server_accepts_every_write_of_the_lease(api_server, client):
     api_server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "maesh"}})
     now = [1000.0]
     first, second = (

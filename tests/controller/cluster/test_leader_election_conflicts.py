@@ -7,7 +7,7 @@ from maesh_core.controller.cluster.leader_election import RETRY_S
 from .lease_world import start_second, world_of
 
 
-async def test_who_writes_second_loses():
+async def test_the_second_of_two_writes_does_not_acquire_the_lease():
     async with world_of() as world:
         for name, there_s in (("a", 0.1), ("b", 0.2)):
             world.start(name).line = lambda method, there_s=there_s: (there_s, 0.0, "")
@@ -16,7 +16,7 @@ async def test_who_writes_second_loses():
         assert world.candidates["b"].changes == []
 
 
-async def test_who_takes_over_second_loses():
+async def test_the_second_of_two_takeovers_fails():
     async with world_of("a") as world:
         await start_second(world, "b")
         await start_second(world, "c")
@@ -28,7 +28,7 @@ async def test_who_takes_over_second_loses():
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-async def test_a_lease_that_was_taken_while_the_answer_was_lost_is_kept_by_who_took_it(method):
+async def test_a_candidate_keeps_a_lease_that_it_acquired_while_the_answer_was_lost(method):
     async with world_of() as world:
         if method == "PUT":
             world.write({"holderIdentity": "", "leaseDurationSeconds": 1})
@@ -42,7 +42,7 @@ async def test_a_lease_that_was_taken_while_the_answer_was_lost_is_kept_by_who_t
         assert world.lease["spec"]["leaseTransitions"] == (1 if method == "PUT" else 0)
 
 
-async def test_a_leader_whose_answers_are_lost_leads_no_longer_than_its_last_success():
+async def test_a_leader_whose_answers_are_lost_leads_until_its_last_success_expires():
     async with world_of("a") as world:
         leader = world.candidates["a"]
         await start_second(world)
@@ -55,7 +55,7 @@ async def test_a_leader_whose_answers_are_lost_leads_no_longer_than_its_last_suc
         await world.pass_until(lambda: world.list_leaders() == ["a"], RETRY_S * 1.2)
 
 
-async def test_a_write_that_arrives_late_harms_nobody():
+async def test_a_late_write_does_not_cause_two_leaders():
     async with world_of("a") as world:
         await start_second(world)
         leader = world.candidates["a"]

@@ -90,7 +90,7 @@ async def live_through(chance, length):
 @settings(max_examples=60)
 @given(st.randoms(use_true_random=False), st.integers(1, 25))
 @pytest.mark.slow
-def test_whatever_happens_there_are_never_two_leaders_and_one_in_the_end(chance, length):
+def test_random_faults_never_cause_two_leaders_and_end_with_one(chance, length):
     asyncio.run(live_through(chance, length))
 
 

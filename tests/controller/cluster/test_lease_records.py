@@ -9,7 +9,7 @@ from .lease_world import HOSTILE, TAKEN_S, start_second, world_of
 
 @pytest.mark.parametrize("is_cut", [False, True])
 @pytest.mark.parametrize("record", HOSTILE)
-async def test_a_record_that_a_stranger_wrote_makes_no_two_leaders_and_one_in_the_end(record, is_cut):
+async def test_a_foreign_lease_record_never_causes_two_leaders_and_ends_with_one(record, is_cut):
     async with world_of("a") as world:
         await start_second(world)
         world.write(HOSTILE[record])
@@ -28,7 +28,7 @@ async def test_a_leader_that_finds_another_record_no_longer_leads(record):
 
 
 @pytest.mark.parametrize("record", HOSTILE)
-async def test_a_record_that_stood_there_before_is_taken_in_the_end(record):
+async def test_a_foreign_lease_record_from_before_the_start_is_taken_over_in_the_end(record):
     async with world_of() as world:
         world.write(HOSTILE[record])
         world.start("b")
@@ -38,7 +38,7 @@ async def test_a_record_that_stood_there_before_is_taken_in_the_end(record):
         assert len(world.leaders) == 1
 
 
-async def test_a_lease_that_was_deleted_is_made_again_by_who_leads():
+async def test_the_leader_recreates_a_deleted_lease():
     async with world_of("a") as world:
         await start_second(world)
         world.lease = None
@@ -47,7 +47,7 @@ async def test_a_lease_that_was_deleted_is_made_again_by_who_leads():
         assert world.lease["spec"]["holderIdentity"] == "a"
 
 
-async def test_a_lease_that_was_deleted_is_free_for_others_when_its_time_is_over():
+async def test_another_candidate_acquires_a_deleted_lease_after_it_would_have_expired():
     async with world_of("a") as world:
         await start_second(world)
         world.candidates["a"].cut()
@@ -58,7 +58,7 @@ async def test_a_lease_that_was_deleted_is_free_for_others_when_its_time_is_over
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"null", b"{}", b"[" * 100_000, b"\xff", b'{"spec":7}', b'{"metadata":{},"spec":{}}']
 )
-async def test_an_answer_that_is_no_lease_is_neither_taken_nor_written_over(body):
+async def test_an_answer_that_is_not_a_lease_causes_no_write_and_no_leader(body):
     async with world_of("a") as world:
         await start_second(world)
         world.garble = body

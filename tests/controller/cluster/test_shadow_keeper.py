@@ -97,7 +97,7 @@ async def kept(api_server, build_client):
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_one_that_is_there_already_is_not_touched_before_it_is_reported(kept, api_server):
+async def test_an_existing_shadow_service_is_not_written_before_it_is_reported(kept, api_server):
     kept.engine.set_desired((80, 10001))
     api_server.apply(
         build_object(DesiredShadowService(service=A, ports=(ShadowPort(80, "x", "TCP", 10000),)), "maesh", None)
@@ -113,7 +113,7 @@ async def test_one_that_is_there_already_is_not_touched_before_it_is_reported(ke
     assert [method for method, _ in kept.client.sent] == ["POST", "GET", "PUT"]
 
 
-async def test_one_that_never_is_reported_is_an_error_in_the_end(kept, api_server):
+async def test_an_existing_shadow_service_that_is_never_reported_becomes_an_error(kept, api_server):
     kept.engine.set_desired((80, 10001))
     api_server.apply(
         build_object(DesiredShadowService(service=A, ports=(ShadowPort(80, "x", "TCP", 10000),)), "maesh", None)
@@ -126,7 +126,7 @@ async def test_one_that_never_is_reported_is_an_error_in_the_end(kept, api_serve
     assert "already exists" in kept.engine.errors[A][0]
 
 
-async def test_a_foreign_service_with_its_name_is_checked_again_and_again(kept, api_server, service):
+async def test_a_foreign_service_with_the_name_of_a_shadow_service_is_checked_repeatedly(kept, api_server, service):
     api_server.apply({**service(NAME, 7, namespace="maesh"), "apiVersion": "v1"})
     kept.engine.tell()
     kept.engine.set_desired((80, 10000))
@@ -144,7 +144,7 @@ async def test_a_foreign_service_with_its_name_is_checked_again_and_again(kept, 
 
 
 @pytest.mark.parametrize("moment", [0, 1])
-async def test_what_changed_since_it_was_reported_is_not_written_over(kept, api_server, moment):
+async def test_a_change_since_the_last_report_is_not_overwritten(kept, api_server, moment):
     kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest()
@@ -162,7 +162,7 @@ async def test_what_changed_since_it_was_reported_is_not_written_over(kept, api_
     assert targets(get(api_server)) == {80: 10002}
 
 
-async def test_the_desired_state_at_the_time_of_the_write_counts(kept, api_server):
+async def test_the_write_uses_the_desired_state_of_its_own_time(kept, api_server):
     kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest()
@@ -174,7 +174,7 @@ async def test_the_desired_state_at_the_time_of_the_write_counts(kept, api_serve
     assert targets(get(api_server)) == {80: 10002}
 
 
-async def test_one_that_somebody_else_deleted_is_no_error(kept, api_server):
+async def test_a_shadow_service_that_was_already_deleted_is_no_error(kept, api_server):
     kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest()
@@ -187,7 +187,7 @@ async def test_one_that_somebody_else_deleted_is_no_error(kept, api_server):
     assert kept.engine.errors == {A: ()}
 
 
-async def test_one_that_is_another_by_now_is_not_deleted(kept, api_server):
+async def test_a_shadow_service_that_changed_since_its_report_is_not_deleted(kept, api_server):
     kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest()
@@ -211,7 +211,7 @@ async def test_no_write_outlasts_the_lease(kept, remaining_s, timeout_s):
     assert kept.client.sent == [("POST", timeout_s)]
 
 
-async def test_what_cannot_be_written_before_the_lease_ends_waits_until_it_is_renewed(kept, api_server):
+async def test_a_write_that_the_lease_leaves_no_time_for_waits_for_its_renewal(kept, api_server):
     kept.leadership.remaining_s = 0.5
     kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
@@ -224,7 +224,7 @@ async def test_what_cannot_be_written_before_the_lease_ends_waits_until_it_is_re
     assert get(api_server)
 
 
-async def test_a_lease_that_comes_to_its_end_between_two_requests_ends_the_second(kept, api_server):
+async def test_a_lease_that_expires_between_two_requests_prevents_the_second(kept, api_server):
     kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
     await kept.rest()
@@ -241,7 +241,7 @@ async def test_a_lease_that_comes_to_its_end_between_two_requests_ends_the_secon
     assert targets(get(api_server)) == {80: 10001}
 
 
-async def test_who_does_not_lead_drops_what_is_marked(kept, api_server):
+async def test_a_keeper_without_the_lease_drops_marked_services(kept, api_server):
     kept.leadership.remaining_s = 0.0
     kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
@@ -253,7 +253,7 @@ async def test_who_does_not_lead_drops_what_is_marked(kept, api_server):
     assert get(api_server) is None
 
 
-async def test_what_fails_is_tried_again_once_however_often_it_is_marked(kept, api_server):
+async def test_a_failed_write_is_retried_once_however_often_its_service_is_marked(kept, api_server):
     fault = api_server.add_fault(FaultKind.STATUS, verb="create", resource="services", count=None)
     kept.engine.set_desired((80, 10000))
     for _ in range(5):
@@ -269,7 +269,7 @@ async def test_what_fails_is_tried_again_once_however_often_it_is_marked(kept, a
     assert kept.engine.errors == {A: ()}
 
 
-async def test_a_controller_that_no_longer_leads_withdraws_what_it_reported(kept, api_server):
+async def test_a_former_leader_withdraws_its_reported_errors(kept, api_server):
     api_server.add_fault(FaultKind.STATUS, verb="create", resource="services", count=None)
     kept.engine.set_desired((80, 10000))
     kept.keeper.mark([A])
@@ -281,7 +281,7 @@ async def test_a_controller_that_no_longer_leads_withdraws_what_it_reported(kept
     assert kept.engine.errors == {A: ()}
 
 
-async def test_a_request_that_fails_when_the_lead_is_lost_tells_nothing(kept, api_server):
+async def test_a_request_that_fails_after_the_lease_was_lost_is_not_reported(kept, api_server):
     api_server.add_fault(FaultKind.CLOSE_BEFORE, verb="create", resource="services")
     kept.engine.set_desired((80, 10000))
     kept.client.before = [lambda: setattr(kept.leadership, "remaining_s", 0.0)]
@@ -292,7 +292,7 @@ async def test_a_request_that_fails_when_the_lead_is_lost_tells_nothing(kept, ap
 
 
 @pytest.mark.parametrize("verb", ["create", "get"])
-async def test_an_answer_that_is_none_is_an_error(kept, api_server, verb):
+async def test_an_answer_that_is_not_a_service_is_an_error(kept, api_server, verb):
     if verb == "get":
         kept.engine.set_desired((80, 10000))
         await kept.keeper.reconcile(A)

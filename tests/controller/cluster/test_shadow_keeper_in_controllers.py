@@ -19,9 +19,7 @@ def list_writes(replica):
     ]
 
 
-async def test_each_service_has_a_shadow_service_with_its_ports_whose_targets_are_entrypoints(
-    fleet, api_server, service
-):
+async def test_each_service_gets_a_shadow_service_that_targets_its_entrypoints(fleet, api_server, service):
     api_server.apply([service("a", 80, 443), service("t", 90, (53, "UDP"), type_="tcp"), service("u", 53, type_="udp")])
     await fleet.start()
     await fleet.until(lambda: all(get(api_server, name) for name in "atu"))
@@ -42,7 +40,7 @@ async def test_each_service_has_a_shadow_service_with_its_ports_whose_targets_ar
     assert targets(get(api_server, "u")) == {53: 15000}
 
 
-async def test_it_follows_its_service_until_that_is_deleted(fleet, api_server, service):
+async def test_a_shadow_service_follows_its_service_until_that_is_deleted(fleet, api_server, service):
     api_server.apply(service("a", 80, 81, type_="tcp"))
     await fleet.start()
     before = await fleet.until(lambda: get(api_server))
@@ -81,7 +79,7 @@ async def test_nothing_is_written_while_nothing_changes(fleet, api_server, servi
         {"metadata": {"annotations": {"maesh.containo.us/shadow-of-service": None}}},
     ],
 )
-async def test_what_somebody_edits_is_corrected_and_nobodys_entrypoint_moves(fleet, api_server, service, edit):
+async def test_edits_of_shadow_services_are_reverted_and_entrypoints_are_kept(fleet, api_server, service, edit):
     api_server.apply([service("a", 80, type_="tcp"), service("b", 80, type_="tcp")])
     one = await fleet.start()
     before = await fleet.until(lambda: get(api_server, "b") and get(api_server))
@@ -105,7 +103,7 @@ async def list_all(replica, count):
     return found if len(found) == count else None
 
 
-async def test_one_that_somebody_deletes_is_made_again_as_it_was(fleet, api_server, service):
+async def test_a_deleted_shadow_service_is_recreated_with_its_entrypoints(fleet, api_server, service):
     api_server.apply([service("a", 80, type_="tcp"), service("b", 80, type_="tcp")])
     one = await fleet.start()
     await fleet.until(lambda: list_all(one, 2))
@@ -115,7 +113,7 @@ async def test_one_that_somebody_deletes_is_made_again_as_it_was(fleet, api_serv
     assert await one.list_entrypoints() == {("tcp", "shop/a:80"): 10000, ("tcp", "shop/b:80"): 10001}
 
 
-async def test_a_conflict_is_no_error_and_what_others_added_is_kept(fleet, api_server, service, caplog):
+async def test_a_conflict_is_retried_and_foreign_labels_and_annotations_are_kept(fleet, api_server, service, caplog):
     api_server.apply(service("a", 80))
     one = await fleet.start()
     await fleet.until(lambda: get(api_server))
@@ -132,7 +130,7 @@ async def test_a_conflict_is_no_error_and_what_others_added_is_kept(fleet, api_s
     assert "cannot be written" not in caplog.text
 
 
-async def test_a_foreign_service_of_that_name_is_never_touched_and_reported_on_the_users(fleet, api_server, service):
+async def test_a_foreign_service_with_a_shadow_name_is_reported_and_never_written(fleet, api_server, service):
     foreign = {**service(NAME, 7, namespace="maesh"), "apiVersion": "v1"}
     version = api_server.apply(foreign)[0]["metadata"]["resourceVersion"]
     api_server.apply([service("a", 80, type_="tcp"), service("b", 80)])
@@ -170,7 +168,7 @@ async def is_unknown(replica, name):
     return await replica.report(name) is None
 
 
-async def test_of_two_services_whose_shadow_services_have_one_name_the_second_is_reported(fleet, api_server, service):
+async def test_the_second_service_with_the_same_shadow_name_gets_an_error(fleet, api_server, service):
     first, second = ("a", "b-6d61657368-c"), ("a-6d61657368-b", "c")
     api_server.apply(service(first[0], 80, namespace=first[1]))
     one = await fleet.start()
@@ -185,7 +183,9 @@ async def test_of_two_services_whose_shadow_services_have_one_name_the_second_is
     assert (await one.report(*first))["errors"] == []
 
 
-async def test_what_a_crash_left_of_services_that_are_gone_is_collected(fleet, api_server, service, shadows):
+async def test_shadow_services_whose_services_were_deleted_during_a_crash_are_deleted(
+    fleet, api_server, service, shadows
+):
     api_server.apply([service(name, 80, type_="tcp") for name in "abc"])
     one = await fleet.start(limit_tcp_port=3)
     await fleet.until(lambda: len(shadows()) == 3)
@@ -199,7 +199,7 @@ async def test_what_a_crash_left_of_services_that_are_gone_is_collected(fleet, a
     assert sorted(shadows()[name][80] for name in "xy") == [10000, 10001]
 
 
-async def test_the_mapping_of_an_earlier_version_is_taken_over(fleet, api_server, service):
+async def test_entrypoints_of_an_earlier_version_are_adopted(fleet, api_server, service):
     api_server.apply([service("a", 80, type_="tcp"), service("b", 80, type_="tcp")])
     legacy = service(NAME, 80, namespace="maesh")
     legacy["metadata"] |= {"labels": {"app": "maesh", "type": "shadow"}, "annotations": {}}
@@ -236,7 +236,9 @@ async def start_on(build_fleet, **options):
         (None, None, 1),  # dropped without a word
     ],
 )
-async def test_the_nearest_distribution_that_the_server_knows_is_taken(build_fleet, service, known, expected, writes):
+async def test_the_traffic_distribution_falls_back_to_one_that_the_server_knows(
+    build_fleet, service, known, expected, writes
+):
     async with start_on(build_fleet, traffic_distributions=known) as (server, fleet):
         server.apply(service("a", 80))
         one = await fleet.start()
@@ -264,7 +266,7 @@ async def test_a_shadow_service_has_the_families_of_its_service(build_fleet, ser
         assert get(server)["spec"]["ipFamilyPolicy"] == "PreferDualStack"
 
 
-async def test_one_whose_first_family_is_another_is_recreated_with_its_entrypoint(build_fleet, service):
+async def test_a_shadow_service_with_another_first_family_is_recreated_with_its_entrypoint(build_fleet, service):
     async with start_on(build_fleet, **DUAL) as (server, fleet):
         server.apply([service("x", 80, type_="tcp"), service("a", 80, type_="tcp")])
         one = await fleet.start()
@@ -280,7 +282,7 @@ async def test_one_whose_first_family_is_another_is_recreated_with_its_entrypoin
 
 
 @pytest.mark.parametrize("bad", ["TCP!", "carrier-pigeon"])
-async def test_a_bad_traffic_type_leaves_things_as_they_were_over_a_restart_too(
+async def test_an_invalid_traffic_type_leaves_the_shadow_service_unchanged_even_after_a_restart(
     fleet, api_server, service, shadows, bad
 ):
     api_server.apply([service("a", 80, type_="tcp"), service("w", 80)])
@@ -310,7 +312,7 @@ async def test_a_bad_traffic_type_leaves_things_as_they_were_over_a_restart_too(
     assert get(api_server) == before
 
 
-async def test_a_port_is_free_only_when_the_shadow_service_of_another_type_is_written(
+async def test_an_entrypoint_is_free_only_after_the_shadow_service_is_written_without_it(
     fleet, api_server, service, shadows
 ):
     api_server.apply([service("a", 80, type_="tcp"), service("b", 80, type_="tcp")])
@@ -325,9 +327,7 @@ async def test_a_port_is_free_only_when_the_shadow_service_of_another_type_is_wr
     await fleet.until(lambda: shadows() == {"a": {80: 5000}, "b": {80: 10000}})
 
 
-async def test_a_namespace_that_is_ignored_from_now_on_has_no_shadow_services_any_more(
-    fleet, api_server, service, shadows
-):
+async def test_shadow_services_of_a_newly_ignored_namespace_are_deleted(fleet, api_server, service, shadows):
     api_server.apply([service("a", 80, type_="tcp"), service("b", 80, type_="tcp", namespace="zoo")])
     one = await fleet.start(limit_tcp_port=1)
     await fleet.until(shadows)
@@ -337,7 +337,9 @@ async def test_a_namespace_that_is_ignored_from_now_on_has_no_shadow_services_an
     assert shadows() == {}
 
 
-async def test_what_does_not_fit_is_an_error_of_that_service_alone(fleet, api_server, service, shadows):
+async def test_an_entrypoint_that_is_not_available_is_an_error_of_its_service_alone(
+    fleet, api_server, service, shadows
+):
     api_server.apply([service("a", 80, type_="tcp"), service("b", 80, 81, type_="tcp")])
     one = await fleet.start(limit_tcp_port=2)
     await fleet.until(lambda: len(shadows()) == 2)
@@ -350,7 +352,7 @@ async def test_what_does_not_fit_is_an_error_of_that_service_alone(fleet, api_se
     assert (await one.report("a"))["errors"] == []
 
 
-async def test_what_is_not_allowed_is_shown_and_tried_again(fleet, api_server, service):
+async def test_a_forbidden_write_is_reported_and_retried(fleet, api_server, service):
     read = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}
     lease = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]}
     api_server.set_rules(api_server.token, [read, lease])

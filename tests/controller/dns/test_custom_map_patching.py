@@ -22,7 +22,7 @@ def aks(cluster, read_corefile):
     return cluster
 
 
-async def test_the_map_for_others_is_used_where_it_is_mounted(aks, read_corefile, blocks):
+async def test_the_custom_map_is_used_if_it_is_mounted(aks, read_corefile, blocks):
     before = aks.strip()
     await aks.prepare()
     assert aks.get_corefile() == read_corefile("corefiles/aks")
@@ -34,7 +34,7 @@ async def test_the_map_for_others_is_used_where_it_is_mounted(aks, read_corefile
     assert aks.strip() == before
 
 
-async def test_blocks_move_to_the_map_for_others(aks, read_corefile, blocks):
+async def test_blocks_move_to_the_custom_map(aks, read_corefile, blocks):
     patched = insert_blocks(read_corefile("corefiles/aks"), blocks)
     aks.server.apply(build_map("coredns", {"Corefile": patched}))
     await aks.prepare()
@@ -43,7 +43,7 @@ async def test_blocks_move_to_the_map_for_others(aks, read_corefile, blocks):
     assert aks.reported[0] == "ConfigMap kube-system/coredns: block for maesh, traefik.mesh removed"
 
 
-async def test_keys_that_1_4_made_in_the_map_for_others_go(aks, read_corefile):
+async def test_keys_that_version_1_4_wrote_in_the_custom_map_are_removed(aks, read_corefile):
     old = read_corefile("patched/kubeadm-by-1.4").removeprefix(read_corefile("corefiles/kubeadm"))
     first, _, second = old.partition("\n\n#### Begin Traefik")
     data = {"maesh.server": f"{first}\n", "traefik.mesh.server": f"\n#### Begin Traefik{second}", "x.override": "log"}
@@ -52,14 +52,14 @@ async def test_keys_that_1_4_made_in_the_map_for_others_go(aks, read_corefile):
     assert aks.get_map("coredns-custom")["data"] == {"x.override": "log"}
 
 
-async def test_somebody_elses_server_in_the_map_for_others_is_refused(aks):
+async def test_a_foreign_server_block_in_the_custom_map_is_refused(aks):
     aks.server.apply(build_map("coredns-custom", {"mine.server": "maesh:53 {\n}\n"}))
     with pytest.raises(ClusterDnsError, match=r"^ConfigMap kube-system/coredns-custom, mine.server: another server"):
         await aks.prepare()
     assert aks.list_writes() == []
 
 
-async def test_the_map_for_others_counts_only_if_it_is_mounted(kubeadm):
+async def test_the_custom_map_is_ignored_if_it_is_not_mounted(kubeadm):
     kubeadm.server.apply(build_map("coredns-custom", {"x.server": "maesh {\n}\n"}))
     await kubeadm.prepare()
     assert len(find_spans(kubeadm.get_corefile())) == 2
@@ -84,7 +84,7 @@ async def test_the_map_for_others_counts_only_if_it_is_mounted(kubeadm):
         ("", False),
     ],
 )
-async def test_the_map_for_others_counts_only_if_the_corefile_imports_it(aks, lines, is_read):
+async def test_the_custom_map_is_ignored_if_the_corefile_does_not_import_it(aks, lines, is_read):
     aks.server.apply(build_map("coredns", {"Corefile": f".:53 {{\n    errors\n}}\n{lines}\n"}))
     before = aks.strip()
     await aks.prepare()
@@ -95,7 +95,7 @@ async def test_the_map_for_others_counts_only_if_the_corefile_imports_it(aks, li
     assert aks.strip() == before
 
 
-async def test_imports_are_relative_to_the_folder_of_the_corefile_that_is_named(aks):
+async def test_imports_are_relative_to_the_folder_of_the_configured_corefile(aks):
     deployment = build_deployment("coredns", "coredns:v1.9.4", ["coredns", "coredns-custom"])
     deployment["spec"]["template"]["spec"]["containers"][0]["args"] = ["-conf", "/srv/dns/Corefile"]
     aks.server.apply(deployment)
@@ -103,7 +103,7 @@ async def test_imports_are_relative_to_the_folder_of_the_corefile_that_is_named(
     assert "Begin Maesh" in aks.get_corefile()
 
 
-async def test_a_map_for_others_of_which_single_files_are_mounted_is_not_used(aks):
+async def test_a_custom_map_with_only_single_files_mounted_is_not_used(aks):
     deployment = aks.server.get("deployments", "coredns", "kube-system")
     custom = deployment["spec"]["template"]["spec"]["volumes"][1]["configMap"]
     custom["items"] = [{"key": "mine.server", "path": "mine.server"}]
@@ -112,7 +112,7 @@ async def test_a_map_for_others_of_which_single_files_are_mounted_is_not_used(ak
     assert "Begin Maesh" in aks.get_corefile()
 
 
-async def test_blocks_leave_a_map_for_others_that_is_imported_no_more(aks, read_corefile):
+async def test_blocks_move_out_of_a_custom_map_that_is_no_longer_imported(aks, read_corefile):
     aks.server.apply(build_map("coredns-custom", {"x.other": "maesh {\n}\n"}))
     await aks.prepare(EXACT)
     assert "maesh.server" in aks.get_map("coredns-custom")["data"]

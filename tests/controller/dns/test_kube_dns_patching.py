@@ -31,7 +31,7 @@ def with_kube_dns(cluster):
     return cluster
 
 
-async def test_kube_dns_asks_the_meshs_own_coredns(with_kube_dns):
+async def test_kube_dns_forwards_to_the_coredns_of_the_mesh(with_kube_dns):
     before = with_kube_dns.strip()
     address = with_kube_dns.server.get("services", "coredns", "maesh")["spec"]["clusterIP"]
     await with_kube_dns.prepare()
@@ -56,7 +56,7 @@ async def test_kube_dns_asks_the_meshs_own_coredns(with_kube_dns):
         {"stubDomains": '{ "acme": ["10.1.1.1"] }', "x": "y"},
     ],
 )
-async def test_stub_domains_come_back_as_they_were(with_kube_dns, data):
+async def test_stub_domains_are_restored(with_kube_dns, data):
     with_kube_dns.server.apply(build_map("kube-dns", data))
     before = with_kube_dns.strip()
     await with_kube_dns.prepare()
@@ -64,7 +64,7 @@ async def test_stub_domains_come_back_as_they_were(with_kube_dns, data):
     assert with_kube_dns.strip() == before
 
 
-async def test_stub_domains_that_are_no_json_are_refused(with_kube_dns):
+async def test_stub_domains_that_are_not_json_are_refused(with_kube_dns):
     with_kube_dns.server.apply(build_map("kube-dns", {"stubDomains": "acme: 10.1.1.1"}))
     for run in (with_kube_dns.prepare, with_kube_dns.clean_up):
         with pytest.raises(ClusterDnsError, match=r"^ConfigMap kube-system/kube-dns, stubDomains: "):
@@ -72,13 +72,13 @@ async def test_stub_domains_that_are_no_json_are_refused(with_kube_dns):
     assert with_kube_dns.list_writes() == []
 
 
-async def test_a_config_map_that_is_not_optional_is_not_made(with_kube_dns):
+async def test_a_required_config_map_is_not_created(with_kube_dns):
     with_kube_dns.server.apply(build_deployment("kube-dns", "k8s-dns:1.14", ["kube-dns"], container="kubedns"))
     with pytest.raises(ClusterDnsError, match="there is no ConfigMap kube-system/kube-dns"):
         await with_kube_dns.prepare()
 
 
-async def test_the_address_is_waited_for(with_kube_dns):
+async def test_patching_waits_for_the_address_of_the_coredns(with_kube_dns):
     service = with_kube_dns.server.get("services", "coredns", "maesh")
     with_kube_dns.server.delete("services", "coredns", "maesh")
     dns = with_kube_dns.make_dns()
@@ -93,7 +93,7 @@ async def test_the_address_is_waited_for(with_kube_dns):
     assert with_kube_dns.pauses == [10.0, 10.0]
 
 
-async def test_the_address_is_not_waited_for_without_end(with_kube_dns):
+async def test_waiting_for_the_address_has_a_limit(with_kube_dns):
     with_kube_dns.server.delete("services", "coredns", "maesh")
     with pytest.raises(ClusterDnsError, match="Service maesh/coredns has no address after 110 s"):
         await with_kube_dns.prepare()
@@ -101,7 +101,7 @@ async def test_the_address_is_not_waited_for_without_end(with_kube_dns):
     assert with_kube_dns.list_writes() == []
 
 
-async def test_beside_kube_dns_the_meshs_own_coredns_is_needed(with_kube_dns):
+async def test_a_cluster_with_kube_dns_needs_the_coredns_of_the_mesh(with_kube_dns):
     with_kube_dns.server.delete("deployments", "coredns", "maesh")
     with pytest.raises(ClusterDnsError, match="there is no Deployment maesh/coredns"):
         await with_kube_dns.prepare()

@@ -51,13 +51,13 @@ async def test_a_cluster_with_blocks_in_custom_servers_stays_prepared_too(kubead
 
 
 @pytest.mark.parametrize("text", ["patched/kubeadm-by-1.2", "patched/kubeadm-by-1.3", "patched/kubeadm-by-1.4"])
-async def test_blocks_of_an_older_mesh_alone_do_not_make_a_cluster_prepared(text, kubeadm, read_corefile):
+async def test_a_cluster_with_only_the_blocks_of_an_older_version_is_not_prepared(text, kubeadm, read_corefile):
     data = {"data": {"Corefile": read_corefile(text)}}
     kubeadm.server.patch("configmaps", "coredns", data, "kube-system")
     assert not await kubeadm.make_dns().is_prepared()
 
 
-async def test_what_is_not_understood_or_not_readable_was_not_prepared(kubeadm):
+async def test_a_cluster_with_an_unreadable_corefile_is_not_prepared(kubeadm):
     kubeadm.server.patch("configmaps", "coredns", {"data": {"Corefile": ".:53 {\n"}}, "kube-system")
     assert not await kubeadm.make_dns().is_prepared()
     kubeadm.server.set_rules("admin", [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["list"]}])
@@ -67,7 +67,7 @@ async def test_what_is_not_understood_or_not_readable_was_not_prepared(kubeadm):
         await kubeadm.make_dns().is_prepared()
 
 
-async def test_blocks_are_written_pods_restarted_and_all_restored(kubeadm, blocks, read_corefile):
+async def test_patching_writes_blocks_and_restarts_pods_and_cleanup_restores_all(kubeadm, blocks, read_corefile):
     before = kubeadm.strip()
     assert await kubeadm.prepare()
     assert kubeadm.get_corefile() == insert_blocks(read_corefile("corefiles/kubeadm"), blocks)
@@ -95,7 +95,7 @@ async def test_a_second_run_writes_nothing(kubeadm):
     assert kubeadm.list_writes() == writes
 
 
-async def test_a_plan_alone_writes_nothing_and_shows_all(kubeadm):
+async def test_a_plan_shows_every_change_and_writes_nothing(kubeadm):
     plan = await kubeadm.make_dns().plan()
     assert kubeadm.list_writes() == []
     assert "+  #### Begin Maesh Block\n" in plan.render_diff()
@@ -123,7 +123,9 @@ async def test_a_plan_alone_writes_nothing_and_shows_all(kubeadm):
         ),
     ],
 )
-async def test_every_distribution_is_patched_where_it_reads(cluster, read_corefile, name, deployment, map_name):
+async def test_each_distribution_is_patched_in_the_map_that_it_reads(
+    cluster, read_corefile, name, deployment, map_name
+):
     cluster.server.apply([deployment, build_map(map_name, {"Corefile": read_corefile(f"corefiles/{name}")})])
     before = cluster.strip()
     await cluster.prepare()
@@ -132,7 +134,7 @@ async def test_every_distribution_is_patched_where_it_reads(cluster, read_corefi
     assert cluster.strip() == before
 
 
-async def test_the_block_names_no_port_where_the_root_zone_names_none(kubeadm):
+async def test_the_block_has_no_port_if_the_root_zone_has_none(kubeadm):
     kubeadm.server.apply(build_map("coredns", {"Corefile": ". {\n    errors\n}\n"}))
     await kubeadm.prepare()
     assert [block.keys for block in parse_corefile(kubeadm.get_corefile()).blocks[1:]] == [
@@ -159,7 +161,7 @@ async def test_a_run_that_ended_before_the_restart_is_finished_by_another(kubead
     assert kubeadm.reported[-1] == "Deployment kube-system/coredns: restarted"
 
 
-async def test_exact_rules_come_and_go_without_a_restart(kubeadm):
+async def test_exact_rules_are_added_and_removed_without_a_restart(kubeadm):
     await kubeadm.prepare()
     assert await kubeadm.prepare(EXACT)
     assert read_exact_rules(kubeadm.get_corefile()) == EXACT
@@ -170,7 +172,7 @@ async def test_exact_rules_come_and_go_without_a_restart(kubeadm):
     assert kubeadm.reported[2:] == ["ConfigMap kube-system/coredns: block for maesh, traefik.mesh replaced"] * 2
 
 
-async def test_somebody_elses_change_in_between_is_kept(kubeadm):
+async def test_a_concurrent_foreign_change_is_kept(kubeadm):
     dns = kubeadm.make_dns()
     plan = await dns.plan()
     theirs = kubeadm.get_corefile() + "example.org {\n}\n"
@@ -181,7 +183,7 @@ async def test_somebody_elses_change_in_between_is_kept(kubeadm):
     assert kubeadm.server.get("deployments", "coredns", "kube-system")["spec"]["replicas"] == 7
 
 
-async def test_two_at_a_time_restart_once(kubeadm):
+async def test_two_concurrent_runs_restart_the_pods_once(kubeadm):
     one, other = kubeadm.make_dns(), kubeadm.make_dns()
     plans = [await one.plan(), await other.plan()]
     assert [await one.apply(plans[0]), await other.apply(plans[1])] == [True, False]
@@ -229,7 +231,7 @@ def build_shadow(name, labels=None):
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 80}]}}
 
 
-async def test_shadow_services_are_deleted_and_no_others(kubeadm):
+async def test_cleanup_deletes_shadow_services_and_no_others(kubeadm):
     kubeadm.server.apply([build_shadow("one"), build_shadow("two"), build_shadow("other", {"app": "maesh"})])
     await kubeadm.clean_up()
     assert [each["metadata"]["name"] for each in kubeadm.server.list("services", "maesh")] == ["other"]

@@ -10,7 +10,7 @@ from .dns_cluster import build_deployment, build_map
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3", "1.4"])
-async def test_what_an_older_version_wrote_is_replaced_with_its_label(kubeadm, read_corefile, blocks, version):
+async def test_blocks_and_label_of_an_older_version_are_replaced(kubeadm, read_corefile, blocks, version):
     text = read_corefile(f"patched/kubeadm-by-{version}")
     kubeadm.server.apply(build_map("coredns", {"Corefile": text}, labels={"maesh-patched": "true", "a": "b"}))
     await kubeadm.prepare()
@@ -19,7 +19,7 @@ async def test_what_an_older_version_wrote_is_replaced_with_its_label(kubeadm, r
     assert kubeadm.reported[0] == "ConfigMap kube-system/coredns: block for maesh, traefik.mesh replaced"
 
 
-async def test_what_an_older_version_wrote_is_restored(kubeadm, read_corefile):
+async def test_changes_of_an_older_version_are_restored(kubeadm, read_corefile):
     text = read_corefile("patched/kubeadm-by-1.2")
     kubeadm.server.apply(build_map("coredns", {"Corefile": text}, labels={"maesh-patched": "true"}))
     await kubeadm.clean_up()
@@ -37,7 +37,7 @@ async def test_what_an_older_version_wrote_is_restored(kubeadm, read_corefile):
         ("coredns:latest", False, 1),
     ],
 )
-async def test_the_block_is_what_the_version_needs(kubeadm, image, has_upstream, warnings):
+async def test_the_block_suits_the_version_of_coredns(kubeadm, image, has_upstream, warnings):
     kubeadm.server.apply(build_deployment("coredns", image, ["coredns"]))
     plan = await kubeadm.make_dns().plan()
     assert len(plan.warnings) == warnings
@@ -53,7 +53,7 @@ async def test_an_old_coredns_is_refused_but_can_be_restored(kubeadm, read_coref
     assert kubeadm.get_corefile() == read_corefile("corefiles/kubeadm")
 
 
-async def test_an_upgrade_of_coredns_takes_a_word_out(kubeadm):
+async def test_an_upgrade_of_coredns_removes_an_obsolete_option(kubeadm):
     kubeadm.server.apply(build_deployment("coredns", "coredns:1.6.9", ["coredns"]))
     await kubeadm.prepare()
     first = kubeadm.get_annotations()[RESTART]

@@ -35,7 +35,7 @@ async def test_the_account_of_the_pod(connect, secure_server, pod_account, pod_e
 
 
 @pytest.mark.parametrize("broken", ["no token", "empty token", "no authority", "bad authority", "no port"])
-async def test_an_account_that_cannot_be_used_says_so_in_one_line(connect, pod_account, pod_environment, broken):
+async def test_an_unusable_account_is_reported_in_one_line(connect, pod_account, pod_environment, broken):
     token, authority = pod_account
     match broken:
         case "no token":
@@ -53,7 +53,7 @@ async def test_an_account_that_cannot_be_used_says_so_in_one_line(connect, pod_a
     assert "\n" not in str(caught.value)
 
 
-async def test_a_kubeconfig_that_is_named_beats_the_pod_and_the_pod_beats_the_variable(
+async def test_a_named_kubeconfig_precedes_the_pod_and_the_pod_precedes_the_variable(
     connect, secure_server, tmp_path, pod_account, pod_environment
 ):
     named = secure_server.write_kubeconfig(tmp_path / "named", token=secure_server.add_token("n", user="named"))
@@ -71,13 +71,13 @@ async def test_a_kubeconfig_that_is_named_beats_the_pod_and_the_pod_beats_the_va
             await get(connect(path, environment=environment))
 
 
-async def test_the_kubeconfig_at_home_is_the_last(connect, secure_server, tmp_path):
+async def test_the_kubeconfig_in_the_home_folder_comes_last(connect, secure_server, tmp_path):
     (tmp_path / ".kube").mkdir()
     secure_server.write_kubeconfig(tmp_path / ".kube" / "config")
     await get(connect("", environment={"HOME": str(tmp_path)}))
 
 
-async def test_several_kubeconfigs_are_one(connect, secure_server, tmp_path):
+async def test_several_kubeconfigs_are_merged(connect, secure_server, tmp_path):
     document = yaml.safe_load(secure_server.write_kubeconfig(tmp_path / "all").read_text())
     users = {key: document.pop(key) for key in ("users",)}
     (tmp_path / "a").write_text(yaml.safe_dump(document))
@@ -91,7 +91,7 @@ async def test_the_master_url_replaces_the_server_and_keeps_the_login(connect, s
     await get(connect(path, master_url=secure_server.url + "/"))
 
 
-async def test_the_master_url_alone_needs_a_server_that_asks_nobody(connect):
+async def test_the_master_url_alone_needs_a_server_without_login(connect):
     with ApiServer(anonymous=True) as server:
         await get(connect("", master_url=server.url))
 
@@ -103,17 +103,17 @@ async def test_a_missing_kubeconfig_is_skipped_while_another_exists(connect, sec
         await get(connect("", environment={"KUBECONFIG": paths}))
 
 
-async def test_without_kubeconfig_pod_and_url_there_is_no_cluster():
+async def test_a_process_without_kubeconfig_pod_and_url_has_no_cluster():
     assert find_access("", "", {}) is None
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:6443", "ftp://127.0.0.1", "unix:///run/api"])
-async def test_a_master_url_that_is_none_is_refused(connect, url):
+async def test_an_invalid_master_url_is_refused(connect, url):
     with pytest.raises(KubernetesError, match=r"--master-url: .* is not an http or https address"):
         await get(connect("", master_url=url))
 
 
-def test_a_kubeconfig_that_is_not_there_stops_the_start(tmp_path):
+def test_a_missing_named_kubeconfig_is_an_error(tmp_path):
     with pytest.raises(StartupError, match=r"kubeconfig .*/k: no such file"):
         find_access(str(tmp_path / "k"), "", {})
     with pytest.raises(StartupError, match=r"kubeconfig .*/k: no such file"):
@@ -152,7 +152,7 @@ MINIMAL = {
         ),
     ],
 )
-async def test_a_bad_kubeconfig_is_one_line(connect, tmp_path, content, text):
+async def test_an_invalid_kubeconfig_is_reported_in_one_line(connect, tmp_path, content, text):
     path = tmp_path / "k"
     path.write_bytes(content if isinstance(content, bytes) else yaml.safe_dump(content).encode())
     with pytest.raises(KubernetesError) as caught:
@@ -161,12 +161,12 @@ async def test_a_bad_kubeconfig_is_one_line(connect, tmp_path, content, text):
     assert "\n" not in str(caught.value)
 
 
-async def test_a_folder_is_no_kubeconfig(connect, tmp_path):
+async def test_a_folder_is_refused_as_a_kubeconfig(connect, tmp_path):
     with pytest.raises(KubernetesError, match="Is a directory"):
         await get(connect(tmp_path))
 
 
-async def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_a_password(connect, secure_server, tmp_path):
+async def test_an_encrypted_key_is_refused_without_asking_for_a_password(connect, secure_server, tmp_path):
     from cryptography.hazmat.primitives import serialization
 
     certificate, key = secure_server.authority.issue_client("jo")

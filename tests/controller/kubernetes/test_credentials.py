@@ -58,7 +58,7 @@ async def test_a_token_in_a_file_that_is_renewed(connect, secure_server, tmp_pat
     assert (caught.value.status, caught.value.reason) == (401, "Unauthorized")
 
 
-async def test_a_refused_login_is_tried_once_more_and_not_again(connect, secure_server, tmp_path):
+async def test_a_refused_login_is_retried_once(connect, secure_server, tmp_path):
     client = connect(secure_server.write_kubeconfig(tmp_path / "k", token="unknown"))
     with pytest.raises(KubernetesError, match="401"):
         await get(client)
@@ -125,7 +125,7 @@ async def test_a_plugin_that_gives_certificates(connect, secure_server, tmp_path
         ("echo 'login first' >&2; echo 'at acme.com' >&2; exit 1", "login first at acme.com"),
     ],
 )
-async def test_a_plugin_that_fails_says_so_in_one_line(connect, secure_server, tmp_path, script, text):
+async def test_a_failing_exec_plugin_is_reported_in_one_line(connect, secure_server, tmp_path, script, text):
     program = tmp_path / "login"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
@@ -136,7 +136,7 @@ async def test_a_plugin_that_fails_says_so_in_one_line(connect, secure_server, t
     assert "\n" not in str(caught.value)
 
 
-async def test_a_plugin_that_hangs_is_given_up_and_ended(connect, secure_server, tmp_path, monkeypatch):
+async def test_a_hanging_exec_plugin_is_killed(connect, secure_server, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LOAD_LIMIT_S", 0.5)
     program = tmp_path / "login"
     program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
@@ -148,7 +148,7 @@ async def test_a_plugin_that_hangs_is_given_up_and_ended(connect, secure_server,
     await asyncio.to_thread(wait_until, lambda: not os.path.exists(f"/proc/{pid}"), "it has ended")
 
 
-async def test_a_command_of_an_old_provider_that_hangs_is_ended_too(connect, secure_server, tmp_path, monkeypatch):
+async def test_a_hanging_command_of_an_old_provider_is_killed(connect, secure_server, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LOAD_LIMIT_S", 0.5)
     program = tmp_path / "login"
     program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
@@ -160,7 +160,7 @@ async def test_a_command_of_an_old_provider_that_hangs_is_ended_too(connect, sec
     await asyncio.to_thread(wait_until, lambda: not os.path.exists(f"/proc/{pid}"), "it has ended")
 
 
-async def test_an_old_provider_gives_its_token_or_says_why_not(connect, secure_server, tmp_path):
+async def test_an_old_provider_returns_its_token_or_an_error(connect, secure_server, tmp_path):
     user = {"auth-provider": {"name": "gcp", "config": {"access-token": secure_server.token}}}
     await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
     user = {"auth-provider": {"name": "gcp", "config": {"expiry": "1"}}}
@@ -168,7 +168,7 @@ async def test_an_old_provider_gives_its_token_or_says_why_not(connect, secure_s
         await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
 
 
-async def test_requests_are_made_for_another_user_where_the_kubeconfig_says_so(api_server, tmp_path):
+async def test_requests_impersonate_the_user_that_the_kubeconfig_names(api_server, tmp_path):
     user = {
         "token": api_server.token,
         "as": "jo",
@@ -187,7 +187,7 @@ async def test_requests_are_made_for_another_user_where_the_kubeconfig_says_so(a
     )
 
 
-async def test_the_token_of_a_file_counts_while_it_can_be_read(connect, secure_server, tmp_path):
+async def test_a_readable_token_file_precedes_the_token(connect, secure_server, tmp_path):
     (tmp_path / "token").write_text(secure_server.token)
     user = {"token": "unknown", "tokenFile": "token"}
     await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
@@ -198,7 +198,7 @@ async def test_the_token_of_a_file_counts_while_it_can_be_read(connect, secure_s
         await get(connect(secure_server.write_kubeconfig(tmp_path / "k", user=user)))
 
 
-async def test_comments_in_an_authoritys_file_may_have_any_letters(connect, secure_server, tmp_path):
+async def test_comments_in_a_certificate_authority_file_may_have_any_characters(connect, secure_server, tmp_path):
     (tmp_path / "ca.crt").write_bytes("# Zertifikat für Jö\n".encode() + secure_server.authority.pem)
     path = await edit_cluster(
         secure_server, tmp_path / "k", certificate_authority_data=None, certificate_authority="ca.crt"
@@ -213,7 +213,7 @@ async def test_authorities_that_kubectl_accepts_are_accepted_by_every_python(sec
     assert not access.tls.verify_flags & ssl.VERIFY_X509_STRICT
 
 
-async def test_nothing_of_a_certificate_is_left_in_files(connect, secure_server, tmp_path, plugin, monkeypatch):
+async def test_certificates_leave_no_files_behind(connect, secure_server, tmp_path, plugin, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     certificate, key = secure_server.authority.issue_client("system:admin")
@@ -222,7 +222,7 @@ async def test_nothing_of_a_certificate_is_left_in_files(connect, secure_server,
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-async def test_a_proxy_of_the_environment_is_used_and_that_of_the_kubeconfig_wins(secure_server, tmp_path):
+async def test_the_proxy_of_the_kubeconfig_precedes_that_of_the_environment(secure_server, tmp_path):
     environment = {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "other.acme.com"}
     path, far = secure_server.write_kubeconfig(tmp_path / "k"), "https://api.acme.com"
     assert (await find_access(str(path), "", environment).get()).proxy is None, "the server is on this machine"
@@ -246,7 +246,7 @@ async def edit_cluster(server, path, **fields):
     return path
 
 
-async def test_a_server_of_another_authority_is_not_trusted(connect, secure_server, tmp_path):
+async def test_a_server_with_another_certificate_authority_is_not_trusted(connect, secure_server, tmp_path):
     path = await edit_cluster(secure_server, tmp_path / "k", certificate_authority_data=None)
     with pytest.raises(KubernetesError, match=r"GET /api/v1/nodes: TLS: .*certificate verify failed") as caught:
         await get(connect(path))
@@ -258,7 +258,7 @@ async def test_a_server_of_another_authority_is_not_trusted(connect, secure_serv
     await get(connect(path))
 
 
-async def test_the_name_in_the_certificate_may_be_another(connect, secure_server, tmp_path):
+async def test_the_kubeconfig_can_set_another_tls_server_name(connect, secure_server, tmp_path):
     path = await edit_cluster(secure_server, tmp_path / "k", tls_server_name="kubernetes.default.svc")
     await get(connect(path))
     path = await edit_cluster(secure_server, tmp_path / "k", tls_server_name="other.acme.com")
@@ -266,7 +266,7 @@ async def test_the_name_in_the_certificate_may_be_another(connect, secure_server
         await get(connect(path))
 
 
-async def test_plain_http_is_spoken_where_the_kubeconfig_says_so(connect, api_server, tmp_path):
+async def test_plain_http_is_used_if_the_kubeconfig_says_so(connect, api_server, tmp_path):
     path = await edit_cluster(api_server, tmp_path / "k", tls_server_name="kubernetes.default.svc")
     await get(connect(path))
 
@@ -295,7 +295,7 @@ async def test_credentials_are_read_again_after_a_minute():
     assert (await credentials.get()).server == "http://2"
 
 
-async def test_an_access_goes_on_while_a_fresh_one_cannot_be_had():
+async def test_the_current_login_is_used_while_a_new_one_cannot_be_loaded():
     loads = Loads()
     credentials = Credentials(loads, clock=loads.clock)
     first = await credentials.get()
@@ -307,7 +307,7 @@ async def test_an_access_goes_on_while_a_fresh_one_cannot_be_had():
     assert (await credentials.get()).server == "http://3"
 
 
-async def test_an_access_that_was_refused_is_renewed_once_for_all_who_were():
+async def test_a_refused_login_is_renewed_once_for_all_waiting_requests():
     loads = Loads()
     credentials = Credentials(loads, clock=loads.clock)
     first = await credentials.get()
@@ -328,7 +328,7 @@ async def test_a_failure_to_load_is_reported_at_the_first_request():
     assert "http://2" in repr(credentials)
 
 
-async def test_a_401_that_lasts_for_one_request_is_not_seen(connect, secure_server, tmp_path):
+async def test_a_single_401_is_retried_and_not_reported(connect, secure_server, tmp_path):
     client = connect(secure_server.write_kubeconfig(tmp_path / "k"))
     secure_server.add_fault(FaultKind.STATUS, status=401, reason="Unauthorized", count=1)
     await get(client)

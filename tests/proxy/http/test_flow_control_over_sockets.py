@@ -20,7 +20,7 @@ def _kind_of_transport(request, monkeypatch):
 
 
 @on_uvloop
-async def test_a_large_response_waits_for_a_slow_client_and_is_not_held_here():
+async def test_a_large_response_waits_for_a_slow_client_outside_the_proxy():
     sent = []
 
     async def serve(reader, writer):
@@ -48,7 +48,7 @@ async def test_a_large_response_waits_for_a_slow_client_and_is_not_held_here():
 
 
 @on_uvloop
-async def test_a_large_request_waits_for_a_slow_server_and_is_not_held_here():
+async def test_a_large_request_waits_for_a_slow_server_outside_the_proxy():
     gate = asyncio.Event()
 
     async def serve(reader, writer):
@@ -99,7 +99,7 @@ async def give(writer):
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_a_body_through_a_slow_reader_costs_little_memory_in_both_directions(is_chunked):
+def test_a_body_to_a_slow_reader_uses_little_memory_in_both_directions(is_chunked):
     framing = b"Transfer-Encoding: chunked" if is_chunked else b"Content-Length: %d" % BODY_BYTES
     begin, end = (b"%x\r\n" % BODY_BYTES, b"\r\n0\r\n\r\n") if is_chunked else (b"", b"")
     memory = []

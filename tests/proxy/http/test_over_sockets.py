@@ -29,7 +29,7 @@ async def serve_ok(reader, writer):
 
 
 @on_uvloop
-async def test_a_half_closed_client_gets_its_pipelined_answers_and_the_end_where_it_is_served():
+async def test_a_half_closed_client_gets_its_pipelined_answers_if_such_clients_are_served():
     async with carry(serve_ok, CarryingSettings(half_closed_clients="serve")) as (_, address):
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"".join(GET.replace(b"/", b"/%02d" % number, 1) for number in range(50)))
@@ -42,7 +42,7 @@ async def test_a_half_closed_client_gets_its_pipelined_answers_and_the_end_where
 
 
 @on_uvloop
-async def test_a_client_that_leaves_within_a_silent_stream_ends_it_at_its_server():
+async def test_a_client_that_leaves_a_silent_stream_ends_it_at_the_server():
     ended = asyncio.Event()
 
     async def serve(reader, writer):
@@ -106,7 +106,7 @@ async def test_clients_that_leave_unread_leave_nothing_behind():
 
 
 @on_uvloop
-async def test_a_crowd_of_idle_connections_makes_room_for_clients_that_ask_and_leaves_those_that_wait():
+async def test_idle_connections_are_evicted_for_new_clients_and_waiting_ones_are_kept():
     release = asyncio.Event()
 
     async def serve_slowly(reader, writer):
@@ -155,7 +155,7 @@ async def test_a_truncated_body_ends_in_a_reset():
 
 
 @on_uvloop
-async def test_a_body_until_the_close_ends_in_an_end():
+async def test_a_body_until_the_close_ends_with_a_fin():
     async def serve(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 200_000)
@@ -181,7 +181,7 @@ async def test_an_answer_reaches_a_client_that_is_still_sending():
 
 
 @on_uvloop
-async def test_a_pooled_connection_is_used_by_the_next_client_and_left_when_its_server_ends_it():
+async def test_a_pooled_connection_serves_the_next_client_until_its_server_ends_it():
     opened = []
 
     async def serve(reader, writer):
@@ -206,7 +206,7 @@ async def test_a_pooled_connection_is_used_by_the_next_client_and_left_when_its_
 
 
 @on_uvloop
-async def test_no_server_there_is_502():
+async def test_an_unreachable_server_is_502():
     async with carry(serve_ok) as (handler, address):
         (server,) = handler._servers.values()
         with socket.create_server(("127.0.0.1", 0)) as unused:

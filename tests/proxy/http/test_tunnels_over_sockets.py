@@ -23,7 +23,7 @@ SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade
 
 
 @on_uvloop
-async def test_a_tunnel_carries_much_both_ways_at_once_and_each_half_ends_by_itself():
+async def test_a_tunnel_carries_both_directions_at_once_and_each_half_ends_separately():
     got = {}
 
     async def serve(reader, writer):
@@ -58,7 +58,7 @@ async def test_a_tunnel_carries_much_both_ways_at_once_and_each_half_ends_by_its
 
 
 @on_uvloop
-async def test_a_tunnel_through_a_slow_side_holds_little_and_a_break_of_one_side_reaches_the_other():
+async def test_a_tunnel_to_a_slow_side_buffers_little_and_forwards_a_reset():
     waiting = asyncio.Event()
 
     async def serve(reader, writer):

@@ -15,7 +15,7 @@ from maesh_core.model.configuration import HttpRouter, Middleware, Section, Serv
 from .in_process_proxy import FakePlugins, GetPort, World
 
 
-async def test_it_is_ready_once_it_has_a_configuration_and_carries_traffic(world: World) -> None:
+async def test_a_proxy_is_ready_after_its_first_configuration_and_carries_traffic(world: World) -> None:
     world.controller.body = b"not yet"
     world.start()
     await world.wait_for("/ping", 200)
@@ -27,7 +27,7 @@ async def test_it_is_ready_once_it_has_a_configuration_and_carries_traffic(world
     assert f"node=node-1&admin={world.admin} " in world.controller.requests[0]
 
 
-async def test_the_admin_port_tells_the_configuration_in_force_and_503_before_the_first(world: World) -> None:
+async def test_the_admin_port_shows_the_current_configuration_and_503_before_the_first(world: World) -> None:
     world.controller.body = b"not yet"
     world.start()
     await world.wait_for("/ping", 200)
@@ -38,7 +38,7 @@ async def test_the_admin_port_tells_the_configuration_in_force_and_503_before_th
     assert (status, json.loads(body)) == (200, json.loads(world.controller.body))
 
 
-async def test_it_tells_the_admin_port_that_the_system_chose(world: World) -> None:
+async def test_a_proxy_reports_its_chosen_admin_port_to_the_controller(world: World) -> None:
     world.tell()
     world.start(admin_port=0)
     while not world.controller.requests:  # noqa: ASYNC110 - the list tells nobody
@@ -47,7 +47,7 @@ async def test_it_tells_the_admin_port_that_the_system_chose(world: World) -> No
     assert (await world.get(int(told), "/ping"))[0] == 200
 
 
-async def test_it_follows_the_controller(world: World, unused_tcp_port_factory: GetPort) -> None:
+async def test_a_proxy_follows_the_controller(world: World, unused_tcp_port_factory: GetPort) -> None:
     world.tell()
     world.start()
     await world.wait_for("/ready", 200)
@@ -59,7 +59,7 @@ async def test_it_follows_the_controller(world: World, unused_tcp_port_factory: 
         await world.get(old)
 
 
-async def test_it_carries_on_while_the_controller_is_away_and_takes_up_again(world: World) -> None:
+async def test_a_proxy_continues_without_the_controller_and_reconnects(world: World) -> None:
     world.tell()
     world.start()
     await world.wait_for("/ready", 200)
@@ -72,7 +72,7 @@ async def test_it_carries_on_while_the_controller_is_away_and_takes_up_again(wor
     assert await world.get(world.entrypoint, host="new.shop.maesh") == (200, "hello")
 
 
-async def test_garbage_leaves_the_configuration_in_force(world: World) -> None:
+async def test_an_invalid_update_leaves_the_configuration_unchanged(world: World) -> None:
     world.tell()
     world.start()
     await world.wait_for("/ready", 200)
@@ -104,7 +104,7 @@ async def test_with_acl_a_configuration_made_without_it_answers_403(world: World
     assert (await world.get(world.entrypoint))[0] == 200
 
 
-async def test_a_middleware_of_a_plugin_acts(world: World) -> None:
+async def test_a_middleware_of_a_plugin_changes_responses(world: World) -> None:
     class NoSettings(msgspec.Struct):
         pass
 
@@ -134,7 +134,7 @@ async def test_a_middleware_of_a_plugin_acts(world: World) -> None:
 
 
 @pytest.mark.parametrize("part", ["admin", "entrypoint"])
-async def test_a_port_that_is_taken_stops_the_start(world: World, part: str) -> None:
+async def test_a_port_in_use_stops_the_start(world: World, part: str) -> None:
     port = getattr(world, part)
     world.tell()
     with socket.create_server(("127.0.0.1", port)), pytest.raises(StartupError, match=f"{port}.*in use"):
@@ -163,7 +163,7 @@ class FakeHandler:
         (FakePlugins(maesh_protocol_handlers=[FakeHandler("http")]), "protocol http belongs to the core"),
     ],
 )
-async def test_two_that_claim_one_name_stop_the_start(world: World, plugins: FakePlugins, text: str) -> None:
+async def test_two_claims_of_the_same_name_stop_the_start(world: World, plugins: FakePlugins, text: str) -> None:
     with pytest.raises(StartupError, match=text):
         await world.start(plugins=plugins)
 

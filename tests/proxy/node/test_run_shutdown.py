@@ -32,7 +32,7 @@ async def test_a_shutdown_before_any_configuration_ends_with_status_0(world: Wor
     await world.controller.start()
 
 
-async def test_a_drain_waits_for_what_is_under_way(world: World) -> None:
+async def test_a_drain_waits_for_running_exchanges(world: World) -> None:
     world.tell()
     task = world.start()
     await world.wait_for("/ready", 200)
@@ -49,7 +49,7 @@ async def test_a_drain_waits_for_what_is_under_way(world: World) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_drain_says_what_it_waits_for_to_a_person_or_in_the_log(
+async def test_a_drain_reports_what_it_waits_for_on_the_terminal_or_in_the_log(
     world: World, number: int, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -73,7 +73,7 @@ async def test_a_drain_says_what_it_waits_for_to_a_person_or_in_the_log(
     assert (f"{text}; a second signal ends the proxy at once" in caplog.text) is (number == signal.SIGTERM)
 
 
-async def test_a_shutdown_that_waits_for_nothing_says_nothing(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_shutdown_without_waiting_prints_nothing(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     world.tell()
     task = world.start()
     await world.wait_for("/ready", 200)
@@ -91,7 +91,7 @@ async def test_a_shutdown_that_waits_for_nothing_says_nothing(world: World, capf
         ({"udp": 2, "http": 1, "tcp": 0}, "3 connections (1 http, 2 udp)"),
     ],
 )
-def test_connections_are_named_by_their_protocols_unless_all_are_http_s(counts: dict[str, int], text: str) -> None:
+def test_open_connections_are_named_by_protocol_unless_all_are_http(counts: dict[str, int], text: str) -> None:
     assert describe_connections(counts) == text
 
 
@@ -107,7 +107,7 @@ async def test_a_drain_ends_at_its_limit(world: World) -> None:
     await asyncio.gather(request, return_exceptions=True)
 
 
-async def test_a_second_request_to_end_cuts_what_is_under_way_with_status_1(world: World) -> None:
+async def test_a_second_shutdown_request_cuts_exchanges_with_status_1(world: World) -> None:
     world.tell()
     task = world.start(drain_timeout=1000.0)
     await world.wait_for("/ready", 200)
@@ -120,7 +120,7 @@ async def test_a_second_request_to_end_cuts_what_is_under_way_with_status_1(worl
     await asyncio.gather(request, return_exceptions=True)
 
 
-async def test_an_error_that_ends_a_part_ends_the_proxy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_in_a_part_ends_the_proxy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(self: Any) -> None:
         raise RuntimeError("broken")
 

@@ -10,7 +10,7 @@ from maesh_core.model.messages import Update
 from .recording_proxy import BASE, Proxy, router, service, stamp
 
 
-def test_a_full_configuration_gives_every_handler_its_whole_table() -> None:
+def test_a_full_configuration_sets_the_whole_table_of_every_handler() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": BASE})
     section, middlewares, changed = proxy.http.compiled[0]
@@ -21,7 +21,7 @@ def test_a_full_configuration_gives_every_handler_its_whole_table() -> None:
     assert proxy.configuration.revision == "e.1"
 
 
-def test_a_full_configuration_replaces_what_was_there() -> None:
+def test_a_full_configuration_replaces_the_former_one() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": BASE, "udp": Section(routers={"u": {"entrypoint": 1}})})
     proxy.apply(full=True, sections={"tcp": Section()})
@@ -30,7 +30,7 @@ def test_a_full_configuration_replaces_what_was_there() -> None:
     assert proxy.configuration.list_entrypoints() == frozenset()
 
 
-def test_a_full_configuration_that_says_nothing_new_compiles_nothing() -> None:
+def test_an_unchanged_full_configuration_compiles_nothing() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": BASE, "udp": Section(routers={"u": {"entrypoint": 1}})})
     again = Section(
@@ -44,7 +44,7 @@ def test_a_full_configuration_that_says_nothing_new_compiles_nothing() -> None:
     assert set(proxy.configuration.refused) == {"udp/routers/u"}
 
 
-def test_a_full_configuration_after_another_names_only_what_differs() -> None:
+def test_a_second_full_configuration_reports_only_differences_to_handlers() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": BASE})
     proxy.apply(full=True, sections={"http": Section(routers=BASE.routers, services={"s": service(1), "t": service()})})
@@ -52,7 +52,7 @@ def test_a_full_configuration_after_another_names_only_what_differs() -> None:
     assert proxy.configuration.refused == {"http/routers/r": "middleware n/s/stamp is not in the configuration"}
 
 
-def test_a_delta_changes_what_it_names_and_says_so_to_the_handler() -> None:
+def test_a_delta_changes_its_entries_and_reports_them_to_the_handler() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": BASE})
     proxy.apply(sections={"http": Section(services={"s": service(81, 82)}), "tcp": Section()})
@@ -73,7 +73,7 @@ def test_a_delta_removes_routers_services_and_middlewares() -> None:
     assert changed == {"r", "s"}
 
 
-def test_what_a_delta_removes_and_names_again_is_there() -> None:
+def test_an_entry_that_a_delta_removes_and_adds_is_kept() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": BASE})
     proxy.apply(removed=("http/services/s",), sections={"http": Section(services={"s": service(9)})})
@@ -94,7 +94,7 @@ def test_a_delta_before_any_configuration_is_refused() -> None:
         Proxy().configuration.apply_update(Update(revision="e.2", full=False), since=None)
 
 
-def test_a_middleware_keeps_its_object_while_its_settings_stay() -> None:
+def test_a_middleware_with_unchanged_settings_is_not_rebuilt() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": BASE})
     proxy.apply(sections={"http": Section(middlewares={"n/s/stamp": stamp(1)}, routers=BASE.routers)})
@@ -103,7 +103,7 @@ def test_a_middleware_keeps_its_object_while_its_settings_stay() -> None:
     assert len(instances) == 1
 
 
-def test_a_middleware_with_other_settings_is_built_anew_and_its_routers_are_compiled_again() -> None:
+def test_a_middleware_with_changed_settings_is_rebuilt_and_its_routers_recompiled() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": BASE})
     proxy.apply(sections={"http": Section(middlewares={"n/s/stamp": stamp(2)})})

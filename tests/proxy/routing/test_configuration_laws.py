@@ -70,7 +70,7 @@ def mutated_documents(draw: st.DrawFn) -> bytes:
 
 
 @given(body=st.one_of(mutated_documents(), st.binary(max_size=50)), has_base=st.booleans())
-def test_whatever_the_controller_sends_is_taken_whole_or_refused_whole(body: bytes, has_base: bool) -> None:
+def test_any_document_is_applied_or_refused_as_a_whole(body: bytes, has_base: bool) -> None:
     proxy = Proxy()
     configuration = proxy.configuration
     if has_base:
@@ -118,7 +118,7 @@ DELTAS = st.tuples(
 
 
 @given(deltas=st.lists(DELTAS, max_size=5), other=SECTIONS, plugins=st.sampled_from([(), ("acl",)]))
-def test_the_way_to_a_configuration_leaves_no_trace(
+def test_the_order_of_updates_does_not_affect_the_result(
     deltas: list[Any], other: Section, plugins: tuple[str, ...]
 ) -> None:
     """A row of deltas ends where one full configuration does; so does a full one after them."""

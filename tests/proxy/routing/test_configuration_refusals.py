@@ -22,7 +22,7 @@ from .recording_proxy import BASE, Proxy, Stamp, router, service, stamp
         (stamp(13), "middleware stamp could not be built"),
     ],
 )
-def test_routers_of_a_middleware_that_cannot_be_had_answer_503(middleware: Middleware, reason: str) -> None:
+def test_routers_of_an_unavailable_middleware_answer_503(middleware: Middleware, reason: str) -> None:
     proxy = Proxy()
     section = Section(
         routers={"bad": router(middlewares=("m",)), "good": router()},
@@ -41,7 +41,7 @@ def test_routers_of_a_middleware_that_cannot_be_had_answer_503(middleware: Middl
     assert WantedEntrypoint("TCP", 10000, "tcp") in proxy.configuration.list_entrypoints()
 
 
-def test_a_refused_router_is_carried_once_its_references_are_there() -> None:
+def test_a_refused_router_is_accepted_when_its_references_exist() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": Section(routers={"r": router(middlewares=("m",))})})
     assert proxy.configuration.refused == {"http/routers/r": "service s is not in the configuration"}
@@ -54,7 +54,7 @@ def test_a_refused_router_is_carried_once_its_references_are_there() -> None:
     assert proxy.table.routers["r"].status == 503
 
 
-def test_a_scheme_that_is_not_carried_refuses_the_router() -> None:
+def test_a_router_with_an_unsupported_scheme_is_refused() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": Section(routers={"r": router()}, services={"s": Service(scheme="h2c")})})
     assert proxy.configuration.refused == {"http/routers/r": "scheme h2c is not supported by this proxy"}
@@ -62,7 +62,7 @@ def test_a_scheme_that_is_not_carried_refuses_the_router() -> None:
     assert proxy.configuration.refused == {}
 
 
-def test_a_load_balancer_that_is_not_known_refuses_the_router_until_it_is_another() -> None:
+def test_a_router_with_an_unknown_load_balancer_is_refused_until_it_has_another() -> None:
     proxy = Proxy()
     odd, known = (Service(load_balancer=kind) for kind in ("fastest", "least-request"))
     proxy.apply(full=True, sections={"http": Section(routers={"r": router()}, services={"s": odd})})
@@ -79,7 +79,7 @@ def test_routers_of_a_protocol_that_is_not_loaded_are_refused_by_name() -> None:
     assert proxy.configuration.refused == {}
 
 
-def test_what_an_exception_says_is_shown_to_those_who_run_the_mesh_and_to_no_client() -> None:
+def test_exception_texts_are_shown_to_operators_but_not_to_clients() -> None:
     proxy = Proxy()
     odd = Middleware(kind="stamp", settings={"value": "x"})
     section = Section(
@@ -125,7 +125,7 @@ class OnlyConnections:
         (Stamp, {"http", "tcp"}, ""),
     ],
 )
-def test_a_route_that_a_middleware_cannot_watch_over_is_closed(type_: type, carried: set[str], word: str) -> None:
+def test_a_route_that_a_middleware_cannot_guard_is_closed(type_: type, carried: set[str], word: str) -> None:
     proxy = Proxy()
     proxy.factory.build_middleware = lambda settings, service: type_()
     stream = StreamRouter(entrypoint=10000, service="s", middlewares=("n/s/stamp",))
@@ -138,7 +138,7 @@ def test_a_route_that_a_middleware_cannot_watch_over_is_closed(type_: type, carr
 
 
 @pytest.mark.parametrize("made_with", [(), ("smi",), ("acl",), ("forward-auth",)])
-def test_every_guard_of_a_proxy_is_missed_by_name(made_with: tuple[str, ...]) -> None:
+def test_missing_guards_are_reported_by_name(made_with: tuple[str, ...]) -> None:
     proxy = Proxy(guards=("forward-auth", "acl"))
     proxy.apply(full=True, sections={"http": BASE}, plugins=made_with)
     missing = "forward-auth" if "acl" in made_with else "acl"
@@ -149,7 +149,7 @@ def test_every_guard_of_a_proxy_is_missed_by_name(made_with: tuple[str, ...]) ->
     assert proxy.table == BASE
 
 
-def test_a_document_that_does_not_say_what_it_was_made_with_was_made_without_any_guard() -> None:
+def test_a_document_without_a_list_of_guards_counts_as_made_without_any() -> None:
     proxy = Proxy(guards=("acl",))
     document = json.loads(render_update(Update(revision="e.1", full=True, sections={"http": BASE}, plugins=("acl",))))
     del document["plugins"]
@@ -158,7 +158,7 @@ def test_a_document_that_does_not_say_what_it_was_made_with_was_made_without_any
     assert proxy.table.routers["r"].status == 403
 
 
-def test_what_a_guard_watches_that_the_proxy_has_not_loaded_stays_closed() -> None:
+def test_routes_of_a_guard_that_is_not_loaded_stay_closed() -> None:
     proxy = Proxy()
     middlewares = {"n/s/acl": Middleware(kind="acl")}
     section = Section(
@@ -180,7 +180,7 @@ def test_a_proxy_that_enforces_acl_answers_403_to_a_configuration_made_without_i
     assert len(proxy.configuration.refused) == 2
 
 
-def test_the_403_of_a_proxy_with_acl_goes_and_comes_with_the_controllers_plugin() -> None:
+def test_the_403_of_a_proxy_with_acl_depends_on_the_plugin_of_the_controller() -> None:
     proxy = Proxy(guards=("acl",))
     proxy.apply(full=True, sections={"http": BASE})
     proxy.apply(plugins=("acl",))

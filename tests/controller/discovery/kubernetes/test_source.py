@@ -25,7 +25,7 @@ from .source_follower import (
 )
 
 
-async def test_what_is_there_is_reported_and_what_happens_then(api_server):
+async def test_existing_objects_are_reported_and_then_their_changes(api_server):
     api_server.apply([build_map("a", x="1"), build_map("b")])
     async with following(api_server) as follower:
         await follower.until(lambda: follower.names(ConfigMap) == ["a", "b"] and follower.is_in_touch())
@@ -71,14 +71,14 @@ async def test_endpoints_are_followed_where_the_server_has_no_slices(api_server)
     assert asked == {"services", "endpoints", "pods"}
 
 
-async def test_a_fallback_for_what_nobody_declares_is_followed(api_server):
+async def test_a_fallback_kind_without_a_primary_is_followed(api_server):
     lone = ResourceKind(name="ConfigMap", plural="configmaps", api_versions=("v1",), type=ConfigMap, fallback_of=Thing)
     api_server.apply(build_map("a"))
     async with following(api_server, (lone,)) as follower:
         await follower.until(lambda: follower.names(ConfigMap) == ["a"])
 
 
-async def test_with_nothing_to_follow_it_is_in_touch(api_server):
+async def test_a_source_without_kinds_is_in_touch(api_server):
     async with following(api_server, CORE_KINDS[-1:]) as follower:
         await follower.until(follower.is_in_touch)
 
@@ -104,7 +104,7 @@ class Flood:
         await asyncio.Event().wait()
 
 
-async def test_what_came_while_nobody_looked_is_one_batch():
+async def test_events_that_arrive_between_two_reads_are_one_batch():
     batches = KubernetesSource(Flood(5)).watch_events(KINDS)
     await anext(batches)
     applied = []
@@ -121,7 +121,7 @@ async def test_what_came_while_nobody_looked_is_one_batch():
     assert order == [f"n{number}" for number in range(5)]
 
 
-async def test_a_watch_waits_for_who_takes_what_it_tells():
+async def test_a_watch_waits_for_a_slow_reader():
     client = Flood(10 * QUEUE_LIMIT)
     batches = KubernetesSource(client).watch_events((MAPS,))
     for _ in range(2):
@@ -132,7 +132,7 @@ async def test_a_watch_waits_for_who_takes_what_it_tells():
     await batches.aclose()
 
 
-async def test_a_bug_in_one_watch_starts_the_source_again(api_server, caplog):
+async def test_a_bug_in_one_watch_restarts_the_source(api_server, caplog):
     api_server.apply([DEFINITION, build_thing("b", "high"), build_map("a")])
     async with following(api_server) as follower:
         await follower.until(lambda: follower.names(ConfigMap) == ["a"] and len(follower.problems) == 1)
@@ -150,7 +150,7 @@ async def test_a_bug_in_one_watch_starts_the_source_again(api_server, caplog):
         assert follower.problems == {}
 
 
-async def test_a_source_that_cannot_be_started_again_is_out_of_touch_from_when_it_was_lost(api_server):
+async def test_a_source_that_cannot_be_restarted_is_out_of_touch_since_its_failure(api_server):
     async with following(api_server, CORE_KINDS) as follower:
         await follower.until(follower.is_in_touch)
         lost_at = follower.clock.now
@@ -171,7 +171,7 @@ async def drain(batches, events):
         events += batch
 
 
-async def test_what_was_reported_before_a_failure_is_not_lost():
+async def test_events_before_a_failure_are_not_lost():
     class Failing(Flood):
         async def watch_lines(self, path, query, *, silence_limit_s):
             async for lines in super().watch_lines(path, query, silence_limit_s=silence_limit_s):

@@ -10,7 +10,7 @@ from maesh_testing.api_server import FaultKind
 from .source_follower import DEFINITION, MAPS, ConfigMap, Thing, build_map, build_service, build_thing, following
 
 
-async def test_a_server_that_is_away_at_first_is_a_problem_until_it_comes(api_server):
+async def test_an_unreachable_server_is_a_problem_until_it_answers(api_server):
     api_server.stop_listening()
     async with following(api_server, CORE_KINDS) as follower:
         await follower.until(lambda: "kubernetes" in follower.problems and len(follower.clock.pauses) > 3)
@@ -22,7 +22,7 @@ async def test_a_server_that_is_away_at_first_is_a_problem_until_it_comes(api_se
         assert follower.restarts == 0
 
 
-async def test_a_server_that_goes_and_comes_back_is_followed_on_without_a_list(api_server):
+async def test_a_server_that_returns_is_watched_without_another_list(api_server):
     async with following(api_server) as follower:
         await follower.until(follower.is_in_touch)
         api_server.stop_listening()
@@ -35,7 +35,7 @@ async def test_a_server_that_goes_and_comes_back_is_followed_on_without_a_list(a
 
 
 @pytest.mark.parametrize("how", ["cut_connections", "end_watches"])
-async def test_a_watch_that_ends_or_breaks_goes_on_where_it_was(api_server, how):
+async def test_a_watch_that_ends_or_breaks_resumes_at_its_version(api_server, how):
     async with following(api_server, (MAPS,)) as follower:
         await follower.until(follower.is_in_touch)
         for number in range(3):
@@ -45,7 +45,7 @@ async def test_a_watch_that_ends_or_breaks_goes_on_where_it_was(api_server, how)
         assert follower.count_lists(ConfigMap) == 1
 
 
-async def test_bookmarks_keep_a_quiet_watch_from_growing_too_old(api_server):
+async def test_bookmarks_keep_the_version_of_a_quiet_watch_recent(api_server):
     async with following(api_server, (MAPS,)) as follower:
         await follower.until(follower.is_in_touch)
         api_server.apply(build_service("other"))
@@ -58,7 +58,7 @@ async def test_bookmarks_keep_a_quiet_watch_from_growing_too_old(api_server):
         assert follower.count_lists(ConfigMap) == 1
 
 
-async def test_what_was_deleted_while_history_was_forgotten_goes(api_server):
+async def test_objects_that_were_deleted_in_a_forgotten_history_are_removed(api_server):
     api_server.apply([build_map("a"), build_map("b")])
     async with following(api_server, (MAPS,)) as follower:
         await follower.until(follower.is_in_touch)
@@ -71,7 +71,7 @@ async def test_what_was_deleted_while_history_was_forgotten_goes(api_server):
         assert follower.count_lists(ConfigMap) == 2
 
 
-async def test_a_continue_token_that_is_too_old_begins_the_list_again(api_server, monkeypatch):
+async def test_an_expired_continue_token_restarts_the_list(api_server, monkeypatch):
     monkeypatch.setattr("maesh_core.controller.discovery.kubernetes.watch.PAGE_SIZE", 2)
     api_server.apply([build_map(f"m{number}") for number in range(5)])
     api_server.add_fault(FaultKind.STATUS, verb="list", resource="configmaps", skip=1, status=410, reason="Expired")
@@ -103,7 +103,7 @@ async def test_a_bad_object_is_reported_and_withdrawn(api_server):
         await follower.until(lambda: not follower.problems)
 
 
-async def test_what_is_forbidden_is_a_problem_until_it_is_allowed(api_server):
+async def test_a_forbidden_kind_is_a_problem_until_it_is_allowed(api_server):
     token = api_server.add_token("weak", user="maesh")
     api_server.set_rules("maesh", [{"apiGroups": [""], "resources": ["services", "pods"], "verbs": ["list", "watch"]}])
     async with following(api_server, CORE_KINDS, token) as follower:
@@ -116,7 +116,7 @@ async def test_what_is_forbidden_is_a_problem_until_it_is_allowed(api_server):
         await follower.until(follower.is_in_touch)
 
 
-async def test_a_server_that_is_busy_is_given_the_time_it_asks_for(api_server):
+async def test_a_busy_server_is_asked_again_after_the_time_it_requests(api_server):
     api_server.add_fault(FaultKind.STATUS, verb="list", status=429, reason="TooManyRequests", retry_after_s=17, count=2)
     async with following(api_server, (MAPS,)) as follower:
         await follower.until(follower.is_in_touch)
@@ -124,7 +124,7 @@ async def test_a_server_that_is_busy_is_given_the_time_it_asks_for(api_server):
         assert len(follower.clock.pauses) == 2
 
 
-async def test_a_watch_that_hangs_is_opened_again(api_server):
+async def test_a_hanging_watch_is_reopened(api_server):
     api_server.add_fault(FaultKind.WATCH_HANG, verb="watch")
     async with following(api_server, (MAPS,), client={"silence_limit_s": 0.3}) as follower:
         await follower.until(lambda: follower.names(ConfigMap) == [] and follower.count_lists(ConfigMap) == 1)
@@ -134,7 +134,7 @@ async def test_a_watch_that_hangs_is_opened_again(api_server):
 
 
 @pytest.mark.parametrize("kind", [FaultKind.WATCH_GARBAGE, FaultKind.WATCH_EXPIRED])
-async def test_a_watch_that_says_what_cannot_be_read_is_begun_with_a_list(api_server, kind):
+async def test_a_watch_with_unreadable_events_restarts_with_a_list(api_server, kind):
     api_server.add_fault(kind, verb="watch", after_events=1)
     async with following(api_server, (MAPS,)) as follower:
         await follower.until(follower.is_in_touch)

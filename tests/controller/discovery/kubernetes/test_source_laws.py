@@ -89,5 +89,5 @@ async def follow_through(steps):
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(STEPS, min_size=3, max_size=25))
-def test_whatever_happens_the_source_knows_in_the_end_what_the_server_has(steps):
+def test_the_source_has_the_servers_objects_after_random_changes_and_faults(steps):
     asyncio.run(follow_through(steps))

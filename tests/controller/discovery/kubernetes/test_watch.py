@@ -45,7 +45,7 @@ def mark(version):
 GONE = refuse(410, "Expired")
 
 
-async def test_a_kind_is_listed_page_by_page_reported_as_one_list_and_watched_from_there():
+async def test_a_kind_is_listed_in_pages_reported_once_and_watched_from_that_version():
     played = await play(
         render_page("5", "a", "b", **{"continue": "t1"}),
         render_page("5", "c", **{"continue": "t2"}),
@@ -72,7 +72,7 @@ async def test_a_kind_is_listed_page_by_page_reported_as_one_list_and_watched_fr
     assert "at 8 in touch" in repr(played.watch)
 
 
-async def test_a_watch_that_the_server_ends_is_opened_again_where_it_was():
+async def test_a_watch_that_the_server_ends_is_reopened_at_its_version():
     played = await play(
         render_page("5"),
         [[ADDED], After(50, [mark("20")])],
@@ -84,7 +84,7 @@ async def test_a_watch_that_the_server_ends_is_opened_again_where_it_was():
     assert played.problems == {}
 
 
-async def test_a_watch_that_breaks_is_opened_again_where_it_was_without_a_list():
+async def test_a_broken_watch_is_reopened_at_its_version_without_a_list():
     played = await play(
         render_page("5", "a"),
         [[ADDED], After(50, [mark("9")]), CUT],
@@ -95,7 +95,7 @@ async def test_a_watch_that_breaks_is_opened_again_where_it_was_without_a_list()
     assert played.pauses == [FIRST_S * HALF]
 
 
-async def test_the_watch_moves_with_what_was_reported_and_not_before():
+async def test_the_version_advances_only_after_the_events_are_reported():
     played = Played([render_document("serviceaccounts"), render_page("5"), [[ADDED], STAYS]], ACCOUNTS)
 
     async def fail_to_tell(batch):
@@ -108,27 +108,27 @@ async def test_the_watch_moves_with_what_was_reported_and_not_before():
     assert played.server.open_watches == 0
 
 
-async def test_a_watch_that_is_not_ended_in_time_counts_as_hanging():
+async def test_a_watch_that_exceeds_its_time_counts_as_hanging():
     played = await play(render_page("5"), [STAYS])
     ((silence_limit_s, timeout_s),) = played.server.silence_limits
     assert silence_limit_s == timeout_s + SILENCE_MARGIN_S
 
 
-async def test_a_watch_that_hangs_is_opened_again_where_it_was():
+async def test_a_hanging_watch_is_reopened_at_its_version():
     hung = KubernetesError("GET /api/v1/serviceaccounts: no answer in time")
     played = await play(render_page("5"), [After(63), hung], [STAYS])
     assert played.server.versions == ["list", "5", "5"]
     assert played.pauses == [FIRST_S * HALF]
 
 
-async def test_a_list_that_is_older_than_what_was_reported_is_reported_all_the_same():
+async def test_a_list_older_than_the_reported_version_is_still_reported():
     """A cluster's store may have been put back: what is there now is what counts."""
     played = await play(render_page("500", "a", "b"), [[error_line(410)], STAYS], render_page("90", "a"), [STAYS])
     assert played.events == ["=a,b", "~", "!", "=a", "~"]
     assert played.server.versions == ["list", "500", "list", "90"]
 
 
-async def test_a_list_without_a_version_or_that_never_ends_is_refused():
+async def test_a_list_without_a_version_or_without_an_end_is_refused():
     played = await play(
         render_page("", "a"),
         render_page("5", "a", **{"continue": "t"}),
@@ -148,7 +148,7 @@ async def test_a_list_without_a_version_or_that_never_ends_is_refused():
         refuse(410),
     ],
 )
-async def test_a_version_that_is_too_old_lists_again_and_a_deletion_in_the_gap_is_seen(ending):
+async def test_an_expired_version_causes_a_list_that_reports_deletions_in_the_gap(ending):
     played = await play(render_page("5", "a", "b"), [After(60)], ending, render_page("30", "b", "c"), [STAYS])
     assert played.server.versions == ["list", "5", "5", "list", "30"]
     assert played.events == ["=a,b", "~", "!", "=b,c", "~"]
@@ -156,7 +156,7 @@ async def test_a_version_that_is_too_old_lists_again_and_a_deletion_in_the_gap_i
     assert played.watch.broken_since is None
 
 
-async def test_a_continue_token_that_is_too_old_lists_from_the_start_and_tells_no_half_list():
+async def test_an_expired_continue_token_restarts_the_list_and_reports_no_partial_one():
     played = await play(
         render_page("5", "a", **{"continue": "t1"}),
         GONE,
@@ -173,17 +173,17 @@ def list_pauses(count, longest_s):
 
 
 @pytest.mark.parametrize("ending", [[[error_line(410)]], GONE, [[ADDED, error_line(410)]], [[b"garbage"]]])
-async def test_lists_that_come_to_nothing_again_and_again_are_tried_ever_more_seldom(ending):
+async def test_repeatedly_failing_lists_are_retried_with_growing_pauses(ending):
     played = await play(*[each for _ in range(12) for each in (render_page("5"), ending)])
     assert played.pauses == list_pauses(12, LONGEST_LIST_PAUSE_S)
 
 
-async def test_a_watch_that_breaks_again_and_again_is_tried_a_little_more_seldom():
+async def test_a_repeatedly_breaking_watch_is_retried_with_slightly_longer_pauses():
     played = await play(render_page("5"), *[[[ADDED], CUT]] * 12)
     assert played.pauses == list_pauses(12, LONGEST_S)
 
 
-async def test_a_server_that_is_away_is_tried_a_little_more_seldom_also_after_a_list_that_was_lost():
+async def test_an_unreachable_server_is_retried_with_slightly_longer_pauses_even_after_a_lost_list():
     played = await play(render_page("5"), [[error_line(410)]], *[CUT] * 12)
     assert played.pauses == [FIRST_S * HALF, *list_pauses(12, LONGEST_S)]
 
@@ -195,21 +195,21 @@ async def test_a_server_that_ends_each_watch_at_once_is_not_flooded(ending):
     assert played.problems == {}
 
 
-async def test_a_watch_that_has_stood_for_a_while_makes_pauses_short_again():
+async def test_a_watch_that_was_open_for_a_while_resets_the_pauses():
     settled = [After(SETTLED_S), CUT]
     played = await play(CUT, CUT, CUT, render_page("5"), CUT, settled, CUT, [STAYS])
     assert played.pauses == [FIRST_S * factor * HALF for factor in (1, 2, 4, 8, 1, 2)]
 
 
 @pytest.mark.parametrize("script", [(), (render_page("5"),), (render_page("5"), [[ADDED], STAYS]), (CUT,)])
-async def test_a_watch_that_is_cancelled_leaves_nothing_behind(script):
+async def test_a_cancelled_watch_leaves_nothing_behind(script):
     before = asyncio.all_tasks()
     played = await play(*script)
     assert played.server.open_watches == 0
     assert asyncio.all_tasks() == before
 
 
-async def test_a_watch_that_is_cancelled_while_nobody_takes_what_it_tells_leaves_nothing_behind():
+async def test_a_watch_that_is_cancelled_while_its_reader_is_blocked_leaves_nothing_behind():
     played = Played([render_document("serviceaccounts"), render_page("5"), [[ADDED], STAYS]], ACCOUNTS)
     is_stuck = asyncio.Event()
 

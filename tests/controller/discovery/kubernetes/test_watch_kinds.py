@@ -83,7 +83,7 @@ async def test_a_kind_is_followed_in_the_first_version_that_the_server_serves():
     assert played.batches[0] == [Replaced(EndpointSlice, [])]
 
 
-async def test_a_version_that_is_served_no_longer_is_left_for_another():
+async def test_a_version_that_is_no_longer_served_is_replaced_by_another():
     document = render_document("endpointslices")
     played = await play(
         *(document, render_page("5"), [After(60)], NOT_FOUND),
@@ -95,12 +95,12 @@ async def test_a_version_that_is_served_no_longer_is_left_for_another():
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b'{"resources":7}', b"[" * 100_000])
-async def test_a_document_that_is_none_is_an_error_and_no_absence(body):
+async def test_an_invalid_discovery_document_is_an_error_and_not_an_absent_kind(body):
     server = Server([body], Clock())
     with pytest.raises(KubernetesError, match="list of its resources is malformed"):
         await find_path(server, ACCOUNTS)
 
 
-async def test_a_document_of_nothing_is_an_absence():
+async def test_an_empty_discovery_document_means_that_the_kind_is_absent():
     server = Server([b'{"resources":null}'], Clock())
     assert await find_path(server, ACCOUNTS) is None

@@ -3,7 +3,7 @@
 from .watch_script import CUT, ORIGIN, STAYS, bad, build, error_line, play, render_line, render_page, shorten
 
 
-async def test_an_object_that_turns_bad_is_a_problem_and_deleted_until_it_heals():
+async def test_an_object_that_becomes_invalid_is_a_problem_and_deleted_until_it_is_valid():
     played = await play(
         render_page("5", "a"),
         [[render_line("MODIFIED", bad("a", "6"), "6")], [render_line("MODIFIED", "a", "7")], STAYS],
@@ -17,7 +17,7 @@ async def test_a_bad_object_that_is_deleted_is_no_problem_any_more():
     assert played.events == ["=b", "!a@apps", "~", "~a@apps", "-a"]
 
 
-async def test_a_list_withdraws_the_problems_of_what_has_healed_or_gone():
+async def test_a_list_withdraws_problems_of_objects_that_are_valid_or_gone():
     played = await play(
         render_page("5", bad("a"), bad("b"), bad("c"), "d"),
         [[error_line(410)]],
@@ -40,7 +40,7 @@ async def test_a_list_withdraws_the_problems_of_what_has_healed_or_gone():
     assert list(played.problems) == [f"{ORIGIN} c@apps"]
 
 
-async def test_a_name_that_no_object_can_have_is_harmless_in_a_problem():
+async def test_an_impossible_object_name_is_escaped_in_a_problem():
     played = await play(render_page("5", build("a\nb" + "x" * 999)), [STAYS])
     (origin,) = played.problems
     assert "\n" not in origin + played.problems[origin]

@@ -34,7 +34,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("request_", "status"), REFUSED.values(), ids=REFUSED)
-async def test_what_is_no_request_is_refused_and_nothing_behind_it_is_read(world, request_, status):
+async def test_an_invalid_request_is_refused_and_later_bytes_are_not_read(world, request_, status):
     client = world.open_client()
     client.send(request_ + GET)
     answer = client.take()
@@ -47,7 +47,7 @@ async def test_what_is_no_request_is_refused_and_nothing_behind_it_is_read(world
 
 
 @pytest.mark.parametrize(("request_", "status"), REFUSED.values(), ids=REFUSED)
-async def test_a_refusal_is_the_same_for_a_request_split_anywhere(open_world, request_, status):
+async def test_a_request_that_is_split_anywhere_is_refused_alike(open_world, request_, status):
     for cut in range(1, len(request_)):
         async with open_world() as world:
             client = world.open_client()
@@ -56,7 +56,7 @@ async def test_a_refusal_is_the_same_for_a_request_split_anywhere(open_world, re
             assert read_status(client.take()) == status, request_[:cut]
 
 
-async def test_requests_split_at_every_byte_and_pipelined_give_the_same(open_world, forwarded):
+async def test_pipelined_requests_split_at_every_byte_have_the_same_result(open_world, forwarded):
     pipeline = (
         b"\r\nPOST /1 HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 3\r\n\r\nabc"
         + UNKNOWN
@@ -90,7 +90,7 @@ async def test_requests_split_at_every_byte_and_pipelined_give_the_same(open_wor
     assert rest.endswith(OK + OK)
 
 
-async def test_a_request_that_comes_byte_by_byte_is_carried(world, forwarded):
+async def test_a_request_that_arrives_byte_by_byte_is_forwarded(world, forwarded):
     client = world.open_client()
     for byte in GET:
         client.send(bytes([byte]))
@@ -98,7 +98,7 @@ async def test_a_request_that_comes_byte_by_byte_is_carried(world, forwarded):
     server.expect(GET[:-2] + forwarded)
 
 
-async def test_empty_lines_before_a_request_do_not_prolong_the_wait_for_it(world):
+async def test_empty_lines_before_a_request_do_not_extend_its_time_out(world):
     client = world.open_client()
     for _ in range(30):
         for piece in (b"\r", b"\n", b"\r\n\r\n\r\n"):
@@ -108,7 +108,7 @@ async def test_empty_lines_before_a_request_do_not_prolong_the_wait_for_it(world
     client.expect(b"")
 
 
-async def test_a_head_that_comes_again_is_read_once(world):
+async def test_a_repeated_head_is_parsed_once(world):
     client, heads = world.open_client(), []
     other = GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 0\r\n\r\n")
     large = GET.replace(b"\r\n\r\n", b"\r\nX: %b\r\n\r\n" % (b"x" * CACHED_HEAD_LIMIT_BYTES))
@@ -123,7 +123,7 @@ async def test_a_head_that_comes_again_is_read_once(world):
     assert heads[4] is not heads[5] == heads[4]
 
 
-async def test_a_thousand_pipelined_answers_of_the_mesh_come_without_recursion(world):
+async def test_a_thousand_pipelined_answers_of_the_proxy_cause_no_recursion(world):
     client = world.open_client()
     client.send(UNKNOWN * 1000)
     await world.settle()
@@ -144,7 +144,7 @@ async def test_pipelined_answers_come_in_order(world):
     assert client.take().endswith(b"no")
 
 
-async def test_a_client_that_ends_its_side_within_a_body_has_left(world):
+async def test_a_client_that_ends_its_side_within_a_body_counts_as_gone(world):
     client = world.open_client()
     server = await ask(world, client, b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 9\r\n\r\nabc")
     client.end()
@@ -154,7 +154,7 @@ async def test_a_client_that_ends_its_side_within_a_body_has_left(world):
     assert world.handler.current.table.counters["a"].statuses == {499: 1}
 
 
-async def test_a_client_that_leaves_takes_its_connect_along(world):
+async def test_a_client_that_leaves_cancels_its_connect(world):
     client = world.open_client()
     client.send(GET)
     await world.settle()
@@ -183,7 +183,7 @@ async def test_draining_closes_idle_connections_and_lets_the_others_end(world):
     assert world.handler.is_drained()
 
 
-async def test_abort_ends_exchanges_wherever_they_are(world):
+async def test_abort_ends_exchanges_in_every_state(world):
     connecting, waiting = world.open_client(), world.open_client()
     server = await ask(world, waiting)
     connecting.send(GET)
@@ -208,7 +208,7 @@ async def test_refusals_and_unknown_hosts_are_counted(world):
     assert samples == {"maesh_http_refused_requests": [(("400",), 1), (("404",), 1)]}
 
 
-async def test_a_slow_client_is_closed_in_draining_once_it_has_taken_its_answer(world):
+async def test_draining_closes_a_slow_client_after_it_has_read_its_answer(world):
     client = world.open_client()
     client.send(UNKNOWN)
     client.stop_taking()

@@ -8,7 +8,7 @@ from maesh_core.settings import CarryingSettings
 from .client_requests import GET, OK, PART, UNKNOWN, ask, read_status
 
 
-async def test_heads_that_grow_too_large_are_refused_at_once_whole_or_in_pieces(open_world):
+async def test_too_large_heads_are_refused_at_once_whole_or_split(open_world):
     settings = CarryingSettings(head_limit=1024, target_limit=256)
     line = b"GET /%b HTTP/1.1\r\n"
     exact = line % (b"x" * (256 - len(line) + 4))
@@ -55,7 +55,7 @@ async def test_no_small_head_has_more_fields_than_the_lowest_limit(open_world):
         assert read_status(client.take()) == 431
 
 
-async def test_the_last_request_that_a_connection_may_carry_is_told_so(open_world):
+async def test_the_last_request_of_a_connection_is_answered_with_connection_close(open_world):
     async with open_world(settings=CarryingSettings(request_limit=2)) as world:
         client = world.open_client()
         server = await ask(world, client, GET * 3)
@@ -78,7 +78,7 @@ def count_evicted(world):
     return metric.samples[0][1]
 
 
-async def test_more_clients_than_may_be_are_closed_at_once_and_counted_where_none_is_idle(open_world):
+async def test_new_clients_above_the_limit_are_closed_and_counted_if_none_is_idle(open_world):
     async with open_world(settings=CarryingSettings(connection_limit=2)) as world:
         first, second = world.open_client(), world.open_client()
         await ask(world, first)
@@ -96,7 +96,7 @@ async def test_more_clients_than_may_be_are_closed_at_once_and_counted_where_non
         assert (("client",), 2) in metrics["maesh_http_connections"]
 
 
-async def test_without_slots_the_connection_that_was_idle_for_longest_is_closed_for_a_new_one(open_world):
+async def test_the_longest_idle_connection_is_closed_for_a_new_one_at_the_limit(open_world):
     async with open_world(settings=CarryingSettings(connection_limit=3, head_timeout=50.0)) as world:
         clients = []
         for _ in range(3):
@@ -126,7 +126,7 @@ BUSY = {
 
 
 @pytest.mark.parametrize("keep_busy", BUSY.values(), ids=BUSY)
-async def test_a_connection_is_not_idle_that_has(open_world, keep_busy):
+async def test_a_busy_connection_is_not_evicted(open_world, keep_busy):
     async with open_world(settings=CarryingSettings(connection_limit=1)) as world:
         client = world.open_client()
         keep_busy(client)
@@ -135,7 +135,7 @@ async def test_a_connection_is_not_idle_that_has(open_world, keep_busy):
         assert count_evicted(world) == 0
 
 
-async def test_without_slots_and_idle_connections_the_oldest_part_of_a_head_makes_room(open_world):
+async def test_the_oldest_partial_head_is_evicted_if_no_connection_is_idle(open_world):
     async with open_world(settings=CarryingSettings(connection_limit=4, head_timeout=50.0)) as world:
         parts = [GET[:-2], b"G", b"\r\nG"]
         clients = []
@@ -163,7 +163,7 @@ async def test_a_connection_with_unsent_bytes_of_its_last_response_is_not_idle(o
         assert client.is_closed
 
 
-async def test_a_client_holds_no_more_connections_than_its_own_limit_and_others_are_served(open_world):
+async def test_a_client_at_its_own_limit_is_refused_and_others_are_served(open_world):
     async with open_world(settings=CarryingSettings(connection_limit=9, client_connection_limit=2)) as world:
         clients = [world.open_client(address) for address in ("10.0.0.1", "::ffff:10.0.0.1", "10.0.0.1", "10.0.0.2")]
         assert [client.is_closed for client in clients] == [False, False, True, False]

@@ -7,7 +7,7 @@ from maesh_core.settings import CarryingSettings
 from .client_requests import GET, PART, UNKNOWN, ask, read_status
 
 
-async def test_a_head_that_does_not_come_in_time_is_408(world):
+async def test_a_late_head_is_408(world):
     client = world.open_client()
     client.send(b"GET / HT")
     world.advance(9.0)
@@ -19,7 +19,7 @@ async def test_a_head_that_does_not_come_in_time_is_408(world):
     assert client.is_closed
 
 
-async def test_a_connection_without_a_request_is_closed_in_time_without_a_word(world):
+async def test_a_connection_without_a_request_is_closed_in_time_without_an_answer(world):
     client = world.open_client()
     world.advance(10.0)
     assert client.is_closed
@@ -35,7 +35,7 @@ async def test_an_idle_connection_is_closed_in_time(world):
     assert client.is_closed
 
 
-async def test_a_body_that_stops_coming_is_408_and_counts_from_its_last_byte(world):
+async def test_a_stalled_body_is_408_timed_from_its_last_byte(world):
     client = world.open_client()
     server = await ask(world, client, b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 9\r\n\r\nabc")
     world.advance(59.0)
@@ -47,7 +47,7 @@ async def test_a_body_that_stops_coming_is_408_and_counts_from_its_last_byte(wor
     assert server.is_closed
 
 
-async def test_a_body_over_a_pooled_connection_is_waited_for_as_long_as_bodies_are(open_world):
+async def test_a_body_over_a_pooled_connection_has_the_time_out_of_bodies(open_world):
     async with open_world(settings=CarryingSettings(response_timeout=5.0)) as world:
         await world.pool()
         client = world.open_client()
@@ -58,7 +58,7 @@ async def test_a_body_over_a_pooled_connection_is_waited_for_as_long_as_bodies_a
         assert read_status(client.take()) == 408
 
 
-async def test_a_server_that_does_not_take_a_body_is_504(world):
+async def test_a_server_that_does_not_read_a_body_is_504(world):
     client = world.open_client()
     server = await ask(world, client, b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 9\r\n\r\nabc")
     server.stop_taking()
@@ -67,7 +67,7 @@ async def test_a_server_that_does_not_take_a_body_is_504(world):
 
 
 @pytest.mark.parametrize("is_pooled", [False, True])
-async def test_a_response_that_does_not_come_is_504(world, is_pooled):
+async def test_a_missing_response_is_504(world, is_pooled):
     if is_pooled:
         await world.pool()
     client = world.open_client()
@@ -82,7 +82,7 @@ async def test_a_response_that_does_not_come_is_504(world, is_pooled):
     assert read_status(client.take()) == 404
 
 
-async def test_a_client_that_does_not_take_the_end_is_cut(world):
+async def test_a_client_that_does_not_read_the_end_of_a_response_is_cut(world):
     client = world.open_client()
     client.send(UNKNOWN[:-2] + b"Connection: close\r\n\r\n")
     assert client.transport.is_closing()
@@ -91,7 +91,7 @@ async def test_a_client_that_does_not_take_the_end_is_cut(world):
     assert client.transport.is_reset
 
 
-async def test_what_a_refused_client_still_sends_is_thrown_away_for_a_while(world):
+async def test_bytes_of_a_refused_client_are_discarded_for_a_while(world):
     client = world.open_client()
     client.send(b"\0\r\n\r\n")
     assert client.transport.has_ended
@@ -102,7 +102,7 @@ async def test_what_a_refused_client_still_sends_is_thrown_away_for_a_while(worl
     assert client.is_closed
 
 
-async def test_a_client_that_goes_on_sending_behind_its_answer_is_read_for_longer_and_not_for_ever(world):
+async def test_a_client_that_continues_to_send_after_its_answer_is_read_up_to_a_limit(world):
     client = world.open_client()
     client.send(b"\0\r\n\r\n")
     for _ in range(7):
@@ -119,7 +119,7 @@ DISTINCT = CarryingSettings(body_timeout=10.0, upstream_body_timeout=20.0, respo
 UPLOAD = b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 9\r\n\r\nabc"
 
 
-async def test_a_client_and_a_server_have_their_own_time_for_bodies(open_world):
+async def test_clients_and_servers_have_separate_time_outs_for_bodies(open_world):
     async with open_world(settings=DISTINCT) as world:
         sends, reads, stalls, takes_none, waits = (world.open_client() for _ in range(5))
         servers = [await ask(world, client, UPLOAD) for client in (sends, takes_none)]
@@ -141,7 +141,7 @@ async def test_a_client_and_a_server_have_their_own_time_for_bodies(open_world):
         assert read_status(waits.take()) == 504
 
 
-async def test_a_server_has_its_own_time_again_once_a_slow_client_takes_more(open_world):
+async def test_the_time_out_of_a_server_restarts_when_a_slow_client_reads(open_world):
     async with open_world(settings=DISTINCT) as world:
         client = world.open_client()
         server = await ask(world, client)
@@ -155,7 +155,7 @@ async def test_a_server_has_its_own_time_again_once_a_slow_client_takes_more(ope
         assert client.transport.is_reset
 
 
-async def test_whoever_takes_bytes_slowly_is_not_cut_for_it(open_world):
+async def test_a_slow_but_steady_reader_is_not_cut(open_world):
     async with open_world(settings=DISTINCT) as world:
         reads, sends, leaves = (world.open_client() for _ in range(3))
         (await ask(world, reads)).send(PART)

@@ -22,7 +22,7 @@ from .middleware_doubles import GET, OK, Recorder, Retry, ask, get_status
         Response(status=1000, reason="x"),
     ],
 )
-async def test_an_answer_that_may_not_be_sent_is_500(open_world, response):
+async def test_an_invalid_answer_of_a_middleware_is_500(open_world, response):
     calls = []
     async with open_world(middlewares=[Recorder("only", calls, on_request=response)]) as world:
         client = world.open_client()
@@ -32,7 +32,7 @@ async def test_an_answer_that_may_not_be_sent_is_500(open_world, response):
 
 
 @pytest.mark.parametrize("result", ["yes", True, False])
-async def test_a_result_that_is_neither_answer_nor_wait_is_500(open_world, caplog, result):
+async def test_a_result_that_is_neither_a_response_nor_a_delay_is_500(open_world, caplog, result):
     async with open_world(middlewares=[Recorder("only", [], on_request=result)]) as world:
         client = world.open_client()
         client.send(GET)
@@ -42,7 +42,7 @@ async def test_a_result_that_is_neither_answer_nor_wait_is_500(open_world, caplo
 
 
 @pytest.mark.parametrize("method", ["on_request", "on_attempt_failed", "on_response"])
-async def test_a_middleware_that_raises_is_500_logged_once_and_ends_the_asking(open_world, caplog, method):
+async def test_a_middleware_that_raises_is_500_and_logged_once_and_no_other_is_called(open_world, caplog, method):
     calls = []
 
     class Raiser(Recorder):
@@ -73,7 +73,7 @@ async def test_a_middleware_that_raises_is_500_logged_once_and_ends_the_asking(o
     assert [call[1] for call in outer] == ["request", "finished"] * 2
 
 
-async def test_a_middleware_that_raises_at_the_end_harms_nothing(open_world, caplog):
+async def test_an_error_in_on_finished_has_no_effect_on_others(open_world, caplog):
     class Raiser:
         def on_finished(self, exchange):
             raise RuntimeError("boom")
@@ -100,7 +100,7 @@ class Misguided:
     ("name", "word"),
     [("on_response", "again"), ("on_attempt_failed", b"again"), ("on_attempt", True), ("on_attempt", "no")],
 )
-async def test_a_word_that_means_nothing_is_a_failure_of_the_middleware(open_world, name, word, caplog):
+async def test_an_invalid_decision_about_a_retry_is_500(open_world, name, word, caplog):
     async with open_world(middlewares=[Misguided(name, word), Retry()], servers=2) as world:
         client = world.open_client()
         client.send(GET)
@@ -122,7 +122,7 @@ class Refusing:
         raise RuntimeError
 
 
-async def test_a_middleware_says_what_its_failure_is_answered_with(open_world, caplog):
+async def test_a_middleware_can_set_the_response_to_its_failure(open_world, caplog):
     async with open_world(middlewares=[Refusing()]) as world:
         client = world.open_client()
         client.send(GET)

@@ -13,7 +13,7 @@ from maesh_core.settings import CarryingSettings
 from .middleware_doubles import BUSY, GET, OK, POST, Recorder, ask
 
 
-async def test_middlewares_are_called_outermost_first_on_the_way_in_and_innermost_first_back(open_world):
+async def test_requests_pass_middlewares_outermost_first_and_responses_innermost_first(open_world):
     calls = []
     async with open_world(middlewares=[Recorder("outer", calls), Recorder("inner", calls)]) as world:
         client, server = await ask(world)
@@ -29,7 +29,7 @@ async def test_middlewares_are_called_outermost_first_on_the_way_in_and_innermos
     ]
 
 
-async def test_an_answer_of_a_middleware_ends_the_way_in_and_only_those_it_passed_hear_of_the_end(open_world):
+async def test_on_finished_runs_only_for_a_middleware_that_answers_and_those_outside_it(open_world):
     calls = []
     denied = Response(status=403, reason="not you", headers=((b"X-A", b"b"),))
     middlewares = [Recorder("outer", calls), Recorder("middle", calls, on_request=denied), Recorder("inner", calls)]
@@ -46,7 +46,7 @@ async def test_an_answer_of_a_middleware_ends_the_way_in_and_only_those_it_passe
     assert calls == once * 2
 
 
-async def test_no_text_of_a_reason_makes_a_header(open_world):
+async def test_line_breaks_in_a_reason_add_no_header(open_world):
     denied = Response(status=403, reason="a\r\nX-Evil: é")
     async with open_world(middlewares=[Recorder("only", [], on_request=denied)]) as world:
         client = world.open_client()
@@ -89,14 +89,14 @@ async def test_middlewares_change_headers_but_not_framing(open_world, forwarded)
 
 
 @pytest.mark.parametrize("result", [None, 0, 0.0, -1.0, float("nan")])
-async def test_what_is_no_wait_and_no_answer_goes_on_at_once(open_world, result):
+async def test_a_result_without_delay_forwards_the_request_at_once(open_world, result):
     async with open_world(middlewares=[Recorder("only", [], on_request=result)]) as world:
         client, server = await ask(world)
         server.send(OK)
         client.expect(OK)
 
 
-async def test_a_middleware_reads_what_the_client_sent_and_the_request_goes_on_as_it_came(open_world):
+async def test_reading_client_headers_does_not_change_the_request(open_world):
     seen = []
 
     class Reader:
@@ -112,7 +112,7 @@ async def test_a_middleware_reads_what_the_client_sent_and_the_request_goes_on_a
     assert seen == [[b"a.test.maesh", b"1.1.1.1", b"me"]]
 
 
-async def test_every_attempt_goes_without_the_claims_of_a_client_that_is_not_trusted(open_world, forwarded):
+async def test_every_attempt_omits_forwarded_headers_of_an_untrusted_client(open_world, forwarded):
     seen = []
 
     class Reads:
@@ -135,7 +135,7 @@ async def test_every_attempt_goes_without_the_claims_of_a_client_that_is_not_tru
         assert seen == [[None, None, None]]
 
 
-async def test_a_middleware_may_keep_notes_by_exchange_and_on_it_and_weak_references_harm_nothing(open_world):
+async def test_a_middleware_can_store_data_by_exchange_and_on_it(open_world):
     class Keeper:
         def __init__(self):
             self.by_exchange, self.weakly, self.notes = {}, weakref.WeakKeyDictionary(), []
@@ -161,7 +161,7 @@ async def test_a_middleware_may_keep_notes_by_exchange_and_on_it_and_weak_refere
 
 
 @pytest.mark.parametrize("stage", ["connecting", "waiting", "in the body"])
-async def test_middlewares_hear_of_the_end_once_when_the_client_leaves(open_world, stage):
+async def test_on_finished_runs_once_when_the_client_leaves(open_world, stage):
     calls = []
     async with open_world(middlewares=[Recorder("only", calls)]) as world:
         client = world.open_client()
@@ -177,7 +177,7 @@ async def test_middlewares_hear_of_the_end_once_when_the_client_leaves(open_worl
     assert [call[1] for call in calls].count("finished") == 1
 
 
-async def test_an_exchange_keeps_the_route_it_began_with(open_world):
+async def test_an_exchange_keeps_its_first_route(open_world):
     calls = []
     async with open_world(middlewares=[Recorder("before", calls)]) as world:
         client, server = await ask(world)
@@ -195,7 +195,7 @@ def list_exchanges():
 
 
 @pytest.mark.parametrize("middlewares", [(), (Recorder("only", []),)])
-async def test_an_exchange_leaves_no_reference_cycle_behind(open_world, middlewares):
+async def test_an_exchange_leaves_no_reference_cycle(open_world, middlewares):
     async with open_world(middlewares=middlewares) as world:
         client = world.open_client()
         gc.collect()

@@ -10,7 +10,7 @@ from maesh_core.plugin_system.interfaces import Response
 from .middleware_doubles import GET, OK, POST, Recorder, get_status
 
 
-async def test_a_delay_holds_the_request_and_its_body_is_bounded_meanwhile(open_world):
+async def test_a_delayed_request_buffers_a_bounded_part_of_its_body(open_world):
     recorder = Recorder("only", [], on_request=0.001)
     async with open_world(middlewares=[recorder]) as world:
         client = world.open_client()
@@ -26,7 +26,7 @@ async def test_a_delay_holds_the_request_and_its_body_is_bounded_meanwhile(open_
         client.expect(OK)
 
 
-async def test_a_delayed_request_over_a_pooled_connection_is_read_on_and_timed(open_world):
+async def test_a_delayed_request_over_a_pooled_connection_is_read_and_has_a_time_out(open_world):
     recorder = Recorder("only", [])
     async with open_world(middlewares=[recorder]) as world:
         server = await world.pool()
@@ -78,7 +78,7 @@ class Waiter:
     [(None, 200), (0.001, 200), (Response(status=403, reason="no"), 403), (RuntimeError("boom"), 500), ("yes", 500)],
 )
 @pytest.mark.parametrize("is_hidden", [False, True])
-async def test_an_async_middleware_is_waited_for(open_world, result, status, is_hidden):
+async def test_an_exchange_waits_for_an_async_middleware(open_world, result, status, is_hidden):
     waiter = Waiter()
     middleware: object = waiter
     if is_hidden:
@@ -114,9 +114,7 @@ async def test_a_client_that_leaves_cancels_an_async_middleware(open_world, roun
 
 
 @pytest.mark.parametrize("is_stubborn", [False, True])
-async def test_an_async_middleware_that_does_not_end_in_time_is_504_counted_and_cancelled(
-    open_world, caplog, is_stubborn
-):
+async def test_a_late_async_middleware_is_504_and_counted_and_cancelled(open_world, caplog, is_stubborn):
     class Stubborn(Waiter):
         async def on_request(self, exchange):
             with contextlib.suppress(asyncio.CancelledError):
@@ -144,7 +142,7 @@ async def test_an_async_middleware_that_does_not_end_in_time_is_504_counted_and_
     assert "504" in caplog.text
 
 
-async def test_each_async_middleware_has_its_own_time(open_world):
+async def test_each_async_middleware_has_its_own_time_out(open_world):
     first, second = Waiter(), Waiter()
     async with open_world(middlewares=[first, second]) as world:
         client = world.open_client()

@@ -13,7 +13,7 @@ from maesh_core.settings import CarryingSettings
 from .middleware_doubles import BUSY, GET, OK, POST, Recorder, Retry, ask, get_status
 
 
-async def test_another_attempt_goes_to_another_server_and_all_are_asked_each_time(open_world):
+async def test_retry_uses_another_server_and_asks_all_middlewares_each_time(open_world):
     calls = []
     middlewares = [Recorder("outer", calls), Recorder("inner", calls, repeats=[True, True])]
     async with open_world(middlewares=middlewares, servers=3) as world:
@@ -41,7 +41,7 @@ async def test_another_attempt_goes_to_another_server_and_all_are_asked_each_tim
     ]
 
 
-async def test_a_request_whose_body_was_sent_is_not_repeated(open_world):
+async def test_a_request_whose_body_was_sent_is_not_retried(open_world):
     async with open_world(middlewares=[Recorder("only", [], repeats=[True] * 9)]) as world:
         client, server = await ask(world, POST)
         server.send(BUSY)
@@ -53,7 +53,7 @@ async def test_a_request_whose_body_was_sent_is_not_repeated(open_world):
         assert not world.connects
 
 
-async def test_attempts_end_at_a_limit_whatever_middlewares_ask_for(open_world):
+async def test_attempts_end_at_the_limit(open_world):
     async with open_world(middlewares=[Recorder("only", [], repeats=[True] * 200)]) as world:
         client = world.open_client()
         client.send(GET)
@@ -63,7 +63,7 @@ async def test_attempts_end_at_a_limit_whatever_middlewares_ask_for(open_world):
         assert not world.connects
 
 
-async def test_an_attempt_after_a_time_out_is_timed_too(open_world):
+async def test_an_attempt_after_a_time_out_has_a_time_out(open_world):
     recorder = Recorder("only", [])
     async with open_world(middlewares=[recorder]) as world:
         first, second = world.open_client(), world.open_client()
@@ -82,7 +82,7 @@ async def test_an_attempt_after_a_time_out_is_timed_too(open_world):
         assert all(server.is_closed for server in servers)
 
 
-async def test_an_attempt_sees_nothing_of_the_response_before_it(open_world):
+async def test_an_attempt_does_not_see_the_response_of_the_previous_one(open_world):
     seen = []
 
     class Watcher(Recorder):
@@ -114,7 +114,7 @@ class Guard:
         return self.word
 
 
-async def test_an_attempt_is_put_off_without_a_task_and_its_client_may_leave_meanwhile(open_world):
+async def test_a_pause_before_a_retry_needs_no_task_and_ends_when_the_client_leaves(open_world):
     async with open_world(middlewares=[Retry(0.001)], servers=2) as world:
         client = world.open_client()
         client.send(GET)
@@ -133,7 +133,7 @@ async def test_an_attempt_is_put_off_without_a_task_and_its_client_may_leave_mea
         assert not world.connects
 
 
-async def test_whoever_forbids_another_attempt_has_the_last_word(open_world):
+async def test_a_middleware_that_forbids_a_retry_overrides_others(open_world):
     for middlewares in ([Guard(word=False), Retry()], [Retry(), Guard(word=False)]):
         async with open_world(middlewares=middlewares, servers=2) as world:
             client = world.open_client()
@@ -145,7 +145,7 @@ async def test_whoever_forbids_another_attempt_has_the_last_word(open_world):
             client.expect(BUSY)
 
 
-async def test_the_longest_pause_that_is_asked_for_is_kept(open_world):
+async def test_the_longest_requested_pause_is_used(open_world):
     async with open_world(middlewares=[Retry(60.0), Retry(True), Retry(0.0)], servers=2) as world:
         client = world.open_client()
         client.send(GET)
@@ -155,9 +155,7 @@ async def test_the_longest_pause_that_is_asked_for_is_kept(open_world):
 
 
 @pytest.mark.parametrize("pause_s", [True, 0.001])
-async def test_a_middleware_may_answer_in_place_of_another_attempt_but_is_not_asked_about_the_first(
-    open_world, pause_s
-):
+async def test_a_middleware_can_answer_instead_of_a_retry_but_not_instead_of_the_first_attempt(open_world, pause_s):
     guard = Guard(answer=Response(status=503, reason="open"))
     async with open_world(middlewares=[guard, Retry(pause_s)], servers=2) as world:
         client = world.open_client()
@@ -170,7 +168,7 @@ async def test_a_middleware_may_answer_in_place_of_another_attempt_but_is_not_as
         assert not world.connects
 
 
-async def test_when_no_server_is_left_the_client_hears_why_the_last_attempt_failed(open_world):
+async def test_the_client_gets_the_error_of_the_last_attempt_if_no_server_is_left(open_world):
     async with open_world(middlewares=[Retry()], servers=1) as world:
         client = world.open_client()
         client.send(GET)
@@ -187,9 +185,7 @@ async def test_when_no_server_is_left_the_client_hears_why_the_last_attempt_fail
     [(b"abc", 3, True), (b"abc", 2, False), (b"abc", 0, False), (b"", 3, True)],
 )
 @pytest.mark.parametrize("is_chunked", [False, True])
-async def test_a_body_that_was_sent_is_sent_again_if_it_was_kept_whole(
-    open_world, body, kept_bytes, is_repeated, is_chunked
-):
+async def test_a_body_is_sent_again_if_all_of_it_was_kept(open_world, body, kept_bytes, is_repeated, is_chunked):
     framing = b"Transfer-Encoding: chunked" if is_chunked else b"Content-Length: %d" % len(body)
     if is_chunked:
         body = b"%x\r\n%b\r\n" % (len(body), body) * bool(body) + b"0\r\n\r\n"
@@ -209,7 +205,7 @@ async def test_a_body_that_was_sent_is_sent_again_if_it_was_kept_whole(
         client.expect(OK)
 
 
-async def test_a_body_of_which_a_part_is_missing_is_not_sent_again(open_world):
+async def test_an_incomplete_body_is_not_sent_again(open_world):
     async with open_world(middlewares=[Retry(kept_bytes=100)], servers=2) as world:
         client, server = await ask(world, POST[:-1])
         server.send(BUSY)
@@ -217,7 +213,7 @@ async def test_a_body_of_which_a_part_is_missing_is_not_sent_again(open_world):
         assert not world.connects
 
 
-async def test_a_body_that_never_left_is_sent_whole_with_the_next_attempt(open_world):
+async def test_an_unsent_body_is_sent_with_the_next_attempt(open_world):
     async with open_world(middlewares=[Retry()], servers=2) as world:
         client = world.open_client()
         client.send(POST)
@@ -247,7 +243,7 @@ async def pass_time(monkeypatch):
     return run
 
 
-async def test_each_attempt_has_the_time_that_a_middleware_gives_it(open_world, pass_time):
+async def test_a_middleware_sets_the_time_out_of_each_attempt(open_world, pass_time):
     retry = Retry(timeout_s=7.0)
     async with open_world(middlewares=[retry], servers=2) as world:
         client, slow = await ask(world)
@@ -264,7 +260,7 @@ async def test_each_attempt_has_the_time_that_a_middleware_gives_it(open_world, 
         client.lose()
 
 
-async def test_the_time_of_an_attempt_holds_while_its_connection_is_made(open_world, pass_time):
+async def test_the_time_out_of_an_attempt_includes_connecting(open_world, pass_time):
     retry = Retry(timeout_s=7.0)
     async with open_world(middlewares=[retry], servers=2) as world:
         client = world.open_client()
@@ -280,7 +276,7 @@ async def test_the_time_of_an_attempt_holds_while_its_connection_is_made(open_wo
             waiting.cancel()
 
 
-async def test_a_failed_connect_is_told_apart_from_what_came_after_it(open_world):
+async def test_a_failed_connect_has_its_own_error(open_world):
     retry = Retry(word=None)
     async with open_world(middlewares=[retry]) as world:
         client = world.open_client()
@@ -306,7 +302,7 @@ class LastByHeader:
         return servers[-1]
 
 
-async def test_a_balancer_of_a_plugin_reads_the_exchange_and_is_asked_for_every_attempt(open_world):
+async def test_a_balancer_of_a_plugin_reads_the_exchange_for_every_attempt(open_world):
     balancer = LastByHeader()
     middlewares = [Recorder("retry", [], repeats=[True])]
     for chain, count in ((), 1), (middlewares, 2):
@@ -328,7 +324,7 @@ async def test_a_balancer_of_a_plugin_reads_the_exchange_and_is_asked_for_every_
 
 @pytest.mark.parametrize("has_paused", [True, False])
 @pytest.mark.parametrize("outcome", ["no response", "503"])
-async def test_no_attempt_is_begun_for_a_client_that_has_ended_its_side(open_world, has_paused, outcome):
+async def test_no_retry_starts_after_the_client_has_ended_its_side(open_world, has_paused, outcome):
     settings = CarryingSettings(node="node", half_closed_clients="serve")
     repeater = Recorder("retry", [], repeats=[60.0 if has_paused else True])
     async with open_world(middlewares=[repeater], servers=2, settings=settings) as world:

@@ -7,7 +7,7 @@ from .upstream_messages import CHUNKED, GET, OK, POST, ask, is_502
 
 @pytest.mark.parametrize("response", [OK, b"HTTP/1.1 204 No Content\r\n\r\n", CHUNKED + b"0\r\n\r\n"])
 @pytest.mark.parametrize("surplus", [b"!", OK])
-async def test_surplus_bytes_reach_nobody_and_end_the_connection(world, response, surplus):
+async def test_surplus_bytes_are_dropped_and_close_the_connection(world, response, surplus):
     client, server = await ask(world)
     server.send(response + surplus)
     client.expect(response)
@@ -15,7 +15,7 @@ async def test_surplus_bytes_reach_nobody_and_end_the_connection(world, response
     assert not world.idle
 
 
-async def test_unsolicited_bytes_on_an_idle_connection_end_it(world):
+async def test_unsolicited_bytes_close_an_idle_connection(world):
     server = await world.pool()
     server.send(OK)
     assert server.is_closed
@@ -24,7 +24,7 @@ async def test_unsolicited_bytes_on_an_idle_connection_end_it(world):
     client.expect(b"")
 
 
-async def test_connections_are_used_again_the_last_first(world):
+async def test_the_most_recently_used_connection_is_reused_first(world):
     (client, first), (_, second) = await ask(world), await ask(world)
     first.send(OK)
     second.send(OK)
@@ -46,7 +46,7 @@ async def test_a_connection_that_the_server_ends_is_not_pooled(world, option):
     assert not world.idle
 
 
-async def test_one_head_answers_a_get_with_a_body_and_a_head_request_without(world):
+async def test_the_same_head_has_a_body_for_get_and_none_for_head(world):
     client, server = await ask(world)
     for method in (b"GET", b"HEAD", b"GET", b"GET", b"HEAD"):
         answer = OK if method == b"GET" else OK[: OK.index(b"\r\n\r\n") + 4]
@@ -58,7 +58,7 @@ async def test_one_head_answers_a_get_with_a_body_and_a_head_request_without(wor
         assert world.idle == [server.protocol]
 
 
-async def test_a_connection_that_did_not_take_the_whole_request_is_not_pooled(world):
+async def test_a_connection_with_an_incomplete_request_is_not_pooled(world):
     client, server = await ask(world, POST)
     server.stop_taking()
     server.send(OK)
@@ -67,7 +67,7 @@ async def test_a_connection_that_did_not_take_the_whole_request_is_not_pooled(wo
     assert server.is_closed
 
 
-async def test_idle_connections_are_closed_in_time_the_oldest_first(world):
+async def test_idle_pooled_connections_are_closed_in_time_oldest_first(world):
     (_, first), (_, second) = await ask(world), await ask(world)
     first.send(OK)
     world.advance(30.0)
@@ -77,7 +77,7 @@ async def test_idle_connections_are_closed_in_time_the_oldest_first(world):
     assert world.idle == [second.protocol]
 
 
-async def test_a_server_that_is_removed_keeps_its_exchange_and_no_connection(world):
+async def test_a_removed_server_finishes_its_exchange_and_keeps_no_connection(world):
     client, busy = await ask(world)
     idle = await world.pool()
     world.apply(servers=0)
@@ -89,7 +89,7 @@ async def test_a_server_that_is_removed_keeps_its_exchange_and_no_connection(wor
     assert client.take().startswith(b"HTTP/1.1 503 ")
 
 
-async def test_a_pooled_connection_whose_server_ends_it_is_not_used_in_the_same_round(world):
+async def test_a_pooled_connection_that_its_server_ends_is_not_used_in_the_same_turn(world):
     server = await world.pool()
     server.end()
     _, other = await ask(world, POST)
@@ -97,7 +97,7 @@ async def test_a_pooled_connection_whose_server_ends_it_is_not_used_in_the_same_
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"])
-async def test_an_idempotent_request_that_met_a_stale_connection_is_sent_once_more(world, method):
+async def test_an_idempotent_request_on_a_stale_connection_is_sent_once_more(world, method):
     stale = await world.pool()
     client = world.open_client()
     client.send(GET.replace(b"GET", method))
@@ -112,7 +112,7 @@ async def test_an_idempotent_request_that_met_a_stale_connection_is_sent_once_mo
 
 
 @pytest.mark.parametrize("request_", [POST, GET.replace(b"GET", b"POST"), POST.replace(b"POST", b"PUT")])
-async def test_a_request_that_may_have_had_an_effect_is_not_sent_again(world, request_):
+async def test_a_request_that_is_not_idempotent_or_has_a_body_is_not_sent_again(world, request_):
     stale = await world.pool()
     client = world.open_client()
     client.send(request_)
@@ -123,7 +123,7 @@ async def test_a_request_that_may_have_had_an_effect_is_not_sent_again(world, re
 
 
 @pytest.mark.parametrize("begin", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n"])
-async def test_a_connection_that_brought_bytes_was_not_stale(world, begin):
+async def test_a_connection_that_delivered_bytes_is_not_stale(world, begin):
     stale = await world.pool()
     client = world.open_client()
     client.send(GET)
@@ -134,7 +134,7 @@ async def test_a_connection_that_brought_bytes_was_not_stale(world, begin):
     assert not world.connects
 
 
-async def test_a_request_whose_body_has_yet_to_come_survives_a_stale_connection(world, forwarded):
+async def test_a_request_with_a_pending_body_survives_a_stale_connection(world, forwarded):
     stale = await world.pool()
     client = world.open_client()
     head = b"PUT / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 3\r\n"
@@ -146,7 +146,7 @@ async def test_a_request_whose_body_has_yet_to_come_survives_a_stale_connection(
     fresh.expect(head + forwarded + b"abc")
 
 
-async def test_a_connection_comes_to_the_pool_being_read(world):
+async def test_a_pooled_connection_is_always_read(world):
     client, server = await ask(world)
     server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
     client.stop_taking()

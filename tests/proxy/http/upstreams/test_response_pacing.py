@@ -10,7 +10,7 @@ from maesh_core.proxy.http.transports import FULL_READ_BYTES, TURN_READS
 from .upstream_messages import CHUNKED, GET, OK, POST, ask
 
 
-async def test_a_slow_client_stops_the_server_and_a_fast_one_does_not(world):
+async def test_only_a_slow_client_pauses_the_server(world):
     client, server = await ask(world)
     server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
     client.stop_taking()
@@ -23,7 +23,7 @@ async def test_a_slow_client_stops_the_server_and_a_fast_one_does_not(world):
     assert world.idle == [server.protocol]
 
 
-async def test_a_client_that_takes_nothing_of_a_body_is_cut_in_time(world):
+async def test_a_client_that_reads_nothing_of_a_body_is_cut_in_time(world):
     client, server = await ask(world)
     server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
     client.stop_taking()
@@ -34,7 +34,7 @@ async def test_a_client_that_takes_nothing_of_a_body_is_cut_in_time(world):
     assert server.is_closed
 
 
-async def test_a_slow_server_stops_the_client_and_a_fast_one_does_not(world):
+async def test_only_a_slow_server_pauses_the_client(world):
     client, server = await ask(world, POST.replace(b"3", b"9"))
     server.stop_taking()
     assert not client.transport.is_reading
@@ -57,7 +57,7 @@ async def begin_stream(world, head=CHUNKED, request=GET):
     return client, server
 
 
-async def test_a_response_of_tiny_chunks_passes_a_few_per_turn_and_is_whole(world):
+async def test_tiny_chunks_of_a_response_are_forwarded_a_few_per_turn(world):
     client, server = await begin_stream(world)
     server.send(TINY * 100 + LAST)
     client.expect(TINY * (TURN_LINES // 2))
@@ -70,7 +70,7 @@ async def test_a_response_of_tiny_chunks_passes_a_few_per_turn_and_is_whole(worl
     assert len(world.idle) == 1
 
 
-async def test_an_http_1_0_client_gets_the_content_of_tiny_chunks_over_several_turns(world):
+async def test_an_http_1_0_client_gets_tiny_chunks_as_content_over_several_turns(world):
     request = b"GET / HTTP/1.0\r\nHost: a.test.maesh\r\n\r\n"
     client, server = await begin_stream(world, request=request)
     server.send(TINY * 100 + LAST)
@@ -78,7 +78,7 @@ async def test_an_http_1_0_client_gets_the_content_of_tiny_chunks_over_several_t
     client.expect(b"z" * 100)
 
 
-async def test_a_slow_client_holds_up_a_response_of_tiny_chunks_between_its_turns(world):
+async def test_a_slow_client_pauses_a_response_of_tiny_chunks_between_turns(world):
     client, server = await begin_stream(world)
     server.send(TINY * 100 + LAST)
     client.stop_taking()
@@ -93,7 +93,7 @@ async def test_a_slow_client_holds_up_a_response_of_tiny_chunks_between_its_turn
 
 
 @pytest.mark.parametrize("rest", [b"x\r\n", LAST + b"more"])
-async def test_what_a_server_gets_wrong_in_a_later_turn_ends_its_connection(world, rest):
+async def test_an_error_of_a_server_in_a_later_turn_closes_its_connection(world, rest):
     client, server = await begin_stream(world)
     server.send(TINY * 100 + rest)
     await world.settle()
@@ -110,7 +110,7 @@ async def test_a_client_that_leaves_between_two_turns_ends_a_response_of_tiny_ch
     assert server.is_closed
 
 
-async def test_a_large_response_leaves_the_loop_to_others_after_a_few_full_reads(world):
+async def test_a_large_response_yields_to_others_after_a_few_full_reads(world):
     read = b"x" * FULL_READ_BYTES
     client, server = await begin_stream(world, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (6 * len(read)))
     for _ in range(TURN_READS):

@@ -43,9 +43,7 @@ RESPONSES = {
 
 
 @pytest.mark.parametrize(("request_", "response", "wanted"), RESPONSES.values(), ids=RESPONSES)
-async def test_a_response_split_anywhere_reaches_the_client_and_the_connection_the_pool(
-    open_world, request_, response, wanted
-):
+async def test_a_response_split_anywhere_is_forwarded_and_its_connection_pooled(open_world, request_, response, wanted):
     for cut in range(len(response)):
         async with open_world() as world:
             client, server = await ask(world, request_)
@@ -86,7 +84,7 @@ CLOSING = {
 
 
 @pytest.mark.parametrize(("request_", "response", "wanted"), CLOSING.values(), ids=CLOSING)
-async def test_a_client_that_does_not_stay_gets_its_response_and_the_end(open_world, request_, response, wanted):
+async def test_a_client_without_keep_alive_gets_its_response_and_a_close(open_world, request_, response, wanted):
     for cut in range(len(response)):
         async with open_world() as world:
             client, server = await ask(world, request_)
@@ -120,7 +118,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("response", BROKEN.values(), ids=BROKEN)
-async def test_what_is_no_response_is_502_and_ends_the_connection_to_the_server(world, response):
+async def test_an_invalid_response_is_502_and_closes_the_connection_to_the_server(world, response):
     client, server = await ask(world)
     server.send(response)
     assert is_502(client.take().replace(b"HTTP/1.1 100 Continue\r\n\r\n", b""))
@@ -130,7 +128,7 @@ async def test_what_is_no_response_is_502_and_ends_the_connection_to_the_server(
 
 
 @pytest.mark.parametrize("end", [None, ConnectionResetError()])
-async def test_a_response_until_the_close_is_complete_at_the_close_and_cut_at_a_reset(world, end):
+async def test_a_response_until_the_close_is_complete_at_a_close_and_cut_at_a_reset(world, end):
     client, server = await ask(world)
     server.send(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nsome")
     client.expect(b"HTTP/1.1 200 OK\r\nX: y\r\nConnection: close\r\n\r\nsome")
@@ -152,7 +150,7 @@ async def test_a_truncated_body_is_cut_and_never_completed(world, begin, end):
     assert client.transport.is_reset
 
 
-async def test_a_body_that_breaks_its_chunks_is_cut(world):
+async def test_a_body_with_invalid_chunks_is_cut(world):
     client, server = await ask(world)
     server.send(CHUNKED + b"2\r\nok\r\n")
     client.take()
@@ -181,7 +179,7 @@ async def test_trailers_may_not_change_how_a_message_is_read(world, name):
         (TimeoutError(), b"504"),
     ],
 )
-async def test_a_connect_that_fails_is_answered(world, error, status):
+async def test_a_failed_connect_is_answered(world, error, status):
     client = world.open_client()
     client.send(POST)
     await world.refuse(error)
@@ -189,7 +187,7 @@ async def test_a_connect_that_fails_is_answered(world, error, status):
     assert not client.is_closed
 
 
-async def test_a_connect_that_takes_too_long_is_504(open_world):
+async def test_a_slow_connect_is_504(open_world):
     async with open_world(settings=CarryingSettings(connect_timeout=0.001)) as world:
         client = world.open_client()
         client.send(GET)
@@ -198,7 +196,7 @@ async def test_a_connect_that_takes_too_long_is_504(open_world):
         assert client.take().startswith(b"HTTP/1.1 504 ")
 
 
-async def test_an_early_response_goes_on_and_neither_connection_is_used_again(world):
+async def test_an_early_response_is_forwarded_and_neither_connection_is_reused(world):
     client, server = await ask(world, POST.replace(b"3", b"9"))
     server.send(OK)
     client.expect(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
@@ -209,7 +207,7 @@ async def test_an_early_response_goes_on_and_neither_connection_is_used_again(wo
     assert client.is_closed
 
 
-async def test_a_body_goes_on_behind_the_head_of_an_early_response(world):
+async def test_a_request_body_is_forwarded_after_the_head_of_an_early_response(world):
     client, server = await ask(world, POST.replace(b"3", b"9"))
     server.send(CHUNKED)
     server.take()
