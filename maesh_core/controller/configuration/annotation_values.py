@@ -1,6 +1,7 @@
 """What the values of the core's annotations mean, such as `scheme`.
 
-An annotation holds for all ports of its service: there are none per port. Takes annotations without prefix
+An annotation applies to all ports of its service. builder.py reads the annotations once per service and builds the
+service's chain from them; an annotation of a single port would have to be read there. Takes annotations without prefix
 (model/annotations.py); returns values, or raises ConfigurationError. catalogue.py knows the annotations of plugins.
 """
 

@@ -1,7 +1,8 @@
 """The kinds of Kubernetes objects that the mesh itself watches, and their indexes.
 
 Defines `CORE_KINDS`. Plugins declare further kinds through `maesh_resource_kinds`; their indexes work the same way. No
-policy: the readers decide which objects are ignored.
+policy: the readers decide which objects are ignored. In a cluster, reading a kind also needs permission: the rules
+`maesh.rules.watch` in charts/maesh/templates/_rules.tpl.
 """
 
 from collections.abc import Iterable

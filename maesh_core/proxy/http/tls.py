@@ -3,6 +3,9 @@
 Takes the settings, returns an SSL context, and checks the certificates of connections. The proxy connects to a pod's
 address, which certificates seldom contain; they usually contain the name of its service. Either is accepted. The name
 is `service.namespace.svc`, for which no public authority issues certificates.
+
+There is no hop between proxies: traffic goes from a client's pod through one proxy to a server. TLS is therefore only
+used towards servers, and there is no receiving side (such as mTLS between nodes).
 """
 
 import ipaddress

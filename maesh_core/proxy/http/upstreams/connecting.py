@@ -1,7 +1,8 @@
 """Opens a connection to a server for one attempt: TCP, then TLS if the scheme requires it.
 
 Takes a server and a receiver (upstream_stream.py), and passes the receiver the connection or an error. Until then this
-module owns the connection, and closes it if it is cancelled, times out or has the wrong certificate.
+module owns the connection, and closes it if it is cancelled, times out or has the wrong certificate. The connect
+time-out includes the TLS handshake.
 """
 
 import asyncio
