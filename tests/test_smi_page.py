@@ -13,6 +13,7 @@ from maesh_acl.kinds import KINDS as ACL_KINDS
 from maesh_acl.proxy import _DENIED
 from maesh_smi.checking import SplitChecker
 from maesh_smi.kinds import KINDS as SMI_KINDS
+from maesh_smi.kinds import MATCH_LIMIT as GROUP_LIMIT
 from maesh_smi.kinds import WEIGHT_LIMIT
 from maesh_smi.splits import BRANCH_LIMIT, DEPTH_LIMIT, MATCH_LIMIT
 
@@ -78,7 +79,7 @@ def list_split_errors():
     )
     heads = [write_group(f"g{each}", {"name": "m", "headers": [{f"x{each}": "1"}]}) for each in range(102)]
     below = [SMI.write_split(f"t{each:03}", "v1", {"v2": 1}, matches=[f"g{each}"]) for each in range(102)]
-    many = [{"name": f"m{each}", "headers": [{"x": str(each)}]} for each in range(101)]
+    many = [{"name": f"m{each}", "headers": [{"x": str(each)}]} for each in range(GROUP_LIMIT + 1)]
     chain = [SMI.write_service(f"c{each}", "10.9.0.1") for each in range(25)]
     links = [SMI.write_split(f"l{each}", f"c{each}", {f"c{each + 1}": 1}) for each in range(24)]
     for parts in (
@@ -94,7 +95,8 @@ def list_split_errors():
         (v1, write_group("beta", {"name": "m"}), beta.replace("name: beta}", "name: beta, matches: [testers]}")),
         (v1, SMI.write_split("s", "web", {"v1": 1}), SMI.write_split("t", "v1", {"web": 1})),
         (v1, v2, *heads, *below, SMI.write_split("s", "web", {"v1": 1})),
-        (v1, v2, write_group("beta", *many), beta, SMI.write_split("t", "v1", {"v2": 1}, matches=["beta"])),
+        (v1, v2, write_group("beta", *many[:101]), beta, SMI.write_split("t", "v1", {"v2": 1}, matches=["beta"])),
+        (v1, write_group("beta", *many), beta),
         (*chain, *links, SMI.write_split("s", "web", {"c0": 1})),
     ):
         yield from SMI.Cluster(web, *parts).list_errors()
@@ -108,6 +110,7 @@ def list_target_errors():
     """Make every error that a target can have."""
     mesh = (ACL.build_service("web"), ACL.build_pod("web-1", "10.0.1.1", "server", app="web"))
     group = ACL.build_group("api", {"name": "other", "pathRegex": "/"})
+    many = ACL.build_group("api", *({"pathRegex": f"/{each}"} for each in range(GROUP_LIMIT + 1)))
     wrong_kind = ACL.build_target("t", "server", ["caller"])
     wrong_kind["spec"]["destination"]["kind"] = "Group"
     misspelt = ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")])
@@ -126,6 +129,7 @@ def list_target_errors():
         (ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")]), {**route, "spec": {"ports": [80]}}),
         (ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]),),
         (ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api", "read")]), group),
+        (ACL.build_target("t", "server", ["caller"], [("HTTPRouteGroup", "api")]), many),
         (ACL.build_target("t", "server", ["caller"], [("TCPRoute", "api")]),),
         (ACL.build_target("t", "server", ["caller"], [("GRPCRoute", "api")]),),
         (wrong_kind,),
@@ -197,6 +201,7 @@ def test_limits_metrics_and_reasons_are_those_of_the_code():
     assert f"from 0 to {WEIGHT_LIMIT:,}." in prose
     assert f"up to {DEPTH_LIMIT} levels of nested splits" in prose
     assert f"up to {BRANCH_LIMIT} branches of {MATCH_LIMIT:,} matches" in prose
+    assert f"may select up to {GROUP_LIMIT:,} matches" in prose
     assert f"may have {PATTERN_LIMIT_CHARACTERS} characters" in prose
     (family,) = ACL.Cluster().factory.collect_metrics()
     assert [row[0] for row in list_rows("| metric | counts |")] == [f"`{family.name}_total`"]

@@ -28,7 +28,7 @@ from maesh_smi.additions import SplitView, UnreadSplits
 from maesh_smi.kinds import ROUTE_GROUP, SPLITS_BY_ROOT, HttpRouteGroup, TrafficSplit
 
 BRANCH_LIMIT = 100
-"""Maximum number of branches of one port, because the matches of nested splits multiply."""
+"""Maximum number of branches of one split on one port, because the matches of nested splits multiply."""
 MATCH_LIMIT = 10_000
 """Maximum number of matches of one branch, because the matches of nested splits multiply."""
 DEPTH_LIMIT = 20
