@@ -1,30 +1,30 @@
 """Every exception class of the mesh.
 
-One base; below it start-up errors (the command ends with one line), configuration errors (kept on the object they
-concern while the build goes on), and the proxy's errors, each with the HTTP status it becomes.
+All derive from MaeshError. A start-up error ends the command with one line. A configuration error is shown on the
+object that it concerns, and other objects are not affected. An error of the proxy has the HTTP status of its response.
 """
 
 
 class MaeshError(Exception):
-    """Base of every error the mesh raises on purpose; its text is one line for a person."""
+    """The base of all errors that the mesh raises deliberately. The text is one line for users."""
 
 
 class StartupError(MaeshError):
-    """A process cannot start: the command prints the text as its last line and exits with status 1."""
+    """A start-up error: the command prints the text as its last line and exits with status 1."""
 
 
 class SettingsError(StartupError):
-    """A flag, variable, file entry or plugin setting is unknown or has a bad value."""
+    """A flag, variable, file entry or plugin setting is unknown or has an invalid value."""
 
 
 class PluginError(StartupError):
-    """A plugin is unknown, cannot be loaded, or collides with another; the text names the distributions."""
+    """A plugin is unknown, cannot be loaded, or conflicts with another; the text names the distributions."""
 
 
 class ManifestError(MaeshError):
-    """A document of a manifest cannot be used; `origin` is `FILE document N line M`.
+    """A document of a manifest cannot be used. `origin` is `FILE document N line M`.
 
-    `kind` and `key`, namespace and name, name the object as far as they are known.
+    `kind` and `key` (namespace and name) identify the object, as far as they are known.
     """
 
     def __init__(self, origin: str, text: str, *, kind: str = "", key: tuple[str, str] | None = None) -> None:
@@ -36,10 +36,10 @@ class ManifestError(MaeshError):
 
 
 class ConfigurationError(MaeshError):
-    """A service, or an object that concerns it, cannot be configured as it says; closes that service alone.
+    """A service, or an object that concerns it, cannot be configured as requested. It closes only this service.
 
-    Its text is shown on the service and sent to the service's clients; `detail`, such as what a library says, is shown
-    behind it and sent to nobody.
+    The text is shown on the service and sent to its clients. `detail`, such as the text of a library's error, is shown
+    after it, but not sent to clients.
     """
 
     def __init__(self, text: str = "", *, detail: str = "") -> None:
@@ -48,22 +48,22 @@ class ConfigurationError(MaeshError):
 
 
 class UpdateRejectedError(MaeshError):
-    """The controller sent what is not a configuration; the proxy keeps the one it has."""
+    """The controller sent an invalid configuration; the proxy keeps its current one."""
 
 
 class PullError(MaeshError):
-    """The controller could not be reached, or answered a pull with neither a configuration nor 304."""
+    """The controller is unreachable, or answered a pull with neither a configuration nor 304."""
 
 
 class NodeUnreachableError(MaeshError):
-    """A proxy could not be asked for its configuration, or answered with something else."""
+    """A proxy is unreachable, or answered a request for its configuration with something else."""
 
 
 class KubernetesError(MaeshError):
-    """The API server did not do what was asked. `status` is the HTTP status, 0 where no whole answer came.
+    """A request to the API server failed. `status` is the HTTP status, or 0 without a complete response.
 
-    `reason` is the one of its Status object (`AlreadyExists`, `Conflict`, `Expired`); `retry_after_s` is what it asks
-    clients to wait.
+    `reason` is that of its Status object (`AlreadyExists`, `Conflict`, `Expired`). `retry_after_s` is the time for
+    which it asks clients to wait.
     """
 
     def __init__(self, text: str, *, status: int = 0, reason: str = "", retry_after_s: float | None = None) -> None:
@@ -74,11 +74,11 @@ class KubernetesError(MaeshError):
 
 
 class ClusterDnsError(MaeshError):
-    """The cluster's DNS has a configuration that the mesh does not support; nothing was written."""
+    """The configuration of the cluster's DNS is not supported; nothing was written."""
 
 
 class ExchangeError(MaeshError):
-    """One exchange ends with an answer of the mesh: `status`, and the text as reason."""
+    """An exchange ends with a response of the mesh, with this `status` and the text as its reason."""
 
     status = 500
 
@@ -89,25 +89,25 @@ class ExchangeError(MaeshError):
 
 
 class ClientProtocolError(ExchangeError):
-    """The client's bytes are not a request that may be passed on (RFC 9112)."""
+    """The client sent something that is not a valid request, or must not be forwarded (RFC 9112)."""
 
     status = 400
 
 
 class UpstreamProtocolError(ExchangeError):
-    """The upstream's bytes are not a response to the request it was sent."""
+    """The upstream sent something that is not a valid response to the request."""
 
     status = 502
 
 
 class UpstreamNotReachedError(ExchangeError):
-    """No byte of the request reached an upstream: another attempt cannot repeat an effect."""
+    """No byte of the request has reached an upstream, so another attempt cannot repeat an effect."""
 
     status = 502
 
 
 class ConnectTimeoutError(UpstreamNotReachedError):
-    """No connection to an upstream was to be had in time."""
+    """No connection to an upstream was established in time."""
 
     status = 504
 
