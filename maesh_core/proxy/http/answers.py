@@ -2,7 +2,7 @@
 
 Each response has a short plain text that gives the reason, which is also the value of `X-Maesh-Reason`. A middleware's
 response may have its own body. The reasons for refusing malformed messages are defined where messages are parsed, in
-messages/; the reason of a closed service comes from the controller (its configuration/http.py).
+messages/; the reason of a closed service comes from the controller (controller/configuration/http.py).
 """
 
 from typing import Final
