@@ -66,7 +66,7 @@ def render_hooks() -> str:
     known = list_interfaces()
     families = [_render_family(family, known) for family in SPEC_FAMILIES]
     rest = [_render_interface(found) for found in known if not found.family]
-    return "\n\n".join([*families, "### What every half in a proxy is given", *rest])
+    return "\n\n".join([*families, "### What the halves in a proxy receive", *rest])
 
 
 def render_hook_table() -> str:

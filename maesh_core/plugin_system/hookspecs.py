@@ -1,10 +1,10 @@
 """The one place where hooks are declared, in families: discovery, topology, protocol, balancing, middleware.
 
-A hook runs once, when its process starts, and returns the objects that the process then calls directly; none is
-called while a request passes. The interfaces of those objects stand here too, but for that of a middleware
-(middleware.py); what they are handed is in interfaces.py. Plugins import all of it from `maesh_core.plugin`. The order
-in which hooks are called is not promised, and never matters: what they return is sorted by name, and two that claim one
-name stop the start.
+A hook runs once, when its process starts, and returns objects that the process then calls directly; no hook is called
+while a request is processed. The interfaces of these objects are declared here, except for that of a middleware
+(middleware.py); the interfaces of their arguments are in interfaces.py. Plugins import all of them from
+`maesh_core.plugin`. The order in which hooks are called is not promised and does not matter: their results are sorted
+by name, and the start fails if two results claim the same name.
 """
 
 import socket
@@ -27,10 +27,10 @@ from maesh_core.plugin_system.middleware import Middleware
 
 PROJECT_NAME = "maesh"
 HOOK_API_VERSION = 1
-"""Raised by one whenever a hook or an interface below changes so that an older plugin could misbehave."""
+"""Increased by one whenever a hook or an interface below changes so that an older plugin could misbehave."""
 
 WireSettings: TypeAlias = msgspec.Struct | Mapping[str, object]
-"""What a service says to a middleware or a load balancer, as it travels from the controller's half to the proxy's."""
+"""A service's settings of a middleware or a load balancer, as the controller's half sends them to the proxy's half."""
 
 hookspec = pluggy.HookspecMarker(PROJECT_NAME)
 hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
@@ -39,20 +39,20 @@ hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
 
 
 class Source(Protocol):
-    """Something that tells which objects the cluster holds."""
+    """A source of events that says which objects exist."""
 
     name: str
 
     def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncIterator[Sequence[Event]]:
-        """Tell of the objects of these kinds, forever, a batch at a time.
+        """Yield batches of events about the objects of these kinds, without end.
 
-        For each kind a `Replaced` comes first, in one batch or several. A source that raises is started again by
-        the controller after a pause; what it told stays.
+        For each kind, the first event is a `Replaced`; these may be in one batch or in several. If a source raises,
+        the controller starts it again after a pause, and keeps the objects that it has reported.
         """
 
 
 class DiscoverySpecs(Protocol):
-    """Hooks that say what is watched, and where."""
+    """Hooks that declare what is watched, and where."""
 
     @hookspec
     def maesh_resource_kinds(self) -> Sequence[ResourceKind]:
@@ -67,45 +67,45 @@ class DiscoverySpecs(Protocol):
 
 
 class Addition(msgspec.Struct, frozen=True, kw_only=True):
-    """What a plugin found about one service.
+    """The result of a topology builder for one service.
 
     The topology API shows `value`, if it is not None, as `additions.NAME` of the service, where NAME is the builder's
     `name`; other parts of plugins in the controller read it as `service.additions["NAME"]`. Errors close the service.
     """
 
     value: object = None
-    """A struct, or whatever else msgspec can turn into JSON; anything else is shown as an error text in its place."""
+    """A struct, or another value that msgspec can encode as JSON; for any other value, an error is shown instead."""
     branches: Mapping[tuple[int, str], tuple[BranchNode, ...]] = {}
-    """By port number and protocol: traffic that goes to other services."""
+    """Traffic that goes to other services, by port number and protocol."""
     pods: tuple[PodNode, ...] = ()
-    """Pods that rules name, and that need not be behind the service; the topology shows them."""
+    """Pods that rules refer to; they need not be behind the service. The topology shows them."""
     sections: Mapping[str, Mapping[str, object]] = {}
-    """What the topology shows in sections such as `trafficSplits`, by `name@namespace`."""
+    """Entries of the topology's sections, such as `trafficSplits`, by `name@namespace`."""
     objects: tuple[ObjectFindings, ...] = ()
-    """The plugin's objects that concern the service, with what is wrong with each; `/api/objects` shows it on them."""
+    """The plugin's objects that concern the service, with their errors and notices, which `/api/objects` shows."""
     errors: tuple[str, ...] = ()
-    """Shown on the service, which is closed: clients read the first."""
+    """Shown on the service, which is closed; clients get the first error as the reason."""
     notices: tuple[str, ...] = ()
-    """Shown on the service, which is served all the same."""
+    """Shown on the service, which is served nevertheless."""
 
 
 class TopologyBuilder(Protocol):
-    """Adds to the graph what a plugin's own kinds say. No two may have one name.
+    """Adds to the graph what a plugin reads from its own kinds. Its name must be unique.
 
-    It sees the service as the core made it, unless it is a `LastTopologyBuilder`.
+    It receives the service as the core built it, unless it is a `LastTopologyBuilder`.
     """
 
     name: str
 
     def build(self, view: TopologyView, service: ServiceNode) -> Addition | None:
-        """Find what concerns a service; pure.
+        """Build what concerns a service, or return None; pure.
 
         Raising ConfigurationError closes the service and shows the text on it.
         """
 
 
 class LastTopologyBuilder(TopologyBuilder, Protocol):
-    """A topology builder that sees what the others added, if `is_last` is true."""
+    """A topology builder that runs after the others if `is_last` is true, and receives what they added."""
 
     is_last: bool
 
@@ -113,8 +113,8 @@ class LastTopologyBuilder(TopologyBuilder, Protocol):
 class ObjectChecker(Protocol):
     """Finds what is wrong with objects of one kind, whether or not they concern a service.
 
-    It runs again when the object changes, when what it read changes, and when the object concerns other services.
-    Several may check one kind.
+    It runs again when the object changes, when something that it read changes, and when the object concerns other
+    services. Several checkers may check the same kind.
     """
 
     @property
@@ -122,7 +122,7 @@ class ObjectChecker(Protocol):
         """The class of the objects that it checks."""
 
     def check(self, view: TopologyView, resource: Any, services: Sequence[ObjectKey]) -> Findings | None:
-        """Check one object; pure. `services` are those that name it in `Addition.objects`, sorted.
+        """Check one object; pure. `services` are those whose `Addition.objects` contain it, sorted.
 
         Raising ConfigurationError makes the text an error of the object.
         """
@@ -146,8 +146,8 @@ class TopologySpecs(Protocol):
 class PortRange(msgspec.Struct, frozen=True, kw_only=True):
     """The entrypoints of a traffic type: `limit` ports from `first`.
 
-    Exclusive: each service port gets one of its own, which it keeps. Otherwise services share them: the entrypoint is
-    `first` plus the port's index in the Service.
+    If it is exclusive, each service port gets an entrypoint of its own and keeps it. Otherwise services share the
+    entrypoints: that of a port is `first` plus the port's index in the Service.
     """
 
     first: int
@@ -156,14 +156,14 @@ class PortRange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrafficType(Protocol):
-    """The controller's half of a protocol. `name` is the annotation's value and the configuration's section."""
+    """The controller's half of a protocol. `name` is the value of the annotation and the name of the section."""
 
     name: str
     transport: str
-    """`TCP` or `UDP`: the service ports that suit; others are left out with a notice."""
+    """`TCP` or `UDP`: the protocol of suitable service ports; other ports are left out, with a notice."""
     port_range: PortRange
     has_middlewares: bool
-    """Whether the middleware annotations act on services of this type."""
+    """Whether the annotations of middlewares have an effect on services of this type."""
 
     def build_section(
         self,
@@ -173,7 +173,7 @@ class TrafficType(Protocol):
         entrypoints: Sequence[tuple[PortNode, int]],
         middlewares: tuple[str, ...],
     ) -> Section:
-        """Turn a service into routers and services; pure. Annotations come without prefix.
+        """Build the routers and services of a service; pure. Annotations have no prefix.
 
         `entrypoints` pairs each suitable port with its entrypoint; `middlewares` are keys, outermost first. Raising
         ConfigurationError closes the service.
@@ -182,14 +182,14 @@ class TrafficType(Protocol):
     def build_closed_section(
         self, service: ServiceNode, *, entrypoints: Sequence[tuple[PortNode, int]], reason: str
     ) -> Section:
-        """Turn a service with an error into what answers in its place; pure. May be empty."""
+        """Build what responds in place of a service with an error; pure. The section may be empty."""
 
 
 class Listener(Protocol):
     """An open entrypoint."""
 
     def close(self) -> None:
-        """Stop accepting; what was accepted goes on."""
+        """Stop accepting; accepted connections and sessions continue."""
 
 
 class ProtocolHandler(Protocol):
@@ -198,46 +198,46 @@ class ProtocolHandler(Protocol):
     name: str
     transport: str
     router_type: type[Any]
-    """The frozen struct of this protocol's routers; it has `entrypoint` and `middlewares`."""
+    """The frozen struct of this protocol's routers, with fields `entrypoint` and `middlewares`."""
 
     def compile_table(
         self, section: Section, *, middlewares: Mapping[str, Middleware], changed: frozenset[str] | None
     ) -> Any:
         """Build a routing table; pure, but may reuse parts of the current one.
 
-        `section` is the whole of this protocol, checked: every reference in it resolves. `middlewares` maps keys to
-        compiled middlewares. `changed` names the routers and services that differ from the current table's, None for
-        all. Raising refuses the whole update.
+        `section` is the complete section of this protocol; every reference in it is checked. `middlewares` maps keys
+        to compiled middlewares. `changed` has the keys of routers and services that differ from the current table; None
+        means all. Raising refuses the whole update.
         """
 
     def apply_table(self, table: Any) -> None:
-        """Route by this table from now on."""
+        """Use this table from now on."""
 
     def open_listener(self, sock: socket.socket, entrypoint: int) -> Awaitable[Listener]:
-        """Serve an entrypoint on a bound, listening (TCP) or bound (UDP) non-blocking socket, which it now owns."""
+        """Serve an entrypoint on a non-blocking socket, bound and for TCP listening. The handler owns the socket."""
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
-        """Read the counters, at a scrape."""
+        """Return the metrics; called at each scrape."""
 
     def start_draining(self) -> None:
-        """Tell clients to go elsewhere, and end what is idle."""
+        """Make clients reconnect elsewhere where the protocol allows it, and end idle connections and sessions."""
 
     def is_drained(self) -> bool:
-        """Whether nothing is under way any more."""
+        """Whether all connections, sessions and exchanges have ended."""
 
     def abort(self) -> None:
-        """End everything at once."""
+        """End all connections, sessions and exchanges immediately."""
 
 
 class CountingHandler(ProtocolHandler, Protocol):
-    """A handler that says how much it has under way, for the log of a drain."""
+    """A handler that counts its open connections or sessions, for the log of a drain."""
 
     def count_under_way(self) -> int:
-        """Count its connections or sessions; asked while it is not drained."""
+        """Count the open connections or sessions; called until the handler is drained."""
 
 
 class ProtocolSpecs(Protocol):
-    """Hooks that give traffic types."""
+    """Hooks for traffic types."""
 
     @hookspec
     def maesh_traffic_types(self) -> Sequence[TrafficType]:
@@ -252,33 +252,33 @@ class ProtocolSpecs(Protocol):
 
 
 class BalancerBuilder(Protocol):
-    """The controller's half of a load balancer. `name` is what a service's annotation `load-balancer` says.
+    """The controller's half of a load balancer. `name` is the value of the annotation `load-balancer`.
 
-    HTTP services alone can have it.
+    Only HTTP services can use it.
     """
 
     name: str
 
     @property
     def annotations(self) -> tuple[str, ...]:
-        """Further names that it claims, without prefix."""
+        """Further annotations that it claims, without prefix."""
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> WireSettings:
-        """Decide the settings for one service that names this balancer; pure.
+        """Build the settings for one service that uses this balancer; pure.
 
-        `annotations` holds those of the service that it claims, without prefix. Return the struct that is the
-        `settings_type` of the balancer's factory, or a mapping that it can be decoded from. Raising ConfigurationError
-        closes the service and shows the text on it.
+        `annotations` has the service's annotations that it claims, without prefix. Return a struct of the factory's
+        `settings_type`, or a mapping that can be decoded as that type. Raising ConfigurationError closes the service
+        and shows the text on it.
         """
 
 
 class Chooser(Protocol):
-    """Chooses among a service's servers."""
+    """Chooses a server of a service."""
 
     def choose(self, exchange: Exchange, servers: Sequence[BalancedServer]) -> BalancedServer:
-        """Choose one of `servers`, of which there is at least one: those that can be used and were not tried yet.
+        """Choose one of `servers`: those that are usable and were not tried yet; there is at least one.
 
-        Called for every attempt. Where it raises, or gives anything else, they come in turn.
+        Called for every attempt. If it raises or returns anything else, round-robin is used.
         """
 
 
@@ -287,19 +287,19 @@ class BalancerFactory(Protocol):
 
     name: str
     settings_type: type[Any]
-    """What the raw settings are decoded into; what does not fit refuses the router."""
+    """The type as which settings are decoded; if decoding fails, the router is refused."""
 
     def build_balancer(
         self, settings: Any, servers: Sequence[tuple[BalancedServer, int]], former: Chooser | None
     ) -> Chooser:
-        """Build what chooses for one service, from its servers and their weights, none of which is 0.
+        """Build the chooser of one service, from its servers and their weights, none of which is 0.
 
-        Called again whenever they change, with what it had built before. Where it raises, they come in turn.
+        Called again whenever these change; `former` is then the previous chooser. If it raises, round-robin is used.
         """
 
 
 class BalancingSpecs(Protocol):
-    """Hooks that give load balancers."""
+    """Hooks for load balancers."""
 
     @hookspec
     def maesh_balancer_builders(self) -> Sequence[BalancerBuilder]:
@@ -314,7 +314,7 @@ class BalancingSpecs(Protocol):
 
 
 class Stage(IntEnum):
-    """The position of a middleware in the chain, outermost first; within a stage, the names of kinds decide."""
+    """The position of a middleware in the chain, outermost first; within a stage, kinds are sorted by name."""
 
     ADMISSION = 1
     LIMIT = 2
@@ -323,7 +323,7 @@ class Stage(IntEnum):
 
 
 class MiddlewareBuilder(Protocol):
-    """The controller's half of a middleware: annotations to settings.
+    """The controller's half of a middleware: converts annotations to settings.
 
     It may be a `ClosingBuilder` and an `ExplainingBuilder`.
     """
@@ -333,43 +333,43 @@ class MiddlewareBuilder(Protocol):
 
     @property
     def annotations(self) -> tuple[str, ...]:
-        """The names that it claims, without prefix; no two kinds may claim one."""
+        """The annotations that it claims, without prefix; two kinds cannot claim the same one."""
 
     def build_settings(self, annotations: Mapping[str, str], service: ServiceNode) -> WireSettings | None:
-        """Decide the settings for one service, or None when it has no such middleware; pure.
+        """Build the settings for one service, or return None if it has no such middleware; pure.
 
-        `annotations` holds those of the service that this kind claims, without prefix. Return the struct that is the
-        `settings_type` of the middleware's factory, or a mapping that it can be decoded from. Raising
-        ConfigurationError closes the service and shows the text on it.
+        `annotations` has the service's annotations that this kind claims, without prefix. Return a struct of the
+        factory's `settings_type`, or a mapping that can be decoded as that type. Raising ConfigurationError closes the
+        service and shows the text on it.
         """
 
 
 class ClosingBuilder(MiddlewareBuilder, Protocol):
-    """A middleware's builder that decides what the hosts of a closed service answer with."""
+    """A middleware's builder that sets the status of responses for closed services."""
 
     closed_status: int
-    """In place of 404."""
+    """The status of such responses, instead of 404."""
 
 
 class ExplainingBuilder(MiddlewareBuilder, Protocol):
-    """A middleware's builder that `maesh explain` can ask."""
+    """A middleware's builder that `maesh explain` can call."""
 
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
-        """Say whom the middleware would let in, and why; `settings` are what it built, as they travel."""
+        """Return whether the middleware would admit a client, and why; `settings` are those it built, as sent."""
 
 
 class MiddlewareFactory(Protocol):
-    """The proxy's half of a middleware: turns settings into a `Middleware`. It may be a `CountingFactory`."""
+    """The proxy's half of a middleware: builds a `Middleware` from settings. It may be a `CountingFactory`."""
 
     kind: str
     settings_type: type[Any]
-    """What the raw settings are decoded into; what does not fit refuses the router."""
+    """The type as which settings are decoded; if decoding fails, the router is refused."""
 
     def build_middleware(self, settings: Any, service: str) -> Middleware:
-        """Build the middleware of one service, all of whose ports share it; called again only when its settings change.
+        """Build the middleware of one service, shared by all its ports; called again only if its settings change.
 
-        `service` is `namespace/name`. The label `service` of metrics is that of a port: `Exchange.service`, and of a
-        connection `cut_port_key(connection.service)`.
+        `service` is `namespace/name`. In contrast, the label `service` of metrics is the key of a service port: for a
+        request `Exchange.service`, for a connection `cut_port_key(connection.service)`.
         """
 
 
@@ -377,11 +377,11 @@ class CountingFactory(MiddlewareFactory, Protocol):
     """A middleware's factory that has metrics."""
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
-        """Read the counters, at a scrape."""
+        """Return the metrics; called at each scrape."""
 
 
 class MiddlewareSpecs(Protocol):
-    """Hooks that give middlewares."""
+    """Hooks for middlewares."""
 
     @hookspec
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
@@ -400,4 +400,4 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
     MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder),
     MiddlewareFactory: (CountingFactory,),
 }
-"""What objects that a hook gives may have besides; where they have it, it must be as declared."""
+"""Optional members of objects that a hook returns; if an object has one, it must be as declared."""

@@ -29,25 +29,25 @@ CountersT_co = TypeVar("CountersT_co", covariant=True)
 
 
 class View(Protocol):
-    """The cluster's objects at one moment. Each read is recorded: when what was read changes, the reader runs again."""
+    """The cluster's objects at one moment. Reads are recorded: the reader runs again when what it read changes."""
 
     def get(self, type_: type[ResourceT], key: ObjectKey) -> ResourceT | None:
         """Read one object, or None."""
 
     def find(self, type_: type[ResourceT], index: str, value: str | ObjectKey) -> Sequence[ResourceT]:
-        """Read the objects that the kind's index lists under a value, sorted by key."""
+        """Read the objects with this value in an index of their kind, sorted by key."""
 
 
 class TopologyView(View, Protocol):
-    """What a topology builder and an object checker read through."""
+    """The view for topology builders and object checkers."""
 
     def build_service(self, key: ObjectKey) -> ServiceNode | None:
-        """Build another service's node as the core makes it, without what plugins add; None where there is none."""
+        """Build another service's node, without additions of plugins; None if there is no such service."""
 
     def list_services(self, namespace: str) -> Sequence[ObjectKey]:
-        """Name the services of a namespace, sorted, those included that the mesh leaves alone.
+        """List the services of a namespace, sorted, including those that the mesh ignores.
 
-        Who asks runs again whenever any service of the namespace changes: ask only where something is wrong already.
+        The caller runs again whenever any service of the namespace changes, so call this only to describe an error.
         """
 
 
@@ -55,7 +55,7 @@ class TopologyView(View, Protocol):
 
 
 class BalancedServer(Protocol):
-    """A server as a balancer sees it; the same object for as long as any service has it."""
+    """A server as balancers see it; it stays the same object as long as any service has it."""
 
     @property
     def address(self) -> str:
@@ -67,16 +67,16 @@ class BalancedServer(Protocol):
 
     @property
     def under_way(self) -> int:
-        """How many requests it has to answer, to this worker's knowledge."""
+        """The number of its unanswered requests from this worker."""
 
 
 # --- middleware ------------------------------------------------------------------------------------------------------
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer of the mesh. `reason` says why, in plain words: it is `X-Maesh-Reason`, and the body if none is given.
+    """A response of the mesh. `reason` is the value of `X-Maesh-Reason`, and the body if `body` is None.
 
-    `headers` are added to it; names and values are checked when it is sent. With a `body`, they give its Content-Type.
+    `headers` are added to it; names and values are checked when it is sent. If it has a `body`, set its Content-Type.
     """
 
     status: int
@@ -86,7 +86,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReadableHeaders(Protocol):
-    """The headers of one message as they came; names are compared in lower case. Iterating gives what `items` does."""
+    """The headers of one message as they were received; names are compared in lower case."""
 
     def get(self, name: bytes) -> bytes | None:
         """Read the first value, or None."""
@@ -95,16 +95,16 @@ class ReadableHeaders(Protocol):
         """Read every value, in order."""
 
     def items(self) -> Sequence[tuple[bytes, bytes]]:
-        """List every field, its name as it was spelt and its value; costs more than reading one by its name."""
+        """List every field with its name as received, and its value; slower than reading one field by name."""
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        """Go through what `items` lists."""
+        """Iterate over the fields that `items` lists."""
 
 
 class Headers(Protocol):
-    """The headers of one message as they pass; names are compared in lower case. Framing headers are not among them.
+    """The headers of one message as they are forwarded, without framing; names are compared in lower case.
 
-    Setting a name or value that RFC 9110 does not allow raises ValueError. Iterating gives what `items` does.
+    Setting a name or value that RFC 9110 does not allow raises ValueError.
     """
 
     def get(self, name: bytes) -> bytes | None:
@@ -114,73 +114,73 @@ class Headers(Protocol):
         """Read every value, in order."""
 
     def items(self) -> Sequence[tuple[bytes, bytes]]:
-        """List every field, its name as it is spelt and its value: a copy, so the headers may be changed meanwhile."""
+        """List every field with its name as spelt, and its value. The list is a copy, so the headers can be changed."""
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        """Go through what `items` lists."""
+        """Iterate over the fields that `items` lists."""
 
     def set(self, name: bytes, value: bytes) -> None:
-        """Put one value in place of all."""
+        """Replace all values of a name by one."""
 
     def add(self, name: bytes, value: bytes) -> None:
-        """Put one more value at the end."""
+        """Add a field at the end."""
 
     def remove(self, name: bytes) -> None:
-        """Take out every value; none is fine."""
+        """Remove every value of a name, if there is any."""
 
 
 class Question(Protocol):
-    """What somebody asks `maesh explain` about: one request, connection or session."""
+    """The request, connection or session that `maesh explain` is asked about."""
 
     @property
     def client_address(self) -> str:
-        """The client's address in its canonical spelling; empty where its pod has none."""
+        """The client's address in canonical form; empty if its pod has none."""
 
     @property
     def client_account(self) -> str:
-        """The service account of the client's pod, `name@namespace`; empty for an address of none or several."""
+        """The service account of the client's pod, `name@namespace`; empty if the address has none or several."""
 
     @property
     def client_pods(self) -> Sequence[PodReport]:
-        """The pods that have the client's address, its own pod too: several share one by mistake or by host network."""
+        """The pods with the client's address, including its own. Pods on a host's network share an address."""
 
     @property
     def destination(self) -> str:
-        """The key of the service port, or of the branch of it, that the request comes to."""
+        """The key of the service port, or of its branch, to which the request is routed."""
 
     @property
     def traffic_type(self) -> str:
-        """The service's traffic type: `http`, `tcp`, `udp` or a plugin's."""
+        """The service's traffic type: `http`, `tcp`, `udp` or one of a plugin."""
 
     @property
     def is_http(self) -> bool:
-        """Whether it is a request; the rest is about requests alone."""
+        """Whether it is an HTTP request; only these have a method, a target and headers."""
 
     @property
     def method(self) -> bytes:
-        """As the client sends it."""
+        """The method as the client sends it."""
 
     @property
     def target(self) -> bytes:
-        """Path and query."""
+        """The path and query."""
 
     @property
     def client_headers(self) -> ReadableHeaders:
-        """As the client sends them."""
+        """The headers as the client sends them."""
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """What the controller could not read, by where: objects that are there and have no say."""
+        """Texts about objects that the controller could not read, by origin; these objects have no effect."""
 
     @property
     def topology(self) -> Mapping[str, Any]:
-        """The document of `/api/topology/current`, with the sections of plugins: what there is, granted or not."""
+        """The document of `/api/topology/current`, with the sections of plugins."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What a middleware would do with a request: `reasons` say why, in lines for a person.
+    """The decision of a middleware about a request, with the reasons, each a line of text.
 
-    `servers` are the only ones that may have it, None for all.
+    `servers` are the only ones to which the request may be sent; None allows all.
     """
 
     is_admitted: bool
@@ -189,73 +189,73 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exchange(Protocol):
-    """One request and its response, as middlewares see it. Valid until `on_finished` has returned."""
+    """One request and its response, as middlewares see them. Valid until `on_finished` has returned."""
 
     @property
     def method(self) -> bytes:
-        """As the client sent it."""
+        """The method as the client sent it."""
 
     @property
     def target(self) -> bytes:
-        """Origin-form, as it goes upstream: path and query."""
+        """The path and query (origin-form), as sent to the server."""
 
     @property
     def host(self) -> bytes:
-        """Lower case, without port and final dot."""
+        """The host in lower case, without port and final dot."""
 
     @property
     def client_address(self) -> str:
-        """The address of the connection's other end; no header has a say in it."""
+        """The address of the connection's other end, whatever headers say."""
 
     @property
     def client_headers(self) -> ReadableHeaders:
-        """As the client sent them, to be read alone: Host and X-Forwarded-* are among them, hop-by-hop fields are not.
+        """The headers as the client sent them, read-only. Host and X-Forwarded-* are included, not hop-by-hop fields.
 
-        Host is that of the target where this has one. X-Forwarded-*, X-Real-Ip and Forwarded are claims of the client;
-        those of one outside `--forwarded-headers` are not among them.
+        If the target contains a host, Host has this value. X-Forwarded-*, X-Real-Ip and Forwarded are claims of the
+        client, and are missing if the client is not in the networks of `--forwarded-headers`.
         """
 
     @property
     def request_headers(self) -> Headers:
-        """As they go upstream, without Host and what the mesh itself sets; who only reads takes `client_headers`."""
+        """The headers to send, without Host and those that the mesh sets. Only to read, use `client_headers`."""
 
     @property
     def response_headers(self) -> Headers:
-        """Of the attempt's response; empty before there is one."""
+        """The headers of the attempt's response; empty before there is one."""
 
     @property
     def status(self) -> int:
-        """Of the attempt's response or of the answer given; 0 before there is one."""
+        """The status of the attempt's response, or of the mesh's own response; 0 before there is one."""
 
     @property
     def attempts(self) -> int:
-        """How many attempts have been begun."""
+        """The number of attempts that have begun."""
 
     @property
     def attempt_seconds(self) -> float:
-        """How long ago the attempt was begun; 0 before there is one."""
+        """The seconds since the current attempt began; 0 before there is one."""
 
     @property
     def can_repeat(self) -> bool:
-        """Whether another attempt is possible: nothing was answered yet, and nothing is lost of the request's body."""
+        """Whether another attempt is possible: no response has begun, and the request's body was kept completely."""
 
     attempt_timeout_s: float
-    """What every attempt to come gets, from its beginning to the response's head; 0: only the proxy's own limits."""
+    """The time-out of further attempts, from their beginning to the response's head; 0: only the proxy's own limits."""
 
     @property
     def service(self) -> str:
-        """The key of the service port that the route leads to, `namespace/name:port`: the label of core metrics."""
+        """The key of the route's service port, `namespace/name:port`: the label `service` of the core's metrics."""
 
     @property
     def destination(self) -> str:
-        """The key of what has the request: the service, or the branch of it that was chosen."""
+        """The key of the service port, or of its branch that was chosen for the request."""
 
     allowed_servers: Collection[tuple[str, int]] | None
-    """The only servers, by address and port, that may have the request; None: all of the destination's."""
+    """The only servers, by address and port, to which the request may be sent; None allows all of the destination."""
 
 
 class Connection(Protocol):
-    """A TCP connection, a UDP session, or the tunnel that an HTTP upgrade made; for judges, an HTTP exchange too."""
+    """A TCP connection, a UDP session, the tunnel of an HTTP upgrade, or for `is_still_allowed` an HTTP exchange."""
 
     @property
     def client_address(self) -> str:
@@ -263,91 +263,91 @@ class Connection(Protocol):
 
     @property
     def entrypoint(self) -> int:
-        """The port that the client came to."""
+        """The port to which the client connected."""
 
     @property
     def service(self) -> str:
-        """The key of what its route leads to: a service port, or the branch of one that has its streams.
+        """The key of the route's service port, or of its branch for connections and sessions.
 
-        `cut_port_key` makes of it the label `service` of the core's metrics.
+        `cut_port_key` shortens it to the label `service` of the core's metrics.
         """
 
     @property
     def server(self) -> tuple[str, int] | None:
-        """The address and port of its server, once it has one."""
+        """The address and port of its server; None before a server is chosen."""
 
     allowed_servers: Collection[tuple[str, int]] | None
-    """The only servers, by address and port, that it may be given; None: all of the service's."""
+    """The only servers, by address and port, that may be chosen; None allows all of the service."""
 
     @property
     def exchange(self) -> Exchange | None:
-        """The request of an exchange, or of the one that made a tunnel; None for TCP and UDP."""
+        """The exchange itself, or that of the upgrade to a tunnel; None for TCP and UDP."""
 
 
 # --- the proxy's process ---------------------------------------------------------------------------------------------
 
 
 class Ticks(Protocol):
-    """A coarse clock: `now` in seconds, as of the last of four ticks a second."""
+    """A coarse clock: `now` is the time in seconds at the last tick; there are four ticks a second."""
 
     now: float
 
     def add_sweep(self, sweep: Callable[[float], None]) -> None:
-        """Call `sweep(now)` at each tick from now on."""
+        """Call `sweep(now)` at every further tick."""
 
 
 class SocketWatcher(Protocol):
-    """Watches raw sockets on an epoll of their own within the event loop: faster than transports, and no more.
+    """Watches raw sockets with an epoll of its own within the event loop, which is faster than asyncio's transports.
 
-    What a watcher raises is logged and costs others nothing.
+    If a watcher raises, the exception is logged, and other watchers are not affected.
     """
 
     def watch(self, descriptor: int, watcher: Callable[[int], None], events: int) -> None:
         """Call `watcher(events)` at these events (of `select.epoll`); raises OSError."""
 
     def rewatch(self, descriptor: int, watcher: Callable[[int], None]) -> None:
-        """Have another watcher called from now on."""
+        """Replace the watcher of a descriptor."""
 
     def forget(self, descriptor: int) -> None:
-        """Watch a descriptor no more; to be called before it is closed."""
+        """Stop watching a descriptor. Call this before closing it."""
 
     def close_socket(self, sock: socket.SocketType) -> None:
-        """Forget a socket and close it; cheaper than both alone. Only for sockets that no other process has."""
+        """Forget a socket and close it, which is cheaper in one step. No other process may have the socket."""
 
     def put_off(self, work: Callable[[], None]) -> None:
-        """Do the rest of some work in the loop's next round, when others have had their turn."""
+        """Run `work` in the loop's next turn, after other connections."""
 
     def finish(self, work: Callable[[], None]) -> None:
-        """Do some work when the events at hand have been told; for watchers to gather what is better done together."""
+        """Run `work` after the current events were reported; watchers use this to batch work."""
 
 
 class StreamServer(Protocol):
-    """A server of a stream protocol; the same object for as long as any service has it."""
+    """A server of a stream protocol; it stays the same object as long as any service has it."""
 
     @property
     def socket_address(self) -> tuple[str, int]:
-        """What `connect` takes."""
+        """The argument of `socket.connect`."""
 
     @property
     def family(self) -> int:
-        """Of sockets to it: AF_INET or AF_INET6."""
+        """The family of sockets to it: AF_INET or AF_INET6."""
 
     under_way: int
-    """How many connections or sessions it has: the handler counts them, and `least-connections` goes by it."""
+    """The number of its connections or sessions, which the handler counts and `least-connections` uses."""
 
     @property
     def is_set_aside(self) -> bool:
-        """Whether it has failed and not answered since, even if it is its turn to be tried again."""
+        """Whether it has failed and not succeeded since, even if it may be tried again."""
 
     def note_failure(self) -> None:
-        """Have others tried first for a while: it took no connection, or said that nobody is there."""
+        """Set it aside for a while, so that others are tried first: it was unreachable or refused a connection."""
 
     def note_success(self) -> None:
-        """Take it back into full use."""
+        """Return it to full use."""
 
 
 class StreamRoute(Protocol[CountersT_co]):
-    """Where an entrypoint leads."""
+    """The route of an entrypoint."""
 
     @property
     def service(self) -> str:
@@ -355,76 +355,76 @@ class StreamRoute(Protocol[CountersT_co]):
 
     @property
     def counters(self) -> CountersT_co:
-        """What `build_streams` was given a maker of; one for each service, for as long as it has a route."""
+        """The service's counters, built by the argument of `build_streams`; kept as long as the service has a route."""
 
     def admits(self, connection: Connection) -> bool:
-        """Ask the route's middlewares whether a connection may begin."""
+        """Return whether the route's middlewares allow a connection to start."""
 
     def has_server(self, server: StreamServer) -> bool:
-        """Say whether connections may still go to a server."""
+        """Return whether the route still has a server."""
 
     def list_servers(self) -> Iterator[StreamServer]:
-        """Give the servers for one connection, the one whose turn it is first, each once."""
+        """Yield each server once, in the order to try them for one connection."""
 
 
 class Streams(Protocol[CountersT]):
-    """The routes of a protocol that gives each entrypoint to one service, and whose routers are `StreamRouter`."""
+    """The routes of a protocol in which an entrypoint belongs to one service, and whose routers are `StreamRouter`."""
 
     routes: Mapping[int, StreamRoute[CountersT]]
-    """By entrypoint; those that are in force."""
+    """The current routes, by entrypoint."""
 
     counters: Mapping[str, CountersT]
-    """By service; those of the routes."""
+    """The counters of the current routes, by service."""
 
     def compile_table(
         self, section: Section, *, middlewares: Mapping[str, "Middleware"], changed: frozenset[str] | None
     ) -> object:
-        """Do what `ProtocolHandler.compile_table` must; routes and servers that stay the same stay as objects."""
+        """Implement `ProtocolHandler.compile_table`; unchanged routes and servers remain the same objects."""
 
     def apply_table(self, table: object) -> None:
-        """Put a table in force."""
+        """Use this table from now on."""
 
     def may_go_on(self, connection: Connection, route: StreamRoute[CountersT]) -> bool:
-        """Say whether a connection that began on `route` may go on, now that another table is in force."""
+        """Return whether a connection that started on `route` may continue under the current table."""
 
 
 class Node(Protocol):
-    """The proxy's process, and the node it is a worker of.
+    """The worker in which a proxy's half runs, and its node.
 
-    A hook of the proxy's half that takes an argument `node` gets one; those that do not need it leave it out.
+    A hook of the proxy's half receives it if it has an argument `node`.
     """
 
     @property
     def settings(self) -> Any:
-        """What the proxy was started with, by the names of its flags: `settings.connect_timeout`, in seconds."""
+        """The proxy's settings, by the names of its flags, such as `settings.connect_timeout` in seconds."""
 
     @property
     def clock(self) -> Ticks:
-        """The time that time-outs go by."""
+        """The clock for time-outs."""
 
     @property
     def workers(self) -> int:
-        """How many workers the node has."""
+        """The number of the node's workers."""
 
     @property
     def slot(self) -> int:
-        """Which of them this is, from 0; a worker that dies leaves its number to its successor."""
+        """The number of this worker, from 0; the successor of a worker that died gets the same number."""
 
     def share(self, name: str, size: int) -> SharedBytes:
-        """Give `size` bytes that every worker of the node sees under this name, all zeros at first.
+        """Return `size` bytes that every worker of the node shares under this name; they are zero at first.
 
-        They outlive a worker that dies, as long as its successor asks for them too. Asking takes a tenth of a
-        millisecond, so do it where a middleware is built. Workers do not wait for each other: let each write to a part
-        of its own, by its slot, or bear that an update gets lost. Write whole numbers of 8 bytes, through
-        `view.cast("q")`: others may read at any moment.
+        They survive the death of a worker if its successor calls this too. A call takes a tenth of a millisecond, so
+        make it when a middleware is built. There are no locks: let each worker write to a part of its own, by its slot,
+        or accept that updates may get lost. Write integers of 8 bytes through `view.cast("q")`, because other workers
+        may read at any moment.
         """
 
     def count_recent(self, name: str, *, bounds: Sequence[int], periods: int, period_s: float) -> RecentCounts:
-        """Give counts of the last periods, in shared bytes of this name; values between two bounds are alike to it."""
+        """Return counts of the last periods, in shared bytes of this name, by interval between `bounds`."""
 
     @property
     def sockets(self) -> SocketWatcher:
-        """What watches raw sockets."""
+        """The watcher of raw sockets."""
 
     def build_streams(self, build_counters: Callable[[], CountersT]) -> Streams[CountersT]:
-        """Build the routes of a stream protocol: servers by weight, set aside when they fail, and who may come in."""
+        """Build the routes of a stream protocol, which choose servers by weight, set them aside, and check access."""

@@ -10,29 +10,29 @@ from typing import Protocol
 
 
 class SharedBytes(Protocol):
-    """Bytes that all workers of a node see; they are given back when neither `view` nor a cast of it is left."""
+    """Memory that all workers of a node share; it is released when neither `view` nor a cast of it exists any more."""
 
     view: memoryview
 
 
 class Counts(Protocol):
-    """How often values occurred."""
+    """Numbers of values, between bounds."""
 
     def count(self, first: float, end: float) -> int:
-        """Count the values from one bound up to, not including, another."""
+        """Return the number of values between two bounds; the first is included, the end is not."""
 
     def find_quantile(self, percent: float) -> int:
-        """Find the bound below the value that so many percent did not exceed; 0 where nothing was counted."""
+        """Return the bound below the given percentile; 0 if nothing was counted."""
 
 
 class RecentCounts(Protocol):
-    """How often values occurred in the last few periods, counted by all workers of a node together.
+    """A histogram of values in the last few periods, counted by all workers of a node together.
 
     Times are those of `time.monotonic`, in seconds.
     """
 
     def add(self, value: float, now: float, count: int = 1) -> None:
-        """Count a value, once or several times."""
+        """Count a value `count` times."""
 
     def read(self, now: float, since: float = 0.0) -> Counts:
-        """Add up the counts of all workers, without periods that are over too long, or began before `since`."""
+        """Return the sum of all workers' counts, without expired periods and those that began before `since`."""

@@ -1,7 +1,7 @@
-"""The controller's half of a protocol that gives each service port an entrypoint of its own: TCP, UDP and their like.
+"""The controller's half of protocols in which each service port has an entrypoint of its own, such as TCP and UDP.
 
-Takes a ServiceNode, gives a Section of StreamRouters. Which entrypoint a port has comes from the caller, who keeps the
-port table.
+Takes a ServiceNode and the entrypoints of its ports, which the caller has from the port table; returns a Section of
+StreamRouters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ LOAD_BALANCERS = (ROUND_ROBIN, LEAST_CONNECTIONS)
 
 
 class StreamTrafficType:
-    """Implements `hookspecs.TrafficType`; a subclass says its `name` and its `transport`."""
+    """Implements `TrafficType`; a subclass sets `name` and `transport`."""
 
     name: str
     transport: str
@@ -40,8 +40,8 @@ class StreamTrafficType:
     ) -> Section:
         """Route each entrypoint to its port's servers.
 
-        A headless service is refused: its clients choose a pod by the address that DNS gave, which what comes to an
-        entrypoint does not carry.
+        A headless service is refused: its clients choose a pod by the address that DNS returned, and this address is
+        not visible at an entrypoint.
         """
         load_balancer = parse_load_balancer(annotations, LOAD_BALANCERS)
         if service.is_headless:
@@ -54,7 +54,7 @@ class StreamTrafficType:
             servers = tuple(Server(address=server.address, port=server.port) for server in port.servers)
             services[key] = Service(servers=servers, load_balancer=load_balancer)
             targets, branched = build_branches(key, port, _build_backend)
-            if targets:  # a stream has nothing that a branch could match, so the first one has it all
+            if targets:  # streams have nothing to match, so the first branch gets all of them
                 services |= branched
                 routers[key] = StreamRouter(entrypoint=entrypoint, service=targets[0][1], middlewares=middlewares)
         return Section(routers=routers, services=services)
@@ -62,7 +62,7 @@ class StreamTrafficType:
     def build_closed_section(
         self, service: ServiceNode, *, entrypoints: Sequence[tuple[PortNode, int]], reason: str
     ) -> Section:
-        """Leave nothing: an entrypoint without a router is closed, and that is all that a stream can say."""
+        """Return an empty section: an entrypoint without a router is closed; a stream has no other error response."""
         del service, entrypoints, reason
         return Section()
 

@@ -13,8 +13,9 @@ from maesh_core.plugin_system.middleware import CALLED_INNERMOST_FIRST, Middlewa
 
 AttemptFailed = Callable[[Exchange, Exception], bool | float | None]
 OnAttempt = Callable[[Exchange], object]
-Judge = Callable[[Connection], bool | None]
 OnResponse = Callable[[Exchange], bool | float | None]
+Judge = Callable[[Connection], bool | None]
+"""A method that decides about access: `on_connect` or `is_still_allowed`."""
 
 
 class Step(NamedTuple):

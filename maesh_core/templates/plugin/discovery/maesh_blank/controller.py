@@ -19,10 +19,10 @@ class BlankSource:
         self._settings = settings
 
     async def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncIterator[Sequence[Event]]:
-        """Tell of everything, and again after each change; what cannot be read is a problem, and changes nothing.
+        """Yield all objects, and again after each change; a failed read yields a problem and changes nothing.
 
-        The start waits for a first list of each kind. Raising would do no harm: the controller starts a source again
-        after a pause, and what it told stays.
+        The start waits for a first list of each kind. If this raises, the controller starts it again after a pause, and
+        keeps the objects that it has reported.
         """
         told: object = None
         while True:
