@@ -2,14 +2,14 @@
 
 The socket is connected, so the kernel drops datagrams from other peers and reports ICMP errors. A session is detached
 when its server is removed or its entrypoint closes: the client's next datagram starts another session, but answers are
-still forwarded. proxy.py ends idle sessions (setting `session-timeout`).
+still forwarded.
 
 Until its server has answered, a session keeps copies of the client's datagrams, within limits. If an ICMP error reports
 that the server is unreachable, the copies go to another server. The session keeps copies again when its server has
 failed another session.
 
 Calls its listener and its handler only through the Protocols below. session_lifetime.py decides how long an idle
-session lives.
+session lives (setting `session-timeout`).
 """
 
 import errno
