@@ -1,7 +1,8 @@
 """The mesh's annotations: two prefixes, one set of names, and one way to read a value.
 
 Takes the annotations of a Kubernetes object; returns those of the mesh, without prefix. Which names have a meaning, and
-which values are valid, is not decided here.
+which values are valid, is not decided here: controller/configuration/builder.py reads the annotations of a service, and
+controller/configuration/http.py applies those of the core to each of its ports.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,6 +1,7 @@
 """Metrics at a scrape: plain values that the admin port renders for Prometheus.
 
-The hot path counts in plain integers and lists; nothing here runs while a request is processed.
+The hot path counts in plain integers and lists; nothing here runs while a request is processed. Names and labels are
+defined where something is counted: those of requests in proxy/http/request_counters.py.
 """
 
 from collections.abc import Sequence

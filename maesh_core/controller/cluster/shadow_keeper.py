@@ -4,8 +4,8 @@ Takes an engine, which knows the desired and the current objects, and a client. 
 leads, and only Services that are labelled as this mesh's. Every write names the resource version that the watch
 delivered. If somebody else was faster, the API server refuses it, and it is repeated after the watch has delivered that
 change, so no decision is based on outdated objects. After a crash, either the old object or the new one exists, and the
-next leader continues from there. Of the mesh's accounts, only the controller's may create and update Services, and
-that of `maesh cleanup` may delete them (charts/maesh/templates/_rules.tpl).
+next leader continues from there. Of the mesh's accounts, the controller's may create, update and delete Services,
+and that of `maesh cleanup` may delete them (charts/maesh/templates/_rules.tpl).
 """
 
 import asyncio

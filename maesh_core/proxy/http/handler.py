@@ -16,9 +16,9 @@ from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.http.clients.client_connection import ClientConnection
 from maesh_core.proxy.http.clients.listener import HttpListener
 from maesh_core.proxy.http.clients.newcomers import Newcomers
-from maesh_core.proxy.http.counters import collect_counters, collect_ejections
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.exchange import Exchange
+from maesh_core.proxy.http.request_counters import collect_counters, collect_ejections
 from maesh_core.proxy.http.routing_table import CurrentTable, HttpTable, build_table
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.server_key import ServerKey

@@ -16,8 +16,8 @@ from maesh_core.proxy.balancing.balancer import AnyBalancer, Balancer
 from maesh_core.proxy.balancing.division import DividedPart, Division
 from maesh_core.proxy.balancing.kinds import BalancerKinds, ChosenBalancer
 from maesh_core.proxy.http.answers import AMBIGUOUS_PATH, CLOSED, NO_SERVER
-from maesh_core.proxy.http.counters import RouteCounters
 from maesh_core.proxy.http.messages.request_head import RequestHead
+from maesh_core.proxy.http.request_counters import RouteCounters
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.server_key import ServerKey
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain

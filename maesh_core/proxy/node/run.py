@@ -1,6 +1,7 @@
 """Runs one node: connects poller, configuration, workers, entrypoints and admin port.
 
-Runs in the parent, on plain asyncio, and routes no traffic itself (maesh_core/proxy/workers). Takes checked settings;
+Runs in the parent, on plain asyncio, and routes no traffic itself (maesh_core/proxy/workers). Decides when the node is
+ready (`Node.is_ready`). Takes checked settings;
 returns an exit status when it is asked to end. If a part of it ends unexpectedly, it raises the error.
 """
 

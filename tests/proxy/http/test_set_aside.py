@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from maesh_core.proxy.http.counters import collect_ejections
+from maesh_core.proxy.http.request_counters import collect_ejections
 from maesh_core.settings import CarryingSettings
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n"

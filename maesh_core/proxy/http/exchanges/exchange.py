@@ -3,7 +3,7 @@
 Takes a request head and body bytes from the client (client_stream.py). It has one attempt at a time (attempt.py), which
 reports the response. It does not know which protocol version either side uses, and never accesses a socket. If its
 route has middlewares, or its client offers an upgrade, it also has a `run` (middleware_run.py). Every exchange ends in
-`finish`, where it is counted.
+`finish`, where it is counted. A request that cannot be parsed never becomes one.
 """
 
 from typing import Final, Protocol, final

@@ -1,7 +1,7 @@
 """Counts of requests, and the metrics made of them."""
 
 from maesh_core.model.metrics import Histogram
-from maesh_core.proxy.http.counters import DURATION_BOUNDS_S, RouteCounters, collect_counters
+from maesh_core.proxy.http.request_counters import DURATION_BOUNDS_S, RouteCounters, collect_counters
 
 
 def test_a_request_counts_once_by_status_and_duration():
