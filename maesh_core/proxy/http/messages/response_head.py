@@ -21,6 +21,11 @@ from maesh_core.values.field_rules import HOP_BY_HOP
 UNTIL_CLOSE: Final = -2
 """A number of remaining bytes: the body ends when the upstream closes the connection."""
 
+CACHED_VALUES: Final = 256
+"""Status lines, and values of Connection, whose meaning is cached."""
+CACHED_VALUE_BYTES: Final = 128
+"""Longer ones are parsed each time, because they would fill the memory."""
+
 _SPECIAL: Final = HOP_BY_HOP | {b"content-length"}
 _find_special: Final = re.compile(
     rb"\r\n(connection|content-length|keep-alive|proxy-(?:authenticate|authorization|connection)|te|transfer-encoding"
@@ -176,15 +181,25 @@ def _read_framing(lengths: list[bytes], codings: list[bytes], minor: int) -> tup
     raise UpstreamProtocolError("the upstream sent a response with ambiguous framing")
 
 
-@lru_cache(maxsize=256)
 def _parse_options(value: bytes) -> frozenset[bytes]:
+    return _cache_options(value) if len(value) <= CACHED_VALUE_BYTES else frozenset(parse_list(value))
+
+
+@lru_cache(maxsize=CACHED_VALUES)
+def _cache_options(value: bytes) -> frozenset[bytes]:
     return frozenset(parse_list(value))
 
 
-@lru_cache(maxsize=256)
 def _parse_status_line(line: bytes) -> tuple[int, int, bytes]:
     """Return status, minor version, and the line to forward. Cached, since there are few different status lines."""
+    return _cache_status_line(line) if len(line) <= CACHED_VALUE_BYTES else _read_status_line(line)
+
+
+def _read_status_line(line: bytes) -> tuple[int, int, bytes]:
     match = _match_status_line(line)
     if match is None:
         raise UpstreamProtocolError("the upstream sent a malformed status line")
     return int(match[2]), int(match[1]), b"HTTP/1.1 " + match[2] + (match[3] or b" ") + b"\r\n"
+
+
+_cache_status_line: Final = lru_cache(maxsize=CACHED_VALUES)(_read_status_line)
