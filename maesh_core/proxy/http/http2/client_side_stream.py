@@ -1,0 +1,329 @@
+"""One stream of a client's HTTP/2 connection: the client's side of one exchange.
+
+Implements `ClientStream` (exchanges/client_stream.py) over a stream. Takes the request from frames, and sends the
+response as frames. If the response is complete before the request, the stream is reset without an error (RFC 9113
+section 8.1).
+"""
+
+from typing import Final, final
+
+from maesh_core.errors import ClientProtocolError, MalformedMessageError
+from maesh_core.plugin_system.interfaces import Response
+from maesh_core.proxy.http.answers import BODY_TOO_LARGE, build_answer, render_answer
+from maesh_core.proxy.http.environment import Environment
+from maesh_core.proxy.http.exchanges.client_stream import ClientStream
+from maesh_core.proxy.http.exchanges.exchange import Exchange
+from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun
+from maesh_core.proxy.http.http2.fields import Fields
+from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
+from maesh_core.proxy.http.http2.request_fields import get_declared_length
+from maesh_core.proxy.http.http2.response_fields import build_response_fields, build_trailer_fields, read_trailers
+from maesh_core.proxy.http.http2.stream import FrameSink, Http2Stream, StreamError
+from maesh_core.proxy.http.messages.forwarding import ForwardedFields
+from maesh_core.proxy.http.messages.headers import Headers
+from maesh_core.proxy.http.messages.request_head import RequestHead
+from maesh_core.proxy.http.messages.response_head import ResponseHead
+from maesh_core.proxy.http.messages.syntax import HEAD_END
+from maesh_core.proxy.http.routing_table import CurrentTable, Route
+from maesh_core.proxy.http.transports import ReleasedTransport
+from maesh_core.proxy.http.upstreams.upstream_stream import UpstreamStream
+
+_NEVER: Final = float("inf")
+
+
+@final
+class ClientSideStream(Http2Stream, ClientStream):
+    """A request of a client, and its response."""
+
+    __slots__ = (
+        "_current",
+        "_left",
+        "_received",
+        "_unsent_before",
+        "address",
+        "deadline",
+        "entrypoint",
+        "environment",
+        "exchange",
+        "forwarded",
+        "has_ended",
+        "is_read_paused",
+    )
+
+    def __init__(
+        self,
+        connection: FrameSink,
+        stream_id: int,
+        send_window: int,
+        environment: Environment,
+        current: CurrentTable,
+        address: str,
+        entrypoint: int,
+        forwarded: ForwardedFields,
+    ) -> None:
+        super().__init__(connection, stream_id, send_window)
+        self.environment = environment
+        self._current = current
+        self.address = address
+        self.entrypoint = entrypoint
+        self.forwarded = forwarded
+        self.deadline = _NEVER
+        self.has_ended = False
+        self.is_read_paused = False
+        self.exchange: Exchange | None = None
+        self._left = -1
+        self._received = 0
+        self._unsent_before = 0
+
+    # --- the request
+
+    def start(self, request: RequestHead, now: float) -> None:
+        """Start the exchange of a request."""
+        environment = self.environment
+        exchange = self.exchange = Exchange(self, request, now)
+        route = self._current.table.find(self.entrypoint, request.host)
+        if route is not None and not route.is_plain:
+            if route.branches:
+                route = route.choose(request)
+            if route.is_chained:
+                exchange.run = MiddlewareRun(exchange)
+        environment.requests += 1
+        if exchange.request_left:
+            self._left = get_declared_length(request)
+            if self._is_too_large(self._left):
+                exchange.answer(build_answer(ClientProtocolError(BODY_TOO_LARGE, 413)))
+                return
+        exchange.start(route)
+
+    def refuse(self, error: ClientProtocolError) -> None:
+        """Answer a header list that is not a request that the mesh accepts."""
+        self.environment.count_refusal(error.status)
+        self._send_answer(build_answer(error), is_head_request=False)
+        self._finish()
+
+    def on_data(self, data: bytes) -> None:
+        """Pass on data of the request's body. Raises StreamError."""
+        exchange = self.exchange
+        self._received += len(data)
+        if self._left >= 0 and (
+            self._received > self._left or (self.has_ended_remotely and self._received != self._left)
+        ):
+            raise StreamError(PROTOCOL_ERROR, "a body of another length than declared")
+        if exchange is None:
+            return
+        try:
+            if self._is_too_large(self._received):
+                raise ClientProtocolError(BODY_TOO_LARGE, 413)
+            if data:
+                exchange.receive_body(data)
+        except ClientProtocolError as error:
+            exchange.fail(error)
+        if self.exchange is not exchange:
+            return
+        if self.has_ended_remotely:
+            exchange.end_body(b"")
+        if self.exchange is not exchange:
+            return
+        if exchange.upstream is not None:
+            self.wait_for_exchange()
+        elif exchange.is_body_held_up:
+            self.pause_reading()
+
+    def on_headers(self, fields: Fields) -> None:
+        """Pass on the request's trailers. Raises StreamError."""
+        if not self.has_ended_remotely:
+            raise StreamError(PROTOCOL_ERROR, "a second header list")
+        if self._left >= 0 and self._received != self._left:
+            raise StreamError(PROTOCOL_ERROR, "a body of another length than declared")
+        try:
+            trailers = read_trailers(fields)
+        except MalformedMessageError as error:
+            raise StreamError(PROTOCOL_ERROR, str(error)) from error
+        if self.exchange is not None:
+            self.exchange.end_body(trailers)
+            self.wait_for_exchange()
+
+    def on_reset(self, code: int) -> None:
+        """End the exchange: the client does not want the response any more, or has broken the stream."""
+        self._end_exchange()
+
+    def on_connection_lost(self) -> None:
+        """End the exchange."""
+        self.has_ended = True
+        self._end_exchange()
+
+    def _end_exchange(self) -> None:
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.on_client_gone()
+
+    def _is_too_large(self, size_bytes: int) -> bool:
+        limit = self.environment.settings.body_limit
+        return bool(limit) and size_bytes > limit
+
+    # --- the response (see ClientStream)
+
+    @property
+    def is_unchunked(self) -> bool:
+        """HTTP/2 has no chunks."""
+        return True
+
+    def can_forward_unchanged(self, response: ResponseHead) -> bool:
+        """Return False: frames differ from the bytes of an HTTP/1.1 response."""
+        return False
+
+    def start_response(self, response: ResponseHead, changed: Headers | None, body: bytes) -> None:
+        """Send a response's head and the first bytes of its body."""
+        if changed is None:
+            self.send_headers(build_response_fields(response.outgoing))
+        elif changed.is_split:
+            text = b"".join((response.status_line, *changed.lines, response.framing))
+            self.send_headers(build_response_fields(text))
+        else:
+            self.send_headers(build_response_fields(response.outgoing + changed.added))
+        if body:
+            self.send_data(body)
+
+    def write_informational(self, response: ResponseHead) -> None:
+        """Send a 1xx response."""
+        self.send_headers(build_response_fields(response.outgoing))
+
+    def write_answer(self, response: Response) -> None:
+        """Send a response of the mesh. Raises ValueError, TypeError or AttributeError if it is not valid."""
+        exchange = self.exchange
+        self._send_answer(response, is_head_request=exchange is not None and exchange.is_head_request)
+
+    def _send_answer(self, response: Response, *, is_head_request: bool) -> None:
+        text = render_answer(response, connection=b"", is_head_request=is_head_request)
+        head, _, body = text.partition(HEAD_END)
+        self.send_headers(build_response_fields(head + b"\r\n"))
+        self.send_data(body)
+
+    def stop_reuse(self) -> None:
+        """Do nothing: what follows on the connection belongs to other streams."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the response's body."""
+        self.send_data(data)
+
+    def write_content(self, data: bytes) -> None:
+        """Send bytes of the response's body."""
+        self.send_data(data)
+
+    def end_content(self, trailers: bytes) -> None:
+        """End the response's body, with trailers."""
+        self.send_end(build_trailer_fields(trailers) if trailers else ())
+
+    def on_exchange_finished(self) -> None:
+        """End the stream once everything is sent."""
+        self.exchange = None
+        self._finish()
+
+    def _finish(self) -> None:
+        self.send_end()
+        if not self.has_ended_remotely:
+            if self.is_closed_locally:
+                self.reset(NO_ERROR)
+            else:
+                self.is_credit_held = True
+        if self.unsent_bytes:
+            self._wait_for_reader(self.environment.settings.body_timeout)
+
+    def abort(self) -> None:
+        """Reset the stream, so that the client cannot mistake a partial response for a complete one."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.on_client_gone()
+        if not self.is_closed_locally:
+            self.reset(INTERNAL_ERROR)
+
+    def release(self) -> ReleasedTransport:
+        """Refuse: the transport belongs to all streams. HTTP/2 requests offer no upgrade."""
+        raise NotImplementedError
+
+    # --- waiting (see ClientStream)
+
+    def find_route(self, host: bytes) -> Route | None:
+        """Return the route of a host in the current routing table."""
+        return self._current.table.find(self.entrypoint, host)
+
+    def wait(self, seconds: float | None) -> None:
+        """Set the deadline of the current wait; None means that something else limits it."""
+        self.deadline = _NEVER if seconds is None else self.environment.clock.now + seconds
+
+    def wait_for_exchange(self) -> None:
+        """Wait for what comes next: the rest of the request, the response's head, or the rest of the response."""
+        settings, exchange = self.environment.settings, self.exchange
+        if exchange is None:
+            return
+        if exchange.has_started_response or (exchange.request_left and self.is_read_paused):
+            self.wait(settings.upstream_body_timeout)
+        elif exchange.request_left and not exchange.is_expecting:
+            self.wait(settings.body_timeout)
+        else:
+            self.wait(settings.response_timeout)
+
+    def on_progress(self) -> None:
+        """Restart the wait: bytes of the response were forwarded."""
+        settings = self.environment.settings
+        self.wait(settings.body_timeout if self.is_write_paused else settings.upstream_body_timeout)
+
+    def _wait_for_reader(self, seconds: float) -> None:
+        self._unsent_before = self._count_unsent()
+        self.wait(seconds)
+
+    def _count_unsent(self) -> int:
+        upstream = self.exchange.upstream if self.exchange is not None else None
+        return self.unsent_bytes + (upstream.unsent_bytes if upstream is not None else 0)
+
+    def on_deadline(self) -> None:
+        """End a wait that took too long, unless the peer is reading slowly but makes progress."""
+        self.wait(None)
+        settings = self.environment.settings
+        if self._count_unsent() < self._unsent_before and (self.is_write_paused or self.is_read_paused):
+            is_client_slow = self.is_write_paused
+            self._wait_for_reader(settings.body_timeout if is_client_slow else settings.upstream_body_timeout)
+        elif self.exchange is not None:
+            self.exchange.on_timeout()
+        elif self.unsent_bytes and self._count_unsent() < self._unsent_before:
+            self._wait_for_reader(settings.body_timeout)
+        else:
+            self.reset(CANCEL)
+
+    # --- pauses
+
+    def on_write_paused(self) -> None:
+        """Pause reading the upstream: the client reads the response more slowly."""
+        self._wait_for_reader(self.environment.settings.body_timeout)
+        if self.exchange is not None and self.exchange.upstream is not None:
+            self.exchange.upstream.pause_reading()
+
+    def on_write_resumed(self) -> None:
+        """Resume reading the upstream."""
+        exchange = self.exchange
+        if exchange is not None and exchange.upstream is not None:
+            self.wait_for_exchange()
+            exchange.upstream.resume_reading()
+
+    def on_upstream_ready(self, upstream: UpstreamStream) -> None:
+        """Resume reading, which was paused because there was no upstream."""
+        if self.is_write_paused:
+            upstream.pause_reading()
+        self.resume_reading()
+
+    def pause_reading(self) -> None:
+        """Give the client no more credit: the upstream is slower, or not connected yet."""
+        self.is_read_paused = self.is_credit_held = True
+        exchange = self.exchange
+        if exchange is not None and exchange.request_left and exchange.upstream is not None:
+            self._wait_for_reader(self.environment.settings.upstream_body_timeout)
+
+    def resume_reading(self) -> None:
+        """Give the client credit for what was forwarded."""
+        exchange = self.exchange
+        if not self.is_read_paused or (exchange is not None and exchange.is_body_held_up):
+            return
+        self.is_read_paused = self.is_credit_held = False
+        self.return_credit()
+        if exchange is not None and exchange.request_left and exchange.upstream is not None:
+            self.wait_for_exchange()

@@ -1,0 +1,637 @@
+"""One HTTP/2 connection: parses frames, answers control frames, and writes the frames of its streams (RFC 9113).
+
+Takes bytes from a transport. Subclasses (client_side.py, upstream_side.py) create streams and decide what their
+messages mean. One turn of the event loop processes at most TURN_FRAMES frames; the rest waits until other connections
+have had their turn. All frames of a turn are written at once.
+
+A connection error ends the connection with GOAWAY. Budgets limit frames that cost the mesh work and are of no use:
+control frames, empty frames, and resets. Other work of a peer brings tokens back.
+"""
+
+import asyncio
+from abc import abstractmethod
+from typing import Final
+
+from maesh_core.errors import CompressionError, ListTooLargeError
+from maesh_core.proxy.http.environment import Environment
+from maesh_core.proxy.http.http2.budget import Budget
+from maesh_core.proxy.http.http2.fields import Fields
+from maesh_core.proxy.http.http2.frames import (
+    ACK,
+    COMPRESSION_ERROR,
+    CONTINUATION,
+    DATA,
+    DEFAULT_WINDOW_BYTES,
+    ENABLE_PUSH,
+    END_HEADERS,
+    END_STREAM,
+    ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
+    FRAME_HEADER_BYTES,
+    FRAME_LIMIT_BYTES,
+    FRAME_SIZE_ERROR,
+    GOAWAY,
+    HAS_PRIORITY,
+    HEADER_TABLE_SIZE,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS,
+    MAX_FRAME_SIZE,
+    NO_ERROR,
+    PADDED,
+    PING,
+    PRIORITY,
+    PROTOCOL_ERROR,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    SETTINGS_ACK,
+    STREAM_CLOSED,
+    WINDOW_LIMIT_BYTES,
+    WINDOW_UPDATE,
+    render_goaway,
+    render_ping,
+    render_window_update,
+)
+from maesh_core.proxy.http.http2.hpack_decoder import Decoder
+from maesh_core.proxy.http.http2.hpack_encoder import Encoder
+from maesh_core.proxy.http.http2.stream import FrameSink, Http2Stream, StreamError
+from maesh_core.proxy.http.transports import WRITE_HIGH_BYTES, limit_write_buffer
+
+CONNECTION_WINDOW_BYTES: Final = 1 << 30
+"""Bytes of a connection that a peer may send before they are credited. The windows of the streams bound what is
+buffered; a smaller window of the connection would let one stream that is not read stop the others."""
+_CONNECTION_CREDIT_BYTES: Final = 1 << 20
+TURN_FRAMES: Final = 256
+"""Frames of one connection that are processed in one turn of the event loop; a HEADERS frame counts as HEADERS_COST."""
+HEADERS_COST: Final = 8
+ROUND_BYTES: Final = 16384
+"""Bytes that each waiting stream sends before the next one."""
+CONTROL_REFILL_PER_S: Final = 100.0
+"""Tokens for control frames that time brings back."""
+TOKENS_PER_DATA: Final = 4
+"""Tokens for control frames that a DATA frame brings back: WINDOW_UPDATE frames for stream and connection follow it."""
+TOKENS_PER_STREAM: Final = 8
+"""Tokens for control frames that a finished exchange brings back."""
+RECENT_RESETS: Final = 256
+"""Streams that were reset by this side, whose frames are still ignored: the peer may not know yet."""
+
+
+class Http2ConnectionError(Exception):
+    """The connection must end with `code` (RFC 9113 section 5.4.1)."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Http2Connection(FrameSink):
+    """The frames of one connection. `streams` contains those that are not closed on both sides."""
+
+    __slots__ = (
+        "_block",
+        "_block_flags",
+        "_block_stream_id",
+        "_blocked",
+        "_buffer",
+        "_control",
+        "_decoder",
+        "_encoder",
+        "_is_flush_queued",
+        "_is_turn_queued",
+        "_output_bytes",
+        "_owed",
+        "_receive_window",
+        "_recent_resets",
+        "_transport",
+        "_wanted",
+        "environment",
+        "has_settings",
+        "is_closing",
+        "peer_stream_limit",
+        "peer_window",
+        "streams",
+    )
+
+    def __init__(self, environment: Environment) -> None:
+        settings = environment.settings
+        self.environment = environment
+        self._transport: asyncio.Transport | None = None
+        self._decoder = Decoder(max_list_bytes=settings.head_limit)
+        self._encoder = Encoder()
+        self._buffer = bytearray()
+        self._wanted = 0
+        self._block: bytearray | None = None
+        self._block_flags = 0
+        self._block_stream_id = 0
+        self._blocked: dict[int, Http2Stream] = {}
+        self._control = Budget(settings.http2_control_limit, CONTROL_REFILL_PER_S, environment.clock.now)
+        self._is_flush_queued = False
+        self._is_turn_queued = False
+        self._output_bytes = 0
+        self._owed = 0
+        self._receive_window = CONNECTION_WINDOW_BYTES
+        self._recent_resets: dict[int, None] = {}
+        self.streams: dict[int, Http2Stream] = {}
+        self.out: list[bytes] = []
+        self.flushes = 0
+        self.send_window = DEFAULT_WINDOW_BYTES
+        self.frame_limit = FRAME_LIMIT_BYTES
+        self.is_write_paused = False
+        self.is_closing = False
+        self.has_settings = False
+        self.peer_window = DEFAULT_WINDOW_BYTES
+        self.peer_stream_limit = WINDOW_LIMIT_BYTES
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} streams={len(self.streams)} out={len(self.out)} closing={self.is_closing}>"
+
+    # --- implemented by subclasses
+
+    @abstractmethod
+    def on_new_headers(self, stream_id: int, fields: Fields | None, *, has_body: bool) -> None:
+        """Handle a header list of a stream that is not open; None means that it was too large.
+
+        Raises Http2ConnectionError.
+        """
+
+    @abstractmethod
+    def is_idle_stream(self, stream_id: int) -> bool:
+        """Whether a stream has never been opened."""
+
+    @abstractmethod
+    def on_settings(self) -> None:
+        """Handle new settings of the peer."""
+
+    @abstractmethod
+    def on_goaway(self, last_stream_id: int, code: int) -> None:
+        """Handle the peer's GOAWAY."""
+
+    @abstractmethod
+    def on_ping_ack(self, payload: bytes) -> None:
+        """Handle the answer to a PING."""
+
+    @abstractmethod
+    def on_stream_reset(self, now: float) -> None:
+        """Count a stream that either side has reset. Raises Http2ConnectionError."""
+
+    @abstractmethod
+    def on_streams_changed(self) -> None:
+        """Continue after a stream has been removed."""
+
+    @abstractmethod
+    def on_ended(self) -> None:
+        """Release what the connection holds: its transport has ended."""
+
+    @abstractmethod
+    def describe_last_stream(self) -> int:
+        """Return the highest stream of the peer that was processed."""
+
+    # --- called by the event loop
+
+    def _start(self, transport: asyncio.Transport, opening: bytes) -> None:
+        self._transport = transport
+        limit_write_buffer(transport)
+        self.out.append(opening + render_window_update(0, CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES))
+        self.queue_flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End every stream."""
+        self._transport = None
+        self.is_closing = True
+        for stream in list(self.streams.values()):
+            stream.is_closed_locally = True
+            stream.on_connection_lost()
+        self.streams.clear()
+        self._blocked.clear()
+        self.on_ended()
+
+    def data_received(self, data: bytes) -> None:
+        """Process the frames in `data`."""
+        if self._buffer or self._is_turn_queued:
+            self._buffer += data
+            if len(self._buffer) < self._wanted or self._is_turn_queued:
+                return
+            data = bytes(self._buffer)
+            self._buffer.clear()
+        self._read_frames(data)
+
+    def pause_writing(self) -> None:
+        """Keep data in the streams: the peer reads more slowly."""
+        self.is_write_paused = True
+
+    def resume_writing(self) -> None:
+        """Send data of the streams that wait."""
+        self.is_write_paused = False
+        self._pump()
+        self._flush()
+
+    # --- reading frames
+
+    def _read_frames(self, data: bytes) -> None:
+        at, size, left = 0, len(data), TURN_FRAMES
+        try:
+            while size - at >= FRAME_HEADER_BYTES:
+                length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+                if length > FRAME_LIMIT_BYTES:
+                    raise Http2ConnectionError(FRAME_SIZE_ERROR, "a frame is larger than the limit")
+                start = at + FRAME_HEADER_BYTES
+                end = start + length
+                if end > size:
+                    break
+                if left <= 0:
+                    self._queue_turn()
+                    break
+                kind = data[at + 3]
+                stream_id = (data[at + 5] & 0x7F) << 24 | data[at + 6] << 16 | data[at + 7] << 8 | data[at + 8]
+                left -= self._read_frame(kind, data[at + 4], stream_id, data, start, end)
+                at = end
+                if self._transport is None or self.is_closing:
+                    return
+        except Http2ConnectionError as error:
+            self.fail(error.code)
+            return
+        if at < size:
+            self._buffer += data[at:]
+            self._wanted = self._compute_wanted()
+        if self._blocked:
+            self._pump()
+        if self.out:
+            self._flush()
+
+    def _compute_wanted(self) -> int:
+        """Return the number of bytes with which the buffered frame is complete."""
+        buffer = self._buffer
+        if len(buffer) < FRAME_HEADER_BYTES:
+            return FRAME_HEADER_BYTES
+        return FRAME_HEADER_BYTES + (buffer[0] << 16 | buffer[1] << 8 | buffer[2])
+
+    def _queue_turn(self) -> None:
+        if not self._is_turn_queued and self._transport is not None:
+            self._is_turn_queued = True
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._is_turn_queued = False
+        if self._transport is None or self.is_closing:
+            return
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        self._read_frames(data)
+        if not self._is_turn_queued and not self.is_closing and self._transport is not None:
+            self._transport.resume_reading()
+
+    def _read_frame(self, kind: int, flags: int, stream_id: int, data: bytes, start: int, end: int) -> int:
+        """Process one frame; return its cost. Raises Http2ConnectionError."""
+        if self._block is not None and (kind != CONTINUATION or stream_id != self._block_stream_id):
+            raise Http2ConnectionError(PROTOCOL_ERROR, "a header block is not followed by its CONTINUATION")
+        if not self.has_settings and (kind != SETTINGS or flags & ACK):
+            raise Http2ConnectionError(PROTOCOL_ERROR, "the first frame is not SETTINGS")
+        if kind == DATA:
+            self._read_data(flags, stream_id, data, start, end)
+            return 1
+        if kind == HEADERS:
+            self._read_headers(flags, stream_id, data, start, end)
+            return HEADERS_COST
+        if kind == WINDOW_UPDATE:
+            self._read_window_update(stream_id, data, start, end)
+            return 1
+        self._count_control()
+        if kind == RST_STREAM:
+            self._read_rst_stream(stream_id, data, start, end)
+        elif kind == SETTINGS:
+            self._read_settings(flags, stream_id, data, start, end)
+        elif kind == PING:
+            self._read_ping(flags, stream_id, data[start:end])
+        elif kind == GOAWAY:
+            self._read_goaway(stream_id, data, start, end)
+        elif kind == CONTINUATION:
+            self._read_continuation(flags, data, start, end)
+        elif kind == PRIORITY:
+            self._read_priority(stream_id, data, start, end)
+        elif kind == PUSH_PROMISE:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "PUSH_PROMISE is disabled")
+        return 1
+
+    def _count_control(self) -> None:
+        if not self._control.spend(self.environment.clock.now):
+            raise Http2ConnectionError(ENHANCE_YOUR_CALM, "too many frames of no use")
+
+    # --- DATA
+
+    def _read_data(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
+        flow_bytes = end - start
+        self._owed += flow_bytes
+        self._receive_window -= flow_bytes
+        if self._receive_window < 0:
+            raise Http2ConnectionError(FLOW_CONTROL_ERROR, "the connection's window was exceeded")
+        if self._owed >= _CONNECTION_CREDIT_BYTES:
+            self.out.append(render_window_update(0, self._owed))
+            self._receive_window += self._owed
+            self._owed = 0
+        if flags & PADDED:
+            start, end = _cut_padding(data, start, end)
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.has_ended_remotely:
+            self._handle_closed(stream, stream_id)
+            return
+        is_end = bool(flags & END_STREAM)
+        if start == end and not is_end:
+            self._count_control()
+        stream.has_ended_remotely = is_end
+        try:
+            stream.receive_data(data[start:end], flow_bytes)
+        except StreamError as error:
+            self._fail_stream(stream, error.code)
+            return
+        if is_end and stream.is_closed_locally:
+            self.forget_stream(stream)
+
+    def _handle_closed(self, stream: Http2Stream | None, stream_id: int) -> None:
+        """Handle DATA or HEADERS of a stream on which the peer cannot send (section 5.1)."""
+        if stream_id == 0 or (stream is None and self.is_idle_stream(stream_id)):
+            raise Http2ConnectionError(PROTOCOL_ERROR, "a frame of an idle stream")
+        if stream is None and stream_id in self._recent_resets:
+            self._count_control()
+            return
+        raise Http2ConnectionError(STREAM_CLOSED, "a frame of a closed stream")
+
+    def _fail_stream(self, stream: Http2Stream, code: int) -> None:
+        """Reset a stream because of the peer's error."""
+        stream.on_reset(code)
+        if not stream.is_closed_locally or stream.stream_id in self.streams:
+            stream.reset(code)
+
+    # --- HEADERS, CONTINUATION, PRIORITY
+
+    def _read_headers(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
+        if stream_id == 0:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "HEADERS on stream 0")
+        if flags & PADDED:
+            start, end = _cut_padding(data, start, end)
+        if flags & HAS_PRIORITY:
+            if end - start < 5:
+                raise Http2ConnectionError(FRAME_SIZE_ERROR, "HEADERS without its priority")
+            if int.from_bytes(data[start : start + 4], "big") & STREAM_BITS == stream_id:
+                raise Http2ConnectionError(PROTOCOL_ERROR, "a stream that depends on itself")
+            start += 5
+        if flags & END_HEADERS:
+            self._read_block(flags, stream_id, data[start:end])
+            return
+        self._count_control()
+        self._block = bytearray(data[start:end])
+        self._block_flags, self._block_stream_id = flags, stream_id
+
+    def _read_continuation(self, flags: int, data: bytes, start: int, end: int) -> None:
+        block = self._block
+        if block is None:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "CONTINUATION without HEADERS")
+        block += data[start:end]
+        if len(block) > self.environment.settings.head_limit:
+            raise Http2ConnectionError(ENHANCE_YOUR_CALM, "a header block is too large")
+        if flags & END_HEADERS:
+            self._block = None
+            self._read_block(self._block_flags, self._block_stream_id, bytes(block))
+
+    def _read_block(self, flags: int, stream_id: int, block: bytes) -> None:
+        fields: Fields | None
+        try:
+            fields = self._decoder.decode(block)
+        except CompressionError as error:
+            raise Http2ConnectionError(COMPRESSION_ERROR, str(error)) from error
+        except ListTooLargeError:
+            fields = None
+        stream = self.streams.get(stream_id)
+        is_end = bool(flags & END_STREAM)
+        if stream is None and not self._is_closed(stream_id):
+            self.on_new_headers(stream_id, fields, has_body=not is_end)
+            return
+        if stream is None or stream.has_ended_remotely:
+            self._handle_closed(stream, stream_id)
+            return
+        stream.has_ended_remotely = is_end
+        try:
+            if fields is None:
+                raise StreamError(PROTOCOL_ERROR, "a header list is too large")
+            stream.on_headers(fields)
+        except StreamError as error:
+            self._fail_stream(stream, error.code)
+            return
+        if is_end and stream.is_closed_locally:
+            self.forget_stream(stream)
+
+    def _is_closed(self, stream_id: int) -> bool:
+        return not self.is_idle_stream(stream_id)
+
+    def _read_priority(self, stream_id: int, data: bytes, start: int, end: int) -> None:
+        """Check and ignore PRIORITY, which is deprecated (section 5.3.2)."""
+        if stream_id == 0:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "PRIORITY on stream 0")
+        if end - start != 5:
+            raise Http2ConnectionError(FRAME_SIZE_ERROR, "PRIORITY of another size")
+        if int.from_bytes(data[start : start + 4], "big") & STREAM_BITS == stream_id:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "a stream that depends on itself")
+
+    # --- RST_STREAM, WINDOW_UPDATE
+
+    def _read_rst_stream(self, stream_id: int, data: bytes, start: int, end: int) -> None:
+        if end - start != 4:
+            raise Http2ConnectionError(FRAME_SIZE_ERROR, "RST_STREAM of another size")
+        if stream_id == 0 or self.is_idle_stream(stream_id):
+            raise Http2ConnectionError(PROTOCOL_ERROR, "RST_STREAM of an idle stream")
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            return
+        code = int.from_bytes(data[start:end], "big")
+        stream.is_closed_locally = stream.has_ended_remotely = True
+        self.forget_stream(stream)
+        stream.on_reset(code)
+        self.on_stream_reset(self.environment.clock.now)
+
+    def _read_window_update(self, stream_id: int, data: bytes, start: int, end: int) -> None:
+        if end - start != 4:
+            raise Http2ConnectionError(FRAME_SIZE_ERROR, "WINDOW_UPDATE of another size")
+        self._count_control()
+        size = int.from_bytes(data[start:end], "big") & STREAM_BITS
+        if stream_id == 0:
+            if size == 0:
+                raise Http2ConnectionError(PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
+            self.send_window += size
+            if self.send_window > WINDOW_LIMIT_BYTES:
+                raise Http2ConnectionError(FLOW_CONTROL_ERROR, "the connection's window became too large")
+            return
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            if self.is_idle_stream(stream_id):
+                raise Http2ConnectionError(PROTOCOL_ERROR, "WINDOW_UPDATE of an idle stream")
+            return
+        try:
+            if size == 0:
+                raise StreamError(PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
+            stream.widen(size)
+        except StreamError as error:
+            self._fail_stream(stream, error.code)
+
+    # --- SETTINGS, PING, GOAWAY
+
+    def _read_settings(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
+        if stream_id != 0:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "SETTINGS of a stream")
+        if (end - start) % 6 or (flags & ACK and end != start):
+            raise Http2ConnectionError(FRAME_SIZE_ERROR, "SETTINGS of another size")
+        if flags & ACK:
+            return
+        self.has_settings = True
+        for at in range(start, end, 6):
+            self._apply_setting(data[at] << 8 | data[at + 1], int.from_bytes(data[at + 2 : at + 6], "big"))
+        self.out.append(SETTINGS_ACK)
+        self.on_settings()
+
+    def _apply_setting(self, name: int, value: int) -> None:
+        if name == INITIAL_WINDOW_SIZE:
+            self._change_windows(value)
+        elif name == MAX_FRAME_SIZE:
+            if not 16384 <= value <= 16777215:
+                raise Http2ConnectionError(PROTOCOL_ERROR, "an invalid SETTINGS_MAX_FRAME_SIZE")
+        elif name == MAX_CONCURRENT_STREAMS:
+            self.peer_stream_limit = value
+        elif name == HEADER_TABLE_SIZE:
+            self._encoder.set_max_table_size(value)
+        elif name == ENABLE_PUSH and value > 1:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "an invalid SETTINGS_ENABLE_PUSH")
+
+    def _change_windows(self, value: int) -> None:
+        """Apply another SETTINGS_INITIAL_WINDOW_SIZE to all streams (section 6.9.2)."""
+        if value > WINDOW_LIMIT_BYTES:
+            raise Http2ConnectionError(FLOW_CONTROL_ERROR, "an invalid SETTINGS_INITIAL_WINDOW_SIZE")
+        change, self.peer_window = value - self.peer_window, value
+        for stream in self.streams.values():
+            stream.send_window += change
+            if stream.send_window > WINDOW_LIMIT_BYTES:
+                raise Http2ConnectionError(FLOW_CONTROL_ERROR, "a stream's window became too large")
+
+    def _read_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id != 0:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "PING of a stream")
+        if len(payload) != 8:
+            raise Http2ConnectionError(FRAME_SIZE_ERROR, "PING of another size")
+        if flags & ACK:
+            self.on_ping_ack(payload)
+        else:
+            self.out.append(render_ping(payload, is_ack=True))
+
+    def _read_goaway(self, stream_id: int, data: bytes, start: int, end: int) -> None:
+        if stream_id != 0:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "GOAWAY of a stream")
+        if end - start < 8:
+            raise Http2ConnectionError(FRAME_SIZE_ERROR, "GOAWAY of another size")
+        last = int.from_bytes(data[start : start + 4], "big") & STREAM_BITS
+        self.on_goaway(last, int.from_bytes(data[start + 4 : start + 8], "big"))
+
+    # --- writing frames (see FrameSink)
+
+    def encode(self, fields: Fields) -> bytes:
+        """Compress a header list; the frames must be added to `out` before the next call."""
+        return self._encoder.encode(fields)
+
+    def queue_flush(self) -> None:
+        """Write `out` at the end of this turn."""
+        if not self._is_flush_queued:
+            self._is_flush_queued = True
+            asyncio.get_running_loop().call_soon(self._flush_later)
+
+    def count_output(self, size: int) -> None:
+        """Record that a DATA frame was added to `out`; write it if there is much."""
+        self._output_bytes += size
+        self._control.earn(TOKENS_PER_DATA)
+        if self._output_bytes > WRITE_HIGH_BYTES:
+            self._flush()
+        elif not self._is_flush_queued:
+            self.queue_flush()
+
+    def add_blocked(self, stream: Http2Stream) -> None:
+        """Call the stream's `pump` when the connection can send more."""
+        self._blocked[stream.stream_id] = stream
+
+    def forget_stream(self, stream: Http2Stream) -> None:
+        """Remove a stream that is closed on both sides."""
+        self._blocked.pop(stream.stream_id, None)
+        if self.streams.pop(stream.stream_id, None) is not None:
+            self._control.earn(TOKENS_PER_STREAM)
+            self.on_streams_changed()
+
+    def note_reset(self, stream: Http2Stream) -> None:
+        """Ignore the stream's frames for a while, and count the reset."""
+        recent = self._recent_resets
+        if len(recent) >= RECENT_RESETS:
+            del recent[next(iter(recent))]
+        recent[stream.stream_id] = None
+
+    def _flush_later(self) -> None:
+        self._is_flush_queued = False
+        if self.out:
+            self._flush()
+
+    def _flush(self) -> None:
+        out, transport = self.out, self._transport
+        if not out:
+            return
+        data = b"".join(out)
+        out.clear()
+        self.flushes += 1
+        self._output_bytes = 0
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+
+    def _pump(self) -> None:
+        """Let the waiting streams send in turns, until the windows or the transport are full."""
+        is_sending = True
+        while is_sending and self._blocked and self.send_window > 0 and not self.is_write_paused:
+            is_sending = False
+            for stream in list(self._blocked.values()):
+                unsent = stream.unsent_bytes
+                stream.pump(ROUND_BYTES)
+                is_sending = is_sending or stream.unsent_bytes < unsent
+                if not stream.unsent_bytes:
+                    self._blocked.pop(stream.stream_id, None)
+                if self.is_write_paused or self.send_window <= 0:
+                    break
+
+    # --- ends
+
+    def fail(self, code: int) -> None:
+        """End the connection with GOAWAY because of an error."""
+        transport = self._transport
+        if transport is None:
+            return
+        self.is_closing = True
+        self.out.append(render_goaway(self.describe_last_stream(), code))
+        self._flush()
+        self._end_streams()
+        transport.close()
+
+    def close_gracefully(self) -> None:
+        """End the connection without an error; no stream is left."""
+        self.fail(NO_ERROR)
+
+    def _end_streams(self) -> None:
+        for stream in list(self.streams.values()):
+            stream.is_closed_locally = True
+            stream.on_connection_lost()
+        self.streams.clear()
+        self._blocked.clear()
+
+
+STREAM_BITS: Final = 0x7FFFFFFF
+"""A stream id or window without the reserved bit."""
+
+
+def _cut_padding(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """Return where the payload of a padded frame starts and ends. Raises Http2ConnectionError."""
+    if start == end:
+        raise Http2ConnectionError(FRAME_SIZE_ERROR, "a padded frame without its length")
+    padding = data[start]
+    if padding >= end - start:
+        raise Http2ConnectionError(PROTOCOL_ERROR, "more padding than payload")
+    return start + 1, end - padding

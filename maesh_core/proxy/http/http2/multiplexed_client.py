@@ -1,0 +1,342 @@
+"""A client's HTTP/2 connection: accepts its streams, drains, and closes when it is idle (RFC 9113).
+
+Takes over the transport of a connection whose first bytes are the preface (clients/client_connection.py), together with
+its slot. Each stream is an exchange of its own (client_side_stream.py).
+"""
+
+import asyncio
+from typing import Final, cast, final
+
+from maesh_core.errors import ClientProtocolError, MalformedMessageError
+from maesh_core.proxy.http.clients.linger import Linger
+from maesh_core.proxy.http.environment import Environment
+from maesh_core.proxy.http.exchanges.exchange import Exchange
+from maesh_core.proxy.http.http2.budget import Budget
+from maesh_core.proxy.http.http2.client_side_stream import ClientSideStream
+from maesh_core.proxy.http.http2.connection import STREAM_BITS, Http2Connection, Http2ConnectionError
+from maesh_core.proxy.http.http2.fields import Fields
+from maesh_core.proxy.http.http2.frames import (
+    ENHANCE_YOUR_CALM,
+    INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS,
+    MAX_HEADER_LIST_SIZE,
+    NO_ERROR,
+    PREFACE_REST,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    render_goaway,
+    render_ping,
+    render_rst_stream,
+    render_settings,
+)
+from maesh_core.proxy.http.http2.request_fields import read_request
+from maesh_core.proxy.http.http2.stream import STREAM_WINDOW_BYTES
+from maesh_core.proxy.http.messages.forwarding import ForwardedFields
+from maesh_core.proxy.http.messages.head_limits import check_whole_head
+from maesh_core.proxy.http.messages.head_rules import HeadRules
+from maesh_core.proxy.http.messages.request_head import RequestHead
+from maesh_core.proxy.http.messages.syntax import SMALL_HEAD_BYTES
+from maesh_core.proxy.http.routing_table import CurrentTable
+from maesh_core.proxy.http.transports import limit_write_buffer, reset
+
+CACHED_REQUESTS: Final = 32
+"""Parsed requests that a connection keeps: clients often repeat a header list."""
+RESET_REFILL_PER_S: Final = 5.0
+"""Tokens for resets that time brings back."""
+DRAIN_PING: Final = b"maesh-go"
+"""Payload of the PING that follows the first GOAWAY of a drain: with its answer, the client knows of the drain."""
+_NEVER: Final = float("inf")
+
+
+@final
+class MultiplexedClient(Http2Connection):
+    """A client's connection."""
+
+    __slots__ = (
+        "_current",
+        "_goaway_id",
+        "_has_ended",
+        "_last_stream_id",
+        "_lingering",
+        "_opened",
+        "_preface_left",
+        "_requests",
+        "_requests_left",
+        "_resets",
+        "_rules",
+        "_unsent",
+        "address",
+        "deadline",
+        "entrypoint",
+        "forwarded",
+        "number",
+    )
+
+    def __init__(
+        self, environment: Environment, current: CurrentTable, *, address: str, entrypoint: int, rules: HeadRules
+    ) -> None:
+        super().__init__(environment)
+        settings = environment.settings
+        self._current = current
+        self._rules = rules
+        self.address = address
+        self.entrypoint = entrypoint
+        self.forwarded = ForwardedFields(address, environment.server_name)
+        self.number = 0
+        self._preface_left = PREFACE_REST
+        self._last_stream_id = 0
+        self._goaway_id = STREAM_BITS
+        self._has_ended = False
+        self._requests: dict[Fields, RequestHead] = {}
+        self._requests_left = settings.request_limit
+        self._resets = Budget(settings.http2_reset_limit, RESET_REFILL_PER_S, environment.clock.now)
+        self._lingering: Linger | None = None
+        self._unsent = 0
+        self._opened = 0
+        self.deadline = environment.clock.now + settings.head_timeout
+
+    # --- the transport
+
+    def take_over(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Continue on the transport of an HTTP/1.1 connection; `data` follows the first part of the preface."""
+        settings = self.environment.settings
+        transport.set_protocol(cast("asyncio.Protocol", self))
+        opening = render_settings(
+            (MAX_CONCURRENT_STREAMS, settings.http2_stream_limit),
+            (INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
+            (MAX_HEADER_LIST_SIZE, settings.head_limit),
+        )
+        self._start(transport, opening)
+        if self.environment.is_draining:
+            self.start_draining()
+        if data:
+            self.data_received(data)
+
+    @property
+    def can_change_transport(self) -> bool:
+        """Whether another transport may continue the connection now."""
+        is_waiting = self._is_turn_queued or self.is_write_paused or self.is_closing or bool(self.out)
+        return self._transport is not None and not is_waiting and not self._has_ended and self._lingering is None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Continue on another transport."""
+        former = self._transport
+        self._transport = cast("asyncio.Transport", transport)
+        limit_write_buffer(self._transport)
+        if former is not None and former.is_closing():  # it was closed while the new transport was created
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Process frames, after the rest of the preface."""
+        if self._lingering is not None:
+            self.deadline = max(self.deadline, self._lingering.extend(self.environment.clock.now))
+            return
+        if self._preface_left:
+            size = min(len(data), len(self._preface_left))
+            if data[:size] != self._preface_left[:size]:
+                self.abort()
+                return
+            self._preface_left = self._preface_left[size:]
+            data = data[size:]
+            if not data:
+                return
+        super().data_received(data)
+
+    def eof_received(self) -> bool:
+        """Handle the client's FIN: it has left, or it still reads responses."""
+        self._has_ended = True
+        for stream in self.streams.values():
+            if isinstance(stream, ClientSideStream):
+                stream.has_ended = True
+        return self.environment.is_serving_half_closed and bool(self.streams) and not self.is_closing
+
+    def on_ended(self) -> None:
+        """Release the slot."""
+        self.environment.forget(self)
+
+    # --- streams
+
+    def is_idle_stream(self, stream_id: int) -> bool:
+        """Whether the client has not opened a stream yet; it never opens those with even numbers."""
+        return stream_id > self._last_stream_id or not stream_id & 1
+
+    def describe_last_stream(self) -> int:
+        """Return the last stream that was processed."""
+        return self._last_stream_id
+
+    def on_new_headers(self, stream_id: int, fields: Fields | None, *, has_body: bool) -> None:
+        """Open a stream for a request. Raises Http2ConnectionError."""
+        if not stream_id & 1:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "a stream with an even number")
+        self._last_stream_id = stream_id
+        if stream_id > self._goaway_id:
+            return
+        settings = self.environment.settings
+        if len(self.streams) >= settings.http2_stream_limit:
+            self._refuse_stream(stream_id, REFUSED_STREAM)
+            return
+        stream = ClientSideStream(
+            self,
+            stream_id,
+            self.peer_window,
+            self.environment,
+            self._current,
+            self.address,
+            self.entrypoint,
+            self.forwarded,
+        )
+        stream.has_ended_remotely = not has_body
+        stream.has_ended = self._has_ended
+        try:
+            request = self._read_request(fields, has_body=has_body)
+        except MalformedMessageError:
+            self._refuse_stream(stream_id, PROTOCOL_ERROR)
+            return
+        except ClientProtocolError as error:
+            self.streams[stream_id] = stream
+            stream.refuse(error)
+            return
+        self.streams[stream_id] = stream
+        self._opened += 1
+        self.deadline = 0.0  # the sweep looks at the deadlines of the streams
+        stream.start(request, self.environment.clock_time())
+        if self._requests_left:
+            self._requests_left -= 1
+            if not self._requests_left:
+                self._send_goaway(self._last_stream_id)
+
+    def _read_request(self, fields: Fields | None, *, has_body: bool) -> RequestHead:
+        if fields is None:
+            raise ClientProtocolError("the request's head is too large", 431)
+        request = self._requests.get(fields)
+        if request is None or (request.body != 0) is not has_body:
+            request = read_request(fields, self._rules, has_body=has_body)
+            if len(request.head) > SMALL_HEAD_BYTES:
+                check_whole_head(request.head, self.environment.settings)
+            if len(self._requests) >= CACHED_REQUESTS:
+                self._requests.clear()
+            if len(request.head) <= CACHED_REQUEST_BYTES:
+                self._requests[fields] = request
+        return request
+
+    def _refuse_stream(self, stream_id: int, code: int) -> None:
+        self._recent_resets[stream_id] = None
+        self.out.append(render_rst_stream(stream_id, code))
+        self.on_stream_reset(self.environment.clock.now)
+
+    def on_stream_reset(self, now: float) -> None:
+        """Count a reset. Raises Http2ConnectionError if there are too many (CVE-2023-44487)."""
+        if not self._resets.spend(now):
+            raise Http2ConnectionError(ENHANCE_YOUR_CALM, "too many streams are reset")
+
+    def on_streams_changed(self) -> None:
+        """Wait for the next request, or close if there will be none."""
+        self._resets.earn(1)
+        if self.streams:
+            return
+        if self._goaway_id != STREAM_BITS or self._has_ended:
+            self.close()
+        else:
+            self.deadline = self.environment.clock.now + self.environment.idle_timeout
+
+    def on_settings(self) -> None:
+        """Do nothing: the windows of streams have been changed."""
+
+    def on_goaway(self, last_stream_id: int, code: int) -> None:
+        """Do nothing: the mesh opens no stream towards clients, and the client closes when it has its responses."""
+
+    def on_ping_ack(self, payload: bytes) -> None:
+        """Finish the announcement of a drain: the client has read the first GOAWAY."""
+        if payload == DRAIN_PING and self._goaway_id == STREAM_BITS and self.environment.is_draining:
+            self._send_goaway(self._last_stream_id)
+
+    # --- what the environment needs (see ExpiringClient)
+
+    @property
+    def idle_since(self) -> float | None:
+        """The time since which no stream is open; None if there is one, or if written bytes are unsent."""
+        transport = self._transport
+        if self.streams or transport is None or self.is_closing or self.is_write_paused:
+            return None
+        if transport.get_write_buffer_size():
+            return None
+        settings = self.environment.settings
+        return self.deadline - (settings.idle_timeout if self._opened else settings.head_timeout)
+
+    def list_exchanges(self) -> list[Exchange]:
+        """Return the exchanges in progress."""
+        exchanges = []
+        for stream in self.streams.values():
+            if isinstance(stream, ClientSideStream) and stream.exchange is not None:
+                exchanges.append(stream.exchange)
+        return exchanges
+
+    def on_deadline(self) -> None:
+        """End the waits of streams that took too long, or close an idle connection."""
+        now = self.environment.clock.now
+        if self._lingering is not None or (self.is_closing and not self.streams):
+            self.abort()
+            return
+        if not self.streams:
+            self._send_goaway(self._last_stream_id)
+            self.close()
+            return
+        for stream in list(self.streams.values()):
+            if isinstance(stream, ClientSideStream) and stream.deadline <= now:
+                stream.on_deadline()
+        if self.out:
+            self.queue_flush()
+
+    def start_draining(self) -> None:
+        """Announce that the connection ends, and finish the requests that the client sends until it knows."""
+        if self._transport is None or self.is_closing or self._goaway_id != STREAM_BITS:
+            return
+        if self._opened == 0 and not self.streams and self._preface_left:
+            self.close()
+            return
+        self.out.append(render_goaway(STREAM_BITS, NO_ERROR) + render_ping(DRAIN_PING))
+        self.queue_flush()
+
+    def _send_goaway(self, last_stream_id: int) -> None:
+        self._goaway_id = last_stream_id
+        self.out.append(render_goaway(last_stream_id, NO_ERROR))
+        self.queue_flush()
+        if not self.streams:
+            self.close()
+
+    def close(self) -> None:
+        """Close once all written bytes are sent, or when the client does not read them in time."""
+        transport = self._transport
+        if transport is None or self.is_closing:
+            return
+        self._flush()
+        self.is_closing = True
+        transport.close()
+        self.deadline = self.environment.clock.now + self.environment.settings.body_timeout
+
+    def fail(self, code: int) -> None:
+        """End the connection because of an error, and discard what the client still sends (RFC 9113 section 5.4.1)."""
+        transport = self._transport
+        if transport is None:
+            return
+        self.is_closing = True
+        self.out.append(render_goaway(self._last_stream_id, code))
+        self._flush()
+        self._end_streams()
+        if self._has_ended or transport.is_closing() or not transport.can_write_eof():
+            transport.close()
+            return
+        transport.write_eof()
+        self._lingering = Linger(self.environment.clock.now)
+        self.deadline = self._lingering.deadline
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        self.is_closing = True
+        self._end_streams()
+        if self._transport is not None:
+            reset(self._transport)
+
+
+CACHED_REQUEST_BYTES: Final = 2048
+"""Size of the largest request head that a connection keeps."""

@@ -1,0 +1,217 @@
+"""A server's HTTP/2 connection: opens a stream for each attempt, and obeys the server's limits (RFC 9113).
+
+Belongs to a server's pool (upstreams/connection_pool.py), which asks it for streams. Each stream serves one attempt
+(upstream_side_stream.py). After a GOAWAY, streams that the server has not processed are sent again over another
+connection, and the others end here.
+"""
+
+import asyncio
+from typing import Final, Protocol, final
+
+from maesh_core.proxy.balancing.health import Aside
+from maesh_core.proxy.http.environment import Environment
+from maesh_core.proxy.http.http2.connection import Http2Connection, Http2ConnectionError
+from maesh_core.proxy.http.http2.fields import Fields
+from maesh_core.proxy.http.http2.frames import (
+    ENABLE_PUSH,
+    INITIAL_WINDOW_SIZE,
+    MAX_HEADER_LIST_SIZE,
+    NO_ERROR,
+    PREFACE,
+    PROTOCOL_ERROR,
+    STREAM_ID_LIMIT,
+    render_settings,
+)
+from maesh_core.proxy.http.http2.request_fields import build_request_fields
+from maesh_core.proxy.http.http2.response_fields import read_response
+from maesh_core.proxy.http.http2.stream import STREAM_WINDOW_BYTES
+from maesh_core.proxy.http.http2.upstream_side_stream import ServerLink, UpstreamSideStream
+from maesh_core.proxy.http.messages.headers import Headers
+from maesh_core.proxy.http.messages.request_head import RequestHead
+from maesh_core.proxy.http.messages.response_head import ResponseHead
+from maesh_core.proxy.http.upstreams.upstream_stream import ResponseReceiver
+
+STREAMS_PER_CONNECTION: Final = 100
+"""Concurrent streams of one connection, if the server allows as many; further ones need another connection."""
+CACHED_LISTS: Final = 64
+"""Header lists of requests, and parsed responses, that a connection keeps."""
+CACHED_HEAD_BYTES: Final = 2048
+"""Size of the largest head that is kept."""
+
+
+class StreamServer(Protocol):
+    """The part of a server that its connections use (connection_pool.py)."""
+
+    __slots__ = ("opened",)
+
+    environment: Environment
+    opened: int
+    aside: Aside | None
+    is_removed: bool
+    scheme: bytes
+
+    def note_failure(self, receiver: ResponseReceiver) -> None:
+        """Set the server aside for later requests."""
+
+    def remove_multiplexed(self, connection: "MultiplexedUpstream") -> None:
+        """Open no more streams on a connection."""
+
+
+@final
+class MultiplexedUpstream(Http2Connection, ServerLink):
+    """A connection to a server. `idle_since` is the time at which its last stream ended."""
+
+    __slots__ = ("_next_id", "_requests", "_responses", "idle_since", "is_going_away", "is_reused", "server")
+
+    def __init__(self, server: StreamServer) -> None:
+        super().__init__(server.environment)
+        self.server = server
+        self.is_going_away = False
+        self.is_reused = False
+        self.idle_since = server.environment.clock.now
+        self._next_id = 1
+        self._requests: dict[tuple[bytes, bytes, bool], Fields] = {}
+        self._responses: dict[tuple[Fields, bool, bool], ResponseHead] = {}
+
+    # --- the transport
+
+    def take_over(self, transport: asyncio.Transport) -> None:
+        """Start on a connected transport."""
+        self.environment.upstreams.add(self)
+        settings = render_settings(
+            (ENABLE_PUSH, 0),
+            (INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
+            (MAX_HEADER_LIST_SIZE, self.environment.settings.head_limit),
+        )
+        self._start(transport, PREFACE + settings)
+
+    def eof_received(self) -> None:
+        """Open no more streams; the event loop closes the connection."""
+        self._go_away()
+
+    def on_ended(self) -> None:
+        """Leave the pool."""
+        self._go_away()
+        self.environment.upstreams.discard(self)
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The open transport; None after its end."""
+        return self._transport
+
+    # --- streams
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the server accepts another stream."""
+        return len(self.streams) < min(STREAMS_PER_CONNECTION, self.peer_stream_limit) and not self.is_going_away
+
+    def open_stream(self) -> UpstreamSideStream:
+        """Open a stream; it counts in the server's `opened` until its exchange has ended."""
+        stream = UpstreamSideStream(self, self, self._next_id, self.peer_window)
+        self.streams[self._next_id] = stream
+        self.server.opened += 1
+        self._next_id += 2
+        if self._next_id > STREAM_ID_LIMIT:
+            self._go_away()
+        return stream
+
+    def uncount_stream(self) -> None:
+        """Count one stream less."""
+        self.server.opened -= 1
+
+    def is_idle_stream(self, stream_id: int) -> bool:
+        """Whether the mesh has not opened a stream yet; the server opens none."""
+        return stream_id >= self._next_id or not stream_id & 1
+
+    def describe_last_stream(self) -> int:
+        """Return 0: the server opens no streams."""
+        return 0
+
+    def ignores_closed(self, stream_id: int) -> bool:
+        """Ignore frames of all closed streams: the server may not know yet that its stream was reset."""
+        return True
+
+    def on_new_headers(self, stream_id: int, fields: Fields | None, *, has_body: bool) -> None:
+        """Refuse a stream that the server opens. Raises Http2ConnectionError."""
+        raise Http2ConnectionError(PROTOCOL_ERROR, "a server opened a stream")
+
+    def on_stream_reset(self, now: float) -> None:
+        """Do nothing: a reset ends only its own exchange."""
+
+    def on_streams_changed(self) -> None:
+        """Close the connection, or note since when it is idle, if no stream is left."""
+        if self.streams:
+            return
+        if self.is_going_away or self.server.is_removed:
+            self.close()
+        else:
+            self.idle_since = self.environment.clock.now
+
+    def on_settings(self) -> None:
+        """Do nothing: `has_room` reads the settings."""
+
+    def on_goaway(self, last_stream_id: int, code: int) -> None:
+        """Open no more streams, and report those that the server will not process."""
+        self._go_away()
+        for stream in list(self.streams.values()):
+            if stream.stream_id > last_stream_id and isinstance(stream, UpstreamSideStream):
+                stream.on_unprocessed()
+        if not self.streams:
+            self.close()
+
+    def on_ping_ack(self, payload: bytes) -> None:
+        """Do nothing."""
+
+    def _go_away(self) -> None:
+        if not self.is_going_away:
+            self.is_going_away = True
+            self.server.remove_multiplexed(self)
+
+    def close(self) -> None:
+        """Close at once; streams in progress fail."""
+        self._go_away()
+        if self._transport is not None and not self.is_closing:
+            self.fail(NO_ERROR)
+
+    # --- used by the streams (see ServerLink)
+
+    def build_request(self, head: RequestHead, changed: Headers | None, forwarded: bytes) -> Fields:
+        """Build a request's header list, from the cache if it is there."""
+        scheme = self.server.scheme
+        if changed is not None:
+            text = head.render_changed(changed, forwarded)
+            return build_request_fields(text, scheme=scheme, takes_trailers=head.takes_trailers)
+        key = (head.outgoing, forwarded, head.takes_trailers)
+        fields = self._requests.get(key)
+        if fields is None:
+            text = head.outgoing + forwarded
+            fields = build_request_fields(text, scheme=scheme, takes_trailers=head.takes_trailers)
+            if len(self._requests) >= CACHED_LISTS:
+                self._requests.clear()
+            if len(text) <= CACHED_HEAD_BYTES:
+                self._requests[key] = fields
+        return fields
+
+    def read_response(self, fields: Fields, *, is_head_request: bool, has_body: bool) -> ResponseHead:
+        """Parse a response's header list, or take it from the cache. Raises UpstreamProtocolError."""
+        key = (fields, is_head_request, has_body)
+        response = self._responses.get(key)
+        if response is None:
+            response = read_response(fields, is_head_request=is_head_request, has_body=has_body)
+            if len(self._responses) >= CACHED_LISTS:
+                self._responses.clear()
+            if len(response.head) <= CACHED_HEAD_BYTES:
+                self._responses[key] = response
+        return response
+
+    def note_answer(self) -> None:
+        """Record that the server has answered, so that it is not set aside any more."""
+        self.is_reused = True
+        server = self.server
+        if server.aside is not None:
+            self.environment.health.on_success(server)
+
+    def note_failure(self, receiver: ResponseReceiver) -> None:
+        """Set the server aside for later requests."""
+        self.server.note_failure(receiver)
