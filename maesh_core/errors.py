@@ -116,3 +116,19 @@ class UpstreamTimeoutError(ExchangeError):
     """The upstream did not answer in time."""
 
     status = 504
+
+
+class ListTooLargeError(ExchangeError):
+    """A list of header fields or trailers is larger than SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113 section 6.5.2).
+
+    The decoder's state is right: the connection goes on, and only the message is refused.
+    """
+
+    status = 431
+
+
+class CompressionError(MaeshError):
+    """A peer's header block cannot be decoded, so the states of both ends differ from now on.
+
+    The connection must end with the error COMPRESSION_ERROR (RFC 9113 section 4.3).
+    """
