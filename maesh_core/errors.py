@@ -94,6 +94,10 @@ class ClientProtocolError(ExchangeError):
     status = 400
 
 
+class MalformedMessageError(MaeshError):
+    """An HTTP/2 message is malformed: its stream ends with PROTOCOL_ERROR (RFC 9113 section 8.1.1)."""
+
+
 class UpstreamProtocolError(ExchangeError):
     """The upstream sent something that is not a valid response to the request."""
 

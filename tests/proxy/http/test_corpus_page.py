@@ -36,7 +36,7 @@ MODULES = [
         if not each.ispkg
     ),
 ]
-NO_LIMITS = {"CHUNKED", "UNTIL_CLOSE", "CLIENT_GONE"}
+NO_LIMITS = {"CHUNKED", "STREAMED", "UNTIL_CLOSE", "CLIENT_GONE"}
 LIMITS = {
     name: value
     for module in MODULES

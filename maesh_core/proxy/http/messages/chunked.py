@@ -43,10 +43,20 @@ class ChunkedError(ValueError):
 class ChunkedScanner:
     """Scans one chunked body. `is_complete` is set after its last line.
 
-    `size_bytes` is the total size of all chunks whose size line was scanned.
+    `size_bytes` is the total size of all chunks whose size line was scanned. `trailers` has the trailer lines that were
+    scanned, each with its CRLF.
     """
 
-    __slots__ = ("_framing_bytes", "_left", "_line", "_state", "_trailer_bytes", "is_complete", "size_bytes")
+    __slots__ = (
+        "_framing_bytes",
+        "_left",
+        "_line",
+        "_state",
+        "_trailer_bytes",
+        "is_complete",
+        "size_bytes",
+        "trailers",
+    )
 
     def __init__(self) -> None:
         self._state = _SIZE
@@ -56,6 +66,7 @@ class ChunkedScanner:
         self._framing_bytes = 0
         self.size_bytes = 0
         self.is_complete = False
+        self.trailers = b""
 
     def __repr__(self) -> str:
         return f"<ChunkedScanner {('size', 'data', 'data end', 'trailer')[self._state]} left={self._left}>"
@@ -139,3 +150,4 @@ class ChunkedScanner:
             raise ChunkedError("field not allowed in trailers")
         if self._trailer_bytes > TRAILER_LIMIT_BYTES:
             raise ChunkedError("trailers too large")
+        self.trailers += line

@@ -19,6 +19,7 @@ from maesh_core.proxy.http.messages.headers import Headers, split_field, split_f
 from maesh_core.proxy.http.messages.ordinary import CLOSE, cut_connection, parse_ordinary_request
 from maesh_core.proxy.http.messages.syntax import (
     METHODS,
+    find_declared_length,
     has_bare_line_end,
     is_authority,
     is_length,
@@ -31,6 +32,9 @@ from maesh_core.values.field_rules import FORWARDED, HOP_BY_HOP, is_token
 
 CHUNKED: Final = -1
 """A number of remaining bytes: the body is chunked, and its last chunk has not arrived yet."""
+STREAMED: Final = -3
+"""A number of remaining bytes: the body's bytes come without framing, and its end is signalled separately; used for
+HTTP/2 messages."""
 
 CACHED_HEAD_LIMIT_BYTES: Final = 1024
 """A connection's last head is cached up to this size: a repeated head is free, a new ordinary one takes 1.3 us, any
@@ -73,6 +77,7 @@ _FIELDS: Final = (
     "forwarded",
     "upgrade",
     "is_expecting",
+    "takes_trailers",
 )
 
 
@@ -81,9 +86,10 @@ class RequestHead(Head):
     """A parsed request head.
 
     `head` is its bytes; `outgoing` is the part to send upstream, without the fields that the mesh adds after it. `body`
-    is the number of body bytes or CHUNKED, and `framing` the fields that declare it. `dropped` names the fields that
-    are not forwarded. `forwarded` holds the client's values of the fields in FORWARDED, and `upgrade` the protocols
-    that the client offers. `is_expecting` means that the client waits for a 100 before it sends the body.
+    is the number of body bytes, CHUNKED or STREAMED, and `framing` the fields that declare it to a server of HTTP/1.1.
+    `dropped` names the fields that are not forwarded. `forwarded` holds the client's values of the fields in FORWARDED,
+    and `upgrade` the protocols that the client offers. `is_expecting` means that the client waits for a 100 before it
+    sends the body, `takes_trailers` that it sent `TE: trailers` (RFC 9110 section 10.1.4).
     """
 
     __slots__ = _FIELDS
@@ -106,6 +112,7 @@ class RequestHead(Head):
         forwarded: dict[bytes, bytes] | None = None,
         upgrade: bytes = b"",
         is_expecting: bool = False,  # noqa: FBT001, FBT002
+        takes_trailers: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
         self.head = head
         self.method = method
@@ -121,6 +128,12 @@ class RequestHead(Head):
         self.forwarded = forwarded
         self.upgrade = upgrade
         self.is_expecting = is_expecting
+        self.takes_trailers = takes_trailers
+
+    @property
+    def declared_length(self) -> int:
+        """The Content-Length, -1 if there is none."""
+        return find_declared_length(self.framing)
 
     def build_headers(self) -> Headers:
         """Return the fields to forward, without framing; the caller may change the result."""
@@ -296,6 +309,7 @@ class _Fields:
         "is_expecting",
         "is_keep_alive",
         "outgoing",
+        "takes_trailers",
         "upgrade",
     )
 
@@ -312,6 +326,7 @@ class _Fields:
         forwarded: dict[bytes, bytes] | None = None,
         upgrade: bytes = b"",
         is_expecting: bool = False,
+        takes_trailers: bool = False,
     ) -> None:
         self.authority: Final = authority
         self.host: Final = host
@@ -323,6 +338,7 @@ class _Fields:
         self.forwarded: Final = forwarded
         self.upgrade: Final = upgrade
         self.is_expecting: Final = is_expecting
+        self.takes_trailers: Final = takes_trailers
 
 
 def _parse_in_full(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead:
@@ -356,6 +372,7 @@ def _parse_in_full(head: bytes, rules: HeadRules = DEFAULT_RULES) -> RequestHead
         forwarded=fields.forwarded,
         upgrade=fields.upgrade,
         is_expecting=fields.is_expecting,
+        takes_trailers=fields.takes_trailers,
     )
 
 
@@ -418,6 +435,7 @@ def _parse_fields(rest: bytes, rules: HeadRules, *, is_http_1_0: bool) -> _Field
         forwarded={name: b", ".join(fields[name]) for name in FORWARDED if name in fields} or None,
         upgrade=upgrade,
         is_expecting=bool(body and expectation),
+        takes_trailers=not is_http_1_0 and any(b"trailers" in parse_list(value) for value in fields.get(b"te", ())),
     )
 
 

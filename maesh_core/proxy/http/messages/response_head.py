@@ -15,7 +15,7 @@ from maesh_core.proxy.http.messages.head import Head
 from maesh_core.proxy.http.messages.headers import Headers, split_fields
 from maesh_core.proxy.http.messages.ordinary import CLOSE, cut_connection, parse_ordinary_response
 from maesh_core.proxy.http.messages.request_head import CHUNKED
-from maesh_core.proxy.http.messages.syntax import is_length, parse_list
+from maesh_core.proxy.http.messages.syntax import find_declared_length, is_length, parse_list
 from maesh_core.values.field_rules import HOP_BY_HOP
 
 UNTIL_CLOSE: Final = -2
@@ -59,8 +59,8 @@ class ResponseHead(Head):
 
     `head` is its bytes; `outgoing` is the part to forward, without the empty line and the fields about the connection.
     `is_plain` means that the head can be forwarded unchanged if the client's connection stays open. `left` is the
-    number of body bytes, CHUNKED or UNTIL_CLOSE, and `framing` the field that declares it. `dropped` names the fields
-    that are not forwarded, `upgrade` the protocol that a 101 switches to.
+    number of body bytes, CHUNKED, UNTIL_CLOSE or STREAMED, and `framing` the field that declares it to a client of
+    HTTP/1.1. `dropped` names the fields that are not forwarded, `upgrade` the protocol that a 101 switches to.
     """
 
     __slots__ = _FIELDS
@@ -90,6 +90,11 @@ class ResponseHead(Head):
         self.is_keep_alive = is_keep_alive
         self.dropped = dropped
         self.upgrade = upgrade
+
+    @property
+    def declared_length(self) -> int:
+        """The Content-Length, -1 if there is none."""
+        return find_declared_length(self.framing)
 
     def build_headers(self) -> Headers:
         """Return the fields to forward; the caller may change the result."""

@@ -88,6 +88,12 @@ def parse_host(authority: bytes) -> bytes:
     return host.removesuffix(b".")
 
 
+def find_declared_length(framing: bytes) -> int:
+    """Return the length that rendered framing fields declare; -1 if they declare none."""
+    start = len(b"Content-Length: ")
+    return int(framing[start : framing.index(b"\r", start)]) if framing.startswith(b"Content-Length: ") else -1
+
+
 def count_fields(head: bytes) -> int:
     """Return the number of fields of a head that ends with its empty line."""
     return head.count(b"\r\n") - 2
