@@ -183,6 +183,17 @@ def test_an_extension_is_accepted_where_a_reader_of_its_grammar_accepts_it(exten
     assert is_accepted == is_extension(extension)
 
 
+def test_trailers_are_kept_as_they_came_however_they_are_split():
+    body = b"1\r\nx\r\n0\r\nX-Sum:  1 \r\ngrpc-status:0\r\n\r\n"
+    for size in range(1, len(body) + 1):
+        scanner = ChunkedScanner()
+        for start in range(0, len(body), size):
+            scanner.scan(body[start : start + size])
+        assert scanner.is_complete
+        assert scanner.trailers == b"X-Sum:  1 \r\ngrpc-status:0\r\n"
+    assert ChunkedScanner().trailers == b""
+
+
 def is_extension(text):
     """Read chunk-ext by RFC 9112 section 7.1.1, one character after the other, as a person would."""
     token = set(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")

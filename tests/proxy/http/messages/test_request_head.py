@@ -185,6 +185,37 @@ def test_who_stays_connected(version, lines, is_keep_alive):
     assert head.is_keep_alive is is_keep_alive
 
 
+@pytest.mark.parametrize(
+    ("version", "lines", "takes_trailers"),
+    [
+        (b"1.1", b"", False),
+        (b"1.1", b"TE: trailers\r\n", True),
+        (b"1.1", b"Connection: te\r\nte: gzip;q=0.5, Trailers\r\n", True),
+        (b"1.1", b"TE: gzip\r\nTE: trailers\r\n", True),
+        (b"1.1", b"TE: xtrailers, trailers;q=1\r\nTrailer: trailers\r\n", False),
+        (b"1.0", b"TE: trailers\r\n", False),
+    ],
+)
+def test_who_takes_trailers(version, lines, takes_trailers):
+    head = parse_request_head(b"GET / HTTP/" + version + b"\r\nHost: a\r\n" + lines + b"\r\n")
+    assert head.takes_trailers is takes_trailers
+    assert b"\r\nte:" not in head.outgoing.lower()
+
+
+@pytest.mark.parametrize(
+    ("lines", "length"),
+    [
+        (b"", -1),
+        (b"Transfer-Encoding: chunked\r\n", -1),
+        (b"Expect: 100-continue\r\n", -1),
+        (b"content-length: 007\r\n", 7),
+        (b"Expect: 100-continue\r\nContent-Length: 0\r\n", 0),
+    ],
+)
+def test_the_length_that_a_head_declares(lines, length):
+    assert parse_request_head(START + lines + b"\r\n").declared_length == length
+
+
 @pytest.mark.parametrize("byte", [byte for byte in range(256) if byte not in range(0x20, 0x7F) and byte < 0x80])
 def test_no_control_character_passes_but_the_tab(byte):
     head = START + b"X: a" + bytes([byte]) + b"b\r\n\r\n"
