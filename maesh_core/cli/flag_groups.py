@@ -28,6 +28,7 @@ _GROUPS = {
         *("upstream_body_timeout", "upstream_idle_timeout", "tunnel_timeout", "drain_timeout"),
         *("head_limit", "target_limit", "field_limit", "body_limit", "connection_limit"),
         *("client_connection_limit", "request_limit", "half_closed_clients"),
+        *("http2", "http2_stream_limit", "http2_reset_limit", "http2_control_limit"),
     ),
     "Requests": ("forwarded_headers", "drop_shadowing_headers", "unregistered_methods"),
     "Servers": ("passive_health", "server_pause", "server_pause_limit", "root_ca", "insecure_skip_verify"),

@@ -146,6 +146,28 @@ class CarryingSettings(CommonSettings):
         LimitOrNone,
         Meta(description="Maximum number of requests on a client connection, which is then closed; 0: no limit."),
     ] = 0
+    http2: Annotated[
+        bool, Meta(description="Accept HTTP/2 on the HTTP entrypoints, and offer it to https servers.")
+    ] = True
+    http2_stream_limit: Annotated[
+        int, Meta(ge=1, le=10000, description="Maximum number of concurrent requests on an HTTP/2 client connection.")
+    ] = 100
+    http2_reset_limit: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="HTTP/2 streams that a client may reset, or cause to be reset, in a row; then its connection is"
+            " closed. Each answered request and each fifth of a second allow one more.",
+        ),
+    ] = 200
+    http2_control_limit: Annotated[
+        int,
+        Meta(
+            ge=100,
+            description="HTTP/2 frames without use, such as PING and SETTINGS, that a peer may send in a row; then its"
+            " connection is closed. Data, answered requests and time allow more.",
+        ),
+    ] = 1000
     half_closed_clients: Annotated[
         Literal["drop", "serve"],
         Meta(description="End (drop) or answer (serve) the request of a client that closes its sending side."),

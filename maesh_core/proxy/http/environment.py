@@ -6,7 +6,7 @@ decisions about exchanges.
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from maesh_core.proxy.balancing.health import PassiveHealth
@@ -51,9 +51,8 @@ class ExpiringClient(Expiring, EvictableClient, Protocol):
 
     address: str
 
-    @property
-    def exchange(self) -> object:
-        """The current exchange, or None."""
+    def list_exchanges(self) -> Sequence[object]:
+        """Return the exchanges in progress."""
 
     def start_draining(self) -> None:
         """Accept no request after the current one."""
@@ -123,7 +122,9 @@ class Environment:
             first_pause_s=settings.server_pause if settings.passive_health else 0.0,
             pause_limit_s=settings.server_pause_limit,
         )
-        self.tls = UpstreamTls(root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify)
+        self.tls = UpstreamTls(
+            root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify, offers_http2=settings.http2
+        )
         self.head_readers = HeadReaders(settings)
         self.server_name = (settings.node or socket.gethostname()).encode("ascii", "replace")
         self.peer_watch: PeerWatch = EpollPeerWatch()
@@ -154,6 +155,12 @@ class Environment:
         client.number = self._accepted
         self.clients.add(client)
         return True
+
+    def replace(self, client: ExpiringClient, successor: ExpiringClient) -> None:
+        """Pass a client's slot on to the object that continues its connection."""
+        successor.number = client.number
+        self.clients.discard(client)
+        self.clients.add(successor)
 
     def forget(self, client: ExpiringClient) -> None:
         """Release the slot of a client that has left, unless it was evicted or had none."""

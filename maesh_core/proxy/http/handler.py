@@ -99,7 +99,7 @@ class HttpHandler:
 
     def _revoke_exchanges(self) -> None:
         """End the exchanges in progress that are not allowed under the current routing table."""
-        exchanges = [client.exchange for client in self.environment.clients]
+        exchanges = [exchange for client in self.environment.clients for exchange in client.list_exchanges()]
         for exchange in exchanges:
             if isinstance(exchange, Exchange) and exchange.run is not None and not exchange.run.may_continue():
                 exchange.run.revoke()
@@ -145,7 +145,7 @@ class HttpHandler:
     def _sweep(self, now: float) -> None:
         self.environment.sweep(now)
         for server in self._servers.values():
-            if server.idle:
+            if server.idle or server.multiplexed:
                 server.sweep(now)
 
     # --- counters

@@ -19,9 +19,10 @@ from maesh_core.errors import SettingsError
 class UpstreamTls:
     """The trust in servers. The context is created when it is first needed, since system roots use a megabyte."""
 
-    __slots__ = ("_context", "_root_ca", "is_verifying")
+    __slots__ = ("_context", "_offers_http2", "_root_ca", "is_verifying")
 
-    def __init__(self, *, root_ca: str, is_verifying: bool) -> None:
+    def __init__(self, *, root_ca: str, is_verifying: bool, offers_http2: bool = False) -> None:
+        self._offers_http2 = offers_http2
         self.is_verifying = is_verifying
         self._root_ca = root_ca
         self._context: ssl.SSLContext | None = self._build_context() if root_ca else None
@@ -53,7 +54,7 @@ class UpstreamTls:
                 raise SettingsError(f"cannot read {self._root_ca} (--root-ca): {reason}") from error
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED if self.is_verifying else ssl.CERT_NONE
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols(["h2", "http/1.1"] if self._offers_http2 else ["http/1.1"])
         return context
 
 

@@ -15,6 +15,8 @@ from maesh_core.proxy.http.clients.responding import RespondingConnection
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun
+from maesh_core.proxy.http.http2.frames import INTERNAL_ERROR, PREFACE_HEAD
+from maesh_core.proxy.http.http2.multiplexed_client import MultiplexedClient
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
 from maesh_core.proxy.http.messages.head_limits import check_partial_head, check_whole_head
 from maesh_core.proxy.http.messages.request_head import CACHED_HEAD_LIMIT_BYTES, RequestHead
@@ -283,9 +285,43 @@ class ClientConnection(RespondingConnection):
                 request = self._head_reader.read(head)
                 self._last_head = request if len(head) <= CACHED_HEAD_LIMIT_BYTES else None
         except ClientProtocolError as error:
+            if head == PREFACE_HEAD and self._may_switch:
+                self._switch_to_http2(behind)
+                return b""
             self._refuse(error)
             return behind
         return self._start_parsed_exchange(request, behind)
+
+    @property
+    def _may_switch(self) -> bool:
+        """Whether the preface of HTTP/2 is accepted: as the first bytes of a connection."""
+        settings = self.environment.settings
+        return settings.http2 and self._requests_left == settings.request_limit and not self._is_eof
+
+    def _switch_to_http2(self, behind: bytes) -> None:
+        """Let a multiplexed connection continue; `behind` follows the first part of the preface."""
+        transport, self._transport = self._transport, None
+        data = behind + bytes(self._buffer)
+        self._buffer.clear()
+        environment = self.environment
+        if transport is None:
+            return
+        environment.peer_watch.forget(transport)
+        successor = MultiplexedClient(
+            environment,
+            self._current,
+            address=self.address,
+            entrypoint=self.entrypoint,
+            rules=self._head_reader.rules,
+        )
+        environment.replace(self, successor)
+        if self.is_read_paused and not transport.is_closing():
+            transport.resume_reading()
+        successor.take_over(transport, data)
+
+    def list_exchanges(self) -> list[Exchange]:
+        """Return the exchange in progress, if there is one."""
+        return [self.exchange] if self.exchange is not None else []
 
     def _start_parsed_exchange(self, request: RequestHead, behind: bytes = b"") -> bytes:
         route = self._current.table.find(self.entrypoint, request.host)
@@ -381,7 +417,7 @@ class ClientConnection(RespondingConnection):
             self._transport.close()
             self._wait_for_reader(self.environment.settings.body_timeout)
 
-    def abort(self) -> None:
+    def abort(self, code: int = INTERNAL_ERROR) -> None:
         """Reset the connection, so that the client cannot mistake a partial response for a complete one."""
         self._is_closing = True
         exchange, self.exchange = self.exchange, None

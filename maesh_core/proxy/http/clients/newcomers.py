@@ -92,9 +92,14 @@ class NewConnection(DescriptorTransport):
         protocol = self.protocol
         return protocol is not None and not self.get_write_buffer_size() and protocol.can_change_transport
 
+    def set_protocol(self, protocol: StreamProtocol) -> None:
+        """Call the methods of another protocol from now on; it can move to another transport, too."""
+        super().set_protocol(protocol)
+        self.protocol = cast("NewcomerProtocol", protocol)
+
     def begin(self) -> None:
         """Create the protocol and connect it to this transport."""
-        self.protocol = protocol = self.build_protocol()
+        protocol = self.build_protocol()
         self.set_protocol(protocol)
         protocol.connection_made(cast("asyncio.Transport", self))
 

@@ -38,6 +38,7 @@ class PacedConnection(ClientStream):
         "_is_queued",
         "_transport",
         "_unsent",
+        "deadline",
         "environment",
         "exchange",
         "has_ended",

@@ -10,18 +10,19 @@ from maesh_core.proxy.http.clients.pacing import PacedConnection
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.messages.headers import Headers
-from maesh_core.proxy.http.messages.request_head import CHUNKED
+from maesh_core.proxy.http.messages.request_head import STREAMED
 from maesh_core.proxy.http.messages.response_head import UNTIL_CLOSE, ResponseHead
 
 
 class RespondingConnection(PacedConnection):
     """Writes responses. `is_keep_alive` means that the connection accepts another request after the current one."""
 
-    __slots__ = ("is_keep_alive",)
+    __slots__ = ("_is_chunking", "is_keep_alive")
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self.is_keep_alive = True
+        self._is_chunking = False
 
     @property
     def is_draining(self) -> bool:
@@ -48,9 +49,11 @@ class RespondingConnection(PacedConnection):
         if exchange is None:
             return
         is_http_1_0 = exchange.head.is_http_1_0
-        if response.left == UNTIL_CLOSE or exchange.request_left or (is_http_1_0 and response.left == CHUNKED):
+        is_chunked = response.framing.startswith(b"Transfer-Encoding")
+        self._is_chunking = response.left == STREAMED and is_chunked and not is_http_1_0
+        if response.left == UNTIL_CLOSE or exchange.request_left or (is_http_1_0 and is_chunked and response.left):
             self.is_keep_alive = False
-        framing = b"" if is_http_1_0 and response.framing.startswith(b"Transfer-Encoding") else response.framing
+        framing = b"" if is_http_1_0 and is_chunked else response.framing
         connection = self._render_connection(exchange)
         if changed is not None and (changed.is_split or framing != response.framing):
             head = b"".join((response.status_line, *changed.lines, framing, connection))
@@ -80,6 +83,15 @@ class RespondingConnection(PacedConnection):
     def stop_reuse(self) -> None:
         """Accept no request after this one: the client's bytes cannot be trusted."""
         self.is_keep_alive = False
+
+    def write_content(self, data: bytes) -> None:
+        """Send bytes of a streamed response's body, as a chunk if its length is unknown."""
+        self.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunking and data else data)
+
+    def end_content(self, trailers: bytes) -> None:
+        """End a streamed response's body."""
+        if self._is_chunking:
+            self.write(b"0\r\n" + trailers + b"\r\n")
 
     def write(self, data: bytes) -> None:
         """Send bytes of a response."""

@@ -5,13 +5,14 @@ and calls the exchange only through the `AttemptUser` protocol below. It does no
 """
 
 import asyncio
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamTimeoutError
 from maesh_core.proxy.http.answers import CONNECT_TIMEOUT, RESPONSE_TIMEOUT
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
+from maesh_core.proxy.http.http2.frames import INTERNAL_ERROR
 from maesh_core.proxy.http.messages.headers import Headers
-from maesh_core.proxy.http.messages.request_head import RequestHead
+from maesh_core.proxy.http.messages.request_head import STREAMED, RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.messages.syntax import IDEMPOTENT
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
@@ -33,6 +34,8 @@ class AttemptUser(Protocol):
     is_head_request: bool
     is_expecting: bool
     is_finished: bool
+    trailers: bytes
+    """The trailer lines of a streamed body that has ended."""
 
     def count_ejection(self) -> None:
         """Count that the server was set aside."""
@@ -55,8 +58,15 @@ class AttemptUser(Protocol):
     def on_response_complete(self) -> None:
         """End the exchange: the whole response was written to the client's transport."""
 
-    def abort(self) -> None:
+    def repeat_body(self, body: bytes | bytearray) -> None:
+        """Replace the stored body bytes by `body`, for another attempt."""
+
+    def abort(self, code: int = INTERNAL_ERROR) -> None:
         """Abort the exchange in the middle of a response."""
+
+
+REFUSAL_LIMIT: Final = 3
+"""Times that one attempt sends its request again because the server has refused it unprocessed."""
 
 
 @final
@@ -69,6 +79,7 @@ class Attempt(ResponseReceiver):
 
     __slots__ = (
         "_exchange",
+        "_refusals",
         "_timer",
         "client",
         "has_sent_body",
@@ -82,6 +93,7 @@ class Attempt(ResponseReceiver):
     def __init__(self, exchange: AttemptUser, server: HttpServer) -> None:
         self._exchange = exchange
         self._timer: asyncio.TimerHandle | None = None
+        self._refusals = 0
         self.client: ClientSide = exchange.client
         self.is_head_request = exchange.is_head_request
         self.has_sent_body = False
@@ -101,6 +113,10 @@ class Attempt(ResponseReceiver):
         server = self.server
         if server.idle:
             self._send(server.take_idle())
+            return
+        stream = server.open_stream() if server.multiplexed else None
+        if stream is not None:
+            self._send(stream)
         else:
             self._connect()
 
@@ -114,6 +130,11 @@ class Attempt(ResponseReceiver):
         if upstream is not None:
             self.has_sent_body = self.has_sent_body or bool(body)
             upstream.write(body)
+
+    def end_body(self) -> None:
+        """End a streamed body; without an upstream, this happens when the request is sent."""
+        if self.upstream is not None:
+            self.upstream.end_body(self._exchange.trailers)
 
     def abandon(self) -> None:
         """End the attempt, and close its connection or cancel the connect."""
@@ -142,10 +163,12 @@ class Attempt(ResponseReceiver):
             self.has_sent_body = True
         forwarded = client.forwarded.render(head.authority, head.forwarded)
         upstream.send_request(self, head, exchange.changed_headers, forwarded, body)
+        if head.body == STREAMED and not exchange.request_left:
+            upstream.end_body(exchange.trailers)
         environment = client.environment
         is_body_due = exchange.request_left and not exchange.is_expecting
         wait_s = environment.body_timeout if is_body_due else environment.response_timeout
-        client.deadline = environment.clock.now + wait_s  # wait_for_exchange(), at half the cost
+        client.wait(wait_s)  # as wait_for_exchange() does, at half the cost
         if client.is_read_paused or client.is_write_paused:
             client.on_upstream_ready(upstream)
 
@@ -196,6 +219,19 @@ class Attempt(ResponseReceiver):
         else:
             exchange.on_attempt_failed(error)
 
+    def on_refused(self, error: ExchangeError, body: bytes | None) -> None:
+        """Send the request again, whatever its method is: the server has not processed it."""
+        self.upstream = None
+        exchange = self._exchange
+        if body is None or exchange.is_finished or self._refusals >= REFUSAL_LIMIT:
+            exchange.on_attempt_failed(error)
+            return
+        self._refusals += 1
+        self.has_sent_body = False
+        if body:
+            exchange.repeat_body(body)
+        self.begin()
+
     def on_broken(self, error: ExchangeError) -> None:
         """Report a connection that received bytes that are not a valid response."""
         self.upstream = None
@@ -228,6 +264,6 @@ class Attempt(ResponseReceiver):
         self.upstream = None
         self._exchange.on_response_complete()
 
-    def abort(self) -> None:
+    def abort(self, code: int = INTERNAL_ERROR) -> None:
         """Abort the exchange in the middle of a response."""
-        self._exchange.abort()
+        self._exchange.abort(code)

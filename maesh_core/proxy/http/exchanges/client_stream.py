@@ -8,6 +8,7 @@ from typing import Protocol
 
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.http.environment import Environment
+from maesh_core.proxy.http.http2.frames import INTERNAL_ERROR
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.response_head import ResponseHead
@@ -19,13 +20,12 @@ from maesh_core.proxy.http.upstreams.upstream_stream import ClientSide, Upstream
 class ClientStream(ClientSide, Protocol):
     """The client's side of one exchange."""
 
-    __slots__ = ("deadline",)
+    __slots__ = ()
 
     environment: Environment
     address: str
     entrypoint: int
     forwarded: ForwardedFields
-    deadline: float
     has_ended: bool
     is_read_paused: bool
     is_write_paused: bool
@@ -72,5 +72,8 @@ class ClientStream(ClientSide, Protocol):
     def release(self) -> ReleasedTransport:
         """Give up the transport, and return it."""
 
-    def abort(self) -> None:
-        """Reset the connection or stream, so that the client cannot mistake a partial response for a complete one."""
+    def abort(self, code: int = INTERNAL_ERROR) -> None:
+        """Reset the connection or stream, so that the client cannot mistake a partial response for a complete one.
+
+        `code` is an error code of HTTP/2 (RFC 9113 section 7), for clients that can receive one.
+        """

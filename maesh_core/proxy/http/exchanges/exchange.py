@@ -28,9 +28,10 @@ from maesh_core.proxy.http.answers import (
 )
 from maesh_core.proxy.http.exchanges.attempt import Attempt, AttemptUser
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
+from maesh_core.proxy.http.http2.frames import INTERNAL_ERROR
 from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.http.messages.headers import Headers
-from maesh_core.proxy.http.messages.request_head import RequestHead
+from maesh_core.proxy.http.messages.request_head import STREAMED, RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routing_table import Route
 from maesh_core.proxy.http.transports import PENDING_LIMIT_BYTES
@@ -96,6 +97,7 @@ class Exchange(AttemptUser):
         "run",
         "started_at",
         "status",
+        "trailers",
     )
 
     def __init__(self, client: ClientStream, head: RequestHead, started_at: float) -> None:
@@ -107,6 +109,7 @@ class Exchange(AttemptUser):
         self.request_left = head.body
         self.is_expecting = head.is_expecting
         self.pending_body: bytearray | None = None
+        self.trailers = b""
         self._scanner: ChunkedScanner | None = None
         self.route: Route | None = None
         self.run: Run | None = None
@@ -168,12 +171,22 @@ class Exchange(AttemptUser):
         if left > 0:
             body, rest = data[:left], data[left:]
             self.request_left = left - len(body)
+        elif left == STREAMED:
+            body, rest = data, b""
         else:
             body, rest = self._scan_body(data)
         if self.run is not None:
             self.run.keep_body(body)
         self._pass_body(body)
         return rest
+
+    def end_body(self, trailers: bytes) -> None:
+        """End a streamed body; `trailers` holds its trailer lines."""
+        self.request_left = 0
+        self.is_expecting = False
+        self.trailers = trailers
+        if self.attempt is not None:
+            self.attempt.end_body()
 
     def _pass_body(self, body: bytes) -> None:
         """Send bytes of the request's body, or store them until there is an upstream."""
@@ -304,11 +317,11 @@ class Exchange(AttemptUser):
             self.client.stop_reuse()
             self.answer(build_answer(error))
 
-    def abort(self) -> None:
+    def abort(self, code: int = INTERNAL_ERROR) -> None:
         """Abort in the middle of a response, so that the client cannot mistake it for a complete one."""
         self.abandon_attempt()
         self.finish(self.status)
-        self.client.abort()
+        self.client.abort(code)
 
     def on_timeout(self) -> None:
         """End or retry after a wait that took too long."""

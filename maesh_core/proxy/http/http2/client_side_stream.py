@@ -16,7 +16,6 @@ from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
-from maesh_core.proxy.http.http2.request_fields import get_declared_length
 from maesh_core.proxy.http.http2.response_fields import build_response_fields, build_trailer_fields, read_trailers
 from maesh_core.proxy.http.http2.stream import FrameSink, Http2Stream, StreamError
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
@@ -89,7 +88,7 @@ class ClientSideStream(Http2Stream, ClientStream):
                 exchange.run = MiddlewareRun(exchange)
         environment.requests += 1
         if exchange.request_left:
-            self._left = get_declared_length(request)
+            self._left = request.declared_length
             if self._is_too_large(self._left):
                 exchange.answer(build_answer(ClientProtocolError(BODY_TOO_LARGE, 413)))
                 return
@@ -229,13 +228,13 @@ class ClientSideStream(Http2Stream, ClientStream):
         if self.unsent_bytes:
             self._wait_for_reader(self.environment.settings.body_timeout)
 
-    def abort(self) -> None:
+    def abort(self, code: int = INTERNAL_ERROR) -> None:
         """Reset the stream, so that the client cannot mistake a partial response for a complete one."""
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.on_client_gone()
         if not self.is_closed_locally:
-            self.reset(INTERNAL_ERROR)
+            self.reset(code)
 
     def release(self) -> ReleasedTransport:
         """Refuse: the transport belongs to all streams. HTTP/2 requests offer no upgrade."""

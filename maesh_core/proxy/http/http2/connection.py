@@ -14,7 +14,7 @@ from typing import Final
 
 from maesh_core.errors import CompressionError, ListTooLargeError
 from maesh_core.proxy.http.environment import Environment
-from maesh_core.proxy.http.http2.budget import Budget
+from maesh_core.proxy.http.http2.connection_output import ConnectionOutput
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import (
     ACK,
@@ -46,6 +46,7 @@ from maesh_core.proxy.http.http2.frames import (
     RST_STREAM,
     SETTINGS,
     SETTINGS_ACK,
+    STREAM_BITS,
     STREAM_CLOSED,
     WINDOW_LIMIT_BYTES,
     WINDOW_UPDATE,
@@ -54,9 +55,8 @@ from maesh_core.proxy.http.http2.frames import (
     render_window_update,
 )
 from maesh_core.proxy.http.http2.hpack_decoder import Decoder
-from maesh_core.proxy.http.http2.hpack_encoder import Encoder
-from maesh_core.proxy.http.http2.stream import FrameSink, Http2Stream, StreamError
-from maesh_core.proxy.http.transports import WRITE_HIGH_BYTES, limit_write_buffer
+from maesh_core.proxy.http.http2.stream import Http2Stream, StreamError
+from maesh_core.proxy.http.transports import limit_write_buffer
 
 CONNECTION_WINDOW_BYTES: Final = 1 << 30
 """Bytes of a connection that a peer may send before they are credited. The windows of the streams bound what is
@@ -65,16 +65,6 @@ _CONNECTION_CREDIT_BYTES: Final = 1 << 20
 TURN_FRAMES: Final = 256
 """Frames of one connection that are processed in one turn of the event loop; a HEADERS frame counts as HEADERS_COST."""
 HEADERS_COST: Final = 8
-ROUND_BYTES: Final = 16384
-"""Bytes that each waiting stream sends before the next one."""
-CONTROL_REFILL_PER_S: Final = 100.0
-"""Tokens for control frames that time brings back."""
-TOKENS_PER_DATA: Final = 4
-"""Tokens for control frames that a DATA frame brings back: WINDOW_UPDATE frames for stream and connection follow it."""
-TOKENS_PER_STREAM: Final = 8
-"""Tokens for control frames that a finished exchange brings back."""
-RECENT_RESETS: Final = 256
-"""Streams that were reset by this side, whose frames are still ignored: the peer may not know yet."""
 
 
 class Http2ConnectionError(Exception):
@@ -85,66 +75,40 @@ class Http2ConnectionError(Exception):
         self.code = code
 
 
-class Http2Connection(FrameSink):
-    """The frames of one connection. `streams` contains those that are not closed on both sides."""
+class Http2Connection(ConnectionOutput):
+    """The frames of one connection."""
 
     __slots__ = (
         "_block",
         "_block_flags",
         "_block_stream_id",
-        "_blocked",
         "_buffer",
-        "_control",
         "_decoder",
-        "_encoder",
-        "_is_flush_queued",
         "_is_turn_queued",
-        "_output_bytes",
         "_owed",
         "_receive_window",
-        "_recent_resets",
-        "_transport",
         "_wanted",
-        "environment",
         "has_settings",
         "is_closing",
         "peer_stream_limit",
         "peer_window",
-        "streams",
     )
 
     def __init__(self, environment: Environment) -> None:
-        settings = environment.settings
-        self.environment = environment
-        self._transport: asyncio.Transport | None = None
-        self._decoder = Decoder(max_list_bytes=settings.head_limit)
-        self._encoder = Encoder()
+        super().__init__(environment)
+        self._decoder = Decoder(max_list_bytes=environment.settings.head_limit)
         self._buffer = bytearray()
         self._wanted = 0
         self._block: bytearray | None = None
         self._block_flags = 0
         self._block_stream_id = 0
-        self._blocked: dict[int, Http2Stream] = {}
-        self._control = Budget(settings.http2_control_limit, CONTROL_REFILL_PER_S, environment.clock.now)
-        self._is_flush_queued = False
         self._is_turn_queued = False
-        self._output_bytes = 0
         self._owed = 0
         self._receive_window = CONNECTION_WINDOW_BYTES
-        self._recent_resets: dict[int, None] = {}
-        self.streams: dict[int, Http2Stream] = {}
-        self.out: list[bytes] = []
-        self.flushes = 0
-        self.send_window = DEFAULT_WINDOW_BYTES
-        self.frame_limit = FRAME_LIMIT_BYTES
-        self.is_write_paused = False
         self.is_closing = False
         self.has_settings = False
         self.peer_window = DEFAULT_WINDOW_BYTES
         self.peer_stream_limit = WINDOW_LIMIT_BYTES
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} streams={len(self.streams)} out={len(self.out)} closing={self.is_closing}>"
 
     # --- implemented by subclasses
 
@@ -158,6 +122,10 @@ class Http2Connection(FrameSink):
     @abstractmethod
     def is_idle_stream(self, stream_id: int) -> bool:
         """Whether a stream has never been opened."""
+
+    @abstractmethod
+    def ignores_closed(self, stream_id: int) -> bool:
+        """Whether frames of a closed stream are ignored: the peer may not know yet that it was reset."""
 
     @abstractmethod
     def on_settings(self) -> None:
@@ -174,10 +142,6 @@ class Http2Connection(FrameSink):
     @abstractmethod
     def on_stream_reset(self, now: float) -> None:
         """Count a stream that either side has reset. Raises Http2ConnectionError."""
-
-    @abstractmethod
-    def on_streams_changed(self) -> None:
-        """Continue after a stream has been removed."""
 
     @abstractmethod
     def on_ended(self) -> None:
@@ -215,16 +179,6 @@ class Http2Connection(FrameSink):
             data = bytes(self._buffer)
             self._buffer.clear()
         self._read_frames(data)
-
-    def pause_writing(self) -> None:
-        """Keep data in the streams: the peer reads more slowly."""
-        self.is_write_paused = True
-
-    def resume_writing(self) -> None:
-        """Send data of the streams that wait."""
-        self.is_write_paused = False
-        self._pump()
-        self._flush()
 
     # --- reading frames
 
@@ -279,6 +233,10 @@ class Http2Connection(FrameSink):
         data = bytes(self._buffer)
         self._buffer.clear()
         self._read_frames(data)
+        self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        """Read again, unless another turn is due first."""
         if not self._is_turn_queued and not self.is_closing and self._transport is not None:
             self._transport.resume_reading()
 
@@ -298,6 +256,11 @@ class Http2Connection(FrameSink):
             self._read_window_update(stream_id, data, start, end)
             return 1
         self._count_control()
+        self._read_rare_frame(kind, flags, stream_id, data, start, end)
+        return 1
+
+    def _read_rare_frame(self, kind: int, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
+        """Process a control frame; frames of unknown types are ignored (section 4.1)."""
         if kind == RST_STREAM:
             self._read_rst_stream(stream_id, data, start, end)
         elif kind == SETTINGS:
@@ -312,7 +275,6 @@ class Http2Connection(FrameSink):
             self._read_priority(stream_id, data, start, end)
         elif kind == PUSH_PROMISE:
             raise Http2ConnectionError(PROTOCOL_ERROR, "PUSH_PROMISE is disabled")
-        return 1
 
     def _count_control(self) -> None:
         if not self._control.spend(self.environment.clock.now):
@@ -352,16 +314,16 @@ class Http2Connection(FrameSink):
         """Handle DATA or HEADERS of a stream on which the peer cannot send (section 5.1)."""
         if stream_id == 0 or (stream is None and self.is_idle_stream(stream_id)):
             raise Http2ConnectionError(PROTOCOL_ERROR, "a frame of an idle stream")
-        if stream is None and stream_id in self._recent_resets:
-            self._count_control()
+        if stream is None and self.ignores_closed(stream_id):
             return
         raise Http2ConnectionError(STREAM_CLOSED, "a frame of a closed stream")
 
     def _fail_stream(self, stream: Http2Stream, code: int) -> None:
         """Reset a stream because of the peer's error."""
         stream.on_reset(code)
-        if not stream.is_closed_locally or stream.stream_id in self.streams:
+        if stream.stream_id in self.streams:
             stream.reset(code)
+        self.on_stream_reset(self.environment.clock.now)
 
     # --- HEADERS, CONTINUATION, PRIORITY
 
@@ -404,7 +366,7 @@ class Http2Connection(FrameSink):
             fields = None
         stream = self.streams.get(stream_id)
         is_end = bool(flags & END_STREAM)
-        if stream is None and not self._is_closed(stream_id):
+        if stream is None and self.is_idle_stream(stream_id):
             self.on_new_headers(stream_id, fields, has_body=not is_end)
             return
         if stream is None or stream.has_ended_remotely:
@@ -420,9 +382,6 @@ class Http2Connection(FrameSink):
             return
         if is_end and stream.is_closed_locally:
             self.forget_stream(stream)
-
-    def _is_closed(self, stream_id: int) -> bool:
-        return not self.is_idle_stream(stream_id)
 
     def _read_priority(self, stream_id: int, data: bytes, start: int, end: int) -> None:
         """Check and ignore PRIORITY, which is deprecated (section 5.3.2)."""
@@ -529,75 +488,6 @@ class Http2Connection(FrameSink):
         last = int.from_bytes(data[start : start + 4], "big") & STREAM_BITS
         self.on_goaway(last, int.from_bytes(data[start + 4 : start + 8], "big"))
 
-    # --- writing frames (see FrameSink)
-
-    def encode(self, fields: Fields) -> bytes:
-        """Compress a header list; the frames must be added to `out` before the next call."""
-        return self._encoder.encode(fields)
-
-    def queue_flush(self) -> None:
-        """Write `out` at the end of this turn."""
-        if not self._is_flush_queued:
-            self._is_flush_queued = True
-            asyncio.get_running_loop().call_soon(self._flush_later)
-
-    def count_output(self, size: int) -> None:
-        """Record that a DATA frame was added to `out`; write it if there is much."""
-        self._output_bytes += size
-        self._control.earn(TOKENS_PER_DATA)
-        if self._output_bytes > WRITE_HIGH_BYTES:
-            self._flush()
-        elif not self._is_flush_queued:
-            self.queue_flush()
-
-    def add_blocked(self, stream: Http2Stream) -> None:
-        """Call the stream's `pump` when the connection can send more."""
-        self._blocked[stream.stream_id] = stream
-
-    def forget_stream(self, stream: Http2Stream) -> None:
-        """Remove a stream that is closed on both sides."""
-        self._blocked.pop(stream.stream_id, None)
-        if self.streams.pop(stream.stream_id, None) is not None:
-            self._control.earn(TOKENS_PER_STREAM)
-            self.on_streams_changed()
-
-    def note_reset(self, stream: Http2Stream) -> None:
-        """Ignore the stream's frames for a while, and count the reset."""
-        recent = self._recent_resets
-        if len(recent) >= RECENT_RESETS:
-            del recent[next(iter(recent))]
-        recent[stream.stream_id] = None
-
-    def _flush_later(self) -> None:
-        self._is_flush_queued = False
-        if self.out:
-            self._flush()
-
-    def _flush(self) -> None:
-        out, transport = self.out, self._transport
-        if not out:
-            return
-        data = b"".join(out)
-        out.clear()
-        self.flushes += 1
-        self._output_bytes = 0
-        if transport is not None and not transport.is_closing():
-            transport.write(data)
-
-    def _pump(self) -> None:
-        """Let the waiting streams send in turns, until the windows or the transport are full."""
-        is_sending = True
-        while is_sending and self._blocked and self.send_window > 0 and not self.is_write_paused:
-            is_sending = False
-            for stream in list(self._blocked.values()):
-                unsent = stream.unsent_bytes
-                stream.pump(ROUND_BYTES)
-                is_sending = is_sending or stream.unsent_bytes < unsent
-                if not stream.unsent_bytes:
-                    self._blocked.pop(stream.stream_id, None)
-                if self.is_write_paused or self.send_window <= 0:
-                    break
-
     # --- ends
 
     def fail(self, code: int) -> None:
@@ -621,10 +511,6 @@ class Http2Connection(FrameSink):
             stream.on_connection_lost()
         self.streams.clear()
         self._blocked.clear()
-
-
-STREAM_BITS: Final = 0x7FFFFFFF
-"""A stream id or window without the reserved bit."""
 
 
 def _cut_padding(data: bytes, start: int, end: int) -> tuple[int, int]:

@@ -18,7 +18,8 @@ FRAME_LIMIT_BYTES: Final = 16384
 frames would delay other streams."""
 WINDOW_LIMIT_BYTES: Final = (1 << 31) - 1
 DEFAULT_WINDOW_BYTES: Final = 65535
-STREAM_ID_LIMIT: Final = (1 << 31) - 1
+STREAM_BITS: Final = 0x7FFFFFFF
+"""The bits of a stream's number or of a window; the first bit is reserved."""
 
 # --- frame types (section 6)
 

@@ -13,7 +13,7 @@ from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.http2.budget import Budget
 from maesh_core.proxy.http.http2.client_side_stream import ClientSideStream
-from maesh_core.proxy.http.http2.connection import STREAM_BITS, Http2Connection, Http2ConnectionError
+from maesh_core.proxy.http.http2.connection import Http2Connection, Http2ConnectionError
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import (
     ENHANCE_YOUR_CALM,
@@ -24,6 +24,7 @@ from maesh_core.proxy.http.http2.frames import (
     PREFACE_REST,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
+    STREAM_BITS,
     render_goaway,
     render_ping,
     render_rst_stream,
@@ -41,6 +42,8 @@ from maesh_core.proxy.http.transports import limit_write_buffer, reset
 
 CACHED_REQUESTS: Final = 32
 """Parsed requests that a connection keeps: clients often repeat a header list."""
+CACHED_REQUEST_BYTES: Final = 2048
+"""Size of the largest request head that a connection keeps."""
 RESET_REFILL_PER_S: Final = 5.0
 """Tokens for resets that time brings back."""
 DRAIN_PING: Final = b"maesh-go"
@@ -164,9 +167,13 @@ class MultiplexedClient(Http2Connection):
         """Return the last stream that was processed."""
         return self._last_stream_id
 
+    def ignores_closed(self, stream_id: int) -> bool:
+        """Whether the stream was reset not long ago."""
+        return stream_id in self._recent_resets
+
     def on_new_headers(self, stream_id: int, fields: Fields | None, *, has_body: bool) -> None:
         """Open a stream for a request. Raises Http2ConnectionError."""
-        if not stream_id & 1:
+        if stream_id <= self._last_stream_id or not stream_id & 1:
             raise Http2ConnectionError(PROTOCOL_ERROR, "a stream with an even number")
         self._last_stream_id = stream_id
         if stream_id > self._goaway_id:
@@ -220,7 +227,7 @@ class MultiplexedClient(Http2Connection):
         return request
 
     def _refuse_stream(self, stream_id: int, code: int) -> None:
-        self._recent_resets[stream_id] = None
+        self.note_reset(stream_id)
         self.out.append(render_rst_stream(stream_id, code))
         self.on_stream_reset(self.environment.clock.now)
 
@@ -265,11 +272,8 @@ class MultiplexedClient(Http2Connection):
 
     def list_exchanges(self) -> list[Exchange]:
         """Return the exchanges in progress."""
-        exchanges = []
-        for stream in self.streams.values():
-            if isinstance(stream, ClientSideStream) and stream.exchange is not None:
-                exchanges.append(stream.exchange)
-        return exchanges
+        streams = [stream for stream in self.streams.values() if isinstance(stream, ClientSideStream)]
+        return [stream.exchange for stream in streams if stream.exchange is not None]
 
     def on_deadline(self) -> None:
         """End the waits of streams that took too long, or close an idle connection."""
@@ -336,7 +340,3 @@ class MultiplexedClient(Http2Connection):
         self._end_streams()
         if self._transport is not None:
             reset(self._transport)
-
-
-CACHED_REQUEST_BYTES: Final = 2048
-"""Size of the largest request head that a connection keeps."""

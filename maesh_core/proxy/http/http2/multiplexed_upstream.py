@@ -6,10 +6,8 @@ connection, and the others end here.
 """
 
 import asyncio
-from typing import Final, Protocol, final
+from typing import Final, Protocol, cast, final
 
-from maesh_core.proxy.balancing.health import Aside
-from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.http2.connection import Http2Connection, Http2ConnectionError
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import (
@@ -19,7 +17,7 @@ from maesh_core.proxy.http.http2.frames import (
     NO_ERROR,
     PREFACE,
     PROTOCOL_ERROR,
-    STREAM_ID_LIMIT,
+    STREAM_BITS,
     render_settings,
 )
 from maesh_core.proxy.http.http2.request_fields import build_request_fields
@@ -29,6 +27,7 @@ from maesh_core.proxy.http.http2.upstream_side_stream import ServerLink, Upstrea
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
+from maesh_core.proxy.http.upstreams.upstream_connection import Pool
 from maesh_core.proxy.http.upstreams.upstream_stream import ResponseReceiver
 
 STREAMS_PER_CONNECTION: Final = 100
@@ -39,19 +38,13 @@ CACHED_HEAD_BYTES: Final = 2048
 """Size of the largest head that is kept."""
 
 
-class StreamServer(Protocol):
+class StreamServer(Pool, Protocol):
     """The part of a server that its connections use (connection_pool.py)."""
 
-    __slots__ = ("opened",)
+    __slots__ = ()
 
-    environment: Environment
-    opened: int
-    aside: Aside | None
     is_removed: bool
     scheme: bytes
-
-    def note_failure(self, receiver: ResponseReceiver) -> None:
-        """Set the server aside for later requests."""
 
     def remove_multiplexed(self, connection: "MultiplexedUpstream") -> None:
         """Open no more streams on a connection."""
@@ -75,15 +68,18 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
 
     # --- the transport
 
-    def take_over(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start on a connected transport."""
+        if self.is_closing:  # the connect was cancelled in the meantime
+            cast("asyncio.Transport", transport).abort()
+            return
         self.environment.upstreams.add(self)
         settings = render_settings(
             (ENABLE_PUSH, 0),
             (INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
             (MAX_HEADER_LIST_SIZE, self.environment.settings.head_limit),
         )
-        self._start(transport, PREFACE + settings)
+        self._start(cast("asyncio.Transport", transport), PREFACE + settings)
 
     def eof_received(self) -> None:
         """Open no more streams; the event loop closes the connection."""
@@ -112,7 +108,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         self.streams[self._next_id] = stream
         self.server.opened += 1
         self._next_id += 2
-        if self._next_id > STREAM_ID_LIMIT:
+        if self._next_id > STREAM_BITS:
             self._go_away()
         return stream
 
@@ -167,6 +163,14 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         if not self.is_going_away:
             self.is_going_away = True
             self.server.remove_multiplexed(self)
+
+    def discard(self) -> None:
+        """Close a connection that was never used, even if it is still connecting; see UpstreamConnection.discard."""
+        self.is_closing = True
+        self.environment.upstreams.discard(self)
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
 
     def close(self) -> None:
         """Close at once; streams in progress fail."""

@@ -65,7 +65,7 @@ class FrameSink(Protocol):
     def forget_stream(self, stream: "Http2Stream") -> None:
         """Remove a stream that is closed on both sides."""
 
-    def note_reset(self, stream: "Http2Stream") -> None:
+    def note_reset(self, stream_id: int) -> None:
         """Record that a stream was reset by this side."""
 
 
@@ -211,7 +211,7 @@ class Http2Stream:
         self._drop_pending()
         connection.out.append(render_rst_stream(self.stream_id, code))
         connection.queue_flush()
-        connection.note_reset(self)
+        connection.note_reset(self.stream_id)
         connection.forget_stream(self)
 
     def close_quietly(self) -> None:

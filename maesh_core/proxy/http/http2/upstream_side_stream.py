@@ -5,13 +5,12 @@ request's body until the response starts, up to a limit: a server that refuses a
 request can be sent again (RFC 9113 section 8.7).
 """
 
-from typing import Final, Protocol, final
+from typing import Protocol, final
 
 from maesh_core.errors import MalformedMessageError, UpstreamProtocolError
 from maesh_core.proxy.http.answers import CLOSED_EARLY, REFUSED, RESET
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import CANCEL, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
-from maesh_core.proxy.http.http2.request_fields import build_request_fields, get_declared_length
 from maesh_core.proxy.http.http2.response_fields import build_trailer_fields, read_trailers
 from maesh_core.proxy.http.http2.stream import FrameSink, Http2Stream, StreamError
 from maesh_core.proxy.http.messages.chunked import ChunkedScanner
@@ -26,7 +25,7 @@ from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, ResponseR
 class ServerLink(Protocol):
     """What a stream uses of its connection besides frames (multiplexed_upstream.py)."""
 
-    __slots__ = ("is_reused",)
+    __slots__ = ()
 
     is_reused: bool
     """Whether a stream of the connection has been answered."""
@@ -58,8 +57,8 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         "_is_counted",
         "_left",
         "_link",
-        "_receiver",
         "_received",
+        "_receiver",
         "_request_left",
         "_response",
         "_scanner",
@@ -184,7 +183,7 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
             return
         self._response = response
         self._stored = None
-        self._left = 0 if has_body and response.left == 0 else get_declared_length(response)
+        self._left = 0 if has_body and response.left == 0 else response.declared_length
         if receiver.on_response_head(response, is_whole=False) is DISCARDED:
             return
         receiver.start_response(b"")
@@ -227,7 +226,7 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         self._receiver = None
         self._uncount()
         if not self.is_closed_locally:  # the server has answered early: RFC 9113 section 8.1
-            self.reset(NO_ERROR)
+            self.reset(CANCEL)
         receiver.client.end_content(trailers)
         receiver.on_response_complete()
 

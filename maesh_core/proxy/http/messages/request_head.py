@@ -225,25 +225,25 @@ def render_start(method: bytes, target: bytes, authority: bytes) -> bytes:
 
 
 class HeadReader:
-    """Parses the heads of all clients with the same rules, and caches the last head.
+    """Parses the heads of all clients with the same `rules`, and caches the last head.
 
     Clients that open a connection per request repeat their head, and have no connection on which it could be cached.
     """
 
-    __slots__ = ("_last", "_rules")
+    __slots__ = ("_last", "rules")
 
     def __init__(self, rules: HeadRules) -> None:
-        self._rules = rules
+        self.rules: Final = rules
         self._last: RequestHead | None = None
 
     def __repr__(self) -> str:
-        return f"<HeadReader {self._rules!r}>"
+        return f"<HeadReader {self.rules!r}>"
 
     def read(self, head: bytes) -> RequestHead:
         """Parse a head, which ends with its only empty line. Raises ClientProtocolError."""
         last = self._last
         if last is None or last.head != head:
-            last = parse_request_head(head, self._rules)
+            last = parse_request_head(head, self.rules)
             self._last = last if len(head) <= CACHED_HEAD_LIMIT_BYTES else None
         return last
 

@@ -1,8 +1,10 @@
-"""Opens a connection to a server for one attempt: TCP, then TLS if the scheme requires it.
+"""Opens a connection to a server for attempts: TCP, then TLS if the scheme requires it. Chooses the protocol.
 
-Takes a server and a receiver (upstream_stream.py), and passes the receiver the connection or an error. Until then this
-module owns the connection, and closes it if it is cancelled, times out or has the wrong certificate. The connect
-time-out includes the TLS handshake.
+Takes a server and receivers (upstream_stream.py), and passes each receiver a connection or stream, or an error. The
+scheme chooses between HTTP/1.1 and HTTP/2; with TLS, ALPN does. Until then this module owns the connection, and closes
+it if it is cancelled, times out or has the wrong certificate. The connect time-out includes the TLS handshake.
+
+Several receivers wait for one connection if its protocol is HTTP/2, or may be.
 """
 
 import asyncio
@@ -11,70 +13,139 @@ from typing import Protocol, cast
 
 from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamNotReachedError
 from maesh_core.proxy.http.answers import CONNECT_TIMEOUT, NOT_CONNECTED
+from maesh_core.proxy.http.http2.multiplexed_upstream import STREAMS_PER_CONNECTION, MultiplexedUpstream, StreamServer
 from maesh_core.proxy.http.upstreams.server_key import ServerKey
-from maesh_core.proxy.http.upstreams.upstream_connection import Pool, UpstreamConnection
-from maesh_core.proxy.http.upstreams.upstream_stream import ResponseReceiver
+from maesh_core.proxy.http.upstreams.upstream_connection import UpstreamConnection
+from maesh_core.proxy.http.upstreams.upstream_stream import ResponseReceiver, UpstreamStream
 
 
-class ConnectablePool(Pool, Protocol):
+class ConnectablePool(StreamServer, Protocol):
     """The part of a server that this module uses."""
 
     __slots__ = ()
 
     key: ServerKey
+    multiplexed: list[MultiplexedUpstream]
 
-    def on_connect_ended(self, receiver: ResponseReceiver) -> None:
-        """Record that the connect for a receiver has ended, successfully or not."""
+    def connect(self, receiver: ResponseReceiver) -> None:
+        """Open a connection for a receiver, and pass it the connection or an error."""
+
+    def on_connect_ended(self, pending: "PendingConnection", receivers: list[ResponseReceiver]) -> None:
+        """Record that a connect has ended, successfully or not."""
+
+    def note_protocol(self, *, is_multiplexing: bool) -> None:
+        """Record whether the server has chosen HTTP/2."""
 
 
 class PendingConnection:
-    """One connect. `task` ends when the receiver has its connection or its error."""
+    """One connect. `task` ends when the receivers have their connection or their error.
 
-    __slots__ = ("_receiver", "_upstream", "task")
+    Each receiver counts in the server's `opened`; an HTTP/1.1 connection counts itself, in place of the first one.
+    """
+
+    __slots__ = ("_multiplexed", "_receivers", "_server", "_upstream", "task")
 
     def __init__(self, server: ConnectablePool, receiver: ResponseReceiver) -> None:
-        self._receiver: ResponseReceiver | None = receiver
-        self._upstream = UpstreamConnection(server)
-        self.task = asyncio.get_running_loop().create_task(self._run(server))
+        self._server = server
+        self._receivers = [receiver]
+        self._multiplexed: MultiplexedUpstream | None = None
+        self._upstream: UpstreamConnection | None = None
+        if server.key.scheme == "h2c":
+            self._multiplexed = MultiplexedUpstream(server)
+            server.opened += 1
+        else:
+            self._upstream = UpstreamConnection(server)
+        self.task = asyncio.get_running_loop().create_task(self._run())
 
     def __repr__(self) -> str:
-        return f"<PendingConnection {self._upstream!r} for {self._receiver!r}>"
+        return f"<PendingConnection {self._upstream or self._multiplexed!r} for {self._receivers!r}>"
 
-    def cancel(self) -> None:
-        """Close the connection in whatever state it is; the receiver is not called.
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a receiver waits for this connection."""
+        return bool(self._receivers)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another receiver may wait for this connection."""
+        return len(self._receivers) < STREAMS_PER_CONNECTION
+
+    def join(self, receiver: ResponseReceiver) -> None:
+        """Let another receiver wait for this connection."""
+        self._receivers.append(receiver)
+        self._server.opened += 1
+
+    def cancel(self, receiver: ResponseReceiver) -> None:
+        """Remove a receiver, which is not called. Without any, close the connection in whatever state it is.
 
         The cleanup happens here and not in the task, which may never have started.
         """
-        self._receiver = None
-        self._upstream.discard()
-        self.task.cancel()
-
-    async def _run(self, server: ConnectablePool) -> None:
-        upstream = self._upstream
-        try:
-            error = await self._connect(server)
-        except BaseException:
-            upstream.discard()
-            raise
-        receiver, self._receiver = self._receiver, None
-        if receiver is None:
-            upstream.discard()
-            return
-        server.on_connect_ended(receiver)
-        if error is None and upstream.transport is None:  # it ended in the meantime
-            error = UpstreamNotReachedError(NOT_CONNECTED)
-        if error is None:
-            receiver.on_connected(upstream)
+        self._receivers.remove(receiver)
+        if self._receivers:
+            self._server.opened -= 1
         else:
+            self._discard()
+            self.task.cancel()
+
+    def _discard(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        multiplexed, self._multiplexed = self._multiplexed, None
+        if upstream is not None:
             upstream.discard()
-            server.note_failure(receiver)
+        if multiplexed is not None:
+            self._server.opened -= 1
+            multiplexed.discard()
+
+    async def _run(self) -> None:
+        server = self._server
+        try:
+            error = await self._connect()
+        except BaseException:
+            self._discard()
+            raise
+        receivers, self._receivers = self._receivers, []
+        server.on_connect_ended(self, receivers)
+        server.opened -= max(0, len(receivers) - 1)
+        upstream, multiplexed = self._upstream, self._multiplexed
+        if not receivers:
+            self._discard()
+        elif error is None and multiplexed is not None and multiplexed.transport is not None:
+            self._multiplexed = None
+            server.opened -= 1
+            self._pass_streams(multiplexed, receivers)
+        elif error is None and upstream is not None and upstream.transport is not None:
+            self._upstream = None
+            self._pass_connection(upstream, receivers)
+        else:
+            self._discard()
+            self._fail(error or UpstreamNotReachedError(NOT_CONNECTED), receivers)
+
+    def _pass_streams(self, connection: MultiplexedUpstream, receivers: list[ResponseReceiver]) -> None:
+        server = self._server
+        server.multiplexed.append(connection)
+        server.note_protocol(is_multiplexing=True)
+        for receiver in receivers:
+            if connection.has_room:
+                receiver.on_connected(connection.open_stream())
+            else:
+                server.connect(receiver)
+
+    def _pass_connection(self, upstream: UpstreamStream, receivers: list[ResponseReceiver]) -> None:
+        self._server.note_protocol(is_multiplexing=False)
+        for receiver in receivers[1:]:
+            self._server.connect(receiver)
+        receivers[0].on_connected(upstream)
+
+    def _fail(self, error: ExchangeError, receivers: list[ResponseReceiver]) -> None:
+        self._server.note_failure(receivers[0])
+        for receiver in receivers:
             receiver.on_connect_failed(error)
 
-    async def _connect(self, server: ConnectablePool) -> ExchangeError | None:
+    async def _connect(self) -> ExchangeError | None:
         """Connect; return None, or the error of the failed connect."""
         try:
-            async with asyncio.timeout(server.environment.settings.connect_timeout):
-                await self._open(server)
+            async with asyncio.timeout(self._server.environment.settings.connect_timeout):
+                await self._open()
         except TimeoutError:
             return ConnectTimeoutError(CONNECT_TIMEOUT)
         except ssl.SSLCertVerificationError as failure:
@@ -87,14 +158,16 @@ class PendingConnection:
             return UpstreamNotReachedError(NOT_CONNECTED)
         return None
 
-    async def _open(self, server: ConnectablePool) -> None:
+    async def _open(self) -> None:
         """Open a connection, with TLS if the scheme requires it. Raises OSError, UpstreamNotReachedError."""
-        loop, upstream = asyncio.get_running_loop(), self._upstream
-        _, address, port, name = server.key
-        await loop.create_connection(lambda: cast("asyncio.BaseProtocol", upstream), address, port)
-        if server.key.scheme != "https" or upstream.transport is None:
+        loop, upstream, server = asyncio.get_running_loop(), self._upstream, self._server
+        protocol = upstream if upstream is not None else self._multiplexed
+        scheme, address, port, name = server.key
+        await loop.create_connection(lambda: cast("asyncio.BaseProtocol", protocol), address, port)
+        if scheme != "https" or upstream is None or upstream.transport is None:
             return
         tls = server.environment.tls
+        upstream.is_negotiating = True
         transport = await loop.start_tls(
             upstream.transport,
             cast("asyncio.BaseProtocol", upstream),
@@ -105,6 +178,21 @@ class PendingConnection:
         if transport is None or transport.is_closing():  # uvloop: the connection ended during the handshake
             raise ConnectionResetError
         upstream.begin_tls(transport)
-        if not tls.is_for(transport.get_extra_info("ssl_object"), address=address, name=name):
+        session = transport.get_extra_info("ssl_object")
+        if not tls.is_for(session, address=address, name=name):
             names = f"{address} nor for {name}" if name else address
             raise UpstreamNotReachedError(f"the upstream's certificate is not for {names}")
+        if session is not None and session.selected_alpn_protocol() == "h2":
+            self._switch_to_http2(upstream, transport)
+        else:
+            upstream.end_negotiation()
+
+    def _switch_to_http2(self, upstream: UpstreamConnection, transport: asyncio.Transport) -> None:
+        early = upstream.hand_over()
+        self._upstream = None
+        self._server.opened += 1
+        connection = self._multiplexed = MultiplexedUpstream(self._server)
+        transport.set_protocol(cast("asyncio.BaseProtocol", connection))
+        connection.connection_made(transport)
+        if early:
+            connection.data_received(early)

@@ -1,17 +1,18 @@
-"""One server of HTTP services: its pool of idle connections, and its pending connects (connecting.py).
+"""One server of HTTP services: its pool of connections, and its pending connects (connecting.py).
 
-Takes a receiver that needs a connection, and passes it one or an error. It does not depend on the protocol of the
-connections.
+Takes a receiver that needs a connection, and passes it one or an error. An HTTP/1.1 connection serves one attempt at a
+time and is idle in between; an HTTP/2 connection, in `multiplexed`, serves many at once.
 """
 
 from typing import Final
 
 from maesh_core.proxy.balancing.health import Aside
 from maesh_core.proxy.http.environment import Environment
+from maesh_core.proxy.http.http2.multiplexed_upstream import MultiplexedUpstream
 from maesh_core.proxy.http.upstreams.connecting import ConnectablePool, PendingConnection
 from maesh_core.proxy.http.upstreams.server_key import ServerKey
 from maesh_core.proxy.http.upstreams.upstream_connection import UpstreamConnection
-from maesh_core.proxy.http.upstreams.upstream_stream import ResponseReceiver
+from maesh_core.proxy.http.upstreams.upstream_stream import ResponseReceiver, UpstreamStream
 
 IDLE_LIMIT: Final = 1024
 """Limit of idle connections to one server. Maesh 1.2 kept 200. If the limit is below the number of concurrent
@@ -23,11 +24,23 @@ class HttpServer(ConnectablePool):
     """One server's address and the connections to it.
 
     `uses` is the number of services that include it. `opened` is the number of open and pending connections, including
-    idle ones. Each connection counts itself once, from its creation to its end or the end of its tunnel
-    (upstream_connection.py).
+    idle ones. Each HTTP/1.1 connection counts itself once, from its creation to its end or the end of its tunnel
+    (upstream_connection.py). Of HTTP/2, each stream counts, and each receiver that waits for a connection.
     """
 
-    __slots__ = ("_connecting", "aside", "environment", "idle", "is_removed", "key", "uses")
+    __slots__ = (
+        "_connecting",
+        "_is_sharing",
+        "_latest",
+        "aside",
+        "environment",
+        "idle",
+        "is_removed",
+        "key",
+        "multiplexed",
+        "scheme",
+        "uses",
+    )
 
     def __init__(self, environment: Environment, key: ServerKey) -> None:
         self.environment = environment
@@ -37,7 +50,11 @@ class HttpServer(ConnectablePool):
         self.aside: Aside | None = None
         self.is_removed = False
         self.uses = 0
+        self.scheme = b"https" if key.scheme == "https" else b"http"
+        self.multiplexed: list[MultiplexedUpstream] = []
         self._connecting: dict[ResponseReceiver, PendingConnection] = {}
+        self._latest: PendingConnection | None = None
+        self._is_sharing = key.scheme == "h2c" or (key.scheme == "https" and environment.settings.http2)
 
     def __repr__(self) -> str:
         return f"<HttpServer {self.key} idle={len(self.idle)} opened={self.opened} {self.aside!r}>"
@@ -69,19 +86,49 @@ class HttpServer(ConnectablePool):
         upstream.has_sent_body = False
         return upstream
 
+    def open_stream(self) -> UpstreamStream | None:
+        """Open a stream on a connection that has room for it; return None if no connection has."""
+        for connection in self.multiplexed:
+            if connection.has_room:
+                return connection.open_stream()
+        return None
+
     def connect(self, receiver: ResponseReceiver) -> None:
-        """Open a connection for a receiver, and pass it the connection or an error."""
-        self._connecting[receiver] = PendingConnection(self, receiver)
+        """Open a connection for a receiver, and pass it the connection or an error.
+
+        A receiver waits for a connection that is being opened for others, if it may become a multiplexed one.
+        """
+        pending = self._latest
+        if pending is not None and pending.has_room:
+            pending.join(receiver)
+        else:
+            pending = PendingConnection(self, receiver)
+            self._latest = pending if self._is_sharing else None
+        self._connecting[receiver] = pending
 
     def forget(self, receiver: ResponseReceiver) -> None:
         """Cancel the pending connect for a receiver."""
         pending = self._connecting.pop(receiver, None)
         if pending is not None:
-            pending.cancel()
+            pending.cancel(receiver)
+            if pending is self._latest and not pending.is_wanted:
+                self._latest = None
 
-    def on_connect_ended(self, receiver: ResponseReceiver) -> None:
-        """Record that the connect for a receiver has ended, successfully or not."""
-        del self._connecting[receiver]
+    def on_connect_ended(self, pending: PendingConnection, receivers: list[ResponseReceiver]) -> None:
+        """Record that a connect has ended, successfully or not."""
+        for receiver in receivers:
+            del self._connecting[receiver]
+        if pending is self._latest:
+            self._latest = None
+
+    def note_protocol(self, *, is_multiplexing: bool) -> None:
+        """Record whether the server has chosen HTTP/2."""
+        self._is_sharing = is_multiplexing
+
+    def remove_multiplexed(self, connection: MultiplexedUpstream) -> None:
+        """Open no more streams on a connection."""
+        if connection in self.multiplexed:
+            self.multiplexed.remove(connection)
 
     def note_failure(self, receiver: ResponseReceiver) -> None:
         """Set the server aside: a connect failed, or a connection broke before a response."""
@@ -93,9 +140,15 @@ class HttpServer(ConnectablePool):
         self.is_removed = True
         for upstream in list(self.idle):
             upstream.close()
+        for connection in list(self.multiplexed):
+            if not connection.streams:
+                connection.close()
 
     def sweep(self, now: float) -> None:
         """Close connections that were idle for too long; the oldest are first in the pool."""
         limit = now - self.environment.settings.upstream_idle_timeout
         while self.idle and self.idle[0].idle_since < limit:
             self.idle[0].close()
+        for connection in list(self.multiplexed):
+            if not connection.streams and connection.idle_since < limit:
+                connection.close()

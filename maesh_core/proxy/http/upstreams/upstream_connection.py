@@ -13,12 +13,13 @@ from maesh_core.proxy.http.answers import CLOSED_EARLY
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.http.messages.headers import Headers
-from maesh_core.proxy.http.messages.request_head import CACHED_HEAD_LIMIT_BYTES, CHUNKED, RequestHead
+from maesh_core.proxy.http.messages.request_head import CACHED_HEAD_LIMIT_BYTES, CHUNKED, STREAMED, RequestHead
 from maesh_core.proxy.http.messages.response_head import UNTIL_CLOSE, ResponseHead, parse_response_head
 from maesh_core.proxy.http.messages.syntax import HEAD_END, SMALL_HEAD_BYTES, count_fields, has_bare_line_end
 from maesh_core.proxy.http.tls import is_cut_off
 from maesh_core.proxy.http.transports import (
     FULL_READ_BYTES,
+    HELD_LIMIT_BYTES,
     TURN_READS,
     ReleasedTransport,
     limit_write_buffer,
@@ -63,6 +64,7 @@ class UpstreamConnection(UpstreamStream):
         "_full_reads",
         "_held",
         "_informational",
+        "_is_chunking",
         "_is_counted",
         "_is_queued",
         "_is_read_paused",
@@ -75,6 +77,7 @@ class UpstreamConnection(UpstreamStream):
         "_transport",
         "has_sent_body",
         "idle_since",
+        "is_negotiating",
         "is_reused",
         "is_write_paused",
         "server",
@@ -83,8 +86,10 @@ class UpstreamConnection(UpstreamStream):
     def __init__(self, server: Pool) -> None:
         self.server = server
         self.is_reused = False
+        self.is_negotiating = False
         self.has_sent_body = False
         self.idle_since = 0.0
+        self._is_chunking = False
         self._is_counted = True
         server.opened += 1
         self._transport: asyncio.Transport | None = None
@@ -126,6 +131,9 @@ class UpstreamConnection(UpstreamStream):
         self._informational = 0
         if self._transport is not None:
             request = head.outgoing + forwarded if changed is None else head.render_changed(changed, forwarded)
+            self._is_chunking = head.body == STREAMED and head.framing.startswith(b"Transfer-Encoding")
+            if body and self._is_chunking:
+                body = _render_chunk(body)
             self._transport.write(request + body if body else request)
 
     def write(self, data: bytes) -> None:
@@ -134,9 +142,15 @@ class UpstreamConnection(UpstreamStream):
         if transport is None or raw is None or raw.is_closing():
             return
         self.has_sent_body = True
-        transport.write(data)
+        transport.write(_render_chunk(data) if self._is_chunking and data else data)
         if raw is not transport and raw.is_closing():  # with TLS, nothing can be read after the end is reported
             self._receive_unread(raw, raw.get_protocol())
+
+    def end_body(self, trailers: bytes) -> None:
+        """End a streamed body."""
+        if self._is_chunking:
+            self._is_chunking = False
+            self.write(b"0\r\n" + trailers + b"\r\n")
 
     def abandon(self) -> None:
         """Close at once, because the receiver ended before this response was complete."""
@@ -159,6 +173,18 @@ class UpstreamConnection(UpstreamStream):
         self._uncount()
         self.close()
         self._transport = self._raw = None
+
+    def end_negotiation(self) -> None:
+        """Use HTTP/1.1, in which a server must not send anything before it has a request."""
+        self.is_negotiating = False
+        if self._buffer:
+            self.close()
+
+    def hand_over(self) -> bytes:
+        """Leave the transport to a connection of another protocol; return the bytes read so far."""
+        self._uncount()
+        self._transport = self._raw = None
+        return self._buffer
 
     def begin_tls(self, transport: asyncio.Transport) -> None:
         """Switch to the TLS transport, which was created on top of the connection's own."""
@@ -265,8 +291,11 @@ class UpstreamConnection(UpstreamStream):
     def data_received(self, data: bytes) -> None:
         """Process bytes of the response."""
         receiver = self._receiver
-        if receiver is None:  # no request was sent: RFC 9112 section 9.2
-            self.close()
+        if receiver is None:
+            if self.is_negotiating and len(self._buffer) <= HELD_LIMIT_BYTES:
+                self._buffer += data
+            else:  # no request was sent: RFC 9112 section 9.2
+                self.close()
         elif self._response is not None:
             self._receive_body(receiver, self._response, data, is_first=False)
         else:
@@ -378,6 +407,7 @@ class UpstreamConnection(UpstreamStream):
         else:
             receiver.client.write(data)
         if left == 0:
+            self._pass_trailers(receiver)
             self._end(receiver, is_clean=response.is_keep_alive and not surplus)
         else:
             receiver.client.on_progress()
@@ -438,9 +468,16 @@ class UpstreamConnection(UpstreamStream):
             self._stop_holding()
         receiver.client.write(body)
         if self._left == 0:
+            self._pass_trailers(receiver)
             self._end(receiver, is_clean=response.is_keep_alive and not surplus)
         else:
             receiver.client.on_progress()
+
+    def _pass_trailers(self, receiver: ResponseReceiver) -> None:
+        """Pass the trailers of a chunked body to a client that receives no chunks; others have received them."""
+        scanner = self._scanner
+        if scanner is not None and scanner.trailers and receiver.client.is_unchunked:
+            receiver.client.end_content(scanner.trailers)
 
     def _stop_holding(self) -> None:
         """Resume reading, since no bytes are held any more."""
@@ -467,6 +504,10 @@ class UpstreamConnection(UpstreamStream):
         self.close()
         if receiver is not None:
             receiver.on_broken(error)
+
+
+def _render_chunk(data: bytes | bytearray) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), bytes(data))
 
 
 def _build_closed_error() -> UpstreamProtocolError:

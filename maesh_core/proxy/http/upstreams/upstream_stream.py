@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from maesh_core.errors import ExchangeError
+from maesh_core.proxy.http.http2.frames import INTERNAL_ERROR
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
@@ -42,6 +43,12 @@ class ClientSide(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes of the response's body, or of the whole response if it is forwarded unchanged."""
+
+    def write_content(self, data: bytes) -> None:
+        """Send bytes of a streamed response's body, in the client's framing."""
+
+    def end_content(self, trailers: bytes) -> None:
+        """End the body of a streamed response; for a client without chunks, of any. `trailers` holds trailer lines."""
 
     def on_progress(self) -> None:
         """Restart the wait: bytes of the response were forwarded."""
@@ -80,7 +87,10 @@ class UpstreamStream(Protocol):
         """
 
     def write(self, data: bytes) -> None:
-        """Send bytes of the request's body."""
+        """Send bytes of the request's body, in the form that its head declares."""
+
+    def end_body(self, trailers: bytes) -> None:
+        """End a streamed body; `trailers` holds its trailer lines."""
 
     def abandon(self) -> None:
         """Close at once, because the exchange ended before this response was complete."""
@@ -125,6 +135,12 @@ class ResponseReceiver(Protocol):
         request.
         """
 
+    def on_refused(self, error: ExchangeError, body: bytes | None) -> None:
+        """Handle a request that the server has not processed, and never will (RFC 9113 section 8.7).
+
+        `body` holds the bytes of its body that were sent; None if they are no longer stored.
+        """
+
     def on_broken(self, error: ExchangeError) -> None:
         """Handle a connection that received bytes that are not a valid response."""
 
@@ -146,5 +162,5 @@ class ResponseReceiver(Protocol):
     def on_response_complete(self) -> None:
         """End the exchange: the whole response was written to the client's transport."""
 
-    def abort(self) -> None:
-        """Abort the exchange in the middle of a response."""
+    def abort(self, code: int = INTERNAL_ERROR) -> None:
+        """Abort the exchange in the middle of a response; `code` is an error code of HTTP/2."""
