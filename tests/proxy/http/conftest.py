@@ -184,7 +184,8 @@ class Peer:
 class World:
     """A handler with one host, its servers, and a clock that stands still."""
 
-    def __init__(self, *, middlewares=(), servers=1, settings=None, load_balancer="round-robin", balancers=None):
+    def __init__(self, *, middlewares=(), servers=1, settings=None, load_balancer="round-robin", balancers=None, scheme="http"):
+        self.scheme = scheme
         self.transcript, self.ending, self.connects, self.servers = [], [], [], []
         self.now = 1000.0
         clock = Clock(asyncio.get_running_loop())
@@ -201,7 +202,7 @@ class World:
         keys = tuple(f"m{index}" for index in range(len(middlewares)))
         addresses = tuple(Server(address=f"10.0.1.{index + 1}", port=80) for index in range(servers))
         router = HttpRouter(entrypoint=ENTRYPOINT, hosts=(HOST,), service="a", middlewares=keys)
-        service = Service(servers=addresses, load_balancer=load_balancer)
+        service = Service(servers=addresses, load_balancer=load_balancer, scheme=self.scheme)
         section = Section(routers={"a": router}, services={"a": service})
         instances = dict(zip(keys, middlewares, strict=True))
         self.handler.apply_table(self.handler.compile_table(section, middlewares=instances, changed=None))
@@ -225,7 +226,8 @@ class World:
 
     def _has_turns(self):
         environment: Any = self.handler.environment
-        return any(connection._is_queued for connection in (*environment.clients, *environment.upstreams))
+        connections = (*environment.clients, *environment.upstreams)
+        return any(each._is_turn_queued or each.out if hasattr(each, "out") else each._is_queued for each in connections)
 
     async def until(self, is_so):
         """Let things happen until it is so; the test's own time-out ends what never is."""

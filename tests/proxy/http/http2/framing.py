@@ -1,0 +1,121 @@
+"""A peer that speaks HTTP/2 in the world without sockets, frame by frame, with hpack and hyperframe as its own codec."""
+
+import struct
+
+import hpack
+from hyperframe.frame import Frame, SettingsFrame
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HOST = "a.test.maesh"
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, SETTINGS_TIMEOUT, STREAM_CLOSED = range(6)
+FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, CONNECT_ERROR, ENHANCE_YOUR_CALM = range(6, 12)
+END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 1, 1, 4, 8, 32
+GET = ((":method", "GET"), (":scheme", "http"), (":authority", HOST), (":path", "/"))
+POST = ((":method", "POST"), (":scheme", "http"), (":authority", HOST), (":path", "/"))
+
+
+def frame(kind, flags=0, stream_id=0, payload=b""):
+    """Render a frame, however wrong it is."""
+    return struct.pack(">IBI", len(payload) << 8 | kind, flags, stream_id) + payload
+
+
+def settings(**values):
+    """Render a SETTINGS frame: `settings(INITIAL_WINDOW_SIZE=10)`."""
+    rendered = SettingsFrame(0, settings={getattr(SettingsFrame, name): value for name, value in values.items()})
+    return rendered.serialize()
+
+
+def window_update(stream_id, size):
+    return frame(WINDOW_UPDATE, 0, stream_id, struct.pack(">I", size))
+
+
+def rst_stream(stream_id, code):
+    return frame(RST_STREAM, 0, stream_id, struct.pack(">I", code))
+
+
+def goaway(last_stream_id, code=0):
+    return frame(GOAWAY, 0, 0, struct.pack(">II", last_stream_id, code))
+
+
+class FramePeer:
+    """One side of a connection. `take()` gives what has come since the last time, decoded.
+
+    A message is a tuple: ("headers", stream, fields, is_end), ("data", stream, bytes, is_end), ("reset", stream, code),
+    ("goaway", last_stream, code), ("window", stream, size), ("settings", values), ("settings ack",), ("ping", payload,
+    is_ack).
+    """
+
+    def __init__(self, peer):
+        self.peer = peer
+        self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder(max_header_list_size=1 << 20)
+        self._received = bytearray()
+        self._block = bytearray()
+
+    def send(self, *frames):
+        self.peer.send(b"".join(frames))
+
+    def headers(self, stream_id, fields, *, is_end=True):
+        """Render HEADERS; fields are pairs of str or bytes."""
+        flags = END_HEADERS | (END_STREAM if is_end else 0)
+        return frame(HEADERS, flags, stream_id, self.encoder.encode(fields))
+
+    def data(self, stream_id, data=b"", *, is_end=False):
+        return frame(DATA, END_STREAM if is_end else 0, stream_id, data)
+
+    def take(self):
+        self._received += self.peer.take()
+        if self._received.startswith(PREFACE):
+            del self._received[: len(PREFACE)]
+        messages = []
+        while len(self._received) >= 9:
+            length = int.from_bytes(self._received[:3], "big")
+            if len(self._received) < 9 + length:
+                break
+            message = self._decode(bytes(self._received[: 9 + length]))
+            del self._received[: 9 + length]
+            if message is not None:
+                messages.append(message)
+        return messages
+
+    def take_streams(self):
+        """Give what has come of streams: headers, data and resets."""
+        return [message for message in self.take() if message[0] in ("headers", "data", "reset")]
+
+    def _decode(self, raw):
+        one, length = Frame.parse_frame_header(memoryview(raw[:9]))
+        one.parse_body(memoryview(raw[9 : 9 + length]))
+        kind, flags, stream_id, payload = raw[3], raw[4], one.stream_id, raw[9:]
+        if kind in (HEADERS, CONTINUATION):
+            self._block += one.data
+            self._is_end = bool(flags & END_STREAM) if kind == HEADERS else self._is_end
+            if not flags & END_HEADERS:
+                return None
+            fields = [tuple(field) for field in self.decoder.decode(bytes(self._block), raw=True)]
+            self._block.clear()
+            return ("headers", stream_id, fields, self._is_end)
+        if kind == DATA:
+            return ("data", stream_id, payload, bool(flags & END_STREAM))
+        if kind == RST_STREAM:
+            return ("reset", stream_id, one.error_code)
+        if kind == GOAWAY:
+            return ("goaway", one.last_stream_id, one.error_code)
+        if kind == WINDOW_UPDATE:
+            return ("window", stream_id, one.window_increment)
+        if kind == SETTINGS:
+            return ("settings ack",) if flags & ACK else ("settings", dict(one.settings))
+        return ("ping", payload, bool(flags & ACK))
+
+
+def open_http2(world, address="10.0.0.9", **values):
+    """Connect a client, exchange the settings, and give it."""
+    client = FramePeer(world.open_client(address))
+    client.send(PREFACE, settings(**values))
+    return client
+
+
+async def accept_http2(world, **values):
+    """Let the oldest connect of an h2c server succeed, exchange the settings, and give the server's side."""
+    server = FramePeer(await world.accept())
+    server.send(settings(**values))
+    return server

@@ -1,0 +1,418 @@
+"""One exchange over every pair of versions: HTTP/1.1 and HTTP/2, on the client's side and on the server's."""
+
+import pytest
+
+from .framing import CANCEL, GET, HOST, INTERNAL_ERROR, NO_ERROR, POST, REFUSED_STREAM, accept_http2, goaway, open_http2, rst_stream
+
+OK = ((":status", "200"),)
+
+
+@pytest.fixture
+def open_h2c(open_world):
+    """Give `async with open_h2c() as world`, whose servers speak HTTP/2."""
+
+    def open_it(**arguments):
+        return open_world(scheme="h2c", **arguments)
+
+    return open_it
+
+
+def read_headers(messages):
+    """Check that the only message is a header list; give its fields and whether it ends the stream."""
+    (kind, _, fields, is_end), *rest = messages
+    assert (kind, rest) == ("headers", [])
+    return dict(fields), is_end
+
+
+# --- HTTP/2 to HTTP/2
+
+
+async def test_a_request_and_its_response_pass_from_http2_to_http2(open_h2c):
+    async with open_h2c() as world:
+        client = open_http2(world)
+        client.send(client.headers(1, (*GET, ("x-a", "1"))))
+        server = await accept_http2(world)
+        (_, stream, fields, is_end), *rest = server.take_streams()
+        assert (stream, is_end, rest) == (1, True, [])
+        assert fields[:3] == [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", HOST.encode())]
+        assert dict(fields)[b":path"] == b"/"
+        assert dict(fields)[b"x-a"] == b"1"
+        assert dict(fields)[b"x-forwarded-for"] == b"10.0.0.9"
+        server.send(server.headers(1, (*OK, ("x-b", "2")), is_end=False), server.data(1, b"hello", is_end=True))
+        await world.settle()
+        assert client.take_streams() == [
+            ("headers", 1, [(b":status", b"200"), (b"x-b", b"2")], False),
+            ("data", 1, b"hello", True),
+        ]
+        client.peer.lose()
+
+
+async def test_bodies_and_trailers_pass_both_ways(open_h2c):
+    async with open_h2c() as world:
+        client = open_http2(world)
+        client.send(client.headers(1, (*POST, ("te", "trailers")), is_end=False), client.data(1, b"ask"))
+        server = await accept_http2(world)
+        (_, _, fields, is_end), *rest = server.take_streams()
+        assert dict(fields)[b"te"] == b"trailers"
+        assert not is_end
+        assert rest == [("data", 1, b"ask", False)]
+        client.send(client.data(1, b"more"), client.headers(1, (("x-sum", "7"),)))
+        await world.settle()
+        assert server.take_streams() == [
+            ("data", 1, b"more", False),
+            ("headers", 1, [(b"x-sum", b"7")], True),
+        ]
+        server.send(
+            server.headers(1, (*OK, ("content-type", "application/grpc")), is_end=False),
+            server.data(1, b"answer"),
+            server.headers(1, (("grpc-status", "0"),)),
+        )
+        await world.settle()
+        assert client.take_streams() == [
+            ("headers", 1, [(b":status", b"200"), (b"content-type", b"application/grpc")], False),
+            ("data", 1, b"answer", False),
+            ("headers", 1, [(b"grpc-status", b"0")], True),
+        ]
+        client.peer.lose()
+
+
+async def test_streams_of_one_client_are_exchanges_of_their_own(open_h2c):
+    async with open_h2c(servers=2) as world:
+        client = open_http2(world)
+        client.send(client.headers(1, GET), client.headers(3, GET))
+        first, second = await accept_http2(world), await accept_http2(world)
+        second.send(second.headers(1, OK))
+        await world.settle()
+        assert client.take_streams() == [("headers", 3, [(b":status", b"200"), (b"content-length", b"0")], True)]
+        first.send(first.headers(1, OK))
+        await world.settle()
+        assert client.take_streams() == [("headers", 1, [(b":status", b"200"), (b"content-length", b"0")], True)]
+        client.peer.lose()
+
+
+async def test_many_requests_share_one_connection_to_a_server_also_those_that_wait_for_it(open_h2c):
+    async with open_h2c() as world:
+        client = open_http2(world)
+        client.send(*(client.headers(stream, GET) for stream in (1, 3, 5)))
+        server = await accept_http2(world)
+        assert [message[1] for message in server.take_streams()] == [1, 3, 5]
+        client.send(client.headers(7, GET))
+        await world.settle()
+        assert [message[1] for message in server.take_streams()] == [7]
+        assert not world.connects
+        assert [each.under_way for each in world.handler._servers.values()] == [4]
+        client.peer.lose()
+        await world.settle()
+        assert server.take_streams() == [("reset", stream, CANCEL) for stream in (1, 3, 5, 7)]
+        assert [each.under_way for each in world.handler._servers.values()] == [0]
+
+
+async def test_a_server_that_allows_fewer_streams_gets_more_connections(open_h2c):
+    async with open_h2c() as world:
+        client = open_http2(world)
+        client.send(client.headers(1, GET))
+        first = await accept_http2(world, MAX_CONCURRENT_STREAMS=1)
+        client.send(client.headers(3, GET))
+        second = await accept_http2(world, MAX_CONCURRENT_STREAMS=1)
+        assert [message[1] for message in second.take_streams()] == [1]
+        assert [message[1] for message in first.take_streams()] == [1]
+        client.peer.lose()
+
+
+@pytest.mark.parametrize("ends", ["client", "server"])
+async def test_a_reset_ends_only_its_own_stream(open_h2c, ends):
+    async with open_h2c() as world:
+        client = open_http2(world)
+        client.send(client.headers(1, GET), client.headers(3, GET))
+        server = await accept_http2(world)
+        server.take()
+        server.send(server.headers(1, OK, is_end=False))
+        if ends == "client":
+            client.send(rst_stream(1, CANCEL))
+            await world.settle()
+            assert server.take_streams() == [("reset", 1, CANCEL)]
+        else:
+            server.send(rst_stream(1, INTERNAL_ERROR))
+            await world.settle()
+            assert client.take_streams()[1:] == [("reset", 1, INTERNAL_ERROR)]
+        client.take()
+        server.send(server.headers(3, OK))
+        await world.settle()
+        assert read_headers(client.take_streams())[1]
+        client.peer.lose()
+
+
+async def test_a_response_before_the_end_of_the_request_ends_the_stream_without_an_error(open_h2c):
+    async with open_h2c() as world:
+        client = open_http2(world)
+        client.send(client.headers(1, POST, is_end=False), client.data(1, b"part"))
+        server = await accept_http2(world)
+        server.take()
+        server.send(server.headers(1, ((":status", "413"),)))
+        await world.settle()
+        assert server.take_streams() == [("reset", 1, CANCEL)]
+        head, reset = client.take_streams()
+        assert head[2][0] == (b":status", b"413")
+        assert reset == ("reset", 1, NO_ERROR)
+        client.send(client.data(1, b"still under way", is_end=True))
+        assert client.take() == []
+        client.peer.lose()
+
+
+# --- refused streams and GOAWAY
+
+
+@pytest.mark.parametrize("refuses", ["stream", "connection"])
+async def test_a_request_that_the_server_has_not_processed_is_sent_again_with_its_body(open_h2c, refuses):
+    async with open_h2c() as world:
+        client = open_http2(world)
+        client.send(client.headers(1, POST, is_end=False), client.data(1, b"once", is_end=True))
+        server = await accept_http2(world)
+        server.take()
+        if refuses == "stream":
+            server.send(rst_stream(1, REFUSED_STREAM))
+            second, stream = server, 3
+        else:
+            server.send(goaway(0))
+            second, stream = await accept_http2(world), 1
+        await world.settle()
+        (_, number, fields, _), body = second.take_streams()
+        assert number == stream
+        assert dict(fields)[b":method"] == b"POST"
+        assert body == ("data", stream, b"once", True)
+        second.send(second.headers(stream, OK))
+        await world.settle()
+        assert read_headers(client.take_streams())[0][b":status"] == b"200"
+        client.peer.lose()
+
+
+async def test_a_server_that_refuses_every_time_is_asked_four_times(open_h2c):
+    async with open_h2c() as world:
+        client = open_http2(world)
+        client.send(client.headers(1, GET))
+        server = await accept_http2(world)
+        asked = []
+        while streams := [message[1] for message in server.take_streams() if message[0] == "headers"]:
+            asked += streams
+            server.send(rst_stream(streams[0], REFUSED_STREAM))
+            await world.settle()
+        assert asked == [1, 3, 5, 7]
+        assert client.take_streams()[0][2][0] == (b":status", b"502")
+        client.peer.lose()
+
+
+async def test_streams_below_the_last_one_of_a_goaway_are_answered_and_the_connection_then_closes(open_h2c):
+    async with open_h2c() as world:
+        client = open_http2(world)
+        client.send(client.headers(1, GET))
+        server = await accept_http2(world)
+        server.take()
+        server.send(goaway(1))
+        await world.settle()
+        client.send(client.headers(3, GET))
+        second = await accept_http2(world)
+        assert [message[1] for message in second.take_streams()] == [1]
+        server.send(server.headers(1, OK))
+        await world.settle()
+        assert read_headers(client.take_streams())[0][b":status"] == b"200"
+        assert server.peer.is_closed
+        client.peer.lose()
+
+
+# --- HTTP/2 to HTTP/1.1
+
+
+async def test_a_request_of_http2_reaches_a_server_of_http1(world):
+    client = open_http2(world)
+    client.send(client.headers(1, (*GET, ("cookie", "a=1"), ("cookie", "b=2"))))
+    server = await world.accept()
+    head = server.take()
+    assert head.startswith(b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\ncookie: a=1; b=2\r\n")
+    server.send(b"HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-A:  b \r\nContent-Length: 2\r\n\r\nok")
+    await world.settle()
+    assert client.take_streams() == [
+        ("headers", 1, [(b":status", b"200"), (b"x-a", b"b"), (b"content-length", b"2")], False),
+        ("data", 1, b"ok", True),
+    ]
+    client.peer.lose()
+
+
+async def test_a_body_without_length_becomes_chunks_and_trailers_pass(world):
+    client = open_http2(world)
+    client.send(client.headers(1, POST, is_end=False), client.data(1, b"abc"))
+    server = await world.accept()
+    assert server.take().endswith(b"\r\n\r\n3\r\nabc\r\n")
+    client.send(client.data(1, b"de"), client.headers(1, (("x-sum", "5"),)))
+    await world.settle()
+    server.expect(b"2\r\nde\r\n0\r\nx-sum: 5\r\n\r\n")
+    server.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 2\r\n\r\n")
+    await world.settle()
+    assert client.take_streams() == [
+        ("headers", 1, [(b":status", b"200")], False),
+        ("data", 1, b"ok", False),
+        ("headers", 1, [(b"x-sum", b"2")], True),
+    ]
+    client.peer.lose()
+
+
+async def test_a_body_with_a_length_keeps_it(world):
+    client = open_http2(world)
+    client.send(client.headers(1, (*POST, ("content-length", "5")), is_end=False), client.data(1, b"abc"))
+    server = await world.accept()
+    head = server.take()
+    assert head.endswith(b"\r\n\r\nabc")
+    assert b"Content-Length: 5\r\n" in head.replace(b"content-length", b"Content-Length")
+    client.send(client.data(1, b"de", is_end=True))
+    await world.settle()
+    server.expect(b"de")
+    server.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+    await world.settle()
+    assert client.take_streams() == [("headers", 1, [(b":status", b"204")], True)]
+    client.peer.lose()
+
+
+@pytest.mark.parametrize(("length", "data"), [("5", b"abc"), ("2", b"abc")])
+async def test_a_body_of_another_length_than_declared_resets_the_stream(world, length, data):
+    client = open_http2(world)
+    client.send(client.headers(1, (*POST, ("content-length", length)), is_end=False), client.data(1, data, is_end=True))
+    await world.settle()
+    assert client.take_streams() == [("reset", 1, 1)]
+    client.peer.lose()
+
+
+async def test_a_truncated_response_of_http1_resets_the_stream(world):
+    client = open_http2(world)
+    client.send(client.headers(1, GET))
+    server = await world.accept()
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")
+    server.lose()
+    await world.settle()
+    head, data, reset = client.take_streams()
+    assert (head[3], data) == (False, ("data", 1, b"ab", False))
+    assert reset == ("reset", 1, INTERNAL_ERROR)
+    client.peer.lose()
+
+
+async def test_informational_responses_pass_and_the_body_waits_for_its_100(world):
+    client = open_http2(world)
+    fields = (*POST, ("expect", "100-continue"), ("content-length", "2"))
+    client.send(client.headers(1, fields, is_end=False))
+    server = await world.accept()
+    assert b"Expect: 100-continue\r\n" in server.take()
+    server.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")
+    await world.settle()
+    early, go_on = client.take_streams()
+    assert early == ("headers", 1, [(b":status", b"103"), (b"link", b"</a>")], False)
+    assert go_on == ("headers", 1, [(b":status", b"100")], False)
+    client.send(client.data(1, b"ab", is_end=True))
+    await world.settle()
+    server.expect(b"ab")
+    client.peer.lose()
+
+
+async def test_the_response_to_head_has_its_length_and_no_body(world):
+    client = open_http2(world)
+    client.send(client.headers(1, ((":method", "HEAD"), *GET[1:])))
+    server = await world.accept()
+    server.take()
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    await world.settle()
+    assert client.take_streams() == [("headers", 1, [(b":status", b"200"), (b"content-length", b"5")], True)]
+    client.peer.lose()
+
+
+async def test_an_unknown_host_is_answered_on_its_stream(world):
+    client = open_http2(world)
+    client.send(client.headers(1, (*GET[:2], (":authority", "other"), GET[3])))
+    head, data = client.take_streams()
+    assert dict(head[2])[b":status"] == b"404"
+    assert dict(head[2])[b"x-maesh-reason"] == b"no service of the mesh has this host"
+    assert data == ("data", 1, b"no service of the mesh has this host\n", True)
+    client.peer.lose()
+
+
+# --- HTTP/1.1 to HTTP/2
+
+
+async def test_a_request_of_http1_reaches_a_server_of_http2(open_h2c):
+    async with open_h2c() as world:
+        client = world.open_client()
+        client.send(
+            b"GET /a?b HTTP/1.1\r\nHost: a.test.maesh\r\nConnection: X-Hop, TE\r\nX-Hop: 1\r\nTE: trailers\r\nX-A: b\r\n\r\n"
+        )
+        server = await accept_http2(world)
+        fields, is_end = read_headers(server.take_streams())
+        assert is_end
+        assert (fields[b":path"], fields[b"x-a"], fields[b"te"]) == (b"/a?b", b"b", b"trailers")
+        assert not {b"host", b"connection", b"x-hop"} & fields.keys()
+        server.send(server.headers(1, (*OK, ("x-b", "2")), is_end=False), server.data(1, b"hello"))
+        await world.settle()
+        client.expect(b"HTTP/1.1 200 OK\r\nx-b: 2\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        server.send(server.headers(1, (("x-sum", "5"),)))
+        await world.settle()
+        client.expect(b"0\r\nx-sum: 5\r\n\r\n")
+        client.lose()
+
+
+async def test_a_client_of_http_1_0_gets_the_content_until_the_close(open_h2c):
+    async with open_h2c() as world:
+        client = world.open_client()
+        client.send(b"GET / HTTP/1.0\r\nHost: a.test.maesh\r\n\r\n")
+        server = await accept_http2(world)
+        server.send(server.headers(1, OK, is_end=False), server.data(1, b"hello", is_end=True))
+        await world.settle()
+        client.expect(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello")
+        assert client.is_closed
+
+
+async def test_a_chunked_body_reaches_a_server_of_http2_as_data_with_its_trailers(open_h2c):
+    async with open_h2c() as world:
+        client = world.open_client()
+        client.send(b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        server = await accept_http2(world)
+        head, data = server.take_streams()
+        assert (head[3], data) == (False, ("data", 1, b"abc", False))
+        client.send(b"2\r\nde\r\n0\r\nX-Sum: 5\r\n\r\n")
+        await world.settle()
+        assert server.take_streams() == [("data", 1, b"de", False), ("headers", 1, [(b"x-sum", b"5")], True)]
+        server.send(server.headers(1, (*OK, ("content-length", "2")), is_end=False), server.data(1, b"ok", is_end=True))
+        await world.settle()
+        client.expect(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        client.send(b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n")
+        await world.settle()
+        assert [message[1] for message in server.take_streams()] == [3]
+        client.lose()
+
+
+async def test_a_body_with_a_length_ends_the_stream_with_its_last_byte(open_h2c):
+    async with open_h2c() as world:
+        client = world.open_client()
+        client.send(b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\nContent-Length: 5\r\n\r\nabc")
+        server = await accept_http2(world)
+        client.send(b"de")
+        await world.settle()
+        assert [message[2:] for message in server.take_streams()[1:]] == [(b"abc", False), (b"de", True)]
+        client.lose()
+
+
+async def test_a_reset_in_the_middle_of_a_response_resets_the_client_of_http1(open_h2c):
+    async with open_h2c() as world:
+        client = world.open_client()
+        client.send(b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\n\r\n")
+        server = await accept_http2(world)
+        server.send(server.headers(1, OK, is_end=False), server.data(1, b"part"), rst_stream(1, INTERNAL_ERROR))
+        await world.settle()
+        assert client.transport.is_reset
+
+
+async def test_an_offered_upgrade_is_not_sent_to_a_server_of_http2(open_h2c):
+    async with open_h2c() as world:
+        client = world.open_client()
+        client.send(b"GET / HTTP/1.1\r\nHost: a.test.maesh\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        server = await accept_http2(world)
+        fields, _ = read_headers(server.take_streams())
+        assert not {b"upgrade", b"connection"} & fields.keys()
+        server.send(server.headers(1, OK))
+        await world.settle()
+        assert client.take().startswith(b"HTTP/1.1 200 ")
+        client.lose()
