@@ -93,21 +93,29 @@ _OFFSETS: Final = _list_offsets()
 def count_encoded_bytes(data: bytes) -> int:
     """Return how many bytes `encode_huffman` makes of `data`."""
     bits: i64 = 7
-    for symbol in data:
+    end: i64 = len(data)
+    at: i64 = 0
+    while at < end:
+        symbol: i64 = data[at]
         bits += _LENGTHS[symbol]
+        at += 1
     return bits >> 3
 
 
 def encode_huffman(data: bytes) -> bytes:
     """Encode a string, padded with ones to whole bytes."""
     encoded: list[int] = []
+    end: i64 = len(data)
+    at: i64 = 0
     bits: i64 = 0
     count: i64 = 0
-    for symbol in data:
+    while at < end:
+        symbol: i64 = data[at]
         length: i64 = _LENGTHS[symbol]
         code: i64 = _CODES[symbol]
         bits = (bits << length) | code
         count += length
+        at += 1
         while count >= 8:
             count -= 8
             encoded.append((bits >> count) & 0xFF)
