@@ -1,5 +1,7 @@
 """Lists of fields in, header blocks out: what enters the table, what never does, sizes, caches, and other decoders."""
 
+from typing import cast
+
 import hpack
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ from maesh_core.proxy.http.http2.hpack_encoder import (
     Encoder,
     encode_integer,
 )
-from maesh_core.proxy.http.http2.hpack_tables import STATIC_TABLE
+from maesh_core.proxy.http.http2.hpack_tables import STATIC_TABLE, Field
 
 LIMIT = 2**24
 GET = (b":method", b"GET")
@@ -62,7 +64,7 @@ def test_integers_are_encoded_as_in_the_standard(value, mask, encoded):
 
 def test_fields_of_the_static_table_are_one_byte():
     for index in range(1, 62):
-        assert Encoder().encode((STATIC_TABLE[index],)) == bytes([0x80 | index])
+        assert Encoder().encode((cast("Field", STATIC_TABLE[index]),)) == bytes([0x80 | index])
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_of_a_volatile_field_the_name_is_inserted_once():
     assert list_table(encoder) == [(b"grpc-timeout", b"1m")]
 
 
-@pytest.mark.parametrize("name", sorted(VOLATILE_NAMES & {field[0] for field in STATIC_TABLE[1:]}))
+@pytest.mark.parametrize("name", sorted(VOLATILE_NAMES & {cast("Field", field)[0] for field in STATIC_TABLE[1:]}))
 def test_of_a_volatile_field_with_a_static_name_nothing_is_inserted(name):
     assert encode_series(Encoder(), *[(name, b"1")] * 3) == ["not indexed"] * 3
 
