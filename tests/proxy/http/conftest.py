@@ -184,7 +184,9 @@ class Peer:
 class World:
     """A handler with one host, its servers, and a clock that stands still."""
 
-    def __init__(self, *, middlewares=(), servers=1, settings=None, load_balancer="round-robin", balancers=None, scheme="http"):
+    def __init__(
+        self, *, middlewares=(), servers=1, settings=None, load_balancer="round-robin", balancers=None, scheme="http"
+    ):
         self.scheme = scheme
         self.transcript, self.ending, self.connects, self.servers = [], [], [], []
         self.now = 1000.0
@@ -227,7 +229,10 @@ class World:
     def _has_turns(self):
         environment: Any = self.handler.environment
         connections = (*environment.clients, *environment.upstreams)
-        return any(each._is_turn_queued or each.out if hasattr(each, "out") else each._is_queued for each in connections)
+        multiplexed = [each for each in connections if hasattr(each, "streams")]
+        if any(each._is_turn_queued or each.out for each in multiplexed):
+            return True
+        return any(each._is_queued for each in connections if each not in multiplexed)
 
     async def until(self, is_so):
         """Let things happen until it is so; the test's own time-out ends what never is."""

@@ -174,12 +174,12 @@ class ClientSideStream(Http2Stream, ClientStream):
     def start_response(self, response: ResponseHead, changed: Headers | None, body: bytes) -> None:
         """Send a response's head and the first bytes of its body."""
         if changed is None:
-            self.send_headers(build_response_fields(response.outgoing))
+            text = response.outgoing
         elif changed.is_split:
             text = b"".join((response.status_line, *changed.lines, response.framing))
-            self.send_headers(build_response_fields(text))
         else:
-            self.send_headers(build_response_fields(response.outgoing + changed.added))
+            text = response.outgoing + changed.added
+        self.send_headers(build_response_fields(text), response.never_indexed)
         if body:
             self.send_data(body)
 
@@ -220,13 +220,13 @@ class ClientSideStream(Http2Stream, ClientStream):
 
     def _finish(self) -> None:
         self.send_end()
-        if not self.has_ended_remotely:
-            if self.is_closed_locally:
-                self.reset(NO_ERROR)
-            else:
-                self.is_credit_held = True
         if self.unsent_bytes:
+            self.is_credit_held = True
             self._wait_for_reader(self.environment.settings.body_timeout)
+
+    def on_end_sent(self) -> None:
+        """Reset the stream without an error: the rest of the request is not needed (RFC 9113 section 8.1)."""
+        self.reset(NO_ERROR)
 
     def abort(self, code: int = INTERNAL_ERROR) -> None:
         """Reset the stream, so that the client cannot mistake a partial response for a complete one."""
@@ -248,7 +248,12 @@ class ClientSideStream(Http2Stream, ClientStream):
 
     def wait(self, seconds: float | None) -> None:
         """Set the deadline of the current wait; None means that something else limits it."""
-        self.deadline = _NEVER if seconds is None else self.environment.clock.now + seconds
+        if seconds is None:
+            self.deadline = _NEVER
+            return
+        self.deadline = deadline = self.environment.clock.now + seconds
+        if deadline < self.connection.deadline:
+            self.connection.deadline = deadline
 
     def wait_for_exchange(self) -> None:
         """Wait for what comes next: the rest of the request, the response's head, or the rest of the response."""

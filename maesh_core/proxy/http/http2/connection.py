@@ -55,6 +55,7 @@ from maesh_core.proxy.http.http2.frames import (
     render_window_update,
 )
 from maesh_core.proxy.http.http2.hpack_decoder import Decoder
+from maesh_core.proxy.http.http2.hpack_tables import NO_NAMES
 from maesh_core.proxy.http.http2.stream import Http2Stream, StreamError
 from maesh_core.proxy.http.transports import limit_write_buffer
 
@@ -90,6 +91,7 @@ class Http2Connection(ConnectionOutput):
         "_wanted",
         "has_settings",
         "is_closing",
+        "never_indexed",
         "peer_stream_limit",
         "peer_window",
     )
@@ -107,6 +109,7 @@ class Http2Connection(ConnectionOutput):
         self._receive_window = CONNECTION_WINDOW_BYTES
         self.is_closing = False
         self.has_settings = False
+        self.never_indexed = NO_NAMES
         self.peer_window = DEFAULT_WINDOW_BYTES
         self.peer_stream_limit = WINDOW_LIMIT_BYTES
 
@@ -172,6 +175,8 @@ class Http2Connection(ConnectionOutput):
 
     def data_received(self, data: bytes) -> None:
         """Process the frames in `data`."""
+        if self.is_closing:
+            return
         if self._buffer or self._is_turn_queued:
             self._buffer += data
             if len(self._buffer) < self._wanted or self._is_turn_queued:
@@ -364,6 +369,7 @@ class Http2Connection(ConnectionOutput):
             raise Http2ConnectionError(COMPRESSION_ERROR, str(error)) from error
         except ListTooLargeError:
             fields = None
+        self.never_indexed = self._decoder.never_indexed
         stream = self.streams.get(stream_id)
         is_end = bool(flags & END_STREAM)
         if stream is None and self.is_idle_stream(stream_id):

@@ -28,6 +28,9 @@ RECENT_RESETS: Final = 256
 """Streams that were reset by this side, whose frames are still ignored: the peer may not know yet."""
 
 
+_NEVER: Final = float("inf")
+
+
 class ConnectionOutput(FrameSink):
     """The output of one connection. `streams` contains the streams that are not closed on both sides."""
 
@@ -53,6 +56,7 @@ class ConnectionOutput(FrameSink):
         self._output_bytes = 0
         self._recent_resets: dict[int, None] = {}
         self.streams: dict[int, Http2Stream] = {}
+        self.deadline = _NEVER
         self.out: list[bytes] = []
         self.flushes = 0
         self.send_window = DEFAULT_WINDOW_BYTES
@@ -78,9 +82,9 @@ class ConnectionOutput(FrameSink):
 
     # --- writing frames (see FrameSink)
 
-    def encode(self, fields: Fields) -> bytes:
+    def encode(self, fields: Fields, never_indexed: frozenset[bytes]) -> bytes:
         """Compress a header list; the frames must be added to `out` before the next call."""
-        return self._encoder.encode(fields)
+        return self._encoder.encode(fields, never_indexed)
 
     def queue_flush(self) -> None:
         """Write `out` at the end of this turn."""

@@ -69,7 +69,6 @@ class MultiplexedClient(Http2Connection):
         "_rules",
         "_unsent",
         "address",
-        "deadline",
         "entrypoint",
         "forwarded",
         "number",
@@ -203,9 +202,10 @@ class MultiplexedClient(Http2Connection):
             self.streams[stream_id] = stream
             stream.refuse(error)
             return
+        if not self.streams:
+            self.deadline = _NEVER  # each stream that waits lowers it
         self.streams[stream_id] = stream
         self._opened += 1
-        self.deadline = 0.0  # the sweep looks at the deadlines of the streams
         stream.start(request, self.environment.clock_time())
         if self._requests_left:
             self._requests_left -= 1
@@ -215,14 +215,16 @@ class MultiplexedClient(Http2Connection):
     def _read_request(self, fields: Fields | None, *, has_body: bool) -> RequestHead:
         if fields is None:
             raise ClientProtocolError("the request's head is too large", 431)
-        request = self._requests.get(fields)
+        request = None if self.never_indexed else self._requests.get(fields)
         if request is None or (request.body != 0) is not has_body:
             request = read_request(fields, self._rules, has_body=has_body)
             if len(request.head) > SMALL_HEAD_BYTES:
                 check_whole_head(request.head, self.environment.settings)
             if len(self._requests) >= CACHED_REQUESTS:
                 self._requests.clear()
-            if len(request.head) <= CACHED_REQUEST_BYTES:
+            if self.never_indexed:
+                request.never_indexed = self.never_indexed
+            elif len(request.head) <= CACHED_REQUEST_BYTES:
                 self._requests[fields] = request
         return request
 
@@ -285,9 +287,14 @@ class MultiplexedClient(Http2Connection):
             self._send_goaway(self._last_stream_id)
             self.close()
             return
+        self.deadline = _NEVER
         for stream in list(self.streams.values()):
-            if isinstance(stream, ClientSideStream) and stream.deadline <= now:
+            if not isinstance(stream, ClientSideStream):
+                continue
+            if stream.deadline <= now:
                 stream.on_deadline()
+            if stream.deadline < self.deadline:
+                self.deadline = stream.deadline
         if self.out:
             self.queue_flush()
 

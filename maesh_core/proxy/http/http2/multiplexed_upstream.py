@@ -200,12 +200,14 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
     def read_response(self, fields: Fields, *, is_head_request: bool, has_body: bool) -> ResponseHead:
         """Parse a response's header list, or take it from the cache. Raises UpstreamProtocolError."""
         key = (fields, is_head_request, has_body)
-        response = self._responses.get(key)
+        response = None if self.never_indexed else self._responses.get(key)
         if response is None:
             response = read_response(fields, is_head_request=is_head_request, has_body=has_body)
             if len(self._responses) >= CACHED_LISTS:
                 self._responses.clear()
-            if len(response.head) <= CACHED_HEAD_BYTES:
+            if self.never_indexed:
+                response.never_indexed = self.never_indexed
+            elif len(response.head) <= CACHED_HEAD_BYTES:
                 self._responses[key] = response
         return response
 

@@ -21,6 +21,7 @@ from maesh_core.proxy.http.http2.frames import (
     render_rst_stream,
     render_window_update,
 )
+from maesh_core.proxy.http.http2.hpack_tables import NO_NAMES
 from maesh_core.proxy.http.transports import WRITE_HIGH_BYTES, WRITE_LOW_BYTES
 
 STREAM_WINDOW_BYTES: Final = 131072
@@ -40,8 +41,10 @@ class StreamError(Exception):
 class FrameSink(Protocol):
     """The part of a connection that its streams use."""
 
-    __slots__ = ("flushes", "frame_limit", "is_write_paused", "out", "send_window")
+    __slots__ = ("deadline", "flushes", "frame_limit", "is_write_paused", "out", "send_window")
 
+    deadline: float
+    """The clock's time at which a wait of the connection or of a stream may end; a stream that waits less lowers it."""
     out: list[bytes]
     """Rendered frames: each frame's header, then its payload if it has one."""
     flushes: int
@@ -56,8 +59,11 @@ class FrameSink(Protocol):
     def count_output(self, size: int) -> None:
         """Record that data was added to `out`; write it if there is much."""
 
-    def encode(self, fields: Fields) -> bytes:
-        """Compress a header list; the frames must be added to `out` before the next call."""
+    def encode(self, fields: Fields, never_indexed: frozenset[bytes]) -> bytes:
+        """Compress a header list; the frames must be added to `out` before the next call.
+
+        Fields with the names in `never_indexed` must not be compressed by later hops either (RFC 7541 section 7.1.3).
+        """
 
     def add_blocked(self, stream: "Http2Stream") -> None:
         """Call the stream's `pump` when the connection can send more."""
@@ -124,6 +130,10 @@ class Http2Stream:
         """Resume the source of the data."""
 
     @abstractmethod
+    def on_end_sent(self) -> None:
+        """Continue after this side has ended the stream and the peer has not yet."""
+
+    @abstractmethod
     def on_headers(self, fields: Fields) -> None:
         """Handle a header list after the first one. Raises StreamError. `has_ended_remotely` is already set."""
 
@@ -141,12 +151,12 @@ class Http2Stream:
 
     # --- sending
 
-    def send_headers(self, fields: Fields) -> None:
+    def send_headers(self, fields: Fields, never_indexed: frozenset[bytes] = NO_NAMES) -> None:
         """Send a header list; the next data or end follows it."""
         if self.is_closed_locally:
             return
         connection = self.connection
-        block = connection.encode(fields)
+        block = connection.encode(fields, never_indexed)
         self._tail_at, self._tail_flush = len(connection.out), connection.flushes
         connection.out.extend(render_headers(self.stream_id, block, connection.frame_limit))
         connection.queue_flush()
@@ -256,6 +266,8 @@ class Http2Stream:
         self.is_closed_locally = True
         if self.has_ended_remotely:
             connection.forget_stream(self)
+        else:
+            self.on_end_sent()
 
     # --- receiving
 

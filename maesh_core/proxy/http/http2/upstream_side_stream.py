@@ -93,7 +93,7 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         """Send a request, and report the response to `receiver`; see UpstreamStream."""
         self._receiver = receiver
         self._request_left = head.body
-        self.send_headers(self._link.build_request(head, changed, forwarded))
+        self.send_headers(self._link.build_request(head, changed, forwarded), head.never_indexed)
         if head.body == 0:
             self.send_end()
             return
@@ -157,6 +157,9 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         raise NotImplementedError
 
     # --- called by the connection
+
+    def on_end_sent(self) -> None:
+        """Do nothing: the response follows."""
 
     def on_headers(self, fields: Fields) -> None:
         """Handle the head of a response, or its trailers. Raises StreamError."""

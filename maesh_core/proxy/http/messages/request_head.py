@@ -78,6 +78,7 @@ _FIELDS: Final = (
     "upgrade",
     "is_expecting",
     "takes_trailers",
+    "never_indexed",
 )
 
 
@@ -89,7 +90,8 @@ class RequestHead(Head):
     is the number of body bytes, CHUNKED or STREAMED, and `framing` the fields that declare it to a server of HTTP/1.1.
     `dropped` names the fields that are not forwarded. `forwarded` holds the client's values of the fields in FORWARDED,
     and `upgrade` the protocols that the client offers. `is_expecting` means that the client waits for a 100 before it
-    sends the body, `takes_trailers` that it sent `TE: trailers` (RFC 9110 section 10.1.4).
+    sends the body, `takes_trailers` that it sent `TE: trailers` (RFC 9110 section 10.1.4). `never_indexed` names the
+    fields that HTTP/2 must not compress on any hop (RFC 7541 section 7.1.3).
     """
 
     __slots__ = _FIELDS
@@ -129,6 +131,7 @@ class RequestHead(Head):
         self.upgrade = upgrade
         self.is_expecting = is_expecting
         self.takes_trailers = takes_trailers
+        self.never_indexed: frozenset[bytes] = frozenset()
 
     @property
     def declared_length(self) -> int:

@@ -50,6 +50,7 @@ _FIELDS: Final = (
     "is_keep_alive",
     "dropped",
     "upgrade",
+    "never_indexed",
 )
 
 
@@ -61,6 +62,7 @@ class ResponseHead(Head):
     `is_plain` means that the head can be forwarded unchanged if the client's connection stays open. `left` is the
     number of body bytes, CHUNKED, UNTIL_CLOSE or STREAMED, and `framing` the field that declares it to a client of
     HTTP/1.1. `dropped` names the fields that are not forwarded, `upgrade` the protocol that a 101 switches to.
+    `never_indexed` names the fields that HTTP/2 must not compress on any hop (RFC 7541 section 7.1.3).
     """
 
     __slots__ = _FIELDS
@@ -90,6 +92,7 @@ class ResponseHead(Head):
         self.is_keep_alive = is_keep_alive
         self.dropped = dropped
         self.upgrade = upgrade
+        self.never_indexed: frozenset[bytes] = frozenset()
 
     @property
     def declared_length(self) -> int:

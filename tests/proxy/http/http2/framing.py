@@ -1,4 +1,4 @@
-"""A peer that speaks HTTP/2 in the world without sockets, frame by frame, with hpack and hyperframe as its own codec."""
+"""A peer that speaks HTTP/2 in the world without sockets, frame by frame, with hpack and hyperframe as its codec."""
 
 import struct
 
@@ -91,7 +91,7 @@ class FramePeer:
             self._is_end = bool(flags & END_STREAM) if kind == HEADERS else self._is_end
             if not flags & END_HEADERS:
                 return None
-            fields = [tuple(field) for field in self.decoder.decode(bytes(self._block), raw=True)]
+            fields = list(self.decoder.decode(bytes(self._block), raw=True))
             self._block.clear()
             return ("headers", stream_id, fields, self._is_end)
         if kind == DATA:

@@ -1,8 +1,23 @@
 """One exchange over every pair of versions: HTTP/1.1 and HTTP/2, on the client's side and on the server's."""
 
 import pytest
+from hpack import HeaderTuple, NeverIndexedHeaderTuple
 
-from .framing import CANCEL, GET, HOST, INTERNAL_ERROR, NO_ERROR, POST, REFUSED_STREAM, accept_http2, goaway, open_http2, rst_stream
+from maesh_core.settings import CarryingSettings
+
+from .framing import (
+    CANCEL,
+    GET,
+    HOST,
+    INTERNAL_ERROR,
+    NO_ERROR,
+    POST,
+    REFUSED_STREAM,
+    accept_http2,
+    goaway,
+    open_http2,
+    rst_stream,
+)
 
 OK = ((":status", "200"),)
 
@@ -44,7 +59,6 @@ async def test_a_request_and_its_response_pass_from_http2_to_http2(open_h2c):
             ("headers", 1, [(b":status", b"200"), (b"x-b", b"2")], False),
             ("data", 1, b"hello", True),
         ]
-        client.peer.lose()
 
 
 async def test_bodies_and_trailers_pass_both_ways(open_h2c):
@@ -73,7 +87,6 @@ async def test_bodies_and_trailers_pass_both_ways(open_h2c):
             ("data", 1, b"answer", False),
             ("headers", 1, [(b"grpc-status", b"0")], True),
         ]
-        client.peer.lose()
 
 
 async def test_streams_of_one_client_are_exchanges_of_their_own(open_h2c):
@@ -87,7 +100,6 @@ async def test_streams_of_one_client_are_exchanges_of_their_own(open_h2c):
         first.send(first.headers(1, OK))
         await world.settle()
         assert client.take_streams() == [("headers", 1, [(b":status", b"200"), (b"content-length", b"0")], True)]
-        client.peer.lose()
 
 
 async def test_many_requests_share_one_connection_to_a_server_also_those_that_wait_for_it(open_h2c):
@@ -116,7 +128,6 @@ async def test_a_server_that_allows_fewer_streams_gets_more_connections(open_h2c
         second = await accept_http2(world, MAX_CONCURRENT_STREAMS=1)
         assert [message[1] for message in second.take_streams()] == [1]
         assert [message[1] for message in first.take_streams()] == [1]
-        client.peer.lose()
 
 
 @pytest.mark.parametrize("ends", ["client", "server"])
@@ -139,7 +150,6 @@ async def test_a_reset_ends_only_its_own_stream(open_h2c, ends):
         server.send(server.headers(3, OK))
         await world.settle()
         assert read_headers(client.take_streams())[1]
-        client.peer.lose()
 
 
 async def test_a_response_before_the_end_of_the_request_ends_the_stream_without_an_error(open_h2c):
@@ -156,7 +166,6 @@ async def test_a_response_before_the_end_of_the_request_ends_the_stream_without_
         assert reset == ("reset", 1, NO_ERROR)
         client.send(client.data(1, b"still under way", is_end=True))
         assert client.take() == []
-        client.peer.lose()
 
 
 # --- refused streams and GOAWAY
@@ -183,7 +192,6 @@ async def test_a_request_that_the_server_has_not_processed_is_sent_again_with_it
         second.send(second.headers(stream, OK))
         await world.settle()
         assert read_headers(client.take_streams())[0][b":status"] == b"200"
-        client.peer.lose()
 
 
 async def test_a_server_that_refuses_every_time_is_asked_four_times(open_h2c):
@@ -198,7 +206,6 @@ async def test_a_server_that_refuses_every_time_is_asked_four_times(open_h2c):
             await world.settle()
         assert asked == [1, 3, 5, 7]
         assert client.take_streams()[0][2][0] == (b":status", b"502")
-        client.peer.lose()
 
 
 async def test_streams_below_the_last_one_of_a_goaway_are_answered_and_the_connection_then_closes(open_h2c):
@@ -216,7 +223,6 @@ async def test_streams_below_the_last_one_of_a_goaway_are_answered_and_the_conne
         await world.settle()
         assert read_headers(client.take_streams())[0][b":status"] == b"200"
         assert server.peer.is_closed
-        client.peer.lose()
 
 
 # --- HTTP/2 to HTTP/1.1
@@ -234,7 +240,6 @@ async def test_a_request_of_http2_reaches_a_server_of_http1(world):
         ("headers", 1, [(b":status", b"200"), (b"x-a", b"b"), (b"content-length", b"2")], False),
         ("data", 1, b"ok", True),
     ]
-    client.peer.lose()
 
 
 async def test_a_body_without_length_becomes_chunks_and_trailers_pass(world):
@@ -252,7 +257,6 @@ async def test_a_body_without_length_becomes_chunks_and_trailers_pass(world):
         ("data", 1, b"ok", False),
         ("headers", 1, [(b"x-sum", b"2")], True),
     ]
-    client.peer.lose()
 
 
 async def test_a_body_with_a_length_keeps_it(world):
@@ -268,7 +272,6 @@ async def test_a_body_with_a_length_keeps_it(world):
     server.send(b"HTTP/1.1 204 No Content\r\n\r\n")
     await world.settle()
     assert client.take_streams() == [("headers", 1, [(b":status", b"204")], True)]
-    client.peer.lose()
 
 
 @pytest.mark.parametrize(("length", "data"), [("5", b"abc"), ("2", b"abc")])
@@ -277,7 +280,6 @@ async def test_a_body_of_another_length_than_declared_resets_the_stream(world, l
     client.send(client.headers(1, (*POST, ("content-length", length)), is_end=False), client.data(1, data, is_end=True))
     await world.settle()
     assert client.take_streams() == [("reset", 1, 1)]
-    client.peer.lose()
 
 
 async def test_a_truncated_response_of_http1_resets_the_stream(world):
@@ -290,7 +292,6 @@ async def test_a_truncated_response_of_http1_resets_the_stream(world):
     head, data, reset = client.take_streams()
     assert (head[3], data) == (False, ("data", 1, b"ab", False))
     assert reset == ("reset", 1, INTERNAL_ERROR)
-    client.peer.lose()
 
 
 async def test_informational_responses_pass_and_the_body_waits_for_its_100(world):
@@ -307,7 +308,6 @@ async def test_informational_responses_pass_and_the_body_waits_for_its_100(world
     client.send(client.data(1, b"ab", is_end=True))
     await world.settle()
     server.expect(b"ab")
-    client.peer.lose()
 
 
 async def test_the_response_to_head_has_its_length_and_no_body(world):
@@ -318,7 +318,6 @@ async def test_the_response_to_head_has_its_length_and_no_body(world):
     server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
     await world.settle()
     assert client.take_streams() == [("headers", 1, [(b":status", b"200"), (b"content-length", b"5")], True)]
-    client.peer.lose()
 
 
 async def test_an_unknown_host_is_answered_on_its_stream(world):
@@ -328,7 +327,6 @@ async def test_an_unknown_host_is_answered_on_its_stream(world):
     assert dict(head[2])[b":status"] == b"404"
     assert dict(head[2])[b"x-maesh-reason"] == b"no service of the mesh has this host"
     assert data == ("data", 1, b"no service of the mesh has this host\n", True)
-    client.peer.lose()
 
 
 # --- HTTP/1.1 to HTTP/2
@@ -338,7 +336,8 @@ async def test_a_request_of_http1_reaches_a_server_of_http2(open_h2c):
     async with open_h2c() as world:
         client = world.open_client()
         client.send(
-            b"GET /a?b HTTP/1.1\r\nHost: a.test.maesh\r\nConnection: X-Hop, TE\r\nX-Hop: 1\r\nTE: trailers\r\nX-A: b\r\n\r\n"
+            b"GET /a?b HTTP/1.1\r\nHost: a.test.maesh\r\nConnection: X-Hop, TE\r\n"
+            b"X-Hop: 1\r\nTE: trailers\r\nX-A: b\r\n\r\n"
         )
         server = await accept_http2(world)
         fields, is_end = read_headers(server.take_streams())
@@ -416,3 +415,64 @@ async def test_an_offered_upgrade_is_not_sent_to_a_server_of_http2(open_h2c):
         await world.settle()
         assert client.take().startswith(b"HTTP/1.1 200 ")
         client.lose()
+
+
+# --- fields that must not be compressed
+
+
+@pytest.mark.parametrize("scheme", ["h2c", "http"])
+async def test_a_field_that_is_never_indexed_stays_so_on_the_next_hop(open_world, scheme):
+    async with open_world(scheme=scheme) as world:
+        client = open_http2(world)
+        secret = NeverIndexedHeaderTuple("x-secret", "k")
+        client.send(client.headers(1, (*GET, secret)), client.headers(3, (*GET, ("x-secret", "k"))))
+        if scheme == "http":
+            assert b"x-secret: k\r\n" in (await world.accept()).take()
+            return
+        server = await accept_http2(world)
+        first, second = [message[2] for message in server.take_streams()]
+        assert [type(field) for field in first if field[0] == b"x-secret"] == [NeverIndexedHeaderTuple]
+        assert [type(field) for field in second if field[0] == b"x-secret"] == [HeaderTuple]
+        secret = NeverIndexedHeaderTuple("x-answer", "k")
+        server.send(server.headers(1, (*OK, secret)), server.headers(3, OK))
+        await world.settle()
+        assert [type(field) for field in client.take_streams()[0][2] if field[0] == b"x-answer"] == [
+            NeverIndexedHeaderTuple
+        ]
+
+
+# --- waits
+
+
+async def test_streams_of_one_connection_time_out_by_themselves(open_h2c):
+    async with open_h2c(settings=CarryingSettings(response_timeout=10, body_timeout=4)) as world:
+        client = open_http2(world)
+        client.send(client.headers(1, GET))
+        server = await accept_http2(world)
+        world.advance(5)
+        client.send(client.headers(3, POST, is_end=False))
+        world.advance(3)
+        assert client.take_streams() == []
+        world.advance(1.5)
+        await world.settle()
+        head, _, reset = client.take_streams()
+        assert (head[1], dict(head[2])[b":status"], reset) == (3, b"408", ("reset", 3, NO_ERROR))
+        world.advance(1)
+        await world.settle()
+        head, _ = client.take_streams()
+        assert (head[1], dict(head[2])[b":status"]) == (1, b"504")
+        assert [message for message in server.take_streams() if message[0] == "reset"] == [
+            ("reset", 3, CANCEL),
+            ("reset", 1, CANCEL),
+        ]
+
+
+async def test_an_idle_connection_ends_with_a_goaway(world):
+    client = open_http2(world)
+    client.send(client.headers(1, (*GET[:2], (":authority", "other"), GET[3])))
+    client.take()
+    world.advance(89)
+    assert client.take() == []
+    world.advance(2)
+    assert client.take() == [("goaway", 1, NO_ERROR)]
+    assert client.peer.is_closed
