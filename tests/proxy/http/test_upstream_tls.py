@@ -49,7 +49,7 @@ class TlsServer:
     def __init__(self, certificate):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(self.context)
-        self.context.set_alpn_protocols(["h2", "http/1.1"])
+        self.context.set_alpn_protocols(["http/1.1"])
         self.context.sni_callback = lambda _, name, __: self.names.append(name)
         self.names, self.chosen = [], []
 

@@ -141,6 +141,11 @@ class TunnelEnd:
         return f"<TunnelEnd unsent={self.unsent_bytes} ended={self._has_ended}>"
 
     @property
+    def can_change_transport(self) -> bool:
+        """Whether another transport may take over the connection: no (clients/newcomers.py)."""
+        return False
+
+    @property
     def unsent_bytes(self) -> int:
         """The number of bytes written to this side and not sent yet."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
