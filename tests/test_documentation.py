@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mkdocs.utils.yaml import yaml_load
 
 from maesh_core.controller.configuration.annotation_values import CORE_ANNOTATIONS
+from maesh_core.model.schemes import SCHEME_BY_APP_PROTOCOL
 from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.plugin_system.metadata import SHIPPED, list_installed
 from maesh_core.proxy.node.admin import AdminPages
@@ -208,6 +209,14 @@ def test_every_annotation_of_the_core_and_of_shipped_plugins_has_a_row():
     builders = [*loaded.collect("maesh_middleware_builders"), *loaded.collect("maesh_balancer_builders")]
     claimed = {name for builder in builders for name in builder.annotations}
     assert read_rows("annotations.md") == CORE_ANNOTATIONS | claimed
+
+
+def test_every_app_protocol_has_a_row_with_its_scheme():
+    _, _, table = read_page("annotations.md").partition("| `appProtocol` of the port |")
+    rows = re.findall(r"^\| (`.+`) \| `(\w+)` \|$", table.partition("\n\n")[0], re.MULTILINE)
+    assert {
+        name: scheme for names, scheme in rows for name in re.findall(r"`([^`]+)`", names)
+    } == SCHEME_BY_APP_PROTOCOL
 
 
 def test_every_path_of_both_apis_has_a_row():

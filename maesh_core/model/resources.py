@@ -66,12 +66,16 @@ class CheckedResource(Resource, frozen=True):
 
 
 class ServicePort(_Struct, frozen=True):
-    """A port of a Service. `target_port` is a number, the name of a container port, or None for `port` itself."""
+    """A port of a Service. `target_port` is a number, the name of a container port, or None for `port` itself.
+
+    `app_protocol` is empty if there is none.
+    """
 
     port: int
     name: str = ""
     protocol: str = "TCP"
     target_port: int | str | None = None
+    app_protocol: str = ""
 
 
 class ServiceSpec(_Struct, frozen=True):
@@ -119,7 +123,10 @@ class Endpoint(_Struct, frozen=True):
 
 
 class EndpointPort(_Struct, frozen=True):
-    """A port that every endpoint of a slice or subset serves. `port` None means all ports."""
+    """A port that every endpoint of a slice or subset serves. `port` None means all ports.
+
+    Its `appProtocol` is not read: that of the Service's port is authoritative.
+    """
 
     name: str = ""
     protocol: str = "TCP"

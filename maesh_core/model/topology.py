@@ -51,7 +51,8 @@ class BranchNode(_Node, frozen=True):
 class PortNode(_Node, frozen=True, gc=False):
     """A service port with its ready servers, sorted by address.
 
-    `index` is its index in `spec.ports`. `target_port` is that of the Service, a number or a name.
+    `index` is its index in `spec.ports`. `target_port` is that of the Service, a number or a name. `app_protocol` is
+    the port's `appProtocol` as written, or empty.
     """
 
     number: int
@@ -64,6 +65,7 @@ class PortNode(_Node, frozen=True, gc=False):
     """Traffic that plugins send elsewhere, in order; the rest goes to `servers`."""
     unserved: str = ""
     """Why there is no server; empty if there is one."""
+    app_protocol: str = ""
 
 
 class PodNode(_Node, frozen=True, gc=False):

@@ -84,9 +84,7 @@ def test_duplicate_object_names_both_files_and_the_first_stays(up, get, manifest
     assert any("cart.json" in line and "double.json" in line for line in mesh.command.stderr.splitlines())
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("traffic-type", "carrier-pigeon"), ("scheme", "gopher"), ("scheme", "h2c")]
-)
+@pytest.mark.parametrize(("name", "value"), [("traffic-type", "carrier-pigeon"), ("scheme", "gopher")])
 def test_service_with_a_bad_annotation_is_closed_and_others_are_served(
     up, get, manifests, cart, build_service, start_upstream, name, value
 ):

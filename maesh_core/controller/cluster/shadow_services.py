@@ -1,8 +1,9 @@
 """Shadow services: how they are named and built, and how existing ones are read.
 
 A shadow service is a Service in the mesh's namespace with the ports of a user's service; it selects the proxies. Its
-target ports are entrypoints, so it also stores the mapping of entrypoints. Pure: only the leader writes them
-(shadow_keeper.py), with the permissions in charts/maesh/templates/_rules.tpl.
+target ports are entrypoints, so it also stores the mapping of entrypoints. Its ports have no `appProtocol`: that of the
+user's service describes the servers, not the proxies. Pure: only the leader writes them (shadow_keeper.py), with the
+permissions in charts/maesh/templates/_rules.tpl.
 """
 
 import hashlib

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from maesh_core.controller.configuration.annotation_values import parse_scheme
+from maesh_core.controller.configuration.annotation_values import explain_unknown_app_protocol, parse_scheme
 from maesh_core.controller.configuration.catalogue import Catalogue
 from maesh_core.controller.configuration.plugin_settings import render_settings
 from maesh_core.errors import ConfigurationError
@@ -131,6 +131,8 @@ class _Build:
             return self._finish(self._close_hosts(), ())
         pairs = self._assign_entrypoints(traffic_type, entrypoints)
         self._check_scheme()
+        if traffic_type.name == "http":
+            self._note_app_protocols(pairs)
         middlewares = {} if self.has_failed else self._build_middlewares(traffic_type)
         section = None if self.errors else self._build_section(traffic_type, pairs, middlewares)
         if section is None:
@@ -191,6 +193,12 @@ class _Build:
             parse_scheme(self.annotations)
         except ConfigurationError as error:
             self._refuse(error)
+
+    def _note_app_protocols(self, pairs: _Pairs) -> None:
+        for port, _ in pairs:
+            text = explain_unknown_app_protocol(self.annotations, port.app_protocol)
+            if text:
+                self.notices.append(f"port {port.number}: {text}")
 
     # --- ports -----------------------------------------------------------------------------------------------------
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from maesh_core.controller.configuration.annotation_values import check_supported, parse_scheme
+from maesh_core.controller.configuration.annotation_values import parse_scheme
 from maesh_core.controller.configuration.plugin_settings import render_settings
 from maesh_core.model.annotations import parse_annotations, parse_load_balancer
 from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpBranch, HttpRouter, Section, Server, Service
-from maesh_core.model.keys import build_port_key
+from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.topology import BackendNode, PortNode, ServiceNode
 from maesh_core.plugin_system.branches import build_branches
 from maesh_core.plugin_system.hookspecs import BalancerBuilder, PortRange
@@ -48,22 +48,17 @@ class HttpTrafficType:
         middlewares: tuple[str, ...],
     ) -> Section:
         """Route the service's hosts to its servers; a headless service has no cluster address among them."""
-        scheme = parse_scheme(annotations)
-        check_supported(scheme)
         load_balancer = parse_load_balancer(annotations, (*LOAD_BALANCERS, *sorted(self._balancers)))
         balancer_settings = self._build_balancer_settings(load_balancer, annotations, service)
         hosts = build_hosts(service)
-        tls_name = build_tls_name(service) if scheme == "https" else ""
         routers: dict[str, HttpRouter] = {}
         services: dict[str, Service] = {}
         for port, entrypoint in entrypoints:
             key = build_port_key(service.key, port.number)
             routers[key] = HttpRouter(entrypoint=entrypoint, hosts=hosts, service=key, middlewares=middlewares)
-            servers = tuple(
-                Server(address=server.address, port=server.port, tls_name=tls_name) for server in port.servers
-            )
+            scheme = parse_scheme(annotations, port.app_protocol)
             services[key] = Service(
-                servers=servers,
+                servers=_build_servers(port, scheme, service.key),
                 scheme=scheme,
                 load_balancer=load_balancer,
                 load_balancer_settings=balancer_settings,
@@ -102,14 +97,14 @@ def _add_branches(key: str, port: PortNode, router: HttpRouter) -> tuple[HttpRou
 
 
 def _build_backend(backend: BackendNode) -> Service:
-    """Build the service of a backend, which uses the backend's own annotations and round-robin."""
-    scheme = parse_scheme(parse_annotations(backend.annotations))
-    check_supported(scheme)
-    tls_name = f"{backend.service.name}.{backend.service.namespace}.svc".lower() if scheme == "https" else ""
-    servers = tuple(
-        Server(address=server.address, port=server.port, tls_name=tls_name) for server in backend.port.servers
-    )
-    return Service(servers=servers, scheme=scheme)
+    """Build the service of a backend, which uses the backend's own annotations and port, and round-robin."""
+    scheme = parse_scheme(parse_annotations(backend.annotations), backend.port.app_protocol)
+    return Service(servers=_build_servers(backend.port, scheme, backend.service), scheme=scheme)
+
+
+def _build_servers(port: PortNode, scheme: str, service: ObjectKey) -> tuple[Server, ...]:
+    tls_name = build_tls_name(service) if scheme == "https" else ""
+    return tuple(Server(address=server.address, port=server.port, tls_name=tls_name) for server in port.servers)
 
 
 def build_hosts(service: ServiceNode) -> tuple[str, ...]:
@@ -123,9 +118,9 @@ def build_hosts(service: ServiceNode) -> tuple[str, ...]:
     return (*(f"{name}.{zone}" for zone in ZONES), *addresses)
 
 
-def build_tls_name(service: ServiceNode) -> str:
+def build_tls_name(service: ObjectKey) -> str:
     """Build the name in the certificates of a service's pods, whose addresses change; the hosts above are the mesh's.
 
     The cluster's domain is left out, because certificates for a service commonly include the name without it.
     """
-    return f"{service.key.name}.{service.key.namespace}.svc".lower()
+    return f"{service.name}.{service.namespace}.svc".lower()

@@ -129,6 +129,7 @@ def _build_ports(
                 target_port=get_target_port(port),
                 servers=servers,
                 unserved="" if servers else explain_no_server(port, groups) or absence.explain(),
+                app_protocol=port.app_protocol,
             )
     return tuple(nodes.values())
 

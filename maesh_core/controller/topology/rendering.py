@@ -104,6 +104,7 @@ def _render_port(port: PortNode) -> dict[str, Any]:
         "name": port.name,
         "port": port.number,
         "protocol": port.protocol,
+        **({"appProtocol": port.app_protocol} if port.app_protocol else {}),
         "targetPort": port.target_port,
         "servers": [_render_server(server) for server in port.servers],
     }

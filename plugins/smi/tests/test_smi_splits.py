@@ -294,11 +294,34 @@ def test_ports_of_one_number_and_two_protocols_go_each_to_their_own(cluster):
 
 
 def test_a_backend_whose_own_annotations_close_it_is_left_out(cluster):
-    bad = write_service("v1", "10.0.1.1", annotations="maesh.containo.us/scheme: h2c")
+    bad = write_service("v1", "10.0.1.1", annotations="maesh.containo.us/scheme: gopher")
     configuration = cluster(WEB, bad, V2, write_split("s", "web", {"v1": 1, "v2": 9})).build_configuration()
     services = configuration.sections["http"].services
     assert [part.service for part in services["shop/web:80/split/s"].parts] == ["shop/web:80/split/s/v2"]
     assert configuration.errors == ()
+
+
+def test_a_backend_has_the_scheme_of_its_annotation_or_of_its_own_port(cluster):
+    def with_protocol(text, name):
+        found = text.replace("targetPort: 8080", f"targetPort: 8080, appProtocol: {name}")
+        assert found != text
+        return found
+
+    web = with_protocol(WEB, "https")
+    v1 = with_protocol(V1, "grpc")
+    v2 = with_protocol(write_service("v2", "10.0.2.1", annotations="maesh.containo.us/scheme: https"), "grpc")
+    v3 = write_service("v3", "10.0.3.1")
+    split = write_split("s", "web", {"v1": 1, "v2": 1, "v3": 1})
+    services = cluster(web, v1, v2, v3, split).build_configuration().sections["http"].services
+    found = {
+        name: (
+            services[f"shop/web:80/split/s/{name}"].scheme,
+            services[f"shop/web:80/split/s/{name}"].servers[0].tls_name,
+        )
+        for name in ("v1", "v2", "v3")
+    }
+    assert found == {"v1": ("h2c", ""), "v2": ("https", "v2.shop.svc"), "v3": ("http", "")}
+    assert (services["shop/web:80"].scheme, services["shop/web:80"].servers[0].tls_name) == ("https", "web.shop.svc")
 
 
 def test_no_backends_name_is_that_of_a_branch(cluster):

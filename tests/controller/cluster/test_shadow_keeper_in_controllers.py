@@ -68,6 +68,19 @@ async def test_nothing_is_written_while_nothing_changes(fleet, api_server, servi
     assert len(list_writes(two)) == 1
 
 
+async def test_a_shadow_service_does_not_have_the_app_protocol_of_its_service(fleet, api_server, service):
+    plain, declared = service("a", 80), service("a", 80)
+    declared["spec"]["ports"][0]["appProtocol"] = "https"
+    api_server.apply(plain)
+    one = await fleet.start()
+    await fleet.until(lambda: get(api_server))
+    api_server.apply(declared)
+    api_server.apply(service("b", 80))
+    await fleet.until(lambda: get(api_server, "b"))
+    assert "appProtocol" not in get(api_server)["spec"]["ports"][0]
+    assert len(list_writes(one)) == 2
+
+
 @pytest.mark.parametrize(
     "edit",
     [

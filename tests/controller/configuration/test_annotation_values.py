@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.controller.configuration.annotation_values import check_supported, parse_scheme
+from maesh_core.controller.configuration.annotation_values import explain_unknown_app_protocol, parse_scheme
 from maesh_core.controller.configuration.http import LOAD_BALANCERS
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.annotations import parse_load_balancer
@@ -20,11 +20,42 @@ def test_another_scheme_is_an_error_on_one_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("scheme", "text"), [("h2c", "HTTP/2")])
-def test_schemes_that_proxies_cannot_speak_yet_say_so(scheme: str, text: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{text} is not supported yet"):
-        check_supported(scheme)
-    check_supported("http")
+@pytest.mark.parametrize(
+    ("app_protocol", "scheme"),
+    [
+        ("http", "http"),
+        ("https", "https"),
+        ("kubernetes.io/h2c", "h2c"),
+        ("kubernetes.io/ws", "http"),
+        ("kubernetes.io/wss", "https"),
+        ("grpc", "h2c"),
+        ("h2c", "h2c"),
+        ("http2", "h2c"),
+    ],
+)
+def test_the_app_protocol_of_a_port_selects_the_scheme(app_protocol: str, scheme: str) -> None:
+    assert parse_scheme({}, app_protocol) == scheme
+    assert explain_unknown_app_protocol({}, app_protocol) == ""
+
+
+@pytest.mark.parametrize("app_protocol", ["tcp", "HTTPS", "GRPC", "h2", "kubernetes.io/http", "example.com/https"])
+def test_another_app_protocol_counts_as_absent_and_is_reported(app_protocol: str) -> None:
+    assert parse_scheme({}, app_protocol) == "http"
+    text = f"appProtocol {app_protocol!r} is not supported, so the scheme is http"
+    assert explain_unknown_app_protocol({}, app_protocol).startswith(text)
+
+
+def test_a_misspelt_app_protocol_gets_a_suggestion() -> None:
+    assert explain_unknown_app_protocol({}, "HTTPS").endswith("; did you mean https?")
+    assert explain_unknown_app_protocol({}, "tcp").endswith("the scheme is http")
+
+
+def test_the_annotation_takes_precedence_over_the_app_protocol() -> None:
+    assert parse_scheme({"scheme": "http"}, "https") == "http"
+    assert parse_scheme({"scheme": "https"}, "grpc") == "https"
+    assert explain_unknown_app_protocol({"scheme": "http"}, "tcp") == ""
+    with pytest.raises(ConfigurationError):
+        parse_scheme({"scheme": ""}, "https")
 
 
 def test_servers_are_chosen_round_robin_unless_it_is_said() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from maesh_core.controller.configuration.http import HttpTrafficType, build_hosts
@@ -37,6 +38,23 @@ def test_a_port_becomes_a_router_and_a_service_of_one_key() -> None:
     }
     assert section.services["shop/cart:80"].servers == (Server(address="fd00::1", port=8080),)
     assert section.services["shop/cart:80"].scheme == "http"
+
+
+def test_each_port_has_the_scheme_of_its_app_protocol_and_the_annotation_wins() -> None:
+    def build(annotations: Mapping[str, str]) -> list[tuple[str, str]]:
+        section = TYPE.build_section(
+            NODE, annotations, entrypoints=list(zip(ports, range(5000, 5003), strict=True)), middlewares=()
+        )
+        services = [section.services[f"shop/cart:{port.number}"] for port in ports]
+        return [(service.scheme, service.servers[0].tls_name) for service in services]
+
+    ports = [
+        msgspec.structs.replace(PORT, number=number, app_protocol=name)
+        for number, name in ((80, ""), (443, "https"), (9090, "grpc"))
+    ]
+    assert build({}) == [("http", ""), ("https", "cart.shop.svc"), ("h2c", "")]
+    assert build({"scheme": "http"}) == [("http", "")] * 3
+    assert build({"scheme": "https"}) == [("https", "cart.shop.svc")] * 3
 
 
 def test_a_closed_service_keeps_its_hosts_and_has_no_servers() -> None:

@@ -80,6 +80,11 @@ def test_a_port_that_is_none_is_an_error_and_keeps_its_place(number: int) -> Non
     assert [(port.number, port.index) for port in node.ports] == [(80, 1)]
 
 
+def test_a_port_has_its_app_protocol_as_written() -> None:
+    ports = ServicePort(port=80, app_protocol="grpc"), ServicePort(port=81, app_protocol="HTTPS"), ServicePort(port=82)
+    assert [port.app_protocol for port in build(make_service(*ports)).ports] == ["grpc", "HTTPS", ""]
+
+
 def test_a_port_that_is_there_twice_is_an_error() -> None:
     node = build(make_service(ServicePort(port=80), ServicePort(port=80, protocol="UDP"), ServicePort(port=80)))
     assert node.errors == ("port 80 TCP appears twice",)

@@ -42,6 +42,15 @@ def test_services_and_pods_are_keyed_by_name_and_namespace() -> None:
     ]
 
 
+def test_a_port_shows_its_app_protocol_if_it_has_one() -> None:
+    port = PortNode(number=80, app_protocol="kubernetes.io/h2c")
+    ports = render_topology([msgspec.structs.replace(NODE, ports=(*NODE.ports, port))])["services"]["cart@shop"][
+        "ports"
+    ]
+    assert "appProtocol" not in ports[0]
+    assert ports[1]["appProtocol"] == "kubernetes.io/h2c"
+
+
 def test_what_a_plugin_found_stands_under_its_name_as_plain_values() -> None:
     node = msgspec.structs.replace(NODE, additions={"acl": {80: [Target("all", frozenset({"a"}))]}})
     found = render_topology([node])["services"]["cart@shop"]["additions"]

@@ -35,6 +35,7 @@ MAX_FAULTS = 10
 
 _WORD = r"[a-z0-9]+(?:-+[a-z0-9]+)*"
 _SUBDOMAIN = re.compile(rf"{_WORD}(?:\.{_WORD})*")
+_QUALIFIED_PART = re.compile(r"(?=.{1,63}\Z)[A-Za-z0-9]+(?:[-_.]+[A-Za-z0-9]+)*")
 _PORT_NAME = re.compile(r"(?=[0-9-]*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*")
 
 _PROTOCOLS = frozenset({"TCP", "UDP", "SCTP"})
@@ -50,6 +51,12 @@ def is_subdomain(text: str) -> bool:
 def is_port_name(text: str) -> bool:
     """Whether text is a valid name of a container port (RFC 6335 section 5.1)."""
     return len(text) <= MAX_PORT_NAME_LENGTH and _PORT_NAME.fullmatch(text) is not None
+
+
+def is_qualified_name(text: str) -> bool:
+    """Whether text is a qualified name of Kubernetes: a name, or a DNS subdomain, a slash and a name."""
+    prefix, slash, name = text.rpartition("/")
+    return (is_subdomain(prefix) if slash else True) and _QUALIFIED_PART.fullmatch(name) is not None
 
 
 def is_address(text: str, family: str = "any") -> bool:
@@ -151,6 +158,8 @@ def _find_service_faults(service: Service) -> Iterator[str]:
 
 def _find_service_port_faults(port: ServicePort, path: str) -> Iterator[str]:
     yield from _find_port_faults(port.port, port.name, port.protocol, path)
+    if port.app_protocol and not is_qualified_name(port.app_protocol):
+        yield f"{path}.appProtocol: {show_value(port.app_protocol)} is not a qualified name"
     target = port.target_port
     if isinstance(target, int) and not is_port(target):
         yield f"{path}.targetPort: {target} is not in 1 to 65535"

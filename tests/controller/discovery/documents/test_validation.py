@@ -2,7 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.controller.discovery.documents.validation import MAX_FAULTS, is_address, is_port_name, is_subdomain
+from maesh_core.controller.discovery.documents.validation import (
+    MAX_FAULTS,
+    is_address,
+    is_port_name,
+    is_qualified_name,
+    is_subdomain,
+)
 from maesh_core.model.keys import is_label
 
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: apps}\nspec: "
@@ -81,6 +87,39 @@ def test_names_of_container_ports_follow_rfc_6335(text, is_good):
 
 
 @pytest.mark.parametrize(
+    ("text", "is_good"),
+    [
+        ("http", True),
+        ("HTTP_2.x-y", True),
+        ("kubernetes.io/h2c", True),
+        ("a" * 63, True),
+        ("a" * 64, False),
+        ("Kubernetes.io/h2c", False),
+        ("/h2c", False),
+        ("a/b/c", False),
+        ("a/", False),
+        ("-a", False),
+        ("a.", False),
+        ("a\n", False),
+        ("", False),
+    ],
+)
+def test_names_of_application_protocols_are_qualified_names(text, is_good):
+    assert is_qualified_name(text) is is_good
+
+
+@pytest.mark.parametrize("text", ["~", "''"])
+def test_an_empty_application_protocol_is_absent(load_one, text):
+    (port,) = load_one(f"{SERVICE}{{ports: [{{port: 80, appProtocol: {text}}}]}}").spec.ports
+    assert port.app_protocol == ""
+
+
+def test_an_application_protocol_is_read_from_a_manifest(load_one):
+    (port,) = load_one(f"{SERVICE}{{ports: [{{port: 80, appProtocol: kubernetes.io/h2c}}]}}").spec.ports
+    assert port.app_protocol == "kubernetes.io/h2c"
+
+
+@pytest.mark.parametrize(
     ("spec", "fault"),
     [
         ("{ports: [{port: 0}]}", "spec.ports[0].port: 0 is not in 1 to 65535"),
@@ -91,6 +130,8 @@ def test_names_of_container_ports_follow_rfc_6335(text, is_good):
         ("{ports: [{port: 80, targetPort: 'a b'}]}", "spec.ports[0].targetPort"),
         ("{ports: [{port: 80, protocol: tcp}]}", "spec.ports[0].protocol: 'tcp' is not one of SCTP, TCP, UDP"),
         ("{ports: [{port: 80, name: a/b}]}", "spec.ports[0].name"),
+        ("{ports: [{port: 80, appProtocol: a b}]}", "spec.ports[0].appProtocol: 'a b' is not a qualified name"),
+        ("{ports: [{port: 80, appProtocol: 80}]}", "spec.ports[0].appProtocol"),
         ("{ports: [{port: 80, name: a}, {port: 80, name: b}]}", "port 80/TCP appears twice"),
         ("{ports: [{port: 80, name: a}, {port: 81, name: a}]}", "name 'a' appears twice"),
         ("{ports: [{port: 80}, {port: 81}]}", "name '' appears twice"),

@@ -126,6 +126,16 @@ def test_a_page_gives_its_objects_its_version_and_where_the_next_is():
     assert (web.spec.cluster_ip, web.spec.ports[0].target_port) == ("10.96.0.7", "web")
 
 
+@pytest.mark.parametrize("app_protocol", ["kubernetes.io/h2c", None, ""])
+def test_the_app_protocol_of_a_services_port_is_read(app_protocol):
+    service = change(SERVICE, "spec", "ports", 0, "appProtocol", to=app_protocol)
+    (decoded,) = ObjectDecoder(SERVICES).decode_page(render_page(service)).resources
+    assert isinstance(decoded, Service)
+    assert decoded.spec.ports[0].app_protocol == (app_protocol or "")
+    result = ObjectDecoder(SERVICES).decode_line(render_line("MODIFIED", service)).result
+    assert result == decoded
+
+
 @pytest.mark.parametrize("items", ["null", "[]", None])
 def test_a_list_of_nothing_is_empty(items):
     rest = "" if items is None else f',"items":{items}'

@@ -1,0 +1,23 @@
+"""The schemes of HTTP servers, and which one the `appProtocol` of a Service's port selects.
+
+Names and values only. configuration/annotation_values.py reads the annotation, which takes precedence.
+"""
+
+from collections.abc import Mapping
+
+DEFAULT_SCHEME = "http"
+SCHEMES = (DEFAULT_SCHEME, "https", "h2c")
+"""`h2c` is HTTP/2 with prior knowledge, without TLS."""
+
+SCHEME_BY_APP_PROTOCOL: Mapping[str, str] = {
+    "http": "http",
+    "https": "https",
+    "kubernetes.io/h2c": "h2c",
+    "kubernetes.io/ws": "http",
+    "kubernetes.io/wss": "https",
+    "grpc": "h2c",
+    "h2c": "h2c",
+    "http2": "h2c",
+}
+"""The standard names of Kubernetes (KEP-3726), and names without a prefix that other meshes and routers understand:
+`grpc` and `http2` (Istio), `h2c` (OpenShift). A WebSocket begins as a request of HTTP/1.1. Compared with case."""
