@@ -32,7 +32,8 @@ def _render_end(found: Explanation) -> Iterable[str]:
     unless = f", unless {' or '.join(found.undecided)} refuses it," if found.undecided else ","
     yield f"it is allowed{unless} and goes to"
     for each in found.destinations:
-        yield f"  {each.service}  {each.share:.2%}  {', '.join(each.servers) or 'no ready server'}"
+        scheme = f"  {each.scheme} ({each.scheme_source})" if each.scheme_source else ""
+        yield f"  {each.service}  {each.share:.2%}  {', '.join(each.servers) or 'no ready server'}{scheme}"
 
 
 def _list_remarks(objects: Iterable[ObjectRemarks], steps: Sequence[str]) -> Iterable[str]:

@@ -41,7 +41,9 @@ def test_json_has_the_same_for_programs(explain):
     status, out, _ = explain("127.0.0.9", "test/app", "--json")
     found = json.loads(out)
     assert (status, found["isAdmitted"], found["status"]) == (0, True, 200)
-    assert found["destinations"] == [{"service": "test/app:80", "share": 1.0, "servers": ["127.0.0.9:8080"]}]
+    assert found["destinations"] == [
+        {"service": "test/app:80", "share": 1.0, "servers": ["127.0.0.9:8080"], "scheme": "http"}
+    ]
 
 
 @pytest.mark.parametrize(

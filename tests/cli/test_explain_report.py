@@ -31,6 +31,17 @@ def test_what_is_let_in_goes_to_its_destinations():
     ]
 
 
+def test_a_destination_shows_its_scheme_with_what_selects_it():
+    destinations = (
+        Destination(service="v1", share=0.5, servers=("10.0.0.1:80",), scheme="h2c", scheme_source="appProtocol grpc"),
+        Destination(service="v2", share=0.5, servers=("10.0.0.2:80",), scheme="http"),
+    )
+    assert render(destinations=destinations)[2:] == [
+        "  v1  50.00%  10.0.0.1:80  h2c (appProtocol grpc)",
+        "  v2  50.00%  10.0.0.2:80",
+    ]
+
+
 def test_a_middleware_that_did_not_say_may_still_refuse():
     assert render(undecided=("auth", "quota"))[1] == "it is allowed, unless auth or quota refuses it, and goes to"
 

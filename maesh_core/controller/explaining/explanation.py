@@ -14,10 +14,12 @@ import msgspec
 from maesh_core.controller.explaining.client import Client, Pods, TopologyPods, find_client, parse_service_name
 from maesh_core.controller.explaining.objects import ObjectRemarks, collect_remarks
 from maesh_core.errors import ConfigurationError
+from maesh_core.model.annotations import SCHEME, parse_annotations
 from maesh_core.model.configuration import HttpRouter, Section, Service
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.matching import compile_matches, has_paths, is_ambiguous
 from maesh_core.model.messages import PodReport, Update
+from maesh_core.model.schemes import SCHEME_BY_APP_PROTOCOL
 from maesh_core.plugin_system.interfaces import Verdict
 
 
@@ -35,12 +37,18 @@ class ExplainedRequest(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Destination(msgspec.Struct, frozen=True, kw_only=True):
-    """A service that may get the request, its share of such requests, and its servers."""
+class Destination(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A service that may get the request, its share of such requests, and its servers.
+
+    `scheme` is how HTTP servers are called, empty for other traffic types. `scheme_source` is the annotation or the
+    `appProtocol` that selects it, empty for the default.
+    """
 
     service: str
     share: float
     servers: tuple[str, ...]
+    scheme: str = ""
+    scheme_source: str = ""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -207,9 +215,20 @@ class Explainer:
         if not verdict.is_admitted:
             return _Outcome(403 if is_http else 0, steps, [f"denied: {text}" for text in verdict.reasons])
         found = list_destinations(place.section.services, destination, verdict.servers)
+        if is_http:
+            found = [self._add_scheme(each, place, destination) for each in found]
         if not any(each.servers for each in found):
             return _Outcome(503 if is_http else 0, steps, ["no server is ready"], found)
         return _Outcome(200, steps, destinations=found, undecided=undecided)
+
+    def _add_scheme(self, found: Destination, place: _Place, destination: str) -> Destination:
+        """Add the scheme of a service's servers, and what selects it. A backend is in the namespace of the service."""
+        is_whole = found.service == destination
+        service = place.section.services[destination if is_whole else f"{destination}/{found.service}"]
+        key = f"{found.service}@{place.service['namespace']}"
+        document = place.service if destination == place.key else self._topology["services"].get(key, {})
+        source = _find_scheme_source(document, int(place.key.rpartition(":")[2]))
+        return msgspec.structs.replace(found, scheme=service.scheme, scheme_source=source)
 
     def _build_question(self, request: ExplainedRequest, client: Client, address: str, place: _Place) -> _Question:
         return _Question(
@@ -278,6 +297,17 @@ def _find_port(service: Mapping[str, Any], wanted: int | None) -> int:
         listed = ", ".join(map(str, ports)) or "none"
         raise ConfigurationError(f"service {service['name']} has no port {wanted or ''}; its ports: {listed}")
     return wanted if wanted is not None else ports[0]
+
+
+def _find_scheme_source(service: Mapping[str, Any], port: int) -> str:
+    """Name what selects the scheme of a service's port in the topology; empty if nothing does."""
+    if SCHEME in parse_annotations(service.get("annotations", {})):
+        return f"annotation {SCHEME}"
+    for each in service.get("ports", ()):
+        app_protocol = each.get("appProtocol")
+        if (each["port"], each.get("protocol", "TCP")) == (port, "TCP") and app_protocol in SCHEME_BY_APP_PROTOCOL:
+            return f"appProtocol {app_protocol}"
+    return ""
 
 
 def _name_branch(service: str, key: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service
+from maesh_core.model.configuration import HttpRouter, Middleware, Part, Section, Server, Service, StreamRouter
 from maesh_core.model.messages import Update
 from maesh_core.plugin_system.interfaces import Verdict
 
@@ -140,6 +140,66 @@ def test_what_is_wrong_with_the_objects_and_what_was_not_read_is_part_of_the_ans
     found = explain(client="shop/client", objects=told, problems={"file": "broken"})
     assert [(each.kind, each.name, each.notices) for each in found.objects] == [("Pod", "client", ("a notice",))]
     assert found.problems == {"file": "broken"}
+
+
+def explain_schemes(*, annotations=None, app_protocol="", scheme="http", kind="http", **services):
+    """Explain a request to a service, or to the backends that `services` names, with their documents."""
+    key = "shop/web:80"
+
+    def build_document(name, annotations=None, app_protocol=""):
+        port = {"port": 80, "protocol": "TCP", **({"appProtocol": app_protocol} if app_protocol else {})}
+        shown = {"name": name, "namespace": "shop", "trafficType": kind, "errors": [], "notices": []}
+        return {**shown, "annotations": annotations or {}, "ports": [{"port": 80, "protocol": "UDP"}, port]}
+
+    documents = {"web@shop": build_document("web", annotations, app_protocol)}
+    built = {key: Service(servers=(Server(address="10.0.1.1", port=8080),), scheme=scheme)}
+    branch = f"{key}/split/s"
+    for name, (own, document) in services.items():
+        documents[f"{name}@shop"] = build_document(name, **document)
+        built[f"{branch}/{name}"] = Service(servers=(Server(address="10.0.2.1", port=8080),), scheme=own)
+    if services:
+        built[branch] = Service(parts=tuple(Part(service=f"{branch}/{name}", weight=1) for name in services))
+    target = branch if services else key
+    router = (
+        HttpRouter(entrypoint=1, hosts=("web.shop.maesh",), service=target)
+        if kind == "http"
+        else StreamRouter(entrypoint=1, service=target)
+    )
+    section = Section(routers={key: router}, services=built)
+    update = Update(revision="e.1", full=True, sections={kind: section})
+    explainer = Explainer({"services": documents, "pods": {}}, update, {}, pods=build_lookup(*PODS)[0])
+    found = explainer.explain(ExplainedRequest(client="10.0.0.1", service="web.shop"))
+    return {each.service: (each.scheme, each.scheme_source) for each in found.destinations}
+
+
+@pytest.mark.parametrize(
+    ("document", "scheme", "source"),
+    [
+        ({}, "http", ""),
+        ({"app_protocol": "grpc"}, "h2c", "appProtocol grpc"),
+        ({"app_protocol": "redis"}, "http", ""),
+        ({"annotations": {"mesh.traefik.io/scheme": "https"}, "app_protocol": "grpc"}, "https", "annotation scheme"),
+    ],
+)
+def test_a_destination_has_its_scheme_and_what_selects_it(document, scheme, source):
+    assert explain_schemes(**document, scheme=scheme) == {"shop/web:80": (scheme, source)}
+
+
+def test_each_backend_of_a_split_has_its_own_scheme():
+    backends = {
+        "v1": ("h2c", {"app_protocol": "kubernetes.io/h2c"}),
+        "v2": ("https", {"annotations": {"maesh.containo.us/scheme": "https"}}),
+        "web": ("http", {}),
+    }
+    assert explain_schemes(**backends) == {
+        "v1": ("h2c", "appProtocol kubernetes.io/h2c"),
+        "v2": ("https", "annotation scheme"),
+        "web": ("http", ""),
+    }
+
+
+def test_a_destination_of_tcp_has_no_scheme():
+    assert explain_schemes(kind="tcp", app_protocol="https") == {"shop/web:80": ("", "")}
 
 
 def test_a_pod_that_has_ended_is_looked_at_too():
