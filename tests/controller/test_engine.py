@@ -83,6 +83,19 @@ def test_a_change_rebuilds_only_the_services_that_read_it():
     assert engine.rebuilt_count == before + 1
 
 
+def test_a_changed_app_protocol_changes_the_scheme_of_its_port_only():
+    service = build_service(ports=(80, 81))
+    engine = start(service, build_slice("a-1", "a"))
+    before = engine.revision
+    (port, *rest) = service.spec.ports
+    ports = (msgspec.structs.replace(port, app_protocol="grpc"), *rest)
+    spec = msgspec.structs.replace(service.spec, ports=ports)
+    engine.apply([Applied(msgspec.structs.replace(service, spec=spec))], source="s")
+    changed = pull(engine, since=before)["http"]
+    assert changed["routers"] == {}
+    assert {key: each["scheme"] for key, each in changed["services"].items()} == {"n/a:80": "h2c"}
+
+
 def test_a_change_that_a_plugin_read_rebuilds_the_service():
     engine = start(build_service("a", annotations={FRIEND: "b"}), build_service("c"))
     before = engine.rebuilt_count
