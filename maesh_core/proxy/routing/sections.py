@@ -24,7 +24,7 @@ from maesh_core.proxy.middleware.checks import HTTP_METHODS, STREAM_METHODS, has
 from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_middlewares
 
 NOUNS = ("routers", "services", "middlewares")
-SUPPORTED_SCHEMES = frozenset({"http", "https"})
+SUPPORTED_SCHEMES = frozenset({"http", "https", "h2c"})
 """The schemes in which HTTP routers can call their servers."""
 
 

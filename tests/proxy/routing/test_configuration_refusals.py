@@ -56,8 +56,8 @@ def test_a_refused_router_is_accepted_when_its_references_exist() -> None:
 
 def test_a_router_with_an_unsupported_scheme_is_refused() -> None:
     proxy = Proxy()
-    proxy.apply(full=True, sections={"http": Section(routers={"r": router()}, services={"s": Service(scheme="h2c")})})
-    assert proxy.configuration.refused == {"http/routers/r": "scheme h2c is not supported by this proxy"}
+    proxy.apply(full=True, sections={"http": Section(routers={"r": router()}, services={"s": Service(scheme="h3")})})
+    assert proxy.configuration.refused == {"http/routers/r": "scheme h3 is not supported by this proxy"}
     proxy.apply(sections={"http": Section(services={"s": Service()})})
     assert proxy.configuration.refused == {}
 
