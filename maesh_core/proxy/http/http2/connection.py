@@ -68,6 +68,9 @@ TURN_FRAMES: Final = 256
 HEADERS_COST: Final = 8
 
 
+_NEVER: Final = float("inf")
+
+
 class Http2ConnectionError(Exception):
     """The connection must end with `code` (RFC 9113 section 5.4.1)."""
 
@@ -89,6 +92,7 @@ class Http2Connection(ConnectionOutput):
         "_owed",
         "_receive_window",
         "_wanted",
+        "block_deadline",
         "has_settings",
         "is_closing",
         "never_indexed",
@@ -103,6 +107,7 @@ class Http2Connection(ConnectionOutput):
         self._wanted = 0
         self._block: bytearray | None = None
         self._block_flags = 0
+        self.block_deadline = _NEVER
         self._block_stream_id = 0
         self._is_turn_queued = False
         self._owed = 0
@@ -348,6 +353,8 @@ class Http2Connection(ConnectionOutput):
             return
         self._count_control()
         self._block = bytearray(data[start:end])
+        self.block_deadline = self.environment.clock.now + self.environment.settings.head_timeout
+        self.deadline = min(self.deadline, self.block_deadline)
         self._block_flags, self._block_stream_id = flags, stream_id
 
     def _read_continuation(self, flags: int, data: bytes, start: int, end: int) -> None:
@@ -359,6 +366,7 @@ class Http2Connection(ConnectionOutput):
             raise Http2ConnectionError(ENHANCE_YOUR_CALM, "a header block is too large")
         if flags & END_HEADERS:
             self._block = None
+            self.block_deadline = _NEVER
             self._read_block(self._block_flags, self._block_stream_id, bytes(block))
 
     def _read_block(self, flags: int, stream_id: int, block: bytes) -> None:
@@ -409,7 +417,7 @@ class Http2Connection(ConnectionOutput):
         if stream is None:
             return
         code = int.from_bytes(data[start:end], "big")
-        stream.is_closed_locally = stream.has_ended_remotely = True
+        stream.is_closed_locally = stream.has_ended_remotely = stream.was_reset = True
         self.forget_stream(stream)
         stream.on_reset(code)
         self.on_stream_reset(self.environment.clock.now)

@@ -67,6 +67,10 @@ class ConnectionOutput(FrameSink):
         return f"<{type(self).__name__} streams={len(self.streams)} out={len(self.out)} window={self.send_window}>"
 
     @abstractmethod
+    def on_stream_finished(self) -> None:
+        """Continue after a stream has ended without a reset."""
+
+    @abstractmethod
     def on_streams_changed(self) -> None:
         """Continue after a stream has been removed."""
 
@@ -109,7 +113,9 @@ class ConnectionOutput(FrameSink):
         """Remove a stream that is closed on both sides."""
         self._blocked.pop(stream.stream_id, None)
         if self.streams.pop(stream.stream_id, None) is not None:
-            self._control.earn(TOKENS_PER_STREAM)
+            if not stream.was_reset:
+                self._control.earn(TOKENS_PER_STREAM)
+                self.on_stream_finished()
             self.on_streams_changed()
 
     def note_reset(self, stream_id: int) -> None:

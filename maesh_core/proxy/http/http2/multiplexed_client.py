@@ -59,6 +59,7 @@ class MultiplexedClient(Http2Connection):
         "_current",
         "_goaway_id",
         "_has_ended",
+        "_is_greeted",
         "_last_stream_id",
         "_lingering",
         "_opened",
@@ -89,6 +90,7 @@ class MultiplexedClient(Http2Connection):
         self._last_stream_id = 0
         self._goaway_id = STREAM_BITS
         self._has_ended = False
+        self._is_greeted = False
         self._requests: dict[Fields, RequestHead] = {}
         self._requests_left = settings.request_limit
         self._resets = Budget(settings.http2_reset_limit, RESET_REFILL_PER_S, environment.clock.now)
@@ -238,9 +240,12 @@ class MultiplexedClient(Http2Connection):
         if not self._resets.spend(now):
             raise Http2ConnectionError(ENHANCE_YOUR_CALM, "too many streams are reset")
 
+    def on_stream_finished(self) -> None:
+        """Allow one more reset."""
+        self._resets.earn(1)
+
     def on_streams_changed(self) -> None:
         """Wait for the next request, or close if there will be none."""
-        self._resets.earn(1)
         if self.streams:
             return
         if self._goaway_id != STREAM_BITS or self._has_ended:
@@ -249,7 +254,10 @@ class MultiplexedClient(Http2Connection):
             self.deadline = self.environment.clock.now + self.environment.idle_timeout
 
     def on_settings(self) -> None:
-        """Do nothing: the windows of streams have been changed."""
+        """Allow the client to be idle from now on, since it has proved to speak HTTP/2."""
+        if not self._is_greeted:
+            self._is_greeted = True
+            self.deadline = self.environment.clock.now + self.environment.idle_timeout
 
     def on_goaway(self, last_stream_id: int, code: int) -> None:
         """Do nothing: the mesh opens no stream towards clients, and the client closes when it has its responses."""
@@ -270,7 +278,7 @@ class MultiplexedClient(Http2Connection):
         if transport.get_write_buffer_size():
             return None
         settings = self.environment.settings
-        return self.deadline - (settings.idle_timeout if self._opened else settings.head_timeout)
+        return self.deadline - (settings.idle_timeout if self._is_greeted else settings.head_timeout)
 
     def list_exchanges(self) -> list[Exchange]:
         """Return the exchanges in progress."""
@@ -283,11 +291,14 @@ class MultiplexedClient(Http2Connection):
         if self._lingering is not None or (self.is_closing and not self.streams):
             self.abort()
             return
+        if self.block_deadline <= now:
+            self.fail(ENHANCE_YOUR_CALM)
+            return
         if not self.streams:
             self._send_goaway(self._last_stream_id)
             self.close()
             return
-        self.deadline = _NEVER
+        self.deadline = self.block_deadline
         for stream in list(self.streams.values()):
             if not isinstance(stream, ClientSideStream):
                 continue

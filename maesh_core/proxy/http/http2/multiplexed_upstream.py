@@ -135,6 +135,9 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
     def on_stream_reset(self, now: float) -> None:
         """Do nothing: a reset ends only its own exchange."""
 
+    def on_stream_finished(self) -> None:
+        """Do nothing: resets are not limited."""
+
     def on_streams_changed(self) -> None:
         """Close the connection, or note since when it is idle, if no stream is left."""
         if self.streams:

@@ -94,6 +94,7 @@ class Http2Stream:
         "send_window",
         "stream_id",
         "unsent_bytes",
+        "was_reset",
     )
 
     def __init__(self, connection: FrameSink, stream_id: int, send_window: int) -> None:
@@ -106,6 +107,7 @@ class Http2Stream:
         self.is_credit_held = False
         self.has_ended_remotely = False
         self.is_closed_locally = False
+        self.was_reset = False
         self._pending: deque[bytes] | None = None
         self._is_ending = False
         self._end_trailers: Fields = ()
@@ -217,7 +219,7 @@ class Http2Stream:
     def reset(self, code: int) -> None:
         """Send RST_STREAM and forget the stream."""
         connection = self.connection
-        self.is_closed_locally = True
+        self.is_closed_locally = self.was_reset = True
         self._drop_pending()
         connection.out.append(render_rst_stream(self.stream_id, code))
         connection.queue_flush()
