@@ -330,9 +330,8 @@ class Http2Connection(ConnectionOutput):
 
     def _fail_stream(self, stream: Http2Stream, code: int) -> None:
         """Reset a stream because of the peer's error."""
+        stream.reset(code)
         stream.on_reset(code)
-        if stream.stream_id in self.streams:
-            stream.reset(code)
         self.on_stream_reset(self.environment.clock.now)
 
     # --- HEADERS, CONTINUATION, PRIORITY

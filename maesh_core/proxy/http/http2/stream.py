@@ -217,7 +217,9 @@ class Http2Stream:
         return self.unsent_bytes > 0 and self.send_window > 0
 
     def reset(self, code: int) -> None:
-        """Send RST_STREAM and forget the stream."""
+        """Send RST_STREAM and forget the stream, unless either side has reset it."""
+        if self.was_reset:
+            return
         connection = self.connection
         self.is_closed_locally = self.was_reset = True
         self._drop_pending()

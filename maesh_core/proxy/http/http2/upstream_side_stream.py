@@ -140,7 +140,7 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         """Cancel the stream: its exchange has ended."""
         self._receiver = None
         self._uncount()
-        if not self.is_closed_locally or not self.has_ended_remotely:
+        if not (self.is_closed_locally and self.has_ended_remotely):
             self.reset(CANCEL)
 
     def pause_reading(self) -> None:
