@@ -171,11 +171,7 @@ class Http2Connection(ConnectionOutput):
         """End every stream."""
         self._transport = None
         self.is_closing = True
-        for stream in list(self.streams.values()):
-            stream.is_closed_locally = True
-            stream.on_connection_lost()
-        self.streams.clear()
-        self._blocked.clear()
+        self._end_streams()
         self.on_ended()
 
     def data_received(self, data: bytes) -> None:
@@ -520,7 +516,7 @@ class Http2Connection(ConnectionOutput):
 
     def _end_streams(self) -> None:
         for stream in list(self.streams.values()):
-            stream.is_closed_locally = True
+            stream.is_closed_locally = stream.has_ended_remotely = True
             stream.on_connection_lost()
         self.streams.clear()
         self._blocked.clear()
