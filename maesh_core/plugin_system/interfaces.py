@@ -228,6 +228,19 @@ class Exchange(Protocol):
         """The status of the attempt's response, or of the mesh's own response; 0 before there is one."""
 
     @property
+    def is_grpc(self) -> bool:
+        """Whether it is a gRPC call: a request over HTTP/2 whose Content-Type is `application/grpc`."""
+
+    @property
+    def grpc_status(self) -> int | None:
+        """The call's gRPC status, 0 for OK. None for other requests, and until it is known.
+
+        In `on_response` it is known if the response has no body ("trailers-only"), or a status other than 200, which
+        clients translate. Otherwise it is in the trailers, and known in `on_finished`. There it is always a number from
+        0 to 16, also for answers of the mesh and for calls that were cancelled (1).
+        """
+
+    @property
     def attempts(self) -> int:
         """The number of attempts that have begun."""
 

@@ -35,6 +35,8 @@ class FakeExchange:
         can_repeat: bool = True,
         service: str = "test/app:80",
         destination: str = "",
+        is_grpc: bool = False,
+        grpc_status: int | None = None,
     ) -> None:
         head = b"".join(b"%b: %b\r\n" % each for each in (headers or {}).items())
         self.method, self.target, self.host = method, target, host
@@ -44,6 +46,7 @@ class FakeExchange:
         self.response_headers = Headers()
         self.status, self.attempts, self.attempt_seconds = status, attempts, attempt_seconds
         self.can_repeat = can_repeat
+        self.is_grpc, self.grpc_status = is_grpc, grpc_status
         self.attempt_timeout_s = 0.0
         self.destination = destination or service
         self.allowed_servers: Collection[tuple[str, int]] | None = None

@@ -50,6 +50,11 @@ def build_answer(error: ExchangeError) -> Response:
     return Response(status=error.status, reason=str(error))
 
 
+def render_reason(response: Response) -> bytes:
+    """Render the reason as the value of `X-Maesh-Reason`."""
+    return response.reason.encode("ascii", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
+
+
 def render_answer(response: Response, *, connection: bytes, is_head_request: bool) -> bytes:
     """Render a response of the mesh for HTTP/1; `connection` is a rendered Connection field or empty.
 
@@ -57,7 +62,7 @@ def render_answer(response: Response, *, connection: bytes, is_head_request: boo
     """
     if not 200 <= response.status <= 599:
         raise ValueError(f"not a final status: {response.status}")
-    reason = response.reason.encode("ascii", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
+    reason = render_reason(response)
     body = reason + b"\n" if response.body is None else response.body
     has_no_body = response.status < 200 or response.status in (204, 304)
     lines = [b"HTTP/1.1 %d %b\r\n" % (response.status, REASONS.get(response.status, b""))]

@@ -18,10 +18,11 @@ DURATION_BOUNDS_S: Final = (_FIRST_BOUND_S, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.
 class RouteCounters:
     """The counters of one service's requests. They are kept as long as the routing table has the service."""
 
-    __slots__ = ("durations", "ejections", "retries", "seconds", "statuses")
+    __slots__ = ("durations", "ejections", "grpc_statuses", "retries", "seconds", "statuses")
 
     def __init__(self) -> None:
         self.statuses: dict[int, int] = {}
+        self.grpc_statuses: dict[int, int] = {}
         self.durations = [0] * (len(DURATION_BOUNDS_S) + 1)
         self.seconds = 0.0
         self.ejections = 0
@@ -37,6 +38,10 @@ class RouteCounters:
         self.durations[bisect_left(DURATION_BOUNDS_S, seconds) if seconds > _FIRST_BOUND_S else 0] += 1
         self.seconds += seconds
 
+    def count_call(self, status: int) -> None:
+        """Count one finished gRPC call, which `count` counts too."""
+        self.grpc_statuses[status] = self.grpc_statuses.get(status, 0) + 1
+
 
 def collect_counters(counters: Mapping[str, RouteCounters]) -> Sequence[MetricFamily]:
     """Build the request metrics of all services that had a request."""
@@ -51,6 +56,17 @@ def collect_counters(counters: Mapping[str, RouteCounters]) -> Sequence[MetricFa
                 ((service, str(status)), count)
                 for service, counter in used
                 for status, count in sorted(counter.statuses.items())
+            ],
+        ),
+        MetricFamily(
+            name="maesh_service_grpc_responses",
+            type="counter",
+            help="gRPC calls by service and status number, such as 0 for OK; answers of the mesh are included.",
+            labels=("service", "grpc_status"),
+            samples=[
+                ((service, str(status)), count)
+                for service, counter in used
+                for status, count in sorted(counter.grpc_statuses.items())
             ],
         ),
         MetricFamily(

@@ -1,6 +1,7 @@
 """The proxy's half: closed, open and recovering, for all workers of the node at once.
 
-The result of every attempt counts, including retried ones. When the breaker opens, it ends the retries.
+The result of every attempt counts, including retried ones. When the breaker opens, it ends the retries. A gRPC call
+counts as the HTTP status of its gRPC status, which is known at the end of the call if it is in the trailers.
 """
 
 import logging
@@ -21,6 +22,8 @@ STATE: Final = 0
 UNTIL: Final = 1
 SINCE: Final = 2
 """Cells that workers share: the state, the time of its end, and the time since which counts apply, in seconds."""
+HTTP_STATUSES: Final = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
+"""The HTTP status of each gRPC status from 0 to 16 (the comments in google/rpc/code.proto)."""
 LATENCY_BOUNDS_MS: Final = sorted({round(1.015**power) for power in range(1024)})  # 1.5 % apart, up to an hour
 
 
@@ -40,6 +43,7 @@ class CircuitBreaker(Middleware):
         if any(metric == LATENCY for metric, _ in parser.metrics):
             self._latencies = node.count_recent(key + LATENCY, bounds=LATENCY_BOUNDS_MS, periods=6, period_s=10)
         self._counted = [0] * 1000
+        self._calls: set[Exchange] = set()
         self._is_open = False
         self._checked_at = self._counted_at = self._next_at = self._ramp_ends_at = self._allowed = self._denied = 0.0
 
@@ -79,11 +83,26 @@ class CircuitBreaker(Middleware):
         now, status = self._time(), exchange.status if error is None else getattr(error, "status", 502)
         if self._latencies is not None:
             self._latencies.add(exchange.attempt_seconds * 1000, now)
+        if error is None and exchange.is_grpc:
+            grpc_status = exchange.grpc_status
+            if grpc_status is None:
+                self._calls.add(exchange)  # on_finished counts it
+                return False if self._is_open else None
+            status = HTTP_STATUSES[grpc_status]
+        self._count(status, now)
+        return False if self._is_open else None
+
+    def on_finished(self, exchange: Exchange) -> None:
+        """Count a gRPC call whose status was in the trailers."""
+        if self._calls and exchange in self._calls:
+            self._calls.discard(exchange)
+            self._count(HTTP_STATUSES[exchange.grpc_status or 0], self._time())
+
+    def _count(self, status: int, now: float) -> None:
         if now < self._next_at:
             self._counted[status] += 1  # only in this process, which costs a tenth
         else:
             self._tell(status, now)
-        return False if self._is_open else None
 
     def on_attempt_failed(self, exchange: Exchange, error: Exception) -> bool | None:
         """Count it like a response with the status of the error."""

@@ -23,10 +23,15 @@ from maesh_retry.settings import ServiceRetry
 
 ATTEMPTS, RETRY_ON, TIMEOUT = "retry-attempts", "retry-on", "retry-timeout"
 ERRORS = ("connect-failure", "reset", "timeout")
+GRPC_STATUSES = {"cancelled": 1, "deadline-exceeded": 4, "resource-exhausted": 8, "internal": 13, "unavailable": 14}
+"""The statuses of gRPC calls that can be named, as in Envoy's `retry_on`."""
 _DEFAULT_ATTEMPTS = 2
 """The default, if a service has another annotation of this plugin but not this one."""
 _STATUSES = re.compile(r"([45])xx|([45][0-9]{2})(?:-([45][0-9]{2}))?")
-_RULE = "is not connect-failure, reset, timeout, 4xx, 5xx, a status from 400 to 599, or a range such as 502-504"
+_RULE = (
+    "is not connect-failure, reset, timeout, cancelled, deadline-exceeded, internal, resource-exhausted, unavailable,"
+    " 4xx, 5xx, a status from 400 to 599, or a range such as 502-504"
+)
 
 
 class RetryBuilder:
@@ -45,11 +50,12 @@ class RetryBuilder:
             return None
         attempts = read_annotation(annotations, ATTEMPTS, Annotated[int, Meta(ge=1, le=100)])
         timeout_s = read_annotation(annotations, TIMEOUT, PositiveDuration)
-        errors, statuses = parse_conditions(annotations.get(RETRY_ON))
+        errors, statuses, grpc_statuses = parse_conditions(annotations.get(RETRY_ON))
         return ServiceRetry(
             attempts=_DEFAULT_ATTEMPTS if attempts is None else attempts,
             errors=errors,
             statuses=statuses,
+            grpc_statuses=grpc_statuses,
             timeout_s=timeout_s or 0.0,
             body_limit=self._settings.body_limit,
             backoff_s=self._settings.backoff,
@@ -63,24 +69,26 @@ class RetryBuilder:
         return Verdict(is_admitted=True, reasons=(f"up to {attempts} attempts; it refuses no request",))
 
 
-def parse_conditions(text: str | None) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
-    """Read `retry-on`: the kinds of errors, and the ranges of statuses, after which a request is sent again.
+def parse_conditions(text: str | None) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...], tuple[int, ...]]:
+    """Read `retry-on`: kinds of errors, ranges of statuses, and gRPC statuses after which a request is sent again.
 
     Raises ConfigurationError. Without the annotation, only a failed connection is retried (Maesh 1.2).
     """
-    errors, statuses = set(), set()
+    errors, statuses, grpc_statuses = set(), set(), set()
     words = [ERRORS[0]] if text is None else [word.strip() for word in text.split(",")]
     for word in words:
         match = _STATUSES.fullmatch(word)
         if word in ERRORS:
             errors.add(word)
+        elif word in GRPC_STATUSES:
+            grpc_statuses.add(GRPC_STATUSES[word])
         elif match and match[1]:
             statuses.add((int(match[1]) * 100, int(match[1]) * 100 + 99))
         elif match and int(match[2]) <= int(match[3] or match[2]):
             statuses.add((int(match[2]), int(match[3] or match[2])))
         else:
             raise build_annotation_error(RETRY_ON, word, _RULE)
-    return tuple(sorted(errors)), tuple(sorted(statuses))
+    return tuple(sorted(errors)), tuple(sorted(statuses)), tuple(sorted(grpc_statuses))
 
 
 class ControllerHalf:

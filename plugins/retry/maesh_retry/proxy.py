@@ -1,7 +1,8 @@
 """The proxy's half: decides after each failed attempt whether there is another, and when.
 
-A request that a server may have processed is sent again only if its method is idempotent (RFC 9110 section 9.2.2). The
-proxy itself decides whether a request can be sent again at all, and to which server.
+A request that a server may have processed is sent again only if its method is idempotent (RFC 9110 section 9.2.2). A
+gRPC call, whose method is always POST, is also sent again if `retry-on` names the gRPC status of its failure. The proxy
+itself decides whether a request can be sent again at all, and to which server.
 """
 
 import random
@@ -11,6 +12,9 @@ from maesh_core.plugin import Exchange, Middleware, UpstreamNotReachedError, Ups
 from maesh_retry.settings import ServiceRetry
 
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+DEADLINE_EXCEEDED: Final = 4
+UNAVAILABLE: Final = 14
+"""The gRPC statuses that the mesh's own errors become: 504, and 502 or 503."""
 RESERVE: Final = 100.0
 """Maximum number of attempts that a budget saves, so that the savings of a quiet hour do not worsen an outage."""
 
@@ -25,6 +29,7 @@ class Retry(Middleware):
         self._settings = settings
         self._errors = frozenset(settings.errors)
         self._statuses = frozenset(status for first, last in settings.statuses for status in range(first, last + 1))
+        self._grpc_statuses = frozenset(settings.grpc_statuses)
         self._saved = 0.0
 
     def __repr__(self) -> str:
@@ -37,11 +42,19 @@ class Retry(Middleware):
         else:
             kind = "timeout" if isinstance(error, UpstreamTimeoutError) else "reset"
             is_wanted = kind in self._errors and exchange.method in IDEMPOTENT
+        if not is_wanted and self._grpc_statuses and exchange.is_grpc:
+            is_late = getattr(error, "status", 502) == 504
+            is_wanted = (DEADLINE_EXCEEDED if is_late else UNAVAILABLE) in self._grpc_statuses
         return self._ask(exchange) if is_wanted else None
 
     def _judge(self, exchange: Exchange) -> float | None:
-        """Request another attempt after a status in `retry-on`."""
+        """Request another attempt after a status in `retry-on`.
+
+        The gRPC status is known here only if the call had no other response: its head has the status.
+        """
         if exchange.status in self._statuses and exchange.method in IDEMPOTENT:
+            return self._ask(exchange)
+        if self._grpc_statuses and exchange.grpc_status in self._grpc_statuses:
             return self._ask(exchange)
         return None
 
@@ -103,4 +116,4 @@ class RetryFactory:
 
     def build_middleware(self, settings: ServiceRetry, service: str) -> Retry:
         """Build the middleware of one service."""
-        return CLASSES[bool(settings.timeout_s or settings.budget), bool(settings.statuses)](settings)
+        return CLASSES[bool(settings.timeout_s or settings.budget), bool(settings.statuses or settings.grpc_statuses)](settings)

@@ -15,6 +15,8 @@ class ServiceRetry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     attempts: Annotated[int, Meta(ge=1, le=100)]
     errors: tuple[str, ...]
     statuses: tuple[tuple[_Status, _Status], ...]
+    grpc_statuses: tuple[Annotated[int, Meta(ge=0, le=16)], ...] = ()
+    """Left out by controllers that do not know it."""
     timeout_s: _Amount
     body_limit: Annotated[int, Meta(ge=0, le=1 << 20)]
     backoff_s: _Amount

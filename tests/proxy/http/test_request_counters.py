@@ -16,7 +16,7 @@ def test_a_request_counts_once_by_status_and_duration():
 def test_services_without_a_request_are_left_out_of_the_metrics():
     used = RouteCounters()
     used.count(200, 0.5)
-    requests, durations = collect_counters({"b": used, "a": RouteCounters()})
+    requests, _, durations = collect_counters({"b": used, "a": RouteCounters()})
     assert list(requests.samples) == [(("b", "200"), 1)]
     ((labels, histogram),) = durations.samples
     assert labels == ("b",)

@@ -79,6 +79,7 @@ class Attempt(ResponseReceiver):
 
     __slots__ = (
         "_exchange",
+        "_is_clients_limit",
         "_refusals",
         "_timer",
         "client",
@@ -94,6 +95,7 @@ class Attempt(ResponseReceiver):
         self._exchange = exchange
         self._timer: asyncio.TimerHandle | None = None
         self._refusals = 0
+        self._is_clients_limit = False
         self.client: ClientSide = exchange.client
         self.is_head_request = exchange.is_head_request
         self.has_sent_body = False
@@ -120,8 +122,14 @@ class Attempt(ResponseReceiver):
         else:
             self._connect()
 
-    def limit(self, timeout_s: float) -> None:
-        """Fail the attempt unless a response head arrives within `timeout_s`."""
+    def limit(self, timeout_s: float, client_timeout_s: float) -> None:
+        """Fail the attempt unless a response head arrives in time. The shorter time counts; 0 means none.
+
+        `client_timeout_s` is the client's. A server that it is too short for is not set aside.
+        """
+        if client_timeout_s and not 0 < timeout_s <= client_timeout_s:
+            self._is_clients_limit = True
+            timeout_s = client_timeout_s
         self._timer = asyncio.get_running_loop().call_later(timeout_s, self._on_timeout)
 
     def write_body(self, body: bytes) -> None:
@@ -175,7 +183,8 @@ class Attempt(ResponseReceiver):
     def _on_timeout(self) -> None:
         self._timer = None
         if self.upstream is None:  # it is connecting
-            self.server.note_failure(self)
+            if not self._is_clients_limit:
+                self.server.note_failure(self)
             self._exchange.on_attempt_failed(ConnectTimeoutError(CONNECT_TIMEOUT))
         else:
             self._exchange.on_attempt_failed(UpstreamTimeoutError(RESPONSE_TIMEOUT))

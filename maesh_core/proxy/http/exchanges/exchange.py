@@ -28,6 +28,14 @@ from maesh_core.proxy.http.answers import (
 )
 from maesh_core.proxy.http.exchanges.attempt import Attempt, AttemptUser
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
+from maesh_core.proxy.http.grpc import (
+    NOT_KNOWN_YET,
+    find_answer_status,
+    find_ended_status,
+    find_reset_status,
+    read_head_status,
+    read_status,
+)
 from maesh_core.proxy.http.http2.frames import INTERNAL_ERROR
 from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.http.messages.headers import Headers
@@ -87,6 +95,7 @@ class Exchange(AttemptUser):
         "attempt",
         "changed_headers",
         "client",
+        "grpc_status",
         "has_started_response",
         "head",
         "is_expecting",
@@ -115,6 +124,7 @@ class Exchange(AttemptUser):
         self.run: Run | None = None
         self.attempt: Attempt | None = None
         self.status = 0
+        self.grpc_status = NOT_KNOWN_YET
         self.has_started_response = False
         self.is_finished = False
 
@@ -158,6 +168,8 @@ class Exchange(AttemptUser):
             self.answer(NO_SERVER)
         else:
             self.attempt = Attempt(self, server)
+            if self.head.grpc_timeout_s:
+                self.attempt.limit(0.0, self.head.grpc_timeout_s)
             self.attempt.begin()
 
     def receive_body(self, data: bytes) -> bytes:
@@ -235,8 +247,8 @@ class Exchange(AttemptUser):
             self.answer(NO_SERVER)
             return
         attempt = self.attempt = Attempt(self, server)
-        if timeout_s:
-            attempt.limit(timeout_s)
+        if timeout_s or self.head.grpc_timeout_s:
+            attempt.limit(timeout_s, self.head.grpc_timeout_s)
         attempt.begin()
 
     def count_ejection(self) -> None:
@@ -275,6 +287,8 @@ class Exchange(AttemptUser):
     def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Forwarding:
         """Handle the head of the final response, and decide how the response is forwarded."""
         self.status = response.status
+        if self.head.is_grpc:
+            self.grpc_status = read_head_status(response)
         if self.run is not None and (forwarding := self.run.judge_response()) is not None:
             return forwarding
         if not is_whole or self.request_left or not self.client.can_forward_unchanged(response):
@@ -286,6 +300,11 @@ class Exchange(AttemptUser):
         """Send the head and the first bytes of the body; after this the response can no longer be replaced."""
         self.has_started_response = True
         self.client.start_response(response, self.run.changed_response if self.run is not None else None, body)
+
+    def on_trailers(self, trailers: bytes) -> None:
+        """Read the status of a call that ends with these trailer lines, unless its head had it."""
+        if self.grpc_status == NOT_KNOWN_YET:
+            self.grpc_status = read_status(trailers)
 
     def on_response_complete(self) -> None:
         """End successfully: the whole response was written to the client's transport."""
@@ -301,8 +320,11 @@ class Exchange(AttemptUser):
         try:
             self.client.write_answer(response)
         except (ValueError, TypeError, AttributeError):
-            self.status = UNSENDABLE.status
-            self.client.write_answer(UNSENDABLE)
+            response = UNSENDABLE
+            self.status = response.status
+            self.client.write_answer(response)
+        if self.head.is_grpc:
+            self.grpc_status = find_answer_status(response)
         self.has_started_response = True
         self.finish(self.status)
         self.client.on_exchange_finished()
@@ -320,6 +342,8 @@ class Exchange(AttemptUser):
     def abort(self, code: int = INTERNAL_ERROR) -> None:
         """Abort in the middle of a response, so that the client cannot mistake it for a complete one."""
         self.abandon_attempt()
+        if self.head.is_grpc:
+            self.grpc_status = find_reset_status(code)
         self.finish(self.status)
         self.client.abort(code)
 
@@ -355,7 +379,16 @@ class Exchange(AttemptUser):
         if self.route is not None:
             seconds = self.client.environment.clock_time() - self.started_at
             self.route.counters.count(status, seconds)
+        if self.head.is_grpc:
+            self._finish_call(status)
         if self.run is not None:
             self.run.on_finished()
             self.run = None
         self.attempt = None
+
+    def _finish_call(self, status: int) -> None:
+        """Determine the status of a gRPC call that has ended, and count it."""
+        if self.grpc_status == NOT_KNOWN_YET:
+            self.grpc_status = find_ended_status(status)
+        if self.route is not None:
+            self.route.counters.count_call(self.grpc_status)

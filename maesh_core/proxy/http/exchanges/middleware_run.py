@@ -23,6 +23,7 @@ from maesh_core.proxy.http.answers import (
 from maesh_core.proxy.http.exchanges.attempt import Attempt
 from maesh_core.proxy.http.exchanges.exchange import Exchange, Run
 from maesh_core.proxy.http.exchanges.upgrade import switch_protocols
+from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import ClientHeaders
 from maesh_core.proxy.http.messages.response_head import ResponseHead
@@ -151,6 +152,17 @@ class MiddlewareRun(Run):
     def status(self) -> int:
         """The status of the attempt's response or of the mesh's answer; 0 before there is either."""
         return self._exchange.status
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether the request is a gRPC call."""
+        return self._exchange.head.is_grpc
+
+    @property
+    def grpc_status(self) -> int | None:
+        """The status of the call; None while the trailers have it, and for other requests."""
+        status = self._exchange.grpc_status
+        return None if status == NOT_KNOWN_YET else status
 
     @property
     def attempt_seconds(self) -> float:
@@ -315,6 +327,7 @@ class MiddlewareRun(Run):
                 exchange.repeat_body(self._stored_body or b"")
         exchange.attempt = None
         exchange.status = 0
+        exchange.grpc_status = NOT_KNOWN_YET
         self.changed_response = None
         self._attempt_started_at = exchange.client.environment.clock_time()
 

@@ -14,6 +14,7 @@ from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun
+from maesh_core.proxy.http.grpc import build_answer_fields
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
 from maesh_core.proxy.http.http2.response_fields import build_response_fields, build_trailer_fields, read_trailers
@@ -94,10 +95,13 @@ class ClientSideStream(Http2Stream, ClientStream):
                 return
         exchange.start(route)
 
-    def refuse(self, error: ClientProtocolError) -> None:
+    def refuse(self, error: ClientProtocolError, *, is_grpc: bool) -> None:
         """Answer a header list that is not a request that the mesh accepts."""
         self.environment.count_refusal(error.status)
-        self._send_answer(build_answer(error), is_head_request=False)
+        if is_grpc:
+            self.send_end(build_answer_fields(build_answer(error)))
+        else:
+            self._send_answer(build_answer(error), is_head_request=False)
         self._finish()
 
     def on_data(self, data: bytes) -> None:
@@ -190,7 +194,10 @@ class ClientSideStream(Http2Stream, ClientStream):
     def write_answer(self, response: Response) -> None:
         """Send a response of the mesh. Raises ValueError, TypeError or AttributeError if it is not valid."""
         exchange = self.exchange
-        self._send_answer(response, is_head_request=exchange is not None and exchange.is_head_request)
+        if exchange is not None and exchange.head.is_grpc:
+            self.send_end(build_answer_fields(response))
+        else:
+            self._send_answer(response, is_head_request=exchange is not None and exchange.is_head_request)
 
     def _send_answer(self, response: Response, *, is_head_request: bool) -> None:
         text = render_answer(response, connection=b"", is_head_request=is_head_request)
@@ -211,6 +218,9 @@ class ClientSideStream(Http2Stream, ClientStream):
 
     def end_content(self, trailers: bytes) -> None:
         """End the response's body, with trailers."""
+        exchange = self.exchange
+        if exchange is not None and exchange.head.is_grpc:
+            exchange.on_trailers(trailers)
         self.send_end(build_trailer_fields(trailers) if trailers else ())
 
     def on_exchange_finished(self) -> None:

@@ -11,6 +11,7 @@ from maesh_core.errors import ClientProtocolError, MalformedMessageError
 from maesh_core.proxy.http.clients.linger import Linger
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.exchange import Exchange
+from maesh_core.proxy.http.grpc import is_call
 from maesh_core.proxy.http.http2.budget import Budget
 from maesh_core.proxy.http.http2.client_side_stream import ClientSideStream
 from maesh_core.proxy.http.http2.connection import Http2Connection, Http2ConnectionError
@@ -202,7 +203,7 @@ class MultiplexedClient(Http2Connection):
             return
         except ClientProtocolError as error:
             self.streams[stream_id] = stream
-            stream.refuse(error)
+            stream.refuse(error, is_grpc=fields is not None and is_call(fields))
             return
         if not self.streams:
             self.deadline = _NEVER  # each stream that waits lowers it

@@ -7,6 +7,7 @@ HTTP/1.1 client sent. So no request that HTTP/1.1 refuses can be forwarded to a 
 from typing import Final
 
 from maesh_core.errors import ClientProtocolError, MalformedMessageError
+from maesh_core.proxy.http.grpc import CONTENT_TYPE, find_timeout, is_call
 from maesh_core.proxy.http.http2.field_syntax import build_fields, read_length, render_line, split_pseudo_fields
 from maesh_core.proxy.http.http2.fields import Field, Fields
 from maesh_core.proxy.http.messages.head_rules import HeadRules
@@ -44,6 +45,8 @@ def read_request(fields: Fields, rules: HeadRules, *, has_body: bool) -> Request
         lines.append(b"Transfer-Encoding: chunked\r\n")
     head = parse_request_head(b"".join((render_start(method, target, authority), *lines, b"\r\n")), rules)
     head.body = STREAMED if has_body else 0
+    if CONTENT_TYPE in head.head and is_call(fields):
+        head.is_grpc, head.grpc_timeout_s = True, find_timeout(fields)
     return head
 
 

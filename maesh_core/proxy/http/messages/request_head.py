@@ -79,6 +79,8 @@ _FIELDS: Final = (
     "is_expecting",
     "takes_trailers",
     "never_indexed",
+    "is_grpc",
+    "grpc_timeout_s",
 )
 
 
@@ -92,6 +94,7 @@ class RequestHead(Head):
     and `upgrade` the protocols that the client offers. `is_expecting` means that the client waits for a 100 before it
     sends the body, `takes_trailers` that it sent `TE: trailers` (RFC 9110 section 10.1.4). `never_indexed` names the
     fields that HTTP/2 must not compress on any hop (RFC 7541 section 7.1.3).
+    `is_grpc` means that the request is a gRPC call over HTTP/2, and `grpc_timeout_s` is its time-out; 0 means none.
     """
 
     __slots__ = _FIELDS
@@ -115,6 +118,8 @@ class RequestHead(Head):
         upgrade: bytes = b"",
         is_expecting: bool = False,  # noqa: FBT001, FBT002
         takes_trailers: bool = False,  # noqa: FBT001, FBT002
+        is_grpc: bool = False,  # noqa: FBT001, FBT002
+        grpc_timeout_s: float = 0.0,
     ) -> None:
         self.head = head
         self.method = method
@@ -132,6 +137,8 @@ class RequestHead(Head):
         self.is_expecting = is_expecting
         self.takes_trailers = takes_trailers
         self.never_indexed: frozenset[bytes] = frozenset()
+        self.is_grpc = is_grpc
+        self.grpc_timeout_s = grpc_timeout_s
 
     @property
     def declared_length(self) -> int:
