@@ -15,7 +15,7 @@ PLUGIN_PROJECTS := $(wildcard plugins/*/pyproject.toml)
 PLUGIN_FOLDERS := $(patsubst %/pyproject.toml,%,$(PLUGIN_PROJECTS))
 PLUGIN_PACKAGES := $(patsubst %/__init__.py,%,$(wildcard plugins/*/maesh_*/__init__.py))
 EXAMPLE_PACKAGES := $(patsubst %/__init__.py,%,$(wildcard examples/plugins/*/maesh_*/__init__.py))
-EXAMPLES := examples/run.py examples/serving.py $(patsubst %/server.py,%,$(wildcard examples/*/server.py))
+EXAMPLES := examples/run.py examples/serving.py $(filter-out examples/grpc,$(patsubst %/server.py,%,$(wildcard examples/*/server.py)))
 TEMPLATES := $(patsubst %/maesh_blank/__init__.py,%,$(wildcard maesh_core/templates/plugin/*/maesh_blank/__init__.py))
 TEST_FOLDERS := tests $(wildcard plugins/*/tests)
 TYPED_TESTS := $(TEST_FOLDERS) $(wildcard examples/plugins/*/tests) $(addsuffix /tests,$(TEMPLATES))
@@ -26,10 +26,10 @@ PLUGIN_PATH := $(subst $(EMPTY) $(EMPTY),:,$(PLUGIN_FOLDERS))
 PARALLEL := --numprocesses $(WORKERS) --benchmark-disable
 
 .DEFAULT_GOAL := help
-.PHONY: help install compiled pure current up test test-fast lint format docs coverage bench peers clean
+.PHONY: help install grpc compiled pure current up test test-fast lint format docs coverage bench peers clean
 
 help:
-	@echo 'make up       run a mesh with examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary or acl selects another example'
+	@echo 'make up       run a mesh with examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary, acl or grpc selects another example'
 	@echo 'make test     run all tests in 4 parallel workers; WORKERS=n changes their number'
 	@echo 'make test-fast  run the quick tests, which start no process, in less than a minute'
 	@echo 'make lint     check style, types and imports'
@@ -39,6 +39,7 @@ help:
 	@echo 'make bench    run all benchmarks, also of the installed peers (40 minutes with all peers)'
 	@echo 'make peers    install Envoy, Traefik and Caddy for make bench'
 	@echo 'make install  only set up .venv (the other targets do this when needed)'
+	@echo 'make grpc     install grpcio into .venv, for the tests and the benchmark that use it'
 	@echo 'make compiled compile the engine and the plugins in this tree with mypyc; needs a C compiler and two and a half minutes of one core'
 	@echo 'make pure     remove the result of make compiled, so that plain Python runs again'
 	@echo 'make clean    remove .venv and the files of tools'
@@ -65,7 +66,16 @@ pure: $(STAMP)
 current: $(STAMP)
 	@$(BIN)/python compiling/engine.py refresh
 
-up: current
+# grpcio is only for examples/grpc, and for tests that run where it is installed.
+GRPC := $(VENV)/.grpc-installed
+$(GRPC): $(STAMP)
+	@echo 'Installing grpcio into $(VENV)'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --group grpc
+	@touch $@
+
+grpc: $(GRPC)
+
+up: current $(if $(filter grpc,$(EXAMPLE)),$(GRPC))
 	@$(BIN)/python examples/run.py $(EXAMPLE)
 
 # Hundreds of commands start in the tests: without bytecode files, each would compile its modules again.
@@ -88,6 +98,7 @@ lint: $(STAMP)
 	set -e; for kind in $(TEMPLATES); do $(BIN)/mypy $$kind/maesh_blank; done
 	set -e; for folder in $(TYPED_TESTS); do MYPYPATH=$$folder/..:$(PLUGIN_PATH) $(BIN)/mypy --explicit-package-bases --exclude '/data/' $$folder; done
 	set -e; for example in $(EXAMPLES); do MYPYPATH=examples $(BIN)/mypy $$example; done
+	$(BIN)/mypy examples/grpc  # with examples/ on the path, this folder would be the module grpc
 	$(BIN)/mypy --exclude '/(test_|conftest)' benchmarks
 	$(BIN)/lint-imports
 

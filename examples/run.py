@@ -5,15 +5,25 @@ after the FLAGS of the example's server module. Ends with the mesh's status.
 """
 
 import signal
-import socketserver
 import subprocess
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 EXAMPLES = Path(__file__).resolve().parent
+
+
+class DemoServer(Protocol):
+    """What this program calls on the servers of an example."""
+
+    def shutdown(self) -> None:
+        """Serve no more requests."""
+
+    def server_close(self) -> None:
+        """Close the socket."""
 
 
 def main() -> int:
@@ -24,9 +34,13 @@ def main() -> int:
         return 2
     folder = EXAMPLES / sys.argv[1]
     sys.path.insert(0, str(folder))
-    example = import_module("server")
     try:
-        servers: list[socketserver.BaseServer] = example.start_servers()
+        example = import_module("server")
+    except ModuleNotFoundError as error:
+        print(f"{error}. `make up EXAMPLE={sys.argv[1]}` installs what this example needs.", file=sys.stderr)
+        return 1
+    try:
+        servers: list[DemoServer] = example.start_servers()
     except OSError as error:
         print(f"The demo server cannot start: {error}", file=sys.stderr)
         return 1

@@ -289,7 +289,7 @@ async def test_a_server_is_not_set_aside_because_a_client_has_little_time(open_h
         assert read_answer(client)[b"grpc-status"] == b"4"
         assert count_calls(world) == {("a", "4"): 1}
         (server,) = world.handler._servers.values()
-        assert not server.is_set_aside
+        assert server.aside is None
         client.peer.lose()
 
 
