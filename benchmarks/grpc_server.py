@@ -11,9 +11,8 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc.aio
-
 import grpc
+import grpc.aio
 
 SERVICE = "bench.Echo"
 GRACE_S = 2.0

@@ -1,8 +1,9 @@
 """A soak of gRPC: grpcio's client and servers with a mesh between them, while a server restarts and the mesh changes.
 
-Makes unary calls and streams of all three kinds over a few connections, with retries after `unavailable`. Meanwhile the
-configuration is swapped every 100 ms, and one of the two servers is restarted every three seconds, in turn gracefully
-(SIGTERM) and at once (SIGKILL). No unary call may fail, and no call may hang. A stream that was open at a server that
+Makes unary calls and streams of all three kinds over a few connections, with retries after `unavailable`, and after
+`cancelled`, with which a server of grpcio answers some calls while it stops. Meanwhile the configuration is swapped
+every 100 ms, and one of the two servers is restarted every three seconds, in turn gracefully (SIGTERM) and at once
+(SIGKILL). No unary call may fail, and no call may hang. A stream that was open at a server that
 ended may fail, but must end with a status. Prints a report, which is JSON, and writes it to
 benchmarks/results/grpc_soak.json with `--save`. Status 1 if a rule was broken. Needs grpcio.
 """
@@ -19,10 +20,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import grpc
 import grpc.aio
 from processes import ProcessGroup, describe_machine, fetch, find_free_port, run_to_end, stop, wait_until
-
-import grpc
 
 FOLDER = Path(__file__).resolve().parent
 RESULT = FOLDER / "results" / "grpc_soak.json"
@@ -78,7 +78,7 @@ class Servers:
 
 def write_manifests(folder: Path, ports: tuple[int, int], swaps: int) -> None:
     """Write the service; each swap changes a setting of its retries."""
-    annotations = {"scheme": "h2c", "retry-attempts": str(6 + swaps % 2), "retry-on": "unavailable, connect-failure"}
+    annotations = {"scheme": "h2c", "retry-attempts": str(6 + swaps % 2), "retry-on": "unavailable, cancelled"}
     full = {f"maesh.containo.us/{name}": text for name, text in annotations.items()}
     service = {
         "apiVersion": "v1",

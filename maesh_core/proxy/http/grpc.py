@@ -180,6 +180,6 @@ def encode_message(text: str) -> bytes:
     return _escape(lambda match: b"%%%02X" % match[0][0], text.encode(errors="replace"))
 
 
-def build_trailers(status: int, reason: str) -> Fields:
-    """Build trailers with which the mesh ends a call whose response has begun."""
-    return ((b"grpc-status", b"%d" % status), (b"grpc-message", encode_message(reason)))
+def render_trailers(status: int, reason: str) -> bytes:
+    """Render the trailer lines with which the mesh ends a call whose response has begun."""
+    return b"grpc-status: %d\r\ngrpc-message: %b\r\n" % (status, encode_message(reason))

@@ -58,6 +58,9 @@ class AttemptUser(Protocol):
     def on_response_complete(self) -> None:
         """End the exchange: the whole response was written to the client's transport."""
 
+    def on_lost(self, response: ResponseHead) -> None:
+        """End an exchange whose upstream was lost in the middle of this response."""
+
     def repeat_body(self, body: bytes | bytearray) -> None:
         """Replace the stored body bytes by `body`, for another attempt."""
 
@@ -267,6 +270,13 @@ class Attempt(ResponseReceiver):
         response = self.response
         assert response is not None  # noqa: S101 - on_response_head() set it
         self._exchange.start_response(response, body)
+
+    def on_lost(self) -> None:
+        """Report that the connection ended in the middle of the response."""
+        self.upstream = None
+        response = self.response
+        assert response is not None  # noqa: S101 - on_response_head() set it
+        self._exchange.on_lost(response)
 
     def on_response_complete(self) -> None:
         """End successfully."""

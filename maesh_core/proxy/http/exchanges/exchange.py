@@ -19,6 +19,7 @@ from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.http.answers import (
     BODY_TIMEOUT,
     BODY_TOO_LARGE,
+    CLOSED_LATE,
     NO_SERVER,
     OTHER_PROTOCOL,
     RESPONSE_TIMEOUT,
@@ -30,13 +31,15 @@ from maesh_core.proxy.http.exchanges.attempt import Attempt, AttemptUser
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.grpc import (
     NOT_KNOWN_YET,
+    UNAVAILABLE,
     find_answer_status,
     find_ended_status,
     find_reset_status,
     read_head_status,
     read_status,
+    render_trailers,
 )
-from maesh_core.proxy.http.http2.frames import INTERNAL_ERROR
+from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR
 from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import STREAMED, RequestHead
@@ -310,6 +313,17 @@ class Exchange(AttemptUser):
         """End successfully: the whole response was written to the client's transport."""
         self.finish(self.status)
         self.client.on_exchange_finished()
+
+    def on_lost(self, response: ResponseHead) -> None:
+        """End because the upstream was lost in the middle of the response.
+
+        A gRPC call ends with trailers that say so: clients take a reset for CANCELLED or INTERNAL.
+        """
+        if self.head.is_grpc and response.declared_length < 0:
+            self.client.end_content(render_trailers(UNAVAILABLE, CLOSED_LATE))
+            self.on_response_complete()
+        else:
+            self.abort(CANCEL)
 
     def answer(self, response: Response) -> None:
         """End with a response of the mesh."""

@@ -256,7 +256,7 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         if receiver is not None and self._response is None:
             receiver.on_refused(UpstreamProtocolError(REFUSED), self._take_stored())
         elif receiver is not None:
-            receiver.abort(CANCEL)
+            receiver.on_lost()
 
     def on_connection_lost(self) -> None:
         """Report the end of the connection."""
@@ -265,7 +265,7 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         if receiver is None:
             return
         if self._response is not None:
-            receiver.abort(CANCEL)
+            receiver.on_lost()
             return
         is_stale = self._link.is_reused and not self._informational
         if not is_stale:

@@ -159,6 +159,9 @@ class ResponseReceiver(Protocol):
     def start_response(self, body: bytes) -> None:
         """Send the response's head and the first bytes of its body to the client."""
 
+    def on_lost(self) -> None:
+        """Handle the end of the connection in the middle of a response."""
+
     def on_response_complete(self) -> None:
         """End the exchange: the whole response was written to the client's transport."""
 

@@ -53,7 +53,7 @@ class Watcher:
 
 def count_calls(world):
     (family,) = [each for each in world.handler.collect_metrics() if each.name == "maesh_service_grpc_responses"]
-    return {labels: count for labels, count in family.samples}
+    return dict(family.samples)
 
 
 async def call(world, *fields, is_end=True):
@@ -238,6 +238,28 @@ async def test_a_reset_of_the_server_is_passed_on_and_counted_as_clients_see_it(
         await world.settle()
         assert client.take_streams()[-1] == ("reset", 1, INTERNAL_ERROR)
         assert count_calls(world) == {("a", "13"): 1}
+        client.peer.lose()
+
+
+async def test_a_call_whose_server_is_lost_is_unavailable(open_h2c):
+    async with open_h2c() as world:
+        client, server = await call_server(world)
+        server.send(server.headers(1, HEAD, is_end=False), server.data(1, MESSAGE))
+        server.peer.lose()
+        await world.settle()
+        assert client.take_streams()[1:] == [
+            ("data", 1, MESSAGE, False),
+            (
+                "headers",
+                1,
+                [
+                    (b"grpc-status", b"14"),
+                    (b"grpc-message", b"the upstream closed the connection during the response"),
+                ],
+                True,
+            ),
+        ]
+        assert count_calls(world) == {("a", "14"): 1}
         client.peer.lose()
 
 
