@@ -99,8 +99,9 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
 
     @property
     def has_room(self) -> bool:
-        """Whether the server accepts another stream."""
-        return len(self.streams) < min(STREAMS_PER_CONNECTION, self.peer_stream_limit) and not self.is_going_away
+        """Whether the server accepts another stream; not while the connection ends and its streams are told."""
+        is_ending = self.is_going_away or self.is_closing
+        return not is_ending and len(self.streams) < min(STREAMS_PER_CONNECTION, self.peer_stream_limit)
 
     def open_stream(self) -> UpstreamSideStream:
         """Open a stream; it counts in the server's `opened` until its exchange has ended."""

@@ -274,6 +274,20 @@ async def test_the_status_of_a_server_of_http1_is_read_from_its_trailers(world):
     client.peer.lose()
 
 
+async def test_another_attempt_after_a_lost_connection_does_not_use_that_connection(open_h2c):
+    watcher = Watcher()
+    watcher.on_attempt_failed = lambda exchange, error: True
+    async with open_h2c(middlewares=[watcher]) as world:
+        client, server = await call_server(world)
+        server.peer.lose()
+        second = await accept_http2(world)
+        assert [message[0] for message in second.take_streams()] == ["headers", "data"]
+        second.send(second.headers(1, (*HEAD, ("grpc-status", "0"))))
+        await world.settle()
+        assert read_answer(client)[b"grpc-status"] == b"0"
+        client.peer.lose()
+
+
 # --- time-outs
 
 
