@@ -25,11 +25,16 @@ NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/server.py"))
 def load_server(name):
     spec = importlib.util.spec_from_file_location(f"{name}_server", EXAMPLES / name / "server.py")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(EXAMPLES))  # as run.py has it
+    if name == "grpc":
+        pytest.importorskip("grpc", reason="grpcio is not installed: make grpc")
+    folders = [str(EXAMPLES / name), str(EXAMPLES)]
+    sys.path[:0] = folders  # as run.py has it
     try:
         spec.loader.exec_module(module)
     finally:
-        sys.path.remove(str(EXAMPLES))
+        for folder in folders:
+            sys.path.remove(folder)
+        sys.modules.pop("messages", None)
     return module
 
 
@@ -188,6 +193,42 @@ def test_acl_example_lets_in_whom_its_words_say(start_example):
         assert ("X-Maesh-Reason" in answer) is (status == "403")
     assert run_shell(line[line.index("curl") :].replace("curl", "curl -i", 1)).startswith("HTTP/1.1 403 ")
     end_example(process)
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(importlib.util.find_spec("grpc") is None, reason="grpcio is not installed: make grpc")
+def test_grpc_example_divides_the_calls_as_its_words_say(start_example, monkeypatch):
+    port = find_free_port()
+    process, _ = start_example("grpc", words="curl", http_port=port)
+    (path,) = (EXAMPLES / "grpc").glob("*.yaml")
+    lines = re.findall(r"^#   (.+)$", path.read_text(), re.MULTILINE)
+    hello, count, chat = [
+        line.replace("127.0.0.1:5000", f"127.0.0.1:{port}").replace(".venv/bin/python", sys.executable)
+        for line in lines
+        if line.startswith((".venv", "for"))
+    ]
+    monkeypatch.chdir(ROOT)
+    assert Counter(run_shell(hello).splitlines()) == {"v1: hello, world": 3, "v2: hello, world": 1}
+    assert re.fullmatch(r"(v.): 1 one\n\1: 2 two\n\1: 3 three\n", run_shell(count))
+    assert run_shell(chat) == "v2: you said good\nv2: you said morning\n"
+    client = [sys.executable, EXAMPLES / "grpc" / "client.py", "hello"]
+    failed = subprocess.run([*client, "", f"127.0.0.1:{port}"], capture_output=True, text=True, timeout=60)
+    assert (failed.returncode, failed.stderr) == (1, "INVALID_ARGUMENT: whom shall I greet?\n")
+    end_example(process)
+
+
+def test_the_message_of_the_grpc_example_is_that_of_protobuf():
+    spec = importlib.util.spec_from_file_location("grpc_messages", EXAMPLES / "grpc" / "messages.py")
+    messages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(messages)
+    assert messages.encode("hi") == b"\x0a\x02hi"
+    assert messages.encode("") == b""
+    assert messages.encode("x" * 300).startswith(b"\x0a\xac\x02x")
+    for text in ("", "a", "é" * 100, "x" * 127, "x" * 128, "x" * 70000):
+        assert messages.decode(messages.encode(text)) == text
+    for broken in (b"\x0a", b"\x0a\x05hi", b"\x12\x02hi", b"\x0a\x80"):
+        with pytest.raises(ValueError):
+            messages.decode(broken)
 
 
 def test_an_example_that_does_not_exist_is_told():

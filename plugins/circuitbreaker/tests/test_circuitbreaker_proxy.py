@@ -240,3 +240,43 @@ def test_each_recovery_begins_at_nothing_in_every_worker(world):
 def test_a_longest_expression_is_read():
     text = "NetworkErrorRatio() > 0.5"
     assert Parser(text.ljust(TEXT_LIMIT)).parse()
+
+
+# --- gRPC
+
+
+@pytest.mark.parametrize("status", [2, 13, 14, 15])
+def test_a_call_counts_as_the_http_status_of_its_grpc_status(world, status):
+    breaker = world.start_worker()
+    assert breaker.on_response(FakeExchange(status=200, is_grpc=True, grpc_status=status)) is False
+    assert is_open(breaker)
+
+
+@pytest.mark.parametrize("status", [0, 1, 3, 5, 7, 8, 16])
+def test_a_call_whose_status_is_no_failure_of_the_server_leaves_it_closed(world, status):
+    breaker = world.start_worker()
+    assert breaker.on_response(FakeExchange(status=200, is_grpc=True, grpc_status=status)) is None
+    assert not is_open(breaker)
+
+
+def test_a_call_whose_status_is_in_the_trailers_counts_at_its_end(world):
+    breaker = world.start_worker()
+    call = FakeExchange(status=200, is_grpc=True)
+    assert breaker.on_response(call) is None
+    assert not is_open(breaker)
+    call.grpc_status = 14
+    breaker.on_finished(call)
+    assert is_open(breaker)
+    assert not breaker._calls
+
+
+def test_the_end_of_a_call_that_was_counted_and_of_other_requests_counts_nothing(world):
+    breaker = world.start_worker()
+    known = FakeExchange(status=200, is_grpc=True, grpc_status=0)
+    assert breaker.on_response(known) is None
+    known.grpc_status = 14
+    breaker.on_finished(known)
+    breaker.on_finished(FakeExchange(status=503, is_grpc=True, grpc_status=14))
+    breaker.on_finished(FakeExchange(status=503))
+    world.pass_time(0.2)
+    assert respond(breaker, 200) is None

@@ -116,4 +116,5 @@ class RetryFactory:
 
     def build_middleware(self, settings: ServiceRetry, service: str) -> Retry:
         """Build the middleware of one service."""
-        return CLASSES[bool(settings.timeout_s or settings.budget), bool(settings.statuses or settings.grpc_statuses)](settings)
+        is_preparing, is_judging = settings.timeout_s or settings.budget, settings.statuses or settings.grpc_statuses
+        return CLASSES[bool(is_preparing), bool(is_judging)](settings)

@@ -50,6 +50,19 @@ def test_conditions_are_errors_statuses_and_ranges():
     assert found.statuses == ((429, 429), (500, 599), (502, 504))
 
 
+def test_grpc_statuses_are_named_as_in_envoy():
+    found = build({"on": "unavailable, cancelled,resource-exhausted,internal,deadline-exceeded, 503"})
+    assert found.grpc_statuses == (1, 4, 8, 13, 14)
+    assert (found.errors, found.statuses) == ((), ((503, 503),))
+    assert build({"on": "reset"}).grpc_statuses == ()
+
+
+def test_settings_of_a_controller_that_knows_no_grpc_statuses_are_read():
+    built = msgspec.to_builtins(RetryBuilder(RetrySettings()).build_settings({"retry-attempts": "2"}, SERVICE))
+    del built["grpcStatuses"]
+    assert msgspec.convert(built, ServiceRetry).grpc_statuses == ()
+
+
 def test_the_plugins_settings_go_along():
     found = build({"attempts": "2"}, body_limit=5, backoff=0.1, backoff_limit=2.0, budget=20.0)
     assert (found.body_limit, found.backoff_s, found.backoff_limit_s, found.budget) == (5, 0.1, 2.0, 0.2)
@@ -74,6 +87,7 @@ def test_the_plugins_settings_go_along():
         ("on", "200", "connect-failure, reset"),
         ("on", "504-502", "connect-failure, reset"),
         ("on", "6xx", "connect-failure, reset"),
+        ("on", "unimplemented", "internal, resource-exhausted, unavailable"),
     ],
 )
 def test_a_bad_value_is_an_error_that_names_annotation_value_and_rule(name, text, rule):

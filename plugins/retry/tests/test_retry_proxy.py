@@ -6,6 +6,7 @@ import pytest
 from maesh_retry.proxy import RESERVE, RetryFactory
 from maesh_retry.settings import ServiceRetry
 
+from maesh_core.errors import ConnectTimeoutError
 from maesh_core.plugin import Middleware, UpstreamNotReachedError, UpstreamProtocolError, UpstreamTimeoutError
 from maesh_testing import FakeExchange
 
@@ -48,6 +49,40 @@ def test_what_is_not_idempotent_is_repeated_only_where_nothing_can_have_reached_
     assert retry.on_attempt_failed(post, RESET) is None
     assert retry.on_attempt_failed(post, LATE) is None
     assert retry.on_response(post) is None
+
+
+def call(**state):
+    return exchange(b"POST", status=200, is_grpc=True, **state)
+
+
+@pytest.mark.parametrize(("status", "pause_s"), [(14, 0.0), (1, 0.0), (4, None), (0, None), (None, None)])
+def test_a_call_is_repeated_after_a_grpc_status_that_is_named_whatever_its_method(status, pause_s):
+    retry = build(statuses=(), errors=(), grpc_statuses=(1, 14))
+    assert retry.on_response(call(grpc_status=status)) == pause_s
+
+
+@pytest.mark.parametrize(
+    ("named", "error", "pause_s"),
+    [
+        (14, REFUSED, 0.0),
+        (14, RESET, 0.0),
+        (14, LATE, None),
+        (4, LATE, 0.0),
+        (4, RESET, None),
+        (4, ConnectTimeoutError("x"), 0.0),
+        (8, REFUSED, None),
+    ],
+)
+def test_an_error_of_the_mesh_counts_as_the_grpc_status_that_it_becomes(named, error, pause_s):
+    retry = build(statuses=(), errors=(), grpc_statuses=(named,))
+    assert retry.on_attempt_failed(call(), error) == pause_s
+    assert retry.on_attempt_failed(exchange(b"GET"), error) is None
+
+
+def test_a_call_whose_request_is_lost_or_that_had_its_attempts_is_not_repeated():
+    retry = build(grpc_statuses=(14,))
+    assert retry.on_response(call(grpc_status=14, can_repeat=False)) is None
+    assert retry.on_response(call(grpc_status=14, attempts=3)) is None
 
 
 @pytest.mark.parametrize(("status", "pause_s"), [(500, 0.0), (503, 0.0), (504, None), (200, None)])
