@@ -235,6 +235,7 @@ def describe_machine() -> dict[str, str]:
         "python": sys.version.split()[0],
         "server (nginx)": read_version(["nginx", "-v"]),
         "client (wrk)": read_version(["wrk", "-v"]),
+        "client (h2load)": read_version(["h2load", "--version"]),
         "maesh": read_version(["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]),
         "engine": engine.form,
         "date": time.strftime("%Y-%m-%d"),

@@ -14,6 +14,7 @@ from typing import Any
 
 from chart import render_chart
 from fairness_report import render_fairness
+from http2_report import render_http2
 from stream_report import render_streams
 from tables import render_ms, render_ratio, render_rows
 
@@ -258,6 +259,7 @@ def render_head(document: Document) -> str:
 
 RENDERERS: Mapping[str, Callable[[Any], str]] = {
     "http": render_http,
+    "http2": render_http2,
     "streams": render_streams,
     "footprint": render_footprint,
     "scale": render_scale,

@@ -17,6 +17,7 @@ from typing import Any
 
 from cases import CASES
 from footprint import estimate_footprint_s, measure_footprint
+from http2_vs_peers import estimate_http2_s, measure_http2
 from http_vs_peers import estimate_http_s, measure_http
 from processes import ProcessGroup, describe_machine, raise_open_files_limit, run_to_end
 from proxies import Proxy, Site, build_proxies
@@ -26,7 +27,8 @@ from streams_vs_peers import estimate_streams_s, measure_streams
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PARTS_S = 45
-STAGES = ("parts", "http", "streams", "footprint", "scale")
+STAGES = ("parts", "http", "http2", "streams", "footprint", "scale")
+PROGRAMS = ("nginx", "wrk", "taskset", "cc")
 Clusters = list[tuple[int, str]]
 CLUSTERS: Clusters = [
     (1000, "json"),
@@ -86,6 +88,7 @@ def estimate_s(proxies: Sequence[Proxy], options: argparse.Namespace) -> float:
     found = {
         "parts": PARTS_S,
         "http": estimate_http_s(len(proxies), options),
+        "http2": estimate_http2_s(proxies, options),
         "streams": estimate_streams_s(proxies, options),
         "footprint": estimate_footprint_s(len(proxies), options),
         "scale": estimate_scale_s(options),
@@ -100,6 +103,7 @@ def run_stages(site: Site, proxies: Sequence[Proxy], options: argparse.Namespace
         "footprint": lambda: measure_footprint(site, proxies, options),
         "scale": lambda: measure_scale(site.group, site.folder, options),
         "http": lambda: measure_http(site, proxies, options),
+        "http2": lambda: measure_http2(site, proxies, options),
         "streams": lambda: measure_streams(site, proxies, options),
     }
     site.start_upstream()
@@ -113,7 +117,8 @@ def run_stages(site: Site, proxies: Sequence[Proxy], options: argparse.Namespace
 def main() -> int:
     """Measure, write the results, and print the tables."""
     options = parse_options()
-    if missing := [program for program in ("nginx", "wrk", "taskset", "cc") if not shutil.which(program)]:
+    programs = (*PROGRAMS, *(["h2load"] if "http2" in options.stages else []))
+    if missing := [program for program in programs if not shutil.which(program)]:
         print(f"Not installed, so there is nothing to measure with: {', '.join(missing)}", file=sys.stderr)
         return 1
     raise_open_files_limit()
