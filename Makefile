@@ -36,7 +36,7 @@ help:
 	@echo 'make format   format the code, and wrap the lines of the documentation'
 	@echo 'make coverage run the tests that start no commands, and print their branch coverage'
 	@echo 'make docs     build the documentation website in build/site'
-	@echo 'make bench    run all benchmarks, also of the installed peers (40 minutes with all peers)'
+	@echo 'make bench    run all benchmarks, also of the installed peers (50 minutes with all peers)'
 	@echo 'make peers    install Envoy, Traefik and Caddy for make bench'
 	@echo 'make install  only set up .venv (the other targets do this when needed)'
 	@echo 'make grpc     install grpcio into .venv, for the tests and the benchmark that use it'

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from http2_cases import CASES, build_http2_host
-from http2_loads import is_http2_served, run_http2_load
+from http2_loads import is_http2_served, run_h2load
 from http2_proxies import Http2Proxy, Http2Site, PreparedHttp2
 from processes import measure_memory, stop, wait_until
 
@@ -118,7 +118,7 @@ def start_warm(place: Http2Site, prepared: PreparedHttp2) -> subprocess.Popen[by
     site = place.site
     process = prepared.start()
     wait_until(lambda: is_http2_served(CASES[0], prepared.port, folder=site.folder), prepared.proxy.name, pause_s=0.1)
-    run_http2_load(CASES[0], prepared.port, folder=site.folder, core=site.load_core, seconds=1)
+    run_h2load(CASES[0], prepared.port, folder=site.folder, core=site.load_core, seconds=1)
     time.sleep(SETTLE_S)
     return process
 

@@ -6,16 +6,16 @@ h2load varies only paths: a load whose other fields change, such as grpc-timeout
 
 import re
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from http2_cases import CONNECTIONS, STREAMS, Http2Case
-from loads import GRACE_S, SETTLE_S
+from loads import GRACE_S
 
 COUNTS = re.compile(r"(\d+) started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout")
 TRAFFIC = re.compile(r"traffic: .*\((\d+)\) total, .*\((\d+)\) headers .*\((\d+)\) data")
-DURATION_SHARES = (0.5, 0.99)
+SHARES = (0.5, 0.99)
+LOG = "h2load.tsv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,24 +29,34 @@ class Http2Load:
     p99_us: int
 
 
-def run_http2_load(
-    case: Http2Case, port: int, *, folder: Path, core: int, seconds: int, host: str = "127.0.0.1"
-) -> Http2Load:
-    """Run h2load on one core. Raises TimeoutExpired when it takes much longer than it should."""
-    log = folder / "h2load.tsv"
+def run_h2load(case: Http2Case, port: int, *, folder: Path, core: int, seconds: int, host: str = "127.0.0.1") -> str:
+    """Run h2load on one core; gives what it prints. Raises TimeoutExpired when it takes much longer than it should."""
+    log = folder / LOG
     log.unlink(missing_ok=True)
     command = ["taskset", "-c", str(core), *build_http2_command(case, port, folder=folder, host=host)]
-    done = subprocess.run(
-        [*command, f"-D{seconds}", f"--log-file={log}"], capture_output=True, text=True, timeout=seconds + GRACE_S
-    )
-    counts, traffic = COUNTS.search(done.stdout), TRAFFIC.search(done.stdout)
-    if done.returncode or not counts or not traffic:
+    command += [f"-D{seconds}", f"--log-file={log}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + GRACE_S)
+    if done.returncode:
         raise RuntimeError(f"h2load ended with {done.returncode}: {(done.stdout + done.stderr)[-300:]}")
-    p50_us, p99_us = read_percentiles(log)
-    time.sleep(SETTLE_S)
+    return done.stdout
+
+
+def read_http2_load(printed: str, folder: Path) -> Http2Load:
+    """Read what h2load printed and its log of requests."""
+    counts, traffic = COUNTS.search(printed), TRAFFIC.search(printed)
+    if not counts or not traffic:
+        raise RuntimeError(f"h2load did not print its counts: {printed[-300:]}")
+    requests, times = 0, []
+    with (folder / LOG).open() as lines:
+        for line in lines:
+            _, status, time_us = line.split("\t")
+            requests += status == "200"
+            times.append(int(time_us))
+    times.sort()
+    p50_us, p99_us = (times[int(share * len(times))] if times else 0 for share in SHARES)
     return Http2Load(
-        requests=count_well_answered(log),
-        failed=sum(int(counts[number]) for number in (4, 5, 6)),
+        requests=requests,
+        failed=sum(int(counts[number]) for number in (4, 5, 6)) + int(counts[3]) - requests,
         body_bytes=int(traffic[3]),
         p50_us=p50_us,
         p99_us=p99_us,
@@ -76,17 +86,3 @@ def build_http2_command(case: Http2Case, port: int, *, folder: Path, host: str =
     file = folder / f"{case.name}.uris"
     file.write_text("".join(f"{base}/items/{number}?page={number % 7}\n" for number in range(case.paths)))
     return [*command, f"--input-file={file}"]
-
-
-def count_well_answered(log: Path) -> int:
-    """Count the requests with status 200 in h2load's log."""
-    with log.open() as lines:
-        return sum(line.split("\t")[1] == "200" for line in lines)
-
-
-def read_percentiles(log: Path) -> tuple[int, int]:
-    """Read the median and the 99th percentile of all times in h2load's log, in microseconds; 0 without any."""
-    with log.open() as lines:
-        times = sorted(int(line.rsplit("\t", 1)[1]) for line in lines)
-    p50, p99 = (times[int(share * len(times))] if times else 0 for share in DURATION_SHARES)
-    return p50, p99

@@ -6,14 +6,16 @@ other.
 """
 
 import argparse
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from http2_cases import CASES, CONNECTIONS, MESSAGE_BYTES, STREAMS, Http2Case
 from http2_idle import HELD_S, measure_http2_memory
-from http2_loads import Http2Load, is_http2_served, run_http2_load
+from http2_loads import Http2Load, is_http2_served, read_http2_load, run_h2load
 from http2_proxies import Http2Proxy, Http2Site, PreparedHttp2, choose_http2_proxies
+from loads import SETTLE_S
 from processes import compute_busy_share, measure_cores, measure_cpu_s, stop, wait_until
 from proxies import ADDRESSES, Proxy, Site
 
@@ -80,8 +82,9 @@ class Http2Bench:
         site, found = self._place.site, {}
         for case in (case for case in CASES if not case.is_plain):
             port, before, cores = self._place.ports[case.route], self._count(case), measure_cores()
-            load = run_http2_load(case, port, folder=site.folder, core=site.load_core, seconds=1, host=ADDRESSES[0])
+            printed = run_h2load(case, port, folder=site.folder, core=site.load_core, seconds=1, host=ADDRESSES[0])
             busy = compute_busy_share(cores[site.load_core], measure_cores()[site.load_core])
+            load = read_http2_load(printed, site.folder)
             units = count_units(case, load, self._count(case).body_bytes - before.body_bytes)
             found[case.name] = {"units_per_s": units, "load_core_busy": busy}
         return found
@@ -110,8 +113,10 @@ class Http2Bench:
         site, name = self._place.site, prepared.proxy.name
         pid = self._pids[name]
         before, cpu_s, cores = self._count(case), measure_cpu_s(pid), measure_cores()
-        load = run_http2_load(case, prepared.port, folder=site.folder, core=site.load_core, seconds=seconds)
-        cores_after, used_s, after = measure_cores(), measure_cpu_s(pid) - cpu_s, self._count(case)
+        printed = run_h2load(case, prepared.port, folder=site.folder, core=site.load_core, seconds=seconds)
+        cores_after, used_s = measure_cores(), measure_cpu_s(pid) - cpu_s
+        time.sleep(SETTLE_S)
+        load, after = read_http2_load(printed, site.folder), self._count(case)
         surplus = after.requests - before.requests - int(case.is_plain) - load.requests
         uploaded = after.body_bytes - before.body_bytes
         units = count_units(case, load, uploaded)
