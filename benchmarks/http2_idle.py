@@ -145,7 +145,7 @@ def measure_held(place: Http2Site, prepared: PreparedHttp2, connections: int, st
         grown_mb = measure_memory(process.pid).worker_mb - before
     stop(process)
     wrong = [] if found >= wanted and not failures else [f"{found} of {wanted} were held, and {failures} were ended"]
-    return {"before_mb": before, "grown_mb": grown_mb, "wrong": wrong}
+    return {"before_mb": before, "grown_mb": grown_mb, "held": found, "wrong": wrong}
 
 
 def measure_http2_memory(
@@ -163,7 +163,12 @@ def measure_http2_memory(
             try:
                 memory[kind] = measure_held(place, prepared, connections, streams)
             except OSError as error:
-                memory[kind] = {"before_mb": 0.0, "grown_mb": 0.0, "wrong": [f"the clients could not be held: {error}"]}
+                memory[kind] = {
+                    "before_mb": 0.0,
+                    "grown_mb": 0.0,
+                    "held": 0,
+                    "wrong": [f"the clients could not be held: {error}"],
+                }
             print(f"{proxy.name:9}{kind}: {render_held(memory[kind])}", flush=True)
         found["proxies"][proxy.name] = memory
     return found

@@ -5,6 +5,7 @@ has one worker on one core, and a route for each kind of answer; each route has 
 """
 
 import json
+import resource
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from http2_cases import PLAIN_ROUTE, ROUTES, build_http2_host
 from loads import build_client
-from processes import fetch, find_free_port, wait_until
+from processes import fetch, find_free_port, measure_cpu_s, wait_until
 from proxies import (
     ADDRESSES,
     ONE_CORE_OF_GO,
@@ -37,13 +38,19 @@ class Http2Site:
         """Start the servers that take HTTP/2."""
         ports = [str(self.ports[route]) for route in ROUTES]
         command: Command = [build_client("http2"), str(self._status_port), *ports, *ADDRESSES]
-        self.site.group.start("http2-server", command, core=self.site.load_core)
+        self._server_pid = self.site.group.start("http2-server", command, core=self.site.load_core).pid
         wait_until(lambda: fetch(self._status_port)[0] == 200, "the HTTP/2 servers")
 
     def read_status(self) -> dict[str, int]:
         """Read what the servers that take HTTP/2 received so far, and which streams are open."""
         found: dict[str, int] = json.loads(fetch(self._status_port)[1])
         return found
+
+    def measure_load_s(self) -> float:
+        """Sum the CPU seconds of the servers, and of the clients that have ended."""
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        servers_s = measure_cpu_s(self._server_pid) + measure_cpu_s(self.site.upstream_pid)
+        return servers_s + ended.ru_utime + ended.ru_stime
 
     def write(self, template: str, port: int) -> Path:
         """Write a configuration of benchmarks/peers."""

@@ -104,8 +104,9 @@ def render_memory(memory: Document) -> str:
     rows = []
     for name, found in memory["proxies"].items():
         idle, waiting = found.get("idle connections"), found.get("idle streams")
-        row = [name, f"{idle['grown_mb'] * 1e6 / 1024 / connections:.1f} KiB" if idle else "–"]
-        rows.append([*row, f"{waiting['grown_mb']:.0f} MB" if waiting else "–"])
+        row = [name, f"{idle['grown_mb'] * 1e6 / 1024 / max(1, idle['held']):.1f} KiB" if idle else "–"]
+        held = "" if not waiting or waiting["held"] >= connections * streams else f" for {waiting['held']:,}"
+        rows.append([*row, f"{waiting['grown_mb']:,.0f} MB{held}" if waiting else "–"])
     words = "The growth of the largest process. A connection has been served once; a stream waits for its request.\n\n"
     return "### Memory with idle clients\n\n" + words + render_rows(head, rows)
 

@@ -18,6 +18,7 @@ from http2_proxies import Http2Proxy, Http2Site, PreparedHttp2, choose_http2_pro
 from loads import SETTLE_S
 from processes import compute_busy_share, measure_cores, measure_cpu_s, stop, wait_until
 from proxies import ADDRESSES, Proxy, Site
+from streams_vs_peers import FOREIGN_SHARE, PATIENCE_S, compute_foreign_share, wait_for_quiet
 
 OVERHEAD_S = 0.8
 UPLOAD_BYTES = 1 << 16
@@ -39,6 +40,7 @@ class Http2Run:
     p99_us: int
     proxy_core_busy: float
     load_core_busy: float
+    foreign_share: float
     wrong: list[str] = field(default_factory=list)
 
 
@@ -57,6 +59,7 @@ class Http2Bench:
         self._place, self._options = place, options
         self._prepared = [proxy.prepare(place) for proxy in proxies]
         self._pids: dict[str, int] = {}
+        self._patience_s = float(PATIENCE_S)
         self.gaps: dict[str, dict[str, str]] = {proxy.name: dict(proxy.gaps) for proxy in proxies}
         self.runs: list[Http2Run] = []
 
@@ -71,7 +74,7 @@ class Http2Bench:
             for number in range(self._options.runs):
                 for prepared in self._prepared:
                     if case.name not in self.gaps[prepared.proxy.name]:
-                        run = self._measure(case, prepared, seconds=self._options.seconds)
+                        run = self._measure_quietly(case, prepared)
                         self.runs.append(run)
                         print(f"run {number + 1}  {render_run(case, run)}", flush=True)
         for process in processes:
@@ -108,13 +111,29 @@ class Http2Bench:
         status = self._place.read_status()
         return ServerCounts(requests=status["opened"], body_bytes=status["body_bytes"])
 
+    def _measure_quietly(self, case: Http2Case, prepared: PreparedHttp2) -> Http2Run:
+        """Measure one run; where other programs used the cores, again when they are quiet."""
+        while True:
+            begin = time.monotonic()
+            run = self._measure(case, prepared, seconds=self._options.seconds)
+            if run.foreign_share <= FOREIGN_SHARE:
+                return run
+            if self._patience_s <= 0 or self._options.quick:
+                run.wrong.append("other programs used more than a tenth of the cores")
+                return run
+            print(f"disturbed, so once more: {render_run(case, run)}", flush=True)
+            wait_for_quiet(self._patience_s)
+            self._patience_s -= time.monotonic() - begin
+
     def _measure(self, case: Http2Case, prepared: PreparedHttp2, *, seconds: int) -> Http2Run:
         """Load one proxy and read everything before and after."""
         site, name = self._place.site, prepared.proxy.name
         pid = self._pids[name]
-        before, cpu_s, cores = self._count(case), measure_cpu_s(pid), measure_cores()
+        before, load_s = self._count(case), self._place.measure_load_s()
+        cpu_s, cores = measure_cpu_s(pid), measure_cores()
         printed = run_h2load(case, prepared.port, folder=site.folder, core=site.load_core, seconds=seconds)
         cores_after, used_s = measure_cores(), measure_cpu_s(pid) - cpu_s
+        foreign_share = compute_foreign_share(cores, cores_after, used_s + self._place.measure_load_s() - load_s)
         time.sleep(SETTLE_S)
         load, after = read_http2_load(printed, site.folder), self._count(case)
         surplus = after.requests - before.requests - int(case.is_plain) - load.requests
@@ -132,6 +151,7 @@ class Http2Bench:
             p99_us=load.p99_us,
             proxy_core_busy=compute_busy_share(cores[site.proxy_core], cores_after[site.proxy_core]),
             load_core_busy=compute_busy_share(cores[site.load_core], cores_after[site.load_core]),
+            foreign_share=foreign_share,
             wrong=find_wrong(case, load, surplus=surplus, uploaded=uploaded),
         )
 
@@ -164,7 +184,7 @@ def render_run(case: Http2Case, run: Http2Run) -> str:
     return (
         f"{run.proxy:9}{run.units_per_s:10,.0f} {case.unit}/s {run.cpu_us_per_unit:8.1f} us CPU/{case.unit}"
         f"  p50 {run.p50_us} us  p99 {run.p99_us} us"
-        f"  busy {run.proxy_core_busy:.0%} proxy, {run.load_core_busy:.0%} load"
+        f"  busy {run.proxy_core_busy:.0%} proxy, {run.load_core_busy:.0%} load, {run.foreign_share:.0%} others"
         + "".join(f"  !! {text}" for text in run.wrong)
     )
 

@@ -69,7 +69,7 @@ class Site:
         """Start the servers and what reads samples."""
         self.check_server.start()
         command: Command = ["nginx", "-c", self.write("upstream.conf"), "-p", self.folder]
-        self.group.start("upstream", command, core=self.load_core)
+        self.upstream_pid = self.group.start("upstream", command, core=self.load_core).pid
         wait_until(lambda: fetch(self.status_port)[0] == 200, "nginx as server")
 
     def write(self, template: str, *, port: int = 0, more: Mapping[str, object] | None = None) -> Path:
