@@ -1,8 +1,8 @@
 """One HTTP/2 connection: parses frames, answers control frames, and writes the frames of its streams (RFC 9113).
 
-Takes bytes from a transport. Subclasses (client_side.py, upstream_side.py) create streams and decide what their
-messages mean. One turn of the event loop processes at most TURN_FRAMES frames; the rest waits until other connections
-have had their turn. All frames of a turn are written at once.
+Takes bytes from a transport. Subclasses (multiplexed_client.py, multiplexed_upstream.py) create streams and decide
+what their messages mean. One turn of the event loop processes at most TURN_FRAMES frames; the rest waits until other
+connections have had their turn. All frames of a turn are written at once.
 
 A connection error ends the connection with GOAWAY. Budgets limit frames that cost the mesh work and are of no use:
 control frames, empty frames, and resets. Other work of a peer brings tokens back.
