@@ -59,7 +59,7 @@ class Servers:
 
     def _start(self, index: int) -> "subprocess.Popen[bytes]":
         name = f"server-{index}-{self.restarts}"
-        command = [sys.executable, FOLDER / "grpc_server.py", "127.0.0.1", str(self.ports[index]), name]
+        command = [sys.executable, str(FOLDER / "grpc_server.py"), "127.0.0.1", str(self.ports[index]), name]
         process = self._group.start(name, command)
         wait_until(lambda: process.poll() is not None or "ready" in self._group.read_log(name), f"{name} is ready")
         if process.poll() is not None:

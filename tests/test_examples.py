@@ -211,7 +211,7 @@ def test_grpc_example_divides_the_calls_as_its_words_say(start_example, monkeypa
     assert Counter(run_shell(hello).splitlines()) == {"v1: hello, world": 3, "v2: hello, world": 1}
     assert re.fullmatch(r"(v.): 1 one\n\1: 2 two\n\1: 3 three\n", run_shell(count))
     assert run_shell(chat) == "v2: you said good\nv2: you said morning\n"
-    client = [sys.executable, EXAMPLES / "grpc" / "client.py", "hello"]
+    client = [sys.executable, str(EXAMPLES / "grpc" / "client.py"), "hello"]
     failed = subprocess.run([*client, "", f"127.0.0.1:{port}"], capture_output=True, text=True, timeout=60)
     assert (failed.returncode, failed.stderr) == (1, "INVALID_ARGUMENT: whom shall I greet?\n")
     end_example(process)

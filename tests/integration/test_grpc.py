@@ -23,7 +23,7 @@ class EchoServer:
 
     def __init__(self, port, name):
         self.address, self.port, self.name = "127.0.0.1", port, name
-        command = [sys.executable, ROOT / "benchmarks" / "grpc_server.py", self.address, str(port), name]
+        command = [sys.executable, str(ROOT / "benchmarks" / "grpc_server.py"), self.address, str(port), name]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert self.process.stdout.readline() == b"ready\n"
 
@@ -238,7 +238,7 @@ def test_two_streams_of_one_connection_are_limited_each_for_itself(start):
 
 @pytest.mark.timeout(300)
 def test_a_soak_fails_no_unary_call_and_hangs_none():
-    command = [sys.executable, ROOT / "benchmarks" / "grpc_soak.py", "--unary", "1500", "--streams", "150"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "grpc_soak.py"), "--unary", "1500", "--streams", "150"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
