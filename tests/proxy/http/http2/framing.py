@@ -119,3 +119,47 @@ async def accept_http2(world, **values):
     server = FramePeer(await world.accept())
     server.send(settings(**values))
     return server
+
+
+# --- what a peer sees of an error
+
+ELSEWHERE = ((":method", "GET"), (":scheme", "http"), (":authority", "other"), (":path", "/"))
+"""A request that the mesh answers itself, with 404."""
+
+
+def render_block(stream_id, block, *, flags=END_HEADERS | END_STREAM):
+    """Render HEADERS with a compressed block, however wrong it is."""
+    return frame(HEADERS, flags, stream_id, block)
+
+
+def has_ended(peer):
+    """Whether the mesh has closed the connection, or at least its own side."""
+    return peer.peer.is_closed or peer.peer.transport.has_ended
+
+
+def list_errors(peer):
+    """Take what has come, and list the resets and GOAWAYs, without the last stream."""
+    return [(message[0], *message[-1:]) for message in peer.take() if message[0] in ("reset", "goaway")]
+
+
+def expect_goaway(peer, code):
+    """Check that the mesh has ended the connection with this error, and no stream with another one."""
+    errors = list_errors(peer)
+    assert errors == [("goaway", code)]
+    assert has_ended(peer)
+
+
+def expect_reset(peer, stream_id, code):
+    """Check that the mesh has reset only this stream; give what else has come of streams."""
+    messages = peer.take()
+    assert [message for message in messages if message[0] in ("reset", "goaway")] == [("reset", stream_id, code)]
+    assert not has_ended(peer)
+    return [message for message in messages if message[0] in ("headers", "data")]
+
+
+def expect_answer(client, stream_id):
+    """Check that a client's connection works: another request is answered."""
+    client.take()
+    client.send(client.headers(stream_id, ELSEWHERE))
+    head, data = client.take_streams()
+    assert (head[1], dict(head[2])[b":status"], data[3]) == (stream_id, b"404", True)
