@@ -32,7 +32,7 @@ from maesh_core.proxy.http.http2.frames import (
     render_settings,
 )
 from maesh_core.proxy.http.http2.request_fields import read_request
-from maesh_core.proxy.http.http2.stream import STREAM_WINDOW_BYTES
+from maesh_core.proxy.http.http2.stream import STREAM_WINDOW_BYTES, Http2Stream
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
 from maesh_core.proxy.http.messages.head_limits import check_whole_head
 from maesh_core.proxy.http.messages.head_rules import HeadRules
@@ -69,6 +69,7 @@ class MultiplexedClient(Http2Connection):
         "_requests_left",
         "_resets",
         "_rules",
+        "_skipped",
         "_unsent",
         "address",
         "entrypoint",
@@ -89,6 +90,7 @@ class MultiplexedClient(Http2Connection):
         self.number = 0
         self._preface_left = PREFACE_REST
         self._last_stream_id = 0
+        self._skipped = range(0)  # numbers that the client left out last: such streams are closed without a request
         self._goaway_id = STREAM_BITS
         self._has_ended = False
         self._is_greeted = False
@@ -173,10 +175,17 @@ class MultiplexedClient(Http2Connection):
         """Whether the stream was reset not long ago."""
         return stream_id in self._recent_resets
 
+    def _handle_closed(self, stream: Http2Stream | None, stream_id: int) -> None:
+        if stream_id in self._skipped:
+            raise Http2ConnectionError(PROTOCOL_ERROR, "a stream below the last one")  # section 5.1.1
+        super()._handle_closed(stream, stream_id)
+
     def on_new_headers(self, stream_id: int, fields: Fields | None, *, has_body: bool) -> None:
         """Open a stream for a request. Raises Http2ConnectionError."""
         if stream_id <= self._last_stream_id or not stream_id & 1:
             raise Http2ConnectionError(PROTOCOL_ERROR, "a stream with an even number")
+        if stream_id > self._last_stream_id + 2:
+            self._skipped = range(self._last_stream_id + 1 | 1, stream_id, 2)
         self._last_stream_id = stream_id
         if stream_id > self._goaway_id:
             return
