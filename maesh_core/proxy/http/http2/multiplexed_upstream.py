@@ -148,6 +148,11 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         else:
             self.idle_since = self.environment.clock.now
 
+    def _apply_setting(self, name: int, value: int) -> None:
+        if name == ENABLE_PUSH and value:  # RFC 9113 section 6.5.2
+            raise Http2ConnectionError(PROTOCOL_ERROR, "a server enabled PUSH_PROMISE")
+        super()._apply_setting(name, value)
+
     def on_settings(self) -> None:
         """Do nothing: `has_room` reads the settings."""
 
