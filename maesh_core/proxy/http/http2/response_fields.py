@@ -5,6 +5,7 @@ HTTP/1.1 server sent. Trailers are translated in both directions of both request
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from maesh_core.errors import MalformedMessageError, UpstreamProtocolError
@@ -15,6 +16,10 @@ from maesh_core.proxy.http.messages.request_head import STREAMED
 from maesh_core.proxy.http.messages.response_head import ResponseHead, parse_response_head
 from maesh_core.proxy.http.messages.syntax import FORBIDDEN_TRAILERS, REASONS
 
+CACHED_RESPONSES: Final = 256
+"""Response heads whose header list is cached."""
+CACHED_RESPONSE_BYTES: Final = 512
+"""Longer heads are translated each time, because they would fill the memory."""
 _PSEUDO: Final = frozenset({b":status"})
 _NO_PSEUDO: Final[frozenset[bytes]] = frozenset()
 _is_status: Final = re.compile(rb"[1-9][0-9][0-9]").fullmatch
@@ -57,10 +62,20 @@ def _render_head(fields: Fields, *, is_head_request: bool, has_body: bool) -> tu
 
 
 def build_response_fields(text: bytes) -> Fields:
-    """Build a response's header list from its HTTP/1.1 head as the mesh sends it, with or without empty line."""
+    """Build a response's header list from its HTTP/1.1 head as the mesh sends it, with or without empty line.
+
+    Servers often repeat a head, so lists are cached.
+    """
+    return _build_cached(text) if len(text) <= CACHED_RESPONSE_BYTES else _build_response_fields(text)
+
+
+def _build_response_fields(text: bytes) -> Fields:
     lines = text.split(b"\r\n")
     status: Field = (b":status", lines[0][9:12])
     return (status, *build_fields(lines[1:]))
+
+
+_build_cached: Final = lru_cache(maxsize=CACHED_RESPONSES)(_build_response_fields)
 
 
 def read_trailers(fields: Fields) -> bytes:
