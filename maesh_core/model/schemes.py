@@ -1,6 +1,6 @@
 """The schemes of HTTP servers, and which one the `appProtocol` of a Service's port selects.
 
-Names and values only. configuration/annotation_values.py reads the annotation, which takes precedence.
+Names and values only. controller/configuration/annotation_values.py reads the annotation, which takes precedence.
 """
 
 from collections.abc import Mapping
