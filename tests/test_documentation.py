@@ -65,7 +65,7 @@ def find_links(place):
 # --- the tree --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", ["architecture.md", "development.md", "proxy-behaviour.md"])
+@pytest.mark.parametrize("place", ["architecture.md", "development.md", "proxy-behaviour.md", "http2.md"])
 def test_a_page_about_the_code_names_files_and_folders_that_exist(place):
     tree = [f"/{path.relative_to(ROOT)}{'/' * path.is_dir()}" for path in list_tree()]
     named = set(list_paths(place)) - {"maesh_core/a/b.py", "tests/a/test_b.py"}

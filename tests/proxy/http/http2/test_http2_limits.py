@@ -235,3 +235,35 @@ async def test_a_malformed_stream_is_reset_and_not_kept(world):
     client.send(client.headers(1, GET[1:]))
     assert client.take() == [("reset", 1, PROTOCOL_ERROR)]
     assert not client.peer.protocol.streams
+
+
+# --- ends
+
+
+async def test_a_drain_lets_a_client_finish_what_it_has_sent_before_it_knows(world):
+    client = open_http2(world)
+    client.send(client.headers(1, GET))
+    server = await world.accept()
+    client.take()
+    client.peer.protocol.start_draining()
+    await world.settle()
+    first, (_, payload, is_ack) = client.take()
+    assert (first, is_ack) == (("goaway", (1 << 31) - 1, NO_ERROR), False)
+    client.send(client.headers(3, ELSEWHERE))
+    assert [message[:2] for message in client.take()] == [("headers", 3), ("data", 3)]
+    world.handler.environment.is_draining = True
+    client.send(frame(PING, 1, 0, payload), client.headers(5, ELSEWHERE))
+    assert client.take() == [("goaway", 3, NO_ERROR)]
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    await world.settle()
+    assert [message[:2] for message in client.take()] == [("headers", 1)]
+    assert client.peer.is_closed
+
+
+async def test_the_last_request_of_a_connection_is_followed_by_goaway(open_world):
+    async with open_world(settings=CarryingSettings(request_limit=2)) as world:
+        client = open_http2(world)
+        client.take()
+        client.send(client.headers(1, ELSEWHERE), client.headers(3, ELSEWHERE))
+        assert client.take()[-1] == ("goaway", 3, NO_ERROR)
+        assert client.peer.is_closed

@@ -3,9 +3,12 @@
 Each table has what a client sends behind a correct start, and the error with which the mesh ends the connection.
 """
 
+import re
 import struct
 
 import pytest
+
+from maesh_core.settings import CarryingSettings
 
 from .framing import (
     ACK,
@@ -380,3 +383,21 @@ async def test_section_6_10_a_header_block_may_come_in_many_frames(world):
     assert [message[0] for message in client.take_streams()] == ["headers", "data"]
     client.send(goaway(0, NO_ERROR))
     expect_answer(client, 3)
+
+
+# --- section 3.3: who speaks HTTP/2
+
+
+async def test_section_3_3_the_preface_is_refused_if_http2_is_off(open_world):
+    async with open_world(settings=CarryingSettings(http2=False)) as world:
+        client = world.open_client()
+        client.send(PREFACE + settings())
+        assert client.take().startswith(b"HTTP/1.1 505 ")
+        assert client.transport.has_ended
+
+
+async def test_section_3_4_the_preface_is_only_accepted_as_the_first_bytes_of_a_connection(world):
+    client = world.open_client()
+    client.send(b"GET / HTTP/1.1\r\nHost: other\r\n\r\n" + PREFACE + settings())
+    assert re.findall(rb"HTTP/1.1 (\d+)", client.take()) == [b"404", b"505"]
+    assert client.transport.has_ended
