@@ -19,23 +19,32 @@ from maesh_core.errors import SettingsError
 class UpstreamTls:
     """The trust in servers. The context is created when it is first needed, since system roots use a megabyte."""
 
-    __slots__ = ("_context", "_offers_http2", "_root_ca", "is_verifying")
+    __slots__ = ("_context", "_context_of_http1", "_offers_http2", "_root_ca", "is_verifying")
 
     def __init__(self, *, root_ca: str, is_verifying: bool, offers_http2: bool = False) -> None:
         self._offers_http2 = offers_http2
         self.is_verifying = is_verifying
         self._root_ca = root_ca
-        self._context: ssl.SSLContext | None = self._build_context() if root_ca else None
+        self._context: ssl.SSLContext | None = None
+        self._context_of_http1: ssl.SSLContext | None = None
+        if root_ca:  # to fail at the start if it cannot be read
+            self._context = self._build_context(offers_http2=offers_http2)
 
     def __repr__(self) -> str:
         return f"<UpstreamTls verifying={self.is_verifying} root_ca={self._root_ca!r}>"
 
-    @property
-    def context(self) -> ssl.SSLContext:
-        """The context of all connections; `is_for` checks names, since either the address or the name may match."""
-        if self._context is None:
-            self._context = self._build_context()
-        return self._context
+    def get_context(self, *, offers_http2: bool) -> ssl.SSLContext:
+        """Return the context of a connection; `is_for` checks names, since either the address or the name may match.
+
+        Without `offers_http2`, the server can only choose HTTP/1.1 (ALPN).
+        """
+        if offers_http2 and self._offers_http2:
+            if self._context is None:
+                self._context = self._build_context(offers_http2=True)
+            return self._context
+        if self._context_of_http1 is None:
+            self._context_of_http1 = self._build_context(offers_http2=False)
+        return self._context_of_http1
 
     def is_for(self, ssl_object: ssl.SSLObject | None, *, address: str, name: str) -> bool:
         """Return whether a connection's verified certificate is for the address or the name."""
@@ -44,7 +53,7 @@ class UpstreamTls:
         certificate = ssl_object.getpeercert() if ssl_object is not None else None
         return certificate is not None and matches_any_name(certificate, address=address, name=name)
 
-    def _build_context(self) -> ssl.SSLContext:
+    def _build_context(self, *, offers_http2: bool) -> ssl.SSLContext:
         context = ssl.create_default_context()
         if self._root_ca:
             try:
@@ -54,7 +63,7 @@ class UpstreamTls:
                 raise SettingsError(f"cannot read {self._root_ca} (--root-ca): {reason}") from error
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED if self.is_verifying else ssl.CERT_NONE
-        context.set_alpn_protocols(["h2", "http/1.1"] if self._offers_http2 else ["http/1.1"])
+        context.set_alpn_protocols(["h2", "http/1.1"] if offers_http2 else ["http/1.1"])
         return context
 
 

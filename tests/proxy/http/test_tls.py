@@ -52,8 +52,8 @@ def test_verifying_a_connection_without_a_certificate_fails():
 
 
 def test_contexts_verify_unless_told_not_to():
-    assert UpstreamTls(root_ca="", is_verifying=True).context.verify_mode is ssl.CERT_REQUIRED
-    assert UpstreamTls(root_ca="", is_verifying=False).context.verify_mode is ssl.CERT_NONE
+    assert UpstreamTls(root_ca="", is_verifying=True).get_context(offers_http2=True).verify_mode is ssl.CERT_REQUIRED
+    assert UpstreamTls(root_ca="", is_verifying=False).get_context(offers_http2=True).verify_mode is ssl.CERT_NONE
 
 
 @pytest.mark.parametrize(

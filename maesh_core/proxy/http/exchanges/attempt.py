@@ -119,7 +119,7 @@ class Attempt(ResponseReceiver):
         if server.idle:
             self._send(server.take_idle())
             return
-        stream = server.open_stream() if server.multiplexed else None
+        stream = server.open_stream(is_upgrade=self._is_upgrade) if server.multiplexed else None
         if stream is not None:
             self._send(stream)
         else:
@@ -158,9 +158,13 @@ class Attempt(ResponseReceiver):
 
     # --- connecting and sending
 
+    @property
+    def _is_upgrade(self) -> bool:
+        return bool(self._exchange.head.upgrade)
+
     def _connect(self) -> None:
         self._exchange.client.wait(None)
-        self.server.connect(self)
+        self.server.connect(self, is_upgrade=self._is_upgrade)
 
     def _send(self, upstream: UpstreamStream) -> None:
         """Send the head, and the body received so far, over a connection that this attempt owns from now on."""

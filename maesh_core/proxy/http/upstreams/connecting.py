@@ -27,7 +27,7 @@ class ConnectablePool(StreamServer, Protocol):
     key: ServerKey
     multiplexed: list[MultiplexedUpstream]
 
-    def connect(self, receiver: ResponseReceiver) -> None:
+    def connect(self, receiver: ResponseReceiver, *, is_upgrade: bool = False) -> None:
         """Open a connection for a receiver, and pass it the connection or an error."""
 
     def on_connect_ended(self, pending: "PendingConnection", receivers: list[ResponseReceiver]) -> None:
@@ -43,10 +43,11 @@ class PendingConnection:
     Each receiver counts in the server's `opened`; an HTTP/1.1 connection counts itself, in place of the first one.
     """
 
-    __slots__ = ("_multiplexed", "_receivers", "_server", "_upstream", "task")
+    __slots__ = ("_multiplexed", "_offers_http2", "_receivers", "_server", "_upstream", "task")
 
-    def __init__(self, server: ConnectablePool, receiver: ResponseReceiver) -> None:
+    def __init__(self, server: ConnectablePool, receiver: ResponseReceiver, *, offers_http2: bool) -> None:
         self._server = server
+        self._offers_http2 = offers_http2
         self._receivers = [receiver]
         self._multiplexed: MultiplexedUpstream | None = None
         self._upstream: UpstreamConnection | None = None
@@ -131,7 +132,8 @@ class PendingConnection:
                 server.connect(receiver)
 
     def _pass_connection(self, upstream: UpstreamStream, receivers: list[ResponseReceiver]) -> None:
-        self._server.note_protocol(is_multiplexing=False)
+        if self._offers_http2:
+            self._server.note_protocol(is_multiplexing=False)
         for receiver in receivers[1:]:
             self._server.connect(receiver)
         receivers[0].on_connected(upstream)
@@ -171,7 +173,7 @@ class PendingConnection:
         transport = await loop.start_tls(
             upstream.transport,
             cast("asyncio.BaseProtocol", upstream),
-            tls.context,
+            tls.get_context(offers_http2=self._offers_http2),
             server_hostname=name or address,  # an address is not sent (RFC 6066 section 3)
             ssl_handshake_timeout=server.environment.settings.connect_timeout + 1.0,  # that of _connect() ends first
         )

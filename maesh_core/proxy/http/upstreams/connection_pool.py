@@ -86,23 +86,31 @@ class HttpServer(ConnectablePool):
         upstream.has_sent_body = False
         return upstream
 
-    def open_stream(self) -> UpstreamStream | None:
-        """Open a stream on a connection that has room for it; return None if no connection has."""
+    def open_stream(self, *, is_upgrade: bool) -> UpstreamStream | None:
+        """Open a stream on a connection that has room for it; return None if no connection has.
+
+        An https server gets requests that offer an upgrade over HTTP/1.1, because HTTP/2 has none.
+        """
+        if is_upgrade and self.key.scheme == "https":
+            return None
         for connection in self.multiplexed:
             if connection.has_room:
                 return connection.open_stream()
         return None
 
-    def connect(self, receiver: ResponseReceiver) -> None:
+    def connect(self, receiver: ResponseReceiver, *, is_upgrade: bool = False) -> None:
         """Open a connection for a receiver, and pass it the connection or an error.
 
-        A receiver waits for a connection that is being opened for others, if it may become a multiplexed one.
+        A receiver waits for a connection that is being opened for others, if it may become a multiplexed one. One whose
+        request offers an upgrade gets a connection of its own.
         """
         pending = self._latest
-        if pending is not None and pending.has_room:
+        if is_upgrade and self.key.scheme == "https":
+            pending = PendingConnection(self, receiver, offers_http2=False)
+        elif pending is not None and pending.has_room:
             pending.join(receiver)
         else:
-            pending = PendingConnection(self, receiver)
+            pending = PendingConnection(self, receiver, offers_http2=True)
             self._latest = pending if self._is_sharing else None
         self._connecting[receiver] = pending
 

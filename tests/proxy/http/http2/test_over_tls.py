@@ -64,15 +64,15 @@ class TlsServer:
             writer.write(connection.data_to_send())
 
 
-async def ask_through(server, settings, *, times):
-    """Ask through a proxy in parallel, then once more; gives the bodies and how many connections there were."""
+async def ask_through(server, settings, *, times, request=GET):
+    """Ask through a proxy in parallel, then once more; gives the bodies."""
     handler = HttpHandler(settings, Clock(asyncio.get_running_loop()))
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
 
     async def ask():
         reader, writer = await asyncio.open_connection(*listening.getsockname())
-        writer.write(GET)
+        writer.write(request)
         answer = await reader.read()
         writer.close()
         return answer.partition(b"\r\n\r\n")[2]
@@ -116,3 +116,16 @@ def test_alpn_chooses_the_protocol_and_http2_shares_one_connection(run, root_ca,
 
     assert run(check()) == [body] * 4
     assert server.chosen == chosen
+
+
+def test_a_request_that_offers_an_upgrade_gets_a_connection_of_http1(root_ca):
+    server = TlsServer("h2", "http/1.1")
+    offer = GET.replace(b"Connection: close", b"Connection: close, upgrade\r\nUpgrade: websocket")
+
+    async def check():
+        settings = CarryingSettings(root_ca=root_ca)
+        bodies = await ask_through(server, settings, times=1)
+        return bodies + await ask_through(server, settings, times=1, request=offer)
+
+    assert uvloop.run(asyncio.wait_for(check(), 60)) == [b"new", b"new", b"old", b"old"]
+    assert server.chosen == ["h2", "http/1.1"]

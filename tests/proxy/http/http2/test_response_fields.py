@@ -7,7 +7,9 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from maesh_core.errors import MalformedMessageError, UpstreamProtocolError
+from maesh_core.proxy.http.http2 import response_fields
 from maesh_core.proxy.http.http2.response_fields import (
+    CACHED_RESPONSE_BYTES,
     build_response_fields,
     build_trailer_fields,
     read_response,
@@ -278,3 +280,10 @@ def test_trailers_of_http_1_are_the_same_after_http_2(lines):
         wanted = [split_field(line) for line in scanner.trailers.split(b"\r\n")[:-1]]
         assert [*fields] == [(name.lower(), value) for name, value in wanted]
         assert build_trailer_fields(read_trailers(fields)) == fields
+
+
+def test_long_response_heads_are_not_cached():
+    before = response_fields._build_cached.cache_info().currsize
+    for number in range(50):
+        build_response_fields(b"HTTP/1.1 200 OK\r\nX-Long: %d%b\r\n" % (number, b"v" * CACHED_RESPONSE_BYTES))
+    assert response_fields._build_cached.cache_info().currsize == before
