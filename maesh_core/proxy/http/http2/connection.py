@@ -1,11 +1,11 @@
-"""One HTTP/2 connection: parses frames, answers control frames, and writes the frames of its streams (RFC 9113).
+"""One HTTP/2 connection: parses frames, and passes header lists and data to its streams (RFC 9113).
 
 Takes bytes from a transport. Subclasses (multiplexed_client.py, multiplexed_upstream.py) create streams and decide
 what their messages mean. One turn of the event loop processes at most TURN_FRAMES frames; the rest waits until other
 connections have had their turn. All frames of a turn are written at once.
 
-A connection error ends the connection with GOAWAY. Budgets limit frames that cost the mesh work and are of no use:
-control frames, empty frames, and resets. Other work of a peer brings tokens back.
+control_frames.py handles the frames that carry no message, and connection_output.py writes. A connection error ends the
+connection with GOAWAY.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Final
 
 from maesh_core.errors import CompressionError, ListTooLargeError
 from maesh_core.proxy.http.environment import Environment
-from maesh_core.proxy.http.http2.connection_output import ConnectionOutput
+from maesh_core.proxy.http.http2.control_frames import ControlFrames, Http2ConnectionError
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import (
     ACK,
@@ -22,7 +22,6 @@ from maesh_core.proxy.http.http2.frames import (
     CONTINUATION,
     DATA,
     DEFAULT_WINDOW_BYTES,
-    ENABLE_PUSH,
     END_HEADERS,
     END_STREAM,
     ENHANCE_YOUR_CALM,
@@ -30,28 +29,15 @@ from maesh_core.proxy.http.http2.frames import (
     FRAME_HEADER_BYTES,
     FRAME_LIMIT_BYTES,
     FRAME_SIZE_ERROR,
-    GOAWAY,
     HAS_PRIORITY,
-    HEADER_TABLE_SIZE,
     HEADERS,
-    INITIAL_WINDOW_SIZE,
-    MAX_CONCURRENT_STREAMS,
-    MAX_FRAME_SIZE,
-    NO_ERROR,
     PADDED,
-    PING,
-    PRIORITY,
     PROTOCOL_ERROR,
-    PUSH_PROMISE,
-    RST_STREAM,
     SETTINGS,
-    SETTINGS_ACK,
     STREAM_BITS,
     STREAM_CLOSED,
-    WINDOW_LIMIT_BYTES,
     WINDOW_UPDATE,
     render_goaway,
-    render_ping,
     render_window_update,
 )
 from maesh_core.proxy.http.http2.hpack_decoder import Decoder
@@ -71,15 +57,7 @@ HEADERS_COST: Final = 8
 _NEVER: Final = float("inf")
 
 
-class Http2ConnectionError(Exception):
-    """The connection must end with `code` (RFC 9113 section 5.4.1)."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class Http2Connection(ConnectionOutput):
+class Http2Connection(ControlFrames):
     """The frames of one connection."""
 
     __slots__ = (
@@ -93,11 +71,8 @@ class Http2Connection(ConnectionOutput):
         "_receive_window",
         "_wanted",
         "block_deadline",
-        "has_settings",
         "is_closing",
         "never_indexed",
-        "peer_stream_limit",
-        "peer_window",
     )
 
     def __init__(self, environment: Environment) -> None:
@@ -113,10 +88,7 @@ class Http2Connection(ConnectionOutput):
         self._owed = 0
         self._receive_window = CONNECTION_WINDOW_BYTES
         self.is_closing = False
-        self.has_settings = False
         self.never_indexed = NO_NAMES
-        self.peer_window = DEFAULT_WINDOW_BYTES
-        self.peer_stream_limit = WINDOW_LIMIT_BYTES
 
     # --- implemented by subclasses
 
@@ -128,28 +100,8 @@ class Http2Connection(ConnectionOutput):
         """
 
     @abstractmethod
-    def is_idle_stream(self, stream_id: int) -> bool:
-        """Whether a stream has never been opened."""
-
-    @abstractmethod
     def ignores_closed(self, stream_id: int) -> bool:
         """Whether frames of a closed stream are ignored: the peer may not know yet that it was reset."""
-
-    @abstractmethod
-    def on_settings(self) -> None:
-        """Handle new settings of the peer."""
-
-    @abstractmethod
-    def on_goaway(self, last_stream_id: int, code: int) -> None:
-        """Handle the peer's GOAWAY."""
-
-    @abstractmethod
-    def on_ping_ack(self, payload: bytes) -> None:
-        """Handle the answer to a PING."""
-
-    @abstractmethod
-    def on_stream_reset(self, now: float) -> None:
-        """Count a stream that either side has reset. Raises Http2ConnectionError."""
 
     @abstractmethod
     def on_ended(self) -> None:
@@ -262,29 +214,11 @@ class Http2Connection(ConnectionOutput):
             self._read_window_update(stream_id, data, start, end)
             return 1
         self._count_control()
-        self._read_rare_frame(kind, flags, stream_id, data, start, end)
-        return 1
-
-    def _read_rare_frame(self, kind: int, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
-        """Process a control frame; frames of unknown types are ignored (section 4.1)."""
-        if kind == RST_STREAM:
-            self._read_rst_stream(stream_id, data, start, end)
-        elif kind == SETTINGS:
-            self._read_settings(flags, stream_id, data, start, end)
-        elif kind == PING:
-            self._read_ping(flags, stream_id, data[start:end])
-        elif kind == GOAWAY:
-            self._read_goaway(stream_id, data, start, end)
-        elif kind == CONTINUATION:
+        if kind == CONTINUATION:
             self._read_continuation(flags, data, start, end)
-        elif kind == PRIORITY:
-            self._read_priority(stream_id, data, start, end)
-        elif kind == PUSH_PROMISE:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "PUSH_PROMISE is disabled")
-
-    def _count_control(self) -> None:
-        if not self._control.spend(self.environment.clock.now):
-            raise Http2ConnectionError(ENHANCE_YOUR_CALM, "too many frames of no use")
+        else:
+            self._read_control_frame(kind, flags, stream_id, data, start, end)
+        return 1
 
     # --- DATA
 
@@ -323,12 +257,6 @@ class Http2Connection(ConnectionOutput):
         if stream is None and self.ignores_closed(stream_id):
             return
         raise Http2ConnectionError(STREAM_CLOSED, "a frame of a closed stream")
-
-    def _fail_stream(self, stream: Http2Stream, code: int) -> None:
-        """Reset a stream because of the peer's error."""
-        stream.reset(code)
-        stream.on_reset(code)
-        self.on_stream_reset(self.environment.clock.now)
 
     # --- HEADERS, CONTINUATION, PRIORITY
 
@@ -392,111 +320,6 @@ class Http2Connection(ConnectionOutput):
         if is_end and stream.is_closed_locally:
             self.forget_stream(stream)
 
-    def _read_priority(self, stream_id: int, data: bytes, start: int, end: int) -> None:
-        """Check and ignore PRIORITY, which is deprecated (section 5.3.2)."""
-        if stream_id == 0:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "PRIORITY on stream 0")
-        if end - start != 5:
-            raise Http2ConnectionError(FRAME_SIZE_ERROR, "PRIORITY of another size")
-        if int.from_bytes(data[start : start + 4], "big") & STREAM_BITS == stream_id:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "a stream that depends on itself")
-
-    # --- RST_STREAM, WINDOW_UPDATE
-
-    def _read_rst_stream(self, stream_id: int, data: bytes, start: int, end: int) -> None:
-        if end - start != 4:
-            raise Http2ConnectionError(FRAME_SIZE_ERROR, "RST_STREAM of another size")
-        if stream_id == 0 or self.is_idle_stream(stream_id):
-            raise Http2ConnectionError(PROTOCOL_ERROR, "RST_STREAM of an idle stream")
-        stream = self.streams.get(stream_id)
-        if stream is None:
-            return
-        code = int.from_bytes(data[start:end], "big")
-        stream.is_closed_locally = stream.has_ended_remotely = stream.was_reset = True
-        self.forget_stream(stream)
-        stream.on_reset(code)
-        self.on_stream_reset(self.environment.clock.now)
-
-    def _read_window_update(self, stream_id: int, data: bytes, start: int, end: int) -> None:
-        if end - start != 4:
-            raise Http2ConnectionError(FRAME_SIZE_ERROR, "WINDOW_UPDATE of another size")
-        self._count_control()
-        size = int.from_bytes(data[start:end], "big") & STREAM_BITS
-        if stream_id == 0:
-            if size == 0:
-                raise Http2ConnectionError(PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
-            self.send_window += size
-            if self.send_window > WINDOW_LIMIT_BYTES:
-                raise Http2ConnectionError(FLOW_CONTROL_ERROR, "the connection's window became too large")
-            return
-        stream = self.streams.get(stream_id)
-        if stream is None:
-            if self.is_idle_stream(stream_id):
-                raise Http2ConnectionError(PROTOCOL_ERROR, "WINDOW_UPDATE of an idle stream")
-            return
-        try:
-            if size == 0:
-                raise StreamError(PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
-            stream.widen(size)
-        except StreamError as error:
-            self._fail_stream(stream, error.code)
-
-    # --- SETTINGS, PING, GOAWAY
-
-    def _read_settings(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
-        if stream_id != 0:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "SETTINGS of a stream")
-        if (end - start) % 6 or (flags & ACK and end != start):
-            raise Http2ConnectionError(FRAME_SIZE_ERROR, "SETTINGS of another size")
-        if flags & ACK:
-            return
-        self.has_settings = True
-        for at in range(start, end, 6):
-            self._apply_setting(data[at] << 8 | data[at + 1], int.from_bytes(data[at + 2 : at + 6], "big"))
-        self.out.append(SETTINGS_ACK)
-        self.on_settings()
-
-    def _apply_setting(self, name: int, value: int) -> None:
-        if name == INITIAL_WINDOW_SIZE:
-            self._change_windows(value)
-        elif name == MAX_FRAME_SIZE:
-            if not 16384 <= value <= 16777215:
-                raise Http2ConnectionError(PROTOCOL_ERROR, "an invalid SETTINGS_MAX_FRAME_SIZE")
-        elif name == MAX_CONCURRENT_STREAMS:
-            self.peer_stream_limit = value
-        elif name == HEADER_TABLE_SIZE:
-            self._encoder.set_max_table_size(value)
-        elif name == ENABLE_PUSH and value > 1:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "an invalid SETTINGS_ENABLE_PUSH")
-
-    def _change_windows(self, value: int) -> None:
-        """Apply another SETTINGS_INITIAL_WINDOW_SIZE to all streams (section 6.9.2)."""
-        if value > WINDOW_LIMIT_BYTES:
-            raise Http2ConnectionError(FLOW_CONTROL_ERROR, "an invalid SETTINGS_INITIAL_WINDOW_SIZE")
-        change, self.peer_window = value - self.peer_window, value
-        for stream in self.streams.values():
-            stream.send_window += change
-            if stream.send_window > WINDOW_LIMIT_BYTES:
-                raise Http2ConnectionError(FLOW_CONTROL_ERROR, "a stream's window became too large")
-
-    def _read_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id != 0:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "PING of a stream")
-        if len(payload) != 8:
-            raise Http2ConnectionError(FRAME_SIZE_ERROR, "PING of another size")
-        if flags & ACK:
-            self.on_ping_ack(payload)
-        else:
-            self.out.append(render_ping(payload, is_ack=True))
-
-    def _read_goaway(self, stream_id: int, data: bytes, start: int, end: int) -> None:
-        if stream_id != 0:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "GOAWAY of a stream")
-        if end - start < 8:
-            raise Http2ConnectionError(FRAME_SIZE_ERROR, "GOAWAY of another size")
-        last = int.from_bytes(data[start : start + 4], "big") & STREAM_BITS
-        self.on_goaway(last, int.from_bytes(data[start + 4 : start + 8], "big"))
-
     # --- ends
 
     def fail(self, code: int) -> None:
@@ -509,10 +332,6 @@ class Http2Connection(ConnectionOutput):
         self._flush()
         self._end_streams()
         transport.close()
-
-    def close_gracefully(self) -> None:
-        """End the connection without an error; no stream is left."""
-        self.fail(NO_ERROR)
 
     def _end_streams(self) -> None:
         for stream in list(self.streams.values()):

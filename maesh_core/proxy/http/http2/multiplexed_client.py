@@ -14,7 +14,8 @@ from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.grpc import is_call
 from maesh_core.proxy.http.http2.budget import Budget
 from maesh_core.proxy.http.http2.client_side_stream import ClientSideStream
-from maesh_core.proxy.http.http2.connection import Http2Connection, Http2ConnectionError
+from maesh_core.proxy.http.http2.connection import Http2Connection
+from maesh_core.proxy.http.http2.control_frames import Http2ConnectionError
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import (
     ENHANCE_YOUR_CALM,

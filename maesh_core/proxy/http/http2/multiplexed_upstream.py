@@ -8,7 +8,8 @@ connection, and the others end here.
 import asyncio
 from typing import Final, Protocol, cast, final
 
-from maesh_core.proxy.http.http2.connection import Http2Connection, Http2ConnectionError
+from maesh_core.proxy.http.http2.connection import Http2Connection
+from maesh_core.proxy.http.http2.control_frames import Http2ConnectionError
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import (
     ENABLE_PUSH,
