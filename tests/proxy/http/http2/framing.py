@@ -1,6 +1,7 @@
 """A peer that speaks HTTP/2 in the world without sockets, frame by frame, with hpack and hyperframe as its codec."""
 
 import struct
+from typing import Any
 
 import hpack
 from hyperframe.frame import Frame, SettingsFrame
@@ -51,6 +52,7 @@ class FramePeer:
         self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder(max_header_list_size=1 << 20)
         self._received = bytearray()
         self._block = bytearray()
+        self._is_end = False
 
     def send(self, *frames):
         self.peer.send(b"".join(frames))
@@ -83,6 +85,7 @@ class FramePeer:
         return [message for message in self.take() if message[0] in ("headers", "data", "reset")]
 
     def _decode(self, raw):
+        one: Any
         one, length = Frame.parse_frame_header(memoryview(raw[:9]))
         one.parse_body(memoryview(raw[9 : 9 + length]))
         kind, flags, stream_id, payload = raw[3], raw[4], one.stream_id, raw[9:]
