@@ -250,11 +250,16 @@ class World:
     async def accept(self):
         """Let the oldest connect succeed; gives the server's side."""
         await self.settle()
+        server = self.let_connect()
+        await self.settle()
+        return server
+
+    def let_connect(self):
+        """Let the oldest connect succeed, without what follows from it; gives the server's side."""
         factory, host, waiting = self.connects.pop(0)
         server = Peer(self, f"server {host}", factory(), host)
         waiting.set_result((server.transport, server.protocol))
         self.servers.append(server)
-        await self.settle()
         return server
 
     async def refuse(self, error=None):

@@ -5,6 +5,7 @@ create and slightly more per read, so it suits short connections (newcomers.py).
 for its protocol: it calls connection_lost() in a later turn, never from inside a call of the protocol.
 """
 
+import asyncio
 import os
 import select
 import socket
@@ -116,10 +117,20 @@ class DescriptorTransport:
                 os.close(self.descriptor)
 
     def detach(self) -> socket.socket:
-        """Return the socket and give up its ownership. Only close() and abort() may follow; is_closing() is true."""
+        """Return the socket and give up its ownership. The protocol may go on writing until pass_on()."""
         self._is_lost = True
         self._protocol = None
         return self._get_socket()
+
+    def pass_on(self, successor: asyncio.Transport) -> None:
+        """Let another transport of the detached socket send what could not be sent since, and end as this one did."""
+        if self._unsent:
+            successor.write(bytes(self._unsent))
+            self._unsent.clear()
+        if self._is_ending_write:
+            successor.write_eof()
+        if self._is_closing:
+            successor.close()
 
     def _read(self) -> None:
         protocol = self._protocol

@@ -52,6 +52,9 @@ _CONNECTION_CREDIT_BYTES: Final = 1 << 20
 TURN_FRAMES: Final = 256
 """Frames of one connection that are processed in one turn of the event loop; a HEADERS frame counts as HEADERS_COST."""
 HEADERS_COST: Final = 8
+OUTPUT_LIMIT_BYTES: Final = 262144
+"""Unsent bytes of a connection above which it is not read. Data waits in the streams above WRITE_HIGH_BYTES, so these
+are frames that no window bounds: header lists, resets, and the answers to PING and SETTINGS."""
 
 
 _NEVER: Final = float("inf")
@@ -66,6 +69,7 @@ class Http2Connection(ControlFrames):
         "_block_stream_id",
         "_buffer",
         "_decoder",
+        "_is_full",
         "_is_turn_queued",
         "_owed",
         "_receive_window",
@@ -84,6 +88,7 @@ class Http2Connection(ControlFrames):
         self._block_flags = 0
         self.block_deadline = _NEVER
         self._block_stream_id = 0
+        self._is_full = False
         self._is_turn_queued = False
         self._owed = 0
         self._receive_window = CONNECTION_WINDOW_BYTES
@@ -161,7 +166,7 @@ class Http2Connection(ControlFrames):
                 if self._transport is None or self.is_closing:
                     return
         except Http2ConnectionError as error:
-            self.fail(error.code)
+            self.fail(error.code, str(error))
             return
         if at < size:
             self._buffer += data[at:]
@@ -170,6 +175,8 @@ class Http2Connection(ControlFrames):
             self._pump()
         if self.out:
             self._flush()
+        if self.is_write_paused:
+            self._stop_reading_if_full()
 
     def _compute_wanted(self) -> int:
         """Return the number of bytes with which the buffered frame is complete."""
@@ -186,7 +193,7 @@ class Http2Connection(ControlFrames):
 
     def _take_turn(self) -> None:
         self._is_turn_queued = False
-        if self._transport is None or self.is_closing:
+        if self._transport is None or self.is_closing or self._is_full:
             return
         data = bytes(self._buffer)
         self._buffer.clear()
@@ -195,8 +202,30 @@ class Http2Connection(ControlFrames):
 
     def _resume_reading(self) -> None:
         """Read again, unless another turn is due first."""
-        if not self._is_turn_queued and not self.is_closing and self._transport is not None:
+        if not self._is_turn_queued and not self._is_full and not self.is_closing and self._transport is not None:
             self._transport.resume_reading()
+
+    def _stop_reading_if_full(self) -> None:
+        """Read no more frames of a peer that does not read the answers to them."""
+        transport = self._transport
+        if transport is not None and not self._is_full and not self.is_closing and self.has_full_output:
+            self._is_full = True
+            transport.pause_reading()
+
+    @property
+    def has_full_output(self) -> bool:
+        """Whether the transport has more unsent bytes than OUTPUT_LIMIT_BYTES."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > OUTPUT_LIMIT_BYTES
+
+    def resume_writing(self) -> None:
+        """Send data of the streams that wait, and read again."""
+        super().resume_writing()
+        if self._is_full:
+            self._is_full = False
+            if self._buffer:
+                self._queue_turn()
+            else:
+                self._resume_reading()
 
     def _read_frame(self, kind: int, flags: int, stream_id: int, data: bytes, start: int, end: int) -> int:
         """Process one frame; return its cost. Raises Http2ConnectionError."""
@@ -322,13 +351,13 @@ class Http2Connection(ControlFrames):
 
     # --- ends
 
-    def fail(self, code: int) -> None:
-        """End the connection with GOAWAY because of an error."""
+    def fail(self, code: int, text: str = "") -> None:
+        """End the connection with GOAWAY because of an error, and say why."""
         transport = self._transport
         if transport is None:
             return
         self.is_closing = True
-        self.out.append(render_goaway(self.describe_last_stream(), code))
+        self.out.append(render_goaway(self.describe_last_stream(), code, text))
         self._flush()
         self._end_streams()
         transport.close()

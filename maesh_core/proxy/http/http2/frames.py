@@ -100,9 +100,10 @@ def render_rst_stream(stream_id: int, code: int) -> bytes:
     return render_frame_header(4, RST_STREAM, 0, stream_id) + _pack_number(code)
 
 
-def render_goaway(last_stream_id: int, code: int) -> bytes:
-    """Render a GOAWAY frame without debug data."""
-    return render_frame_header(8, GOAWAY, 0, 0) + _pack_numbers(last_stream_id, code)
+def render_goaway(last_stream_id: int, code: int, text: str = "") -> bytes:
+    """Render a GOAWAY frame; `text` tells the reason to whoever reads the peer's log."""
+    debug_data = text.encode("ascii", "replace")
+    return render_frame_header(8 + len(debug_data), GOAWAY, 0, 0) + _pack_numbers(last_stream_id, code) + debug_data
 
 
 def render_ping(payload: bytes, *, is_ack: bool = False) -> bytes:

@@ -8,6 +8,7 @@ import asyncio
 from typing import Final, cast, final
 
 from maesh_core.errors import ClientProtocolError, MalformedMessageError
+from maesh_core.proxy.http.clients.descriptor_transport import DescriptorTransport
 from maesh_core.proxy.http.clients.linger import Linger
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.exchange import Exchange
@@ -50,6 +51,7 @@ RESET_REFILL_PER_S: Final = 5.0
 """Tokens for resets that time brings back."""
 DRAIN_PING: Final = b"maesh-go"
 """Payload of the PING that follows the first GOAWAY of a drain: with its answer, the client knows of the drain."""
+BLOCK_TIMEOUT: Final = "a header block is not finished in time"
 _NEVER: Final = float("inf")
 
 
@@ -128,11 +130,11 @@ class MultiplexedClient(Http2Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Continue on another transport."""
-        former = self._transport
+        former: object = self._transport
         self._transport = cast("asyncio.Transport", transport)
         limit_write_buffer(self._transport)
-        if former is not None and former.is_closing():  # it was closed while the new transport was created
-            self._transport.abort()
+        if isinstance(former, DescriptorTransport):  # streams may have written to it since it was detached
+            former.pass_on(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Process frames, after the rest of the preface."""
@@ -260,7 +262,7 @@ class MultiplexedClient(Http2Connection):
         if self.streams:
             return
         if self._goaway_id != STREAM_BITS or self._has_ended:
-            self.close()
+            self._end_gently()
         else:
             self.deadline = self.environment.clock.now + self.environment.idle_timeout
 
@@ -299,14 +301,17 @@ class MultiplexedClient(Http2Connection):
     def on_deadline(self) -> None:
         """End the waits of streams that took too long, or close an idle connection."""
         now = self.environment.clock.now
-        if self._lingering is not None or (self.is_closing and not self.streams):
+        if self._lingering is not None:
+            self._close_transport()
+            return
+        if self.is_closing:
             self.abort()
             return
         if self.block_deadline <= now:
-            self.fail(ENHANCE_YOUR_CALM)
+            self.fail(ENHANCE_YOUR_CALM, BLOCK_TIMEOUT)
             return
         if not self.streams:
-            self._send_goaway(self._last_stream_id)
+            self.out.append(render_goaway(self._last_stream_id, NO_ERROR))
             self.close()
             return
         self.deadline = self.block_deadline
@@ -335,33 +340,53 @@ class MultiplexedClient(Http2Connection):
         self.out.append(render_goaway(last_stream_id, NO_ERROR))
         self.queue_flush()
         if not self.streams:
-            self.close()
+            self._end_gently()
 
     def close(self) -> None:
         """Close once all written bytes are sent, or when the client does not read them in time."""
-        transport = self._transport
-        if transport is None or self.is_closing:
+        if self._transport is None or self.is_closing:
             return
         self._flush()
         self.is_closing = True
-        transport.close()
-        self.deadline = self.environment.clock.now + self.environment.settings.body_timeout
+        self._close_transport()
 
-    def fail(self, code: int) -> None:
-        """End the connection because of an error, and discard what the client still sends (RFC 9113 section 5.4.1)."""
-        transport = self._transport
-        if transport is None:
+    def fail(self, code: int, text: str = "") -> None:
+        """End the connection because of an error, with GOAWAY (RFC 9113 section 5.4.1)."""
+        if self._transport is None:
             return
         self.is_closing = True
-        self.out.append(render_goaway(self._last_stream_id, code))
+        self.out.append(render_goaway(self._last_stream_id, code, text))
         self._flush()
         self._end_streams()
-        if self._has_ended or transport.is_closing() or not transport.can_write_eof():
-            transport.close()
+        self._linger()
+
+    def _end_gently(self) -> None:
+        """End the connection after its last response."""
+        if not self.is_closing:
+            self._flush()
+            self.is_closing = True
+            self._linger()
+
+    def _linger(self) -> None:
+        """Shut down our side, and discard what the client still sends.
+
+        If its bytes, such as WINDOW_UPDATE frames, were not read, Linux would reset the connection when it is closed,
+        and drop the part of the responses that is not sent yet.
+        """
+        transport = self._transport
+        if transport is None or self._has_ended or transport.is_closing() or not transport.can_write_eof():
+            self._close_transport()
             return
         transport.write_eof()
+        transport.resume_reading()
         self._lingering = Linger(self.environment.clock.now)
         self.deadline = self._lingering.deadline
+
+    def _close_transport(self) -> None:
+        self._lingering = None
+        if self._transport is not None:
+            self._transport.close()
+        self.deadline = self.environment.clock.now + self.environment.settings.body_timeout
 
     def abort(self) -> None:
         """Reset the connection."""

@@ -33,6 +33,10 @@ from maesh_core.proxy.http.upstreams.upstream_stream import ResponseReceiver
 
 STREAMS_PER_CONNECTION: Final = 100
 """Concurrent streams of one connection, if the server allows as many; further ones need another connection."""
+SILENCE_LIMIT_S: Final = 5.0
+"""After so many seconds without a byte from a server that owes responses, a cancelled request ends the use of its
+connection: later requests get another one. PING would detect this too, but servers of gRPC close connections on which
+they get it often."""
 CACHED_LISTS: Final = 64
 """Header lists of requests, and parsed responses, that a connection keeps."""
 CACHED_HEAD_BYTES: Final = 2048
@@ -55,13 +59,23 @@ class StreamServer(Pool, Protocol):
 class MultiplexedUpstream(Http2Connection, ServerLink):
     """A connection to a server. `idle_since` is the time at which its last stream ended."""
 
-    __slots__ = ("_next_id", "_requests", "_responses", "idle_since", "is_going_away", "is_reused", "server")
+    __slots__ = (
+        "_next_id",
+        "_requests",
+        "_responses",
+        "_waits_since",
+        "idle_since",
+        "is_going_away",
+        "is_reused",
+        "server",
+    )
 
     def __init__(self, server: StreamServer) -> None:
         super().__init__(server.environment)
         self.server = server
         self.is_going_away = False
         self.is_reused = False
+        self._waits_since = 0.0
         self.idle_since = server.environment.clock.now
         self._next_id = 1
         self._requests: dict[tuple[bytes, bytes, bool], Fields] = {}
@@ -89,6 +103,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
     def on_ended(self) -> None:
         """Leave the pool."""
         self._go_away()
+        self.server.remove_multiplexed(self)
         self.environment.upstreams.discard(self)
 
     @property
@@ -101,7 +116,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
     @property
     def has_room(self) -> bool:
         """Whether the server accepts another stream; not while the connection ends and its streams are told."""
-        is_ending = self.is_going_away or self.is_closing
+        is_ending = self.is_going_away or self.is_closing or (self.is_write_paused and self.has_full_output)
         return not is_ending and len(self.streams) < min(STREAMS_PER_CONNECTION, self.peer_stream_limit)
 
     def open_stream(self) -> UpstreamSideStream:
@@ -109,10 +124,24 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         stream = UpstreamSideStream(self, self, self._next_id, self.peer_window)
         self.streams[self._next_id] = stream
         self.server.opened += 1
+        if not self._waits_since:
+            self._waits_since = self.environment.clock.now
         self._next_id += 2
         if self._next_id > STREAM_BITS:
             self._go_away()
         return stream
+
+    def data_received(self, data: bytes) -> None:
+        """Process frames; the server is alive."""
+        self._waits_since = self.environment.clock.now
+        super().data_received(data)
+        if not self.streams:
+            self._waits_since = 0.0
+
+    def note_cancel(self) -> None:
+        """Open no more streams if the server is silent: its host may be gone, which TCP notices after many minutes."""
+        if self._waits_since and self.environment.clock.now - self._waits_since >= SILENCE_LIMIT_S:
+            self._go_away()
 
     def uncount_stream(self) -> None:
         """Count one stream less."""

@@ -44,6 +44,9 @@ class ServerLink(Protocol):
     def note_failure(self, receiver: ResponseReceiver) -> None:
         """Set the server aside for later requests."""
 
+    def note_cancel(self) -> None:
+        """Consider whether the server is still alive: a request is cancelled before its response is complete."""
+
     def uncount_stream(self) -> None:
         """Count one stream less."""
 
@@ -141,6 +144,7 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         self._receiver = None
         self._uncount()
         if not (self.is_closed_locally and self.has_ended_remotely):
+            self._link.note_cancel()
             self.reset(CANCEL)
 
     def pause_reading(self) -> None:

@@ -12,7 +12,7 @@ import ssl
 from typing import Protocol, cast
 
 from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamNotReachedError
-from maesh_core.proxy.http.answers import CONNECT_TIMEOUT, NOT_CONNECTED
+from maesh_core.proxy.http.answers import CONNECT_TIMEOUT, NO_STREAMS, NOT_CONNECTED
 from maesh_core.proxy.http.http2.multiplexed_upstream import STREAMS_PER_CONNECTION, MultiplexedUpstream, StreamServer
 from maesh_core.proxy.http.upstreams.server_key import ServerKey
 from maesh_core.proxy.http.upstreams.upstream_connection import UpstreamConnection
@@ -123,13 +123,16 @@ class PendingConnection:
 
     def _pass_streams(self, connection: MultiplexedUpstream, receivers: list[ResponseReceiver]) -> None:
         server = self._server
-        server.multiplexed.append(connection)
+        if not connection.is_going_away:
+            server.multiplexed.append(connection)
         server.note_protocol(is_multiplexing=True)
         for receiver in receivers:
             if connection.has_room:
                 receiver.on_connected(connection.open_stream())
-            else:
+            elif connection.streams:
                 server.connect(receiver)
+            else:  # the next connection would be no better
+                receiver.on_connect_failed(UpstreamNotReachedError(NO_STREAMS))
 
     def _pass_connection(self, upstream: UpstreamStream, receivers: list[ResponseReceiver]) -> None:
         if self._offers_http2:

@@ -46,6 +46,27 @@ class FuzzedPeer(FramePeer):
         super().__init__(peer)
         self.streams = [1]
         self.left = opening
+        self.begun: set[int] = set()
+        self.ended: set[int] = set()
+        self.was_reset: set[int] = set()
+
+    def take(self):
+        """Check that each frame is allowed in the state of its stream (RFC 9113 section 5.1)."""
+        messages = super().take()
+        for message in messages:
+            if message[0] not in ("headers", "data", "reset"):
+                continue
+            kind, stream = message[:2]
+            assert stream not in self.was_reset, f"{message} after the reset of its stream"
+            if kind == "reset":
+                self.was_reset.add(stream)
+                continue
+            assert stream not in self.ended, f"{message} after the end of its stream"
+            assert kind == "headers" or stream in self.begun, f"{message} before the headers of its stream"
+            self.begun.add(stream)
+            if message[3]:
+                self.ended.add(stream)
+        return messages
 
 
 def build_client_frames(random, client):

@@ -6,7 +6,18 @@ from maesh_core.proxy.http.http2.stream import STREAM_WINDOW_BYTES
 from maesh_core.proxy.http.transports import PENDING_LIMIT_BYTES, WRITE_HIGH_BYTES
 from maesh_core.settings import CarryingSettings
 
-from .framing import DATA, FLOW_CONTROL_ERROR, GET, NO_ERROR, POST, accept_http2, frame, open_http2, window_update
+from .framing import (
+    DATA,
+    FLOW_CONTROL_ERROR,
+    GET,
+    NO_ERROR,
+    POST,
+    accept_http2,
+    frame,
+    has_ended,
+    open_http2,
+    window_update,
+)
 
 OK = ((":status", "200"),)
 PIECE = b"x" * 16384
@@ -195,7 +206,7 @@ async def test_a_drain_lets_the_client_know_before_streams_are_refused(world):
     server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     await world.settle()
     assert [message[:2] for message in client.take()] == [("headers", 1)]
-    assert client.peer.is_closed
+    assert has_ended(client)
 
 
 async def test_the_limit_of_requests_ends_the_connection_with_a_goaway(open_world):

@@ -257,7 +257,7 @@ async def test_a_drain_lets_a_client_finish_what_it_has_sent_before_it_knows(wor
     server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     await world.settle()
     assert [message[:2] for message in client.take()] == [("headers", 1)]
-    assert client.peer.is_closed
+    assert has_ended(client)
 
 
 async def test_the_last_request_of_a_connection_is_followed_by_goaway(open_world):
@@ -266,4 +266,4 @@ async def test_the_last_request_of_a_connection_is_followed_by_goaway(open_world
         client.take()
         client.send(client.headers(1, ELSEWHERE), client.headers(3, ELSEWHERE))
         assert client.take()[-1] == ("goaway", 3, NO_ERROR)
-        assert client.peer.is_closed
+        assert has_ended(client)
