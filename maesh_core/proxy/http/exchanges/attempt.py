@@ -83,6 +83,7 @@ class Attempt(ResponseReceiver):
     __slots__ = (
         "_exchange",
         "_is_clients_limit",
+        "_is_resent",
         "_refusals",
         "_timer",
         "client",
@@ -97,6 +98,7 @@ class Attempt(ResponseReceiver):
     def __init__(self, exchange: AttemptUser, server: HttpServer) -> None:
         self._exchange = exchange
         self._timer: asyncio.TimerHandle | None = None
+        self._is_resent = False
         self._refusals = 0
         self._is_clients_limit = False
         self.client: ClientSide = exchange.client
@@ -230,7 +232,8 @@ class Attempt(ResponseReceiver):
         self.upstream = None
         exchange = self._exchange
         is_harmless = exchange.head.method in IDEMPOTENT or exchange.is_expecting
-        if is_stale and is_harmless and not self.has_sent_body and not exchange.is_finished:
+        if is_stale and is_harmless and not self._is_resent and not self.has_sent_body and not exchange.is_finished:
+            self._is_resent = True
             self._connect()
         else:
             exchange.on_attempt_failed(error)

@@ -22,6 +22,8 @@ CONTROL_REFILL_PER_S: Final = 100.0
 """Tokens for control frames that time brings back."""
 TOKENS_PER_DATA: Final = 4
 """Tokens for control frames that a DATA frame brings back: WINDOW_UPDATE frames for stream and connection follow it."""
+BYTES_PER_TOKEN: Final = 256
+"""Each of these bytes of data brings one more token back, since peers may credit data in small steps."""
 TOKENS_PER_STREAM: Final = 8
 """Tokens for control frames that a finished exchange brings back."""
 RECENT_RESETS: Final = 256
@@ -99,7 +101,7 @@ class ConnectionOutput(FrameSink):
     def count_output(self, size: int) -> None:
         """Record that a DATA frame was added to `out`; write it if there is much."""
         self._output_bytes += size
-        self._control.earn(TOKENS_PER_DATA)
+        self._control.earn(TOKENS_PER_DATA + size // BYTES_PER_TOKEN)
         if self._output_bytes > WRITE_HIGH_BYTES:
             self._flush()
         elif not self._is_flush_queued:
@@ -149,9 +151,10 @@ class ConnectionOutput(FrameSink):
             for stream in list(self._blocked.values()):
                 unsent = stream.unsent_bytes
                 stream.pump(ROUND_BYTES)
+                self._blocked.pop(stream.stream_id, None)
+                if stream.unsent_bytes:  # it waits behind all others
+                    self._blocked[stream.stream_id] = stream
                 is_sending = is_sending or stream.unsent_bytes < unsent
-                if not stream.unsent_bytes:
-                    self._blocked.pop(stream.stream_id, None)
                 if not self._can_send:
                     return
 

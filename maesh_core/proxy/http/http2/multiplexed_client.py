@@ -172,11 +172,11 @@ class MultiplexedClient(Http2Connection):
 
     def describe_last_stream(self) -> int:
         """Return the last stream that was processed."""
-        return self._last_stream_id
+        return min(self._last_stream_id, self._goaway_id)
 
     def ignores_closed(self, stream_id: int) -> bool:
-        """Whether the stream was reset not long ago."""
-        return stream_id in self._recent_resets
+        """Whether the stream was reset not long ago, or is above the last one of a GOAWAY (RFC 9113 section 6.8)."""
+        return stream_id in self._recent_resets or stream_id > self._goaway_id
 
     def _handle_closed(self, stream: Http2Stream | None, stream_id: int) -> None:
         if stream_id in self._skipped:
@@ -264,7 +264,7 @@ class MultiplexedClient(Http2Connection):
         if self._goaway_id != STREAM_BITS or self._has_ended:
             self._end_gently()
         else:
-            self.deadline = self.environment.clock.now + self.environment.idle_timeout
+            self.deadline = min(self.environment.clock.now + self.environment.idle_timeout, self.block_deadline)
 
     def on_settings(self) -> None:
         """Allow the client to be idle from now on, since it has proved to speak HTTP/2."""
@@ -311,7 +311,7 @@ class MultiplexedClient(Http2Connection):
             self.fail(ENHANCE_YOUR_CALM, BLOCK_TIMEOUT)
             return
         if not self.streams:
-            self.out.append(render_goaway(self._last_stream_id, NO_ERROR))
+            self.out.append(render_goaway(self.describe_last_stream(), NO_ERROR))
             self.close()
             return
         self.deadline = self.block_deadline
@@ -355,7 +355,7 @@ class MultiplexedClient(Http2Connection):
         if self._transport is None:
             return
         self.is_closing = True
-        self.out.append(render_goaway(self._last_stream_id, code, text))
+        self.out.append(render_goaway(self.describe_last_stream(), code, text))
         self._flush()
         self._end_streams()
         self._linger()

@@ -8,6 +8,7 @@ connection, and the others end here.
 import asyncio
 from typing import Final, Protocol, cast, final
 
+from maesh_core.errors import UpstreamProtocolError
 from maesh_core.proxy.http.http2.connection import Http2Connection
 from maesh_core.proxy.http.http2.control_frames import Http2ConnectionError
 from maesh_core.proxy.http.http2.fields import Fields
@@ -173,7 +174,8 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         """Close the connection, or note since when it is idle, if no stream is left."""
         if self.streams:
             return
-        if self.is_going_away or self.server.is_removed:
+        self._waits_since = 0.0
+        if self.is_going_away or self.server.is_removed or not self.peer_stream_limit:
             self.close()
         else:
             self.idle_since = self.environment.clock.now
@@ -238,6 +240,8 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
 
     def read_response(self, fields: Fields, *, is_head_request: bool, has_body: bool) -> ResponseHead:
         """Parse a response's header list, or take it from the cache. Raises UpstreamProtocolError."""
+        if len(fields) > self.environment.settings.field_limit + 1:  # besides :status
+            raise UpstreamProtocolError("the upstream's response has too many header fields")
         key = (fields, is_head_request, has_body)
         response = None if self.never_indexed else self._responses.get(key)
         if response is None:

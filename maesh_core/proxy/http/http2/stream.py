@@ -26,6 +26,8 @@ from maesh_core.proxy.http.transports import WRITE_HIGH_BYTES, WRITE_LOW_BYTES
 
 STREAM_WINDOW_BYTES: Final = 131072
 """Bytes of a stream that a peer may send before they are credited: what one exchange may buffer in one direction."""
+JOINED_BYTES: Final = 4096
+"""Smaller pieces of waiting data are joined to pieces of about this size."""
 _CREDIT_BYTES: Final = STREAM_WINDOW_BYTES // 2
 """Bytes after which they are credited, so that the peer seldom waits."""
 
@@ -108,7 +110,7 @@ class Http2Stream:
         self.has_ended_remotely = False
         self.is_closed_locally = False
         self.was_reset = False
-        self._pending: deque[bytes] | None = None
+        self._pending: deque[bytes | bytearray] | None = None
         self._is_ending = False
         self._end_trailers: Fields = ()
         self._owed = 0
@@ -174,14 +176,26 @@ class Http2Stream:
                 return
             if sent:
                 data = data[sent:]
-        if self._pending is None:
-            self._pending = deque()
-        self._pending.append(data)
+        self._keep(data)
         self.unsent_bytes += len(data)
         connection.add_blocked(self)
         if self.unsent_bytes > WRITE_HIGH_BYTES and not self.is_write_paused:
             self.is_write_paused = True
             self.on_write_paused()
+
+    def _keep(self, data: bytes) -> None:
+        """Keep data for later; small pieces are joined, since each object uses more memory than its bytes."""
+        pending = self._pending
+        if pending is None:
+            pending = self._pending = deque()
+        if len(data) >= JOINED_BYTES:
+            pending.append(data)
+            return
+        last = pending[-1] if pending else b""
+        if isinstance(last, bytearray) and len(last) < JOINED_BYTES:
+            last += data
+        else:
+            pending.append(bytearray(data))
 
     def send_end(self, trailers: Fields = ()) -> None:
         """End this side of the stream after all data, with trailers if there are any."""
@@ -197,7 +211,7 @@ class Http2Stream:
         pending = self._pending
         while limit > 0 and pending:
             data = pending[0]
-            sent = self._emit(data if len(data) <= limit else data[:limit])
+            sent = self._emit(bytes(data if len(data) <= limit else data[:limit]))
             if not sent:
                 break
             limit -= sent
@@ -288,7 +302,7 @@ class Http2Stream:
     def return_credit(self) -> None:
         """Let the peer send as much as was received since the last credit."""
         owed = self._owed
-        if owed < _CREDIT_BYTES or self.has_ended_remotely:
+        if owed < _CREDIT_BYTES or self.has_ended_remotely or self.was_reset:
             return
         self._owed = 0
         self.receive_window += owed

@@ -10,7 +10,7 @@ from typing import Protocol, final
 from maesh_core.errors import MalformedMessageError, UpstreamProtocolError
 from maesh_core.proxy.http.answers import CLOSED_EARLY, REFUSED, RESET
 from maesh_core.proxy.http.http2.fields import Fields
-from maesh_core.proxy.http.http2.frames import CANCEL, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
+from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from maesh_core.proxy.http.http2.response_fields import build_trailer_fields, read_trailers
 from maesh_core.proxy.http.http2.stream import FrameSink, Http2Stream, StreamError
 from maesh_core.proxy.http.messages.chunked import ChunkedScanner
@@ -80,7 +80,7 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         self._left = -1
         self._received = 0
         self._is_counted = True
-        self._stored: list[bytes] | None = None
+        self._stored: bytearray | None = None
         self._stored_bytes = 0
 
     # --- the request (see UpstreamStream)
@@ -109,8 +109,8 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         """Send bytes of the request's body, in the form that the request's head declares."""
         if self._response is None and self._stored_bytes <= PENDING_LIMIT_BYTES:
             if self._stored is None:
-                self._stored = []
-            self._stored.append(data)
+                self._stored = bytearray()
+            self._stored += data
             self._stored_bytes += len(data)
         scanner = self._scanner
         if scanner is not None:
@@ -243,8 +243,8 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         self._uncount()
         if receiver is None:
             return
-        if self._response is not None:
-            receiver.abort(code)
+        if self._response is not None:  # a partial response is neither complete nor unprocessed
+            receiver.abort(INTERNAL_ERROR if code in (NO_ERROR, REFUSED_STREAM) else code)
         elif code == REFUSED_STREAM:
             receiver.on_refused(UpstreamProtocolError(REFUSED), self._take_stored())
         elif code == NO_ERROR and not self.has_ended_remotely:
@@ -297,7 +297,7 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         """Return the bytes of the body that were sent; None if there were too many to keep."""
         if self._stored_bytes > PENDING_LIMIT_BYTES:
             return None
-        return b"".join(self._stored) if self._stored is not None else b""
+        return bytes(self._stored) if self._stored is not None else b""
 
     def _uncount(self) -> None:
         if self._is_counted:
