@@ -10,7 +10,7 @@ from typing import Final, Protocol, final
 from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamTimeoutError
 from maesh_core.proxy.http.answers import CONNECT_TIMEOUT, RESPONSE_TIMEOUT
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
-from maesh_core.proxy.http.http2.frames import INTERNAL_ERROR
+from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import STREAMED, RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
@@ -149,12 +149,12 @@ class Attempt(ResponseReceiver):
         if self.upstream is not None:
             self.upstream.end_body(self._exchange.trailers)
 
-    def abandon(self) -> None:
+    def abandon(self, code: int = CANCEL) -> None:
         """End the attempt, and close its connection or cancel the connect."""
         self._stop_timer()
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
-            upstream.abandon()
+            upstream.abandon(code)
         else:
             self.server.forget(self)
 

@@ -267,10 +267,10 @@ class Exchange(AttemptUser):
         else:
             self.answer(build_answer(error))
 
-    def abandon_attempt(self) -> None:
+    def abandon_attempt(self, code: int = CANCEL) -> None:
         """Close the attempt's connection, or cancel the connect."""
         if self.attempt is not None:
-            self.attempt.abandon()
+            self.attempt.abandon(code)
 
     # --- the response
 
@@ -323,7 +323,7 @@ class Exchange(AttemptUser):
             self.client.end_content(render_trailers(UNAVAILABLE, CLOSED_LATE))
             self.on_response_complete()
         else:
-            self.abort(CANCEL)
+            self.abort()
 
     def answer(self, response: Response) -> None:
         """End with a response of the mesh."""
@@ -379,9 +379,9 @@ class Exchange(AttemptUser):
         """Whether the upstream waits for the rest of the client's body."""
         return bool(self.request_left) and not self.is_expecting and self.upstream is not None
 
-    def on_client_gone(self) -> None:
-        """End without an answer, because the client has left."""
-        self.abandon_attempt()
+    def on_client_gone(self, code: int = CANCEL) -> None:
+        """End without an answer, because the client has left; `code` is the error code of its RST_STREAM."""
+        self.abandon_attempt(code)
         self.finish(CLIENT_GONE)
 
     def finish(self, status: int) -> None:

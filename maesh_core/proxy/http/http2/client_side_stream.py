@@ -158,7 +158,7 @@ class ClientSideStream(Http2Stream, ClientStream):
     def _end_exchange(self) -> None:
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            exchange.on_client_gone()
+            exchange.on_client_gone(self.reset_code)
 
     def _is_too_large(self, size_bytes: int) -> bool:
         limit = self.environment.settings.body_limit

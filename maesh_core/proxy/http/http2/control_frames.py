@@ -125,6 +125,7 @@ class ControlFrames(ConnectionOutput):
         code = int.from_bytes(data[start:end], "big")
         stream.is_closed_locally = stream.has_ended_remotely = stream.was_reset = True
         self.forget_stream(stream)
+        stream.reset_code = code
         stream.on_reset(code)
         self.on_stream_reset(self.environment.clock.now)
 

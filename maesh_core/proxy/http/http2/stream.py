@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import (
+    CANCEL,
     DATA,
     END_STREAM,
     FLOW_CONTROL_ERROR,
@@ -78,7 +79,7 @@ class FrameSink(Protocol):
 
 
 class Http2Stream:
-    """The connection's side of a stream."""
+    """The connection's side of a stream. `reset_code` is the code of the peer's RST_STREAM, CANCEL without one."""
 
     __slots__ = (
         "_end_trailers",
@@ -93,6 +94,7 @@ class Http2Stream:
         "is_credit_held",
         "is_write_paused",
         "receive_window",
+        "reset_code",
         "send_window",
         "stream_id",
         "unsent_bytes",
@@ -110,6 +112,7 @@ class Http2Stream:
         self.has_ended_remotely = False
         self.is_closed_locally = False
         self.was_reset = False
+        self.reset_code = CANCEL
         self._pending: deque[bytes | bytearray] | None = None
         self._is_ending = False
         self._end_trailers: Fields = ()

@@ -139,13 +139,13 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         """End the request's body, whose head declares it as streamed."""
         self.send_end(build_trailer_fields(trailers) if trailers else ())
 
-    def abandon(self) -> None:
+    def abandon(self, code: int = CANCEL) -> None:
         """Cancel the stream: its exchange has ended."""
         self._receiver = None
         self._uncount()
         if not (self.is_closed_locally and self.has_ended_remotely):
             self._link.note_cancel()
-            self.reset(CANCEL)
+            self.reset(code)
 
     def pause_reading(self) -> None:
         """Give the server no more credit: the client is slower."""

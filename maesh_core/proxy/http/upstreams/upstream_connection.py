@@ -11,6 +11,7 @@ from maesh_core.errors import ExchangeError, UpstreamProtocolError
 from maesh_core.proxy.balancing.health import Aside
 from maesh_core.proxy.http.answers import CLOSED_EARLY
 from maesh_core.proxy.http.environment import Environment
+from maesh_core.proxy.http.http2.frames import CANCEL
 from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import CACHED_HEAD_LIMIT_BYTES, CHUNKED, STREAMED, RequestHead
@@ -152,7 +153,7 @@ class UpstreamConnection(UpstreamStream):
             self._is_chunking = False
             self.write(b"0\r\n" + trailers + b"\r\n")
 
-    def abandon(self) -> None:
+    def abandon(self, code: int = CANCEL) -> None:
         """Close at once, because the receiver ended before this response was complete."""
         self._receiver = None
         self.close()

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from maesh_core.errors import ExchangeError
-from maesh_core.proxy.http.http2.frames import INTERNAL_ERROR
+from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
@@ -92,8 +92,11 @@ class UpstreamStream(Protocol):
     def end_body(self, trailers: bytes) -> None:
         """End a streamed body; `trailers` holds its trailer lines."""
 
-    def abandon(self) -> None:
-        """Close at once, because the exchange ended before this response was complete."""
+    def abandon(self, code: int = CANCEL) -> None:
+        """Close at once, because the exchange ended before this response was complete.
+
+        `code` is an error code of HTTP/2, for servers that can receive one.
+        """
 
     def pause_reading(self) -> None:
         """Pause reading the response: the client is slower."""

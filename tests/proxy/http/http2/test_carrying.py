@@ -7,6 +7,7 @@ from maesh_core.settings import CarryingSettings
 
 from .framing import (
     CANCEL,
+    ENHANCE_YOUR_CALM,
     GET,
     HOST,
     INTERNAL_ERROR,
@@ -139,9 +140,9 @@ async def test_a_reset_ends_only_its_own_stream(open_h2c, ends):
         server.take()
         server.send(server.headers(1, OK, is_end=False))
         if ends == "client":
-            client.send(rst_stream(1, CANCEL))
+            client.send(rst_stream(1, ENHANCE_YOUR_CALM))
             await world.settle()
-            assert server.take_streams() == [("reset", 1, CANCEL)]
+            assert server.take_streams() == [("reset", 1, ENHANCE_YOUR_CALM)]
         else:
             server.send(rst_stream(1, INTERNAL_ERROR))
             await world.settle()
