@@ -32,6 +32,7 @@ CONNECT_TIMEOUT: Final = "connecting to the upstream timed out"  # 504
 NOT_CONNECTED: Final = "cannot connect to the upstream"  # 502
 NO_STREAMS: Final = "the upstream accepts no request on a new connection"  # 502
 RESPONSE_TIMEOUT: Final = "the upstream did not respond in time"  # 504
+NOT_HTTP2: Final = "the upstream does not speak HTTP/2"  # 502
 CLOSED_EARLY: Final = "the upstream closed the connection without a response"  # 502
 CLOSED_LATE: Final = "the upstream closed the connection during the response"  # gRPC only: UNAVAILABLE
 REFUSED: Final = "the upstream refused the request"  # 502

@@ -31,6 +31,7 @@ from maesh_core.proxy.http.http2.frames import (
     FRAME_SIZE_ERROR,
     HAS_PRIORITY,
     HEADERS,
+    NO_ERROR,
     PADDED,
     PROTOCOL_ERROR,
     SETTINGS,
@@ -74,6 +75,7 @@ class Http2Connection(ControlFrames):
         "_owed",
         "_receive_window",
         "_wanted",
+        "_was_failed",
         "block_deadline",
         "is_closing",
         "never_indexed",
@@ -89,6 +91,7 @@ class Http2Connection(ControlFrames):
         self.block_deadline = _NEVER
         self._block_stream_id = 0
         self._is_full = False
+        self._was_failed = False
         self._is_turn_queued = False
         self._owed = 0
         self._receive_window = CONNECTION_WINDOW_BYTES
@@ -357,6 +360,7 @@ class Http2Connection(ControlFrames):
         if transport is None:
             return
         self.is_closing = True
+        self._was_failed = code != NO_ERROR
         self.out.append(render_goaway(self.describe_last_stream(), code, text))
         self._flush()
         self._end_streams()

@@ -9,6 +9,7 @@ import asyncio
 from typing import Final, Protocol, cast, final
 
 from maesh_core.errors import UpstreamProtocolError
+from maesh_core.proxy.http.answers import CLOSED_EARLY, NOT_HTTP2
 from maesh_core.proxy.http.http2.connection import Http2Connection
 from maesh_core.proxy.http.http2.control_frames import Http2ConnectionError
 from maesh_core.proxy.http.http2.fields import Fields
@@ -138,6 +139,10 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         super().data_received(data)
         if not self.streams:
             self._waits_since = 0.0
+
+    def describe_loss(self) -> str:
+        """Describe why requests without a response have failed with the connection."""
+        return NOT_HTTP2 if self._was_failed and not self.has_settings else CLOSED_EARLY
 
     def note_cancel(self) -> None:
         """Open no more streams if the server is silent: its host may be gone, which TCP notices after many minutes."""

@@ -44,6 +44,10 @@ class ServerLink(Protocol):
     def note_failure(self, receiver: ResponseReceiver) -> None:
         """Set the server aside for later requests."""
 
+    def describe_loss(self) -> str:
+        """Describe why requests without a response have failed with the connection."""
+        raise NotImplementedError
+
     def note_cancel(self) -> None:
         """Consider whether the server is still alive: a request is cancelled before its response is complete."""
 
@@ -274,7 +278,7 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         is_stale = self._link.is_reused and not self._informational
         if not is_stale:
             self._link.note_failure(receiver)
-        receiver.on_closed(UpstreamProtocolError(CLOSED_EARLY), is_stale=is_stale)
+        receiver.on_closed(UpstreamProtocolError(self._link.describe_loss()), is_stale=is_stale)
 
     def on_write_paused(self) -> None:
         """Pause reading the client: the server is slower."""

@@ -32,6 +32,10 @@ INFORMATIONAL_LIMIT: Final = 16
 """1xx responses that are forwarded before a final one (RFC 9110 section 15.2). With more, the response is an error."""
 
 
+_SETTINGS_START: Final = b"\x04\0\0\0\0\0"
+"""What follows the length in the first frame of a server of HTTP/2 (RFC 9113 section 3.4)."""
+
+
 class Pool(Protocol):
     """The part of a server that its connections use (connection_pool.py)."""
 
@@ -376,6 +380,8 @@ class UpstreamConnection(UpstreamStream):
     def _hold_head(self, data: bytes) -> None:
         if len(data) > self.server.environment.settings.head_limit:
             raise UpstreamProtocolError("the upstream's response head is too large")
+        if data[3:9] == _SETTINGS_START:
+            raise UpstreamProtocolError("the upstream speaks HTTP/2: its scheme may be h2c")
         if has_bare_line_end(data):
             raise UpstreamProtocolError("the upstream sent a line not ended by CRLF")
         self._buffer = data
