@@ -7,7 +7,10 @@ The method is `hello` (the default), `count` or `chat`. Without a mesh in betwee
 import sys
 from collections.abc import Iterator
 
-import grpc
+try:
+    import grpc
+except ModuleNotFoundError:
+    sys.exit("This client needs grpcio: `make grpc` installs it.")
 from messages import decode, encode
 
 PROXY = "127.0.0.1:5000"
@@ -18,7 +21,10 @@ TIMEOUT_S = 5.0
 
 def main() -> int:
     """Make one call; status 1 if it fails."""
-    name, text, address = [*sys.argv[1:], *("hello", "world", PROXY)[len(sys.argv[1:]) :]]
+    name, text, address, *surplus = [*sys.argv[1:], *("hello", "world", PROXY)[len(sys.argv[1:]) :]]
+    if surplus or name not in ("hello", "count", "chat"):
+        print("Usage: client.py [hello | count | chat] [TEXT] [HOST:PORT]", file=sys.stderr)
+        return 2
     with grpc.insecure_channel(address, options=(("grpc.default_authority", HOST),)) as channel:
         try:
             for response in call(channel, name, text):

@@ -189,7 +189,7 @@ class Http2Connection(ControlFrames):
         return FRAME_HEADER_BYTES + (buffer[0] << 16 | buffer[1] << 8 | buffer[2])
 
     def _queue_turn(self) -> None:
-        if not self._is_turn_queued and self._transport is not None:
+        if not self._is_turn_queued and not self.is_closing and self._transport is not None:
             self._is_turn_queued = True
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._take_turn)
