@@ -34,7 +34,6 @@ def main() -> int:
         return 2
     folder = EXAMPLES / sys.argv[1]
     sys.path.insert(0, str(folder))
-    sys.path.remove(str(EXAMPLES))  # Python puts it there; its folder `grpc` would hide the module grpc
     try:
         example = import_module("server")
     except ModuleNotFoundError as error:
