@@ -357,7 +357,7 @@ class Http2Connection(ControlFrames):
     def fail(self, code: int, text: str = "") -> None:
         """End the connection with GOAWAY because of an error, and say why."""
         transport = self._transport
-        if transport is None:
+        if transport is None or self.is_closing:
             return
         self.is_closing = True
         self._was_failed = code != NO_ERROR

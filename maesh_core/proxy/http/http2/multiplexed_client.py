@@ -73,7 +73,6 @@ class MultiplexedClient(Http2Connection):
         "_resets",
         "_rules",
         "_skipped",
-        "_unsent",
         "address",
         "entrypoint",
         "forwarded",
@@ -101,7 +100,6 @@ class MultiplexedClient(Http2Connection):
         self._requests_left = settings.request_limit
         self._resets = Budget(settings.http2_reset_limit, RESET_REFILL_PER_S, environment.clock.now)
         self._lingering: Linger | None = None
-        self._unsent = 0
         self._opened = 0
         self.deadline = environment.clock.now + settings.head_timeout
 
@@ -185,7 +183,7 @@ class MultiplexedClient(Http2Connection):
 
     def on_new_headers(self, stream_id: int, fields: Fields | None, *, has_body: bool) -> None:
         """Open a stream for a request. Raises Http2ConnectionError."""
-        if stream_id <= self._last_stream_id or not stream_id & 1:
+        if not stream_id & 1:
             raise Http2ConnectionError(PROTOCOL_ERROR, "a stream with an even number")
         if stream_id > self._last_stream_id + 2:
             self._skipped = range(self._last_stream_id + 1 | 1, stream_id, 2)
@@ -352,7 +350,7 @@ class MultiplexedClient(Http2Connection):
 
     def fail(self, code: int, text: str = "") -> None:
         """End the connection because of an error, with GOAWAY (RFC 9113 section 5.4.1)."""
-        if self._transport is None:
+        if self._transport is None or self.is_closing:
             return
         self.is_closing = True
         self.out.append(render_goaway(self.describe_last_stream(), code, text))

@@ -280,3 +280,19 @@ async def test_a_client_that_is_cut_in_the_middle_of_a_turn_is_read_to_its_end(o
         await world.settle()
         assert client.take()[-1][0] == "goaway"
         assert client.peer.transport.is_reading
+
+
+async def test_an_error_after_the_gentle_end_of_a_connection_writes_nothing_more(open_world):
+    async with open_world(scheme="h2c", settings=CarryingSettings(http2_reset_limit=1)) as world:
+        client = open_http2(world)
+        client.send(client.headers(1, GET), rst_stream(1, CANCEL), client.headers(3, GET))
+        world.handler.start_draining()
+        await world.settle()
+        ping = next(message[1] for message in client.take() if message[0] == "ping")
+        client.send(frame(PING, 1, 0, ping))
+        await world.settle()
+        assert client.take() == [("goaway", 3, NO_ERROR)]
+        client.send(rst_stream(3, CANCEL))  # the last stream ends, and one reset too many is counted
+        await world.settle()
+        assert client.take() == []
+        assert has_ended(client)
