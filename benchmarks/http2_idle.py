@@ -151,7 +151,7 @@ def measure_held(place: Http2Site, prepared: PreparedHttp2, connections: int, st
 def measure_http2_memory(
     place: Http2Site, proxies: Sequence[Http2Proxy], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Measure every proxy, one at a time, started anew for each kind of clients."""
+    """Measure one proxy after the other; each is started again for each kind of client."""
     connections = QUICK_CONNECTIONS if options.quick else CONNECTIONS
     found: dict[str, Any] = {"connections": connections, "streams": STREAMS, "proxies": {}}
     for proxy in proxies:

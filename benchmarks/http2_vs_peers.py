@@ -6,6 +6,7 @@ other.
 """
 
 import argparse
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,7 +19,7 @@ from http2_proxies import Http2Proxy, Http2Site, PreparedHttp2, choose_http2_pro
 from loads import SETTLE_S
 from processes import compute_busy_share, measure_cores, measure_cpu_s, stop, wait_until
 from proxies import ADDRESSES, Proxy, Site
-from streams_vs_peers import FOREIGN_SHARE, PATIENCE_S, compute_foreign_share, wait_for_quiet
+from quietness import PATIENCE_S, Patience, compute_foreign_share
 
 OVERHEAD_S = 0.8
 UPLOAD_BYTES = 1 << 16
@@ -59,7 +60,7 @@ class Http2Bench:
         self._place, self._options = place, options
         self._prepared = [proxy.prepare(place) for proxy in proxies]
         self._pids: dict[str, int] = {}
-        self._patience_s = float(PATIENCE_S)
+        self._patience = Patience(0 if options.quick else PATIENCE_S)
         self.gaps: dict[str, dict[str, str]] = {proxy.name: dict(proxy.gaps) for proxy in proxies}
         self.runs: list[Http2Run] = []
 
@@ -74,7 +75,10 @@ class Http2Bench:
             for number in range(self._options.runs):
                 for prepared in self._prepared:
                     if case.name not in self.gaps[prepared.proxy.name]:
-                        run = self._measure_quietly(case, prepared)
+                        run = self._patience.measure(
+                            functools.partial(self._measure, case, prepared, seconds=self._options.seconds),
+                            functools.partial(render_run, case),
+                        )
                         self.runs.append(run)
                         print(f"run {number + 1}  {render_run(case, run)}", flush=True)
         for process in processes:
@@ -110,20 +114,6 @@ class Http2Bench:
             return ServerCounts(requests=self._place.site.count_upstream_requests(), body_bytes=0)
         status = self._place.read_status()
         return ServerCounts(requests=status["opened"], body_bytes=status["body_bytes"])
-
-    def _measure_quietly(self, case: Http2Case, prepared: PreparedHttp2) -> Http2Run:
-        """Measure one run; where other programs used the cores, again when they are quiet."""
-        while True:
-            begin = time.monotonic()
-            run = self._measure(case, prepared, seconds=self._options.seconds)
-            if run.foreign_share <= FOREIGN_SHARE:
-                return run
-            if self._patience_s <= 0 or self._options.quick:
-                run.wrong.append("other programs used more than a tenth of the cores")
-                return run
-            print(f"disturbed, so once more: {render_run(case, run)}", flush=True)
-            wait_for_quiet(self._patience_s)
-            self._patience_s -= time.monotonic() - begin
 
     def _measure(self, case: Http2Case, prepared: PreparedHttp2, *, seconds: int) -> Http2Run:
         """Load one proxy and read everything before and after."""

@@ -6,18 +6,18 @@ other.
 """
 
 import argparse
+import functools
 import json
 import os
 import statistics
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from loads import GRACE_S, SETTLE_S, build_client
 from processes import (
-    TICKS_PER_S,
     ProcessGroup,
     compute_busy_share,
     find_tree,
@@ -28,6 +28,7 @@ from processes import (
     wait_until,
 )
 from proxies import Proxy, Site
+from quietness import Patience, compute_foreign_share
 from stream_proxies import PreparedStreams, StreamProxy, StreamSite, build_stream_proxies, has_nginx_streams
 
 UDP_CLIENTS, OUTSTANDING, DATAGRAM_BYTES = 16, 8, 64
@@ -38,11 +39,6 @@ QUICK_HELD = {"tcp": 500, "udp": 2000}
 SESSION_SHARE = 0.7
 """Of the descriptors that there may be, the most that held UDP clients are: Maesh lets sessions have three quarters."""
 OVERHEAD_S, HOLD_S = 0.8, 6.0
-FOREIGN_SHARE = 0.1
-"""Of the cores, that other programs may use in a run; one with more is repeated."""
-QUIET_S, PATIENCE_S = 3, 1800
-"""How long the cores are to be idle before that, and how long the whole stage waits for it in all."""
-Cores = Mapping[int, tuple[int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +150,7 @@ class StreamBench:
         self._place, self._options = place, options
         self._prepared = [proxy.prepare(place) for proxy in proxies]
         self._pids: dict[str, int] = {}
-        self._patience_s = float(PATIENCE_S)
+        self._patience = Patience()
         self.runs: list[StreamRun] = []
 
     def run_all(self) -> None:
@@ -170,7 +166,10 @@ class StreamBench:
             for number in range(self._options.runs):
                 for prepared in self._prepared:
                     if can_carry(prepared, case):
-                        run = self._measure_quietly(case, prepared)
+                        run = self._patience.measure(
+                            functools.partial(self._measure, case, prepared, seconds=self._options.seconds),
+                            functools.partial(render_run, case),
+                        )
                         self.runs.append(run)
                         print(f"run {number + 1}  {render_run(case, run)}", flush=True)
         for process in processes:
@@ -218,20 +217,6 @@ class StreamBench:
         rates = [run.rate_per_s for run in self.runs if (run.case, run.proxy) == ("udp-echo", name)]
         return RATE_SHARE * statistics.median(rates)
 
-    def _measure_quietly(self, case: StreamCase, prepared: PreparedStreams) -> StreamRun:
-        """Measure one run; where other programs used the cores, again when they are quiet."""
-        while True:
-            begin = time.monotonic()
-            run = self._measure(case, prepared, seconds=self._options.seconds)
-            if run.foreign_share <= FOREIGN_SHARE:
-                return run
-            if self._patience_s <= 0:
-                run.wrong.append(f"other programs took {run.foreign_share:.0%} of the cores")
-                return run
-            print(f"disturbed, so once more: {render_run(case, run)}", flush=True)
-            wait_for_quiet(self._patience_s)
-            self._patience_s -= time.monotonic() - begin
-
     def _measure(self, case: StreamCase, prepared: PreparedStreams, *, seconds: int) -> StreamRun:
         site, name = self._place.site, prepared.proxy.name
         pid = self._pids[name]
@@ -263,21 +248,6 @@ class StreamBench:
             foreign_share=compute_foreign_share(cores, cores_after, ours_s),
             wrong=[f"{failed} connections were cut"] if failed and case.transport == "tcp" else [],
         )
-
-
-def compute_foreign_share(before: Cores, after: Cores, ours_s: float) -> float:
-    """Compute how much of all cores was busy with what is none of ours."""
-    busy = sum(after[core][0] - before[core][0] for core in before)
-    return max(0.0, busy - ours_s * TICKS_PER_S) / max(1, sum(after[core][1] - before[core][1] for core in before))
-
-
-def wait_for_quiet(limit_s: float) -> None:
-    """Wait until the cores have been idle for a while, or no longer."""
-    begin, quiet_s = time.monotonic(), 0
-    while quiet_s < QUIET_S and time.monotonic() - begin < limit_s:
-        cores = measure_cores()
-        time.sleep(1)
-        quiet_s = quiet_s + 1 if compute_foreign_share(cores, measure_cores(), 0.0) < FOREIGN_SHARE else 0
 
 
 def can_carry(prepared: PreparedStreams, case: StreamCase) -> bool:
