@@ -65,7 +65,7 @@ class LooseService:
 
 
 class StampBuilder:
-    """A middleware that fails in a way that nobody expects where it is told so."""
+    """A middleware whose builder raises an unexpected error if its annotation says so."""
 
     kind = "stamp"
     stage = Stage.LIMIT

@@ -185,7 +185,7 @@ class Candidate:
 
 @asynccontextmanager
 async def world_of(*names, **options):
-    """Make a world and start candidates; whoever leads is in it alone. Nobody is left at its end."""
+    """Create a world and start its candidates. At its end, all candidates have ended."""
     world = World()
     for name in names:
         world.start(name, **options)
@@ -193,7 +193,7 @@ async def world_of(*names, **options):
         await world.pass_time(0)
         yield world
     finally:
-        world.check = lambda: None  # what it has found is told already
+        world.check = lambda: None  # its findings have been raised
         for candidate in world.candidates.values():
             candidate._task.cancel()
         await world.pass_time(20)

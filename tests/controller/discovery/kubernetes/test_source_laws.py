@@ -42,7 +42,7 @@ def do(server, action, *details):
             server.delete("things", details[0])
         elif action == "undefine":
             server.delete("customresourcedefinitions", "things.acme.example")
-            server.compact()  # a server that serves a kind anew knows nothing of what it was
+            server.compact()  # a server that serves a kind again does not know its former objects
         elif action == "restart":
             server.stop_listening()
             server.resume()

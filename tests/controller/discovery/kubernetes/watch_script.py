@@ -106,7 +106,7 @@ class Played:
         await asyncio.sleep(0)
 
     async def tell(self, batch):
-        assert batch, "an empty batch was told"
+        assert batch, "an empty batch was delivered"
         self.batches.append(list(batch))
         await asyncio.sleep(0)
 

@@ -17,7 +17,7 @@ def get_status(client):
 
 
 class Recorder:
-    """Does what it was told to, and keeps what it was called for."""
+    """Returns the given results, and records its calls."""
 
     def __init__(self, name, calls, *, on_request=None, repeats=()):
         self.name, self.calls, self.result, self.repeats = name, calls, on_request, list(repeats)
