@@ -5,7 +5,7 @@ so counting is cheap.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from maesh_core.model.metrics import Histogram, MetricFamily
@@ -52,22 +52,14 @@ def collect_counters(counters: Mapping[str, RouteCounters]) -> Sequence[MetricFa
             type="counter",
             help="Requests by service and status; 499 means that the client left before the response.",
             labels=("service", "code"),
-            samples=[
-                ((service, str(status)), count)
-                for service, counter in used
-                for status, count in sorted(counter.statuses.items())
-            ],
+            samples=_list_samples((service, counter.statuses) for service, counter in used),
         ),
         MetricFamily(
             name="maesh_service_grpc_responses",
             type="counter",
             help="gRPC calls by service and status number, such as 0 for OK; answers of the mesh are included.",
             labels=("service", "grpc_status"),
-            samples=[
-                ((service, str(status)), count)
-                for service, counter in used
-                for status, count in sorted(counter.grpc_statuses.items())
-            ],
+            samples=_list_samples((service, counter.grpc_statuses) for service, counter in used),
         ),
         MetricFamily(
             name="maesh_service_request_duration_seconds",
@@ -80,6 +72,11 @@ def collect_counters(counters: Mapping[str, RouteCounters]) -> Sequence[MetricFa
             ],
         ),
     ]
+
+
+def _list_samples(counts: Iterable[tuple[str, dict[int, int]]]) -> list[tuple[tuple[str, str], int]]:
+    """List the samples of counts by service and status."""
+    return [((service, str(status)), count) for service, found in counts for status, count in sorted(found.items())]
 
 
 def collect_ejections(counters: Mapping[str, RouteCounters], aside: Mapping[str, int]) -> Sequence[MetricFamily]:

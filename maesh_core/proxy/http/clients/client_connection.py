@@ -14,7 +14,7 @@ from maesh_core.proxy.http.clients.pacing import TURN_BYTES, TURN_REQUESTS
 from maesh_core.proxy.http.clients.responding import RespondingConnection
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.exchange import Exchange
-from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun
+from maesh_core.proxy.http.exchanges.middleware_run import open_exchange
 from maesh_core.proxy.http.http2.frames import INTERNAL_ERROR, PREFACE_HEAD
 from maesh_core.proxy.http.http2.multiplexed_client import MultiplexedClient
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
@@ -324,17 +324,9 @@ class ClientConnection(RespondingConnection):
         return [self.exchange] if self.exchange is not None else []
 
     def _start_parsed_exchange(self, request: RequestHead, behind: bytes = b"") -> bytes:
-        route = self._current.table.find(self.entrypoint, request.host)
         now = self.environment.clock_time()
-        is_chained = False
-        if route is not None and not route.is_plain:
-            if route.branches:
-                route = route.choose(request)
-            is_chained = route.is_chained
-        exchange = self.exchange = Exchange(self, request, now)
-        if is_chained or request.upgrade:
-            exchange.run = MiddlewareRun(exchange)
-        self.environment.requests += 1
+        exchange, route = open_exchange(self, self._current.table, self.entrypoint, request, now)
+        self.exchange = exchange
         self._requests_left -= 1
         self.is_keep_alive = request.is_keep_alive and self._requests_left != 0  # never 0 when there is no limit
         is_joined = 0 < len(behind) <= min(request.body, BODY_WITH_HEAD_LIMIT_BYTES) and not request.upgrade

@@ -148,15 +148,8 @@ class PacedConnection(ClientStream):
 
     def wait_for_exchange(self) -> None:
         """Wait for what comes next: the rest of the request, the response's head, or the rest of the response."""
-        settings, exchange = self.environment.settings, self.exchange
-        if exchange is None:
-            return
-        if exchange.has_started_response or (exchange.request_left and self.is_read_paused):
-            self.wait(settings.upstream_body_timeout)
-        elif exchange.request_left and not exchange.is_expecting:
-            self.wait(settings.body_timeout)
-        else:
-            self.wait(settings.response_timeout)
+        if self.exchange is not None:
+            self.wait(self.exchange.wait_s)
 
     def _wait_for_reader(self, seconds: float) -> None:
         """Wait for the peer to read what was written; see on_deadline()."""

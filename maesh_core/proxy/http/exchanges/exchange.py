@@ -154,7 +154,9 @@ class Exchange(AttemptUser):
             self.answer(UNKNOWN_HOST)
             return
         self.route = route
-        if self.request_left and self._is_too_large(self.request_left):
+        if self.request_left and self.is_too_large(
+            self.head.declared_length if self.request_left == STREAMED else self.request_left
+        ):
             self.answer(build_answer(ClientProtocolError(BODY_TOO_LARGE, 413)))
             return
         balancer = route.balancer
@@ -220,15 +222,27 @@ class Exchange(AttemptUser):
             taken = self._scanner.scan(data)
         except ChunkedError as error:
             raise ClientProtocolError(str(error)) from error
-        if self._is_too_large(self._scanner.size_bytes):
+        if self.is_too_large(self._scanner.size_bytes):
             raise ClientProtocolError(BODY_TOO_LARGE, 413)
         if self._scanner.is_complete:
             self.request_left = 0
         return data[:taken], data[taken:]
 
-    def _is_too_large(self, size_bytes: int) -> bool:
+    def is_too_large(self, size_bytes: int) -> bool:
+        """Whether a body of this size exceeds the limit of request bodies."""
         limit = self.client.environment.settings.body_limit
         return bool(limit) and size_bytes > limit
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds to wait for what comes next: the rest of the request, the response's head, or the rest of it."""
+        client = self.client
+        settings = client.environment.settings
+        if self.has_started_response or (self.request_left and client.is_read_paused):
+            return settings.upstream_body_timeout
+        if self.request_left and not self.is_expecting:
+            return settings.body_timeout
+        return settings.response_timeout
 
     @property
     def is_body_held_up(self) -> bool:

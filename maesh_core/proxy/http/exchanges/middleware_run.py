@@ -21,13 +21,14 @@ from maesh_core.proxy.http.answers import (
     build_answer,
 )
 from maesh_core.proxy.http.exchanges.attempt import Attempt
+from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.exchanges.exchange import Exchange, Run
 from maesh_core.proxy.http.exchanges.upgrade import switch_protocols
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
 from maesh_core.proxy.http.messages.headers import Headers
-from maesh_core.proxy.http.messages.request_head import ClientHeaders
+from maesh_core.proxy.http.messages.request_head import ClientHeaders, RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
-from maesh_core.proxy.http.routing_table import Route
+from maesh_core.proxy.http.routing_table import HttpTable, Route
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding, UpstreamStream
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_verdict
@@ -452,3 +453,20 @@ class MiddlewareRun(Run):
         self._note_failure(call, error, f"the exchange is answered with {response.status}")
         if not self._exchange.has_started_response:
             self._exchange.answer(response)
+
+
+def open_exchange(
+    client: ClientStream, table: HttpTable, entrypoint: int, request: RequestHead, now: float
+) -> tuple[Exchange, Route | None]:
+    """Create the exchange of a request, with a run if it needs one; return also its route, with which to start it."""
+    route = table.find(entrypoint, request.host)
+    exchange = Exchange(client, request, now)
+    is_chained = False
+    if route is not None and not route.is_plain:
+        if route.branches:
+            route = route.choose(request)
+        is_chained = route.is_chained
+    if is_chained or request.upgrade:
+        exchange.run = MiddlewareRun(exchange)
+    client.environment.requests += 1
+    return exchange, route

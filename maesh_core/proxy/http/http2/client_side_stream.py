@@ -13,7 +13,7 @@ from maesh_core.proxy.http.answers import BODY_TOO_LARGE, build_answer, render_a
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.exchanges.exchange import Exchange
-from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun
+from maesh_core.proxy.http.exchanges.middleware_run import open_exchange
 from maesh_core.proxy.http.grpc import build_answer_fields
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
@@ -79,20 +79,10 @@ class ClientSideStream(Http2Stream, ClientStream):
 
     def start(self, request: RequestHead, now: float) -> None:
         """Start the exchange of a request."""
-        environment = self.environment
-        exchange = self.exchange = Exchange(self, request, now)
-        route = self._current.table.find(self.entrypoint, request.host)
-        if route is not None and not route.is_plain:
-            if route.branches:
-                route = route.choose(request)
-            if route.is_chained:
-                exchange.run = MiddlewareRun(exchange)
-        environment.requests += 1
+        exchange, route = open_exchange(self, self._current.table, self.entrypoint, request, now)
+        self.exchange = exchange
         if exchange.request_left:
             self._left = request.declared_length
-            if self._is_too_large(self._left):
-                exchange.answer(build_answer(ClientProtocolError(BODY_TOO_LARGE, 413)))
-                return
         exchange.start(route)
 
     def refuse(self, error: ClientProtocolError, *, is_grpc: bool) -> None:
@@ -115,7 +105,7 @@ class ClientSideStream(Http2Stream, ClientStream):
         if exchange is None:
             return
         try:
-            if self._is_too_large(self._received):
+            if exchange.is_too_large(self._received):
                 raise ClientProtocolError(BODY_TOO_LARGE, 413)
             if data:
                 exchange.receive_body(data)
@@ -159,10 +149,6 @@ class ClientSideStream(Http2Stream, ClientStream):
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.on_client_gone(self.reset_code)
-
-    def _is_too_large(self, size_bytes: int) -> bool:
-        limit = self.environment.settings.body_limit
-        return bool(limit) and size_bytes > limit
 
     # --- the response (see ClientStream)
 
@@ -267,15 +253,8 @@ class ClientSideStream(Http2Stream, ClientStream):
 
     def wait_for_exchange(self) -> None:
         """Wait for what comes next: the rest of the request, the response's head, or the rest of the response."""
-        settings, exchange = self.environment.settings, self.exchange
-        if exchange is None:
-            return
-        if exchange.has_started_response or (exchange.request_left and self.is_read_paused):
-            self.wait(settings.upstream_body_timeout)
-        elif exchange.request_left and not exchange.is_expecting:
-            self.wait(settings.body_timeout)
-        else:
-            self.wait(settings.response_timeout)
+        if self.exchange is not None:
+            self.wait(self.exchange.wait_s)
 
     def on_progress(self) -> None:
         """Restart the wait: bytes of the response were forwarded."""

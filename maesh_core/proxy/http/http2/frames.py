@@ -101,7 +101,7 @@ def render_rst_stream(stream_id: int, code: int) -> bytes:
 
 
 def render_goaway(last_stream_id: int, code: int, text: str = "") -> bytes:
-    """Render a GOAWAY frame; `text` tells the reason to whoever reads the peer's log."""
+    """Render a GOAWAY frame; `text` gives the reason as debug data, which the peer can log."""
     debug_data = text.encode("ascii", "replace")
     return render_frame_header(8 + len(debug_data), GOAWAY, 0, 0) + _pack_numbers(last_stream_id, code) + debug_data
 

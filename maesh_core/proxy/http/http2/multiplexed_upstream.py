@@ -117,7 +117,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
 
     @property
     def has_room(self) -> bool:
-        """Whether the server accepts another stream; not while the connection ends and its streams are told."""
+        """Whether another stream may be opened. False while the connection is ending or its output is full."""
         is_ending = self.is_going_away or self.is_closing or (self.is_write_paused and self.has_full_output)
         return not is_ending and len(self.streams) < min(STREAMS_PER_CONNECTION, self.peer_stream_limit)
 

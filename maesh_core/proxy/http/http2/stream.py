@@ -209,8 +209,8 @@ class Http2Stream:
         else:
             self._emit_end(trailers)
 
-    def pump(self, limit: int) -> bool:
-        """Send up to `limit` pending bytes; return whether the stream waits for the connection, not for its window."""
+    def pump(self, limit: int) -> None:
+        """Send up to `limit` pending bytes."""
         pending = self._pending
         while limit > 0 and pending:
             data = pending[0]
@@ -231,7 +231,6 @@ class Http2Stream:
             self.is_write_paused = False
             if not self.is_closed_locally:
                 self.on_write_resumed()
-        return self.unsent_bytes > 0 and self.send_window > 0
 
     def reset(self, code: int) -> None:
         """Send RST_STREAM and forget the stream, unless either side has reset it."""

@@ -32,11 +32,9 @@ class ServerLink(Protocol):
 
     def build_request(self, head: RequestHead, changed: Headers | None, forwarded: bytes) -> Fields:
         """Build a request's header list."""
-        raise NotImplementedError
 
     def read_response(self, fields: Fields, *, is_head_request: bool, has_body: bool) -> ResponseHead:
         """Parse a response's header list. Raises UpstreamProtocolError."""
-        raise NotImplementedError
 
     def note_answer(self) -> None:
         """Record that the server has answered, so that it is not set aside any more."""
@@ -46,7 +44,6 @@ class ServerLink(Protocol):
 
     def describe_loss(self) -> str:
         """Describe why requests without a response have failed with the connection."""
-        raise NotImplementedError
 
     def note_cancel(self) -> None:
         """Consider whether the server is still alive: a request is cancelled before its response is complete."""
