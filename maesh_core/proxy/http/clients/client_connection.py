@@ -324,13 +324,14 @@ class ClientConnection(RespondingConnection):
         return [self.exchange] if self.exchange is not None else []
 
     def _start_parsed_exchange(self, request: RequestHead, behind: bytes = b"") -> bytes:
-        now = self.environment.clock_time()
-        exchange, route = open_exchange(self, self._current.table, self.entrypoint, request, now)
-        self.exchange = exchange
+        environment = self.environment
+        route = self._current.table.find(self.entrypoint, request.host)
+        exchange = self.exchange = open_exchange(self, route, request, environment.clock_time())
+        environment.requests += 1
         self._requests_left -= 1
         self.is_keep_alive = request.is_keep_alive and self._requests_left != 0  # never 0 when there is no limit
         is_joined = 0 < len(behind) <= min(request.body, BODY_WITH_HEAD_LIMIT_BYTES) and not request.upgrade
-        exchange.start(route, behind if is_joined else b"")
+        exchange.start(behind if is_joined else b"")
         return b"" if is_joined and exchange.request_left < request.body else behind
 
     def find_route(self, host: bytes) -> Route | None:

@@ -112,7 +112,7 @@ class Exchange(AttemptUser):
         "trailers",
     )
 
-    def __init__(self, client: ClientStream, head: RequestHead, started_at: float) -> None:
+    def __init__(self, client: ClientStream, head: RequestHead, route: Route | None, started_at: float) -> None:
         self.client = client
         self.started_at = started_at
         self.head = head
@@ -123,7 +123,7 @@ class Exchange(AttemptUser):
         self.pending_body: bytearray | None = None
         self.trailers = b""
         self._scanner: ChunkedScanner | None = None
-        self.route: Route | None = None
+        self.route = route
         self.run: Run | None = None
         self.attempt: Attempt | None = None
         self.status = 0
@@ -144,16 +144,16 @@ class Exchange(AttemptUser):
 
     # --- the request
 
-    def start(self, route: Route | None, body: bytes = b"") -> None:
-        """Route the request. `body` holds body bytes that arrived with the head, possibly only part of the body.
+    def start(self, body: bytes = b"") -> None:
+        """Begin. `body` holds body bytes that arrived with the head, possibly only part of the body.
 
         If the mesh answers at once, `body` is not used and `request_left` does not change.
         """
+        route = self.route
         if route is None:
             self.client.environment.count_refusal(404)
             self.answer(UNKNOWN_HOST)
             return
-        self.route = route
         if self.request_left and self.is_too_large(
             self.head.declared_length if self.request_left == STREAMED else self.request_left
         ):

@@ -28,7 +28,7 @@ from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import ClientHeaders, RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
-from maesh_core.proxy.http.routing_table import HttpTable, Route
+from maesh_core.proxy.http.routing_table import Route
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding, UpstreamStream
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_verdict
@@ -455,18 +455,14 @@ class MiddlewareRun(Run):
             self._exchange.answer(response)
 
 
-def open_exchange(
-    client: ClientStream, table: HttpTable, entrypoint: int, request: RequestHead, now: float
-) -> tuple[Exchange, Route | None]:
-    """Create the exchange of a request, with a run if it needs one; return also its route, with which to start it."""
-    route = table.find(entrypoint, request.host)
-    exchange = Exchange(client, request, now)
+def open_exchange(client: ClientStream, route: Route | None, request: RequestHead, now: float) -> Exchange:
+    """Create the exchange of a request to a host with this route: choose the branch, and add a run if it needs one."""
     is_chained = False
     if route is not None and not route.is_plain:
         if route.branches:
             route = route.choose(request)
         is_chained = route.is_chained
+    exchange = Exchange(client, request, route, now)
     if is_chained or request.upgrade:
         exchange.run = MiddlewareRun(exchange)
-    client.environment.requests += 1
-    return exchange, route
+    return exchange

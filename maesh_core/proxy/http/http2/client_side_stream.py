@@ -79,11 +79,12 @@ class ClientSideStream(Http2Stream, ClientStream):
 
     def start(self, request: RequestHead, now: float) -> None:
         """Start the exchange of a request."""
-        exchange, route = open_exchange(self, self._current.table, self.entrypoint, request, now)
-        self.exchange = exchange
+        route = self._current.table.find(self.entrypoint, request.host)
+        exchange = self.exchange = open_exchange(self, route, request, now)
+        self.environment.requests += 1
         if exchange.request_left:
             self._left = request.declared_length
-        exchange.start(route)
+        exchange.start()
 
     def refuse(self, error: ClientProtocolError, *, is_grpc: bool) -> None:
         """Answer a header list that is not a request that the mesh accepts."""
