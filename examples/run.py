@@ -1,19 +1,37 @@
 """Run an example in front until Ctrl-C: its demo server in this process, and `maesh up` as a child.
 
 The first argument names the example's folder; further ones are handed to `maesh up`, for instance `--http-port 6000`,
-after the FLAGS of the example's server module. Ends with the mesh's status.
+after the FLAGS of the example's server module. Ends with the mesh's status, or with 130 if
+Ctrl-C comes before the mesh.
 """
 
+import os
 import signal
-import subprocess
-import sys
-from collections.abc import Sequence
-from importlib import import_module
-from pathlib import Path
-from types import FrameType
-from typing import Protocol
+
+INTERRUPTED = 130
+"""The status of a program that Ctrl-C has ended, as in a shell."""
+
+
+def end_at_once(_number: int, _frame: object) -> None:
+    """End without a traceback. An exception could appear anywhere, for instance in the imports below."""
+    os._exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, end_at_once)
+
+import subprocess  # noqa: E402 - the imports take most of the time until the mesh starts
+import sys  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from importlib import import_module  # noqa: E402
+from pathlib import Path  # noqa: E402
+from types import FrameType  # noqa: E402
+from typing import Protocol  # noqa: E402
 
 EXAMPLES = Path(__file__).resolve().parent
+START_S = 1.0
+"""For so long the mesh may be starting Python, where SIGINT would cause a traceback: it gets SIGTERM instead."""
 
 
 class DemoServer(Protocol):
@@ -56,11 +74,15 @@ def main() -> int:
 def run_mesh(command: Sequence[str | Path]) -> int:
     """Start the mesh, pass on every signal, the early ones too, and give the status that it ends with."""
     early: list[int] = []
+    ended_by: list[int] = []
     running: list[subprocess.Popen[bytes]] = []
+    started_at = time.monotonic()
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
+        ended_by.append(number)
         if running:
-            running[0].send_signal(number)
+            is_starting = time.monotonic() - started_at < START_S
+            running[0].send_signal(signal.SIGTERM if is_starting else number)
         else:
             early.append(number)
 
@@ -69,9 +91,10 @@ def run_mesh(command: Sequence[str | Path]) -> int:
     # A process group of its own: the terminal's Ctrl-C reaches the mesh once, through us, and not twice.
     mesh = subprocess.Popen(command, process_group=0)
     running.append(mesh)
-    for number in early:
-        mesh.send_signal(number)
-    return mesh.wait()
+    for _ in early:
+        mesh.terminate()
+    status = mesh.wait()
+    return 128 + ended_by[0] if status < 0 and ended_by else status
 
 
 if __name__ == "__main__":

@@ -237,6 +237,27 @@ def test_an_example_that_does_not_exist_is_told():
     assert done.stderr == f"Name an example: {', '.join(NAMES)}.\n"
 
 
+@pytest.mark.skipif(importlib.util.find_spec("grpc") is not None, reason="grpcio is installed")
+def test_the_grpc_example_says_how_to_install_grpcio():
+    done = subprocess.run([sys.executable, EXAMPLES / "run.py", "grpc"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == "grpcio is not installed. `make up EXAMPLE=grpc` installs what this example needs.\n"
+
+
+def test_ctrl_c_before_the_mesh_starts_ends_an_example_without_a_traceback(tmp_path):
+    folder = tmp_path / "slow"
+    folder.mkdir()
+    shutil.copy(EXAMPLES / "run.py", tmp_path)
+    (folder / "server.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "run.py", "slow"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert (process.returncode, rest) == (130, "")
+
+
 def test_plugins_import_nothing_of_maesh_but_what_is_meant_for_them():
     sources = [*ROOT.glob("plugins/*/maesh_*/**/*.py"), *ROOT.glob("examples/plugins/*/maesh_*/**/*.py")]
     assert sources

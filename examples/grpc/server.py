@@ -10,6 +10,9 @@ from typing import Any
 import grpc
 from messages import decode, encode
 
+if not hasattr(grpc, "server"):  # without grpcio, this is the folder of the example, which run.py has on its path
+    raise ModuleNotFoundError("grpcio is not installed")
+
 VERSIONS = {"127.0.7.1": "v1", "127.0.7.2": "v2"}
 ADDRESSES = tuple((address, 8806) for address in VERSIONS)
 SERVICE = "greeter.Greeter"
