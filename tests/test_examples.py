@@ -199,7 +199,8 @@ def test_acl_example_lets_in_whom_its_words_say(start_example):
 @pytest.mark.skipif(importlib.util.find_spec("grpc") is None, reason="grpcio is not installed: make grpc")
 def test_grpc_example_divides_the_calls_as_its_words_say(start_example, monkeypatch):
     port = find_free_port()
-    process, _ = start_example("grpc", words="curl", http_port=port)
+    process, line = start_example("grpc", words="gRPC client", http_port=port)
+    assert line.split(": ")[1] == f"address 127.0.0.1:{port}, authority greeter.grpc.maesh\n"
     (path,) = (EXAMPLES / "grpc").glob("*.yaml")
     lines = re.findall(r"^#   (.+)$", path.read_text(), re.MULTILINE)
     hello, count, chat = [

@@ -32,7 +32,7 @@ def _render_end(found: Explanation) -> Iterable[str]:
     unless = f", unless {' or '.join(found.undecided)} refuses it," if found.undecided else ","
     yield f"it is allowed{unless} and goes to"
     for each in found.destinations:
-        scheme = f"  {each.scheme} ({each.scheme_source})" if each.scheme_source else ""
+        scheme = f"  {each.scheme} ({each.scheme_source or 'default'})" if each.scheme else ""
         yield f"  {each.service}  {each.share:.2%}  {', '.join(each.servers) or 'no ready server'}{scheme}"
 
 

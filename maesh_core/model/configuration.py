@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from maesh_core.model.matches import HttpMatch
+from maesh_core.model.schemes import DEFAULT_SCHEME
 
 ROUND_ROBIN = "round-robin"
 LEAST_REQUEST = "least-request"
@@ -92,7 +93,7 @@ class Service(ConfigurationObject, frozen=True, gc=False):
     """
 
     servers: tuple[Server, ...] = ()
-    scheme: str = "http"
+    scheme: str = DEFAULT_SCHEME
     load_balancer: str = ROUND_ROBIN
     load_balancer_settings: Mapping[str, Any] = {}
     parts: tuple[Part, ...] = ()
@@ -116,7 +117,8 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 class PortStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One service port in `/api/services`; `entrypoint` is the port on the proxy, None if there is none.
 
-    `unserved` explains why a port with an entrypoint has no ready server.
+    `unserved` explains why a port with an entrypoint has no ready server. `scheme` is how its HTTP servers are called;
+    only HTTP uses it. `app_protocol` is the port's `appProtocol`.
     """
 
     name: str
@@ -124,6 +126,8 @@ class PortStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     protocol: str
     entrypoint: int | None = None
     unserved: str = ""
+    scheme: str = DEFAULT_SCHEME
+    app_protocol: str = ""
 
 
 class ServiceConfiguration(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,7 +38,7 @@ def test_a_destination_shows_its_scheme_with_what_selects_it():
     )
     assert render(destinations=destinations)[2:] == [
         "  v1  50.00%  10.0.0.1:80  h2c (appProtocol grpc)",
-        "  v2  50.00%  10.0.0.2:80",
+        "  v2  50.00%  10.0.0.2:80  http (default)",
     ]
 
 

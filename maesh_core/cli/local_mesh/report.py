@@ -8,7 +8,9 @@ from collections.abc import Collection, Iterator, Sequence
 import msgspec
 
 from maesh_core.cli.tables import render_table
+from maesh_core.model.configuration import PortStatus
 from maesh_core.model.messages import ObjectReport, ServiceReport
+from maesh_core.model.schemes import DEFAULT_SCHEME
 
 _ROWS_LIMIT = 30
 """More rows would not fit on a screen; the API has all of them."""
@@ -19,43 +21,59 @@ HINT = "Press Ctrl-C to stop."
 def render_report(
     reports: Sequence[ServiceReport], *, host: str, api_url: str, objects: Sequence[ObjectReport] = ()
 ) -> str:
-    """Render a table of services, a request that works, and errors and notices of services and objects."""
+    """Render a table of services, a call that works, and errors and notices of services and objects."""
     blocks = [_render_services(reports, host, api_url) if reports else "No services in these manifests."]
-    if (command := _render_curl(reports, host)) is not None:
-        blocks.append(f"Try:\n  {command}")
+    if (call := _render_call(reports, host)) is not None:
+        blocks.append(f"Try:\n  {call}")
     if remarks := _render_remarks(reports, objects, api_url):
         blocks.append(remarks)
     return "\n\n".join([*blocks, HINT])
 
 
 def _render_services(reports: Sequence[ServiceReport], host: str, api_url: str) -> str:
-    rows = [row for report in reports for row in _build_rows(report, host)]
-    table = render_table(("SERVICE", "HOST", "TYPE", "PORT", "ENTRYPOINT"), rows[:_ROWS_LIMIT])
+    """Render the table of services. The column of schemes is only there if a port has another one than http."""
+    has_schemes = any(port.scheme != DEFAULT_SCHEME for report in reports for port in report.ports)
+    rows = [row for report in reports for row in _build_rows(report, host, has_schemes=has_schemes)]
+    head = ("SERVICE", "HOST", "TYPE", "PORT", *(("SCHEME",) if has_schemes else ()), "ENTRYPOINT")
+    table = render_table(head, rows[:_ROWS_LIMIT])
     return _add_rest(table, len(rows) - _ROWS_LIMIT, f"{api_url}/api/services")
 
 
-def _build_rows(report: ServiceReport, host: str) -> list[tuple[str, str, str, str, str]]:
-    name = f"{report.namespace}/{report.name}"
-    kind = report.traffic_type or "-"
-    rows = [
-        (name, report.host, kind, str(port.port), f"{host}:{port.entrypoint}" if port.entrypoint else "-")
-        for port in report.ports
-    ]
-    return rows or [(name, report.host, kind, "-", "-")]
+def _build_rows(report: ServiceReport, host: str, *, has_schemes: bool) -> list[tuple[str, ...]]:
+    start = (f"{report.namespace}/{report.name}", report.host, report.traffic_type or "-")
+    rows = []
+    for port in report.ports:
+        scheme = port.scheme if report.traffic_type == "http" and port.entrypoint else "-"
+        entrypoint = f"{host}:{port.entrypoint}" if port.entrypoint else "-"
+        rows.append((*start, str(port.port), *((scheme,) if has_schemes else ()), entrypoint))
+    return rows or [(*start, "-", *(("-",) if has_schemes else ()), "-")]
 
 
 def _add_rest(text: str, rest: int, url: str) -> str:
     return f"{text}\n... and {rest} more: {url}" if rest > 0 else text
 
 
-def _render_curl(reports: Sequence[ServiceReport], host: str) -> str | None:
+def _render_call(reports: Sequence[ServiceReport], host: str) -> str | None:
     """Render a request that the mesh answers from an upstream, if there is one."""
     for report in reports:
         if report.traffic_type == "http" and not report.errors:
             for port in report.ports:
                 if port.entrypoint is not None and not port.unserved:
-                    return f"curl -H 'Host: {report.host}' http://{host}:{port.entrypoint}/"
+                    return _render_call_of_port(report.host, port, f"{host}:{port.entrypoint}")
     return None
+
+
+def _render_call_of_port(name: str, port: PortStatus, address: str) -> str:
+    """Render a curl command, or for gRPC what a client needs: curl cannot send a gRPC call."""
+    if _speaks_grpc(port):
+        return f"a gRPC client without TLS: address {address}, authority {name}"
+    prior_knowledge = "--http2-prior-knowledge " if port.scheme == "h2c" else ""
+    return f"curl {prior_knowledge}-H 'Host: {name}' http://{address}/"
+
+
+def _speaks_grpc(port: PortStatus) -> bool:
+    """Whether the `appProtocol` of a port of HTTP/2 says gRPC, or its name does, as in `grpc` or `grpc-api`."""
+    return port.scheme != DEFAULT_SCHEME and "grpc" in (port.app_protocol, port.name.partition("-")[0])
 
 
 def _render_remarks(reports: Sequence[ServiceReport], objects: Sequence[ObjectReport], api_url: str) -> str:

@@ -22,7 +22,8 @@ from maesh_core.model.configuration import (
     ServiceConfiguration,
     list_targets,
 )
-from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
+from maesh_core.model.keys import ObjectKey, build_middleware_key, build_port_key, is_label
+from maesh_core.model.schemes import DEFAULT_SCHEME
 from maesh_core.model.topology import PortNode, ServiceNode
 from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage, TrafficType
 from maesh_core.process.printable import show_line
@@ -142,21 +143,28 @@ class _Build:
 
     def _finish(self, sections: Mapping[str, Section], pairs: _Pairs) -> ServiceConfiguration:
         entrypoint_by_port = {(port.number, port.protocol): entrypoint for port, entrypoint in pairs}
-        ports = tuple(
-            PortStatus(
-                name=port.name,
-                port=port.number,
-                protocol=port.protocol,
-                entrypoint=entrypoint_by_port.get((port.number, port.protocol)),
-                unserved=_explain_unserved(port) if (port.number, port.protocol) in entrypoint_by_port else "",
-            )
+        ports = (
+            self._describe_port(port, entrypoint_by_port.get((port.number, port.protocol)), sections)
             for port in self.node.ports
         )
         return ServiceConfiguration(
             sections=sections,
-            ports=ports,
+            ports=tuple(ports),
             errors=_collapse([*self.errors, *self.port_errors]),
             notices=_collapse(self.notices),
+        )
+
+    def _describe_port(self, port: PortNode, entrypoint: int | None, sections: Mapping[str, Section]) -> PortStatus:
+        http = sections.get("http")
+        service = None if http is None else http.services.get(build_port_key(self.node.key, port.number))
+        return PortStatus(
+            name=port.name,
+            port=port.number,
+            protocol=port.protocol,
+            entrypoint=entrypoint,
+            unserved="" if entrypoint is None else _explain_unserved(port),
+            scheme=DEFAULT_SCHEME if entrypoint is None or service is None else service.scheme,
+            app_protocol=port.app_protocol,
         )
 
     # --- what the annotations say ----------------------------------------------------------------------------------

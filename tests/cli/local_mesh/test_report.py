@@ -9,9 +9,9 @@ from maesh_core.model.configuration import PortStatus
 from maesh_core.model.messages import ObjectReport, ServiceReport
 
 
-def make_report(name="cart", *entrypoints, traffic_type="http", errors=(), notices=(), unserved=""):
+def make_report(name="cart", *entrypoints, traffic_type="http", errors=(), notices=(), port_name="p", **port_fields):
     ports = tuple(
-        PortStatus(name=f"p{index}", port=80 + index, protocol="TCP", entrypoint=entrypoint, unserved=unserved)
+        PortStatus(name=f"{port_name}{index}", port=80 + index, protocol="TCP", entrypoint=entrypoint, **port_fields)
         for index, entrypoint in enumerate(entrypoints)
     )
     return ServiceReport(
@@ -52,6 +52,37 @@ def test_curl_line_is_for_the_first_service_that_can_answer_it():
     )
     assert "curl -H 'Host: fine.shop.maesh' http://127.0.0.1:5001/" in text
     assert text.count("curl") == 1
+
+
+def test_schemes_have_a_column_if_one_is_not_http():
+    text = render(
+        make_report("call", 5000, scheme="h2c"),
+        make_report("cart", 5000, None),
+        make_report("stream", 10000, traffic_type="tcp"),
+        make_report("portless"),
+    )
+    table = [line.split() for line in text.partition("\n\n")[0].splitlines()]
+    assert table == [
+        ["SERVICE", "HOST", "TYPE", "PORT", "SCHEME", "ENTRYPOINT"],
+        ["shop/call", "call.shop.maesh", "http", "80", "h2c", "127.0.0.1:5000"],
+        ["shop/cart", "cart.shop.maesh", "http", "80", "http", "127.0.0.1:5000"],
+        ["shop/cart", "cart.shop.maesh", "http", "81", "-", "-"],
+        ["shop/stream", "stream.shop.maesh", "tcp", "80", "-", "127.0.0.1:10000"],
+        ["shop/portless", "portless.shop.maesh", "http", "-", "-", "-"],
+    ]
+
+
+def test_a_service_of_http2_is_called_with_prior_knowledge():
+    line = "curl --http2-prior-knowledge -H 'Host: call.shop.maesh' http://127.0.0.1:5000/\n"
+    assert line in render(make_report("call", 5000, scheme="h2c"))
+    assert "curl -H 'Host: call.shop.maesh' http://127.0.0.1:5000/" in render(make_report("call", 5000, scheme="https"))
+
+
+def test_a_service_of_grpc_is_called_with_a_grpc_client():
+    line = "Try:\n  a gRPC client without TLS: address 127.0.0.1:5000, authority call.shop.maesh\n"
+    assert line in render(make_report("call", 5000, scheme="h2c", app_protocol="grpc"))
+    assert line in render(make_report("call", 5000, scheme="https", port_name="grpc-"))
+    assert "curl" in render(make_report("call", 5000, app_protocol="grpc")), "the annotation says http"
 
 
 def test_port_without_a_server_is_told_and_is_not_what_the_curl_line_asks():
