@@ -5,12 +5,13 @@ which values are valid, is not decided here: controller/configuration/builder.py
 controller/configuration/http.py applies those of the core to each of its ports.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import ROUND_ROBIN
 from maesh_core.values.parsing import parse_value
+from maesh_core.values.spelling import suggest
 
 SHOWN_CHARACTERS = 80
 """Limit of a quoted invalid value, in characters."""
@@ -66,10 +67,13 @@ def parse_load_balancer(annotations: Mapping[str, str], known: Sequence[str]) ->
     return known[known.index(kind)]  # the identical object, so that a default is left out of the encoding
 
 
-def build_annotation_error(name: str, text: str, rule: str) -> ConfigurationError:
-    """Build the error for an invalid value: `rule` describes the problem, as in `is not a whole number`."""
+def build_annotation_error(name: str, text: str, rule: str, *, known: Iterable[str] = ()) -> ConfigurationError:
+    """Build the error for an invalid value: `rule` describes the problem, as in `is not a whole number`.
+
+    If a value of `known` is similar to `text`, the error suggests it.
+    """
     shown = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
-    return ConfigurationError(f"annotation {name}: {shown!r} {rule}")
+    return ConfigurationError(f"annotation {name}: {shown!r} {rule}{suggest(text, known)}")
 
 
 def _split_prefix(full_name: str) -> Iterator[tuple[int, str]]:

@@ -156,16 +156,18 @@ class CarryingSettings(CommonSettings):
         int,
         Meta(
             ge=1,
-            description="HTTP/2 streams that a client may reset, or cause to be reset, in a row; then its connection is"
-            " closed. Each answered request and each fifth of a second allow one more.",
+            description="Requests of an HTTP/2 connection that the client may cancel, or that the proxy resets because"
+            " of the client's errors, before the connection is closed. Each answered request, and each fifth of a"
+            " second, reduces the count by one.",
         ),
     ] = 200
     http2_control_limit: Annotated[
         int,
         Meta(
             ge=100,
-            description="HTTP/2 frames without use, such as PING and SETTINGS, that a peer may send in a row; then its"
-            " connection is closed. Data, answered requests and time allow more.",
+            description="HTTP/2 frames that neither start a request nor carry data, such as PING and SETTINGS, that a"
+            " client or a server may send before the connection is closed. Data, answered requests and time reduce the"
+            " count.",
         ),
     ] = 1000
     half_closed_clients: Annotated[

@@ -8,8 +8,7 @@ returns values, or raises ConfigurationError. catalogue.py knows the annotations
 
 from collections.abc import Mapping
 
-from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import LOAD_BALANCER, SCHEME, TRAFFIC_TYPE
+from maesh_core.model.annotations import LOAD_BALANCER, SCHEME, TRAFFIC_TYPE, build_annotation_error
 from maesh_core.model.schemes import DEFAULT_SCHEME, SCHEME_BY_APP_PROTOCOL, SCHEMES
 from maesh_core.values.spelling import suggest
 
@@ -25,7 +24,9 @@ def parse_scheme(annotations: Mapping[str, str], app_protocol: str = "") -> str:
     if scheme is None:
         return SCHEME_BY_APP_PROTOCOL.get(app_protocol, DEFAULT_SCHEME)
     if scheme not in SCHEMES:
-        raise ConfigurationError(f"annotation {SCHEME}: {scheme!r} is not one of {', '.join(SCHEMES)}")
+        meant = SCHEME_BY_APP_PROTOCOL.get(scheme.lower())  # such as grpc
+        hint = f"; did you mean {meant}?" if meant else suggest(scheme, SCHEMES)
+        raise build_annotation_error(SCHEME, scheme, f"is not one of {', '.join(SCHEMES)}{hint}")
     return scheme
 
 

@@ -87,7 +87,7 @@ def parse_conditions(text: str | None) -> tuple[tuple[str, ...], tuple[tuple[int
         elif match and int(match[2]) <= int(match[3] or match[2]):
             statuses.add((int(match[2]), int(match[3] or match[2])))
         else:
-            raise build_annotation_error(RETRY_ON, word, _RULE)
+            raise build_annotation_error(RETRY_ON, word, _RULE, known=(*ERRORS, *GRPC_STATUSES, "4xx", "5xx"))
     return tuple(sorted(errors)), tuple(sorted(statuses)), tuple(sorted(grpc_statuses))
 
 

@@ -69,6 +69,24 @@ def test_the_plugins_settings_go_along():
 
 
 @pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("UNAVAILABLE", "unavailable"),
+        ("DEADLINE_EXCEEDED", "deadline-exceeded"),
+        ("reset, canceled", "cancelled"),
+        ("conect-failure", "connect-failure"),
+        ("5XX", "5xx"),
+        ("6xx", None),
+        ("unknown", None),
+    ],
+)
+def test_a_misspelt_condition_gets_a_suggestion(text, meant):
+    with pytest.raises(ConfigurationError) as caught:
+        build({"on": text})
+    assert str(caught.value).partition("; ")[2] == (f"did you mean {meant}?" if meant else "")
+
+
+@pytest.mark.parametrize(
     ("name", "text", "rule"),
     [
         ("attempts", "many", "a whole number from 1 to 100"),

@@ -21,6 +21,17 @@ def test_another_scheme_is_an_error_on_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "meant"),
+    [("grpc", "h2c"), ("GRPC", "h2c"), ("http2", "h2c"), ("h2", "h2c"), ("HTTPS", "https"), ("gopher", None)],
+)
+def test_a_scheme_that_names_a_protocol_or_is_misspelt_gets_a_suggestion(text: str, meant: str | None) -> None:
+    hint = "" if meant is None else f"; did you mean {meant}?"
+    with pytest.raises(ConfigurationError) as caught:
+        parse_scheme({"scheme": text})
+    assert str(caught.value) == f"annotation scheme: {text!r} is not one of http, https, h2c{hint}"
+
+
+@pytest.mark.parametrize(
     ("app_protocol", "scheme"),
     [
         ("http", "http"),
