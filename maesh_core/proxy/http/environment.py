@@ -11,7 +11,7 @@ from typing import Protocol
 
 from maesh_core.proxy.balancing.health import PassiveHealth
 from maesh_core.proxy.http.idle_clients import EvictableClient, IdleClients
-from maesh_core.proxy.http.messages.request_head import HeadReaders
+from maesh_core.proxy.http.messages.request_parsing import HeadReaders
 from maesh_core.proxy.http.peer_watch import EpollPeerWatch
 from maesh_core.proxy.http.tls import UpstreamTls
 from maesh_core.proxy.middleware.failures import MiddlewareFailures

@@ -28,7 +28,7 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.plugin_system.hookspecs import PortRange, TopologyBuilder
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.proxy.http.handler import HttpHandler
-from maesh_core.proxy.http.messages.request_head import parse_request_head
+from maesh_core.proxy.http.messages.request_parsing import parse_request_head
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.settings import CarryingSettings
 from maesh_testing import FakeExchange, FakeNode

@@ -11,7 +11,8 @@ from maesh_core.proxy.http.grpc import CONTENT_TYPE, find_timeout, is_call
 from maesh_core.proxy.http.http2.field_syntax import build_fields, read_length, render_line, split_pseudo_fields
 from maesh_core.proxy.http.http2.fields import Field, Fields
 from maesh_core.proxy.http.messages.head_rules import HeadRules
-from maesh_core.proxy.http.messages.request_head import STREAMED, RequestHead, parse_request_head, render_start
+from maesh_core.proxy.http.messages.request_head import STREAMED, RequestHead, render_start
+from maesh_core.proxy.http.messages.request_parsing import parse_request_head
 from maesh_core.proxy.http.messages.syntax import is_authority, is_path_and_query
 from maesh_core.values.field_rules import is_token
 

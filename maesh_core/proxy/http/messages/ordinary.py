@@ -2,7 +2,7 @@
 
 Takes the bytes of a head. A head that matches is valid and is forwarded unchanged except for its Connection line: its
 fields are end-to-end fields, Host, and the framing. The patterns are stricter than the rules. A head that does not
-match may still be valid; request_head.py and response_head.py parse it in full. Compiled code scans heads instead
+match may still be valid; request_parsing.py and response_head.py parse it in full. Compiled code scans heads instead
 (scanning.py), which accepts the same heads in less time.
 """
 

@@ -3,7 +3,7 @@
 import pytest
 
 from maesh_core.errors import ConfigurationError
-from maesh_core.proxy.http.messages.request_head import parse_request_head
+from maesh_core.proxy.http.messages.request_parsing import parse_request_head
 from maesh_core.settings import CarryingSettings
 
 UPGRADE = (

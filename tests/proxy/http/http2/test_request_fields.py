@@ -11,7 +11,8 @@ from maesh_core.proxy.http.http2.request_fields import build_request_fields, rea
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
 from maesh_core.proxy.http.messages.head_rules import DEFAULT_RULES, HeadRules
 from maesh_core.proxy.http.messages.headers import split_field
-from maesh_core.proxy.http.messages.request_head import STREAMED, parse_request_head
+from maesh_core.proxy.http.messages.request_head import STREAMED
+from maesh_core.proxy.http.messages.request_parsing import parse_request_head
 
 METHOD, SCHEME, AUTHORITY, PATH = (b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")
 START = (METHOD, SCHEME, AUTHORITY, PATH)

@@ -11,7 +11,7 @@ import pytest
 from maesh_core.errors import ClientProtocolError, UpstreamProtocolError
 from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.http.messages.head_rules import HeadRules
-from maesh_core.proxy.http.messages.request_head import parse_request_head
+from maesh_core.proxy.http.messages.request_parsing import parse_request_head
 from maesh_core.proxy.http.messages.response_head import parse_response_head
 
 SIZE = 60_000

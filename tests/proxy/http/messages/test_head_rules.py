@@ -9,7 +9,7 @@ from maesh_core.errors import ClientProtocolError
 from maesh_core.model.matches import HttpMatch
 from maesh_core.model.matching import compile_matches
 from maesh_core.proxy.http.messages.head_rules import DEFAULT_RULES, HeadRules, HeadRulesByClient
-from maesh_core.proxy.http.messages.request_head import parse_request_head
+from maesh_core.proxy.http.messages.request_parsing import parse_request_head
 from maesh_core.proxy.http.messages.syntax import FORBIDDEN_TRAILERS, IDEMPOTENT, METHODS, REFUSED_METHODS
 from maesh_core.settings import CarryingSettings
 from maesh_core.values.field_rules import is_shadowing_name

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from maesh_core.errors import ClientProtocolError, UpstreamProtocolError
 from maesh_core.proxy.http.messages.head_rules import HeadRules
 from maesh_core.proxy.http.messages.ordinary import match_request, match_response
-from maesh_core.proxy.http.messages.request_head import _parse_in_full as read_request_closely
-from maesh_core.proxy.http.messages.request_head import parse_request_head
+from maesh_core.proxy.http.messages.request_parsing import _parse_in_full as read_request_closely
+from maesh_core.proxy.http.messages.request_parsing import parse_request_head
 from maesh_core.proxy.http.messages.response_head import _parse_in_full as read_response_closely
 from maesh_core.proxy.http.messages.response_head import parse_response_head
 
