@@ -14,6 +14,7 @@ FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, CONNECT_ERROR, ENHA
 END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 1, 1, 4, 8, 32
 GET = ((":method", "GET"), (":scheme", "http"), (":authority", HOST), (":path", "/"))
 POST = ((":method", "POST"), (":scheme", "http"), (":authority", HOST), (":path", "/"))
+OK = ((":status", "200"),)
 
 
 def frame(kind, flags=0, stream_id=0, payload=b""):
@@ -138,6 +139,13 @@ def render_block(stream_id, block, *, flags=END_HEADERS | END_STREAM):
 def has_ended(peer):
     """Whether the mesh has closed the connection, or at least its own side."""
     return peer.peer.is_closed or peer.peer.transport.has_ended
+
+
+def read_headers(messages):
+    """Check that the only message is a header list; give its fields and whether it ends the stream."""
+    (kind, _, fields, is_end), *rest = messages
+    assert (kind, rest) == ("headers", [])
+    return dict(fields), is_end
 
 
 def list_errors(peer):

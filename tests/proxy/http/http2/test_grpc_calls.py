@@ -18,14 +18,6 @@ HEAD = ((":status", "200"), ("content-type", "application/grpc"))
 MESSAGE = b"\0\0\0\0\1a"
 
 
-@pytest.fixture
-def open_h2c(open_world):
-    def open_it(**arguments):
-        return open_world(scheme="h2c", **arguments)
-
-    return open_it
-
-
 class Watcher:
     """Keeps the gRPC status at each call, and answers or repeats as it is told to."""
 

@@ -1,0 +1,13 @@
+"""Fixtures for the tests of HTTP/2."""
+
+import pytest
+
+
+@pytest.fixture
+def open_h2c(open_world):
+    """Give `async with open_h2c() as world`, whose servers speak HTTP/2."""
+
+    def open_it(**arguments):
+        return open_world(scheme="h2c", **arguments)
+
+    return open_it
