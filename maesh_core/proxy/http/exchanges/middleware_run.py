@@ -1,13 +1,14 @@
 """Runs one request through its route's middlewares: `on_request`, attempts, `on_response`, `on_finished`.
 
-Calls the methods in the order of the chain, and waits if a middleware asks for it. If a middleware raises, only its
-exchange fails: it is answered, and the failure is counted and logged once per middleware type. A task is created only
-for async middlewares. If the client offers an upgrade, the run also handles the 101 (upgrade.py).
+Calls the methods in the order of the chain, and waits if a middleware asks for it. Each gets the exchange as
+exchange_view.py shows it. If a middleware raises, only its exchange fails: it is answered, and the failure is counted
+and logged once per middleware type. A task is created only for async middlewares. If the client offers an upgrade, the
+run also handles the 101 (upgrade.py).
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
 
 from maesh_core.errors import ExchangeError
@@ -23,18 +24,16 @@ from maesh_core.proxy.http.answers import (
 from maesh_core.proxy.http.exchanges.attempt import Attempt
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.exchanges.exchange import Exchange, Run
+from maesh_core.proxy.http.exchanges.exchange_view import ExchangeView
 from maesh_core.proxy.http.exchanges.upgrade import switch_protocols
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
-from maesh_core.proxy.http.messages.headers import Headers
-from maesh_core.proxy.http.messages.request_head import ClientHeaders, RequestHead
+from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routing_table import Route
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding, UpstreamStream
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_verdict
 
-ATTEMPT_LIMIT: Final = 100
-"""Attempts of one exchange, at most, however often middlewares ask for another one."""
 DELAY_LIMIT_S: Final = 60.0
 """The longest delay of a request or an attempt that one middleware can set by returning seconds."""
 
@@ -44,10 +43,8 @@ _Call = Callable[..., Any]
 
 
 @final
-class MiddlewareRun(Run):
-    """Implements `interfaces.Exchange` for middlewares and `interfaces.Connection` for judges, over one exchange.
-
-    Attributes that are rarely set have defaults on the class, which cost nothing per request.
+class MiddlewareRun(ExchangeView, Run):
+    """The middlewares' calls for one exchange. Attributes have defaults as in ExchangeView.
 
     `_depth` is the number of middlewares that the request has reached, `_position` the index at which `on_request`
     resumes. `_stored_body` is the request's body so far; None if it is too large.
@@ -58,138 +55,11 @@ class MiddlewareRun(Run):
     _timer: asyncio.TimerHandle | None = None
     _task: "asyncio.Future[object] | None" = None
 
-    attempts = 0
-    attempt_timeout_s = 0.0
-    allowed_servers: Collection[tuple[str, int]] | None = None
-    _attempt_started_at = 0.0
     _failure: ExchangeError | None = None
     _stored_body: bytearray | None = None
-    _is_too_large_to_store = False
-    tried: tuple[HttpServer, ...] = ()
-
-    changed_response: Headers | None = None
-    _judged_destination = ""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
 
     def __repr__(self) -> str:
         return f"<MiddlewareRun depth={self._depth} attempts={self.attempts} {self._exchange!r}>"
-
-    # --- the interface for middlewares
-
-    @property
-    def exchange(self) -> "MiddlewareRun":
-        """The request that judges inspect."""
-        return self
-
-    @property
-    def client_address(self) -> str:
-        """The client's IP address."""
-        return self._exchange.client.address
-
-    @property
-    def entrypoint(self) -> int:
-        """The port that the client connected to."""
-        return self._exchange.client.entrypoint
-
-    @property
-    def service(self) -> str:
-        """The key of the route's service; empty without a route."""
-        route = self._exchange.route
-        return route.service if route is not None else ""
-
-    @property
-    def destination(self) -> str:
-        """The key of the service that receives the request: the service itself, or the chosen branch."""
-        route = self._exchange.route
-        return self._judged_destination or (route.destination if route is not None else "")
-
-    @property
-    def server(self) -> tuple[str, int] | None:
-        """The server of the current attempt; None before the first attempt."""
-        attempt = self._exchange.attempt
-        return None if attempt is None else (attempt.server.address, attempt.server.port)
-
-    @property
-    def method(self) -> bytes:
-        """As the client sent it."""
-        return self._exchange.head.method
-
-    @property
-    def target(self) -> bytes:
-        """The target in origin-form, as it is sent upstream."""
-        return self._exchange.head.target
-
-    @property
-    def host(self) -> bytes:
-        """Lower case, without port and final dot."""
-        return self._exchange.head.host
-
-    @property
-    def client_headers(self) -> ClientHeaders:
-        """The fields as the client sent them; read-only."""
-        return ClientHeaders(self._exchange.head)
-
-    @property
-    def request_headers(self) -> Headers:
-        """The fields to send upstream; a middleware may change them."""
-        exchange = self._exchange
-        if exchange.changed_headers is None:
-            exchange.changed_headers = exchange.head.build_headers()
-        return exchange.changed_headers
-
-    @property
-    def response_headers(self) -> Headers:
-        """The fields of the attempt's response to forward; empty before there is a response."""
-        attempt = self._exchange.attempt
-        if self.changed_response is None:
-            if attempt is None or attempt.response is None:
-                return Headers()
-            self.changed_response = attempt.response.build_headers()
-        return self.changed_response
-
-    @property
-    def status(self) -> int:
-        """The status of the attempt's response or of the mesh's answer; 0 before there is either."""
-        return self._exchange.status
-
-    @property
-    def is_grpc(self) -> bool:
-        """Whether the request is a gRPC call."""
-        return self._exchange.head.is_grpc
-
-    @property
-    def grpc_status(self) -> int | None:
-        """The status of the call; None while the trailers have it, and for other requests."""
-        status = self._exchange.grpc_status
-        return None if status == NOT_KNOWN_YET else status
-
-    @property
-    def attempt_seconds(self) -> float:
-        """Seconds since the attempt started; 0 before the first attempt."""
-        exchange = self._exchange
-        return self.attempts and exchange.client.environment.clock_time() - (
-            self._attempt_started_at or exchange.started_at
-        )
-
-    @property
-    def can_repeat(self) -> bool:
-        """Whether another attempt is possible.
-
-        It is not after a response has started, after the client has closed its side, at the limit of attempts, or if
-        bytes of the body were sent that are not stored. A request that offers an upgrade is never sent twice.
-        """
-        exchange, attempt = self._exchange, self._exchange.attempt
-        if exchange.has_started_response or exchange.is_finished or exchange.client.has_ended:
-            return False
-        if self.attempts >= ATTEMPT_LIMIT:
-            return False
-        if attempt is None:
-            return True
-        if attempt.was_sent and exchange.head.upgrade:
-            return False
-        return not attempt.has_sent_body or not (self._is_too_large_to_store or exchange.request_left)
 
     # --- before the attempt
 

@@ -7,7 +7,7 @@ import pytest
 from maesh_core.errors import ConnectTimeoutError, UpstreamNotReachedError, UpstreamTimeoutError
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.balancing.kinds import BalancerKinds
-from maesh_core.proxy.http.exchanges.middleware_run import ATTEMPT_LIMIT
+from maesh_core.proxy.http.exchanges.exchange_view import ATTEMPT_LIMIT
 from maesh_core.settings import CarryingSettings
 
 from .middleware_doubles import BUSY, GET, OK, POST, Recorder, Retry, ask, get_status

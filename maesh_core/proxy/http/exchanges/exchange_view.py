@@ -1,0 +1,149 @@
+"""What middlewares and judges see of a request: its client, route, head and current attempt.
+
+Implements the interfaces of `plugin_system/interfaces.py` over one exchange (exchange.py), and decides nothing.
+middleware_run.py derives from it, and calls the middlewares with itself.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from maesh_core.proxy.http.exchanges.exchange import Exchange
+from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
+from maesh_core.proxy.http.messages.headers import Headers
+from maesh_core.proxy.http.messages.request_head import ClientHeaders
+from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
+
+ATTEMPT_LIMIT: Final = 100
+"""Attempts of one exchange, at most, however often middlewares ask for another one."""
+
+
+class ExchangeView:
+    """Implements `interfaces.Exchange` for middlewares and `interfaces.Connection` for judges, over one exchange.
+
+    Attributes that are rarely set have defaults on the class, which cost nothing per request.
+    """
+
+    attempts = 0
+    attempt_timeout_s = 0.0
+    allowed_servers: Collection[tuple[str, int]] | None = None
+    tried: tuple[HttpServer, ...] = ()
+    changed_response: Headers | None = None
+    _attempt_started_at = 0.0
+    _is_too_large_to_store = False
+    _judged_destination = ""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    @property
+    def exchange(self) -> "ExchangeView":
+        """The request that judges inspect."""
+        return self
+
+    @property
+    def client_address(self) -> str:
+        """The client's IP address."""
+        return self._exchange.client.address
+
+    @property
+    def entrypoint(self) -> int:
+        """The port that the client connected to."""
+        return self._exchange.client.entrypoint
+
+    @property
+    def service(self) -> str:
+        """The key of the route's service; empty without a route."""
+        route = self._exchange.route
+        return route.service if route is not None else ""
+
+    @property
+    def destination(self) -> str:
+        """The key of the service that receives the request: the service itself, or the chosen branch."""
+        route = self._exchange.route
+        return self._judged_destination or (route.destination if route is not None else "")
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """The server of the current attempt; None before the first attempt."""
+        attempt = self._exchange.attempt
+        return None if attempt is None else (attempt.server.address, attempt.server.port)
+
+    @property
+    def method(self) -> bytes:
+        """As the client sent it."""
+        return self._exchange.head.method
+
+    @property
+    def target(self) -> bytes:
+        """The target in origin-form, as it is sent upstream."""
+        return self._exchange.head.target
+
+    @property
+    def host(self) -> bytes:
+        """Lower case, without port and final dot."""
+        return self._exchange.head.host
+
+    @property
+    def client_headers(self) -> ClientHeaders:
+        """The fields as the client sent them; read-only."""
+        return ClientHeaders(self._exchange.head)
+
+    @property
+    def request_headers(self) -> Headers:
+        """The fields to send upstream; a middleware may change them."""
+        exchange = self._exchange
+        if exchange.changed_headers is None:
+            exchange.changed_headers = exchange.head.build_headers()
+        return exchange.changed_headers
+
+    @property
+    def response_headers(self) -> Headers:
+        """The fields of the attempt's response to forward; empty before there is a response."""
+        attempt = self._exchange.attempt
+        if self.changed_response is None:
+            if attempt is None or attempt.response is None:
+                return Headers()
+            self.changed_response = attempt.response.build_headers()
+        return self.changed_response
+
+    @property
+    def status(self) -> int:
+        """The status of the attempt's response or of the mesh's answer; 0 before there is either."""
+        return self._exchange.status
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether the request is a gRPC call."""
+        return self._exchange.head.is_grpc
+
+    @property
+    def grpc_status(self) -> int | None:
+        """The status of the call; None while the trailers have it, and for other requests."""
+        status = self._exchange.grpc_status
+        return None if status == NOT_KNOWN_YET else status
+
+    @property
+    def attempt_seconds(self) -> float:
+        """Seconds since the attempt started; 0 before the first attempt."""
+        exchange = self._exchange
+        return self.attempts and exchange.client.environment.clock_time() - (
+            self._attempt_started_at or exchange.started_at
+        )
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether another attempt is possible.
+
+        It is not after a response has started, after the client has closed its side, at the limit of attempts, or if
+        bytes of the body were sent that are not stored. A request that offers an upgrade is never sent twice.
+        """
+        exchange, attempt = self._exchange, self._exchange.attempt
+        if exchange.has_started_response or exchange.is_finished or exchange.client.has_ended:
+            return False
+        if self.attempts >= ATTEMPT_LIMIT:
+            return False
+        if attempt is None:
+            return True
+        if attempt.was_sent and exchange.head.upgrade:
+            return False
+        return not attempt.has_sent_body or not (self._is_too_large_to_store or exchange.request_left)
