@@ -35,6 +35,7 @@ RESPONSE_TIMEOUT: Final = "the upstream did not respond in time"  # 504
 NOT_HTTP2: Final = "the upstream does not speak HTTP/2"  # 502
 CLOSED_EARLY: Final = "the upstream closed the connection without a response"  # 502
 CLOSED_LATE: Final = "the upstream closed the connection during the response"  # gRPC only: UNAVAILABLE
+SILENT: Final = "the upstream's connection is dead"  # 502
 REFUSED: Final = "the upstream refused the request"  # 502
 RESET: Final = "the upstream reset the request"  # 502
 OTHER_PROTOCOL: Final = "the upstream switched to a protocol that the client did not offer"  # 502

@@ -68,6 +68,13 @@ class OpenUpstream(Protocol):
         """Close at once."""
 
 
+class CheckedUpstream(Protocol):
+    """A connection to a server whose waits end by themselves."""
+
+    def check(self, now: float) -> None:
+        """End the waits whose deadline has passed."""
+
+
 class PeerWatch(Protocol):
     """Detects that a peer has left while its connection is not read (peer_watch.py)."""
 
@@ -88,6 +95,7 @@ class Environment:
         "_accepted",
         "_idle_clients",
         "body_timeout",
+        "checked_upstreams",
         "clients",
         "clock",
         "clock_time",
@@ -135,6 +143,7 @@ class Environment:
         self._idle_clients = IdleClients(self.clients, clock)
         self._accepted = 0
         self.upstreams: set[OpenUpstream] = set()
+        self.checked_upstreams: set[CheckedUpstream] = set()
         self.tunnels: set[OpenTunnel] = set()
         self.refusals: dict[int, int] = {}
         self.requests = 0
@@ -186,6 +195,8 @@ class Environment:
         for client in list(self.clients):
             if client.deadline <= now:
                 client.on_deadline()
+        for upstream in list(self.checked_upstreams):
+            upstream.check(now)
         for tunnel in list(self.tunnels):
             if tunnel.has_unread_end:
                 tunnel.check()

@@ -4,6 +4,9 @@ Takes bytes from a transport. Subclasses (multiplexed_client.py, multiplexed_ups
 what their messages mean. One turn of the event loop processes at most TURN_FRAMES frames; the rest waits until other
 connections have had their turn. All frames of a turn are written at once.
 
+A peer owes the rest of a frame or header block that has arrived in part, and the acknowledgement of our settings.
+`owed_deadline` is the time at which the first of them is due; subclasses compare it with the clock.
+
 control_frames.py handles the frames that carry no message, and connection_output.py writes. A connection error ends the
 connection with GOAWAY.
 """
@@ -35,6 +38,7 @@ from maesh_core.proxy.http.http2.frames import (
     PADDED,
     PROTOCOL_ERROR,
     SETTINGS,
+    SETTINGS_TIMEOUT,
     STREAM_BITS,
     STREAM_CLOSED,
     WINDOW_UPDATE,
@@ -56,7 +60,10 @@ HEADERS_COST: Final = 8
 OUTPUT_LIMIT_BYTES: Final = 262144
 """Unsent bytes of a connection above which it is not read. Data waits in the streams above WRITE_HIGH_BYTES, so these
 are frames that no window bounds: header lists, resets, and the answers to PING and SETTINGS."""
-
+SETTINGS_ACK_LIMIT_S: Final = 30.0
+"""Seconds in which a peer must acknowledge our settings (RFC 9113 section 6.5.3)."""
+CLOSE_LIMIT_S: Final = 5.0
+"""Seconds in which a server must read the last frames of a connection that ends; TCP would wait for many minutes."""
 
 _NEVER: Final = float("inf")
 
@@ -65,6 +72,7 @@ class Http2Connection(ControlFrames):
     """The frames of one connection."""
 
     __slots__ = (
+        "_ack_deadline",
         "_block",
         "_block_flags",
         "_block_stream_id",
@@ -74,11 +82,12 @@ class Http2Connection(ControlFrames):
         "_is_turn_queued",
         "_owed",
         "_receive_window",
+        "_rest_deadline",
         "_wanted",
         "_was_failed",
-        "block_deadline",
         "is_closing",
         "never_indexed",
+        "owed_deadline",
     )
 
     def __init__(self, environment: Environment) -> None:
@@ -88,8 +97,10 @@ class Http2Connection(ControlFrames):
         self._wanted = 0
         self._block: bytearray | None = None
         self._block_flags = 0
-        self.block_deadline = _NEVER
         self._block_stream_id = 0
+        self._rest_deadline = _NEVER
+        self._ack_deadline = _NEVER
+        self.owed_deadline = _NEVER
         self._is_full = False
         self._was_failed = False
         self._is_turn_queued = False
@@ -124,6 +135,8 @@ class Http2Connection(ControlFrames):
     def _start(self, transport: asyncio.Transport, opening: bytes) -> None:
         self._transport = transport
         limit_write_buffer(transport)
+        self._ack_deadline = self.environment.clock.now + SETTINGS_ACK_LIMIT_S
+        self._update_owed()
         self.out.append(opening + render_window_update(0, CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES))
         self.queue_flush()
 
@@ -142,9 +155,39 @@ class Http2Connection(ControlFrames):
             self._buffer += data
             if len(self._buffer) < self._wanted or self._is_turn_queued:
                 return
-            data = bytes(self._buffer)
-            self._buffer.clear()
+            data = self._take_buffer()
         self._read_frames(data)
+
+    # --- what the peer owes
+
+    def _await_rest(self, kind: int) -> None:
+        """Limit the time in which the rest of a frame or header block must arrive."""
+        settings = self.environment.settings
+        limit_s = settings.body_timeout if kind == DATA else settings.head_timeout
+        self._rest_deadline = self.environment.clock.now + limit_s
+        self._update_owed()
+
+    def _update_owed(self) -> None:
+        self.owed_deadline = min(self._rest_deadline, self._ack_deadline)
+        self.deadline = min(self.deadline, self.owed_deadline)
+
+    def on_settings_ack(self) -> None:
+        """Expect no further acknowledgement."""
+        self._ack_deadline = _NEVER
+        self._update_owed()
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether the peer has not sent in time what it owes, although the connection is read."""
+        return self.owed_deadline <= now and not self._is_full
+
+    def fail_overdue(self) -> None:
+        """End the connection of a peer that has not sent in time what it owes."""
+        if self._ack_deadline <= self._rest_deadline:
+            self.fail(SETTINGS_TIMEOUT, "the settings are not acknowledged in time")
+        elif self._block is not None:
+            self.fail(ENHANCE_YOUR_CALM, "a header block is not finished in time")
+        else:
+            self.fail(ENHANCE_YOUR_CALM, "a frame is not finished in time")
 
     # --- reading frames
 
@@ -174,12 +217,23 @@ class Http2Connection(ControlFrames):
         if at < size:
             self._buffer += data[at:]
             self._wanted = self._compute_wanted()
+            if self._block is None and not self._is_turn_queued:
+                self._await_rest(data[at + 3] if size - at > 3 else HEADERS)
         if self._blocked:
             self._pump()
         if self.out:
             self._flush()
         if self.is_write_paused:
             self._stop_reading_if_full()
+
+    def _take_buffer(self) -> bytes:
+        """Return and forget the buffered bytes: the first frame is complete."""
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        if self._block is None:
+            self._rest_deadline = _NEVER
+            self._update_owed()
+        return data
 
     def _compute_wanted(self) -> int:
         """Return the number of bytes with which the buffered frame is complete."""
@@ -198,9 +252,7 @@ class Http2Connection(ControlFrames):
         self._is_turn_queued = False
         if self._transport is None or self.is_closing or self._is_full:
             return
-        data = bytes(self._buffer)
-        self._buffer.clear()
-        self._read_frames(data)
+        self._read_frames(self._take_buffer())
         self._resume_reading()
 
     def _resume_reading(self) -> None:
@@ -308,9 +360,8 @@ class Http2Connection(ControlFrames):
             return
         self._count_control()
         self._block = bytearray(data[start:end])
-        self.block_deadline = self.environment.clock.now + self.environment.settings.head_timeout
-        self.deadline = min(self.deadline, self.block_deadline)
         self._block_flags, self._block_stream_id = flags, stream_id
+        self._await_rest(HEADERS)
 
     def _read_continuation(self, flags: int, data: bytes, start: int, end: int) -> None:
         block = self._block
@@ -321,7 +372,8 @@ class Http2Connection(ControlFrames):
             raise Http2ConnectionError(ENHANCE_YOUR_CALM, "a header block is too large")
         if flags & END_HEADERS:
             self._block = None
-            self.block_deadline = _NEVER
+            self._rest_deadline = _NEVER
+            self._update_owed()
             self._read_block(self._block_flags, self._block_stream_id, bytes(block))
 
     def _read_block(self, flags: int, stream_id: int, block: bytes) -> None:
@@ -340,6 +392,7 @@ class Http2Connection(ControlFrames):
             return
         if stream is None or stream.has_ended_remotely:
             self._handle_closed(stream, stream_id)
+            self._count_control()
             return
         stream.has_ended_remotely = is_end
         try:
@@ -364,6 +417,7 @@ class Http2Connection(ControlFrames):
         self.out.append(render_goaway(self.describe_last_stream(), code, text))
         self._flush()
         self._end_streams()
+        self.deadline = self.environment.clock.now + CLOSE_LIMIT_S
         transport.close()
 
     def _end_streams(self) -> None:

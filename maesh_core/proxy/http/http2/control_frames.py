@@ -65,6 +65,10 @@ class ControlFrames(ConnectionOutput):
         """Handle new settings of the peer."""
 
     @abstractmethod
+    def on_settings_ack(self) -> None:
+        """Handle the peer's acknowledgement of our settings."""
+
+    @abstractmethod
     def on_goaway(self, last_stream_id: int, code: int) -> None:
         """Handle the peer's GOAWAY."""
 
@@ -161,6 +165,7 @@ class ControlFrames(ConnectionOutput):
         if (end - start) % 6 or (flags & ACK and end != start):
             raise Http2ConnectionError(FRAME_SIZE_ERROR, "SETTINGS of another size")
         if flags & ACK:
+            self.on_settings_ack()
             return
         self.has_settings = True
         for at in range(start, end, 6):

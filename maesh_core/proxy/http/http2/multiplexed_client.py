@@ -51,7 +51,6 @@ RESET_REFILL_PER_S: Final = 5.0
 """Tokens for resets that time brings back."""
 DRAIN_PING: Final = b"maesh-go"
 """Payload of the PING that follows the first GOAWAY of a drain: with its answer, the client knows of the drain."""
-BLOCK_TIMEOUT: Final = "a header block is not finished in time"
 _NEVER: Final = float("inf")
 
 
@@ -63,6 +62,7 @@ class MultiplexedClient(Http2Connection):
         "_current",
         "_goaway_id",
         "_has_ended",
+        "_idle_deadline",
         "_is_greeted",
         "_last_stream_id",
         "_lingering",
@@ -101,7 +101,7 @@ class MultiplexedClient(Http2Connection):
         self._resets = Budget(settings.http2_reset_limit, RESET_REFILL_PER_S, environment.clock.now)
         self._lingering: Linger | None = None
         self._opened = 0
-        self.deadline = environment.clock.now + settings.head_timeout
+        self.deadline = self._idle_deadline = environment.clock.now + settings.head_timeout
 
     # --- the transport
 
@@ -189,6 +189,7 @@ class MultiplexedClient(Http2Connection):
             self._skipped = range(self._last_stream_id + 1 | 1, stream_id, 2)
         self._last_stream_id = stream_id
         if stream_id > self._goaway_id:
+            self._count_control()
             return
         settings = self.environment.settings
         if len(self.streams) >= settings.http2_stream_limit:
@@ -262,13 +263,18 @@ class MultiplexedClient(Http2Connection):
         if self._goaway_id != STREAM_BITS or self._has_ended:
             self._end_gently()
         else:
-            self.deadline = min(self.environment.clock.now + self.environment.idle_timeout, self.block_deadline)
+            self._wait_for_request()
+
+    def _wait_for_request(self) -> None:
+        """Allow the client to be idle from now on."""
+        self._idle_deadline = idle = self.environment.clock.now + self.environment.idle_timeout
+        self.deadline = idle if idle < self.owed_deadline else self.owed_deadline
 
     def on_settings(self) -> None:
         """Allow the client to be idle from now on, since it has proved to speak HTTP/2."""
         if not self._is_greeted:
             self._is_greeted = True
-            self.deadline = self.environment.clock.now + self.environment.idle_timeout
+            self._wait_for_request()
 
     def on_goaway(self, last_stream_id: int, code: int) -> None:
         """Do nothing: the mesh opens no stream towards clients, and the client closes when it has its responses."""
@@ -289,7 +295,7 @@ class MultiplexedClient(Http2Connection):
         if transport.get_write_buffer_size():
             return None
         settings = self.environment.settings
-        return self.deadline - (settings.idle_timeout if self._is_greeted else settings.head_timeout)
+        return self._idle_deadline - (settings.idle_timeout if self._is_greeted else settings.head_timeout)
 
     def list_exchanges(self) -> list[Exchange]:
         """Return the exchanges in progress."""
@@ -305,14 +311,13 @@ class MultiplexedClient(Http2Connection):
         if self.is_closing:
             self.abort()
             return
-        if self.block_deadline <= now:
-            self.fail(ENHANCE_YOUR_CALM, BLOCK_TIMEOUT)
+        if self._is_greeted and self.is_overdue(now):
+            self.fail_overdue()
             return
+        self.deadline = self.owed_deadline
         if not self.streams:
-            self.out.append(render_goaway(self.describe_last_stream(), NO_ERROR))
-            self.close()
+            self._end_if_idle(now)
             return
-        self.deadline = self.block_deadline
         for stream in list(self.streams.values()):
             if not isinstance(stream, ClientSideStream):
                 continue
@@ -322,6 +327,13 @@ class MultiplexedClient(Http2Connection):
                 self.deadline = stream.deadline
         if self.out:
             self.queue_flush()
+
+    def _end_if_idle(self, now: float) -> None:
+        if self._idle_deadline <= now:
+            self.out.append(render_goaway(self.describe_last_stream(), NO_ERROR))
+            self.close()
+        else:
+            self.deadline = min(self._idle_deadline, self.owed_deadline)
 
     def start_draining(self) -> None:
         """Announce that the connection ends, and finish the requests that the client sends until it knows."""

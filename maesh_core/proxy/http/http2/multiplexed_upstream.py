@@ -2,14 +2,14 @@
 
 Belongs to a server's pool (upstreams/connection_pool.py), which asks it for streams. Each stream serves one attempt
 (upstream_side_stream.py). After a GOAWAY, streams that the server has not processed are sent again over another
-connection, and the others end here.
+connection, and the others end here. A server that is silent gets PING (server_silence.py).
 """
 
 import asyncio
 from typing import Final, Protocol, cast, final
 
 from maesh_core.errors import UpstreamProtocolError
-from maesh_core.proxy.http.answers import CLOSED_EARLY, NOT_HTTP2
+from maesh_core.proxy.http.answers import CLOSED_EARLY, NOT_HTTP2, SILENT
 from maesh_core.proxy.http.http2.connection import Http2Connection
 from maesh_core.proxy.http.http2.control_frames import Http2ConnectionError
 from maesh_core.proxy.http.http2.fields import Fields
@@ -21,10 +21,12 @@ from maesh_core.proxy.http.http2.frames import (
     PREFACE,
     PROTOCOL_ERROR,
     STREAM_BITS,
+    render_ping,
     render_settings,
 )
 from maesh_core.proxy.http.http2.request_fields import build_request_fields
 from maesh_core.proxy.http.http2.response_fields import read_response
+from maesh_core.proxy.http.http2.server_silence import SILENCE_PING, ServerSilence
 from maesh_core.proxy.http.http2.stream import STREAM_WINDOW_BYTES
 from maesh_core.proxy.http.http2.upstream_side_stream import ServerLink, UpstreamSideStream
 from maesh_core.proxy.http.messages.headers import Headers
@@ -35,10 +37,9 @@ from maesh_core.proxy.http.upstreams.upstream_stream import ResponseReceiver
 
 STREAMS_PER_CONNECTION: Final = 100
 """Concurrent streams of one connection, if the server allows as many; further ones need another connection."""
-SILENCE_LIMIT_S: Final = 5.0
-"""After so many seconds without a byte from a server that owes responses, a cancelled request ends the use of its
-connection: later requests get another one. PING would detect this too, but servers of gRPC close connections on which
-they get it often."""
+RESETS_PER_CONNECTION: Final = 100
+"""Streams that the mesh resets on one connection before another one replaces it. Many clients share a connection, and
+a server that counts resets (CVE-2023-44487) would end it with the requests of all: Envoy after 250 streams."""
 CACHED_LISTS: Final = 64
 """Header lists of requests, and parsed responses, that a connection keeps."""
 CACHED_HEAD_BYTES: Final = 2048
@@ -62,13 +63,15 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
     """A connection to a server. `idle_since` is the time at which its last stream ended."""
 
     __slots__ = (
+        "_answers",
         "_next_id",
         "_requests",
+        "_resets",
         "_responses",
-        "_waits_since",
+        "_silence",
+        "_was_silent",
         "idle_since",
         "is_going_away",
-        "is_reused",
         "server",
     )
 
@@ -76,8 +79,10 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         super().__init__(server.environment)
         self.server = server
         self.is_going_away = False
-        self.is_reused = False
-        self._waits_since = 0.0
+        self._answers = 0
+        self._resets = 0
+        self._silence = ServerSilence()
+        self._was_silent = False
         self.idle_since = server.environment.clock.now
         self._next_id = 1
         self._requests: dict[tuple[bytes, bytes, bool], Fields] = {}
@@ -91,6 +96,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
             cast("asyncio.Transport", transport).abort()
             return
         self.environment.upstreams.add(self)
+        self.environment.checked_upstreams.add(self)
         settings = render_settings(
             (ENABLE_PUSH, 0),
             (INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
@@ -107,6 +113,43 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         self._go_away()
         self.server.remove_multiplexed(self)
         self.environment.upstreams.discard(self)
+        self.environment.checked_upstreams.discard(self)
+
+    def check(self, now: float) -> None:
+        """End the waits for a server that is too slow or gone; called at each tick of the clock."""
+        silence = self._silence
+        if self.is_closing:
+            if self.deadline <= now and self._transport is not None:
+                self._transport.abort()
+        elif self.is_overdue(now):
+            self.fail_overdue()
+        elif silence.is_pinged:
+            if silence.has_ended():
+                silence.is_pinged = False
+            elif silence.has_timed_out(now) and not self._is_full:
+                self._give_up()
+        elif self.streams and silence.is_long(now):
+            self._send_ping(now)
+
+    def _send_ping(self, now: float) -> bool:
+        """Ask whether the server lives, and return True; return False if it gets no PING now.
+
+        While much output is unsent, the PING would wait behind it.
+        """
+        if self.is_write_paused or not self._silence.note_ping(now, answers=self._answers, requests=self._next_id):
+            return False
+        self.out.append(render_ping(SILENCE_PING))
+        self.queue_flush()
+        return True
+
+    def _give_up(self) -> None:
+        """End a dead connection; what is unsent is lost."""
+        transport = self._transport
+        self.is_closing = self._was_silent = True
+        self._go_away()
+        self._end_streams()
+        if transport is not None:
+            transport.abort()
 
     @property
     def transport(self) -> asyncio.Transport | None:
@@ -117,17 +160,22 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
 
     @property
     def has_room(self) -> bool:
-        """Whether another stream may be opened. False while the connection is ending or its output is full."""
-        is_ending = self.is_going_away or self.is_closing or (self.is_write_paused and self.has_full_output)
-        return not is_ending and len(self.streams) < min(STREAMS_PER_CONNECTION, self.peer_stream_limit)
+        """Whether another stream may be opened.
+
+        False while the connection is ending, has not answered a PING, or has too much unsent output.
+        """
+        is_ending = self.is_going_away or self.is_closing or self._silence.is_pinged
+        if is_ending or (self.is_write_paused and self.has_full_output):
+            return False
+        return len(self.streams) < min(STREAMS_PER_CONNECTION, self.peer_stream_limit)
 
     def open_stream(self) -> UpstreamSideStream:
         """Open a stream; it counts in the server's `opened` until its exchange has ended."""
         stream = UpstreamSideStream(self, self, self._next_id, self.peer_window)
         self.streams[self._next_id] = stream
         self.server.opened += 1
-        if not self._waits_since:
-            self._waits_since = self.environment.clock.now
+        if not self._silence.since:
+            self._silence.since = self.environment.clock.now
         self._next_id += 2
         if self._next_id > STREAM_BITS:
             self._go_away()
@@ -135,18 +183,27 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
 
     def data_received(self, data: bytes) -> None:
         """Process frames; the server is alive."""
-        self._waits_since = self.environment.clock.now
+        self._silence.since = self.environment.clock.now
         super().data_received(data)
         if not self.streams:
-            self._waits_since = 0.0
+            self._silence.since = 0.0
 
     def describe_loss(self) -> str:
         """Describe why requests without a response have failed with the connection."""
+        if self._was_silent:
+            return SILENT
         return NOT_HTTP2 if self._was_failed and not self.has_settings else CLOSED_EARLY
 
     def note_cancel(self) -> None:
-        """Open no more streams if the server is silent: its host may be gone, which TCP notices after many minutes."""
-        if self._waits_since and self.environment.clock.now - self._waits_since >= SILENCE_LIMIT_S:
+        """Find out whether a silent server lives; open no more streams if it gets no PING now."""
+        now, silence = self.environment.clock.now, self._silence
+        if silence.is_long(now) and not silence.is_pinged and not self._send_ping(now):
+            self._go_away()
+
+    def note_reset(self, stream_id: int) -> None:
+        """Count a reset, and replace the connection after many. Frames of all closed streams are ignored."""
+        self._resets += 1
+        if self._resets >= RESETS_PER_CONNECTION:
             self._go_away()
 
     def uncount_stream(self) -> None:
@@ -179,7 +236,6 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         """Close the connection, or note since when it is idle, if no stream is left."""
         if self.streams:
             return
-        self._waits_since = 0.0
         if self.is_going_away or self.server.is_removed or not self.peer_stream_limit:
             self.close()
         else:
@@ -203,7 +259,8 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
             self.close()
 
     def on_ping_ack(self, payload: bytes) -> None:
-        """Do nothing."""
+        """Open streams again: the server lives."""
+        self._silence.is_pinged = False
 
     def _go_away(self) -> None:
         if not self.is_going_away:
@@ -214,6 +271,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         """Close a connection that was never used, even if it is still connecting; see UpstreamConnection.discard."""
         self.is_closing = True
         self.environment.upstreams.discard(self)
+        self.environment.checked_upstreams.discard(self)
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
@@ -225,6 +283,11 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
             self.fail(NO_ERROR)
 
     # --- used by the streams (see ServerLink)
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether a stream of the connection has been answered."""
+        return self._answers > 0
 
     def build_request(self, head: RequestHead, changed: Headers | None, forwarded: bytes) -> Fields:
         """Build a request's header list, from the cache if it is there."""
@@ -261,7 +324,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
 
     def note_answer(self) -> None:
         """Record that the server has answered, so that it is not set aside any more."""
-        self.is_reused = True
+        self._answers += 1
         server = self.server
         if server.aside is not None:
             self.environment.health.on_success(server)

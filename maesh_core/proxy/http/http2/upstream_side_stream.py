@@ -27,8 +27,9 @@ class ServerLink(Protocol):
 
     __slots__ = ()
 
-    is_reused: bool
-    """Whether a stream of the connection has been answered."""
+    @property
+    def is_reused(self) -> bool:
+        """Whether a stream of the connection has been answered."""
 
     def build_request(self, head: RequestHead, changed: Headers | None, forwarded: bytes) -> Fields:
         """Build a request's header list."""

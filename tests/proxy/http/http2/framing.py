@@ -28,12 +28,19 @@ def settings(**values):
     return rendered.serialize()
 
 
+SETTINGS_ACK = frame(SETTINGS, ACK)
+
+
 def window_update(stream_id, size):
     return frame(WINDOW_UPDATE, 0, stream_id, struct.pack(">I", size))
 
 
 def rst_stream(stream_id, code):
     return frame(RST_STREAM, 0, stream_id, struct.pack(">I", code))
+
+
+def ping_ack(payload):
+    return frame(PING, ACK, 0, payload)
 
 
 def goaway(last_stream_id, code=0):
@@ -114,14 +121,14 @@ class FramePeer:
 def open_http2(world, address="10.0.0.9", **values):
     """Connect a client, exchange the settings, and give it."""
     client = FramePeer(world.open_client(address))
-    client.send(PREFACE, settings(**values))
+    client.send(PREFACE, settings(**values), SETTINGS_ACK)
     return client
 
 
 async def accept_http2(world, **values):
     """Let the oldest connect of an h2c server succeed, exchange the settings, and give the server's side."""
     server = FramePeer(await world.accept())
-    server.send(settings(**values))
+    server.send(settings(**values), SETTINGS_ACK)
     return server
 
 

@@ -133,6 +133,25 @@ async def test_empty_continuations_are_cut_by_the_budget(open_world):
         assert find_goaway(client) == ENHANCE_YOUR_CALM
 
 
+async def test_requests_after_the_announced_end_are_cut_by_the_budget(open_world):
+    async with open_world(settings=CarryingSettings(request_limit=1, http2_control_limit=100)) as world:
+        client = open_http2(world)
+        client.send(client.headers(1, GET))
+        await world.accept()
+        frames = [client.headers(stream, GET) for stream in range(3, 603, 2)]
+        assert await send_until_closed(world, client, frames) <= 101
+        assert find_goaway(client) is not None
+
+
+async def test_header_lists_of_a_reset_stream_are_cut_by_the_budget(open_world):
+    async with open_world(settings=CarryingSettings(http2_control_limit=100)) as world:
+        client = open_http2(world)
+        client.send(client.headers(1, (*GET, ("Upper", "case")), is_end=False))
+        sent = await send_until_closed(world, client, [client.headers(1, GET)] * 300)
+        assert sent <= 101
+        assert find_goaway(client) == ENHANCE_YOUR_CALM
+
+
 async def test_a_header_block_that_is_not_finished_in_time_is_cut(world):
     client = open_http2(world)
     client.send(client.headers(1, (*GET[:2], (":authority", "other"), GET[3])))

@@ -3,6 +3,7 @@
 import pytest
 from hpack import HeaderTuple, NeverIndexedHeaderTuple
 
+from maesh_core.proxy.http.http2.server_silence import SILENCE_PING
 from maesh_core.settings import CarryingSettings
 
 from .framing import (
@@ -18,6 +19,7 @@ from .framing import (
     accept_http2,
     goaway,
     open_http2,
+    ping_ack,
     read_headers,
     rst_stream,
 )
@@ -241,6 +243,7 @@ async def test_streams_of_one_connection_time_out_by_themselves(open_h2c):
         client.send(client.headers(1, GET))
         server = await accept_http2(world)
         world.advance(5)
+        server.send(ping_ack(SILENCE_PING))
         client.send(client.headers(3, POST, is_end=False))
         world.advance(3)
         assert client.take_streams() == []

@@ -96,10 +96,10 @@ async def test_resets_of_the_mesh_that_answer_early_are_not_counted(open_world):
 )
 async def test_a_client_that_sends_too_many_frames_of_no_use_is_cut(open_world, useless):
     async with open_world(settings=CarryingSettings(http2_control_limit=100)) as world:
-        client = open_http2(world)  # with SETTINGS
+        client = open_http2(world)  # with SETTINGS and an acknowledgement
         client.send(client.headers(1, POST, is_end=False))
         client.take()
-        client.send(useless * 99)
+        client.send(useless * 98)
         assert not has_ended(client)
         client.take()
         client.send(useless)
@@ -129,7 +129,7 @@ async def test_a_server_that_sends_too_many_frames_of_no_use_is_left(open_world)
 async def test_time_data_and_answers_allow_more_frames(open_world):
     async with open_world(settings=CarryingSettings(http2_control_limit=100)) as world:
         client = open_http2(world)
-        client.send(PINGS * 99)
+        client.send(PINGS * 98)
         world.advance(0.5)
         client.send(PINGS * 50)
         expect_answer(client, 1)

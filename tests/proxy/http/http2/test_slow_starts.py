@@ -2,20 +2,26 @@
 
 import pytest
 
+from maesh_core.proxy.http.http2.connection import OUTPUT_LIMIT_BYTES, SETTINGS_ACK_LIMIT_S
 from maesh_core.settings import CarryingSettings
 
 from .framing import (
+    ELSEWHERE,
     ENHANCE_YOUR_CALM,
     GET,
     HEADERS,
     NO_ERROR,
+    POST,
     PREFACE,
+    SETTINGS_ACK,
+    SETTINGS_TIMEOUT,
     FramePeer,
     accept_http2,
     expect_answer,
     expect_goaway,
     frame,
     has_ended,
+    list_errors,
     open_http2,
     settings,
 )
@@ -78,16 +84,126 @@ async def test_frames_that_come_byte_by_byte_are_processed(world):
     assert [message[1] for message in client.take() if message[0] == "headers"] == [1, 3]
 
 
-async def test_a_frame_that_comes_drop_by_drop_does_not_extend_the_time_of_an_idle_connection(world):
+def send_drops(world, client, rendered, seconds):
+    """Send a frame byte by byte, one in so many seconds, until the connection ends; give how many seconds passed."""
+    for at in range(len(rendered)):
+        if has_ended(client):
+            break
+        client.send(rendered[at : at + 1])
+        world.advance(seconds)
+    return at * seconds
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+@pytest.mark.parametrize("is_block", [False, True])
+async def test_a_frame_that_comes_drop_by_drop_ends_the_connection(world, is_busy, is_block):
+    client = open_http2(world)
+    if is_busy:
+        client.send(client.headers(1, GET))
+        await world.accept()
+    client.take()
+    if is_block:
+        client.send(frame(HEADERS, 0, 3, b"\x82"))
+    lasted = send_drops(world, client, client.headers(3, (*GET, ("a", "b" * 50))), 1)
+    assert 10 <= lasted <= 21  # for the header of the frame, and for its payload
+    expect_goaway(client, ENHANCE_YOUR_CALM)
+
+
+async def test_data_that_comes_drop_by_drop_has_the_time_of_a_body(world):
+    client = open_http2(world)
+    client.send(client.headers(1, POST, is_end=False))
+    server = await world.accept()
+    client.take()
+    world.advance(50)
+    rendered = client.data(1, b"x" * 100)
+    client.send(client.data(1, b"x"), rendered[:9])
+    lasted = send_drops(world, client, rendered[9:], 5)
+    assert lasted == 60
+    assert list_errors(client)[-1] == ("goaway", ENHANCE_YOUR_CALM)
+    await world.settle()
+    assert server.is_closed
+
+
+async def test_a_connection_is_idle_from_its_last_response_also_after_a_frame_in_pieces(world):
     client = open_http2(world)
     client.take()
-    rendered = client.headers(1, GET)
-    for at in range(len(rendered) - 1):
-        client.send(rendered[at : at + 1])
-        world.advance(10)
-        await world.settle()
-    assert at * 10 > 180
+    rendered = frame(99, 0, 0, b"abc")
+    client.send(rendered[:5])
+    world.advance(1)
+    client.send(rendered[5:])
+    world.advance(88)
+    assert not has_ended(client)
+    world.advance(2)
     expect_goaway(client, NO_ERROR)
+
+
+async def test_a_rest_that_waits_until_the_client_reads_is_not_late(world):
+    client = open_http2(world)
+    rendered = client.headers(1, ELSEWHERE)
+    client.peer.stop_taking(OUTPUT_LIMIT_BYTES + 1)
+    client.send(rendered[:5])
+    assert not client.peer.transport.is_reading
+    world.advance(15)
+    assert not has_ended(client)
+    client.peer.take_again()
+    await world.settle()
+    client.send(rendered[5:])
+    await world.settle()
+    world.advance(15)
+    expect_answer(client, 3)
+
+
+# --- settings that are not acknowledged
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+async def test_a_client_that_does_not_acknowledge_settings_is_cut(world, is_busy):
+    client = FramePeer(world.open_client())
+    client.send(PREFACE, settings())
+    for stream in range(1, 2 * int(SETTINGS_ACK_LIMIT_S), 2):
+        assert not has_ended(client)
+        if is_busy:
+            expect_answer(client, stream)
+        client.take()
+        world.advance(1)
+    expect_goaway(client, SETTINGS_TIMEOUT)
+
+
+async def test_a_client_that_acknowledges_late_is_served(world):
+    client = FramePeer(world.open_client())
+    client.send(PREFACE, settings())
+    world.advance(SETTINGS_ACK_LIMIT_S - 1)
+    client.send(SETTINGS_ACK)
+    world.advance(SETTINGS_ACK_LIMIT_S)
+    expect_answer(client, 1)
+    world.advance(89)
+    assert not has_ended(client)
+
+
+async def test_a_server_that_does_not_acknowledge_settings_is_left(open_world):
+    async with open_world(scheme="h2c") as world:
+        client = open_http2(world)
+        client.send(client.headers(1, GET))
+        server = FramePeer(await world.accept())
+        for _ in range(int(SETTINGS_ACK_LIMIT_S)):
+            assert not has_ended(server)
+            server.send(settings())  # it lives
+            server.take()
+            world.advance(1)
+        expect_goaway(server, SETTINGS_TIMEOUT)
+        await world.settle()
+        assert dict(client.take_streams()[0][2])[b":status"] == b"502"
+
+
+async def test_a_server_that_sends_its_response_drop_by_drop_is_left(open_world):
+    async with open_world(scheme="h2c") as world:
+        client = open_http2(world)
+        client.send(client.headers(1, GET))
+        server = await accept_http2(world)
+        server.take()
+        lasted = send_drops(world, server, server.headers(1, (*OK, ("a", "b" * 50))), 1)
+        assert 10 <= lasted <= 21
+        expect_goaway(server, ENHANCE_YOUR_CALM)
 
 
 @pytest.mark.parametrize("is_busy", [False, True])
