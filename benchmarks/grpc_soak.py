@@ -3,8 +3,9 @@
 Makes unary calls and streams of all three kinds over a few connections, with retries after `unavailable`, and after
 `cancelled`, with which a server of grpcio answers some calls while it stops. Meanwhile the configuration is swapped
 every 100 ms, and one of the two servers is restarted every three seconds, in turn gracefully (SIGTERM) and at once
-(SIGKILL). No unary call may fail, and no call may hang. A stream that was open at a server that
-ended may fail, but must end with a status. Prints a report, which is JSON, and writes it to
+(SIGKILL). No unary call may fail, and no call may hang. A stream that was open at a server that ended may fail, but
+must end with a status. Restarts that are more frequent than `--server-pause` (`--restart-every 0.5`) need a pause
+between the attempts (`--set retry.backoff=100ms`): docs/grpc.md. Prints a report, which is JSON, and writes it to
 benchmarks/results/grpc_soak.json with `--save`. Status 1 if a rule was broken. Needs grpcio.
 """
 
@@ -31,7 +32,7 @@ MAESH = (sys.executable, "-P", "-m", "maesh_core.cli")
 TIMEOUT_S = 30.0
 """The time-out of each call. What reaches it counts as hung."""
 CONNECTIONS, UNARY_CALLERS, STREAM_CALLERS = 4, 16, 4
-SWAP_S, RESTART_S, PAUSE_S = 0.1, 3.0, 0.05
+SWAP_S, PAUSE_S = 0.1, 0.05
 ENDS = {"term": (signal.SIGTERM,), "kill": (signal.SIGKILL,), "both": (signal.SIGTERM, signal.SIGKILL)}
 
 
@@ -42,6 +43,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--streams", type=int, default=1000, help="number of streaming calls (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="workers of the proxy (%(default)s)")
     parser.add_argument("--ends", choices=ENDS, default="both", help="how servers are ended (%(default)s)")
+    parser.add_argument("--restart-every", type=float, metavar="SECONDS", default=3.0, help="default: %(default)s")
+    parser.add_argument("--set", action="append", default=[], help="a setting of a plugin, for the mesh")
     parser.add_argument("--load", type=int, metavar="PORT", default=0, help="only make the calls, through this port")
     parser.add_argument("--save", action="store_true", help="write the report to benchmarks/results")
     return parser.parse_args()
@@ -200,15 +203,15 @@ async def make_calls(options: argparse.Namespace) -> int:
     return 0
 
 
-def disturb(servers: Servers, folder: Path, load: "subprocess.Popen[bytes]") -> int:
+def disturb(servers: Servers, folder: Path, load: "subprocess.Popen[bytes]", restart_s: float) -> int:
     """Swap the configuration and restart servers until the load has ended; return the number of swaps."""
-    swaps, restart_at = 0, time.monotonic() + RESTART_S / 2
+    swaps, restart_at = 0, time.monotonic() + restart_s / 2
     while load.poll() is None:
         swaps += 1
         write_manifests(folder, servers.ports, swaps)
         if time.monotonic() >= restart_at:
             servers.restart()
-            restart_at = time.monotonic() + RESTART_S
+            restart_at = time.monotonic() + restart_s
         time.sleep(SWAP_S)
     return swaps
 
@@ -220,11 +223,13 @@ def soak(options: argparse.Namespace, group: ProcessGroup, scratch: Path) -> dic
     write_manifests(folder, servers.ports, 0)
     http, api, admin = find_free_port(), find_free_port(), find_free_port()
     flags = ["--http-port", http, "--api-port", api, "--admin-port", admin, "--workers", options.workers]
+    for setting in options.set:
+        flags += ["--set", setting]
     mesh = group.start("mesh", [*MAESH, "up", *map(str, flags), folder])
     wait_until(lambda: fetch(admin, "/ready")[0] == 200, "the mesh is ready")
     counts = ["--unary", str(options.unary), "--streams", str(options.streams), "--load", str(http)]
     load = group.start("load", [sys.executable, __file__, *counts])
-    swaps = disturb(servers, folder, load)
+    swaps = disturb(servers, folder, load, options.restart_every)
     lines = group.read_log("load").splitlines()
     if load.returncode:
         raise RuntimeError("\n".join(lines))
