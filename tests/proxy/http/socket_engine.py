@@ -34,11 +34,12 @@ async def until(is_so):
 
 
 @contextlib.asynccontextmanager
-async def carry(serve, settings=None):
+async def carry(serve, settings=None, scheme="http"):
     """Run a proxy before a server whose connections `serve(reader, writer)` handles; gives the proxy's address."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     handler = HttpHandler(settings or CarryingSettings(), Clock(asyncio.get_running_loop()))
-    services = {"a": Service(servers=(Server(address="127.0.0.1", port=server.sockets[0].getsockname()[1]),))}
+    servers = (Server(address="127.0.0.1", port=server.sockets[0].getsockname()[1]),)
+    services = {"a": Service(servers=servers, scheme=scheme)}
     routers = {"a": HttpRouter(entrypoint=1, hosts=("a",), service="a")}
     section = Section(routers=routers, services=services)
     handler.apply_table(handler.compile_table(section, middlewares={}, changed=None))

@@ -7,12 +7,14 @@ import pytest
 
 from maesh_core import engine
 from maesh_core.proxy.http.clients import newcomers
+from maesh_core.proxy.http.http2.connection import CLOSE_LIMIT_S
 from maesh_core.settings import CarryingSettings
 
 from ..socket_engine import carry, on_uvloop, until
-from .framing import NO_ERROR, PING, PREFACE, FramePeer, frame, settings, window_update
+from .framing import NO_ERROR, PING, PREFACE, SETTINGS_ACK, FramePeer, frame, settings, window_update
 
 GET = ((":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/"))
+POST = ((":method", "POST"), *GET[1:])
 STREAMS = 40
 BODY = bytes(index % 251 for index in range(300_000))
 
@@ -146,3 +148,38 @@ def test_the_last_response_of_a_connection_arrives_whole_while_the_client_goes_o
             await until(lambda: not handler.environment.clients)
 
     on_uvloop(test)()
+
+
+@on_uvloop
+async def test_a_server_that_reads_nothing_more_does_not_keep_a_connection_that_is_closed():
+    left = asyncio.Event()
+
+    async def serve(reader, writer):
+        writer.write(settings(INITIAL_WINDOW_SIZE=1 << 30) + window_update(0, 1 << 30) + SETTINGS_ACK)
+        writer.transport.pause_reading()
+        await left.wait()
+        writer.close()
+
+    async with carry(serve, scheme="h2c") as (handler, address):
+        _, writer, client = await open_http2(address, settings(), SETTINGS_ACK)
+        client.send(client.headers(1, POST, is_end=False))
+        upstreams = handler.environment.upstreams
+        await until(lambda: any(each.peer_window == 1 << 30 for each in upstreams))
+        (upstream,) = upstreams
+        while not upstream.transport.get_write_buffer_size():
+            for _ in range(8):
+                client.send(client.data(1, BODY[:16384]))
+            await asyncio.sleep(0)
+        raw = upstream.transport.get_extra_info("socket")
+        writer.transport.abort()
+        await until(lambda: not upstream.streams)
+        upstream.close()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert raw.fileno() >= 0  # the bytes wait for the server
+        clock = handler.environment.clock
+        clock._time = lambda: clock.now + CLOSE_LIMIT_S
+        clock.tick()
+        await until(lambda: not upstreams)
+        await until(lambda: raw.fileno() < 0)
+        left.set()
