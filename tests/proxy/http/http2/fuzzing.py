@@ -18,6 +18,7 @@ from .framing import (
     PREFACE,
     PRIORITY,
     SETTINGS,
+    SETTINGS_ACK,
     FramePeer,
     frame,
     goaway,
@@ -186,7 +187,7 @@ class Fuzzer:
 
     def _open_client(self):
         self.clients = [each for each in self.clients if not each.peer.transport.is_lost]
-        self.clients.append(FuzzedPeer(self.world.open_client(), PREFACE + settings()))
+        self.clients.append(FuzzedPeer(self.world.open_client(), PREFACE + settings() + SETTINGS_ACK))
 
     async def _let_client_send(self, client):
         count = self.random.randrange(1, 8)
@@ -214,7 +215,7 @@ class Fuzzer:
             return
         server = await self.world.accept()
         self.servers = self.servers[-5:]
-        self.servers.append(FuzzedPeer(server, settings()) if self.world.scheme == "h2c" else server)
+        self.servers.append(FuzzedPeer(server, settings() + SETTINGS_ACK) if self.world.scheme == "h2c" else server)
 
     async def _let_server_send(self):
         if not self.servers:
