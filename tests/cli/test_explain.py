@@ -32,7 +32,7 @@ def test_manifests_alone_are_enough(explain, tmp_path):
         "client pod test/app-0 at 127.0.0.9, service account server@test",
         "service test/app, port 80, traffic type http",
         "it is allowed, and goes to",
-        "  test/app:80  100.00%  127.0.0.9:8080",
+        "  test/app:80  100.00%  127.0.0.9:8080  http (default)",
     ]
     assert not list(tmp_path.glob("**/port-mapping*"))
 
