@@ -218,7 +218,7 @@ class Http2Connection(ControlFrames):
             self._buffer += data[at:]
             self._wanted = self._compute_wanted()
             if self._block is None and not self._is_turn_queued:
-                self._await_rest(data[at + 3] if size - at > 3 else HEADERS)
+                self._await_rest(data[at + 3] if size - at >= FRAME_HEADER_BYTES else HEADERS)
         if self._blocked:
             self._pump()
         if self.out:
@@ -319,12 +319,12 @@ class Http2Connection(ControlFrames):
         if flags & PADDED:
             start, end = _cut_padding(data, start, end)
         stream = self.streams.get(stream_id)
-        if stream is None or stream.has_ended_remotely:
-            self._handle_closed(stream, stream_id)
-            return
         is_end = bool(flags & END_STREAM)
         if start == end and not is_end:
             self._count_control()
+        if stream is None or stream.has_ended_remotely:
+            self._handle_closed(stream, stream_id)
+            return
         stream.has_ended_remotely = is_end
         try:
             stream.receive_data(data[start:end], flow_bytes)

@@ -51,7 +51,6 @@ RESET_REFILL_PER_S: Final = 5.0
 """Tokens for resets that time brings back."""
 DRAIN_PING: Final = b"maesh-go"
 """Payload of the PING that follows the first GOAWAY of a drain: with its answer, the client knows of the drain."""
-_NEVER: Final = float("inf")
 
 
 @final
@@ -217,7 +216,7 @@ class MultiplexedClient(Http2Connection):
             stream.refuse(error, is_grpc=fields is not None and is_call(fields))
             return
         if not self.streams:
-            self.deadline = _NEVER  # each stream that waits lowers it
+            self.deadline = self.owed_deadline  # each stream that waits lowers it
         self.streams[stream_id] = stream
         self._opened += 1
         stream.start(request, self.environment.clock_time())

@@ -143,6 +143,19 @@ async def test_requests_after_the_announced_end_are_cut_by_the_budget(open_world
         assert find_goaway(client) is not None
 
 
+@pytest.mark.parametrize("is_above", [False, True])
+async def test_empty_data_of_an_ignored_stream_is_cut_by_the_budget(open_world, is_above):
+    limits = CarryingSettings(http2_control_limit=100, request_limit=1 if is_above else 0)
+    async with open_world(settings=limits) as world:
+        client = open_http2(world)
+        client.send(client.headers(1, GET))  # above the last stream of a GOAWAY, or reset because it is malformed
+        client.send(client.headers(3, POST if is_above else (*POST, ("Upper", "case")), is_end=False))
+        await world.accept()
+        client.take()
+        assert await send_until_closed(world, client, [client.data(3)] * 300) <= 101
+        assert find_goaway(client) == ENHANCE_YOUR_CALM
+
+
 async def test_header_lists_of_a_reset_stream_are_cut_by_the_budget(open_world):
     async with open_world(settings=CarryingSettings(http2_control_limit=100)) as world:
         client = open_http2(world)

@@ -109,6 +109,16 @@ async def test_a_frame_that_comes_drop_by_drop_ends_the_connection(world, is_bus
     expect_goaway(client, ENHANCE_YOUR_CALM)
 
 
+async def test_the_header_of_a_data_frame_has_the_time_of_a_head(world):
+    client = open_http2(world)
+    client.send(client.headers(1, POST, is_end=False))
+    await world.accept()
+    client.take()
+    client.send(client.data(1, b"x")[:5])
+    world.advance(11)
+    expect_goaway(client, ENHANCE_YOUR_CALM)
+
+
 async def test_data_that_comes_drop_by_drop_has_the_time_of_a_body(world):
     client = open_http2(world)
     client.send(client.headers(1, POST, is_end=False))
@@ -167,6 +177,20 @@ async def test_a_client_that_does_not_acknowledge_settings_is_cut(world, is_busy
         client.take()
         world.advance(1)
     expect_goaway(client, SETTINGS_TIMEOUT)
+
+
+async def test_settings_must_be_acknowledged_during_a_long_response(open_world):
+    async with open_world(scheme="h2c") as world:
+        client = FramePeer(world.open_client())
+        client.send(PREFACE, settings(), client.headers(1, GET))
+        server = await accept_http2(world)
+        server.send(server.headers(1, OK, is_end=False))
+        for _ in range(int(SETTINGS_ACK_LIMIT_S)):
+            assert not has_ended(client)
+            server.send(server.data(1, b"x"))
+            world.advance(1)
+            await world.settle()
+        expect_goaway(client, SETTINGS_TIMEOUT)
 
 
 async def test_a_client_that_acknowledges_late_is_served(world):
