@@ -10,7 +10,7 @@ from typing import Final, Protocol, cast, final
 
 from maesh_core.errors import UpstreamProtocolError
 from maesh_core.proxy.http.answers import CLOSED_EARLY, NOT_HTTP2, SILENT
-from maesh_core.proxy.http.http2.connection import Http2Connection
+from maesh_core.proxy.http.http2.connection import CLOSE_LIMIT_S, Http2Connection
 from maesh_core.proxy.http.http2.control_frames import Http2ConnectionError
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import (
@@ -107,6 +107,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
     def eof_received(self) -> None:
         """Open no more streams; the event loop closes the connection."""
         self._go_away()
+        self.deadline = self.environment.clock.now + CLOSE_LIMIT_S
 
     def on_ended(self) -> None:
         """Leave the pool."""
@@ -117,10 +118,10 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
 
     def check(self, now: float) -> None:
         """End the waits for a server that is too slow or gone; called at each tick of the clock."""
-        silence = self._silence
-        if self.is_closing:
-            if self.deadline <= now and self._transport is not None:
-                self._transport.abort()
+        silence, transport = self._silence, self._transport
+        if transport is not None and transport.is_closing():
+            if self.deadline <= now:
+                transport.abort()
         elif self.is_overdue(now):
             self.fail_overdue()
         elif silence.is_pinged:

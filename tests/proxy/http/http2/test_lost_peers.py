@@ -265,6 +265,24 @@ async def test_a_server_that_does_not_read_the_last_frames_of_a_connection_is_cu
     assert server.peer.transport.is_aborted
 
 
+@pytest.mark.parametrize("is_idle", [True, False])
+async def test_a_server_that_closes_its_side_and_does_not_read_is_cut(h2c, is_idle):
+    client = open_http2(h2c)
+    client.send(client.headers(1, GET))
+    server = await accept_http2(h2c)
+    server.peer.transport.unsent_bytes = 100
+    if is_idle:
+        server.send(server.headers(1, OK))
+    server.peer.end()
+    await h2c.settle()
+    h2c.advance(CLOSE_LIMIT_S - 1)
+    assert not server.peer.transport.is_aborted
+    h2c.advance(1)
+    assert server.peer.transport.is_aborted
+    await h2c.settle()
+    assert status_of(client) == (b"200" if is_idle else b"502")
+
+
 @pytest.mark.parametrize("sign", ["a response", "a PING", "little time"])
 async def test_a_server_that_lives_keeps_its_connection(h2c, sign):
     client = open_http2(h2c)
