@@ -125,9 +125,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         elif self.is_overdue(now):
             self.fail_overdue()
         elif silence.is_pinged:
-            if silence.has_ended():
-                silence.is_pinged = False
-            elif silence.has_timed_out(now) and not self._is_full:
+            if silence.has_timed_out(now) and not self._is_full:
                 self._give_up()
         elif self.streams and silence.is_long(now):
             self._send_ping(now)
@@ -172,11 +170,11 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
 
     def open_stream(self) -> UpstreamSideStream:
         """Open a stream; it counts in the server's `opened` until its exchange has ended."""
+        if not self.streams:
+            self._silence.resume(self.environment.clock.now, idle_since=self.idle_since)
         stream = UpstreamSideStream(self, self, self._next_id, self.peer_window)
         self.streams[self._next_id] = stream
         self.server.opened += 1
-        if not self._silence.since:
-            self._silence.since = self.environment.clock.now
         self._next_id += 2
         if self._next_id > STREAM_BITS:
             self._go_away()
@@ -184,7 +182,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
 
     def data_received(self, data: bytes) -> None:
         """Process frames; the server is alive."""
-        self._silence.since = self.environment.clock.now
+        self._silence.end(self.environment.clock.now)
         super().data_received(data)
         if not self.streams:
             self._silence.since = 0.0
@@ -260,8 +258,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
             self.close()
 
     def on_ping_ack(self, payload: bytes) -> None:
-        """Open streams again: the server lives."""
-        self._silence.is_pinged = False
+        """Do nothing: any frame shows that the server lives."""
 
     def _go_away(self) -> None:
         if not self.is_going_away:

@@ -24,7 +24,7 @@ class ServerSilence:
     """The silence of one server connection. Times are those of the clock, in seconds.
 
     `since` is the time of the last byte, or that of the first request if it is later; 0 if the server owes nothing. It
-    stays after a cancel, because a cancel does not show that the server lives.
+    stays after a cancel, because a cancel does not show that the server lives. Time without a request does not count.
     """
 
     __slots__ = ("_answers", "_pinged_at", "_requests", "_spare", "is_pinged", "since")
@@ -39,6 +39,15 @@ class ServerSilence:
 
     def __repr__(self) -> str:
         return f"<ServerSilence since={self.since:.2f} pinged={self.is_pinged}>"
+
+    def resume(self, now: float, *, idle_since: float) -> None:
+        """Continue at the first request after a time without any, which does not count."""
+        self.since = self.since + now - idle_since if self.since else now
+
+    def end(self, now: float) -> None:
+        """Start again: the server has sent something, and so it lives."""
+        self.since = now
+        self.is_pinged = False
 
     def is_long(self, now: float) -> bool:
         """Whether the server is silent for too long."""
@@ -57,10 +66,6 @@ class ServerSilence:
             self._spare -= 1
         self._answers, self._requests, self._pinged_at, self.is_pinged = answers, requests, now, True
         return True
-
-    def has_ended(self) -> bool:
-        """Whether something has come since the PING."""
-        return not self.since or self.since >= self._pinged_at
 
     def has_timed_out(self, now: float) -> bool:
         """Whether nothing has come for too long after the PING."""

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from maesh_core.proxy.http.http2.connection import CLOSE_LIMIT_S, OUTPUT_LIMIT_BYTES
+from maesh_core.proxy.http.http2.connection import CLOSE_LIMIT_S, OUTPUT_LIMIT_BYTES, TURN_FRAMES
 from maesh_core.proxy.http.http2.frames import render_goaway
 from maesh_core.proxy.http.http2.multiplexed_upstream import RESETS_PER_CONNECTION
 from maesh_core.proxy.http.http2.server_silence import PING_PAUSE_S, PING_TIMEOUT_S, SILENCE_LIMIT_S, SILENCE_PING
@@ -139,7 +139,6 @@ async def test_a_server_that_sends_anything_after_a_ping_is_kept(h2c, sign):
     await h2c.settle()
     signs = {"an answer to PING": ping_ack(SILENCE_PING), "other frames": settings()}
     server.send(signs.get(sign) or server.headers(3, OK))
-    h2c.advance(1)
     client.send(client.headers(5, GET))
     await h2c.settle()
     assert not h2c.connects
@@ -169,6 +168,27 @@ async def test_an_idle_connection_gets_no_ping(h2c):
     h2c.advance(SILENCE_LIMIT_S + 1)
     await h2c.settle()
     assert list_pings(server) == []
+
+
+@pytest.mark.parametrize("end", ["a cancel", "many frames"])
+async def test_the_time_without_a_request_is_no_silence(h2c, end):
+    client = open_http2(h2c)
+    client.send(client.headers(1, GET))
+    server = await accept_http2(h2c)
+    if end == "a cancel":
+        client.send(rst_stream(1, CANCEL))
+    else:  # the response ends in a later turn
+        data = server.data(1, b"x") * TURN_FRAMES + server.data(1, is_end=True)
+        server.send(server.headers(1, OK, is_end=False), data)
+    await h2c.settle()
+    h2c.advance(SILENCE_LIMIT_S + 1)
+    client.send(client.headers(3, GET))
+    h2c.advance(SILENCE_LIMIT_S - 1)
+    await h2c.settle()
+    assert list_pings(server) == []
+    h2c.advance(1)
+    await h2c.settle()
+    assert list_pings(server) == [SILENCE_PING]
 
 
 async def test_a_server_that_does_not_read_gets_no_ping(h2c):
