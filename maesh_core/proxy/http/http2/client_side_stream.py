@@ -224,6 +224,7 @@ class ClientSideStream(Http2Stream, ClientStream):
     def on_end_sent(self) -> None:
         """Reset the stream without an error: the rest of the request is not needed (RFC 9113 section 8.1)."""
         self.reset(NO_ERROR)
+        self.connection.note_finished()
 
     def abort(self, code: int = INTERNAL_ERROR) -> None:
         """Reset the stream, so that the client cannot mistake a partial response for a complete one."""

@@ -320,7 +320,7 @@ class Http2Connection(ControlFrames):
             start, end = _cut_padding(data, start, end)
         stream = self.streams.get(stream_id)
         is_end = bool(flags & END_STREAM)
-        if start == end and not is_end:
+        if start == end and (not is_end or stream is None):
             self._count_control()
         if stream is None or stream.has_ended_remotely:
             self._handle_closed(stream, stream_id)

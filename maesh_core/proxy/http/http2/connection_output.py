@@ -70,7 +70,7 @@ class ConnectionOutput(FrameSink):
 
     @abstractmethod
     def on_stream_finished(self) -> None:
-        """Continue after a stream has ended without a reset."""
+        """Continue after a stream has ended with its response."""
 
     @abstractmethod
     def on_streams_changed(self) -> None:
@@ -116,9 +116,13 @@ class ConnectionOutput(FrameSink):
         self._blocked.pop(stream.stream_id, None)
         if self.streams.pop(stream.stream_id, None) is not None:
             if not stream.was_reset:
-                self._control.earn(TOKENS_PER_STREAM)
-                self.on_stream_finished()
+                self.note_finished()
             self.on_streams_changed()
+
+    def note_finished(self) -> None:
+        """Allow more frames of no use for an exchange that has ended with its response."""
+        self._control.earn(TOKENS_PER_STREAM)
+        self.on_stream_finished()
 
     def note_reset(self, stream_id: int) -> None:
         """Ignore the frames of a stream that this side has reset for a while."""

@@ -77,6 +77,9 @@ class FrameSink(Protocol):
     def note_reset(self, stream_id: int) -> None:
         """Record that a stream was reset by this side."""
 
+    def note_finished(self) -> None:
+        """Record that an exchange has ended with its response."""
+
 
 class Http2Stream:
     """The connection's side of a stream. `reset_code` is the code of the peer's RST_STREAM, CANCEL without one."""

@@ -143,8 +143,9 @@ async def test_requests_after_the_announced_end_are_cut_by_the_budget(open_world
         assert find_goaway(client) is not None
 
 
+@pytest.mark.parametrize("is_end", [False, True])
 @pytest.mark.parametrize("is_above", [False, True])
-async def test_empty_data_of_an_ignored_stream_is_cut_by_the_budget(open_world, is_above):
+async def test_empty_data_of_an_ignored_stream_is_cut_by_the_budget(open_world, is_above, is_end):
     limits = CarryingSettings(http2_control_limit=100, request_limit=1 if is_above else 0)
     async with open_world(settings=limits) as world:
         client = open_http2(world)
@@ -152,7 +153,7 @@ async def test_empty_data_of_an_ignored_stream_is_cut_by_the_budget(open_world, 
         client.send(client.headers(3, POST if is_above else (*POST, ("Upper", "case")), is_end=False))
         await world.accept()
         client.take()
-        assert await send_until_closed(world, client, [client.data(3)] * 300) <= 101
+        assert await send_until_closed(world, client, [client.data(3, is_end=is_end)] * 300) <= 101
         assert find_goaway(client) == ENHANCE_YOUR_CALM
 
 

@@ -126,6 +126,18 @@ async def test_a_server_that_sends_too_many_frames_of_no_use_is_left(open_world)
         assert dict(client.take_streams()[0][2])[b":status"] == b"502"
 
 
+async def test_answers_before_the_end_of_a_request_allow_more_frames(open_world):
+    limits = CarryingSettings(http2_control_limit=100, http2_reset_limit=10)
+    call = (*POST[:2], *ELSEWHERE[2:], ("content-type", "application/grpc"))
+    async with open_world(settings=limits) as world:
+        client = open_http2(world)
+        for stream in range(1, 801, 2):
+            client.send(client.headers(stream, call, is_end=False))
+            assert [message[0] for message in client.take_streams()] == ["headers", "reset"]
+            client.send(client.data(stream, is_end=True), rst_stream(stream, NO_ERROR))  # as clients of gRPC do
+        expect_answer(client, 801)
+
+
 async def test_time_data_and_answers_allow_more_frames(open_world):
     async with open_world(settings=CarryingSettings(http2_control_limit=100)) as world:
         client = open_http2(world)
