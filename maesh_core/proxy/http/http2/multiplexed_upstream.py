@@ -26,7 +26,7 @@ from maesh_core.proxy.http.http2.frames import (
 )
 from maesh_core.proxy.http.http2.request_fields import build_request_fields
 from maesh_core.proxy.http.http2.response_fields import read_response
-from maesh_core.proxy.http.http2.server_silence import SILENCE_PING, ServerSilence
+from maesh_core.proxy.http.http2.server_silence import SILENCE_PING, UNREAD_LIMIT_BYTES, ServerSilence
 from maesh_core.proxy.http.http2.stream import STREAM_WINDOW_BYTES
 from maesh_core.proxy.http.http2.upstream_side_stream import ServerLink, UpstreamSideStream
 from maesh_core.proxy.http.messages.headers import Headers
@@ -70,6 +70,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         "_responses",
         "_silence",
         "_was_silent",
+        "_window_at_last_byte",
         "idle_since",
         "is_going_away",
         "server",
@@ -80,6 +81,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         self.server = server
         self.is_going_away = False
         self._answers = 0
+        self._window_at_last_byte = self.send_window
         self._resets = 0
         self._silence = ServerSilence()
         self._was_silent = False
@@ -133,9 +135,11 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
     def _send_ping(self, now: float) -> bool:
         """Ask whether the server lives, and return True; return False if it gets no PING now.
 
-        While much output is unsent, the PING would wait behind it.
+        While much output is unsent, or unread by the server, the PING would wait behind it.
         """
-        if self.is_write_paused or not self._silence.note_ping(now, answers=self._answers, requests=self._next_id):
+        if self.is_write_paused or self._window_at_last_byte - self.send_window > UNREAD_LIMIT_BYTES:
+            return False
+        if not self._silence.note_ping(now, answers=self._answers, requests=self._next_id):
             return False
         self.out.append(render_ping(SILENCE_PING))
         self.queue_flush()
@@ -184,6 +188,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         """Process frames; the server is alive."""
         self._silence.end(self.environment.clock.now)
         super().data_received(data)
+        self._window_at_last_byte = self.send_window
         if not self.streams:
             self._silence.since = 0.0
 

@@ -16,6 +16,9 @@ PING_PAUSE_S: Final = 310.0
 minutes; they tolerate two more until they send a response."""
 SPARE_PINGS: Final = 1
 """PING frames that may be sent before PING_PAUSE_S is over, if requests were sent since the previous one."""
+UNREAD_LIMIT_BYTES: Final = 262144
+"""Bytes of requests since the server's last byte above which it gets no PING: it may still be reading them. Servers
+that read send WINDOW_UPDATE, but those with large windows do so seldom. In PING_TIMEOUT_S, this is 13 KB a second."""
 SILENCE_PING: Final = b"maesh-up"
 """Payload of such a PING."""
 

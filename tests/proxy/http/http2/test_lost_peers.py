@@ -7,7 +7,13 @@ import pytest
 from maesh_core.proxy.http.http2.connection import CLOSE_LIMIT_S, OUTPUT_LIMIT_BYTES, TURN_FRAMES
 from maesh_core.proxy.http.http2.frames import render_goaway
 from maesh_core.proxy.http.http2.multiplexed_upstream import RESETS_PER_CONNECTION
-from maesh_core.proxy.http.http2.server_silence import PING_PAUSE_S, PING_TIMEOUT_S, SILENCE_LIMIT_S, SILENCE_PING
+from maesh_core.proxy.http.http2.server_silence import (
+    PING_PAUSE_S,
+    PING_TIMEOUT_S,
+    SILENCE_LIMIT_S,
+    SILENCE_PING,
+    UNREAD_LIMIT_BYTES,
+)
 from maesh_core.settings import CarryingSettings
 
 from .framing import (
@@ -28,6 +34,7 @@ from .framing import (
     ping_ack,
     rst_stream,
     settings,
+    window_update,
 )
 
 OK = ((":status", "200"),)
@@ -248,6 +255,25 @@ async def test_cancels_that_leave_no_request_do_not_hide_the_silence(h2c):
         client.send(rst_stream(stream - 2, CANCEL), client.headers(stream, GET))
         h2c.advance(1.5)
         await h2c.settle()
+    assert list_pings(server) == [SILENCE_PING]
+
+
+async def test_a_server_that_may_still_be_reading_a_request_gets_no_ping(h2c):
+    client = open_http2(h2c)
+    client.send(client.headers(1, POST, is_end=False))
+    server = await accept_http2(h2c, INITIAL_WINDOW_SIZE=1 << 30)
+    server.send(window_update(0, 1 << 30))
+    for _ in range(UNREAD_LIMIT_BYTES // 16384):
+        client.send(client.data(1, b"x" * 16384))
+        await h2c.settle()
+    client.send(client.data(1, b"x"))
+    await h2c.settle()
+    h2c.advance(SILENCE_LIMIT_S + 1)
+    await h2c.settle()
+    assert list_pings(server) == []
+    server.send(window_update(0, 1))
+    h2c.advance(SILENCE_LIMIT_S)
+    await h2c.settle()
     assert list_pings(server) == [SILENCE_PING]
 
 
