@@ -1,0 +1,137 @@
+"""Measured traffic as the API reports it (`/api/traffic`): services, their branches, servers and callers.
+
+Plain structs. A proxy counts since it started; the controller sums over all proxies, and computes the last minute from
+what each proxy counted a minute ago. Rates are per second, durations in seconds, sizes in bytes.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from maesh_core.model.metrics import MetricFamily
+
+
+class ProxyTraffic(msgspec.Struct, frozen=True, kw_only=True):
+    """What a proxy's admin port answers for `/traffic`: the metrics of its traffic now, and some time ago.
+
+    `interval_s` is the time between the two; 0 if the proxy has just started, and `before` is then empty.
+    """
+
+    interval_s: float
+    now: tuple[MetricFamily, ...]
+    before: tuple[MetricFamily, ...] = ()
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Percentiles of durations, interpolated within the histogram's buckets; None if nothing was measured."""
+
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What was counted in a span of time.
+
+    `success` is the share of requests that did not fail, between 0 and 1; None without requests. A request fails with a
+    status of 500 or above, or with a gRPC status that blames the server. `codes` counts by class (`2xx`) or exact
+    status, `reasons` counts the mesh's own answers by their reason.
+    """
+
+    seconds: float = 0.0
+    requests: int = 0
+    rate: float = 0.0
+    success: float | None = None
+    codes: Mapping[str, int] = {}
+    grpc: Mapping[str, int] = {}
+    total: Latency = Latency()
+    upstream: Latency = Latency()
+    retries: int = 0
+    limited: int = 0
+    denied: int = 0
+    reasons: Mapping[str, int] = {}
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    connections: int = 0
+    """For TCP and UDP: connections or sessions that began."""
+
+
+class ServerTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One server of a service. `pod` is `namespace/name`, or empty if it is not known."""
+
+    server: str
+    pod: str = ""
+    node: str = ""
+    last: Window = Window()
+    total: Window = Window()
+    is_set_aside: bool = False
+
+
+class BranchTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One destination of a service's traffic: the service itself, or a branch of its splits.
+
+    `weight` is its configured share, between 0 and 1; None if requests choose it by their content.
+    """
+
+    destination: str
+    weight: float | None = None
+    last: Window = Window()
+    total: Window = Window()
+
+
+class EdgeTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Requests from one caller to one service.
+
+    `caller` is a workload as `Deployment/name@namespace` or a pod as `Pod/name@namespace`; otherwise the client's
+    address, or `other` for clients above the limit of counted ones.
+    """
+
+    caller: str
+    account: str = ""
+    pods: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    service: str
+    last: Window = Window()
+    total: Window = Window()
+
+
+class ServiceTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One service port. `key` is `namespace/name:port`, as in the label `service` of metrics."""
+
+    key: str
+    namespace: str
+    name: str
+    port: str
+    traffic_type: str = ""
+    last: Window = Window()
+    total: Window = Window()
+    branches: tuple[BranchTraffic, ...] = ()
+    servers: tuple[ServerTraffic, ...] = ()
+    callers: tuple[EdgeTraffic, ...] = ()
+    open_breakers: int = 0
+    errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+class NodeTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One proxy, and why it did not answer; its traffic is then missing in the sums."""
+
+    name: str
+    revision: str | None = None
+    error: str = ""
+    connections: int = 0
+
+
+class TrafficReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The response of `/api/traffic`. `refused` counts requests that were refused before they were routed, by status.
+
+    With `?service=NAMESPACE/NAME[:PORT]`, `services` has only those.
+    """
+
+    at: str
+    """When it was collected: an RFC 3339 time in UTC."""
+    interval_s: float = 0.0
+    """The length of `last`: a minute, or less after a start."""
+    nodes: tuple[NodeTraffic, ...] = ()
+    services: tuple[ServiceTraffic, ...] = ()
+    refused: Mapping[str, int] = {}
