@@ -31,6 +31,7 @@ from maesh_core.model.resources import (
     build_reference,
 )
 from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, ServerNode, ServiceNode
+from maesh_core.model.traffic_record import DENIED, UDP, TrafficRecord
 from maesh_core.plugin_system.hookspecs import (
     HOOK_API_VERSION,
     Addition,
@@ -38,8 +39,10 @@ from maesh_core.plugin_system.hookspecs import (
     BalancerFactory,
     Chooser,
     ClosingBuilder,
+    ClosingObserver,
     CountingFactory,
     CountingHandler,
+    CountingObserver,
     ExplainingBuilder,
     LastTopologyBuilder,
     Listener,
@@ -51,6 +54,7 @@ from maesh_core.plugin_system.hookspecs import (
     Source,
     Stage,
     TopologyBuilder,
+    TrafficObserver,
     TrafficType,
     WireSettings,
     hookimpl,
@@ -102,8 +106,10 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 __all__ = [
+    "DENIED",
     "HOOK_API_VERSION",
     "REFERENCES",
+    "UDP",
     "Addition",
     "Applied",
     "BackendNode",
@@ -114,10 +120,12 @@ __all__ = [
     "CheckedResource",
     "Chooser",
     "ClosingBuilder",
+    "ClosingObserver",
     "ConfigurationError",
     "Connection",
     "CountingFactory",
     "CountingHandler",
+    "CountingObserver",
     "Deleted",
     "Duration",
     "Event",
@@ -172,6 +180,8 @@ __all__ = [
     "Ticks",
     "TopologyBuilder",
     "TopologyView",
+    "TrafficObserver",
+    "TrafficRecord",
     "TrafficType",
     "UpstreamNotReachedError",
     "UpstreamProtocolError",

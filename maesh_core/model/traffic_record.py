@@ -15,8 +15,13 @@ REFUSED: Final = "refused"
 client above a connection limit."""
 
 CLIENT_LEFT: Final = "the client left"
-UPSTREAM_LOST: Final = "the upstream was lost during the response"
-"""Reasons of ends that are not answers of the mesh."""
+EXCESS_CLIENT: Final = "the client exceeds a connection limit"
+UNROUTED: Final = "no service has this entrypoint"
+DENIED: Final = "access denied"
+NO_SERVER_ACCEPTED: Final = "no server accepted the connection"
+IDLE: Final = "no byte was sent for too long"
+CUT: Final = "the connection was reset"
+"""Reasons of ends that are not HTTP answers of the mesh."""
 
 
 @final

@@ -1,4 +1,4 @@
-"""The one place where hooks are declared, in families: discovery, topology, protocol, balancing, middleware.
+"""The one place where hooks are declared, in families: discovery, topology, protocol and others.
 
 A hook runs once, when its process starts, and returns objects that the process then calls directly; no hook is called
 while a request is processed. The interfaces of these objects are declared here, except for that of a middleware
@@ -22,6 +22,7 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import Resource, ResourceKind
 from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
+from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Node, Question, TopologyView, Verdict
 from maesh_core.plugin_system.middleware import Middleware
 
@@ -392,12 +393,59 @@ class MiddlewareSpecs(Protocol):
         """Return the proxy's half of middlewares. Proxy; once, at start; raising stops the start."""
 
 
-SPEC_FAMILIES: tuple[type, ...] = (DiscoverySpecs, TopologySpecs, ProtocolSpecs, BalancingSpecs, MiddlewareSpecs)
+# --- observation -----------------------------------------------------------------------------------------------------
+
+
+class TrafficObserver(Protocol):
+    """Receives a record of all traffic that has ended. It may be a `CountingObserver` and a `ClosingObserver`."""
+
+    name: str
+
+    def observe(self, record: TrafficRecord) -> None:
+        """Called once for each request, tunnel, TCP connection, UDP session and refusal, when it has ended.
+
+        It runs in the worker's event loop, before the next request, so it must return within microseconds: keep the
+        record, and write it elsewhere. An exception is counted, and logged once; traffic continues. Records are created
+        only if there is an observer.
+        """
+
+
+class CountingObserver(TrafficObserver, Protocol):
+    """An observer that has metrics."""
+
+    def collect_metrics(self) -> Sequence[MetricFamily]:
+        """Return the metrics; called at each scrape."""
+
+
+class ClosingObserver(TrafficObserver, Protocol):
+    """An observer that has to finish its work."""
+
+    def close(self) -> None:
+        """Finish: no further record follows, and the worker ends. It must return within a second."""
+
+
+class ObservationSpecs(Protocol):
+    """Hooks for what is told about traffic, such as logs."""
+
+    @hookspec
+    def maesh_traffic_observers(self, node: Node) -> Sequence[TrafficObserver]:
+        """Return observers of traffic. Proxy; once, at start, in its event loop; raising stops the start."""
+
+
+SPEC_FAMILIES: tuple[type, ...] = (
+    DiscoverySpecs,
+    TopologySpecs,
+    ProtocolSpecs,
+    BalancingSpecs,
+    MiddlewareSpecs,
+    ObservationSpecs,
+)
 
 OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
     TopologyBuilder: (LastTopologyBuilder,),
     ProtocolHandler: (CountingHandler,),
     MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder),
     MiddlewareFactory: (CountingFactory,),
+    TrafficObserver: (CountingObserver, ClosingObserver),
 }
 """Optional members of objects that a hook returns; if an object has one, it must be as declared."""

@@ -15,6 +15,7 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import PodReport
 from maesh_core.model.resources import Resource
 from maesh_core.model.topology import ServiceNode
+from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.plugin_system.shared import RecentCounts, SharedBytes
 
 if TYPE_CHECKING:
@@ -438,6 +439,16 @@ class Node(Protocol):
     @property
     def sockets(self) -> SocketWatcher:
         """The watcher of raw sockets."""
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether anything observes traffic, so that records are needed."""
+
+    def observe(self, record: TrafficRecord) -> None:
+        """Pass on the record of a connection or session of a protocol that has ended."""
+
+    def count_connection(self, address: str, service: str) -> None:
+        """Count a connection or session from a client address to a service, given by its key."""
 
     def build_streams(self, build_counters: Callable[[], CountersT]) -> Streams[CountersT]:
         """Build the routes of a stream protocol, which choose servers by weight, set them aside, and check access."""

@@ -146,6 +146,16 @@ class CarryingSettings(CommonSettings):
         LimitOrNone,
         Meta(description="Maximum number of requests on a client connection, which is then closed; 0: no limit."),
     ] = 0
+    metrics_exact_codes: Annotated[
+        bool, Meta(description="Count requests by exact status, such as 204, instead of by class, such as 2xx.")
+    ] = False
+    metrics_client_limit: Annotated[
+        LimitOrNone,
+        Meta(
+            description="Maximum number of pairs of client address and service that a worker counts separately;"
+            " further ones are counted together, as other; 0: count none."
+        ),
+    ] = 1000
     http2: Annotated[
         bool, Meta(description="Accept HTTP/2 on the HTTP entrypoints, and offer it to https servers.")
     ] = True

@@ -61,15 +61,16 @@ class _PartRotation(SmoothWeightedRoundRobin[DividedPart[ServerT]]):
 
 
 class Division(Generic[ServerT]):
-    """Picks a part, then one of its servers."""
+    """Picks a part, then one of its servers. `picked` is the key of the part of the latest pick."""
 
-    __slots__ = ("parts", "turns")
+    __slots__ = ("parts", "picked", "turns")
 
     def __init__(
         self, parts: Sequence[tuple[DividedPart[ServerT], int]], *, former: "Division[ServerT] | None" = None
     ) -> None:
         self.parts = tuple(part for part, _ in parts)
         self.turns = _PartRotation(parts)
+        self.picked = ""
         if former is not None:
             self.turns.continue_from(former.turns)
 
@@ -84,7 +85,11 @@ class Division(Generic[ServerT]):
         part = self._find_part(own) if own else None
         if part is None:
             part = self.turns.pick()
-        return part.balancer.pick(tried, exchange) if part is not None else None
+        if part is None:
+            self.picked = ""
+            return None
+        self.picked = part.key
+        return part.balancer.pick(tried, exchange)
 
     @property
     def servers(self) -> tuple[ServerT, ...]:

@@ -6,10 +6,13 @@ decisions about exchanges.
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from maesh_core.model.traffic_record import EXCESS_CLIENT, REFUSED, TrafficRecord
 from maesh_core.proxy.balancing.health import PassiveHealth
+from maesh_core.proxy.callers import CallerCounts
 from maesh_core.proxy.http.idle_clients import EvictableClient, IdleClients
 from maesh_core.proxy.http.messages.request_parsing import HeadReaders
 from maesh_core.proxy.http.peer_watch import EpollPeerWatch
@@ -17,6 +20,7 @@ from maesh_core.proxy.http.tls import UpstreamTls
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.network.slots import Slots
+from maesh_core.proxy.observers import Observers
 from maesh_core.settings import CarryingSettings
 
 
@@ -50,6 +54,7 @@ class ExpiringClient(Expiring, EvictableClient, Protocol):
     """A client connection."""
 
     address: str
+    entrypoint: int
 
     def list_exchanges(self) -> Sequence[object]:
         """Return the exchanges in progress."""
@@ -95,6 +100,7 @@ class Environment:
         "_accepted",
         "_idle_clients",
         "body_timeout",
+        "callers",
         "checked_upstreams",
         "clients",
         "clock",
@@ -105,6 +111,7 @@ class Environment:
         "idle_timeout",
         "is_draining",
         "is_serving_half_closed",
+        "observers",
         "peer_watch",
         "refusals",
         "requests",
@@ -115,16 +122,29 @@ class Environment:
         "tls",
         "tunnels",
         "upstreams",
+        "wall_offset_s",
     )
 
-    def __init__(self, settings: CarryingSettings, clock: Clock, failures: MiddlewareFailures | None = None) -> None:
+    def __init__(
+        self,
+        settings: CarryingSettings,
+        clock: Clock,
+        failures: MiddlewareFailures | None = None,
+        *,
+        callers: CallerCounts | None = None,
+        observers: Observers | None = None,
+    ) -> None:
         self.settings = settings
+        self.callers = callers or CallerCounts(settings.metrics_client_limit, lambda: clock.now)
+        self.observers = observers or Observers()
         self.idle_timeout = settings.idle_timeout  # a copy, since reading it here is cheaper for each request
         self.body_timeout = settings.body_timeout
         self.response_timeout = settings.response_timeout
         self.failures = failures or MiddlewareFailures()
         self.clock = clock
         self.clock_time = asyncio.get_running_loop().time
+        self.wall_offset_s = time.time() - self.clock_time()
+        """Seconds to add to the clock's time to get the Unix time."""
         self.health = PassiveHealth(
             self.clock,
             first_pause_s=settings.server_pause if settings.passive_health else 0.0,
@@ -159,6 +179,7 @@ class Environment:
         """Assign a slot to a new client, evicting an idle one if necessary; return False if no slot is free."""
         taken = len(self.clients) + len(self.tunnels)
         if not self.slots.acquire(client.address, self.settings, taken=taken, evict=self._evict):
+            self._report_refusal(client.address, client.entrypoint, 0, EXCESS_CLIENT, "TCP")
             return False
         self._accepted += 1
         client.number = self._accepted
@@ -190,8 +211,29 @@ class Environment:
         """Count a refused request by the status of its answer."""
         self.refusals[status] = self.refusals.get(status, 0) + 1
 
+    def refuse(self, address: str, entrypoint: int, status: int, reason: str, protocol: str) -> None:
+        """Count a client's bytes that are not a request, and report them."""
+        self.count_refusal(status)
+        self._report_refusal(address, entrypoint, status, reason, protocol)
+
+    def _report_refusal(self, address: str, entrypoint: int, status: int, reason: str, protocol: str) -> None:
+        if self.observers.is_active:
+            self.observers.observe(
+                TrafficRecord(
+                    REFUSED,
+                    started_at=time.time(),
+                    duration_s=0.0,
+                    client=address,
+                    entrypoint=entrypoint,
+                    protocol=protocol,
+                    status=status,
+                    reason=reason,
+                )
+            )
+
     def sweep(self, now: float) -> None:
         """End the waits whose deadline has passed."""
+        self.wall_offset_s = time.time() - now
         for client in list(self.clients):
             if client.deadline <= now:
                 client.on_deadline()

@@ -13,6 +13,7 @@ from maesh_core.model.metrics import MetricFamily
 from maesh_core.plugin_system.hookspecs import Listener
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.balancing.kinds import BalancerKinds
+from maesh_core.proxy.callers import CallerCounts
 from maesh_core.proxy.http.clients.client_connection import ClientConnection
 from maesh_core.proxy.http.clients.listener import HttpListener
 from maesh_core.proxy.http.clients.newcomers import Newcomers
@@ -24,6 +25,7 @@ from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.server_key import ServerKey
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.clock import Clock
+from maesh_core.proxy.observers import Observers
 from maesh_core.settings import CarryingSettings
 
 
@@ -43,8 +45,10 @@ class HttpHandler:
         *,
         balancers: BalancerKinds | None = None,
         failures: MiddlewareFailures | None = None,
+        callers: CallerCounts | None = None,
+        observers: Observers | None = None,
     ) -> None:
-        self.environment = Environment(settings, clock, failures)
+        self.environment = Environment(settings, clock, failures, callers=callers, observers=observers)
         self.current = CurrentTable(HttpTable())
         self._balancers = balancers or BalancerKinds()
         self._servers: dict[ServerKey, HttpServer] = {}
@@ -154,10 +158,31 @@ class HttpHandler:
         """Return the metrics."""
         table = self.current.table
         return [
-            *collect_counters(table.counters),
+            *collect_counters(table.counters, has_exact_codes=self.environment.settings.metrics_exact_codes),
             *collect_ejections(table.counters, table.count_aside()),
+            self._collect_attempts(),
             *self._collect_connections(),
         ]
+
+    def _collect_attempts(self) -> MetricFamily:
+        """Build the metric of servers' attempts; servers of several schemes at one address are summed up."""
+        outcomes: dict[tuple[str, str], int] = {}
+        for server in self._servers.values():
+            for outcome, count in (
+                ("response", server.responses - server.errors),
+                ("error", server.errors),
+                ("failure", server.failures),
+            ):
+                if count:
+                    key = (server.label, outcome)
+                    outcomes[key] = outcomes.get(key, 0) + count
+        return MetricFamily(
+            name="maesh_server_attempts",
+            type="counter",
+            help="Attempts at servers, by outcome: a response, an error (a 5xx response), or a failure (no response).",
+            labels=("server", "outcome"),
+            samples=sorted(outcomes.items()),
+        )
 
     def _collect_connections(self) -> Sequence[MetricFamily]:
         environment = self.environment

@@ -5,62 +5,175 @@ so counting is cheap.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from maesh_core.model.metrics import Histogram, MetricFamily
 
-_FIRST_BOUND_S: Final = 0.001
-DURATION_BOUNDS_S: Final = (_FIRST_BOUND_S, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
+_FIRST_BOUND_S: Final = 0.0005
+DURATION_BOUNDS_S: Final = (_FIRST_BOUND_S, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
 """Upper bounds of the buckets, in seconds; they include Traefik's 0.1, 0.3, 1.2 and 5 s."""
+REASON_LIMIT: Final = 50
+"""Different answers of the mesh that are counted apart for one service; a plugin may give any reason."""
+OTHER_REASON: Final = "other"
+HTTP_1: Final = "http/1"
+HTTP_2: Final = "http/2"
+"""The values of the label `protocol`."""
 
 
 class RouteCounters:
     """The counters of one service's requests. They are kept as long as the routing table has the service."""
 
-    __slots__ = ("durations", "ejections", "grpc_statuses", "retries", "seconds", "statuses")
+    __slots__ = (
+        "answers",
+        "attempts",
+        "branches",
+        "cuts",
+        "durations",
+        "ejections",
+        "grpc_statuses",
+        "http2_statuses",
+        "received_bytes",
+        "retries",
+        "seconds",
+        "sent_bytes",
+        "statuses",
+        "upstream_durations",
+        "upstream_seconds",
+    )
 
     def __init__(self) -> None:
         self.statuses: dict[int, int] = {}
+        self.http2_statuses: dict[int, int] = {}
         self.grpc_statuses: dict[int, int] = {}
+        self.answers: dict[tuple[int, str], int] = {}
+        self.branches: dict[str, dict[int, int]] = {}
+        self.cuts: dict[str, int] = {}
         self.durations = [0] * (len(DURATION_BOUNDS_S) + 1)
         self.seconds = 0.0
+        self.upstream_durations = [0] * (len(DURATION_BOUNDS_S) + 1)
+        self.upstream_seconds = 0.0
+        self.attempts = 0
         self.ejections = 0
         self.retries = 0
+        self.received_bytes = 0
+        self.sent_bytes = 0
 
     def __repr__(self) -> str:
-        return f"<RouteCounters {self.statuses}>"
+        return f"<RouteCounters {self.statuses} {self.http2_statuses}>"
 
-    def count(self, status: int, seconds: float) -> None:
+    def count(self, status: int, seconds: float, *, is_http2: bool) -> None:
         """Count one finished exchange."""
-        statuses = self.statuses
+        statuses = self.http2_statuses if is_http2 else self.statuses
         statuses[status] = statuses.get(status, 0) + 1
         self.durations[bisect_left(DURATION_BOUNDS_S, seconds) if seconds > _FIRST_BOUND_S else 0] += 1
         self.seconds += seconds
+
+    def count_response(self, seconds: float) -> None:
+        """Count the response head of one attempt, `seconds` after the attempt's start."""
+        self.upstream_durations[bisect_left(DURATION_BOUNDS_S, seconds) if seconds > _FIRST_BOUND_S else 0] += 1
+        self.upstream_seconds += seconds
+
+    def count_answer(self, status: int, reason: str) -> None:
+        """Count an answer of the mesh itself."""
+        answers = self.answers
+        key = (status, reason)
+        if key not in answers and len(answers) >= REASON_LIMIT:
+            key = (status, OTHER_REASON)
+        answers[key] = answers.get(key, 0) + 1
+
+    def count_cut(self, reason: str) -> None:
+        """Count a response that ended before it was complete."""
+        self.cuts[reason] = self.cuts.get(reason, 0) + 1
+
+    def count_branch(self, destination: str, status: int) -> None:
+        """Count one finished exchange of a service whose traffic is split."""
+        statuses = self.branches.setdefault(destination, {})
+        statuses[status] = statuses.get(status, 0) + 1
 
     def count_call(self, status: int) -> None:
         """Count one finished gRPC call, which `count` counts too."""
         self.grpc_statuses[status] = self.grpc_statuses.get(status, 0) + 1
 
+    @property
+    def is_used(self) -> bool:
+        """Whether there was a request."""
+        return bool(self.statuses or self.http2_statuses)
 
-def collect_counters(counters: Mapping[str, RouteCounters]) -> Sequence[MetricFamily]:
-    """Build the request metrics of all services that had a request."""
-    used = [(service, counter) for service, counter in sorted(counters.items()) if counter.statuses]
+
+def collect_counters(counters: Mapping[str, RouteCounters], *, has_exact_codes: bool) -> Sequence[MetricFamily]:
+    """Build the request metrics of all services that had a request.
+
+    Statuses are summed up by class, such as `2xx`, unless exact ones are wanted.
+    """
+    used = [(service, counter) for service, counter in sorted(counters.items()) if counter.is_used]
+    name_code = str if has_exact_codes else name_class
     return [
-        MetricFamily(
-            name="maesh_service_requests",
-            type="counter",
-            help="Requests by service and status; 499 means that the client left before the response.",
-            labels=("service", "code"),
-            samples=_list_samples((service, counter.statuses) for service, counter in used),
+        *_collect_statuses(used, name_code),
+        *_collect_durations(used),
+        *_collect_sums(used),
+    ]
+
+
+_Used = Sequence[tuple[str, RouteCounters]]
+
+
+def _collect_statuses(used: _Used, name_code: Callable[[int], str]) -> Sequence[MetricFamily]:
+    return [
+        _build_counter(
+            "requests",
+            "Requests by service, protocol of the client, and status; 499 means that the client left before it.",
+            ("service", "protocol", "code"),
+            _sum(
+                ((service, protocol, name_code(status)), count)
+                for service, counter in used
+                for protocol, statuses in ((HTTP_1, counter.statuses), (HTTP_2, counter.http2_statuses))
+                for status, count in statuses.items()
+            ),
+        ),
+        _build_counter(
+            "grpc_responses",
+            "gRPC calls by service and status number, such as 0 for OK; answers of the mesh are included.",
+            ("service", "grpc_status"),
+            _sum(
+                ((service, str(status)), count)
+                for service, counter in used
+                for status, count in counter.grpc_statuses.items()
+            ),
+        ),
+        _build_counter(
+            "answers",
+            "Answers of the mesh itself by service, status and reason.",
+            ("service", "code", "reason"),
+            _sum(
+                ((service, str(status), reason), count)
+                for service, counter in used
+                for (status, reason), count in counter.answers.items()
+            ),
+        ),
+        _build_counter(
+            "cut_responses",
+            "Responses that ended before they were complete, by service and reason.",
+            ("service", "reason"),
+            _sum(((service, reason), count) for service, counter in used for reason, count in counter.cuts.items()),
         ),
         MetricFamily(
-            name="maesh_service_grpc_responses",
+            name="maesh_branch_requests",
             type="counter",
-            help="gRPC calls by service and status number, such as 0 for OK; answers of the mesh are included.",
-            labels=("service", "grpc_status"),
-            samples=_list_samples((service, counter.grpc_statuses) for service, counter in used),
+            help="Requests of services whose traffic is split, by the destination that was chosen and status.",
+            labels=("service", "destination", "code"),
+            samples=_sum(
+                ((service, destination, name_code(status)), count)
+                for service, counter in used
+                for destination, statuses in counter.branches.items()
+                for status, count in statuses.items()
+            ),
         ),
+    ]
+
+
+def _collect_durations(used: _Used) -> Sequence[MetricFamily]:
+    return [
         MetricFamily(
             name="maesh_service_request_duration_seconds",
             type="histogram",
@@ -71,17 +184,58 @@ def collect_counters(counters: Mapping[str, RouteCounters]) -> Sequence[MetricFa
                 for service, counter in used
             ],
         ),
+        MetricFamily(
+            name="maesh_service_upstream_duration_seconds",
+            type="histogram",
+            help="From the start of an attempt to the head of its response, by service.",
+            labels=("service",),
+            samples=[
+                (
+                    (service,),
+                    Histogram(DURATION_BOUNDS_S, tuple(counter.upstream_durations), counter.upstream_seconds),
+                )
+                for service, counter in used
+            ],
+        ),
     ]
 
 
-def _list_samples(counts: Iterable[tuple[str, dict[int, int]]]) -> list[tuple[tuple[str, str], int]]:
-    """List the samples of counts by service and status."""
-    return [((service, str(status)), count) for service, found in counts for status, count in sorted(found.items())]
+def _collect_sums(used: _Used) -> Sequence[MetricFamily]:
+    return [
+        _build_counter(
+            noun, text, ("service",), [((service,), getattr(counter, name)) for service, counter in used]
+        )
+        for noun, name, text in (
+            ("attempts", "attempts", "Requests sent to servers, by service; retries are included."),
+            ("retries", "retries", "Further attempts that middlewares asked for, by service."),
+            ("request_bytes", "received_bytes", "Bytes of request bodies, by service."),
+            ("response_bytes", "sent_bytes", "Bytes of response bodies, by service."),
+        )
+    ]
+
+
+def name_class(status: int) -> str:
+    """Name the class of a status, such as `2xx`."""
+    return f"{status // 100}xx"
+
+
+def _build_counter(
+    noun: str, text: str, labels: tuple[str, ...], samples: Sequence[tuple[tuple[str, ...], int]]
+) -> MetricFamily:
+    return MetricFamily(name=f"maesh_service_{noun}", type="counter", help=text, labels=labels, samples=samples)
+
+
+def _sum(counts: Iterable[tuple[tuple[str, ...], int]]) -> list[tuple[tuple[str, ...], int]]:
+    """Add up counts with the same labels, and sort them."""
+    sums: dict[tuple[str, ...], int] = {}
+    for labels, count in counts:
+        sums[labels] = sums.get(labels, 0) + count
+    return sorted(sums.items())
 
 
 def collect_ejections(counters: Mapping[str, RouteCounters], aside: Mapping[str, int]) -> Sequence[MetricFamily]:
-    """Build the metrics about set-aside servers and retries; `aside` is the current number of servers per service."""
-    used = [(service, counter) for service, counter in sorted(counters.items()) if counter.statuses]
+    """Build the metrics about set-aside servers; `aside` is the current number of servers per service."""
+    used = [(service, counter) for service, counter in sorted(counters.items()) if counter.is_used]
     return [
         MetricFamily(
             name="maesh_service_servers_aside",
@@ -90,18 +244,10 @@ def collect_ejections(counters: Mapping[str, RouteCounters], aside: Mapping[str,
             labels=("service",),
             samples=[((service,), aside[service]) for service, _ in used if service in aside],
         ),
-        MetricFamily(
-            name="maesh_service_server_ejections",
-            type="counter",
-            help="Servers set aside that were in full use before, by service.",
-            labels=("service",),
-            samples=[((service,), counter.ejections) for service, counter in used],
-        ),
-        MetricFamily(
-            name="maesh_service_retries",
-            type="counter",
-            help="Further attempts that middlewares asked for, by service.",
-            labels=("service",),
-            samples=[((service,), counter.retries) for service, counter in used],
+        _build_counter(
+            "server_ejections",
+            "Servers set aside that were in full use before, by service.",
+            ("service",),
+            [((service,), counter.ejections) for service, counter in used],
         ),
     ]

@@ -33,7 +33,8 @@ class Route:
     """A compiled router. If `balancer` is None, it is closed, and `closed` is the answer.
 
     `is_chained` means that a plugin inspects its exchanges. `is_plain` means that no plugin does, and that there are no
-    branches. Otherwise the first of `branches` that matches the request is used; `is_path_read` means that some branch
+    branches. `is_split` means that its requests have several destinations, of which `division` picks one by weight.
+    Otherwise the first of `branches` that matches the request is used; `is_path_read` means that some branch
     matches on the path.
     """
 
@@ -44,9 +45,11 @@ class Route:
         "closed",
         "counters",
         "destination",
+        "division",
         "is_chained",
         "is_path_read",
         "is_plain",
+        "is_split",
         "key",
         "router",
         "service",
@@ -74,6 +77,8 @@ class Route:
         self.is_path_read = any(has_paths(branch.matches) for branch in router.branches)
         self.is_chained = bool(chain.depth) or has_chooser(balancer)
         self.is_plain = not (self.is_chained or branches)
+        self.division = balancer if isinstance(balancer, Division) else None
+        self.is_split = bool(branches) or self.division is not None or self.destination != service
         self.closed = closed
         self.key = key
         self.router = router

@@ -87,6 +87,10 @@ class RoutingConfiguration:
             for key, refusal in section.refused.items()
         }
 
+    def has_service(self, key: str) -> bool:
+        """Whether the current configuration has a service, by its key."""
+        return any(key in section.received.services for section in self._sections.values())
+
     def list_entrypoints(self) -> frozenset[WantedEntrypoint]:
         """Return the entrypoints that routers name; if two protocols name the same port, both are included."""
         return frozenset(

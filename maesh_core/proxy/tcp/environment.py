@@ -26,11 +26,22 @@ class Counters:
 class Environment(Generic[RelayT]):
     """The shared state of one handler."""
 
-    __slots__ = ("buffer", "clock", "connecting", "pipes", "relays", "resetting", "slots", "sockets")
+    __slots__ = (
+        "buffer",
+        "clock",
+        "connecting",
+        "node",
+        "pipes",
+        "relays",
+        "resetting",
+        "slots",
+        "sockets",
+    )
 
     def __init__(self, node: Node) -> None:
         self.clock = node.clock
         self.sockets = node.sockets
+        self.node = node
         self.slots = Slots()
         self.pipes = PipePool()
         self.buffer = memoryview(bytearray(BUFFER_BYTES))

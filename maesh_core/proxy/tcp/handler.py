@@ -6,10 +6,12 @@ it, unless a middleware had allowed it and no longer can.
 """
 
 import socket
+import time
 from collections.abc import Mapping, Sequence
 
 from maesh_core.model.configuration import Section, StreamRouter
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.traffic_record import DENIED, EXCESS_CLIENT, IDLE, REFUSED, UNROUTED, TrafficRecord
 from maesh_core.plugin_system.hookspecs import Listener
 from maesh_core.plugin_system.interfaces import Node
 from maesh_core.plugin_system.middleware import Middleware
@@ -68,7 +70,7 @@ class TcpHandler:
         relay.allowed_servers = None
         if route is None:
             relay.route.counters.refused += 1
-            relay.abort()
+            relay.abort(UNROUTED)
         elif route.admits(relay):
             relay.switch_route(route)
         else:
@@ -76,7 +78,7 @@ class TcpHandler:
 
     def _deny(self, relay: Relay) -> None:
         relay.route.counters.denied += 1
-        relay.abort()
+        relay.abort(DENIED)
 
     async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
         """Accept connections from `sock`."""
@@ -88,15 +90,31 @@ class TcpHandler:
         environment = self.environment
         taken = len(environment.relays)
         if route is None or not environment.slots.acquire(client_address, self._settings, taken=taken):
+            if environment.node.is_observed:
+                self._report_refusal(client_address, entrypoint, UNROUTED if route is None else EXCESS_CLIENT)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             client.close()
             return
         relay = Relay(environment, route, client, client_address=client_address, entrypoint=entrypoint)
         route.counters.opened += 1
+        environment.node.count_connection(client_address, route.service)
         if route.admits(relay):
             relay.connect()
         else:
             self._deny(relay)
+
+    def _report_refusal(self, address: str, entrypoint: int, reason: str) -> None:
+        self.environment.node.observe(
+            TrafficRecord(
+                REFUSED,
+                started_at=time.time(),
+                duration_s=0.0,
+                client=address,
+                entrypoint=entrypoint,
+                protocol="TCP",
+                reason=reason,
+            )
+        )
 
     def start_draining(self) -> None:
         """Do nothing: TCP has no way to announce a drain, so connections continue."""
@@ -144,4 +162,4 @@ class TcpHandler:
                 relay.abort()
         for relay in environment.relays - environment.connecting if idle_limit else ():
             if now - relay.active_at > idle_limit:
-                relay.abort()
+                relay.abort(IDLE)

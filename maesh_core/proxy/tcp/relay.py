@@ -10,9 +10,11 @@ import errno
 import select
 import socket
 import struct
+import time
 from collections.abc import Collection, Iterator
 from typing import Final
 
+from maesh_core.model.traffic_record import CUT, NO_SERVER_ACCEPTED, TCP, TrafficRecord
 from maesh_core.plugin_system.interfaces import StreamRoute, StreamServer
 from maesh_core.proxy.network.edges import EDGES, GONE
 from maesh_core.proxy.tcp.environment import Counters, Environment
@@ -37,8 +39,12 @@ class Relay:
         "_environment",
         "_flows",
         "_is_put_off",
+        "_reason",
+        "_received_bytes",
+        "_sent_bytes",
         "_server",
         "_servers",
+        "_started_at",
         "_upstream",
         "active_at",
         "allowed_servers",
@@ -67,6 +73,9 @@ class Relay:
         self._servers: Iterator[StreamServer] = route.list_servers()
         self._server: StreamServer | None = None
         self._is_put_off = False
+        self._started_at = time.time()
+        self._reason = ""
+        self._received_bytes = self._sent_bytes = 0
         self.route = route
         self.service = route.service
         self.client_address = client_address
@@ -108,7 +117,7 @@ class Relay:
             self._environment.connecting.add(self)
             return
         self.route.counters.refused += 1
-        self.abort()
+        self.abort(NO_SERVER_ACCEPTED)
 
     def switch_route(self, route: StreamRoute[Counters]) -> None:
         """Switch to another route before the connect completes: the previous route's permission no longer applies."""
@@ -218,8 +227,9 @@ class Relay:
             self.active_at = self._environment.clock.now
             self._pump(*self._flows)
 
-    def abort(self) -> None:
-        """Reset both connections."""
+    def abort(self, reason: str = CUT) -> None:
+        """Reset both connections, for a reason that observers are told."""
+        self._reason = reason
         for sock in (self._client, self._upstream):
             if sock is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -232,6 +242,8 @@ class Relay:
             counters = self.route.counters
             counters.received_bytes += up.moved_bytes
             counters.sent_bytes += down.moved_bytes
+            self._received_bytes += up.moved_bytes
+            self._sent_bytes += down.moved_bytes
             up.moved_bytes = down.moved_bytes = 0
 
     def _close(self) -> None:
@@ -245,6 +257,8 @@ class Relay:
             up.close()
             down.close()
         environment = self._environment
+        if environment.node.is_observed:
+            environment.node.observe(self._build_record())
         environment.connecting.discard(self)
         environment.resetting.discard(self)
         self._drop_upstream()
@@ -252,6 +266,24 @@ class Relay:
         environment.relays.discard(self)
         environment.slots.release(self.client_address)
         self.route.counters.closed += 1
+
+    def _build_record(self) -> TrafficRecord:
+        address, port = self.server or ("", 0)
+        return TrafficRecord(
+            TCP,
+            started_at=self._started_at,
+            duration_s=max(0.0, time.time() - self._started_at),
+            client=self.client_address,
+            entrypoint=self.entrypoint,
+            protocol="TCP",
+            service=self.service,
+            destination=self.service,
+            server=(f"[{address}]:{port}" if ":" in address else f"{address}:{port}") if address else "",
+            attempts=1 if address else 0,
+            reason=self._reason,
+            received_bytes=self._received_bytes,
+            sent_bytes=self._sent_bytes,
+        )
 
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None

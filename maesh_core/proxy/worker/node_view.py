@@ -6,10 +6,13 @@ Created once per worker, in its event loop. Implements `interfaces.Node`.
 import asyncio
 from collections.abc import Callable, Sequence
 
+from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.proxy.balancing.health import PassiveHealth
+from maesh_core.proxy.callers import CallerCounts
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.network.edges import EdgePoller
+from maesh_core.proxy.observers import Observers
 from maesh_core.proxy.routing.streams import Streams
 from maesh_core.proxy.worker.memory import SharedRegion, WorkerMemory
 from maesh_core.proxy.worker.recent_counts import RecentCounts
@@ -19,12 +22,14 @@ from maesh_core.settings import ProxySettings
 class NodeView:
     """One worker's view of its node."""
 
-    __slots__ = ("_memory", "_sockets", "clock", "failures", "settings")
+    __slots__ = ("_memory", "_sockets", "callers", "clock", "failures", "observers", "settings")
 
     def __init__(self, settings: ProxySettings, clock: Clock, memory: WorkerMemory | None = None) -> None:
         self.settings = settings
         self.clock = clock
         self.failures = MiddlewareFailures()
+        self.callers = CallerCounts(settings.metrics_client_limit, lambda: clock.now)
+        self.observers = Observers()
         self._memory = memory or WorkerMemory()
         self._sockets: EdgePoller | None = None
 
@@ -56,6 +61,19 @@ class NodeView:
     def count_recent(self, name: str, *, bounds: Sequence[int], periods: int, period_s: float) -> RecentCounts:
         """Return counts of the last periods, summed over all workers of the node."""
         return RecentCounts(self, name, bounds=bounds, periods=periods, period_s=period_s)
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether anything observes traffic."""
+        return self.observers.is_active
+
+    def observe(self, record: TrafficRecord) -> None:
+        """Pass a record on."""
+        self.observers.observe(record)
+
+    def count_connection(self, address: str, service: str) -> None:
+        """Count a connection or session of a client address."""
+        self.callers.find(address, service).connections += 1
 
     def build_streams(self, build_counters: Callable[[], object]) -> Streams:
         """Build the routes of a stream protocol, with the proxy's settings for passive health."""

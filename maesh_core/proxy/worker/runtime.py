@@ -24,6 +24,7 @@ from maesh_core.proxy.worker.listening import Listening, close_listening, listen
 from maesh_core.proxy.worker.loop_watch import LoopWatch
 from maesh_core.proxy.worker.memory import WorkerMemory
 from maesh_core.proxy.worker.node_view import NodeView
+from maesh_core.proxy.worker.resource_metrics import collect_worker_metrics
 from maesh_core.settings import ProxySettings
 
 DRAIN_POLL_S = 0.02
@@ -66,6 +67,12 @@ class WorkerRuntime:
             [(each.kind, each) for each in plugins.collect("maesh_middleware_factories", node=node)],
             plugins.describe,
         )
+        for observer in _index(
+            "traffic observer",
+            [(each.name, each) for each in plugins.collect("maesh_traffic_observers", node=node)],
+            plugins.describe,
+        ).values():
+            node.observers.add(observer)
         self._counting: list[Any] = [each for each in factories.values() if getattr(each, "collect_metrics", None)]
         self.configuration = RoutingConfiguration(self._handlers, factories, guards=plugins.guards, balancers=balancers)
         self._listening: dict[WantedEntrypoint, Listening] = {}
@@ -78,6 +85,7 @@ class WorkerRuntime:
         """Apply an update; if it raises UpdateRejectedError, nothing has changed."""
         update = parse_update(body, self.configuration.get_router_types())
         self.configuration.apply_update(update, since=since)
+        self._node.callers.keep_only(self.configuration.has_service)
 
     def settle(self) -> None:
         """Release shared memory that former workers of this slot used; called when all middlewares are built."""
@@ -103,7 +111,15 @@ class WorkerRuntime:
         """Return the metrics of all protocols and middlewares."""
         families = [family for handler in self._handlers.values() for family in handler.collect_metrics()]
         families += [family for factory in self._counting for family in factory.collect_metrics()]
-        return [*families, self._node.failures.collect(), *self.loop_watch.collect_metrics()]
+        node = self._node
+        return [
+            *families,
+            node.failures.collect(),
+            *node.callers.collect_metrics(),
+            *node.observers.collect_metrics(),
+            *self.loop_watch.collect_metrics(),
+            *collect_worker_metrics(node.slot),
+        ]
 
     async def drain(self, on_waiting: Callable[[Mapping[str, int]], None]) -> None:
         """Accept all waiting clients, then stop accepting, and wait until all connections have ended.
@@ -137,6 +153,7 @@ class WorkerRuntime:
         self._listening.clear()
         for handler in self._handlers.values():
             handler.abort()
+        self._node.observers.close()
         self._node.close()
         self._clock.close()
         self._memory.close()
@@ -156,7 +173,14 @@ def _build_handlers(node: NodeView, plugins: Plugins, balancers: BalancerKinds) 
         plugins.describe,
     )
     core: tuple[ProtocolHandler, ...] = (
-        HttpHandler(node.settings, node.clock, balancers=balancers, failures=node.failures),
+        HttpHandler(
+            node.settings,
+            node.clock,
+            balancers=balancers,
+            failures=node.failures,
+            callers=node.callers,
+            observers=node.observers,
+        ),
         TcpHandler(node),
     )
     for handler in core:

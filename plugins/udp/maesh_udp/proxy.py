@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, final
 
 from maesh_core.plugin import (
+    DENIED,
     Listener,
     MetricFamily,
     Middleware,
@@ -44,6 +45,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
     router_type = StreamRouter
 
     def __init__(self, settings: UdpSettings, node: Node) -> None:
+        self.node = node
         self.clock, self.sockets = node.clock, node.sockets
         self._streams = node.build_streams(Counters)
         self._counters: dict[int, Counters] = {}
@@ -74,7 +76,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
         for session in list(self.sessions):
             if not streams.may_go_on(session, session.route):
                 session.route.counters.denied += 1
-                session.end()
+                session.end(DENIED)
                 continue
             route = streams.routes.get(session.entrypoint)
             if route is not None and session.stream_server is not None and not route.has_server(session.stream_server):
@@ -189,6 +191,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
             self.sessions.evict_longest_idle()  # other sockets of this host need descriptors and ports too
             session.connect(server)
         session.route.counters.opened += 1
+        self.node.count_connection(session.client_address, session.service)
         self.sessions.add(session)
 
     def forget(self, session: Session) -> None:

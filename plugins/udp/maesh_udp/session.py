@@ -15,10 +15,11 @@ session lives (setting `session-timeout`).
 import errno
 import select
 import socket
+import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol, final
 
-from maesh_core.plugin import SocketWatcher, StreamRoute, StreamServer, Ticks
+from maesh_core.plugin import UDP, Node, SocketWatcher, StreamRoute, StreamServer, Ticks, TrafficRecord
 from maesh_udp.answers import AnsweringListener, Answers
 from maesh_udp.batches import BATCH
 from maesh_udp.counters import Counters
@@ -40,6 +41,7 @@ KEPT_BYTES = 1 << 20
 """Bytes of the copies of all sessions of a worker, so that a flood of new clients uses no more memory."""
 _LOST_ALONE = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EMSGSIZE, errno.EPERM})
 """Errors that concern one datagram and not the server."""
+UNREACHABLE: Final = "the server is unreachable"
 _NEVER = float("inf")
 
 
@@ -68,6 +70,7 @@ class SessionHandler(Protocol):
 
     __slots__ = ("kept_bytes",)
 
+    node: Node
     clock: Ticks
     sockets: SocketWatcher
     answers: Answers
@@ -94,6 +97,7 @@ class Session:
         "_receive_into",
         "_singles",
         "_socket",
+        "_started_at",
         "active_at",
         "allowed_servers",
         "detached_at",
@@ -178,6 +182,7 @@ class Session:
         self._socket, self.send = sock, self._send_and_keep
         self._descriptor, self._receive_into = sock.fileno(), sock.recv_into
         self._kept = []
+        self._started_at = time.time()
         self.stream_server = server
         server.under_way += 1
         self._listener.add(self)
@@ -240,6 +245,23 @@ class Session:
             self.stop_keeping()
             self.stream_server.note_success()
 
+    def _build_record(self, reason: str) -> TrafficRecord:
+        """Build the record of this session; its bytes are counted only for the whole service."""
+        address, port = self.server or ("", 0)
+        return TrafficRecord(
+            UDP,
+            started_at=self._started_at,
+            duration_s=max(0.0, time.time() - self._started_at),
+            client=self.client_address,
+            entrypoint=self.entrypoint,
+            protocol="UDP",
+            service=self.service,
+            destination=self.service,
+            server=f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
+            attempts=1,
+            reason=reason,
+        )
+
     def detach(self) -> None:
         """Accept no more datagrams from the client; outstanding answers are still forwarded for a moment."""
         if self.detached_at is None:
@@ -253,11 +275,11 @@ class Session:
             self._handler.note_failure(self.stream_server)
             self.tried += (self.stream_server,)
         kept = self.stop_keeping()
-        self.end()
+        self.end(UNREACHABLE)
         self._listener.send_again(self, kept)
 
-    def end(self) -> None:
-        """End; later answers of the server are dropped."""
+    def end(self, reason: str = "") -> None:
+        """End; later answers of the server are dropped. `reason` is for those who observe traffic."""
         if self._socket is None:
             return
         self.stop_keeping()
@@ -266,5 +288,7 @@ class Session:
         if self.stream_server is not None:
             self.stream_server.under_way -= 1
         self.route.counters.closed += 1
+        if self._handler.node.is_observed:
+            self._handler.node.observe(self._build_record(reason))
         self._handler.forget(self)
         self._listener.forget(self)

@@ -8,6 +8,7 @@ import asyncio
 from typing import Final, cast
 
 from maesh_core.errors import ClientProtocolError
+from maesh_core.proxy.callers import Caller
 from maesh_core.proxy.http.answers import HEAD_TIMEOUT, build_answer, render_answer
 from maesh_core.proxy.http.clients.linger import Linger
 from maesh_core.proxy.http.clients.pacing import TURN_BYTES, TURN_REQUESTS
@@ -41,6 +42,7 @@ class ClientConnection(RespondingConnection):
         "_requests_left",
         "_scanned",
         "address",
+        "caller",
         "entrypoint",
         "forwarded",
         "number",
@@ -90,6 +92,7 @@ class ClientConnection(RespondingConnection):
             return
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
+        self.caller = Caller(self.address)
         if not self.environment.admit(self):
             cast("asyncio.Transport", transport).abort()
             return
@@ -123,6 +126,7 @@ class ClientConnection(RespondingConnection):
         if self.exchange is not None:
             exchange, self.exchange = self.exchange, None
             exchange.on_client_gone()
+        self.environment.callers.leave(self.caller)
 
     def eof_received(self) -> bool:
         """Handle the client's FIN: it has left, or it still reads responses. Returning True keeps our side open."""
@@ -307,10 +311,11 @@ class ClientConnection(RespondingConnection):
         if transport is None:
             return
         environment.peer_watch.forget(transport)
+        self.caller.is_http2 = True
         successor = MultiplexedClient(
             environment,
             self._current,
-            address=self.address,
+            caller=self.caller,
             entrypoint=self.entrypoint,
             rules=self._head_reader.rules,
         )
@@ -340,7 +345,7 @@ class ClientConnection(RespondingConnection):
 
     def _refuse(self, error: ClientProtocolError) -> None:
         """Answer bytes that are not a valid request, and close: the bytes after them cannot be trusted."""
-        self.environment.count_refusal(error.status)
+        self.environment.refuse(self.address, self.entrypoint, error.status, str(error), "HTTP/1.1")
         answer = build_answer(error)
         self.write(render_answer(answer, connection=b"Connection: close\r\n", is_head_request=False))
         self._linger()
@@ -426,6 +431,7 @@ class ClientConnection(RespondingConnection):
         self.environment.peer_watch.forget(transport)
         self.exchange = None
         self.environment.clients.discard(self)
+        self.environment.callers.leave(self.caller)
         held = bytes(self._buffer)
         self._buffer.clear()
         return ReleasedTransport(

@@ -55,6 +55,9 @@ class AttemptUser(Protocol):
     def start_response(self, response: ResponseHead, body: bytes) -> None:
         """Send the head and the first bytes of the body to the client."""
 
+    def count_content(self, size: int) -> None:
+        """Count bytes of the response's body that are forwarded, without framing."""
+
     def on_response_complete(self) -> None:
         """End the exchange: the whole response was written to the client's transport."""
 
@@ -68,6 +71,8 @@ class AttemptUser(Protocol):
         """Abort the exchange in the middle of a response."""
 
 
+SERVER_ERROR: Final = 500
+"""A response with this status or above is an error of the server."""
 REFUSAL_LIMIT: Final = 3
 """Times that one attempt sends its request again because the server has refused it unprocessed."""
 
@@ -270,6 +275,10 @@ class Attempt(ResponseReceiver):
         if self._timer is not None:
             self._stop_timer()
         self.response = response
+        server = self.server
+        server.responses += 1
+        if response.status >= SERVER_ERROR:
+            server.errors += 1
         return self._exchange.on_response_head(response, is_whole=is_whole)
 
     def start_response(self, body: bytes) -> None:
@@ -277,6 +286,10 @@ class Attempt(ResponseReceiver):
         response = self.response
         assert response is not None  # noqa: S101 - on_response_head() set it
         self._exchange.start_response(response, body)
+
+    def count_content(self, size: int) -> None:
+        """Count bytes of the response's body that are forwarded, without framing."""
+        self._exchange.count_content(size)
 
     def on_lost(self) -> None:
         """Report that the connection ended in the middle of the response."""

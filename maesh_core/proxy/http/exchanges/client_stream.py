@@ -7,6 +7,7 @@ request at a time. Nothing here depends on how messages are encoded on the wire.
 from typing import Protocol
 
 from maesh_core.plugin_system.interfaces import Response
+from maesh_core.proxy.callers import Caller
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.http2.frames import INTERNAL_ERROR
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
@@ -24,6 +25,7 @@ class ClientStream(ClientSide, Protocol):
 
     environment: Environment
     address: str
+    caller: Caller
     entrypoint: int
     forwarded: ForwardedFields
     has_ended: bool

@@ -14,6 +14,7 @@ from maesh_core.errors import (
     UpstreamProtocolError,
     UpstreamTimeoutError,
 )
+from maesh_core.model.traffic_record import CLIENT_LEFT
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.http.answers import (
@@ -27,8 +28,9 @@ from maesh_core.proxy.http.answers import (
     UNSENDABLE,
     build_answer,
 )
-from maesh_core.proxy.http.exchanges.attempt import Attempt, AttemptUser
+from maesh_core.proxy.http.exchanges.attempt import Attempt
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
+from maesh_core.proxy.http.exchanges.counted import CountedExchange
 from maesh_core.proxy.http.grpc import (
     NOT_KNOWN_YET,
     UNAVAILABLE,
@@ -90,32 +92,25 @@ class Run(Protocol):
 
 
 @final
-class Exchange(AttemptUser):
+class Exchange(CountedExchange):
     """A request in progress. Attributes are grouped: request, route, attempt, response."""
 
     __slots__ = (
+        "_is_whole",
         "_scanner",
-        "attempt",
         "changed_headers",
-        "client",
-        "grpc_status",
         "has_started_response",
-        "head",
         "is_expecting",
         "is_finished",
         "is_head_request",
         "request_left",
-        "route",
         "run",
-        "started_at",
         "status",
         "trailers",
     )
 
     def __init__(self, client: ClientStream, head: RequestHead, route: Route | None, started_at: float) -> None:
-        self.client = client
-        self.started_at = started_at
-        self.head = head
+        super().__init__(client, head, route, started_at)
         self.changed_headers: Headers | None = None
         self.is_head_request = head.method == b"HEAD"
         self.request_left = head.body
@@ -123,11 +118,9 @@ class Exchange(AttemptUser):
         self.pending_body: bytearray | None = None
         self.trailers = b""
         self._scanner: ChunkedScanner | None = None
-        self.route = route
         self.run: Run | None = None
-        self.attempt: Attempt | None = None
+        self._is_whole = False
         self.status = 0
-        self.grpc_status = NOT_KNOWN_YET
         self.has_started_response = False
         self.is_finished = False
 
@@ -169,9 +162,12 @@ class Exchange(AttemptUser):
             self.run.begin(route, balancer)
             return
         server = balancer.pick()
+        if route.division is not None:
+            self.part = route.division.picked
         if server is None:  # as in attempt_at(), but without a call for most requests
             self.answer(NO_SERVER)
         else:
+            self.attempts = 1
             self.attempt = Attempt(self, server)
             if self.head.grpc_timeout_s:
                 self.attempt.limit(0.0, self.head.grpc_timeout_s)
@@ -188,8 +184,10 @@ class Exchange(AttemptUser):
         if left > 0:
             body, rest = data[:left], data[left:]
             self.request_left = left - len(body)
+            self.received_bytes += len(body)
         elif left == STREAMED:
             body, rest = data, b""
+            self.received_bytes += len(body)
         else:
             body, rest = self._scan_body(data)
         if self.run is not None:
@@ -222,6 +220,7 @@ class Exchange(AttemptUser):
             taken = self._scanner.scan(data)
         except ChunkedError as error:
             raise ClientProtocolError(str(error)) from error
+        self.received_bytes = self._scanner.size_bytes
         if self.is_too_large(self._scanner.size_bytes):
             raise ClientProtocolError(BODY_TOO_LARGE, 413)
         if self._scanner.is_complete:
@@ -260,21 +259,23 @@ class Exchange(AttemptUser):
 
     def attempt_at(self, server: HttpServer | None, timeout_s: float = 0.0) -> None:
         """Attempt the request at a server; answer 503 if there is none. A `timeout_s` of 0 means no time-out."""
+        if self.route is not None and self.route.division is not None:
+            self.part = self.route.division.picked
         if server is None:
             self.answer(NO_SERVER)
             return
+        self.attempts += 1
+        if self.attempts > 1 or self.run is not None:
+            self.attempted_at = self.client.environment.clock_time()
         attempt = self.attempt = Attempt(self, server)
         if timeout_s or self.head.grpc_timeout_s:
             attempt.limit(timeout_s, self.head.grpc_timeout_s)
         attempt.begin()
 
-    def count_ejection(self) -> None:
-        """Count that a server of the route was set aside."""
-        if self.route is not None:
-            self.route.counters.ejections += 1
-
     def on_attempt_failed(self, error: ExchangeError) -> None:
         """Answer with the error, or let the middlewares decide; no part of a response was sent yet."""
+        if self.attempt is not None:
+            self.attempt.server.failures += 1
         self.abandon_attempt()
         if self.run is not None:
             self.run.on_attempt_failed(error)
@@ -304,13 +305,15 @@ class Exchange(AttemptUser):
     def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Forwarding:
         """Handle the head of the final response, and decide how the response is forwarded."""
         self.status = response.status
+        self.count_response()
         if self.head.is_grpc:
             self.grpc_status = read_head_status(response)
         if self.run is not None and (forwarding := self.run.judge_response()) is not None:
             return forwarding
         if not is_whole or self.request_left or not self.client.can_forward_unchanged(response):
             return RENDERED
-        self.has_started_response = True
+        self.has_started_response = self._is_whole = True
+        self.sent_bytes = response.left
         return UNCHANGED
 
     def start_response(self, response: ResponseHead, body: bytes) -> None:
@@ -335,6 +338,7 @@ class Exchange(AttemptUser):
         """
         if self.head.is_grpc and response.declared_length < 0:
             self.client.end_content(render_trailers(UNAVAILABLE, CLOSED_LATE))
+            self.note_cut(CLOSED_LATE)
             self.on_response_complete()
         else:
             self.abort()
@@ -354,6 +358,9 @@ class Exchange(AttemptUser):
         if self.head.is_grpc:
             self.grpc_status = find_answer_status(response)
         self.has_started_response = True
+        self.reason = response.reason
+        if self.route is not None:
+            self.route.counters.count_answer(response.status, response.reason)
         self.finish(self.status)
         self.client.on_exchange_finished()
 
@@ -362,14 +369,16 @@ class Exchange(AttemptUser):
     def fail(self, error: ExchangeError) -> None:
         """End because of the client's protocol error: answer, or reset the connection if a response has started."""
         if self.has_started_response:
-            self.abort()
+            self.abort(reason=str(error))
         else:
             self.client.stop_reuse()
             self.answer(build_answer(error))
 
-    def abort(self, code: int = INTERNAL_ERROR) -> None:
+    def abort(self, code: int = INTERNAL_ERROR, reason: str = CLOSED_LATE) -> None:
         """Abort in the middle of a response, so that the client cannot mistake it for a complete one."""
         self.abandon_attempt()
+        if not self.is_finished:
+            self.note_cut(reason)
         if self.head.is_grpc:
             self.grpc_status = find_reset_status(code)
         self.finish(self.status)
@@ -380,7 +389,7 @@ class Exchange(AttemptUser):
         if self.run is not None and self.run.on_timeout():
             return
         if self.has_started_response:
-            self.abort()
+            self.abort(reason=RESPONSE_TIMEOUT)
         elif (
             self.request_left and not self.is_expecting and self.upstream is not None and not self.client.is_read_paused
         ):
@@ -396,6 +405,8 @@ class Exchange(AttemptUser):
     def on_client_gone(self, code: int = CANCEL) -> None:
         """End without an answer, because the client has left; `code` is the error code of its RST_STREAM."""
         self.abandon_attempt(code)
+        if not self.reason:
+            self.reason = CLIENT_LEFT
         self.finish(CLIENT_GONE)
 
     def finish(self, status: int) -> None:
@@ -404,14 +415,18 @@ class Exchange(AttemptUser):
             return
         self.is_finished = True
         self.pending_body = None
-        if self.route is not None:
-            seconds = self.client.environment.clock_time() - self.started_at
-            self.route.counters.count(status, seconds)
+        route, client = self.route, self.client
+        environment = client.environment
+        now = self.responded_at if self._is_whole else environment.clock_time()
+        if route is not None:
+            self.count_end(route, status, now)
         if self.head.is_grpc:
             self._finish_call(status)
         if self.run is not None:
             self.run.on_finished()
             self.run = None
+        if environment.observers.is_active:
+            self.report_end(status, now)
         self.attempt = None
 
     def _finish_call(self, status: int) -> None:

@@ -9,6 +9,7 @@ from typing import Final, final
 
 from maesh_core.errors import ClientProtocolError, MalformedMessageError
 from maesh_core.plugin_system.interfaces import Response
+from maesh_core.proxy.callers import Caller
 from maesh_core.proxy.http.answers import BODY_TOO_LARGE, build_answer, render_answer
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
@@ -41,6 +42,7 @@ class ClientSideStream(Http2Stream, ClientStream):
         "_received",
         "_unsent_before",
         "address",
+        "caller",
         "deadline",
         "entrypoint",
         "environment",
@@ -57,14 +59,15 @@ class ClientSideStream(Http2Stream, ClientStream):
         send_window: int,
         environment: Environment,
         current: CurrentTable,
-        address: str,
+        caller: Caller,
         entrypoint: int,
         forwarded: ForwardedFields,
     ) -> None:
         super().__init__(connection, stream_id, send_window)
         self.environment = environment
         self._current = current
-        self.address = address
+        self.caller = caller
+        self.address = caller.address
         self.entrypoint = entrypoint
         self.forwarded = forwarded
         self.deadline = _NEVER
@@ -88,7 +91,7 @@ class ClientSideStream(Http2Stream, ClientStream):
 
     def refuse(self, error: ClientProtocolError, *, is_grpc: bool) -> None:
         """Answer a header list that is not a request that the mesh accepts."""
-        self.environment.count_refusal(error.status)
+        self.environment.refuse(self.address, self.entrypoint, error.status, str(error), "HTTP/2")
         if is_grpc:
             self.send_end(build_answer_fields(build_answer(error)))
         else:

@@ -8,6 +8,7 @@ import asyncio
 from typing import Final, cast, final
 
 from maesh_core.errors import ClientProtocolError, MalformedMessageError
+from maesh_core.proxy.callers import Caller
 from maesh_core.proxy.http.clients.descriptor_transport import DescriptorTransport
 from maesh_core.proxy.http.clients.linger import Linger
 from maesh_core.proxy.http.environment import Environment
@@ -73,21 +74,23 @@ class MultiplexedClient(Http2Connection):
         "_rules",
         "_skipped",
         "address",
+        "caller",
         "entrypoint",
         "forwarded",
         "number",
     )
 
     def __init__(
-        self, environment: Environment, current: CurrentTable, *, address: str, entrypoint: int, rules: HeadRules
+        self, environment: Environment, current: CurrentTable, *, caller: Caller, entrypoint: int, rules: HeadRules
     ) -> None:
         super().__init__(environment)
         settings = environment.settings
         self._current = current
         self._rules = rules
-        self.address = address
+        self.caller = caller
+        self.address = caller.address
         self.entrypoint = entrypoint
-        self.forwarded = ForwardedFields(address, environment.server_name)
+        self.forwarded = ForwardedFields(caller.address, environment.server_name)
         self.number = 0
         self._preface_left = PREFACE_REST
         self._last_stream_id = 0
@@ -160,6 +163,7 @@ class MultiplexedClient(Http2Connection):
     def on_ended(self) -> None:
         """Release the slot."""
         self.environment.forget(self)
+        self.environment.callers.leave(self.caller)
 
     # --- streams
 
@@ -200,7 +204,7 @@ class MultiplexedClient(Http2Connection):
             self.peer_window,
             self.environment,
             self._current,
-            self.address,
+            self.caller,
             self.entrypoint,
             self.forwarded,
         )

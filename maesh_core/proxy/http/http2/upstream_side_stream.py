@@ -225,6 +225,7 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
             raise StreamError(PROTOCOL_ERROR, "a body of another length than declared")
         client = receiver.client
         if data:
+            receiver.count_content(len(data))
             client.write_content(data)
         if self.has_ended_remotely:
             self._complete(receiver, b"")

@@ -23,7 +23,8 @@ times as long."""
 class HttpServer(ConnectablePool):
     """One server's address and the connections to it.
 
-    `uses` is the number of services that include it. `opened` is the number of open and pending connections, including
+    Of its attempts, `responses` got a response, `errors` of these with a 5xx status, and `failures` got none. `uses` is
+    the number of services that include it. `opened` is the number of open and pending connections, including
     idle ones. Each HTTP/1.1 connection counts itself once, from its creation to its end or the end of its tunnel
     (upstream_connection.py). Of HTTP/2, each stream counts, and each receiver that waits for a connection.
     """
@@ -34,10 +35,14 @@ class HttpServer(ConnectablePool):
         "_latest",
         "aside",
         "environment",
+        "errors",
+        "failures",
         "idle",
         "is_removed",
         "key",
+        "label",
         "multiplexed",
+        "responses",
         "scheme",
         "uses",
     )
@@ -45,6 +50,10 @@ class HttpServer(ConnectablePool):
     def __init__(self, environment: Environment, key: ServerKey) -> None:
         self.environment = environment
         self.key = key
+        self.label = f"[{key.address}]:{key.port}" if ":" in key.address else f"{key.address}:{key.port}"
+        self.responses = 0
+        self.errors = 0
+        self.failures = 0
         self.idle: list[UpstreamConnection] = []
         self.opened = 0
         self.aside: Aside | None = None

@@ -400,6 +400,7 @@ class UpstreamConnection(UpstreamStream):
             if surplus := max(0, len(data) - left):
                 data = data[:left]
             self._left = left = left - len(data)
+            receiver.count_content(len(data))
         elif left == CHUNKED:
             try:
                 data, surplus = self._scan(receiver, data, 0)
@@ -409,6 +410,8 @@ class UpstreamConnection(UpstreamStream):
                 receiver.abort()
                 return
             left = self._left
+        else:
+            receiver.count_content(size)
         if is_first:
             receiver.start_response(data)
         else:
@@ -443,7 +446,9 @@ class UpstreamConnection(UpstreamStream):
         scanner = self._scanner
         assert scanner is not None  # noqa: S101 - _left is CHUNKED
         payload: list[bytes] | None = [] if receiver.client.is_unchunked else None
+        known_bytes = scanner.size_bytes
         end = scanner.scan(data, payload, start=start)
+        receiver.count_content(scanner.size_bytes - known_bytes)
         body = data[start:end] if payload is None else b"".join(payload)
         left = len(data) - end
         if scanner.is_complete:

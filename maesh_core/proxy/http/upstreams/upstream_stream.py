@@ -162,6 +162,9 @@ class ResponseReceiver(Protocol):
     def start_response(self, body: bytes) -> None:
         """Send the response's head and the first bytes of its body to the client."""
 
+    def count_content(self, size: int) -> None:
+        """Count bytes of the response's body that are forwarded, without framing."""
+
     def on_lost(self) -> None:
         """Handle the end of the connection in the middle of a response."""
 
