@@ -1,10 +1,12 @@
 """What a middleware meets, without a mesh: an exchange whose state a test sets, a node whose clock it moves."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.proxy.balancing.health import PassiveHealth
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
@@ -77,6 +79,11 @@ class FakeNode:
         self._memory = WorkerMemory()
         self._failures = MiddlewareFailures()
         self._sockets: EdgePoller | None = None
+        self.is_observed = True
+        self.records: list[TrafficRecord] = []
+        """What was observed, in order."""
+        self.calls: Counter[tuple[str, str]] = Counter()
+        """Connections and sessions by client address and service."""
 
     def __repr__(self) -> str:
         return f"<FakeNode worker {self.slot} of {self.workers} at {self.clock.now:g}>"
@@ -111,6 +118,14 @@ class FakeNode:
         if self._sockets is None:
             self._sockets = EdgePoller(asyncio.get_running_loop())
         return self._sockets
+
+    def observe(self, record: TrafficRecord) -> None:
+        """Keep a record in `records`."""
+        self.records.append(record)
+
+    def count_connection(self, address: str, service: str) -> None:
+        """Count in `calls`."""
+        self.calls[address, service] += 1
 
     def build_streams(self, build_counters: Callable[[], object]) -> Streams:
         """Build the routes of a stream protocol, as a proxy has them; a server is set aside for a second."""
