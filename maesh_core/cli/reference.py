@@ -45,6 +45,7 @@ _FAMILIES = {
     "ProtocolSpecs": "Protocol",
     "BalancingSpecs": "Balancing",
     "MiddlewareSpecs": "Middleware",
+    "ObservationSpecs": "Observation",
 }
 
 

@@ -202,9 +202,7 @@ def _collect_durations(used: _Used) -> Sequence[MetricFamily]:
 
 def _collect_sums(used: _Used) -> Sequence[MetricFamily]:
     return [
-        _build_counter(
-            noun, text, ("service",), [((service,), getattr(counter, name)) for service, counter in used]
-        )
+        _build_counter(noun, text, ("service",), [((service,), getattr(counter, name)) for service, counter in used])
         for noun, name, text in (
             ("attempts", "attempts", "Requests sent to servers, by service; retries are included."),
             ("retries", "retries", "Further attempts that middlewares asked for, by service."),
