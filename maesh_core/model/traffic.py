@@ -5,21 +5,38 @@ what each proxy counted a minute ago. Rates are per second, durations in seconds
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from maesh_core.model.metrics import MetricFamily
 
+TRAFFIC_PREFIXES: Final = (
+    "maesh_service_",
+    "maesh_branch_",
+    "maesh_server_",
+    "maesh_edge_",
+    "maesh_tcp_",
+    "maesh_udp_",
+    "maesh_http_",
+    "maesh_circuitbreaker_",
+    "maesh_acl_",
+)
+"""The beginnings of the names of the metrics in a `ProxyTraffic`."""
+
 
 class ProxyTraffic(msgspec.Struct, frozen=True, kw_only=True):
     """What a proxy's admin port answers for `/traffic`: the metrics of its traffic now, and some time ago.
 
-    `interval_s` is the time between the two; 0 if the proxy has just started, and `before` is then empty.
+    `interval_s` is the time between the two. Until the proxy has run for a minute, it is the time since its start, and
+    `before` is empty, as the counters then were. With 0 there is no `before` to compare with. `uptime_s` is the time in
+    which `now` was counted; 0 if it is not known.
     """
 
     interval_s: float
     now: tuple[MetricFamily, ...]
     before: tuple[MetricFamily, ...] = ()
+    uptime_s: float = 0.0
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -1,4 +1,4 @@
-"""The pages of the admin port: /ping, /ready, /metrics, /status and /configuration.
+"""The pages of the admin port: /ping, /ready, /metrics, /traffic, /status and /configuration.
 
 Takes a request's method and target, reads the node's state, and returns a Response or an awaitable of one.
 maesh_core/plain_http serves the port.
@@ -41,11 +41,11 @@ class Request(Protocol):
 class AdminPages:
     """Answers the requests of the admin port when called.
 
-    `read_status`, `render_metrics` and `render_configuration` are called per request for their page; the last one
-    returns None before the first configuration.
+    `read_status` and the functions that render are called per request for their page. `render_traffic` returns a
+    `ProxyTraffic` as JSON, `render_configuration` returns None before the first configuration.
     """
 
-    __slots__ = ("_is_ready", "_pages", "_read_status", "_render_configuration", "_render_metrics")
+    __slots__ = ("_is_ready", "_pages", "_read_status", "_render_configuration", "_render_metrics", "_render_traffic")
 
     def __init__(
         self,
@@ -53,16 +53,19 @@ class AdminPages:
         is_ready: Callable[[], bool],
         read_status: Callable[[], ProxyStatus],
         render_metrics: Callable[[], Awaitable[tuple[bytes, str]]],
+        render_traffic: Callable[[], Awaitable[bytes]],
         render_configuration: Callable[[], bytes | None],
     ) -> None:
         self._is_ready = is_ready
         self._read_status = read_status
         self._render_metrics = render_metrics
+        self._render_traffic = render_traffic
         self._render_configuration = render_configuration
         self._pages: dict[bytes, Callable[[], Response | Awaitable[Response]]] = {
             b"/ping": self._answer_ping,
             b"/ready": self._answer_ready,
             b"/metrics": self._answer_metrics,
+            b"/traffic": self._answer_traffic,
             b"/status": self._answer_status,
             b"/configuration": self._answer_configuration,
         }
@@ -87,6 +90,9 @@ class AdminPages:
     async def _answer_metrics(self) -> Response:
         body, content_type = await self._render_metrics()
         return _build_page(body, content_type.encode("ascii"))
+
+    async def _answer_traffic(self) -> Response:
+        return _build_page(await self._render_traffic(), b"application/json")
 
     def _answer_status(self) -> Response:
         return _build_page(msgspec.json.encode(self._read_status()), b"application/json")

@@ -25,6 +25,7 @@ from maesh_core.proxy.node.entrypoints import Entrypoints
 from maesh_core.proxy.node.fetch import Fetcher, find_source_host, parse_endpoint
 from maesh_core.proxy.node.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.node.poller import Poller
+from maesh_core.proxy.node.traffic_history import TrafficHistory
 from maesh_core.proxy.worker.memory_settings import settle_memory
 from maesh_core.proxy.worker.parent_watch import follow_parent
 from maesh_core.proxy.workers.memory_keeper import ARENA_BYTES, MemoryKeeper
@@ -94,6 +95,7 @@ class Node:
         "_poller",
         "_pool",
         "_settings",
+        "_traffic",
     )
 
     def __init__(self, settings: ProxySettings, spawn: Spawn) -> None:
@@ -107,6 +109,7 @@ class Node:
             size=settings.workers,
             is_known_service=lambda key: self._configuration.encoded.has_service(key),
         )
+        self._traffic = TrafficHistory(self._pool.collect_metrics)
         self._entrypoints = Entrypoints(self._pool, bind=settings.bind)
         self._configuration = NodeConfiguration(self._pool, self._entrypoints)
         self._fetcher = Fetcher(endpoint, source_host=find_source_host(endpoint, settings.admin_host))
@@ -136,7 +139,11 @@ class Node:
         following: list[asyncio.Task[None]] = []
         try:
             await self._open_admin_port()
-            following = [_start(self._pull()), _start(self._entrypoints.run())]
+            following = [
+                _start(self._pull()),
+                _start(self._entrypoints.run()),
+                _start(self._traffic.run(self._collect)),
+            ]
             if self._cache is not None:
                 following.append(_start(self._keep_cache(self._cache)))
             settle_memory()
@@ -215,15 +222,24 @@ class Node:
         )
 
         async def render_metrics() -> tuple[bytes, str]:
-            await self._pool.collect(SCRAPE_LIMIT_S)
+            await self._collect()
             return page.render()
+
+        async def render_traffic() -> bytes:
+            await self._collect()
+            return self._traffic.render()
 
         return AdminPages(
             is_ready=lambda: self.is_ready,
             read_status=self._read_status,
             render_metrics=render_metrics,
+            render_traffic=render_traffic,
             render_configuration=self._configuration.render,
         )
+
+    async def _collect(self) -> None:
+        """Collect fresh counters from the workers."""
+        await self._pool.collect(SCRAPE_LIMIT_S)
 
     def _read_status(self) -> ProxyStatus:
         return ProxyStatus(

@@ -23,6 +23,10 @@ async def render_metrics() -> tuple[bytes, str]:
     return b"m 1\n", "text/plain"
 
 
+async def render_traffic() -> bytes:
+    return b'{"now": []}'
+
+
 async def answer(
     target: bytes, *, method: bytes = b"GET", is_ready: bool = True, configuration: bytes | None = b"{}"
 ) -> Any:
@@ -33,6 +37,7 @@ async def answer(
         is_ready=lambda: is_ready,
         read_status=lambda: status,
         render_metrics=render_metrics,
+        render_traffic=render_traffic,
         render_configuration=lambda: configuration,
     )
     response = pages(Asked(method, target))
@@ -47,6 +52,7 @@ async def answer(
         (b"/ready?verbose", True, 200),
         (b"/ready", False, 503),
         (b"/metrics", False, 200),
+        (b"/traffic", False, 200),
         (b"/status", False, 200),
         (b"/configuration", False, 200),
         (b"/", True, 404),
@@ -95,3 +101,9 @@ async def test_the_metrics_page_is_what_was_rendered() -> None:
     response = await answer(b"/metrics")
     assert response.body == b"m 1\n"
     assert (b"Content-Type", b"text/plain") in response.fields
+
+
+async def test_the_traffic_page_is_json() -> None:
+    response = await answer(b"/traffic")
+    assert response.body == b'{"now": []}'
+    assert (b"Content-Type", b"application/json") in response.fields

@@ -11,6 +11,8 @@ import pytest
 from maesh_core import engine
 from maesh_core.errors import SettingsError, StartupError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service, StreamRouter
+from maesh_core.model.metrics import Histogram
+from maesh_core.model.traffic import ProxyTraffic
 
 from .in_process_proxy import FakePlugins, GetPort, World
 
@@ -171,3 +173,17 @@ async def test_two_claims_of_the_same_name_stop_the_start(world: World, plugins:
 async def test_a_bad_endpoint_stops_the_start(world: World) -> None:
     with pytest.raises(SettingsError):
         await world.start(endpoint="nowhere")
+
+
+async def test_the_admin_port_shows_the_traffic_with_fresh_counters(world: World) -> None:
+    world.tell()
+    world.start()
+    await world.wait_for("/ready", 200)
+    for expected in (1, 2):
+        assert await world.get(world.entrypoint) == (200, "hello")
+        status, body = await world.get(world.admin, "/traffic")
+        traffic = msgspec.json.decode(body, type=ProxyTraffic)
+        requests = next(family for family in traffic.now if family.name == "maesh_service_requests")
+        assert (status, traffic.before) == (200, ())
+        assert sum(value for _, value in requests.samples if not isinstance(value, Histogram)) == expected
+        assert 0 < traffic.interval_s == traffic.uptime_s
