@@ -56,7 +56,11 @@ class PullError(MaeshError):
 
 
 class NodeUnreachableError(MaeshError):
-    """A proxy is unreachable, or answered a request for its configuration with something else."""
+    """A proxy is unreachable, or answered a request for its configuration or its traffic with something else."""
+
+
+class TrafficUnavailableError(MaeshError):
+    """The traffic of the mesh cannot be measured; the text says why."""
 
 
 class KubernetesError(MaeshError):

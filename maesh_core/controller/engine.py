@@ -137,6 +137,11 @@ class Engine:
         return PodLookup(self._parts.snapshot)
 
     @property
+    def objects(self) -> Snapshot:
+        """The current objects."""
+        return self._parts.snapshot
+
+    @property
     def all_problems(self) -> Mapping[str, Problem]:
         """What discovery could not read, and what it ignored, by origin."""
         return self._parts.snapshot.all_problems
@@ -206,6 +211,13 @@ class Engine:
     def list_reports(self) -> list[ServiceReport]:
         """Report each service that the mesh knows, sorted by namespace and name."""
         return [_report(self._built[key], self._list_errors(key)) for key in sorted(self._built)]
+
+    def list_described(self) -> list[tuple[ServiceNode, tuple[str, ...], tuple[str, ...]]]:
+        """List the node, errors and notices of each service, sorted by namespace and name."""
+        return [
+            (built.draft.node, self._list_errors(key), built.configuration.notices)
+            for key, built in sorted(self._built.items())
+        ]
 
     def set_leading(self, *, is_leading: bool) -> None:
         """Start or stop assigning entrypoints that no shadow service has yet."""

@@ -39,6 +39,8 @@ from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.sources import Pause, feed_source
 from maesh_core.controller.topology.rules import TopologyRules
+from maesh_core.controller.traffic.gathering import TrafficGatherer
+from maesh_core.controller.traffic.proxies import CONCURRENCY, LIMIT_BYTES, TIMEOUT_S, ProxySource
 from maesh_core.errors import PluginError, StartupError
 from maesh_core.model.events import Event
 from maesh_core.model.messages import ObjectReport, ServiceReport
@@ -132,7 +134,9 @@ async def run_controller(
     is_built = asyncio.Event()
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
     node_client = NodeClient()
-    api = Api(engine, NodeRegistry(), node_client, status=ControllerStatus(identity, engine, cluster))
+    nodes = NodeRegistry()
+    traffic = _build_traffic(engine, nodes)
+    api = Api(engine, nodes, node_client, status=ControllerStatus(identity, engine, cluster), traffic=traffic)
     engine.on_revision(is_built.set)
     engine.on_revision(api.wake)
     problems = ProblemLog()
@@ -154,9 +158,15 @@ async def run_controller(
         api.close()
         await server.close(grace_s=SERVER_STOP_S)
         await node_client.close()
+        await traffic.close()
         if client is not None:
             await client.close()
         gc.unfreeze()
+
+
+def _build_traffic(engine: Engine, nodes: NodeRegistry) -> TrafficGatherer:
+    client = NodeClient(timeout_s=TIMEOUT_S, limit_bytes=LIMIT_BYTES, connections=CONCURRENCY)
+    return TrafficGatherer(engine, ProxySource(nodes, client))
 
 
 async def _serve(api: Api, sock: socket.socket) -> HttpServer:

@@ -176,9 +176,10 @@ class Container(_Struct, frozen=True):
 
 
 class PodSpec(_Struct, frozen=True):
-    """The service account of a pod, and its containers."""
+    """The service account of a pod, its containers, and the node on which it runs, once it is scheduled."""
 
     service_account_name: str = "default"
+    node_name: str = ""
     host_network: bool = False
     containers: tuple[Container, ...] = ()
 

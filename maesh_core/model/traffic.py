@@ -48,7 +48,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What was counted in a span of time.
+    """What was counted in a span of `seconds`. `rate` is that of requests, or of connections for TCP and UDP.
 
     `success` is the share of requests that did not fail, between 0 and 1; None without requests. A request fails with a
     status of 500 or above, or with a gRPC status that blames the server. `codes` counts by class (`2xx`) or exact
@@ -74,7 +74,11 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ServerTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One server of a service. `pod` is `namespace/name`, or empty if it is not known."""
+    """One server of a service. `pod` is `namespace/name`, or empty if it is not known.
+
+    Its requests are attempts, also those for other services that have the same server: they succeed with a response
+    below 500.
+    """
 
     server: str
     pod: str = ""

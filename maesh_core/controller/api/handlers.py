@@ -17,10 +17,12 @@ from maesh_core.controller.api.long_poll import Waiters
 from maesh_core.controller.api.nodes import NAME_LIMIT, AdminAddress, NodeRegistry, is_valid_name
 from maesh_core.controller.api.server import build_text, to_response
 from maesh_core.controller.explaining.pod_lookup import PodLookup
-from maesh_core.errors import NodeUnreachableError
+from maesh_core.controller.traffic.gathering import select_services
+from maesh_core.errors import NodeUnreachableError, TrafficUnavailableError
 from maesh_core.model.addresses import parse_address
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ControllerReport
+from maesh_core.model.traffic import TrafficReport
 from maesh_core.plain_http.messages import Request, Response
 
 WAIT_LIMIT_S = 60.0
@@ -39,6 +41,7 @@ NODE_SUFFIX = "/configuration"
 
 _PORT_PATTERN = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 _WAIT_PATTERN = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_SERVICE_PATTERN = re.compile(r"([^/:]{1,253})/([^/:]{1,253})(?::([1-9][0-9]{0,4}))?", re.ASCII)
 _TAG_PATTERN = re.compile(r'(?:W/)?("[^"]*")')
 _log = logging.getLogger(__name__)
 
@@ -71,6 +74,13 @@ class NodeFetcher(Protocol):
         """Fetch the configuration that the proxy applies, as JSON; raises NodeUnreachableError."""
 
 
+class TrafficReporter(Protocol):
+    """Measures the traffic of the mesh."""
+
+    async def report(self) -> TrafficReport:
+        """Return a current report; raises TrafficUnavailableError."""
+
+
 class ReportedStatus(Protocol):
     """The status of this controller. One that is not current answers no pull."""
 
@@ -97,9 +107,11 @@ class Api:
         node_fetcher: NodeFetcher,
         *,
         status: ReportedStatus,
+        traffic: TrafficReporter,
         held_limit: int = HELD_PULLS_LIMIT,
     ) -> None:
         self._status = status
+        self._traffic = traffic
         self._published = published
         self._nodes = nodes
         self._node_fetcher = node_fetcher
@@ -112,6 +124,7 @@ class Api:
             "/api/services": self._get_services,
             "/api/pods": self._get_pods,
             "/api/objects": self._get_objects,
+            "/api/traffic": self._get_traffic,
             "/api/status/controller": self._get_controller,
             "/api/status/nodes": self._get_nodes,
             "/api/status/readiness": self._get_readiness,
@@ -229,6 +242,24 @@ class Api:
 
     async def _get_objects(self, _: Request) -> Response:
         return _json(self._published.render_objects())
+
+    async def _get_traffic(self, request: Request) -> Response:
+        """Answer with the measured traffic, of all services or of one."""
+        query = read_query(request)
+        service = _SERVICE_PATTERN.fullmatch(query.get("service", ""))
+        if query and (service is None or set(query) != {"service"}):
+            return build_text(
+                HTTPStatus.BAD_REQUEST, "the only parameter is service=NAMESPACE/NAME or service=NAMESPACE/NAME:PORT\n"
+            )
+        if not self._published.is_ready:
+            return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
+        try:
+            report = await self._traffic.report()
+        except TrafficUnavailableError as error:
+            return build_text(HTTPStatus.BAD_GATEWAY, f"{error}\n")
+        if service is not None:
+            report = select_services(report, *service.groups(""))
+        return _json(msgspec.json.encode(report))
 
     async def _get_controller(self, _: Request) -> Response:
         return _json(msgspec.json.encode(self._status.report()))

@@ -1,4 +1,4 @@
-"""Fetches the configuration from a proxy's admin port: takes an address, returns the bytes of the document.
+"""Fetches documents from a proxy's admin port: takes an address, returns the configuration's bytes, or the traffic.
 
 A client that pulls can name any port of its address, and anything may answer there. Therefore only a configuration is
 passed on, no other part of an answer is shown, and every size and wait is limited.
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from maesh_core.controller.api.nodes import AdminAddress
+from maesh_core.controller.traffic.parsing import parse_traffic
 from maesh_core.errors import NodeUnreachableError
+from maesh_core.model.traffic import ProxyTraffic
 
 if TYPE_CHECKING:
     import aiohttp
@@ -36,11 +38,18 @@ _HEAD_DECODER = msgspec.json.Decoder(_Head)
 class NodeClient:
     """Sends requests to proxies, over a session that is created by the first one. Close it when done."""
 
-    __slots__ = ("_limit_bytes", "_session", "_timeout_s")
+    __slots__ = ("_connections", "_limit_bytes", "_session", "_timeout_s")
 
-    def __init__(self, *, timeout_s: float = ANSWER_TIMEOUT_S, limit_bytes: int = ANSWER_LIMIT_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+        limit_bytes: int = ANSWER_LIMIT_BYTES,
+        connections: int = CONNECTIONS_LIMIT,
+    ) -> None:
         self._timeout_s = timeout_s
         self._limit_bytes = limit_bytes
+        self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
     def __repr__(self) -> str:
@@ -48,22 +57,29 @@ class NodeClient:
 
     async def fetch_configuration(self, address: AdminAddress) -> bytes:
         """Fetch the configuration that the proxy applies, as JSON; raises NodeUnreachableError."""
-        url = _build_url(address)
+        body = await self._fetch(address, "/configuration")
+        _check_configuration(body)
+        return body
+
+    async def fetch_traffic(self, address: AdminAddress) -> ProxyTraffic:
+        """Fetch what the proxy has counted; raises NodeUnreachableError."""
+        return parse_traffic(await self._fetch(address, "/traffic"))
+
+    async def _fetch(self, address: AdminAddress, path: str) -> bytes:
+        url = _build_url(address, path)
         import aiohttp  # loads 13 MB, which most controllers never need
 
         try:
             async with self._open_session().get(url, allow_redirects=False) as response:
                 if response.status != 200:
                     raise NodeUnreachableError(f"the proxy answered {response.status}")
-                body = await self._read(response)
+                return await self._read(response)
         except TimeoutError as error:
             raise NodeUnreachableError(f"the proxy did not answer within {self._timeout_s:g} s") from error
         except OSError as error:
             raise NodeUnreachableError("the proxy cannot be reached") from error
         except aiohttp.ClientError as error:
             raise NodeUnreachableError("the proxy's answer is incomplete or not HTTP") from error
-        _check_configuration(body)
-        return body
 
     async def close(self) -> None:
         """Close the session, if there is one."""
@@ -84,7 +100,7 @@ class NodeClient:
 
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS_LIMIT, force_close=True),
+                connector=aiohttp.TCPConnector(limit=self._connections, force_close=True),
                 timeout=aiohttp.ClientTimeout(total=self._timeout_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "maesh"},
@@ -94,7 +110,7 @@ class NodeClient:
         return self._session
 
 
-def _build_url(address: AdminAddress) -> str:
+def _build_url(address: AdminAddress, path: str) -> str:
     """Build the URL of the request. A host name as address is refused: nothing is ever looked up."""
     if address.port is None:
         raise NodeUnreachableError("the proxy did not report its admin port")
@@ -105,7 +121,7 @@ def _build_url(address: AdminAddress) -> str:
     if isinstance(ip, ipaddress.IPv6Address):
         ip = ip.ipv4_mapped or ip  # a socket for both families shows IPv4 peers as IPv6
     host = f"[{ip}]" if ip.version == 6 else str(ip)
-    return f"http://{host}:{address.port}/configuration"
+    return f"http://{host}:{address.port}{path}"
 
 
 def _check_configuration(body: bytes) -> None:

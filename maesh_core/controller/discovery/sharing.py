@@ -32,7 +32,9 @@ class Sharer:
             self._known.clear()
         self._share_metadata(resource.metadata)
         if isinstance(resource, Pod):
-            self._replace(resource, "spec")
+            self._replace(resource.spec, "containers")  # not the spec itself, which differs by node
+            self._replace(resource.spec, "service_account_name")
+            self._replace(resource.spec, "node_name")
             self._replace(resource.status, "conditions")
             self._replace(resource.status, "phase")
         elif isinstance(resource, EndpointSlice):

@@ -6,8 +6,9 @@ import pytest
 
 from maesh_core.controller.api.handlers import Api
 from maesh_core.controller.api.nodes import AdminAddress, NodeRegistry
-from maesh_core.errors import NodeUnreachableError
+from maesh_core.errors import NodeUnreachableError, TrafficUnavailableError
 from maesh_core.model.messages import ControllerReport
+from maesh_core.model.traffic import ServiceTraffic, TrafficReport
 
 from ..explaining.test_pod_lookup import build_lookup, build_pod
 
@@ -70,6 +71,25 @@ class Asker:
         return b'{"revision": "e.1", "full": true}'
 
 
+class Traffic:
+    """Reports two ports of one service and one of another, or raises."""
+
+    def __init__(self):
+        self.error = None
+
+    async def report(self):
+        if self.error is not None:
+            raise self.error
+        ports = [("web", "80"), ("web", "81"), ("db", "80")]
+        return TrafficReport(
+            at="now",
+            services=tuple(
+                ServiceTraffic(key=f"shop/{name}:{port}", namespace="shop", name=name, port=port)
+                for name, port in ports
+            ),
+        )
+
+
 class Peer:
     def __init__(self, published, api, asker, server, session, url):
         self.published, self.api, self.asker, self.server, self.session = published, api, asker, server, session
@@ -101,11 +121,14 @@ def build_peer(serve):
     async def build(**limits):
         published = Published()
         asker = Asker()
-        api = Api(published, NodeRegistry(), asker, status=published, **limits)
+        traffic = Traffic()
+        api = Api(published, NodeRegistry(), asker, status=published, traffic=traffic, **limits)
         url, server = await serve(api.handle)
         session = aiohttp.ClientSession()
         sessions.append((session, api))
-        return Peer(published, api, asker, server, session, url)
+        peer = Peer(published, api, asker, server, session, url)
+        peer.traffic = traffic
+        return peer
 
     return build
 
@@ -444,3 +467,41 @@ async def test_a_controller_says_who_it_is_and_who_leads(peer):
         "revision": "e.1",
         "problems": {},
     }
+
+
+@pytest.mark.parametrize(
+    ("query", "keys"),
+    [
+        ("", ["shop/web:80", "shop/web:81", "shop/db:80"]),
+        ("?service=shop/web", ["shop/web:80", "shop/web:81"]),
+        ("?service=shop%2Fweb%3A81", ["shop/web:81"]),
+        ("?service=shop/none", []),
+        ("?service=shop/web:82", []),
+    ],
+)
+async def test_traffic_is_reported_of_all_services_or_of_one(peer, query, keys):
+    response, body = await peer.get(f"/api/traffic{query}")
+    assert (response.status, response.content_type) == (200, "application/json")
+    assert [service["key"] for service in json.loads(body)["services"]] == keys
+    assert json.loads(body)["services"] == [] or "receivedBytes" in json.loads(body)["services"][0]["last"]
+
+
+@pytest.mark.parametrize(
+    "query", ["service=", "service=web", "service=shop/web:x", "service=shop/a/b", "x=1", "service"]
+)
+async def test_an_invalid_filter_of_traffic_is_refused(peer, query):
+    response, body = await peer.get(f"/api/traffic?{query}")
+    assert response.status == 400
+    assert body == b"the only parameter is service=NAMESPACE/NAME or service=NAMESPACE/NAME:PORT\n"
+
+
+async def test_traffic_is_not_reported_before_the_first_build(peer):
+    peer.published.is_ready = False
+    response, _ = await peer.get("/api/traffic")
+    assert (response.status, response.headers["Retry-After"]) == (503, "1")
+
+
+async def test_why_traffic_cannot_be_measured_is_answered(peer):
+    peer.traffic.error = TrafficUnavailableError("Prometheus cannot be reached")
+    response, body = await peer.get("/api/traffic")
+    assert (response.status, body) == (502, b"Prometheus cannot be reached\n")

@@ -170,3 +170,16 @@ async def test_what_is_no_address_is_never_asked(build_client, ip):
 
 async def test_a_proxy_that_reported_no_port_is_not_asked(build_client):
     assert await fail(build_client(), AdminAddress("127.0.0.1", None)) == "the proxy did not report its admin port"
+
+
+async def test_the_traffic_of_a_proxy_is_fetched_from_its_page(build_client, start_proxy):
+    address, requests = await start_proxy(b'{"interval_s": 7.5, "now": []}')
+    traffic = await build_client().fetch_traffic(address)
+    assert (traffic.interval_s, traffic.now, traffic.before) == (7.5, (), ())
+    assert [request.target for request in requests] == [b"/traffic"]
+
+
+async def test_what_is_not_traffic_is_not_used(build_client, start_proxy):
+    address, _ = await start_proxy(json.dumps(WHOLE).encode())
+    with pytest.raises(NodeUnreachableError, match="the proxy's answer is not its traffic"):
+        await build_client().fetch_traffic(address)

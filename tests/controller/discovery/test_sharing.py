@@ -2,6 +2,8 @@ import msgspec
 
 from maesh_core.controller.discovery.sharing import TABLE_LIMIT, Sharer
 from maesh_core.model.resources import (
+    Container,
+    ContainerPort,
     EndpointSlice,
     ObjectMeta,
     OwnerReference,
@@ -18,7 +20,11 @@ def build_pod(name: str) -> Pod:
     labels, owner = {"".join(("a", "pp")): "web"}, OwnerReference(kind="ReplicaSet", name="web")
     return Pod(
         metadata=ObjectMeta(name=name, namespace="".join(("n", "s")), labels=labels, owner_references=(owner,)),
-        spec=PodSpec(service_account_name="web"),
+        spec=PodSpec(
+            service_account_name="".join(("w", "eb")),
+            node_name="".join(("node-", "1")),
+            containers=(Container(ports=(ContainerPort(container_port=80),)),),
+        ),
         status=PodStatus(pod_ip=f"10.0.0.{name}", conditions=(PodCondition(type="Ready", status="True"),)),
     )
 
@@ -31,7 +37,9 @@ def test_pods_of_one_kind_share_their_parts_and_stay_what_they_were() -> None:
     assert (one, other) == (build_pod("1"), build_pod("2"))
     assert one.metadata.labels is other.metadata.labels
     assert one.metadata.owner_references is other.metadata.owner_references
-    assert one.spec is other.spec
+    assert one.spec.containers is other.spec.containers
+    assert one.spec.service_account_name is other.spec.service_account_name
+    assert one.spec.node_name is other.spec.node_name
     assert one.status.conditions is other.status.conditions
 
 

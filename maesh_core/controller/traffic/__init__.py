@@ -1,0 +1,1 @@
+"""Measured traffic, for `/api/traffic`: collects what all proxies have counted, and reports it by service."""

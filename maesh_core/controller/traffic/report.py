@@ -1,0 +1,227 @@
+"""Builds the report: takes sums over all proxies and the services of the mesh, and returns `ServiceTraffic`.
+
+A report has every port of every service, also those without traffic. The counts are of proxies and untrusted; names,
+weights, pods and nodes are those of the cluster's objects. Does no I/O.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from maesh_core.controller.traffic import wanted_metrics as metrics
+from maesh_core.controller.traffic.callers import Caller, Objects, find_caller
+from maesh_core.controller.traffic.sums import TrafficSums
+from maesh_core.controller.traffic.wanted_metrics import Scope
+from maesh_core.controller.traffic.windows import (
+    build_branch_window,
+    build_edge_window,
+    build_server_window,
+    build_service_window,
+)
+from maesh_core.model.keys import ObjectKey, build_port_key
+from maesh_core.model.resources import Pod
+from maesh_core.model.topology import PortNode, ServerNode, ServiceNode
+from maesh_core.model.traffic import BranchTraffic, EdgeTraffic, ServerTraffic, ServiceTraffic
+
+CALLERS_LIMIT: Final = 200
+"""Limit of callers of a service port; those with the least traffic are reported together as `other`."""
+SHOWN_LIMIT: Final = 20
+"""Limit of pods and of addresses of a caller."""
+_STREAM_TYPES: Final = frozenset({"tcp", "udp"})
+
+
+class DescribedService(NamedTuple):
+    """A service of the mesh, with the errors and notices of all stages."""
+
+    node: ServiceNode
+    errors: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def list_ports(node: ServiceNode) -> Iterator[PortNode]:
+    """List the ports of a service once for each number: a key of a service port has no protocol."""
+    preferred = "UDP" if node.traffic_type == "udp" else "TCP"
+    ports: dict[int, PortNode] = {}
+    for port in node.ports:
+        if port.number not in ports or port.protocol == preferred:
+            ports[port.number] = port
+    yield from ports.values()
+
+
+def build_scope(services: Iterable[DescribedService]) -> Scope:
+    """Collect what exists, so that nothing else is counted."""
+    keys: set[str] = set()
+    servers: dict[str, str] = {}
+    destinations: dict[str, str] = {}
+    for service in services:
+        for port in list_ports(service.node):
+            key = build_port_key(service.node.key, port.number)
+            keys.add(key)
+            for server in port.servers:
+                servers |= _list_spellings(server)
+            if port.branches:
+                destinations |= _list_destinations(key, port)
+    return Scope(frozenset(keys), servers, destinations)
+
+
+def _list_spellings(server: ServerNode) -> dict[str, str]:
+    name = name_server(server)
+    return {name: name, f"{server.address}:{server.port}": name}
+
+
+def name_server(server: ServerNode) -> str:
+    """Name a server as `address:port`; an IPv6 address is in brackets."""
+    return f"[{server.address}]:{server.port}" if ":" in server.address else f"{server.address}:{server.port}"
+
+
+def _list_destinations(key: str, port: PortNode) -> dict[str, str]:
+    """List the labels of a port's destinations, with the service port that each one is.
+
+    A destination is the port itself, a backend's port, or the key of a part of a branch
+    (plugin_system/branches.py), which stands for its backend's port.
+    """
+    found = {key: key}
+    for branch in port.branches:
+        for backend in branch.backends:
+            destination = build_port_key(backend.service, backend.port.number)
+            found[destination] = found[f"{key}/{branch.name}/{backend.service.name}"] = destination
+    return found
+
+
+def find_weights(key: str, port: PortNode) -> Mapping[str, float | None]:
+    """Compute the configured share of each destination, which is only known if the first branch gets all requests."""
+    if not port.branches:
+        return {}
+    weights: dict[str, int] = {key: 0}
+    for branch in port.branches:
+        for backend in branch.backends:
+            weights.setdefault(build_port_key(backend.service, backend.port.number), 0)
+    first = port.branches[0]
+    total = sum(backend.weight for backend in first.backends)
+    if first.matches or total <= 0:
+        return dict.fromkeys(weights)
+    for backend in first.backends:
+        weights[build_port_key(backend.service, backend.port.number)] += backend.weight
+    return {destination: weight / total for destination, weight in weights.items()}
+
+
+class ReportBuilder:
+    """Builds the services of one report."""
+
+    __slots__ = ("_callers", "_objects", "_sums")
+
+    def __init__(self, sums: TrafficSums, objects: Objects) -> None:
+        self._sums = sums
+        self._objects = objects
+        self._callers: dict[str, Caller] = {}
+
+    def __repr__(self) -> str:
+        return f"<ReportBuilder {self._sums!r}>"
+
+    def build_services(self, services: Iterable[DescribedService]) -> Iterator[ServiceTraffic]:
+        """Build one entry for each port of these services; a caller can pause between them."""
+        for service in services:
+            for port in list_ports(service.node):
+                yield self._build_port(service, port)
+
+    def list_refused(self) -> dict[str, int]:
+        """Count the requests that were refused before they were routed, by status, since the proxies' start."""
+        total = self._sums.total
+        return {code: total.count(metrics.REFUSED, code) for code in total.list_firsts(metrics.REFUSED)}
+
+    def _build_port(self, service: DescribedService, port: PortNode) -> ServiceTraffic:
+        node, last, total = service.node, self._sums.last, self._sums.total
+        key = build_port_key(node.key, port.number)
+        is_http = node.traffic_type not in _STREAM_TYPES
+        return ServiceTraffic(
+            key=key,
+            namespace=node.key.namespace,
+            name=node.key.name,
+            port=str(port.number),
+            traffic_type=node.traffic_type or "",
+            last=build_service_window(last, key, is_http=is_http),
+            total=build_service_window(total, key, is_http=is_http),
+            branches=self._build_branches(key, port),
+            servers=tuple(map(self._build_server, port.servers)),
+            callers=self._build_callers(key),
+            open_breakers=total.count(metrics.BREAKERS, key),
+            errors=service.errors,
+            notices=service.notices,
+        )
+
+    def _build_branches(self, key: str, port: PortNode) -> tuple[BranchTraffic, ...]:
+        return tuple(
+            BranchTraffic(
+                destination=destination,
+                weight=weight,
+                last=build_branch_window(self._sums.last, key, destination),
+                total=build_branch_window(self._sums.total, key, destination),
+            )
+            for destination, weight in find_weights(key, port).items()
+        )
+
+    def _build_server(self, server: ServerNode) -> ServerTraffic:
+        name, key = name_server(server), server.pod
+        pod = None if key is None else self._objects.get(Pod, key)
+        return ServerTraffic(
+            server=name,
+            pod=_name_pod(key) if key else "",
+            node=pod.spec.node_name if pod else "",
+            last=build_server_window(self._sums.last, name),
+            total=build_server_window(self._sums.total, name),
+        )
+
+    def _build_callers(self, key: str) -> tuple[EdgeTraffic, ...]:
+        """Report the callers of a service port, those with the most traffic first."""
+        clients: dict[Caller, list[str]] = defaultdict(list)
+        pods: dict[Caller, list[str]] = defaultdict(list)
+        for address in self._list_clients(key):
+            caller = self._find_caller(address)
+            same = caller._replace(pods=())
+            clients[same].append(address)
+            pods[same].extend(caller.pods)
+        edges = {caller: self._build_edge(key, caller, clients[caller], pods[caller]) for caller in clients}
+        ordered = sorted(edges, key=lambda caller: _rank(edges[caller]))
+        if len(ordered) <= CALLERS_LIMIT:
+            return tuple(edges[caller] for caller in ordered)
+        others = Caller(metrics.OTHER)
+        kept = dict.fromkeys(caller for caller in ordered[:CALLERS_LIMIT] if caller != others)
+        rest = [client for caller in ordered if caller not in kept for client in clients[caller]]
+        return (*(edges[caller] for caller in kept), self._build_edge(key, others, rest, []))
+
+    def _list_clients(self, key: str) -> list[str]:
+        total = self._sums.total
+        found = {
+            labels[0]
+            for metric in (metrics.EDGES, metrics.EDGE_FAILURES, metrics.EDGE_CONNECTIONS)
+            for labels in total.find(metric, key)
+        }
+        return sorted(found)
+
+    def _build_edge(self, key: str, caller: Caller, clients: list[str], pods: list[str]) -> EdgeTraffic:
+        is_other = caller.name == metrics.OTHER
+        return EdgeTraffic(
+            caller=caller.name,
+            account=caller.account,
+            pods=tuple(sorted(set(pods))[:SHOWN_LIMIT]),
+            addresses=() if is_other else tuple(clients[:SHOWN_LIMIT]),
+            service=key,
+            last=build_edge_window(self._sums.last, key, clients),
+            total=build_edge_window(self._sums.total, key, clients),
+        )
+
+    def _find_caller(self, address: str) -> Caller:
+        known = self._callers.get(address)
+        if known is None:
+            known = Caller(address) if address == metrics.OTHER else find_caller(self._objects, address)
+            self._callers[address] = known
+        return known
+
+
+def _rank(edge: EdgeTraffic) -> tuple[int, int, str, str]:
+    last, total = edge.last, edge.total
+    return (-last.requests - last.connections, -total.requests - total.connections, edge.caller, edge.account)
+
+
+def _name_pod(key: ObjectKey) -> str:
+    return f"{key.namespace}/{key.name}"

@@ -1,0 +1,147 @@
+"""The metrics that a report is made of, and the check of their labels.
+
+Everything that a proxy sends is untrusted: only known metrics are read, and a sample counts only if each of its labels
+has a valid value. Services, servers and destinations must exist in the topology. Pure values.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from maesh_core.model.addresses import parse_address
+from maesh_core.model.keys import cut_port_key
+
+OTHER: Final = "other"
+"""The label of what a proxy counts together, above its limits of clients and reasons."""
+REASON_LIMIT: Final = 200
+"""Limit of characters of a reason; the mesh's own are shorter."""
+
+REQUESTS: Final = "maesh_service_requests"
+CALLS: Final = "maesh_service_grpc_responses"
+ANSWERS: Final = "maesh_service_answers"
+RETRIES: Final = "maesh_service_retries"
+RECEIVED_BYTES: Final = "maesh_service_request_bytes"
+SENT_BYTES: Final = "maesh_service_response_bytes"
+DURATIONS: Final = "maesh_service_request_duration_seconds"
+UPSTREAM_DURATIONS: Final = "maesh_service_upstream_duration_seconds"
+BRANCHES: Final = "maesh_branch_requests"
+ATTEMPTS: Final = "maesh_server_attempts"
+EDGES: Final = "maesh_edge_requests"
+EDGE_FAILURES: Final = "maesh_edge_failures"
+EDGE_CONNECTIONS: Final = "maesh_edge_connections"
+REFUSED: Final = "maesh_http_refused_requests"
+HTTP_CONNECTIONS: Final = "maesh_http_connections"
+DENIED: Final = "maesh_acl_denied"
+BREAKERS: Final = "maesh_circuitbreaker_open"
+TCP_CONNECTIONS: Final = "maesh_tcp_connections"
+TCP_RECEIVED: Final = "maesh_tcp_received_bytes"
+TCP_SENT: Final = "maesh_tcp_sent_bytes"
+TCP_REFUSED: Final = "maesh_tcp_refused_connections"
+UDP_SESSIONS: Final = "maesh_udp_sessions"
+UDP_RECEIVED: Final = "maesh_udp_received_bytes"
+UDP_SENT: Final = "maesh_udp_sent_bytes"
+UDP_REFUSED: Final = "maesh_udp_refused_sessions"
+
+COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
+    REQUESTS: ("service", "code"),
+    CALLS: ("service", "grpc_status"),
+    ANSWERS: ("service", "code", "reason"),
+    BRANCHES: ("service", "destination", "code"),
+    ATTEMPTS: ("server", "outcome"),
+    EDGES: ("service", "client"),
+    EDGE_FAILURES: ("service", "client"),
+    EDGE_CONNECTIONS: ("service", "client"),
+    REFUSED: ("code",),
+    DENIED: ("service", "reason"),
+    **dict.fromkeys(
+        (
+            RETRIES,
+            RECEIVED_BYTES,
+            SENT_BYTES,
+            TCP_CONNECTIONS,
+            TCP_RECEIVED,
+            TCP_SENT,
+            TCP_REFUSED,
+            UDP_SESSIONS,
+            UDP_RECEIVED,
+            UDP_SENT,
+            UDP_REFUSED,
+        ),
+        ("service",),
+    ),
+}
+"""The counters, and the labels by which they are summed, in the order of the sums' keys."""
+HISTOGRAMS: Final[Mapping[str, tuple[str, ...]]] = {DURATIONS: ("service",), UPSTREAM_DURATIONS: ("service",)}
+GAUGES: Final[Mapping[str, tuple[str, ...]]] = {BREAKERS: ("service",), HTTP_CONNECTIONS: ("side",)}
+
+LABELS_BY_TYPE: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "counter": COUNTERS,
+    "histogram": HISTOGRAMS,
+    "gauge": GAUGES,
+}
+
+_OUTCOMES = frozenset({"response", "failure", "error"})
+_SIDES = frozenset({"client", "upstream"})
+_CALL_STATUSES = frozenset(map(str, range(17)))
+_is_code = re.compile(r"[1-9](?:[0-9]{2}|xx)", re.ASCII).fullmatch
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What exists: keys of service ports, and the spellings of servers and destinations with the one to report."""
+
+    services: frozenset[str] = frozenset()
+    servers: Mapping[str, str] = {}
+    destinations: Mapping[str, str] = {}
+
+
+class LabelCheck:
+    """Checks label values; each method returns the value to sum by, or None for one that does not count."""
+
+    __slots__ = ("_checks", "_scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._checks: dict[str, Callable[[str], str | None]] = {
+            "service": self._check_service,
+            "server": scope.servers.get,
+            "destination": scope.destinations.get,
+            "client": _check_client,
+            "code": _check_code,
+            "reason": _check_reason,
+            "grpc_status": lambda value: value if value in _CALL_STATUSES else None,
+            "outcome": lambda value: value if value in _OUTCOMES else None,
+            "side": lambda value: value if value in _SIDES else None,
+        }
+
+    def __repr__(self) -> str:
+        return f"<LabelCheck of {len(self._scope.services)} services>"
+
+    def find(self, label: str) -> Callable[[str], str | None]:
+        """Return the check of a label."""
+        return self._checks[label]
+
+    def _check_service(self, value: str) -> str | None:
+        if value in self._scope.services:
+            return value
+        key = cut_port_key(value)
+        return key if key in self._scope.services else None
+
+
+def _check_client(value: str) -> str | None:
+    return OTHER if value == OTHER else parse_address(value)
+
+
+def _check_code(value: str) -> str | None:
+    return value if _is_code(value) else None
+
+
+def _check_reason(value: str) -> str | None:
+    """Keep a text, without what could not be printed."""
+    text = value[:REASON_LIMIT]
+    return (
+        text
+        if text.isprintable()
+        else "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    )

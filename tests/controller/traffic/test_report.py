@@ -1,0 +1,125 @@
+"""Services with their branches, servers and callers."""
+
+from typing import Any
+
+import pytest
+
+from maesh_core.controller.traffic import report as module
+from maesh_core.controller.traffic import wanted_metrics as metrics
+from maesh_core.controller.traffic.report import DescribedService, build_scope, find_weights, list_ports
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.matches import HttpMatch
+from maesh_core.model.topology import PortNode, ServerNode, ServiceNode
+
+from .measured import DB, WEB, build_pod, build_service, build_snapshot, build_split, count, measure, since_start
+
+SPLIT = build_service("web", 80, branches=(build_split(("v1", 9), ("v2", 1)),))
+V1, V2 = "shop/v1:80", "shop/v2:80"
+
+
+def test_every_service_port_is_reported_with_its_errors_and_notices() -> None:
+    node = ServiceNode(
+        key=ObjectKey("shop", "web"), traffic_type=None, ports=(PortNode(number=80), PortNode(number=81))
+    )
+    found = measure(services=[DescribedService(node, ("an error",), ("a notice",))])
+    assert (found(WEB).errors, found(WEB).notices, found(WEB).traffic_type) == (("an error",), ("a notice",), "")
+    assert (found("shop/web:81").port, found("shop/web:81").name) == ("81", "web")
+
+
+@pytest.mark.parametrize(("traffic_type", "protocol"), [("http", "TCP"), ("udp", "UDP")])
+def test_a_number_that_two_protocols_have_is_one_port(traffic_type: str, protocol: str) -> None:
+    ports = tuple(PortNode(number=53, protocol=each) for each in ("SCTP", "TCP", "UDP"))
+    node = ServiceNode(key=ObjectKey("shop", "dns"), traffic_type=traffic_type, ports=ports)
+    assert [each.protocol for each in list_ports(node)] == [protocol]
+
+
+@pytest.mark.parametrize("spelling", [f"{WEB}/split/canary/", "shop/"])
+def test_a_split_shows_weights_and_measured_requests_by_destination(spelling: str) -> None:
+    suffix = ":80" if spelling == "shop/" else ""
+    samples = {
+        (WEB, f"{spelling}v1{suffix}", "2xx"): 80.0,
+        (WEB, f"{spelling}v2{suffix}", "2xx"): 10.0,
+        (WEB, f"{spelling}v2{suffix}", "5xx"): 10.0,
+        (WEB, "shop/other:80", "2xx"): 99.0,
+    }
+    traffic = since_start(count(metrics.BRANCHES, samples, "service", "destination", "code"))
+    own, one, other = measure(traffic, services=[SPLIT])(WEB).branches
+    assert [(each.destination, each.weight) for each in (own, one, other)] == [(WEB, 0.0), (V1, 0.9), (V2, 0.1)]
+    assert [each.total.requests for each in (own, one, other)] == [0, 80, 20]
+    assert (one.last.success, other.last.success, other.last.codes) == (1.0, 0.5, {"2xx": 10, "5xx": 10})
+
+
+def test_weights_are_unknown_if_requests_choose_by_their_content() -> None:
+    conditional = build_split(("v2", 1), matches=(HttpMatch(paths=("/new",)),))
+    port = PortNode(number=80, branches=(conditional, build_split(("v1", 1))))
+    assert find_weights(WEB, port) == {WEB: None, V2: None, V1: None}
+    assert find_weights(WEB, PortNode(number=80)) == {}
+    assert find_weights(WEB, PortNode(number=80, branches=(build_split(("v1", 0)),))) == {WEB: None, V1: None}
+
+
+def test_servers_have_their_pod_node_and_attempts() -> None:
+    servers = (
+        ServerNode(address="10.0.0.1", port=80, pod=ObjectKey("shop", "web-0")),
+        ServerNode(address="fd00::1", port=80),
+    )
+    samples = {
+        ("10.0.0.1:80", "response"): 6.0,
+        ("10.0.0.1:80", "error"): 1.0,
+        ("10.0.0.1:80", "failure"): 3.0,
+        ("fd00::1:80", "response"): 1.0,
+        ("10.9.9.9:80", "response"): 9.0,
+    }
+    web = measure(
+        since_start(count(metrics.ATTEMPTS, samples, "server", "outcome")),
+        services=[build_service("web", 80, *servers)],
+        snapshot=build_snapshot(build_pod("web-0", "10.0.0.1", node_name="node-1")),
+    )(WEB)
+    one, other = web.servers
+    assert (one.server, one.pod, one.node) == ("10.0.0.1:80", "shop/web-0", "node-1")
+    assert (one.last.requests, one.last.success) == (10, pytest.approx(0.6))
+    assert (one.last.codes, one.last.reasons) == ({"5xx": 1}, {"no response": 3})
+    assert (other.server, other.pod, other.node, other.total.requests) == ("[fd00::1]:80", "", "", 1)
+
+
+def test_callers_are_workloads_with_the_sum_of_their_pods() -> None:
+    owner = ("StatefulSet", "shopper")
+    snapshot = build_snapshot(*(build_pod(f"s-{n}", f"10.0.0.{n}", owner=owner) for n in (1, 2)))
+    edges = {("10.0.0.1", WEB): 3.0, ("10.0.0.2", WEB): 4.0, ("10.0.0.9", WEB): 8.0, ("other", WEB): 1.0}
+    failures = {("10.0.0.2", WEB): 7.0}
+    web = measure(
+        since_start(
+            count(metrics.EDGES, edges, "client", "service"),
+            count(metrics.EDGE_FAILURES, failures, "client", "service"),
+        ),
+        snapshot=snapshot,
+    )(WEB)
+    first, second, third = web.callers
+    assert (first.caller, first.account, first.addresses) == ("10.0.0.9", "", ("10.0.0.9",))
+    assert (second.caller, second.account) == ("StatefulSet/shopper@shop", "default@shop")
+    assert (second.pods, second.addresses) == (("shop/s-1", "shop/s-2"), ("10.0.0.1", "10.0.0.2"))
+    assert (second.total.requests, second.total.success) == (7, 0.0)
+    assert (third.caller, third.addresses, third.service) == ("other", (), WEB)
+
+
+def test_callers_of_tcp_have_connections() -> None:
+    edges = count(metrics.EDGE_CONNECTIONS, {("10.0.0.1", DB): 60.0}, "client", "service")
+    (edge,) = measure(since_start(edges))(DB).callers
+    assert (edge.total.connections, edge.total.requests, edge.total.rate) == (60, 0, 2.0)
+
+
+def test_callers_above_the_limit_are_reported_as_other(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "CALLERS_LIMIT", 2)
+    edges = {("other", WEB): 50.0, **{(f"10.0.0.{number}", WEB): float(number) for number in range(1, 6)}}
+    web = measure(since_start(count(metrics.EDGES, edges, "client", "service")))(WEB)
+    assert {each.caller: each.total.requests for each in web.callers} == {"10.0.0.5": 5, "other": 60}
+
+
+def test_open_breakers_are_counted() -> None:
+    breakers = since_start(count(metrics.BREAKERS, {(WEB,): 1.0}))
+    assert measure(breakers, breakers)(WEB).open_breakers == 2
+
+
+def test_the_scope_has_every_spelling_of_a_server() -> None:
+    scope = build_scope([build_service("web", 80, ServerNode(address="::1", port=80))])
+    assert scope.servers == {"[::1]:80": "[::1]:80", "::1:80": "[::1]:80"}
+    assert scope.services == {WEB}

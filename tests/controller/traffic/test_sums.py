@@ -1,0 +1,201 @@
+"""Sums over proxies: exact for any partition, and untouched by what is invalid."""
+
+import math
+from collections import Counter
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maesh_core.controller.traffic import sums as module
+from maesh_core.controller.traffic import wanted_metrics as metrics
+from maesh_core.controller.traffic.report import ReportBuilder, build_scope
+from maesh_core.controller.traffic.sums import TrafficSums
+from maesh_core.model.metrics import Histogram, MetricFamily
+from maesh_core.model.traffic import ProxyTraffic, ServiceTraffic
+from maesh_core.proxy.workers.counters import add_families
+
+from .measured import SERVICES, WEB, build_snapshot, count, measure, observe, since_start
+
+CODES = ("2xx", "4xx", "5xx")
+
+
+def test_counters_of_all_proxies_are_added() -> None:
+    one = since_start(count(metrics.REQUESTS, {(WEB, "http/1", "2xx"): 3.0}, "service", "protocol", "code"))
+    other = since_start(count(metrics.REQUESTS, {("2xx", WEB): 4.0, ("5xx", WEB): 1.0}, "code", "service"))
+    web = measure(one, other)(WEB)
+    assert web.total.codes == web.last.codes == {"2xx": 7, "5xx": 1}
+
+
+def test_the_last_minute_is_the_difference_and_a_counter_that_restarted_counts_from_0() -> None:
+    traffic = ProxyTraffic(
+        interval_s=60.0,
+        uptime_s=600.0,
+        now=(count(metrics.REQUESTS, {(WEB, "2xx"): 30.0, (WEB, "4xx"): 2.0, (WEB, "5xx"): 5.0}, "service", "code"),),
+        before=(count(metrics.REQUESTS, {(WEB, "2xx"): 10.0, (WEB, "4xx"): 9.0}, "service", "code"),),
+    )
+    web = measure(traffic)(WEB)
+    assert web.last.codes == {"2xx": 20, "4xx": 2, "5xx": 5}
+    assert (web.last.rate, web.last.seconds) == (27 / 60, 60.0)
+    assert (web.total.rate, web.total.seconds) == (37 / 600, 600.0)
+
+
+def test_a_histogram_that_restarted_counts_whole() -> None:
+    before, now = observe(*[0.2] * 8), observe(0.2, 0.2, 0.004)
+    traffic = ProxyTraffic(
+        interval_s=60.0,
+        now=(count(metrics.DURATIONS, {(WEB,): now}), count(metrics.REQUESTS, {(WEB, "2xx"): 3.0}, "service", "code")),
+        before=(count(metrics.DURATIONS, {(WEB,): before}),),
+    )
+    assert measure(traffic)(WEB).last.total == measure(traffic)(WEB).total.total
+
+
+@pytest.mark.parametrize("interval_s", [0.0, -1.0, math.nan, math.inf, 1e300])
+def test_a_proxy_without_a_valid_interval_counts_only_since_its_start(interval_s: float) -> None:
+    family = count(metrics.REQUESTS, {(WEB, "2xx"): 3.0}, "service", "code")
+    web = measure(ProxyTraffic(interval_s=interval_s, uptime_s=interval_s, now=(family,)))(WEB)
+    assert (web.last.requests, web.last.seconds) == (0, 0.0)
+    assert (web.total.requests, web.total.rate) == (3, 0.0)
+
+
+def test_the_interval_is_the_longest_one_so_that_rates_of_all_proxies_mean_the_same_time() -> None:
+    old = ProxyTraffic(interval_s=60.0, now=(count(metrics.REQUESTS, {(WEB, "2xx"): 60.0}, "service", "code"),))
+    new = ProxyTraffic(interval_s=5.0, now=(count(metrics.REQUESTS, {(WEB, "2xx"): 60.0}, "service", "code"),))
+    assert measure(old, new)(WEB).last.rate == 2.0
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        count("maesh_service_unknown", {(WEB, "2xx"): 1.0}, "service", "code"),
+        count(metrics.REQUESTS, {(WEB,): 1.0}),
+        count(metrics.REQUESTS, {("shop/none:1", "2xx"): 1.0}, "service", "code"),
+        count(metrics.REQUESTS, {(WEB, "abc"): 1.0}, "service", "code"),
+        count(metrics.REQUESTS, {(WEB, "2xx", "x"): 1.0, (WEB,): 1.0, (): 1.0}, "service", "code"),
+        count(metrics.REQUESTS, {(WEB, "2xx"): observe(1.0)}, "service", "code"),
+        msgspec.structs.replace(count(metrics.REQUESTS, {(WEB, "2xx"): 1.0}, "service", "code"), type="gauge"),
+        msgspec.structs.replace(count(metrics.DURATIONS, {(WEB,): 1.0}), type="histogram"),
+        *(count(metrics.REQUESTS, {(WEB, "2xx"): n}, "service", "code") for n in (-1.0, math.nan, math.inf, 1e300)),
+    ],
+)
+def test_what_is_unknown_or_invalid_does_not_count(family: MetricFamily) -> None:
+    assert measure(since_start(family))(WEB).total == measure(since_start())(WEB).total
+
+
+def test_a_repeated_family_counts_once() -> None:
+    family = count(metrics.REQUESTS, {(WEB, "2xx"): 1.0}, "service", "code")
+    assert measure(since_start(family, family))(WEB).total.requests == 1
+
+
+def test_above_the_limit_of_a_service_reasons_and_clients_are_counted_as_other(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "GROUP_LIMIT", 3)
+    answers = {(WEB, "503", f"reason {number}"): 1.0 for number in range(10)}
+    edges = {(f"10.0.0.{number}", WEB): 1.0 for number in range(10)}
+    web = measure(
+        since_start(
+            count(metrics.ANSWERS, answers, "service", "code", "reason"),
+            count(metrics.EDGES, edges, "client", "service"),
+        )
+    )(WEB)
+    assert web.total.reasons == {"other": 7, "reason 0": 1, "reason 1": 1, "reason 2": 1}
+    assert {each.caller: each.total.requests for each in web.callers}["other"] == 7
+
+
+def test_above_the_limit_of_all_sums_nothing_grows(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "TOTAL_LIMIT", 2)
+    codes = {(WEB, f"{code}"): 1.0 for code in range(200, 300)}
+    sums = TrafficSums(build_scope(SERVICES))
+    sums.add(since_start(count(metrics.REQUESTS, codes, "service", "code")))
+    assert sums.total.size == 2
+
+
+# --- laws
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(CODES),
+        st.floats(0, 10),
+        st.sampled_from(["10.0.0.1", "10.0.0.2", "other"]),
+        st.booleans(),  # whether it is of the last minute
+        st.integers(0, 2),  # its proxy
+        st.integers(0, 2),  # its worker
+    ),
+    max_size=30,
+)
+
+
+def build_families(events: Any) -> list[MetricFamily]:
+    """Count events as one worker does."""
+    if not events:
+        return []
+    codes: Counter[tuple[str, ...]] = Counter((WEB, code) for code, *_ in events)
+    clients: Counter[tuple[str, ...]] = Counter((client, WEB) for _, _, client, *_ in events)
+    return [
+        count(metrics.REQUESTS, codes, "service", "code"),
+        count(metrics.EDGES, clients, "client", "service"),
+        count(metrics.DURATIONS, {(WEB,): observe(*(seconds for _, seconds, *_ in events))}),
+    ]
+
+
+def build_proxy(workers: list[Any]) -> ProxyTraffic:
+    """Sum the counters of the workers, as a proxy does."""
+    now = add_families(family for events in workers for family in build_families(events))
+    before = add_families(
+        family for events in workers for family in build_families([each for each in events if not each[3]])
+    )
+    return ProxyTraffic(interval_s=60.0, uptime_s=600.0, now=tuple(now), before=tuple(before))
+
+
+@given(EVENTS)
+def test_sums_are_equal_however_requests_are_divided_among_proxies_and_workers(events: Any) -> None:
+    def select(proxy: int, worker: int) -> list[Any]:
+        return [each for each in events if each[4:] == (proxy, worker)]
+
+    divided = [build_proxy([select(proxy, worker) for worker in range(3)]) for proxy in range(3)]
+    web = measure(*divided)(WEB)
+    assert web == measure(build_proxy([events]))(WEB)
+    assert web.total.requests == len(events)
+    assert web.last.requests == sum(each[3] for each in events)
+
+
+TEXTS = st.one_of(st.text(max_size=4), st.sampled_from([WEB, "shop/db:5432", "10.0.0.1", "2xx", "503", "other", "14"]))
+NUMBERS = st.one_of(st.floats(), st.integers(-(2**70), 2**70).map(float))
+HISTOGRAM = st.builds(
+    Histogram, st.lists(NUMBERS, max_size=4), st.lists(st.integers(-(2**63), 2**64), max_size=5), NUMBERS
+)
+NAMES = [name for wanted in metrics.LABELS_BY_TYPE.values() for name in wanted]
+LABELS = st.one_of(
+    st.lists(st.sampled_from(["service", "code", "reason", "client", "server", "x"]), max_size=4).map(tuple),
+    st.sampled_from([labels for wanted in metrics.LABELS_BY_TYPE.values() for labels in wanted.values()]),
+)
+FAMILIES = st.lists(
+    st.builds(
+        MetricFamily,
+        name=st.sampled_from(NAMES),
+        type=st.sampled_from(["counter", "gauge", "histogram"]),
+        help=st.just(""),
+        labels=LABELS,
+        samples=st.lists(st.tuples(st.lists(TEXTS, max_size=3).map(tuple), st.one_of(NUMBERS, HISTOGRAM)), max_size=4),
+    ),
+    max_size=5,
+).map(tuple)
+TRAFFIC = st.builds(ProxyTraffic, interval_s=st.floats(), uptime_s=st.floats(), now=FAMILIES, before=FAMILIES)
+
+
+@settings(max_examples=40)
+@given(st.lists(TRAFFIC, max_size=3))
+def test_any_input_makes_a_report_with_valid_numbers(proxies: list[ProxyTraffic]) -> None:
+    sums = TrafficSums(build_scope(SERVICES))
+    for proxy in proxies:
+        sums.add(proxy)
+    builder = ReportBuilder(sums, build_snapshot())
+    services = list(builder.build_services(SERVICES))
+    assert msgspec.json.decode(msgspec.json.encode(services), type=list[ServiceTraffic]) == services
+    for service in services:
+        for window in (service.last, service.total):
+            assert window.success is None or 0 <= window.success <= 1
+            assert 0 <= window.rate < math.inf
+            assert min((window.requests, window.connections, *window.codes.values(), *window.reasons.values())) >= 0
+    assert all(number >= 0 for number in builder.list_refused().values())
