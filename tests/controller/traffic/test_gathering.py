@@ -20,12 +20,14 @@ class Source:
     def __init__(self) -> None:
         self.asked = 0
         self.error: Exception | None = None
+        self.begun = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_closed = False
 
     async def measure(self, scope: Scope) -> Measurement:
         self.asked += 1
+        self.begun.set()
         await self.gate.wait()
         if self.error is not None:
             raise self.error
@@ -98,8 +100,7 @@ async def test_a_report_is_used_for_a_second(gathering):
 async def test_a_report_that_took_longer_is_used_as_long_as_it_took(gathering):
     gathering.source.gate.clear()
     waiting = asyncio.create_task(gathering.gatherer.report())
-    while not gathering.source.asked:
-        await asyncio.sleep(0)
+    await gathering.source.begun.wait()
     gathering.now_s = 4.0
     gathering.source.gate.set()
     first = await waiting

@@ -1,0 +1,91 @@
+"""`/api/traffic` of a real mesh: what clients sent is what the report counts, in every way to run the mesh."""
+
+import urllib.request
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+KEY = "shop/web:80"
+
+
+@pytest.fixture
+def report(get, wait_until):
+    """Give the report of a controller once a service port has so many requests; a report can be a second old."""
+
+    def find(api_port, requests):
+        def look():
+            answer = get(api_port, path="/api/traffic")
+            return answer.json if answer.status == 200 and count_requests(answer.json) == requests else None
+
+        return wait_until(look, f"{requests} requests in the traffic")
+
+    return find
+
+
+def find_service(report, key=KEY):
+    return next(each for each in report["services"] if each["key"] == key)
+
+
+def count_requests(report, key=KEY):
+    return find_service(report, key)["total"]["requests"]
+
+
+@pytest.fixture
+def web(manifests, build_service, start_upstream):
+    """Put a service `web` with one server of pod `web-0`, and a service without traffic, into the manifests."""
+    upstream = start_upstream("web-1")
+    manifests.write("web.json", build_service("web", upstream.port, namespace="shop", account="web"))
+    manifests.write("idle.json", build_service("idle", upstream.port, namespace="shop"))
+    return upstream
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_up_reports_exactly_what_clients_sent(up, get, manifests, web, report, workers):
+    mesh = up(manifests.path, "--workers", workers)
+    for _ in range(12):
+        assert get(mesh.http_port, "web.shop.maesh").status == 200
+    web.status = 503
+    for _ in range(4):
+        assert get(mesh.http_port, "web.shop.maesh").status == 503
+    assert get(mesh.http_port, "none.shop.maesh").status == 404
+    found = report(mesh.api_port, 16)
+    service = find_service(found)
+    for window in (service["last"], service["total"]):
+        assert (window["requests"], window["success"]) == (16, 0.75)
+        assert sum(count for code, count in window["codes"].items() if code.startswith("5")) == 4
+        assert window["rate"] == pytest.approx(16 / window["seconds"])
+        assert 0 < window["total"]["p50"] <= window["total"]["p95"] <= window["total"]["p99"]
+    assert 0 < found["intervalS"] < 71
+    assert found["refused"] == {"404": 1}
+    assert [each["pod"] for each in service["servers"]] == ["shop/web-0"]
+    assert find_service(found, "shop/idle:80")["total"]["requests"] == 0
+    (node,) = found["nodes"]
+    (known,) = get(mesh.api_port, path="/api/status/nodes").json
+    assert (node["name"], node["revision"], node["error"]) == (known["name"], known["revision"], "")
+    only = get(mesh.api_port, path="/api/traffic?service=shop/web").json
+    assert [each["key"] for each in only["services"]] == [KEY]
+
+
+def test_a_controller_sums_up_its_proxies_and_reports_one_that_is_gone(
+    start_controller, start_proxy, get, manifests, web, report, free_port
+):
+    http_port, addresses, commands = free_port(), ("127.0.0.1", "127.0.0.2"), []
+    _, api_port = start_controller(manifests.path, "--http-port", http_port, "--limit-http-port", 1)
+    for number, address in enumerate(addresses):
+        # Both serve the same entrypoint, so each binds an address of its own.
+        command, _ = start_proxy(api_port, "--node", f"node-{number}", "--bind", address)
+        commands.append(command)
+    for address in addresses:
+        for _ in range(5):
+            request = urllib.request.Request(f"http://{address}:{http_port}/", headers={"Host": "web.shop.maesh"})
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                assert answer.status == 200
+    found = report(api_port, 10)
+    assert [(node["name"], node["error"]) for node in found["nodes"]] == [("node-0", ""), ("node-1", "")]
+    commands[1].process.kill()
+    found = report(api_port, 5)
+    assert [(node["name"], node["error"]) for node in found["nodes"]] == [
+        ("node-0", ""),
+        ("node-1", "the proxy cannot be reached"),
+    ]
