@@ -91,7 +91,8 @@ class ServerTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class BranchTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One destination of a service's traffic: the service itself, or a branch of its splits.
 
-    `weight` is its configured share, between 0 and 1; None if requests choose it by their content.
+    `weight` is its configured share, between 0 and 1, of the requests that no split selects by their content; None if
+    it gets only selected requests.
     """
 
     destination: str

@@ -89,20 +89,25 @@ def _list_destinations(key: str, port: PortNode) -> dict[str, str]:
 
 
 def find_weights(key: str, port: PortNode) -> Mapping[str, float | None]:
-    """Compute the configured share of each destination, which is only known if the first branch gets all requests."""
+    """Compute the configured share of each destination, among the requests that no branch selects by their content.
+
+    None: the destination gets only selected requests. A port without branches has no destinations.
+    """
     if not port.branches:
         return {}
-    weights: dict[str, int] = {key: 0}
+    found: dict[str, float | None] = {key: None}
     for branch in port.branches:
         for backend in branch.backends:
-            weights.setdefault(build_port_key(backend.service, backend.port.number), 0)
-    first = port.branches[0]
-    total = sum(backend.weight for backend in first.backends)
-    if first.matches or total <= 0:
-        return dict.fromkeys(weights)
-    for backend in first.backends:
-        weights[build_port_key(backend.service, backend.port.number)] += backend.weight
-    return {destination: weight / total for destination, weight in weights.items()}
+            found.setdefault(build_port_key(backend.service, backend.port.number), None)
+    rest = next((branch for branch in port.branches if not branch.matches), None)
+    if rest is None:
+        return {**found, key: 1.0}
+    found[key] = 0.0
+    total = sum(backend.weight for backend in rest.backends)
+    for backend in rest.backends:
+        destination = build_port_key(backend.service, backend.port.number)
+        found[destination] = (found[destination] or 0.0) + (backend.weight / total if total > 0 else 0.0)
+    return found
 
 
 class ReportBuilder:

@@ -49,12 +49,16 @@ def test_a_split_shows_weights_and_measured_requests_by_destination(spelling: st
     assert (one.last.success, other.last.success, other.last.codes) == (1.0, 0.5, {"2xx": 10, "5xx": 10})
 
 
-def test_weights_are_unknown_if_requests_choose_by_their_content() -> None:
+def test_weights_are_shares_of_the_requests_that_no_condition_selects() -> None:
     conditional = build_split(("v2", 1), matches=(HttpMatch(paths=("/new",)),))
-    port = PortNode(number=80, branches=(conditional, build_split(("v1", 1))))
-    assert find_weights(WEB, port) == {WEB: None, V2: None, V1: None}
+    both = build_split(("v1", 3), ("v2", 1))
     assert find_weights(WEB, PortNode(number=80)) == {}
-    assert find_weights(WEB, PortNode(number=80, branches=(build_split(("v1", 0)),))) == {WEB: None, V1: None}
+    assert find_weights(WEB, PortNode(number=80, branches=(conditional,))) == {WEB: 1.0, V2: None}
+    assert find_weights(WEB, PortNode(number=80, branches=(conditional, both))) == {WEB: 0.0, V1: 0.75, V2: 0.25}
+    only = PortNode(number=80, branches=(conditional, build_split(("v1", 1))))
+    assert find_weights(WEB, only) == {WEB: 0.0, V2: None, V1: 1.0}
+    assert find_weights(WEB, PortNode(number=80, branches=(build_split(("v1", 0)),))) == {WEB: 0.0, V1: 0.0}
+    assert find_weights(WEB, PortNode(number=80, branches=(build_split(("web", 1)),))) == {WEB: 1.0}
 
 
 def test_servers_have_their_pod_node_and_attempts() -> None:
