@@ -112,6 +112,7 @@ class Api:
     ) -> None:
         self._status = status
         self._traffic = traffic
+        self._rendered_traffic: tuple[TrafficReport, bytes] | None = None
         self._published = published
         self._nodes = nodes
         self._node_fetcher = node_fetcher
@@ -258,8 +259,10 @@ class Api:
         except TrafficUnavailableError as error:
             return build_text(HTTPStatus.BAD_GATEWAY, f"{error}\n")
         if service is not None:
-            report = select_services(report, *service.groups(""))
-        return _json(msgspec.json.encode(report))
+            return _json(msgspec.json.encode(select_services(report, *service.groups(""))))
+        if self._rendered_traffic is None or self._rendered_traffic[0] is not report:
+            self._rendered_traffic = (report, msgspec.json.encode(report))
+        return _json(self._rendered_traffic[1])
 
     async def _get_controller(self, _: Request) -> Response:
         return _json(msgspec.json.encode(self._status.report()))

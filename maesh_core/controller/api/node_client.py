@@ -11,6 +11,7 @@ import msgspec
 
 from maesh_core.controller.api.nodes import AdminAddress
 from maesh_core.controller.traffic.parsing import parse_traffic
+from maesh_core.controller.traffic.turns import work_in_turns
 from maesh_core.errors import NodeUnreachableError
 from maesh_core.model.traffic import ProxyTraffic
 
@@ -63,7 +64,7 @@ class NodeClient:
 
     async def fetch_traffic(self, address: AdminAddress) -> ProxyTraffic:
         """Fetch what the proxy has counted; raises NodeUnreachableError."""
-        return parse_traffic(await self._fetch(address, "/traffic"))
+        return await work_in_turns(parse_traffic(await self._fetch(address, "/traffic")))
 
     async def _fetch(self, address: AdminAddress, path: str) -> bytes:
         url = _build_url(address, path)

@@ -7,7 +7,7 @@ that pulls are answered meanwhile.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -16,6 +16,7 @@ import msgspec
 from maesh_core.controller.traffic.callers import Objects
 from maesh_core.controller.traffic.report import DescribedService, ReportBuilder, build_scope
 from maesh_core.controller.traffic.sums import TrafficSums
+from maesh_core.controller.traffic.turns import work_in_turns
 from maesh_core.controller.traffic.wanted_metrics import Scope
 from maesh_core.model.topology import ServiceNode
 from maesh_core.model.traffic import NodeTraffic, ServiceTraffic, TrafficReport
@@ -102,11 +103,7 @@ class TrafficGatherer:
         described = [DescribedService(*each) for each in self._mesh.list_described()]
         measured = await self._source.measure(build_scope(described))
         builder = ReportBuilder(measured.sums, self._mesh.objects)
-        services: list[ServiceTraffic] = []
-        for service in builder.build_services(described):
-            services.append(service)
-            if len(services) % BATCH == 0:
-                await asyncio.sleep(0)
+        services = await work_in_turns(_build_services(builder, described))
         at = datetime.fromtimestamp(self._wall_clock(), UTC).isoformat(timespec="milliseconds")
         return TrafficReport(
             at=at.replace("+00:00", "Z"),
@@ -115,6 +112,17 @@ class TrafficGatherer:
             services=tuple(services),
             refused=builder.list_refused(),
         )
+
+
+def _build_services(
+    builder: ReportBuilder, described: Sequence[DescribedService]
+) -> Generator[None, None, list[ServiceTraffic]]:
+    services: list[ServiceTraffic] = []
+    for service in builder.build_services(described):
+        services.append(service)
+        if len(services) % BATCH == 0:
+            yield
+    return services
 
 
 def select_services(report: TrafficReport, namespace: str, name: str, port: str = "") -> TrafficReport:

@@ -33,7 +33,11 @@ def read_count(value: object) -> int | None:
 
 def read_buckets(value: object) -> list[int] | None:
     """Read a histogram into the buckets of BOUNDS_S; None if it is not one."""
-    if not isinstance(value, Histogram) or not _has_valid_bounds(value):
+    if not isinstance(value, Histogram):
+        return None
+    if len(value.counts) == BUCKETS and tuple(value.bounds) == BOUNDS_S:
+        return list(value.counts) if min(value.counts) >= 0 and max(value.counts) <= COUNT_LIMIT else None
+    if not _has_valid_bounds(value):
         return None
     buckets = [0] * BUCKETS
     for bound, given in zip((*value.bounds, None), value.counts, strict=True):

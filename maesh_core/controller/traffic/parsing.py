@@ -4,7 +4,7 @@ The answer is untrusted. Families that are not wanted are skipped without being 
 is left out, so that a proxy of another version still counts.
 """
 
-from collections.abc import Iterable
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import msgspec
@@ -50,8 +50,8 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def parse_traffic(body: bytes) -> ProxyTraffic:
-    """Parse an answer; raises NodeUnreachableError if it is not one for `/traffic`."""
+def parse_traffic(body: bytes) -> Generator[None, None, ProxyTraffic]:
+    """Parse an answer, family by family; raises NodeUnreachableError if it is not one for `/traffic`."""
     try:
         document = _decode_document(body)
     except _UNREADABLE as error:
@@ -59,27 +59,29 @@ def parse_traffic(body: bytes) -> ProxyTraffic:
     return ProxyTraffic(
         interval_s=document.interval_s,
         uptime_s=document.uptime_s,
-        now=_parse_families(document.now),
-        before=_parse_families(document.before),
+        now=(yield from _parse_families(document.now)),
+        before=(yield from _parse_families(document.before)),
     )
 
 
-def _parse_families(raws: Iterable[msgspec.Raw]) -> tuple[MetricFamily, ...]:
+def _parse_families(raws: Sequence[msgspec.Raw]) -> Generator[None, None, tuple[MetricFamily, ...]]:
     found = []
-    for raw, _ in zip(raws, range(FAMILIES_LIMIT), strict=False):
-        try:
-            head = _decode_head(raw)
-            if head.name in LABELS_BY_TYPE.get(head.type, ()):
-                content = _DECODERS[head.type].decode(raw)
-                found.append(
-                    MetricFamily(
-                        name=head.name,
-                        type=head.type,  # type: ignore[arg-type]  # one of the keys of LABELS_BY_TYPE
-                        help="",
-                        labels=content.labels,
-                        samples=content.samples,
-                    )
-                )
-        except _UNREADABLE:
-            continue
+    for raw in raws[:FAMILIES_LIMIT]:
+        family = _parse_family(raw)
+        if family is not None:
+            found.append(family)
+            yield
     return tuple(found)
+
+
+def _parse_family(raw: msgspec.Raw) -> MetricFamily | None:
+    """Parse a family; None if it is not wanted or cannot be read."""
+    try:
+        head = _decode_head(raw)
+        if head.name not in LABELS_BY_TYPE.get(head.type, ()):
+            return None
+        content = _DECODERS[head.type].decode(raw)
+    except _UNREADABLE:
+        return None
+    type_: Any = head.type  # one of the keys of LABELS_BY_TYPE
+    return MetricFamily(name=head.name, type=type_, help="", labels=content.labels, samples=content.samples)

@@ -8,8 +8,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
+
 from maesh_core.controller.traffic.gathering import Measurement
+from maesh_core.controller.traffic.latency import read_count
 from maesh_core.controller.traffic.sums import TrafficSums
+from maesh_core.controller.traffic.turns import work_at_once, work_in_turns
 from maesh_core.controller.traffic.wanted_metrics import HTTP_CONNECTIONS, Scope
 from maesh_core.errors import NodeUnreachableError
 from maesh_core.model.messages import NodeReport
@@ -71,17 +75,17 @@ class ProxySource(Generic[AddressT]):
         """Ask all proxies; raises nothing."""
         sums = TrafficSums(scope)
         reports = self._registry.list_reports()
-        found = {each.name: NodeTraffic(name=each.name, revision=each.revision, error=NOT_PULLING) for each in reports}
         pulling = [each for each in reports if each.ready]
-        for report in pulling[:PROXIES_LIMIT]:
-            found[report.name] = NodeTraffic(name=report.name, revision=report.revision, error=NO_TIME)
-        for report in pulling[PROXIES_LIMIT:]:
-            found[report.name] = NodeTraffic(name=report.name, revision=report.revision, error=NOT_ASKED)
+        errors = dict.fromkeys((each.name for each in reports), NOT_PULLING)
+        errors |= {each.name: NO_TIME if index < PROXIES_LIMIT else NOT_ASKED for index, each in enumerate(pulling)}
+        found = {
+            each.name: NodeTraffic(name=each.name, revision=each.revision, error=errors[each.name]) for each in reports
+        }
         waiting = iter(pulling[:PROXIES_LIMIT])
 
         async def ask_some() -> None:
             for report in waiting:
-                found[report.name] = await self._ask(report, sums)
+                await self._ask(report, sums, found)
 
         try:
             async with asyncio.timeout(self._deadline_s), asyncio.TaskGroup() as group:
@@ -95,16 +99,27 @@ class ProxySource(Generic[AddressT]):
         """Close the connections to proxies."""
         await self._fetcher.close()
 
-    async def _ask(self, report: NodeReport, sums: TrafficSums) -> NodeTraffic:
+    async def _ask(self, report: NodeReport, sums: TrafficSums, found: dict[str, NodeTraffic]) -> None:
+        """Ask one proxy, and add its counts, all or none of them."""
+        node = NodeTraffic(name=report.name, revision=report.revision)
         address = self._registry.find_admin(report.name)
         try:
             if address is None:
                 raise NodeUnreachableError(NOT_PULLING)
             traffic = await self._fetcher.fetch_traffic(address)
         except NodeUnreachableError as error:
-            return NodeTraffic(name=report.name, revision=report.revision, error=str(error))
-        before = sums.total.count(HTTP_CONNECTIONS, "client")
-        sums.add(traffic)
-        connections = sums.total.count(HTTP_CONNECTIONS, "client") - before
-        await asyncio.sleep(0)  # other requests to the controller get a turn
-        return NodeTraffic(name=report.name, revision=report.revision, connections=connections)
+            found[report.name] = msgspec.structs.replace(node, error=str(error))
+            return
+        found[report.name] = msgspec.structs.replace(node, connections=count_clients(traffic))
+        adding = sums.add(traffic)
+        try:
+            await work_in_turns(adding)
+        finally:
+            work_at_once(adding)  # the rest, if the deadline has come
+
+
+def count_clients(traffic: ProxyTraffic) -> int:
+    """Count the open HTTP connections of a proxy's clients."""
+    family = next((each for each in traffic.now if each.name == HTTP_CONNECTIONS), None)
+    found = [read_count(value) for labels, value in family.samples if labels == ("client",)] if family else []
+    return (found[0] or 0) if found else 0

@@ -4,11 +4,11 @@ Takes the answers of proxies one by one; returns counts by metric and label. Ans
 invalid or above a limit does not count, and nothing raises. Does no I/O.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from maesh_core.controller.traffic.latency import BUCKETS, read_buckets, read_count
-from maesh_core.controller.traffic.wanted_metrics import GAUGES, LABELS_BY_TYPE, OTHER, LabelCheck, Scope
+from maesh_core.controller.traffic.wanted_metrics import COUNTERS, GAUGES, LABELS_BY_TYPE, OTHER, LabelCheck, Scope
 from maesh_core.model.metrics import Histogram, MetricFamily
 from maesh_core.model.traffic import ProxyTraffic
 
@@ -19,6 +19,9 @@ GROUP_LIMIT: Final = 2_000
 """Limit of different labels of one service and metric, such as its clients; further ones are counted as `other`."""
 TOTAL_LIMIT: Final = 500_000
 """Limit of all sums, which take about 100 MB."""
+
+STEP: Final = 1_000
+"""Samples that are added without a pause, which takes a few milliseconds."""
 
 Labels: TypeAlias = tuple[str, ...]
 Sample: TypeAlias = float | Histogram
@@ -58,13 +61,13 @@ class Counts:
         """List the first labels of a metric, sorted."""
         return sorted(self._sums.get(metric, {}))
 
-    def add(self, metric: str, labels: Labels, number: int, *, is_folded: bool = False) -> None:
-        """Add a number. Above the limits, it is added to `other` if `is_folded`, and is otherwise left out."""
+    def add(self, metric: str, labels: Labels, number: int) -> None:
+        """Add a number. Above the limits, it is added to `other` if the metric has that, and is otherwise left out."""
         group = self._sums.setdefault(metric, {}).setdefault(labels[0], {})
         rest = labels[1:]
         if rest not in group:
             if len(group) >= GROUP_LIMIT or self.size >= TOTAL_LIMIT:
-                if not is_folded:
+                if COUNTERS.get(metric, labels)[-1] not in _FOLDED:
                     return
                 rest = (*rest[:-1], OTHER)
             self.size += rest not in group
@@ -90,57 +93,60 @@ class TrafficSums:
     def __repr__(self) -> str:
         return f"<TrafficSums last={self.last!r} total={self.total!r}>"
 
-    def add(self, traffic: ProxyTraffic) -> None:
-        """Add what one proxy counted."""
+    def add(self, traffic: ProxyTraffic) -> Generator[None, None, None]:
+        """Add what one proxy counted; the work may pause between samples, and others may be added meanwhile."""
         has_before = 0 < traffic.interval_s <= INTERVAL_LIMIT_S
         if has_before:
             self.last.seconds = max(self.last.seconds, traffic.interval_s)
         if 0 < traffic.uptime_s <= UPTIME_LIMIT_S:
             self.total.seconds = max(self.total.seconds, traffic.uptime_s)
-        earlier = {family.name: family for family in traffic.before}
+        earlier = {family.name: family for family in traffic.before} if has_before else {}
         added: set[str] = set()
         for family in traffic.now:
             if family.name not in added:
                 added.add(family.name)
-                self._add_family(family, earlier.get(family.name), has_before=has_before)
+                yield from self._add_family(family, earlier.get(family.name), has_before=has_before)
 
-    def _add_family(self, family: MetricFamily, before: MetricFamily | None, *, has_before: bool) -> None:
+    def _add_family(
+        self, family: MetricFamily, before: MetricFamily | None, *, has_before: bool
+    ) -> Generator[None, None, None]:
         wanted = LABELS_BY_TYPE[family.type].get(family.name)
         if wanted is None or any(label not in family.labels for label in wanted):
             return
         pick = self._build_pick(wanted, family.labels)
         is_like = before is not None and (before.type, before.labels) == (family.type, family.labels)
         old: dict[Labels, Sample] = dict(before.samples) if before is not None and is_like else {}
-        is_counter = family.name not in GAUGES
-        is_folded = wanted[-1] in _FOLDED
-        for labels, value in family.samples:
+        last = self.last if has_before and family.name not in GAUGES else None
+        add = self._add_buckets if family.type == "histogram" else self._add_number
+        for number, (labels, value) in enumerate(family.samples):
+            if number % STEP == STEP - 1:
+                yield
             key = pick(labels)
-            if key is None:
-                continue
-            if isinstance(value, Histogram):
-                self._add_histogram(family, key, value, old.get(labels) if has_before else None, has_before=has_before)
-                continue
-            number = read_count(value)
-            if number is None or family.type == "histogram":
-                continue
-            self.total.add(family.name, key, number, is_folded=is_folded)
-            if has_before and is_counter:
-                earlier = read_count(old.get(labels)) or 0
-                grown = number - earlier if number >= earlier else number  # it counts from 0 again after a restart
-                if grown:
-                    self.last.add(family.name, key, grown, is_folded=is_folded)
+            if key is not None:
+                add(family.name, key, value, old.get(labels), last=last)
 
-    def _add_histogram(
-        self, family: MetricFamily, key: Labels, value: Histogram, before: Sample | None, *, has_before: bool
+    def _add_number(self, name: str, key: Labels, value: Sample, before: Sample | None, *, last: Counts | None) -> None:
+        number = read_count(value)
+        if number is None:
+            return
+        self.total.add(name, key, number)
+        if last is not None:
+            earlier = read_count(before) or 0
+            grown = number - earlier if number >= earlier else number  # it counts from 0 again after a restart
+            if grown:
+                last.add(name, key, grown)
+
+    def _add_buckets(
+        self, name: str, key: Labels, value: Sample, before: Sample | None, *, last: Counts | None
     ) -> None:
         buckets = read_buckets(value)
-        if buckets is None or family.type != "histogram":
+        if buckets is None:
             return
-        self.total.add_buckets(family.name, key[0], buckets)
-        if has_before:
+        self.total.add_buckets(name, key[0], buckets)
+        if last is not None:
             earlier = read_buckets(before) or _NO_BUCKETS
             grown = [now - then for now, then in zip(buckets, earlier, strict=True)]
-            self.last.add_buckets(family.name, key[0], buckets if min(grown) < 0 else grown)
+            last.add_buckets(name, key[0], buckets if min(grown) < 0 else grown)
 
     def _build_pick(self, wanted: Labels, labels: Labels) -> Callable[[Labels], Labels | None]:
         """Build a function that picks the wanted labels from a sample's, or returns None if one is invalid."""

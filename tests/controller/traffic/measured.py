@@ -7,6 +7,7 @@ from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.traffic.report import DescribedService, ReportBuilder, build_scope
 from maesh_core.controller.traffic.sums import TrafficSums
+from maesh_core.controller.traffic.turns import work_at_once
 from maesh_core.controller.traffic.wanted_metrics import GAUGES, HISTOGRAMS
 from maesh_core.model.events import Replaced
 from maesh_core.model.keys import ObjectKey
@@ -79,7 +80,7 @@ def measure(
     """Report on what these proxies counted; gives a function that finds a service port in the report."""
     sums = TrafficSums(build_scope(services))
     for proxy in proxies:
-        sums.add(proxy)
+        work_at_once(sums.add(proxy))
     builder = ReportBuilder(sums, snapshot or build_snapshot())
     found = {each.key: each for each in builder.build_services(services)}
     return found.__getitem__

@@ -7,6 +7,7 @@ import pytest
 from maesh_core.controller.traffic import wanted_metrics as metrics
 from maesh_core.controller.traffic.gathering import BATCH, Measurement, TrafficGatherer, select_services
 from maesh_core.controller.traffic.sums import TrafficSums
+from maesh_core.controller.traffic.turns import work_at_once
 from maesh_core.controller.traffic.wanted_metrics import Scope
 from maesh_core.errors import TrafficUnavailableError
 from maesh_core.model.traffic import NodeTraffic
@@ -32,12 +33,11 @@ class Source:
         if self.error is not None:
             raise self.error
         sums = TrafficSums(scope)
-        sums.add(
-            since_start(
-                count(metrics.REQUESTS, {(WEB, "2xx"): 3.0}, "service", "code"),
-                count(metrics.REFUSED, {("404",): 2.0}, "code"),
-            )
+        traffic = since_start(
+            count(metrics.REQUESTS, {(WEB, "2xx"): 3.0}, "service", "code"),
+            count(metrics.REFUSED, {("404",): 2.0}, "code"),
         )
+        work_at_once(sums.add(traffic))
         return Measurement(sums, (NodeTraffic(name="node-1"),))
 
     async def close(self) -> None:

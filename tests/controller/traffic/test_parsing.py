@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from maesh_core.controller.traffic import wanted_metrics as metrics
 from maesh_core.controller.traffic.parsing import FAMILIES_LIMIT, parse_traffic
+from maesh_core.controller.traffic.turns import work_at_once
 from maesh_core.errors import NodeUnreachableError
 from maesh_core.model.traffic import ProxyTraffic
 
@@ -20,7 +21,7 @@ FAMILY = {"name": metrics.REQUESTS, "type": "counter", "labels": ["service", "co
 
 
 def parse(*families: Any, **more: Any) -> ProxyTraffic:
-    return parse_traffic(json.dumps({"interval_s": 60, "now": families, **more}).encode())
+    return work_at_once(parse_traffic(json.dumps({"interval_s": 60, "now": families, **more}).encode()))
 
 
 def test_what_a_proxy_sends_is_read() -> None:
@@ -35,7 +36,7 @@ def test_what_a_proxy_sends_is_read() -> None:
         before=(count(metrics.RETRIES, {(WEB,): 3.0}),),
     )
     body = msgspec.json.encode(sent)
-    assert msgspec.json.encode(parse_traffic(body)) == body
+    assert msgspec.json.encode(work_at_once(parse_traffic(body))) == body
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_families_above_the_limit_are_not_examined() -> None:
 )
 def test_what_is_not_traffic_is_refused(body: bytes) -> None:
     with pytest.raises(NodeUnreachableError, match="the proxy's answer is not its traffic"):
-        parse_traffic(body)
+        work_at_once(parse_traffic(body))
 
 
 JSON = st.recursive(
@@ -84,7 +85,7 @@ JSON = st.recursive(
 @given(st.one_of(st.binary(), JSON.map(lambda each: json.dumps(each).encode())))
 def test_any_answer_is_read_or_refused(body: bytes) -> None:
     with contextlib.suppress(NodeUnreachableError):
-        parse_traffic(body)
+        work_at_once(parse_traffic(body))
 
 
 @given(st.lists(JSON, max_size=3), st.dictionaries(st.sampled_from([*FAMILY]), JSON))

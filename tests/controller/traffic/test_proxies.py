@@ -6,8 +6,16 @@ import pytest
 
 from maesh_core.controller.traffic import proxies as module
 from maesh_core.controller.traffic import wanted_metrics as metrics
-from maesh_core.controller.traffic.proxies import CONCURRENCY, NO_TIME, NOT_ASKED, NOT_PULLING, ProxySource
+from maesh_core.controller.traffic.proxies import (
+    CONCURRENCY,
+    NO_TIME,
+    NOT_ASKED,
+    NOT_PULLING,
+    ProxySource,
+    count_clients,
+)
 from maesh_core.controller.traffic.report import build_scope
+from maesh_core.controller.traffic.sums import TrafficSums
 from maesh_core.errors import NodeUnreachableError
 from maesh_core.model.messages import NodeReport
 
@@ -124,3 +132,27 @@ async def test_closing_closes_the_connections():
     fetcher = Fetcher()
     await ProxySource(Registry(), fetcher).close()
     assert fetcher.is_closed
+
+
+async def test_a_deadline_leaves_no_half_of_a_proxys_counts(monkeypatch):
+    monkeypatch.setattr("maesh_core.controller.traffic.sums.STEP", 1)
+    codes = {(WEB, str(code)): 1.0 for code in range(200, 600)}
+    fetcher = Fetcher()
+
+    async def fetch_traffic(_):
+        asyncio.current_task().cancel()  # as the deadline does, at the first pause
+        return since_start(count(metrics.REQUESTS, codes, "service", "code"))
+
+    fetcher.fetch_traffic = fetch_traffic
+    source, sums = ProxySource(Registry("a"), fetcher), TrafficSums(SCOPE)
+    (report,), found = Registry("a").list_reports(), {}
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(source._ask(report, sums, found))
+    assert sum(sums.total.find(metrics.REQUESTS, WEB).values()) == 400
+    assert found["a"].error == ""
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), 1e300])
+def test_an_invalid_number_of_connections_counts_as_none(value):
+    assert count_clients(since_start(count(metrics.HTTP_CONNECTIONS, {("client",): value}, "side"))) == 0
+    assert count_clients(since_start()) == 0

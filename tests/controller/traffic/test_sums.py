@@ -13,6 +13,7 @@ from maesh_core.controller.traffic import sums as module
 from maesh_core.controller.traffic import wanted_metrics as metrics
 from maesh_core.controller.traffic.report import ReportBuilder, build_scope
 from maesh_core.controller.traffic.sums import TrafficSums
+from maesh_core.controller.traffic.turns import work_at_once
 from maesh_core.model.metrics import Histogram, MetricFamily
 from maesh_core.model.traffic import ProxyTraffic, ServiceTraffic
 from maesh_core.proxy.workers.counters import add_families
@@ -107,7 +108,7 @@ def test_above_the_limit_of_all_sums_nothing_grows(monkeypatch: Any) -> None:
     monkeypatch.setattr(module, "TOTAL_LIMIT", 2)
     codes = {(WEB, f"{code}"): 1.0 for code in range(200, 300)}
     sums = TrafficSums(build_scope(SERVICES))
-    sums.add(since_start(count(metrics.REQUESTS, codes, "service", "code")))
+    work_at_once(sums.add(since_start(count(metrics.REQUESTS, codes, "service", "code"))))
     assert sums.total.size == 2
 
 
@@ -189,7 +190,7 @@ TRAFFIC = st.builds(ProxyTraffic, interval_s=st.floats(), uptime_s=st.floats(), 
 def test_any_input_makes_a_report_with_valid_numbers(proxies: list[ProxyTraffic]) -> None:
     sums = TrafficSums(build_scope(SERVICES))
     for proxy in proxies:
-        sums.add(proxy)
+        work_at_once(sums.add(proxy))
     builder = ReportBuilder(sums, build_snapshot())
     services = list(builder.build_services(SERVICES))
     assert msgspec.json.decode(msgspec.json.encode(services), type=list[ServiceTraffic]) == services
