@@ -39,7 +39,9 @@ from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.sources import Pause, feed_source
 from maesh_core.controller.topology.rules import TopologyRules
-from maesh_core.controller.traffic.gathering import TrafficGatherer
+from maesh_core.controller.traffic.gathering import TrafficGatherer, TrafficSource
+from maesh_core.controller.traffic.prometheus import PrometheusSource
+from maesh_core.controller.traffic.prometheus_client import HttpPrometheusClient
 from maesh_core.controller.traffic.proxies import CONCURRENCY, LIMIT_BYTES, TIMEOUT_S, ProxySource
 from maesh_core.errors import PluginError, StartupError
 from maesh_core.model.events import Event
@@ -120,6 +122,8 @@ async def run_controller(
     `ready` is called once, when the API listens and the first full build is done, even if the cluster is empty. Raises
     StartupError. The cluster and reserved ports use the time of `clock`, and `pause` waits by it.
     """
+    nodes = NodeRegistry()
+    traffic_source = _build_traffic_source(settings, nodes)
     kinds = collect_kinds(plugins)
     given = plugins.collect("maesh_sources")
     identity = build_identity()
@@ -134,8 +138,7 @@ async def run_controller(
     is_built = asyncio.Event()
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
     node_client = NodeClient()
-    nodes = NodeRegistry()
-    traffic = _build_traffic(engine, nodes)
+    traffic = TrafficGatherer(engine, traffic_source)
     api = Api(engine, nodes, node_client, status=ControllerStatus(identity, engine, cluster), traffic=traffic)
     engine.on_revision(is_built.set)
     engine.on_revision(api.wake)
@@ -164,9 +167,11 @@ async def run_controller(
         gc.unfreeze()
 
 
-def _build_traffic(engine: Engine, nodes: NodeRegistry) -> TrafficGatherer:
-    client = NodeClient(timeout_s=TIMEOUT_S, limit_bytes=LIMIT_BYTES, connections=CONCURRENCY)
-    return TrafficGatherer(engine, ProxySource(nodes, client))
+def _build_traffic_source(settings: ControllerSettings, nodes: NodeRegistry) -> TrafficSource:
+    """Build the source of measured traffic. Raises SettingsError."""
+    if settings.prometheus:
+        return PrometheusSource(HttpPrometheusClient(settings.prometheus), nodes)
+    return ProxySource(nodes, NodeClient(timeout_s=TIMEOUT_S, limit_bytes=LIMIT_BYTES, connections=CONCURRENCY))
 
 
 async def _serve(api: Api, sock: socket.socket) -> HttpServer:

@@ -97,6 +97,10 @@ class ControllerSettings(MeshSettings, ClusterSettings):
     paths: tuple[str, ...] = ()
     api_host: Annotated[str, Meta(description="Address on which the API listens; default: all.")] = ""
     cluster_domain: Annotated[str, Meta(description="DNS domain of the cluster.")] = "cluster.local"
+    prometheus: Annotated[
+        str,
+        Meta(description="URL of a Prometheus that scrapes the proxies: /api/traffic reads it instead of the proxies."),
+    ] = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """`/api/traffic` of a real mesh: what clients sent is what the report counts, in every way to run the mesh."""
 
+import subprocess
 import urllib.request
 
 import pytest
@@ -89,3 +90,109 @@ def test_a_controller_sums_up_its_proxies_and_reports_one_that_is_gone(
         ("node-0", ""),
         ("node-1", "the proxy cannot be reached"),
     ]
+
+
+@pytest.fixture
+def start_prometheus(program, free_port, tmp_path, wait_until, get):
+    """Start the Prometheus of the system, which scrapes these admin ports every second; gives its URL."""
+    processes = []
+
+    def start(*admin_ports):
+        path, port = program("prometheus"), free_port()
+        targets = ", ".join(f"'127.0.0.1:{each}'" for each in admin_ports)
+        config = tmp_path / "prometheus.yml"
+        config.write_text(
+            "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+            f"scrape_configs: [{{job_name: maesh, static_configs: [{{targets: [{targets}]}}]}}]\n"
+        )
+        with (tmp_path / "prometheus.log").open("wb") as log:
+            process = subprocess.Popen(
+                [
+                    path,
+                    f"--config.file={config}",
+                    f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+                    f"--web.listen-address=127.0.0.1:{port}",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        processes.append(process)
+        wait_until(lambda: get(port, path="/-/ready").status == 200, "Prometheus")
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.peer
+def test_prometheus_gives_the_same_report(
+    start_controller, start_proxy, start_prometheus, get, manifests, web, report, free_port, wait_until
+):
+    """The first controller asks the proxy, the second one Prometheus; both are read until they have seen everything."""
+    http_port = free_port()
+    flags = ("--http-port", http_port, "--limit-http-port", 1)
+    _, api_port = start_controller(manifests.path, *flags)
+    _, admin_port = start_proxy(api_port, "--workers", 2)
+    url = start_prometheus(admin_port)
+    _, other_port = start_controller(manifests.path, *flags, "--prometheus", url)
+
+    def send(count, status=200):
+        web.status = status
+        for _ in range(count):
+            assert get(http_port, "web.shop.maesh").status == status
+
+    send(1)
+    send(1, status=503)
+    assert get(http_port, "none.shop.maesh").status == 404
+    report(other_port, 2)  # the counters exist; `increase` sees only what is counted from now on
+    send(20)
+    send(4, status=503)
+    found, expected = find_service(report(other_port, 26)), find_service(report(api_port, 26))
+    assert found["total"]["codes"] == expected["total"]["codes"]
+    assert found["total"]["success"] == expected["total"]["success"] == pytest.approx(21 / 26)
+    assert found["total"]["total"] == expected["total"]["total"]
+    assert found["total"]["seconds"] > 0
+    assert {name for name, value in found["total"].items() if value} == {
+        name for name, value in expected["total"].items() if value
+    }
+    assert found["servers"][0]["pod"] == expected["servers"][0]["pod"] == "shop/web-0"
+    last = wait_until(
+        lambda: [
+            window
+            for window in [find_service(get(other_port, path="/api/traffic").json)["last"]]
+            if window["requests"] >= 24
+        ],
+        "the last two minutes",
+    )
+    assert last[0]["seconds"] == 120
+    assert 0 < last[0]["success"] < 1
+    assert get(other_port, path="/api/traffic").json["refused"] == {"404": 1}
+
+
+@pytest.mark.peer
+def test_a_prometheus_without_proxies_or_that_is_gone_is_an_error_with_its_reason(
+    start_controller, start_prometheus, get, manifests, web, free_port
+):
+    url = start_prometheus(free_port())
+    _, api_port = start_controller(manifests.path, "--prometheus", url)
+    answer = get(api_port, path="/api/traffic")
+    assert (answer.status, answer.text) == (
+        502,
+        "Prometheus (--prometheus) has no metrics of a proxy; it must scrape them\n",
+    )
+    _, other_port = start_controller(manifests.path, "--prometheus", f"http://127.0.0.1:{free_port()}")
+    answer = get(other_port, path="/api/traffic")
+    assert (answer.status, answer.text) == (
+        502,
+        "Prometheus (--prometheus) cannot be reached: Connection refused\n",
+    )
+
+
+def test_a_prometheus_that_is_not_a_url_stops_the_start(start_maesh, manifests):
+    command = start_maesh("controller", manifests.path, "--prometheus", "prometheus:9090")
+    assert command.wait() == 1
+    assert command.stderr.splitlines()[-1].endswith(
+        "--prometheus: 'prometheus:9090' is not a URL such as http://prometheus.monitoring:9090"
+    )

@@ -1,0 +1,165 @@
+"""Queries to Prometheus, and sums of what it answers."""
+
+import asyncio
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from maesh_core.controller.traffic import wanted_metrics as metrics
+from maesh_core.controller.traffic.latency import BOUNDS_S
+from maesh_core.controller.traffic.prometheus import (
+    UPTIME_QUERY,
+    WINDOW_S,
+    PrometheusSource,
+    build_family,
+    build_queries,
+)
+from maesh_core.controller.traffic.report import ReportBuilder, build_scope
+from maesh_core.controller.traffic.turns import work_at_once
+from maesh_core.errors import TrafficUnavailableError
+
+from .measured import SERVICES, WEB, build_snapshot
+from .test_proxies import Registry
+
+SCOPE = build_scope(SERVICES)
+CONNECTIONS = "sum by (side) (maesh_http_connections)"
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+
+
+class Client:
+    """Answers queries from a dict, and the others with nothing; or raises, or waits."""
+
+    def __init__(self, **answers):
+        self.answers = {CONNECTIONS: [({"side": "client"}, 7.0)]}
+        self.asked = []
+        self.error = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.running = self.most = 0
+        self.is_closed = False
+
+    async def query(self, text):
+        self.asked.append(text)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await asyncio.sleep(0)
+            await self.gate.wait()
+            if self.error is not None:
+                raise self.error
+        finally:
+            self.running -= 1
+        return self.answers.get(text, [])
+
+    async def close(self):
+        self.is_closed = True
+
+
+@pytest.fixture
+def client():
+    return Client()
+
+
+async def measure(client, **limits):
+    source = PrometheusSource(client, Registry("node-1"), **limits)
+    measured = await source.measure(SCOPE)
+    services = ReportBuilder(measured.sums, build_snapshot()).build_services(SERVICES)
+    return measured, next(each for each in services if each.key == WEB)
+
+
+async def test_counters_are_totals_and_their_growth_is_the_last_window(client):
+    total = "sum by (service, code) (maesh_service_requests_total)"
+    growth = "sum by (service, code) (increase(maesh_service_requests_total[120s]))"
+    labels = [{"service": WEB, "code": code} for code in ("2xx", "5xx")]
+    client.answers |= {
+        total: list(zip(labels, (900.0, 100.0), strict=True)),
+        growth: list(zip(labels, (59.6, 0.4), strict=True)),
+        UPTIME_QUERY: [({}, 500.0)],
+    }
+    measured, web = await measure(client)
+    assert (web.total.codes, web.total.success, web.total.rate) == ({"2xx": 900, "5xx": 100}, 0.9, 2.0)
+    assert (web.last.codes, web.last.seconds, web.last.rate) == ({"2xx": 60}, WINDOW_S, 0.5)
+    assert [(node.name, node.revision, node.error) for node in measured.nodes] == [("node-1", "e.1", "")]
+
+
+async def test_buckets_become_percentiles(client):
+    bounds = [*map(str, BOUNDS_S), "+Inf"]
+    rows = [({"service": WEB, "le": bound}, 0.0 if index < 7 else 10.0) for index, bound in enumerate(bounds)]
+    client.answers |= {
+        "sum by (service, le) (maesh_service_request_duration_seconds_bucket)": rows,
+        "sum by (service, code) (maesh_service_requests_total)": [({"service": WEB, "code": "2xx"}, 10.0)],
+    }
+    _, web = await measure(client)
+    assert web.total.total.p50 == pytest.approx(0.075)
+
+
+async def test_all_queries_are_sent_a_few_at_a_time(client):
+    await measure(client)
+    assert sorted(client.asked) == sorted([*(query.text for query in build_queries()), UPTIME_QUERY])
+    assert client.most == 4
+
+
+async def test_a_prometheus_that_scrapes_no_proxy_is_an_error(client):
+    client.answers.clear()
+    with pytest.raises(TrafficUnavailableError, match="has no metrics of a proxy; it must scrape them"):
+        await measure(client)
+
+
+async def test_the_first_error_ends_all_queries(client):
+    client.error = TrafficUnavailableError("broken")
+    with pytest.raises(TrafficUnavailableError, match="broken"):
+        await measure(client)
+    assert client.running == 0
+    assert len(client.asked) <= 8
+
+
+async def test_all_queries_together_have_a_deadline(client):
+    client.gate.clear()
+    with pytest.raises(TrafficUnavailableError, match=r"did not answer all queries within 0\.05 s"):
+        await measure(client, deadline_s=0.05)
+    assert client.running == 0
+
+
+async def test_closing_closes_the_connections(client):
+    await PrometheusSource(client, Registry()).close()
+    assert client.is_closed
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [({}, 1.0)],
+        [({"service": WEB, "code": "x"}, 1.0)],
+        [({"service": "a/b:1", "code": "2xx"}, 1.0)],
+        [({"service": WEB, "code": "2xx"}, value) for value in (math.nan, math.inf, -1.0, 1e300)],
+    ],
+)
+async def test_invalid_rows_do_not_count(client, rows):
+    client.answers["sum by (service, code) (maesh_service_requests_total)"] = rows
+    _, web = await measure(client)
+    assert web.total.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("buckets", "expected"),
+    [
+        ({"0.1": 1.4, "0.3": 3.0, "+Inf": 2.9}, ([0.1, 0.3], [1, 2, 0])),
+        ({"+Inf": 2.0, "0.1": 1.0}, ([0.1], [1, 1])),
+        ({"0.1": 1.0}, None),
+        ({"x": 1.0, "NaN": 1.0, "+Inf": math.nan}, None),
+    ],
+)
+def test_cumulative_buckets_become_counts(buckets, expected):
+    query = next(each for each in build_queries() if each.metric == metrics.DURATIONS)
+    rows = [({"service": WEB, "le": bound}, value) for bound, value in buckets.items()]
+    found = [(value.bounds, value.counts) for _, value in work_at_once(build_family(query, rows)).samples]
+    assert found == ([expected] if expected else [])
+
+
+def test_the_docs_have_the_queries():
+    text = (DOCS / "controller-api.md").read_text()
+    shown = set(re.findall(r"^    ((?:sum|max).*)$", text, re.MULTILINE))
+    assert shown
+    assert shown <= {UPTIME_QUERY, *(query.text for query in build_queries())}
