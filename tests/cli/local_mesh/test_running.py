@@ -265,4 +265,5 @@ def test_no_setting_of_a_part_is_lost_on_the_way():
     assert missing - shared == {
         *("api_host", "admin_host", "endpoint", "configuration_cache"),
         *("kubeconfig", "master_url", "cluster_domain"),  # it never touches a cluster
+        "prometheus",  # it has one proxy, which can be asked
     }
