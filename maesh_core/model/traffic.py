@@ -52,7 +52,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     `success` is the share of requests that did not fail, between 0 and 1; None without requests. A request fails with a
     status of 500 or above, or with a gRPC status that blames the server. `codes` counts by class (`2xx`) or exact
-    status, `reasons` counts the mesh's own answers by their reason.
+    status, `reasons` counts the mesh's own answers, and the responses that ended before they were complete.
     """
 
     seconds: float = 0.0

@@ -25,7 +25,8 @@ STEP: Final = 1_000
 
 Labels: TypeAlias = tuple[str, ...]
 Sample: TypeAlias = float | Histogram
-_FOLDED = frozenset({"reason", "client"})
+CLIENT: Final = "client"
+_FOLDED = frozenset({"reason", CLIENT})
 """Labels whose values are counted as `other` above a limit; for others, the sample does not count."""
 _NONE: Final[Mapping[Labels, int]] = {}
 _NO_BUCKETS: Final = (0,) * BUCKETS
@@ -116,6 +117,8 @@ class TrafficSums:
         pick = self._build_pick(wanted, family.labels)
         is_like = before is not None and (before.type, before.labels) == (family.type, family.labels)
         old: dict[Labels, Sample] = dict(before.samples) if before is not None and is_like else {}
+        if CLIENT in family.labels:
+            old = _follow_folded(family, old)
         last = self.last if has_before and family.name not in GAUGES else None
         add = self._add_buckets if family.type == "histogram" else self._add_number
         for number, (labels, value) in enumerate(family.samples):
@@ -132,7 +135,9 @@ class TrafficSums:
         self.total.add(name, key, number)
         if last is not None:
             earlier = read_count(before) or 0
-            grown = number - earlier if number >= earlier else number  # it counts from 0 again after a restart
+            grown = number - earlier
+            if grown < 0:  # it counts from 0 again after a restart
+                grown = 0 if CLIENT in COUNTERS.get(name, ()) else number
             if grown:
                 last.add(name, key, grown)
 
@@ -165,3 +170,22 @@ class TrafficSums:
             return tuple(picked)
 
         return pick
+
+
+def _follow_folded(family: MetricFamily, old: Mapping[Labels, Sample]) -> dict[Labels, Sample]:
+    """Count earlier what a proxy has since added to the client `other`, so that it does not seem to be new.
+
+    A proxy does this with the clients that it has not seen for longest, at its limit of clients.
+    """
+    now, index = dict(family.samples), family.labels.index(CLIENT)
+    corrected = dict(old)
+    for labels, value in old.items():
+        if len(labels) != len(family.labels) or labels[index] == OTHER:
+            continue
+        left = read_count(now.get(labels)) or 0
+        folded = (read_count(value) or 0) - left
+        if folded > 0:
+            other = (*labels[:index], OTHER, *labels[index + 1 :])
+            corrected[labels] = left
+            corrected[other] = (read_count(corrected.get(other)) or 0) + folded
+    return corrected

@@ -21,6 +21,7 @@ REASON_LIMIT: Final = 200
 REQUESTS: Final = "maesh_service_requests"
 CALLS: Final = "maesh_service_grpc_responses"
 ANSWERS: Final = "maesh_service_answers"
+CUTS: Final = "maesh_service_cut_responses"
 RETRIES: Final = "maesh_service_retries"
 RECEIVED_BYTES: Final = "maesh_service_request_bytes"
 SENT_BYTES: Final = "maesh_service_response_bytes"
@@ -48,6 +49,7 @@ COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
     REQUESTS: ("service", "code"),
     CALLS: ("service", "grpc_status"),
     ANSWERS: ("service", "code", "reason"),
+    CUTS: ("service", "reason"),
     BRANCHES: ("service", "destination", "code"),
     ATTEMPTS: ("server", "outcome"),
     EDGES: ("service", "client"),

@@ -48,7 +48,7 @@ def _build_http_window(counts: Counts, key: str) -> Window:
         retries=counts.count(metrics.RETRIES, key),
         limited=answered.get(LIMITED, 0),
         denied=answered.get(DENIED, 0),
-        reasons=_sum_by(answers, 1),
+        reasons=dict(Counter(_sum_by(answers, 1)) + Counter(_sum_by(counts.find(metrics.CUTS, key), 0))),
         received_bytes=counts.count(metrics.RECEIVED_BYTES, key),
         sent_bytes=counts.count(metrics.SENT_BYTES, key),
     )

@@ -43,6 +43,18 @@ def test_the_last_minute_is_the_difference_and_a_counter_that_restarted_counts_f
     assert (web.total.rate, web.total.seconds) == (37 / 600, 600.0)
 
 
+def test_a_client_that_a_proxy_has_added_to_the_others_does_not_call_again() -> None:
+    before = {("10.0.0.1", WEB): 70.0, ("10.0.0.2", WEB): 9.0, ("other", WEB): 5.0}
+    now = {("10.0.0.2", WEB): 4.0, ("10.0.0.3", WEB): 2.0, ("other", WEB): 83.0}
+    traffic = ProxyTraffic(
+        interval_s=60.0,
+        now=(count(metrics.EDGES, now, "client", "service"),),
+        before=(count(metrics.EDGES, before, "client", "service"),),
+    )
+    callers = {each.caller: each.last.requests for each in measure(traffic)(WEB).callers}
+    assert callers == {"10.0.0.2": 0, "10.0.0.3": 2, "other": 3}
+
+
 def test_a_histogram_that_restarted_counts_whole() -> None:
     before, now = observe(*[0.2] * 8), observe(0.2, 0.2, 0.004)
     traffic = ProxyTraffic(

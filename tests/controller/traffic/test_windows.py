@@ -45,6 +45,7 @@ def test_a_window_of_http_has_everything() -> None:
                 "code",
                 "reason",
             ),
+            count(metrics.CUTS, {(WEB, "the upstream was lost"): 2.0, (WEB, "limited"): 1.0}, "service", "reason"),
             count(metrics.RETRIES, {(WEB,): 4.0}),
             count(metrics.RECEIVED_BYTES, {(WEB,): 100.0}),
             count(metrics.SENT_BYTES, {(WEB,): 200.0}),
@@ -55,7 +56,7 @@ def test_a_window_of_http_has_everything() -> None:
     )(WEB).last
     assert (window.requests, window.success, window.rate) == (10, 0.9, 10 / 30)
     assert (window.limited, window.denied, window.retries) == (2, 1, 4)
-    assert window.reasons == {"access denied": 1, "limited": 2, "no server": 1}
+    assert window.reasons == {"access denied": 1, "limited": 3, "no server": 1, "the upstream was lost": 2}
     assert window.grpc == {"0": 1}
     assert (window.received_bytes, window.sent_bytes) == (100, 200)
     assert window.total.p50 == pytest.approx(0.2)
