@@ -91,8 +91,9 @@ class Traffic:
 
 
 class Peer:
-    def __init__(self, published, api, asker, server, session, url):
-        self.published, self.api, self.asker, self.server, self.session = published, api, asker, server, session
+    def __init__(self, published, api, asker, traffic, server, session, url):
+        self.published, self.api, self.asker, self.traffic = published, api, asker, traffic
+        self.server, self.session = server, session
         self.url = url
 
     async def request(self, path, method="GET", **more):
@@ -126,9 +127,7 @@ def build_peer(serve):
         url, server = await serve(api.handle)
         session = aiohttp.ClientSession()
         sessions.append((session, api))
-        peer = Peer(published, api, asker, server, session, url)
-        peer.traffic = traffic
-        return peer
+        return Peer(published, api, asker, traffic, server, session, url)
 
     return build
 

@@ -61,7 +61,7 @@ SERVICES = (
 )
 
 
-def count(name: str, samples: Mapping[tuple[str, ...], Any], *labels: str) -> MetricFamily:
+def count(name: str, samples: Mapping[Any, Any], *labels: str) -> MetricFamily:
     """Build a family of a proxy; without labels, it has the only one `service`."""
     type_: Any = "gauge" if name in GAUGES else "histogram" if name in HISTOGRAMS else "counter"
     return MetricFamily(name=name, type=type_, help="", labels=labels or ("service",), samples=list(samples.items()))
