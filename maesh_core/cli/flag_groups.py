@@ -18,7 +18,8 @@ GENERAL = "Logging and settings"
 _GROUPS = {
     MAIN: (
         *("endpoint", "bind", "http_port", "tcp_port", "api_host", "api_port", "admin_host", "admin_port"),
-        *("workers", "recursive", "json", "node", "configuration_cache", "prometheus", "dry_run"),
+        *("workers", "recursive", "once", "json", "sort", "filter", "interval", "node", "configuration_cache"),
+        *("prometheus", "dry_run"),
     ),
     "Cluster": ("kubeconfig", "master_url", "cluster_domain"),
     "Services": ("default_mode", "watch_namespaces", "ignore_namespaces", "namespace"),

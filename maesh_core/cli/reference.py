@@ -25,6 +25,7 @@ from maesh_core.settings import (
     PrepareSettings,
     ProxySettings,
     StatusSettings,
+    TopSettings,
     UpSettings,
 )
 from maesh_core.settings.fields import SettingField, list_fields
@@ -35,6 +36,7 @@ _COMMANDS = {
     "proxy": ProxySettings,
     "explain": ExplainSettings,
     "status": StatusSettings,
+    "top": TopSettings,
     "plugins": PluginsSettings,
     "prepare": PrepareSettings,
     "cleanup": CleanupSettings,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from maesh_core.values.parsing import Duration, NetworkList
+from maesh_core.values.parsing import Duration, NetworkList, PositiveDuration
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 """0 lets the kernel choose a port."""
@@ -312,6 +312,27 @@ class StatusSettings(ClusterSettings):
     ] = ""
     namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
     json: Annotated[bool, Meta(description="Print JSON instead of tables.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopSettings(ClusterSettings):
+    """Settings of `maesh top`."""
+
+    endpoint: Annotated[
+        str,
+        Meta(description="Base URL of one controller; default: one of the cluster's, or the one on this machine."),
+    ] = ""
+    namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
+    once: Annotated[bool, Meta(description="Print one table and end, as without a terminal.")] = False
+    json: Annotated[bool, Meta(description="Print one report as JSON and end.")] = False
+    sort: Annotated[
+        Literal["health", "service", "rate", "success", "p50", "p95", "p99", "retries", "limited", "denied"],
+        Meta(description="Column to sort by, the largest or worst first; health: failing services first."),
+    ] = "health"
+    filter: Annotated[str, Meta(description="Show only services whose namespace/name:port contains this text.")] = ""
+    interval: Annotated[
+        PositiveDuration, Meta(description="Time between two reads of the controller, at least 100ms.")
+    ] = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)

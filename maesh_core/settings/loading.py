@@ -21,6 +21,7 @@ from maesh_core.settings import (
     PrepareSettings,
     ProxySettings,
     StatusSettings,
+    TopSettings,
     UpSettings,
 )
 from maesh_core.settings.fields import SettingField, list_fields, normalise_name
@@ -42,6 +43,7 @@ SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (
     ProxySettings,
     ExplainSettings,
     StatusSettings,
+    TopSettings,
     PluginsSettings,
     PrepareSettings,
     CleanupSettings,

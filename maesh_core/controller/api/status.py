@@ -5,35 +5,17 @@ that pull from it, and all know the same services and objects. A controller that
 reason.
 """
 
-import os
-import re
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
-import aiohttp
 import msgspec
 
-from maesh_core.controller.kubernetes.client import KubernetesClient
-from maesh_core.controller.kubernetes.credentials import find_access
-from maesh_core.controller.kubernetes.paths import build_path
-from maesh_core.errors import KubernetesError, MaeshError, SettingsError, StartupError
+from maesh_core.controller.api.controllers import Controllers, Fetch, open_controllers
+from maesh_core.errors import MaeshError, StartupError
 from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport
 from maesh_core.settings import StatusSettings
 
-Fetch = Callable[[str], Awaitable[bytes]]
-"""Fetches a path of one controller's API and returns the body; raises MaeshError."""
 ReportT = TypeVar("ReportT")
-_URL = re.compile(r"https?://[^/\s]")
-
-LOCAL_ENDPOINT = "http://127.0.0.1:9000"
-"""The default address of the controller of `maesh up`."""
-TIMEOUT_S = 5.0
-API_PORT = 9000
-LABELS = "app=maesh,component=controller"
-"""Labels of the controllers' pods, as the chart sets them."""
-ENDED_PHASES = ("Succeeded", "Failed")
-"""Phases of pods that were evicted, whose objects remain."""
 
 
 class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -87,23 +69,6 @@ class _Service(msgspec.Struct, frozen=True):
     ports: tuple[_Port, ...] = ()
 
 
-class _Meta(msgspec.Struct, frozen=True):
-    name: str = ""
-
-
-class _PodStatus(msgspec.Struct, frozen=True):
-    phase: str = ""
-
-
-class _Pod(msgspec.Struct, frozen=True):
-    metadata: _Meta = _Meta()
-    status: _PodStatus = _PodStatus()
-
-
-class _Pods(msgspec.Struct, frozen=True):
-    items: list[_Pod] | None = None
-
-
 class _Answers(msgspec.Struct, frozen=True):
     status: ControllerStatus
     proxies: Sequence[NodeReport] = ()
@@ -116,69 +81,20 @@ async def ask_mesh(settings: StatusSettings) -> MeshStatus:
 
     Raises StartupError.
     """
-    if settings.endpoint:
-        if not _URL.match(settings.endpoint):
-            raise SettingsError(f"--endpoint: {settings.endpoint!r} is not the URL of a controller")
-        return await _ask_endpoint(settings.endpoint)
-    credentials = find_access(settings.kubeconfig, settings.master_url)
-    if credentials is None:
-        status = await _ask_endpoint(LOCAL_ENDPOINT)
-        error = status.controllers[0].error
-        if error is not None:
-            raise StartupError(f"{error}; --endpoint names another controller, --kubeconfig a cluster")
-        return status
-    client = KubernetesClient(credentials)
-    try:
-        return await ask_controllers(await _find_controllers(client, settings.namespace))
-    finally:
-        await client.close()
+    async with open_controllers(
+        settings.endpoint,
+        kubeconfig=settings.kubeconfig,
+        master_url=settings.master_url,
+        namespace=settings.namespace,
+    ) as controllers:
+        status = await ask_controllers(controllers)
+    error = status.controllers[0].error
+    if error is not None and not settings.endpoint and "://" in controllers[0][0]:
+        raise StartupError(f"{error}; --endpoint names another controller, --kubeconfig a cluster")
+    return status
 
 
-async def _ask_endpoint(endpoint: str) -> MeshStatus:
-    base = endpoint.rstrip("/").removesuffix("/api/configuration/current")
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
-        return await ask_controllers([(base, partial(_fetch, session, base))])
-
-
-async def _fetch(session: aiohttp.ClientSession, base: str, path: str) -> bytes:
-    try:
-        async with session.get(base + path) as response:
-            body = await response.read()
-            if response.status != 200:
-                raise MaeshError(f"{path}: {response.status} {body[:200].decode(errors='replace').strip()}")
-            return body
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise MaeshError(f"no controller answers at {base}: {_describe(error)}") from error
-
-
-def _describe(error: Exception) -> str:
-    """Describe why a request failed; if no connection could be established, in the system's words."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno or 0
-        return os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
-    return str(error) or "no answer in time"
-
-
-async def _find_controllers(client: KubernetesClient, namespace: str) -> list[tuple[str, Fetch]]:
-    path = build_path("v1", "pods", namespace=namespace)
-    try:
-        body = await client.get(path, {"labelSelector": LABELS}, timeout_s=TIMEOUT_S)
-        pods: Any = msgspec.json.decode(body, type=_Pods)
-    except (KubernetesError, msgspec.DecodeError) as error:
-        raise StartupError(f"the controllers' pods cannot be listed: {error}") from error
-    names = sorted(pod.metadata.name for pod in pods.items or () if pod.status.phase not in ENDED_PHASES)
-    if not names:
-        raise StartupError(f"no pod in namespace {namespace} is labelled {LABELS}; --namespace names another namespace")
-    return [(name, partial(_fetch_through, client, namespace, name)) for name in names]
-
-
-async def _fetch_through(client: KubernetesClient, namespace: str, pod: str, path: str) -> bytes:
-    """Send a request to a pod through the API server, as kubectl does, with the user's own permissions."""
-    proxy = build_path("v1", "pods", namespace=namespace, name=f"{pod}:{API_PORT}", subresource="proxy")
-    return await client.get(proxy.replace("%3A", ":") + path, timeout_s=TIMEOUT_S)
-
-
-async def ask_controllers(controllers: Sequence[tuple[str, Fetch]]) -> MeshStatus:
+async def ask_controllers(controllers: Controllers) -> MeshStatus:
     """Ask every controller, by name. The latest report about a proxy counts; the leader reports services."""
     answers = [await _ask(name, fetch) for name, fetch in controllers]
     proxies: dict[str, NodeReport] = {}

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from maesh_core.controller.api import status as status_module
+from maesh_core.controller.api import controllers as controllers_module
 from maesh_core.controller.api.server import to_response
 from maesh_core.controller.api.status import ask_controllers, ask_mesh
 from maesh_core.errors import MaeshError, SettingsError, StartupError
@@ -114,7 +114,7 @@ async def test_an_endpoint_that_is_no_url_and_a_cluster_that_is_not_named_are_er
         with pytest.raises(SettingsError, match=f"'{endpoint}' is not the URL"):
             await ask_mesh(StatusSettings(endpoint=endpoint))
     leave_cluster(monkeypatch, tmp_path)
-    monkeypatch.setattr(status_module, "LOCAL_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr(controllers_module, "LOCAL_ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(StartupError, match=r"no controller answers at http://127.0.0.1:1: .*--endpoint.*--kubeconfig"):
         await ask_mesh(StatusSettings())
 
@@ -133,7 +133,7 @@ async def test_without_a_cluster_the_controller_of_this_machine_is_asked(monkeyp
         return to_response(200, body=answers[request.target.decode()], content_type="application/json")
 
     url, _ = await serve(handle)
-    monkeypatch.setattr(status_module, "LOCAL_ENDPOINT", url)
+    monkeypatch.setattr(controllers_module, "LOCAL_ENDPOINT", url)
     status = await ask_mesh(StatusSettings())
     assert [(each.name, each.report.name) for each in status.controllers] == [(url, "one")]
     assert status.service_count == 1

@@ -1,0 +1,138 @@
+"""One service opened: its responses, branches, servers, callers, answers of the mesh, errors and notices.
+
+Takes a ServiceTraffic and returns lines. Tables are as wide as their content; the view cuts them.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from maesh_core.cli.top.columns import STYLES, build_name
+from maesh_core.cli.top.numbers import NOTHING, render_bytes, render_count, render_duration, render_rate, render_share
+from maesh_core.cli.top.services import (
+    choose_window,
+    compute_rate,
+    describe_trouble,
+    rate_service,
+    rate_success,
+)
+from maesh_core.cli.top.spans import Line, Span, Style, lay_out_table, span
+from maesh_core.model.traffic import BranchTraffic, EdgeTraffic, ServerTraffic, ServiceTraffic, Window
+
+_MEASURED = ("RATE", "SUCCESS", "p50", "p95", "p99")
+ROWS_LIMIT = 1000
+"""Rows of one table; a service with more is read better with --json."""
+
+
+def build_page(service: ServiceTraffic, *, is_total: bool) -> list[Line]:
+    """Build all lines of a service's page."""
+    sections = [
+        _build_summary(service, choose_window(service, is_total=is_total)),
+        _build_texts("ERRORS", service.errors),
+        _build_branches(service, is_total=is_total),
+        _build_servers(service.servers, is_total=is_total),
+        _build_callers(service.callers, is_total=is_total),
+        _build_reasons(choose_window(service, is_total=is_total)),
+        _build_texts("NOTICES", service.notices),
+    ]
+    lines: list[Line] = []
+    for section in sections:
+        if section:
+            lines += [[], *section] if lines else section
+    return lines
+
+
+def _build_summary(service: ServiceTraffic, window: Window) -> list[Line]:
+    """Build the head: the service, its numbers, and what is wrong."""
+    lines: list[Line] = [[span(build_name(service), "title")]]
+    success = span(render_share(window.success), STYLES[rate_success(window.success)])
+    lines.append([Span(f"rate {render_rate(compute_rate(window))}   success "), success])
+    for title, latency in (("whole request", window.total), ("server", window.upstream)):
+        if latency.p99 is not None:
+            parts = (f"{name} {render_duration(getattr(latency, name))}" for name in ("p50", "p95", "p99"))
+            lines.append([Span(f"{title}: {'   '.join(parts)}")])
+    for title, counts in (("status", window.codes), ("gRPC status", window.grpc)):
+        if counts:
+            lines.append([Span(f"{title}: "), *_build_counts(counts)])
+    odd = (("retries", window.retries), ("limited", window.limited), ("denied", window.denied))
+    lines.append(
+        [
+            part
+            for name, value in odd
+            for part in (Span(f"{name} "), span(render_count(value), "warn" if value else ""), Span("   "))
+        ]
+        + [Span(f"received {render_bytes(window.received_bytes)}   sent {render_bytes(window.sent_bytes)}")]
+    )
+    if window.connections:
+        lines.append([Span(f"connections {render_count(window.connections)}")])
+    if trouble := describe_trouble(service, window):
+        lines.append([span(trouble, STYLES[rate_service(service, window)])])
+    return lines
+
+
+def _build_counts(counts: Mapping[str, int]) -> list[Span]:
+    return [
+        span(f"{code} {render_count(count)}   ", "bad" if code.startswith("5") else "")
+        for code, count in sorted(counts.items())
+    ]
+
+
+def _build_measured(window: Window) -> tuple[Span, ...]:
+    success = span(render_share(window.success), STYLES[rate_success(window.success)])
+    durations = (span(render_duration(getattr(window.total, name))) for name in ("p50", "p95", "p99"))
+    return span(render_rate(compute_rate(window))), success, *durations
+
+
+def _build_branches(service: ServiceTraffic, *, is_total: bool) -> list[Line]:
+    if len(service.branches) < 2 and not any(each.destination != service.key for each in service.branches):
+        return []
+    windows = [(branch, branch.total if is_total else branch.last) for branch in service.branches]
+    every = sum(window.requests or window.connections for _, window in windows)
+    rows = [_build_branch(branch, window, every) for branch, window in windows[:ROWS_LIMIT]]
+    head = ("BRANCH", "WEIGHT", "SHARE", *_MEASURED)
+    return lay_out_table(head, rows, right=range(1, len(head)))
+
+
+def _build_branch(branch: BranchTraffic, window: Window, every: int) -> Sequence[Span]:
+    share = (window.requests or window.connections) / every if every else None
+    weight = NOTHING if branch.weight is None else render_share(branch.weight)
+    return span(branch.destination), span(weight), span(render_share(share)), *_build_measured(window)
+
+
+def _build_servers(servers: Sequence[ServerTraffic], *, is_total: bool) -> list[Line]:
+    if not servers:
+        return [[span("no server is known", "dim")]]
+    rows = []
+    for server in servers[:ROWS_LIMIT]:
+        state = span("set aside", "bad") if server.is_set_aside else span("in use", "dim")
+        names = (span(server.server), span(server.pod or NOTHING), span(server.node or NOTHING))
+        rows.append((*names, state, *_build_measured(server.total if is_total else server.last)))
+    head = ("SERVER", "POD", "NODE", "STATE", *_MEASURED)
+    return lay_out_table(head, rows, right=range(4, len(head)))
+
+
+def _build_callers(callers: Sequence[EdgeTraffic], *, is_total: bool) -> list[Line]:
+    if not callers:
+        return [[span("no caller was seen", "dim")]]
+    windows = [(edge, edge.total if is_total else edge.last) for edge in callers]
+    windows.sort(key=lambda each: (-compute_rate(each[1]), each[0].caller))
+    rows = [
+        (
+            span(edge.caller),
+            span(edge.account or NOTHING),
+            span(render_count(len(edge.pods))),
+            span(render_rate(compute_rate(window))),
+            span(render_share(window.success), STYLES[rate_success(window.success)]),
+        )
+        for edge, window in windows[:ROWS_LIMIT]
+    ]
+    return lay_out_table(("CALLER", "ACCOUNT", "PODS", "RATE", "SUCCESS"), rows, right=(2, 3, 4))
+
+
+def _build_reasons(window: Window) -> list[Line]:
+    reasons = sorted(window.reasons.items(), key=lambda each: (-each[1], each[0]))
+    rows = [(span(render_count(count), "warn"), span(reason)) for reason, count in reasons[:ROWS_LIMIT]]
+    return lay_out_table(("COUNT", "ANSWER OF THE MESH"), rows, right=(0,)) if rows else []
+
+
+def _build_texts(title: str, texts: Sequence[str]) -> list[Line]:
+    style: Style = "bad" if title == "ERRORS" else "warn"
+    return [[span(title, "head")], *([span(text, style)] for text in texts[:ROWS_LIMIT])] if texts else []

@@ -1,0 +1,60 @@
+"""One service opened: everything that is known about its traffic."""
+
+from maesh_core.cli.top.service_page import build_page
+from maesh_core.cli.top.spans import join_plain
+from maesh_core.model.traffic import BranchTraffic, Window
+
+from .sample import build_failing, build_service, build_window
+
+
+def render(service, *, is_total=False):
+    return [join_plain(line) for line in build_page(service, is_total=is_total)]
+
+
+def test_a_failing_service_shows_where_it_fails():
+    assert render(build_failing())[7:] == [
+        "",
+        "ERRORS",
+        "the annotation maesh.io/retry-attempts is not a number: many",
+        "",
+        "BRANCH               WEIGHT  SHARE    RATE  SUCCESS    p50   p95   p99",
+        "shop/checkout-v1:80     90%    95%  38.0/s     100%  2.1ms  12ms  34ms",
+        "shop/checkout-v2:80     10%     5%  2.00/s       0%  2.1ms  12ms  34ms",
+        "",
+        "SERVER       POD              NODE    STATE        RATE  SUCCESS    p50   p95   p99",
+        "10.0.0.1:80  shop/checkout-1  node-1  in use     38.0/s     100%  2.1ms  12ms  34ms",
+        "10.0.0.2:80  shop/checkout-2  -       set aside  2.00/s       0%  2.1ms  12ms  34ms",
+        "",
+        "CALLER               ACCOUNT   PODS    RATE  SUCCESS",
+        "Deployment/web@shop  web@shop     0  40.0/s      80%",
+        "other                -            0  1.00/s     100%",
+        "",
+        "COUNT  ANSWER OF THE MESH",
+        "  480  no server answered",
+        "    7  denied",
+        "",
+        "NOTICES",
+        "the annotation maesh.io/blue has no effect",
+    ]
+
+
+def test_a_service_without_traffic_has_nothing_measured():
+    lines = render(build_service("idle", window=Window()))
+    assert lines[:2] == ["shop/idle:80", "rate 0/s   success -"]
+    assert lines[-3:] == ["no server is known", "", "no caller was seen"]
+
+
+def test_the_status_numbers_of_grpc_and_connections_are_shown():
+    lines = render(build_service("a", window=build_window(grpc={"0": 5, "14": 1}, connections=3)), is_total=True)
+    assert "gRPC status: 0 5   14 1" in lines
+    assert "connections 3" in lines
+
+
+def test_a_service_that_is_its_own_only_branch_has_no_table_of_branches():
+    service = build_service("a", branches=(BranchTraffic(destination="shop/a:80", weight=1.0),))
+    assert not any(line.startswith("BRANCH") for line in render(service))
+
+
+def test_a_branch_that_requests_choose_has_no_weight():
+    service = build_service("a", branches=(BranchTraffic(destination="shop/b:80", weight=None),))
+    assert any(line.split() == ["shop/b:80", "-", "-", "0/s", "-", "-", "-", "-"] for line in render(service))
