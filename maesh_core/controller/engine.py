@@ -156,6 +156,10 @@ class Engine:
         """The reads of each service."""
         return self._dependencies
 
+    def count_objects(self) -> dict[str, int]:
+        """Count the objects in the snapshot, by kind."""
+        return {kind.name: self._parts.snapshot.count(kind.type) for kind in self._parts.kinds}
+
     def on_revision(self, callback: Callable[[], None]) -> None:
         """Call back after the first full build and after each new revision."""
         self._callbacks.append(callback)

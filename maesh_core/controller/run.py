@@ -32,6 +32,7 @@ from maesh_core.controller.controller_status import ControllerStatus
 from maesh_core.controller.discovery.kubernetes.source import KubernetesSource
 from maesh_core.controller.discovery.manifests.source import ManifestSource
 from maesh_core.controller.engine import Engine, EngineParts
+from maesh_core.controller.metrics import BuildCounts, build_page
 from maesh_core.controller.ports.assignment import PortTables
 from maesh_core.controller.ports.mapping_file import PortMappingFile, find_default_file
 from maesh_core.controller.reports.finding_log import ProblemLog
@@ -139,13 +140,19 @@ async def run_controller(
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
     node_client = NodeClient()
     traffic = TrafficGatherer(engine, traffic_source)
-    api = Api(engine, nodes, node_client, status=ControllerStatus(identity, engine, cluster), traffic=traffic)
+    status, counts = ControllerStatus(identity, engine, cluster), BuildCounts(kinds)
+    metrics = build_page(engine, kinds, sources, counts=counts, status=status, nodes=nodes)
+    api = Api(engine, nodes, node_client, status=status, traffic=traffic, metrics=metrics)
+    metrics.add(api.collect_metrics)
+    if cluster is not None:
+        metrics.add(cluster.collect_metrics)
+    engine.on_revision(counts.note_revision)
     engine.on_revision(is_built.set)
     engine.on_revision(api.wake)
     problems = ProblemLog()
 
     def apply(events: Sequence[Event], source: str) -> None:
-        with _collection_paused():
+        with _collection_paused(), counts.measure(events, source=source):
             engine.apply(events, source=source)
         problems.update(engine.all_problems)
 

@@ -15,13 +15,16 @@ import msgspec
 
 from maesh_core.controller.api.long_poll import Waiters
 from maesh_core.controller.api.nodes import NAME_LIMIT, AdminAddress, NodeRegistry, is_valid_name
+from maesh_core.controller.api.request_counts import CLIENT_LEFT, OTHER_PATH, RequestCounts
 from maesh_core.controller.api.server import build_text, to_response
 from maesh_core.controller.explaining.pod_lookup import PodLookup
 from maesh_core.controller.traffic.gathering import select_services
 from maesh_core.errors import NodeUnreachableError, TrafficUnavailableError
 from maesh_core.model.addresses import parse_address
+from maesh_core.model.exposition import CONTENT_TYPE
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ControllerReport
+from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.traffic import TrafficReport
 from maesh_core.plain_http.messages import Request, Response
 
@@ -38,6 +41,8 @@ NOT_CURRENT = "no contact with the cluster: the configuration may be outdated\n"
 
 NODE_PREFIX = "/api/status/node/"
 NODE_SUFFIX = "/configuration"
+NODE_PATH = f"{NODE_PREFIX}NAME{NODE_SUFFIX}"
+PULL_PATH = "/api/configuration/current"
 
 _PORT_PATTERN = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 _WAIT_PATTERN = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
@@ -90,6 +95,12 @@ class ReportedStatus(Protocol):
     def report(self) -> ControllerReport: ...  # noqa: D102
 
 
+class Metrics(Protocol):
+    """The metrics of this controller."""
+
+    def render(self) -> bytes: ...  # noqa: D102
+
+
 class _Selected(msgspec.Struct, frozen=True):
     """A representation and its entity tag; `body` is None if there is nothing new."""
 
@@ -108,11 +119,14 @@ class Api:
         *,
         status: ReportedStatus,
         traffic: TrafficReporter,
+        metrics: Metrics,
         held_limit: int = HELD_PULLS_LIMIT,
     ) -> None:
         self._status = status
         self._traffic = traffic
         self._rendered_traffic: tuple[TrafficReport, bytes] | None = None
+        self._metrics = metrics
+        self._counts = RequestCounts()
         self._published = published
         self._nodes = nodes
         self._node_fetcher = node_fetcher
@@ -120,7 +134,7 @@ class Api:
         self._rendered: dict[str | None, bytes | None] = {}
         self._rendered_revision = ""
         self._routes: dict[str, Callable[[Request], Awaitable[Response]]] = {
-            "/api/configuration/current": self._get_configuration,
+            PULL_PATH: self._get_configuration,
             "/api/topology/current": self._get_topology,
             "/api/services": self._get_services,
             "/api/pods": self._get_pods,
@@ -129,6 +143,7 @@ class Api:
             "/api/status/controller": self._get_controller,
             "/api/status/nodes": self._get_nodes,
             "/api/status/readiness": self._get_readiness,
+            "/metrics": self._get_metrics,
         }
 
     def __repr__(self) -> str:
@@ -147,12 +162,31 @@ class Api:
         """Answer the waiting pulls, and hold no more pulls."""
         self._waiters.close()
 
+    def collect_metrics(self) -> list[MetricFamily]:
+        """Return the counts of requests and pulls."""
+        return self._counts.collect(self.held_pulls)
+
     async def handle(self, request: Request) -> Response:
-        """Answer one request; an internal error is logged and answered with 500, without details."""
+        """Answer one request, and count it."""
         path = read_path(request)
         route = self._find_route(path)
+        code, tag = CLIENT_LEFT, ""
+        try:
+            response = await self._answer(request, path, route)
+            code, tag = response.status, _find_tag(response)
+        finally:  # also if the client leaves, which cancels the answer
+            name = OTHER_PATH if route is None else path if path in self._routes else NODE_PATH
+            self._counts.count(name, code)
+            if name == PULL_PATH:
+                self._counts.count_pull(code, tag)
+        return response
+
+    async def _answer(
+        self, request: Request, path: str, route: Callable[[Request], Awaitable[Response]] | None
+    ) -> Response:
+        """Answer one request; an internal error is logged and answered with 500, without details."""
         if route is None:
-            paths = ", ".join((*self._routes, f"{NODE_PREFIX}NAME{NODE_SUFFIX}"))
+            paths = ", ".join((*self._routes, NODE_PATH))
             return build_text(HTTPStatus.NOT_FOUND, f"not found; the paths are {paths}\n")
         if request.method not in (b"GET", b"HEAD"):
             return build_text(
@@ -281,10 +315,18 @@ class Api:
         except NodeUnreachableError as error:
             return build_text(HTTPStatus.BAD_GATEWAY, f"{error}\n")
 
+    async def _get_metrics(self, _: Request) -> Response:
+        headers = {"Cache-Control": "no-store"}
+        return to_response(HTTPStatus.OK, body=self._metrics.render(), content_type=CONTENT_TYPE, headers=headers)
+
     async def _get_readiness(self, _: Request) -> Response:
         is_ready = self._published.is_ready and self._status.is_current
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _json(msgspec.json.encode(is_ready), status)
+
+
+def _find_tag(response: Response) -> str:
+    return next((value.decode("latin-1") for name, value in response.fields if name == b"ETag"), "")
 
 
 def read_path(request: Request) -> str:

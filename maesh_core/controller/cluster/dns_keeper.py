@@ -58,7 +58,7 @@ class DnsKeeper:
         report: Callable[[ObjectKey, str], None],
         pause: Pause = asyncio.sleep,
     ) -> None:
-        self._repair: Callable[[Mapping[ObjectKey, str]], Awaitable[str]] = lambda rules: _repair(dns, rules)
+        self._repair: Callable[[Mapping[ObjectKey, str]], Awaitable[str]] = lambda rules: self._repair_once(dns, rules)
         self._leadership = leadership
         self._list_long = list_long
         self._report = report
@@ -66,10 +66,18 @@ class DnsKeeper:
         self._rules: Mapping[ObjectKey, str] = {}
         self._reported: frozenset[ObjectKey] = frozenset()
         self._failure = ""
+        self._has_failed = False
+        self.repairs = 0
+        """How often the cluster's DNS was changed."""
         self._wake = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<DnsKeeper rules={len(self._rules)} {self._failure or 'well'}>"
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last check failed. A cluster that is not prepared is no failure."""
+        return self._has_failed
 
     def mark(self) -> None:
         """Check at once if other services need rules than before."""
@@ -99,6 +107,11 @@ class DnsKeeper:
             failure = str(error)
             if failure != self._failure:
                 _log.error("the cluster's DNS cannot be updated: %s", failure)
+            self._has_failed = True
+        else:
+            if self._has_failed:
+                _log.warning("the cluster's DNS can be updated again")
+            self._has_failed = False
         self._failure = failure
         self._report_all(self._reported - rules.keys(), "")
         self._report_all(rules, f"its name is too long for DNS without a rule of its own: {failure}" if failure else "")
@@ -108,11 +121,11 @@ class DnsKeeper:
         for service in services:
             self._report(service, error)
 
-
-async def _repair(dns: RepairableDns[PlanT], rules: Mapping[ObjectKey, str]) -> str:
-    """Repair DNS; return the reason why it was not changed, or an empty text."""
-    if not await dns.is_prepared():
-        return "DNS is not prepared (maesh prepare)"
-    if await dns.apply(await dns.plan(rules)):
-        _log.warning("the cluster's DNS was repaired")
-    return ""
+    async def _repair_once(self, dns: RepairableDns[PlanT], rules: Mapping[ObjectKey, str]) -> str:
+        """Repair DNS; return the reason why it was not changed, or an empty text."""
+        if not await dns.is_prepared():
+            return "DNS is not prepared (maesh prepare)"
+        if await dns.apply(await dns.plan(rules)):
+            self.repairs += 1
+            _log.warning("the cluster's DNS was repaired")
+        return ""

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
+from maesh_core.controller.cluster.cluster_metrics import collect_cluster_metrics
 from maesh_core.controller.cluster.dns_keeper import DnsKeeper
 from maesh_core.controller.cluster.leader_election import LeaderElection
 from maesh_core.controller.cluster.object_events import EventRecorder
@@ -26,6 +27,7 @@ from maesh_core.controller.reports.object_checks import Subject
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.errors import KubernetesError
 from maesh_core.model.keys import ObjectKey
+from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.resources import Service
 from maesh_core.process.backoff import Backoff
 
@@ -79,6 +81,8 @@ class Cluster:
         self._cluster_domain = cluster_domain
         self._pause = pause
         self._clock = clock
+        self._shadows: ShadowKeeper | None = None
+        self._dns: DnsKeeper | None = None
         self.source = KubernetesSource(client, clock=clock, pause=pause)
         self.election = LeaderElection(
             client,
@@ -97,6 +101,10 @@ class Cluster:
         """Whether the last contact with the cluster is less than a minute ago."""
         return self.source.out_of_touch_s < STALE_S
 
+    def collect_metrics(self) -> list[MetricFamily]:
+        """Return the metrics of the contact with the cluster, and of the leader's writes."""
+        return collect_cluster_metrics(self.source.out_of_touch_s, self._shadows, self._dns)
+
     async def run(self, engine: Engine, *, is_built: asyncio.Event) -> None:
         """Take part in the election, and write while leading, until cancelled. Starts after the first full build."""
         term = _Term(self.election)
@@ -104,6 +112,7 @@ class Cluster:
         reports = engine.reports
         recorder = EventRecorder(self._client, reports.find_identified, term, clock=self._clock, pause=self._pause)
         dns = self._build_dns_keeper(engine, term)
+        self._shadows, self._dns = shadows, dns
         await is_built.wait()
 
         def mark(services: Iterable[ObjectKey]) -> None:

@@ -10,6 +10,7 @@ and that of `maesh cleanup` may delete them (charts/maesh/templates/_rules.tpl).
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
@@ -44,6 +45,7 @@ CONFLICT_LIMIT = 5
 
 _CONFLICT = 409
 _GONE = 404
+_OPERATIONS = {"POST": "create", "PUT": "update", "DELETE": "delete"}
 _log = logging.getLogger(__name__)
 
 
@@ -101,9 +103,16 @@ class ShadowKeeper:
         self._failures: dict[ObjectKey, str] = {}
         self._wake = asyncio.Event()
         self._distribution = 0
+        self.writes: Counter[tuple[str, ...]] = Counter()
+        """Requests that wrote a shadow service, by operation and result."""
 
     def __repr__(self) -> str:
         return f"<ShadowKeeper marked={len(self._marked)} busy={len(self._busy)} failing={len(self._failures)}>"
+
+    @property
+    def failing(self) -> int:
+        """The number of services whose shadow service has an error."""
+        return len(self._failures)
 
     @property
     def is_idle(self) -> bool:
@@ -176,6 +185,8 @@ class ShadowKeeper:
                 self._retry(key, failure.retry_after_s)
             return
         self._conflicts.pop(key, None)
+        if not error and key in self._failures:
+            _log.warning("service %s: no longer: %s", key, self._failures[key])
         self._report(key, error)
         if error:
             self._retry(key)
@@ -291,7 +302,16 @@ class ShadowKeeper:
         if timeout_s <= 0:
             raise NotLeadingError
         path = build_path("v1", "services", namespace=self._mesh_namespace, name=name)
-        return await self._client.send(method, path, body, timeout_s=timeout_s)
+        operation = _OPERATIONS.get(method)
+        try:
+            answer = await self._client.send(method, path, body, timeout_s=timeout_s)
+        except KubernetesError:
+            if operation is not None:
+                self.writes[operation, "failed"] += 1
+            raise
+        if operation is not None:
+            self.writes[operation, "written"] += 1
+        return answer
 
 
 def _get_version(service: Service) -> str:

@@ -55,6 +55,10 @@ class Snapshot:
             affected.update(self._apply_event(event, source))
         return frozenset(affected)
 
+    def count(self, type_: type[Resource]) -> int:
+        """Count the objects of a type. Not recorded."""
+        return len(self._store(type_))
+
     def keys(self, type_: type[Resource]) -> Sequence[ObjectKey]:
         """List the keys of all objects of a type, sorted. Not recorded."""
         return self._store(type_).keys()

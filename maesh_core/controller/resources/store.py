@@ -32,6 +32,9 @@ class KindStore:
     def __repr__(self) -> str:
         return f"<KindStore {self._kind.name} {len(self._objects)} objects>"
 
+    def __len__(self) -> int:
+        return len(self._objects)
+
     def get(self, key: ObjectKey) -> Resource | None:
         """Read one object, or None."""
         return self._objects.get(key)

@@ -6,10 +6,10 @@ Takes functions that return metric families, and calls them at each scrape. Noth
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from maesh_core.model.exposition import CONTENT_TYPE, read_process_families, render_page
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.proxy.node.configuration import NodeConfiguration
 from maesh_core.proxy.node.entrypoints import Entrypoints
-from maesh_core.proxy.node.exposition import CONTENT_TYPE, read_process_families, render_families
 from maesh_core.proxy.node.poller import Poller
 from maesh_core.proxy.workers.pool import WorkerPool
 
@@ -30,11 +30,7 @@ class MetricsPage:
 
     def render(self) -> tuple[bytes, str]:
         """Read every source, and return the page and its content type; families with the same name are merged."""
-        families: dict[str, list[MetricFamily]] = {}
-        for source in self._sources:
-            for family in source():
-                families.setdefault(family.name, []).append(family)
-        return render_families(families), CONTENT_TYPE
+        return render_page(self._sources), CONTENT_TYPE
 
 
 def collect_node_metrics(

@@ -53,6 +53,9 @@ class Published:
     def pods(self):
         return build_lookup(build_pod("web-0", "10.0.0.1", "fd00::1"))[0]
 
+    def render(self):
+        return b"maesh_controller_ready 1.0\n"
+
     def render_objects(self):
         return b'[{"kind": "TrafficSplit"}]'
 
@@ -123,7 +126,7 @@ def build_peer(serve):
         published = Published()
         asker = Asker()
         traffic = Traffic()
-        api = Api(published, NodeRegistry(), asker, status=published, traffic=traffic, **limits)
+        api = Api(published, NodeRegistry(), asker, status=published, traffic=traffic, metrics=published, **limits)
         url, server = await serve(api.handle)
         session = aiohttp.ClientSession()
         sessions.append((session, api))
@@ -504,3 +507,28 @@ async def test_why_traffic_cannot_be_measured_is_answered(peer):
     peer.traffic.error = TrafficUnavailableError("Prometheus cannot be reached")
     response, body = await peer.get("/api/traffic")
     assert (response.status, body) == (502, b"Prometheus cannot be reached\n")
+
+
+async def test_metrics_are_served_as_prometheus_reads_them(peer):
+    response, body = await peer.get("/metrics")
+    assert (response.status, body) == (200, b"maesh_controller_ready 1.0\n")
+    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def test_requests_are_counted_under_the_names_of_paths(peer):
+    for path in ("/api/services", "/none", "/api/status/node/n-1/configuration", CURRENT, f"{CURRENT}?since=e.1"):
+        await peer.get(path)
+    pull = await peer.start_pull(f"{CURRENT}?since=e.1&wait=60")
+    pull.cancel()
+    await pass_until(lambda: peer.api.held_pulls == 0)
+    requests, pulls, held = peer.api.collect_metrics()
+    assert dict(requests.samples) == {
+        ("/api/configuration/current", "200"): 1,
+        ("/api/configuration/current", "304"): 1,
+        ("/api/configuration/current", "499"): 1,
+        ("/api/services", "200"): 1,
+        ("/api/status/node/NAME/configuration", "404"): 1,
+        ("other", "404"): 1,
+    }
+    assert dict(pulls.samples) == {("full",): 1, ("unchanged",): 1, ("left",): 1}
+    assert held.samples == (((), 0),)

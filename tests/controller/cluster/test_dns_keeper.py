@@ -57,6 +57,7 @@ async def test_what_was_rewritten_is_restored_with_the_rules_of_long_names(kept)
     kept.long = {LONG: "maesh-cut"}
     await kept.keeper.check()
     assert kept.dns.applied == [{LONG: "maesh-cut"}]
+    assert kept.keeper.repairs == 1
     assert kept.told == {LONG: ""}
 
 
@@ -84,9 +85,14 @@ async def test_what_is_not_understood_is_reported_once_and_looked_at_again(kept,
     await kept.keeper.check()
     assert [record.message for record in caplog.records] == ["the cluster's DNS cannot be updated: braces"]
     assert "braces" in kept.told[LONG]
+    assert kept.keeper.is_failing
+    caplog.clear()
     kept.dns.failure = None
     await kept.keeper.check()
+    await kept.keeper.check()
     assert kept.told == {LONG: ""}
+    assert not kept.keeper.is_failing
+    assert [text for text in caplog.messages if "again" in text] == ["the cluster's DNS can be updated again"]
 
 
 async def test_looks_from_time_to_time_at_once_when_marked_and_only_while_it_leads(kept):

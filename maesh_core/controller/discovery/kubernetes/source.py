@@ -51,6 +51,12 @@ class KubernetesSource:
         since = [watch.broken_since for watch in self._watches if watch.broken_since is not None]
         return min(since, default=None)
 
+    def is_followed(self, kind: ResourceKind) -> bool:
+        """Whether there is contact with the cluster about a kind; a kind that is not watched needs none."""
+        if self._watches is None:
+            return False
+        return not any(watch.kind is kind and watch.broken_since is not None for watch in self._watches)
+
     async def watch_events(self, kinds: Sequence[ResourceKind]) -> AsyncGenerator[Sequence[Event], None]:
         """Yield events of these kinds, forever. A kind that the cluster does not have is an empty list."""
         backoff = Backoff()

@@ -99,6 +99,11 @@ class KindWatch:
         where = "in touch" if self.broken_since is None else f"broken: {self.failure}"
         return f"<KindWatch {self._kind.plural} at {self._resource_version or 'no version'} {where}>"
 
+    @property
+    def kind(self) -> ResourceKind:
+        """The kind that it follows."""
+        return self._kind
+
     async def run(self, emit: Emit) -> None:
         """Follow the kind, forever."""
         while True:

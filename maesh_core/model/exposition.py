@@ -1,14 +1,15 @@
 """Renders metric families for Prometheus, and reads the metrics of this process.
 
-Renders the text-based format, version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats), exactly as
-prometheus_client does. That library would cost the parent 8 MB, for its servers and OpenSSL.
+A proxy's admin port and the controller's API serve both. Renders the text-based format, version 0.0.4
+(prometheus.io/docs/instrumenting/exposition_formats), exactly as prometheus_client does. That library would cost each
+process 8 MB, for its servers and OpenSSL.
 """
 
 import math
 import os
 import re
 import resource
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from maesh_core.model.metrics import Histogram, MetricFamily
@@ -20,6 +21,15 @@ _TOTAL = "_total"
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _EXPONENT_FROM = 1e6
 """Go writes numbers from here on with an exponent, and Prometheus identifies a bucket by the text of its bound."""
+
+
+def render_page(sources: Iterable[Callable[[], Sequence[MetricFamily]]]) -> bytes:
+    """Read every source, and render what they return; families with the same name are merged."""
+    families: dict[str, list[MetricFamily]] = {}
+    for source in sources:
+        for family in source():
+            families.setdefault(family.name, []).append(family)
+    return render_families(families)
 
 
 def render_families(families: Mapping[str, Sequence[MetricFamily]]) -> bytes:

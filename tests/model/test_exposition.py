@@ -15,8 +15,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.utils import floatToGoString
 
+from maesh_core.model.exposition import read_process_families, render_families
 from maesh_core.model.metrics import Histogram, MetricFamily
-from maesh_core.proxy.node.exposition import read_process_families, render_families
 
 TEXT = st.text(st.characters(blacklist_categories=["Cs"]), max_size=8) | st.sampled_from(['"', "\\", "\n", 'a\\\n"b'])
 NUMBERS = st.floats(min_value=0) | st.integers(0, 10**18) | st.sampled_from([math.inf, math.nan, 999999.0, 1e6, 1e16])
