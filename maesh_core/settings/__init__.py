@@ -47,7 +47,7 @@ class CommonSettings:
     has the origin of each setting for error texts, by `NAME.KEY`.
     """
 
-    log_level: Annotated[LogLevel, Meta(description="Lowest level of log lines to write.")] = "error"
+    log_level: Annotated[LogLevel, Meta(description="Lowest level of log lines to write.")] = "warning"
     log_format: Annotated[
         Literal["common", "json"],
         Meta(description="Format of log lines: text (common) or one JSON object per line (json)."),
@@ -264,7 +264,6 @@ class ProxySettings(CarryingSettings):
 class UpSettings(MeshSettings, CarryingSettings):
     """Settings of `maesh up`."""
 
-    log_level: Annotated[LogLevel, Meta(description="Lowest level of log lines to write.")] = "warning"
     paths: tuple[str, ...] = ()
     bind: Annotated[str, Meta(description="Address of the API, the admin port and the entrypoints.")] = "127.0.0.1"
     json: Annotated[bool, Meta(description="Print one line of JSON instead of the table when the mesh is ready.")] = (

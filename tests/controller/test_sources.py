@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from maesh_core.controller.sources import FIRST_PAUSE_S, LONGEST_PAUSE_S, feed_source
+from maesh_core.controller.sources import FIRST_PAUSE_S, LONGEST_PAUSE_S, SETTLED_S, feed_source
 from maesh_core.model.events import Problem
 
 
@@ -91,3 +91,35 @@ async def test_a_cancelled_feed_closes_its_source():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert source.closed == 1
+
+
+async def test_a_reason_that_repeats_is_logged_once(caplog):
+    starts = [[BATCH, OSError("away")]] * 3 + [[BATCH, OSError("gone")]]
+    await run(Script(*starts), 4)
+    assert [message.partition(";")[0] for message in caplog.messages] == [
+        "source script failed: OSError: away",
+        "source script failed: OSError: gone",
+    ]
+
+
+async def test_a_source_that_has_worked_for_a_while_is_logged_as_working_again(caplog):
+    proceed = asyncio.Event()
+
+    class Lasting(Script):
+        async def watch_events(self, kinds):
+            async for batch in super().watch_events(kinds):
+                yield batch
+                await proceed.wait()
+
+    async def pause(pause_s):
+        if pause_s == SETTLED_S:
+            await asyncio.sleep(0)
+
+    starts = Lasting([OSError("away")], [BATCH, BATCH])
+    task = asyncio.create_task(feed_source(starts, [], lambda batch, name: None, pause=pause))
+    while len(caplog.messages) < 2:  # noqa: ASYNC110 - the log tells nobody
+        await asyncio.sleep(0)
+    assert caplog.messages[1] == "source script works again"
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

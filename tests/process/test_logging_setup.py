@@ -3,10 +3,13 @@
 import json
 import logging
 import re
+from pathlib import Path
 
 import pytest
 
 from maesh_core.process.logging_setup import LEVELS, configure_logging
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "command-line.md"
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
@@ -17,6 +20,21 @@ def test_common_line_holds_time_level_logger_and_text(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING maesh\.test: a text\n", err)
+
+
+def test_the_fields_of_a_json_line_are_documented(capsys):
+    configure_logging("info", "json")
+    logger = logging.getLogger("maesh.test")
+    logger.info("plain")
+    try:
+        raise KeyError
+    except KeyError:
+        logger.exception("failed")
+    plain, failed = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert set(failed) - set(plain) == {"error"}
+    _, _, table = DOCUMENT.read_text().partition("each line is an object with these fields:")
+    rows = re.findall(r"^\| `(\w+)` \|", table.partition("\n\n## ")[0], re.MULTILINE)
+    assert rows == list(failed)
 
 
 def test_json_line_is_one_object_with_the_traceback_inside(capsys):

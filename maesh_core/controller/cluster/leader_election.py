@@ -123,6 +123,8 @@ class LeaderElection:
                     failure = str(error)
                 if failure and failure != self._failure:
                     _log.warning("the lease %s could not be read or renewed: %s", LEASE_NAME, failure)
+                if self._failure and not failure:
+                    _log.warning("the lease %s can be read and renewed again", LEASE_NAME)
                 self._failure = failure
                 self._notify(on_change)
                 pause_s = RETRY_S * (0.9 + self._chance() / 5)

@@ -5,6 +5,7 @@ and it checks everything once when it starts to lead.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -33,11 +34,15 @@ from maesh_core.process.backoff import Backoff
 
 STALE_S = 60.0
 """A controller without contact with the cluster for this long is not ready and does not lead."""
+CONTACT_CHECK_S = 5.0
+"""Interval for noticing that the contact was lost, or is back."""
 FIRST_LOOK_S = 0.05
 LONGEST_LOOK_S = 2.0
 """Pause between two checks whether the watch has delivered what was written."""
 
 Pause = Callable[[float], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
 
 
 class _Term:
@@ -155,6 +160,7 @@ class Cluster:
             group.create_task(dns.run())
             group.create_task(self.election.run(change))
             group.create_task(self._expire_reservations(engine))
+            group.create_task(self._report_contact())
 
     def _build_dns_keeper(self, engine: Engine, term: _Term) -> DnsKeeper:
         dns = ClusterDns(
@@ -177,6 +183,18 @@ class Cluster:
         while True:
             await self._pause(GRACE_S / 4)
             engine.apply((), source=self.source.name)
+
+    async def _report_contact(self) -> None:
+        """Log when this controller stops answering pulls because it has no contact with the cluster, and its end."""
+        was_current = True
+        while True:
+            is_current = self.is_current
+            if was_current and not is_current:
+                _log.error("no contact with the cluster for %g s: pulls are refused until there is", STALE_S)
+            elif is_current and not was_current:
+                _log.warning("in contact with the cluster again: pulls are answered")
+            was_current = is_current
+            await self._pause(CONTACT_CHECK_S)
 
     def _list_long(self, engine: Engine) -> dict[ObjectKey, str]:
         """List the services whose shadow services DNS cannot find by its general rule."""

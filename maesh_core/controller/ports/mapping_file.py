@@ -179,6 +179,8 @@ class PortMappingFile:
         except OSError as error:
             self._warn(f"entrypoints are not kept across restarts: cannot write {self._path}: {error.strerror}")
             return
+        if self._has_warned:
+            _log.warning("entrypoints are kept across restarts again, in %s", self._path)
         self._written = content
         self._has_warned = False
 

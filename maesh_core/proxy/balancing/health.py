@@ -2,15 +2,21 @@
 
 Takes reports of failures and successes from the code that makes connections. A server is set aside if a connect fails
 or if a connection breaks before a response head. When its pause is over, one request tries it: a response head returns
-it to full use, another failure doubles the pause. The balancer decides which server a request uses (balancer.py).
+it to full use, another failure doubles the pause. The balancer decides which server a request uses (balancer.py). The
+log has a line when a server fails its first trial, and one when it is in use again. A single failure is not logged:
+replacing pods causes some.
 """
 
+import logging
 import random
 from collections.abc import Callable
 from typing import Final, Protocol
 
 JITTER: Final = 0.2
 """The share by which a pause is randomly longer or shorter, so that proxies and workers do not all retry at once."""
+
+
+_logger = logging.getLogger(__name__)
 
 
 class Time(Protocol):
@@ -23,6 +29,9 @@ class MonitoredServer(Protocol):
     """The part of a server that this module uses. `aside` is None in full use; requests then read nothing else."""
 
     aside: "Aside | None"
+
+    def describe(self) -> str:
+        """Name the server in the log."""
 
 
 class PassiveHealth:
@@ -49,7 +58,8 @@ class PassiveHealth:
     def on_failure(self, server: MonitoredServer) -> bool:
         """Set a server aside, or count its trial as failed; return whether it was in full use before."""
         if server.aside is not None:
-            server.aside.on_failure()
+            if server.aside.on_failure():
+                _logger.warning("server %s is set aside: it keeps failing", server.describe())
             return False
         if not self.first_pause_s:
             return False
@@ -58,13 +68,15 @@ class PassiveHealth:
 
     def on_success(self, server: MonitoredServer) -> None:
         """Return a server to full use."""
+        if server.aside is not None and server.aside.is_logged:
+            _logger.warning("server %s is in use again", server.describe())
         server.aside = None
 
 
 class Aside:
-    """The state of a server that is set aside."""
+    """The state of a server that is set aside. `is_logged` once a trial has failed."""
 
-    __slots__ = ("_is_on_trial", "_pause_s", "_retry_at", "_rules", "_since", "_tried_at")
+    __slots__ = ("_is_on_trial", "_pause_s", "_retry_at", "_rules", "_since", "_tried_at", "is_logged")
 
     def __init__(self, rules: PassiveHealth) -> None:
         self._rules = rules
@@ -72,6 +84,7 @@ class Aside:
         self._pause_s = rules.first_pause_s
         self._is_on_trial = False
         self._retry_at = 0.0
+        self.is_logged = False
         self._begin_pause()
 
     def __repr__(self) -> str:
@@ -100,12 +113,19 @@ class Aside:
             self._is_on_trial = True
             self._begin_pause()
 
-    def on_failure(self) -> None:
-        """Lengthen the pause if this was the trial; failures of requests from before the trial do not count."""
-        if self._is_on_trial:
-            self._is_on_trial = False
-            self._pause_s = min(self._pause_s * 2, self._rules.pause_limit_s)
-            self._begin_pause()
+    def on_failure(self) -> bool:
+        """Lengthen the pause if this was the trial; failures of requests from before the trial do not count.
+
+        Returns whether it was the first trial that failed.
+        """
+        if not self._is_on_trial:
+            return False
+        self._is_on_trial = False
+        self._pause_s = min(self._pause_s * 2, self._rules.pause_limit_s)
+        self._begin_pause()
+        is_first = not self.is_logged
+        self.is_logged = True
+        return is_first
 
     def _begin_pause(self) -> None:
         share = 1 - JITTER + 2 * JITTER * self._rules.random_share()

@@ -64,11 +64,13 @@ class ConfigurationCache:
         return None
 
     async def store(self, body: bytes) -> None:
-        """Write a configuration. A failure is logged once, and leaves the file unchanged."""
+        """Write a configuration. A failure leaves the file unchanged, and is logged when it begins and ends."""
         if self._is_foreign or len(body) > BODY_LIMIT_BYTES:
             return
         try:
             await asyncio.to_thread(self._write, body)
+            if self._has_failed:
+                logger.warning("configuration cache %s can be written again", self._path)
             self._has_failed = False
         except OSError as error:
             if not self._has_failed:

@@ -134,6 +134,8 @@ class Entrypoints:
         for entrypoint, text in self._closed.items():
             if known.get(entrypoint) != text:
                 logger.error("entrypoint %d is closed: %s", entrypoint.port, text)
+        for entrypoint in known.keys() & self._opened.keys():
+            logger.warning("entrypoint %d is open now", entrypoint.port)
 
     async def _open(self, entrypoint: WantedEntrypoint) -> str:
         """Bind an entrypoint and let every worker serve it; return the reason if that fails, else an empty text."""

@@ -24,7 +24,10 @@ def sort_refused(refused: Mapping[str, str]) -> list[RefusedRouter]:
 
 
 def log_refused(before: Mapping[str, str], after: Mapping[str, str]) -> None:
-    """Log each new reason once, with the first router and the number of routers that it concerns."""
+    """Log each new reason once, with the first router and the number of routers that it concerns.
+
+    A reason that is gone for all routers is logged once more.
+    """
     known = set(before.values())
     first: dict[str, str] = {}
     counts: dict[str, int] = {}
@@ -34,3 +37,5 @@ def log_refused(before: Mapping[str, str], after: Mapping[str, str]) -> None:
             counts[reason] = counts.get(reason, 0) + 1
     for reason, router in first.items():
         logger.error("refused %s (%d routers): %s", router, counts[reason], reason)
+    for reason in sorted(known - set(after.values())):
+        logger.warning("no router is refused any more because: %s", reason)

@@ -42,13 +42,19 @@ class Server:
         """Whether it has failed and not succeeded since."""
         return self.aside is not None
 
+    def describe(self) -> str:
+        """Name the server in the log."""
+        address, port = self.socket_address
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
     def note_failure(self) -> None:
         """Set it aside for a while, so that others are tried first."""
         self._health.on_failure(self)
 
     def note_success(self) -> None:
         """Return it to full use."""
-        self.aside = None
+        if self.aside is not None:
+            self._health.on_success(self)
 
 
 AnyStreamBalancer = AnyBalancer[Server] | Division[Server]

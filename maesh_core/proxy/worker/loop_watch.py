@@ -168,7 +168,7 @@ class LoopWatch:
             key = _OTHER
         self._counts[key] = self._counts.get(key, 0) + 1
         if self._counts[key] == 1:
-            logger.error(  # warnings are not shown at the default log level
+            logger.error(
                 "%s blocks the event loop (%s%s): the worker has processed no other request for %.2f s; logged once "
                 "per worker, counted in maesh_proxy_blocking_calls_total",
                 call.name,

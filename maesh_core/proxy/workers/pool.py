@@ -251,6 +251,9 @@ class WorkerPool:
             return
         except ValueError as error:
             link.kill(str(error))
+        else:
+            if self.restarts and link.is_joined:
+                logger.warning("worker %d routes traffic again", link.slot)
         watching = asyncio.create_task(self._watch(link))
         try:
             await asyncio.wait([link.ended])

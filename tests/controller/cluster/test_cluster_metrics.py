@@ -22,7 +22,11 @@ async def test_a_kind_that_cannot_be_followed_is_not_synced(fleet, api_server, s
     replica = await fleet.start()
     source = replica.cluster.source
     kinds = {watch.kind.name: watch.kind for watch in source._watches}
-    assert source.is_followed(kinds["Service"])
+
+    async def find():
+        return all(source.is_followed(kind) for kind in kinds.values())
+
+    await fleet.until(find)
     watch = next(watch for watch in source._watches if watch.kind.name == "Service")
     watch.broken_since = 1.0
     assert not source.is_followed(kinds["Service"])

@@ -200,6 +200,7 @@ async def test_a_lasting_lease_failure_is_logged_once(caplog):
         world.candidates["a"].cut()
         await world.pass_time(60)
         assert sum("could not be read or renewed" in message for message in caplog.messages) == 2
+        assert sum("can be read and renewed again" in message for message in caplog.messages) == 1
 
 
 @pytest.fixture

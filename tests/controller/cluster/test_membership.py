@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from maesh_core.controller.cluster.membership import STALE_S, Cluster
 from maesh_core.errors import KubernetesError
 from maesh_core.model.events import Replaced
 from maesh_testing.api_server import FaultKind
@@ -274,3 +275,25 @@ async def test_what_another_source_tells_of_services_is_nothing_about_the_mappin
     api_server.apply(service("d", 80, type_="tcp"))
     await fleet.until(lambda: shadows().keys() == set("bcduw"))
     assert all(shadows()[name] == before[name] for name in "bcuw")
+
+
+async def test_a_lost_contact_with_the_cluster_is_logged_once_and_once_more_when_it_is_back(caplog):
+    now_s = 0.0
+    steps = []
+
+    async def pause(_):
+        nonlocal now_s
+        if not steps:
+            raise asyncio.CancelledError
+        now_s = steps.pop(0)
+
+    cluster = Cluster(None, mesh_namespace="maesh", cluster_domain="c", identity="i", clock=lambda: now_s, pause=pause)
+    steps[:] = [STALE_S - 1, STALE_S, STALE_S + 5]
+    with pytest.raises(asyncio.CancelledError):
+        await cluster._report_contact()
+    assert caplog.messages == ["no contact with the cluster for 60 s: pulls are refused until there is"]
+    caplog.clear()
+    steps[:] = [1.0, 2.0, 3.0]
+    with pytest.raises(asyncio.CancelledError):
+        await cluster._report_contact()
+    assert caplog.messages[-1] == "in contact with the cluster again: pulls are answered"

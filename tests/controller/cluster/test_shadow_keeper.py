@@ -301,3 +301,20 @@ async def test_an_answer_that_is_not_a_service_is_an_error(kept, api_server, ver
     api_server.add_fault(FaultKind.GARBAGE, verb=verb, resource="services")
     with pytest.raises(KubernetesError, match="is not a Service"):
         await kept.keeper.reconcile(A)
+
+
+async def test_a_write_that_fails_is_logged_once_and_once_more_when_it_succeeds(kept, api_server, caplog):
+    kept.engine.set_desired((80, 5000))
+    api_server.add_fault(FaultKind.STATUS, verb="create", resource="services", count=None)
+    await kept.keeper._process(A)
+    await kept.keeper._process(A)
+    (failure,) = caplog.messages
+    assert failure.startswith("service a@shop: its shadow service cannot be written")
+    assert kept.keeper.failing == 1
+    api_server.clear_faults()
+    await kept.keeper._process(A)
+    kept.engine.tell()
+    await kept.keeper._process(A)
+    assert [text.partition(": its")[0] for text in caplog.messages[1:]] == ["service a@shop: no longer"]
+    assert dict(kept.keeper.writes) == {("create", "failed"): 2, ("create", "written"): 1}
+    kept.keeper.forget()

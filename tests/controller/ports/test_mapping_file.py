@@ -143,6 +143,12 @@ def test_a_folder_that_cannot_be_written_is_reported_once_and_harms_nothing(tmp_
     file.save(MAPPING)
     file.save({"tcp": {OWNER: 10001}})
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    (tmp_path / "state").unlink()
+    file.save({"tcp": {OWNER: 10001}})
+    file.save({"tcp": {OWNER: 10002}})
+    assert caplog.messages[1:] == [
+        f"entrypoints are kept across restarts again, in {tmp_path / 'state' / 'port-mapping.json'}"
+    ]
 
 
 def test_a_full_disk_leaves_no_half_written_file(path, monkeypatch, caplog):

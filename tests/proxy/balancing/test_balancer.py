@@ -29,6 +29,9 @@ class Server:
     def __repr__(self):
         return self.name
 
+    def describe(self):
+        return self.name
+
 
 class Servers:
     """Servers s0, s1 and so on, their weights, and a clock that stands still."""

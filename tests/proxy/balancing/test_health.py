@@ -15,7 +15,7 @@ class Watch:
         self.rules = PassiveHealth(
             self.clock, first_pause_s=first_pause_s, pause_limit_s=30.0, random_share=lambda: share
         )
-        self.server = SimpleNamespace(aside=None)
+        self.server = SimpleNamespace(aside=None, describe=lambda: "10.0.0.1:80")
 
     def fail(self):
         return self.rules.on_failure(self.server)
@@ -101,3 +101,23 @@ def test_a_server_without_better_ones_may_be_used_for_a_first_pause_and_then_onc
     assert aside.is_due_alone
     aside.begin_trial()
     assert not aside.is_due_alone
+
+
+def test_a_server_that_keeps_failing_is_logged_once_and_once_more_when_it_is_back(watch, caplog):
+    watch.fail()
+    for _ in range(3):
+        watch.measure_pause()
+        watch.server.aside.begin_trial()
+        watch.fail()
+    assert caplog.messages == ["server 10.0.0.1:80 is set aside: it keeps failing"]
+    caplog.clear()
+    watch.rules.on_success(watch.server)
+    assert caplog.messages == ["server 10.0.0.1:80 is in use again"]
+
+
+def test_a_single_failure_is_not_logged(watch, caplog):
+    watch.fail()
+    watch.fail()
+    watch.rules.on_success(watch.server)
+    watch.rules.on_success(watch.server)
+    assert caplog.messages == []

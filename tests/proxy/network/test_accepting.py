@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from maesh_core.proxy.network.accepting import Acceptor, QueueState
+from maesh_core.proxy.network.accepting import STEADY_S, Acceptor, QueueState
 
 
 class Listening:
@@ -61,15 +61,20 @@ def test_an_error_of_one_client_is_passed_over(accept):
     assert accept(Listening(errno.ECONNABORTED, "a")) == (["a"], QueueState.EMPTY)
 
 
-def test_what_this_machine_lacks_is_logged_once_and_again_after_it_went_well(accept, caplog):
-    listening = Listening(errno.EMFILE, errno.ENOMEM, "a", errno.EMFILE)
+def test_what_this_machine_lacks_is_logged_once_and_once_more_when_it_is_over(accept, caplog, monkeypatch):
+    now_s = [1000.0]
+    monkeypatch.setattr("maesh_core.proxy.network.accepting.time.monotonic", lambda: now_s[0])
+    listening = Listening(errno.EMFILE, errno.ENOMEM, "a", errno.EMFILE, "b", "c", errno.EMFILE)
     acceptor = Acceptor(cast("socket.socket", listening), 5000, print)
-    assert accept(listening, acceptor) == ([], QueueState.OUT_OF_RESOURCES)
-    assert accept(listening, acceptor) == ([], QueueState.OUT_OF_RESOURCES)
-    assert len(caplog.records) == 1
-    assert accept(listening, acceptor) == (["a"], QueueState.OUT_OF_RESOURCES)
-    assert len(caplog.records) == 2
-    assert "cannot accept connections on port 5000" in caplog.text
+    for addresses in ([], [], ["a"]):
+        assert accept(listening, acceptor) == (addresses, QueueState.OUT_OF_RESOURCES)
+    assert caplog.messages == ["cannot accept connections on port 5000: it failed"]
+    now_s[0] += STEADY_S
+    assert accept(listening, acceptor) == (["b", "c"], QueueState.OUT_OF_RESOURCES)
+    assert caplog.messages[1:] == [
+        "connections on port 5000 can be accepted again",
+        "cannot accept connections on port 5000: it failed",
+    ]
 
 
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])

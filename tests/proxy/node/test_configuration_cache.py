@@ -89,6 +89,10 @@ async def test_a_disk_that_fails_is_told_once_and_leaves_nothing_behind(
     ]
     assert await cache.load() == b"before"
     assert os.listdir(path.parent) == [path.name]
+    monkeypatch.undo()
+    await cache.store(b"after")
+    await cache.store(b"after")
+    assert caplog.messages[1:] == [f"configuration cache {path} can be written again"]
 
 
 async def test_a_folder_is_no_cache(path: Path, caplog: pytest.LogCaptureFixture) -> None:

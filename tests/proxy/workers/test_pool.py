@@ -138,13 +138,17 @@ async def test_every_slot_is_filled_and_joined(world: World) -> None:
     assert world.pool.restarts == 0
 
 
-async def test_one_that_dies_is_replaced_in_its_slot_and_its_siblings_stay(world: World) -> None:
+async def test_one_that_dies_is_replaced_in_its_slot_and_its_siblings_stay(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     world.start()
     await world.wait_joined(1, 2)
     world.now_s = STEADY_S
     world.processes[0].end(-9)
     await world.wait_joined(3, 2)
     assert (world.pool.restarts, world.pauses) == (1, [])
+    await world.wait_until(lambda: len(caplog.messages) == 2)
+    assert caplog.messages == ["replacing worker 0: it ended with signal SIGKILL", "worker 0 routes traffic again"]
 
 
 async def test_those_that_die_at_once_are_replaced_with_growing_pauses(

@@ -68,6 +68,10 @@ class HttpServer(ConnectablePool):
     def __repr__(self) -> str:
         return f"<HttpServer {self.key} idle={len(self.idle)} opened={self.opened} {self.aside!r}>"
 
+    def describe(self) -> str:
+        """Name the server in the log."""
+        return str(self.key)
+
     @property
     def address(self) -> str:
         """The server's IP address."""

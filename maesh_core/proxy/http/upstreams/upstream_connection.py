@@ -50,6 +50,9 @@ class Pool(Protocol):
     def has_room(self) -> bool:
         """Whether the pool may keep one more idle connection."""
 
+    def describe(self) -> str:
+        """Name the server in the log."""
+
     def note_failure(self, receiver: ResponseReceiver) -> None:
         """Set the server aside for later requests."""
 
