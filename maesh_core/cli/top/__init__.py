@@ -47,7 +47,7 @@ def run(settings: TopSettings, service: str | None) -> None:
     from maesh_core.cli.top.reading import read_once  # aiohttp, only for this command
     from maesh_core.cli.top.services import select_services
 
-    report = run_to_end(lambda: read_once(settings), stopped="stopped before the controller had answered")
+    source, report = run_to_end(lambda: read_once(settings), stopped="stopped before the controller had answered")
     if service is not None:
         found = select_services(report.services, service)
         if settings.json or is_once(settings):
@@ -62,7 +62,7 @@ def run(settings: TopSettings, service: str | None) -> None:
     else:
         from maesh_core.cli.top.live import run_live
 
-        run_live(settings, report, service)
+        run_live(settings, source, report, service)
 
 
 def is_once(settings: TopSettings) -> bool:

@@ -55,8 +55,8 @@ def _draw_head(view: View, now_s: float) -> list[Line]:
     told = describe_report(report, is_total=view.is_total) if report else "no data yet"
     lines: list[Line] = [[span("maesh top", "title"), span(f"  {view.source}  {told}")]]
     if view.failure:
-        age = f"; these data are {now_s - view.received_at_s:.0f} s old" if report else ""
-        lines.append([span(f"controller lost: {view.failure}{age}", "bad")])
+        age = f" (data are {now_s - view.received_at_s:.0f} s old)" if report else ""
+        lines.append([span(f"controller lost{age}: {view.failure}", "bad")])
     elif report and (gaps := describe_gaps(report)):
         lines.append([span(gaps, "warn")])
     else:

@@ -26,7 +26,6 @@ from maesh_core.cli.top.reading import Reader
 from maesh_core.cli.top.services import select_services
 from maesh_core.cli.top.spans import Line, Style
 from maesh_core.cli.top.view import View
-from maesh_core.controller.api.controllers import LOCAL_ENDPOINT
 from maesh_core.model.traffic import TrafficReport
 from maesh_core.settings import TopSettings
 
@@ -47,21 +46,14 @@ _STYLES: dict[Style, str] = {
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_live(settings: TopSettings, report: TrafficReport, service: str | None) -> None:
-    """Show the view until the user quits; `report` is shown first."""
-    view = View(describe_source(settings), sort=settings.sort, filter_text=settings.filter)
+def run_live(settings: TopSettings, source: str, report: TrafficReport, service: str | None) -> None:
+    """Show the view until the user quits; `report` of the controller `source` is shown first."""
+    view = View(source, sort=settings.sort, filter_text=settings.filter)
     view.apply_report(report, time.time())
     if service is not None:
         open_named(view, service)
     with _Screen() as screen:
         screen.run(view, settings)
-
-
-def describe_source(settings: TopSettings) -> str:
-    """Describe where the data come from."""
-    if settings.endpoint:
-        return settings.endpoint
-    return "the cluster" if settings.kubeconfig or settings.master_url else LOCAL_ENDPOINT
 
 
 def open_named(view: View, service: str) -> None:
@@ -120,7 +112,9 @@ class _Screen:
         """Run until an end."""
         reader = Reader(
             settings,
-            on_report=lambda report: self._post(lambda view: view.apply_report(report, time.time())),
+            on_report=lambda source, report: self._post(
+                lambda view: view.apply_report(report, time.time(), source=source)
+            ),
             on_failure=lambda text: self._post(lambda view: view.apply_failure(text)),
         )
         with self._signals():

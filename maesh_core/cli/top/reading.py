@@ -24,12 +24,12 @@ STOP_S = 1.0
 
 _DECODER = msgspec.json.Decoder(TrafficReport)
 
-OnReport = Callable[[TrafficReport], None]
+OnReport = Callable[[str, TrafficReport], None]
 OnFailure = Callable[[str], None]
 
 
-async def read_once(settings: TopSettings) -> TrafficReport:
-    """Read one report. Raises StartupError."""
+async def read_once(settings: TopSettings) -> tuple[str, TrafficReport]:
+    """Read one report; returns it with the name of the controller that answered. Raises StartupError."""
     async with _open(settings) as controllers:
         try:
             return await read_first(controllers)
@@ -47,12 +47,15 @@ def _open(settings: TopSettings) -> AbstractAsyncContextManager[Controllers]:
     )
 
 
-async def read_first(controllers: Controllers) -> TrafficReport:
-    """Read the report of the first controller that answers. Raises MaeshError with the first reason if none does."""
+async def read_first(controllers: Controllers) -> tuple[str, TrafficReport]:
+    """Read the report of the first controller that answers, after its name.
+
+    Raises MaeshError with the first reason if none does.
+    """
     failure: MaeshError | None = None
-    for _, fetch in controllers:
+    for name, fetch in controllers:
         try:
-            return parse_report(await fetch(PATH))
+            return name, parse_report(await fetch(PATH))
         except MaeshError as error:
             failure = failure or error
     raise failure or MaeshError("there is no controller")
@@ -111,7 +114,7 @@ class Reader:
             try:
                 async with _open(self._settings) as controllers:
                     while True:
-                        self._on_report(await read_first(controllers))
+                        self._on_report(*await read_first(controllers))
                         await asyncio.sleep(self._interval_s)
             except MaeshError as error:
                 self._on_failure(str(error))

@@ -54,8 +54,9 @@ class View:
         services = self.report.services if self.report else ()
         return next((each for each in services if each.key == self.opened), None)
 
-    def apply_report(self, report: TrafficReport, now_s: float) -> None:
-        """Show a new report."""
+    def apply_report(self, report: TrafficReport, now_s: float, *, source: str = "") -> None:
+        """Show a new report; `source` names the controller that sent it."""
+        self.source = source or self.source
         self.report, self.received_at_s, self.failure = report, now_s, ""
         self._rows = None
 

@@ -47,9 +47,7 @@ def test_a_lost_controller_and_the_age_of_the_data_are_shown():
     view = build_view()
     view.apply_failure("no controller answers at http://x: Connection refused")
     lines = draw(view, width=120, now_s=112.0)
-    assert lines[1] == (
-        "controller lost: no controller answers at http://x: Connection refused; these data are 12 s old"
-    )
+    assert lines[1] == ("controller lost (data are 12 s old): no controller answers at http://x: Connection refused")
     assert lines[4].startswith("shop/checkout:80")
 
 

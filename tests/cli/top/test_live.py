@@ -78,8 +78,8 @@ def test_a_lost_controller_is_told_and_the_last_data_stay_until_it_is_back(start
     terminal = start(columns=160)
     terminal.wait_for("q quit")
     server.close()
-    assert "shop/checkout:80" in terminal.wait_for("these data are")
-    assert "Connection refused" in terminal.wait_for("controller lost")
+    assert "shop/checkout:80" in terminal.wait_for("controller lost (data are")
+    assert "controller lost" in terminal.wait_for("Connection refused")
     again = TrafficServer(build_report(build_service("back")), server.port)
     try:
         terminal.wait_for("shop/back:80")

@@ -19,8 +19,8 @@ def server():
 
 
 async def test_a_report_is_read_from_the_named_controller(server):
-    assert await read_once(TopSettings(endpoint=f"{server.url}/")) == build_report()
-    assert await read_once(TopSettings(endpoint=f"{server.url}/api/configuration/current")) == build_report()
+    for path in ("/", "/api/configuration/current"):
+        assert await read_once(TopSettings(endpoint=server.url + path)) == (server.url, build_report())
 
 
 async def test_a_controller_that_does_not_answer_is_an_error(server):
@@ -40,7 +40,8 @@ async def test_the_first_controller_that_answers_counts(server):
     async def answer(path):
         return b'{"at": "now", "services": []}'
 
-    assert (await read_first([("a", fail), ("b", answer)])).at == "now"
+    name, report = await read_first([("a", fail), ("b", answer)])
+    assert (name, report.at) == ("b", "now")
     with pytest.raises(MaeshError, match="gone"):
         await read_first([("a", fail)])
 
@@ -54,7 +55,7 @@ def test_what_is_no_report_is_refused(body):
 def test_the_reader_tells_when_the_controller_is_lost_and_when_it_is_back(server):
     found = queue.SimpleQueue()
     settings = TopSettings(endpoint=server.url, interval=0.1)
-    reader = Reader(settings, on_report=found.put, on_failure=found.put)
+    reader = Reader(settings, on_report=lambda _, report: found.put(report), on_failure=found.put)
     reader.start()
     try:
         assert found.get(timeout=30) == build_report()
