@@ -39,9 +39,9 @@ def choose_window(service: ServiceTraffic, *, is_total: bool) -> Window:
 
 def compute_rate(window: Window) -> float:
     """Compute the requests per second; of TCP and UDP, the connections or sessions."""
-    if window.requests or not window.connections:
+    if window.rate or not window.connections or window.seconds <= 0:
         return window.rate
-    return window.connections / window.seconds if window.seconds > 0 else 0.0
+    return window.connections / window.seconds
 
 
 def rate_success(success: float | None) -> Severity:
@@ -78,9 +78,9 @@ def describe_trouble(service: ServiceTraffic, window: Window) -> str:
         parts.append(f"{service.open_breakers} open circuit breaker{'s' if service.open_breakers > 1 else ''}")
     reasons = sorted(window.reasons.items(), key=lambda each: (-each[1], each[0]))
     parts += [f"{render_count(count)} x {reason}" for reason, count in reasons[:REASONS_SHOWN]]
-    failed = sum(count for code, count in window.codes.items() if code.startswith("5"))
-    if failed and not reasons:
-        parts.append(f"{render_count(failed)} responses of 5xx from servers")
+    failed = {code: count for code, count in window.codes.items() if code.startswith("5")}
+    if sum(failed.values()) > sum(window.reasons.values()):  # servers sent some of them
+        parts.append(", ".join(f"{render_count(count)} x {code}" for code, count in sorted(failed.items())))
     return "; ".join(parts)
 
 

@@ -51,7 +51,9 @@ def test_the_trouble_of_a_service_names_causes_first():
         "1 open circuit breaker; 480 x no server answered; 7 x denied"
     )
     failing = build_service("a", window=build_window(10.0, 0.5))
-    assert describe_trouble(failing, failing.last) == "300 responses of 5xx from servers"
+    assert describe_trouble(failing, failing.last) == "300 x 5xx"
+    window = build_window(10.0, 0.5, codes={"502": 200, "503": 100, "200": 300}, reasons={"no server answered": 100})
+    assert describe_trouble(failing, window) == "100 x no server answered; 200 x 502, 100 x 503"
     good = build_service("a")
     assert describe_trouble(good, good.last) == ""
 
