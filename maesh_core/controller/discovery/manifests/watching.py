@@ -50,6 +50,9 @@ class FolderWatch:
         folders = {root.path if root.is_folder else os.path.dirname(root.path): root for root in self._roots}
         identities = {folder: identity for folder in folders if (identity := _identify(folder)) is not None}
         if identities == self._watched and not self.is_stale and not any(task.done() for task in self._tasks):
+            if self._complaint:
+                self._complaint = ""
+                logger.warning("watching %s works again", ", ".join(identities))
             return
         await self.close()
         self.is_stale = False

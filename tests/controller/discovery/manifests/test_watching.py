@@ -81,3 +81,20 @@ async def test_a_named_file_is_watched_through_its_folder_alone(tmp_path):
         assert str(tmp_path / "sub" / "b.yaml") not in await wait_for(watch, tmp_path / "a.yaml")
     finally:
         await watch.close()
+
+
+async def test_a_watch_that_fails_is_logged_once_and_once_more_when_it_works(tmp_path, monkeypatch, caplog):
+    def refuse(*_, **__):
+        raise OSError("no more watches")
+
+    watch = FolderWatch([build_root(str(tmp_path), is_recursive=False)])
+    with monkeypatch.context() as patch:
+        patch.setattr("maesh_core.controller.discovery.manifests.watching.awatch", refuse)
+        await watch.renew()
+        await watch.renew()
+    assert caplog.messages == [f"watching {tmp_path} failed, so changes are seen late: no more watches"]
+    await watch.renew()
+    await watch.renew()
+    await watch.renew()
+    await watch.close()
+    assert caplog.messages[1:] == [f"watching {tmp_path} works again"]
