@@ -13,7 +13,7 @@ import yaml
 
 FOLDER = Path(__file__).resolve().parent
 BEGIN, END = "<!-- begin: values -->", "<!-- end: values -->"
-_KEY = re.compile(r"( *)([A-Za-z]+):(?: .*)?")
+_KEY = re.compile(r"( *)([A-Za-z_]+):(?: .*)?")
 
 
 class Value(NamedTuple):

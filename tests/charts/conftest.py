@@ -3,6 +3,8 @@
 import copy
 import importlib.util
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import helm_python
@@ -11,6 +13,14 @@ import yaml
 
 FOLDER = Path(__file__).resolve().parent
 CHART = FOLDER.parents[1] / "charts" / "maesh"
+
+
+def load_module(name):
+    """Load a module of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"maesh_chart_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class StrictLoader(yaml.CSafeLoader):
@@ -51,7 +61,30 @@ def render(chart):
 @pytest.fixture(scope="session")
 def permissions():
     """Give the class that says what accounts may do: `permissions(objects).allows("maesh/maesh-controller", ...)`."""
-    spec = importlib.util.spec_from_file_location("maesh_chart_permissions", FOLDER / "permissions.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Permissions
+    return load_module("permissions").Permissions
+
+
+@pytest.fixture(scope="session")
+def read_usage():
+    """Give the function that reads the metrics and labels of a PromQL expression."""
+    return load_module("promql").read_usage
+
+
+@pytest.fixture(scope="session")
+def known_metrics():
+    """Give the labels of each metric that may be queried, by name."""
+    return load_module("known_metrics").read_known_metrics()
+
+
+@pytest.fixture(scope="session")
+def promtool():
+    """Give a function that runs Prometheus' promtool; without it, the test is skipped."""
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool is not installed: it is in Debian's package prometheus")
+
+    def run(*arguments):
+        result = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=60)
+        return result.returncode, result.stdout + result.stderr
+
+    return run

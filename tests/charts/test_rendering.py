@@ -12,7 +12,8 @@ from kubernetes_validate import utils as kubernetes_schemas
 CHART = Path(__file__).resolve().parents[2] / "charts" / "maesh"
 CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())
 KUBERNETES = ("1.25", "1.29", "1.33", "1.37")
-OPERATOR_KINDS = {"ServiceMonitor": "endpoints", "PodMonitor": "podMetricsEndpoints"}
+MONITORS = {"ServiceMonitor": "endpoints", "PodMonitor": "podMetricsEndpoints"}
+OPERATOR_KINDS = {*MONITORS, "PrometheusRule"}
 WORKLOADS = ("Deployment", "DaemonSet", "Job")
 
 
@@ -111,30 +112,57 @@ def find_pod(service, workloads):
     return next(each["spec"] for each in templates if selector <= each["metadata"]["labels"].items())
 
 
-@pytest.mark.parametrize("kind", OPERATOR_KINDS)
-def test_a_monitor_names_a_port_and_labels_that_are_there(kind, render):
-    case = "service-monitor" if kind == "ServiceMonitor" else "pod-monitor"
-    objects = render(CASES[case], name="other", namespace="traffic")
-    (monitor,) = [each for each in objects if each["kind"] in OPERATOR_KINDS]
-    assert (monitor["apiVersion"], monitor["kind"]) == ("monitoring.coreos.com/v1", kind)
-    assert set(monitor["spec"]) == {"namespaceSelector", "selector", OPERATOR_KINDS[kind]}
-    assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["traffic"]}
-    (endpoint,) = monitor["spec"][OPERATOR_KINDS[kind]]
+def render_monitors(kind, render):
+    """Render the monitors of a kind, by their name, with all other objects."""
+    objects = render(CASES["service-monitor" if kind == "ServiceMonitor" else "pod-monitor"], name="a", namespace="b")
+    return {each["metadata"]["name"]: each for each in objects if each["kind"] == kind}, objects
+
+
+@pytest.mark.parametrize("kind", MONITORS)
+def test_controllers_and_proxies_have_a_monitor_each(kind, render):
+    monitors, objects = render_monitors(kind, render)
+    assert monitors.keys() == {"maesh-mesh", "maesh-controller"}
+    assert [each["kind"] for each in objects if each["kind"] in OPERATOR_KINDS] == [kind, kind]
+    for each in monitors.values():
+        assert each["apiVersion"] == "monitoring.coreos.com/v1"
+        assert set(each["spec"]) == {"namespaceSelector", "selector", MONITORS[kind]}
+        assert each["spec"]["namespaceSelector"] == {"matchNames": ["b"]}
+
+
+@pytest.mark.parametrize("kind", MONITORS)
+@pytest.mark.parametrize(("name", "workload"), [("maesh-mesh", "DaemonSet"), ("maesh-controller", "Deployment")])
+def test_a_monitor_names_a_port_and_labels_that_are_there(kind, name, workload, render):
+    monitors, objects = render_monitors(kind, render)
+    selector = monitors[name]["spec"]["selector"]["matchLabels"].items()
+    (endpoint,) = monitors[name]["spec"][MONITORS[kind]]
     assert endpoint["path"] == "/metrics"
-    selector = monitor["spec"]["selector"]["matchLabels"].items()
+    (template,) = [each["spec"]["template"] for each in objects if each["kind"] == workload]
     if kind == "ServiceMonitor":
-        (service,) = [
-            each for each in objects if each["kind"] == "Service" and selector <= each["metadata"]["labels"].items()
-        ]
-        assert endpoint == {"port": service["spec"]["ports"][0]["name"], "path": "/metrics", "interval": "30s"}
+        services = [each for each in objects if each["kind"] == "Service"]
+        (service,) = [each for each in services if selector <= each["metadata"]["labels"].items()]
+        assert [endpoint["port"]] == [port["name"] for port in service["spec"]["ports"]]
+        assert endpoint["interval"] == "30s"
     else:
-        template = next(each for each in objects if each["kind"] == "DaemonSet")["spec"]["template"]
         assert selector <= template["metadata"]["labels"].items()
         assert endpoint["port"] in {port["name"] for port in template["spec"]["containers"][0]["ports"]}
-    assert (
-        monitor["metadata"]["labels"].items()
-        >= CASES[case]["metrics"][f"{kind[0].lower()}{kind[1:]}"]["labels"].items()
-    )
+
+
+@pytest.mark.parametrize("kind", MONITORS)
+def test_monitors_have_the_labels_that_are_set(kind, render):
+    expected = {"release": "prometheus-of-all"} if kind == "ServiceMonitor" else {"team": "mesh"}
+    for each in render_monitors(kind, render)[0].values():
+        assert each["metadata"]["labels"].items() >= expected.items()
+
+
+@pytest.mark.parametrize("kind", MONITORS)
+def test_a_monitor_keeps_the_label_service_of_metrics_and_names_instances(kind, render):
+    places = {
+        name: each["spec"][MONITORS[kind]][0]["relabelings"] for name, each in render_monitors(kind, render)[0].items()
+    }
+    for name, source in (("maesh-mesh", "node_name"), ("maesh-controller", "name")):
+        dropped, named = places[name]
+        assert dropped == {"action": "labeldrop", "regex": "service"}
+        assert named == {"sourceLabels": [f"__meta_kubernetes_pod_{source}"], "targetLabel": "instance"}
 
 
 def test_definitions_are_left_to_helm_which_installs_them_first_and_never_upgrades_them(chart, render):

@@ -26,6 +26,8 @@ DOCUMENTING = load_documenting()
 VALUES = DOCUMENTING.list_values((CHARTS / "maesh" / "values.yaml").read_text())
 SCRAPE = {"metrics": {"serviceMonitor": {"enabled": True}}}
 POD_SCRAPE = {"metrics": {"podMonitor": {"enabled": True}}}
+RULES = {"metrics": {"prometheusRule": {"enabled": True}}}
+DASHBOARDS = {"metrics": {"dashboards": {"enabled": True}}}
 KUBE_DNS = {"kubedns": True}
 STAMP = {"plugins": {"extra": ["stamp"]}}
 RULE = {"apiGroups": ["a.example"], "resources": ["b"], "verbs": ["get"]}
@@ -74,6 +76,13 @@ CHANGES = {
     "metrics.podMonitor.enabled": True,
     "metrics.podMonitor.interval": ("10s", POD_SCRAPE),
     "metrics.podMonitor.labels": ({"a": "b"}, POD_SCRAPE),
+    "metrics.prometheusRule.enabled": True,
+    "metrics.prometheusRule.labels": ({"a": "b"}, RULES),
+    "metrics.prometheusRule.runbookUrl": ("https://docs.example/operations.html", RULES),
+    "metrics.dashboards.enabled": True,
+    "metrics.dashboards.namespace": ("monitoring", DASHBOARDS),
+    "metrics.dashboards.labels.grafana_dashboard": ("yes", DASHBOARDS),
+    "metrics.dashboards.annotations": ({"grafana_folder": "Mesh"}, DASHBOARDS),
     "coredns.image.name": ("other", KUBE_DNS),
     "coredns.image.tag": ("1.12.0", KUBE_DNS),
     "coredns.replicas": (3, KUBE_DNS),
@@ -201,7 +210,7 @@ def test_a_value_that_is_misspelt_or_wrong_is_refused_by_its_place(path, value, 
         ("metrics.image.grafana", "grafana:6", "/metrics/image", "remove it, the chart installs neither"),
         ("metrics.prometheus.storageClassName", "fast", "/metrics/prometheus/storageClassName", "remove it"),
         ("metrics.prometheus.resources.limit.mem", "1Gi", "/metrics/prometheus/resources", "remove it"),
-        ("metrics.grafana", {}, "/metrics/grafana", "install your own Grafana"),
+        ("metrics.grafana", {}, "/metrics/grafana", "install your own Grafana, and set metrics.dashboards"),
         (
             "metrics.datadog.address",
             "127.0.0.1:8125",
