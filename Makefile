@@ -93,7 +93,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	MYPYPATH=compiling $(BIN)/mypy setup.py compiling/*.py
-	$(BIN)/mypy noxfile.py documenting/*.py
+	$(BIN)/mypy noxfile.py documenting/*.py charts/*.py
 	$(BIN)/mypy $(PLUGIN_PACKAGES) $(EXAMPLE_PACKAGES)
 	set -e; for kind in $(TEMPLATES); do $(BIN)/mypy $$kind/maesh_blank; done
 	set -e; for folder in $(TYPED_TESTS); do MYPYPATH=$$folder/..:$(PLUGIN_PATH) $(BIN)/mypy --explicit-package-bases --exclude '/data/' $$folder; done

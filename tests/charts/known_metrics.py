@@ -29,6 +29,24 @@ AWAITED = {
     "maesh_worker_memory_bytes": {"worker"},
     "maesh_worker_open_descriptors": {"worker"},
     "maesh_circuitbreaker_open": {"service"},
+    "maesh_service_cut_responses_total": {"service", "reason"},
+    **{
+        f"maesh_controller_{name}": set()
+        for name in (
+            *("ready", "leader", "current", "problems", "services", "revision_timestamp_seconds", "held_pulls"),
+            *("service_builds_total", "dns_repairs_total", "dns_failing", "shadow_service_errors"),
+            "out_of_touch_seconds",
+        )
+    },
+    "maesh_controller_build_duration_seconds": {"le"},
+    "maesh_controller_objects": {"kind"},
+    "maesh_controller_findings": {"kind", "severity"},
+    "maesh_controller_events_total": {"source", "kind", "event"},
+    "maesh_controller_watch_synced": {"source", "kind"},
+    "maesh_controller_proxies": {"state"},
+    "maesh_controller_pulls_total": {"result"},
+    "maesh_controller_api_requests_total": {"path", "code"},
+    "maesh_controller_shadow_service_writes_total": {"operation", "result"},
 }
 """Metrics, or labels of them, that the pages do not have yet. A test fails as soon as they do."""
 
@@ -40,7 +58,7 @@ def read_pages():
         found = ROW.findall((DOCS / page).read_text())
         rows += [(name, "" if "without label" in text else find_label(text), text) for name, _, text in found]
     return {
-        name: set(re.findall(r"`(\w+)`", re.sub(r": .*", "", labels))) | ({"le"} if "histogram" in text else set())
+        name: set(re.findall(r"`(\w+)`", re.sub(r": [^;|]*", "", labels))) | ({"le"} if "histogram" in text else set())
         for names, labels, text in rows
         for name in re.findall(r"`([a-z_]+)`", names)
     }

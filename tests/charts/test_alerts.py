@@ -78,9 +78,10 @@ def build_test(case):
         texts["runbook_url"] = alert["annotations"]["runbook_url"]
         fired = {"exp_labels": alert["labels"] | case["labels"], "exp_annotations": texts}
         expected.append({"eval_time": case["at"], "alertname": case["alert"], "exp_alerts": [fired]})
-    expected.append({"eval_time": case["notAt"], "alertname": case["alert"], "exp_alerts": []})
+    names, times = ([case["alert"]], [case["notAt"]]) if "alert" in case else (ALERTS, [f"{m}m" for m in range(40)])
+    expected += [{"eval_time": time, "alertname": name, "exp_alerts": []} for name in names for time in times]
     series = [{"series": name, "values": values} for name, values in case["series"].items()]
-    return {"name": case["alert"], "interval": "1m", "input_series": series, "alert_rule_test": expected}
+    return {"interval": "1m", "input_series": series, "alert_rule_test": expected}
 
 
 def test_every_alert_fires_when_it_should_and_only_then(tmp_path, promtool):

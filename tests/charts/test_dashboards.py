@@ -10,7 +10,7 @@ import yaml
 
 CHARTS = Path(__file__).resolve().parents[2] / "charts"
 FOLDER = CHARTS / "maesh" / "dashboards"
-NAMES = ("node", "overview", "service")
+NAMES = ("controller", "node", "overview", "service")
 VARIABLE_QUERY = re.compile(r"label_values\((.+), (\w+)\)")
 
 
