@@ -187,5 +187,6 @@ def test_an_archive_has_all_that_the_folder_has(tmp_path, chart, render):
     archive = helm_python.package(CHART, destination=tmp_path)
     with helm_python.Chart.load(archive) as packaged:
         assert packaged.version == "2.0.0"
-        assert packaged.render(name="x", namespace="y") == chart.render(name="x", namespace="y")
+        for values in ({}, CASES["rules-and-dashboards"]):
+            assert packaged.render(values, name="x", namespace="y") == chart.render(values, name="x", namespace="y")
         assert len(packaged.crds) == 5
