@@ -63,7 +63,7 @@ async def serve_many(world, count):
 
 def read_ejections(world):
     table = world.handler.current.table
-    aside, ejections, _ = collect_ejections(table.counters, table.count_aside())
+    aside, ejections = collect_ejections(table.counters, table.count_aside())
     return aside.samples[0][1], ejections.samples[0][1]
 
 

@@ -71,8 +71,8 @@ class AttemptUser(Protocol):
         """Abort the exchange in the middle of a response."""
 
 
-SERVER_ERROR: Final = 500
-"""A response with this status or above is an error of the server."""
+FAILED_STATUS: Final = 500
+"""A response with this status or above counts as an error of the server, and its request as failed."""
 REFUSAL_LIMIT: Final = 3
 """Times that one attempt sends its request again because the server has refused it unprocessed."""
 
@@ -277,7 +277,7 @@ class Attempt(ResponseReceiver):
         self.response = response
         server = self.server
         server.responses += 1
-        if response.status >= SERVER_ERROR:
+        if response.status >= FAILED_STATUS:
             server.errors += 1
         return self._exchange.on_response_head(response, is_whole=is_whole)
 

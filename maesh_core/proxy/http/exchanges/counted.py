@@ -7,15 +7,13 @@ counters of the route and of the client's calls, and builds the record for those
 from typing import Final
 
 from maesh_core.model.traffic_record import HTTP, REFUSED, TUNNEL, TrafficRecord
-from maesh_core.proxy.http.exchanges.attempt import Attempt, AttemptUser
+from maesh_core.proxy.http.exchanges.attempt import FAILED_STATUS, Attempt, AttemptUser
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
 from maesh_core.proxy.http.messages.request_head import ClientHeaders, RequestHead
 from maesh_core.proxy.http.routing_table import Route
 
-FAILED_STATUS: Final = 500
-"""Requests with this status or above have failed."""
-SWITCHING: Final = 101
+_SWITCHING: Final = 101
 
 
 class CountedExchange(AttemptUser):
@@ -99,7 +97,7 @@ class CountedExchange(AttemptUser):
         environment = client.environment
         environment.observers.observe(
             TrafficRecord(
-                REFUSED if route is None else TUNNEL if status == SWITCHING else HTTP,
+                REFUSED if route is None else TUNNEL if status == _SWITCHING else HTTP,
                 started_at=self.started_at + environment.wall_offset_s,
                 duration_s=now - self.started_at,
                 client=client.address,

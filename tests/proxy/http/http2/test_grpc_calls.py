@@ -84,7 +84,7 @@ async def test_an_answer_to_a_call_is_one_header_list(open_h2c):
             b"x-maesh-reason": b"cannot connect to the upstream",
         }
         (family,) = [each for each in world.handler.collect_metrics() if each.name == "maesh_service_requests"]
-        assert family.samples == [(("a", "502"), 1)]
+        assert family.samples == [(("a", "http/2", "5xx"), 1)]
         assert count_calls(world) == {("a", "14"): 1}
         client.peer.lose()
 
