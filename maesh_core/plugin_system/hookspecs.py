@@ -315,12 +315,17 @@ class BalancingSpecs(Protocol):
 
 
 class Stage(IntEnum):
-    """The position of a middleware in the chain, outermost first; within a stage, kinds are sorted by name."""
+    """The position of a middleware in the chain, outermost first; within a stage, kinds are sorted by name.
+
+    `OBSERVE` is outside of the chain: nothing is called for requests, and routes work in proxies without the plugin.
+    The settings reach the plugin's `ConfiguredObserver`, for services of every traffic type.
+    """
 
     ADMISSION = 1
     LIMIT = 2
     PROTECT = 3
     DELIVER = 4
+    OBSERVE = 5
 
 
 class MiddlewareBuilder(Protocol):

@@ -92,7 +92,8 @@ def build_service_configuration(
 class _Build:
     """One build and its results so far. `errors` close the service; `port_errors` concern ports that are left out.
 
-    `reasons` are the errors as clients read them. `shown_node` is the node as plugins read it.
+    `reasons` are the errors as clients read them. `observed` are the keys of middlewares outside of the chain.
+    `shown_node` is the node as plugins read it.
     """
 
     __slots__ = (
@@ -103,6 +104,7 @@ class _Build:
         "has_failed",
         "node",
         "notices",
+        "observed",
         "pending",
         "port_errors",
         "reasons",
@@ -120,6 +122,7 @@ class _Build:
         self.errors = [*node.errors, *errors]
         self.reasons = list(node.errors)
         self.guards: list[str] = []
+        self.observed: set[str] = set()
         self.has_failed = bool(errors)
         self.port_errors: list[str] = []
         self.notices = list(node.notices)
@@ -243,17 +246,18 @@ class _Build:
     # --- middlewares -----------------------------------------------------------------------------------------------
 
     def _build_middlewares(self, traffic_type: TrafficType) -> dict[str, Middleware]:
-        """Build the chain, outermost first. Middlewares of the stage ADMISSION are built for every traffic type."""
+        """Build the middlewares, outermost first; those of the stages ADMISSION and OBSERVE for every traffic type."""
         chain: dict[str, Middleware] = {}
         for builder in self.catalogue.middleware_builders:
             claimed = {name: self.annotations[name] for name in builder.annotations if name in self.annotations}
-            if claimed and not traffic_type.has_middlewares:
+            is_observed = builder.stage == Stage.OBSERVE
+            if claimed and not traffic_type.has_middlewares and not is_observed:
                 self.notices.extend(
                     f"annotation {_find_full_name(self.node, name)}: has no effect on {traffic_type.name}"
                     for name in claimed
                 )
                 claimed = {}
-            if not traffic_type.has_middlewares and builder.stage != Stage.ADMISSION:
+            if not (traffic_type.has_middlewares or is_observed or builder.stage == Stage.ADMISSION):
                 continue
             middleware = self._build_middleware(builder, claimed)
             if middleware is not None:
@@ -261,6 +265,8 @@ class _Build:
                 chain[key] = middleware
                 if builder.stage == Stage.ADMISSION:
                     self.guards.append(key)
+                elif is_observed:
+                    self.observed.add(key)
         return chain
 
     def _build_middleware(self, builder: MiddlewareBuilder, annotations: Mapping[str, str]) -> Middleware | None:
@@ -280,9 +286,10 @@ class _Build:
         self, traffic_type: TrafficType, pairs: _Pairs, middlewares: Mapping[str, Middleware]
     ) -> Section | None:
         """Let the traffic type build the section; None if it refuses, with the error recorded."""
+        chain = tuple(key for key in middlewares if key not in self.observed)
         try:
             section = traffic_type.build_section(
-                self.shown_node, self.annotations, entrypoints=pairs, middlewares=tuple(middlewares)
+                self.shown_node, self.annotations, entrypoints=pairs, middlewares=chain
             )
             merged = msgspec.structs.replace(section, middlewares={**section.middlewares, **middlewares})
             _check_section(self.node.key, merged)

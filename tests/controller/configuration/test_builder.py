@@ -289,3 +289,15 @@ def test_an_annotation_of_a_balancer_that_the_service_does_not_name_is_a_notice(
     assert built.errors == ()
     text = f"annotation {PREFIX}hash-header: it has no effect without load-balancer: hash"
     assert built.notices == (text,) * notices
+
+
+@pytest.mark.parametrize("traffic_type", ["http", "tcp"])
+def test_settings_for_an_observer_are_sent_but_no_router_refers_to_them(traffic_type: str) -> None:
+    observed, limit = Plugin(lambda annotations: {"limit": annotations.get("seen")}, "seen"), Plugin(lambda _: {})
+    observed.stage, observed.annotations = Stage.OBSERVE, ("seen",)
+    node = make_node(traffic_type=traffic_type, annotations={f"{PREFIX}seen": "true"})
+    built = build(node, observed, limit, entrypoints={80: 10000})
+    section = built.sections[traffic_type]
+    assert built.notices == ()
+    assert section.middlewares["shop/cart/seen"].settings == {"limit": "true"}
+    assert section.routers["shop/cart:80"].middlewares == (("shop/cart/limit",) if traffic_type == "http" else ())
