@@ -16,6 +16,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 """Kinds of objects, and the plugins that read them."""
 
 ANNOTATIONS: Mapping[str, str] = {
+    "access-log": "access-log",
     "circuit-breaker-expression": "circuitbreaker",
     "ratelimit-average": "ratelimit",
     "ratelimit-burst": "ratelimit",

@@ -1,0 +1,129 @@
+"""Where lines are written: standard output or a file, which is opened again after it was rotated.
+
+Used by the writer's thread alone, since every call may block; only `open` runs before the thread. Several workers write
+to one place: to a file by appending, to a pipe in pieces that the kernel never mixes with others.
+"""
+
+import os
+import select
+import stat
+from typing import Final
+
+PIECE_BYTES: Final = select.PIPE_BUF
+"""A pipe passes a write of at most this size on as a whole (POSIX). texts.py limits lines to it."""
+STANDARD_OUTPUT: Final = 1
+FILE_MODE: Final = 0o640
+"""Of a new file: the log shows who calls what, so other users of the machine cannot read it."""
+
+
+class Output:
+    """An open destination; standard output if `path` is empty. The constructor raises OSError.
+
+    `problem` is what the last call could not do, for the log; otherwise it is empty.
+    """
+
+    __slots__ = ("_descriptor", "_is_file", "_is_torn", "path", "problem")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.problem = ""
+        self._is_torn = False
+        self._descriptor = STANDARD_OUTPUT if not path else _open(path)
+        self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+
+    def __repr__(self) -> str:
+        return f"<Output {self.name} {self.problem!r}>"
+
+    @property
+    def name(self) -> str:
+        """The destination as a person would call it."""
+        return self.path or "standard output"
+
+    def write(self, batch: bytes) -> int:
+        """Write whole lines; return how many of them were written, and set `problem`."""
+        if self._is_rotated():
+            self.reopen()
+        else:
+            self.problem = ""
+        written = 0
+        try:
+            if self._is_torn:  # end the line that a failed write left unfinished
+                self._write_all(b"\n")
+                self._is_torn = False
+            for piece in [batch] if self._is_file else split_lines(batch):
+                written += self._write_all(piece)
+        except _CutWriteError as error:
+            written += error.count
+            self.problem = f"cannot write: {error.strerror}; records are dropped"
+        return batch.count(b"\n", 0, written)
+
+    def reopen(self) -> None:
+        """Open the file again by its path, and set `problem`. If that fails, the open file is used further."""
+        if not self.path:
+            return
+        try:
+            opened = _open(self.path)
+        except OSError as error:
+            self.problem = f"cannot open it again: {error.strerror}; the file that was moved or removed is used further"
+            return
+        os.close(self._descriptor)
+        self._descriptor = opened
+        self._is_file = stat.S_ISREG(os.fstat(opened).st_mode)
+        self._is_torn = False
+        self.problem = ""
+
+    def close(self) -> None:
+        """Close the file; standard output stays open."""
+        if self.path:
+            os.close(self._descriptor)
+
+    def _is_rotated(self) -> bool:
+        """Whether the path now leads to another file, or to none."""
+        if not self.path:
+            return False
+        try:
+            named = os.stat(self.path)
+        except OSError:
+            return True
+        return not os.path.samestat(named, os.fstat(self._descriptor))
+
+    def _write_all(self, piece: bytes) -> int:
+        """Write a piece, and return its size; raises _CutWriteError."""
+        rest = memoryview(piece)
+        while rest:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:  # another process has made the pipe that it shares non-blocking
+                poller = select.poll()
+                poller.register(self._descriptor, select.POLLOUT)
+                poller.poll()
+            except OSError as error:
+                count = len(piece) - len(rest)
+                self._is_torn = self._is_torn or bool(count and piece[count - 1] != ord("\n"))
+                raise _CutWriteError(error, count) from error
+        return len(piece)
+
+
+class _CutWriteError(OSError):
+    """A write failed after `count` bytes."""
+
+    def __init__(self, error: OSError, count: int) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.count = count
+
+
+def split_lines(batch: bytes, limit: int = PIECE_BYTES) -> list[bytes]:
+    """Split whole lines into pieces of whole lines, each of at most `limit` bytes."""
+    pieces, start = [], 0
+    while start < len(batch):
+        end = batch.rfind(b"\n", start, start + limit) + 1
+        pieces.append(batch[start:end])
+        start = end
+    return pieces
+
+
+def _open(path: str) -> int:
+    """Open a file for appending. A pipe that nobody reads is an error, instead of a wait for a reader."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
+    os.set_blocking(descriptor, True)
+    return descriptor

@@ -1,0 +1,79 @@
+"""Texts of clients, escaped for a log that is read line by line, and remembered, because they repeat.
+
+The result is printable ASCII that can stand in a JSON string: quotes and backslashes are escaped, and every other
+character outside of printable ASCII is `\\uXXXX`. A byte that is not UTF-8 becomes the text `\\xff`, itself escaped.
+"""
+
+import re
+from typing import Final
+
+LINE_LIMIT_BYTES: Final = 4096
+"""The longest line, with its line feed: a pipe passes writes of this size on whole (PIPE_BUF), so that the lines of
+several workers never mix."""
+TEXT_LIMIT: Final = 1024
+"""Longer texts are cut; their escaped form has at most this many characters, and ends with `...`."""
+SHORT_TEXT_LIMIT: Final = 64
+"""The same for a line that would be too long otherwise."""
+REMEMBERED_TEXTS: Final = 512
+REMEMBERED_LENGTH: Final = 256
+"""Bounds of the memory for texts that are remembered: clients choose them."""
+
+_CUT = "..."
+_find_unsafe = re.compile(r'[^ -~]|["\\]').search
+_replace_unsafe = re.compile(r'[^ -~]|["\\]').sub
+
+
+class Texts(dict[bytes | str, str]):
+    """The escaped form of each text: `texts[text]`. Use one object for bytes, and one for names of the mesh."""
+
+    __slots__ = ("_limit",)
+
+    def __init__(self, limit: int = TEXT_LIMIT) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def __repr__(self) -> str:
+        return f"<Texts {len(self)} remembered>"
+
+    def __missing__(self, text: bytes | str) -> str:
+        """Escape a text that is not remembered."""
+        escaped = escape(text, self._limit)
+        if len(text) <= REMEMBERED_LENGTH:
+            if len(self) >= REMEMBERED_TEXTS:
+                self.clear()
+            self[text] = escaped
+        return escaped
+
+
+def escape(text: bytes | str, limit: int = TEXT_LIMIT) -> str:
+    """Escape a text, and cut it so that the result has at most `limit` characters."""
+    is_cut = len(text) > limit
+    plain = text[:limit]
+    if isinstance(plain, bytes):
+        plain = plain.decode("utf-8", "backslashreplace")
+    escaped = plain if _find_unsafe(plain) is None else _replace_unsafe(_escape_character, plain)
+    if not is_cut and len(escaped) <= limit:
+        return escaped
+    return _cut(plain, limit - len(_CUT)) + _CUT
+
+
+def _cut(plain: str, limit: int) -> str:
+    """Escape as many characters as fit: an escape sequence is never cut."""
+    kept: list[str] = []
+    for character in plain:
+        escaped = _replace_unsafe(_escape_character, character)
+        limit -= len(escaped)
+        if limit < 0:
+            break
+        kept.append(escaped)
+    return "".join(kept)
+
+
+def _escape_character(match: "re.Match[str]") -> str:
+    code = ord(match[0])
+    if code in (0x22, 0x5C):
+        return f"\\{match[0]}"
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"

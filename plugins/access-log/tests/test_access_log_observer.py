@@ -1,0 +1,126 @@
+"""The observer of a worker: records in, batches out, four times a second or when there are many."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+from maesh_access_log import AccessLogSettings, ServiceAccessLog
+from maesh_access_log.hooks import ProxyHalf
+from maesh_access_log.observer import BATCH_LINES, AccessLog
+
+from maesh_testing import FakeNode
+
+from .records import build_connection, build_record
+
+
+class FakeWriter:
+    """Keeps batches."""
+
+    def __init__(self):
+        self.batches, self.events = [], []
+        self.written, self.dropped = 3, 4
+
+    def put(self, batch, lines):
+        assert batch.count(b"\n") == lines
+        self.batches.append(batch.decode())
+
+    def reopen(self):
+        self.events.append("reopen")
+
+    def close(self):
+        self.events.append("close")
+
+
+def build_log(**settings):
+    writer = FakeWriter()
+    return AccessLog(AccessLogSettings(format="%{RouterName}", **settings), writer), writer
+
+
+def list_logged(log, writer, *records):
+    for record in records:
+        log.observe(record)
+    log.flush()
+    return "".join(writer.batches).split("\n")[:-1]
+
+
+def test_records_wait_for_the_clock():
+    log, writer = build_log()
+    log.observe(build_record())
+    assert writer.batches == []
+    log.flush(1.0)
+    log.flush(2.0)
+    assert writer.batches == ["shop/cart:80\n"]
+
+
+def test_a_large_batch_does_not_wait():
+    log, writer = build_log()
+    for _ in range(BATCH_LINES):
+        log.observe(build_record())
+    assert writer.batches == ["shop/cart:80\n" * BATCH_LINES]
+    assert repr(log).startswith("<AccessLog 0 lines")
+
+
+def test_filters_apply():
+    log, writer = build_log(errors_only=True)
+    assert list_logged(log, writer, build_record(), build_record(status=500, service="shop/pay:80")) == ["shop/pay:80"]
+
+
+@pytest.mark.parametrize(("services", "without"), [("all", ["shop/db:5432", "-"]), ("annotated", [])])
+def test_an_annotation_decides_for_its_service_and_the_setting_for_others(services, without):
+    log, writer = build_log(services=services)
+    log.apply_settings({"shop/cart": ServiceAccessLog(is_logged=True), "shop/pay": ServiceAccessLog(is_logged=False)})
+    records = [build_record(), build_record(service="shop/pay:80"), build_connection()]
+    refused = build_record("refused", service="", destination="")
+    assert list_logged(log, writer, *records, refused) == ["shop/cart:80", *without]
+
+
+def test_a_changed_annotation_has_an_effect_at_once():
+    log, writer = build_log()
+    log.apply_settings({"shop/cart": ServiceAccessLog(is_logged=False)})
+    log.observe(build_record())
+    log.apply_settings({})
+    assert list_logged(log, writer, build_record()) == ["shop/cart:80"]
+
+
+def test_metrics_count_what_was_written_and_dropped():
+    log, _ = build_log()
+    found = {family.name: family.samples[0][1] for family in log.collect_metrics()}
+    assert found == {"maesh_access_log_written": 3, "maesh_access_log_dropped": 4}
+
+
+def test_the_end_and_the_signal_flush_first():
+    log, writer = build_log()
+    log.observe(build_record())
+    log.reopen()
+    log.observe(build_record())
+    log.close()
+    assert writer.batches == ["shop/cart:80\n"] * 2
+    assert writer.events == ["reopen", "close"]
+
+
+async def test_a_proxy_writes_to_the_file_until_its_end(tmp_path):
+    path, node = tmp_path / "log", FakeNode()
+    (log,) = ProxyHalf(AccessLogSettings(file=str(path))).maesh_traffic_observers(node)
+    log.observe(build_record())
+    node.pass_time(0.25)
+    log.observe(build_connection())
+    log.close()
+    assert len(path.read_text().splitlines()) == 2
+
+
+async def test_sigusr1_opens_the_file_again(tmp_path):
+    path = tmp_path / "log"
+    (log,) = ProxyHalf(AccessLogSettings(file=str(path))).maesh_traffic_observers(FakeNode())
+    path.rename(tmp_path / "old")
+    os.kill(os.getpid(), signal.SIGUSR1)
+    while not path.exists():  # noqa: ASYNC110 - the thread opens it
+        await asyncio.sleep(0.001)
+    log.close()
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+async def test_a_file_that_cannot_be_opened_stops_the_start(tmp_path):
+    half = ProxyHalf(AccessLogSettings(file=str(tmp_path / "nothing" / "log")))
+    with pytest.raises(ValueError, match=r"cannot open .*/nothing/log: No such file or directory"):
+        half.maesh_traffic_observers(FakeNode())

@@ -1,0 +1,160 @@
+"""A record becomes exactly one line, in each format."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from maesh_access_log.rendering import Renderer, build_renderer, render_milliseconds
+from maesh_access_log.templates import FIELDS, TEMPLATE_ONLY
+from maesh_access_log.texts import LINE_LIMIT_BYTES, Texts
+
+from .records import FakeHeaders, build_connection, build_record
+
+ALL_FIELDS = "\t".join(f"%{{{name}}}" for name in FIELDS).replace("\t", " | ") + " | %{request_User-Agent}"
+ANY_TEXT = st.binary(max_size=6000)
+ANY_NAME = st.text(max_size=6000, alphabet=st.characters(exclude_categories=["Cs"]))
+
+
+def render_json(record, headers=()):
+    return json.loads(build_renderer("json", headers)(record))
+
+
+def test_json_has_traefiks_names():
+    assert render_json(build_record()) == {
+        "StartUTC": "2025-11-29T19:32:52.123Z",
+        "Kind": "http",
+        "ClientHost": "10.1.2.3",
+        "entryPointName": "5000",
+        "RequestProtocol": "HTTP/1.1",
+        "RequestMethod": "GET",
+        "RequestHost": "cart.shop.maesh",
+        "RequestPath": "/items?page=2",
+        "RouterName": "shop/cart:80",
+        "ServiceName": "shop/cart:80",
+        "ServiceAddr": "10.1.2.9:8080",
+        "Attempts": 1,
+        "RetryAttempts": 0,
+        "DownstreamStatus": 200,
+        "GrpcStatus": None,
+        "Reason": "",
+        "RequestContentSize": 3,
+        "DownstreamContentSize": 124,
+        "Duration": 1250000,
+        "OriginDuration": 1000000,
+    }
+
+
+def test_json_has_the_fields_of_the_table():
+    assert list(render_json(build_record())) == [name for name in FIELDS if name not in TEMPLATE_ONLY]
+
+
+def test_a_refusal_has_its_reason_and_a_call_its_status():
+    refused = render_json(build_record("refused", status=404, reason='no "such" host', attempts=0, upstream_s=None))
+    assert (refused["Kind"], refused["DownstreamStatus"], refused["Reason"]) == ("refused", 404, 'no "such" host')
+    assert (refused["Attempts"], refused["RetryAttempts"], refused["OriginDuration"]) == (0, 0, None)
+    retried = render_json(build_record(attempts=3, grpc_status=0, destination="shop/cart-v2:80"))
+    assert (retried["RetryAttempts"], retried["GrpcStatus"], retried["ServiceName"]) == (2, 0, "shop/cart-v2:80")
+
+
+def test_json_adds_headers_that_the_request_has():
+    record = build_record(headers=FakeHeaders(user_agent=b'a "b"\xff'))
+    found = render_json(record, ("User-Agent", "X-Request-Id"))
+    assert found["request_User-Agent"] == 'a "b"\\xff'
+    assert "request_X-Request-Id" not in found
+    assert "request_User-Agent" not in render_json(build_connection(), ("User-Agent",))
+
+
+def test_common_format_is_traefiks():
+    render = build_renderer("common")
+    assert render(build_record()) == (
+        '10.1.2.3 - - [29/Nov/2025:19:32:52 +0000] "GET /items?page=2 HTTP/1.1" 200 124 "http://shop/" "curl/8.0" 1 '
+        '"shop/cart:80" "10.1.2.9:8080" 1ms "-"\n'
+    )
+    assert render(build_connection(reason="the client left")) == (
+        '10.1.2.3 - - [29/Nov/2025:19:32:52 +0000] "- - TCP" 0 0 "-" "-" 1 '
+        '"shop/db:5432" "10.1.2.9:5432" 2500ms "the client left"\n'
+    )
+
+
+def test_a_template_has_every_field():
+    line = build_renderer(ALL_FIELDS)(build_record(reason="slow", attempts=2, grpc_status=14))
+    assert dict(zip((*FIELDS, "request_User-Agent"), line.rstrip("\n").split(" | "), strict=True)) == {
+        "StartUTC": "2025-11-29T19:32:52.123Z",
+        "Kind": "http",
+        "ClientHost": "10.1.2.3",
+        "entryPointName": "5000",
+        "RequestProtocol": "HTTP/1.1",
+        "RequestMethod": "GET",
+        "RequestHost": "cart.shop.maesh",
+        "RequestPath": "/items?page=2",
+        "RouterName": "shop/cart:80",
+        "ServiceName": "shop/cart:80",
+        "ServiceAddr": "10.1.2.9:8080",
+        "Attempts": "2",
+        "RetryAttempts": "1",
+        "DownstreamStatus": "200",
+        "GrpcStatus": "14",
+        "Reason": "slow",
+        "RequestContentSize": "3",
+        "DownstreamContentSize": "124",
+        "Duration": "1250000",
+        "OriginDuration": "1000000",
+        "DurationMs": "1.250",
+        "OriginDurationMs": "1.000",
+        "request_User-Agent": "curl/8.0",
+    }
+
+
+def test_a_template_has_a_dash_for_a_missing_text():
+    render = build_renderer("%{RequestMethod}%{RequestPath}%{RequestHost}%{Reason}%{GrpcStatus}%{OriginDurationMs}")
+    assert render(build_connection(upstream_s=None)) == "------\n"
+    assert build_renderer("%{request_Cookie} %{OriginDuration} 100%%s")(build_record(upstream_s=None)) == "- - 100%s\n"
+    assert build_renderer("%{request_Cookie}")(build_connection()) == "-\n"
+    assert build_renderer("%{RouterName}%{ServiceName}%{ServiceAddr}")(
+        build_connection("refused", service="", destination="", server="")
+    ) == ("---\n")
+
+
+def test_a_template_of_json_is_json():
+    render = build_renderer('{"p": "%{RequestPath}", "s": %{DownstreamStatus}}')
+    assert json.loads(render(build_record(target=b'/"\n\xff'))) == {"p": '/"\n\\xff', "s": 200}
+
+
+@pytest.mark.parametrize("form", ["common", "json", "%{StartUTC}"])
+def test_time_follows_the_records(form):
+    render = build_renderer(form)
+    first, second = render(build_record(started_at=0.0)), render(build_record(started_at=86400.9995))
+    assert ("01/Jan/1970:00:00:00 +0000" if form == "common" else "1970-01-01T00:00:00.000Z") in first
+    assert ("02/Jan/1970:00:00:00 +0000" if form == "common" else "1970-01-02T00:00:00.999Z") in second
+
+
+def test_milliseconds_have_three_decimals():
+    assert [render_milliseconds(each) for each in (None, 0.0, 0.0000014, 12.5)] == ["-", "0.000", "0.001", "12500.000"]
+
+
+@given(method=ANY_TEXT, host=ANY_TEXT, target=ANY_TEXT, value=ANY_TEXT, reason=ANY_NAME, service=ANY_NAME)
+def test_any_record_is_exactly_one_line_and_valid_json(method, host, target, value, reason, service):
+    headers = FakeHeaders(user_agent=value, referer=value, x_id=value)
+    record = build_record(
+        method=method, host=host, target=target, headers=headers, reason=reason, service=service, destination=service
+    )
+    names = ("User-Agent", "Referer", "X-Id")
+    for form in ("common", "json", ALL_FIELDS, f"ü{ALL_FIELDS}"):
+        line = build_renderer(form, names if form == "json" else ())(record)
+        assert line.endswith("\n")
+        assert line[:-1].isprintable()
+        assert len(line.encode()) <= LINE_LIMIT_BYTES
+        if form == "json":
+            assert {f"request_{name}" for name in names} <= json.loads(line).keys()
+
+
+def test_the_longest_template_and_the_most_headers_fit_into_a_line():
+    long = b"\xff" * 5000
+    record = build_record(method=long, host=long, target=long, headers=FakeHeaders(**dict.fromkeys("abcdefgh", long)))
+    for form, headers in (("ü" * 500 + "%{RequestPath}" * 40, ()), ("json", tuple("abcdefgh") * 2)):
+        assert len(build_renderer(form, headers)(record).encode()) <= LINE_LIMIT_BYTES
+
+
+def test_a_renderer_shows_its_memory():
+    assert repr(Renderer(Texts)) == "<Renderer <Texts 0 remembered> <Texts 0 remembered>>"

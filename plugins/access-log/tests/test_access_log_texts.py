@@ -1,0 +1,59 @@
+"""Every text becomes printable ASCII of bounded length that stands in a JSON string."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from maesh_access_log.texts import REMEMBERED_LENGTH, REMEMBERED_TEXTS, TEXT_LIMIT, Texts, escape
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        (b"/items?page=2", "/items?page=2"),
+        (b"", ""),
+        (b'a"b\\c', 'a\\"b\\\\c'),
+        (b"a\r\n\t\0\x1b[31m\x7f", "a\\u000d\\u000a\\u0009\\u0000\\u001b[31m\\u007f"),
+        ("ü€".encode(), "\\u00fc\\u20ac"),
+        ("😀", "\\ud83d\\ude00"),
+        ("a\u2028b\u0085", "a\\u2028b\\u0085"),
+        (b"\xff/", "\\\\xff/"),
+    ],
+)
+def test_what_is_not_printable_ascii_is_escaped(text, escaped):
+    assert escape(text) == escaped
+
+
+@given(st.binary(max_size=300) | st.text(max_size=300, alphabet=st.characters(exclude_categories=["Cs"])))
+def test_any_text_is_printable_ascii_and_reads_as_json(text):
+    escaped = escape(text)
+    assert escaped.isascii()
+    assert escaped.isprintable()
+    plain = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
+    assert json.loads(f'"{escaped}"') == plain
+
+
+@given(st.binary(max_size=100), st.integers(min_value=3, max_value=60))
+def test_a_long_text_is_cut_between_characters(text, limit):
+    escaped = escape(text, limit)
+    assert len(escaped) <= limit
+    json.loads(f'"{escaped}"')
+    whole = escape(text, 10_000)
+    assert escaped == whole or (escaped.endswith("...") and whole.startswith(escaped[:-3]))
+
+
+def test_a_text_of_any_size_is_cut():
+    assert escape(b"a" * 100_000) == "a" * (TEXT_LIMIT - 3) + "..."
+    assert len(escape(b"\xff" * 100_000)) <= TEXT_LIMIT
+
+
+def test_memory_for_texts_is_bounded():
+    texts = Texts()
+    for number in range(REMEMBERED_TEXTS * 3):
+        assert texts[b"/%d" % number] == f"/{number}"
+        assert len(texts) <= REMEMBERED_TEXTS
+    texts.clear()
+    assert texts[b"x" * (REMEMBERED_LENGTH + 1)] == "x" * (REMEMBERED_LENGTH + 1)
+    assert not texts
+    assert repr(texts) == "<Texts 0 remembered>"
