@@ -133,6 +133,11 @@ class Node:
         is_served = self._configuration.applied > 0 and self._pool.has_been_full and bool(self._pool.joined)
         return is_served and not self._is_ending
 
+    def follow_reopen_signal(self) -> None:
+        """Pass SIGUSR1 on to the workers: files that are written, such as access logs, are then opened again."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, self._pool.send_signal, signal.SIGUSR1)
+
     async def run(self, shutdown: Shutdown) -> int:
         """Run until asked to end; return the exit status. Raises the error of a part that ended unexpectedly."""
         pooling = _start(self._pool.run())
@@ -270,14 +275,16 @@ async def run_proxy(settings: ProxySettings, *, shutdown: Shutdown | None = None
 
     If `shutdown` is given, it is used instead of signals. Raises StartupError, and unexpected errors of its parts.
     """
-    if shutdown is None:
-        shutdown = Shutdown()
-        shutdown.follow_signals()
-        follow_parent(shutdown.request)
     raise_open_files_limit()
     keeper = MemoryKeeper(ARENA_BYTES * max(1, settings.workers))
     try:
-        return await Node(settings, spawn or WorkerSpawner(render_proxy_settings(settings), keeper)).run(shutdown)
+        node = Node(settings, spawn or WorkerSpawner(render_proxy_settings(settings), keeper))
+        if shutdown is None:
+            shutdown = Shutdown()
+            shutdown.follow_signals()
+            follow_parent(shutdown.request)
+            node.follow_reopen_signal()
+        return await node.run(shutdown)
     finally:
         keeper.close()
 

@@ -100,9 +100,12 @@ def _take_socket() -> socket.socket:
 
 
 def _leave_signals_to_parent() -> None:
-    """Ignore signals that a terminal or supervisor sends to all processes; the parent orders a drain instead."""
+    """Ignore signals that a terminal or supervisor sends to all processes; the parent orders a drain instead.
+
+    SIGUSR1 is ignored unless a plugin handles it.
+    """
     numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
+    for number in (*numbers, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 

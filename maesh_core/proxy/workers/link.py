@@ -27,6 +27,9 @@ class WorkerProcess(Protocol):
     def kill(self) -> None:
         """Kill it; no error if it has ended."""
 
+    def send_signal(self, number: int) -> None:
+        """Send it a signal; no error if it has ended."""
+
 
 class WorkerGoneError(MaeshError):
     """The worker ended before it answered."""
@@ -101,6 +104,10 @@ class WorkerLink:
         """Kill the worker; `failure` is the reason for the log."""
         self.failure = self.failure or failure
         self._process.kill()
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the worker."""
+        self._process.send_signal(number)
 
     def describe_end(self) -> str:
         """Return why the worker has ended."""

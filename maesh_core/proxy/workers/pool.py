@@ -148,6 +148,11 @@ class WorkerPool:
             async with asyncio.timeout(timeout_s):
                 await self.ask_all(Collect())
 
+    def send_signal(self, number: int) -> None:
+        """Send a signal to all joined workers; others have not set up what it concerns."""
+        for link in self.joined:
+            link.send_signal(number)
+
     def collect_metrics(self) -> list[MetricFamily]:
         """Return the sum of all workers' last counters, including workers that have ended."""
         counts = [link.counts for link in self._links.values() if link.counts is not None]

@@ -46,9 +46,13 @@ class SpawnedWorker:
 
     def kill(self) -> None:
         """Kill it."""
+        self.send_signal(signal.SIGKILL)
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+                self._process.send_signal(number)
 
 
 class WorkerSpawner:

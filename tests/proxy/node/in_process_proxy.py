@@ -123,6 +123,9 @@ class InProcessWorker:
     def kill(self) -> None:
         self.task.cancel()
 
+    def send_signal(self, number: int) -> None:
+        raise AssertionError(f"a signal {number}, which would reach the tests")
+
 
 class World:
     """A controller, an upstream, and a proxy between them."""

@@ -37,6 +37,7 @@ class FakeProcess:
         self.orders: list[AnyOrder] = []
         self.count = 0
         self.is_deaf = False
+        self.signals: list[int] = []
         self.waiting: dict[str, int] = {}
         self.channel: Channel[AnyOrder] = Channel(
             theirs, AnyOrder, on_message=self.on_order, on_closed=lambda reason: self.end(0)
@@ -67,6 +68,9 @@ class FakeProcess:
 
     def kill(self) -> None:
         self.end(-9)
+
+    def send_signal(self, number: int) -> None:
+        self.signals.append(number)
 
 
 class World:
@@ -204,6 +208,14 @@ async def test_an_order_reaches_all_and_one_that_dies_over_it_is_left_out(world:
     world.processes[0].end(-9)
     answers = await asking
     assert [link.pid for link in answers] == [2]
+
+
+async def test_a_signal_is_passed_on_to_those_that_have_joined(world: World) -> None:
+    world.pool.send_signal(10)
+    world.start()
+    await world.wait_joined(1, 2)
+    world.pool.send_signal(10)
+    assert [process.signals for process in world.processes] == [[10], [10]]
 
 
 async def test_one_that_does_not_answer_is_killed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
