@@ -110,6 +110,15 @@ def test_access_control_is_on_as_soon_as_one_of_its_values_says_so(values, rende
     assert "acl" in {plugin.name for plugin in controller.plugins} & {plugin.name for plugin in proxy.plugins}
 
 
+def test_the_access_log_is_off_unless_its_value_is_set(render):
+    default, _ = load_both(render())
+    _, proxy = load_both(render(CASES["access-log"]))
+    assert "access-log" not in {plugin.name for plugin in default.plugins}
+    assert "access-log" in {plugin.name for plugin in proxy.plugins}
+    settings = {"format": '%{ClientHost} "%{RequestPath}"', "status": "400-599", "sample": "0.01"}
+    assert proxy.plugin_settings["access-log"] == settings
+
+
 def test_a_setting_arrives_as_it_was_written(render):
     controller, _ = load_both(render(CASES["odd-texts"]))
     assert controller.plugin_settings["stamp"] == {

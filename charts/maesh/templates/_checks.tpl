@@ -11,7 +11,7 @@
 {{- range $key, $value := .Values.settings -}}
   {{- $plugin := splitList "." $key | first -}}
   {{- if not (include "maesh.isOn" (list $root $plugin)) -}}
-    {{- $problems = append $problems (printf "settings.%s belongs to a disabled plugin: set plugins.%s, or add the plugin to plugins.extra" $key $plugin) -}}
+    {{- $problems = append $problems (printf "settings.%s belongs to a disabled plugin: set plugins.%s, or add the plugin to plugins.extra" $key (replace "access-log" "accessLog" $plugin)) -}}
   {{- end -}}
   {{- if or (eq $key "udp.limit") (and (eq $key "udp") (hasKey $value "limit")) -}}
     {{- $problems = append $problems "settings contains udp.limit: set limits.udp instead" -}}

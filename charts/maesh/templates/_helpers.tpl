@@ -68,7 +68,7 @@ volumeMounts:
 {{- define "maesh.isOn" -}}
 {{- $values := (index . 0).Values -}}
 {{- $name := index . 1 -}}
-{{- if or (has $name $values.plugins.extra) (and (eq $name "acl") $values.acl) (eq (toString (get $values.plugins $name)) "true") -}}
+{{- if or (has $name $values.plugins.extra) (and (eq $name "acl") $values.acl) (and (eq $name "access-log") $values.plugins.accessLog) (eq (toString (get $values.plugins $name)) "true") -}}
 true
 {{- end -}}
 {{- end -}}
@@ -84,6 +84,9 @@ defaults are set, because `--smi` is the old name of --acl. */}}
 {{- end }}
 {{- if include "maesh.isOn" (list . "acl") }}
 - --acl
+{{- end }}
+{{- if include "maesh.isOn" (list . "access-log") }}
+- --access-log
 {{- end }}
 {{- range .Values.plugins.extra }}
 - --{{ . }}
