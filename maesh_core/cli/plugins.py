@@ -35,6 +35,7 @@ _NOUNS = {
     "maesh_balancer_factories": ("load balancer", "name"),
     "maesh_middleware_builders": ("middleware", "kind"),
     "maesh_middleware_factories": ("middleware", "kind"),
+    "maesh_traffic_observers": ("traffic observer", "name"),
 }
 """The noun for the objects of each hook, and the attribute with their name."""
 

@@ -402,7 +402,10 @@ class MiddlewareSpecs(Protocol):
 
 
 class TrafficObserver(Protocol):
-    """Receives a record of all traffic that has ended. It may be a `CountingObserver` and a `ClosingObserver`."""
+    """Receives a record of all traffic that has ended.
+
+    It may be a `ConfiguredObserver`, a `CountingObserver` and a `ClosingObserver`.
+    """
 
     name: str
 
@@ -412,6 +415,20 @@ class TrafficObserver(Protocol):
         It runs in the worker's event loop, before the next request, so it must return within microseconds: keep the
         record, and write it elsewhere. An exception is counted, and logged once; traffic continues. Records are created
         only if there is an observer.
+        """
+
+
+class ConfiguredObserver(TrafficObserver, Protocol):
+    """An observer that services can configure, through a `MiddlewareBuilder` of stage `OBSERVE` with the same kind."""
+
+    kind: str
+    settings_type: type[Any]
+    """The type as which settings are decoded; a service whose settings cannot be decoded is left out, and logged."""
+
+    def apply_settings(self, settings: Mapping[str, Any]) -> None:
+        """Use these settings from now on: those of all services that have any, by `namespace/name`.
+
+        Called when a configuration has changed them; other services have none. If it raises, that is logged.
         """
 
 
@@ -451,6 +468,6 @@ OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
     ProtocolHandler: (CountingHandler,),
     MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder),
     MiddlewareFactory: (CountingFactory,),
-    TrafficObserver: (CountingObserver, ClosingObserver),
+    TrafficObserver: (ConfiguredObserver, CountingObserver, ClosingObserver),
 }
 """Optional members of objects that a hook returns; if an object has one, it must be as declared."""

@@ -50,10 +50,12 @@ def test_shipped_plugins_examples_and_the_template_are_looked_at():
 
 
 @pytest.mark.parametrize("folder", PACKAGES, ids=PACKAGES.values())
-def test_the_struct_that_one_half_builds_is_the_one_that_the_other_decodes(folder, load):
+async def test_the_struct_that_one_half_builds_is_the_one_that_the_other_decodes(folder, load):
     plugin = load(folder)
     builders = collect(plugin, plugin.controller, "maesh_middleware_builders", "maesh_balancer_builders")
-    factories = collect(plugin, plugin.proxy, "maesh_middleware_factories", "maesh_balancer_factories")
+    factories = collect(
+        plugin, plugin.proxy, "maesh_middleware_factories", "maesh_balancer_factories", "maesh_traffic_observers"
+    )
     built = [get_type_hints(builder.build_settings)["return"] for builder in builders]
     structs = [next(each for each in (get_args(type_) or (type_,)) if each is not type(None)) for type_ in built]
     assert structs == [factory.settings_type for factory in factories]

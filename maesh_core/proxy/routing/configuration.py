@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from maesh_core.errors import UpdateRejectedError
-from maesh_core.model.configuration import Section
+from maesh_core.model.configuration import Middleware, Section
 from maesh_core.model.keys import build_wire_path
 from maesh_core.model.messages import Update
 from maesh_core.plugin_system.hookspecs import MiddlewareFactory, ProtocolHandler
@@ -86,6 +86,10 @@ class RoutingConfiguration:
             for protocol, section in self._sections.items()
             for key, refusal in section.refused.items()
         }
+
+    def list_middlewares(self) -> list[Mapping[str, Middleware]]:
+        """Return the middlewares of each protocol, by key, as they were received."""
+        return [section.received.middlewares for section in self._sections.values()]
 
     def has_service(self, key: str) -> bool:
         """Whether the current configuration has a service, by its key."""

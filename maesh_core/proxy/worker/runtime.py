@@ -18,6 +18,7 @@ from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.http.handler import HttpHandler
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
+from maesh_core.proxy.routing.observer_settings import ObserverSettings
 from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 from maesh_core.proxy.tcp.handler import TcpHandler
 from maesh_core.proxy.worker.listening import Listening, close_listening, listen_on
@@ -47,7 +48,17 @@ class Plugins(Protocol):
 class WorkerRuntime:
     """The traffic of one worker, from its first update to the end of its drain. The constructor raises PluginError."""
 
-    __slots__ = ("_clock", "_counting", "_handlers", "_listening", "_memory", "_node", "configuration", "loop_watch")
+    __slots__ = (
+        "_clock",
+        "_counting",
+        "_handlers",
+        "_listening",
+        "_memory",
+        "_node",
+        "_observer_settings",
+        "configuration",
+        "loop_watch",
+    )
 
     def __init__(self, settings: ProxySettings, plugins: Plugins, memory: WorkerMemory) -> None:
         self._memory = memory
@@ -67,12 +78,14 @@ class WorkerRuntime:
             [(each.kind, each) for each in plugins.collect("maesh_middleware_factories", node=node)],
             plugins.describe,
         )
-        for observer in _index(
+        observers = _index(
             "traffic observer",
             [(each.name, each) for each in plugins.collect("maesh_traffic_observers", node=node)],
             plugins.describe,
-        ).values():
+        ).values()
+        for observer in observers:
             node.observers.add(observer)
+        self._observer_settings = ObserverSettings(observers)
         self._counting: list[Any] = [each for each in factories.values() if getattr(each, "collect_metrics", None)]
         self.configuration = RoutingConfiguration(self._handlers, factories, guards=plugins.guards, balancers=balancers)
         self._listening: dict[WantedEntrypoint, Listening] = {}
@@ -85,6 +98,7 @@ class WorkerRuntime:
         """Apply an update; if it raises UpdateRejectedError, nothing has changed."""
         update = parse_update(body, self.configuration.get_router_types())
         self.configuration.apply_update(update, since=since)
+        self._observer_settings.apply(self.configuration.list_middlewares())
         self._node.callers.keep_only(self.configuration.has_service)
 
     def settle(self) -> None:

@@ -5,18 +5,18 @@ A record that any filter selects is logged. Of the others, the fraction `sample`
 
 import random
 from collections.abc import Callable
-from typing import Any
 
 from maesh_access_log import AccessLogSettings
 from maesh_access_log.statuses import parse_statuses
+from maesh_core.plugin import TrafficRecord
 
-Filter = Callable[[Any], bool]
+Filter = Callable[[TrafficRecord], bool]
 
 ERROR_STATUS = 400
 """The first status of an error; 499 is the status of a client that left."""
 
 
-def is_error(record: Any) -> bool:
+def is_error(record: TrafficRecord) -> bool:
     """Whether a record is one of an error: by its status, its gRPC status, or because the mesh itself ended it."""
     return bool(record.status >= ERROR_STATUS or record.reason or record.grpc_status)
 

@@ -6,7 +6,7 @@ from maesh_access_log import AccessLogSettings
 from maesh_access_log.observer import AccessLog
 from maesh_access_log.output import Output
 from maesh_access_log.writer import BatchWriter
-from maesh_core.plugin import Node, hookimpl
+from maesh_core.plugin import Node, TrafficObserver, hookimpl
 
 
 class ProxyHalf:
@@ -16,7 +16,7 @@ class ProxyHalf:
         self._settings = settings
 
     @hookimpl
-    def maesh_traffic_observers(self, node: Node) -> Sequence[AccessLog]:
+    def maesh_traffic_observers(self, node: Node) -> Sequence[TrafficObserver]:
         """Open the log. Raises ValueError if its file cannot be opened."""
         try:
             output = Output(self._settings.file)

@@ -7,13 +7,13 @@ keeping the request's head alive.
 import asyncio
 import signal
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from maesh_access_log import AccessLogSettings, ServiceAccessLog
 from maesh_access_log.filters import build_filter
 from maesh_access_log.rendering import build_renderer
 from maesh_access_log.writer import BatchWriter
-from maesh_core.plugin import MetricFamily, cut_port_key
+from maesh_core.plugin import MetricFamily, TrafficRecord, cut_port_key
 
 BATCH_LINES: Final = 256
 """A batch of this size is handed over at once; a smaller one at the next tick of the clock, four times a second."""
@@ -29,7 +29,7 @@ HELP: Final[Mapping[str, str]] = {
 
 
 class AccessLog:
-    """Implements `TrafficObserver`, and the annotation of services."""
+    """Implements `ConfiguredObserver`, `CountingObserver` and `ClosingObserver`."""
 
     name = "access-log"
     kind = "access-log"
@@ -54,7 +54,7 @@ class AccessLog:
         self._services = settings
         self._known = {}
 
-    def observe(self, record: Any) -> None:
+    def observe(self, record: TrafficRecord) -> None:
         """Log one record, if it is selected."""
         is_logged = self._known.get(record.service)
         if is_logged is None:

@@ -1,9 +1,10 @@
 """Where lines are written: standard output or a file, which is opened again after it was rotated.
 
-Used by the writer's thread alone, since every call may block; only `open` runs before the thread. Several workers write
-to one place: to a file by appending, to a pipe in pieces that the kernel never mixes with others.
+Used by the writer's thread alone, since every call may block; only the constructor runs before the thread. Several
+workers write to one place: to a file by appending, to a pipe in pieces that the kernel never mixes with others.
 """
 
+import errno
 import os
 import select
 import stat
@@ -12,13 +13,15 @@ from typing import Final
 PIECE_BYTES: Final = select.PIPE_BUF
 """A pipe passes a write of at most this size on as a whole (POSIX). texts.py limits lines to it."""
 STANDARD_OUTPUT: Final = 1
+NOT_OPEN: Final = -1
 FILE_MODE: Final = 0o640
 """Of a new file: the log shows who calls what, so other users of the machine cannot read it."""
 
 
 class Output:
-    """An open destination; standard output if `path` is empty. The constructor raises OSError.
+    """A destination; standard output if `path` is empty. The constructor raises OSError if it cannot be written.
 
+    A file that does not exist is created by the first write: a command that only describes plugins creates none.
     `problem` is what the last call could not do, for the log; otherwise it is empty.
     """
 
@@ -28,8 +31,8 @@ class Output:
         self.path = path
         self.problem = ""
         self._is_torn = False
-        self._descriptor = STANDARD_OUTPUT if not path else _open(path)
-        self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        self._descriptor = STANDARD_OUTPUT if not path else _open_existing(path)
+        self._is_file = self._descriptor != NOT_OPEN and _is_file(self._descriptor)
 
     def __repr__(self) -> str:
         return f"<Output {self.name} {self.problem!r}>"
@@ -45,6 +48,8 @@ class Output:
             self.reopen()
         else:
             self.problem = ""
+        if self._descriptor == NOT_OPEN:
+            return 0
         written = 0
         try:
             if self._is_torn:  # end the line that a failed write left unfinished
@@ -64,23 +69,27 @@ class Output:
         try:
             opened = _open(self.path)
         except OSError as error:
-            self.problem = f"cannot open it again: {error.strerror}; the file that was moved or removed is used further"
+            is_open = self._descriptor != NOT_OPEN
+            rest = "the file that was moved or removed is used further" if is_open else "records are dropped"
+            self.problem = f"cannot open it{' again' * is_open}: {error.strerror}; {rest}"
             return
-        os.close(self._descriptor)
+        self.close()
         self._descriptor = opened
-        self._is_file = stat.S_ISREG(os.fstat(opened).st_mode)
+        self._is_file = _is_file(opened)
         self._is_torn = False
         self.problem = ""
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
-        if self.path:
+        if self.path and self._descriptor != NOT_OPEN:
             os.close(self._descriptor)
 
     def _is_rotated(self) -> bool:
         """Whether the path now leads to another file, or to none."""
         if not self.path:
             return False
+        if self._descriptor == NOT_OPEN:
+            return True
         try:
             named = os.stat(self.path)
         except OSError:
@@ -122,8 +131,25 @@ def split_lines(batch: bytes, limit: int = PIECE_BYTES) -> list[bytes]:
     return pieces
 
 
-def _open(path: str) -> int:
+def _open(path: str, flags: int = os.O_CREAT) -> int:
     """Open a file for appending. A pipe that nobody reads is an error, instead of a wait for a reader."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | flags, FILE_MODE)
     os.set_blocking(descriptor, True)
     return descriptor
+
+
+def _open_existing(path: str) -> int:
+    """Open a file, or return NOT_OPEN if it does not exist and can be created."""
+    try:
+        return _open(path, 0)
+    except FileNotFoundError:
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder):
+            raise
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path) from None
+        return NOT_OPEN
+
+
+def _is_file(descriptor: int) -> bool:
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from maesh_access_log.templates import COMMON, HEADER_PREFIX, JSON, LITERAL_LIMIT, parse_template
 from maesh_access_log.texts import LINE_LIMIT_BYTES, SHORT_TEXT_LIMIT, Texts
+from maesh_core.plugin import TrafficRecord
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MILLISECONDS: Final = [f"{each:03}" for each in range(1000)]
 _NONE: Final = "-"
 
-Render = Callable[[Any], str]
+Render = Callable[[TrafficRecord], str]
 
 
 class Renderer:
@@ -46,7 +47,7 @@ class Renderer:
         self._pattern = "%s".join(each.replace("%", "%%") for each in literals) + "\n"
         self._reads = [self._find_reader(name) for name in names]
 
-    def render_json(self, record: Any) -> str:
+    def render_json(self, record: TrafficRecord) -> str:
         """Render an object with Traefik's names of the fields."""
         started = record.started_at
         second = int(started)
@@ -72,7 +73,7 @@ class Renderer:
         line += "}\n"
         return line if len(line) <= LINE_LIMIT_BYTES or self._short is None else self._short.render_json(record)
 
-    def render_common(self, record: Any) -> str:
+    def render_common(self, record: TrafficRecord) -> str:
         """Render Traefik's common log format, with the number of attempts in place of its counter of requests."""
         second = int(record.started_at)
         if second != self._second:
@@ -90,7 +91,7 @@ class Renderer:
         )
         return line if len(line) <= LINE_LIMIT_BYTES or self._short is None else self._short.render_common(record)
 
-    def render_template(self, record: Any) -> str:
+    def render_template(self, record: TrafficRecord) -> str:
         """Render the template."""
         line = self._pattern % tuple([read(record) for read in self._reads])
         if len(line) > LINE_LIMIT_BYTES - LITERAL_LIMIT and self._short is not None:
@@ -103,7 +104,7 @@ class Renderer:
         self._time = time.strftime(form.replace("%b", _MONTHS[moment.tm_mon - 1]), moment)
         self._second = second
 
-    def _render_headers(self, record: Any) -> str:
+    def _render_headers(self, record: TrafficRecord) -> str:
         headers = record.headers
         parts = []
         for name, start in self._headers:
@@ -112,7 +113,7 @@ class Renderer:
                 parts.append(f'{start}{self._messages[value]}"')
         return "".join(parts)
 
-    def _read_time(self, record: Any) -> str:
+    def _read_time(self, record: TrafficRecord) -> str:
         second = int(record.started_at)
         if second != self._second:
             self._set_second(second, "%Y-%m-%dT%H:%M:%S")

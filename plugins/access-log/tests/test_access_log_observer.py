@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from typing import Any
 
 import pytest
 from maesh_access_log import AccessLogSettings, ServiceAccessLog
@@ -32,8 +33,8 @@ class FakeWriter:
         self.events.append("close")
 
 
-def build_log(**settings):
-    writer = FakeWriter()
+def build_log(**settings) -> tuple[AccessLog, Any]:
+    writer: Any = FakeWriter()
     return AccessLog(AccessLogSettings(format="%{RouterName}", **settings), writer), writer
 
 
@@ -111,6 +112,7 @@ async def test_a_proxy_writes_to_the_file_until_its_end(tmp_path):
 
 async def test_sigusr1_opens_the_file_again(tmp_path):
     path = tmp_path / "log"
+    path.touch()
     (log,) = ProxyHalf(AccessLogSettings(file=str(path))).maesh_traffic_observers(FakeNode())
     path.rename(tmp_path / "old")
     os.kill(os.getpid(), signal.SIGUSR1)

@@ -64,11 +64,12 @@ def test_where_the_path_cannot_be_opened_again_the_moved_file_is_used(tmp_path, 
     folder = tmp_path / "logs"
     folder.mkdir()
     output = open_output(folder / "access.log")
+    output.write(b"first\n")
     moved = tmp_path / "moved"
     folder.rename(moved)
     assert output.write(b"a\n") == 1
     assert "cannot open it again: No such file or directory" in output.problem
-    assert (moved / "access.log").read_bytes() == b"a\n"
+    assert (moved / "access.log").read_bytes() == b"first\na\n"
     folder.mkdir()
     assert output.write(b"b\n") == 1
     assert output.problem == ""
@@ -83,6 +84,31 @@ def test_a_path_that_cannot_be_opened_is_an_error(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="No such device or address"):
         Output(str(tmp_path / "pipe"))
+
+
+def test_a_file_is_created_by_its_first_line(path, open_output):
+    output = open_output(path)
+    assert not path.exists()
+    output.write(b"a\n")
+    assert path.read_bytes() == b"a\n"
+
+
+def test_a_file_that_can_no_longer_be_created_drops_records_until_it_can(tmp_path, open_output):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    output = open_output(folder / "access.log")
+    folder.rmdir()
+    assert output.write(b"a\n") == 0
+    assert output.problem == "cannot open it: No such file or directory; records are dropped"
+    folder.mkdir()
+    assert output.write(b"b\n") == 1
+    assert (folder / "access.log").read_bytes() == b"b\n"
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # tests may run as root
+    with pytest.raises(PermissionError):
+        Output(str(path))
 
 
 def test_standard_output_is_the_default(monkeypatch, path):
