@@ -38,6 +38,11 @@ def build_log(**settings) -> tuple[AccessLog, Any]:
     return AccessLog(AccessLogSettings(format="%{RouterName}", **settings), writer), writer
 
 
+def open_log(path, node: Any) -> Any:
+    (log,) = ProxyHalf(AccessLogSettings(file=str(path))).maesh_traffic_observers(node)
+    return log
+
+
 def list_logged(log, writer, *records):
     for record in records:
         log.observe(record)
@@ -102,7 +107,7 @@ def test_the_end_and_the_signal_flush_first():
 
 async def test_a_proxy_writes_to_the_file_until_its_end(tmp_path):
     path, node = tmp_path / "log", FakeNode()
-    (log,) = ProxyHalf(AccessLogSettings(file=str(path))).maesh_traffic_observers(node)
+    log = open_log(path, node)
     log.observe(build_record())
     node.pass_time(0.25)
     log.observe(build_connection())
@@ -113,7 +118,7 @@ async def test_a_proxy_writes_to_the_file_until_its_end(tmp_path):
 async def test_sigusr1_opens_the_file_again(tmp_path):
     path = tmp_path / "log"
     path.touch()
-    (log,) = ProxyHalf(AccessLogSettings(file=str(path))).maesh_traffic_observers(FakeNode())
+    log = open_log(path, FakeNode())
     path.rename(tmp_path / "old")
     os.kill(os.getpid(), signal.SIGUSR1)
     while not path.exists():  # noqa: ASYNC110 - the thread opens it
@@ -123,6 +128,5 @@ async def test_sigusr1_opens_the_file_again(tmp_path):
 
 
 async def test_a_file_that_cannot_be_opened_stops_the_start(tmp_path):
-    half = ProxyHalf(AccessLogSettings(file=str(tmp_path / "nothing" / "log")))
     with pytest.raises(ValueError, match=r"cannot open .*/nothing/log: No such file or directory"):
-        half.maesh_traffic_observers(FakeNode())
+        open_log(tmp_path / "nothing" / "log", FakeNode())
