@@ -65,8 +65,8 @@ class Renderer:
             f',"Attempts":{attempts},"RetryAttempts":{attempts - 1 if attempts > 1 else 0}'
             f',"DownstreamStatus":{record.status},"GrpcStatus":{"null" if grpc_status is None else grpc_status}'
             f',"Reason":"{names[record.reason]}","RequestContentSize":{record.received_bytes}'
-            f',"DownstreamContentSize":{record.sent_bytes},"Duration":{int(record.duration_s * 1e9)}'
-            f',"OriginDuration":{"null" if upstream_s is None else int(upstream_s * 1e9)}'
+            f',"DownstreamContentSize":{record.sent_bytes},"Duration":{int(record.duration_s * 1e9 + 0.5)}'
+            f',"OriginDuration":{"null" if upstream_s is None else int(upstream_s * 1e9 + 0.5)}'
         )
         if self._headers:
             line += self._render_headers(record)
@@ -87,7 +87,7 @@ class Renderer:
             f'"{messages[record.method] or _NONE} {messages[record.target] or _NONE} {record.protocol}" '
             f'{record.status} {record.sent_bytes} "{messages[referer] or _NONE}" "{messages[agent] or _NONE}" '
             f'{record.attempts} "{names[record.service] or _NONE}" "{record.server or _NONE}" '
-            f'{int(record.duration_s * 1000)}ms "{names[record.reason] or _NONE}"\n'
+            f'{int(record.duration_s * 1000 + 0.5)}ms "{names[record.reason] or _NONE}"\n'
         )
         return line if len(line) <= LINE_LIMIT_BYTES or self._short is None else self._short.render_common(record)
 
@@ -144,8 +144,10 @@ class Renderer:
             "Reason": lambda record: names[record.reason] or _NONE,
             "RequestContentSize": lambda record: str(record.received_bytes),
             "DownstreamContentSize": lambda record: str(record.sent_bytes),
-            "Duration": lambda record: str(int(record.duration_s * 1e9)),
-            "OriginDuration": lambda record: _NONE if record.upstream_s is None else str(int(record.upstream_s * 1e9)),
+            "Duration": lambda record: str(int(record.duration_s * 1e9 + 0.5)),
+            "OriginDuration": lambda record: (
+                _NONE if record.upstream_s is None else str(int(record.upstream_s * 1e9 + 0.5))
+            ),
             "DurationMs": lambda record: render_milliseconds(record.duration_s),
             "OriginDurationMs": lambda record: render_milliseconds(record.upstream_s),
         }

@@ -43,7 +43,11 @@ FIELDS: Final[Mapping[str, Field]] = {
     "RequestHost": Field("REQ(:AUTHORITY)", "the host"),
     "RequestPath": Field("REQ(:PATH)", "the path and query"),
     "RouterName": Field("ROUTE_NAME", "the route: the called service, `namespace/name:port`"),
-    "ServiceName": Field("UPSTREAM_CLUSTER", "the branch of a traffic split that received it, otherwise the service"),
+    "ServiceName": Field(
+        "UPSTREAM_CLUSTER",
+        "the service, or the branch of a traffic split with the service that was picked: "
+        "`shop/web:80/split/beta/web-v2`",
+    ),
     "ServiceAddr": Field("UPSTREAM_HOST", "address and port of the last attempt's server"),
     "Attempts": Field("UPSTREAM_REQUEST_ATTEMPT_COUNT", "the number of attempts; 0 if no server was tried"),
     "RetryAttempts": Field("", "the number of attempts after the first"),

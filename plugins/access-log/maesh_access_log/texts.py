@@ -37,8 +37,10 @@ class Texts(dict[bytes | str, str]):
 
     def __missing__(self, text: bytes | str) -> str:
         """Escape a text that is not remembered."""
-        escaped = escape(text, self._limit)
-        if len(text) <= REMEMBERED_LENGTH:
+        length = len(text)
+        plain = text if isinstance(text, str) else text.decode("utf-8", "backslashreplace")
+        escaped = plain if length <= self._limit and _find_unsafe(plain) is None else escape(text, self._limit)
+        if length <= REMEMBERED_LENGTH:
             if len(self) >= REMEMBERED_TEXTS:
                 self.clear()
             self[text] = escaped
