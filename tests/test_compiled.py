@@ -270,7 +270,7 @@ def test_no_compiled_module_has_a_class_with_keywords_which_mypyc_would_drop(eng
 
 
 def test_every_shipped_plugin_has_modules_to_compile():
-    assert {f"maesh_{name}" for name in SHIPPED} == {engine.package.name for engine in PROJECTS[1:]}
+    assert {f"maesh_{name.replace('-', '_')}" for name in SHIPPED} == {engine.package.name for engine in PROJECTS[1:]}
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,8 @@ def test_a_wheel_of_a_plugin_loads_what_was_compiled(tmp_path, name):
     (wheel,) = tmp_path.iterdir()
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
-    (engine,) = [each for each in PROJECTS if each.package.name == f"maesh_{name}"]
+    package = f"maesh_{name.replace('-', '_')}"
+    (engine,) = [each for each in PROJECTS if each.package.name == package]
     modules = [path.removesuffix(".py").replace("/", ".") for path in engine.modules]
     program = f"from importlib import import_module as load; print(*(load(name).__file__ for name in {modules}))"
     ended = subprocess.run(
@@ -387,6 +388,6 @@ def test_a_wheel_of_a_plugin_loads_what_was_compiled(tmp_path, name):
         text=True,
         check=True,
     )
-    folder = tmp_path / "installed" / f"maesh_{name}" / compiled.FOLDER
+    folder = tmp_path / "installed" / package / compiled.FOLDER
     assert [Path(file).is_relative_to(folder) for file in ended.stdout.split()] == [True] * len(modules)
     assert not ended.stderr

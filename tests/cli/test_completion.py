@@ -53,7 +53,7 @@ def ask(*words):
         (("up", "--log-level", "d"), ["debug"]),
         (("plugins", "n"), ["new"]),
         (("version", "--j"), ["--json"]),
-        (("up", "--no-ac"), ["--no-acl"]),
+        (("up", "--no-ac"), ["--no-access-log", "--no-acl"]),
         (("up", "manifests"), [""]),
     ],
     ids=lambda value: " ".join(value),
