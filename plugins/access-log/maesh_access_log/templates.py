@@ -35,13 +35,10 @@ class Field:
 
 FIELDS: Final[Mapping[str, Field]] = {
     "StartUTC": Field("START_TIME", "when it began, in UTC (RFC 3339) with milliseconds"),
-    "Kind": Field("", "`http`, `tunnel`, `tcp`, `udp`, or `refused` if nothing was routed"),
     "ClientHost": Field("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "the address of the connection's other end"),
-    "entryPointName": Field("DOWNSTREAM_LOCAL_PORT", "the port of the entrypoint"),
-    "RequestProtocol": Field("PROTOCOL", "`HTTP/1.0`, `HTTP/1.1`, `HTTP/2`, `TCP` or `UDP`"),
-    "RequestMethod": Field("REQ(:METHOD)", "the method"),
-    "RequestHost": Field("REQ(:AUTHORITY)", "the host"),
     "RequestPath": Field("REQ(:PATH)", "the path and query"),
+    "RequestHost": Field("REQ(:AUTHORITY)", "the host"),
+    "entryPointName": Field("DOWNSTREAM_LOCAL_PORT", "the port of the entrypoint"),
     "RouterName": Field("ROUTE_NAME", "the route: the called service, `namespace/name:port`"),
     "ServiceName": Field(
         "UPSTREAM_CLUSTER",
@@ -49,6 +46,9 @@ FIELDS: Final[Mapping[str, Field]] = {
         "`shop/web:80/split/beta/web-v2`",
     ),
     "ServiceAddr": Field("UPSTREAM_HOST", "address and port of the last attempt's server"),
+    "Kind": Field("", "`http`, `tunnel`, `tcp`, `udp`, or `refused` if nothing was routed"),
+    "RequestProtocol": Field("PROTOCOL", "`HTTP/1.0`, `HTTP/1.1`, `HTTP/2`, `TCP` or `UDP`"),
+    "RequestMethod": Field("REQ(:METHOD)", "the method"),
     "Attempts": Field("UPSTREAM_REQUEST_ATTEMPT_COUNT", "the number of attempts; 0 if no server was tried"),
     "RetryAttempts": Field("", "the number of attempts after the first"),
     "DownstreamStatus": Field("RESPONSE_CODE", "the status; 499 if the client left first, 0 without HTTP"),

@@ -1,11 +1,12 @@
-"""Texts of clients, escaped for a log that is read line by line, and remembered, because they repeat.
+"""Texts of clients, escaped for a log that is read line by line; they are remembered, because they repeat.
 
 The result is printable ASCII that can stand in a JSON string: quotes and backslashes are escaped, and every other
 character outside of printable ASCII is `\\uXXXX`. A byte that is not UTF-8 becomes the text `\\xff`, itself escaped.
 """
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 LINE_LIMIT_BYTES: Final = 4096
 """The longest line, with its line feed: a pipe passes writes of this size on whole (PIPE_BUF), so that the lines of
@@ -17,6 +18,9 @@ SHORT_TEXT_LIMIT: Final = 64
 REMEMBERED_TEXTS: Final = 512
 REMEMBERED_LENGTH: Final = 256
 """Bounds of the memory for texts that are remembered: clients choose them."""
+REMEMBERED_PIECES: Final = 1024
+PIECE_LIMIT: Final = 1024
+"""The same for pieces of lines."""
 
 _CUT = "..."
 _find_unsafe = re.compile(r'[^ -~]|["\\]').search
@@ -45,6 +49,28 @@ class Texts(dict[bytes | str, str]):
                 self.clear()
             self[text] = escaped
         return escaped
+
+
+class Pieces(dict[tuple[Any, ...], str]):
+    """Pieces of lines, by the values that they show: `pieces[values]` calls `build(*values)` for a new one."""
+
+    __slots__ = ("_build",)
+
+    def __init__(self, build: Callable[..., str]) -> None:
+        super().__init__()
+        self._build = build
+
+    def __repr__(self) -> str:
+        return f"<Pieces {len(self)} remembered>"
+
+    def __missing__(self, values: tuple[Any, ...]) -> str:
+        """Build a piece that is not remembered."""
+        piece = self._build(*values)
+        if len(piece) <= PIECE_LIMIT:
+            if len(self) >= REMEMBERED_PIECES:
+                self.clear()
+            self[values] = piece
+        return piece
 
 
 def escape(text: bytes | str, limit: int = TEXT_LIMIT) -> str:

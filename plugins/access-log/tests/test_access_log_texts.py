@@ -5,7 +5,16 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from maesh_access_log.texts import REMEMBERED_LENGTH, REMEMBERED_TEXTS, TEXT_LIMIT, Texts, escape
+from maesh_access_log.texts import (
+    PIECE_LIMIT,
+    REMEMBERED_LENGTH,
+    REMEMBERED_PIECES,
+    REMEMBERED_TEXTS,
+    TEXT_LIMIT,
+    Pieces,
+    Texts,
+    escape,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,3 +66,16 @@ def test_memory_for_texts_is_bounded():
     assert texts[b"x" * (REMEMBERED_LENGTH + 1)] == "x" * (REMEMBERED_LENGTH + 1)
     assert not texts
     assert repr(texts) == "<Texts 0 remembered>"
+
+
+def test_memory_for_pieces_is_bounded():
+    built: list[int] = []
+    pieces = Pieces(lambda number, length: built.append(number) or f"{number}" * length)
+    for number in range(REMEMBERED_PIECES * 2):
+        assert pieces[number, 1] == f"{number}"
+        assert len(pieces) <= REMEMBERED_PIECES
+    assert pieces[number, 1] == f"{number}"
+    assert built == list(range(REMEMBERED_PIECES * 2))
+    pieces.clear()
+    assert len(pieces[7, PIECE_LIMIT + 1]) > PIECE_LIMIT
+    assert repr(pieces) == "<Pieces 0 remembered>"
