@@ -142,7 +142,7 @@ class Environment:
         self.response_timeout = settings.response_timeout
         self.failures = failures or MiddlewareFailures()
         self.clock = clock
-        self.clock_time = asyncio.get_running_loop().time
+        self.clock_time = time.monotonic  # uvloop's own time counts whole milliseconds
         self.wall_offset_s = time.time() - self.clock_time()
         """Seconds to add to the clock's time to get the Unix time."""
         self.health = PassiveHealth(
@@ -233,7 +233,7 @@ class Environment:
 
     def sweep(self, now: float) -> None:
         """End the waits whose deadline has passed."""
-        self.wall_offset_s = time.time() - now
+        self.wall_offset_s = time.time() - self.clock_time()
         for client in list(self.clients):
             if client.deadline <= now:
                 client.on_deadline()

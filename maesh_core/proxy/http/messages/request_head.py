@@ -136,7 +136,7 @@ class ClientHeaders:
 
     def __init__(self, head: RequestHead) -> None:
         self._head = head
-        self._lower = head.head.lower()
+        self._lower: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<ClientHeaders of {self._head.head!r}>"
@@ -147,7 +147,7 @@ class ClientHeaders:
         if name in self._head.dropped:
             values = self._get_dropped(name)
             return values[0] if values else None
-        start = self._lower.find(b"\r\n%b:" % name)
+        start = self._search_lower().find(b"\r\n%b:" % name)
         return self._cut_value(start + len(name) + 3) if start >= 0 else None
 
     def get_all(self, name: bytes) -> list[bytes]:
@@ -182,15 +182,22 @@ class ClientHeaders:
             return [head.forwarded[name]] if head.forwarded is not None and name in head.forwarded else []
         return self._find_all(name) if name in _READABLE else []
 
+    def _search_lower(self) -> bytes:
+        """Return the head in lower case, in which names are searched."""
+        lower = self._lower
+        if lower is None:
+            lower = self._lower = self._head.head.lower()
+        return lower
+
     def _find_all(self, name: bytes) -> list[bytes]:
         values, prefix, end = [], b"\r\n%b:" % name, 0
-        while (start := self._lower.find(prefix, end)) >= 0:
+        while (start := self._search_lower().find(prefix, end)) >= 0:
             end = start + len(prefix)
             values.append(self._cut_value(end))
         return values
 
     def _cut_value(self, start: int) -> bytes:
-        return self._head.head[start : self._lower.index(b"\r\n", start)].strip(b" \t")
+        return self._head.head[start : self._search_lower().index(b"\r\n", start)].strip(b" \t")
 
 
 def render_start(method: bytes, target: bytes, authority: bytes) -> bytes:
