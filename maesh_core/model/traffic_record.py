@@ -15,6 +15,7 @@ REFUSED: Final = "refused"
 client above a connection limit."""
 
 CLIENT_LEFT: Final = "the client left"
+UPSTREAM_LOST: Final = "the upstream closed the connection during the response"
 EXCESS_CLIENT: Final = "the client exceeds a connection limit"
 UNROUTED: Final = "no service has this entrypoint"
 DENIED: Final = "access denied"

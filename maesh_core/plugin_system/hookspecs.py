@@ -321,6 +321,8 @@ class Stage(IntEnum):
     The settings reach the plugin's `ConfiguredObserver`, for services of every traffic type.
     """
 
+    TRACE = 0
+    """For middlewares that follow what all others do, and refuse nothing."""
     ADMISSION = 1
     LIMIT = 2
     PROTECT = 3

@@ -205,6 +205,10 @@ class Exchange(Protocol):
         """The host in lower case, without port and final dot."""
 
     @property
+    def protocol(self) -> str:
+        """The client's protocol: `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`."""
+
+    @property
     def client_address(self) -> str:
         """The address of the connection's other end, whatever headers say."""
 
@@ -229,6 +233,10 @@ class Exchange(Protocol):
         """The status of the attempt's response, or of the mesh's own response; 0 before there is one."""
 
     @property
+    def reason(self) -> str:
+        """Why the mesh itself answered or ended the exchange; empty for responses of servers and ordinary ends."""
+
+    @property
     def is_grpc(self) -> bool:
         """Whether it is a gRPC call: a request over HTTP/2 whose Content-Type is `application/grpc`."""
 
@@ -244,6 +252,10 @@ class Exchange(Protocol):
     @property
     def attempts(self) -> int:
         """The number of attempts that have begun."""
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """The address and port of the current attempt's server; None before there is an attempt."""
 
     @property
     def attempt_seconds(self) -> float:

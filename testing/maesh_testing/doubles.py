@@ -39,6 +39,9 @@ class FakeExchange:
         destination: str = "",
         is_grpc: bool = False,
         grpc_status: int | None = None,
+        protocol: str = "HTTP/1.1",
+        reason: str = "",
+        server: tuple[str, int] | None = None,
     ) -> None:
         head = b"".join(b"%b: %b\r\n" % each for each in (headers or {}).items())
         self.method, self.target, self.host = method, target, host
@@ -49,6 +52,7 @@ class FakeExchange:
         self.status, self.attempts, self.attempt_seconds = status, attempts, attempt_seconds
         self.can_repeat = can_repeat
         self.is_grpc, self.grpc_status = is_grpc, grpc_status
+        self.protocol, self.reason, self.server = protocol, reason, server
         self.attempt_timeout_s = 0.0
         self.destination = destination or service
         self.allowed_servers: Collection[tuple[str, int]] | None = None

@@ -8,6 +8,7 @@ messages/; the reason of a closed service comes from the controller (controller/
 from typing import Final
 
 from maesh_core.errors import ExchangeError
+from maesh_core.model.traffic_record import UPSTREAM_LOST
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.http.messages.headers import render_field
 from maesh_core.proxy.http.messages.syntax import REASONS
@@ -34,7 +35,7 @@ NO_STREAMS: Final = "the upstream accepts no request on a new connection"  # 502
 RESPONSE_TIMEOUT: Final = "the upstream did not respond in time"  # 504
 NOT_HTTP2: Final = "the upstream does not speak HTTP/2"  # 502
 CLOSED_EARLY: Final = "the upstream closed the connection without a response"  # 502
-CLOSED_LATE: Final = "the upstream closed the connection during the response"  # gRPC only: UNAVAILABLE
+CLOSED_LATE: Final = UPSTREAM_LOST  # gRPC only: UNAVAILABLE
 SILENT: Final = "the upstream's connection is dead"  # 502
 REFUSED: Final = "the upstream refused the request"  # 502
 RESET: Final = "the upstream reset the request"  # 502

@@ -53,6 +53,13 @@ class CountedExchange(AttemptUser):
         self.received_bytes = 0
         self.sent_bytes = 0
 
+    @property
+    def protocol(self) -> str:
+        """The protocol of the client's connection."""
+        if self.client.caller.is_http2:
+            return "HTTP/2"
+        return "HTTP/1.0" if self.head.is_http_1_0 else "HTTP/1.1"
+
     def count_ejection(self) -> None:
         """Count that a server of the route was set aside."""
         if self.route is not None:
@@ -93,7 +100,6 @@ class CountedExchange(AttemptUser):
     def report_end(self, status: int, now: float) -> None:
         """Pass a record to those who observe traffic."""
         client, head, route, attempt = self.client, self.head, self.route, self.attempt
-        caller = client.caller
         environment = client.environment
         environment.observers.observe(
             TrafficRecord(
@@ -102,7 +108,7 @@ class CountedExchange(AttemptUser):
                 duration_s=now - self.started_at,
                 client=client.address,
                 entrypoint=client.entrypoint,
-                protocol="HTTP/2" if caller.is_http2 else "HTTP/1.0" if head.is_http_1_0 else "HTTP/1.1",
+                protocol=self.protocol,
                 service=route.service if route is not None else "",
                 destination=self.part or (route.destination if route is not None else ""),
                 server=attempt.server.label if attempt is not None else "",

@@ -84,6 +84,11 @@ class ExchangeView:
         return self._exchange.head.host
 
     @property
+    def protocol(self) -> str:
+        """The protocol of the client's connection."""
+        return self._exchange.protocol
+
+    @property
     def client_headers(self) -> ClientHeaders:
         """The fields as the client sent them; read-only."""
         return ClientHeaders(self._exchange.head)
@@ -110,6 +115,11 @@ class ExchangeView:
     def status(self) -> int:
         """The status of the attempt's response or of the mesh's answer; 0 before there is either."""
         return self._exchange.status
+
+    @property
+    def reason(self) -> str:
+        """Why the mesh answered or ended the exchange; empty for responses of servers."""
+        return self._exchange.reason
 
     @property
     def is_grpc(self) -> bool:

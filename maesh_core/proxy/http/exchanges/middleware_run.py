@@ -299,7 +299,7 @@ class MiddlewareRun(ExchangeView, Run):
     def revoke(self) -> None:
         """End the exchange: answer it, or reset the connection if a response has started."""
         if self._exchange.has_started_response:
-            self._exchange.abort()
+            self._exchange.abort(reason=REVOKED.reason)
         else:
             self._exchange.answer(REVOKED)
 

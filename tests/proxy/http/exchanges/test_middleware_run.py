@@ -4,6 +4,7 @@ import gc
 
 import pytest
 
+from maesh_core.model.traffic_record import CLIENT_LEFT, UPSTREAM_LOST
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.settings import CarryingSettings
@@ -170,3 +171,48 @@ async def test_an_exchange_leaves_no_reference_cycle(open_world, middlewares):
             assert list_exchanges() <= before
         finally:
             gc.enable()
+
+
+class Witness:
+    """Records what an exchange says of itself at its end."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_request(self, exchange):
+        assert (exchange.server, exchange.reason) == (None, "")
+
+    def on_finished(self, exchange):
+        self.seen.append((exchange.protocol, exchange.server, exchange.reason))
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_an_exchange_names_its_protocol_and_server_and_has_no_reason_for_a_response(open_world, version):
+    witness = Witness()
+    async with open_world(middlewares=[witness]) as world:
+        client, server = await ask(world, GET.replace(b"1.1", version))
+        server.send(OK)
+        assert client.take()
+    ((protocol, (address, port), reason),) = witness.seen
+    assert (protocol, reason) == (f"HTTP/{version.decode()}", "")
+    assert address
+    assert port
+
+
+async def test_an_exchange_has_the_reason_of_the_meshs_answer(open_world):
+    witness = Witness()
+    denied = Recorder("inner", [], on_request=Response(status=403, reason="not you"))
+    async with open_world(middlewares=[witness, denied]) as world:
+        world.open_client().send(GET)
+    assert witness.seen == [("HTTP/1.1", None, "not you")]
+
+
+@pytest.mark.parametrize("is_client", [True, False])
+async def test_an_exchange_has_the_reason_of_an_end_in_the_middle_of_the_response(open_world, is_client):
+    witness = Witness()
+    async with open_world(middlewares=[witness]) as world:
+        client, server = await ask(world)
+        server.send(OK[:-1])
+        (client if is_client else server).lose()
+        await world.settle()
+    assert witness.seen[0][2] == (CLIENT_LEFT if is_client else UPSTREAM_LOST)
