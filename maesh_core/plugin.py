@@ -31,7 +31,7 @@ from maesh_core.model.resources import (
     build_reference,
 )
 from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, ServerNode, ServiceNode
-from maesh_core.model.traffic_record import DENIED, UDP, TrafficRecord
+from maesh_core.model.traffic_record import CLIENT_LEFT, DENIED, UDP, UPSTREAM_LOST, TrafficRecord
 from maesh_core.plugin_system.hookspecs import (
     HOOK_API_VERSION,
     Addition,
@@ -107,10 +107,12 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 __all__ = [
+    "CLIENT_LEFT",
     "DENIED",
     "HOOK_API_VERSION",
     "REFERENCES",
     "UDP",
+    "UPSTREAM_LOST",
     "Addition",
     "Applied",
     "BackendNode",

@@ -1,0 +1,54 @@
+"""Chooses the requests for which the mesh starts a trace, and their identifiers.
+
+A request that is not chosen costs one subtraction: the number of requests until the next one that is chosen is drawn
+from the geometric distribution, which chooses each request with the same probability and independently.
+"""
+
+import random
+from math import inf, log
+from typing import Final
+
+_random: Final = random.SystemRandom()
+"""The identifiers of two workers must differ, also right after both started."""
+
+
+class RatioSampler:
+    """Chooses a share of all requests, from 0 to 1."""
+
+    def __init__(self, ratio: float) -> None:
+        self.ratio = ratio
+        self._left = self._draw()
+
+    def __repr__(self) -> str:
+        return f"<RatioSampler {self.ratio:g}>"
+
+    def choose(self) -> bool:
+        """Whether the next request is chosen."""
+        self._left -= 1.0
+        if self._left > 0.0:
+            return False
+        self._left = self._draw()
+        return True
+
+    def _draw(self) -> float:
+        """Draw the number of requests up to the next one that is chosen."""
+        if self.ratio <= 0.0:
+            return inf
+        if self.ratio >= 1.0:
+            return 1.0
+        return float(int(log(1.0 - random.random()) / log(1.0 - self.ratio)) + 1)  # noqa: S311 - not a secret
+
+
+def build_trace_id(ratio: float) -> bytes:
+    """Return a new trace id, as 32 hexadecimal digits, for a trace that was chosen with this ratio.
+
+    Its last 8 bytes are below the ratio's share of their range, as OpenTelemetry's sampler TraceIdRatioBased demands,
+    so a participant of the trace that samples by its id and this ratio, or a higher one, decides alike.
+    """
+    bound = max(1, int(ratio * (1 << 64)))
+    return b"%016x%016x" % (_random.getrandbits(64) or 1, _random.randrange(bound) or 1)
+
+
+def build_span_id() -> bytes:
+    """Return a new span id, as 16 hexadecimal digits."""
+    return b"%016x" % (_random.getrandbits(64) or 1)
