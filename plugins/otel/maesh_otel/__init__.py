@@ -52,8 +52,9 @@ class OtelSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"endpoint: {self.endpoint!r} {problem}")
         for position, text in enumerate(self.headers, start=1):
             name, equals, value = text.partition("=")
-            problem = find_header_problem(name, value) if equals else "is not NAME=VALUE"
-            if problem:  # the value may be a secret
+            if not equals:  # the texts may be secrets
+                raise ValueError(f"headers: number {position} is not NAME=VALUE")
+            if problem := find_header_problem(name, value):
                 raise ValueError(f"headers: number {position}, {name!r}, {problem}")
 
 

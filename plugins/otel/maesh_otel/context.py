@@ -75,8 +75,9 @@ def read_context(headers: ReadableHeaders) -> TraceContext | None:
     formats = find_b3_formats(headers, single)
     if traceparent is not None:
         context = _parse_traceparent(traceparent, headers)
+        formats |= W3C_FORMAT
         if context is not None:
-            context.formats |= formats
+            context.formats = formats
             return context
     if single is not None and (context := parse_b3(single)) is not None:
         context.formats = formats
