@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from maesh_core.plugin import CLIENT_LEFT, UPSTREAM_LOST
 from maesh_otel.trace import AttemptRecord, RequestRecord
 
 TEXT_LIMIT = 1024
@@ -210,7 +211,7 @@ def _build_events(record: RequestRecord) -> Iterable[Event]:
     for number, (former, attempt) in enumerate(zip(record.attempts, record.attempts[1:], strict=False), start=1):
         cause = former.error or str(former.status)
         yield Event("maesh.retry", {"maesh.retry.cause": cause, "maesh.retry.count": number}, attempt.started_ns)
-    if record.reason and record.status:
+    if record.reason and record.reason not in (CLIENT_LEFT, UPSTREAM_LOST):
         name = "maesh.breaker_open" if record.reason == _BREAKER_REASON else _EVENTS.get(record.status, "maesh.answer")
         yield Event(name, {"maesh.reason": record.reason[:TEXT_LIMIT]}, record.ended_ns)
 

@@ -1,6 +1,7 @@
 """How many requests are chosen, and the identifiers of their traces."""
 
 import random
+from itertools import pairwise
 
 import pytest
 from maesh_otel.sampling import RatioSampler, build_span_id, build_trace_id
@@ -20,7 +21,7 @@ def test_the_share_of_chosen_requests_is_the_ratio(ratio, monkeypatch):
 def test_whether_a_request_is_chosen_does_not_depend_on_the_one_before():
     sampler = RatioSampler(0.3)
     found = [sampler.choose() for _ in range(100_000)]
-    after_chosen = [later for earlier, later in zip(found, found[1:], strict=False) if earlier]
+    after_chosen = [later for earlier, later in pairwise(found) if earlier]
     assert abs(sum(after_chosen) / len(after_chosen) - 0.3) < 0.02
 
 

@@ -1,0 +1,168 @@
+"""Records in, spans with the names, attributes and statuses of the semantic conventions out."""
+
+import pytest
+from maesh_otel.context import W3C_FORMAT, TraceContext
+from maesh_otel.spans import TEXT_LIMIT, SpanBuilder, parse_state, split_authority
+from maesh_otel.trace import AttemptRecord, RequestRecord
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import SpanKind, StatusCode
+
+TRACE, PARENT, OWN = b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331", b"00f067aa0ba902b7"
+
+
+def build(*attempts, parent=PARENT, state=b"", **changes):
+    """Build the spans of a request whose attempts have these statuses, or kinds of failures."""
+    record = RequestRecord(TraceContext(TRACE, parent, 1, W3C_FORMAT, state=state), OWN, 1000)
+    record.method, record.target, record.authority, record.ended_ns = b"GET", b"/a", b"app.test.maesh", 9000
+    record.protocol, record.client_address, record.service = "HTTP/1.1", "10.0.0.9", "test/app:80"
+    for number, outcome in enumerate(attempts):
+        attempt = AttemptRecord(b"%016x" % (number + 1), 2000 + number * 1000)
+        attempt.ended_ns, attempt.server = 2500 + number * 1000, ("10.0.0.1", 8080 + number)
+        if isinstance(outcome, str):
+            attempt.error = outcome
+        else:
+            record.status = attempt.status = outcome
+        record.attempts.append(attempt)
+    for name, value in changes.items():
+        setattr(record, name, value)
+    if record.attempts and record.grpc_status is not None:
+        record.attempts[-1].grpc_status = record.grpc_status
+    spans = SpanBuilder(Resource({"service.name": "maesh"}), "2").build(record)
+    encode_spans(spans).SerializeToString()  # whatever a client sent, it can be sent on
+    return spans
+
+
+def is_error(span):
+    return span.status.status_code is StatusCode.ERROR
+
+
+def test_spans_have_the_identifiers_kinds_and_times_of_the_record():
+    server, first, second = build(503, 200)
+    assert (server.kind, first.kind, second.kind) == (SpanKind.SERVER, SpanKind.CLIENT, SpanKind.CLIENT)
+    assert {span.context.trace_id for span in (server, first, second)} == {int(TRACE, 16)}
+    assert (server.parent.span_id, server.parent.is_remote) == (int(PARENT, 16), True)
+    assert first.parent.span_id == second.parent.span_id == server.context.span_id == int(OWN, 16)
+    assert (second.context.span_id, second.start_time, second.end_time) == (2, 3000, 3500)
+    assert (server.start_time, server.end_time) == (1000, 9000)
+
+
+def test_the_first_span_of_a_trace_has_no_parent():
+    assert build(200, parent=b"")[0].parent is None
+
+
+@pytest.mark.parametrize(
+    ("status", "server_error", "client_error"),
+    [(200, False, False), (302, False, False), (404, False, True), (500, True, True), (503, True, True)],
+)
+def test_4xx_is_an_error_of_the_client_and_5xx_of_both(status, server_error, client_error):
+    server, client = build(status)
+    assert (is_error(server), is_error(client)) == (server_error, client_error)
+    assert server.attributes.get("error.type") == (str(status) if server_error else None)
+    assert client.attributes.get("error.type") == (str(status) if client_error else None)
+
+
+@pytest.mark.parametrize(
+    ("grpc_status", "server_error", "client_error", "name"),
+    [
+        (0, False, False, None),
+        (5, False, True, "NOT_FOUND"),
+        (14, True, True, "UNAVAILABLE"),
+        (2, True, True, "UNKNOWN"),
+    ],
+)
+def test_a_grpc_call_has_the_attributes_of_rpc(grpc_status, server_error, client_error, name):
+    server, client = build(200, target=b"/shop.v1.Cart/Add", method=b"POST", is_grpc=True, grpc_status=grpc_status)
+    for span in (server, client):
+        assert span.name == "shop.v1.Cart/Add"
+        assert span.attributes["rpc.system"] == "grpc"
+        assert (span.attributes["rpc.service"], span.attributes["rpc.method"]) == ("shop.v1.Cart", "Add")
+        assert span.attributes["rpc.grpc.status_code"] == grpc_status
+    assert (is_error(server), is_error(client)) == (server_error, client_error)
+    assert client.attributes.get("error.type") == name
+
+
+def test_a_retry_is_an_event_with_its_cause_and_a_count_of_the_client_span():
+    server, first, second, third = build("connect-failure", 503, 200)
+    assert [(event.name, event.timestamp, dict(event.attributes)) for event in server.events] == [
+        ("maesh.retry", 3000, {"maesh.retry.cause": "connect-failure", "maesh.retry.count": 1}),
+        ("maesh.retry", 4000, {"maesh.retry.cause": "503", "maesh.retry.count": 2}),
+    ]
+    assert [span.attributes.get("http.request.resend_count") for span in (first, second, third)] == [None, 1, 2]
+    assert first.attributes["error.type"] == "connect-failure"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "event"),
+    [
+        (429, "too many requests", "maesh.limited"),
+        (403, "access denied: no rule allows this client", "maesh.denied"),
+        (503, "the circuit breaker is open", "maesh.breaker_open"),
+        (503, "the service has no usable server", "maesh.unavailable"),
+        (502, "cannot connect to the upstream", "maesh.answer"),
+    ],
+)
+def test_an_answer_of_the_mesh_is_an_event_with_its_reason(status, reason, event):
+    (server,) = build(status=status, reason=reason)
+    assert [(each.name, dict(each.attributes)) for each in server.events] == [(event, {"maesh.reason": reason})]
+    assert server.attributes["maesh.reason"] == reason
+
+
+def test_a_response_that_breaks_off_is_an_error_and_a_client_that_leaves_is_none():
+    lost = build("reset", status=200, reason="the upstream was lost during the response")[0]
+    assert is_error(lost)
+    assert lost.attributes["error.type"] == "reset"
+    left = build("cancelled", reason="the client left")
+    assert not is_error(left[0])
+    assert not left[0].events
+    assert not lost.events
+    assert "http.response.status_code" not in left[0].attributes
+    assert left[1].attributes["error.type"] == "cancelled"
+
+
+def test_an_unusual_method_is_not_part_of_the_name():
+    server, _ = build(200, method=b"PURGE")
+    assert server.name == "HTTP"
+    assert server.attributes["http.request.method"] == "_OTHER"
+    assert server.attributes["http.request.method_original"] == "PURGE"
+
+
+@pytest.mark.parametrize(("protocol", "version"), [("HTTP/1.0", "1.0"), ("HTTP/1.1", "1.1"), ("HTTP/2", "2")])
+def test_the_server_span_has_the_version_of_the_protocol(protocol, version):
+    assert build(200, protocol=protocol)[0].attributes["network.protocol.version"] == version
+
+
+def test_the_query_is_left_out_and_ipv6_servers_are_in_brackets():
+    record = build(200, target=b"/a?key=secret", authority=b"[::1]:5000")
+    assert record[0].attributes["url.path"] == "/a"
+    assert (record[0].attributes["server.address"], record[0].attributes["server.port"]) == ("::1", 5000)
+    assert record[1].attributes["url.full"] == "http://10.0.0.1:8080/a"
+    assert not any("secret" in str(span.attributes) for span in record)
+
+
+def test_untrusted_bytes_become_text_of_limited_length():
+    server, _ = build(
+        200, target=b"/" + b"\xff\x80" * 2000, user_agent=b"\xff" * 2000, authority=b"\xff:x", state=b"\xff"
+    )
+    assert all(len(str(value)) <= 4 * TEXT_LIMIT for value in server.attributes.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("app", ("app", 80)),
+        ("app:8080", ("app", 8080)),
+        ("[::1]", ("::1", 80)),
+        ("[::1]:1", ("::1", 1)),
+        ("app:", ("app:", 80)),
+        ("", ("", 80)),
+        ("a:999999999", ("a", 99999)),
+    ],
+)
+def test_an_authority_is_split(text, found):
+    assert split_authority(text) == found
+
+
+def test_a_state_is_parsed_and_one_that_is_not_valid_is_empty():
+    assert parse_state(b"a=1,b=2").to_header() == "a=1,b=2"
+    assert parse_state(b"\xff\xff=").to_header() == ""
