@@ -17,7 +17,7 @@ ENTRY_POINT_GROUP = "maesh.plugins"
 DEFAULT_ON = frozenset({"retry", "ratelimit", "circuitbreaker", "smi", "udp"})
 """Enabled by default if they are installed; every other plugin needs its flag."""
 
-SHIPPED = DEFAULT_ON | {"acl", "access-log"}
+SHIPPED = DEFAULT_ON | {"acl", "access-log", "otel"}
 """The project's own plugins: known by name also where they are not installed."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")

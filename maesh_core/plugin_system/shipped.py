@@ -25,6 +25,8 @@ ANNOTATIONS: Mapping[str, str] = {
     "retry-attempts": "retry",
     "retry-on": "retry",
     "retry-timeout": "retry",
+    "trace-sample": "otel",
+    "tracing": "otel",
 }
 """Annotations, without prefix, and the plugin that reads each."""
 

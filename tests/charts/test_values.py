@@ -51,6 +51,7 @@ CHANGES = {
     **{f"plugins.{name}": False for name in ("retry", "ratelimit", "circuitbreaker", "smi", "udp")},
     "plugins.acl": True,
     "plugins.accessLog": True,
+    "plugins.otel": True,
     "plugins.extra": ["stamp"],
     "settings": {"udp.session-timeout": "30s"},
     "dns.deployments": ["dns"],

@@ -82,8 +82,10 @@ defaults are set, because `--smi` is the old name of --acl. */}}
 - --no-{{ . }}
 {{- end }}
 {{- end }}
-{{- if include "maesh.isOn" (list . "acl") }}
-- --acl
+{{- range list "acl" "otel" }}
+{{- if include "maesh.isOn" (list $root .) }}
+- --{{ . }}
+{{- end }}
 {{- end }}
 {{- if include "maesh.isOn" (list . "access-log") }}
 - --access-log
