@@ -220,6 +220,13 @@ class Exchange(Protocol):
         client, and are missing if the client is not in the networks of `--forwarded-headers`.
         """
 
+    def head_contains(self, texts: tuple[bytes, ...]) -> bool:
+        r"""Whether the client's head contains one of these lower-case texts, in any case, such as `\r\nx-user:`.
+
+        This is the fastest way to find out that a request has none of some fields. Always pass the same tuple, because
+        the answer is kept for a head that a client repeats.
+        """
+
     @property
     def request_headers(self) -> Headers:
         """The headers to send, without Host and those that the mesh sets. Only to read, use `client_headers`."""

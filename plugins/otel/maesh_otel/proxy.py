@@ -18,6 +18,7 @@ from maesh_core.plugin import (
     UpstreamTimeoutError,
 )
 from maesh_otel.context import (
+    CONTEXT_FIELDS,
     TRACEPARENT,
     UNDECIDED,
     W3C_FORMAT,
@@ -62,6 +63,7 @@ class Tracing(Middleware):
         self._sink = sink
         self._marks_unsampled = marks_unsampled
         self._records: dict[Exchange, RequestRecord] = {}
+        """Keyed by the exchange itself: compiled exchanges have no weak references."""
         self._failures = 0
 
     def __repr__(self) -> str:
@@ -70,7 +72,7 @@ class Tracing(Middleware):
     def on_request(self, exchange: Exchange) -> None:
         """Decide whether the request is sampled; begin its record and its first attempt if it is."""
         try:
-            context = read_context(exchange.client_headers)
+            context = read_context(exchange.client_headers) if exchange.head_contains(CONTEXT_FIELDS) else None
             if context is None or context.decision != 0:
                 self._begin(exchange, context)
         except Exception as error:  # tracing must not affect traffic

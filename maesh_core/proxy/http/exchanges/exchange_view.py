@@ -93,6 +93,10 @@ class ExchangeView:
         """The fields as the client sent them; read-only."""
         return ClientHeaders(self._exchange.head)
 
+    def head_contains(self, texts: tuple[bytes, ...]) -> bool:
+        """Whether the client's head has one of these lower-case texts."""
+        return self._exchange.head.contains(texts)
+
     @property
     def request_headers(self) -> Headers:
         """The fields to send upstream; a middleware may change them."""

@@ -216,3 +216,19 @@ async def test_an_exchange_has_the_reason_of_an_end_in_the_middle_of_the_respons
         (client if is_client else server).lose()
         await world.settle()
     assert witness.seen[0][2] == (CLIENT_LEFT if is_client else UPSTREAM_LOST)
+
+
+async def test_a_middleware_can_search_the_head_of_every_request(open_world):
+    seen, texts = [], (b"\r\nx-user:", b"\r\nx-b3-")
+
+    class Searcher:
+        def on_request(self, exchange):
+            seen.append((exchange.head_contains(texts), exchange.head_contains((b"\r\nhost: a.test",))))
+
+    async with open_world(middlewares=[Searcher()]) as world:
+        client = world.open_client()
+        for field in (b"", b"X-USER: me\r\n", b"", b"", b"x: x-user: me\r\n", b"X-B3-TraceId: 1\r\n"):
+            client.send(GET[:-2] + field + b"\r\n")
+            (await world.accept() if len(seen) == 1 else world.servers[-1]).send(OK)
+            client.expect(OK)
+    assert seen == [(is_found, True) for is_found in (False, True, False, False, False, True)]
