@@ -11,14 +11,19 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from maesh_core.plugin import MetricFamily
+from maesh_otel.encoding import encode_bytes, encode_span
 from maesh_otel.environment import DEFAULT_SERVICE_NAME, GRPC, ExportSettings
-from maesh_otel.spans import SpanBuilder
+from maesh_otel.readable import build_readable_span
+from maesh_otel.spans import Span, build_spans
 from maesh_otel.trace import RequestRecord
 
 BATCH_LIMIT = 256
@@ -53,10 +58,55 @@ class _LastWords(logging.Handler):
         self.text = record.getMessage()
 
 
+class EncodedBatch:
+    """Spans as the message that is sent; the SDK's exporters ask only for their number."""
+
+    def __init__(self, count: int, request: ExportTraceServiceRequest) -> None:
+        self._count = count
+        self.request = request
+
+    def __repr__(self) -> str:
+        return f"<EncodedBatch of {self._count} spans>"
+
+    def __len__(self) -> int:
+        return self._count
+
+
+class BatchBuilder:
+    """Makes what an exporter takes from spans: the SDK's spans, or a batch that is already encoded."""
+
+    def __init__(self, resource: Resource, version: str, *, is_encoding: bool) -> None:
+        self._resource = resource
+        self._scope = InstrumentationScope("maesh", version)
+        self._is_encoding = is_encoding
+        span = ReadableSpan(
+            "", SpanContext(1, 1, is_remote=False), resource=resource, instrumentation_scope=self._scope
+        )
+        (around,) = encode_spans([span]).resource_spans
+        self._head = encode_bytes(b"\x0a", around.resource.SerializeToString())
+        self._scope_head = encode_bytes(b"\x0a", around.scope_spans[0].scope.SerializeToString())
+        self._tail = encode_bytes(b"\x1a", around.schema_url.encode()) if around.schema_url else b""
+
+    def __repr__(self) -> str:
+        return f"<BatchBuilder encoding={self._is_encoding}>"
+
+    def build(self, span: Span) -> ReadableSpan | bytes:
+        """Make one span."""
+        return encode_span(span) if self._is_encoding else build_readable_span(span, self._resource, self._scope)
+
+    def join(self, spans: Sequence[Any]) -> Any:
+        """Make the argument of the exporter from what `build` returned."""
+        if not self._is_encoding:
+            return spans
+        scoped = b"".join((self._scope_head, *(encode_bytes(b"\x12", span) for span in spans)))
+        whole = encode_bytes(b"\x0a", b"".join((self._head, encode_bytes(b"\x12", scoped), self._tail)))
+        return EncodedBatch(len(spans), ExportTraceServiceRequest.FromString(whole))
+
+
 class CountingExporter(SpanExporter):
     """Makes spans of records, sends them by another exporter, and counts them. Runs in the processor's thread."""
 
-    def __init__(self, exporter: SpanExporter, builder: SpanBuilder, endpoint: str, words: _LastWords) -> None:
+    def __init__(self, exporter: SpanExporter, builder: BatchBuilder, endpoint: str, words: _LastWords) -> None:
         self.taken = self.exported = self.dropped = 0
         self._exporter, self._builder = exporter, builder
         self._endpoint, self._words = endpoint, words
@@ -71,7 +121,7 @@ class CountingExporter(SpanExporter):
         built = [span for queued in spans for span in self._build(queued.record)]
         self._words.text = ""
         try:
-            result = self._exporter.export(built)
+            result = self._exporter.export(self._builder.join(built))
         except Exception as error:  # of the SDK or of a library below it
             result, self._words.text = SpanExportResult.FAILURE, f"{type(error).__name__}: {error}"
         if result is SpanExportResult.SUCCESS:
@@ -81,9 +131,9 @@ class CountingExporter(SpanExporter):
         self._report(is_failing=result is not SpanExportResult.SUCCESS)
         return result
 
-    def _build(self, record: RequestRecord) -> list[ReadableSpan]:
+    def _build(self, record: RequestRecord) -> list[Any]:
         try:
-            return self._builder.build(record)
+            return [self._builder.build(span) for span in build_spans(record)]
         except Exception:  # one record must not prevent the export of others
             _logger.exception("cannot make spans of %r", record)
             self.dropped += 1 + len(record.attempts)
@@ -107,9 +157,9 @@ class SpanSink:
 
     def __init__(self, settings: ExportSettings, resource: Resource, version: str) -> None:
         words = _silence_sdk()
-        self._exporter = CountingExporter(
-            build_exporter(settings), SpanBuilder(resource, version), settings.endpoint, words
-        )
+        exporter, is_encoding = build_exporter(settings)
+        builder = BatchBuilder(resource, version, is_encoding=is_encoding)
+        self._exporter = CountingExporter(exporter, builder, settings.endpoint, words)
         self._limit = settings.queue
         self._processor = BatchSpanProcessor(
             self._exporter,
@@ -162,16 +212,23 @@ class SpanSink:
         ]
 
 
-def build_exporter(settings: ExportSettings) -> SpanExporter:
-    """Build the SDK's exporter. Imports the library of the protocol."""
+def build_exporter(settings: ExportSettings) -> tuple[SpanExporter, bool]:
+    """Build the SDK's exporter of the protocol; also return whether it takes an EncodedBatch."""
     headers: Any = settings.headers
+    module: Any
     if settings.protocol == GRPC:
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+        from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as module
+    else:
+        from opentelemetry.exporter.otlp.proto.http import trace_exporter as module
+    is_encoding = hasattr(module, "encode_spans")
+    if is_encoding:
+        module.encode_spans = _get_request
+    return module.OTLPSpanExporter(endpoint=settings.endpoint, headers=headers), is_encoding
 
-        return GrpcExporter(endpoint=settings.endpoint, headers=headers)
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
-    return HttpExporter(endpoint=settings.endpoint, headers=headers)
+def _get_request(batch: EncodedBatch) -> ExportTraceServiceRequest:
+    """Replace the SDK's encoder in its exporters, of which nothing else in a worker makes use."""
+    return batch.request
 
 
 def build_resource(settings: ExportSettings, *, node: str, version: str, variables: Mapping[str, str]) -> Resource:

@@ -52,7 +52,7 @@ class Exporter(SpanExporter):
 @pytest.fixture
 def exporter(monkeypatch):
     made = Exporter()
-    monkeypatch.setattr("maesh_otel.exporting.build_exporter", lambda settings: made)
+    monkeypatch.setattr("maesh_otel.exporting.build_exporter", lambda settings: (made, False))
     logger = logging.getLogger("opentelemetry")
     before = (logger.handlers[:], logger.propagate)
     yield made
