@@ -79,10 +79,8 @@ class BatchBuilder:
         self._resource = resource
         self._scope = InstrumentationScope("maesh", version)
         self._is_encoding = is_encoding
-        span = ReadableSpan(
-            "", SpanContext(1, 1, is_remote=False), resource=resource, instrumentation_scope=self._scope
-        )
-        (around,) = encode_spans([span]).resource_spans
+        empty = ReadableSpan("", _SAMPLED, resource=resource, instrumentation_scope=self._scope)
+        (around,) = encode_spans([empty]).resource_spans
         self._head = encode_bytes(b"\x0a", around.resource.SerializeToString())
         self._scope_head = encode_bytes(b"\x0a", around.scope_spans[0].scope.SerializeToString())
         self._tail = encode_bytes(b"\x1a", around.schema_url.encode()) if around.schema_url else b""

@@ -1,4 +1,4 @@
-"""Makes the SDK's own spans, for exporters that encode.py cannot be used with, and as what encode.py is compared with."""
+"""Makes the SDK's own spans: for an exporter of the SDK that cannot send what encoding.py makes, and for its tests."""
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan

@@ -1,15 +1,12 @@
 """Chooses the requests for which the mesh starts a trace, and their identifiers.
 
 A request that is not chosen costs one subtraction: the number of requests until the next one that is chosen is drawn
-from the geometric distribution, which chooses each request with the same probability and independently.
+from the geometric distribution, which chooses each request with the same probability and independently. The generator
+is the one of the process, which Python seeds from the system, so identifiers of two workers differ.
 """
 
 import random
 from math import inf, log
-from typing import Final
-
-_random: Final = random.SystemRandom()
-"""The identifiers of two workers must differ, also right after both started."""
 
 
 class RatioSampler:
@@ -46,9 +43,9 @@ def build_trace_id(ratio: float) -> bytes:
     so a participant of the trace that samples by its id and this ratio, or a higher one, decides alike.
     """
     bound = max(1, int(ratio * (1 << 64)))
-    return b"%016x%016x" % (_random.getrandbits(64) or 1, _random.randrange(bound) or 1)
+    return b"%016x%016x" % (random.getrandbits(64) or 1, random.randrange(bound) or 1)  # noqa: S311 - not a secret
 
 
 def build_span_id() -> bytes:
     """Return a new span id, as 16 hexadecimal digits."""
-    return b"%016x" % (_random.getrandbits(64) or 1)
+    return b"%016x" % (random.getrandbits(64) or 1)
