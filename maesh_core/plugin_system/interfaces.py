@@ -220,10 +220,10 @@ class Exchange(Protocol):
         client, and are missing if the client is not in the networks of `--forwarded-headers`.
         """
 
-    def head_contains(self, texts: tuple[bytes, ...]) -> bool:
-        r"""Whether the client's head contains one of these lower-case texts, in any case, such as `\r\nx-user:`.
+    def head_matches(self, search: Callable[[bytes], object]) -> bool:
+        r"""Whether a search of the client's head finds something, such as `re.compile(rb"\n[xX]-[uU]ser:").search`.
 
-        This is the fastest way to find out that a request has none of some fields. Always pass the same tuple, because
+        This is the fastest way to find out that a request has none of some fields. Always pass the same object, because
         the answer is kept for a head that a client repeats.
         """
 

@@ -57,10 +57,9 @@ class FakeExchange:
         self.destination = destination or service
         self.allowed_servers: Collection[tuple[str, int]] | None = None
 
-    def head_contains(self, texts: tuple[bytes, ...]) -> bool:
+    def head_matches(self, search: Callable[[bytes], object]) -> bool:
         """Search the client's fields."""
-        head = b"".join(b"\r\n%b: %b" % field for field in self.client_headers.items()).lower()
-        return any(text in head for text in texts)
+        return search(b"".join(b"\r\n%b: %b" % field for field in self.client_headers.items())) is not None
 
     def __repr__(self) -> str:
         return f"<FakeExchange {self.method.decode()} {self.target!r} {self.status}>"

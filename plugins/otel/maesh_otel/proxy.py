@@ -18,13 +18,13 @@ from maesh_core.plugin import (
     UpstreamTimeoutError,
 )
 from maesh_otel.context import (
-    CONTEXT_FIELDS,
     TRACEPARENT,
     UNDECIDED,
     W3C_FORMAT,
     TraceContext,
     read_context,
     render_traceparent,
+    search_context,
     write_context,
 )
 from maesh_otel.sampling import RatioSampler, build_span_id, build_trace_id
@@ -72,7 +72,7 @@ class Tracing(Middleware):
     def on_request(self, exchange: Exchange) -> None:
         """Decide whether the request is sampled; begin its record and its first attempt if it is."""
         try:
-            context = read_context(exchange.client_headers) if exchange.head_contains(CONTEXT_FIELDS) else None
+            context = read_context(exchange.client_headers) if exchange.head_matches(search_context) else None
             if context is None or context.decision != 0:
                 self._begin(exchange, context)
         except Exception as error:  # tracing must not affect traffic

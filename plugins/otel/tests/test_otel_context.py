@@ -9,6 +9,7 @@ from maesh_otel.context import (
     UNDECIDED,
     W3C_FORMAT,
     read_context,
+    search_context,
     write_context,
 )
 from opentelemetry.propagators.b3 import B3MultiFormat, B3SingleFormat
@@ -118,6 +119,18 @@ def test_b3_without_a_decision_leaves_it_to_the_mesh():
 def test_b3_fields_may_have_the_decision_alone(sampled, decision):
     context = read(x_b3_sampled=sampled)
     assert (context.trace_id, context.decision) == (b"", decision)
+
+
+@pytest.mark.parametrize(
+    "name", ["traceparent", "Traceparent", "TRACEPARENT", "b3", "B3", "x-b3-sampled", "X-B3-Flags"]
+)
+def test_the_search_of_every_head_finds_each_field_in_any_case(name):
+    assert FakeExchange(headers={b"X": b"1", name.encode(): b"1"}).head_matches(search_context)
+
+
+@pytest.mark.parametrize("name", ["tracestate", "baggage", "x-traceparent", "b33", "b", "x-b", "x-b4-sampled"])
+def test_the_search_of_every_head_finds_no_other_field(name):
+    assert not FakeExchange(headers={name.encode(): b"b3: traceparent: x-b3-"}).head_matches(search_context)
 
 
 def test_w3c_wins_over_b3_and_both_are_sent_on():

@@ -199,7 +199,7 @@ def test_an_attempt_that_was_cut_has_no_status_of_the_meshs_answer(tracing, sink
 
 def test_a_failure_is_logged_once_and_the_request_goes_on(tracing, sink, caplog):
     class Broken(FakeExchange):
-        def head_contains(self, texts):
+        def head_matches(self, search):
             raise RuntimeError("broken")
 
     with caplog.at_level(logging.ERROR):

@@ -4,7 +4,7 @@ Implements the interfaces of `plugin_system/interfaces.py` over one exchange (ex
 middleware_run.py derives from it, and calls the middlewares with itself.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from maesh_core.proxy.http.exchanges.exchange import Exchange
@@ -93,9 +93,9 @@ class ExchangeView:
         """The fields as the client sent them; read-only."""
         return ClientHeaders(self._exchange.head)
 
-    def head_contains(self, texts: tuple[bytes, ...]) -> bool:
-        """Whether the client's head has one of these lower-case texts."""
-        return self._exchange.head.contains(texts)
+    def head_matches(self, search: Callable[[bytes], object]) -> bool:
+        """Whether a search of the client's head finds something."""
+        return self._exchange.head.matches(search)
 
     @property
     def request_headers(self) -> Headers:
