@@ -1,6 +1,8 @@
 """Records in; spans, counts and log lines out, whatever the exporter does."""
 
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -187,3 +189,31 @@ def test_a_missing_library_is_named_at_start(monkeypatch, protocol, extra):
     monkeypatch.setattr("maesh_otel.hooks.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=rf"pip install 'maesh-otel\[{extra}\]'"):
         check_sdk(protocol)
+
+
+LOADING = """
+import sys
+from maesh_core.plugin_system.loading import load_plugins
+from maesh_core.settings import InstalledPlugin, ProxySettings
+from maesh_testing import FakeNode
+plugin = InstalledPlugin(name="otel", distribution="maesh-otel", version="1", summary="", is_default=False,
+                         path="maesh_otel:PLUGIN")
+loaded = load_plugins(sys.argv[1], [plugin], {})
+if sys.argv[1] == "proxy":
+    (factory,) = loaded.collect("maesh_middleware_factories", node=FakeNode())
+    if sys.argv[2] == "traced":
+        factory.build_middleware(factory.settings_type(), "test/app")
+print(*sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("half", "state", "is_loaded"),
+    [("controller", "", False), ("proxy", "untraced", False), ("proxy", "traced", True)],
+)
+def test_only_a_proxy_with_a_traced_service_loads_the_sdk_and_only_the_library_of_its_protocol(half, state, is_loaded):
+    command = [sys.executable, "-c", LOADING, half, state]
+    loaded = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert ("opentelemetry.sdk.trace" in loaded) is is_loaded
+    assert ("opentelemetry.exporter.otlp.proto.http.trace_exporter" in loaded) is is_loaded
+    assert "grpc" not in loaded

@@ -1,7 +1,10 @@
 """Real meshes that send spans to a collector made from opentelemetry-proto."""
 
+import contextlib
 import re
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -235,8 +238,6 @@ def test_what_waits_is_sent_when_the_mesh_ends(start_mesh, receiver):
 
 
 def test_a_hanging_collector_does_not_delay_the_end(start_mesh):
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as sock:
         flags = ("--set", f"otel.endpoint=http://127.0.0.1:{sock.getsockname()[1]}", "--set", "otel.sample=1")
         mesh = start_mesh("--otel", "--workers", "1", *flags, "--set", "otel.delay=20ms")
@@ -255,3 +256,81 @@ def test_tcp_services_work_beside_it_untraced(start_mesh, receiver, start_upstre
     mesh = start_mesh("--otel", "--set", f"otel.endpoint={receiver.endpoint}", objects=objects)
     assert mesh.describe_service("raw")["errors"] == []
     assert mesh.describe_service("raw")["notices"] == []
+
+
+def test_a_grpc_call_has_the_attributes_of_rpc(start_traced, receiver):
+    grpc = pytest.importorskip("grpc")
+
+    def add(request, context):
+        if request == b"bad":
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such item")
+        return request
+
+    method = grpc.unary_unary_rpc_method_handler(add)
+    with ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("shop.Cart", {"Add": method}),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        mesh = start_traced(
+            objects=build_service("cart", [("127.0.0.1", port)], annotations={"scheme": "h2c"}),
+        )
+        options = [("grpc.default_authority", "cart.test.maesh")]
+        with grpc.insecure_channel(f"127.0.0.1:{mesh.http_port}", options=options) as channel:
+            call = channel.unary_unary("/shop.Cart/Add")
+            assert call(b"1", timeout=20) == b"1"
+            with pytest.raises(grpc.RpcError, match="no such item"):
+                call(b"bad", timeout=20)
+        spans = receiver.wait_for(4)
+        server.stop(None).wait()
+    assert {span.name for span in spans} == {"shop.Cart/Add"}
+    assert [span.attributes["rpc.grpc.status_code"] for span in spans] == [0, 5, 0, 5]
+    assert [span.is_error for span in spans] == [False, False, False, True]
+    assert [span.attributes.get("network.protocol.version") for span in spans] == ["2", "2", None, None]
+    assert spans[3].attributes["error.type"] == "NOT_FOUND"
+
+
+def test_a_tunnel_is_one_span_that_ends_with_it(start_traced, receiver):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        mesh = start_traced(objects=build_service("chat", [("127.0.0.1", port)]))
+        with socket.create_connection(("127.0.0.1", mesh.http_port)) as client:
+            fields = b"Host: chat.test.maesh\r\nConnection: upgrade\r\nUpgrade: chat\r\n"
+            client.sendall(b"GET / HTTP/1.1\r\n%b\r\n" % fields)
+            upstream, _ = listening.accept()
+            with upstream:
+                assert b"\r\ntraceparent: 00-" in upstream.recv(65536)
+                upstream.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n")
+                assert client.recv(65536).startswith(b"HTTP/1.1 101 ")
+                assert receiver.spans == []
+        server, attempt = receiver.wait_for(2)
+    assert server.attributes["http.response.status_code"] == attempt.attributes["http.response.status_code"] == 101
+    assert not server.is_error
+
+
+def test_a_client_that_leaves_and_a_response_that_breaks_off_are_recorded(start_traced, receiver):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        mesh = start_traced("--no-passive-health", objects=build_service("cut", [("127.0.0.1", port)]))
+        request = b"GET / HTTP/1.1\r\nHost: cut.test.maesh\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", mesh.http_port)) as client:
+            client.sendall(request)
+            upstream, _ = listening.accept()
+            upstream.recv(65536)
+        left, attempt = receiver.wait_for(2)
+        upstream.close()
+        assert left.attributes["maesh.reason"] == "the client left"
+        assert not left.is_error
+        assert attempt.attributes["error.type"] == "cancelled"
+        with socket.create_connection(("127.0.0.1", mesh.http_port)) as client:
+            client.sendall(request)
+            upstream, _ = listening.accept()
+            upstream.recv(65536)
+            upstream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+            upstream.close()
+            with contextlib.suppress(ConnectionResetError):
+                while client.recv(65536):
+                    pass
+        lost = receiver.wait_for(4)[1]
+        assert lost.attributes["error.type"] == "reset"
+        assert lost.attributes["http.response.status_code"] == 200
