@@ -1,5 +1,7 @@
 """Header fields in, the trace context out, and back; OpenTelemetry's own propagators say what is right."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from maesh_testing import FakeExchange
 
 TRACE, PARENT, SPAN, OWN = b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331", b"00f067aa0ba902b7", b"1" * 16
 W3C = b"00-%b-%b-01" % (TRACE, PARENT)
-OTHERS = {"traceparent": TraceContextTextMapPropagator, "b3": B3SingleFormat, "multi": B3MultiFormat}
+OTHERS: dict[str, Any] = {"traceparent": TraceContextTextMapPropagator, "b3": B3SingleFormat, "multi": B3MultiFormat}
 
 
 def read(**fields):
