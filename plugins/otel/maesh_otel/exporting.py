@@ -26,8 +26,8 @@ from maesh_otel.readable import build_readable_span
 from maesh_otel.spans import Span, build_spans
 from maesh_otel.trace import RequestRecord
 
-BATCH_LIMIT = 256
-"""Records in one export."""
+BATCH_LIMIT = 512
+"""Records in one export, which then has half a megabyte."""
 FLUSH_LIMIT_S = 0.6
 """Time to send the last records when the worker ends; after a second, its parent kills it."""
 _SAMPLED = SpanContext(1, 1, False, TraceFlags(TraceFlags.SAMPLED))  # noqa: FBT003

@@ -113,8 +113,6 @@ def _build_server_span(record: RequestRecord, request: _Request) -> Span:
     attributes["server.address"] = host
     attributes["server.port"] = port
     attributes["client.address"] = record.client_address
-    attributes["network.peer.address"] = record.client_address
-    attributes["network.protocol.name"] = "http"
     attributes["network.protocol.version"] = _VERSIONS.get(record.protocol, "1.1")
     attributes["maesh.service"] = record.service
     attributes["maesh.destination"] = record.destination
@@ -136,8 +134,8 @@ def _build_client_span(record: RequestRecord, request: _Request, attempt: Attemp
     shown = f"[{address}]" if ":" in address else address
     attributes = request.attributes.copy()
     attributes["url.full"] = f"http://{shown}:{port}{request.path}"
-    attributes["server.address"] = attributes["network.peer.address"] = address
-    attributes["server.port"] = attributes["network.peer.port"] = port
+    attributes["server.address"] = address
+    attributes["server.port"] = port
     attributes["maesh.destination"] = record.destination
     if number:
         attributes["http.request.resend_count"] = number
