@@ -9,6 +9,7 @@ import platform
 import socket
 import threading
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -210,14 +211,16 @@ class SpanSink:
         ]
 
 
+def import_exporter(protocol: str) -> Any:
+    """Import the SDK's exporter of a protocol; return its module."""
+    name = "grpc" if protocol == GRPC else "http"
+    return import_module(f"opentelemetry.exporter.otlp.proto.{name}.trace_exporter")
+
+
 def build_exporter(settings: ExportSettings) -> tuple[SpanExporter, bool]:
     """Build the SDK's exporter of the protocol; also return whether it takes an EncodedBatch."""
     headers: Any = settings.headers
-    module: Any
-    if settings.protocol == GRPC:
-        from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as module
-    else:
-        from opentelemetry.exporter.otlp.proto.http import trace_exporter as module
+    module = import_exporter(settings.protocol)
     is_encoding = hasattr(module, "encode_spans")
     if is_encoding:
         module.encode_spans = _get_request

@@ -1,6 +1,7 @@
 """The hooks of the proxy's half. pluggy marks the functions of hooks, and cannot mark those that mypyc compiles.
 
-The SDK is imported when the first service is traced, so only by a worker that carries traffic.
+The SDK is imported by the hook, before the worker carries traffic, because that takes a few tenths of a second. Its
+thread is started when the first service is traced.
 """
 
 import atexit
@@ -31,9 +32,9 @@ class LazySink:
         return f"<LazySink {self._sink!r}>"
 
     def start(self) -> None:
-        """Import the SDK and start its thread, once."""
+        """Start the SDK's thread, once."""
         if self._sink is None:
-            from maesh_otel.exporting import SpanSink, build_resource
+            from maesh_otel.exporting import SpanSink, build_resource  # imported before
 
             installed = version("maesh")
             resource = build_resource(self._settings, node=self._node, version=installed, variables=os.environ)
@@ -61,6 +62,9 @@ class ProxyHalf:
     @hookimpl
     def maesh_middleware_factories(self, node: Node) -> Sequence[MiddlewareFactory]:
         """Return the only factory of this plugin."""
+        from maesh_otel.exporting import import_exporter
+
+        import_exporter(self._settings.protocol)
         sink = LazySink(self._settings, node.settings.node)
         return [TracingFactory(sink, self._settings.sample, marks_unsampled=self._marks_unsampled)]
 

@@ -192,7 +192,7 @@ def test_a_missing_library_is_named_at_start(monkeypatch, protocol, extra):
 
 
 LOADING = """
-import sys
+import sys, threading
 from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.settings import InstalledPlugin, ProxySettings
 from maesh_testing import FakeNode
@@ -203,17 +203,18 @@ if sys.argv[1] == "proxy":
     (factory,) = loaded.collect("maesh_middleware_factories", node=FakeNode())
     if sys.argv[2] == "traced":
         factory.build_middleware(factory.settings_type(), "test/app")
-print(*sys.modules)
+print(*sys.modules, *(thread.name for thread in threading.enumerate()))
 """
 
 
 @pytest.mark.parametrize(
     ("half", "state", "is_loaded"),
-    [("controller", "", False), ("proxy", "untraced", False), ("proxy", "traced", True)],
+    [("controller", "", False), ("proxy", "untraced", True), ("proxy", "traced", True)],
 )
-def test_only_a_proxy_with_a_traced_service_loads_the_sdk_and_only_the_library_of_its_protocol(half, state, is_loaded):
+def test_only_a_proxy_loads_the_sdk_at_its_start_and_only_the_library_of_its_protocol(half, state, is_loaded):
     command = [sys.executable, "-c", LOADING, half, state]
     loaded = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     assert ("opentelemetry.sdk.trace" in loaded) is is_loaded
     assert ("opentelemetry.exporter.otlp.proto.http.trace_exporter" in loaded) is is_loaded
     assert "grpc" not in loaded
+    assert ("maesh-otel-closer" in loaded) is (state == "traced")
