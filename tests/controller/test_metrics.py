@@ -1,5 +1,7 @@
 """The controller's metrics: what it holds, what it did, and how it is."""
 
+from typing import Any
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -27,6 +29,9 @@ def scrape(*sources):
 class Source:
     name = "s"
 
+    def watch_events(self, kinds):
+        raise NotImplementedError
+
 
 class FollowedSource(Source):
     """A source that has lost one kind."""
@@ -45,14 +50,15 @@ class Status:
 def test_events_are_counted_by_source_kind_and_event():
     counts = BuildCounts(CORE_KINDS)
     service = build_service("a")
-    events = [
+    other: Any = str  # not a kind of resources
+    events: list[Any] = [
         Replaced(Service, [service]),
         Applied(service),
         Deleted(Pod, ObjectKey("n", "p")),
         Problem("a.yaml", "broken"),
         Problem("x", "invalid", "Service"),
         Problem("y", "invalid", "Invented" * 100),
-        Deleted(str, ObjectKey("n", "p")),
+        Deleted(other, ObjectKey("n", "p")),
     ]
     counts.count(events, source="s", duration_s=0.002)
     found = scrape(counts.collect)
