@@ -79,6 +79,7 @@ from maesh_core.plugin_system.interfaces import (
     View,
 )
 from maesh_core.plugin_system.middleware import Middleware, override
+from maesh_core.plugin_system.pages import ApiPage, PageRequest, PageResponse
 from maesh_core.plugin_system.shared import RecentCounts, SharedBytes
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.values.field_rules import find_header_problem
@@ -114,6 +115,7 @@ __all__ = [
     "UDP",
     "UPSTREAM_LOST",
     "Addition",
+    "ApiPage",
     "Applied",
     "BackendNode",
     "BalancedServer",
@@ -151,6 +153,8 @@ __all__ = [
     "ObjectFindings",
     "ObjectKey",
     "ObjectMeta",
+    "PageRequest",
+    "PageResponse",
     "Plugin",
     "Pod",
     "PodNode",

@@ -7,7 +7,6 @@ request is allowed and 3 if it is not, for use in scripts.
 import asyncio
 import inspect
 from collections.abc import Collection, Sequence
-from http import HTTPMethod
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,13 +14,12 @@ import typer
 
 from maesh_core.cli.flag_groups import MAIN, GroupedCommand
 from maesh_core.cli.options import build_parameters, resolve_settings
-from maesh_core.errors import PluginError, SettingsError
+from maesh_core.errors import ConfigurationError, PluginError, SettingsError
 from maesh_core.plugin_system.loading import LoadedPlugins, load_plugins
 from maesh_core.plugin_system.metadata import list_installed
 from maesh_core.process.logging_setup import configure_logging
 from maesh_core.process.printable import show_lines
 from maesh_core.settings import ControllerSettings, ExplainSettings, InstalledPlugin
-from maesh_core.values.field_rules import is_token
 
 if TYPE_CHECKING:
     from maesh_core.cli.explain_sources import Sources
@@ -91,8 +89,12 @@ def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
     configure_logging(settings.log_level, settings.log_format)
     from maesh_core.cli.explain_report import render_explanation
     from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer  # aiohttp and more
+    from maesh_core.controller.explaining.query import check_request
 
-    _check_request(given["method"], given["path"])
+    try:
+        check_request(given["method"], given["path"])
+    except ConfigurationError as error:
+        raise SettingsError(str(error)) from error
     asked = ExplainedRequest(
         client=given["client"],
         service=given["service"],
@@ -114,16 +116,6 @@ def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
     found = explainer.explain(asked)
     print(msgspec.json.encode(found).decode() if settings.json else show_lines(render_explanation(found)))  # noqa: T201
     return found.is_admitted
-
-
-def _check_request(method: str, path: str) -> None:
-    """Reject an invalid method or path: proxies answer it with 400 or 501, regardless of the rules."""
-    if not is_token(method.encode()):
-        raise SettingsError(f"METHOD: {method!r} is not a method such as GET")
-    if method not in set(HTTPMethod) and method.upper() in set(HTTPMethod):
-        raise SettingsError(f"METHOD: {method!r} is not {method.upper()}: methods are case-sensitive")
-    if not path.startswith("/") and path != "*":
-        raise SettingsError(f"PATH: {path!r} does not begin with /")
 
 
 def _parse_header(text: str) -> tuple[str, str]:

@@ -21,6 +21,7 @@ _GROUPS = {
         *("workers", "recursive", "once", "json", "sort", "filter", "interval", "node", "configuration_cache"),
         *("prometheus", "dry_run"),
     ),
+    "API": ("api_hosts",),
     "Cluster": ("kubeconfig", "master_url", "cluster_domain"),
     "Services": ("default_mode", "watch_namespaces", "ignore_namespaces", "namespace"),
     "Entrypoints": ("limit_http_port", "limit_tcp_port", "port_mapping"),

@@ -29,6 +29,7 @@ _NOUNS = {
     "maesh_resource_kinds": ("resource kind", "name"),
     "maesh_sources": ("source", "name"),
     "maesh_topology_builders": ("topology builder", "name"),
+    "maesh_api_pages": ("page", "path"),
     "maesh_traffic_types": ("traffic type", "name"),
     "maesh_protocol_handlers": ("traffic type", "name"),
     "maesh_balancer_builders": ("load balancer", "name"),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from maesh_core import plugin
 from maesh_core.cli.flag_groups import group_fields
-from maesh_core.plugin_system import hookspecs, interfaces, middleware, shared
+from maesh_core.plugin_system import hookspecs, interfaces, middleware, pages, shared
 from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
 from maesh_core.settings import (
     CleanupSettings,
@@ -44,6 +44,7 @@ _COMMANDS = {
 _FAMILIES = {
     "DiscoverySpecs": "Discovery",
     "TopologySpecs": "Topology",
+    "PageSpecs": "Pages",
     "ProtocolSpecs": "Protocol",
     "BalancingSpecs": "Balancing",
     "MiddlewareSpecs": "Middleware",
@@ -128,7 +129,7 @@ def list_interfaces() -> list[Interface]:
     """Read from their sources what the objects that hooks give must have, then those that they are given."""
     return [
         found
-        for module in (hookspecs, middleware, interfaces, shared)
+        for module in (hookspecs, middleware, pages, interfaces, shared)
         for found in _read_interfaces(inspect.getsource(module))
     ]
 

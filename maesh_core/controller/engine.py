@@ -42,7 +42,7 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ServiceReport
 from maesh_core.model.resources import ResourceKind, Service
 from maesh_core.model.topology import ServiceNode
-from maesh_core.plugin_system.hookspecs import ObjectChecker, TopologyBuilder
+from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, ObjectChecker, TopologyBuilder
 
 _log = logging.getLogger(__name__)
 
@@ -145,6 +145,11 @@ class Engine:
     def all_problems(self) -> Mapping[str, Problem]:
         """What discovery could not read, and what it ignored, by origin."""
         return self._parts.snapshot.all_problems
+
+    @property
+    def middleware_builders(self) -> Sequence[MiddlewareBuilder]:
+        """The builders of middlewares, in the order of the chain."""
+        return self._parts.catalogue.middleware_builders
 
     @property
     def reports(self) -> ObjectReports:

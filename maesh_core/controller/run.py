@@ -17,10 +17,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from maesh_core.controller.api.browser_guard import BrowserGuard
 from maesh_core.controller.api.clients import choose_connection_limit
 from maesh_core.controller.api.handlers import Api
 from maesh_core.controller.api.node_client import NodeClient
 from maesh_core.controller.api.nodes import NodeRegistry
+from maesh_core.controller.api.pages import index_pages
 from maesh_core.controller.api.server import STOP_S as SERVER_STOP_S
 from maesh_core.controller.api.server import open_socket, start_server
 from maesh_core.controller.cluster.shadow_services import ShadowReader
@@ -127,6 +129,7 @@ async def run_controller(
     traffic_source = _build_traffic_source(settings, nodes)
     kinds = collect_kinds(plugins)
     given = plugins.collect("maesh_sources")
+    pages = index_pages(plugins.collect("maesh_api_pages"), plugins.describe)
     identity = build_identity()
     client = cluster = None
     if is_cluster_meant(settings, is_alone=not given):
@@ -142,7 +145,8 @@ async def run_controller(
     traffic = TrafficGatherer(engine, traffic_source)
     status, counts = ControllerStatus(identity, engine, cluster), BuildCounts(kinds)
     metrics = build_page(engine, kinds, sources, counts=counts, status=status, nodes=nodes)
-    api = Api(engine, nodes, node_client, status=status, traffic=traffic, metrics=metrics)
+    guard = BrowserGuard(settings.api_hosts, namespace=settings.namespace, cluster_domain=settings.cluster_domain)
+    api = Api(engine, nodes, node_client, status=status, traffic=traffic, metrics=metrics, guard=guard, pages=pages)
     metrics.add(api.collect_metrics)
     if cluster is not None:
         metrics.add(cluster.collect_metrics)

@@ -1,10 +1,10 @@
 """The one place where hooks are declared, in families: discovery, topology, protocol and others.
 
 A hook runs once, when its process starts, and returns objects that the process then calls directly; no hook is called
-while a request is processed. The interfaces of these objects are declared here, except for that of a middleware
-(middleware.py); the interfaces of their arguments are in interfaces.py. Plugins import all of them from
-`maesh_core.plugin`. The order in which hooks are called is not promised and does not matter: their results are sorted
-by name, and the start fails if two results claim the same name.
+while a request is processed. The interfaces of these objects are declared here, except for those of a middleware
+(middleware.py) and of a page (pages.py); the interfaces of their arguments are in interfaces.py. Plugins import all of
+them from `maesh_core.plugin`. The order in which hooks are called is not promised and does not matter: their results
+are sorted by name, and the start fails if two results claim the same name.
 """
 
 import socket
@@ -25,6 +25,7 @@ from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
 from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Node, Question, TopologyView, Verdict
 from maesh_core.plugin_system.middleware import Middleware
+from maesh_core.plugin_system.pages import ApiPage
 
 PROJECT_NAME = "maesh"
 HOOK_API_VERSION = 1
@@ -139,6 +140,17 @@ class TopologySpecs(Protocol):
     @hookspec
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
         """Return checkers that find objects without effect. Controller; once, at start; raising stops the start."""
+
+
+# --- pages -----------------------------------------------------------------------------------------------------------
+
+
+class PageSpecs(Protocol):
+    """Hooks that add to the controller's API."""
+
+    @hookspec
+    def maesh_api_pages(self) -> Sequence[ApiPage]:
+        """Return pages of the controller's API. Controller; once, at start; raising stops the start."""
 
 
 # --- protocol --------------------------------------------------------------------------------------------------------
@@ -459,6 +471,7 @@ class ObservationSpecs(Protocol):
 SPEC_FAMILIES: tuple[type, ...] = (
     DiscoverySpecs,
     TopologySpecs,
+    PageSpecs,
     ProtocolSpecs,
     BalancingSpecs,
     MiddlewareSpecs,

@@ -77,6 +77,13 @@ class MeshSettings(CommonSettings):
         Meta(description="File that stores the entrypoints of TCP and UDP ports; default: one for each set of paths."),
     ] = ""
     api_port: Annotated[Port, Meta(description="Port of the controller's API.")] = 9000
+    api_hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Further names under which browsers may use the API, besides addresses and the names of this"
+            " machine and of the cluster; all: every name."
+        ),
+    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

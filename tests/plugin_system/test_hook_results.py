@@ -14,6 +14,7 @@ INTERFACES = {name: find_interface(name) for name in HOOKS if find_interface(nam
 VALUES = {
     "name": "a",
     "kind": "a",
+    "path": "/a",
     "transport": "TCP",
     "stage": Stage.LIMIT,
     "annotations": ("x",),

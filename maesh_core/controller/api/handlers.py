@@ -1,25 +1,28 @@
 """The handlers of the controller's HTTP API: they take requests, and return JSON or a short plain text.
 
-Serves what a `Published` offers, records in the node registry who pulled, and asks proxies only through a
-`NodeFetcher`. No answer, refusals of malformed requests included, names the software. Only GET and HEAD are supported.
+Serves what a `Published` offers and the pages of plugins, records in the node registry who pulled, and asks proxies
+only through a `NodeFetcher`. No answer, refusals of malformed requests included, names the software. Only GET and HEAD
+are supported.
 """
 
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from maesh_core.controller.api.browser_guard import BrowserGuard
 from maesh_core.controller.api.long_poll import Waiters
 from maesh_core.controller.api.nodes import NAME_LIMIT, AdminAddress, NodeRegistry, is_valid_name
-from maesh_core.controller.api.request_counts import CLIENT_LEFT, OTHER_PATH, RequestCounts
+from maesh_core.controller.api.pages import answer_page
+from maesh_core.controller.api.request_counts import CLIENT_LEFT, OTHER_PATH, PAGE_PATH, RequestCounts
 from maesh_core.controller.api.server import build_text, to_response
 from maesh_core.controller.explaining.pod_lookup import PodLookup
 from maesh_core.controller.traffic.gathering import select_services
-from maesh_core.errors import NodeUnreachableError, TrafficUnavailableError
+from maesh_core.errors import ConfigurationError, NodeUnreachableError, TrafficUnavailableError
 from maesh_core.model.addresses import parse_address
 from maesh_core.model.exposition import CONTENT_TYPE
 from maesh_core.model.keys import ObjectKey
@@ -27,6 +30,8 @@ from maesh_core.model.messages import ControllerReport
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.traffic import TrafficReport
 from maesh_core.plain_http.messages import Request, Response
+from maesh_core.plugin_system.hookspecs import MiddlewareBuilder
+from maesh_core.plugin_system.pages import ApiPage, PageRequest
 
 WAIT_LIMIT_S = 60.0
 """The longest time for which a pull is held; a longer `wait` is reduced to this."""
@@ -70,6 +75,12 @@ class Published(Protocol):
     def pods(self) -> PodLookup: ...  # noqa: D102
 
     def render_objects(self) -> bytes: ...  # noqa: D102
+
+    @property
+    def problems(self) -> Mapping[str, str]: ...  # noqa: D102
+
+    @property
+    def middleware_builders(self) -> Sequence[MiddlewareBuilder]: ...  # noqa: D102
 
 
 class NodeFetcher(Protocol):
@@ -121,7 +132,11 @@ class Api:
         traffic: TrafficReporter,
         metrics: Metrics,
         held_limit: int = HELD_PULLS_LIMIT,
+        guard: BrowserGuard | None = None,
+        pages: Mapping[str, ApiPage] | None = None,
     ) -> None:
+        self._guard = guard or BrowserGuard()
+        self._pages = pages or {}
         self._status = status
         self._traffic = traffic
         self._rendered_traffic: tuple[TrafficReport, bytes] | None = None
@@ -140,6 +155,7 @@ class Api:
             "/api/pods": self._get_pods,
             "/api/objects": self._get_objects,
             "/api/traffic": self._get_traffic,
+            "/api/explain": self._get_explanation,
             "/api/status/controller": self._get_controller,
             "/api/status/nodes": self._get_nodes,
             "/api/status/readiness": self._get_readiness,
@@ -175,7 +191,7 @@ class Api:
             response = await self._answer(request, path, route)
             code, tag = response.status, _find_tag(response)
         finally:  # also if the client leaves, which cancels the answer
-            name = OTHER_PATH if route is None else path if path in self._routes else NODE_PATH
+            name = self._find_counted_name(path, route)
             self._counts.count(name, code)
             if name == PULL_PATH:
                 self._counts.count_pull(code, tag)
@@ -185,6 +201,9 @@ class Api:
         self, request: Request, path: str, route: Callable[[Request], Awaitable[Response]] | None
     ) -> Response:
         """Answer one request; an internal error is logged and answered with 500, without details."""
+        refusal = self._guard.check(request.fields, is_page=path in self._pages)
+        if refusal is not None:
+            return build_text(refusal.status, f"{refusal.text}\n", is_last=True)
         if route is None:
             paths = ", ".join((*self._routes, NODE_PATH))
             return build_text(HTTPStatus.NOT_FOUND, f"not found; the paths are {paths}\n")
@@ -199,8 +218,15 @@ class Api:
             return build_text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; see the controller's log\n")
 
     def _find_route(self, path: str) -> Callable[[Request], Awaitable[Response]] | None:
+        if path in self._pages:
+            return self._get_page
         is_of_node = path.startswith(NODE_PREFIX) and path.endswith(NODE_SUFFIX)
         return self._get_node_configuration if is_of_node else self._routes.get(path)
+
+    def _find_counted_name(self, path: str, route: object) -> str:
+        if route is None or path in self._pages:
+            return OTHER_PATH if route is None else PAGE_PATH
+        return path if path in self._routes else NODE_PATH
 
     async def _get_configuration(self, request: Request) -> Response:
         """Answer a pull.
@@ -297,6 +323,25 @@ class Api:
         if self._rendered_traffic is None or self._rendered_traffic[0] is not report:
             self._rendered_traffic = (report, msgspec.json.encode(report))
         return _json(self._rendered_traffic[1])
+
+    async def _get_explanation(self, request: Request) -> Response:
+        """Answer with the verdict about one request, as `maesh explain --json` does."""
+        from maesh_core.controller.explaining import query  # imported when it is asked for, to save memory
+
+        if not self._published.is_ready:
+            return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
+        try:
+            asked = query.parse_question(request.target.partition(b"?")[2].decode("ascii", "replace"))
+        except ConfigurationError as error:
+            return build_text(HTTPStatus.BAD_REQUEST, f"{error}\n")
+        try:
+            return _json(query.answer_question(asked, self._published))
+        except ConfigurationError as error:
+            return build_text(HTTPStatus.NOT_FOUND, f"{error}\n")
+
+    async def _get_page(self, request: Request) -> Response:
+        asked = PageRequest(query=read_query(request), fields=request.fields)
+        return await answer_page(self._pages[read_path(request)], asked)
 
     async def _get_controller(self, _: Request) -> Response:
         return _json(msgspec.json.encode(self._status.report()))

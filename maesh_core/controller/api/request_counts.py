@@ -11,6 +11,8 @@ from maesh_core.model.metrics import MetricFamily
 CLIENT_LEFT = 499
 """The code for a client that disconnected before the answer, as in the metrics of a proxy."""
 OTHER_PATH = "other"
+PAGE_PATH = "page"
+"""All pages of plugins: their paths may change with each version."""
 
 _RESULTS = {HTTPStatus.NOT_MODIFIED: "unchanged", CLIENT_LEFT: "left"}
 

@@ -9,6 +9,7 @@ from maesh_core.controller.api.nodes import AdminAddress, NodeRegistry
 from maesh_core.errors import NodeUnreachableError, TrafficUnavailableError
 from maesh_core.model.messages import ControllerReport
 from maesh_core.model.traffic import ServiceTraffic, TrafficReport
+from maesh_core.plugin_system.pages import PageResponse
 
 from ..explaining.test_pod_lookup import build_lookup, build_pod
 
@@ -55,6 +56,9 @@ class Published:
 
     def render(self):
         return b"maesh_controller_ready 1.0\n"
+
+    problems = {}
+    middleware_builders = ()
 
     def render_objects(self):
         return b'[{"kind": "TrafficSplit"}]'
@@ -119,7 +123,7 @@ class Peer:
 
 
 @pytest.fixture
-def build_peer(serve):
+async def build_peer(serve):
     sessions = []
 
     async def build(**limits):
@@ -132,15 +136,15 @@ def build_peer(serve):
         sessions.append((session, api))
         return Peer(published, api, asker, traffic, server, session, url)
 
-    return build
+    yield build
+    for session, api in sessions:
+        api.close()
+        await session.close()
 
 
 @pytest.fixture
 async def peer(build_peer):
-    peer = await build_peer()
-    yield peer
-    peer.api.close()
-    await peer.session.close()
+    return await build_peer()
 
 
 async def test_a_pull_gives_the_whole_configuration(peer):
@@ -532,3 +536,60 @@ async def test_requests_are_counted_under_the_names_of_paths(peer):
     }
     assert dict(pulls.samples) == {("full",): 1, ("unchanged",): 1, ("left",): 1}
     assert held.samples == (((), 0),)
+
+
+class Page:
+    path = "/"
+
+    async def respond(self, request):
+        if "fail" in request.query:
+            raise ValueError
+        return PageResponse(content_type="text/html", body=b"<p>")
+
+
+async def test_pages_of_plugins_are_served(build_peer):
+    peer = await build_peer(pages={"/": Page()})
+    response, body = await peer.get("/")
+    assert (response.status, body, response.headers["Content-Type"]) == (200, b"<p>", "text/html")
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    response, body = await peer.request("/", method="HEAD")
+    assert (response.status, body, response.headers["Content-Length"]) == (200, b"", "3")
+    assert (await peer.request("/", method="POST"))[0].status == 405
+    assert dict(peer.api.collect_metrics()[0].samples) == {("page", "200"): 2, ("page", "405"): 1}
+
+
+async def test_a_page_that_raises_is_logged_and_answered_with_500(build_peer, caplog):
+    peer = await build_peer(pages={"/": Page()})
+    response, body = await peer.get("/?fail=1")
+    assert (response.status, body) == (500, b"internal error; see the controller's log\n")
+    assert "the API could not answer /" in caplog.text
+
+
+@pytest.mark.parametrize(("path", "status"), [("/", 421), ("/api/services", 200)])
+async def test_a_page_is_only_served_under_a_known_name(build_peer, path, status):
+    peer = await build_peer(pages={"/": Page()})
+    response, _ = await peer.get(path, headers={"Host": "evil.example"})
+    assert response.status == status
+    response, body = await peer.get(path, headers={"Host": "evil.example", "Accept-Language": "en"})
+    assert response.status == 421
+    assert b"--api-hosts evil.example allows it" in body
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "text"),
+    [
+        ("", 400, b"client is missing"),
+        ("?client=10.0.0.1&service=web.shop", 404, b"the mesh knows no service web in namespace shop"),
+    ],
+)
+async def test_an_explanation_without_a_verdict_says_why(peer, query, status, text):
+    peer.published.render_objects = lambda: b"[]"
+    peer.published.render_topology = lambda: b'{"services": {}, "pods": {}}'
+    peer.published.render_configuration = lambda since: b'{"revision": "e.1", "full": true}'
+    response, body = await peer.get(f"/api/explain{query}")
+    assert (response.status, body[: len(text)]) == (status, text)
+
+
+async def test_nothing_is_explained_before_the_first_configuration(peer):
+    peer.published.is_ready = False
+    assert (await peer.get("/api/explain?client=a&service=b"))[0].status == 503

@@ -1,0 +1,55 @@
+import pytest
+
+from maesh_core.controller.api.pages import CONTENT_SECURITY_POLICY, answer_page, index_pages
+from maesh_core.errors import PluginError
+from maesh_core.plugin_system.pages import PageRequest, PageResponse
+
+
+class Page:
+    def __init__(self, path, **response):
+        self.path = path
+        self.response = PageResponse(**response)
+        self.requests = []
+
+    async def respond(self, request):
+        self.requests.append(request)
+        return self.response
+
+
+def describe(page):
+    return f"plugin of {page.path}"
+
+
+@pytest.mark.parametrize("path", ["", "index", "/a b", "/ä", "/a?b", "/%41", "/a\n"])
+def test_a_path_that_no_request_can_name_plainly_is_refused(path):
+    with pytest.raises(PluginError, match="does not have a plain path"):
+        index_pages([Page(path)], describe)
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/status/nodes", "/metrics"])
+def test_a_path_of_the_controller_itself_is_refused(path):
+    with pytest.raises(PluginError, match=r"this path belongs to the controller itself$"):
+        index_pages([Page(path)], describe)
+
+
+def test_a_path_that_is_claimed_twice_is_refused():
+    with pytest.raises(PluginError) as caught:
+        index_pages([Page("/a"), Page("/apis"), Page("/a")], describe)
+    assert str(caught.value) == "page '/a' is claimed by both plugin of /a and plugin of /a"
+
+
+def test_pages_are_found_by_their_path():
+    pages = [Page("/"), Page("/assets/index-1.js")]
+    assert index_pages(pages, describe) == {"/": pages[0], "/assets/index-1.js": pages[1]}
+
+
+async def test_a_page_is_sent_with_headers_that_keep_a_browser_safe_and_may_replace_them():
+    page = Page("/", status=404, content_type="text/html", headers={"Cache-Control": "max-age=1"}, body=b"x")
+    response = await answer_page(page, PageRequest(query={"a": "b"}))
+    fields = dict(response.fields)
+    assert (response.status, response.body, page.requests) == (404, b"x", [PageRequest(query={"a": "b"})])
+    assert fields[b"Content-Security-Policy"].decode() == CONTENT_SECURITY_POLICY
+    assert fields[b"X-Content-Type-Options"] == b"nosniff"
+    assert fields[b"Referrer-Policy"] == b"no-referrer"
+    assert fields[b"Cache-Control"] == b"max-age=1"
+    assert fields[b"Content-Type"] == b"text/html"
