@@ -216,8 +216,9 @@ def open_engine(folder: Path) -> Engine:
 
 
 def open_all() -> list[Engine]:
-    """Open the engine, and the plugins of this tree."""
-    return [open_engine(folder) for folder in (ROOT, *sorted(path.parent for path in ROOT.glob(PLUGINS)))]
+    """Open the engine, and the plugins of this tree that name modules to compile."""
+    plugins = sorted(path.parent for path in ROOT.glob(PLUGINS) if "[tool.maesh]" in path.read_text())
+    return [open_engine(folder) for folder in (ROOT, *plugins)]
 
 
 def _find_error(text: str) -> str:

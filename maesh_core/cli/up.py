@@ -8,12 +8,14 @@ from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_command
 from maesh_core.cli.programs import become_program
 from maesh_core.errors import SettingsError
+from maesh_core.plugin_system.metadata import enable_local_defaults
 from maesh_core.settings import InstalledPlugin, UpSettings
 
 
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
     """Add the command to the application."""
-    application.command("up", cls=GroupedCommand)(build_command(UpSettings, run, installed=installed, takes_paths=True))
+    plugins = enable_local_defaults(installed)
+    application.command("up", cls=GroupedCommand)(build_command(UpSettings, run, installed=plugins, takes_paths=True))
 
 
 def run(settings: UpSettings) -> None:

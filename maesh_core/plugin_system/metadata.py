@@ -6,6 +6,7 @@ Gives names. Must not import a plugin: what is not enabled is never imported.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 
 from maesh_core.errors import PluginError
@@ -17,7 +18,10 @@ ENTRY_POINT_GROUP = "maesh.plugins"
 DEFAULT_ON = frozenset({"retry", "ratelimit", "circuitbreaker", "smi", "udp"})
 """Enabled by default if they are installed; every other plugin needs its flag."""
 
-SHIPPED = DEFAULT_ON | {"acl", "access-log", "otel"}
+LOCAL_DEFAULT_ON = frozenset({"dashboard"})
+"""Also enabled by default in `maesh up`, which only this machine can reach."""
+
+SHIPPED = DEFAULT_ON | LOCAL_DEFAULT_ON | {"acl", "access-log", "otel"}
 """The project's own plugins: known by name also where they are not installed."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -40,6 +44,11 @@ def _describe(entry_point: EntryPoint) -> InstalledPlugin:
         is_default=entry_point.name in DEFAULT_ON,
         path=entry_point.value,
     )
+
+
+def enable_local_defaults(installed: Sequence[InstalledPlugin]) -> tuple[InstalledPlugin, ...]:
+    """Make the plugins defaults that only `maesh up` enables by default."""
+    return tuple(replace(each, is_default=each.is_default or each.name in LOCAL_DEFAULT_ON) for each in installed)
 
 
 def find_name_problem(name: str, core_flags: Collection[str]) -> str | None:

@@ -1,0 +1,414 @@
+// The service graph. Positions depend only on which services and edges there are, so refreshed figures move nothing.
+// Drag or use the arrow keys to move, the wheel or + and - to zoom; the same edges are also there as a list.
+
+import type { JSX } from "preact";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { formatRate } from "../logic/format";
+import type { GraphEdge, GraphNode, Layout, ServiceGraph } from "../logic/graph";
+import {
+  LABELS_LIMIT,
+  NODE_HEIGHT,
+  NODE_WIDTH,
+  buildGraph,
+  cutAround,
+  findLocked,
+  layOut,
+  signGraph,
+} from "../logic/graph";
+import { DEGRADED_BELOW, FAILING_BELOW } from "../logic/rows";
+import { shorten } from "../logic/format";
+import { Empty, Loading } from "../parts/bits";
+import { useDocument, useSize, useStore, useTitle } from "../parts/hooks";
+import { linkToService, replaceQuery } from "../parts/route";
+import { VirtualList } from "../parts/VirtualList";
+
+const DISTANCE = 2;
+
+export function GraphPage({ query }: { query: URLSearchParams }) {
+  const [{ traffic, rows, topology, hasTraffic, services, phase }] = useStore();
+  const [around, setAround] = useState(query.get("around") ?? "");
+  const [filter, setFilter] = useState(query.get("filter") ?? "");
+  const [isFailing, setIsFailing] = useState(false);
+  const [isList, setIsList] = useState(false);
+  useTitle("Graph");
+  useDocument("topology");
+  useEffect(() => setAround(query.get("around") ?? ""), [query]);
+
+  const locked = useMemo(() => findLocked(topology), [topology]);
+  const graph = useMemo(() => (traffic ? buildGraph(traffic, rows, locked) : null), [traffic, rows, locked]);
+  const shown = useMemo(() => graph && select(graph, around, filter, isFailing), [graph, around, filter, isFailing]);
+  if (!services)
+    return phase === "lost" ? <Empty title="The controller does not answer" /> : <Loading what="the graph" />;
+  if (!hasTraffic || !graph || !shown)
+    return <Empty title="No graph">{<p>This controller does not measure who calls whom.</p>}</Empty>;
+  if (!graph.nodes.size)
+    return (
+      <Empty title="No traffic yet">
+        <p>Services appear here when they are called through the mesh.</p>
+      </Empty>
+    );
+  const leave = () => {
+    setAround("");
+    setFilter("");
+    setIsFailing(false);
+    replaceQuery("graph", {});
+  };
+  return (
+    <div class="graph-page">
+      <h1 class="unseen">Graph</h1>
+      <div class="tools">
+        <input
+          type="search"
+          aria-label="Filter the graph"
+          placeholder="Filter by name or namespace"
+          value={filter}
+          onInput={(event) => setFilter(event.currentTarget.value)}
+        />
+        <div class="chips">
+          <button class="chip" aria-pressed={isFailing} onClick={() => setIsFailing(!isFailing)}>
+            With failures
+          </button>
+          <button class="chip" aria-pressed={isList} onClick={() => setIsList(!isList)}>
+            As a list
+          </button>
+          {around && (
+            <button class="chip" aria-pressed="true" onClick={leave}>
+              Around {around} ✕
+            </button>
+          )}
+        </div>
+        <span class="quiet count-note">
+          {shown.nodes.size} nodes, {shown.edges.length} edges
+        </span>
+      </div>
+      {!shown.nodes.size ? (
+        <Empty title="Nothing matches">
+          <button onClick={leave}>Show the whole graph</button>
+        </Empty>
+      ) : isList ? (
+        <EdgeList graph={shown} />
+      ) : (
+        <Drawing graph={shown} />
+      )}
+    </div>
+  );
+}
+
+function select(graph: ServiceGraph, around: string, filter: string, isFailing: boolean): ServiceGraph {
+  let shown = graph;
+  if (around) shown = cutAround(shown, (node) => node.key === around, DISTANCE);
+  if (filter) {
+    const words = filter.toLowerCase().split(/\s+/);
+    const matches = (node: GraphNode) =>
+      words.every((word) => `${node.label} ${node.detail} ${node.key}`.toLowerCase().includes(word));
+    shown = cutAround(shown, matches);
+  }
+  if (isFailing) {
+    const bad = new Set(
+      shown.edges.filter((edge) => edge.failed > 1 - DEGRADED_BELOW).flatMap((edge) => [edge.from, edge.to]),
+    );
+    shown = cutAround(shown, (node) => bad.has(node.id) || node.health === "failing", 0);
+  }
+  return shown;
+}
+
+function Drawing({ graph }: { graph: ServiceGraph }) {
+  const [ref, size, element] = useSize<HTMLDivElement>();
+  const isTall = size.width > 0 && size.width < 700;
+  const signature = `${isTall}\n${signGraph(graph)}`;
+  const layout = useMemo(() => layOut(graph, isTall), [signature]);
+  const [view, setView] = useState({ x: 0, y: 0, scale: 0 });
+  const drag = useRef<{ x: number; y: number; pointer: number } | null>(null);
+  const fitted = useRef("");
+
+  const fit = () => {
+    if (!size.width || !size.height) return;
+    const scale = Math.min(
+      1.1,
+      Math.max(0.08, Math.min((size.width - 40) / layout.width, (size.height - 40) / layout.height)),
+    );
+    const readable = Math.max(scale, isTall ? 0.6 : 0.25);
+    const left = Math.max(20, (size.width - layout.width * readable) / 2);
+    const top = isTall ? 20 : Math.max(20, (size.height - layout.height * readable) / 2);
+    setView({ x: isTall && left === 20 ? (size.width - layout.width * readable) / 2 : left, y: top, scale: readable });
+  };
+  useEffect(() => {
+    const key = `${signature}\n${size.width > 0}`;
+    if (fitted.current !== key && size.width) {
+      const isFirst = fitted.current === "";
+      fitted.current = key;
+      if (isFirst || view.scale === 0 || isOutside(view, layout, size)) fit();
+    }
+  }, [signature, size.width]);
+
+  const zoom = (factor: number, x = size.width / 2, y = size.height / 2) =>
+    setView((known) => {
+      const scale = Math.min(3, Math.max(0.05, known.scale * factor));
+      const grown = scale / known.scale;
+      return { x: x - (x - known.x) * grown, y: y - (y - known.y) * grown, scale };
+    });
+  const pan = (x: number, y: number) => setView((known) => ({ ...known, x: known.x + x, y: known.y + y }));
+  useEffect(() => {
+    if (!element) return;
+    const onWheel = (event: WheelEvent) => {
+      event.preventDefault();
+      const box = element.getBoundingClientRect();
+      if (event.ctrlKey || !event.shiftKey)
+        zoom(Math.exp(-event.deltaY / 400), event.clientX - box.left, event.clientY - box.top);
+      else pan(-event.deltaY, 0);
+    };
+    element.addEventListener("wheel", onWheel, { passive: false });
+    return () => element.removeEventListener("wheel", onWheel);
+  }, [element]);
+
+  const onKeyDown = (event: JSX.TargetedKeyboardEvent<HTMLDivElement>) => {
+    const actions: Record<string, () => void> = {
+      ArrowLeft: () => pan(60, 0),
+      ArrowRight: () => pan(-60, 0),
+      ArrowUp: () => pan(0, 60),
+      ArrowDown: () => pan(0, -60),
+      "+": () => zoom(1.25),
+      "-": () => zoom(0.8),
+      "0": fit,
+    };
+    const action = actions[event.key];
+    if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    action();
+  };
+  const onPointerDown = (event: JSX.TargetedPointerEvent<HTMLDivElement>) => {
+    if (event.button === 0) drag.current = { x: event.clientX, y: event.clientY, pointer: event.pointerId };
+  };
+  const onPointerMove = (event: JSX.TargetedPointerEvent<HTMLDivElement>) => {
+    if (drag.current?.pointer !== event.pointerId) return;
+    const [x, y] = [event.clientX - drag.current.x, event.clientY - drag.current.y];
+    if (!event.currentTarget.hasPointerCapture(event.pointerId)) {
+      if (Math.hypot(x, y) < 5) return; // a click on a node, not a drag
+      event.currentTarget.setPointerCapture(event.pointerId);
+    }
+    drag.current = { ...drag.current, x: event.clientX, y: event.clientY };
+    pan(x, y);
+  };
+  const names = new Map([...graph.nodes].map(([id, node]) => [id, node.label]));
+  const areAllLabelled = graph.edges.length <= LABELS_LIMIT;
+  return (
+    <div
+      class="drawing"
+      ref={ref}
+      tabIndex={0}
+      role="group"
+      aria-label="Service graph; the button “As a list” shows the same as text"
+      onKeyDown={onKeyDown}
+      onPointerDown={onPointerDown}
+      onPointerMove={onPointerMove}
+      onPointerUp={() => (drag.current = null)}
+      onPointerCancel={() => (drag.current = null)}
+    >
+      <svg width="100%" height="100%">
+        <defs>
+          {["fine", "degraded", "failing", "idle"].map((tone) => (
+            <marker
+              key={tone}
+              id={`arrow-${tone}`}
+              class={`arrow ${tone}`}
+              viewBox="0 0 8 8"
+              refX="7"
+              refY="4"
+              markerWidth="7"
+              markerHeight="7"
+              orient="auto"
+              markerUnits="userSpaceOnUse"
+            >
+              <path d="M0 0 8 4 0 8z" />
+            </marker>
+          ))}
+        </defs>
+        {view.scale > 0 && (
+          <g transform={`translate(${view.x} ${view.y}) scale(${view.scale})`}>
+            {graph.edges.map((edge) => (
+              <Edge
+                key={edge.id}
+                edge={edge}
+                layout={layout}
+                names={names}
+                isLabelled={areAllLabelled || edge.kind === "split" || edge.failed > 0.05}
+              />
+            ))}
+            {[...graph.nodes.values()].map((node) => (
+              <Node key={node.id} node={node} layout={layout} />
+            ))}
+          </g>
+        )}
+      </svg>
+      <div class="zoom" role="group" aria-label="Zoom">
+        <button onClick={() => zoom(1.25)} aria-label="Zoom in">
+          +
+        </button>
+        <button onClick={() => zoom(0.8)} aria-label="Zoom out">
+          −
+        </button>
+        <button onClick={fit} aria-label="Show the whole graph">
+          ⤢
+        </button>
+      </div>
+      <p class="key" aria-hidden="true">
+        <i class="line call" /> requests/s <i class="line split" /> split: measured share (weight){" "}
+        <i class="line bad" /> failures
+        {[...graph.nodes.values()].some((node) => node.isLocked) && (
+          <>
+            <svg viewBox="0 0 16 16" width="12" height="12" class="lock">
+              <path d="M4 7V5a4 4 0 0 1 8 0v2h1v7H3V7zm2 0h4V5a2 2 0 0 0-4 0z" />
+            </svg>
+            access control
+          </>
+        )}
+      </p>
+    </div>
+  );
+}
+
+function isOutside(
+  view: { x: number; y: number; scale: number },
+  layout: Layout,
+  size: { width: number; height: number },
+): boolean {
+  const right = view.x + layout.width * view.scale;
+  const bottom = view.y + layout.height * view.scale;
+  return right < 40 || bottom < 40 || view.x > size.width - 40 || view.y > size.height - 40;
+}
+
+function findTone(edge: GraphEdge): string {
+  if (!edge.rate) return "idle";
+  if (edge.failed > 1 - FAILING_BELOW) return "failing";
+  return edge.failed > 1 - DEGRADED_BELOW ? "degraded" : "fine";
+}
+
+function describeEdge(edge: GraphEdge): string {
+  if (edge.kind === "split") {
+    const share = edge.share === null ? "–" : formatPercent(edge.share);
+    return edge.weight === null ? share : `${share} (${formatPercent(edge.weight)})`;
+  }
+  const failed = edge.failed > 1 - DEGRADED_BELOW ? `, ${formatPercent(edge.failed)} fail` : "";
+  return `${formatRate(edge.rate)}/s${failed}`;
+}
+
+function formatPercent(share: number): string {
+  const percent = share * 100;
+  return `${percent > 0 && percent < 9.95 ? percent.toFixed(1).replace(/\.0$/, "") : Math.round(percent)} %`;
+}
+
+function Edge({
+  edge,
+  layout,
+  names,
+  isLabelled,
+}: {
+  edge: GraphEdge;
+  layout: Layout;
+  names: Map<string, string>;
+  isLabelled: boolean;
+}) {
+  const points = layout.paths.get(edge.id) ?? [];
+  const tone = findTone(edge);
+  const middle = layout.labels.get(edge.id) ?? points[Math.floor(points.length / 2)];
+  const width = Math.min(6, 1 + Math.log10(1 + edge.rate) * 1.5);
+  const text = describeEdge(edge);
+  return (
+    <g class={`edge ${edge.kind} ${tone}`}>
+      <title>{`${names.get(edge.from)} → ${names.get(edge.to)}: ${text}`}</title>
+      <path class="touch" d={drawCurve(points)} />
+      <path d={drawCurve(points)} stroke-width={width.toFixed(2)} marker-end={`url(#arrow-${tone})`} />
+      {isLabelled && middle && (
+        <text x={middle.x} y={middle.y - 4} text-anchor="middle">
+          {text}
+        </text>
+      )}
+    </g>
+  );
+}
+
+/** A smooth line through the middles between dagre's points. */
+function drawCurve(points: { x: number; y: number }[]): string {
+  const [first, ...rest] = points;
+  if (!first) return "";
+  let path = `M${first.x.toFixed(1)} ${first.y.toFixed(1)}`;
+  rest.forEach((point, index) => {
+    const next = rest[index + 1];
+    if (!next) path += `L${point.x.toFixed(1)} ${point.y.toFixed(1)}`;
+    else
+      path += `Q${point.x.toFixed(1)} ${point.y.toFixed(1)} ${((point.x + next.x) / 2).toFixed(1)} ${((point.y + next.y) / 2).toFixed(1)}`;
+  });
+  return path;
+}
+
+function Node({ node, layout }: { node: GraphNode; layout: Layout }) {
+  const box = layout.boxes.get(node.id);
+  if (!box) return null;
+  const rate = node.kind === "service" && node.rate > 0 ? `${formatRate(node.rate)}/s` : "";
+  const inner = (
+    <>
+      <title>{`${node.label}, ${node.detail}${rate && `, ${rate}`}${node.isLocked ? ", access control decides who may call it" : ""}`}</title>
+      <rect width={NODE_WIDTH} height={NODE_HEIGHT} rx={node.kind === "service" ? 8 : 22} />
+      {node.kind === "service" && <rect class="health" width="5" height={NODE_HEIGHT - 16} x="8" y="8" rx="2.5" />}
+      <text class="label" x="21" y="19">
+        {shorten(node.label, node.isLocked ? 18 : 20)}
+      </text>
+      <text class="detail" x="21" y="34">
+        {shorten(node.detail, rate ? 16 : 24)}
+      </text>
+      {rate && (
+        <text class="detail" x={NODE_WIDTH - 10} y="34" text-anchor="end">
+          {rate}
+        </text>
+      )}
+      {node.isLocked && (
+        <path
+          class="lock"
+          transform={`translate(${NODE_WIDTH - 23} 7) scale(0.85)`}
+          d="M4 7V5a4 4 0 0 1 8 0v2h1v7H3V7zm2 0h4V5a2 2 0 0 0-4 0z"
+        />
+      )}
+    </>
+  );
+  const transform = `translate(${box.x - NODE_WIDTH / 2} ${box.y - NODE_HEIGHT / 2})`;
+  if (node.kind === "caller")
+    return (
+      <g class="node caller" transform={transform}>
+        {inner}
+      </g>
+    );
+  return (
+    <g class={`node service ${node.health}`} transform={transform}>
+      <a href={linkToService(node.key)} draggable={false}>
+        {inner}
+      </a>
+    </g>
+  );
+}
+
+function EdgeList({ graph }: { graph: ServiceGraph }) {
+  const edges = [...graph.edges].sort(
+    (one, other) => other.failed * other.rate - one.failed * one.rate || (one.id < other.id ? -1 : 1),
+  );
+  const name = (id: string) => {
+    const node = graph.nodes.get(id);
+    return node?.kind === "service" ? <a href={linkToService(node.key)}>{node.label}</a> : node?.label;
+  };
+  return (
+    <VirtualList
+      items={edges}
+      rowHeight={40}
+      label="Edges"
+      getKey={(edge) => edge.id}
+      render={(edge) => (
+        <div class={`edge-row ${findTone(edge)}`} tabIndex={0} data-focus>
+          <span>
+            {name(edge.from)} → {name(edge.to)}
+          </span>
+          <span class="quiet">{edge.kind === "split" ? "split" : ""}</span>
+          <span class="number">{describeEdge(edge)}</span>
+        </div>
+      )}
+    />
+  );
+}
