@@ -234,12 +234,14 @@ function findParts(graph: ServiceGraph): ServiceGraph[] {
 }
 
 function layOutPart(part: ServiceGraph, isTall: boolean, isLabelled: boolean): Layout {
+  const [only, ...others] = part.edges;
+  if (only && !others.length && only.from !== only.to) return layOutPair(only, isTall, isLabelled);
   const dagre = new graphlib.Graph({ multigraph: true });
   dagre.setGraph({
     rankdir: isTall ? "TB" : "LR",
     nodesep: isTall ? 24 : 18,
     ranksep: isLabelled ? 44 : 96,
-    ranker: part.edges.length > 60 ? "longest-path" : "network-simplex",
+    ranker: isLabelled ? "network-simplex" : "longest-path",
   });
   dagre.setDefaultEdgeLabel(() => ({}));
   for (const id of [...part.nodes.keys()].sort()) dagre.setNode(id, { width: NODE_WIDTH, height: NODE_HEIGHT });
@@ -257,6 +259,26 @@ function layOutPart(part: ServiceGraph, isTall: boolean, isLabelled: boolean): L
   }
   const size = dagre.graph() as { width?: number; height?: number };
   return { boxes, paths, labels, width: size.width ?? NODE_WIDTH, height: size.height ?? NODE_HEIGHT };
+}
+
+/** Places two nodes with an edge as dagre would: most parts of a large mesh are such, and dagre is slow to begin. */
+function layOutPair({ id, from, to }: GraphEdge, isTall: boolean, isLabelled: boolean): Layout {
+  const gap = isTall ? (isLabelled ? 104 : 96) : isLabelled ? 184 : 96;
+  const [first, half] = [{ x: NODE_WIDTH / 2, y: NODE_HEIGHT / 2 }, (isTall ? NODE_HEIGHT : NODE_WIDTH) / 2];
+  const along = (box: Box, distance: number): Box =>
+    isTall ? { x: box.x, y: box.y + distance } : { x: box.x + distance, y: box.y };
+  const second = along(first, 2 * half + gap);
+  const middle = along(first, half + gap / 2);
+  return {
+    boxes: new Map([
+      [from, first],
+      [to, second],
+    ]),
+    paths: new Map([[id, [along(first, half), middle, along(second, -half)]]]),
+    labels: new Map(isLabelled ? [[id, middle]] : []),
+    width: isTall ? NODE_WIDTH : 2 * NODE_WIDTH + gap,
+    height: isTall ? 2 * NODE_HEIGHT + gap : NODE_HEIGHT,
+  };
 }
 
 /** Puts parts into rows, the largest first, about as wide as a screen. */

@@ -2,9 +2,10 @@
 // Drag or use the arrow keys to move, the wheel or + and - to zoom; the same edges are also there as a list.
 
 import type { JSX } from "preact";
+import { memo } from "preact/compat";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { formatRate } from "../logic/format";
-import type { GraphEdge, GraphNode, Layout, ServiceGraph } from "../logic/graph";
+import type { Box, GraphEdge, GraphNode, Layout, ServiceGraph } from "../logic/graph";
 import {
   LABELS_LIMIT,
   NODE_HEIGHT,
@@ -23,6 +24,8 @@ import { linkToService, replaceQuery } from "../parts/route";
 import { VirtualList } from "../parts/VirtualList";
 
 const DISTANCE = 2;
+const TINY = 0.4; // at a smaller scale, details cannot be read
+const NO_POINTS: Box[] = [];
 
 export function GraphPage({ query }: { query: URLSearchParams }) {
   const [{ traffic, rows, topology, hasTraffic, services, phase }] = useStore();
@@ -189,8 +192,6 @@ function Drawing({ graph }: { graph: ServiceGraph }) {
     drag.current = { ...drag.current, x: event.clientX, y: event.clientY };
     pan(x, y);
   };
-  const names = new Map([...graph.nodes].map(([id, node]) => [id, node.label]));
-  const areAllLabelled = graph.edges.length <= LABELS_LIMIT;
   return (
     <div
       class="drawing"
@@ -226,16 +227,10 @@ function Drawing({ graph }: { graph: ServiceGraph }) {
         {view.scale > 0 && (
           <g transform={`translate(${view.x} ${view.y}) scale(${view.scale})`}>
             {graph.edges.map((edge) => (
-              <Edge
-                key={edge.id}
-                edge={edge}
-                layout={layout}
-                names={names}
-                isLabelled={areAllLabelled || edge.kind === "split" || edge.failed > 0.05}
-              />
+              <Edge key={edge.id} {...prepareEdge(edge, graph, layout)} />
             ))}
             {[...graph.nodes.values()].map((node) => (
-              <Node key={node.id} node={node} layout={layout} />
+              <Node key={node.id} {...prepareNode(node, layout, view.scale < TINY)} />
             ))}
           </g>
         )}
@@ -297,35 +292,49 @@ function formatPercent(share: number): string {
   return `${percent > 0 && percent < 9.95 ? percent.toFixed(1).replace(/\.0$/, "") : Math.round(percent)} %`;
 }
 
-function Edge({
-  edge,
-  layout,
-  names,
-  isLabelled,
-}: {
-  edge: GraphEdge;
-  layout: Layout;
-  names: Map<string, string>;
-  isLabelled: boolean;
-}) {
-  const points = layout.paths.get(edge.id) ?? [];
-  const tone = findTone(edge);
-  const middle = layout.labels.get(edge.id) ?? points[Math.floor(points.length / 2)];
-  const width = Math.min(6, 1 + Math.log10(1 + edge.rate) * 1.5);
+interface EdgeLine {
+  kind: GraphEdge["kind"];
+  tone: string;
+  title: string;
+  text: string; // empty: without a label
+  width: string;
+  points: Box[];
+  label: Box | undefined;
+  hasTouch: boolean; // a wide, invisible line, on which the pointer finds the title
+}
+
+function prepareEdge(edge: GraphEdge, graph: ServiceGraph, layout: Layout): EdgeLine {
   const text = describeEdge(edge);
+  const points = layout.paths.get(edge.id) ?? NO_POINTS;
+  const isLabelled = graph.edges.length <= LABELS_LIMIT || edge.kind === "split" || edge.failed > 1 - FAILING_BELOW;
+  return {
+    kind: edge.kind,
+    tone: findTone(edge),
+    title: `${graph.nodes.get(edge.from)?.label} → ${graph.nodes.get(edge.to)?.label}: ${text}`,
+    text: isLabelled ? text : "",
+    width: Math.min(6, 1 + Math.log10(1 + edge.rate) * 1.5).toFixed(1),
+    points,
+    hasTouch: graph.edges.length <= LABELS_LIMIT,
+    label: layout.labels.get(edge.id) ?? points[Math.floor(points.length / 2)],
+  };
+}
+
+/** An edge is drawn again only if something of it that can be seen has changed. */
+const Edge = memo(function Edge({ kind, tone, title, text, width, points, label, hasTouch }: EdgeLine) {
+  const curve = drawCurve(points);
   return (
-    <g class={`edge ${edge.kind} ${tone}`}>
-      <title>{`${names.get(edge.from)} → ${names.get(edge.to)}: ${text}`}</title>
-      <path class="touch" d={drawCurve(points)} />
-      <path d={drawCurve(points)} stroke-width={width.toFixed(2)} marker-end={`url(#arrow-${tone})`} />
-      {isLabelled && middle && (
-        <text x={middle.x} y={middle.y - 4} text-anchor="middle">
+    <g class={`edge ${kind} ${tone}`}>
+      <title>{title}</title>
+      {hasTouch && <path class="touch" d={curve} />}
+      <path d={curve} stroke-width={width} marker-end={`url(#arrow-${tone})`} />
+      {text && label && (
+        <text x={label.x} y={label.y - 4} text-anchor="middle">
           {text}
         </text>
       )}
     </g>
   );
-}
+});
 
 /** A smooth line through the middles between dagre's points. */
 function drawCurve(points: { x: number; y: number }[]): string {
@@ -341,10 +350,26 @@ function drawCurve(points: { x: number; y: number }[]): string {
   return path;
 }
 
-function Node({ node, layout }: { node: GraphNode; layout: Layout }) {
-  const box = layout.boxes.get(node.id);
-  if (!box) return null;
+interface NodeBox {
+  kind: GraphNode["kind"];
+  nodeKey: string;
+  label: string;
+  detail: string;
+  health: string;
+  isLocked: boolean;
+  rate: string;
+  box: Box | undefined;
+  isTiny: boolean; // too small for more than a name
+}
+
+function prepareNode(node: GraphNode, layout: Layout, isTiny: boolean): NodeBox {
   const rate = node.kind === "service" && node.rate > 0 ? `${formatRate(node.rate)}/s` : "";
+  const { kind, key, label, detail, health, isLocked } = node;
+  return { kind, nodeKey: key, label, detail, health, isLocked, rate, isTiny, box: layout.boxes.get(node.id) };
+}
+
+const Node = memo(function Node({ box, rate, nodeKey, isTiny, ...node }: NodeBox) {
+  if (!box) return null;
   const inner = (
     <>
       <title>{`${node.label}, ${node.detail}${rate && `, ${rate}`}${node.isLocked ? ", access control decides who may call it" : ""}`}</title>
@@ -353,10 +378,12 @@ function Node({ node, layout }: { node: GraphNode; layout: Layout }) {
       <text class="label" x="21" y="19">
         {shorten(node.label, node.isLocked ? 18 : 20)}
       </text>
-      <text class="detail" x="21" y="34">
-        {shorten(node.detail, rate ? 16 : 24)}
-      </text>
-      {rate && (
+      {!isTiny && (
+        <text class="detail" x="21" y="34">
+          {shorten(node.detail, rate ? 16 : 24)}
+        </text>
+      )}
+      {rate && !isTiny && (
         <text class="detail" x={NODE_WIDTH - 10} y="34" text-anchor="end">
           {rate}
         </text>
@@ -379,12 +406,12 @@ function Node({ node, layout }: { node: GraphNode; layout: Layout }) {
     );
   return (
     <g class={`node service ${node.health}`} transform={transform}>
-      <a href={linkToService(node.key)} draggable={false}>
+      <a href={linkToService(nodeKey)} draggable={false}>
         {inner}
       </a>
     </g>
   );
-}
+});
 
 function EdgeList({ graph }: { graph: ServiceGraph }) {
   const edges = [...graph.edges].sort(
