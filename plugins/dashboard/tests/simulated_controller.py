@@ -385,6 +385,9 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), type("BoundHandler", (Handler,), {"simulation": simulation}))
         self.simulation = simulation
 
+    def handle_error(self, request, client_address):
+        """Ignore clients that left."""
+
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}"

@@ -1,0 +1,196 @@
+"""The dashboard in a browser, with a simulated controller: every page, its states, and a large mesh."""
+
+import threading
+
+import pytest
+
+from . import browsing
+from .simulated_controller import MARKUP, Server, Simulation
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.peer,
+    pytest.mark.skipif(bool(browsing.find_missing()), reason=browsing.find_missing()),
+]
+
+PAGES = {
+    "": "orders",
+    "graph": "ingress",
+    "service/shop/orders:80": "the upstream did not respond in time",
+    "service/shop/catalog:80": "split canary",
+    "service/shop/payments:80": "callers-of-payments",
+    "tap": "Watch requests as they end",
+    "why": "Why is a request allowed or refused?",
+    "nodes": "behind",
+    "other": "There is no such page",
+}
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(simulation=None):
+        server = Server(simulation or Simulation())
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        servers.append((server, thread))
+        return server
+
+    yield start
+    for server, thread in servers:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def browser():
+    with browsing.open_browser() as browser:
+        yield browser
+
+
+def go(page, path, text):
+    page.evaluate("path => { location.hash = `#/${path}`; }", path)
+    page.get_by_text(text).filter(visible=True).first.wait_for()
+
+
+def count(page, selector):
+    return page.locator(selector).count()
+
+
+@pytest.mark.parametrize(("width", "color_scheme"), [(1280, "light"), (390, "dark")])
+def test_every_page_is_shown_without_an_error_and_fits(serve, browser, width, color_scheme):
+    page = browsing.open_page(browser, serve().url, width=width, color_scheme=color_scheme)
+    for path, text in PAGES.items():
+        go(page, path, text)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+    assert page.troubles == []
+
+
+def test_text_of_the_mesh_is_never_markup(serve, browser):
+    page = browsing.open_page(browser, serve().url)
+    go(page, "service/shop/mailer:80", MARKUP)
+    go(page, "tap", "Watch requests as they end")
+    page.get_by_label("Service", exact=True).fill("shop/web")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text(f"/{MARKUP}").first.wait_for()
+    assert "owned" not in page.title()
+    assert count(page, "main img") == 0
+    assert page.troubles == []
+
+
+def test_problems_come_first_and_are_one_click_from_what_to_do(serve, browser):
+    page = browsing.open_page(browser, serve().url)
+    page.locator("a.row").first.wait_for()
+    names = page.locator("a.row .c-name strong").all_inner_texts()
+    assert names[:4] == ["orders", "payments", "prices", "reports"]
+    page.get_by_role("link", name="reports").click()
+    page.get_by_text("is not a number from 0").first.wait_for()
+    page.get_by_text("Correct the annotation").wait_for()
+    assert page.title() == "reports – Maesh"
+
+
+def test_the_list_is_filtered_and_sorted_and_used_by_keyboard(serve, browser):
+    page = browsing.open_page(browser, serve().url)
+    page.locator("a.row").first.wait_for()
+    page.get_by_label("Filter services").fill("catalog")
+    page.get_by_text("catalog-v2").wait_for()
+    assert count(page, "a.row") == 3
+    page.get_by_label("Filter services").fill("")
+    page.get_by_role("button", name="Sort by Requests/s").click()
+    page.wait_for_function("document.querySelector('a.row strong').innerText === 'web'")
+    page.locator("a.row").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("End")
+    page.wait_for_function("Number(document.activeElement.closest('li')?.ariaPosInSet) === 15")
+    page.keyboard.press("Home")
+    page.wait_for_function("document.activeElement.innerText.startsWith('\\u2713') && true")
+    page.keyboard.press("Enter")
+    page.wait_for_function("location.hash === '#/service/shop/web:80'")
+    assert page.troubles == []
+
+
+def test_the_graph_shows_splits_locks_and_failures_and_has_a_list(serve, browser):
+    page = browsing.open_page(browser, serve().url)
+    go(page, "graph", "ingress")
+    assert count(page, ".node") == 15
+    page.wait_for_function("document.querySelectorAll('.node .lock').length === 3")
+    labels = page.locator(".edge text").all_text_contents()
+    assert any("(90 %)" in each for each in labels)
+    assert any("fail" in each for each in labels)
+    page.get_by_role("button", name="With failures").click()
+    page.wait_for_function("document.querySelectorAll('.node').length < 8")
+    page.get_by_role("button", name="As a list").click()
+    page.get_by_text("orders → payments").wait_for()
+    assert page.troubles == []
+
+
+def test_the_tap_stops_with_the_page_and_says_where_there_is_none(serve, browser):
+    server = serve()
+    page = browsing.open_page(browser, server.url)
+    go(page, "tap?service=shop/web", "Listening")
+    page.locator(".record").nth(5).wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopped").wait_for()
+    server.simulation.has_tap = False
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("This controller has no live tap.").wait_for()
+    assert [each for each in page.troubles if "404" not in each] == []
+
+
+def test_a_verdict_names_each_rule(serve, browser):
+    page = browsing.open_page(browser, serve().url)
+    go(page, "why", "Why is a request allowed or refused?")
+    page.get_by_label("Client").fill("web-0.shop")
+    page.get_by_label("Service", exact=True).fill("payments.shop")
+    page.get_by_role("button", name="Explain").click()
+    page.get_by_text("Refused with 403").wait_for()
+    page.get_by_text("denied: no TrafficTarget allows account web@shop").wait_for()
+    page.get_by_label("Client").fill("orders-0.shop")
+    page.keyboard.press("Enter")
+    page.get_by_text("✓ Allowed").wait_for()
+    page.get_by_label("Service", exact=True).fill("nothing.shop")
+    page.keyboard.press("Enter")
+    page.get_by_text("the mesh knows no service nothing").wait_for()
+
+
+def test_the_page_says_what_is_missing(serve, browser):
+    server = serve()
+    server.simulation.is_empty = True
+    page = browsing.open_page(browser, server.url)
+    page.get_by_text("No services yet").wait_for()
+    server.simulation.is_empty, server.simulation.has_traffic = False, False
+    page.get_by_text("does not measure traffic").wait_for()
+    server.simulation.has_traffic = True
+    page.get_by_text("does not measure traffic").wait_for(state="detached")
+    server.simulation.status = 500
+    page.get_by_text("Connection lost").wait_for()
+    assert count(page, "a.row") == 15
+    server.simulation.status = 200
+    page.get_by_role("button", name="Try now").click()
+    page.get_by_text("Connection lost").wait_for(state="detached")
+
+
+@pytest.mark.scale
+@pytest.mark.timeout(300)
+def test_a_mesh_of_2000_services_is_drawn_with_few_elements_and_refreshes_without_jumping(serve, browser):
+    page = browsing.open_page(browser, serve(Simulation(2000, 500)).url)
+    page.locator("a.row").first.wait_for()
+    assert count(page, "a.row") < 60
+    page.locator(".virtual").evaluate("element => { element.scrollTop = 8_000; }")
+    page.locator("li[aria-posinset='220']").wait_for()
+    before = page.locator("a.row .c-name").all_inner_texts()
+    figures = page.locator("a.row .c-rate").all_inner_texts()
+    refreshed = "old => [...document.querySelectorAll('a.row .c-rate')].some((each, i) => each.innerText !== old[i])"
+    page.wait_for_function(refreshed, arg=figures)
+    assert page.locator("a.row .c-name").all_inner_texts() == before
+    assert page.locator(".virtual").evaluate("element => element.scrollTop") == 8_000
+    go(page, "graph", "ingress")
+    places = "[...document.querySelectorAll('.node')].map(each => each.getAttribute('transform')).join()"
+    view = "document.querySelector('.drawing svg > g').getAttribute('transform')"
+    drawn = page.evaluate(f"[{view}, {places}]")
+    width = "[...document.querySelectorAll('.edge path')].map(each => each.getAttribute('stroke-width')).join()"
+    page.wait_for_function(f"old => {width} !== old", arg=page.evaluate(width))
+    assert page.evaluate(f"[{view}, {places}]") == drawn
+    assert page.troubles == []

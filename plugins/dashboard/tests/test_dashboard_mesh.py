@@ -1,0 +1,76 @@
+"""The dashboard of `maesh up`, with traffic, and what other sites can do with it."""
+
+import pytest
+
+from maesh_testing import build_pod, build_service, send_request
+
+from . import browsing
+
+CLIENT, STRANGER, SERVER = "127.0.1.1", "127.0.1.2", "127.0.2.1"
+needs_browser = pytest.mark.skipif(bool(browsing.find_missing()), reason=browsing.find_missing())
+
+pytestmark = pytest.mark.integration
+
+TARGET = {
+    "apiVersion": "access.smi-spec.io/v1alpha3",
+    "kind": "TrafficTarget",
+    "metadata": {"name": "open", "namespace": "test"},
+    "spec": {
+        "destination": {"kind": "ServiceAccount", "name": "server", "namespace": "test"},
+        "sources": [{"kind": "ServiceAccount", "name": "caller", "namespace": "test"}],
+    },
+}
+
+
+def start_guarded(start_mesh, start_upstream):
+    """Start a mesh with access control, a client that may call its service, and one that may not."""
+    objects = [build_pod("client", CLIENT, "caller"), build_pod("stranger", STRANGER, "other"), TARGET]
+    objects += build_service("broken", annotations={"retry-attempts": "many"})
+    upstream = start_upstream("app-1", SERVER)
+    return start_mesh("--acl", servers=[upstream], account="server", objects=objects)
+
+
+def test_the_page_is_on_in_maesh_up_and_can_be_switched_off(start_mesh):
+    mesh = start_mesh()
+    found = send_request(mesh.api_port, path="/")
+    assert (found.status, found.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in found.headers["Content-Security-Policy"]
+    assert found.headers["X-Content-Type-Options"] == "nosniff"
+    assert send_request(mesh.api_port, "evil.example", path="/").status == 421
+    mesh.command.stop()
+    assert send_request(start_mesh("--no-dashboard").api_port, path="/").status == 404
+
+
+@needs_browser
+@pytest.mark.peer
+def test_every_page_shows_a_real_mesh(start_mesh, start_upstream):
+    mesh = start_guarded(start_mesh, start_upstream)
+    for client, status in ((CLIENT, 200), (STRANGER, 403)):
+        assert {mesh.get(client=client).status for _ in range(20)} == {status}
+    with browsing.open_browser() as browser:
+        page = browsing.open_page(browser, f"http://127.0.0.1:{mesh.api_port}")
+        page.get_by_role("link", name="broken").wait_for()
+        page.get_by_role("link", name="app").click()
+        page.get_by_text("app.test.maesh").first.wait_for()
+        page.get_by_text("test/open").wait_for()
+        page.get_by_role("link", name="Why is a request").click()
+        for client, text in (("client.test", "✓ Allowed"), ("stranger.test", "✕ Refused with 403")):
+            page.get_by_label("Client").fill(client)
+            page.get_by_role("button", name="Explain").click()
+            page.get_by_text(text).wait_for()
+        for path, text in (("nodes", "current"), ("graph", "raph"), ("tap", "Watch requests as they end")):
+            page.evaluate("path => { location.hash = `#/${path}`; }", path)
+            page.get_by_text(text).filter(visible=True).first.wait_for()
+        missing = [each for each in page.troubles if "404" in each]
+        assert page.troubles == missing, "only /api/traffic may be missing"
+
+
+@needs_browser
+@pytest.mark.peer
+def test_another_site_cannot_read_the_api_by_pointing_its_name_at_it(start_mesh):
+    mesh = start_mesh()
+    with browsing.open_browser("--host-resolver-rules=MAP evil.example 127.0.0.1") as browser:
+        page = browser.new_page()
+        for path in ("/", "/api/services", "/api/configuration/current"):
+            assert page.goto(f"http://evil.example:{mesh.api_port}{path}").status == 421
+        assert page.goto(f"http://localhost:{mesh.api_port}/api/services").status == 200
