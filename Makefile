@@ -26,7 +26,7 @@ PLUGIN_PATH := $(subst $(EMPTY) $(EMPTY),:,$(PLUGIN_FOLDERS))
 PARALLEL := --numprocesses $(WORKERS) --benchmark-disable
 
 .DEFAULT_GOAL := help
-.PHONY: help install grpc compiled pure current up test test-fast lint format docs coverage bench peers clean
+.PHONY: help install grpc browser dashboard dashboard-test screenshots compiled pure current up test test-fast lint format docs coverage bench peers clean
 
 help:
 	@echo 'make up       run a mesh with examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary, acl or grpc selects another example'
@@ -40,6 +40,10 @@ help:
 	@echo 'make peers    install Envoy, Traefik and Caddy for make bench'
 	@echo 'make install  only set up .venv (the other targets do this when needed)'
 	@echo 'make grpc     install grpcio into .venv, for the tests and the benchmark that use it'
+	@echo 'make browser  install Playwright into .venv, for the tests of the dashboard, which also need the program chromium'
+	@echo 'make dashboard  build the dashboard from dashboard/, with node 20 or later; the built files are committed'
+	@echo 'make dashboard-test  check the dashboard: types, format, unit tests, and whether the built files are current'
+	@echo 'make screenshots  make the pictures of docs/dashboard.md'
 	@echo 'make compiled compile the engine and the plugins in this tree with mypyc; needs a C compiler and two and a half minutes of one core'
 	@echo 'make pure     remove the result of make compiled, so that plain Python runs again'
 	@echo 'make clean    remove .venv and the files of tools'
@@ -74,6 +78,31 @@ $(GRPC): $(STAMP)
 	@touch $@
 
 grpc: $(GRPC)
+
+# Playwright drives the Chromium of the system; it downloads no browser of its own.
+BROWSER := $(VENV)/.browser-installed
+$(BROWSER): $(STAMP)
+	@echo 'Installing Playwright into $(VENV)'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --group browser
+	@touch $@
+
+browser: $(BROWSER)
+
+# The lock file fixes every package that builds the page.
+dashboard/node_modules/.package-lock.json: dashboard/package-lock.json
+	cd dashboard && npm ci
+	@touch $@
+
+dashboard: dashboard/node_modules/.package-lock.json
+	cd dashboard && npm run build
+
+dashboard-test: dashboard/node_modules/.package-lock.json
+	cd dashboard && npm run check && npm test
+	cd dashboard && npm run build -- --logLevel warn
+	@test -z "$$(git status --porcelain -- plugins/dashboard/maesh_dashboard/built)" || { git status --short -- plugins/dashboard/maesh_dashboard/built; echo 'The built files of the dashboard are not current: commit the result of make dashboard.'; exit 1; }
+
+screenshots: $(BROWSER)
+	$(BIN)/python documenting/dashboard_screenshots.py
 
 up: current $(if $(filter grpc,$(EXAMPLE)),$(GRPC))
 	@$(BIN)/python examples/run.py $(EXAMPLE)
@@ -132,4 +161,4 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 
 clean:
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info testing/*.egg-info testing/build plugins/*/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.benchmarks .import_linter_cache .nox maesh_core/_compiled plugins/*/build plugins/*/maesh_*/_compiled
+		.benchmarks .import_linter_cache .nox maesh_core/_compiled plugins/*/build plugins/*/maesh_*/_compiled dashboard/node_modules

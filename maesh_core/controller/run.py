@@ -86,12 +86,16 @@ class Plugins(Protocol):
 
 
 class Controller:
-    """A running controller, as `ready` gets it: the API listens on `api_port`, and the first full build is done."""
+    """A running controller, as `ready` gets it: the API listens on `api_port`, and the first full build is done.
 
-    __slots__ = ("_engine", "_is_built", "api_port")
+    `has_web_page` says whether a plugin serves a page at `/`.
+    """
 
-    def __init__(self, engine: Engine, api_port: int, is_built: asyncio.Event) -> None:
+    __slots__ = ("_engine", "_is_built", "api_port", "has_web_page")
+
+    def __init__(self, engine: Engine, api_port: int, is_built: asyncio.Event, *, has_web_page: bool = False) -> None:
         self.api_port = api_port
+        self.has_web_page = has_web_page
         self._engine = engine
         self._is_built = is_built
 
@@ -161,7 +165,7 @@ async def run_controller(
         problems.update(engine.all_problems)
 
     sock = open_socket(settings.api_host, settings.api_port, flag="--api-port")
-    controller = Controller(engine, sock.getsockname()[1], is_built)
+    controller = Controller(engine, sock.getsockname()[1], is_built, has_web_page="/" in pages)
     server = await _serve(api, sock)
     try:
         jobs = [feed_source(source, kinds, apply, pause=pause) for source in sources]

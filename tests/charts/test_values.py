@@ -53,6 +53,8 @@ CHANGES = {
     "plugins.accessLog": True,
     "plugins.otel": True,
     "plugins.extra": ["stamp"],
+    "dashboard.enabled": True,
+    "dashboard.hosts": ["mesh.example"],
     "settings": {"udp.session-timeout": "30s"},
     "dns.deployments": ["dns"],
     "dns.configMaps": ["dns"],

@@ -19,12 +19,19 @@ HINT = "Press Ctrl-C to stop."
 
 
 def render_report(
-    reports: Sequence[ServiceReport], *, host: str, api_url: str, objects: Sequence[ObjectReport] = ()
+    reports: Sequence[ServiceReport],
+    *,
+    host: str,
+    api_url: str,
+    objects: Sequence[ObjectReport] = (),
+    page_url: str = "",
 ) -> str:
     """Render a table of services, a call that works, and errors and notices of services and objects."""
     blocks = [_render_services(reports, host, api_url) if reports else "No services in these manifests."]
     if (call := _render_call(reports, host)) is not None:
         blocks.append(f"Try:\n  {call}")
+    if page_url:
+        blocks.append(f"Look at it in a browser:\n  {page_url}")
     if remarks := _render_remarks(reports, objects, api_url):
         blocks.append(remarks)
     return "\n\n".join([*blocks, HINT])

@@ -152,7 +152,8 @@ class Mesh:
         else:
             objects = controller.object_reports()
             api_url = f"http://{host}:{controller.api_port}"
-            self._print(render_report(reports, host=host, api_url=api_url, objects=objects))
+            page_url = f"{api_url}/" if controller.has_web_page else ""
+            self._print(render_report(reports, host=host, api_url=api_url, objects=objects, page_url=page_url))
             self._findings.drop()
 
 

@@ -1,0 +1,69 @@
+"""How long the dashboard takes to draw a large mesh: in a browser, with the simulated controller of the plugin's tests.
+
+Prints for the list and for the graph the time from the last byte of the data until the drawing, how much CPU time the
+page used from its start until then, and the size of what a browser loads. Needs Playwright and the program chromium.
+"""
+
+import argparse
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+DRAWN = {"": ".virtual li", "graph": ".drawing .node"}
+TITLES = {"": "list", "graph": "graph"}
+WATCH = """
+window.drawnAt = {};
+const watch = () => {
+  for (const selector of SELECTORS)
+    if (!(selector in drawnAt) && document.querySelector(selector))
+      requestAnimationFrame(() => setTimeout(() => { drawnAt[selector] ??= performance.now(); }));
+  requestAnimationFrame(watch);
+};
+watch();
+"""
+DATA_AT = """Math.max(...["traffic", "services"].map(
+  name => performance.getEntriesByType("resource").find(each => each.name.endsWith(`/api/${name}`)).responseEnd))"""
+LOADED = (
+    "performance.getEntriesByType('resource').filter(each => !/api/.test(each.name)).map(each => each.encodedBodySize)"
+)
+
+
+def main() -> None:
+    """Measure each drawing a few times, with a fresh page."""
+    parser = argparse.ArgumentParser(description="Measure how long the dashboard takes to draw a large mesh.")
+    for name, default in (("services", 2000), ("edges", 500), ("runs", 3)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    given = parser.parse_args()
+    sys.path.insert(0, str(ROOT / "plugins" / "dashboard" / "tests"))
+    from browsing import open_browser
+    from simulated_controller import Server, Simulation
+
+    server = Server(Simulation(given.services, given.edges))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with open_browser() as browser:
+        for path in DRAWN:
+            for _ in range(given.runs):
+                print(f"{TITLES[path]:6}{measure(browser, server.url, path)}", flush=True)
+    server.shutdown()
+
+
+def measure(browser: Any, url: str, path: str) -> str:
+    """Open a page, wait until it has drawn, and describe what that took."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.add_init_script(WATCH.replace("SELECTORS", str(list(DRAWN.values()))))
+    page.goto(f"{url}/#/{path}")
+    page.wait_for_function("selector => selector in drawnAt", arg=DRAWN[path], timeout=120_000)
+    metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+    waited_ms = page.evaluate(f"drawnAt[{DRAWN[path]!r}] - {DATA_AT}")
+    loaded = sum(page.evaluate(LOADED))
+    page.close()
+    cpu_ms = metrics["TaskDuration"] * 1000
+    return f"drawn {waited_ms:5.0f} ms after the data, {cpu_ms:5.0f} ms of CPU since the start, {loaded} bytes loaded"
+
+
+if __name__ == "__main__":
+    main()
