@@ -13,6 +13,7 @@ from maesh_core.controller.run import run_controller
 from maesh_core.errors import PluginError, StartupError
 from maesh_core.model.events import Replaced
 from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.pages import PageResponse
 from maesh_core.settings import ControllerSettings
 
 SERVICE = """
@@ -202,6 +203,30 @@ class ListedSource:
 async def test_two_claims_of_the_same_name_stop_the_start(settings, hooks):
     with pytest.raises(PluginError):
         await start(ControllerSettings(**settings), FakePlugins(**hooks))
+
+
+class Page:
+    path = "/"
+
+    async def respond(self, request):
+        return PageResponse(body=b"hello")
+
+
+async def test_pages_of_plugins_are_served_and_the_settings_name_hosts(settings):
+    running = await start(
+        ControllerSettings(**settings, api_hosts=("mesh.example",)), FakePlugins(maesh_api_pages=[Page()])
+    )
+    assert running.controller.has_web_page
+    async with aiohttp.ClientSession() as session:
+        for host, status in (("mesh.example", 200), ("other.example", 421)):
+            async with session.get(f"{running.url}/", headers={"Host": host}) as response:
+                assert response.status == status
+    await running.end()
+
+
+async def test_two_pages_of_the_same_path_stop_the_start(settings):
+    with pytest.raises(PluginError, match=r"^page '/' is claimed by both plugin of Page and plugin of Page$"):
+        await start(ControllerSettings(**settings), FakePlugins(maesh_api_pages=[Page(), Page()]))
 
 
 async def test_a_plugins_source_is_enough(settings):

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from maesh_core.errors import PluginError, SettingsError
 from maesh_core.plugin_system.loading import load_plugins
-from maesh_core.plugin_system.metadata import DEFAULT_ON, find_name_problems, list_installed, resolve_enabled
+from maesh_core.plugin_system.metadata import (
+    DEFAULT_ON,
+    enable_local_defaults,
+    find_name_problems,
+    list_installed,
+    resolve_enabled,
+)
 from maesh_core.settings import InstalledPlugin
 from maesh_core.settings.loading import list_core_flags
 
@@ -94,6 +100,15 @@ def test_default_plugin_is_on_where_it_is_installed_and_off_by_its_switch(instal
     install(f"maesh-{name}", [(name, "shipped:PLUGIN")], {"shipped.py": DECLARATION.format("")})
     assert load().names == (name,)
     assert load(**{name: False}).names == ()
+
+
+def test_the_dashboard_is_off_unless_a_command_enables_the_local_defaults(install):
+    install("maesh-dashboard", [("dashboard", "shipped:PLUGIN")], {"shipped.py": DECLARATION.format("")})
+    assert load().names == ()
+    assert load(dashboard=True).names == ("dashboard",)
+    (local,) = enable_local_defaults(list_installed())
+    assert [each.name for each in resolve_enabled([local], {})] == ["dashboard"]
+    assert resolve_enabled([local], {"dashboard": False}) == ()
 
 
 def test_acl_is_off_without_its_switch(install):

@@ -161,3 +161,9 @@ def test_json_is_one_line_in_the_shape_of_the_api():
 
 def test_table_without_rows_is_its_head():
     assert render_table(("A", "LONG"), []) == "A  LONG"
+
+
+def test_a_web_page_is_named_where_there_is_one():
+    text = render_report([], host="127.0.0.1", api_url="http://127.0.0.1:9000", page_url="http://127.0.0.1:9000/")
+    assert "Look at it in a browser:\n  http://127.0.0.1:9000/\n" in text
+    assert "browser" not in render_report([], host="127.0.0.1", api_url="http://127.0.0.1:9000")

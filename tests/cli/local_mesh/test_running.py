@@ -18,6 +18,7 @@ SETTINGS = UpSettings(api_port=0, admin_port=0, drain_timeout=0.5, paths=("manif
 
 class FakeController:
     api_port = 9000
+    has_web_page = False
 
     def service_reports(self):
         return []
