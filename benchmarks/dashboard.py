@@ -7,6 +7,7 @@ page used from its start until then, and the size of what a browser loads. Needs
 import argparse
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args()
     sys.path.insert(0, str(ROOT / "plugins" / "dashboard" / "tests"))
-    from browsing import open_browser
-    from simulated_controller import Server, Simulation
-
-    server = Server(Simulation(given.services, given.edges))
+    browsing, simulation = import_module("browsing"), import_module("simulated_controller")
+    server = simulation.Server(simulation.Simulation(given.services, given.edges))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with open_browser() as browser:
+    with browsing.open_browser() as browser:
         for path in DRAWN:
             for _ in range(given.runs):
                 print(f"{TITLES[path]:6}{measure(browser, server.url, path)}", flush=True)

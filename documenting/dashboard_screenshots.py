@@ -5,6 +5,7 @@
 
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,13 +23,11 @@ HISTORY_MS = 45_000
 def main() -> None:
     """Make all pictures, with one browser that has watched the mesh for a while."""
     sys.path.insert(0, str(ROOT / "plugins" / "dashboard" / "tests"))
-    from browsing import open_browser
-    from simulated_controller import Server, Simulation
-
-    server = Server(Simulation())
+    browsing, simulation = import_module("browsing"), import_module("simulated_controller")
+    server = simulation.Server(simulation.Simulation())
     threading.Thread(target=server.serve_forever, daemon=True).start()
     FOLDER.mkdir(exist_ok=True)
-    with open_browser() as browser:
+    with browsing.open_browser() as browser:
         page = browser.new_page(viewport={"width": 1100, "height": 560})
         page.goto(server.url)
         page.wait_for_timeout(HISTORY_MS)

@@ -26,7 +26,7 @@ status: {podIP: 127.0.5.1}
 
 
 class NoPlugins:
-    names = ()
+    names: tuple[str, ...] = ()
 
     def collect(self, hook_name):
         return []
