@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { StableOrder, buildRows, compareRows, countHealth, describeFailures, matchesFilter } from "../src/logic/rows";
 import type { Sorting } from "../src/logic/rows";
-import { report, server, service, traffic, windowOf } from "./build";
+import { branch, report, server, service, traffic, windowOf } from "./build";
 
 const BY_HEALTH: Sorting = { column: "health", isReversed: false };
 
@@ -77,6 +77,17 @@ test("the reason of the mesh is named only if it explains most failures", () => 
   const last = windowOf({ requests: 100, success: 0.5, reasons: { rare: 2 }, grpc: { "0": 50, "14": 50 } });
   expect(describeFailures(traffic("web", { last }))).toBe("50.0 % fail: gRPC status 14");
   expect(describeFailures(traffic("web", { last: windowOf({ requests: 4, success: 0 }) }))).toBe("100 % fail");
+});
+
+test("a service that gets only shares of another's requests is not without traffic", () => {
+  const known = [service("web"), service("web-v2"), service("web-v3")];
+  const branches = [branch("shop/web-v2:80", 0.5, windowOf({ requests: 60, rate: 1 })), branch("shop/web-v3:80", 0)];
+  const rows = buildRows(known, report(traffic("web", { branches }), traffic("web-v2"), traffic("web-v3")));
+  expect(rows.map((row) => [row.health, row.why])).toEqual([
+    ["idle", ""],
+    ["fine", "by splits: 1.0/s of web"],
+    ["idle", ""],
+  ]);
 });
 
 test("problems come first, and equal rows are sorted by name", () => {

@@ -2,7 +2,7 @@
 
 import type { ServiceReport, ServiceTraffic, TrafficReport } from "./model";
 import { EMPTY_WINDOW } from "./model";
-import { formatCount, formatShare } from "./format";
+import { formatCount, formatRate, formatShare } from "./format";
 
 export type Health = "failing" | "degraded" | "remarked" | "fine" | "idle";
 
@@ -53,8 +53,25 @@ export function buildRows(services: ServiceReport[], traffic: TrafficReport | nu
       );
     }
   }
+  noteSplits(rows, traffic);
   for (const left of measured.values()) rows.push(buildMeasuredRow(left)); // removed, but its counters are still there
   return rows;
+}
+
+/** Says of services that nobody calls by their own name that they get a share of another's requests. */
+function noteSplits(rows: Row[], traffic: TrafficReport | null): void {
+  const shares = new Map<string, string[]>();
+  for (const service of traffic?.services ?? []) {
+    for (const branch of service.branches) {
+      if (!branch.last.requests || branch.destination === service.key) continue;
+      const text = `${formatRate(branch.last.rate)}/s of ${service.name}`;
+      shares.set(branch.destination, [...(shares.get(branch.destination) ?? []), text]);
+    }
+  }
+  for (const row of rows) {
+    const found = shares.get(row.key);
+    if (found && row.health === "idle") Object.assign(row, { health: "fine", why: `by splits: ${found.join(", ")}` });
+  }
 }
 
 function buildMeasuredRow(traffic: ServiceTraffic): Row {
