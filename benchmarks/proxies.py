@@ -166,15 +166,18 @@ def build_aiohttp_command(site: Site, program: Program, port: int) -> Command:
     return [program, PEERS / "aiohttp_proxy.py", str(port), HOST, STAMPED_HOST, *servers]
 
 
-def build_maesh_command(site: Site, program: Program, port: int) -> Command:
-    """Start a controller that has Maesh serve on the port, and build the proxy's command line."""
+def build_maesh_command(site: Site, program: Program, port: int, *, plugins: tuple[str, ...] = ()) -> Command:
+    """Start a controller that has Maesh serve on the port, and build the proxy's command line.
+
+    `plugins` are flags of plugins that the controller enables; the caller adds them to the command line, too.
+    """
     manifests = site.folder / f"manifests-{port}"
     manifests.mkdir()
     (manifests / "bench.json").write_text(json.dumps(build_manifests(site.upstream_port)))
     api_port, admin_port = find_free_port(), find_free_port()
     environment = build_stamp_environment(site.folder)
     command = build_controller_command(manifests, api_port=api_port, http_port=port)
-    site.group.start("controller", [*command, "--stamp"], core=site.load_core, environment=environment)
+    site.group.start("controller", [*command, "--stamp", *plugins], core=site.load_core, environment=environment)
     wait_until(lambda: fetch(api_port, "/api/status/readiness")[0] == 200, "the controller")
     return [*build_proxy_command(api_port=api_port, admin_port=admin_port), "--stamp"]
 

@@ -5,6 +5,8 @@ from maesh_otel.context import W3C_FORMAT, TraceContext
 from maesh_otel.spans import CLIENT, SERVER, TEXT_LIMIT, build_spans, show_state, split_authority
 from maesh_otel.trace import AttemptRecord, RequestRecord
 
+from maesh_core.plugin import CLIENT_LEFT, UPSTREAM_LOST
+
 TRACE, PARENT, OWN = b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331", b"00f067aa0ba902b7"
 
 
@@ -100,10 +102,10 @@ def test_an_answer_of_the_mesh_is_an_event_with_its_reason(status, reason, event
 
 
 def test_a_response_that_breaks_off_is_an_error_and_a_client_that_leaves_is_none():
-    lost = build("reset", status=200, reason="the upstream was lost during the response")[0]
+    lost = build("reset", status=200, reason=UPSTREAM_LOST)[0]
     assert lost.is_error
     assert lost.attributes["error.type"] == "reset"
-    left = build("cancelled", reason="the client left")
+    left = build("cancelled", reason=CLIENT_LEFT)
     assert not left[0].is_error
     assert not left[0].events
     assert not lost.events
