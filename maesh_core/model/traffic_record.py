@@ -22,6 +22,7 @@ DENIED: Final = "access denied"
 NO_SERVER_ACCEPTED: Final = "no server accepted the connection"
 IDLE: Final = "no byte was sent for too long"
 CUT: Final = "the connection was reset"
+PROXY_ENDED: Final = "the proxy ended"
 """Reasons of ends that are not HTTP answers of the mesh."""
 
 
@@ -95,7 +96,7 @@ class TrafficRecord:
         """`address:port` of the last attempt's server; empty if there was no attempt."""
         self.attempts = attempts
         self.status = status
-        """0 without HTTP; 499 if the client left before the response."""
+        """0 without HTTP; 499 if the client left before the response was complete."""
         self.grpc_status = grpc_status
         """The status of a gRPC call; otherwise None."""
         self.reason = reason

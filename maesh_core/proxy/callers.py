@@ -16,6 +16,8 @@ OTHER: Final = "other"
 UNUSED_S: Final = 3600.0
 SEARCH_LIMIT: Final = 32
 """Counters that are looked at for one to remove; the oldest come first."""
+FORGOTTEN: Final = ""
+"""The service of a counter that is not reported any more; no route has this name."""
 IPV4_MAPPED_PREFIX: Final = "::ffff:"
 
 
@@ -43,13 +45,26 @@ class CallCounter:
         self.connections += other.connections
 
 
+class EntrypointCounter:
+    """The requests on one entrypoint."""
+
+    __slots__ = ("requests",)
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def __repr__(self) -> str:
+        return f"<EntrypointCounter {self.requests} requests>"
+
+
 class Caller:
     """A client's connection, as the caller of services: `counter` is that of its latest service."""
 
-    __slots__ = ("address", "counter", "has_left", "is_http2")
+    __slots__ = ("address", "counter", "entrypoint", "has_left", "is_http2")
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, entrypoint: EntrypointCounter) -> None:
         self.address = address
+        self.entrypoint = entrypoint
         self.counter: CallCounter | None = None
         self.has_left = False
         self.is_http2 = False
@@ -99,9 +114,14 @@ class CallerCounts:
         self._give_back(caller)
 
     def keep_only(self, is_known: Callable[[str], bool]) -> None:
-        """Forget the counters of services that no longer exist."""
-        self._counters = {key: counter for key, counter in self._counters.items() if is_known(key[1])}
-        self._others = {service: counter for service, counter in self._others.items() if is_known(service)}
+        """Forget the counters of services that no longer exist.
+
+        A connection that still holds one looks its counter up again if the service returns.
+        """
+        for pair in [pair for pair in self._counters if not is_known(pair[1])]:
+            self._counters.pop(pair).service = FORGOTTEN
+        for service in [service for service in self._others if not is_known(service)]:
+            self._others.pop(service).service = FORGOTTEN
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Return the metrics."""

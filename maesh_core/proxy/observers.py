@@ -43,22 +43,27 @@ class Observers:
             try:
                 observer.observe(record)
             except Exception as error:  # an observer never affects traffic
-                count = self._failures[observer.name] = self._failures.get(observer.name, 0) + 1
-                if count == 1:
-                    _logger.error("observer %s failed; traffic is not affected", observer.name, exc_info=error)
+                self._note_failure(observer, error)
+
+    def _note_failure(self, observer: TrafficObserver, error: Exception) -> None:
+        count = self._failures[observer.name] = self._failures.get(observer.name, 0) + 1
+        if count == 1:
+            _logger.error("observer %s failed; traffic is not affected", observer.name, exc_info=error)
 
     def collect_metrics(self) -> list[MetricFamily]:
         """Return the metrics of the observers, and how often each has raised."""
-        families = [
-            family
-            for observer in self._observers
-            if (collect := getattr(observer, "collect_metrics", None)) is not None
-            for family in collect()
-        ]
+        families: list[MetricFamily] = []
+        for observer in self._observers:
+            collect = getattr(observer, "collect_metrics", None)
+            try:
+                if collect is not None:
+                    families += collect()
+            except Exception as error:  # an observer never affects the metrics of others
+                self._note_failure(observer, error)
         failures = MetricFamily(
             name="maesh_observer_failures",
             type="counter",
-            help="Records that an observer did not take because it raised.",
+            help="Calls of observers that raised; most are records that the observer missed.",
             labels=("observer",),
             samples=[((name,), count) for name, count in sorted(self._failures.items())],
         )

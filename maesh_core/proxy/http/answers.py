@@ -60,6 +60,13 @@ def render_reason(response: Response) -> bytes:
     return response.reason.encode("ascii", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
 
 
+def measure_body(response: Response, *, is_head_request: bool) -> int:
+    """Return the size of the body that `render_answer` sends."""
+    if is_head_request or response.status in (204, 304):
+        return 0
+    return len(response.reason) + 1 if response.body is None else len(response.body)
+
+
 def render_answer(response: Response, *, connection: bytes, is_head_request: bool) -> bytes:
     """Render a response of the mesh for HTTP/1; `connection` is a rendered Connection field or empty.
 

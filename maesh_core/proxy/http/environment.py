@@ -12,7 +12,7 @@ from typing import Protocol
 
 from maesh_core.model.traffic_record import EXCESS_CLIENT, REFUSED, TrafficRecord
 from maesh_core.proxy.balancing.health import PassiveHealth
-from maesh_core.proxy.callers import CallerCounts
+from maesh_core.proxy.callers import CallerCounts, EntrypointCounter
 from maesh_core.proxy.http.idle_clients import EvictableClient, IdleClients
 from maesh_core.proxy.http.messages.request_parsing import HeadReaders
 from maesh_core.proxy.http.peer_watch import EpollPeerWatch
@@ -105,16 +105,17 @@ class Environment:
         "clients",
         "clock",
         "clock_time",
+        "entrypoints",
         "failures",
         "head_readers",
         "health",
         "idle_timeout",
         "is_draining",
+        "is_ending",
         "is_serving_half_closed",
         "observers",
         "peer_watch",
         "refusals",
-        "requests",
         "response_timeout",
         "server_name",
         "settings",
@@ -157,6 +158,8 @@ class Environment:
         self.server_name = (settings.node or socket.gethostname()).encode("ascii", "replace")
         self.peer_watch: PeerWatch = EpollPeerWatch()
         self.is_draining = False
+        self.is_ending = False
+        """Whether all connections are being aborted, because the proxy ends."""
         self.is_serving_half_closed = settings.half_closed_clients == "serve"
         self.clients: set[ExpiringClient] = set()
         self.slots = Slots()
@@ -166,14 +169,25 @@ class Environment:
         self.checked_upstreams: set[CheckedUpstream] = set()
         self.tunnels: set[OpenTunnel] = set()
         self.refusals: dict[int, int] = {}
-        self.requests = 0
-        """Requests started so far, from all clients."""
+        self.entrypoints: dict[int, EntrypointCounter] = {}
 
     def __repr__(self) -> str:
         return (
             f"<Environment clients={len(self.clients)} upstreams={len(self.upstreams)}"
             f" tunnels={len(self.tunnels)} draining={self.is_draining}>"
         )
+
+    @property
+    def requests(self) -> int:
+        """The number of requests started so far, from all clients."""
+        return sum([counter.requests for counter in self.entrypoints.values()])
+
+    def get_entrypoint(self, entrypoint: int) -> EntrypointCounter:
+        """Return the counter of an entrypoint, for its connections."""
+        counter = self.entrypoints.get(entrypoint)
+        if counter is None:
+            counter = self.entrypoints[entrypoint] = EntrypointCounter()
+        return counter
 
     def admit(self, client: ExpiringClient) -> bool:
         """Assign a slot to a new client, evicting an idle one if necessary; return False if no slot is free."""

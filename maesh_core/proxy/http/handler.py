@@ -138,6 +138,7 @@ class HttpHandler:
     def abort(self) -> None:
         """Abort every connection."""
         environment = self.environment
+        environment.is_ending = True
         for waiting in (*environment.clients, *environment.tunnels):
             waiting.abort()
         for upstream in list(environment.upstreams):
@@ -161,6 +162,7 @@ class HttpHandler:
             *collect_counters(table.counters, has_exact_codes=self.environment.settings.metrics_exact_codes),
             *collect_ejections(table.counters, table.count_aside()),
             self._collect_attempts(),
+            self._collect_aside(),
             *self._collect_connections(),
         ]
 
@@ -182,6 +184,17 @@ class HttpHandler:
             help="Attempts at servers, by outcome: a response, an error (a 5xx response), or a failure (no response).",
             labels=("server", "outcome"),
             samples=sorted(outcomes.items()),
+        )
+
+    def _collect_aside(self) -> MetricFamily:
+        """Build the metric of servers that are set aside; others have no sample."""
+        aside = {server.label for server in self._servers.values() if server.aside is not None}
+        return MetricFamily(
+            name="maesh_server_aside",
+            type="gauge",
+            help="Servers that are set aside after failures; the number of workers that have detected them.",
+            labels=("server",),
+            samples=[((label,), 1) for label in sorted(aside)],
         )
 
     def _collect_connections(self) -> Sequence[MetricFamily]:
@@ -213,5 +226,12 @@ class HttpHandler:
                 help="Requests refused before they were routed, by status.",
                 labels=("code",),
                 samples=[((str(status),), count) for status, count in sorted(environment.refusals.items())],
+            ),
+            MetricFamily(
+                name="maesh_entrypoint_requests",
+                type="counter",
+                help="Parsed HTTP requests by entrypoint, also those without a route.",
+                labels=("entrypoint",),
+                samples=[((str(port),), counter.requests) for port, counter in sorted(environment.entrypoints.items())],
             ),
         ]

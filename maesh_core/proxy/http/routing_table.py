@@ -35,7 +35,7 @@ class Route:
     `is_chained` means that a plugin inspects its exchanges. `is_plain` means that no plugin does, and that there are no
     branches. `is_split` means that its requests have several destinations, of which `division` picks one by weight.
     Otherwise the first of `branches` that matches the request is used; `is_path_read` means that some branch
-    matches on the path.
+    matches on the path. `label` names the service in metrics and records, also if the route is closed and has none.
     """
 
     __slots__ = (
@@ -51,6 +51,7 @@ class Route:
         "is_plain",
         "is_split",
         "key",
+        "label",
         "router",
         "service",
     )
@@ -69,6 +70,7 @@ class Route:
         destination: str = "",
     ) -> None:
         self.service = service
+        self.label = service or key
         self.destination = destination or service
         self.balancer = balancer
         self.counters = counters

@@ -92,8 +92,10 @@ class RoutingConfiguration:
         return [section.received.middlewares for section in self._sections.values()]
 
     def has_service(self, key: str) -> bool:
-        """Whether the current configuration has a service, by its key."""
-        return any(key in section.received.services for section in self._sections.values())
+        """Whether the current configuration has a service or a router with this key; a closed service has a router."""
+        return any(
+            key in section.received.services or key in section.received.routers for section in self._sections.values()
+        )
 
     def list_entrypoints(self) -> frozenset[WantedEntrypoint]:
         """Return the entrypoints that routers name; if two protocols name the same port, both are included."""

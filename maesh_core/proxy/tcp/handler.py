@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from maesh_core.model.configuration import Section, StreamRouter
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.model.traffic_record import DENIED, EXCESS_CLIENT, IDLE, REFUSED, UNROUTED, TrafficRecord
+from maesh_core.model.traffic_record import DENIED, EXCESS_CLIENT, IDLE, PROXY_ENDED, REFUSED, UNROUTED, TrafficRecord
 from maesh_core.plugin_system.hookspecs import Listener
 from maesh_core.plugin_system.interfaces import Node
 from maesh_core.plugin_system.middleware import Middleware
@@ -130,7 +130,7 @@ class TcpHandler:
     def abort(self) -> None:
         """Reset every connection."""
         for relay in list(self.environment.relays):
-            relay.abort()
+            relay.abort(PROXY_ENDED)
         self.environment.pipes.close()
 
     def collect_metrics(self) -> Sequence[MetricFamily]:

@@ -35,10 +35,12 @@ class Relay:
     """A client's socket and its server's socket, from accepting the client until both are closed."""
 
     __slots__ = (
+        "_attempts",
         "_client",
         "_environment",
         "_flows",
         "_is_put_off",
+        "_last_server",
         "_reason",
         "_received_bytes",
         "_sent_bytes",
@@ -72,6 +74,8 @@ class Relay:
         self._flows: tuple[Flow, Flow] | None = None
         self._servers: Iterator[StreamServer] = route.list_servers()
         self._server: StreamServer | None = None
+        self._last_server: StreamServer | None = None
+        self._attempts = 0
         self._is_put_off = False
         self._started_at = time.time()
         self._reason = ""
@@ -98,6 +102,8 @@ class Relay:
         for server in self._servers:
             if self.allowed_servers is not None and server.socket_address not in self.allowed_servers:
                 continue
+            self._attempts += 1
+            self._last_server = server
             try:
                 self._upstream = upstream = socket.SocketType(server.family, _STREAM, 0)
                 upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -268,7 +274,7 @@ class Relay:
         self.route.counters.closed += 1
 
     def _build_record(self) -> TrafficRecord:
-        address, port = self.server or ("", 0)
+        address, port = self._last_server.socket_address if self._last_server is not None else ("", 0)
         return TrafficRecord(
             TCP,
             started_at=self._started_at,
@@ -279,7 +285,7 @@ class Relay:
             service=self.service,
             destination=self.service,
             server=(f"[{address}]:{port}" if ":" in address else f"{address}:{port}") if address else "",
-            attempts=1 if address else 0,
+            attempts=self._attempts,
             reason=self._reason,
             received_bytes=self._received_bytes,
             sent_bytes=self._sent_bytes,

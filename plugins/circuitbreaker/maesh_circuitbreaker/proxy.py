@@ -5,15 +5,17 @@ counts as the HTTP status of its gRPC status, which is known at the end of the c
 """
 
 import logging
+from collections.abc import Sequence
 from math import ceil
 from time import monotonic
 from typing import Final
+from weakref import WeakSet
 
 import msgspec
 
 from maesh_circuitbreaker.expression import CODES, LATENCY, Metric, Parser
 from maesh_circuitbreaker.settings import ServiceBreaker
-from maesh_core.plugin import Exchange, Middleware, Node, RecentCounts, Response
+from maesh_core.plugin import Exchange, MetricFamily, Middleware, Node, RecentCounts, Response
 
 CLOSED: Final = 0.0
 OPEN: Final = 1.0
@@ -44,16 +46,24 @@ class CircuitBreaker(Middleware):
             self._latencies = node.count_recent(key + LATENCY, bounds=LATENCY_BOUNDS_MS, periods=6, period_s=10)
         self._counted = [0] * 1000
         self._calls: set[Exchange] = set()
+        self.ports: set[str] = set()
+        """The keys of the service ports whose requests it has seen, for metrics."""
         self._is_open = False
         self._checked_at = self._counted_at = self._next_at = self._ramp_ends_at = self._allowed = self._denied = 0.0
 
     def __repr__(self) -> str:
         return f"circuit breaker of {self._name}: {('closed', 'open', 'recovering')[int(self._cells[STATE])]}"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it refuses all requests now."""
+        return self._cells[STATE] == OPEN and self._time() < self._cells[UNTIL]
+
     def on_request(self, exchange: Exchange) -> Response | None:
         """Forward requests while closed, none while open, and a share that grows to one half while recovering."""
         if not self._cells[STATE]:
             return None
+        self.ports.add(exchange.service)
         now = self._time()
         left = self._cells[UNTIL] - now
         if self._cells[STATE] == OPEN:
@@ -89,19 +99,20 @@ class CircuitBreaker(Middleware):
                 self._calls.add(exchange)  # on_finished counts it
                 return False if self._is_open else None
             status = HTTP_STATUSES[grpc_status]
-        self._count(status, now)
+        self._count(exchange, status, now)
         return False if self._is_open else None
 
     def on_finished(self, exchange: Exchange) -> None:
         """Count a gRPC call whose status was in the trailers."""
         if self._calls and exchange in self._calls:
             self._calls.discard(exchange)
-            self._count(HTTP_STATUSES[exchange.grpc_status or 0], self._time())
+            self._count(exchange, HTTP_STATUSES[exchange.grpc_status or 0], self._time())
 
-    def _count(self, status: int, now: float) -> None:
+    def _count(self, exchange: Exchange, status: int, now: float) -> None:
         if now < self._next_at:
             self._counted[status] += 1  # only in this process, which costs a tenth
         else:
+            self.ports.add(exchange.service)
             self._tell(status, now)
 
     def on_attempt_failed(self, exchange: Exchange, error: Exception) -> bool | None:
@@ -143,14 +154,30 @@ def _refuse(left: float) -> Response:
 
 
 class BreakerFactory:
-    """Builds the breakers of services."""
+    """Builds the breakers of services, and reports those that are open. Implements `CountingFactory`."""
 
     kind = "circuitbreaker"
     settings_type = ServiceBreaker
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._breakers: WeakSet[CircuitBreaker] = WeakSet()  # replaced ones are not kept
 
     def build_middleware(self, settings: ServiceBreaker, service: str) -> CircuitBreaker:
         """Build the breaker of one service."""
-        return CircuitBreaker(settings, self._node, service)
+        breaker = CircuitBreaker(settings, self._node, service)
+        self._breakers.add(breaker)
+        return breaker
+
+    def collect_metrics(self) -> Sequence[MetricFamily]:
+        """Return the service ports whose breaker is open and has seen requests in this worker."""
+        ports = {port for breaker in self._breakers if breaker.is_open for port in breaker.ports}
+        return [
+            MetricFamily(
+                name="maesh_circuitbreaker_open",
+                type="gauge",
+                help="Services whose circuit breaker is open; the number of workers that had requests for them.",
+                labels=("service",),
+                samples=[((port,), 1) for port in sorted(ports)],
+            )
+        ]

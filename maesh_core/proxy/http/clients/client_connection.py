@@ -92,7 +92,7 @@ class ClientConnection(RespondingConnection):
             return
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
-        self.caller = Caller(self.address)
+        self.caller = Caller(self.address, self.environment.get_entrypoint(self.entrypoint))
         if not self.environment.admit(self):
             cast("asyncio.Transport", transport).abort()
             return
@@ -332,7 +332,7 @@ class ClientConnection(RespondingConnection):
         environment = self.environment
         route = self._current.table.find(self.entrypoint, request.host)
         exchange = self.exchange = open_exchange(self, route, request, environment.clock_time())
-        environment.requests += 1
+        self.caller.entrypoint.requests += 1
         self._requests_left -= 1
         self.is_keep_alive = request.is_keep_alive and self._requests_left != 0  # never 0 when there is no limit
         is_joined = 0 < len(behind) <= min(request.body, BODY_WITH_HEAD_LIMIT_BYTES) and not request.upgrade

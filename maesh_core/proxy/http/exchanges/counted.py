@@ -12,6 +12,7 @@ from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
 from maesh_core.proxy.http.messages.request_head import ClientHeaders, RequestHead
 from maesh_core.proxy.http.routing_table import Route
+from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 
 _SWITCHING: Final = 101
 
@@ -60,6 +61,10 @@ class CountedExchange(AttemptUser):
             return "HTTP/2"
         return "HTTP/1.0" if self.head.is_http_1_0 else "HTTP/1.1"
 
+    def find_last_server(self) -> HttpServer | None:
+        """Return the server of the last attempt; None if there was no attempt."""
+        return self.attempt.server if self.attempt is not None else None
+
     def count_ejection(self) -> None:
         """Count that a server of the route was set aside."""
         if self.route is not None:
@@ -91,15 +96,15 @@ class CountedExchange(AttemptUser):
         if route.is_split:
             counters.count_branch(self.part or route.destination, status)
         counter = caller.counter
-        if counter is None or counter.service != route.service:
-            counter = self.client.environment.callers.switch(caller, route.service)
+        if counter is None or counter.service != route.label:
+            counter = self.client.environment.callers.switch(caller, route.label)
         counter.requests += 1
         if status >= FAILED_STATUS:
             counter.failures += 1
 
     def report_end(self, status: int, now: float) -> None:
         """Pass a record to those who observe traffic."""
-        client, head, route, attempt = self.client, self.head, self.route, self.attempt
+        client, head, route, server = self.client, self.head, self.route, self.find_last_server()
         environment = client.environment
         environment.observers.observe(
             TrafficRecord(
@@ -109,9 +114,9 @@ class CountedExchange(AttemptUser):
                 client=client.address,
                 entrypoint=client.entrypoint,
                 protocol=self.protocol,
-                service=route.service if route is not None else "",
-                destination=self.part or (route.destination if route is not None else ""),
-                server=attempt.server.label if attempt is not None else "",
+                service=route.label if route is not None else "",
+                destination=self.part or (route.destination or route.label if route is not None else ""),
+                server=server.label if server is not None else "",
                 attempts=self.attempts,
                 status=status,
                 grpc_status=self.grpc_status if head.is_grpc else None,

@@ -14,7 +14,7 @@ from maesh_core.errors import (
     UpstreamProtocolError,
     UpstreamTimeoutError,
 )
-from maesh_core.model.traffic_record import CLIENT_LEFT
+from maesh_core.model.traffic_record import CLIENT_LEFT, PROXY_ENDED
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.http.answers import (
@@ -27,6 +27,7 @@ from maesh_core.proxy.http.answers import (
     UNKNOWN_HOST,
     UNSENDABLE,
     build_answer,
+    measure_body,
 )
 from maesh_core.proxy.http.exchanges.attempt import Attempt
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
@@ -62,6 +63,8 @@ class Run(Protocol):
 
     changed_response: Headers | None
     """The header fields of the response, if a middleware has changed them; otherwise None."""
+    tried: tuple[HttpServer, ...]
+    """The servers of earlier attempts."""
 
     def begin(self, route: Route, balancer: Balancer[HttpServer]) -> None:
         """Call the middlewares' `on_request`, then start the first attempt or answer."""
@@ -220,7 +223,7 @@ class Exchange(CountedExchange):
             taken = self._scanner.scan(data)
         except ChunkedError as error:
             raise ClientProtocolError(str(error)) from error
-        self.received_bytes = self._scanner.size_bytes
+        self.received_bytes = self._scanner.size_bytes - self._scanner.left_bytes
         if self.is_too_large(self._scanner.size_bytes):
             raise ClientProtocolError(BODY_TOO_LARGE, 413)
         if self._scanner.is_complete:
@@ -267,6 +270,10 @@ class Exchange(CountedExchange):
         self.attempts += 1
         if self.attempts > 1 or self.run is not None:
             self.attempted_at = self.client.environment.clock_time()
+        if self.attempts > 1:
+            self.responded_at = 0.0
+            if self.route is not None:
+                self.route.counters.retries += 1
         attempt = self.attempt = Attempt(self, server)
         if timeout_s or self.head.grpc_timeout_s:
             attempt.limit(timeout_s, self.head.grpc_timeout_s)
@@ -274,7 +281,7 @@ class Exchange(CountedExchange):
 
     def on_attempt_failed(self, error: ExchangeError) -> None:
         """Answer with the error, or let the middlewares decide; no part of a response was sent yet."""
-        if self.attempt is not None:
+        if self.attempt is not None and self.attempt.response is None:
             self.attempt.server.failures += 1
         self.abandon_attempt()
         if self.run is not None:
@@ -358,6 +365,7 @@ class Exchange(CountedExchange):
         if self.head.is_grpc:
             self.grpc_status = find_answer_status(response)
         self.has_started_response = True
+        self.sent_bytes = 0 if self.head.is_grpc else measure_body(response, is_head_request=self.is_head_request)
         self.reason = response.reason
         if self.route is not None:
             self.route.counters.count_answer(response.status, response.reason)
@@ -406,7 +414,7 @@ class Exchange(CountedExchange):
         """End without an answer, because the client has left; `code` is the error code of its RST_STREAM."""
         self.abandon_attempt(code)
         if not self.reason:
-            self.reason = CLIENT_LEFT
+            self.reason = PROXY_ENDED if self.client.environment.is_ending else CLIENT_LEFT
         self.finish(CLIENT_GONE)
 
     def finish(self, status: int) -> None:
@@ -424,10 +432,17 @@ class Exchange(CountedExchange):
             self._finish_call(status)
         if self.run is not None:
             self.run.on_finished()
-            self.run = None
         if environment.observers.is_active:
             self.report_end(status, now)
+        if self.run is not None:
+            self.run = None
         self.attempt = None
+
+    def find_last_server(self) -> HttpServer | None:
+        """Return the server of the last attempt, also while another one is being prepared."""
+        if self.attempt is None and self.run is not None and self.run.tried:
+            return self.run.tried[-1]
+        return super().find_last_server()
 
     def _finish_call(self, status: int) -> None:
         """Determine the status of a gRPC call that has ended, and count it."""

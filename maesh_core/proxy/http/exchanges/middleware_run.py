@@ -186,7 +186,6 @@ class MiddlewareRun(ExchangeView, Run):
         route = exchange.route
         assert route is not None  # noqa: S101 - there was an attempt
         assert route.balancer is not None  # noqa: S101 - there was an attempt
-        route.counters.retries += 1
         self._begin_attempt(route.balancer)
 
     def _forget_attempt(self, attempt: Attempt | None) -> None:

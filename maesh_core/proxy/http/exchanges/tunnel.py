@@ -25,6 +25,8 @@ class Tunnel:
         "deadline",
         "has_unread_end",
         "may_continue",
+        "received_bytes",
+        "sent_bytes",
         "upstream",
     )
 
@@ -39,6 +41,8 @@ class Tunnel:
         self.has_unread_end = False
         self.client: TunnelEnd | None = None
         self.upstream: TunnelEnd | None = None
+        self.received_bytes = self.sent_bytes = 0
+        """Bytes that were forwarded to the server and to the client, without the 101; added when an end is lost."""
 
     def __repr__(self) -> str:
         return f"<Tunnel {self.client!r} {self.upstream!r}>"
@@ -50,6 +54,7 @@ class Tunnel:
         self.client.other, self.upstream.other = self.upstream, self.client
         self.on_bytes()
         self.client.write(answer + upstream.held)
+        self.client.written_bytes = len(upstream.held)
         self.upstream.write(client.held)
         for end, released in ((self.client, client), (self.upstream, upstream)):
             end.follow_other()
@@ -101,8 +106,10 @@ class Tunnel:
         """Remove an end; after the second one, the exchange ends."""
         if end is self.client:
             self.client = None
+            self.sent_bytes = end.written_bytes
         else:
             self.upstream = None
+            self.received_bytes = end.written_bytes
         if self.client is None and self.upstream is None and self._on_closed is not None:
             on_closed, self._on_closed = self._on_closed, None
             self._environment.tunnels.discard(self)
@@ -122,6 +129,7 @@ class TunnelEnd:
         "_transport",
         "_tunnel",
         "other",
+        "written_bytes",
     )
 
     def __init__(self, tunnel: Tunnel, released: ReleasedTransport) -> None:
@@ -133,6 +141,7 @@ class TunnelEnd:
         self._is_write_paused = released.is_write_paused
         self._full_reads = 0
         self._is_queued = False
+        self.written_bytes = 0
         self.other: TunnelEnd | None = None
         tunnel.has_unread_end |= released.is_read_paused
         released.transport.set_protocol(cast("asyncio.BaseProtocol", self))
@@ -249,6 +258,7 @@ class TunnelEnd:
         """Send bytes to this side."""
         if self._transport is not None and data and not self._transport.is_closing():
             self._transport.write(data)
+            self.written_bytes += len(data)
 
     def end(self) -> None:
         """Shut down our half towards this side; close the tunnel if the transport has no halves."""

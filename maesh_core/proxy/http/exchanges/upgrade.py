@@ -6,7 +6,7 @@ request; if no tunnel is opened, they are discarded with the connection.
 """
 
 from maesh_core.errors import UpstreamProtocolError
-from maesh_core.proxy.http.answers import OTHER_PROTOCOL
+from maesh_core.proxy.http.answers import OTHER_PROTOCOL, REVOKED
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.exchanges.tunnel import Tunnel
 from maesh_core.proxy.http.messages.response_head import ResponseHead
@@ -26,13 +26,14 @@ def switch_protocols(exchange: Exchange, upstream: UpstreamStream, response: Res
     assert attempt is not None  # noqa: S101 - the attempt received the response
     assert run is not None  # noqa: S101 - an exchange whose client offers an upgrade has a run
     attempt.response = response
+    attempt.server.responses += 1
     if exchange.on_response_head(response, is_whole=False) is DISCARDED:
         return
     exchange.has_started_response = True
     attempt.upstream = None
     if not run.may_continue():  # its route may have changed since the request was sent
         upstream.abandon()
-        exchange.abort()
+        exchange.abort(reason=REVOKED.reason)
         return
     changed = run.changed_response
     lines = changed.lines if changed is not None else response.build_headers().lines
@@ -43,6 +44,7 @@ def switch_protocols(exchange: Exchange, upstream: UpstreamStream, response: Res
 
     def on_closed() -> None:
         environment.slots.release(address)
+        exchange.received_bytes, exchange.sent_bytes = tunnel.received_bytes, tunnel.sent_bytes
         exchange.finish(exchange.status)
 
     tunnel = Tunnel(environment, on_closed, run.may_continue)

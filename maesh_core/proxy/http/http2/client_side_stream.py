@@ -84,7 +84,7 @@ class ClientSideStream(Http2Stream, ClientStream):
         """Start the exchange of a request."""
         route = self._current.table.find(self.entrypoint, request.host)
         exchange = self.exchange = open_exchange(self, route, request, now)
-        self.environment.requests += 1
+        self.caller.entrypoint.requests += 1
         if exchange.request_left:
             self._left = request.declared_length
         exchange.start()

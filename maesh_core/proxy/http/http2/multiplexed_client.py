@@ -212,7 +212,8 @@ class MultiplexedClient(Http2Connection):
         stream.has_ended = self._has_ended
         try:
             request = self._read_request(fields, has_body=has_body)
-        except MalformedMessageError:
+        except MalformedMessageError as error:
+            self.environment.refuse(self.address, self.entrypoint, 400, str(error), "HTTP/2")
             self._refuse_stream(stream_id, PROTOCOL_ERROR)
             return
         except ClientProtocolError as error:

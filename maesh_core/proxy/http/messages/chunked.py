@@ -43,24 +43,24 @@ class ChunkedError(ValueError):
 class ChunkedScanner:
     """Scans one chunked body. `is_complete` is set after its last line.
 
-    `size_bytes` is the total size of all chunks whose size line was scanned. `trailers` has the trailer lines that were
-    scanned, each with its CRLF.
+    `size_bytes` is the total size of all chunks whose size line was scanned; `left_bytes` of it have not arrived yet.
+    `trailers` has the trailer lines that were scanned, each with its CRLF.
     """
 
     __slots__ = (
         "_framing_bytes",
-        "_left",
         "_line",
         "_state",
         "_trailer_bytes",
         "is_complete",
+        "left_bytes",
         "size_bytes",
         "trailers",
     )
 
     def __init__(self) -> None:
         self._state = _SIZE
-        self._left = 0
+        self.left_bytes = 0
         self._line = b""
         self._trailer_bytes = 0
         self._framing_bytes = 0
@@ -69,7 +69,7 @@ class ChunkedScanner:
         self.trailers = b""
 
     def __repr__(self) -> str:
-        return f"<ChunkedScanner {('size', 'data', 'data end', 'trailer')[self._state]} left={self._left}>"
+        return f"<ChunkedScanner {('size', 'data', 'data end', 'trailer')[self._state]} left={self.left_bytes}>"
 
     def scan(self, data: bytes, payload: list[bytes] | None = None, *, start: int = 0) -> int:
         """Scan `data` from `start` on, and return the position after the last scanned byte.
@@ -81,12 +81,12 @@ class ChunkedScanner:
         position, end, lines_left = start, len(data), TURN_LINES
         while position < end and not self.is_complete:
             if self._state == _DATA:
-                taken = min(self._left, end - position)
+                taken = min(self.left_bytes, end - position)
                 if payload is not None:
                     payload.append(data[position : position + taken])
                 position += taken
-                self._left -= taken
-                if not self._left:
+                self.left_bytes -= taken
+                if not self.left_bytes:
                     self._state = _DATA_END
             elif lines_left:
                 lines_left -= 1
@@ -131,12 +131,12 @@ class ChunkedScanner:
         match = _match_size(line)
         if match is None or match.end() != len(line):
             raise ChunkedError("malformed chunk size")
-        self._left = int(match[1], 16)
-        self.size_bytes += self._left
+        self.left_bytes = int(match[1], 16)
+        self.size_bytes += self.left_bytes
         self._framing_bytes += len(line) + 2  # includes the CRLF after the chunk
         if self._framing_bytes > FRAMING_LIMIT_BYTES + FRAMING_FACTOR * self.size_bytes:
             raise ChunkedError("body with far more chunk framing than content")
-        self._state = _DATA if self._left else _TRAILER
+        self._state = _DATA if self.left_bytes else _TRAILER
 
     def _parse_trailer(self, line: bytes) -> None:
         if line == b"\r\n":

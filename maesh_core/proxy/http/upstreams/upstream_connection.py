@@ -449,9 +449,9 @@ class UpstreamConnection(UpstreamStream):
         scanner = self._scanner
         assert scanner is not None  # noqa: S101 - _left is CHUNKED
         payload: list[bytes] | None = [] if receiver.client.is_unchunked else None
-        known_bytes = scanner.size_bytes
+        known_bytes = scanner.size_bytes - scanner.left_bytes
         end = scanner.scan(data, payload, start=start)
-        receiver.count_content(scanner.size_bytes - known_bytes)
+        receiver.count_content(scanner.size_bytes - scanner.left_bytes - known_bytes)
         body = data[start:end] if payload is None else b"".join(payload)
         left = len(data) - end
         if scanner.is_complete:
