@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.model.metrics import Histogram
 from maesh_core.proxy.http.clients.client_connection import ClientConnection
 from maesh_core.proxy.http.handler import HttpHandler
 from maesh_core.proxy.network.clock import Clock
@@ -304,6 +305,90 @@ class World:
         del self.loop.create_connection
         others = asyncio.all_tasks() - {asyncio.current_task()}
         assert not others, others
+
+
+class Observed:
+    """Observes a world's traffic: its records, and its counters, which must be those of one request."""
+
+    name = "test"
+    HTTP2 = "HTTP/2"
+
+    def __init__(self, world):
+        self.world, self.records = world, []
+        world.handler.environment.observers.add(self)
+
+    def observe(self, record):
+        self.records.append(record)
+
+    def read_counters(self):
+        """Give all counters that are not 0 as `{(name, *labels): value}`; of a histogram, how much it has counted."""
+        environment = self.world.handler.environment
+        counters = {}
+        for family in (*self.world.handler.collect_metrics(), *environment.callers.collect_metrics()):
+            for labels, value in family.samples if family.type != "gauge" else ():
+                counters[family.name, *labels] = sum(value.counts) if isinstance(value, Histogram) else value
+        return {key: value for key, value in counters.items() if value}
+
+    def expect_one(self, *, outcomes=None, is_answer=False, cut="", branch="", parsed=1, others=(), **fields):
+        """Check the only record, and all counters.
+
+        `fields` are those of the record that differ from a plain GET of the service `a` that the first server answers.
+        """
+        (record,) = self.records
+        wanted = {
+            "kind": "http",
+            "client": "10.0.0.9",
+            "entrypoint": ENTRYPOINT,
+            "protocol": "HTTP/1.1",
+            "service": "a",
+            "destination": fields.get("service", "a"),
+            "server": "10.0.1.1:80",
+            "attempts": 1,
+            "status": 200,
+            "grpc_status": None,
+            "reason": "",
+            "received_bytes": 0,
+            "sent_bytes": 0,
+            "upstream_s": 0.0,
+            "duration_s": 0.0,
+            **fields,
+        }
+        assert {name: getattr(record, name) for name in wanted} == wanted
+        if outcomes is None:
+            outcomes = {(wanted["server"], "response"): 1} if wanted["server"] else {}
+        counted = self._count(wanted, outcomes, is_answer=is_answer, cut=cut, branch=branch, parsed=parsed)
+        counted |= dict(others)
+        assert self.read_counters() == {key: value for key, value in counted.items() if value}
+
+    def _count(self, wanted, outcomes, *, is_answer, cut, branch, parsed):
+        service, status = wanted["service"], wanted["status"]
+        counted = {("maesh_entrypoint_requests", str(ENTRYPOINT)): parsed}
+        counted |= {("maesh_server_attempts", *outcome): count for outcome, count in outcomes.items()}
+        if not service:
+            return counted | {("maesh_http_refused_requests", str(status)): 1}
+        protocol, code = "http/2" if wanted["protocol"] == self.HTTP2 else "http/1", f"{status // 100}xx"
+        heads = sum(count for (_, outcome), count in outcomes.items() if outcome != "failure")
+        return counted | {
+            ("maesh_service_requests", service, protocol, code): 1,
+            ("maesh_service_request_duration_seconds", service): 1,
+            ("maesh_service_upstream_duration_seconds", service): heads,
+            ("maesh_service_attempts", service): wanted["attempts"],
+            ("maesh_service_retries", service): max(0, wanted["attempts"] - 1),
+            ("maesh_service_request_bytes", service): wanted["received_bytes"],
+            ("maesh_service_response_bytes", service): wanted["sent_bytes"],
+            ("maesh_service_answers", service, str(status), wanted["reason"]): int(is_answer),
+            ("maesh_service_cut_responses", service, cut): int(bool(cut)),
+            ("maesh_service_grpc_responses", service, str(wanted["grpc_status"])): wanted["grpc_status"] is not None,
+            ("maesh_branch_requests", service, branch, code): int(bool(branch)),
+            ("maesh_edge_requests", wanted["client"], service): 1,
+            ("maesh_edge_failures", wanted["client"], service): int(status >= 500),
+        }
+
+
+@pytest.fixture(scope="session")
+def observe():
+    """Observe a world's traffic from now on: `observe(world)` gives an `Observed`."""
+    return Observed
 
 
 @contextlib.asynccontextmanager
