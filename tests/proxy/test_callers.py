@@ -1,71 +1,188 @@
-"""Who calls whom: counters by client address and service, within a limit."""
+"""Who calls whom: counters are shared, bounded and forgotten, and nothing is counted twice or lost."""
 
-from maesh_core.proxy.callers import OTHER, UNUSED_S, Caller, CallerCounts
+from collections import Counter
 
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
 
-class Time:
-    """A clock that a test moves."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def read(self):
-        return self.now
+from maesh_core.proxy.callers import OTHER, SEARCH_LIMIT, UNUSED_S, Caller, CallerCounts, EntrypointCounter
 
 
-def read_calls(counts, noun="requests"):
-    (family,) = [each for each in counts.collect_metrics() if each.name == f"maesh_edge_{noun}"]
-    return dict(family.samples)
+class Counted:
+    """Counts as an exchange does, with a clock that a test moves."""
+
+    def __init__(self, limit=1000):
+        self.now = 1000.0
+        self.counts = CallerCounts(limit, lambda: self.now)
+
+    def connect(self, address="10.0.0.1"):
+        return Caller(address, EntrypointCounter())
+
+    def request(self, caller, service="a", *, has_failed=False):
+        counter = caller.counter
+        if counter is None or counter.service != service:
+            counter = self.counts.switch(caller, service)
+        counter.requests += 1
+        counter.failures += has_failed
+
+    def read(self, noun="requests"):
+        families = [each for each in self.counts.collect_metrics() if each.name == f"maesh_edge_{noun}"]
+        return {labels: value for family in families for labels, value in family.samples}
 
 
-def test_connections_of_one_address_share_a_counter():
-    counts = CallerCounts(10, Time().read)
-    for caller in (Caller("10.0.0.1"), Caller("10.0.0.1"), Caller("::ffff:10.0.0.1")):
-        counts.switch(caller, "a/b:80").requests += 1
-    assert read_calls(counts) == {("10.0.0.1", "a/b:80"): 3}
+@pytest.fixture
+def counted():
+    return Counted()
 
 
-def test_further_pairs_are_counted_together_at_the_limit():
-    counts = CallerCounts(1, Time().read)
-    for number in range(3):
-        counts.switch(Caller(f"10.0.0.{number}"), "a/b:80").requests += 1
-    assert read_calls(counts) == {("10.0.0.0", "a/b:80"): 1, (OTHER, "a/b:80"): 2}
+def test_connections_of_one_address_share_their_counter(counted):
+    one, other = counted.connect(), counted.connect()
+    for caller in (one, other, one):
+        counted.request(caller)
+    counted.request(counted.connect("10.0.0.2"), has_failed=True)
+    assert counted.read() == {("10.0.0.1", "a"): 3, ("10.0.0.2", "a"): 1}
+    assert counted.read("failures") == {("10.0.0.2", "a"): 1}
+    assert one.counter is other.counter
+    assert one.counter.users == 2
 
 
-def test_a_pair_that_no_connection_uses_makes_room_after_an_hour_and_is_not_lost():
-    time = Time()
-    counts = CallerCounts(2, time.read)
-    gone, lasting = Caller("10.0.0.1"), Caller("10.0.0.2")
-    counts.switch(gone, "a/b:80").requests += 5
-    counts.switch(lasting, "a/b:80").requests += 1
-    counts.leave(gone)
-    time.now = UNUSED_S + 1
-    counts.switch(Caller("10.0.0.3"), "a/b:80").requests += 1
-    assert lasting.counter is not None
-    lasting.counter.requests += 1
-    assert read_calls(counts) == {("10.0.0.2", "a/b:80"): 2, ("10.0.0.3", "a/b:80"): 1, (OTHER, "a/b:80"): 5}
+def test_an_address_of_ipv4_that_arrives_over_ipv6_is_the_same(counted):
+    counted.request(counted.connect("::ffff:10.0.0.1"))
+    counted.request(counted.connect("10.0.0.1"))
+    assert counted.read() == {("10.0.0.1", "a"): 2}
 
 
-def test_a_request_that_ends_after_its_connection_is_counted_and_holds_nothing():
-    counts = CallerCounts(10, Time().read)
-    caller = Caller("10.0.0.1")
-    counts.switch(caller, "a/b:80").requests += 1
-    counts.leave(caller)
-    counter = counts.switch(caller, "a/b:80")
-    counter.requests += 1
-    assert counter.users == 0
-    assert read_calls(counts) == {("10.0.0.1", "a/b:80"): 2}
+def test_a_connection_that_changes_its_service_holds_one_counter(counted):
+    caller = counted.connect()
+    for service in ("a", "b", "a"):
+        counted.request(caller, service)
+    assert counted.read() == {("10.0.0.1", "a"): 2, ("10.0.0.1", "b"): 1}
+    assert [counter.users for counter in counted.counts._counters.values()] == [0, 1]
+
+
+def test_exchanges_that_end_after_their_client_has_left_are_counted_and_hold_nothing(counted):
+    caller = counted.connect()
+    counted.request(caller)
+    counted.counts.leave(caller)
+    counted.request(caller)
+    counted.request(caller, "b")
+    counted.counts.leave(caller)
+    assert counted.read() == {("10.0.0.1", "a"): 2, ("10.0.0.1", "b"): 1}
+    assert not any(counter.users for counter in counted.counts._counters.values())
+
+
+def test_above_the_limit_further_pairs_are_summed_up_by_service():
+    counted = Counted(limit=2)
+    for address in ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.1"):
+        counted.request(counted.connect(address))
+    counted.request(counted.connect("10.0.0.1"), "b")
+    assert counted.read() == {
+        ("10.0.0.1", "a"): 2,
+        ("10.0.0.2", "a"): 1,
+        (OTHER, "a"): 2,
+        (OTHER, "b"): 1,
+    }
+
+
+def test_at_the_limit_one_that_was_not_used_for_an_hour_makes_room():
+    counted = Counted(limit=1)
+    caller = counted.connect("10.0.0.1")
+    counted.request(caller)
+    counted.counts.leave(caller)
+    counted.now += UNUSED_S
+    counted.request(counted.connect("10.0.0.2"))
+    counted.now += 1
+    counted.request(counted.connect("10.0.0.3"))
+    assert counted.read() == {("10.0.0.3", "a"): 1, (OTHER, "a"): 2}
+
+
+def test_one_that_an_open_connection_holds_makes_no_room_however_long_it_is_idle():
+    counted = Counted(limit=1)
+    caller = counted.connect("10.0.0.1")
+    counted.request(caller)
+    counted.now += 10 * UNUSED_S
+    counted.request(counted.connect("10.0.0.2"))
+    counted.request(caller)
+    assert counted.read() == {("10.0.0.1", "a"): 2, (OTHER, "a"): 1}
+
+
+def test_only_the_oldest_are_searched():
+    counted = Counted(limit=SEARCH_LIMIT + 1)
+    for number in range(SEARCH_LIMIT):
+        counted.request(counted.connect(f"10.0.1.{number}"))  # all stay connected
+    left = counted.connect("10.0.2.1")
+    counted.request(left)
+    counted.counts.leave(left)
+    counted.now += 2 * UNUSED_S
+    counted.request(counted.connect("10.0.3.1"))
+    assert counted.read()[OTHER, "a"] == 1
+
+
+def test_with_a_limit_of_0_nothing_is_reported_and_little_is_kept():
+    counted = Counted(limit=0)
+    for number in range(100):
+        counted.request(counted.connect(f"10.0.0.{number}"))
+    assert list(counted.counts.collect_metrics()) == []
+    assert len(counted.counts._counters) + len(counted.counts._others) == 1
 
 
 def test_services_that_no_longer_exist_are_forgotten():
-    counts = CallerCounts(1, Time().read)
-    for service in ("a/b:80", "a/c:80", "a/d:80"):
-        counts.switch(Caller("10.0.0.1"), service).requests += 1
-    counts.keep_only(lambda service: service == "a/c:80")
-    assert read_calls(counts) == {(OTHER, "a/c:80"): 1}
+    counted = Counted(limit=1)
+    for address in ("10.0.0.1", "10.0.0.2"):
+        for service in ("a", "b"):
+            counted.request(counted.connect(address), service)
+    counted.counts.keep_only(lambda service: service == "b")
+    assert counted.read() == {(OTHER, "b"): 2}
 
 
-def test_there_are_no_metrics_with_a_limit_of_0():
-    counts = CallerCounts(0, Time().read)
-    counts.switch(Caller("10.0.0.1"), "a/b:80").requests += 1
-    assert counts.collect_metrics() == []
+@pytest.mark.parametrize("limit", [10, 0, 1])
+def test_a_connection_is_counted_again_when_its_service_returns(limit):
+    counted = Counted(limit)
+    callers = [counted.connect("10.0.0.1"), counted.connect("10.0.0.2")]
+    for caller in callers:
+        counted.request(caller)
+    counted.counts.keep_only(lambda _: False)
+    for caller in callers:
+        counted.request(caller)
+    assert sum(counted.read().values()) == (2 if limit else 0)
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["connect", "request", "fail", "leave", "wait", "stream"]),
+        st.integers(0, 5),
+        st.sampled_from("abc"),
+    ),
+    max_size=80,
+)
+
+
+@given(EVENTS, st.integers(1, 4))
+def test_sums_by_service_are_exact_and_no_counter_is_held_at_the_end(events, limit):
+    counted, callers, wanted = Counted(limit), [], Counter()
+    for event, number, service in events:
+        caller = callers[number % len(callers)] if callers else None
+        if event == "connect":
+            callers.append(counted.connect(f"10.0.0.{number}"))
+        elif event == "wait":
+            counted.now += UNUSED_S * 0.6
+        elif event == "stream":
+            counted.counts.find(f"10.0.0.{number}", service).connections += 1
+            wanted["connections", service] += 1
+        elif caller is not None and event == "leave":
+            counted.counts.leave(caller)
+        elif caller is not None:
+            counted.request(caller, service, has_failed=event == "fail")
+            wanted["requests", service] += 1
+            wanted["failures", service] += event == "fail"
+    sums = Counter()
+    for noun in ("requests", "failures", "connections"):
+        for (_, service), count in counted.read(noun).items():
+            sums[noun, service] += count
+    assert sums == +wanted
+    assert len(counted.counts._counters) <= limit
+    for caller in callers:
+        counted.counts.leave(caller)
+    held = [*counted.counts._counters.values(), *counted.counts._others.values()]
+    assert not any(counter.users for counter in held)

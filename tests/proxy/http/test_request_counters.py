@@ -1,6 +1,10 @@
 """Counts of requests, and the metrics made of them."""
 
+from bisect import bisect_left
+
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from maesh_core.model.metrics import Histogram
 from maesh_core.proxy.http.request_counters import (
@@ -9,76 +13,126 @@ from maesh_core.proxy.http.request_counters import (
     REASON_LIMIT,
     RouteCounters,
     collect_counters,
+    collect_ejections,
+    name_class,
 )
 
+SECONDS = st.floats(0.0, 10.0) | st.sampled_from(DURATION_BOUNDS_S)
 
-def collect(counters, *, has_exact_codes=False):
-    """Collect the samples of each metric, by its name."""
+
+def read(counters, *, has_exact_codes=False):
     families = collect_counters(counters, has_exact_codes=has_exact_codes)
-    return {family.name: dict(family.samples) for family in families}
+    return {family.name.removeprefix("maesh_"): dict(family.samples) for family in families}
+
+
+def count(*statuses, is_http2=False):
+    counters = RouteCounters()
+    for status in statuses:
+        counters.count(status, 0.0, is_http2=is_http2)
+    return counters
 
 
 def test_a_request_counts_once_by_status_and_duration():
     counters = RouteCounters()
-    for status, seconds in [(200, 0.0), (200, 0.0005), (502, 0.0011), (200, 9.0)]:
+    for status, seconds in [(200, 0.0), (200, 0.0005), (200, 0.001), (502, 0.0011), (200, 9.0)]:
         counters.count(status, seconds, is_http2=False)
-    assert counters.statuses == {200: 3, 502: 1}
-    assert counters.durations == [2, 0, 1, *[0] * (len(DURATION_BOUNDS_S) - 3), 1]
-    assert counters.seconds == 9.0016
+    assert counters.statuses == {200: 4, 502: 1}
+    assert counters.durations == [2, 1, 1, *[0] * (len(DURATION_BOUNDS_S) - 3), 1]
+    assert counters.seconds == 9.0026
+
+
+@given(st.lists(SECONDS))
+def test_every_duration_is_in_the_first_bucket_that_it_does_not_exceed(durations):
+    counters = RouteCounters()
+    for seconds in durations:
+        counters.count(200, seconds, is_http2=False)
+        counters.count_response(seconds)
+    wanted = [0] * (len(DURATION_BOUNDS_S) + 1)
+    for seconds in durations:
+        wanted[bisect_left(DURATION_BOUNDS_S, seconds)] += 1
+    assert counters.durations == counters.upstream_durations == wanted
+    assert counters.seconds == counters.upstream_seconds == sum(durations)
+
+
+@given(st.lists(st.tuples(st.integers(100, 599), st.booleans())), st.booleans())
+def test_sums_over_codes_and_protocols_are_the_number_of_requests(requests, has_exact_codes):
+    counters = RouteCounters()
+    for status, is_http2 in requests:
+        counters.count(status, 0.1, is_http2=is_http2)
+        counters.count_branch("b", status)
+    metrics = read({"a": counters}, has_exact_codes=has_exact_codes)
+    assert sum(metrics["service_requests"].values()) == len(requests)
+    assert sum(metrics["branch_requests"].values()) == len(requests)
+    for _, protocol, code in metrics["service_requests"]:
+        named = {str(status) if has_exact_codes else name_class(status) for status, _ in requests}
+        assert protocol in ("http/1", "http/2")
+        assert code in named
+
+
+def test_codes_are_classes_unless_exact_ones_are_wanted():
+    counters = {"a": count(200, 204, 404)}
+    assert read(counters)["service_requests"] == {("a", "http/1", "2xx"): 2, ("a", "http/1", "4xx"): 1}
+    exact = read(counters, has_exact_codes=True)["service_requests"]
+    assert exact == {("a", "http/1", "200"): 1, ("a", "http/1", "204"): 1, ("a", "http/1", "404"): 1}
+
+
+def test_protocols_are_told_apart():
+    both = count(200)
+    both.count(200, 0.0, is_http2=True)
+    assert read({"a": both})["service_requests"] == {("a", "http/1", "2xx"): 1, ("a", "http/2", "2xx"): 1}
+    assert count(200, is_http2=True).is_used
+
+
+def test_the_mesh_s_answers_are_counted_by_reason_up_to_a_limit():
+    counters = count(503)
+    for number in range(REASON_LIMIT + 10):
+        counters.count_answer(503, f"reason {number}")
+    counters.count_answer(403, "reason 999")
+    counters.count_answer(503, "reason 1")
+    answers = read({"a": counters})["service_answers"]
+    assert answers["a", "503", "reason 1"] == 2
+    assert answers["a", "503", OTHER_REASON] == 10
+    assert answers["a", "403", OTHER_REASON] == 1
+    assert len(answers) == REASON_LIMIT + 2
 
 
 def test_services_without_a_request_are_left_out_of_the_metrics():
-    used = RouteCounters()
-    used.count(200, 0.5, is_http2=False)
-    samples = collect({"b": used, "a": RouteCounters()})
-    assert samples["maesh_service_requests"] == {("b", "http/1", "2xx"): 1}
-    histogram = samples["maesh_service_request_duration_seconds"][("b",)]
+    metrics = read({"b": count(200), "a": RouteCounters()})
+    assert metrics["service_requests"] == {("b", "http/1", "2xx"): 1}
+    assert metrics["service_attempts"] == {("b",): 0}
+    histogram = metrics["service_request_duration_seconds"]["b",]
     assert isinstance(histogram, Histogram)
     assert sum(histogram.counts) == 1
 
 
-def test_statuses_are_summed_up_by_class_unless_exact_ones_are_wanted():
-    counters = RouteCounters()
-    for status, is_http2 in [(200, False), (204, False), (204, True), (499, True)]:
-        counters.count(status, 0.0, is_http2=is_http2)
-    assert collect({"a": counters})["maesh_service_requests"] == {
-        ("a", "http/1", "2xx"): 2,
-        ("a", "http/2", "2xx"): 1,
-        ("a", "http/2", "4xx"): 1,
-    }
-    assert collect({"a": counters}, has_exact_codes=True)["maesh_service_requests"] == {
-        ("a", "http/1", "200"): 1,
-        ("a", "http/1", "204"): 1,
-        ("a", "http/2", "204"): 1,
-        ("a", "http/2", "499"): 1,
-    }
+@pytest.mark.parametrize(
+    ("attribute", "name"),
+    [
+        ("attempts", "service_attempts"),
+        ("retries", "service_retries"),
+        ("received_bytes", "service_request_bytes"),
+        ("sent_bytes", "service_response_bytes"),
+    ],
+)
+def test_each_sum_has_its_metric(attribute, name):
+    counters = count(200)
+    setattr(counters, attribute, 7)
+    assert read({"a": counters})[name] == {("a",): 7}
 
 
-def test_a_response_head_counts_by_the_time_since_the_attempt_started():
-    counters = RouteCounters()
-    counters.count_response(0.0007)
-    counters.count_response(0.3)
-    assert counters.upstream_durations == [0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]
-    assert counters.upstream_seconds == pytest.approx(0.3007)
+def test_cuts_and_calls_have_their_labels():
+    counters = count(200)
+    counters.count_cut("closed")
+    counters.count_call(14)
+    counters.count_call(14)
+    metrics = read({"a": counters})
+    assert metrics["service_cut_responses"] == {("a", "closed"): 1}
+    assert metrics["service_grpc_responses"] == {("a", "14"): 2}
 
 
-def test_further_reasons_of_a_service_are_counted_together():
-    counters = RouteCounters()
-    for number in range(REASON_LIMIT + 5):
-        counters.count_answer(503, f"reason {number}")
-    counters.count_answer(503, "reason 1")
-    assert counters.answers[503, OTHER_REASON] == 5
-    assert counters.answers[503, "reason 1"] == 2
-    assert len(counters.answers) == REASON_LIMIT + 1
-
-
-def test_branches_and_cut_responses_are_counted_apart():
-    counters = RouteCounters()
-    counters.count(200, 0.0, is_http2=False)
-    counters.count_branch("a/v1:80", 200)
-    counters.count_branch("a/v1:80", 201)
-    counters.count_branch("a/v2:80", 503)
-    counters.count_cut("lost")
-    samples = collect({"a/s:80": counters})
-    assert samples["maesh_branch_requests"] == {("a/s:80", "a/v1:80", "2xx"): 2, ("a/s:80", "a/v2:80", "5xx"): 1}
-    assert samples["maesh_service_cut_responses"] == {("a/s:80", "lost"): 1}
+def test_servers_that_are_set_aside_are_reported_for_used_services():
+    counters = count(200)
+    counters.ejections = 3
+    aside, ejections = collect_ejections({"a": counters, "b": RouteCounters()}, {"a": 1, "b": 1, "c": 1})
+    assert dict(aside.samples) == {("a",): 1}
+    assert dict(ejections.samples) == {("a",): 3}

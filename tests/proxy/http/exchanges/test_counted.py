@@ -148,7 +148,11 @@ async def test_an_unknown_host_is_a_refusal(world, observe):
         status=404,
         reason=UNKNOWN_HOST.reason,
         sent_bytes=size(UNKNOWN_HOST.reason),
-        **{"service": "", "server": "", "attempts": 0, "upstream_s": None, "host": b"b.test.maesh"},
+        service="",
+        server="",
+        attempts=0,
+        upstream_s=None,
+        host=b"b.test.maesh",
     )
 
 
@@ -163,7 +167,10 @@ async def test_bytes_that_are_no_request_are_a_refusal(world, observe):
         status=400,
         reason=record.reason,
         parsed=0,
-        **{"service": "", "server": "", "attempts": 0, "upstream_s": None},
+        service="",
+        server="",
+        attempts=0,
+        upstream_s=None,
     )
     assert record.reason
 
@@ -177,7 +184,10 @@ async def test_a_head_that_does_not_arrive_is_a_refusal(world, observe):
         status=408,
         reason=HEAD_TIMEOUT,
         parsed=0,
-        **{"service": "", "server": "", "attempts": 0, "upstream_s": None},
+        service="",
+        server="",
+        attempts=0,
+        upstream_s=None,
     )
 
 
