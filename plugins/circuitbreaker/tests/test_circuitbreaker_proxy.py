@@ -280,3 +280,43 @@ def test_the_end_of_a_call_that_was_counted_and_of_other_requests_counts_nothing
     breaker.on_finished(FakeExchange(status=503))
     world.pass_time(0.2)
     assert respond(breaker, 200) is None
+
+
+def read_open(factory):
+    (family,) = factory.collect_metrics()
+    return dict(family.samples)
+
+
+def build_factories(world, workers=2):
+    half = ProxyHalf(CircuitBreakerSettings())
+    factories = [half.maesh_middleware_factories(world.node.get_worker(slot))[0] for slot in range(workers)]
+    settings = ServiceBreaker(expression=EXPRESSION, check_period=0.1, fallback_duration=10, recovery_duration=10)
+    breakers = [factory.build_middleware(settings, "shop/cart") for factory in factories]
+    for breaker in breakers:
+        breaker._time = world.node.read_time
+    return factories, breakers
+
+
+def test_an_open_breaker_is_reported_for_each_port_by_the_workers_that_had_requests(world):
+    factories, (first, second) = build_factories(world)
+    assert read_open(factories[0]) == {}
+    first.on_response(FakeExchange(service="shop/cart:80", status=500))
+    first.on_request(FakeExchange(service="shop/cart:81"))
+    assert read_open(factories[0]) == {("shop/cart:80",): 1, ("shop/cart:81",): 1}
+    assert read_open(factories[1]) == {}
+    second.on_request(FakeExchange(service="shop/cart:80"))
+    assert read_open(factories[1]) == {("shop/cart:80",): 1}
+
+
+def test_a_breaker_whose_time_is_over_is_not_reported_even_without_a_request(world):
+    (factory, _), (breaker, _) = build_factories(world)
+    breaker.on_response(FakeExchange(service="shop/cart:80", status=500))
+    world.pass_time(10.0)
+    assert read_open(factory) == {}
+
+
+def test_a_breaker_that_was_replaced_is_not_kept_for_metrics(world):
+    (factory, _), breakers = build_factories(world)
+    assert len(factory._breakers) == 1
+    breakers.clear()
+    assert len(factory._breakers) == 0

@@ -42,7 +42,16 @@ MODULES = [
     ),
 ]
 PROTOCOL_NUMBERS = vars(frames).keys() - {"FRAME_LIMIT_BYTES"}
-NO_LIMITS = {"CHUNKED", "STREAMED", "UNTIL_CLOSE", "CLIENT_GONE", *PROTOCOL_NUMBERS}
+NO_LIMITS = {
+    "CHUNKED",
+    "STREAMED",
+    "UNTIL_CLOSE",
+    "CLIENT_GONE",
+    "FAILED_STATUS",
+    "SERVER_ERROR",
+    "SWITCHING",
+    *PROTOCOL_NUMBERS,
+}
 LIMITS = {
     (name, value)
     for module in MODULES

@@ -204,3 +204,25 @@ async def test_a_tunnel_is_under_way_until_it_ends(world):
     client.lose()
     await world.settle()
     assert (server.opened, server.under_way) == (0, 0)
+
+
+def read_aside(world):
+    (family,) = [each for each in world.handler.collect_metrics() if each.name == "maesh_server_aside"]
+    return dict(family.samples)
+
+
+async def test_servers_that_are_set_aside_are_named_until_they_are_in_use_again(pair):
+    assert read_aside(pair) == {}
+    await refuse_first(pair)
+    assert read_aside(pair) == {(f"{FIRST}:80",): 1}
+    pair.advance(PAUSE_S)
+    while read_aside(pair):
+        await serve(pair)
+
+
+async def test_requests_are_counted_by_entrypoint_also_those_without_a_route(single):
+    ask(single, GET.replace(b"a.test", b"b.test"))
+    await serve(single)
+    ask(single, b"nonsense\r\n\r\n")
+    (family,) = [each for each in single.handler.collect_metrics() if each.name == "maesh_entrypoint_requests"]
+    assert dict(family.samples) == {("5000",): 2}

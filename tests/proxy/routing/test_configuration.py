@@ -119,3 +119,9 @@ def test_entrypoints_are_counted_through_deltas() -> None:
     assert {e.port for e in proxy.configuration.list_entrypoints()} == {5000, 5002}
     proxy.apply(removed=("http/routers/q",))
     assert {e.port for e in proxy.configuration.list_entrypoints()} == {5002}
+
+
+def test_a_service_is_known_by_its_servers_or_its_router_since_a_closed_one_has_no_servers() -> None:
+    proxy = Proxy()
+    proxy.apply(full=True, sections={"http": Section(routers={"r": router()}, services={"s": service(1)})})
+    assert [proxy.configuration.has_service(key) for key in ("r", "s", "t")] == [True, True, False]
