@@ -430,11 +430,12 @@ class Exchange(CountedExchange):
             self.count_end(route, status, now)
         if self.head.is_grpc:
             self._finish_call(status)
-        if self.run is not None:
-            self.run.on_finished()
+        run = self.run
+        if run is not None:
+            run.on_finished()
         if environment.observers.is_active:
             self.report_end(status, now)
-        if self.run is not None:
+        if run is not None:
             self.run = None
         self.attempt = None
 
