@@ -399,6 +399,9 @@ class StreamRoute(Protocol[CountersT_co]):
     def list_servers(self) -> Iterator[StreamServer]:
         """Yield each server once, in the order to try them for one connection."""
 
+    def find_destination(self, server: StreamServer | None) -> str:
+        """Return the key of the service that a server belongs to: the part of a split, else the service itself."""
+
 
 class Streams(Protocol[CountersT]):
     """The routes of a protocol in which an entrypoint belongs to one service, and whose routers are `StreamRouter`."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from maesh_core.model.keys import cut_port_key
 from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.proxy.balancing.health import PassiveHealth
 from maesh_core.proxy.http.messages.headers import Headers
@@ -133,7 +134,7 @@ class FakeNode:
 
     def count_connection(self, address: str, service: str) -> None:
         """Count in `calls`."""
-        self.calls[address, service] += 1
+        self.calls[address, cut_port_key(service)] += 1
 
     def build_streams(self, build_counters: Callable[[], object]) -> Streams:
         """Build the routes of a stream protocol, as a proxy has them; a server is set aside for a second."""

@@ -117,6 +117,13 @@ class Route:
             if server not in tried:
                 yield server
 
+    def find_destination(self, server: StreamServer | None) -> str:
+        """Return the key of the service that a server belongs to: the first such part of a split, else the service."""
+        for part in self.balancer.parts if isinstance(self.balancer, Division) else ():
+            if server in part.servers:
+                return part.key
+        return self.service
+
     def _judge(self, judge: Judge, connection: Connection, *, default: bool) -> bool:
         try:
             return read_verdict(judge(connection), default=default)

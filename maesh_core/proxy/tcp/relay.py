@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection, Iterator
 from typing import Final
 
+from maesh_core.model.keys import cut_port_key
 from maesh_core.model.traffic_record import CUT, NO_SERVER_ACCEPTED, TCP, TrafficRecord
 from maesh_core.plugin_system.interfaces import StreamRoute, StreamServer
 from maesh_core.proxy.network.edges import EDGES, GONE
@@ -282,8 +283,8 @@ class Relay:
             client=self.client_address,
             entrypoint=self.entrypoint,
             protocol="TCP",
-            service=self.service,
-            destination=self.service,
+            service=cut_port_key(self.service),
+            destination=self.route.find_destination(self._last_server),
             server=(f"[{address}]:{port}" if ":" in address else f"{address}:{port}") if address else "",
             attempts=self._attempts,
             reason=self._reason,

@@ -6,6 +6,7 @@ Created once per worker, in its event loop. Implements `interfaces.Node`.
 import asyncio
 from collections.abc import Callable, Sequence
 
+from maesh_core.model.keys import cut_port_key
 from maesh_core.model.traffic_record import TrafficRecord
 from maesh_core.proxy.balancing.health import PassiveHealth
 from maesh_core.proxy.callers import CallerCounts
@@ -72,8 +73,8 @@ class NodeView:
         self.observers.observe(record)
 
     def count_connection(self, address: str, service: str) -> None:
-        """Count a connection or session of a client address."""
-        self.callers.find(address, service).connections += 1
+        """Count a connection or session of a client address; of a split service, for its service port."""
+        self.callers.find(address, cut_port_key(service)).connections += 1
 
     def build_streams(self, build_counters: Callable[[], object]) -> Streams:
         """Build the routes of a stream protocol, with the proxy's settings for passive health."""

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol, final
 
-from maesh_core.plugin import UDP, Node, SocketWatcher, StreamRoute, StreamServer, Ticks, TrafficRecord
+from maesh_core.plugin import UDP, Node, SocketWatcher, StreamRoute, StreamServer, Ticks, TrafficRecord, cut_port_key
 from maesh_udp.answers import AnsweringListener, Answers
 from maesh_udp.batches import BATCH
 from maesh_udp.counters import Counters
@@ -255,8 +255,8 @@ class Session:
             client=self.client_address,
             entrypoint=self.entrypoint,
             protocol="UDP",
-            service=self.service,
-            destination=self.service,
+            service=cut_port_key(self.service),
+            destination=self.route.find_destination(self.stream_server),
             server=f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
             attempts=1,
             reason=reason,

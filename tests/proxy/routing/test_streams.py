@@ -225,3 +225,11 @@ def test_of_contested_entrypoints_a_router_never_inherits_anothers_guards(stream
     assert apply(streams, Section(routers={"a": one, "b": other}, services=service), m=gate).admits(connect())
     after = apply(streams, Section(routers={"b": other}, services=service), changed=frozenset({"a"}), m=gate)
     assert not after.admits(connect())
+
+
+def test_the_destination_is_the_part_of_a_server_or_the_service(streams):
+    route = apply(streams, build_divided({"v1": 1, "v2": 1}, v1=[1], v2=[2]))
+    assert {route.find_destination(server) for server in route.list_servers()} == {"v1", "v2"}
+    assert route.find_destination(None) == KEY
+    route = apply(streams, build_section(1))
+    assert [route.find_destination(server) for server in route.list_servers()] == [KEY]

@@ -6,6 +6,7 @@ import struct
 import msgspec
 import pytest
 
+from maesh_core.model.configuration import Part, Section, Server, Service, StreamRouter
 from maesh_core.model.traffic_record import (
     CUT,
     DENIED,
@@ -170,3 +171,19 @@ async def test_an_end_that_the_proxy_causes_has_its_reason(handler, address, sta
     writer.close()
     await wait_drained(handler)
     check(node, handler, server=f"127.0.0.1:{port}", reason=reason)
+
+
+async def test_a_split_service_is_counted_for_its_port_and_its_record_names_the_part(
+    handler, address, start_server, node
+):
+    port = await start_server(echo_whole)
+    branch, part = "a/b:1/split", "a/b:1/split/v2"
+    services = {
+        branch: Service(parts=(Part(service=part, weight=1),)),
+        part: Service(servers=(Server(address="127.0.0.1", port=port),)),
+    }
+    router = StreamRouter(entrypoint=ENTRYPOINT, service=branch)
+    apply(handler, Section(routers={"a/b:1": router}, services=services))
+    assert await ask(address, b"question") == b"got question"
+    await wait_drained(handler)
+    check(node, handler, server=f"127.0.0.1:{port}", received_bytes=8, sent_bytes=12, destination=part)

@@ -405,11 +405,6 @@ class Exchange(CountedExchange):
         else:
             self.on_attempt_failed(UpstreamTimeoutError(RESPONSE_TIMEOUT))
 
-    @property
-    def _is_body_due(self) -> bool:
-        """Whether the upstream waits for the rest of the client's body."""
-        return bool(self.request_left) and not self.is_expecting and self.upstream is not None
-
     def on_client_gone(self, code: int = CANCEL) -> None:
         """End without an answer, because the client has left; `code` is the error code of its RST_STREAM."""
         self.abandon_attempt(code)
