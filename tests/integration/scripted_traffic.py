@@ -11,6 +11,7 @@ import struct
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -40,6 +41,7 @@ def read_counters(text):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: Any
     protocol_version = "HTTP/1.1"
     wbufsize = 65536
     timeout = 60
@@ -111,9 +113,10 @@ class ScriptedServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
+    address = "127.0.0.1"
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__((self.address, 0), _Handler)
         self.port = self.server_address[1]
         self._seen, self._lock = set(), threading.Lock()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()

@@ -140,7 +140,6 @@ def traffic(start_mesh, start_upstream, build_service, free_port):
         *build_datagram_service("datagrams", echo.port),
     ]
     ports = ("--tcp-port", free_port(), "--limit-tcp-port", "1", "--set", f"udp.port={free_port(socket.SOCK_DGRAM)}")
-    server.address = "127.0.0.1"
     yield Traffic(start_mesh(*FLAGS, *ports, servers=[server], objects=objects), server, dead_port)
     server.shutdown()
     server.server_close()

@@ -1,5 +1,7 @@
 """Each request is counted once and has one record, with every number right, however it ends; over HTTP/1."""
 
+from typing import Any
+
 import pytest
 
 from maesh_core.model.configuration import HttpBranch, HttpRouter, Part, Section, Server, Service
@@ -49,7 +51,7 @@ def size(reason):
     return len(reason) + 1
 
 
-RESPONSES = {
+RESPONSES: dict[str, tuple[bytes, bytes, dict[str, Any]]] = {
     "whole": (GET, OK, {"sent_bytes": 2}),
     "with an empty body": (GET, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", {}),
     "chunked": (
