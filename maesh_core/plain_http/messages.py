@@ -6,8 +6,8 @@ no I/O.
 """
 
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol
 
 import httptools
 import msgspec
@@ -31,6 +31,7 @@ _HEADS_ONLY = frozenset({204, 304})
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A request. Names in `fields` are in lower case; `is_last` says that its connection ends after it.
 
+    `can_chunk`: its response may be sent in chunks, as in HTTP/1.1 (RFC 9112 section 7.1).
     `is_unread`: more of it may come, which nobody reads. `refusal` is a status, with `reason`, where this is no request
     that can be answered otherwise.
     """
@@ -40,29 +41,56 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     fields: Sequence[tuple[bytes, bytes]] = ()
     remote: str = ""
     is_last: bool = True
+    can_chunk: bool = False
     is_unread: bool = False
     refusal: int = 0
     reason: str = ""
 
 
+class BodyStream(Protocol):
+    """A body that is sent part by part. The next part is asked for when the client has room for it."""
+
+    def __anext__(self) -> Awaitable[bytes]:
+        """Return the next part once there is one; raises StopAsyncIteration at the end."""
+
+    def close(self) -> None:
+        """End it; called once in any case, also if no part was asked for."""
+
+
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """A response. `fields` are added to its length; `is_last` ends the connection after it."""
+    """A response. `fields` are added to its length; `is_last` ends the connection after it.
+
+    With `stream`, that is the body, and there is no length.
+    """
 
     status: int
     fields: Sequence[tuple[bytes, bytes]] = ()
     body: bytes = b""
     is_last: bool = False
+    stream: BodyStream | None = None
 
     def render(self, *, is_head: bool = False, is_last: bool = False) -> bytes:
         """Render it; without its body for HEAD."""
-        lines = [b"HTTP/1.1 %d %b" % (self.status, _PHRASES.get(self.status, b""))]
-        lines.extend(b"%b: %b" % field for field in self.fields)
+        lines = self._build_head()
         is_without_body = self.status in _HEADS_ONLY
         if not is_without_body:
             lines.append(b"Content-Length: %d" % len(self.body))
         if is_last:
             lines.append(b"Connection: close")
         return b"\r\n".join([*lines, b"", b"" if is_head or is_without_body else self.body])
+
+    def render_stream_head(self, *, is_chunked: bool, is_last: bool) -> bytes:
+        """Render the head of a stream. One that is not sent in chunks ends with the connection."""
+        lines = self._build_head()
+        if is_chunked:
+            lines.append(b"Transfer-Encoding: chunked")
+        if is_last:
+            lines.append(b"Connection: close")
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _build_head(self) -> list[bytes]:
+        status_line = b"HTTP/1.1 %d %b" % (self.status, _PHRASES.get(self.status, b""))
+        return [status_line, *(b"%b: %b" % field for field in self.fields)]
 
 
 class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +174,7 @@ class RequestReader:
                 fields=self._fields,
                 remote=self._remote,
                 is_last=self._is_over,
+                can_chunk=is_current,
                 is_unread=has_body,
             )
             self.requests.append(request)

@@ -1,7 +1,8 @@
 """Serves HTTP/1.1 on listening sockets: one request after the other on each connection, each answered from memory.
 
-Takes what answers a request, at once or later, and what refuses one. Every size, wait and number of clients is bounded,
-for anybody may connect.
+Takes what answers a request, at once or later, and what refuses one. A response may be a stream, whose parts are sent
+as they come and as the client takes them; it ends when the client leaves or ends its side. Every size, wait and number
+of clients is bounded, for anybody may connect.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import cast
 
 import msgspec
 
-from maesh_core.plain_http.messages import Request, RequestLimits, RequestReader, Response
+from maesh_core.plain_http.messages import BodyStream, Request, RequestLimits, RequestReader, Response
 
 BACKLOG = 4096
 """Connections that may wait to be accepted; the kernel takes less where `net.core.somaxconn` says so."""
@@ -130,12 +131,18 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._received = RequestReader(server.limits.requests)
         self._answering: asyncio.Task[Response] | None = None
+        self._streaming: asyncio.Task[None] | None = None
+        self._has_room = asyncio.Event()
         self._request = Request()
         self._timer: asyncio.TimerHandle | None = None
         self._is_full = self._is_ended = self._is_at_end = False
 
     def __repr__(self) -> str:
-        return f"<_Connection {'ended' if self._is_ended else 'open'} answering={self._answering is not None}>"
+        return f"<_Connection {'ended' if self._is_ended else 'open'} answering={self._is_busy}>"
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._answering is not None or self._streaming is not None
 
     # --- what the event loop tells
 
@@ -162,7 +169,7 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """See the end of what the client sends: it may still read what it has asked for."""
-        if self._answering is not None and self._server.cancels_at_end:
+        if self._streaming is not None or (self._answering is not None and self._server.cancels_at_end):
             return False
         self._is_at_end = True
         return self._answering is not None or bool(self._received.requests)
@@ -170,11 +177,17 @@ class _Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Answer no more until the client has taken what there is."""
         self._is_full = True
+        self._has_room.clear()
+        if self._streaming is not None:
+            self._start_timer(self._server.limits.send_s)
 
     def resume_writing(self) -> None:
         """Go on."""
         self._is_full = False
-        if not self._is_ended:
+        self._has_room.set()
+        if self._streaming is not None:
+            self._stop_timer()
+        elif not self._is_ended:
             self._proceed()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -182,8 +195,7 @@ class _Connection(asyncio.Protocol):
         del exc
         self._is_ended = True
         self._stop_timer()
-        if self._answering is not None:
-            self._answering.cancel()
+        self._cancel()
         self._received.release()
         self._server.forget(self)
 
@@ -192,7 +204,7 @@ class _Connection(asyncio.Protocol):
     def _proceed(self) -> None:
         """Answer what waits, as far as that goes at once."""
         requests = self._received.requests
-        while requests and self._answering is None and not (self._is_full or self._is_ended):
+        while requests and not (self._is_busy or self._is_full or self._is_ended):
             self._server.idle.pop(self, None)
             self._stop_timer()
             self._request = requests.popleft()
@@ -202,7 +214,7 @@ class _Connection(asyncio.Protocol):
             else:
                 self._answering = asyncio.ensure_future(_await(response))
                 self._answering.add_done_callback(self._on_answered)
-        if self._is_ended or self._answering is not None:
+        if self._is_ended or self._is_busy:
             return
         if self._is_full:
             self._start_timer(self._server.limits.send_s)
@@ -221,9 +233,13 @@ class _Connection(asyncio.Protocol):
 
     def _on_answered(self, answering: "asyncio.Task[Response]") -> None:
         self._answering = None
-        if answering.cancelled() or self._is_ended:
+        if answering.cancelled():
             return
         error = answering.exception()
+        if self._is_ended:
+            if error is None:
+                _close(answering.result().stream)
+            return
         if error is not None and not isinstance(error, Exception):
             raise error
         self._send(answering.result() if error is None else self._fail(error))
@@ -237,6 +253,10 @@ class _Connection(asyncio.Protocol):
     def _send(self, response: Response) -> None:
         request = self._request
         is_last = request.is_last or response.is_last or self._server.is_closing
+        if response.stream is not None and request.method != b"HEAD":
+            self._start_stream(response, response.stream, is_last=is_last)
+            return
+        _close(response.stream)
         self._transport.write(response.render(is_head=request.method == b"HEAD", is_last=is_last))
         if request.is_unread:
             self._is_ended = True
@@ -245,6 +265,53 @@ class _Connection(asyncio.Protocol):
             self._start_timer(self._server.limits.linger_s)
         elif is_last:
             self.end()
+
+    # --- a stream
+
+    def _start_stream(self, response: Response, stream: BodyStream, *, is_last: bool) -> None:
+        is_chunked = self._request.can_chunk
+        is_last = is_last or not is_chunked
+        self._has_room.set()
+        self._streaming = asyncio.ensure_future(self._stream(stream, is_chunked=is_chunked))
+        self._transport.write(response.render_stream_head(is_chunked=is_chunked, is_last=is_last))
+
+        def on_streamed(streaming: "asyncio.Task[None]") -> None:
+            self._streaming = None
+            stream.close()
+            self._end_stream(streaming, is_last=is_last)
+
+        self._streaming.add_done_callback(on_streamed)
+
+    async def _stream(self, stream: BodyStream, *, is_chunked: bool) -> None:
+        while True:
+            try:
+                part = await stream.__anext__()
+            except StopAsyncIteration:
+                break
+            await self._has_room.wait()
+            if part:  # an empty chunk would end the body
+                self._transport.write(b"%x\r\n%b\r\n" % (len(part), part) if is_chunked else part)
+        if is_chunked:
+            self._transport.write(b"0\r\n\r\n")
+
+    def _end_stream(self, streaming: "asyncio.Task[None]", *, is_last: bool) -> None:
+        """Go on with the next request, or cut the connection if the stream failed, so that its end does not look whole.
+
+        A failure of a stream is logged, as that of any answer.
+        """
+        error = None if streaming.cancelled() else streaming.exception()
+        if error is not None:
+            if not isinstance(error, Exception):
+                raise error
+            logger.error("%s failed", self._request.target.decode("ascii", "replace"), exc_info=error)
+        if self._is_ended or streaming.cancelled():
+            return
+        if error is not None:
+            self.cut()
+        elif is_last or self._server.is_closing:
+            self.end()
+        else:
+            self._proceed()
 
     # --- waits and ends
 
@@ -261,13 +328,17 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
         self._start_timer(self._server.limits.send_s)
 
-    def cut(self) -> "asyncio.Task[Response] | None":
+    def cut(self) -> "asyncio.Task[Response] | asyncio.Task[None] | None":
         """Close at once; give what was answering, which is cancelled."""
         self._is_ended = True
         self._transport.abort()
-        if self._answering is not None:
-            self._answering.cancel()
-        return self._answering
+        return self._cancel()
+
+    def _cancel(self) -> "asyncio.Task[Response] | asyncio.Task[None] | None":
+        busy = self._answering or self._streaming
+        if busy is not None:
+            busy.cancel()
+        return busy
 
     def _start_timer(self, seconds: float) -> None:
         self._stop_timer()
@@ -281,3 +352,9 @@ class _Connection(asyncio.Protocol):
 
 async def _await(response: Awaitable[Response]) -> Response:
     return await response
+
+
+def _close(stream: BodyStream | None) -> None:
+    """Close a stream of which nothing is sent."""
+    if stream is not None:
+        stream.close()

@@ -26,6 +26,7 @@ def test_a_request_has_what_was_sent_with_names_in_lower_case() -> None:
             fields=[(b"host", b"h"), (b"x-a", b"B"), (b"x-a", b"c")],
             remote="10.0.0.1",
             is_last=False,
+            can_chunk=True,
         )
     ]
 
