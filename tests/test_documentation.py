@@ -221,7 +221,12 @@ def test_every_app_protocol_has_a_row_with_its_scheme():
 
 def test_every_path_of_both_apis_has_a_row():
     admin = AdminPages(
-        is_ready=bool, read_status=None, render_metrics=None, render_traffic=None, render_configuration=None
+        is_ready=bool,
+        read_status=None,
+        render_metrics=None,
+        render_traffic=None,
+        render_configuration=None,
+        open_tap=None,
     )
     rows = {row for row in read_rows("api.md") if row.startswith("/")}
     assert {row for row in rows if not row.startswith("/api/")} == {path.decode() for path in admin._pages}

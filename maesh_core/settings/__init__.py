@@ -115,7 +115,7 @@ class CarryingSettings(CommonSettings):
     """How traffic is routed: shared by `proxy` and `up`."""
 
     admin_port: Annotated[
-        Port, Meta(description="Port for /ping, /ready, /metrics, /traffic, /status, /configuration.")
+        Port, Meta(description="Port for /ping, /ready, /metrics, /traffic, /tap, /status, /configuration.")
     ] = 8080
     workers: Annotated[
         int, Meta(ge=1, le=256, description="Number of worker processes; use at most one for each core.")

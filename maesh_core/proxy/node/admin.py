@@ -1,4 +1,4 @@
-"""The pages of the admin port: /ping, /ready, /metrics, /traffic, /status and /configuration.
+"""The pages of the admin port: /ping, /ready, /metrics, /traffic, /tap, /status and /configuration.
 
 Takes a request's method and target, reads the node's state, and returns a Response or an awaitable of one.
 maesh_core/plain_http serves the port.
@@ -9,7 +9,8 @@ from typing import Protocol
 
 import msgspec
 
-from maesh_core.plain_http.messages import Response
+from maesh_core.plain_http.messages import BodyStream, Response
+from maesh_core.proxy.node.taps import TooManyTapsError
 from maesh_core.proxy.routing.refusals import RefusedRouter
 
 
@@ -42,10 +43,19 @@ class AdminPages:
     """Answers the requests of the admin port when called.
 
     `read_status` and the functions that render are called per request for their page. `render_traffic` returns a
-    `ProxyTraffic` as JSON, `render_configuration` returns None before the first configuration.
+    `ProxyTraffic` as JSON, `render_configuration` returns None before the first configuration. `open_tap` takes a query
+    and returns a stream; it raises ValueError with a reason, and TooManyTapsError.
     """
 
-    __slots__ = ("_is_ready", "_pages", "_read_status", "_render_configuration", "_render_metrics", "_render_traffic")
+    __slots__ = (
+        "_is_ready",
+        "_open_tap",
+        "_pages",
+        "_read_status",
+        "_render_configuration",
+        "_render_metrics",
+        "_render_traffic",
+    )
 
     def __init__(
         self,
@@ -55,49 +65,63 @@ class AdminPages:
         render_metrics: Callable[[], Awaitable[tuple[bytes, str]]],
         render_traffic: Callable[[], Awaitable[bytes]],
         render_configuration: Callable[[], bytes | None],
+        open_tap: Callable[[bytes], BodyStream],
     ) -> None:
         self._is_ready = is_ready
         self._read_status = read_status
         self._render_metrics = render_metrics
         self._render_traffic = render_traffic
         self._render_configuration = render_configuration
-        self._pages: dict[bytes, Callable[[], Response | Awaitable[Response]]] = {
+        self._open_tap = open_tap
+        self._pages: dict[bytes, Callable[[bytes], Response | Awaitable[Response]]] = {
             b"/ping": self._answer_ping,
             b"/ready": self._answer_ready,
             b"/metrics": self._answer_metrics,
             b"/traffic": self._answer_traffic,
+            b"/tap": self._answer_tap,
             b"/status": self._answer_status,
             b"/configuration": self._answer_configuration,
         }
 
     def __call__(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request."""
-        page = self._pages.get(request.target.partition(b"?")[0])
+        path, _, query = request.target.partition(b"?")
+        page = self._pages.get(path)
         if page is None:
             return build_text(404, "no such page")
         if request.method not in {b"GET", b"HEAD"}:
             return build_text(405, "only GET and HEAD are supported", (b"Allow", b"GET, HEAD"))
-        return page()
+        return page(query)
 
-    def _answer_ping(self) -> Response:
+    def _answer_ping(self, _: bytes) -> Response:
         return build_text(200, "alive")
 
-    def _answer_ready(self) -> Response:
+    def _answer_ready(self, _: bytes) -> Response:
         if self._is_ready():
             return build_text(200, "ready")
         return build_text(503, "not ready")
 
-    async def _answer_metrics(self) -> Response:
+    async def _answer_metrics(self, _: bytes) -> Response:
         body, content_type = await self._render_metrics()
         return _build_page(body, content_type.encode("ascii"))
 
-    async def _answer_traffic(self) -> Response:
+    async def _answer_traffic(self, _: bytes) -> Response:
         return _build_page(await self._render_traffic(), b"application/json")
 
-    def _answer_status(self) -> Response:
+    def _answer_tap(self, query: bytes) -> Response:
+        try:
+            stream = self._open_tap(query)
+        except ValueError as error:
+            return build_text(400, str(error).encode("ascii", "backslashreplace").decode("ascii"))
+        except TooManyTapsError:
+            return build_text(503, "too many taps are open")
+        fields = ((b"Content-Type", b"application/x-ndjson"), (b"Cache-Control", b"no-store"))
+        return Response(status=200, fields=fields, stream=stream, is_last=True)
+
+    def _answer_status(self, _: bytes) -> Response:
         return _build_page(msgspec.json.encode(self._read_status()), b"application/json")
 
-    def _answer_configuration(self) -> Response:
+    def _answer_configuration(self, _: bytes) -> Response:
         body = self._render_configuration()
         if body is None:
             return build_text(503, "no configuration yet")

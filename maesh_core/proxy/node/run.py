@@ -25,9 +25,11 @@ from maesh_core.proxy.node.entrypoints import Entrypoints
 from maesh_core.proxy.node.fetch import Fetcher, find_source_host, parse_endpoint
 from maesh_core.proxy.node.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.node.poller import Poller
+from maesh_core.proxy.node.taps import NodeTaps
 from maesh_core.proxy.node.traffic_history import TrafficHistory
 from maesh_core.proxy.worker.memory_settings import settle_memory
 from maesh_core.proxy.worker.parent_watch import follow_parent
+from maesh_core.proxy.workers.link import WorkerLink
 from maesh_core.proxy.workers.memory_keeper import ARENA_BYTES, MemoryKeeper
 from maesh_core.proxy.workers.pool import Spawn, WorkerPool
 from maesh_core.proxy.workers.spawning import WorkerSpawner
@@ -95,6 +97,7 @@ class Node:
         "_poller",
         "_pool",
         "_settings",
+        "_taps",
         "_traffic",
     )
 
@@ -105,10 +108,11 @@ class Node:
         self._has_failed_pull = asyncio.Event()
         self._pool = WorkerPool(
             spawn,
-            lambda link: self._configuration.introduce(link),
+            self._introduce,
             size=settings.workers,
             is_known_service=lambda key: self._configuration.encoded.has_service(key),
         )
+        self._taps = NodeTaps(self._pool)
         self._traffic = TrafficHistory(self._pool.collect_metrics)
         self._entrypoints = Entrypoints(self._pool, bind=settings.bind)
         self._configuration = NodeConfiguration(self._pool, self._entrypoints)
@@ -178,6 +182,11 @@ class Node:
 
         await self._pool.drain(shutdown.forced.wait(), limit_s, on_waiting=tell)
 
+    async def _introduce(self, link: WorkerLink) -> None:
+        """Introduce a new worker to the configuration, then to the active taps. Raises ValueError with a reason."""
+        await self._configuration.introduce(link)
+        self._taps.introduce(link)
+
     async def _pull(self) -> None:
         """Pull once a worker could start; if none can, the node logs only that error."""
         await self._pool.started.wait()
@@ -214,6 +223,7 @@ class Node:
 
     async def _close(self) -> None:
         self._entrypoints.release()
+        self._taps.close()
         await self._admin.close()
         await self._fetcher.close()
         await asyncio.sleep(0)  # aborted transports close in the next turn of the loop
@@ -240,6 +250,7 @@ class Node:
             render_metrics=render_metrics,
             render_traffic=render_traffic,
             render_configuration=self._configuration.render,
+            open_tap=self._taps.open,
         )
 
     async def _collect(self) -> None:

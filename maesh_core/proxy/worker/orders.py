@@ -1,7 +1,7 @@
 """Executes the parent's orders in one worker, and sends the reports.
 
-Takes the worker's end of a channel and a runtime. Orders are executed in sequence, except that counters are reported at
-once. Ends when an ordered drain is complete, or when the parent is gone.
+Takes the worker's end of a channel and a runtime. Orders are executed in sequence, except that counters are reported
+and taps changed at once. Ends when an ordered drain is complete, or when the parent is gone.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from maesh_core.errors import UpdateRejectedError
 from maesh_core.proxy.network.sockets import describe_reason
 from maesh_core.proxy.worker.memory_settings import settle_memory
 from maesh_core.proxy.worker.runtime import WorkerRuntime, close_descriptors
+from maesh_core.proxy.worker.taps import WorkerTaps
 from maesh_core.proxy.workers.channel import Channel
 from maesh_core.proxy.workers.messages import (
     AnyOrder,
@@ -27,6 +28,8 @@ from maesh_core.proxy.workers.messages import (
     Listen,
     Report,
     Started,
+    StartTap,
+    StopTap,
 )
 
 logger = logging.getLogger(__name__)
@@ -37,7 +40,7 @@ _Received = tuple[AnyOrder, bytes, Sequence[int]]
 class OrderExecutor:
     """Executes orders until the worker ends. Run it once, in the event loop in which it was created."""
 
-    __slots__ = ("_channel", "_is_settled", "_orders", "_refused", "_runtime", "_serving")
+    __slots__ = ("_channel", "_is_settled", "_orders", "_refused", "_runtime", "_serving", "_taps")
 
     def __init__(self, sock: socket.socket, runtime: WorkerRuntime) -> None:
         self._runtime = runtime
@@ -48,6 +51,7 @@ class OrderExecutor:
         self._channel: Channel[AnyOrder] = Channel(
             sock, AnyOrder, on_message=self._on_order, on_closed=self._on_parent_gone
         )
+        self._taps = WorkerTaps(runtime.observers, self._channel.send, has_unsent=lambda: self._channel.has_unsent)
 
     def __repr__(self) -> str:
         """Show the runtime."""
@@ -70,6 +74,10 @@ class OrderExecutor:
     def _on_order(self, order: AnyOrder, payload: bytes, descriptors: Sequence[int]) -> None:
         if isinstance(order, Collect):
             self._channel.send(Counted(number=order.number, families=self._runtime.collect_metrics()))
+        elif isinstance(order, StartTap):
+            self._taps.start(order)
+        elif isinstance(order, StopTap):
+            self._taps.stop(order.tap)
         else:
             self._orders.put_nowait((order, payload, descriptors))
 
@@ -85,6 +93,7 @@ class OrderExecutor:
             order, payload, descriptors = await self._orders.get()
             if isinstance(order, Drain):
                 await self._runtime.drain(lambda waiting: self._channel.send(Draining(waiting=waiting)))
+                self._taps.flush()
                 self._channel.send(Counted(families=self._runtime.collect_metrics()))
                 await self._channel.flush()
                 return
@@ -99,7 +108,7 @@ class OrderExecutor:
                 await self._runtime.listen(order.entrypoint, descriptors)
             except OSError as error:
                 return Failed(number=number, text=describe_reason(error))
-        elif not isinstance(order, Drain | Collect):
+        elif not isinstance(order, Drain | Collect | StartTap | StopTap):
             await self._runtime.unlisten(order.entrypoint)
         return Done(number=number)
 

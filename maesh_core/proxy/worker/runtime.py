@@ -17,6 +17,7 @@ from maesh_core.plugin_system.hookspecs import MiddlewareFactory, ProtocolHandle
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.http.handler import HttpHandler
 from maesh_core.proxy.network.clock import Clock
+from maesh_core.proxy.observers import Observers
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
 from maesh_core.proxy.routing.observer_settings import ObserverSettings
 from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
@@ -93,6 +94,11 @@ class WorkerRuntime:
     def __repr__(self) -> str:
         """Show the current configuration."""
         return f"<WorkerRuntime {self.configuration!r}, {len(self._listening)} entrypoints>"
+
+    @property
+    def observers(self) -> Observers:
+        """The observers of this worker's traffic."""
+        return self._node.observers
 
     def apply_update(self, body: bytes, since: str | None) -> None:
         """Apply an update; if it raises UpdateRejectedError, nothing has changed."""

@@ -129,6 +129,11 @@ class Channel(Generic[ReceivedT]):
         """Whether nothing can be sent any more."""
         return self._socket.fileno() < 0
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the other end has not taken everything that was sent."""
+        return bool(self._outgoing)
+
     def send(self, message: object, *, payload: bytes = b"", sockets: Sequence[socket.socket] = ()) -> None:
         """Send a message; on a closed channel, it is discarded. `sockets` may be closed afterwards."""
         if self.is_closed:

@@ -7,12 +7,12 @@ has ended. It makes no decisions: the pool does.
 import asyncio
 import signal
 import socket
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from maesh_core.errors import MaeshError
 from maesh_core.proxy.workers.channel import Channel
-from maesh_core.proxy.workers.messages import AnyReport, Counted, Draining, NotStarted, Order, Report, Started
+from maesh_core.proxy.workers.messages import AnyReport, Counted, Draining, NotStarted, Order, Report, Started, Tapped
 
 
 class WorkerProcess(Protocol):
@@ -44,6 +44,7 @@ class WorkerLink:
 
     __slots__ = (
         "_channel",
+        "_on_tapped",
         "_pending",
         "_process",
         "counts",
@@ -56,13 +57,16 @@ class WorkerLink:
         "waiting",
     )
 
-    def __init__(self, slot: int, process: WorkerProcess) -> None:
+    def __init__(
+        self, slot: int, process: WorkerProcess, *, on_tapped: Callable[[Tapped], None] = lambda report: None
+    ) -> None:
         self.slot = slot
         self.is_joined = False
         self.failure = ""
         self.refusal = ""
         self.counts: Counted | None = None
         self._process = process
+        self._on_tapped = on_tapped
         self._pending: dict[int, asyncio.Future[Report]] = {}
         self._channel: Channel[AnyReport] = Channel(
             process.socket, AnyReport, on_message=self._on_report, on_closed=self._on_closed
@@ -127,7 +131,9 @@ class WorkerLink:
     def _on_report(self, report: AnyReport, payload: bytes, descriptors: Sequence[int]) -> None:
         if isinstance(report, Counted):
             self.counts = report
-        if isinstance(report, Draining):
+        if isinstance(report, Tapped):
+            self._on_tapped(report)
+        elif isinstance(report, Draining):
             self._note_waiting(report.waiting)
         elif isinstance(report, Started):
             if not self.started.done():

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.tap import TapFilter, TappedRecord
 from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 
 
@@ -46,6 +47,23 @@ class Drain(Order, frozen=True):
 
     No report with its number: the worker sends Draining if it has to wait, sends Counted at the end, then ends.
     """
+
+
+class StartTap(Order, frozen=True):
+    """Report the records that pass a filter, at most `rate` in a second, until StopTap. It may be repeated.
+
+    No report with its number: the worker sends Tapped while there are records.
+    """
+
+    tap: int
+    filter: TapFilter
+    rate: int
+
+
+class StopTap(Order, frozen=True):
+    """End a tap. No report."""
+
+    tap: int
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -96,5 +114,13 @@ class Draining(Report, frozen=True):
     waiting: Mapping[str, int]
 
 
-AnyOrder: TypeAlias = ApplyUpdate | Listen | Unlisten | Collect | Drain
-AnyReport: TypeAlias = Started | NotStarted | Applied | Done | Failed | Counted | Draining
+class Tapped(Report, frozen=True):
+    """Records of a tap, and how many passed its filter but were dropped since the last report."""
+
+    tap: int
+    records: Sequence[TappedRecord]
+    dropped: int
+
+
+AnyOrder: TypeAlias = ApplyUpdate | Listen | Unlisten | Collect | Drain | StartTap | StopTap
+AnyReport: TypeAlias = Started | NotStarted | Applied | Done | Failed | Counted | Draining | Tapped

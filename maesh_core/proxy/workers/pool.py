@@ -21,7 +21,7 @@ from maesh_core.model.metrics import MetricFamily
 from maesh_core.process.backoff import Backoff
 from maesh_core.proxy.workers.counters import RetiredCounters, add_families
 from maesh_core.proxy.workers.link import WorkerGoneError, WorkerLink, WorkerProcess
-from maesh_core.proxy.workers.messages import Collect, Drain, Order, Report
+from maesh_core.proxy.workers.messages import Collect, Drain, Order, Report, Tapped
 
 ANSWER_LIMIT_S = 30.0
 """A worker that does not respond for this long is killed. The largest configuration compiles in a few seconds."""
@@ -47,7 +47,8 @@ class WorkerPool:
     """The slots of a node. Create it in the event loop; run it once.
 
     `restarts` counts replaced workers. `started` is set once a worker could start, `has_joined` while a worker has the
-    configuration. `has_been_full` means that all slots were filled at some time.
+    configuration. `has_been_full` means that all slots were filled at some time. `on_tapped` gets what workers report
+    of taps.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class WorkerPool:
         "_time",
         "has_been_full",
         "has_joined",
+        "on_tapped",
         "restarts",
         "size",
         "started",
@@ -79,6 +81,7 @@ class WorkerPool:
     ) -> None:
         self.size = size
         self.restarts = 0
+        self.on_tapped: Callable[[Tapped], None] = lambda report: None
         self.started = asyncio.Event()
         self.has_been_full = False
         self.has_joined = asyncio.Event()
@@ -221,7 +224,8 @@ class WorkerPool:
     async def _run_worker(self, slot: int) -> str:
         """Start a worker and wait for its end; return why it ended. Raises StartupError if no worker can start."""
         try:
-            link = WorkerLink(slot, await self._spawn(slot))
+            process = await self._spawn(slot)
+            link = WorkerLink(slot, process, on_tapped=lambda report: self.on_tapped(report))
         except OSError as error:
             return self._check_end(f"it cannot be started: {error.strerror or error}")
         self._links[slot] = link

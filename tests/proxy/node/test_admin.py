@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from maesh_core.proxy.node.admin import AdminPages, ProxyStatus
+from maesh_core.proxy.node.taps import TooManyTapsError
 from maesh_core.proxy.routing.refusals import RefusedRouter
 
 
@@ -27,6 +28,24 @@ async def render_traffic() -> bytes:
     return b'{"now": []}'
 
 
+class Stream:
+    """A stream of a tap with no line."""
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def open_tap(query: bytes) -> Stream:
+    if query == b"many":
+        raise TooManyTapsError
+    if query == b"bad":
+        raise ValueError("method is not m\xe9thode")
+    return Stream()
+
+
 async def answer(
     target: bytes, *, method: bytes = b"GET", is_ready: bool = True, configuration: bytes | None = b"{}"
 ) -> Any:
@@ -39,6 +58,7 @@ async def answer(
         render_metrics=render_metrics,
         render_traffic=render_traffic,
         render_configuration=lambda: configuration,
+        open_tap=open_tap,
     )
     response = pages(Asked(method, target))
     return await response if isinstance(response, Awaitable) else response
@@ -53,6 +73,10 @@ async def answer(
         (b"/ready", False, 503),
         (b"/metrics", False, 200),
         (b"/traffic", False, 200),
+        (b"/tap", False, 200),
+        (b"/tap?path=/", False, 200),
+        (b"/tap?bad", False, 400),
+        (b"/tap?many", False, 503),
         (b"/status", False, 200),
         (b"/configuration", False, 200),
         (b"/", True, 404),
@@ -107,3 +131,10 @@ async def test_the_traffic_page_is_json() -> None:
     response = await answer(b"/traffic")
     assert response.body == b'{"now": []}'
     assert (b"Content-Type", b"application/json") in response.fields
+
+
+async def test_a_tap_is_a_stream_of_lines_of_json_and_a_bad_parameter_is_named() -> None:
+    response = await answer(b"/tap")
+    assert isinstance(response.stream, Stream)
+    assert (b"Content-Type", b"application/x-ndjson") in response.fields
+    assert (await answer(b"/tap?bad")).body == b"method is not m\\xe9thode\n"
