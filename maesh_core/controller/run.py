@@ -25,6 +25,7 @@ from maesh_core.controller.api.nodes import NodeRegistry
 from maesh_core.controller.api.pages import index_pages
 from maesh_core.controller.api.server import STOP_S as SERVER_STOP_S
 from maesh_core.controller.api.server import open_socket, start_server
+from maesh_core.controller.api.tap_client import HttpTapClient, choose_stream_limit
 from maesh_core.controller.cluster.shadow_services import ShadowReader
 from maesh_core.controller.configuration.catalogue import Catalogue, Describe, describe_type, index_balancers
 from maesh_core.controller.configuration.http import HttpTrafficType
@@ -41,6 +42,7 @@ from maesh_core.controller.reports.finding_log import ProblemLog
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.sources import Pause, feed_source
+from maesh_core.controller.tap.mesh_tap import MeshTaps
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.controller.traffic.gathering import TrafficGatherer, TrafficSource
 from maesh_core.controller.traffic.prometheus import PrometheusSource
@@ -147,10 +149,21 @@ async def run_controller(
     engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
     node_client = NodeClient()
     traffic = TrafficGatherer(engine, traffic_source)
+    taps = MeshTaps(nodes, HttpTapClient(connections_limit=choose_stream_limit(find_open_files_limit())), engine)
     status, counts = ControllerStatus(identity, engine, cluster), BuildCounts(kinds)
     metrics = build_page(engine, kinds, sources, counts=counts, status=status, nodes=nodes)
     guard = BrowserGuard(settings.api_hosts, namespace=settings.namespace, cluster_domain=settings.cluster_domain)
-    api = Api(engine, nodes, node_client, status=status, traffic=traffic, metrics=metrics, guard=guard, pages=pages)
+    api = Api(
+        engine,
+        nodes,
+        node_client,
+        status=status,
+        traffic=traffic,
+        taps=taps,
+        metrics=metrics,
+        guard=guard,
+        pages=pages,
+    )
     metrics.add(api.collect_metrics)
     if cluster is not None:
         metrics.add(cluster.collect_metrics)
@@ -177,6 +190,7 @@ async def run_controller(
         await server.close(grace_s=SERVER_STOP_S)
         await node_client.close()
         await traffic.close()
+        await taps.close()
         if client is not None:
             await client.close()
         gc.unfreeze()

@@ -19,8 +19,9 @@ from maesh_core.controller.api.long_poll import Waiters
 from maesh_core.controller.api.nodes import NAME_LIMIT, AdminAddress, NodeRegistry, is_valid_name
 from maesh_core.controller.api.pages import answer_page
 from maesh_core.controller.api.request_counts import CLIENT_LEFT, OTHER_PATH, PAGE_PATH, RequestCounts
-from maesh_core.controller.api.server import build_text, to_response
+from maesh_core.controller.api.server import build_text, to_response, to_stream
 from maesh_core.controller.explaining.pod_lookup import PodLookup
+from maesh_core.controller.tap.mesh_tap import TooManyTapsError
 from maesh_core.controller.traffic.gathering import select_services
 from maesh_core.errors import ConfigurationError, NodeUnreachableError, TrafficUnavailableError
 from maesh_core.model.addresses import parse_address
@@ -29,7 +30,7 @@ from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ControllerReport
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.traffic import TrafficReport
-from maesh_core.plain_http.messages import Request, Response
+from maesh_core.plain_http.messages import BodyStream, Request, Response
 from maesh_core.plugin_system.hookspecs import MiddlewareBuilder
 from maesh_core.plugin_system.pages import ApiPage, PageRequest
 
@@ -97,6 +98,16 @@ class TrafficReporter(Protocol):
         """Return a current report; raises TrafficUnavailableError."""
 
 
+class Taps(Protocol):
+    """Shows the traffic of the mesh as it happens."""
+
+    def open(self, parameters: Mapping[str, str]) -> BodyStream:
+        """Open a tap; raises ValueError with a reason, and TooManyTapsError."""
+
+    def finish(self) -> None:
+        """End all taps."""
+
+
 class ReportedStatus(Protocol):
     """The status of this controller. One that is not current answers no pull."""
 
@@ -130,6 +141,7 @@ class Api:
         *,
         status: ReportedStatus,
         traffic: TrafficReporter,
+        taps: Taps,
         metrics: Metrics,
         held_limit: int = HELD_PULLS_LIMIT,
         guard: BrowserGuard | None = None,
@@ -139,6 +151,7 @@ class Api:
         self._pages = pages or {}
         self._status = status
         self._traffic = traffic
+        self._taps = taps
         self._rendered_traffic: tuple[TrafficReport, bytes] | None = None
         self._metrics = metrics
         self._counts = RequestCounts()
@@ -156,6 +169,7 @@ class Api:
             "/api/objects": self._get_objects,
             "/api/traffic": self._get_traffic,
             "/api/explain": self._get_explanation,
+            "/api/tap": self._get_tap,
             "/api/status/controller": self._get_controller,
             "/api/status/nodes": self._get_nodes,
             "/api/status/readiness": self._get_readiness,
@@ -175,8 +189,9 @@ class Api:
         self._waiters.wake()
 
     def close(self) -> None:
-        """Answer the waiting pulls, and hold no more pulls."""
+        """Answer the waiting pulls, hold no more pulls, and end all taps."""
         self._waiters.close()
+        self._taps.finish()
 
     def collect_metrics(self) -> list[MetricFamily]:
         """Return the counts of requests and pulls."""
@@ -342,6 +357,18 @@ class Api:
     async def _get_page(self, request: Request) -> Response:
         asked = PageRequest(query=read_query(request), fields=request.fields)
         return await answer_page(self._pages[read_path(request)], asked)
+
+    async def _get_tap(self, request: Request) -> Response:
+        """Answer with the traffic as it happens, until the client leaves."""
+        if not self._published.is_ready:
+            return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
+        try:
+            stream = self._taps.open(read_query(request))
+        except ValueError as error:
+            return build_text(HTTPStatus.BAD_REQUEST, f"{error}\n")
+        except TooManyTapsError:
+            return build_text(HTTPStatus.SERVICE_UNAVAILABLE, "too many taps are open\n", {"Retry-After": "10"})
+        return to_stream(stream, content_type="application/x-ndjson")
 
     async def _get_controller(self, _: Request) -> Response:
         return _json(msgspec.json.encode(self._status.report()))

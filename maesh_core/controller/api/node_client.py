@@ -67,7 +67,7 @@ class NodeClient:
         return await work_in_turns(parse_traffic(await self._fetch(address, "/traffic")))
 
     async def _fetch(self, address: AdminAddress, path: str) -> bytes:
-        url = _build_url(address, path)
+        url = build_url(address, path)
         import aiohttp  # loads 13 MB, which most controllers never need
 
         try:
@@ -111,7 +111,7 @@ class NodeClient:
         return self._session
 
 
-def _build_url(address: AdminAddress, path: str) -> str:
+def build_url(address: AdminAddress, path: str) -> str:
     """Build the URL of the request. A host name as address is refused: nothing is ever looked up."""
     if address.port is None:
         raise NodeUnreachableError("the proxy did not report its admin port")

@@ -8,10 +8,13 @@ import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+import msgspec
 
 from maesh_core.controller.api.clients import CONNECTION_LIMIT
 from maesh_core.errors import StartupError
-from maesh_core.plain_http.messages import Request, RequestLimits, Response
+from maesh_core.plain_http.messages import BodyStream, Request, RequestLimits, Response
 from maesh_core.plain_http.server import HttpServer, ServerLimits
 
 HEAD_LIMIT_BYTES = 8190
@@ -38,6 +41,14 @@ def to_response(
     fields = {"Server": "maesh", **({"Content-Type": content_type} if content_type else {}), **(headers or {})}
     encoded = [(name.encode("ascii"), value.encode("ascii")) for name, value in fields.items()]
     return Response(status=status, fields=encoded, body=body, is_last=is_last)
+
+
+def to_stream(stream: BodyStream, *, content_type: str) -> Response:
+    """Build a response whose body is a stream, which ends its connection; proxies on the way must not buffer it."""
+    response = to_response(
+        HTTPStatus.OK, content_type=content_type, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )
+    return msgspec.structs.replace(response, stream=stream, is_last=True)
 
 
 def build_text(status: int, text: str, headers: Mapping[str, str] | None = None, *, is_last: bool = False) -> Response:

@@ -6,9 +6,11 @@ import pytest
 
 from maesh_core.controller.api.handlers import Api
 from maesh_core.controller.api.nodes import AdminAddress, NodeRegistry
+from maesh_core.controller.tap.mesh_tap import TooManyTapsError
 from maesh_core.errors import NodeUnreachableError, TrafficUnavailableError
 from maesh_core.model.messages import ControllerReport
 from maesh_core.model.traffic import ServiceTraffic, TrafficReport
+from maesh_core.plain_http.line_stream import LineStream
 from maesh_core.plugin_system.pages import PageResponse
 
 from ..explaining.test_pod_lookup import build_lookup, build_pod
@@ -97,9 +99,27 @@ class Traffic:
         )
 
 
+class Taps:
+    """Opens a stream that a test fills, or refuses it."""
+
+    def __init__(self):
+        self.stream = LineStream(lambda count: b"")
+        self.asked = []
+        self.error = None
+
+    def open(self, parameters):
+        self.asked.append(parameters)
+        if self.error is not None:
+            raise self.error
+        return self.stream
+
+    def finish(self):
+        self.stream.finish()
+
+
 class Peer:
-    def __init__(self, published, api, asker, traffic, server, session, url):
-        self.published, self.api, self.asker, self.traffic = published, api, asker, traffic
+    def __init__(self, published, api, asker, traffic, taps, server, session, url):
+        self.published, self.api, self.asker, self.traffic, self.taps = published, api, asker, traffic, taps
         self.server, self.session = server, session
         self.url = url
 
@@ -130,11 +150,14 @@ async def build_peer(serve):
         published = Published()
         asker = Asker()
         traffic = Traffic()
-        api = Api(published, NodeRegistry(), asker, status=published, traffic=traffic, metrics=published, **limits)
+        taps = Taps()
+        api = Api(
+            published, NodeRegistry(), asker, status=published, traffic=traffic, taps=taps, metrics=published, **limits
+        )
         url, server = await serve(api.handle)
         session = aiohttp.ClientSession()
         sessions.append((session, api))
-        return Peer(published, api, asker, traffic, server, session, url)
+        return Peer(published, api, asker, traffic, taps, server, session, url)
 
     yield build
     for session, api in sessions:
@@ -593,3 +616,32 @@ async def test_an_explanation_without_a_verdict_says_why(peer, query, status, te
 async def test_nothing_is_explained_before_the_first_configuration(peer):
     peer.published.is_ready = False
     assert (await peer.get("/api/explain?client=a&service=b"))[0].status == 503
+
+
+async def test_a_tap_is_a_stream_of_lines_until_the_api_closes(peer):
+    async with peer.session.get(peer.url + "/api/tap?service=shop/web&path=%2Fa*") as response:
+        assert (response.status, response.content_type) == (200, "application/x-ndjson")
+        peer.taps.stream.put(b'{"kind": "http"}\n')
+        assert await response.content.readline() == b'{"kind": "http"}\n'
+        peer.api.close()
+        assert await response.content.read() == b""
+    assert peer.taps.asked == [{"service": "shop/web", "path": "/a*"}]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (ValueError("method is a method"), 400, "method is a method\n"),
+        (TooManyTapsError(), 503, "too many taps are open\n"),
+    ],
+)
+async def test_a_tap_is_refused_with_a_reason(peer, error, status, text):
+    peer.taps.error = error
+    response, body = await peer.get("/api/tap")
+    assert (response.status, body.decode()) == (status, text)
+
+
+async def test_there_is_no_tap_before_the_first_configuration(peer):
+    peer.published.is_ready = False
+    response, _ = await peer.get("/api/tap")
+    assert (response.status, response.headers["Retry-After"], peer.taps.asked) == (503, "1", [])
