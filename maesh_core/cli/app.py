@@ -18,7 +18,7 @@ from maesh_core.errors import MaeshError
 from maesh_core.plugin_system.metadata import list_installed
 from maesh_core.settings import InstalledPlugin
 
-COMMANDS = ("up", "controller", "proxy", "prepare", "cleanup", "explain", "status", "top", "plugins", "version")
+COMMANDS = ("up", "controller", "proxy", "prepare", "cleanup", "explain", "status", "top", "tap", "plugins", "version")
 """In the order of the help text. Each is a module in this package with a function `add_command`."""
 
 

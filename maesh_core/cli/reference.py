@@ -25,6 +25,7 @@ from maesh_core.settings import (
     PrepareSettings,
     ProxySettings,
     StatusSettings,
+    TapSettings,
     TopSettings,
     UpSettings,
 )
@@ -37,6 +38,7 @@ _COMMANDS = {
     "explain": ExplainSettings,
     "status": StatusSettings,
     "top": TopSettings,
+    "tap": TapSettings,
     "plugins": PluginsSettings,
     "prepare": PrepareSettings,
     "cleanup": CleanupSettings,

@@ -342,6 +342,27 @@ class TopSettings(ClusterSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TapSettings(ClusterSettings):
+    """Settings of `maesh tap`."""
+
+    endpoint: Annotated[
+        str,
+        Meta(description="Base URL of one controller; default: those of the cluster, or the one on this machine."),
+    ] = ""
+    namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
+    method: Annotated[str, Meta(description="Show only requests with this method.")] = ""
+    path: Annotated[
+        str, Meta(description="Show only paths that begin with this text, or match it if it contains a *.")
+    ] = ""
+    status: Annotated[str, Meta(description="Show only these statuses, such as 404, 5xx, 500-599 or 404,5xx.")] = ""
+    source: Annotated[
+        str, Meta(description="Show only the requests of this client: an address, or the name of a pod or workload.")
+    ] = ""
+    limit: Annotated[LimitOrNone, Meta(description="End after this many records; 0: no limit.")] = 0
+    json: Annotated[bool, Meta(description="Print one JSON object for each line.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class PluginsSettings(CommonSettings):
     """Settings of `maesh plugins`."""
 

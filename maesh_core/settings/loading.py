@@ -21,6 +21,7 @@ from maesh_core.settings import (
     PrepareSettings,
     ProxySettings,
     StatusSettings,
+    TapSettings,
     TopSettings,
     UpSettings,
 )
@@ -44,6 +45,7 @@ SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (
     ExplainSettings,
     StatusSettings,
     TopSettings,
+    TapSettings,
     PluginsSettings,
     PrepareSettings,
     CleanupSettings,

@@ -138,13 +138,15 @@ _RANKS: Mapping[str, Rank] = {
 }
 
 
-def select_services(services: Sequence[ServiceTraffic], text: str) -> list[ServiceTraffic]:
+def select_services(
+    services: Sequence[ServiceTraffic], text: str, *, noun: str = "traffic of a service"
+) -> list[ServiceTraffic]:
     """Select the ports of the service that a user named. Raises StartupError if there is none, or several services."""
     found = [each for each in services if text in _list_names(each)]
     if not found:
         close = get_close_matches(text, sorted({name for each in services for name in _list_names(each)}), SUGGESTIONS)
         known = f"; did you mean {' or '.join(close)}?" if close else f": the controller knows {len(services)} ports"
-        raise StartupError(f"there is no traffic of a service {text!r}{known}")
+        raise StartupError(f"there is no {noun} {text!r}{known}")
     owners = sorted({f"{each.namespace}/{each.name}" for each in found})
     if len(owners) > 1:
         raise StartupError(f"several services have the name {text!r}: {', '.join(owners)}")
