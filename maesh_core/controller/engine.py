@@ -221,6 +221,11 @@ class Engine:
         """Report each service that the mesh knows, sorted by namespace and name."""
         return [_report(self._built[key], self._list_errors(key)) for key in sorted(self._built)]
 
+    def find_service_node(self, key: ObjectKey) -> ServiceNode | None:
+        """Find the node of a service; None if there is no such service."""
+        built = self._built.get(key)
+        return None if built is None else built.draft.node
+
     def list_described(self) -> list[tuple[ServiceNode, tuple[str, ...], tuple[str, ...]]]:
         """List the node, errors and notices of each service, sorted by namespace and name."""
         return [

@@ -89,7 +89,7 @@ class LinePrinter:
         ]
         if self._shows_service:
             parts.append(self._pad("service", record.service or NOTHING))
-        parts += [self._render_request(record), self._render_status(record), render_duration(record.duration_s)]
+        parts += [self._render_request(record), self._render_status(record), _render_duration(record.duration_s)]
         parts += map(escape_unprintable, _list_details(record))
         return "  ".join(parts)
 
@@ -135,6 +135,11 @@ def _list_details(record: TappedRecord) -> list[str]:
     if record.reason:
         details.append(record.reason)
     return details
+
+
+def _render_duration(seconds: float) -> str:
+    """Render a duration; the proxy's clock has a resolution of a millisecond."""
+    return render_duration(seconds) if seconds >= 0.001 else "<1ms"
 
 
 def render_time(unix_s: float) -> str:

@@ -16,9 +16,12 @@ import msgspec
 
 from maesh_core.controller.tap.selection import Selection, is_named, name_source, parse_selection
 from maesh_core.controller.traffic.callers import Objects, find_caller
+from maesh_core.controller.traffic.report import list_destinations, list_ports
 from maesh_core.errors import NodeUnreachableError
+from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.messages import NodeReport
 from maesh_core.model.tap import TapDrops, TapError, TappedRecord
+from maesh_core.model.topology import ServiceNode
 from maesh_core.plain_http.line_stream import LineStream
 
 AddressT = TypeVar("AddressT")
@@ -68,10 +71,12 @@ class TapClient(Protocol[AddressT_contra]):
 
 
 class Mesh(Protocol):
-    """The cluster's objects: the engine."""
+    """The cluster's objects and the services of the mesh: the engine."""
 
     @property
     def objects(self) -> Objects: ...  # noqa: D102
+
+    def find_service_node(self, key: ObjectKey) -> ServiceNode | None: ...  # noqa: D102
 
 
 class MeshTaps(Generic[AddressT]):
@@ -226,11 +231,27 @@ class _Tap(Generic[AddressT]):
         caller = find_caller(self._mesh.objects, record.client)
         if self._selection.source and not is_named(caller, self._selection.source):
             return
-        self.lines.put(msgspec.json.encode(msgspec.structs.replace(record, source=name_source(caller))) + b"\n")
+        shown = msgspec.structs.replace(
+            record, source=name_source(caller), destination=name_destination(self._mesh, record)
+        )
+        self.lines.put(msgspec.json.encode(shown) + b"\n")
         if self._left is not None:
             self._left -= 1
             if self._left == 0:
                 self.lines.finish()
+
+
+def name_destination(mesh: Mesh, record: TappedRecord) -> str:
+    """Name the service port that received a record's traffic; a proxy may name the part of a branch instead."""
+    if record.destination in ("", record.service):
+        return record.destination
+    namespace, _, name = record.service.partition(":")[0].partition("/")
+    key = ObjectKey(namespace, name)
+    node = mesh.find_service_node(key)
+    for port in list_ports(node) if node is not None else ():
+        if build_port_key(key, port.number) == record.service:
+            return list_destinations(record.service, port).get(record.destination, record.destination)
+    return record.destination
 
 
 def render_dropped(count: int) -> bytes:

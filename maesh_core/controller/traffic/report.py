@@ -60,7 +60,7 @@ def build_scope(services: Iterable[DescribedService]) -> Scope:
             for server in port.servers:
                 servers |= _list_spellings(server)
             if port.branches:
-                destinations |= _list_destinations(key, port)
+                destinations |= list_destinations(key, port)
     return Scope(frozenset(keys), servers, destinations)
 
 
@@ -74,7 +74,7 @@ def name_server(server: ServerNode) -> str:
     return f"[{server.address}]:{server.port}" if ":" in server.address else f"{server.address}:{server.port}"
 
 
-def _list_destinations(key: str, port: PortNode) -> dict[str, str]:
+def list_destinations(key: str, port: PortNode) -> dict[str, str]:
     """List the labels of a port's destinations, with the service port that each one is.
 
     A destination is the port itself, a backend's port, or the key of a part of a branch

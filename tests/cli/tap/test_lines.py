@@ -33,6 +33,7 @@ class World:
     [
         ({}, ["shop/cart-0", "GET /a", "200", "12ms", "10.0.0.7:8080"]),
         ({"source": ""}, ["10.0.0.1", "GET /a", "200", "12ms", "10.0.0.7:8080"]),
+        ({"duration_s": 0.0}, ["shop/cart-0", "GET /a", "200", "<1ms", "10.0.0.7:8080"]),
         (
             {"status": 503, "attempts": 3, "reason": "no server"},
             ["shop/cart-0", "GET /a", "503", "12ms", "10.0.0.7:8080", "3 attempts", "no server"],

@@ -16,13 +16,20 @@ from maesh_core.controller.tap.mesh_tap import (
     TAPS_LIMIT,
     MeshTaps,
     TooManyTapsError,
+    name_destination,
 )
 from maesh_core.errors import NodeUnreachableError
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import NodeReport
 from maesh_core.model.resources import ObjectMeta, Pod, PodSpec
 from maesh_core.model.tap import TappedRecord
+from maesh_core.model.topology import BackendNode, BranchNode, PortNode, ServiceNode
 from maesh_core.plain_http.line_stream import LineStream
+
+BRANCH = BranchNode(
+    name="split/canary",
+    backends=(BackendNode(service=ObjectKey("shop", "web-v2"), weight=1, port=PortNode(number=80)),),
+)
 
 
 class FakeProxies:
@@ -64,7 +71,7 @@ class FakeProxies:
 
 
 class Cluster:
-    """A mesh with one pod, which has the address 10.0.0.1."""
+    """A mesh with one pod, which has the address 10.0.0.1, and the service shop/web, which is split."""
 
     def __init__(self) -> None:
         self.pod = Pod(metadata=ObjectMeta(namespace="shop", name="web-0"), spec=PodSpec(service_account_name="web"))
@@ -73,11 +80,43 @@ class Cluster:
     def objects(self) -> "Cluster":
         return self
 
+    def find_service_node(self, key: ObjectKey) -> ServiceNode | None:
+        if key != ObjectKey("shop", "web"):
+            return None
+        return ServiceNode(
+            key=key,
+            traffic_type="http",
+            ports=(
+                PortNode(number=80, branches=(BRANCH,)),
+                PortNode(number=81),
+            ),
+        )
+
     def get(self, type_: type[Pod], key: ObjectKey) -> Pod | None:
         raise NotImplementedError
 
     def find(self, type_: type[Pod], index: str, value: Any) -> Sequence[Pod]:
         return [self.pod] if value == "10.0.0.1" else []
+
+
+@pytest.mark.parametrize(
+    ("service", "destination", "expected"),
+    [
+        ("shop/web:80", "shop/web:80", "shop/web:80"),
+        ("shop/web:80", "shop/web:80/split/canary/web-v2", "shop/web-v2:80"),
+        ("shop/web:80", "shop/web-v2:80", "shop/web-v2:80"),
+        ("shop/web:80", "shop/web:80/split/gone/web-v3", "shop/web:80/split/gone/web-v3"),
+        ("shop/web:81", "shop/web:80/split/canary/web-v2", "shop/web:80/split/canary/web-v2"),
+        ("shop/gone:80", "shop/x:80", "shop/x:80"),
+        ("", "", ""),
+        (":/", "x", "x"),
+    ],
+)
+def test_a_destination_is_named_by_its_service_port(service: str, destination: str, expected: str) -> None:
+    record = TappedRecord(
+        kind="http", started_at=1.0, duration_s=0.1, client="", service=service, destination=destination
+    )
+    assert name_destination(Cluster(), record) == expected
 
 
 @pytest.fixture
