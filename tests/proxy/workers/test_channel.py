@@ -1,6 +1,7 @@
 """Frames over real socket pairs: whole, split anywhere, with descriptors, and hostile."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -212,3 +213,25 @@ async def test_flushing_waits_until_the_other_end_has_taken_all(ends: tuple[End,
     one.channel.close()
     await two.wait_for(1)
     assert len(two.received[0][1]) == 2_000_000
+
+
+async def test_a_channel_says_whether_the_other_end_has_taken_everything() -> None:
+    ours, theirs = socket.socketpair()
+    channel: Channel[Note] = Channel(ours, Note, on_message=lambda *_: None, on_closed=lambda reason: None)
+
+    def has_unsent() -> bool:
+        return channel.has_unsent
+
+    try:
+        channel.send(Note("a"))
+        assert not has_unsent()
+        channel.send(Note("b"), payload=bytes(16 * 2**20))
+        assert has_unsent()
+        theirs.setblocking(False)
+        while has_unsent():
+            with contextlib.suppress(BlockingIOError):
+                theirs.recv(2**20)
+            await asyncio.sleep(0)
+    finally:
+        channel.close()
+        theirs.close()
