@@ -176,7 +176,7 @@ function useTap() {
     const asked = Object.fromEntries(Object.entries(filters).filter(([, value]) => value));
     replaceQuery("tap", asked);
     const keep = (found: Shown[]) => setRecords((known) => [...found.reverse(), ...known].slice(0, KEPT));
-    readTap(new URLSearchParams(asked), control.signal, counts.current, keep)
+    readTap(new URLSearchParams(asked), control.signal, counts.current, keep, setError)
       .then(() => setError("The controller ended the stream."))
       .catch((problem: unknown) => {
         if (!control.signal.aborted) setError(problem instanceof Error ? problem.message : String(problem));
@@ -194,6 +194,7 @@ async function readTap(
   signal: AbortSignal,
   counts: { seen: number; dropped: number },
   keep: (records: Shown[]) => void,
+  warn: (text: string) => void,
 ): Promise<void> {
   let response: Response;
   try {
@@ -204,8 +205,8 @@ async function readTap(
   if (response.status === 404 && !query.size) throw new Error("This controller has no live tap.");
   if (!response.ok) {
     const text = (await response.text()).trim();
-    const isMissing = response.status === 404 && text.startsWith("not found; the paths are");
-    throw new Error(isMissing ? "This controller has no live tap." : text.slice(0, 500) || `status ${response.status}`);
+    const isUnknown = response.status === 404 && text.startsWith("not found; the paths are");
+    throw new Error(isUnknown ? "This controller has no live tap." : text.slice(0, 500) || `status ${response.status}`);
   }
   const reader = response.body?.getReader();
   if (!reader) return;
@@ -221,6 +222,7 @@ async function readTap(
       if (done) return;
       for (const found of parser.feed(value)) {
         if (isDropped(found)) counts.dropped += found.dropped;
+        else if (isMissing(found)) warn(`The requests of proxy ${found.node} are missing: ${found.error}`);
         else waiting.push({ ...(found as TapRecord), id: ++counts.seen });
       }
       if (waiting.length > KEPT) waiting = waiting.slice(-KEPT);
@@ -233,4 +235,8 @@ async function readTap(
 
 function isDropped(value: unknown): value is { dropped: number } {
   return typeof value === "object" && value !== null && "dropped" in value;
+}
+
+function isMissing(value: unknown): value is { error: string; node: string } {
+  return typeof value === "object" && value !== null && "error" in value && "node" in value;
 }
