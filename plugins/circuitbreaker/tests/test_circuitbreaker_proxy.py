@@ -1,5 +1,7 @@
 """Outcomes in, decisions out; time stands still unless it is moved."""
 
+from typing import Any, cast
+
 import pytest
 from maesh_circuitbreaker import CircuitBreakerSettings
 from maesh_circuitbreaker.expression import TEXT_LIMIT, Parser
@@ -293,7 +295,7 @@ def build_factories(world, workers=2):
     settings = ServiceBreaker(expression=EXPRESSION, check_period=0.1, fallback_duration=10, recovery_duration=10)
     breakers = [factory.build_middleware(settings, "shop/cart") for factory in factories]
     for breaker in breakers:
-        breaker._time = world.node.read_time
+        cast("Any", breaker)._time = world.node.read_time
     return factories, breakers
 
 
