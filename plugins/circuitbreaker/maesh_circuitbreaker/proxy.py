@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from math import ceil
 from time import monotonic
 from typing import Final
-from weakref import WeakSet
 
 import msgspec
 
@@ -30,9 +29,9 @@ LATENCY_BOUNDS_MS: Final = sorted({round(1.015**power) for power in range(1024)}
 
 
 class CircuitBreaker(Middleware):
-    """The breaker of one service."""
+    """The breaker of one service. It adds itself to `opened` when it sees that it is not closed."""
 
-    def __init__(self, settings: ServiceBreaker, node: Node, name: str) -> None:
+    def __init__(self, settings: ServiceBreaker, node: Node, name: str, opened: set["CircuitBreaker"]) -> None:
         self._name, self._time = name, monotonic
         self._settings = settings
         parser = Parser(settings.expression)
@@ -46,6 +45,7 @@ class CircuitBreaker(Middleware):
             self._latencies = node.count_recent(key + LATENCY, bounds=LATENCY_BOUNDS_MS, periods=6, period_s=10)
         self._counted = [0] * 1000
         self._calls: set[Exchange] = set()
+        self._opened = opened
         self.ports: set[str] = set()
         """The keys of the service ports whose requests it has seen, for metrics."""
         self._is_open = False
@@ -63,6 +63,7 @@ class CircuitBreaker(Middleware):
         """Forward requests while closed, none while open, and a share that grows to one half while recovering."""
         if not self._cells[STATE]:
             return None
+        self._opened.add(self)
         self.ports.add(exchange.service)
         now = self._time()
         left = self._cells[UNTIL] - now
@@ -132,6 +133,8 @@ class CircuitBreaker(Middleware):
                 self._cells[SINCE] = now
                 self._change(OPEN, now + self._settings.fallback_duration)
         self._is_open = self._cells[STATE] == OPEN
+        if self._is_open:
+            self._opened.add(self)
 
     def _read(self, metric: Metric) -> float:
         """Read a metric from the statuses of ten seconds or the latencies of a minute."""
@@ -161,17 +164,16 @@ class BreakerFactory:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._breakers: WeakSet[CircuitBreaker] = WeakSet()  # replaced ones are not kept
+        self._opened: set[CircuitBreaker] = set()
 
     def build_middleware(self, settings: ServiceBreaker, service: str) -> CircuitBreaker:
         """Build the breaker of one service."""
-        breaker = CircuitBreaker(settings, self._node, service)
-        self._breakers.add(breaker)
-        return breaker
+        return CircuitBreaker(settings, self._node, service, self._opened)
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
         """Return the service ports whose breaker is open and has seen requests in this worker."""
-        ports = {port for breaker in self._breakers if breaker.is_open for port in breaker.ports}
+        self._opened.difference_update([breaker for breaker in self._opened if not breaker.is_open])
+        ports = {port for breaker in self._opened for port in breaker.ports}
         return [
             MetricFamily(
                 name="maesh_circuitbreaker_open",
