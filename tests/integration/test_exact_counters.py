@@ -200,7 +200,7 @@ def test_denied_requests_and_connections_equal_the_script_s_own_count(start_mesh
     for number in range(60):
         assert script.ask("app", "/", client=CLIENTS[number % len(CLIENTS)]) == 403
     for _ in range(20):
-        with socket.create_connection(("127.0.0.1", entrypoint), 60) as sock, contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", entrypoint), 60) as sock:
             assert sock.recv(1) == b""
         script.count("edge_connections", client="127.0.0.1", service="test/stream:80")
         for name in ("connections", "closed_connections", "denied_connections"):
