@@ -280,7 +280,7 @@ async def test_finishing_ends_all_streams(taps: MeshTaps[str]) -> None:
 async def test_a_tap_that_fails_unexpectedly_ends_its_stream_and_is_logged(
     proxies: FakeProxies, taps: MeshTaps[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    proxies.follow = None  # type: ignore[assignment,method-assign]
+    proxies.follow = None
     stream = taps.open({})
     with pytest.raises(StopAsyncIteration):
         await stream.__anext__()
