@@ -236,15 +236,15 @@ def _build_balancer(
 ) -> AnyStreamBalancer:
     """Build the balancer of a service and of each of its parts; rotations continue."""
     before = former.balancer if former is not None else None
-    known = {part.key: part.balancer for part in before.parts} if isinstance(before, Division) else {}
+    known: dict[str, Any] = {part.key: part.balancer for part in before.parts} if isinstance(before, Division) else {}
 
-    def balance(service: Service, former: Any) -> AnyBalancer[Server]:
+    def balance(service: Service, former: AnyBalancer[Server] | None) -> AnyBalancer[Server]:
         weighted = [(servers[each.address, each.port], each.weight) for each in service.servers]
         return build_balancer(weighted, service.load_balancer, former=former)
 
     service = services[key]
     if not service.parts:
-        return balance(service, before)
+        return balance(service, None if isinstance(before, Division) else before)
     parts = []
     for part in service.parts:
         found = services[part.service]
