@@ -161,8 +161,10 @@ class CallerCounts:
     def _make_room(self) -> bool:
         """Add an unused counter to the others; return False if there is none among the oldest."""
         horizon = self._read_clock() - UNUSED_S
-        for key, counter in islice(self._counters.items(), SEARCH_LIMIT):
-            if not counter.users and counter.used_at < horizon:
+        for key, counter in list(islice(self._counters.items(), SEARCH_LIMIT)):
+            if counter.users:  # it goes behind the others, so that the next search sees those
+                self._counters[key] = self._counters.pop(key)
+            elif counter.used_at < horizon:
                 del self._counters[key]
                 self._find_other(counter.service).add(counter)
                 return True

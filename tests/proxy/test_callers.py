@@ -107,7 +107,7 @@ def test_one_that_an_open_connection_holds_makes_no_room_however_long_it_is_idle
     assert counted.read() == {("10.0.0.1", "a"): 2, (OTHER, "a"): 1}
 
 
-def test_only_the_oldest_are_searched():
+def test_one_search_looks_at_few_and_the_next_sees_those_behind():
     counted = Counted(limit=SEARCH_LIMIT + 1)
     for number in range(SEARCH_LIMIT):
         counted.request(counted.connect(f"10.0.1.{number}"))  # all stay connected
@@ -117,6 +117,10 @@ def test_only_the_oldest_are_searched():
     counted.now += 2 * UNUSED_S
     counted.request(counted.connect("10.0.3.1"))
     assert counted.read()[OTHER, "a"] == 1
+    counted.request(counted.connect("10.0.3.2"))
+    assert ("10.0.2.1", "a") not in counted.read()
+    assert counted.read()["10.0.3.2", "a"] == 1
+    assert counted.read()[OTHER, "a"] == 2
 
 
 def test_with_a_limit_of_0_nothing_is_reported_and_little_is_kept():
