@@ -13,6 +13,11 @@ from maesh_core.plain_http.messages import BodyStream, Response
 from maesh_core.proxy.node.taps import TooManyTapsError
 from maesh_core.proxy.routing.refusals import RefusedRouter
 
+_NOT_FOR_BROWSERS = frozenset({b"/tap", b"/traffic"})
+_BROWSER_FIELDS = frozenset({b"accept-language", b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode"})
+"""Browsers send at least one of these. A web site could make a browser follow live traffic, under a name of the site
+that points to this port, or keep all taps in use; only the controller needs these pages."""
+
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The content of `/status`. `workers` counts workers that route traffic; `refused` lists refused routers.
@@ -37,6 +42,10 @@ class Request(Protocol):
     @property
     def target(self) -> bytes:
         """Path and query."""
+
+    @property
+    def fields(self) -> Sequence[tuple[bytes, bytes]]:
+        """The header fields, with names in lower case."""
 
 
 class AdminPages:
@@ -91,6 +100,8 @@ class AdminPages:
             return build_text(404, "no such page")
         if request.method not in {b"GET", b"HEAD"}:
             return build_text(405, "only GET and HEAD are supported", (b"Allow", b"GET, HEAD"))
+        if path in _NOT_FOR_BROWSERS and any(name in _BROWSER_FIELDS for name, _ in request.fields):
+            return build_text(403, "not for browsers: the controller shows this traffic")
         return page(query)
 
     def _answer_ping(self, _: bytes) -> Response:

@@ -18,6 +18,7 @@ class Asked:
 
     method: bytes
     target: bytes
+    fields: tuple[tuple[bytes, bytes], ...] = ()
 
 
 async def render_metrics() -> tuple[bytes, str]:
@@ -47,7 +48,12 @@ def open_tap(query: bytes) -> Stream:
 
 
 async def answer(
-    target: bytes, *, method: bytes = b"GET", is_ready: bool = True, configuration: bytes | None = b"{}"
+    target: bytes,
+    *,
+    method: bytes = b"GET",
+    is_ready: bool = True,
+    configuration: bytes | None = b"{}",
+    fields: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Any:
     status = ProxyStatus(
         revision="e.1", ready=is_ready, workers=1, engine="pure", refused=[RefusedRouter("http/routers/r", "why")]
@@ -60,7 +66,7 @@ async def answer(
         render_configuration=lambda: configuration,
         open_tap=open_tap,
     )
-    response = pages(Asked(method, target))
+    response = pages(Asked(method, target, fields))
     return await response if isinstance(response, Awaitable) else response
 
 
@@ -96,6 +102,13 @@ async def test_other_methods_are_not_allowed(method: bytes) -> None:
     response = await answer(b"/ping", method=method)
     assert response.status == 405
     assert (b"Allow", b"GET, HEAD") in response.fields
+
+
+@pytest.mark.parametrize("target", [b"/tap?service=a/b", b"/traffic"])
+@pytest.mark.parametrize("name", [b"accept-language", b"origin", b"sec-fetch-site"])
+async def test_browsers_cannot_follow_traffic(target: bytes, name: bytes) -> None:
+    assert (await answer(target, fields=((b"host", b"evil.example"), (name, b"x")))).status == 403
+    assert (await answer(target, fields=((b"host", b"10.0.0.1"), (b"user-agent", b"maesh")))).status == 200
 
 
 async def test_the_status_page_is_json() -> None:
