@@ -45,15 +45,16 @@ class LineStream:
     def __repr__(self) -> str:
         return f"<LineStream {len(self._lines)} lines, {self._dropped} dropped>"
 
-    def put(self, line: bytes) -> None:
-        """Add a line, which ends in a line feed, or drop it if too many wait."""
+    def put(self, line: bytes) -> bool:
+        """Add a line, which ends in a line feed, or drop it if too many wait; return whether it was added."""
         if self._is_finished:
-            return
+            return False
         if len(self._lines) >= self._limit:
             self.note_dropped(1)
-            return
+            return False
         self._lines.append(line)
         self._has_news.set()
+        return True
 
     def note_dropped(self, count: int) -> None:
         """Note that so many lines were dropped, here or before they came here."""

@@ -94,7 +94,7 @@ async def _read_lines(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes
     rest = b""
     async for data in response.content.iter_any():
         *lines, rest = (rest + data).split(b"\n")
+        if any(len(line) > LINE_LIMIT_BYTES for line in (*lines, rest)):
+            raise NodeUnreachableError(f"the proxy sent a line of over {LINE_LIMIT_BYTES} bytes")
         for line in lines:
             yield line
-        if len(rest) > LINE_LIMIT_BYTES:
-            raise NodeUnreachableError(f"the proxy sent a line of over {LINE_LIMIT_BYTES} bytes")

@@ -179,14 +179,15 @@ class _Tap(Generic[AddressT]):
         async with asyncio.TaskGroup() as group:
             while True:
                 for report in self._registry.list_reports():
+                    if report.name in self.following:  # its records arrive, even if it cannot pull at the moment
+                        continue
                     if not report.ready:
                         self._note_failure(report.name, NOT_PULLING)
-                    elif report.name not in self.following:
-                        if self._has_room():
-                            self.following.add(report.name)
-                            group.create_task(self._follow(report.name))
-                        else:
-                            self._note_failure(report.name, NOT_ASKED)
+                    elif self._has_room():
+                        self.following.add(report.name)
+                        group.create_task(self._follow(report.name))
+                    else:
+                        self._note_failure(report.name, NOT_ASKED)
                 await asyncio.sleep(REFRESH_S)
 
     async def _follow(self, name: str) -> None:
@@ -234,8 +235,8 @@ class _Tap(Generic[AddressT]):
         shown = msgspec.structs.replace(
             record, source=name_source(caller), destination=name_destination(self._mesh, record)
         )
-        self.lines.put(msgspec.json.encode(shown) + b"\n")
-        if self._left is not None:
+        is_shown = self.lines.put(msgspec.json.encode(shown) + b"\n")
+        if is_shown and self._left is not None:
             self._left -= 1
             if self._left == 0:
                 self.lines.finish()

@@ -122,7 +122,7 @@ def _collect_statuses(used: _Used, name_code: Callable[[int], str]) -> Sequence[
     return [
         _build_counter(
             "requests",
-            "Requests by service, protocol of the client, and status; 499 means that the client left before it.",
+            "Requests by service, protocol of the client, and status; 499 means that the client left before its end.",
             ("service", "protocol", "code"),
             _sum(
                 ((service, protocol, name_code(status)), count)

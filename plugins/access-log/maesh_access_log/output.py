@@ -4,6 +4,7 @@ Used by the writer's thread alone, since every call may block; only the construc
 workers write to one place: to a file by appending, to a pipe in pieces that the kernel never mixes with others.
 """
 
+import contextlib
 import errno
 import os
 import select
@@ -82,7 +83,8 @@ class Output:
     def close(self) -> None:
         """Close the file; standard output stays open."""
         if self.path and self._descriptor != NOT_OPEN:
-            os.close(self._descriptor)
+            with contextlib.suppress(OSError):  # such as EIO for lines written before; the descriptor is closed anyway
+                os.close(self._descriptor)
 
     def _is_rotated(self) -> bool:
         """Whether the path now leads to another file, or to none."""

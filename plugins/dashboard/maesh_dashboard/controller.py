@@ -4,6 +4,7 @@ Reads a file whenever it is asked for, because browsers keep it: names of assets
 FileNotFoundError at start if the files are missing. The API adds the headers that keep a browser safe.
 """
 
+import asyncio
 import gzip
 import re
 from collections.abc import Mapping, Sequence
@@ -40,11 +41,13 @@ class ControllerHalf:
 class FilePage:
     """One file. It is sent compressed to clients that accept gzip."""
 
-    __slots__ = ("_content_type", "_file", "_headers", "path")
+    __slots__ = ("_compressed", "_content_type", "_file", "_headers", "path")
 
     def __init__(self, path: str, file: Path) -> None:
         self.path = path
         self._file = file
+        self._compressed: tuple[bytes, bytes] | None = None
+        """The content, and its compressed form, once it was asked for."""
         self._content_type = CONTENT_TYPES[file.suffix]
         is_hashed = file.parent.name == ASSETS
         self._headers = {"Cache-Control": FOREVER if is_hashed else REVALIDATED, "Vary": "Accept-Encoding"}
@@ -56,7 +59,9 @@ class FilePage:
         """Answer with the file."""
         body, headers = self._file.read_bytes(), self._headers
         if accepts_gzip(request.fields):
-            body, headers = gzip.compress(body, 6, mtime=0), {**headers, "Content-Encoding": "gzip"}
+            if self._compressed is None or self._compressed[0] != body:
+                self._compressed = body, await asyncio.to_thread(gzip.compress, body, 6, mtime=0)
+            body, headers = self._compressed[1], {**headers, "Content-Encoding": "gzip"}
         return PageResponse(content_type=self._content_type, headers=headers, body=body)
 
 
