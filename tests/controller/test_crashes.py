@@ -65,7 +65,7 @@ class Laws:
                     self.look_for_others(name, number, protocol, target)
 
     def look_for_others(self, name, number, protocol, target):
-        for other, ports in self.shadows.items():
+        for other, ports in dict(self.shadows).items():
             for its_number, its_port in ports.items():
                 if its_port == (protocol, target) and (other, its_number) != (name, number):
                     self.broken.append(f"{name}:{number} and {other}:{its_number} have {target}")
@@ -73,7 +73,7 @@ class Laws:
     def is_settled(self):
         """Whether every service has all of its ports as far as there are any, and nothing else is there."""
         wanted = {name: claims for name, claims in self.claims.items() if claims}
-        had = {name: ports for name, ports in self.shadows.items() if ports}
+        had = {name: ports for name, ports in dict(self.shadows).items() if ports}
         if not had.keys() <= wanted.keys():
             return False
         counts = dict.fromkeys(RANGES, 0)
