@@ -63,8 +63,8 @@ def list_statuses(responses):
     return [int(fields[":status"]) for fields, _ in responses]
 
 
-def read_count(mesh, code):
-    sample = rf'^maesh_service_requests_total{{code="{code}",service="test/app:80"}} (\d+)'
+def read_limited(mesh):
+    sample = r'^maesh_service_answers_total{code="429",reason="too many requests",service="test/app:80"} (\d+)'
     found = re.search(sample, mesh.read_metrics(), re.MULTILINE)
     return int(found[1]) if found else 0
 
@@ -109,7 +109,7 @@ def test_a_rate_limit_counts_each_stream(start_mesh):
     (fields, body) = ask(mesh.http_port, "/", is_grpc=True)[0]
     assert (fields["grpc-status"], body) == ("8", b"")
     assert fields["retry-after"]
-    mesh.wait_until(lambda: read_count(mesh, 429) == 4, "they are counted")
+    mesh.wait_until(lambda: read_limited(mesh) == 4, "they are counted")
 
 
 def test_a_retry_repeats_one_stream_of_a_connection_at_another_server(start_mesh, start_upstream):
