@@ -16,6 +16,7 @@ from maesh_core.model.annotations import build_annotation_error, read_annotation
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
+from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS, GRPC_STATUS_NAMES
 from maesh_core.model.keys import ObjectKey, build_port_key, cut_port_key
 from maesh_core.model.matches import HeaderMatch, HttpMatch, combine_matches
 from maesh_core.model.matching import compile_matches, find_match_problem, is_ambiguous
@@ -110,6 +111,8 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 __all__ = [
     "CLIENT_LEFT",
     "DENIED",
+    "GRPC_SERVER_ERRORS",
+    "GRPC_STATUS_NAMES",
     "HOOK_API_VERSION",
     "REFERENCES",
     "UDP",

@@ -50,7 +50,7 @@ class TapFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TappedRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One record of a tap, as JSON has it. Its texts come from clients and servers: whoever prints them escapes them.
+    """One record of a tap, as JSON has it. Its texts come from clients and servers: escape them before you print them.
 
     The fields are those of a TrafficRecord. `source` is the client's pod as `namespace/name`, if the controller knows
     exactly one. `path` is without the query, which may contain secrets.

@@ -1,7 +1,7 @@
 """What happened to one request, connection or session, once it has ended. Access logs, taps and edges are made of it.
 
 A proxy creates a record only if something observes its traffic. The fields refer to objects that exist anyway: texts of
-a message stay the bytes that were received, so they are untrusted, and whoever prints them has to escape them.
+a message stay the bytes that were received, so they are untrusted: escape them before you print them.
 """
 
 from typing import Any, Final, final

@@ -1,6 +1,6 @@
 """A body that is a stream of lines, for one client that watches: a queue that is bounded, and a sign of life.
 
-Takes lines from whoever has them, without waiting: above the limit they are dropped and counted, and the client is sent
+Takes lines without waiting: above the limit they are dropped and counted, and the client is sent
 the count. While there is nothing to say, empty lines show that the connection is alive, and find out if it is not.
 """
 

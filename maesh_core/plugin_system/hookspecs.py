@@ -461,7 +461,7 @@ class ClosingObserver(TrafficObserver, Protocol):
 
 
 class ObservationSpecs(Protocol):
-    """Hooks for what is told about traffic, such as logs."""
+    """Hooks for what observes traffic, such as logs."""
 
     @hookspec
     def maesh_traffic_observers(self, node: Node) -> Sequence[TrafficObserver]:

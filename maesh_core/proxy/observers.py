@@ -1,7 +1,7 @@
 """The observers of one worker's traffic: plugins' ones for the worker's whole life, and taps while somebody watches.
 
-Takes a record from where traffic ends, and passes it on. Whoever creates records asks `is_active` first, so that
-traffic that nobody observes costs one look. An observer that raises concerns nobody else.
+Takes a record from where traffic ends, and passes it on. Code that creates records checks `is_active` first, so
+traffic without an observer costs one check. An observer that raises concerns nobody else.
 """
 
 import logging

@@ -11,31 +11,10 @@ from typing import TextIO
 import msgspec
 
 from maesh_core.cli.top.numbers import render_count, render_duration
+from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS, GRPC_STATUS_NAMES
 from maesh_core.model.tap import TapDrops, TapError, TappedRecord
 from maesh_core.process.printable import escape_unprintable, show_line
 
-GRPC_NAMES = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
-"""The names of gRPC's status codes, by number."""
-SERVER_FAULTS = frozenset({2, 4, 12, 13, 14, 15})
-"""gRPC statuses that blame the server, as in `/api/traffic`."""
 COLUMN_LIMIT = 40
 """The columns of source and service are as wide as the longest text so far, up to this."""
 NOTHING = "-"
@@ -102,8 +81,8 @@ class LinePrinter:
     def _render_status(self, record: TappedRecord) -> str:
         if record.grpc_status is not None:
             number = record.grpc_status
-            name = GRPC_NAMES[number] if 0 <= number < len(GRPC_NAMES) else f"gRPC {number}"
-            return self._paint(name, _RED if number in SERVER_FAULTS else _YELLOW if number else _GREEN)
+            name = GRPC_STATUS_NAMES[number] if 0 <= number < len(GRPC_STATUS_NAMES) else f"gRPC {number}"
+            return self._paint(name, _RED if number in GRPC_SERVER_ERRORS else _YELLOW if number else _GREEN)
         if record.status:
             colour = _RED if record.status >= 500 else _YELLOW if record.status >= 400 else _GREEN
             return self._paint(str(record.status), colour)

@@ -205,7 +205,7 @@ class _Tap(Generic[AddressT]):
             self.following.discard(name)
 
     def _note_failure(self, name: str, text: str) -> None:
-        """Tell the viewer that a proxy's records are missing, unless it was told so already."""
+        """Send a line that a proxy's records are missing, unless the latest line about this proxy said the same."""
         if self._failed.get(name) != text:
             self._failed[name] = text
             self.lines.put(msgspec.json.encode(TapError(error=text, node=name)) + b"\n")

@@ -10,11 +10,11 @@ from typing import Final
 from maesh_core.controller.traffic import wanted_metrics as metrics
 from maesh_core.controller.traffic.latency import build_latency
 from maesh_core.controller.traffic.sums import Counts, Labels
+from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
 from maesh_core.model.traffic import Window
 
-BLAMING_STATUSES: Final = frozenset({"2", "4", "12", "13", "14", "15"})
-"""UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS: those that OpenTelemetry's semantic
-conventions count as errors of a server."""
+BLAMING_STATUSES: Final = frozenset(map(str, GRPC_SERVER_ERRORS))
+"""The values of the label `grpc_status` that blame the server."""
 LIMITED: Final = "429"
 DENIED: Final = "403"
 NO_RESPONSE: Final = "no response"

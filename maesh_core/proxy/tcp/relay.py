@@ -235,7 +235,7 @@ class Relay:
             self._pump(*self._flows)
 
     def abort(self, reason: str = CUT) -> None:
-        """Reset both connections, for a reason that observers are told."""
+        """Reset both connections. `reason` is the one in the record of the connection."""
         self._reason = reason
         for sock in (self._client, self._upstream):
             if sock is not None:

@@ -7,7 +7,7 @@ secrets.
 
 from typing import Final
 
-from maesh_core.plugin import CLIENT_LEFT, UPSTREAM_LOST
+from maesh_core.plugin import CLIENT_LEFT, GRPC_SERVER_ERRORS, GRPC_STATUS_NAMES, UPSTREAM_LOST
 from maesh_otel.trace import AttemptRecord, RequestRecord
 
 SERVER: Final = 2
@@ -17,27 +17,6 @@ TEXT_LIMIT: Final = 1024
 """Longest text of an attribute, in characters."""
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
-_GRPC_STATUSES: Final = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
-_GRPC_SERVER_ERRORS: Final = frozenset({2, 4, 12, 13, 14, 15})
-"""The gRPC statuses that are errors of a server's span; of a client's span, all but OK are."""
 _EVENTS: Final = {429: "maesh.limited", 403: "maesh.denied", 503: "maesh.unavailable"}
 _BREAKER_REASON: Final = "the circuit breaker is open"
 _VERSIONS: Final = {"HTTP/2": "2", "HTTP/1.0": "1.0"}
@@ -156,8 +135,8 @@ def _add_outcome(attributes: Attributes, status: int, grpc_status: int | None, *
         error = str(status) if status >= first_error else ""
     if grpc_status is not None:
         attributes["rpc.grpc.status_code"] = grpc_status
-        if grpc_status and (first_error < 500 or grpc_status in _GRPC_SERVER_ERRORS):
-            error = _GRPC_STATUSES[grpc_status]
+        if grpc_status and (first_error < 500 or grpc_status in GRPC_SERVER_ERRORS):
+            error = GRPC_STATUS_NAMES[grpc_status]
     if error:
         attributes["error.type"] = error
     return error
