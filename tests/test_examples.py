@@ -241,8 +241,9 @@ def test_an_example_that_does_not_exist_is_told():
 def test_the_grpc_example_says_how_to_install_grpcio(tmp_path):
     (tmp_path / "grpc").mkdir()  # hides grpcio where it is installed; the example sees a package without its contents
     (tmp_path / "grpc" / "__init__.py").touch()
-    command, paths = [sys.executable, EXAMPLES / "run.py", "grpc"], {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | paths)
+    command = [sys.executable, str(EXAMPLES / "run.py"), "grpc"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 1
     assert done.stderr == "grpcio is not installed. `make up EXAMPLE=grpc` installs what this example needs.\n"
 
