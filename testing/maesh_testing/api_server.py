@@ -24,9 +24,11 @@ from maesh_testing.kubernetes.faults import Fault, FaultKind
 from maesh_testing.kubernetes.handler import BODY_LIMIT_BYTES, Handler
 from maesh_testing.kubernetes.operations import Deletion, Operations
 from maesh_testing.kubernetes.resources import NAMESPACES, ApiResource
+from maesh_testing.kubernetes.reviews import Reviews
 from maesh_testing.kubernetes.services import ServiceRules
 from maesh_testing.kubernetes.statuses import StatusError
 from maesh_testing.kubernetes.store import HISTORY_LIMIT, Hook, Object, Store
+from maesh_testing.kubernetes.tokens import AccountTokens
 
 __all__ = ["ApiServer", "Call", "Fault", "FaultKind", "StatusError"]
 
@@ -61,9 +63,10 @@ class ApiServer:
         self._store = Store(history_limit=history_limit)
         admission = Admission(ServiceRules(service_ranges, traffic_distributions))
         self._operations = Operations(self._store, admission)
-        self._access = AccessRules(is_anonymous_admin=anonymous)
+        self._tokens = AccountTokens(self._store)
+        self._access = AccessRules(self._tokens, is_anonymous_admin=anonymous)
         self._access.add_token(self.token, ADMIN)
-        self._handler = Handler(self._store, self._operations, self._access)
+        self._handler = Handler(self._store, self._operations, self._access, Reviews(self._access, self._tokens))
         self.calls: list[Call] = self._handler.calls
         self._socket = _bind(port)
         self.port: int = self._socket.getsockname()[1]
@@ -127,9 +130,37 @@ class ApiServer:
         self._access.add_token(token, user)
         return token
 
+    def connect_pod(self, namespace: str, name: str, port: int, address: tuple[str, int]) -> None:
+        """Let the port of a pod be at an address of this machine, for the subresources `proxy` and `portforward`."""
+        self._handler.pods.addresses[namespace, name, port] = address
+
+    @property
+    def forwarded(self) -> bytes:
+        """Everything that has passed through forwarded ports."""
+        return b"".join(self._handler.pods.seen)
+
     def expire_token(self, token: str) -> None:
         """Answer this token with 401 from now on."""
         self._access.expire_token(token)
+
+    def issue_token(
+        self, namespace: str, account: str, *, audiences: Sequence[str] = (), pod: str = "", expiration_s: int = 3600
+    ) -> str:
+        """Issue a token of a service account, as the kubelet asks for one of a pod that it projects into it.
+
+        The account is created if there is none. Raises StatusError.
+        """
+        if self.find("serviceaccounts", account, namespace) is None:
+            metadata = {"name": account, "namespace": namespace}
+            self.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+        bound = {"kind": "Pod", "apiVersion": "v1", "name": pod} if pod else None
+        spec = {"audiences": list(audiences), "expirationSeconds": expiration_s, "boundObjectRef": bound}
+        with self._store.lock:
+            return str(self._tokens.issue(namespace, account, spec)["status"]["token"])
+
+    def hide_nodes_of_tokens(self) -> None:
+        """Answer reviews as servers before Kubernetes 1.30, which do not say on which node a token's pod is."""
+        self._tokens.names_nodes = False
 
     def add_password(self, user: str, password: str) -> None:
         """Let a user come with basic authentication."""
@@ -138,7 +169,7 @@ class ApiServer:
     def set_rules(self, who: str, rules: Iterable[Rule] | None) -> None:
         """Say what the user of a token, or a user by name, may do; None: everything.
 
-        A rule is one of a ClusterRole; with `namespace` in it, one of a Role there.
+        A rule is one of a ClusterRole; with `namespace` in it, one of a Role there. A group may have rules, too.
         """
         self._access.set_rules(who, rules)
 

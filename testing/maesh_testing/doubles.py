@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maesh_core.model.keys import cut_port_key
+from maesh_core.model.messages import Update
 from maesh_core.model.traffic_record import TrafficRecord
+from maesh_core.plugin_system.node import StreamServer
+from maesh_core.plugin_system.transports import Delivery, DeliveryVerdict, TunnelRules, Tunnels
 from maesh_core.proxy.balancing.health import PassiveHealth
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.edges import EdgePoller
+from maesh_core.proxy.routing.pod_names import CurrentPodNames
 from maesh_core.proxy.routing.streams import Streams
 from maesh_core.proxy.worker.memory import SharedRegion, WorkerMemory
 from maesh_core.proxy.worker.recent_counts import RecentCounts
@@ -54,9 +58,27 @@ class FakeExchange:
         self.can_repeat = can_repeat
         self.is_grpc, self.grpc_status = is_grpc, grpc_status
         self.protocol, self.reason, self.server = protocol, reason, server
+        self.server_path = ""
         self.attempt_timeout_s = 0.0
         self.destination = destination or service
         self.allowed_servers: Collection[tuple[str, int]] | None = None
+        self.exemplars: list[str] = []
+        self.timeout_s = self.attempt_total_s = 0.0
+        self.new_target = self.new_host = b""
+        self.preferred_server: tuple[str, int] | None = None
+        self.copies: list[tuple[str, bytes]] = []
+        """What `send_copy` was called with."""
+        self.sends_copies = True
+
+    def add_exemplar(self, trace_id: str) -> None:
+        """Remember the trace."""
+        self.exemplars.append(trace_id)
+
+    def send_copy(self, service: str, body: bytes) -> bool:
+        """Remember the copy in `copies`; with `sends_copies` False, drop it."""
+        if self.sends_copies:
+            self.copies.append((service, body))
+        return self.sends_copies
 
     def head_matches(self, search: Callable[[bytes], object]) -> bool:
         """Search the client's fields."""
@@ -68,7 +90,7 @@ class FakeExchange:
 
 @dataclass
 class FakeClock:
-    """Implements `interfaces.Ticks`: its time moves only by `FakeNode.pass_time`."""
+    """Implements `node.Ticks`: its time moves only by `FakeNode.pass_time`."""
 
     now: float = 1000.0
     sweeps: list[Callable[[float], None]] = field(default_factory=list)
@@ -79,7 +101,7 @@ class FakeClock:
 
 
 class FakeNode:
-    """Implements `interfaces.Node`: the first worker of a node; `get_worker` gives the others, in this same process."""
+    """Implements `node.Node`: the first worker of a node; `get_worker` gives the others, in this same process."""
 
     def __init__(self, workers: int = 1, settings: ProxySettings | None = None) -> None:
         self.settings: Any = settings or ProxySettings()
@@ -91,8 +113,18 @@ class FakeNode:
         self.is_observed = True
         self.records: list[TrafficRecord] = []
         """What was observed, in order."""
+        self.guard_kinds: Collection[str] = ()
+        """The kinds of middlewares that decide about access; a proxy has some only with a transport."""
+        self.refusals: dict[str, DeliveryVerdict] = {}
+        """What `judge_delivery` answers, by service."""
+        self.pod_names = CurrentPodNames(self.read_time)
+        """The names of pods; `set_pod_names` sets them."""
         self.calls: Counter[tuple[str, str]] = Counter()
         """Connections and sessions by client address and service."""
+        self.denials: Counter[tuple[str, str]] = Counter()
+        """Those that were denied."""
+        self.uncarried: Counter[tuple[str, str]] = Counter()
+        """What `count_uncarried` has counted, by service: `sessions` and `bytes`."""
 
     def __repr__(self) -> str:
         return f"<FakeNode worker {self.slot} of {self.workers} at {self.clock.now:g}>"
@@ -136,10 +168,46 @@ class FakeNode:
         """Count in `calls`."""
         self.calls[address, cut_port_key(service)] += 1
 
+    def follow_pod_names(self) -> CurrentPodNames:
+        """Give the names of pods."""
+        return self.pod_names
+
+    def set_pod_names(self, names: Mapping[str, str]) -> None:
+        """Replace the names of pods by these, by address; they change at the time of the clock."""
+        self.pod_names.apply(Update(revision="", full=True, pods=names))
+
+    def count_denial(self, address: str, service: str) -> None:
+        """Count in `denials`."""
+        self.denials[address, cut_port_key(service)] += 1
+
+    def count_uncarried(
+        self, address: str, service: str, server: StreamServer, *, sessions: int = 0, size_bytes: int = 0
+    ) -> str:
+        """Count in `uncarried`, if the service has encryption."""
+        if not server.mode:
+            return ""
+        self.uncarried[cut_port_key(service), "sessions"] += sessions
+        self.uncarried[cut_port_key(service), "bytes"] += size_bytes
+        return "clear"
+
+    async def judge_delivery(self, node: str, delivery: Delivery) -> DeliveryVerdict:
+        """Allow what is not refused in `refusals`, by service."""
+        return self.judge_delivery_again(delivery)
+
+    def judge_delivery_again(self, delivery: Delivery) -> DeliveryVerdict:
+        """Allow what is not refused in `refusals`, by service."""
+        return self.refusals.get(delivery.service)
+
     def build_streams(self, build_counters: Callable[[], object]) -> Streams:
         """Build the routes of a stream protocol, as a proxy has them; a server is set aside for a second."""
         health = PassiveHealth(self.clock, first_pause_s=1.0, pause_limit_s=30.0)
-        return Streams(health, self._failures, build_counters)
+        return Streams(health, self._failures, build_counters, guard_kinds=self.guard_kinds)
+
+    def build_tunnels(self, rules: TunnelRules) -> Tunnels:
+        """Build the engine of encrypted connections between nodes, as a proxy has it."""
+        from maesh_core.proxy.tunnel.engine import TunnelEngine
+
+        return TunnelEngine(self, rules)
 
     def close(self) -> None:
         """Watch no socket any more."""

@@ -124,3 +124,80 @@ def test_certificates_and_kubeconfig(tmp_path):
 def test_a_server_like_kubectl_proxy_asks_nobody():
     with ApiServer(anonymous=True) as server, urllib.request.urlopen(f"{server.url}{SERVICES}", timeout=60) as answer:
         assert json.load(answer)["items"] == []
+
+
+PODS_OF_A = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "web", "namespace": "default"},
+    "spec": {"nodeName": "a", "serviceAccountName": "web", "containers": []},
+}
+TOKENS = "/api/v1/namespaces/default/serviceaccounts/web/token"
+REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
+
+
+def build_request(pod="", **spec):
+    bound = {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": pod}} if pod else {}
+    return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {**spec, **bound}}
+
+
+async def test_a_token_request_issues_a_token_that_a_review_knows(raw, api_server):
+    api_server.issue_token("default", "web")  # makes the account
+    api_server.apply(PODS_OF_A)
+    status, answer = await raw("POST", TOKENS, build_request("web", audiences=["vault"], expirationSeconds=700))
+    assert status == 201
+    token = answer["status"]["token"]
+    assert token.count(".") == 2
+    spec = {"token": token}
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
+    status, found = await raw("POST", REVIEWS, review)
+    assert (status, "authenticated" in found["status"]) == (201, False)
+    assert "is invalid for the target audiences" in found["status"]["error"]
+    spec["audiences"] = ["vault", "other"]
+    status, found = await raw("POST", REVIEWS, review)
+    assert found["status"]["authenticated"]
+    assert found["status"]["audiences"] == ["vault"]
+    extra = found["status"]["user"]["extra"]
+    assert extra["authentication.kubernetes.io/pod-name"] == ["web"]
+    assert extra["authentication.kubernetes.io/node-name"] == ["a"]
+
+
+async def test_a_token_request_is_validated(raw, api_server):
+    api_server.issue_token("default", "web")
+    api_server.apply({**PODS_OF_A, "spec": {"serviceAccountName": "other", "containers": []}})
+    assert (await raw("POST", TOKENS, build_request(expirationSeconds=599)))[0] == 422
+    assert (await raw("POST", TOKENS, build_request("missing")))[0] == 404
+    assert (await raw("POST", TOKENS, build_request("web")))[0] == 400
+    assert (await raw("POST", TOKENS.replace("/web/", "/none/"), build_request()))[0] == 404
+    assert (await raw("GET", TOKENS))[0] == 405
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {}}
+    assert (await raw("POST", REVIEWS, review))[0] == 400
+
+
+async def test_a_service_account_logs_in_with_its_token_and_has_only_its_rules(raw, api_server):
+    token = api_server.issue_token("default", "web")
+    headers = {"Authorization": f"Bearer {token}"}
+    assert (await raw("GET", SERVICES, headers=headers))[0] == 403
+    rules = [{"apiGroups": [""], "resources": ["services"], "verbs": ["list"]}]
+    api_server.set_rules("system:serviceaccount:default:web", rules)
+    assert (await raw("GET", SERVICES, headers=headers))[0] == 200
+    other = {"Authorization": f"Bearer {api_server.issue_token('default', 'web', audiences=['vault'])}"}
+    assert (await raw("GET", SERVICES, headers=other))[0] == 401
+    api_server.expire_token(token)
+    assert (await raw("GET", SERVICES, headers=headers))[0] == 401
+
+
+async def test_an_access_review_is_about_one_user_and_one_thing(raw, api_server):
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview"}
+    attributes = {"nonResourceAttributes": {"path": "/metrics", "verb": "get"}}
+    for spec in ({}, {"user": "jo"}, attributes, {"user": "jo", **attributes, "resourceAttributes": {"verb": "get"}}):
+        assert (await raw("POST", path, {**review, "spec": spec}))[0] == 422, spec
+    user = "system:serviceaccount:default:web"
+    status, found = await raw("POST", path, {**review, "spec": {"user": user, **attributes}})
+    assert (status, found["status"]["allowed"]) == (201, False)
+    api_server.set_rules("viewers", [{"nonResourceURLs": ["*"], "verbs": ["get"]}])
+    spec = {"user": user, "groups": ["viewers"], **attributes}
+    assert (await raw("POST", path, {**review, "spec": spec}))[1]["status"]["allowed"]
+    spec["nonResourceAttributes"] = {"path": "/metrics", "verb": "post"}
+    assert not (await raw("POST", path, {**review, "spec": spec}))[1]["status"]["allowed"]

@@ -7,8 +7,25 @@ import sys
 
 from maesh_testing.ports import LOTS, STRIDE, PortFinder, claim_lot, find_free_port
 
-FIRST = random.randrange(11000, 13000)  # another run of this module has other lots
-LAST = FIRST + LOTS * 40 - 1
+SIZE = 40
+
+
+def claim_range() -> tuple[socket.socket, int]:
+    """Claim a range for this process, so that no other one that runs these tests claims lots of it."""
+    firsts = list(range(11000, 19000 - LOTS * SIZE, LOTS * SIZE))
+    for first in random.sample(firsts, len(firsts)):
+        claim_of_range = socket.socket(socket.AF_UNIX)
+        try:
+            claim_of_range.bind(f"\0maesh-test-of-ports-{first}")
+        except OSError:
+            claim_of_range.close()
+            continue
+        return claim_of_range, first
+    raise AssertionError("every range is claimed by another process")
+
+
+RANGE, FIRST = claim_range()  # the claim ends with the process
+LAST = FIRST + LOTS * SIZE - 1
 PROGRAM = f"""
 from maesh_testing.ports import claim_lot
 lot = claim_lot({FIRST}, {LAST})

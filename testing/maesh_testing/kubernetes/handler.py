@@ -17,7 +17,9 @@ from maesh_testing.kubernetes.discovery import build_document
 from maesh_testing.kubernetes.faults import Fault, FaultKind, Faults
 from maesh_testing.kubernetes.lists import ListQuery, Lists
 from maesh_testing.kubernetes.operations import Deletion, Operations
-from maesh_testing.kubernetes.resources import ApiResource
+from maesh_testing.kubernetes.pod_connections import PodConnections, PodTarget, parse_pod_target
+from maesh_testing.kubernetes.resources import PODS, ApiResource
+from maesh_testing.kubernetes.reviews import Reviews
 from maesh_testing.kubernetes.selectors import parse_selectors
 from maesh_testing.kubernetes.statuses import (
     StatusError,
@@ -28,6 +30,7 @@ from maesh_testing.kubernetes.statuses import (
 )
 from maesh_testing.kubernetes.store import Store
 from maesh_testing.kubernetes.targets import Target, parse_target
+from maesh_testing.kubernetes.tokens import User
 from maesh_testing.kubernetes.watching import LONGEST_S, WatchQuery, WatchStream
 
 BODY_LIMIT_BYTES = 3 * 2**20
@@ -40,14 +43,16 @@ TOUCHED = "testing.maesh/changed-by-another"
 class Handler:
     """Answers requests. `canned` holds, by plural, prepared pages in place of lists."""
 
-    def __init__(self, store: Store, operations: Operations, access: AccessRules) -> None:
+    def __init__(self, store: Store, operations: Operations, access: AccessRules, reviews: Reviews) -> None:
         self.calls: list[Call] = []
         self.faults = Faults()
         self.lists = Lists(store)
         self.canned: dict[str, list[bytes]] = {}
+        self.pods = PodConnections()
         self._store = store
         self._operations = operations
         self._access = access
+        self._reviews = reviews
 
     def __repr__(self) -> str:
         return f"<Handler after {len(self.calls)} calls>"
@@ -56,6 +61,8 @@ class Handler:
         """Answer one request."""
         path = request.raw_path.partition("?")[0]
         query = request.rel_url.query
+        if pod := parse_pod_target(request.method, path, query):
+            return await self._connect_pod(request, pod)
         target = parse_target(request.method, path, query)
         call = target.call if target else Call("get", "", path, "", "", "")
         try:
@@ -63,7 +70,7 @@ class Handler:
         except web.HTTPRequestEntityTooLarge:
             error = StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {BODY_LIMIT_BYTES}")
             return await deliver(request, build_refusal(error), None)
-        if call.verb == "create":
+        if call.verb == "create" and not call.name:
             call = call._replace(name=_read_name(body))
         self.calls.append(call)
         fault = self.faults.take(call)
@@ -83,6 +90,16 @@ class Handler:
             return await answer.run(request)
         return await deliver(request, answer, fault)
 
+    async def _connect_pod(self, request: web.BaseRequest, target: PodTarget) -> web.StreamResponse:
+        """Connect to a port of a pod."""
+        self.calls.append(target.call)
+        try:
+            user = self._access.identify(request.headers.get("Authorization", ""), None)
+            self._access.check(user, target.call, self._store.resources[PODS])
+        except StatusError as error:
+            return await deliver(request, build_refusal(error), None)
+        return await self.pods.handle(request, target)
+
     def _answer(
         self, request: web.BaseRequest, target: Target | None, call: Call, body: bytes, fault: Fault | None
     ) -> Answer | WatchStream:
@@ -92,6 +109,11 @@ class Handler:
         if target is None:
             return self._answer_document(user, call.resource)
         with self._store.lock:
+            if review := self._reviews.find_resource(call):
+                self._access.check(user, call, review)
+                if call.verb != "create":
+                    raise refuse_method()
+                return build_answer(self._reviews.answer(review, call, _decode(review, target, body)), 201)
             resource = self._store.resources.get((call.group, call.resource))
             self._access.check(user, call, resource or ApiResource(group=call.group, plural=call.resource, kind=""))
             if resource is None or not _serves(resource, target):
@@ -100,7 +122,7 @@ class Handler:
                 self._touch(resource, call)
             return self._execute(request, resource, target, call, body, fault)
 
-    def _answer_document(self, user: str, path: str) -> Answer:
+    def _answer_document(self, user: User, path: str) -> Answer:
         self._access.check_document(user, path)
         if path in ("/livez", "/readyz", "/healthz"):
             return Answer(200, b"ok", content_type="text/plain; charset=utf-8")

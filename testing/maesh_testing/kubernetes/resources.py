@@ -13,6 +13,7 @@ PODS = ("", "pods")
 SERVICES = ("", "services")
 NAMESPACES = ("", "namespaces")
 EVENTS = ("", "events")
+SERVICE_ACCOUNTS = ("", "serviceaccounts")
 
 Key = tuple[str, str]
 """Group and plural."""
