@@ -6,10 +6,11 @@ controller/configuration/http.py applies those of the core to each of its ports.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import ROUND_ROBIN
+from maesh_core.model.topology import PortNode
 from maesh_core.values.parsing import parse_value
 from maesh_core.values.spelling import suggest
 
@@ -32,6 +33,45 @@ def parse_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
         for position, name in _split_prefix(full_name)
     ]
     return {name: value for name, _, value in sorted(found)}
+
+
+class PortAnnotations(NamedTuple):
+    """Annotations without prefix: `shared` for all ports of a service, `own` for one port, by its name or number."""
+
+    shared: Mapping[str, str]
+    own: Mapping[str, Mapping[str, str]]
+
+    def select(self, port: PortNode) -> Mapping[str, str]:
+        """Return the annotations of a port: its own ones replace those for all ports.
+
+        Raises ConfigurationError if its name and its number have different values of one annotation.
+        """
+        by_number = self.own.get(str(port.number), {})
+        by_name = self.own.get(port.name, {}) if port.name else {}
+        if not (by_number or by_name):
+            return self.shared
+        for name in sorted(by_number.keys() & by_name.keys()):
+            if by_number[name] != by_name[name]:
+                raise ConfigurationError(
+                    f"annotations {port.number}.{name} and {port.name}.{name} are of one port, with different values"
+                )
+        return dict(sorted({**self.shared, **by_number, **by_name}.items()))
+
+
+def split_port_annotations(annotations: Mapping[str, str]) -> PortAnnotations:
+    """Split annotations without prefix: `PORT.NAME` is the annotation NAME of one port.
+
+    No annotation of the mesh and no name of a port has a dot (RFC 6335), so the first dot ends the port.
+    """
+    shared: dict[str, str] = {}
+    own: dict[str, dict[str, str]] = {}
+    for full_name, value in annotations.items():
+        port, dot, name = full_name.partition(".")
+        if dot and "/" not in full_name:
+            own.setdefault(port, {})[name] = value
+        else:
+            shared[full_name] = value
+    return PortAnnotations(shared, own)
 
 
 def add_plain_names(annotations: Mapping[str, str]) -> Mapping[str, str]:

@@ -1,8 +1,8 @@
 """Renders metric families for Prometheus, and reads the metrics of this process.
 
 A proxy's admin port and the controller's API serve both. Renders the text-based format, version 0.0.4
-(prometheus.io/docs/instrumenting/exposition_formats), exactly as prometheus_client does. That library would cost each
-process 8 MB, for its servers and OpenSSL.
+(prometheus.io/docs/instrumenting/exposition_formats), exactly as prometheus_client does, or OpenMetrics 1.0.0, which
+has exemplars, if the client accepts it. That library would cost each process 8 MB, for its servers and OpenSSL.
 """
 
 import math
@@ -12,9 +12,11 @@ import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
-from maesh_core.model.metrics import Histogram, MetricFamily
+from maesh_core.model.metrics import Exemplar, Histogram, MetricFamily
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_OPENMETRICS = "application/openmetrics-text"
 
 _INVALID_CHARACTERS = re.compile(r"[^a-zA-Z0-9_:]")
 _TOTAL = "_total"
@@ -23,20 +25,25 @@ _EXPONENT_FROM = 1e6
 """Go writes numbers from here on with an exponent, and Prometheus identifies a bucket by the text of its bound."""
 
 
-def render_page(sources: Iterable[Callable[[], Sequence[MetricFamily]]]) -> bytes:
-    """Read every source, and render what they return; families with the same name are merged."""
+def render_page(sources: Iterable[Callable[[], Sequence[MetricFamily]]], accept: str = "") -> tuple[bytes, str]:
+    """Read every source, and render what they return; families with the same name are merged.
+
+    `accept` is the field Accept of the request. Returns the page and its content type.
+    """
     families: dict[str, list[MetricFamily]] = {}
     for source in sources:
         for family in source():
             families.setdefault(family.name, []).append(family)
-    return render_families(families)
+    if _OPENMETRICS in accept:
+        return render_families(families, is_openmetrics=True) + b"# EOF\n", OPENMETRICS_CONTENT_TYPE
+    return render_families(families), CONTENT_TYPE
 
 
-def render_families(families: Mapping[str, Sequence[MetricFamily]]) -> bytes:
+def render_families(families: Mapping[str, Sequence[MetricFamily]], *, is_openmetrics: bool = False) -> bytes:
     """Render families, sorted by name; families with the same name are merged."""
     lines: list[str] = []
     for name in sorted(families):
-        lines.extend(_render_family(families[name]))
+        lines.extend(_render_family(families[name], is_openmetrics=is_openmetrics))
     return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -77,33 +84,44 @@ def _build_gauge(name: str, text: str, value: float) -> MetricFamily:
     return MetricFamily(name=f"process_{name}", type="gauge", help=text, samples=(((), value),))
 
 
-def _render_family(families: Sequence[MetricFamily]) -> Iterator[str]:
-    """Render the families of one name; a counter's name ends in `_total`."""
+def _render_family(families: Sequence[MetricFamily], *, is_openmetrics: bool) -> Iterator[str]:
+    """Render the families of one name. The name of a counter's samples ends in `_total`."""
     first = families[0]
-    name = _INVALID_CHARACTERS.sub("_", first.name)
+    name = title = _INVALID_CHARACTERS.sub("_", first.name)
     if first.type == "counter":
-        name = name.removesuffix(_TOTAL) + _TOTAL
-    text = first.help.replace("\\", "\\\\").replace("\n", "\\n")
-    yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} {first.type}"
+        title = name.removesuffix(_TOTAL)
+        name = title + _TOTAL
+        title = title if is_openmetrics else name
+    text = _escape(first.help) if is_openmetrics else first.help.replace("\\", "\\\\").replace("\n", "\\n")
+    yield f"# HELP {title} {text}"
+    yield f"# TYPE {title} {first.type}"
     is_histogram = first.type == "histogram"
     for family in families:
         for values, value in family.samples:
             labels = dict(zip(first.labels, values, strict=False))
             if isinstance(value, Histogram):
                 if is_histogram:
-                    yield from _render_histogram(name, labels, value)
+                    exemplars = value.exemplars if is_openmetrics else {}
+                    yield from _render_histogram(name, labels, value, exemplars)
             elif not is_histogram:
                 yield f"{name}{_render_labels(labels)} {_render_number(value)}"
 
 
-def _render_histogram(name: str, labels: Mapping[str, str], histogram: Histogram) -> Iterator[str]:
+def _render_histogram(
+    name: str, labels: Mapping[str, str], histogram: Histogram, exemplars: Mapping[int, Exemplar]
+) -> Iterator[str]:
     bounds = [*map(_render_number, histogram.bounds), "+Inf"]
     count = 0
-    for bound, count in zip(bounds, accumulate(histogram.counts), strict=True):
-        yield f"{name}_bucket{_render_labels({**labels, 'le': bound})} {_render_number(count)}"
+    for bucket, (bound, count) in enumerate(zip(bounds, accumulate(histogram.counts), strict=True)):
+        exemplar = _render_exemplar(exemplars[bucket]) if bucket in exemplars else ""
+        yield f"{name}_bucket{_render_labels({**labels, 'le': bound})} {_render_number(count)}{exemplar}"
     yield f"{name}_count{_render_labels(labels)} {_render_number(count)}"
     yield f"{name}_sum{_render_labels(labels)} {_render_number(histogram.sum)}"
+
+
+def _render_exemplar(exemplar: Exemplar) -> str:
+    labels = _render_labels({"trace_id": exemplar.trace_id})
+    return f" # {labels} {_render_number(exemplar.value)} {round(exemplar.at, 3)}"
 
 
 def _render_labels(labels: Mapping[str, str]) -> str:

@@ -49,6 +49,12 @@ def cut_port_key(key: str) -> str:
     return f"{head}{colon}{tail.partition('/')[0]}"
 
 
+def find_owner(key: str) -> str:
+    """Find the service, `namespace/name`, that owns a router, service or middleware with this key."""
+    namespace, slash, rest = key.partition("/")
+    return f"{namespace}{slash}{rest.partition(':')[0].partition('/')[0]}"
+
+
 def build_middleware_key(service: ObjectKey, kind: str) -> str:
     """Build the key of a service's middleware of one kind: `namespace/name/kind`."""
     return f"{service.namespace}/{service.name}/{kind}"

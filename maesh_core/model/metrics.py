@@ -4,18 +4,34 @@ The hot path counts in plain integers and lists; nothing here runs while a reque
 defined where something is counted: those of requests in proxy/http/request_counters.py.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
 
 import msgspec
 
+OTHER: Final = "other"
+"""The value of a label in the sum of those that are not counted apart, such as clients above the limit."""
 
-class Histogram(msgspec.Struct, frozen=True):
-    """Observations by upper bound, not cumulative; `counts` has one more entry than `bounds`, for larger values."""
+
+class Exemplar(msgspec.Struct, frozen=True):
+    """One observation of a bucket and the trace that it belongs to, as OpenMetrics defines it."""
+
+    trace_id: str
+    value: float
+    at: float
+    """Unix time."""
+
+
+class Histogram(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Observations by upper bound, not cumulative; `counts` has one more entry than `bounds`, for larger values.
+
+    `exemplars` has at most one observation of each bucket, by the bucket's index.
+    """
 
     bounds: Sequence[float]
     counts: Sequence[int]
     sum: float
+    exemplars: Mapping[int, Exemplar] = {}
 
 
 class MetricFamily(msgspec.Struct, frozen=True, kw_only=True):

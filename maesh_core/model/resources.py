@@ -120,6 +120,7 @@ class Endpoint(_Struct, frozen=True):
     addresses: tuple[str, ...] = ()
     conditions: EndpointConditions = EndpointConditions()
     target_ref: ObjectReference | None = None
+    node_name: str = ""
 
 
 class EndpointPort(_Struct, frozen=True):
@@ -146,6 +147,7 @@ class EndpointAddress(_Struct, frozen=True):
 
     ip: str
     target_ref: ObjectReference | None = None
+    node_name: str = ""
 
 
 class EndpointSubset(_Struct, frozen=True):
@@ -198,11 +200,12 @@ class PodAddress(_Struct, frozen=True):
 
 
 class PodStatus(_Struct, frozen=True):
-    """`pod_ip` is empty until the pod has an address."""
+    """`pod_ip` is empty until the pod has an address, `start_time` until its node has accepted it."""
 
     pod_ip: str = msgspec.field(default="", name="podIP")
     pod_ips: tuple[PodAddress, ...] = msgspec.field(default=(), name="podIPs")
     phase: str = ""
+    start_time: str = ""
     conditions: tuple[PodCondition, ...] = ()
 
 
@@ -249,6 +252,9 @@ class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
     `fallback_of` names a type: this kind is read from a cluster only if that type is absent. A kind that is not
     `is_watched` is only accepted in manifests: nothing reads it.
 
+    `shown_name` replaces `name` in messages, metrics and reports; set it, as `NAME.GROUP`, if a kind of another group
+    has the same name.
+
     `read`, if `type` is a CheckedResource, builds an object from its metadata and its other fields, as plain values. It
     raises nothing: what it cannot read is a fault of the object.
     """
@@ -263,6 +269,12 @@ class ResourceKind(msgspec.Struct, frozen=True, kw_only=True):
     is_watched: bool = True
     needs_reference: bool = False
     read: Callable[[ObjectMeta, Mapping[str, object]], CheckedResource] | None = None
+    shown_name: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name that no other kind has: `shown_name`, or `name`."""
+        return self.shown_name or self.name
 
     def decode(self, value: Any) -> Resource:
         """Build an object of this kind from plain values. Raises msgspec.ValidationError, which names the field."""

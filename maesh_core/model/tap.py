@@ -15,19 +15,19 @@ from maesh_core.model.addresses import parse_address
 if TYPE_CHECKING:
     from maesh_core.model.traffic_record import TrafficRecord  # a part of the engine, which only workers load
 
-LINE_LIMIT_BYTES: Final = 16 * 1024
-"""Limit of a line of JSON; a record with all texts at their limits is shorter."""
+LINE_LIMIT_BYTES: Final = 32 * 1024
+"""Limit of a line of JSON; a record with all texts at their limits is shorter, even if each character is escaped."""
 PATH_LIMIT: Final = 1024
 TEXT_LIMIT: Final = 256
 """Limits of characters, of the path and of every other text; longer ones are cut."""
 STATUSES_LIMIT: Final = 10
 """Limit of ranges of statuses in a filter."""
 
-SERVICE_FORM: Final = "service is NAMESPACE/NAME or NAMESPACE/NAME:PORT"
-METHOD_FORM: Final = "method is a method such as GET"
-PATH_FORM: Final = f"path is the beginning of a path, or a pattern with *, of at most {PATH_LIMIT} characters"
-STATUS_FORM: Final = "status is a status such as 404, a class such as 5xx, a range such as 500-599, or several: 404,5xx"
-SOURCE_FORM: Final = "source is an IP address"
+SERVICE_FORM: Final = "service must be NAMESPACE/NAME or NAMESPACE/NAME:PORT"
+METHOD_FORM: Final = "method must be a method such as GET"
+PATH_FORM: Final = f"path must be the beginning of a path, or a pattern with *, of at most {PATH_LIMIT} characters"
+STATUS_FORM: Final = "status must be like 404, 5xx or 500-599, or several of them with commas, like 404,5xx"
+SOURCE_FORM: Final = "source must be an IP address"
 FILTER_NAMES: Final = ("service", "method", "path", "status", "source")
 
 _is_service = re.compile(r"[^/:\s]{1,253}/[^/:\s]{1,253}(?::[1-9][0-9]{0,4})?", re.ASCII).fullmatch
@@ -53,7 +53,8 @@ class TappedRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One record of a tap, as JSON has it. Its texts come from clients and servers: escape them before you print them.
 
     The fields are those of a TrafficRecord. `source` is the client's pod as `namespace/name`, if the controller knows
-    exactly one. `path` is without the query, which may contain secrets.
+    exactly one. `path` is without the query, which may contain secrets. `server_path` is `local`, `encrypted` or
+    `clear`, for services with encryption.
     """
 
     kind: str
@@ -76,6 +77,24 @@ class TappedRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     method: str = ""
     host: str = ""
     path: str = ""
+    server_path: str = ""
+    server_node: str = ""
+
+
+_CUT_NAMES: Final[tuple[str, ...]] = (
+    "kind",
+    "client",
+    "source",
+    "protocol",
+    "service",
+    "destination",
+    "server",
+    "reason",
+    "method",
+    "host",
+    "server_path",
+    "server_node",
+)
 
 
 class TapDrops(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,11 +103,17 @@ class TapDrops(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropped: int
 
 
-class TapError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A line that says that the records of a proxy are missing."""
+class TapError(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A line that says that records are missing: those of the proxy `node`, or those that need `controller`."""
 
     error: str
-    node: str
+    node: str = ""
+    controller: str = ""
+
+
+def render_dropped(count: int) -> bytes:
+    """Render the line that says how many records were dropped."""
+    return msgspec.json.encode(TapDrops(count)) + b"\n"
 
 
 def parse_filter(parameters: Mapping[str, str]) -> TapFilter:
@@ -163,7 +188,10 @@ def compile_filter(chosen: TapFilter) -> "Callable[[TrafficRecord], bool]":
 
 
 def build_tapped(record: "TrafficRecord") -> TappedRecord:
-    """Build what a tap shows of a record; bytes that are not UTF-8 become U+FFFD, and long texts are cut."""
+    """Build what a tap shows of a record; bytes that are not UTF-8 become U+FFFD.
+
+    Texts from clients and servers are cut here, names of the configuration only after the controller has replaced them.
+    """
     return TappedRecord(
         kind=record.kind,
         started_at=record.started_at,
@@ -184,7 +212,17 @@ def build_tapped(record: "TrafficRecord") -> TappedRecord:
         method=_decode(record.method, TEXT_LIMIT),
         host=_decode(record.host, TEXT_LIMIT),
         path=read_path(record.target),
+        server_path=record.server_path,
+        server_node=record.server_node,
     )
+
+
+def cut_texts(record: TappedRecord) -> TappedRecord:
+    """Cut all texts of a record to their limits."""
+    if len(record.path) <= PATH_LIMIT and all(len(getattr(record, name)) <= TEXT_LIMIT for name in _CUT_NAMES):
+        return record
+    cut: dict[str, str] = {name: getattr(record, name)[:TEXT_LIMIT] for name in _CUT_NAMES}
+    return msgspec.structs.replace(record, **cut, path=record.path[:PATH_LIMIT])
 
 
 def read_path(target: bytes) -> str:

@@ -12,7 +12,8 @@ import msgspec
 from maesh_core.model.findings import ObjectFindings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.matches import HttpMatch
-from maesh_core.model.resources import ContainerPort
+from maesh_core.model.resources import ContainerPort, Resource
+from maesh_core.model.transport import ClientEntry
 
 
 class _Node(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -20,32 +21,100 @@ class _Node(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ServerNode(_Node, frozen=True, gc=False):
-    """An address that serves one service port. `pod` is None for manually written endpoints."""
+    """An address that serves one service port. `pod` is None for manually written endpoints.
+
+    `node` is the name of its node, if there is a transport and the node is known.
+    """
 
     address: str
     port: int
     pod: ObjectKey | None = None
+    node: str = ""
+
+
+class AnswerNode(_Node, frozen=True):
+    """The mesh's own response in place of a backend's; `grpc_status` None means the one that fits `status`."""
+
+    status: int
+    reason: str
+    grpc_status: int | None = None
+
+
+class FilterNode(_Node, frozen=True):
+    """A filter of a rule or of a backend: its name in the Gateway API, and its value in the shape of that API."""
+
+    name: str
+    value: Mapping[str, Any] = {}
 
 
 class BackendNode(_Node, frozen=True):
-    """A service that gets a share of another's traffic: `port` is its own port with the same number."""
+    """A service that gets a share of another's traffic through its own port `port`.
+
+    For a TrafficSplit, that port has the same number. `answer` is set instead of `port` if the backend cannot be used:
+    its share is answered so. `protocol` is the one that a route requires (`h2c`); empty if the service decides.
+    """
 
     service: ObjectKey
     weight: int
-    port: "PortNode"
+    port: "PortNode | None" = None
     annotations: Mapping[str, str] = {}
+    filters: tuple[FilterNode, ...] = ()
+    answer: AnswerNode | None = None
+    protocol: str = ""
+
+    @property
+    def servers(self) -> tuple[ServerNode, ...]:
+        """The ready servers of its port."""
+        return () if self.port is None else self.port.servers
 
 
 class BranchNode(_Node, frozen=True):
     """Traffic of a port that goes to other services: requests that match any of `matches`, or all.
 
     `name` distinguishes the branches of one port, as a part of keys. Without a backend with weight, nothing can be
-    served.
+    served. It is also a rule of a `RuleTable`, whose `order` has the matches.
     """
 
     name: str
     matches: tuple[HttpMatch, ...] = ()
     backends: tuple[BackendNode, ...] = ()
+    filters: tuple[FilterNode, ...] = ()
+    answer: AnswerNode | None = None
+    """The response to everything that matches, in place of a backend's."""
+    keeps_shares: bool = False
+    """Whether the share of a backend without servers is answered with 503; otherwise the other backends get it."""
+    origin: tuple[type[Resource], ObjectKey] | None = None
+    """The object that defines it."""
+    label: str = ""
+    """The rule's own name in that object, if it has one."""
+
+
+class OrderedMatch(_Node, frozen=True):
+    """A match of the rule at index `rule` of a `RuleTable`."""
+
+    match: HttpMatch
+    rule: int
+
+
+class RuleTable(_Node, frozen=True):
+    """Rules of a port: the first of `order` that a request matches decides; `no_match` answers all other requests.
+
+    A rule with several matches is in `order` once for each. A table without rules answers every request.
+    """
+
+    no_match: AnswerNode
+    rules: tuple[BranchNode, ...] = ()
+    order: tuple[OrderedMatch, ...] = ()
+
+
+class PortRules(_Node, frozen=True):
+    """The rules that a topology builder defines for one port: `producer` for all clients, or None for no such rules.
+
+    `consumers` has the rules for clients of other namespaces, by namespace; these clients do not use `producer`.
+    """
+
+    producer: RuleTable | None = None
+    consumers: Mapping[str, RuleTable] = {}
 
 
 class PortNode(_Node, frozen=True, gc=False):
@@ -66,6 +135,14 @@ class PortNode(_Node, frozen=True, gc=False):
     unserved: str = ""
     """Why there is no server; empty if there is one."""
     app_protocol: str = ""
+    rules: RuleTable | None = None
+    """Rules that decide about all traffic, in place of `branches` and `servers`."""
+    consumers: Mapping[str, RuleTable] = {}
+    """Rules for the clients of a namespace, in place of `rules`."""
+    traffic_type: str | None = None
+    """The traffic type of this port, if it differs from the service's."""
+    side_backends: Mapping[str, BackendNode] = {}
+    """Services that get copies of requests, by the last part of their keys."""
 
 
 class PodNode(_Node, frozen=True, gc=False):
@@ -77,6 +154,8 @@ class PodNode(_Node, frozen=True, gc=False):
     owners: tuple[str, ...] = ()
     """`Kind/name` of each owner."""
     container_ports: tuple[ContainerPort, ...] = ()
+    node: str = ""
+    """The name of its node, once it is scheduled."""
 
 
 class ServiceNode(_Node, frozen=True):
@@ -104,3 +183,7 @@ class ServiceNode(_Node, frozen=True):
     """The objects that plugins' builders examined for this service, with their findings."""
     errors: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    namespace_annotations: Mapping[str, Mapping[str, str]] = {}
+    """With a transport: the mesh's annotations of its namespace, and of those of its backends, by namespace."""
+    clients: Mapping[str, ClientEntry] = {}
+    """With a transport: the pods of `named_pods` that an address identifies, by address."""

@@ -21,6 +21,7 @@ TRAFFIC_PREFIXES: Final = (
     "maesh_http_",
     "maesh_circuitbreaker_",
     "maesh_acl_",
+    "maesh_transport_",
 )
 """The beginnings of the names of the metrics in a `ProxyTraffic`."""
 
@@ -51,8 +52,9 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What was counted in a span of `seconds`. `rate` is that of requests, or of connections for TCP and UDP.
 
     `success` is the share of requests that did not fail, between 0 and 1; None without requests. A request fails with a
-    status of 500 or above, or with a gRPC status that blames the server. `codes` counts by class (`2xx`) or exact
-    status, `reasons` counts the mesh's own answers, and the responses that ended before they were complete.
+    status of 500 or above, with a gRPC status that blames the server, or if its response is cut and the client is not
+    the cause. `codes` counts by class (`2xx`) or exact status, `reasons` counts the mesh's own answers, and the
+    responses that ended before they were complete.
     """
 
     seconds: float = 0.0
@@ -71,13 +73,20 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     sent_bytes: int = 0
     connections: int = 0
     """For TCP and UDP: connections or sessions that began."""
+    paths: Mapping[str, int] = {}
+    """For services with encryption: requests (connections for TCP and UDP) that were `encrypted`, `clear`, or `local`,
+    to a server on the same node. A caller has no `local`."""
+    path_bytes: Mapping[str, int] = {}
+    """Bytes by path, of services with encryption."""
+    clear_reasons: Mapping[str, int] = {}
+    """Why those in `clear` were not encrypted."""
 
 
 class ServerTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One server of a service. `pod` is `namespace/name`, or empty if it is not known.
 
     Its requests are attempts, also those for other services that have the same server: they succeed with a response
-    below 500.
+    below 500 that does not fail later.
     """
 
     server: str
@@ -136,18 +145,33 @@ class ServiceTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class NodeTraffic(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One proxy, and why it did not answer; its traffic is then missing in the sums."""
+    """One proxy, and why it did not answer; its traffic is then missing in the sums.
+
+    `is_refused`: controllers refuse its pulls, because they have no contact with the cluster. `left_out` counts the
+    values of its answer that do not count: those of unknown services and servers, invalid ones, and those above a limit
+    that could not be added to `other`.
+    """
 
     name: str
     revision: str | None = None
     error: str = ""
     connections: int = 0
+    is_refused: bool = False
+    left_out: int = 0
+
+
+class MissingController(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Another controller that did not say which proxies pull from it, and why."""
+
+    name: str
+    error: str
 
 
 class TrafficReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The response of `/api/traffic`. `refused` counts requests that were refused before they were routed, by status.
 
-    With `?service=NAMESPACE/NAME[:PORT]`, `services` has only those.
+    With `?service=NAMESPACE/NAME[:PORT]`, `services` has only those. Proxies that pull from a controller in `missing`
+    may be missing in `nodes`, and their traffic in the sums.
     """
 
     at: str
@@ -155,5 +179,6 @@ class TrafficReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     interval_s: float = 0.0
     """The length of `last`: a minute, or less after a start."""
     nodes: tuple[NodeTraffic, ...] = ()
+    missing: tuple[MissingController, ...] = ()
     services: tuple[ServiceTraffic, ...] = ()
     refused: Mapping[str, int] = {}

@@ -22,8 +22,38 @@ DENIED: Final = "access denied"
 NO_SERVER_ACCEPTED: Final = "no server accepted the connection"
 IDLE: Final = "no byte was sent for too long"
 CUT: Final = "the connection was reset"
+ROUTE_REMOVED: Final = "the route was removed"
+SERVER_REMOVED: Final = "the server was removed"
+ENTRYPOINT_CLOSED: Final = "the entrypoint was closed"
+EVICTED: Final = "the session was evicted for another one"
 PROXY_ENDED: Final = "the proxy ended"
 """Reasons of ends that are not HTTP answers of the mesh."""
+
+LISTED: Final = (
+    "started_at",
+    "duration_s",
+    "upstream_s",
+    "client",
+    "target",
+    "received_bytes",
+    "sent_bytes",
+    "service",
+    "destination",
+    "server",
+    "server_path",
+    "server_node",
+    "host",
+    "entrypoint",
+    "kind",
+    "protocol",
+    "method",
+    "attempts",
+    "status",
+    "grpc_status",
+    "reason",
+)
+"""The fields that `TrafficRecord.list_values` returns. What changes with each request comes first, then what depends on
+where it went, and last its outcome, so that slices are keys of caches."""
 
 
 @final
@@ -34,13 +64,14 @@ class TrafficRecord:
     """
 
     __slots__ = (
+        "_head",
+        "_headers",
         "attempts",
         "client",
         "destination",
         "duration_s",
         "entrypoint",
         "grpc_status",
-        "headers",
         "host",
         "kind",
         "method",
@@ -49,6 +80,8 @@ class TrafficRecord:
         "received_bytes",
         "sent_bytes",
         "server",
+        "server_node",
+        "server_path",
         "service",
         "started_at",
         "status",
@@ -59,7 +92,6 @@ class TrafficRecord:
     def __init__(
         self,
         kind: str,
-        *,
         started_at: float,
         duration_s: float,
         client: str,
@@ -79,6 +111,9 @@ class TrafficRecord:
         host: bytes = b"",
         target: bytes = b"",
         headers: Any = None,
+        head: Any = None,
+        server_path: str = "",
+        server_node: str = "",
     ) -> None:
         self.kind = kind
         self.started_at = started_at
@@ -94,6 +129,10 @@ class TrafficRecord:
         """The key of the service port that received it: the service itself, or the chosen branch."""
         self.server = server
         """`address:port` of the last attempt's server; empty if there was no attempt."""
+        self.server_path = server_path
+        """`local`, `encrypted` or `clear`, if the service has encryption; else empty."""
+        self.server_node = server_node
+        """The server's node, if the service has encryption."""
         self.attempts = attempts
         self.status = status
         """0 without HTTP; 499 if the client left before the response was complete."""
@@ -108,8 +147,42 @@ class TrafficRecord:
         self.method = method
         self.host = host
         self.target = target
-        self.headers = headers
-        """The request's fields (`interfaces.ReadableHeaders`); None without a request."""
+        self._headers = headers
+        self._head = head
+        """What has the headers as `client_headers`, unless they were passed."""
 
     def __repr__(self) -> str:
         return f"<TrafficRecord {self.kind} {self.service} status={self.status} {self.reason!r}>"
+
+    @property
+    def headers(self) -> Any:
+        """The request's fields (`interfaces.ReadableHeaders`); None without a request. Created when they are read."""
+        if self._headers is None and self._head is not None:
+            self._headers = self._head.client_headers
+        return self._headers
+
+    def list_values(self) -> tuple[Any, ...]:
+        """Return all values but the headers, in the order of LISTED: faster than reading many of them one by one."""
+        return (
+            self.started_at,
+            self.duration_s,
+            self.upstream_s,
+            self.client,
+            self.target,
+            self.received_bytes,
+            self.sent_bytes,
+            self.service,
+            self.destination,
+            self.server,
+            self.server_path,
+            self.server_node,
+            self.host,
+            self.entrypoint,
+            self.kind,
+            self.protocol,
+            self.method,
+            self.attempts,
+            self.status,
+            self.grpc_status,
+            self.reason,
+        )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.model.addresses import parse_address
+from maesh_core.model.addresses import bracket_address, join_port, parse_address
 
 
 @given(st.ip_addresses())
@@ -35,3 +35,12 @@ def test_only_the_mapped_form_is_an_ipv4_address() -> None:
 )
 def test_what_is_no_address_is_none(text: str) -> None:
     assert parse_address(text) is None
+
+
+def test_an_ipv6_address_is_in_brackets() -> None:
+    assert [bracket_address("10.0.0.1"), bracket_address("fd00::1"), bracket_address("a.b")] == [
+        "10.0.0.1",
+        "[fd00::1]",
+        "a.b",
+    ]
+    assert [join_port("10.0.0.1", 80), join_port("fd00::1", 80)] == ["10.0.0.1:80", "[fd00::1]:80"]

@@ -6,7 +6,8 @@ import pytest
 from msgspec import Meta
 
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import parse_annotations, read_annotation
+from maesh_core.model.annotations import parse_annotations, read_annotation, split_port_annotations
+from maesh_core.model.topology import PortNode
 from maesh_core.values.parsing import Duration
 
 OLD, NEW = "maesh.containo.us/", "mesh.traefik.io/"
@@ -55,3 +56,18 @@ def test_a_bad_value_is_an_error_that_names_annotation_value_and_rule(text: str,
     with pytest.raises(ConfigurationError) as caught:
         read_annotation({"x": text}, "x", type_)
     assert words in str(caught.value)
+
+
+def test_an_annotation_of_a_port_replaces_that_of_the_service() -> None:
+    split = split_port_annotations({"scheme": "http", "8080.scheme": "h2c", "admin.scheme": "https", "a.b/c": "x"})
+    assert split.shared == {"scheme": "http", "a.b/c": "x"}
+    assert split.select(PortNode(number=80, name="web")) is split.shared
+    assert split.select(PortNode(number=8080, name="grpc"))["scheme"] == "h2c"
+    assert split.select(PortNode(number=9000, name="admin")) == {"scheme": "https", "a.b/c": "x"}
+
+
+def test_the_name_and_the_number_of_a_port_may_not_contradict_each_other() -> None:
+    split = split_port_annotations({"80.scheme": "http", "web.scheme": "https", "web.retry-attempts": "2"})
+    with pytest.raises(ConfigurationError, match=r"80\.scheme and web\.scheme are of one port"):
+        split.select(PortNode(number=80, name="web"))
+    assert split.select(PortNode(number=81, name="web")) == {"retry-attempts": "2", "scheme": "https"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.model.keys import ObjectKey, build_port_key, cut_port_key
+from maesh_core.model.keys import ObjectKey, build_middleware_key, build_port_key, cut_port_key, find_owner
 
 
 @pytest.mark.parametrize("rest", ["", "/split canary", "/split canary/v2", "/a/b/c:d"])
@@ -14,3 +14,11 @@ def test_every_key_of_a_service_port_and_its_branches_is_cut_down_to_the_ports(r
 @pytest.mark.parametrize("key", ["", "shop/web", "shop/web/acl"])
 def test_a_key_without_a_port_stays_as_it_is(key):
     assert cut_port_key(key) == key
+
+
+@pytest.mark.parametrize(
+    "rest", ["", "/acl", ":80", ":80/retry", ":80/route/shop.web/1/URLRewrite.2", ":80/route@a/b/c:d"]
+)
+def test_the_owner_of_a_key_is_its_service(rest):
+    assert find_owner("shop/web" + rest) == "shop/web"
+    assert find_owner(build_middleware_key(ObjectKey("shop", "web"), "acl")) == "shop/web"

@@ -14,11 +14,13 @@ from maesh_core.model.tap import (
     SERVICE_FORM,
     SOURCE_FORM,
     STATUS_FORM,
+    TEXT_LIMIT,
     TapFilter,
     TappedRecord,
     build_tapped,
     compile_filter,
     compile_path,
+    cut_texts,
     parse_filter,
     parse_statuses,
     read_path,
@@ -152,6 +154,8 @@ def test_the_json_has_the_fields_of_a_record_in_camel_case() -> None:
     assert shown == {
         "kind": "http",
         "startedAt": 1000.5,
+        "serverPath": "",
+        "serverNode": "",
         "durationS": 0.25,
         "client": "10.0.0.1",
         "source": "",
@@ -185,3 +189,12 @@ def test_the_json_has_the_fields_of_a_record_in_camel_case() -> None:
 )
 def test_a_path_is_read_from_every_form_of_a_target(target: bytes, path: str) -> None:
     assert read_path(target) == path
+
+
+def test_a_record_with_all_texts_at_their_limits_is_shorter_than_a_line() -> None:
+    names = [field.name for field in msgspec.structs.fields(TappedRecord) if field.type is str]
+    long = TappedRecord(started_at=1e9 / 3, duration_s=1e9 / 3, **dict.fromkeys(names, "\x01" * 9999))  # type: ignore[arg-type]
+    cut = cut_texts(long)
+    assert {name: len(getattr(cut, name)) for name in names} == {**dict.fromkeys(names, TEXT_LIMIT), "path": PATH_LIMIT}
+    assert len(msgspec.json.encode(cut)) < LINE_LIMIT_BYTES
+    assert cut_texts(cut) is cut

@@ -1,0 +1,47 @@
+"""Regular expressions that users write: the syntax of RE2, over bytes, which match in linear time.
+
+A pattern without operators is a literal, and is compared as text; the RE2 library is loaded by the first pattern that
+has operators.
+"""
+
+import re
+from typing import Any
+
+PATTERN_LIMIT_CHARACTERS = 4096
+PATTERN_MEMORY_BYTES = 1 << 20
+"""Memory limit of one pattern's automaton; a larger one is refused, or runs more slowly, but always in linear time."""
+_match_literal = re.compile(r"[A-Za-z0-9_\-/~!@%&=:;, ']*").fullmatch
+
+
+def is_literal(pattern: str) -> bool:
+    """Whether a pattern has no operators."""
+    return _match_literal(pattern) is not None
+
+
+def compile_pattern(pattern: str) -> Any:
+    """Compile a pattern over bytes; return an object with `match`, `fullmatch` and `search`. Raises ValueError."""
+    import re2
+
+    options = re2.Options()
+    options.max_mem = PATTERN_MEMORY_BYTES
+    options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
+    try:
+        return re2.compile(pattern.encode("utf-8"), options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else error
+        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        raise ValueError(f"{pattern[:80]!r} is not a valid pattern: {text}") from error
+
+
+def find_pattern_problem(pattern: str) -> str | None:
+    """Explain why a pattern cannot be used; None if it can."""
+    if len(pattern) > PATTERN_LIMIT_CHARACTERS:
+        return f"a pattern is longer than {PATTERN_LIMIT_CHARACTERS} characters"
+    if is_literal(pattern):
+        return None
+    try:
+        compile_pattern(pattern)
+    except ValueError as error:
+        return str(error)
+    return None

@@ -1,0 +1,22 @@
+"""Users' patterns are RE2's: those that it cannot run are refused with a reason."""
+
+import pytest
+
+from maesh_core.model.patterns import PATTERN_LIMIT_CHARACTERS, compile_pattern, find_pattern_problem, is_literal
+
+
+@pytest.mark.parametrize("pattern", ["(", "a(?=b)", "[z-a]", r"\1"])
+def test_a_pattern_that_cannot_run_in_linear_time_or_is_malformed_has_a_problem(pattern: str) -> None:
+    assert "is not a valid pattern" in (find_pattern_problem(pattern) or "")
+    with pytest.raises(ValueError, match="is not a valid pattern"):
+        compile_pattern(pattern)
+
+
+def test_a_pattern_has_a_limit_of_characters() -> None:
+    assert find_pattern_problem("x" * PATTERN_LIMIT_CHARACTERS) is None
+    assert "longer than 4096" in (find_pattern_problem("x" * (PATTERN_LIMIT_CHARACTERS + 1)) or "")
+
+
+@pytest.mark.parametrize(("pattern", "expected"), [("/api-1/x_y", True), ("/a.b", False), ("^a", False), ("", True)])
+def test_a_literal_has_no_operators(pattern: str, expected: bool) -> None:
+    assert is_literal(pattern) is expected
