@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable
 
 LINES_LIMIT = 1000
-"""Lines that wait for a client that reads slowly; each has at most a few kilobytes."""
+LIMIT_BYTES = 1024 * 1024
+"""Limits of the lines that wait for a client that reads slowly. An ordinary line of a tap has half a kilobyte."""
 HEARTBEAT_S = 3.0
 """After so long without a line, an empty line is sent."""
 BATCH_BYTES = 64 * 1024
@@ -23,7 +24,18 @@ class LineStream:
     or everything is sent.
     """
 
-    __slots__ = ("_dropped", "_has_news", "_heartbeat_s", "_is_finished", "_limit", "_lines", "_on_close", "_render")
+    __slots__ = (
+        "_dropped",
+        "_has_news",
+        "_heartbeat_s",
+        "_is_finished",
+        "_limit",
+        "_limit_bytes",
+        "_lines",
+        "_on_close",
+        "_render",
+        "_size_bytes",
+    )
 
     def __init__(
         self,
@@ -31,11 +43,14 @@ class LineStream:
         *,
         on_close: Callable[[], None] = lambda: None,
         limit: int = LINES_LIMIT,
+        limit_bytes: int = LIMIT_BYTES,
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self._lines: deque[bytes] = deque()
         self._dropped = 0
         self._limit = limit
+        self._limit_bytes = limit_bytes
+        self._size_bytes = 0
         self._heartbeat_s = heartbeat_s
         self._render = render_dropped
         self._on_close: Callable[[], None] | None = on_close
@@ -49,10 +64,11 @@ class LineStream:
         """Add a line, which ends in a line feed, or drop it if too many wait; return whether it was added."""
         if self._is_finished:
             return False
-        if len(self._lines) >= self._limit:
+        if len(self._lines) >= self._limit or self._size_bytes + len(line) > self._limit_bytes:
             self.note_dropped(1)
             return False
         self._lines.append(line)
+        self._size_bytes += len(line)
         self._has_news.set()
         return True
 
@@ -71,6 +87,7 @@ class LineStream:
         """Release everything, because the client has left or everything is sent."""
         self.finish()
         self._lines.clear()
+        self._size_bytes = 0
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close()
@@ -84,7 +101,9 @@ class LineStream:
             return b"\n"
         part = bytearray()
         while self._lines and len(part) < BATCH_BYTES:
-            part += self._lines.popleft()
+            line = self._lines.popleft()
+            self._size_bytes -= len(line)
+            part += line
         if not self._lines:
             if self._dropped:
                 part += self._render(self._dropped)

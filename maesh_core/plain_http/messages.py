@@ -1,12 +1,12 @@
 """Requests and responses of the small HTTP server, and what makes requests out of bytes.
 
 Takes what a client sends, in any pieces; gives requests in order. What makes no sense or is too large becomes a
-refusal. No page needs a body: a request that brings one is the last of its connection, and the body is not read. Does
-no I/O.
+refusal. Bodies are only read of POST requests for the paths that the limits name. Any other request with a body is the
+last of its connection, and the body is not read. Does no I/O.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol
 
 import httptools
@@ -16,8 +16,13 @@ _PHRASES = {
     200: b"OK",
     304: b"Not Modified",
     400: b"Bad Request",
+    403: b"Forbidden",
     404: b"Not Found",
     405: b"Method Not Allowed",
+    413: b"Content Too Large",
+    421: b"Misdirected Request",
+    426: b"Upgrade Required",
+    429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
     502: b"Bad Gateway",
@@ -31,7 +36,8 @@ _HEADS_ONLY = frozenset({204, 304})
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A request. Names in `fields` are in lower case; `is_last` says that its connection ends after it.
 
-    `can_chunk`: its response may be sent in chunks, as in HTTP/1.1 (RFC 9112 section 7.1).
+    `can_chunk`: its response may be sent in chunks, as in HTTP/1.1 (RFC 9112 section 7.1). `is_encrypted`: it came over
+    TLS. `certificate` is the verified one of the client, as `SSLObject.getpeercert` describes it; None without one.
     `is_unread`: more of it may come, which nobody reads. `refusal` is a status, with `reason`, where this is no request
     that can be answered otherwise.
     """
@@ -45,6 +51,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     is_unread: bool = False
     refusal: int = 0
     reason: str = ""
+    body: bytes = b""
+    is_encrypted: bool = False
+    certificate: Mapping[str, Any] | None = None
+
+
+def read_field(fields: Sequence[tuple[bytes, bytes]], name: bytes) -> str:
+    """Return the values of a field, joined by commas (RFC 9110 section 5.3); empty if there is none."""
+    return b", ".join(value for each, value in fields if each == name).decode("latin-1")
 
 
 class BodyStream(Protocol):
@@ -94,25 +108,31 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How large a request's head may be."""
+    """How large a request's head may be, and the body of a POST request by its path, without a query."""
 
     head_bytes: int = 16 * 1024
     fields: int = 100
+    body_bytes: Mapping[bytes, int] = {}
 
 
 class RequestReader:
     """Turns bytes into requests. Behind one with `is_last` nothing is read."""
 
     __slots__ = (
+        "_body",
+        "_body_limit",
+        "_certificate",
         "_fed_bytes",
         "_fields",
         "_has_head",
         "_head_bytes",
+        "_is_encrypted",
         "_is_over",
         "_limits",
         "_parser",
         "_remote",
         "_target",
+        "_unfinished",
         "requests",
     )
 
@@ -120,14 +140,23 @@ class RequestReader:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._limits = limits
         self._remote = remote
+        self._is_encrypted = False
+        self._certificate: Mapping[str, Any] | None = None
         self._is_over = False
+        self._unfinished: Request | None = None
+        """A request whose body is being read."""
         self.requests: deque[Request] = deque()
         self._start()
 
     def __repr__(self) -> str:
         return f"<RequestReader {len(self.requests)} requests>"
 
-    def feed(self, data: bytes) -> None:
+    def note_tls(self, certificate: Mapping[str, Any] | None) -> None:
+        """Note that everything comes over TLS, with the client's certificate if it has shown one."""
+        self._is_encrypted = True
+        self._certificate = certificate or None
+
+    def feed(self, data: bytes | memoryview) -> None:
         """Read what came."""
         if self._is_over:
             return
@@ -167,24 +196,58 @@ class RequestReader:
         elif not self._is_over:
             has_body = any(name in _BODY_FIELDS and value != b"0" for name, value in self._fields)
             goes_on = is_current and self._parser.should_keep_alive() and not self._parser.should_upgrade()
-            self._is_over = has_body or not goes_on
+            limit = self._find_body_limit() if has_body else None
             request = Request(
                 method=self._parser.get_method(),
                 target=_cut_path(self._target),
                 fields=self._fields,
                 remote=self._remote,
-                is_last=self._is_over,
+                is_last=(has_body and limit is None) or not goes_on,
                 can_chunk=is_current,
-                is_unread=has_body,
+                is_unread=has_body and limit is None,
+                is_encrypted=self._is_encrypted,
+                certificate=self._certificate,
             )
-            self.requests.append(request)
+            self._is_over = request.is_last and limit is None
+            if limit is None:
+                self.requests.append(request)
+            else:
+                self._unfinished, self._body_limit = request, limit
+                self._check_length(limit)
+
+    def on_body(self, data: bytes) -> None:
+        """See a part of a body."""
+        if self._unfinished is None or self._is_over:
+            return
+        if len(self._body) + len(data) > self._body_limit:
+            self._refuse(413, f"the body is over {self._body_limit} bytes")
+        else:
+            self._body += data
 
     def on_message_complete(self) -> None:
         """See the end of a request."""
+        if self._unfinished is not None and not self._is_over:
+            self._is_over = self._unfinished.is_last
+            self.requests.append(msgspec.structs.replace(self._unfinished, body=bytes(self._body)))
         self._start()
+
+    def _find_body_limit(self) -> int | None:
+        """Return how long the body of the current request may be; None if it is not read."""
+        if self._parser.get_method() != b"POST" or self._parser.should_upgrade():
+            return None
+        return self._limits.body_bytes.get(_cut_path(self._target).partition(b"?")[0])
+
+    def _check_length(self, limit: int) -> None:
+        """Refuse a body whose announced length is over the limit."""
+        length = read_field(self._fields, b"content-length")
+        if length.isdecimal() and int(length[:20]) > limit:
+            self._refuse(413, f"the body is over {limit} bytes")
 
     def _start(self) -> None:
         self._target = b""
+        self._body = bytearray()
+        self._body_limit = 0
+        self._unfinished = None
         self._fields: list[tuple[bytes, bytes]] = []
         self._fed_bytes = self._head_bytes = 0
         self._has_head = False

@@ -2,18 +2,23 @@
 
 Takes what answers a request, at once or later, and what refuses one. A response may be a stream, whose parts are sent
 as they come and as the client takes them; it ends when the client leaves or ends its side. Every size, wait and number
-of clients is bounded, for anybody may connect.
+of clients is bounded, for anybody may connect. A protected server uses TLS, and refuses requests without it except
+those that may be answered in clear. Clients count from before their handshake.
 """
 
 import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from maesh_core.plain_http.connection_places import ConnectionPlaces
 from maesh_core.plain_http.messages import BodyStream, Request, RequestLimits, RequestReader, Response
+
+if TYPE_CHECKING:
+    import ssl  # imported only by those who serve TLS
 
 BACKLOG = 4096
 """Connections that may wait to be accepted; the kernel takes less where `net.core.somaxconn` says so."""
@@ -22,12 +27,19 @@ ACCEPT_BATCH = 16
 the next three turns. A bound on clients therefore bounds descriptors only together with this."""
 QUEUE_LIMIT = 16
 """A connection on which more requests wait is not read from until they are answered."""
+PARSED_BYTES = 1024
+"""So much is parsed before `QUEUE_LIMIT` is checked again: at most 40 requests. The rest of a read waits as bytes."""
+
+_HANDSHAKE = 0x16
+"""The first byte of a TLS connection (RFC 8446 section 5.1), with which no request begins."""
 
 logger = logging.getLogger(__name__)
 
 Respond = Callable[[Request], Response | Awaitable[Response]]
 Refuse = Callable[[int, str], Response]
 """Takes a status, 400 or more, and why."""
+NEEDS_TLS = "this needs TLS"
+"""Why a request in clear is refused."""
 
 
 class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,21 +47,29 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     `request_s` counts from the end of the request before, idle time included. `linger_s` is how long input is read past
     after an answer to what was not read to its end: closing with unread input resets the connection and the answer.
+    `handshake_s` is the time for the first byte where TLS is expected, and for a TLS handshake. `address_clients`
+    is the limit of clients with one address, not on loopback, that have shown no certificate; 0 is no limit.
     """
 
     request_s: float = 60.0
     send_s: float = 60.0
     linger_s: float = 1.0
+    handshake_s: float = 5.0
     clients: int = 256
+    address_clients: int = 0
     requests: RequestLimits = RequestLimits()
 
 
 class HttpServer:
     """Serves from `listen` to `close`, in one event loop.
 
-    At the limit, the connection that waits for no answer and has been silent for longest is closed for a new one.
+    At a limit, the connection that waits for no answer and has been silent for longest is closed for a new one; without
+    such a one, that which has not taken its answers for longest.
 
     `cancels_at_end`: a client that ends its side while it waits for an answer is gone, and the answer is cancelled.
+
+    `context` is for the TLS handshakes of further connections, and may be replaced at any time. With a context, or with
+    `is_protected`, requests without TLS get 426 (RFC 9110 section 15.5.22), unless `may_be_clear` allows them.
     """
 
     def __init__(self, respond: Respond, refuse: Refuse, limits: ServerLimits, *, cancels_at_end: bool = False) -> None:
@@ -57,15 +77,19 @@ class HttpServer:
         self.refuse = refuse
         self.limits = limits
         self.cancels_at_end = cancels_at_end
+        self.context: ssl.SSLContext | None = None
+        self.is_protected = False
+        """Whether TLS is expected also as long as there is no context; such a handshake fails."""
+        self.may_be_clear: Callable[[Request], bool] = lambda request: False
         self.is_closing = False
-        self.clients: set[_Connection] = set()
-        self.idle: dict[_Connection, None] = {}
-        """Those that wait for no answer, first the one that has been silent for longest."""
+        self.places: ConnectionPlaces[_Connection] = ConnectionPlaces(
+            limit=limits.clients, address_limit=limits.address_clients
+        )
         self._servers: list[asyncio.Server] = []
         self._left = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<HttpServer {len(self.clients)} clients, {len(self.idle)} of them idle>"
+        return f"<HttpServer {self.places!r}>"
 
     async def listen(self, *sockets: socket.socket) -> None:
         """Serve on bound sockets, which this now owns."""
@@ -88,38 +112,21 @@ class HttpServer:
         self.is_closing = True
         for server in self._servers:
             server.close()
-        for client in list(self.idle):
+        for client in list(self.places.idle):
             client.end()
         self._left.clear()
-        if grace_s > 0 and self.clients:
+        if grace_s > 0 and self.places.all:
             waiting = asyncio.create_task(self._left.wait())
             await asyncio.wait([waiting], timeout=grace_s)
             waiting.cancel()
-        answering = [client.cut() for client in list(self.clients)]
+        answering = [client.cut() for client in list(self.places.all)]
         await asyncio.gather(*(each for each in answering if each is not None), return_exceptions=True)
         await asyncio.sleep(0)  # transports that were aborted close in the next round of the loop
 
-    def admit(self, client: "_Connection") -> bool:
-        """Count a client in; False where there is no room."""
-        if len(self.clients) >= self.limits.clients:
-            longest = next(iter(self.idle), None)
-            if longest is None:
-                return False
-            longest.cut()
-            self.forget(longest)
-        self.clients.add(client)
-        return True
-
-    def note_idle(self, client: "_Connection") -> None:
-        """Note that a client waits for no answer, and was not silent until now."""
-        self.idle.pop(client, None)
-        self.idle[client] = None
-
     def forget(self, client: "_Connection") -> None:
         """Count out a client that has left."""
-        self.clients.discard(client)
-        self.idle.pop(client, None)
-        if not self.clients:
+        self.places.forget(client)
+        if not self.places.all:
             self._left.set()
 
 
@@ -128,14 +135,20 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
+        self._places = server.places
+        self.address = ""
         self._transport: asyncio.Transport
         self._received = RequestReader(server.limits.requests)
         self._answering: asyncio.Task[Response] | None = None
         self._streaming: asyncio.Task[None] | None = None
+        self._securing: asyncio.Task[None] | None = None
+        self._early = b""
+        self._unparsed = memoryview(b"")
         self._has_room = asyncio.Event()
         self._request = Request()
         self._timer: asyncio.TimerHandle | None = None
         self._is_full = self._is_ended = self._is_at_end = False
+        self._is_undecided = self._needs_tls = False
 
     def __repr__(self) -> str:
         return f"<_Connection {'ended' if self._is_ended else 'open'} answering={self._is_busy}>"
@@ -150,33 +163,97 @@ class _Connection(asyncio.Protocol):
         """Begin to wait for a request."""
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername") or ("",)
-        self._received = RequestReader(self._server.limits.requests, remote=peer[0])
-        if self._server.is_closing or not self._server.admit(self):
+        self.address = peer[0]
+        self._received = RequestReader(self._server.limits.requests, remote=self.address)
+        self._needs_tls = self._server.is_protected or self._server.context is not None
+        if self._server.is_closing or not self._places.admit(self):
             self.cut()
+        elif self._needs_tls:
+            self._is_undecided = True
+            self._places.note_idle(self)
+            self._start_timer(self._server.limits.handshake_s)
         else:
             self._wait()
+
+    def _decide(self, data: bytes) -> None:
+        """Choose by the first byte: a TLS handshake, or requests in clear."""
+        self._is_undecided = False
+        self._stop_timer()
+        context = self._server.context
+        if data[0] != _HANDSHAKE:
+            self._wait()
+            self.data_received(data)
+        elif context is None:
+            self.cut()
+        else:
+            self._places.note_idle(self)
+            from maesh_core.plain_http.tls_handshake import start_handshake  # it imports ssl, which takes 5 MB
+
+            handshake_s = self._server.limits.handshake_s
+            handshake = start_handshake(self._transport, self, context, data, limit_s=handshake_s)
+            self._securing = asyncio.ensure_future(self._secure(handshake))
+
+    async def _secure(self, handshake: Awaitable[asyncio.Transport]) -> None:
+        """Wait for the TLS handshake, then begin to wait for a request."""
+        try:
+            transport = await handshake
+        except BaseException as error:  # asyncio reports no end of a connection whose handshake has not ended
+            self._securing = None
+            self.cut()
+            self.connection_lost(None)
+            if not isinstance(error, OSError):  # ssl.SSLError and the end of the time are such
+                raise
+            return
+        self._securing = None
+        if self._is_ended:
+            return
+        self._transport = transport
+        certificate = transport.get_extra_info("peercert")
+        self._received.note_tls(certificate)
+        if certificate:
+            self._places.note_proven(self)
+        self._wait()
+        if self._early:
+            early, self._early = self._early, b""
+            self.data_received(early)
 
     def data_received(self, data: bytes) -> None:
         """Read requests, and answer them."""
         if self._is_ended or self._is_at_end:
             return
-        if self in self._server.idle:
-            self._server.note_idle(self)
-        self._received.feed(data)
-        if len(self._received.requests) > QUEUE_LIMIT:
+        if self._is_undecided:
+            self._decide(data)
+            return
+        if self._securing is not None:  # what came with the end of the handshake
+            self._early += data
+            return
+        if self in self._places.idle:
+            self._places.note_idle(self)
+        self._unparsed = memoryview(bytes(self._unparsed) + data if self._unparsed else data)
+        self._parse()
+        if self._unparsed or len(self._received.requests) > QUEUE_LIMIT:
             self._transport.pause_reading()
         self._proceed()
+
+    def _parse(self) -> None:
+        """Make requests of what has come, until the queue is full."""
+        while self._unparsed and len(self._received.requests) <= QUEUE_LIMIT:
+            part, self._unparsed = self._unparsed[:PARSED_BYTES], self._unparsed[PARSED_BYTES:]
+            self._received.feed(part)
 
     def eof_received(self) -> bool:
         """See the end of what the client sends: it may still read what it has asked for."""
         if self._streaming is not None or (self._answering is not None and self._server.cancels_at_end):
             return False
         self._is_at_end = True
-        return self._answering is not None or bool(self._received.requests)
+        if not self._transport.can_write_eof():  # TLS has no half-closed connections here
+            return False
+        return self._answering is not None or bool(self._received.requests or self._unparsed)
 
     def pause_writing(self) -> None:
         """Answer no more until the client has taken what there is."""
         self._is_full = True
+        self._places.note_stalled(self)
         self._has_room.clear()
         if self._streaming is not None:
             self._start_timer(self._server.limits.send_s)
@@ -186,6 +263,7 @@ class _Connection(asyncio.Protocol):
         self._is_full = False
         self._has_room.set()
         if self._streaming is not None:
+            self._places.stalled.pop(self, None)
             self._stop_timer()
         elif not self._is_ended:
             self._proceed()
@@ -197,6 +275,7 @@ class _Connection(asyncio.Protocol):
         self._stop_timer()
         self._cancel()
         self._received.release()
+        self._unparsed = memoryview(b"")
         self._server.forget(self)
 
     # --- one request after the other
@@ -204,8 +283,12 @@ class _Connection(asyncio.Protocol):
     def _proceed(self) -> None:
         """Answer what waits, as far as that goes at once."""
         requests = self._received.requests
-        while requests and not (self._is_busy or self._is_full or self._is_ended):
-            self._server.idle.pop(self, None)
+        while not (self._is_busy or self._is_full or self._is_ended):
+            if not requests:
+                self._parse()
+                if not requests:
+                    break
+            self._places.idle.pop(self, None)
             self._stop_timer()
             self._request = requests.popleft()
             response = self._respond(self._request)
@@ -220,12 +303,16 @@ class _Connection(asyncio.Protocol):
             self._start_timer(self._server.limits.send_s)
         elif self._is_at_end:
             self.end()
-        elif self not in self._server.idle:
+        elif self not in self._places.idle:
             self._wait()
 
     def _respond(self, request: Request) -> Response | Awaitable[Response]:
         if request.refusal:
             return self._server.refuse(request.refusal, request.reason)
+        if self._needs_tls and not request.is_encrypted and not self._server.may_be_clear(request):
+            refusal = self._server.refuse(426, NEEDS_TLS)
+            fields = (*refusal.fields, (b"Upgrade", b"TLS/1.2, HTTP/1.1"))
+            return msgspec.structs.replace(refusal, fields=fields, is_last=True)
         try:
             return self._server.respond(request)
         except Exception as error:  # one request's edge
@@ -260,8 +347,9 @@ class _Connection(asyncio.Protocol):
         self._transport.write(response.render(is_head=request.method == b"HEAD", is_last=is_last))
         if request.is_unread:
             self._is_ended = True
-            self._transport.write_eof()
-            self._server.note_idle(self)
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            self._places.note_idle(self)
             self._start_timer(self._server.limits.linger_s)
         elif is_last:
             self.end()
@@ -316,7 +404,7 @@ class _Connection(asyncio.Protocol):
     # --- waits and ends
 
     def _wait(self) -> None:
-        self._server.note_idle(self)
+        self._places.note_idle(self)
         self._transport.resume_reading()
         self._start_timer(self._server.limits.request_s)
 
@@ -325,17 +413,18 @@ class _Connection(asyncio.Protocol):
         if self._is_ended:
             return
         self._is_ended = True
+        self._places.note_stalled(self)
         self._transport.close()
         self._start_timer(self._server.limits.send_s)
 
     def cut(self) -> "asyncio.Task[Response] | asyncio.Task[None] | None":
-        """Close at once; give what was answering, which is cancelled."""
+        """Close at once; return the task of the answer or of the handshake, which is cancelled."""
         self._is_ended = True
         self._transport.abort()
         return self._cancel()
 
     def _cancel(self) -> "asyncio.Task[Response] | asyncio.Task[None] | None":
-        busy = self._answering or self._streaming
+        busy = self._answering or self._streaming or self._securing
         if busy is not None:
             busy.cancel()
         return busy

@@ -44,6 +44,16 @@ async def test_above_the_limit_lines_are_dropped_and_counted() -> None:
     assert await stream.__anext__() == b"dropped 1\n"
 
 
+async def test_long_lines_are_limited_by_their_bytes() -> None:
+    stream = LineStream(render, limit_bytes=10)
+    assert stream.put(b"12345\n")
+    assert not stream.put(b"12345\n")
+    assert stream.put(b"123\n")
+    assert await stream.__anext__() == b"12345\n123\ndropped 1\n"
+    assert stream.put(b"123456789\n")
+    assert not stream.put(b"\n")
+
+
 async def test_silence_is_broken_by_empty_lines() -> None:
     stream = LineStream(render, heartbeat_s=0.001)
     assert [await stream.__anext__(), await stream.__anext__()] == [b"\n", b"\n"]

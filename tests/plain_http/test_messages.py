@@ -117,3 +117,84 @@ def test_whatever_comes_only_the_last_is_a_refusal(parts: list[bytes]) -> None:
 )
 def test_a_response_is_rendered(response: Response, options: dict[str, bool], rendered: bytes) -> None:
     assert response.render(**options) == rendered
+
+
+BODY_LIMITS = RequestLimits(head_bytes=200, fields=4, body_bytes={b"/in": 10})
+
+
+def read_bodies(*parts: bytes) -> list[Request]:
+    reader = RequestReader(BODY_LIMITS)
+    for part in parts:
+        reader.feed(part)
+    reader.release()
+    return list(reader.requests)
+
+
+def build_post(body: bytes, target: bytes = b"/in", method: bytes = b"POST", *, is_chunked: bool = False) -> bytes:
+    framing = b"Transfer-Encoding: chunked" if is_chunked else b"Content-Length: %d" % len(body)
+    content = b"".join(b"1\r\n%c\r\n" % each for each in body) + b"0\r\n\r\n" if is_chunked else body
+    return b"%b %b HTTP/1.1\r\n%b%b\r\n\r\n%b" % (method, target, HOST, framing, content)
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("body", [b"x", b"0123456789"])
+def test_a_body_is_read_for_a_path_with_a_limit_and_the_connection_goes_on(body: bytes, *, is_chunked: bool) -> None:
+    sent = build_post(body, b"/in?a", is_chunked=is_chunked) + b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
+    for position in range(len(sent)):
+        first, second = read_bodies(sent[:position], sent[position:])
+        assert (first.method, first.target, first.body) == (b"POST", b"/in?a", body)
+        assert (first.is_last, first.is_unread, first.refusal) == (False, False, 0)
+        assert (second.method, second.body) == (b"GET", b"")
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_over_the_limit_is_refused(*, is_chunked: bool) -> None:
+    sent = build_post(b"01234567890", is_chunked=is_chunked)
+    for parts in ((sent,), [sent[index : index + 1] for index in range(len(sent))]):
+        (request,) = read_bodies(*parts, build_post(b"x"))
+        assert (request.refusal, request.is_unread) == (413, True)
+
+
+def test_a_body_that_is_announced_as_too_large_is_refused_before_it_comes() -> None:
+    (request,) = read_bodies(b"POST /in HTTP/1.1\r\n" + HOST + b"Content-Length: 11\r\n\r\n")
+    assert request.refusal == 413
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        build_post(b"x", b"/other"),
+        build_post(b"x", method=b"PUT"),
+        build_post(b"x", b"/in/"),
+        build_post(b"x", b"/%69n"),
+    ],
+)
+def test_other_bodies_are_not_read(sent: bytes) -> None:
+    (request,) = read_bodies(sent, build_post(b"x"))
+    assert (request.body, request.is_unread, request.is_last) == (b"", True, True)
+
+
+def test_a_post_without_a_body_has_an_empty_one() -> None:
+    (request,) = read_bodies(build_post(b""))
+    assert (request.body, request.is_unread, request.is_last) == (b"", False, False)
+
+
+def test_a_post_that_ends_its_connection_is_read_to_the_end() -> None:
+    sent = b"POST /in HTTP/1.1\r\n" + HOST + b"Connection: close\r\nContent-Length: 2\r\n\r\nab"
+    (request,) = read_bodies(sent[:-1], sent[-1:] + build_post(b"x"))
+    assert (request.body, request.is_last, request.is_unread) == (b"ab", True, False)
+
+
+def test_a_body_without_its_end_is_no_request() -> None:
+    assert read_bodies(build_post(b"xy")[:-1]) == []
+
+
+@given(
+    parts=st.lists(
+        st.sampled_from(
+            [build_post(b"ab"), build_post(b"ab", is_chunked=True), b"POST /in", b"\r\n\r\n", b"0\r\n", b"x"]
+        )
+    )
+)
+def test_whatever_comes_a_body_is_within_its_limit(parts: list[bytes]) -> None:
+    assert all(len(request.body) <= 10 for request in read_bodies(*parts))

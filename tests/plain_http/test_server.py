@@ -4,65 +4,15 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
-import msgspec
 import pytest
 
 from maesh_core.plain_http import server as server_module
-from maesh_core.plain_http.messages import Request, Response
-from maesh_core.plain_http.server import ACCEPT_BATCH, QUEUE_LIMIT, HttpServer, ServerLimits
+from maesh_core.plain_http.messages import Request, RequestReader, Response
+from maesh_core.plain_http.server import ACCEPT_BATCH, PARSED_BYTES, QUEUE_LIMIT
 
-HOST = b"Host: node\r\n"
-GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
-LAST = b"GET / HTTP/1.0\r\n\r\n"
-CUT = (ConnectionError, asyncio.IncompleteReadError)
-OK = Response(status=200, fields=((b"A", b"b"),), body=b"page")
-
-
-def refuse(status: int, reason: str) -> Response:
-    return Response(status=status, body=reason.encode())
-
-
-@asynccontextmanager
-async def serving(
-    respond: Callable[[Request], object] = lambda request: OK, *, cancels_at_end: bool = False, **limits: float
-) -> AsyncIterator[HttpServer]:
-    chosen = msgspec.structs.replace(ServerLimits(), **limits)
-    server = HttpServer(respond, refuse, chosen, cancels_at_end=cancels_at_end)  # type: ignore[arg-type]
-    await server.listen(socket.create_server(("127.0.0.1", 0)))
-    try:
-        yield server
-    finally:
-        await server.close()
-        await asyncio.sleep(0)
-    assert (server.clients, server.idle) == (set(), {})
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-
-
-@asynccontextmanager
-async def connecting(server: HttpServer) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    try:
-        yield reader, writer
-    finally:
-        writer.transport.abort()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
-
-
-async def exchange(server: HttpServer, sent: bytes) -> bytes:
-    """Send, and read to the connection's end."""
-    async with connecting(server) as (reader, writer):
-        writer.write(sent)
-        return await reader.read()
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not is_so():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0)
+from .serving import CUT, GET, HOST, LAST, OK, connecting, exchange, serving, until
 
 
 async def test_a_response_has_its_fields_and_its_length() -> None:
@@ -114,6 +64,28 @@ async def test_many_requests_that_come_at_once_are_answered_in_order() -> None:
     assert [part.split(b"\r\n\r\n")[1] for part in answers.split(b"HTTP/1.1 ")[1:-1]] == [
         b"/%d" % number for number in range(count)
     ]
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+async def test_of_requests_that_come_at_once_only_a_few_are_parsed_before_they_are_answered(
+    is_ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[int] = []
+    smallest = b"GET / HTTP/1.1\r\nHost:\r\n\r\n"
+
+    class Reader(RequestReader):
+        def feed(self, data: bytes | memoryview) -> None:
+            super().feed(data)
+            waiting.append(len(self.requests))
+
+    monkeypatch.setattr(server_module, "RequestReader", Reader)
+    async with serving() as server, connecting(server) as (reader, writer):
+        writer.write(smallest * 30_000)
+        if is_ended:
+            writer.write_eof()
+        for _ in range(30_000):
+            await reader.readuntil(b"page")
+    assert QUEUE_LIMIT < max(waiting) <= QUEUE_LIMIT + PARSED_BYTES // len(smallest) + 1
 
 
 @pytest.mark.parametrize(
@@ -213,14 +185,34 @@ async def test_at_the_limit_a_client_that_sends_a_part_of_a_head_is_not_the_long
         for reader, writer in (first, second):
             writer.write(GET)
             await reader.readuntil(b"page")
-        silent = next(iter(server.idle))
+        silent = next(iter(server.places.idle))
         first[1].write(GET[:5])
-        await until(lambda: next(iter(server.idle)) is not silent)
+        await until(lambda: next(iter(server.places.idle)) is not silent)
         assert (await exchange(server, LAST)).endswith(b"page")
         with pytest.raises(CUT):
             await second[0].readexactly(1)
         first[1].write(GET[5:])
         assert (await first[0].readuntil(b"page")).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("sent", [GET * 2, LAST])
+async def test_at_the_limit_a_client_that_does_not_read_makes_room(sent: bytes) -> None:
+    pages = {b"/": Response(status=200, body=bytes(64 << 20)), b"/ping": OK}
+    ping = LAST.replace(b"/", b"/ping", 1)
+    async with (
+        serving(lambda request: pages[request.target], clients=2) as server,
+        connecting(server) as first,
+        connecting(server) as second,
+    ):
+        for number, (reader, writer) in enumerate((first, second), 1):
+            writer.write(sent)
+            await reader.readuntil(b"\r\n\r\n")
+            await until(lambda number=number: len(server.places.stalled) == number)  # type: ignore[misc]
+        await first[0].readexactly(1 << 20)
+        assert (await exchange(server, ping)).endswith(b"page")
+        with pytest.raises(CUT):
+            await first[0].readexactly(64 << 20)
+        await second[0].readexactly(64 << 20)
 
 
 @pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\n"])
@@ -238,7 +230,7 @@ async def test_closing_lets_a_client_linger_that_was_answered_before() -> None:
         closing = asyncio.create_task(server.close(grace_s=60))
         for _ in range(10):
             await asyncio.sleep(0)
-        assert len(server.clients) == 1
+        assert len(server.places.all) == 1
         writer.write_eof()
         await closing
 
@@ -288,7 +280,7 @@ async def test_at_the_limit_a_client_is_refused_while_all_others_are_answered() 
                 await refused.readexactly(1)
         gate.opened.set()
         assert (await reader.read()).endswith(b"page")
-        await until(lambda: not server.clients)
+        await until(lambda: not server.places.all)
         assert (await exchange(server, LAST)).endswith(b"page")
 
 
@@ -340,117 +332,3 @@ async def test_closing_cuts_what_is_not_answered_within_the_grace() -> None:
         assert gate.ended.is_set()
         with pytest.raises(CUT):
             await reader.readexactly(1)
-
-
-class Stream:
-    """Parts that a test sends, until it ends or fails them."""
-
-    def __init__(self) -> None:
-        self.parts: asyncio.Queue[bytes | Exception] = asyncio.Queue()
-        self.taken = self.closed = 0
-
-    async def __anext__(self) -> bytes:
-        part = await self.parts.get()
-        if isinstance(part, Exception):
-            raise part
-        self.taken += 1
-        return part
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def streaming(stream: Stream) -> Callable[[Request], object]:
-    return lambda request: Response(status=200, stream=stream) if request.target == b"/stream" else OK
-
-
-STREAM = b"GET /stream HTTP/1.1\r\n" + HOST + b"\r\n"
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-async def test_a_stream_is_sent_in_chunks_as_its_parts_come_and_the_next_request_follows() -> None:
-    stream = Stream()
-    async with serving(streaming(stream)) as server, connecting(server) as (reader, writer):
-        writer.write(STREAM + GET)
-        assert await reader.readexactly(len(CHUNKED)) == CHUNKED
-        for part, expected in ((b"one", b"3\r\none\r\n"), (b"", b""), (b"x" * 10, b"a\r\nxxxxxxxxxx\r\n")):
-            stream.parts.put_nowait(part)
-            assert await reader.readexactly(len(expected)) == expected
-        stream.parts.put_nowait(StopAsyncIteration())
-        assert await reader.readexactly(5) == b"0\r\n\r\n"
-        assert (await reader.readuntil(b"page")).startswith(b"HTTP/1.1 200 OK\r\nA: b")
-    assert stream.closed == 1
-
-
-async def test_a_stream_for_http_1_0_ends_with_the_connection() -> None:
-    stream = Stream()
-    async with serving(streaming(stream)) as server, connecting(server) as (reader, writer):
-        writer.write(b"GET /stream HTTP/1.0\r\n\r\n")
-        for part in (b"one", b"two", StopAsyncIteration()):
-            stream.parts.put_nowait(part)
-        assert await reader.read() == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nonetwo"
-    assert stream.closed == 1
-
-
-@pytest.mark.parametrize("is_half_closed", [True, False])
-async def test_a_stream_ends_when_its_client_leaves(*, is_half_closed: bool) -> None:
-    stream = Stream()
-    async with serving(streaming(stream)) as server:
-        async with connecting(server) as (reader, writer):
-            writer.write(STREAM)
-            await reader.readexactly(len(CHUNKED))
-            if is_half_closed:
-                writer.write_eof()
-            else:
-                writer.transport.abort()
-            await until(lambda: stream.closed > 0)
-        await until(lambda: not server.clients)
-    assert stream.closed == 1
-
-
-async def test_a_stream_waits_for_a_client_that_does_not_read_and_cuts_it_at_the_time_limit() -> None:
-    stream = Stream()
-    for _ in range(1000):
-        stream.parts.put_nowait(b"x" * 100_000)
-    async with serving(streaming(stream), send_s=0.2) as server, connecting(server) as (_, writer):
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        writer.write(STREAM)
-        await until(lambda: stream.taken > 1)
-        await until(lambda: stream.closed == 1)
-    assert stream.taken < 1000
-
-
-async def test_a_stream_that_fails_is_cut_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    stream = Stream()
-    async with serving(streaming(stream)) as server, connecting(server) as (reader, writer):
-        writer.write(STREAM)
-        await reader.readexactly(len(CHUNKED))
-        stream.parts.put_nowait(ValueError("broken"))
-        with suppress(*CUT):
-            assert await reader.read() == b""
-        await until(lambda: stream.closed == 1)
-    assert "/stream failed" in caplog.text
-
-
-async def test_a_stream_of_which_nothing_is_sent_is_closed() -> None:
-    stream, gate = Stream(), asyncio.Event()
-
-    async def respond(request: Request) -> Response:
-        await gate.wait()
-        return Response(status=200, stream=stream)
-
-    async with serving(respond) as server:
-        async with connecting(server) as (reader, writer):
-            writer.write(b"HEAD / HTTP/1.0\r\n\r\n")
-            gate.set()
-            assert (await reader.read()).endswith(b"\r\n\r\n")
-        assert stream.closed == 1
-
-
-async def test_closing_ends_streams() -> None:
-    stream = Stream()
-    async with serving(streaming(stream)) as server, connecting(server) as (reader, writer):
-        writer.write(STREAM)
-        await reader.readexactly(len(CHUNKED))
-        await server.close(grace_s=0.01)
-        assert stream.closed == 1
