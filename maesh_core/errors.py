@@ -55,6 +55,22 @@ class PullError(MaeshError):
     """The controller is unreachable, or answered a pull with neither a configuration nor 304."""
 
 
+class ControllerUnreachableError(MaeshError):
+    """No controller answers a command at an address, and none has done anything: another one can be asked."""
+
+
+class ControllerLostError(MaeshError):
+    """A controller that was asked to change something is lost before it has answered: it may have changed it."""
+
+
+class ApiRefusedError(MaeshError):
+    """A controller has answered a command with a status that is no success."""
+
+    def __init__(self, text: str, *, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
 class NodeUnreachableError(MaeshError):
     """A proxy is unreachable, or answered a request for its configuration or its traffic with something else."""
 
@@ -118,6 +134,21 @@ class ConnectTimeoutError(UpstreamNotReachedError):
     """No connection to an upstream was established in time."""
 
     status = 504
+
+
+class ServerNotTriedError(UpstreamNotReachedError):
+    """The server's node could not be asked for a connection, or does not have the server; another server may work.
+
+    It says nothing about the server itself, which is not set aside. The same attempt continues with another one.
+    """
+
+    status = 503
+
+
+class DeliveryDeniedError(ExchangeError):
+    """The server's node has denied the connection. No other attempt follows, whatever middlewares request."""
+
+    status = 403
 
 
 class UpstreamTimeoutError(ExchangeError):

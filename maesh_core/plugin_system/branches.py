@@ -9,7 +9,7 @@ from math import gcd
 from typing import NamedTuple
 
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.configuration import Part, Service
+from maesh_core.model.configuration import Answer, Part, Service
 from maesh_core.model.topology import BackendNode, BranchNode, PortNode
 
 
@@ -31,7 +31,7 @@ def build_branches(key: str, port: PortNode, build_backend: Callable[[BackendNod
     for branch in port.branches:
         branch_key = f"{key}/{branch.name}"
         weighted = [backend for backend in branch.backends if backend.weight > 0]
-        served = [backend for backend in weighted if backend.port.servers] or weighted
+        served = [backend for backend in weighted if backend.servers] or weighted
         divisor = gcd(*(backend.weight for backend in served)) if served else 1
         parts = []
         for backend in served:
@@ -44,3 +44,11 @@ def build_branches(key: str, port: PortNode, build_backend: Callable[[BackendNod
         services[branch_key] = Service(parts=tuple(parts))
         targets.append((branch, branch_key))
     return Branches(tuple(targets), services)
+
+
+def build_answer(backend: BackendNode) -> Answer:
+    """Build the response in place of a backend that cannot be used."""
+    node = backend.answer
+    if node is None:
+        return Answer(status=503, reason=f"backend {backend.service} has no port")
+    return Answer(status=node.status, reason=node.reason, grpc_status=node.grpc_status)

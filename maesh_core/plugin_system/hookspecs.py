@@ -1,31 +1,50 @@
 """The one place where hooks are declared, in families: discovery, topology, protocol and others.
 
 A hook runs once, when its process starts, and returns objects that the process then calls directly; no hook is called
-while a request is processed. The interfaces of these objects are declared here, except for those of a middleware
-(middleware.py) and of a page (pages.py); the interfaces of their arguments are in interfaces.py. Plugins import all of
-them from `maesh_core.plugin`. The order in which hooks are called is not promised and does not matter: their results
-are sorted by name, and the start fails if two results claim the same name.
+while a request is processed. The interfaces of these objects are declared here, except for those of a protocol
+(protocols.py), a middleware (middleware.py) and a page (pages.py); the interfaces of their arguments are in
+interfaces.py and node.py. Plugins import all of them from `maesh_core.plugin`. The order in which hooks are called is
+not promised and does not matter: their results are sorted by name, and the start fails if two results claim the same
+name.
 """
 
-import socket
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import IntEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 import pluggy
 
-from maesh_core.model.configuration import Section
 from maesh_core.model.events import Event
 from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.keys import ObjectKey
+from maesh_core.model.matches import HttpMatch
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.pod_names import PODS
 from maesh_core.model.resources import Resource, ResourceKind
-from maesh_core.model.topology import BranchNode, PodNode, PortNode, ServiceNode
+from maesh_core.model.topology import BackendNode, BranchNode, PodNode, PortNode, PortRules, ServiceNode
 from maesh_core.model.traffic_record import TrafficRecord
-from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Node, Question, TopologyView, Verdict
+from maesh_core.plugin_system.certifiers import ApiCertifier
+from maesh_core.plugin_system.controllers import (
+    ControllerNode,
+    ControllerService,
+    CountingService,
+    PreparedService,
+)
+from maesh_core.plugin_system.interfaces import BalancedServer, Exchange, Question, TopologyView, Verdict
 from maesh_core.plugin_system.middleware import Middleware
-from maesh_core.plugin_system.pages import ApiPage
+from maesh_core.plugin_system.node import Node
+from maesh_core.plugin_system.pages import ApiPage, CountingPage, OpenPage, PostPage
+from maesh_core.plugin_system.protocols import CountingHandler, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.transports import (
+    InformedService,
+    ListeningTransport,
+    NodeService,
+    ParentNode,
+    ReportingRules,
+    Transport,
+    TransportRules,
+)
 
 PROJECT_NAME = "maesh"
 HOOK_API_VERSION = 1
@@ -78,7 +97,13 @@ class Addition(msgspec.Struct, frozen=True, kw_only=True):
     value: object = None
     """A struct, or another value that msgspec can encode as JSON; for any other value, an error is shown instead."""
     branches: Mapping[tuple[int, str], tuple[BranchNode, ...]] = {}
-    """Traffic that goes to other services, by port number and protocol."""
+    """Traffic that goes to other services, by port number and protocol; only rules may answer or filter."""
+    rules: Mapping[tuple[int, str], PortRules] = {}
+    """Rules that decide about all traffic of a port, by its number and protocol; only one builder may have some."""
+    side_backends: Mapping[tuple[int, str], Mapping[str, BackendNode]] = {}
+    """Services that get copies of a port's requests, by port number and protocol, then by the name in their keys."""
+    traffic_types: Mapping[tuple[int, str], str] = {}
+    """Traffic types of ports for which neither an annotation nor `appProtocol` decides."""
     pods: tuple[PodNode, ...] = ()
     """Pods that rules refer to; they need not be behind the service. The topology shows them."""
     sections: Mapping[str, Mapping[str, object]] = {}
@@ -142,6 +167,47 @@ class TopologySpecs(Protocol):
         """Return checkers that find objects without effect. Controller; once, at start; raising stops the start."""
 
 
+# --- status ----------------------------------------------------------------------------------------------------------
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of an object's `status` that the mesh owns; other controllers' entries in its lists are kept."""
+
+    value: Mapping[str, Any]
+    """By field, such as `{"parents": [...]}`: entries of the mesh only, without `lastTransitionTime`."""
+
+
+class StatusBuilder(Protocol):
+    """Builds the status of the objects of one kind."""
+
+    api_version: str
+    """The version with which the status is written."""
+    plural: str
+    page: str
+    """The statuses are served under `/api/status/PAGE`; several builders may have the same page."""
+
+    @property
+    def type(self) -> type[Resource]:
+        """The class of the objects."""
+
+    def build_status(
+        self, view: TopologyView, resource: Any, services: Mapping[ObjectKey, ServiceNode]
+    ) -> Status | None:
+        """Build the status of one object; pure. None means that the object gets no status of the mesh.
+
+        `services` are those whose `Addition.objects` contain the object. Called again when the object, something that
+        it read, or one of these services changes.
+        """
+
+
+class StatusSpecs(Protocol):
+    """Hooks that report on objects."""
+
+    @hookspec
+    def maesh_status_builders(self) -> Sequence[StatusBuilder]:
+        """Return builders of objects' statuses. Controller; once, at start; raising stops the start."""
+
+
 # --- pages -----------------------------------------------------------------------------------------------------------
 
 
@@ -149,104 +215,26 @@ class PageSpecs(Protocol):
     """Hooks that add to the controller's API."""
 
     @hookspec
-    def maesh_api_pages(self) -> Sequence[ApiPage]:
+    def maesh_api_pages(self, controller: ControllerNode) -> Sequence[ApiPage]:
         """Return pages of the controller's API. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_api_certifiers(self, controller: ControllerNode) -> Sequence[ApiCertifier]:
+        """Return what protects the controller's API. Controller; once, at start; raising stops the start."""
+
+
+# --- controller services ---------------------------------------------------------------------------------------------
+
+
+class ServiceSpecs(Protocol):
+    """Hooks for tasks that run in the controller."""
+
+    @hookspec
+    def maesh_controller_services(self, controller: ControllerNode) -> Sequence[ControllerService]:
+        """Return tasks that run as long as the controller. Controller; once, at start; raising stops the start."""
 
 
 # --- protocol --------------------------------------------------------------------------------------------------------
-
-
-class PortRange(msgspec.Struct, frozen=True, kw_only=True):
-    """The entrypoints of a traffic type: `limit` ports from `first`.
-
-    If it is exclusive, each service port gets an entrypoint of its own and keeps it. Otherwise services share the
-    entrypoints: that of a port is `first` plus the port's index in the Service.
-    """
-
-    first: int
-    limit: int
-    is_exclusive: bool
-
-
-class TrafficType(Protocol):
-    """The controller's half of a protocol. `name` is the value of the annotation and the name of the section."""
-
-    name: str
-    transport: str
-    """`TCP` or `UDP`: the protocol of suitable service ports; other ports are left out, with a notice."""
-    port_range: PortRange
-    has_middlewares: bool
-    """Whether the annotations of middlewares have an effect on services of this type."""
-
-    def build_section(
-        self,
-        service: ServiceNode,
-        annotations: Mapping[str, str],
-        *,
-        entrypoints: Sequence[tuple[PortNode, int]],
-        middlewares: tuple[str, ...],
-    ) -> Section:
-        """Build the routers and services of a service; pure. Annotations have no prefix.
-
-        `entrypoints` pairs each suitable port with its entrypoint; `middlewares` are keys, outermost first. Raising
-        ConfigurationError closes the service.
-        """
-
-    def build_closed_section(
-        self, service: ServiceNode, *, entrypoints: Sequence[tuple[PortNode, int]], reason: str
-    ) -> Section:
-        """Build what responds in place of a service with an error; pure. The section may be empty."""
-
-
-class Listener(Protocol):
-    """An open entrypoint."""
-
-    def close(self) -> None:
-        """Stop accepting; accepted connections and sessions continue."""
-
-
-class ProtocolHandler(Protocol):
-    """The proxy's half of a protocol. It may be a `CountingHandler`."""
-
-    name: str
-    transport: str
-    router_type: type[Any]
-    """The frozen struct of this protocol's routers, with fields `entrypoint` and `middlewares`."""
-
-    def compile_table(
-        self, section: Section, *, middlewares: Mapping[str, Middleware], changed: frozenset[str] | None
-    ) -> Any:
-        """Build a routing table; pure, but may reuse parts of the current one.
-
-        `section` is the complete section of this protocol; every reference in it is checked. `middlewares` maps keys
-        to compiled middlewares. `changed` has the keys of routers and services that differ from the current table; None
-        means all. Raising refuses the whole update.
-        """
-
-    def apply_table(self, table: Any) -> None:
-        """Use this table from now on."""
-
-    def open_listener(self, sock: socket.socket, entrypoint: int) -> Awaitable[Listener]:
-        """Serve an entrypoint on a non-blocking socket, bound and for TCP listening. The handler owns the socket."""
-
-    def collect_metrics(self) -> Sequence[MetricFamily]:
-        """Return the metrics; called at each scrape."""
-
-    def start_draining(self) -> None:
-        """Make clients reconnect elsewhere where the protocol allows it, and end idle connections and sessions."""
-
-    def is_drained(self) -> bool:
-        """Whether all connections, sessions and exchanges have ended."""
-
-    def abort(self) -> None:
-        """End all connections, sessions and exchanges immediately."""
-
-
-class CountingHandler(ProtocolHandler, Protocol):
-    """A handler that counts its open connections or sessions, for the log of a drain."""
-
-    def count_under_way(self) -> int:
-        """Count the open connections or sessions; called until the handler is drained."""
 
 
 class ProtocolSpecs(Protocol):
@@ -338,14 +326,16 @@ class Stage(IntEnum):
     ADMISSION = 1
     LIMIT = 2
     PROTECT = 3
-    DELIVER = 4
-    OBSERVE = 5
+    SHAPE = 4
+    """For middlewares that change, redirect or copy requests and responses."""
+    DELIVER = 5
+    OBSERVE = 6
 
 
 class MiddlewareBuilder(Protocol):
     """The controller's half of a middleware: converts annotations to settings.
 
-    It may be a `ClosingBuilder` and an `ExplainingBuilder`.
+    It may be a `ClosingBuilder`, an `ExplainingBuilder` and a `FilteringBuilder`.
     """
 
     kind: str
@@ -375,7 +365,41 @@ class ExplainingBuilder(MiddlewareBuilder, Protocol):
     """A middleware's builder that `maesh explain` can call."""
 
     def explain(self, settings: Mapping[str, object], question: Question) -> Verdict:
-        """Return whether the middleware would admit a client, and why; `settings` are those it built, as sent."""
+        """Return whether the middleware would admit a client, and why; `settings` are those it built, as sent.
+
+        In a controller, a thread calls it for `/api/explain`: use only the arguments.
+        """
+
+
+class FilterRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter of a route's rule or backend, as a `FilteringBuilder` gets it."""
+
+    name: str
+    """As in the Gateway API: `URLRewrite`, or a field of a rule such as `timeouts`."""
+    value: Mapping[str, Any]
+    """In the shape of that API, which the route's plugin has checked; the builder checks the values."""
+    matches: tuple[HttpMatch, ...]
+    """The matches of the rule."""
+    port: PortNode
+    """The service port to which the route is attached."""
+    side_services: Mapping[str, str] = {}
+    """The keys of the services that get copies, by their names in `value`."""
+
+
+class FilteringBuilder(MiddlewareBuilder, Protocol):
+    """A middleware's builder that routes can use, too, through filters of their rules."""
+
+    filters: tuple[str, ...]
+    """The names of the filters that it builds, as in the Gateway API; two kinds cannot have the same one."""
+    is_single: bool
+    """Whether a filter replaces what the service's annotations set; otherwise both act, the service's outside."""
+
+    def build_filter(self, requests: Sequence[FilterRequest], service: ServiceNode) -> WireSettings:
+        """Build the settings of one middleware from filters of one rule, in their order; pure.
+
+        `service` is the one to which the route is attached. Return what `build_settings` returns. Raising
+        ConfigurationError makes the rule invalid: it answers every request with an error.
+        """
 
 
 class MiddlewareFactory(Protocol):
@@ -460,28 +484,75 @@ class ClosingObserver(TrafficObserver, Protocol):
         """Finish: no further record follows, and the worker ends. It must return within a second."""
 
 
+class OptionalSection(msgspec.Struct, frozen=True):
+    """A section of the configuration that the controller builds and sends only if a plugin asks for it.
+
+    `POD_NAMES` is the only one: the names of pods by address, which `Node.follow_pod_names` returns in proxies.
+    """
+
+    name: str
+    """Its name in the document that proxies pull."""
+
+
+POD_NAMES: Final = OptionalSection(PODS)
+
+OPTIONAL_SECTIONS: Sequence[OptionalSection] = (POD_NAMES,)
+"""The sections that a plugin can ask for."""
+
+
 class ObservationSpecs(Protocol):
     """Hooks for what observes traffic, such as logs."""
+
+    @hookspec
+    def maesh_optional_sections(self) -> Sequence[OptionalSection]:
+        """Return sections that the plugin's proxy half reads. Controller; once, at start; raising stops the start."""
 
     @hookspec
     def maesh_traffic_observers(self, node: Node) -> Sequence[TrafficObserver]:
         """Return observers of traffic. Proxy; once, at start, in its event loop; raising stops the start."""
 
 
+# --- transports ------------------------------------------------------------------------------------------------------
+
+
+class TransportSpecs(Protocol):
+    """Hooks for how proxies reach servers on other nodes, such as over encrypted connections."""
+
+    @hookspec
+    def maesh_transport_rules(self) -> Sequence[TransportRules]:
+        """Return the controller's half of a transport. Controller; once, at start; raising stops the start."""
+
+    @hookspec
+    def maesh_transports(self, node: Node) -> Sequence[Transport]:
+        """Return the proxy's half of a transport. Proxy; once, at start, in its event loop; raising stops the start."""
+
+    @hookspec
+    def maesh_node_services(self, parent: ParentNode) -> Sequence[NodeService]:
+        """Return tasks of the proxy's parent. Proxy; once, at start, in its event loop; raising stops the start."""
+
+
 SPEC_FAMILIES: tuple[type, ...] = (
     DiscoverySpecs,
     TopologySpecs,
+    StatusSpecs,
     PageSpecs,
+    ServiceSpecs,
     ProtocolSpecs,
     BalancingSpecs,
     MiddlewareSpecs,
     ObservationSpecs,
+    TransportSpecs,
 )
 
 OPTIONAL_INTERFACES: Mapping[type, tuple[type, ...]] = {
     TopologyBuilder: (LastTopologyBuilder,),
+    ApiPage: (CountingPage, OpenPage, PostPage),
+    ControllerService: (CountingService, PreparedService),
     ProtocolHandler: (CountingHandler,),
-    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder),
+    MiddlewareBuilder: (ClosingBuilder, ExplainingBuilder, FilteringBuilder),
+    Transport: (ListeningTransport,),
+    TransportRules: (ReportingRules,),
+    NodeService: (InformedService,),
     MiddlewareFactory: (CountingFactory,),
     TrafficObserver: (ConfiguredObserver, CountingObserver, ClosingObserver),
 }

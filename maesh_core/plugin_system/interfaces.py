@@ -1,29 +1,20 @@
-"""The interfaces of the objects that a process passes to plugins.
+"""The interfaces of the objects that a process passes to plugins, except for those of the worker itself (node.py).
 
 hookspecs.py has the hooks, and the interfaces of the objects that plugins return. Plugins import all of them from
 `maesh_core.plugin`. Declares, and does nothing.
 """
 
-import socket
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
-from maesh_core.model.configuration import Section
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import PodReport
 from maesh_core.model.resources import Resource
 from maesh_core.model.topology import ServiceNode
-from maesh_core.model.traffic_record import TrafficRecord
-from maesh_core.plugin_system.shared import RecentCounts, SharedBytes
-
-if TYPE_CHECKING:
-    from maesh_core.plugin_system.middleware import Middleware
 
 ResourceT = TypeVar("ResourceT", bound=Resource)
-CountersT = TypeVar("CountersT")
-CountersT_co = TypeVar("CountersT_co", covariant=True)
 
 
 # --- topology --------------------------------------------------------------------------------------------------------
@@ -50,6 +41,9 @@ class TopologyView(View, Protocol):
 
         The caller runs again whenever any service of the namespace changes, so call this only to describe an error.
         """
+
+    def has_filter(self, name: str) -> bool:
+        """Return whether an enabled plugin builds the filter of this name (`FilteringBuilder`)."""
 
 
 # --- balancing -------------------------------------------------------------------------------------------------------
@@ -84,6 +78,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     headers: tuple[tuple[bytes, bytes], ...] = ()
     body: bytes | None = None
+    grpc_status: int | None = None
+    """What a gRPC call gets; None means the status that fits `status`."""
 
 
 class ReadableHeaders(Protocol):
@@ -100,6 +96,29 @@ class ReadableHeaders(Protocol):
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over the fields that `items` lists."""
+
+
+class ClientHead(Protocol):
+    """The head of a request as the client sent it."""
+
+    @property
+    def method(self) -> bytes:
+        """As the client sent it."""
+
+    @property
+    def target(self) -> bytes:
+        """The target in origin-form, as it is sent upstream."""
+
+    @property
+    def host(self) -> bytes:
+        """Lower case, without port and final dot."""
+
+    @property
+    def client_headers(self) -> ReadableHeaders:
+        """The fields."""
+
+    def matches(self, search: Callable[[bytes], object]) -> bool:
+        """Return whether a search of the head's bytes finds something, as `Exchange.head_matches` does."""
 
 
 class Headers(Protocol):
@@ -175,7 +194,11 @@ class Question(Protocol):
 
     @property
     def topology(self) -> Mapping[str, Any]:
-        """The document of `/api/topology/current`, with the sections of plugins."""
+        """The document of `/api/topology/current`, with the sections of plugins.
+
+        It has at least the services that may get the request, with their pods, splits and targets. For `/api/explain`
+        it has no others.
+        """
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -265,8 +288,18 @@ class Exchange(Protocol):
         """The address and port of the current attempt's server; None before there is an attempt."""
 
     @property
+    def server_path(self) -> str:
+        """How the current attempt reached its server: `local`, `encrypted` or `clear`; empty without encryption."""
+
+    @property
     def attempt_seconds(self) -> float:
         """The seconds since the current attempt began; 0 before there is one."""
+
+    def add_exemplar(self, trace_id: str) -> None:
+        """Attach a trace's identifier to the metric of the request's duration, as an exemplar of OpenMetrics.
+
+        Call it in `on_finished`. The identifier is cut after 64 characters; that of W3C Trace Context has 32.
+        """
 
     @property
     def can_repeat(self) -> bool:
@@ -285,6 +318,72 @@ class Exchange(Protocol):
 
     allowed_servers: Collection[tuple[str, int]] | None
     """The only servers, by address and port, to which the request may be sent; None allows all of the destination."""
+
+    timeout_s: float
+    """The time-out of the whole exchange, from the end of `on_request`; 0: only the proxy's own limits."""
+
+    attempt_total_s: float
+    """The time-out of each attempt until the last byte of its response; 0: only the proxy's own limits."""
+
+    new_target: bytes
+    """The path and query to send instead of `target`; empty: the client's."""
+
+    new_host: bytes
+    """The Host to send instead of the client's; empty: the client's."""
+
+    preferred_server: tuple[str, int] | None
+    """The server, by address and port, that the first attempt uses if it is usable and allowed; None: no preference."""
+
+    def send_copy(self, service: str, body: bytes) -> bool:
+        """Send a copy of the request with this body to a service, and discard its response; False if it is dropped.
+
+        `service` is the key of one of the route's side services. Call it in `on_request` or at the end of a `BodyTap`.
+        """
+
+
+class BackendChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """A server of the route, as `choose_backend` gets and returns it."""
+
+    part: str
+    """The key of the part of the traffic to which it belongs; empty if the traffic is not divided."""
+    server: tuple[str, int]
+
+
+class BodyTransform(Protocol):
+    """Changes the content of a body while it passes."""
+
+    def feed(self, data: bytes) -> bytes | Awaitable[bytes]:
+        """Return what is passed on for at most 64 KiB of content, without framing."""
+
+    def end(self, trailers: bytes) -> bytes:
+        """Return what follows the last byte; the trailers are forwarded unchanged."""
+
+    def close(self) -> None:
+        """Called once if the body ends early: it was aborted, the attempt is repeated, or the client has left."""
+
+
+class BodyTap(Protocol):
+    """Observes the content of a body, which is forwarded unchanged."""
+
+    def observe(self, data: bytes) -> None:
+        """Observe at most 64 KiB of content, without framing."""
+
+    def end(self, *, is_complete: bool) -> None:
+        """Called once after the last byte, or when the body has ended early."""
+
+
+class WholeBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Collects the whole body before it is forwarded; `decide` returns the body to send, or an answer."""
+
+    limit_bytes: int
+    """At most 16 MiB."""
+    decide: Callable[[bytes], "bytes | Response | Awaitable[bytes | Response]"]
+    is_passed_if_larger: bool = False
+    """Whether a larger body is forwarded unchanged; otherwise the answer is 413 for a request, 502 for a response."""
+
+
+BodyUse: TypeAlias = BodyTransform | BodyTap | WholeBody
+"""What a middleware does with a body."""
 
 
 class Connection(Protocol):
@@ -315,162 +414,3 @@ class Connection(Protocol):
     @property
     def exchange(self) -> Exchange | None:
         """The exchange itself, or that of the upgrade to a tunnel; None for TCP and UDP."""
-
-
-# --- the proxy's process ---------------------------------------------------------------------------------------------
-
-
-class Ticks(Protocol):
-    """A coarse clock: `now` is the time in seconds at the last tick; there are four ticks a second."""
-
-    now: float
-
-    def add_sweep(self, sweep: Callable[[float], None]) -> None:
-        """Call `sweep(now)` at every further tick."""
-
-
-class SocketWatcher(Protocol):
-    """Watches raw sockets with an epoll of its own within the event loop, which is faster than asyncio's transports.
-
-    If a watcher raises, the exception is logged, and other watchers are not affected.
-    """
-
-    def watch(self, descriptor: int, watcher: Callable[[int], None], events: int) -> None:
-        """Call `watcher(events)` at these events (of `select.epoll`); raises OSError."""
-
-    def rewatch(self, descriptor: int, watcher: Callable[[int], None]) -> None:
-        """Replace the watcher of a descriptor."""
-
-    def forget(self, descriptor: int) -> None:
-        """Stop watching a descriptor. Call this before closing it."""
-
-    def close_socket(self, sock: socket.SocketType) -> None:
-        """Forget a socket and close it, which is cheaper in one step. No other process may have the socket."""
-
-    def put_off(self, work: Callable[[], None]) -> None:
-        """Run `work` in the loop's next turn, after other connections."""
-
-    def finish(self, work: Callable[[], None]) -> None:
-        """Run `work` after the current events were reported; watchers use this to batch work."""
-
-
-class StreamServer(Protocol):
-    """A server of a stream protocol; it stays the same object as long as any service has it."""
-
-    @property
-    def socket_address(self) -> tuple[str, int]:
-        """The argument of `socket.connect`."""
-
-    @property
-    def family(self) -> int:
-        """The family of sockets to it: AF_INET or AF_INET6."""
-
-    under_way: int
-    """The number of its connections or sessions, which the handler counts and `least-connections` uses."""
-
-    @property
-    def is_set_aside(self) -> bool:
-        """Whether it has failed and not succeeded since, even if it may be tried again."""
-
-    def note_failure(self) -> None:
-        """Set it aside for a while, so that others are tried first: it was unreachable or refused a connection."""
-
-    def note_success(self) -> None:
-        """Return it to full use."""
-
-
-class StreamRoute(Protocol[CountersT_co]):
-    """The route of an entrypoint."""
-
-    @property
-    def service(self) -> str:
-        """The key of the service."""
-
-    @property
-    def counters(self) -> CountersT_co:
-        """The service's counters, built by the argument of `build_streams`; kept as long as the service has a route."""
-
-    def admits(self, connection: Connection) -> bool:
-        """Return whether the route's middlewares allow a connection to start."""
-
-    def has_server(self, server: StreamServer) -> bool:
-        """Return whether the route still has a server."""
-
-    def list_servers(self) -> Iterator[StreamServer]:
-        """Yield each server once, in the order to try them for one connection."""
-
-    def find_destination(self, server: StreamServer | None) -> str:
-        """Return the key of the service that a server belongs to: the part of a split, else the service itself."""
-
-
-class Streams(Protocol[CountersT]):
-    """The routes of a protocol in which an entrypoint belongs to one service, and whose routers are `StreamRouter`."""
-
-    routes: Mapping[int, StreamRoute[CountersT]]
-    """The current routes, by entrypoint."""
-
-    counters: Mapping[str, CountersT]
-    """The counters of the current routes, by service."""
-
-    def compile_table(
-        self, section: Section, *, middlewares: Mapping[str, "Middleware"], changed: frozenset[str] | None
-    ) -> object:
-        """Implement `ProtocolHandler.compile_table`; unchanged routes and servers remain the same objects."""
-
-    def apply_table(self, table: object) -> None:
-        """Use this table from now on."""
-
-    def may_go_on(self, connection: Connection, route: StreamRoute[CountersT]) -> bool:
-        """Return whether a connection that started on `route` may continue under the current table."""
-
-
-class Node(Protocol):
-    """The worker in which a proxy's half runs, and its node.
-
-    A hook of the proxy's half receives it if it has an argument `node`.
-    """
-
-    @property
-    def settings(self) -> Any:
-        """The proxy's settings, by the names of its flags, such as `settings.connect_timeout` in seconds."""
-
-    @property
-    def clock(self) -> Ticks:
-        """The clock for time-outs."""
-
-    @property
-    def workers(self) -> int:
-        """The number of the node's workers."""
-
-    @property
-    def slot(self) -> int:
-        """The number of this worker, from 0; the successor of a worker that died gets the same number."""
-
-    def share(self, name: str, size: int) -> SharedBytes:
-        """Return `size` bytes that every worker of the node shares under this name; they are zero at first.
-
-        They survive the death of a worker if its successor calls this too. A call takes a tenth of a millisecond, so
-        make it when a middleware is built. There are no locks: let each worker write to a part of its own, by its slot,
-        or accept that updates may get lost. Write integers of 8 bytes through `view.cast("q")`, because other workers
-        may read at any moment.
-        """
-
-    def count_recent(self, name: str, *, bounds: Sequence[int], periods: int, period_s: float) -> RecentCounts:
-        """Return counts of the last periods, in shared bytes of this name, by interval between `bounds`."""
-
-    @property
-    def sockets(self) -> SocketWatcher:
-        """The watcher of raw sockets."""
-
-    @property
-    def is_observed(self) -> bool:
-        """Whether anything observes traffic, so that records are needed."""
-
-    def observe(self, record: TrafficRecord) -> None:
-        """Pass on the record of a connection or session of a protocol that has ended."""
-
-    def count_connection(self, address: str, service: str) -> None:
-        """Count a connection or session from a client address to a service, given by its key."""
-
-    def build_streams(self, build_counters: Callable[[], CountersT]) -> Streams[CountersT]:
-        """Build the routes of a stream protocol, which choose servers by weight, set them aside, and check access."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 import pluggy
 
-from maesh_core.errors import PluginError, SettingsError
+from maesh_core.errors import ConfigurationError, PluginError, SettingsError
 from maesh_core.plugin import Plugin
 from maesh_core.plugin_system.hook_results import find_result_problem
 from maesh_core.plugin_system.hookspecs import HOOK_API_VERSION, PROJECT_NAME, SPEC_FAMILIES
@@ -22,7 +22,7 @@ from maesh_core.settings.fields import normalise_name
 from maesh_core.values.parsing import parse_value
 from maesh_core.values.spelling import suggest
 
-Half = Literal["controller", "proxy"]
+Half = Literal["controller", "proxy", "parent"]
 
 _HOOK_PREFIX = "maesh_"
 
@@ -33,7 +33,7 @@ class LoadedPlugins:
     `guards` lists those of them that decide who may reach services.
     """
 
-    __slots__ = ("_installed", "_manager", "_owners", "guards", "names")
+    __slots__ = ("_guarding", "_installed", "_manager", "_owners", "guards", "names")
 
     def __init__(
         self, installed: Sequence[InstalledPlugin], manager: pluggy.PluginManager, *, guards: Sequence[str] = ()
@@ -43,6 +43,7 @@ class LoadedPlugins:
         self._installed = {plugin.name: plugin for plugin in installed}
         self._manager = manager
         self._owners: dict[int, tuple[object, str]] = {}
+        self._guarding: set[int] = set()
 
     def __repr__(self) -> str:
         return f"<LoadedPlugins {', '.join(self.names) or 'none'}>"
@@ -60,14 +61,20 @@ class LoadedPlugins:
             try:
                 result = implementation.function(**{name: arguments[name] for name in implementation.argnames})
             except (Exception, SystemExit) as error:  # a plugin's code may raise anything
-                raise PluginError(f"{label}: {hook_name} raised {_describe(error)}") from error
+                raise PluginError(f"{label}: {_describe_raised(hook_name, error)}") from error
             if not isinstance(result, (list, tuple)):
                 raise PluginError(f"{label}: {hook_name} returned {_name_type(result)}, not a list or tuple")
             for each in result:
                 _check_result(label, hook_name, each)
                 self._owners[id(each)] = (each, label)
+                if implementation.plugin_name in self.guards:
+                    self._guarding.add(id(each))
             found.extend(result)
         return found
+
+    def is_guard(self, provided: object) -> bool:
+        """Whether the plugin that returned an object from a hook decides who may reach services."""
+        return id(provided) in self._guarding
 
     def describe(self, provided: object) -> str:
         """Name the plugin, with its distribution, that returned an object from a hook; its type where none did."""
@@ -109,14 +116,14 @@ def _register(
     """Load a plugin's declaration and this process's half of it, and register the half's hooks."""
     plugin = _load_declaration(installed)
     settings = _decode_settings(installed, plugin.settings, raw, origins)
-    path = getattr(plugin, half)
+    path = installed.parent or None if half == "parent" else getattr(plugin, half)
     if path is None:
         return plugin
     factory = _load_object(installed, path)
     try:
         implementation = factory() if settings is None else factory(settings)
     except (Exception, SystemExit) as error:  # a plugin's code may raise anything
-        raise PluginError(f"{installed.label}: its {half} half {path} raised {_describe(error)}") from error
+        raise PluginError(f"{installed.label}: {_describe_raised(f'its {half} half {path}', error)}") from error
     if implementation is None:
         raise PluginError(f"{installed.label}: its {half} half {path} returned None, not an object with hooks")
     _refuse_unusable_hooks(installed, implementation)
@@ -250,6 +257,11 @@ def _describe_unknown_key(
 
 def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {_flatten(error)}"
+
+
+def _describe_raised(name: str, error: BaseException) -> str:
+    """Describe what a hook or a half raised; the text of a ConfigurationError is meant for users, and is enough."""
+    return _flatten(error) if isinstance(error, ConfigurationError) else f"{name} raised {_describe(error)}"
 
 
 def _flatten(error: BaseException) -> str:

@@ -14,6 +14,11 @@ from maesh_core.settings import InstalledPlugin
 from maesh_core.settings.fields import normalise_name
 
 ENTRY_POINT_GROUP = "maesh.plugins"
+PARENT_GROUP = "maesh.parents"
+"""Names the half of a plugin that runs in the parent of a proxy's workers. It is in the metadata, so that the parent
+imports no plugin without such a half."""
+COMMANDS_GROUP = "maesh.commands"
+"""Names the commands of a plugin: a sequence of `Command`. It is in the metadata, so that help imports no plugin."""
 
 DEFAULT_ON = frozenset({"retry", "ratelimit", "circuitbreaker", "smi", "udp"})
 """Enabled by default if they are installed; every other plugin needs its flag."""
@@ -21,7 +26,7 @@ DEFAULT_ON = frozenset({"retry", "ratelimit", "circuitbreaker", "smi", "udp"})
 LOCAL_DEFAULT_ON = frozenset({"dashboard"})
 """Also enabled by default in `maesh up`, which only this machine can reach."""
 
-SHIPPED = DEFAULT_ON | LOCAL_DEFAULT_ON | {"acl", "access-log", "otel"}
+SHIPPED = DEFAULT_ON | LOCAL_DEFAULT_ON | {"acl", "access-log", "mtls", "otel"}
 """The project's own plugins: known by name also where they are not installed."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -36,6 +41,9 @@ def list_installed() -> tuple[InstalledPlugin, ...]:
 def _describe(entry_point: EntryPoint) -> InstalledPlugin:
     distribution = entry_point.dist
     metadata = distribution.metadata if distribution is not None else None
+    others = distribution.entry_points if distribution is not None else ()
+    parents = (each.value for each in others if each.group == PARENT_GROUP and each.name == entry_point.name)
+    commands = (each.value for each in others if each.group == COMMANDS_GROUP and each.name == entry_point.name)
     return InstalledPlugin(
         name=entry_point.name,
         distribution=(metadata and metadata["Name"]) or "an unnamed distribution",
@@ -43,6 +51,8 @@ def _describe(entry_point: EntryPoint) -> InstalledPlugin:
         summary=(metadata and "Summary" in metadata and metadata["Summary"]) or "",
         is_default=entry_point.name in DEFAULT_ON,
         path=entry_point.value,
+        parent=next(parents, ""),
+        commands=next(commands, ""),
     )
 
 

@@ -4,10 +4,18 @@ The docstring of `Middleware` is the one place that describes the order in which
 below the class define it for chains. Declares, and does nothing. It is not compiled, because plugins derive from it.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from maesh_core.plugin_system.interfaces import Connection, Exchange, Response
+from maesh_core.plugin_system.interfaces import (
+    BackendChoice,
+    BodyUse,
+    ClientHead,
+    Connection,
+    Exchange,
+    Response,
+)
+from maesh_core.plugin_system.transports import Delivery
 
 _MethodT = TypeVar("_MethodT")
 
@@ -24,14 +32,15 @@ class Middleware:
     `on_connect`. An object that has these methods without deriving from this class works too; only type checkers refuse
     it.
 
-    Order of calls: `on_request`, `on_attempt`, `on_connect` and `is_still_allowed` are called outermost first,
-    `on_attempt_failed`, `on_response` and `on_finished` innermost first. If `on_request` or `on_attempt` returns a
-    Response, or `on_connect` or `is_still_allowed` refuses, the middlewares further inside are not called, and
-    `on_response` is not called for that Response. `on_finished` is called once for every middleware that the request
-    reached: if `on_request` answered or raised, these are that middleware and those outside it, otherwise all. If a
-    method raises, the exchange ends with the `failure_response` of its middleware, so a request that could not be
-    checked is not sent. The other middlewares are then not called for the same event, except for `on_finished`, which
-    is called for all of them. The exception is counted, and logged once.
+    Order of calls: `choose_backend`, `on_request`, `on_request_body`, `on_attempt`, `on_connect`, `is_still_allowed`,
+    `judge_delivery` and `judge_copy` are called outermost first, `on_attempt_failed`, `on_response`, `on_response_body`
+    and `on_finished` innermost first. If `on_request` or
+    `on_attempt` returns a Response, or `on_connect` or `is_still_allowed` refuses, the middlewares further inside are
+    not called, and `on_response` is not called for that Response. `on_finished` is called once for every middleware
+    that the request reached: if `on_request` answered or raised, these are that middleware and those outside it,
+    otherwise all. If a method raises, the exchange ends with the `failure_response` of its middleware, so a request
+    that could not be checked is not sent. The other middlewares are then not called for the same event, except for
+    `on_finished`, which is called for all of them. The exception is counted, and logged once.
     """
 
     __slots__ = ()
@@ -47,6 +56,22 @@ class Middleware:
 
         Return a Response to answer at once, a number of seconds to wait before the request continues, or None. It may
         be `async`; only routes with such a middleware need a task for each request.
+        """
+        return None
+
+    def choose_backend(self, head: ClientHead, backends: Sequence[BackendChoice]) -> BackendChoice | None:
+        """Return the backend that a request should go to, or None for no preference; pure.
+
+        Called before `on_request`, when the rule of the request is known. The first answer that is not None decides;
+        the request goes to that server only if it is usable and allowed. `backends` is the same object until the
+        route's servers change.
+        """
+        return None
+
+    def on_request_body(self, exchange: Exchange) -> BodyUse | None:
+        """Return how to use the request's body, or None; called after all `on_request`, before the first attempt.
+
+        Not called for upgrades, nor for requests without a body.
         """
         return None
 
@@ -68,6 +93,13 @@ class Middleware:
 
     def on_response(self, exchange: Exchange) -> bool | float | None:
         """Called when a response head has arrived, before it is sent; return values as in `on_attempt_failed`."""
+        return None
+
+    def on_response_body(self, exchange: Exchange) -> BodyUse | None:
+        """Return how to use the response's body, or None; called when the response will be forwarded.
+
+        Not called for upgrades, nor for responses without a body.
+        """
         return None
 
     def on_finished(self, exchange: Exchange) -> None:
@@ -92,9 +124,47 @@ class Middleware:
         """
         return True
 
+    def skips_request(self, head: ClientHead) -> bool:
+        """Return True to let a request pass as if its route had no middleware; override it to save time.
 
-CALLED_OUTERMOST_FIRST: Final = ("on_request", "on_attempt", "on_connect", "is_still_allowed")
-CALLED_INNERMOST_FIRST: Final = ("on_attempt_failed", "on_response", "on_finished")
+        Called before `on_request`, and only if this is the only middleware of the route, if it does not override
+        `is_still_allowed`, and if the client offers no upgrade; so `on_request` must work without it, too. If it
+        returns True, no other method is called for the request. If it raises, `on_request` is called as usual; the
+        exception is counted, and logged once.
+        """
+        return False
+
+    def judge_delivery(self, delivery: Delivery) -> bool | None:
+        """Decide on the server's node whether the proxy of another node may open a connection for a client.
+
+        Called only for middlewares of plugins of access control, and only with a transport; one that does not override
+        it denies. True allows the connection for every request, False denies it. None means that it depends on the
+        request: a TCP connection is then denied, and the requests of an HTTP connection go through the route's guards
+        on this node, too (`on_request`). Any other value denies, and so does raising. Asked again for open connections
+        after each change of the configuration.
+        """
+        return None
+
+    def judge_copy(self, exchange: Exchange, service: str) -> bool:
+        """Decide whether a copy of an admitted request may be sent to a side service of the route.
+
+        Called only for middlewares of plugins of access control; one that does not override it denies. Any value but
+        True denies, and so does raising.
+        """
+        return False
+
+
+CALLED_OUTERMOST_FIRST: Final = (
+    "choose_backend",
+    "on_request",
+    "on_request_body",
+    "on_attempt",
+    "on_connect",
+    "is_still_allowed",
+    "judge_delivery",
+    "judge_copy",
+)
+CALLED_INNERMOST_FIRST: Final = ("on_attempt_failed", "on_response", "on_response_body", "on_finished")
 """The methods of `Middleware`, by the order in which those of a chain are called."""
 
 if TYPE_CHECKING:

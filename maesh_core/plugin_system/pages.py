@@ -1,4 +1,4 @@
-"""The interface of pages that plugins add to the controller's API.
+"""The interfaces of pages that plugins add to the controller's API.
 
 Values only. `controller/api/pages.py` calls the pages, and adds the headers that keep a browser safe.
 """
@@ -8,6 +8,8 @@ from typing import Protocol
 
 import msgspec
 
+from maesh_core.model.metrics import MetricFamily
+
 # --- pages -----------------------------------------------------------------------------------------------------------
 
 
@@ -16,6 +18,20 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     query: Mapping[str, str] = {}
     fields: Sequence[tuple[bytes, bytes]] = ()
+
+
+class PostRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A POST request for a page. Names in `fields`, its header fields, are in lower case.
+
+    `remote` is the address of the connection's other end. `is_encrypted`: the connection uses TLS. `caller` is the name
+    of the person or tool that has proven it; empty for anyone else.
+    """
+
+    body: bytes
+    fields: Sequence[tuple[bytes, bytes]] = ()
+    remote: str = ""
+    is_encrypted: bool = False
+    caller: str = ""
 
 
 class PageResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,3 +54,25 @@ class ApiPage(Protocol):
 
     async def respond(self, request: PageRequest) -> PageResponse:
         """Answer a request, in the controller's event loop; must not block. If it raises, the response is 500."""
+
+
+class CountingPage(ApiPage, Protocol):
+    """A page that has metrics."""
+
+    def collect_metrics(self) -> Sequence[MetricFamily]:
+        """Return the metrics; called at each scrape of the controller."""
+
+
+class PostPage(ApiPage, Protocol):
+    """A page that also answers POST requests. A larger body is answered with 413, and not read to its end."""
+
+    body_limit_bytes: int
+
+    async def respond_to_post(self, request: PostRequest) -> PageResponse:
+        """Answer a POST request, as `respond` does. It is cancelled if the client leaves."""
+
+
+class OpenPage(ApiPage, Protocol):
+    """A page that checks itself who sends a request, so that a protected API lets every request through to it."""
+
+    is_open: bool

@@ -13,11 +13,12 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "UDPRoute": ("smi", "acl"),
     "TrafficTarget": ("acl",),
 }
-"""Kinds of objects, and the plugins that read them."""
+"""Labels of kinds of objects (`ResourceKind.label`), and the plugins that read them."""
 
 ANNOTATIONS: Mapping[str, str] = {
     "access-log": "access-log",
     "circuit-breaker-expression": "circuitbreaker",
+    "encryption": "mtls",
     "ratelimit-average": "ratelimit",
     "ratelimit-burst": "ratelimit",
     "ratelimit-period": "ratelimit",

@@ -11,8 +11,8 @@ from maesh_core.model.annotations import parse_load_balancer
 from maesh_core.model.configuration import LEAST_CONNECTIONS, ROUND_ROBIN, Section, Server, Service, StreamRouter
 from maesh_core.model.keys import build_port_key
 from maesh_core.model.topology import BackendNode, PortNode, ServiceNode
-from maesh_core.plugin_system.branches import build_branches
-from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.branches import build_answer, build_branches
+from maesh_core.plugin_system.protocols import PortRange
 
 LOAD_BALANCERS = (ROUND_ROBIN, LEAST_CONNECTIONS)
 
@@ -51,8 +51,7 @@ class StreamTrafficType:
         for port, entrypoint in entrypoints:
             key = build_port_key(service.key, port.number)
             routers[key] = StreamRouter(entrypoint=entrypoint, service=key, middlewares=middlewares)
-            servers = tuple(Server(address=server.address, port=server.port) for server in port.servers)
-            services[key] = Service(servers=servers, load_balancer=load_balancer)
+            services[key] = Service(servers=_build_servers(port), load_balancer=load_balancer)
             targets, branched = build_branches(key, port, _build_backend)
             if targets:  # streams have nothing to match, so the first branch gets all of them
                 services |= branched
@@ -68,4 +67,10 @@ class StreamTrafficType:
 
 
 def _build_backend(backend: BackendNode) -> Service:
-    return Service(servers=tuple(Server(address=each.address, port=each.port) for each in backend.port.servers))
+    return (
+        Service(answer=build_answer(backend)) if backend.port is None else Service(servers=_build_servers(backend.port))
+    )
+
+
+def _build_servers(port: PortNode) -> tuple[Server, ...]:
+    return tuple(Server(address=each.address, port=each.port, node=each.node) for each in port.servers)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from maesh_core.values.parsing import Duration, NetworkList, PositiveDuration
+from maesh_core.values.parsing import Duration, NetworkList
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 """0 lets the kernel choose a port."""
@@ -23,7 +23,11 @@ LogLevel = Literal["trace", "debug", "info", "warn", "warning", "error", "fatal"
 
 @dataclass(frozen=True, kw_only=True)
 class InstalledPlugin:
-    """The package metadata of one plugin. `path` is the value of its entry point, `package.module:attribute`."""
+    """The package metadata of one plugin. `path` is the value of its entry point, `package.module:attribute`.
+
+    `parent` is the same of its half in the parent of a proxy's workers, `commands` that of its commands; empty if there
+    are none.
+    """
 
     name: str
     distribution: str
@@ -31,6 +35,8 @@ class InstalledPlugin:
     summary: str
     is_default: bool
     path: str
+    parent: str = ""
+    commands: str = ""
 
     @property
     def label(self) -> str:
@@ -58,7 +64,20 @@ class CommonSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeshSettings(CommonSettings):
+class ClientHeaderSettings(CommonSettings):
+    """What controller and proxies must agree on."""
+
+    client_header: Annotated[
+        bool,
+        Meta(
+            description="Send servers the service account of the client, as namespace/name, in the header"
+            " X-Maesh-Client, and remove what clients send there; needed in controllers and proxies."
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshSettings(ClientHeaderSettings):
     """Settings that determine the configuration: shared by `controller` and `up`."""
 
     namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
@@ -80,8 +99,8 @@ class MeshSettings(CommonSettings):
     api_hosts: Annotated[
         tuple[str, ...],
         Meta(
-            description="Further names under which browsers may use the API, besides addresses and the names of this"
-            " machine and of the cluster; all: every name."
+            description="Further names under which the API answers, besides addresses and the names of this machine and"
+            " of the cluster; all: every name."
         ),
     ] = ()
 
@@ -103,6 +122,28 @@ class ControllerSettings(MeshSettings, ClusterSettings):
 
     paths: tuple[str, ...] = ()
     api_host: Annotated[str, Meta(description="Address on which the API listens; default: all.")] = ""
+    api_cert: Annotated[
+        str, Meta(description="File with the API's certificate chain (PEM), for TLS; loaded again if it is replaced.")
+    ] = ""
+    api_key: Annotated[str, Meta(description="File with the key of the API's certificate (PEM).")] = ""
+    api_tokens: Annotated[
+        str,
+        Meta(
+            description="File with a name and a token in each line: the API answers only requests with such a bearer"
+            " token, except for its readiness; loaded again if it is replaced."
+        ),
+    ] = ""
+    api_clear: Annotated[
+        bool,
+        Meta(
+            description="Also answer requests without TLS, whoever sends them, if a plugin protects the API; for the"
+            " time in which proxies change to TLS."
+        ),
+    ] = False
+    api_open: Annotated[
+        tuple[str, ...],
+        Meta(description="Paths that a protected API lets everybody read, also without TLS, such as /metrics."),
+    ] = ()
     cluster_domain: Annotated[str, Meta(description="DNS domain of the cluster.")] = "cluster.local"
     prometheus: Annotated[
         str,
@@ -111,7 +152,7 @@ class ControllerSettings(MeshSettings, ClusterSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CarryingSettings(CommonSettings):
+class CarryingSettings(ClientHeaderSettings):
     """How traffic is routed: shared by `proxy` and `up`."""
 
     admin_port: Annotated[
@@ -256,12 +297,32 @@ class CarryingSettings(CommonSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxySettings(CarryingSettings):
+class ApiClientSettings(CommonSettings):
+    """How to reach a controller's API that is protected: shared by the proxy and the commands that use the API."""
+
+    root_ca_controller: Annotated[
+        str,
+        Meta(description="File with the only CA certificates (PEM) to trust for an https endpoint; default: system's."),
+    ] = ""
+    controller_token: Annotated[
+        str, Meta(description="File with the token to send to the controller, as the last word of its first line.")
+    ] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxySettings(CarryingSettings, ApiClientSettings):
     """Settings of `maesh proxy`."""
 
     endpoint: Annotated[str, Meta(description="The controller's base URL, or the full URL of its configuration.")] = ""
     bind: Annotated[str, Meta(description="Address on which entrypoints listen; default: all.")] = ""
     admin_host: Annotated[str, Meta(description="Address on which the admin port listens; default: all.")] = ""
+    admin_clear: Annotated[
+        bool, Meta(description="Answer everybody at the admin port, also without TLS, although a plugin protects it.")
+    ] = False
+    admin_open: Annotated[
+        tuple[str, ...],
+        Meta(description="Pages of a protected admin port that everybody may read, also in clear, such as /metrics."),
+    ] = ()
     configuration_cache: Annotated[
         str, Meta(description="File that stores the last configuration, to start with if no controller is reachable.")
     ] = ""
@@ -279,12 +340,14 @@ class UpSettings(MeshSettings, CarryingSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainSettings(CommonSettings):
+class ExplainSettings(ClusterSettings, ApiClientSettings):
     """Settings of `maesh explain`."""
 
-    endpoint: Annotated[str, Meta(description="The controller's base URL, or the full URL of its configuration.")] = (
-        "http://127.0.0.1:9000"
-    )
+    endpoint: Annotated[
+        str,
+        Meta(description="Base URL of one controller; default: one of the cluster's, or the one on this machine."),
+    ] = ""
+    namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
     json: Annotated[bool, Meta(description="Print JSON instead of text.")] = False
     recursive: Annotated[bool, Meta(description="Read manifests in subfolders too.")] = False
     default_mode: Annotated[str, Meta(description="Traffic type of services without the annotation.")] = "http"
@@ -310,7 +373,7 @@ class PrepareSettings(CleanupSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatusSettings(ClusterSettings):
+class StatusSettings(ClusterSettings, ApiClientSettings):
     """Settings of `maesh status`."""
 
     endpoint: Annotated[
@@ -321,45 +384,26 @@ class StatusSettings(ClusterSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TopSettings(ClusterSettings):
-    """Settings of `maesh top`."""
+class PluginCommandSettings(ClusterSettings, ApiClientSettings):
+    """Settings of the commands of plugins."""
 
     endpoint: Annotated[
-        str,
-        Meta(description="Base URL of one controller; default: one of the cluster's, or the one on this machine."),
+        str, Meta(description="Base URL of one controller; default: those of the cluster, or the one on this machine.")
     ] = ""
     namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
-    once: Annotated[bool, Meta(description="Print one table and end, as without a terminal.")] = False
-    json: Annotated[bool, Meta(description="Print one report as JSON and end.")] = False
-    sort: Annotated[
-        Literal["health", "service", "rate", "success", "p50", "p95", "p99", "retries", "limited", "denied"],
-        Meta(description="Column to sort by, the largest or worst first; health: failing services first."),
-    ] = "health"
-    filter: Annotated[str, Meta(description="Show only services whose namespace/name:port contains this text.")] = ""
-    interval: Annotated[
-        PositiveDuration, Meta(description="Time between two reads of the controller, at least 100ms.")
-    ] = 2.0
+    json: Annotated[bool, Meta(description="Print JSON instead of text.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class TapSettings(ClusterSettings):
-    """Settings of `maesh tap`."""
+class DashboardSettings(ClusterSettings, ApiClientSettings):
+    """Settings of `maesh dashboard`."""
 
     endpoint: Annotated[
         str,
         Meta(description="Base URL of one controller; default: those of the cluster, or the one on this machine."),
     ] = ""
     namespace: Annotated[str, Meta(description="Namespace of the mesh itself.")] = "maesh"
-    method: Annotated[str, Meta(description="Show only requests with this method.")] = ""
-    path: Annotated[
-        str, Meta(description="Show only paths that begin with this text, or match it if it contains a *.")
-    ] = ""
-    status: Annotated[str, Meta(description="Show only these statuses, such as 404, 5xx, 500-599 or 404,5xx.")] = ""
-    source: Annotated[
-        str, Meta(description="Show only the requests of this client: an address, or the name of a pod or workload.")
-    ] = ""
-    limit: Annotated[LimitOrNone, Meta(description="End after this many records; 0: no limit.")] = 0
-    json: Annotated[bool, Meta(description="Print one JSON object for each line.")] = False
+    local_port: Annotated[Port, Meta(description="Port of this machine for the browser; 0: any free one.")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,14 +15,13 @@ from maesh_core.settings import (
     CleanupSettings,
     CommonSettings,
     ControllerSettings,
+    DashboardSettings,
     ExplainSettings,
     InstalledPlugin,
     PluginsSettings,
     PrepareSettings,
     ProxySettings,
     StatusSettings,
-    TapSettings,
-    TopSettings,
     UpSettings,
 )
 from maesh_core.settings.fields import SettingField, list_fields, normalise_name
@@ -36,6 +35,7 @@ from maesh_core.settings.sources import (
     read_environment,
     read_file,
 )
+from maesh_core.settings.traffic import TapSettings, TopSettings
 from maesh_core.values.parsing import parse_value
 
 SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (
@@ -46,6 +46,7 @@ SETTINGS_CLASSES: tuple[type[CommonSettings], ...] = (
     StatusSettings,
     TopSettings,
     TapSettings,
+    DashboardSettings,
     PluginsSettings,
     PrepareSettings,
     CleanupSettings,

@@ -7,20 +7,26 @@ import pytest
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.model.resources import ResourceKind
 from maesh_core.plugin_system.hook_results import find_interface, find_result_problem
-from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES, PortRange, Stage
+from maesh_core.plugin_system.hookspecs import POD_NAMES, SPEC_FAMILIES, OptionalSection, Stage
+from maesh_core.plugin_system.protocols import PortRange
 
 HOOKS = [name for family in SPEC_FAMILIES for name in vars(family) if name.startswith("maesh_")]
-INTERFACES = {name: find_interface(name) for name in HOOKS if find_interface(name) is not ResourceKind}
+VALUE_TYPES = (ResourceKind, OptionalSection)
+INTERFACES = {name: find_interface(name) for name in HOOKS if find_interface(name) not in VALUE_TYPES}
 VALUES = {
     "name": "a",
     "kind": "a",
     "path": "/a",
+    "api_version": "a/v1",
+    "plural": "as",
+    "page": "as",
     "transport": "TCP",
     "stage": Stage.LIMIT,
     "annotations": ("x",),
     "settings_type": dict[str, int],
     "type": dict,
     "router_type": dict,
+    "node_type": dict,
     "has_middlewares": True,
     "port_range": PortRange(first=1, limit=1, is_exclusive=True),
 }
@@ -104,6 +110,8 @@ def test_a_class_in_place_of_an_object_is_refused():
 def test_kinds_of_resources_are_values_of_their_type():
     assert find_result_problem("maesh_resource_kinds", CORE_KINDS[0]) is None
     assert find_result_problem("maesh_resource_kinds", "Service") == "is no ResourceKind"
+    assert find_result_problem("maesh_optional_sections", POD_NAMES) is None
+    assert find_result_problem("maesh_optional_sections", "pods") == "is no OptionalSection"
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,7 @@ def test_half_that_cannot_be_registered_is_an_error(broken, code, words):
     ("body", "words"),
     [
         ("raise OSError('gone')", "maesh_sources raised OSError: gone"),
+        ("from maesh_core.plugin import ConfigurationError as E; raise E('no file f')", "): no file f"),
         ("return None", "returned None, not a list or tuple"),
         ("return 'text'", "returned a str"),
         ("return {1}", "returned a set"),

@@ -24,14 +24,19 @@ def test_kinds_are_those_that_the_plugins_read():
     found = {}
     for name in ("smi", "acl", *sorted(SHIPPED - {"smi", "acl"})):
         for kind in collect("maesh_resource_kinds")[name]:
-            found.setdefault(kind.name, []).append(name)
+            found.setdefault(kind.label, []).append(name)
     assert {kind: tuple(names) for kind, names in found.items()} == dict(KINDS)
     assert not KINDS.keys() & {kind.name for kind in CORE_KINDS}
 
 
 def test_annotations_and_traffic_types_are_those_that_the_plugins_claim():
-    builders = collect("maesh_middleware_builders")
-    claimed = {each: name for name, found in builders.items() for builder in found for each in builder.annotations}
+    claimed = {
+        each: name
+        for hook in ("maesh_middleware_builders", "maesh_transport_rules")
+        for name, found in collect(hook).items()
+        for builder in found
+        for each in builder.annotations
+    }
     assert claimed == dict(ANNOTATIONS)
     types = {each.name: name for name, found in collect("maesh_traffic_types").items() for each in found}
     assert types == dict(TRAFFIC_TYPES)
