@@ -1,8 +1,9 @@
 """The proxy as a program: `python -m maesh_core.proxy`. `maesh proxy` executes it, `maesh up` starts it.
 
 Takes its settings from one environment variable, which the command line writes, and runs the parent of the workers that
-route traffic. To save memory, it imports nothing of the command line (39 MB), no uvloop, no plugin and no engine, and
-OpenSSL only if the controller's URL is https.
+route traffic. To save memory, it imports nothing of the command line (39 MB), no uvloop and no engine, OpenSSL only if
+the controller's URL is https or a plugin may protect the admin port, and plugins only if they have a half for this
+process.
 """
 
 import logging
@@ -43,14 +44,21 @@ def _run() -> int:
         raise StartupError(f"{PROXY_SETTINGS_VARIABLE} is not set; start the proxy with: maesh proxy")
     settings = parse_proxy_settings(text)
     configure_logging(settings.log_level, settings.log_format)
-    if not settings.endpoint.lower().startswith("https:"):
+    has_parent_half = any(plugin.parent for plugin in settings.plugins)
+    is_admin_protected = has_parent_half and not settings.admin_clear  # perhaps: the plugin decides
+    if not settings.endpoint.lower().startswith("https:") and not is_admin_protected:
         import_asyncio_without_tls()
     # Import it here, since the settings decide what asyncio imports.
     import asyncio
 
     from maesh_core.proxy.node.run import run_proxy
 
-    return asyncio.run(run_proxy(settings))
+    if not has_parent_half:
+        return asyncio.run(run_proxy(settings))
+
+    from maesh_core.proxy.parent_plugins import load_node_services
+
+    return asyncio.run(run_proxy(settings, load_services=load_node_services))
 
 
 def _end_at_once(signum: int, frame: FrameType | None) -> None:

@@ -2,35 +2,40 @@
 
 A client's connection holds the counter of its latest service, which all connections of that address share, so that an
 ordinary request adds to a number and looks nothing up. The number of counters is limited. At the limit, one that no
-open connection has used for an hour makes room; its numbers, and those of further clients, are added up as `other`.
+open connection has used for an hour makes room, and further clients are added up as `other`. The parent has long had
+the numbers of the one that made room, and adds them to `other` when no worker counts it any more
+(proxy/workers/counters.py).
 """
 
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
-from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.addresses import IPV4_MAPPED_PREFIX
+from maesh_core.model.metrics import OTHER, MetricFamily
+from maesh_core.model.transport import CLEAR, ENCRYPTED
 
-OTHER: Final = "other"
-"""The client's name in the sum of clients that are not counted apart."""
 UNUSED_S: Final = 3600.0
 SEARCH_LIMIT: Final = 32
 """Counters that are looked at for one to remove; the oldest come first."""
 FORGOTTEN: Final = ""
 """The service of a counter that is not reported any more; no route has this name."""
-IPV4_MAPPED_PREFIX: Final = "::ffff:"
 
 
 class CallCounter:
     """The calls of one address to one service. `users` is the number of open connections that hold it."""
 
-    __slots__ = ("connections", "failures", "requests", "service", "used_at", "users")
+    __slots__ = ("clear", "connections", "denied", "encrypted", "failures", "requests", "service", "used_at", "users")
 
     def __init__(self, service: str) -> None:
         self.service = service
         self.requests = 0
         self.failures = 0
+        self.denied = 0
         self.connections = 0
+        self.clear = 0
+        self.encrypted = 0
+        """Requests and connections to services with encryption that went to other nodes, in clear or encrypted."""
         self.users = 0
         self.used_at = 0.0
         """When it was last looked up or given back, by the clock."""
@@ -38,11 +43,16 @@ class CallCounter:
     def __repr__(self) -> str:
         return f"<CallCounter {self.service} {self.requests} requests>"
 
-    def add(self, other: "CallCounter") -> None:
-        """Add another counter's numbers."""
-        self.requests += other.requests
-        self.failures += other.failures
-        self.connections += other.connections
+    def list_paths(self) -> tuple[tuple[str, int], ...]:
+        """Return the counts by path."""
+        return (CLEAR, self.clear), (ENCRYPTED, self.encrypted)
+
+    def count_path(self, kind: str, number: int = 1) -> None:
+        """Count a request or a connection by its path."""
+        if kind == ENCRYPTED:
+            self.encrypted += number
+        elif kind == CLEAR:
+            self.clear += number
 
 
 class EntrypointCounter:
@@ -58,13 +68,16 @@ class EntrypointCounter:
 
 
 class Caller:
-    """A client's connection, as the caller of services: `counter` is that of its latest service."""
+    """A client's connection, as the caller of services: `counter` is that of its latest service.
 
-    __slots__ = ("address", "counter", "entrypoint", "has_left", "is_http2")
+    `entrypoint_counter` is that of the entrypoint to which it connected.
+    """
 
-    def __init__(self, address: str, entrypoint: EntrypointCounter) -> None:
+    __slots__ = ("address", "counter", "entrypoint_counter", "has_left", "is_http2")
+
+    def __init__(self, address: str, entrypoint_counter: EntrypointCounter) -> None:
         self.address = address
-        self.entrypoint = entrypoint
+        self.entrypoint_counter = entrypoint_counter
         self.counter: CallCounter | None = None
         self.has_left = False
         self.is_http2 = False
@@ -76,12 +89,15 @@ class Caller:
 class CallerCounts:
     """The counters of a worker. With a `limit` of 0 there are no metrics."""
 
-    __slots__ = ("_counters", "_limit", "_others", "_read_clock")
+    __slots__ = ("_counters", "_evicted", "_limit", "_others", "_read_clock")
 
     def __init__(self, limit: int, read_clock: Callable[[], float]) -> None:
         self._limit = limit
         self._read_clock = read_clock
         self._counters: dict[tuple[str, str], CallCounter] = {}
+        self._evicted: dict[tuple[str, str], CallCounter] = {}
+        """Counters that were removed since the last report, which go on if they are needed again before the next one:
+        the node's parent only sees that a client has vanished if one report lacks it."""
         self._others: dict[str, CallCounter] = {}
 
     def __repr__(self) -> str:
@@ -94,7 +110,9 @@ class CallerCounts:
         if counter is None:
             if len(self._counters) >= self._limit and not self._make_room():
                 return self._find_other(service)
-            counter = CallCounter(service)
+            counter = self._evicted.pop(key, None)
+            if counter is None:
+                counter = CallCounter(service)
         self._counters[key] = counter  # now the last one
         counter.used_at = self._read_clock()
         return counter
@@ -120,24 +138,42 @@ class CallerCounts:
         """
         for pair in [pair for pair in self._counters if not is_known(pair[1])]:
             self._counters.pop(pair).service = FORGOTTEN
+        self._evicted = {pair: counter for pair, counter in self._evicted.items() if is_known(pair[1])}
         for service in [service for service in self._others if not is_known(service)]:
             self._others.pop(service).service = FORGOTTEN
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
-        """Return the metrics."""
+        """Return the metrics; each call is a report."""
+        self._evicted.clear()
         if not self._limit:
             return []
         counted = [(key, counter) for key, counter in self._counters.items()]
         counted += [((OTHER, service), counter) for service, counter in self._others.items()]
         counted.sort(key=lambda pair: pair[0])
+        paths = [((*key, kind), count) for key, each in counted for kind, count in each.list_paths() if count]
+        found = [
+            MetricFamily(
+                name="maesh_edge_paths",
+                type="counter",
+                help="Requests and connections to other nodes by client address, service and path.",
+                labels=("client", "service", "path"),
+                samples=paths,
+            )
+        ]
         return [
+            *(found if paths else ()),
             _build_family(
                 "requests", "Requests by client address and service.", [(key, each.requests) for key, each in counted]
             ),
             _build_family(
                 "failures",
-                "Requests with a status of 500 or above, by client address and service.",
+                "Requests that failed, by client address and service.",
                 [(key, each.failures) for key, each in counted],
+            ),
+            _build_family(
+                "denied",
+                "Requests, connections and sessions that access control denied, by client address and service.",
+                [(key, each.denied) for key, each in counted],
             ),
             _build_family(
                 "connections",
@@ -159,14 +195,13 @@ class CallerCounts:
         return other
 
     def _make_room(self) -> bool:
-        """Add an unused counter to the others; return False if there is none among the oldest."""
+        """Remove an unused counter; return False if there is none among the oldest."""
         horizon = self._read_clock() - UNUSED_S
         for key, counter in list(islice(self._counters.items(), SEARCH_LIMIT)):
             if counter.users:  # it goes behind the others, so that the next search sees those
                 self._counters[key] = self._counters.pop(key)
             elif counter.used_at < horizon:
-                del self._counters[key]
-                self._find_other(counter.service).add(counter)
+                self._evicted[key] = self._counters.pop(key)
                 return True
         return False
 

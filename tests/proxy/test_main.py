@@ -10,9 +10,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from maesh_testing import find_free_port
 
 COMMAND = [sys.executable, "-P", "-m", "maesh_core.proxy"]
 MISSING = {
@@ -30,8 +33,9 @@ def build_environment(**settings: Any) -> dict[str, str]:
 
 
 @contextmanager
-def running(**settings: Any) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(COMMAND, env=build_environment(**settings), stderr=subprocess.PIPE, text=True)
+def running(*, python_path: str = "", **settings: Any) -> Iterator["subprocess.Popen[str]"]:
+    environment = {**build_environment(**settings), **({"PYTHONPATH": python_path} if python_path else {})}
+    process = subprocess.Popen(COMMAND, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
@@ -47,6 +51,49 @@ def wait_until_alive(port: int, process: "subprocess.Popen[str]") -> None:
         except (urllib.error.URLError, ConnectionError):
             continue
     pytest.fail("the proxy ended")
+
+
+PARENT = """
+from maesh_core.plugin import Plugin, hookimpl
+
+PLUGIN = Plugin(hook_api_version=1)
+
+class Greeting:
+    name = "greeting"
+    def __init__(self, parent):
+        self._parent = parent
+    async def run(self):
+        import asyncio
+        self._parent.report((), {"node": self._parent.name, "port": str(self._parent.settings.admin_port)})
+        await asyncio.Event().wait()
+
+class ParentHalf:
+    @hookimpl
+    def maesh_node_services(self, parent):
+        return [Greeting(parent)]
+"""
+
+
+def test_a_plugin_with_a_half_for_the_parent_runs_its_service_there(unused_tcp_port: int, tmp_path: Path) -> None:
+    (tmp_path / "greeting.py").write_text(PARENT)
+    plugin = {**MISSING, "name": "greeting", "path": "greeting:PLUGIN", "parent": "greeting:ParentHalf"}
+    settings = {"endpoint": "http://127.0.0.1:1", "admin_host": "127.0.0.1", "bind": "127.0.0.1", "node": "n1"}
+    with running(python_path=str(tmp_path), plugins=[plugin], admin_port=unused_tcp_port, **settings) as process:
+        wait_until_alive(unused_tcp_port, process)
+        expected = {"greeting": {"node": "n1", "port": str(unused_tcp_port)}}
+        while process.poll() is None:
+            with urllib.request.urlopen(f"http://127.0.0.1:{unused_tcp_port}/status", timeout=60) as answer:
+                if json.load(answer).get("services") == expected:
+                    return
+    pytest.fail("the proxy ended")
+
+
+def test_a_parents_half_that_cannot_be_loaded_ends_the_proxy_with_a_line(unused_tcp_port: int) -> None:
+    plugin = {**MISSING, "parent": "no_such_module:Half"}
+    with running(plugins=[plugin], endpoint="http://127.0.0.1:1", admin_port=unused_tcp_port) as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.startswith("maesh: error: plugin 'odd' (acme-odd 1) cannot be imported from no_such_module:PLUGIN")
 
 
 @pytest.mark.parametrize(("scheme", "has_openssl"), [("http", False), ("https", True)])
@@ -85,7 +132,7 @@ def test_a_signal_ends_it_with_status_0(number: int, unused_tcp_port: int, monke
         ({**os.environ, "MAESH_PROXY_SETTINGS_JSON": "{"}, "MAESH_PROXY_SETTINGS_JSON"),
         (build_environment(endpoint="ftp://x"), "--endpoint ftp://x"),
         (
-            build_environment(endpoint="http://127.0.0.1:1", plugins=(MISSING,)),
+            build_environment(endpoint="http://127.0.0.1:1", plugins=(MISSING,), admin_port=find_free_port()),
             "no_such_module",
         ),
         (dict(os.environ), "maesh proxy"),

@@ -12,6 +12,8 @@ import random
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from maesh_core.settings import CarryingSettings
+
 JITTER: Final = 0.2
 """The share by which a pause is randomly longer or shorter, so that proxies and workers do not all retry at once."""
 
@@ -130,3 +132,12 @@ class Aside:
     def _begin_pause(self) -> None:
         share = 1 - JITTER + 2 * JITTER * self._rules.random_share()
         self._retry_at = self._rules.clock.now + self._pause_s * share
+
+
+def build_passive_health(settings: CarryingSettings, clock: Time) -> PassiveHealth:
+    """Build the rules that the settings of a proxy ask for."""
+    return PassiveHealth(
+        clock,
+        first_pause_s=settings.server_pause if settings.passive_health else 0.0,
+        pause_limit_s=settings.server_pause_limit,
+    )

@@ -18,6 +18,7 @@ from maesh_core.proxy.http.messages.syntax import REASONS
 UNKNOWN_HOST: Final = Response(status=404, reason="no service of the mesh has this host")
 NO_SERVER: Final = Response(status=503, reason="the service has no usable server")
 AMBIGUOUS_PATH: Final = Response(status=403, reason="the path is ambiguous")
+NO_RULE: Final = "no rule of a route matches the request"  # 404
 CLOSED: Final = "the service is closed"
 """The default reason when the controller closes a service with a status only."""
 
@@ -26,6 +27,7 @@ CLOSED: Final = "the service is closed"
 BODY_TOO_LARGE: Final = "the request's body is too large"  # 413
 BODY_TIMEOUT: Final = "the request's body did not arrive in time"  # 408
 HEAD_TIMEOUT: Final = "the request's head did not arrive in time"  # 408
+NOT_READ: Final = "the client did not read the response in time"
 
 # --- the upstream
 
@@ -40,6 +42,9 @@ SILENT: Final = "the upstream's connection is dead"  # 502
 REFUSED: Final = "the upstream refused the request"  # 502
 RESET: Final = "the upstream reset the request"  # 502
 OTHER_PROTOCOL: Final = "the upstream switched to a protocol that the client did not offer"  # 502
+
+UNREACHED: Final = frozenset({502, 503, 504})
+"""The statuses of answers about a server; to a node that has passed a request on, its stream is reset instead."""
 
 # --- middlewares
 
@@ -58,6 +63,12 @@ def build_answer(error: ExchangeError) -> Response:
 def render_reason(response: Response) -> bytes:
     """Render the reason as the value of `X-Maesh-Reason`."""
     return response.reason.encode("ascii", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
+
+
+def show_reason(response: Response) -> str:
+    """Return the reason for counters and records, which are sent as UTF-8: surrogates are replaced."""
+    reason = response.reason
+    return reason if reason.isascii() else reason.encode("utf-8", "replace").decode()
 
 
 def measure_body(response: Response, *, is_head_request: bool) -> int:

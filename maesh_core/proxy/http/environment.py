@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from maesh_core.model.traffic_record import EXCESS_CLIENT, REFUSED, TrafficRecord
-from maesh_core.proxy.balancing.health import PassiveHealth
+from maesh_core.model.traffic_record import CUT, EXCESS_CLIENT, REFUSED, TrafficRecord
+from maesh_core.proxy.balancing.health import build_passive_health
 from maesh_core.proxy.callers import CallerCounts, EntrypointCounter
 from maesh_core.proxy.http.idle_clients import EvictableClient, IdleClients
+from maesh_core.proxy.http.messages.forwarding import AccountFields, ForwardedFields
 from maesh_core.proxy.http.messages.request_parsing import HeadReaders
 from maesh_core.proxy.http.peer_watch import EpollPeerWatch
 from maesh_core.proxy.http.tls import UpstreamTls
@@ -21,6 +22,7 @@ from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.network.slots import Slots
 from maesh_core.proxy.observers import Observers
+from maesh_core.proxy.transport.paths import Paths
 from maesh_core.settings import CarryingSettings
 
 
@@ -41,10 +43,15 @@ class Expiring(Protocol):
 class OpenTunnel(Expiring, Protocol):
     """An open tunnel."""
 
-    may_continue: Callable[[], bool]
-    """Called after another routing table was applied: whether the tunnel is still allowed."""
+    find_revocation: Callable[[], str]
+    """Called after another routing table was applied: why the tunnel is no longer allowed; empty if it is."""
+    server_key: object
+    is_in_clear: bool
     has_unread_end: bool
     """Whether an end may be unread: it has closed its side, or the other end is slower."""
+
+    def abort(self, reason: str = CUT) -> None:
+        """Abort at once; `reason` is the one in the record."""
 
     def check(self) -> None:
         """Abort the tunnel if an end that is not read was reset."""
@@ -105,7 +112,7 @@ class Environment:
         "clients",
         "clock",
         "clock_time",
-        "entrypoints",
+        "entrypoint_counters",
         "failures",
         "head_readers",
         "health",
@@ -114,6 +121,7 @@ class Environment:
         "is_ending",
         "is_serving_half_closed",
         "observers",
+        "paths",
         "peer_watch",
         "refusals",
         "response_timeout",
@@ -134,8 +142,10 @@ class Environment:
         *,
         callers: CallerCounts | None = None,
         observers: Observers | None = None,
+        paths: Paths | None = None,
     ) -> None:
         self.settings = settings
+        self.paths = paths or Paths(settings.node, clock)
         self.callers = callers or CallerCounts(settings.metrics_client_limit, lambda: clock.now)
         self.observers = observers or Observers()
         self.idle_timeout = settings.idle_timeout  # a copy, since reading it here is cheaper for each request
@@ -146,11 +156,7 @@ class Environment:
         self.clock_time = time.monotonic  # uvloop's own time counts whole milliseconds
         self.wall_offset_s = time.time() - self.clock_time()
         """Seconds to add to the clock's time to get the Unix time."""
-        self.health = PassiveHealth(
-            self.clock,
-            first_pause_s=settings.server_pause if settings.passive_health else 0.0,
-            pause_limit_s=settings.server_pause_limit,
-        )
+        self.health = build_passive_health(settings, self.clock)
         self.tls = UpstreamTls(
             root_ca=settings.root_ca, is_verifying=not settings.insecure_skip_verify, offers_http2=settings.http2
         )
@@ -169,7 +175,7 @@ class Environment:
         self.checked_upstreams: set[CheckedUpstream] = set()
         self.tunnels: set[OpenTunnel] = set()
         self.refusals: dict[int, int] = {}
-        self.entrypoints: dict[int, EntrypointCounter] = {}
+        self.entrypoint_counters: dict[int, EntrypointCounter] = {}
 
     def __repr__(self) -> str:
         return (
@@ -180,14 +186,18 @@ class Environment:
     @property
     def requests(self) -> int:
         """The number of requests started so far, from all clients."""
-        return sum([counter.requests for counter in self.entrypoints.values()])
+        return sum([counter.requests for counter in self.entrypoint_counters.values()])
 
-    def get_entrypoint(self, entrypoint: int) -> EntrypointCounter:
-        """Return the counter of an entrypoint, for its connections."""
-        counter = self.entrypoints.get(entrypoint)
+    def find_entrypoint_counter(self, entrypoint: int) -> EntrypointCounter:
+        """Return the counter of an entrypoint, for its connections; create it if there is none."""
+        counter = self.entrypoint_counters.get(entrypoint)
         if counter is None:
-            counter = self.entrypoints[entrypoint] = EntrypointCounter()
+            counter = self.entrypoint_counters[entrypoint] = EntrypointCounter()
         return counter
+
+    def add_account(self, fields: ForwardedFields, address: str) -> ForwardedFields:
+        """Add the verified account of a client to its fields, with `--client-header`."""
+        return AccountFields(fields, address, self.paths.find_client) if self.settings.client_header else fields
 
     def admit(self, client: ExpiringClient) -> bool:
         """Assign a slot to a new client, evicting an idle one if necessary; return False if no slot is free."""

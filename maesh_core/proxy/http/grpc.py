@@ -124,6 +124,8 @@ def find_answer_status(response: Response) -> int:
     for name, value in response.headers:
         if name.lower() == b"grpc-status":
             return read_status(b"grpc-status: %b\r" % value)
+    if response.grpc_status is not None:
+        return response.grpc_status
     return _STATUSES_OF_ANSWERS.get(response.status, UNKNOWN)
 
 

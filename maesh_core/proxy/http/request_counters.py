@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from maesh_core.model.metrics import Histogram, MetricFamily
+from maesh_core.model.metrics import Exemplar, Histogram, MetricFamily
 
 _FIRST_BOUND_S: Final = 0.0005
 DURATION_BOUNDS_S: Final = (_FIRST_BOUND_S, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
@@ -16,6 +16,7 @@ DURATION_BOUNDS_S: Final = (_FIRST_BOUND_S, 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 REASON_LIMIT: Final = 50
 """Different answers of the mesh that are counted apart for one service; a plugin may give any reason."""
 OTHER_REASON: Final = "other"
+FAILURES: Final = "Requests that failed: by a status of 500 or above, a gRPC status, or a response that was cut."
 HTTP_1: Final = "http/1"
 HTTP_2: Final = "http/2"
 """The values of the label `protocol`."""
@@ -27,10 +28,13 @@ class RouteCounters:
     __slots__ = (
         "answers",
         "attempts",
+        "branch_failures",
         "branches",
         "cuts",
         "durations",
         "ejections",
+        "exemplars",
+        "failures",
         "grpc_statuses",
         "http2_statuses",
         "received_bytes",
@@ -48,9 +52,13 @@ class RouteCounters:
         self.grpc_statuses: dict[int, int] = {}
         self.answers: dict[tuple[int, str], int] = {}
         self.branches: dict[str, dict[int, int]] = {}
+        self.branch_failures: dict[str, int] = {}
+        self.failures = 0
         self.cuts: dict[str, int] = {}
         self.durations = [0] * (len(DURATION_BOUNDS_S) + 1)
         self.seconds = 0.0
+        self.exemplars: dict[int, Exemplar] = {}
+        """Traced requests, by bucket of `durations`."""
         self.upstream_durations = [0] * (len(DURATION_BOUNDS_S) + 1)
         self.upstream_seconds = 0.0
         self.attempts = 0
@@ -68,6 +76,10 @@ class RouteCounters:
         statuses[status] = statuses.get(status, 0) + 1
         self.durations[bisect_left(DURATION_BOUNDS_S, seconds) if seconds > _FIRST_BOUND_S else 0] += 1
         self.seconds += seconds
+
+    def add_exemplar(self, exemplar: Exemplar) -> None:
+        """Remember the trace of a request; each bucket keeps the latest one."""
+        self.exemplars[bisect_left(DURATION_BOUNDS_S, exemplar.value)] = exemplar
 
     def count_response(self, seconds: float) -> None:
         """Count the response head of one attempt, `seconds` after the attempt's start."""
@@ -90,6 +102,12 @@ class RouteCounters:
         """Count one finished exchange of a service whose traffic is split."""
         statuses = self.branches.setdefault(destination, {})
         statuses[status] = statuses.get(status, 0) + 1
+
+    def count_failure(self, destination: str = "") -> None:
+        """Count that an exchange has failed; `destination` is its branch, if the service's traffic is split."""
+        self.failures += 1
+        if destination:
+            self.branch_failures[destination] = self.branch_failures.get(destination, 0) + 1
 
     def count_call(self, status: int) -> None:
         """Count one finished gRPC call, which `count` counts too."""
@@ -169,6 +187,17 @@ def _collect_statuses(used: _Used, name_code: Callable[[int], str]) -> Sequence[
                 for status, count in statuses.items()
             ),
         ),
+        MetricFamily(
+            name="maesh_branch_failures",
+            type="counter",
+            help="Failed requests of services whose traffic is split, by the destination that was chosen.",
+            labels=("service", "destination"),
+            samples=[
+                ((service, destination), counter.branch_failures.get(destination, 0))
+                for service, counter in used
+                for destination in sorted(counter.branches)
+            ],
+        ),
     ]
 
 
@@ -180,7 +209,10 @@ def _collect_durations(used: _Used) -> Sequence[MetricFamily]:
             help="From a request's head to the end of its response, by service.",
             labels=("service",),
             samples=[
-                ((service,), Histogram(DURATION_BOUNDS_S, tuple(counter.durations), counter.seconds))
+                (
+                    (service,),
+                    Histogram(DURATION_BOUNDS_S, tuple(counter.durations), counter.seconds, dict(counter.exemplars)),
+                )
                 for service, counter in used
             ],
         ),
@@ -204,6 +236,7 @@ def _collect_sums(used: _Used) -> Sequence[MetricFamily]:
     return [
         _build_counter(noun, text, ("service",), [((service,), getattr(counter, name)) for service, counter in used])
         for noun, name, text in (
+            ("failures", "failures", FAILURES),
             ("attempts", "attempts", "Requests sent to servers, by service; retries are included."),
             ("retries", "retries", "Further attempts that middlewares asked for, by service."),
             ("request_bytes", "received_bytes", "Bytes of request bodies, by service."),

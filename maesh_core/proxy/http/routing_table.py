@@ -5,124 +5,41 @@ table, which keep their pooled connections. A delta copies the dicts and compile
 one assignment; exchanges in progress keep their route.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final
 
-from maesh_core.model.configuration import HttpRouter, Part, Section, Service, list_targets
-from maesh_core.model.matching import Predicate, compile_matches, has_paths, is_ambiguous
+from maesh_core.model.configuration import (
+    HttpRouter,
+    Section,
+    Server,
+    Service,
+    chooses_by_rules,
+    list_chains,
+    list_targets,
+)
+from maesh_core.model.matching import compile_matches
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.plugin_system.middleware import Middleware
-from maesh_core.proxy.balancing.balancer import AnyBalancer, Balancer
+from maesh_core.plugin_system.transports import OFF
 from maesh_core.proxy.balancing.division import DividedPart, Division
-from maesh_core.proxy.balancing.kinds import BalancerKinds, ChosenBalancer
-from maesh_core.proxy.http.answers import AMBIGUOUS_PATH, CLOSED, NO_SERVER
-from maesh_core.proxy.http.messages.request_head import RequestHead
+from maesh_core.proxy.balancing.kinds import BalancerKinds
+from maesh_core.proxy.http.answers import CLOSED, NO_SERVER
+from maesh_core.proxy.http.compiled_services import CompiledService
 from maesh_core.proxy.http.request_counters import RouteCounters
+from maesh_core.proxy.http.routes import NO_ROUTER, Route
+from maesh_core.proxy.http.rule_compiling import RuleCompiler
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.server_key import ServerKey
-from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain
+from maesh_core.proxy.middleware.chain import Chain, compile_chain
+from maesh_core.proxy.transport.guards import list_guarded, list_guards, list_reached
+from maesh_core.proxy.transport.paths import Paths
 
 GetServer = Callable[[ServerKey], HttpServer]
 Claim = tuple[int, bytes]
 Claimants = dict[Claim, set[str]]
 """While a table is built: the hosts to decide, and the keys of the routers that claim each."""
-_NO_ROUTER: Final = HttpRouter(entrypoint=0, hosts=())
-
-
-class Route:
-    """A compiled router. If `balancer` is None, it is closed, and `closed` is the answer.
-
-    `is_chained` means that a plugin inspects its exchanges. `is_plain` means that no plugin does, and that there are no
-    branches. `is_split` means that its requests have several destinations, of which `division` picks one by weight.
-    Otherwise the first of `branches` that matches the request is used; `is_path_read` means that some branch
-    matches on the path. `label` names the service in metrics and records, also if the route is closed and has none.
-    """
-
-    __slots__ = (
-        "balancer",
-        "branches",
-        "chain",
-        "closed",
-        "counters",
-        "destination",
-        "division",
-        "is_chained",
-        "is_path_read",
-        "is_plain",
-        "is_split",
-        "key",
-        "label",
-        "router",
-        "service",
-    )
-
-    def __init__(
-        self,
-        service: str,
-        *,
-        balancer: Balancer[HttpServer] | None,
-        counters: RouteCounters,
-        chain: Chain = EMPTY_CHAIN,
-        closed: Response = NO_SERVER,
-        key: str = "",
-        router: HttpRouter = _NO_ROUTER,
-        branches: tuple[tuple[Predicate, "Route"], ...] = (),
-        destination: str = "",
-    ) -> None:
-        self.service = service
-        self.label = service or key
-        self.destination = destination or service
-        self.balancer = balancer
-        self.counters = counters
-        self.chain = chain
-        self.branches = branches
-        self.is_path_read = any(has_paths(branch.matches) for branch in router.branches)
-        self.is_chained = bool(chain.depth) or has_chooser(balancer)
-        self.is_plain = not (self.is_chained or branches)
-        self.division = balancer if isinstance(balancer, Division) else None
-        self.is_split = bool(branches) or self.division is not None or self.destination != service
-        self.closed = closed
-        self.key = key
-        self.router = router
-
-    def __repr__(self) -> str:
-        return f"<Route to {self.service or self.closed.status}>"
-
-    def choose(self, head: RequestHead) -> "Route":
-        """Choose the branch for a request; close the route if branches match on paths and the path is ambiguous."""
-        if self.is_path_read and is_ambiguous(head.target):
-            return Route(
-                self.service,
-                balancer=None,
-                counters=self.counters,
-                closed=AMBIGUOUS_PATH,
-                key=self.key,
-                router=self.router,
-            )
-        for predicate, route in self.branches:
-            if predicate(head):
-                return route
-        return self
-
-    def has_route(self, route: "Route") -> bool:
-        """Return whether `route` is this route or one of its branches."""
-        return route is self or any(branch is route for _, branch in self.branches)
-
-    def has_destination(self, destination: str) -> bool:
-        """Return whether requests can be routed to a destination: the service itself, or one of its branches."""
-        return destination == self.destination or any(route.destination == destination for _, route in self.branches)
-
-
-AnyServiceBalancer = AnyBalancer[HttpServer] | ChosenBalancer[HttpServer] | Division[HttpServer]
-
-
-class CompiledService(NamedTuple):
-    """A service: its servers and their weights, its balancer, and the keys of the routers that use it."""
-
-    servers: tuple[tuple[HttpServer, int], ...]
-    balancer: AnyServiceBalancer
-    users: frozenset[str]
-    parts: tuple[Part, ...] = ()
+ANY_HOST: Final = b""
+"""In place of the hosts of an entrypoint that is a router's own."""
 
 
 class HttpTable:
@@ -138,6 +55,7 @@ class HttpTable:
         "counters",
         "divided",
         "gained",
+        "guards",
         "has_lost_judges",
         "hosts",
         "lost",
@@ -153,6 +71,8 @@ class HttpTable:
         self.counters: dict[str, RouteCounters] = dict(base.counters) if base else {}
         self.divided: dict[str, frozenset[str]] = dict(base.divided) if base else {}
         """For each service that is part of other services, the keys of those services."""
+        self.guards: dict[str, Chain] = dict(base.guards) if base else {}
+        """The guards of routers, if there is a transport: what requests that other nodes send on must pass."""
         self.gained: list[HttpServer] = []
         self.lost: list[HttpServer] = []
         self.has_lost_judges = False
@@ -161,9 +81,12 @@ class HttpTable:
         return f"<HttpTable routers={len(self.routes)} services={len(self.services)}>"
 
     def find(self, entrypoint: int, host: bytes) -> Route | None:
-        """Return the route of a host; None if there is none."""
+        """Return the route of a host; None if there is none. An entrypoint of one router's own has every host."""
         hosts = self.hosts.get(entrypoint)
-        return hosts.get(host) if hosts is not None else None
+        if hosts is None:
+            return None
+        found = hosts.get(host)
+        return found if found is not None else hosts.get(ANY_HOST)
 
     @property
     def keys(self) -> frozenset[str]:
@@ -173,7 +96,14 @@ class HttpTable:
     # --- building: only build_table() calls these methods, before the table is used
 
     def set_service(
-        self, key: str, service: Service | None, *, get_server: GetServer, balancers: BalancerKinds
+        self,
+        key: str,
+        service: Service | None,
+        *,
+        get_server: GetServer,
+        balancers: BalancerKinds,
+        paths: Paths | None = None,
+        is_guarded: bool = False,
     ) -> None:
         """Add, replace or (None) remove a service; its balancer continues its rotation."""
         former = self.services.pop(key, None)
@@ -190,13 +120,13 @@ class HttpTable:
             self.services[key] = self._divide(key, service, former, users)
             return
         servers = tuple(
-            (get_server(ServerKey(service.scheme, server.address, server.port, server.tls_name)), server.weight)
+            (get_server(_build_server_key(service, server, paths, is_guarded=is_guarded)), server.weight)
             for server in service.servers
         )
         self.gained += [server for server, _ in servers]
         before = former.balancer if former is not None and not isinstance(former.balancer, Division) else None
         balancer = balancers.build(servers, service, former=before)
-        self.services[key] = CompiledService(servers, balancer, users)
+        self.services[key] = CompiledService(servers, balancer, users, answer=_build_answer(service))
 
     def _divide(
         self, key: str, service: Service, former: CompiledService | None, users: frozenset[str]
@@ -216,23 +146,40 @@ class HttpTable:
         """Return the services that include any of these services as a part."""
         return {each for key in keys for each in self.divided.get(key, ())}
 
-    def drop_router(self, key: str, claimants: Claimants) -> None:
-        """Remove a router and its claims."""
+    def drop_router(self, key: str, claimants: Claimants) -> Route | None:
+        """Remove a router and its claims; return its route."""
         route = self.routes.pop(key, None)
+        self.guards.pop(key, None)
         if route is None:
-            return
+            return None
         for name in list_targets(route.router):
             service = self.services.get(name)
             if service is not None:
                 self.services[name] = service._replace(users=service.users - {key})
         for claim in _list_claims(route.router):
             self._read_claimants(claim, claimants).discard(key)
+        return route
 
     def add_router(
-        self, key: str, router: HttpRouter, middlewares: Mapping[str, Middleware], claimants: Claimants
+        self,
+        key: str,
+        router: HttpRouter,
+        middlewares: Mapping[str, Middleware],
+        claimants: Claimants,
+        *,
+        guard_keys: Collection[str] = (),
+        former: Route | None = None,
     ) -> None:
-        """Add a router and its claims."""
-        self.routes[key] = self._compile(key, router, middlewares)
+        """Add a router and its claims; `former` is its previous route.
+
+        `guard_keys` are the keys of middlewares that decide about access.
+        """
+        self.routes[key] = self._compile(key, router, middlewares, former)
+        if guard_keys:
+            known = dict.fromkeys(each for chain in list_chains(router) for each in chain)
+            guards = [middlewares[each] for each in known if each in guard_keys]
+            if guards:
+                self.guards[key] = compile_chain(guards)
         for name in list_targets(router):
             service = self.services[name]
             self.services[name] = service._replace(users=service.users | {key})
@@ -242,7 +189,8 @@ class HttpTable:
     def _read_claimants(self, claim: Claim, claimants: Claimants) -> set[str]:
         found = claimants.get(claim)
         if found is None:
-            route = self.find(*claim)
+            entrypoint, host = claim
+            route = self.hosts.get(entrypoint, {}).get(host)
             found = claimants[claim] = set(self.contested.get(claim, (route.key,) if route is not None else ()))
         return found
 
@@ -256,7 +204,7 @@ class HttpTable:
             former = fresh[entrypoint].pop(host, None)
             if keys:
                 fresh[entrypoint][host] = self.routes[min(keys)]
-            if former is not None and former.chain.is_still_allowed:
+            if former is not None and former.has_judges:
                 self.has_lost_judges |= fresh[entrypoint].get(host) is not former
             if len(keys) > 1:
                 self.contested[claim] = tuple(sorted(keys))
@@ -280,8 +228,13 @@ class HttpTable:
             if key not in self.routes and not self.list_users((key,)):
                 self.counters.pop(key, None)
 
-    def _compile(self, key: str, router: HttpRouter, middlewares: Mapping[str, Middleware]) -> Route:
+    def _compile(
+        self, key: str, router: HttpRouter, middlewares: Mapping[str, Middleware], former: Route | None
+    ) -> Route:
         counters = self.counters.setdefault(router.service or key, RouteCounters())
+        if chooses_by_rules(router):
+            compiler = RuleCompiler(key, router, services=self.services, middlewares=middlewares, counters=counters)
+            return compiler.compile(former)
         if router.service is None:
             closed = Response(status=router.status, reason=router.reason or CLOSED)
             return Route("", balancer=None, counters=counters, closed=closed, key=key, router=router)
@@ -295,7 +248,7 @@ class HttpTable:
                     counters=counters,
                     chain=chain,
                     key=key,
-                    router=_NO_ROUTER,
+                    router=NO_ROUTER,
                     destination=branch.service,
                 ),
             )
@@ -313,13 +266,6 @@ class HttpTable:
         )
 
 
-def has_chooser(balancer: Balancer[HttpServer] | None) -> bool:
-    """Return whether a plugin chooses among the servers, and therefore inspects the exchange."""
-    if isinstance(balancer, Division):
-        return any(has_chooser(part.balancer) for part in balancer.parts)
-    return isinstance(balancer, ChosenBalancer)
-
-
 def build_table(
     section: Section,
     *,
@@ -328,40 +274,91 @@ def build_table(
     current: HttpTable,
     get_server: GetServer,
     balancers: BalancerKinds,
+    paths: Paths | None = None,
 ) -> HttpTable:
     """Build the table for `section`. If `changed` is given, start from `current` and update only those keys.
 
     `get_server` returns the pool of a server; calling it has no effect until the table is applied.
     """
+    guarded: frozenset[str] = frozenset()
+    guard_keys: frozenset[str] = frozenset()
+    if paths is not None and paths.guard_kinds:
+        guard_keys = list_guards(section, paths.guard_kinds)
+        guarded = list_guarded(section, paths.guard_kinds)
+        if changed is not None:
+            changed |= list_reached(section, changed)
     keys = current.keys | frozenset(section.routers) | frozenset(section.services) if changed is None else changed
     table = HttpTable(current)
     keys |= table.list_divided(keys)
     users = table.list_users(keys)
     whole = [key for key in keys if key not in section.services or not section.services[key].parts]
     for key in (*whole, *(keys - frozenset(whole))):
-        table.set_service(key, section.services.get(key), get_server=get_server, balancers=balancers)
+        table.set_service(
+            key,
+            section.services.get(key),
+            get_server=get_server,
+            balancers=balancers,
+            paths=paths,
+            is_guarded=key in guarded or _is_bound(section.services.get(key), paths),
+        )
     claimants: Claimants = {}
     for key in sorted(keys | users):
-        table.drop_router(key, claimants)
+        former = table.drop_router(key, claimants)
         router = section.routers.get(key)
         if router is not None:
-            table.add_router(key, router, middlewares, claimants)
+            table.add_router(key, router, middlewares, claimants, guard_keys=guard_keys, former=former)
     table.assign_hosts(claimants)
     table.drop_unused_counters(keys)
     return table
 
 
+def _is_bound(service: Service | None, paths: Paths | None) -> bool:
+    """Return whether a connection to another node carries one client's requests, because the server gets its name."""
+    return service is not None and paths is not None and paths.names_clients and service.scheme != "https"
+
+
+def _build_answer(service: Service) -> Response:
+    """Build the response of a service that has no server."""
+    answer = service.answer
+    if answer is None:
+        return NO_SERVER
+    reason = answer.reason or "the backend cannot be used"
+    return Response(status=answer.status, reason=reason, grpc_status=answer.grpc_status)
+
+
+def _build_server_key(service: Service, server: Server, paths: Paths | None, *, is_guarded: bool) -> ServerKey:
+    """Build the key of a server; without encryption, its node does not matter."""
+    if service.encryption == OFF:
+        return ServerKey(service.scheme, server.address, server.port, server.tls_name)
+    is_local = paths is not None and paths.is_local(server.node)
+    return ServerKey(
+        service.scheme,
+        server.address,
+        server.port,
+        server.tls_name,
+        node=server.node,
+        mode=service.encryption,
+        is_guarded=is_guarded and not is_local,
+    )
+
+
 def _list_claims(router: HttpRouter) -> list[Claim]:
-    return [(router.entrypoint, host.lower().encode("ascii", "replace")) for host in dict.fromkeys(router.hosts)]
+    hosts = (host.lower().encode("ascii", "replace") for host in dict.fromkeys(router.hosts))
+    claims = [(router.entrypoint, host) for host in hosts if host != ANY_HOST]
+    return [*claims, (router.own_entrypoint, ANY_HOST)] if router.own_entrypoint else claims
 
 
 class CurrentTable:
-    """Holds the current table. Replacing it is one assignment; exchanges in progress keep their route."""
+    """Holds the current table. Replacing it is one assignment; exchanges in progress keep their route.
 
-    __slots__ = ("table",)
+    `namespaces` has the namespaces of clients by address, if some route has rules for the clients of a namespace.
+    """
+
+    __slots__ = ("namespaces", "table")
 
     def __init__(self, table: HttpTable) -> None:
         self.table = table
+        self.namespaces: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
         return f"<CurrentTable {self.table!r}>"

@@ -4,8 +4,8 @@ Takes the settings, returns an SSL context, and checks the certificates of conne
 address, which certificates seldom contain; they usually contain the name of its service. Either is accepted. The name
 is `service.namespace.svc`, for which no public authority issues certificates.
 
-There is no hop between proxies: traffic goes from a client's pod through one proxy to a server. TLS is therefore only
-used towards servers, and there is no receiving side (such as mTLS between nodes).
+This is TLS between a proxy and a server, which needs no other proxy. Connections between proxies belong to a transport
+(proxy/transport/); if there is one, the TLS to a server runs inside its path.
 """
 
 import ipaddress

@@ -58,6 +58,8 @@ def reset(transport: asyncio.WriteTransport) -> None:
     raw = transport.get_extra_info("socket")
     if raw is not None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    elif (cut := transport.get_extra_info("reset")) is not None:  # a stream of a tunnel between nodes
+        cut()
     transport.abort()
 
 

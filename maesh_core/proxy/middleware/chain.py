@@ -8,12 +8,13 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from maesh_core.plugin_system.interfaces import Connection, Exchange
+from maesh_core.plugin_system.interfaces import ClientHead, Connection, Exchange
 from maesh_core.plugin_system.middleware import CALLED_INNERMOST_FIRST, Middleware
 
 AttemptFailed = Callable[[Exchange, Exception], bool | float | None]
 OnAttempt = Callable[[Exchange], object]
 OnResponse = Callable[[Exchange], bool | float | None]
+Skip = Callable[[ClientHead], object]
 Judge = Callable[[Connection], bool | None]
 """A method that decides about access: `on_connect` or `is_still_allowed`."""
 
@@ -29,9 +30,10 @@ class Chain:
     """The methods that a route calls, each tuple in the order of its calls.
 
     `is_still_allowed` is called for exchanges and tunnels in progress when the route changes. `on_finished` is called
-    if the request reached its middleware. `depth` is the number of middlewares, `kept_bytes` the number of bytes of a
-    request's body to store for another attempt. A chain is never modified after it was compiled. It is a class and not
-    a NamedTuple, because compiled code reads the attributes of a class without a lookup.
+    if the request reached its middleware. `skips_request` is that of the only middleware, if it has one; if it returns
+    True, the request passes without the chain. `depth` is the number of middlewares, `kept_bytes` the number of bytes
+    of a request's body to store for another attempt. A chain is never modified after it was compiled. It is a class and
+    not a NamedTuple, because compiled code reads the attributes of a class without a lookup.
     """
 
     __slots__ = (
@@ -43,6 +45,7 @@ class Chain:
         "on_finished",
         "on_request",
         "on_response",
+        "skips_request",
     )
 
     def __init__(
@@ -54,6 +57,7 @@ class Chain:
         on_response: tuple[OnResponse, ...] = (),
         on_finished: tuple[Step, ...] = (),
         is_still_allowed: tuple[Judge, ...] = (),
+        skips_request: Skip | None = None,
         depth: int = 0,
         kept_bytes: int = 0,
     ) -> None:
@@ -63,6 +67,7 @@ class Chain:
         self.on_response = on_response
         self.on_finished = on_finished
         self.is_still_allowed = is_still_allowed
+        self.skips_request = skips_request
         self.depth = depth
         self.kept_bytes = kept_bytes
 
@@ -75,13 +80,15 @@ EMPTY_CHAIN: Final = Chain()
 
 def compile_chain(middlewares: Sequence[object]) -> Chain:
     """Compile middlewares, given outermost first."""
+    judges = _list_calls(middlewares, "is_still_allowed")
     return Chain(
         on_request=_list_steps(middlewares, "on_request"),
         on_attempt=_list_calls(middlewares, "on_attempt"),
         on_attempt_failed=_list_calls(middlewares, "on_attempt_failed"),
         on_response=_list_calls(middlewares, "on_response"),
         on_finished=_list_steps(middlewares, "on_finished"),
-        is_still_allowed=_list_calls(middlewares, "is_still_allowed"),
+        is_still_allowed=judges,
+        skips_request=find_method(middlewares[0], "skips_request") if len(middlewares) == 1 and not judges else None,
         depth=len(middlewares),
         kept_bytes=max((getattr(middleware, "kept_bytes", None) or 0 for middleware in middlewares), default=0),
     )

@@ -23,6 +23,9 @@ HTTP_METHODS = ("on_request", "on_attempt", "on_attempt_failed", "on_response", 
 STREAM_METHODS = ("on_connect",)
 """The methods that decide whether a connection or session may start."""
 
+NOT_CALLED_YET = ("choose_backend", "on_request_body", "on_response_body", "judge_copy")
+"""Methods that are declared, but that no exchange calls yet: a middleware that relies on one is refused."""
+
 _RESERVED = "on_"
 _AWAITED = "on_request"
 _SIMILARITY = 0.85
@@ -50,7 +53,10 @@ def find_middleware_problem(middleware: object) -> str | None:
             return f"has {name}, which is not a method of middlewares; did you mean {intended}?"
     if not given:
         return f"has none of the methods of a middleware: {', '.join(METHODS)}"
-    return _find_value_problem(middleware)
+    unsupported = next(
+        (f"has {name}, which this proxy does not call yet" for name in NOT_CALLED_YET if name in given), None
+    )
+    return unsupported or _find_value_problem(middleware)
 
 
 def has_any(middleware: object, names: tuple[str, ...]) -> bool:
@@ -101,7 +107,7 @@ def _suggest(name: str) -> str:
 def _find_intended(name: str) -> str | None:
     """Return the method that a name probably means, such as `onRequest` or `is_stil_allowed`; None if there is none."""
     plain = name.replace("_", "").lower()
-    if name in METHODS or not plain.startswith(("on", "is")):
+    if name in METHODS or not plain.startswith(("on", "is", "ju", "sk", "ch")):
         return None
     found = get_close_matches(plain, _METHODS_BY_PLAIN_NAME, n=1, cutoff=_SIMILARITY)
     return _METHODS_BY_PLAIN_NAME[found[0]] if found and found[0][:2] == plain[:2] else None

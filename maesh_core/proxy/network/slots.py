@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from maesh_core.model.addresses import IPV4_MAPPED_PREFIX
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.settings import CarryingSettings
 
@@ -20,8 +21,6 @@ CLIENT_CONNECTION_LIMIT = "client-connection-limit"
 DESCRIPTORS_PER_CLIENT = 3
 """Descriptors per slot: one for the client, one for its server, and one spare for clients of the other protocol.
 With fewer, accepting would fail before the slots run out, and no idle connection would ever be evicted."""
-
-_IPV4_MAPPED_PREFIX = "::ffff:"
 
 
 def fit_connection_limit(settings: SettingsT, open_files: int | None) -> SettingsT:
@@ -52,7 +51,7 @@ class Slots:
 
         `evict` frees a slot and returns whether it could. It is only called for a client within its own limit.
         """
-        address = address.removeprefix(_IPV4_MAPPED_PREFIX)
+        address = address.removeprefix(IPV4_MAPPED_PREFIX)
         held = self._by_address.get(address, 0)
         if 0 < settings.client_connection_limit <= held:
             self.refused[CLIENT_CONNECTION_LIMIT] += 1
@@ -68,7 +67,7 @@ class Slots:
 
     def release(self, address: str) -> None:
         """Release a slot of an address."""
-        address = address.removeprefix(_IPV4_MAPPED_PREFIX)
+        address = address.removeprefix(IPV4_MAPPED_PREFIX)
         left = self._by_address[address] - 1
         if left:
             self._by_address[address] = left

@@ -6,6 +6,8 @@ Takes transport, address and port. Returns sockets that no event loop watches ye
 import errno
 import socket
 
+from maesh_core.model.addresses import join_port
+
 BACKLOG = 4096
 """Connections that may wait in the accept queue; the kernel limits it to `net.core.somaxconn`."""
 
@@ -62,7 +64,7 @@ def describe_address(host: str, port: int) -> str:
     """Render an address for an error message."""
     if not host:
         return f"port {port} on all addresses"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return join_port(host, port)
 
 
 def describe_reason(error: OSError) -> str:

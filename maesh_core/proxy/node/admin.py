@@ -4,25 +4,30 @@ Takes a request's method and target, reads the node's state, and returns a Respo
 maesh_core/plain_http serves the port.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
-from maesh_core.plain_http.messages import BodyStream, Response
+from maesh_core.plain_http.browser_marks import is_from_browser
+from maesh_core.plain_http.messages import BodyStream, Response, read_field
 from maesh_core.proxy.node.taps import TooManyTapsError
 from maesh_core.proxy.routing.refusals import RefusedRouter
 
+_GUARDING_FIELDS = ((b"Cross-Origin-Resource-Policy", b"same-origin"), (b"X-Content-Type-Options", b"nosniff"))
+"""A page of another site cannot include an answer, neither as what it is nor as a script."""
+PROBE_PAGES = frozenset({b"/ping", b"/ready"})
+"""Pages that everybody may read: the kubelet's probes."""
 _NOT_FOR_BROWSERS = frozenset({b"/tap", b"/traffic"})
-_BROWSER_FIELDS = frozenset({b"accept-language", b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode"})
-"""Browsers send at least one of these. A web site could make a browser follow live traffic, under a name of the site
-that points to this port, or keep all taps in use; only the controller needs these pages."""
+"""A web site could make a browser follow live traffic, under a name of the site that points to this port, or keep all
+taps in use; only the controller needs these pages."""
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The content of `/status`. `workers` counts workers that route traffic; `refused` lists refused routers.
 
-    `engine` is the form of the engine's modules: `compiled` or `pure`.
+    `engine` is the form of the engine's modules: `compiled` or `pure`. `services` has the state that services of
+    plugins report, by plugin, if there is any.
     """
 
     revision: str | None
@@ -30,6 +35,7 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     engine: str
     refused: Sequence[RefusedRouter]
+    services: Mapping[str, Mapping[str, str]] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Request(Protocol):
@@ -44,6 +50,10 @@ class Request(Protocol):
         """Path and query."""
 
     @property
+    def remote(self) -> str:
+        """The client's address."""
+
+    @property
     def fields(self) -> Sequence[tuple[bytes, bytes]]:
         """The header fields, with names in lower case."""
 
@@ -51,8 +61,9 @@ class Request(Protocol):
 class AdminPages:
     """Answers the requests of the admin port when called.
 
-    `read_status` and the functions that render are called per request for their page. `render_traffic` returns a
-    `ProxyTraffic` as JSON, `render_configuration` returns None before the first configuration. `open_tap` takes a query
+    `read_status` and the functions that render are called per request for their page. `render_metrics` takes the field
+    Accept, and returns the page and its content type. `render_traffic` returns a `ProxyTraffic` as JSON,
+    `render_configuration` returns None before the first configuration. `open_tap` takes a query and a client's address,
     and returns a stream; it raises ValueError with a reason, and TooManyTapsError.
     """
 
@@ -71,10 +82,10 @@ class AdminPages:
         *,
         is_ready: Callable[[], bool],
         read_status: Callable[[], ProxyStatus],
-        render_metrics: Callable[[], Awaitable[tuple[bytes, str]]],
+        render_metrics: Callable[[str], Awaitable[tuple[bytes, str]]],
         render_traffic: Callable[[], Awaitable[bytes]],
         render_configuration: Callable[[], bytes | None],
-        open_tap: Callable[[bytes], BodyStream],
+        open_tap: Callable[[bytes, str], BodyStream],
     ) -> None:
         self._is_ready = is_ready
         self._read_status = read_status
@@ -82,7 +93,7 @@ class AdminPages:
         self._render_traffic = render_traffic
         self._render_configuration = render_configuration
         self._open_tap = open_tap
-        self._pages: dict[bytes, Callable[[bytes], Response | Awaitable[Response]]] = {
+        self._pages: dict[bytes, Callable[[Request], Response | Awaitable[Response]]] = {
             b"/ping": self._answer_ping,
             b"/ready": self._answer_ready,
             b"/metrics": self._answer_metrics,
@@ -94,45 +105,45 @@ class AdminPages:
 
     def __call__(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request."""
-        path, _, query = request.target.partition(b"?")
+        path = request.target.partition(b"?")[0]
         page = self._pages.get(path)
         if page is None:
             return build_text(404, "no such page")
         if request.method not in {b"GET", b"HEAD"}:
             return build_text(405, "only GET and HEAD are supported", (b"Allow", b"GET, HEAD"))
-        if path in _NOT_FOR_BROWSERS and any(name in _BROWSER_FIELDS for name, _ in request.fields):
+        if path in _NOT_FOR_BROWSERS and is_from_browser(request.fields):
             return build_text(403, "not for browsers: the controller shows this traffic")
-        return page(query)
+        return page(request)
 
-    def _answer_ping(self, _: bytes) -> Response:
+    def _answer_ping(self, _: Request) -> Response:
         return build_text(200, "alive")
 
-    def _answer_ready(self, _: bytes) -> Response:
+    def _answer_ready(self, _: Request) -> Response:
         if self._is_ready():
             return build_text(200, "ready")
         return build_text(503, "not ready")
 
-    async def _answer_metrics(self, _: bytes) -> Response:
-        body, content_type = await self._render_metrics()
+    async def _answer_metrics(self, request: Request) -> Response:
+        body, content_type = await self._render_metrics(read_field(request.fields, b"accept"))
         return _build_page(body, content_type.encode("ascii"))
 
-    async def _answer_traffic(self, _: bytes) -> Response:
+    async def _answer_traffic(self, _: Request) -> Response:
         return _build_page(await self._render_traffic(), b"application/json")
 
-    def _answer_tap(self, query: bytes) -> Response:
+    def _answer_tap(self, request: Request) -> Response:
         try:
-            stream = self._open_tap(query)
+            stream = self._open_tap(request.target.partition(b"?")[2], request.remote)
         except ValueError as error:
             return build_text(400, str(error).encode("ascii", "backslashreplace").decode("ascii"))
         except TooManyTapsError:
             return build_text(503, "too many taps are open")
-        fields = ((b"Content-Type", b"application/x-ndjson"), (b"Cache-Control", b"no-store"))
+        fields = ((b"Content-Type", b"application/x-ndjson"), (b"Cache-Control", b"no-store"), *_GUARDING_FIELDS)
         return Response(status=200, fields=fields, stream=stream, is_last=True)
 
-    def _answer_status(self, _: bytes) -> Response:
+    def _answer_status(self, _: Request) -> Response:
         return _build_page(msgspec.json.encode(self._read_status()), b"application/json")
 
-    def _answer_configuration(self, _: bytes) -> Response:
+    def _answer_configuration(self, _: Request) -> Response:
         body = self._render_configuration()
         if body is None:
             return build_text(503, "no configuration yet")
@@ -149,5 +160,5 @@ def _build_page(body: bytes, content_type: bytes) -> Response:
 
 
 def _build(status: int, reason: str, body: bytes, content_type: bytes, *fields: tuple[bytes, bytes]) -> Response:
-    common = ((b"Content-Type", content_type), (b"X-Maesh-Reason", reason.encode("ascii")))
+    common = ((b"Content-Type", content_type), (b"X-Maesh-Reason", reason.encode("ascii")), *_GUARDING_FIELDS)
     return Response(status=status, fields=(*common, *fields), body=body)

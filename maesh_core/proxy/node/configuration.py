@@ -30,6 +30,7 @@ class NodeConfiguration:
         "_lock",
         "_pool",
         "_refused",
+        "_share",
         "applied",
         "applied_at_s",
         "changed",
@@ -37,8 +38,16 @@ class NodeConfiguration:
         "rejected",
     )
 
-    def __init__(self, pool: WorkerPool, entrypoints: Entrypoints, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        pool: WorkerPool,
+        entrypoints: Entrypoints,
+        *,
+        share: Callable[[Mapping[str, bytes]], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._pool = pool
+        self._share = share
         self._entrypoints = entrypoints
         self._clock = clock
         self._lock = asyncio.Lock()
@@ -114,6 +123,7 @@ class NodeConfiguration:
             raise
         await self._entrypoints.apply(wanted, is_first=not self.applied)
         self.encoded = encoded
+        self._share(encoded.list_shared())
         self.applied += 1
         self.applied_at_s = self._clock()
         logger.info("applied revision %s, %d entrypoints", encoded.revision, len(self._entrypoints.opened))

@@ -10,8 +10,11 @@ from typing import Any
 import msgspec
 
 from maesh_core.errors import UpdateRejectedError
+from maesh_core.model.client_namespaces import CLIENTS
 from maesh_core.model.keys import build_wire_path
-from maesh_core.model.messages import FIXED_FIELDS, RawSections, render_sections
+from maesh_core.model.messages import FIXED_FIELDS, OPTIONAL_SECTIONS, RawSections, render_sections
+from maesh_core.model.pod_names import PODS
+from maesh_core.model.transport import TRANSPORT
 from maesh_core.proxy.routing.checks import parse_wire_path
 
 
@@ -28,13 +31,36 @@ class _Objects(msgspec.Struct, kw_only=True):
     middlewares: dict[str, msgspec.Raw] = {}
 
 
-class _Placed(msgspec.Struct):
+class _TransportEntries(msgspec.Struct, kw_only=True):
+    nodes: dict[str, msgspec.Raw] = {}
+    clients: dict[str, msgspec.Raw] = {}
+    shared: dict[str, msgspec.Raw] = {}
+
+
+class _PodEntries(msgspec.Struct, kw_only=True):
+    addresses: dict[str, msgspec.Raw] = {}
+
+
+class _ClientEntries(msgspec.Struct, kw_only=True):
+    sources: dict[str, msgspec.Raw] = {}
+
+
+_Part = _Objects | _TransportEntries | _PodEntries | _ClientEntries
+
+
+class _Placed(msgspec.Struct, rename="camel"):
     entrypoint: int
+    own_entrypoint: int = 0
 
 
 _HEAD_DECODER = msgspec.json.Decoder(_Head)
 _PARTS_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OBJECTS_DECODER = msgspec.json.Decoder(_Objects)
+_OPTIONAL_DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
+    TRANSPORT: msgspec.json.Decoder(_TransportEntries),
+    PODS: msgspec.json.Decoder(_PodEntries),
+    CLIENTS: msgspec.json.Decoder(_ClientEntries),
+}
 _PLACED_DECODER = msgspec.json.Decoder(_Placed)
 
 
@@ -49,10 +75,10 @@ class EncodedConfiguration(msgspec.Struct, frozen=True, kw_only=True):
         """Return the configuration after an update that was pulled with `since`; raises UpdateRejectedError."""
         try:
             head = _HEAD_DECODER.decode(body)
-            parts = {
-                protocol: _OBJECTS_DECODER.decode(raw)
+            parts: dict[str, _Part] = {
+                protocol: _OPTIONAL_DECODERS.get(protocol, _OBJECTS_DECODER).decode(raw)
                 for protocol, raw in _PARTS_DECODER.decode(body).items()
-                if protocol not in FIXED_FIELDS
+                if protocol not in FIXED_FIELDS or protocol in OPTIONAL_SECTIONS
             }
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UpdateRejectedError(f"not a configuration: {error}") from error
@@ -66,7 +92,12 @@ class EncodedConfiguration(msgspec.Struct, frozen=True, kw_only=True):
 
     def render(self) -> bytes:
         """Encode as a full update, as a controller sends it."""
-        return render_sections(self.revision or "", dict(self.sections), is_full=True, plugins=self.plugins)  # type: ignore[arg-type]
+        return render_sections(self.revision or "", self.sections, is_full=True, plugins=self.plugins)
+
+    def without_pods(self) -> "EncodedConfiguration":
+        """Leave out the names of pods, which are soon wrong if nothing updates them."""
+        sections = {name: section for name, section in self.sections.items() if name != PODS}
+        return msgspec.structs.replace(self, sections=sections)
 
     def has_service(self, key: str) -> bool:
         """Return whether any protocol has a service or a router with this key."""
@@ -78,12 +109,18 @@ class EncodedConfiguration(msgspec.Struct, frozen=True, kw_only=True):
         """Return the wire paths of the routers on an entrypoint."""
         for key, raw in self.sections.get(protocol, {}).get("routers", {}).items():
             try:
-                if _PLACED_DECODER.decode(raw).entrypoint == entrypoint:
+                placed = _PLACED_DECODER.decode(raw)
+                if entrypoint in (placed.entrypoint, placed.own_entrypoint):
                     yield build_wire_path(protocol, "routers", key)
             except msgspec.DecodeError:
                 continue
 
-    def _merge_parts(self, parts: Mapping[str, _Objects], removed: tuple[str, ...]) -> RawSections:
+    def list_shared(self) -> dict[str, bytes]:
+        """List what the controller shares with all nodes, by the name of the transport, as JSON."""
+        shared = self.sections.get(TRANSPORT, {}).get("shared", {})
+        return {name: bytes(raw) for name, raw in shared.items()}
+
+    def _merge_parts(self, parts: Mapping[str, _Part], removed: tuple[str, ...]) -> RawSections:
         merged: dict[str, Any] = dict(self.sections)
         fresh: set[tuple[str, str]] = set()
 

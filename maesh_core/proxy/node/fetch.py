@@ -17,6 +17,8 @@ import msgspec
 
 from maesh_core.errors import PullError, SettingsError
 from maesh_core.model.addresses import parse_address
+from maesh_core.plain_http.bearer_token import is_private, read_token
+from maesh_core.process.tls_credentials import TlsCredentials
 
 if TYPE_CHECKING:
     import ssl
@@ -113,22 +115,44 @@ def _is_loopback(host: str) -> bool:
 class Fetcher:
     """Sends GET requests to an endpoint in sequence. Close it at the end.
 
-    It connects from `source_host` if possible; with None, the kernel chooses the address.
+    It connects from `source_host` if possible; with None, the kernel chooses the address. Over TLS, it trusts only the
+    certificates in the file `root_ca`, or the system's and those of its credentials. The token in `token_file` is sent
+    with each request. Both files may be replaced at any time. Raises SettingsError if a token would be sent in clear.
     """
 
-    __slots__ = ("_connection", "_endpoint", "_limits", "_source_host")
+    __slots__ = (
+        *("_connection", "_credentials", "_endpoint", "_is_outdated", "_limits", "_root_ca", "_source_host"),
+        "_token_file",
+    )
 
     def __init__(
-        self, endpoint: Endpoint, limits: FetchLimits = DEFAULT_LIMITS, *, source_host: str | None = None
+        self,
+        endpoint: Endpoint,
+        limits: FetchLimits = DEFAULT_LIMITS,
+        *,
+        source_host: str | None = None,
+        root_ca: str = "",
+        token_file: str = "",
     ) -> None:
+        if token_file and not is_private("https" if endpoint.is_tls else "http", endpoint.host):
+            raise SettingsError(f"--controller-token needs an https endpoint: {endpoint} would get the token in clear")
         self._source_host = source_host
+        self._root_ca = root_ca
+        self._token_file = token_file
         self._endpoint = endpoint
         self._limits = limits
+        self._credentials: TlsCredentials | None = None
+        self._is_outdated = False
         self._connection: _Connection | None = None
 
     def __repr__(self) -> str:
         """Show the endpoint and the connection."""
         return f"<Fetcher {self._endpoint} {self._connection}>"
+
+    def use(self, credentials: TlsCredentials) -> None:
+        """Show this certificate on further connections, the next request's included."""
+        self._credentials = credentials
+        self._is_outdated = True
 
     async def fetch(self, query: str, *, hold_s: float = 0.0) -> Answer:
         """Send one request; the server may hold the response for `hold_s`. Raises PullError.
@@ -136,6 +160,8 @@ class Fetcher:
         If a reused connection turns out to be closed, the request is sent again on a new one.
         """
         target = f"{self._endpoint.path}?{query}" if query else self._endpoint.path
+        if self._is_outdated:
+            await self.close()
         kept = self._connection
         if kept is not None:
             try:
@@ -163,7 +189,8 @@ class Fetcher:
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         endpoint, source = self._endpoint, self._source_host
-        context = _build_tls_context() if endpoint.is_tls else None
+        self._is_outdated = False
+        context = _build_tls_context(self._root_ca, self._credentials) if endpoint.is_tls else None
         if source is not None:
             with contextlib.suppress(OSError):  # if the source address cannot be used, connect without it
                 return await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context, local_addr=(source, 0))
@@ -172,13 +199,25 @@ class Fetcher:
     async def _exchange(self, connection: "_Connection", target: str, hold_s: float) -> Answer:
         """Send a request and receive its response; reuse the connection only after a response that ended cleanly."""
         self._connection = None
-        request = f"GET {target} HTTP/1.1\r\nHost: {self._endpoint.authority}\r\nAccept: application/json\r\n\r\n"
         async with connection:
-            answer, is_reusable = await connection.exchange(request.encode("ascii"), self._limits, hold_s)
+            request = self._build_request(target)
+            answer, is_reusable = await connection.exchange(request, self._limits, hold_s)
             if is_reusable:
                 connection.keep()
                 self._connection = connection
         return answer
+
+    def _build_request(self, target: str) -> bytes:
+        fields = [f"Host: {self._endpoint.authority}", "Accept: application/json"]
+        if self._token_file:
+            fields.append(f"Authorization: Bearer {self._read_token()}")
+        return "\r\n".join([f"GET {target} HTTP/1.1", *fields, "", ""]).encode("ascii")
+
+    def _read_token(self) -> str:
+        try:
+            return read_token(self._token_file)
+        except ValueError as error:
+            raise PullError(f"{error} (--controller-token)") from error
 
 
 class _Connection:
@@ -301,10 +340,25 @@ class _Message:
             self.is_reusable = self._parser.should_keep_alive()
 
 
-def _build_tls_context() -> "ssl.SSLContext":
+def _build_tls_context(root_ca: str, credentials: TlsCredentials | None) -> "ssl.SSLContext":
     import ssl  # imported only for https, since it takes 5 MB
 
-    return ssl.create_default_context()
+    try:
+        context = ssl.create_default_context(cafile=root_ca or None)
+    except OSError as error:  # includes ssl.SSLError
+        reason = "it contains no certificates" if isinstance(error, ssl.SSLError) else error.strerror
+        raise PullError(f"cannot read {root_ca} (--root-ca-controller): {reason}") from error
+    if credentials is None:
+        return context
+    from maesh_core.process.tls_contexts import load_key
+
+    try:
+        load_key(context, credentials)
+        if not root_ca:
+            context.load_verify_locations(cadata=credentials.bundle)
+    except (OSError, ValueError) as error:  # the text must not contain the key
+        raise PullError(f"the certificate of this proxy cannot be used: {type(error).__name__}") from error
+    return context
 
 
 def _describe(error: OSError | UnicodeError) -> str:

@@ -6,7 +6,7 @@ Takes functions that return metric families, and calls them at each scrape. Noth
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from maesh_core.model.exposition import CONTENT_TYPE, read_process_families, render_page
+from maesh_core.model.exposition import read_process_families, render_page
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.proxy.node.configuration import NodeConfiguration
 from maesh_core.proxy.node.entrypoints import Entrypoints
@@ -28,9 +28,9 @@ class MetricsPage:
         """Show the number of sources."""
         return f"<MetricsPage of {len(self._sources)} sources>"
 
-    def render(self) -> tuple[bytes, str]:
-        """Read every source, and return the page and its content type; families with the same name are merged."""
-        return render_page(self._sources), CONTENT_TYPE
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Read every source, and return the page and its content type, in the format that `accept` asks for."""
+        return render_page(self._sources, accept)
 
 
 def collect_node_metrics(

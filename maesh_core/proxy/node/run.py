@@ -1,8 +1,8 @@
 """Runs one node: connects poller, configuration, workers, entrypoints and admin port.
 
 Runs in the parent, on plain asyncio, and routes no traffic itself (maesh_core/proxy/workers). Decides when the node is
-ready (`Node.is_ready`). Takes checked settings;
-returns an exit status when it is asked to end. If a part of it ends unexpectedly, it raises the error.
+ready (`Node.is_ready`). Takes checked settings; returns an exit status when it is asked to end. If a part of it ends
+unexpectedly, it raises the error.
 """
 
 import asyncio
@@ -10,8 +10,11 @@ import logging
 import signal
 import socket
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from maesh_core import engine
 from maesh_core.errors import StartupError, UpdateRejectedError
@@ -20,11 +23,13 @@ from maesh_core.process.interruption import end_echoed_line, tell_wait
 from maesh_core.process.open_files import find_open_files_limit, raise_open_files_limit
 from maesh_core.proxy.network.sockets import describe_address, describe_reason, open_sockets
 from maesh_core.proxy.node.admin import AdminPages, ProxyStatus, build_text
+from maesh_core.proxy.node.admin_security import AdminSecurity, NodeSecurity
 from maesh_core.proxy.node.configuration import NodeConfiguration
 from maesh_core.proxy.node.entrypoints import Entrypoints
 from maesh_core.proxy.node.fetch import Fetcher, find_source_host, parse_endpoint
 from maesh_core.proxy.node.metrics import MetricsPage, collect_node_metrics
 from maesh_core.proxy.node.poller import Poller
+from maesh_core.proxy.node.services import LoadServices, NodeServices
 from maesh_core.proxy.node.taps import NodeTaps
 from maesh_core.proxy.node.traffic_history import TrafficHistory
 from maesh_core.proxy.worker.memory_settings import settle_memory
@@ -43,6 +48,8 @@ SCRAPE_LIMIT_S = 1.0
 """The time for workers to report their counters at a scrape; for slower workers, the last counters are used."""
 ADMIN_CLIENTS = 256
 """Connections to the admin port; probes and scrapes use one each."""
+ADMIN_ADDRESS_SHARE = 4
+"""One address, unless it is of loopback, may have one of so many of these connections without a certificate."""
 CACHE_GRACE_S = 1.0
 """The time for the controller to answer the first pull before the cached configuration is applied."""
 CACHE_PAUSE_S = 1.0
@@ -88,6 +95,7 @@ class Node:
 
     __slots__ = (
         "_admin",
+        "_admin_security",
         "_cache",
         "_configuration",
         "_entrypoints",
@@ -96,12 +104,13 @@ class Node:
         "_is_ending",
         "_poller",
         "_pool",
+        "_services",
         "_settings",
         "_taps",
         "_traffic",
     )
 
-    def __init__(self, settings: ProxySettings, spawn: Spawn) -> None:
+    def __init__(self, settings: ProxySettings, spawn: Spawn, load_services: LoadServices | None = None) -> None:
         endpoint = parse_endpoint(settings.endpoint)
         self._settings = settings
         self._is_ending = False
@@ -115,17 +124,38 @@ class Node:
         self._taps = NodeTaps(self._pool)
         self._traffic = TrafficHistory(self._pool.collect_metrics)
         self._entrypoints = Entrypoints(self._pool, bind=settings.bind)
-        self._configuration = NodeConfiguration(self._pool, self._entrypoints)
-        self._fetcher = Fetcher(endpoint, source_host=find_source_host(endpoint, settings.admin_host))
+        self._configuration = NodeConfiguration(
+            self._pool, self._entrypoints, share=lambda values: self._services.share(values)
+        )
+        self._fetcher = Fetcher(
+            endpoint,
+            source_host=find_source_host(endpoint, settings.admin_host),
+            root_ca=settings.root_ca_controller,
+            token_file=settings.controller_token,
+        )
+        self._admin_security = AdminSecurity(
+            self._build_admin_pages(),
+            host=settings.admin_host,
+            is_clear=settings.admin_clear,
+            open_paths=settings.admin_open,
+        )
+        clients = _choose_admin_clients()
+        limits = ServerLimits(clients=clients, address_clients=max(1, clients // ADMIN_ADDRESS_SHARE))
+        self._admin = HttpServer(self._admin_security.answer, build_text, limits)
+        self._admin_security.attach(self._admin)
+        security = NodeSecurity(self._admin_security, self._fetcher)
+        self._services = NodeServices(settings, self._pool, load_services, name=settings.node, security=security)
         self._poller = Poller(
             self._fetcher,
-            self._configuration.apply,
-            node=settings.node or socket.gethostname(),
+            self._apply,
+            node=settings.node,
+            read_facts=self._services.read_facts,
             find_admin_port=lambda: self._admin.port,  # with `--admin-port 0`, the system chooses the port
+            has_admin_tls=lambda: self._admin_security.is_protected,
             on_failure=self._has_failed_pull.set,
         )
+        self._services.on_facts = self._poller.report_facts
         self._cache = _build_cache(settings.configuration_cache, endpoint=str(endpoint))
-        self._admin = HttpServer(self._build_admin_pages(), build_text, ServerLimits(clients=_choose_admin_clients()))
 
     def __repr__(self) -> str:
         """Show the state."""
@@ -133,9 +163,12 @@ class Node:
 
     @property
     def is_ready(self) -> bool:
-        """Whether to receive traffic: every worker has had its first configuration, and at least one is running."""
+        """Whether to receive traffic: every worker has had its first configuration, and at least one is running.
+
+        Services of plugins may need more time, such as for a first certificate.
+        """
         is_served = self._configuration.applied > 0 and self._pool.has_been_full and bool(self._pool.joined)
-        return is_served and not self._is_ending
+        return is_served and not self._is_ending and not self._services.is_starting
 
     def follow_reopen_signal(self) -> None:
         """Pass SIGUSR1 on to the workers: files that are written, such as access logs, are then opened again."""
@@ -152,6 +185,7 @@ class Node:
                 _start(self._pull()),
                 _start(self._entrypoints.run()),
                 _start(self._traffic.run(self._collect)),
+                _start(self._services.run()),
             ]
             if self._cache is not None:
                 following.append(_start(self._keep_cache(self._cache)))
@@ -183,9 +217,19 @@ class Node:
         await self._pool.drain(shutdown.forced.wait(), limit_s, on_waiting=tell)
 
     async def _introduce(self, link: WorkerLink) -> None:
-        """Introduce a new worker to the configuration, then to the active taps. Raises ValueError with a reason."""
+        """Introduce a new worker to the configuration, then to the active taps. Raises ValueError with a reason.
+
+        What services have handed over comes first, since the configuration's connections need it.
+        """
+        version = self._services.introduce(link)
         await self._configuration.introduce(link)
+        self._services.introduce(link, since=version)
         self._taps.introduce(link)
+
+    async def _apply(self, body: bytes, since: str | None) -> str:
+        revision = await self._configuration.apply(body, since)
+        self._services.note_configured()
+        return revision
 
     async def _pull(self) -> None:
         """Pull once a worker could start; if none can, the node logs only that error."""
@@ -211,12 +255,13 @@ class Node:
         while True:
             await self._configuration.changed.wait()
             self._configuration.changed.clear()
-            await cache.store(self._configuration.encoded.render())
+            await cache.store(self._configuration.encoded.without_pods().render())
             await asyncio.sleep(CACHE_PAUSE_S)
 
     async def _serve_cached(self, cached: bytes) -> None:
         try:
             if await self._configuration.apply_first(cached):
+                self._services.note_configured()
                 logger.warning("the controller is unreachable: applied the cached configuration")
         except UpdateRejectedError as error:
             logger.error("ignoring the cached configuration: %s", error)
@@ -233,12 +278,14 @@ class Node:
             [
                 self._pool.collect_metrics,
                 lambda: collect_node_metrics(self._configuration, self._poller, self._entrypoints, self._pool),
+                lambda: self._services.collect_metrics(),
+                lambda: self._admin_security.collect_metrics(),
             ]
         )
 
-        async def render_metrics() -> tuple[bytes, str]:
+        async def render_metrics(accept: str) -> tuple[bytes, str]:
             await self._collect()
-            return page.render()
+            return page.render(accept)
 
         async def render_traffic() -> bytes:
             await self._collect()
@@ -264,6 +311,7 @@ class Node:
             workers=len(self._pool.joined),
             engine=engine.form,
             refused=self._configuration.list_refused(),
+            services=self._services.read_state() or msgspec.UNSET,
         )
 
 
@@ -281,15 +329,23 @@ def describe_connections(counts: Mapping[str, int]) -> str:
     return f"{total} {noun}" if counts.get("http") == total else f"{total} {noun} ({kinds})"
 
 
-async def run_proxy(settings: ProxySettings, *, shutdown: Shutdown | None = None, spawn: Spawn | None = None) -> int:
+async def run_proxy(
+    settings: ProxySettings,
+    *,
+    shutdown: Shutdown | None = None,
+    spawn: Spawn | None = None,
+    load_services: LoadServices | None = None,
+) -> int:
     """Run a node until signals or the parent's end ask it to end; return the exit status.
 
-    If `shutdown` is given, it is used instead of signals. Raises StartupError, and unexpected errors of its parts.
+    If `shutdown` is given, it is used instead of signals. `load_services` loads the services of plugins that run in
+    this process. Raises StartupError, and unexpected errors of its parts.
     """
     raise_open_files_limit()
+    settings = replace(settings, node=settings.node or socket.gethostname())  # workers need the same name
     keeper = MemoryKeeper(ARENA_BYTES * max(1, settings.workers))
     try:
-        node = Node(settings, spawn or WorkerSpawner(render_proxy_settings(settings), keeper))
+        node = Node(settings, spawn or WorkerSpawner(render_proxy_settings(settings), keeper), load_services)
         if shutdown is None:
             shutdown = Shutdown()
             shutdown.follow_signals()

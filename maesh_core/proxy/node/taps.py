@@ -9,14 +9,18 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from maesh_core.model.tap import TapDrops, parse_filter
+from maesh_core.model.tap import parse_filter, render_dropped
+from maesh_core.plain_http.client_shares import ClientShares
 from maesh_core.plain_http.line_stream import LineStream
 from maesh_core.proxy.workers.link import WorkerLink
 from maesh_core.proxy.workers.messages import StartTap, StopTap, Tapped
 from maesh_core.proxy.workers.pool import WorkerPool
 
-TAPS_LIMIT = 8
-"""Limit of concurrent taps of a node: each costs its workers a check of every record."""
+CLIENT_TAPS_LIMIT = 8
+"""Limit for one client address: as many as one controller has."""
+TAPS_LIMIT = 3 * CLIENT_TAPS_LIMIT
+"""Limit of concurrent taps of a node: each costs its workers a check of every record. Every controller follows all
+proxies, and the chart starts two, so a stranger leaves all their taps to both."""
 RATE = 200
 """Records that a worker sends in a second for one tap; more than a person can read."""
 
@@ -28,10 +32,11 @@ class TooManyTapsError(Exception):
 class NodeTaps:
     """The active taps of a node. Create it in the event loop."""
 
-    __slots__ = ("_encoder", "_numbers", "_orders", "_pool", "_streams")
+    __slots__ = ("_encoder", "_numbers", "_orders", "_pool", "_shares", "_streams")
 
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
+        self._shares = ClientShares(limit=TAPS_LIMIT, client_limit=CLIENT_TAPS_LIMIT)
         self._encoder = msgspec.json.Encoder()
         self._numbers = itertools.count(1)
         self._orders: dict[int, StartTap] = {}
@@ -42,15 +47,15 @@ class NodeTaps:
         """Show the number of taps."""
         return f"<NodeTaps {len(self._orders)} active>"
 
-    def open(self, query: bytes) -> LineStream:
+    def open(self, query: bytes, client: str) -> LineStream:
         """Open a tap with the parameters of a query. Raises ValueError with a reason, and TooManyTapsError."""
         parameters = dict(parse_qsl(query.decode("ascii", "replace"), keep_blank_values=True))
         chosen = parse_filter(parameters)
-        if len(self._orders) >= TAPS_LIMIT:
+        if not self._shares.acquire(client):
             raise TooManyTapsError
         number = next(self._numbers)
         order = self._orders[number] = StartTap(tap=number, filter=chosen, rate=RATE)
-        stream = self._streams[number] = LineStream(render_dropped, on_close=lambda: self._stop(number))
+        stream = self._streams[number] = LineStream(render_dropped, on_close=lambda: self._stop(number, client))
         for link in self._pool.joined:
             link.send(order)
         return stream
@@ -65,8 +70,9 @@ class NodeTaps:
         for stream in self._streams.values():
             stream.finish()
 
-    def _stop(self, number: int) -> None:
+    def _stop(self, number: int, client: str) -> None:
         del self._orders[number], self._streams[number]
+        self._shares.release(client)
         for link in self._pool.joined:
             link.send(StopTap(tap=number))
 
@@ -77,8 +83,3 @@ class NodeTaps:
         for record in report.records:
             stream.put(self._encoder.encode(record) + b"\n")
         stream.note_dropped(report.dropped)
-
-
-def render_dropped(count: int) -> bytes:
-    """Render the line that says how many records were dropped."""
-    return msgspec.json.encode(TapDrops(count)) + b"\n"

@@ -6,12 +6,15 @@ itself, so its cost depends on the size of the change. It does not check referen
 
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from maesh_core.errors import UpdateRejectedError
-from maesh_core.model.configuration import HttpRouter, Middleware, Section, Service
-from maesh_core.model.messages import Update
+from maesh_core.model.configuration import HttpRouter, HttpRules, Middleware, Section, Service, list_rule_sets
+from maesh_core.model.keys import is_label
+from maesh_core.model.messages import OPTIONAL_SECTIONS, Update
+from maesh_core.model.pod_names import is_pod_name
+from maesh_core.model.transport import TransportSection, is_node_name
 
 KEY_LIMIT_CHARACTERS = 1024
 """A Kubernetes namespace and name have at most 253 characters each."""
@@ -20,6 +23,10 @@ REVISION_LIMIT_CHARACTERS = 256
 REASON_LIMIT_CHARACTERS = 4096
 """The reason is sent in a response header."""
 WEIGHT_LIMIT = 2**31 - 1
+GRPC_STATUS_LIMIT = 16
+
+ACCOUNT_LIMIT_CHARACTERS = 512
+"""A service account and its namespace have at most 253 and 63 characters."""
 
 NOUNS = frozenset({"routers", "services", "middlewares"})
 
@@ -28,7 +35,7 @@ _match_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}").fullmatch
 
 
 def check_update(update: Update) -> None:
-    """Raise UpdateRejectedError if the update contains an invalid value."""
+    """Raise UpdateRejectedError if the update contains an invalid value, except for names of pods (pod_names.py)."""
     if not 0 < len(update.revision) <= REVISION_LIMIT_CHARACTERS or not _is_printable_ascii(update.revision):
         raise UpdateRejectedError("the revision is empty, too long or not printable ASCII")
     if update.full and update.removed:
@@ -39,13 +46,27 @@ def check_update(update: Update) -> None:
         if not _match_name(protocol):
             raise UpdateRejectedError(f"{protocol[:64]!r} is not a protocol name")
         _check_section(protocol, section)
+    if update.transport is not None:
+        _check_transport(update.transport)
+    for address, namespace in (update.clients or {}).items():
+        if not _is_ip_address(address) or not is_label(namespace):
+            raise UpdateRejectedError(f"client {address[:64]!r}: no namespace of an address: {namespace[:64]!r}")
+
+
+def check_pod_name(address: str, name: str) -> None:
+    """Raise UpdateRejectedError if an entry of the section `pods` is invalid."""
+    if not _is_ip_address(address):
+        raise UpdateRejectedError(f"a pod: {address[:64]!r} is not an IP address")
+    if not is_pod_name(name):
+        raise UpdateRejectedError(f"the pod at {address}: {name[:64]!r} is not the name of a pod")
 
 
 def parse_wire_path(path: str) -> tuple[str, str, str]:
     """Split the wire path of an object into protocol, noun and key."""
     protocol, _, rest = path.partition("/")
     noun, _, key = rest.partition("/")
-    if noun not in NOUNS or not _match_name(protocol):
+    nouns: Collection[str] = OPTIONAL_SECTIONS.get(protocol, NOUNS)
+    if noun not in nouns or not _match_name(protocol):
         raise UpdateRejectedError(f"{path[:64]!r} is not the path of an object")
     _check_key(path, key)
     return protocol, noun, key
@@ -64,6 +85,19 @@ def _check_section(protocol: str, section: Section) -> None:
         _check_middleware(f"{protocol} middleware {key}", middleware)
 
 
+def _check_transport(section: TransportSection) -> None:
+    for name in section.nodes:
+        if not is_node_name(name):
+            raise UpdateRejectedError(f"{name[:64]!r} is not the name of a node")
+    for address, client in section.clients.items():
+        if not _is_ip_address(address):
+            raise UpdateRejectedError(f"a client: {address[:64]!r} is not an IP address")
+        if client.node and not is_node_name(client.node):
+            raise UpdateRejectedError(f"client {address}: {client.node[:64]!r} is not the name of a node")
+        if not 0 < len(client.account) <= ACCOUNT_LIMIT_CHARACTERS or not _is_printable_ascii(client.account):
+            raise UpdateRejectedError(f"client {address}: {client.account[:64]!r} is not a service account")
+
+
 def _check_key(origin: str, key: str) -> None:
     if not 0 < len(key) <= KEY_LIMIT_CHARACTERS or not key.isprintable():
         raise UpdateRejectedError(f"{origin[:64]!r}: a key is empty, too long or not printable")
@@ -76,10 +110,26 @@ def _check_router(origin: str, router: Any) -> None:
     _check_hosts(origin, router.hosts)
     for branch in router.branches:
         _check_key(f"{origin}: a branch", branch.service)
+    for rules in list_rule_sets(router):
+        _check_rules(origin, rules)
+    for key in (*router.side_services, *(() if router.fallback is None else (router.fallback,))):
+        _check_key(f"{origin}: a service", key)
+    if router.own_entrypoint:
+        _check_port(origin, router.own_entrypoint)
     if not 400 <= router.status <= 599:
         raise UpdateRejectedError(f"{origin}: {router.status} is not an error status")
     if len(router.reason) > REASON_LIMIT_CHARACTERS:
         raise UpdateRejectedError(f"{origin}: the reason is too long")
+
+
+def _check_rules(origin: str, rules: HttpRules) -> None:
+    if not all(0 <= each.rule < len(rules.rules) for each in rules.order):
+        raise UpdateRejectedError(f"{origin}: a match belongs to no rule")
+    if not 400 <= rules.status <= 599 or len(rules.reason) > REASON_LIMIT_CHARACTERS:
+        raise UpdateRejectedError(f"{origin}: the answer of its rules is invalid")
+    for rule in rules.rules:
+        for key in (*([rule.service] if rule.service else []), *rule.middlewares):
+            _check_key(f"{origin}: a rule", key)
 
 
 def _check_hosts(origin: str, hosts: Iterable[str]) -> None:
@@ -97,14 +147,21 @@ def _check_service(origin: str, service: Service) -> None:
             raise UpdateRejectedError(f"{origin}: a weight is out of range")
         if server.tls_name and not _match_host(server.tls_name):
             raise UpdateRejectedError(f"{origin}: {server.tls_name[:64]!r} is not a host")
+        if server.node and not is_node_name(server.node):
+            raise UpdateRejectedError(f"{origin}: {server.node[:64]!r} is not the name of a node")
     for part in service.parts:
         _check_key(f"{origin}: a part", part.service)
         if not 0 < part.weight <= WEIGHT_LIMIT:
             raise UpdateRejectedError(f"{origin}: the weight of a part is out of range")
+    answer = service.answer
+    if answer is not None and (not 400 <= answer.status <= 599 or len(answer.reason) > REASON_LIMIT_CHARACTERS):
+        raise UpdateRejectedError(f"{origin}: its answer is invalid")
+    if answer is not None and answer.grpc_status is not None and not 0 <= answer.grpc_status <= GRPC_STATUS_LIMIT:
+        raise UpdateRejectedError(f"{origin}: its gRPC status is invalid")
     if service.parts and service.servers:
         raise UpdateRejectedError(f"{origin}: it has both servers and parts")
-    if not _match_name(service.scheme) or not _match_name(service.load_balancer):
-        raise UpdateRejectedError(f"{origin}: the name of the scheme or load balancer is invalid")
+    if not all(map(_match_name, (service.scheme, service.load_balancer, service.encryption))):
+        raise UpdateRejectedError(f"{origin}: the name of the scheme, load balancer or encryption is invalid")
 
 
 def _check_middleware(origin: str, middleware: Middleware) -> None:

@@ -12,11 +12,16 @@ import msgspec
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import Middleware, Section
 from maesh_core.model.keys import build_wire_path
-from maesh_core.model.messages import Update
-from maesh_core.plugin_system.hookspecs import MiddlewareFactory, ProtocolHandler
+from maesh_core.model.messages import OPTIONAL_SECTIONS, Update
+from maesh_core.model.transport import ENCRYPTABLE
+from maesh_core.plugin_system.hookspecs import MiddlewareFactory
+from maesh_core.plugin_system.protocols import ProtocolHandler
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.routing.checks import check_update, parse_wire_path
+from maesh_core.proxy.routing.clients_section import CurrentClients
+from maesh_core.proxy.routing.pod_names import CurrentPodNames
 from maesh_core.proxy.routing.sections import Change, Refusal, ResolvedSection, narrow_change, resolve_section
+from maesh_core.proxy.routing.transport_section import CurrentSection, NodeUser
 from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 
 
@@ -32,14 +37,24 @@ class RoutingConfiguration:
 
     `guards` names the enabled plugins that decide about access. An update lists in `plugins` those it was made with. If
     a guard is missing there, or there is no list, all routers answer 403.
+
+    An update that was made without the plugin of the enabled transport, `encryption`, is rejected, because it would let
+    strict services be sent in clear.
+
+    `pod_names` is None if nothing in the worker uses the names of pods; the section `pods` is then ignored.
     """
 
     __slots__ = (
         "_balancers",
+        "_clients",
+        "_encryption",
         "_factories",
         "_guards",
         "_handlers",
+        "_own_entrypoints",
+        "_pod_names",
         "_sections",
+        "_transport",
         "refused",
         "revision",
     )
@@ -51,12 +66,21 @@ class RoutingConfiguration:
         *,
         guards: Collection[str],
         balancers: BalancerKinds,
+        transport: NodeUser | None = None,
+        encryption: str | None = None,
+        own_entrypoints: frozenset[WantedEntrypoint] = frozenset(),
+        pod_names: CurrentPodNames | None = None,
     ) -> None:
         self._handlers = handlers
         self._balancers = balancers
         self._factories = factories
         self._guards = frozenset(guards)
         self._sections: dict[str, ResolvedSection] = {}
+        self._transport = CurrentSection(transport)
+        self._encryption = encryption
+        self._own_entrypoints = own_entrypoints
+        self._pod_names = pod_names
+        self._clients = CurrentClients()
         self.revision: str | None = None
         self.refused: Mapping[str, str] = {}
 
@@ -68,12 +92,26 @@ class RoutingConfiguration:
         """Return the type into which the routers of each loaded protocol are decoded."""
         return {name: handler.router_type for name, handler in self._handlers.items()}
 
+    @property
+    def node_type(self) -> type[Any] | None:
+        """The type into which the nodes of the section `transport` are decoded; None if it is not read."""
+        return self._transport.node_type
+
+    @property
+    def reads_pods(self) -> bool:
+        """Whether the section `pods` is read."""
+        return self._pod_names is not None
+
     def apply_update(self, update: Update, *, since: str | None) -> None:
         """Apply an update that was pulled with `since`, or raise UpdateRejectedError and change nothing."""
         steps = self._compile_update(update, since)
+        self._transport.apply(self._transport.merge(update))  # the tables' connections depend on it
+        self._apply_clients(update)
         for protocol, step in steps.items():
             if protocol in self._handlers:
                 self._handlers[protocol].apply_table(step.table)
+        if self._pod_names is not None:
+            self._pod_names.apply(update)
         sections = {**self._sections, **{protocol: step.section for protocol, step in steps.items()}}
         self._sections = {
             protocol: section
@@ -87,6 +125,14 @@ class RoutingConfiguration:
             for key, refusal in section.refused.items()
         }
 
+    def _apply_clients(self, update: Update) -> None:
+        """Pass the namespaces of clients on to the handlers that use them."""
+        if self._clients.apply(update):
+            for handler in self._handlers.values():
+                apply_namespaces = getattr(handler, "apply_namespaces", None)
+                if apply_namespaces is not None:
+                    apply_namespaces(self._clients.namespaces)
+
     def list_middlewares(self) -> list[Mapping[str, Middleware]]:
         """Return the middlewares of each protocol, by key, as they were received."""
         return [section.received.middlewares for section in self._sections.values()]
@@ -98,21 +144,29 @@ class RoutingConfiguration:
         )
 
     def list_entrypoints(self) -> frozenset[WantedEntrypoint]:
-        """Return the entrypoints that routers name; if two protocols name the same port, both are included."""
-        return frozenset(
+        """Return the entrypoints that routers name, and the transport's.
+
+        If two protocols name the same port, both are included.
+        """
+        return self._own_entrypoints | frozenset(
             WantedEntrypoint(self._handlers[protocol].transport, port, protocol)
             for protocol, section in self._sections.items()
             if protocol in self._handlers
             for port in section.entrypoints
         )
 
-    def _get_section(self, protocol: str) -> ResolvedSection:
+    def get_section(self, protocol: str) -> ResolvedSection:
+        """Return the current part of a protocol; empty if there is none."""
         return self._sections.get(protocol, ResolvedSection())
 
     def _compile_update(self, update: Update, since: str | None) -> dict[str, _Step]:
         if not update.full and (since is None or since != self.revision):
             raise UpdateRejectedError("received a partial configuration, but a full one is needed")
+        if self._encryption is not None and self._encryption not in update.plugins:
+            raise UpdateRejectedError(f"it was made without plugin {self._encryption}, which this proxy encrypts with")
         check_update(update)
+        if self._pod_names is not None:
+            self._pod_names.check(update)
         return {
             protocol: self._compile_section(protocol, change, self._find_section_refusal(protocol, update))
             for protocol, change in self._sort_changes(update).items()
@@ -123,6 +177,8 @@ class RoutingConfiguration:
         removed: dict[str, dict[str, list[str]]] = {}
         for path in update.removed:
             protocol, noun, key = parse_wire_path(path)
+            if protocol in OPTIONAL_SECTIONS:
+                continue
             removed.setdefault(protocol, {}).setdefault(noun, []).append(key)
         changes = {}
         for protocol in sorted({*self._handlers, *self._sections, *update.sections, *removed}):
@@ -152,11 +208,12 @@ class RoutingConfiguration:
     def _compile_section(self, protocol: str, change: Change, section_refusal: Refusal | None) -> _Step:
         handler = self._handlers.get(protocol)
         resolved, changed = resolve_section(
-            self._get_section(protocol),
+            self.get_section(protocol),
             change,
             factories=self._factories if handler is not None else {},
             balancers=self._balancers,
             section_refusal=section_refusal,
+            is_encryptable=protocol in ENCRYPTABLE,
         )
         if handler is None:
             return _Step(resolved, None)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from maesh_core.model.configuration import Middleware
+from maesh_core.model.keys import find_owner
 from maesh_core.plugin_system.hookspecs import MiddlewareFactory
 from maesh_core.plugin_system.middleware import Middleware as BuiltMiddleware
 from maesh_core.proxy.middleware.checks import find_middleware_problem
@@ -69,7 +70,7 @@ def _compile_middleware(
         return _build_failure(wanted, "is not loaded by this proxy")
     try:
         settings = msgspec.convert(wanted.settings, factory.settings_type)
-        instance = factory.build_middleware(settings, key.removesuffix(f"/{wanted.kind}"))
+        instance = factory.build_middleware(settings, find_owner(key))
         problem = find_middleware_problem(instance)
     except msgspec.ValidationError as error:
         return _build_failure(wanted, "has invalid settings", str(error))

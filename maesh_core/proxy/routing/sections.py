@@ -15,13 +15,18 @@ from maesh_core.model.configuration import (
     Section,
     Service,
     StreamRouter,
+    chooses_by_rules,
+    list_chains,
+    list_rule_sets,
     list_targets,
 )
 from maesh_core.model.matching import find_match_problem
 from maesh_core.plugin_system.hookspecs import MiddlewareFactory
+from maesh_core.plugin_system.transports import STRICT
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.middleware.checks import HTTP_METHODS, STREAM_METHODS, has_any
 from maesh_core.proxy.routing.middlewares import CompiledMiddleware, compile_middlewares
+from maesh_core.proxy.transport.paths import MODES
 
 NOUNS = ("routers", "services", "middlewares")
 SUPPORTED_SCHEMES = frozenset({"http", "https", "h2c"})
@@ -65,7 +70,7 @@ class ResolvedSection(msgspec.Struct, frozen=True, kw_only=True):
     """A protocol's part as received, and as resolved.
 
     `section` is the part for the handler to compile. `refused` is by router key. `entrypoints` counts the routers of
-    each port.
+    each port. `is_encryptable` means that the protocol's handler respects `Service.encryption`.
     """
 
     received: Section = Section()
@@ -75,6 +80,7 @@ class ResolvedSection(msgspec.Struct, frozen=True, kw_only=True):
     entrypoints: Mapping[int, int] = {}
     section_refusal: Refusal | None = None
     balancers: BalancerKinds = BalancerKinds()
+    is_encryptable: bool = True
 
 
 def resolve_section(
@@ -84,6 +90,7 @@ def resolve_section(
     factories: Mapping[str, MiddlewareFactory],
     balancers: BalancerKinds,
     section_refusal: Refusal | None,
+    is_encryptable: bool = True,
 ) -> tuple[ResolvedSection, frozenset[str] | None]:
     """Build the next part; return it with the keys of changed routers and services, or None if all may have changed.
 
@@ -110,7 +117,7 @@ def resolve_section(
             affected |= {
                 key for key, each in received.services.items() if any(part.service in affected for part in each.parts)
             }
-        routers |= _find_users(received.routers, affected, changed_middlewares)
+        routers |= _find_users(received, affected, changed_middlewares)
     resolved = _resolve_routers(
         ResolvedSection(
             received=received,
@@ -120,6 +127,7 @@ def resolve_section(
             entrypoints=current.entrypoints,
             section_refusal=section_refusal,
             balancers=balancers,
+            is_encryptable=is_encryptable,
         ),
         routers,
         former=current.received.routers if not is_full else {},
@@ -182,17 +190,19 @@ def _must_check_users(before: Service | None, after: Service | None) -> bool:
         or after is None
         or (before.scheme, before.load_balancer) != (after.scheme, after.load_balancer)
         or before.load_balancer_settings != after.load_balancer_settings
-        or before.parts != after.parts
+        or (before.parts, before.encryption) != (after.parts, after.encryption)
     )
 
 
-def _find_users(routers: Mapping[str, Any], services: set[str], middlewares: set[str]) -> set[str]:
+def _find_users(received: Section, services: set[str], middlewares: set[str]) -> set[str]:
+    """Find the routers that use any of these."""
     if not services and not middlewares:
         return set()
     return {
         key
-        for key, router in routers.items()
-        if not services.isdisjoint(list_targets(router)) or not middlewares.isdisjoint(_get_middlewares(router))
+        for key, router in received.routers.items()
+        if not services.isdisjoint(list_targets(router))
+        or (middlewares and not middlewares.isdisjoint(_list_middlewares(router, received.services)))
     }
 
 
@@ -219,14 +229,16 @@ def _resolve_routers(resolved: ResolvedSection, keys: Iterable[str], *, former: 
 
 
 def _count_entrypoint(entrypoints: dict[int, int], router: Any, step: int) -> None:
-    """Update the count of a router's entrypoint. A refused router keeps it open, to answer with its error."""
+    """Update the counts of a router's entrypoints. A refused router keeps them open, to answer with its error."""
     if router is None or isinstance(router, dict):
         return
-    count = entrypoints.get(router.entrypoint, 0) + step
-    if count:
-        entrypoints[router.entrypoint] = count
-    else:
-        del entrypoints[router.entrypoint]
+    own = getattr(router, "own_entrypoint", 0)
+    for entrypoint in (router.entrypoint, own) if own else (router.entrypoint,):
+        count = entrypoints.get(entrypoint, 0) + step
+        if count:
+            entrypoints[entrypoint] = count
+        else:
+            del entrypoints[entrypoint]
 
 
 def _judge_router(router: Any, resolved: ResolvedSection) -> Refusal | None:
@@ -234,11 +246,10 @@ def _judge_router(router: Any, resolved: ResolvedSection) -> Refusal | None:
         refusal = _judge_service(service_key, resolved, is_http=isinstance(router, HttpRouter))
         if refusal is not None:
             return refusal
-    for branch in getattr(router, "branches", ()):
-        problem = find_match_problem(branch.matches)
-        if problem is not None:
-            return Refusal("the matches of a branch are invalid", detail=problem)
-    for key in _get_middlewares(router):
+    refusal = _judge_matches(router) or _judge_parts(router, resolved.received.services)
+    if refusal is not None:
+        return refusal
+    for key in _list_middlewares(router, resolved.received.services):
         compiled = resolved.middlewares.get(key)
         if compiled is None:
             return Refusal(f"middleware {key} is not in the configuration")
@@ -246,6 +257,27 @@ def _judge_router(router: Any, resolved: ResolvedSection) -> Refusal | None:
             return Refusal(compiled.failure, detail=compiled.detail)
         if (problem := _find_idle_problem(router, compiled.instance)) is not None:
             return Refusal(f"middleware {compiled.kind} {problem}")
+    return None
+
+
+def _judge_matches(router: Any) -> Refusal | None:
+    for branch in getattr(router, "branches", ()):
+        if (problem := find_match_problem(branch.matches)) is not None:
+            return Refusal("the matches of a branch are invalid", detail=problem)
+    for rules in list_rule_sets(router) if isinstance(router, HttpRouter) else ():
+        if (problem := find_match_problem([each.match for each in rules.order])) is not None:
+            return Refusal("the matches of a rule are invalid", detail=problem)
+    return None
+
+
+def _judge_parts(router: Any, services: Mapping[str, Service]) -> Refusal | None:
+    """Refuse middlewares of parts that would never be called, since they may restrict access: only rules call them."""
+    if isinstance(router, HttpRouter) and chooses_by_rules(router):
+        return None
+    for key in list_targets(router):
+        for part in services[key].parts:
+            if part.middlewares:
+                return Refusal(f"part {part.service} has middlewares, but its router has no rules")
     return None
 
 
@@ -264,6 +296,10 @@ def _judge_service(key: str, resolved: ResolvedSection, *, is_http: bool, is_par
         return Refusal(f"service {key} is not in the configuration")
     if is_part and service.parts:
         return Refusal(f"service {key} is a part of another service, but has parts itself")
+    if service.encryption not in MODES:
+        return Refusal(f"encryption {service.encryption} is not supported by this proxy")
+    if service.encryption == STRICT and not resolved.is_encryptable:
+        return Refusal("encryption is required, but the traffic of this protocol is not encrypted")
     if is_http and service.scheme not in SUPPORTED_SCHEMES:
         return Refusal(f"scheme {service.scheme} is not supported by this proxy")
     if is_http and (problem := resolved.balancers.find_problem(service)):
@@ -277,9 +313,23 @@ def _close_router(router: Any, refusal: Refusal) -> HttpRouter | None:
     if not isinstance(router, HttpRouter):
         return None
     return msgspec.structs.replace(
-        router, service=None, middlewares=(), branches=(), status=refusal.status, reason=refusal.reason
+        router,
+        service=None,
+        middlewares=(),
+        branches=(),
+        rules=None,
+        consumers={},
+        fallback=None,
+        side_services=(),
+        status=refusal.status,
+        reason=refusal.reason,
     )
 
 
-def _get_middlewares(router: Any) -> tuple[str, ...]:
-    return getattr(router, "middlewares", ())
+def _list_middlewares(router: Any, services: Mapping[str, Service]) -> frozenset[str]:
+    """List the middlewares of a router, of its rules, and of the parts of its services."""
+    found = {key for chain in list_chains(router) for key in chain}
+    for target in list_targets(router):
+        if target in services:
+            found |= {key for part in services[target].parts for key in part.middlewares}
+    return frozenset(found)

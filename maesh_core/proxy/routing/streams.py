@@ -2,33 +2,47 @@
 
 Takes a section of StreamRouters; returns the route of each entrypoint: its balanced servers, and the middlewares that
 decide about access. It sends no traffic itself. Failing servers are set aside, and tried after all others. Implements
-`interfaces.Streams`.
+`node.Streams`.
 """
 
 import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from maesh_core.model.addresses import join_port
 from maesh_core.model.configuration import Section, Service
-from maesh_core.plugin_system.interfaces import Connection, StreamRoute, StreamServer
+from maesh_core.model.configuration import Server as ConfiguredServer
+from maesh_core.plugin_system.interfaces import Connection
 from maesh_core.plugin_system.middleware import Middleware
+from maesh_core.plugin_system.node import StreamRoute, StreamServer
+from maesh_core.plugin_system.transports import OFF, STRICT
 from maesh_core.proxy.balancing.balancer import AnyBalancer, build_balancer
 from maesh_core.proxy.balancing.division import DividedPart, Division
 from maesh_core.proxy.balancing.health import Aside, PassiveHealth
 from maesh_core.proxy.middleware.chain import Judge, collect_judges, read_verdict
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
+from maesh_core.proxy.transport.guards import list_guarded
 
 _logger = logging.getLogger(__name__)
 
 
+ServerKey = tuple[str, int, str, str]
+"""The address, the port, and if the service has encryption, the node and the mode."""
+
+
 class Server:
-    """One server: its address, its load, and whether it is set aside."""
+    """One server: its address, its load, whether it is set aside, and how it is reached.
 
-    __slots__ = ("_health", "aside", "family", "socket_address", "under_way")
+    `mode` is that of the service's encryption, and empty for `off`; the node is only set with a mode.
+    """
 
-    def __init__(self, address: str, port: int, health: PassiveHealth) -> None:
+    __slots__ = ("_health", "aside", "family", "mode", "node", "socket_address", "under_way")
+
+    def __init__(self, address: str, port: int, health: PassiveHealth, *, node: str = "", mode: str = "") -> None:
         self.socket_address = (address, port)
+        self.node = node
+        self.mode = mode
         self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.under_way = 0
         self.aside: Aside | None = None
@@ -45,7 +59,7 @@ class Server:
     def describe(self) -> str:
         """Name the server in the log."""
         address, port = self.socket_address
-        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        return join_port(address, port)
 
     def note_failure(self) -> None:
         """Set it aside for a while, so that others are tried first."""
@@ -61,9 +75,23 @@ AnyStreamBalancer = AnyBalancer[Server] | Division[Server]
 
 
 class Route:
-    """The route of an entrypoint. Without judges, all clients are allowed."""
+    """The route of an entrypoint. Without judges, all clients are allowed.
 
-    __slots__ = ("_admitting", "_failures", "_servers", "_staying", "balancer", "counters", "key", "service")
+    `strict_nodes` has the nodes of servers that are reached only over paths, by address.
+    """
+
+    __slots__ = (
+        "_admitting",
+        "_failures",
+        "_servers",
+        "_staying",
+        "balancer",
+        "counters",
+        "has_guard",
+        "key",
+        "service",
+        "strict_nodes",
+    )
 
     def __init__(
         self,
@@ -75,10 +103,13 @@ class Route:
         balancer: AnyStreamBalancer,
         middlewares: Sequence[object],
         failures: MiddlewareFailures,
+        has_guard: bool = False,
     ) -> None:
         self.key, self.service = key, service
         self.counters = counters
+        self.has_guard = has_guard
         self._servers = tuple(servers)
+        self.strict_nodes = {each.socket_address: each.node for each in self._servers if each.mode == STRICT}
         self.balancer = balancer
         self._failures = failures
         self._admitting = collect_judges(middlewares, "on_connect")
@@ -86,6 +117,11 @@ class Route:
 
     def __repr__(self) -> str:
         return f"<Route to {self.service}>"
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """All servers."""
+        return self._servers
 
     @property
     def is_guarded(self) -> bool:
@@ -137,17 +173,18 @@ class Route:
 class Table:
     """The routes by entrypoint, and the counters and servers that they share."""
 
-    __slots__ = ("counters", "routes", "servers")
+    __slots__ = ("counters", "has_strict_services", "routes", "servers")
 
     def __init__(
         self,
         routes: Mapping[int, Route],
         counters: Mapping[str, Any],
-        servers: Mapping[tuple[str, int], Server],
+        servers: Mapping[ServerKey, Server],
     ) -> None:
         self.routes = routes
         self.counters = counters
         self.servers = servers
+        self.has_strict_services = any(route.strict_nodes for route in routes.values())
 
     def __repr__(self) -> str:
         return f"<Table {len(self.routes)} entrypoints>"
@@ -156,9 +193,17 @@ class Table:
 class Streams:
     """The routes of one protocol. `build_counters` creates the counters of a service."""
 
-    __slots__ = ("_build_counters", "_failures", "_health", "_table", "counters", "routes")
+    __slots__ = ("_build_counters", "_failures", "_guard_kinds", "_health", "_table", "counters", "routes")
 
-    def __init__(self, health: PassiveHealth, failures: MiddlewareFailures, build_counters: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        health: PassiveHealth,
+        failures: MiddlewareFailures,
+        build_counters: Callable[[], Any],
+        *,
+        guard_kinds: Collection[str] = (),
+    ) -> None:
+        self._guard_kinds = guard_kinds
         self._health = health
         self._failures = failures
         self._build_counters = build_counters
@@ -174,13 +219,15 @@ class Streams:
         current = self._table
         routes: dict[int, Route] = {}
         counters: dict[str, Any] = {}
-        servers: dict[tuple[str, int], Server] = {}
+        servers: dict[ServerKey, Server] = {}
+        guarded = list_guarded(section, self._guard_kinds) if self._guard_kinds else frozenset()
         for key, router in sorted(section.routers.items(), reverse=True):
             services = _list_services(section, router.service)
-            for each in (each for service in services.values() for each in service.servers):
-                address = (each.address, each.port)
-                if address not in servers:
-                    servers[address] = current.servers.get(address) or Server(*address, self._health)
+            for place in (_build_key(service, each) for service in services.values() for each in service.servers):
+                if place not in servers:
+                    address, port, node, mode = place
+                    known_server = current.servers.get(place)
+                    servers[place] = known_server or Server(address, port, self._health, node=node, mode=mode)
             counters[key] = current.counters[key] if key in current.counters else self._build_counters()
             known = current.routes.get(router.entrypoint)
             former = known if known is not None and (known.key, known.service) == (key, router.service) else None
@@ -195,6 +242,7 @@ class Streams:
                 balancer=_build_balancer(router.service, services, servers, former),
                 middlewares=[middlewares[name] for name in router.middlewares],
                 failures=self._failures,
+                has_guard=router.service in guarded,
             )
         return Table(routes, counters, servers)
 
@@ -204,6 +252,17 @@ class Streams:
         self._table = table
         self.routes: Mapping[int, StreamRoute[Any]] = table.routes
         self.counters: Mapping[str, Any] = table.counters
+
+    @property
+    def has_strict_services(self) -> bool:
+        """Whether the service of any route is strict."""
+        return self._table.has_strict_services
+
+    def must_encrypt(self, connection: Connection) -> str:
+        """Return the node of a connection's server if its service is strict now; else empty."""
+        route = self._table.routes.get(connection.entrypoint)
+        server = connection.server
+        return route.strict_nodes.get(server, "") if route is not None and server is not None else ""
 
     def may_go_on(self, connection: Connection, route: Any) -> bool:
         """Return whether a connection that started on `route` may continue.
@@ -219,27 +278,38 @@ class Streams:
         return current.keeps(connection)
 
 
+def _build_key(service: Service, server: ConfiguredServer) -> ServerKey:
+    """Build the key of a server; without encryption, its node does not matter."""
+    if service.encryption == OFF:
+        return server.address, server.port, "", ""
+    return server.address, server.port, server.node, service.encryption
+
+
 def _list_services(section: Section, key: str) -> dict[str, Service]:
     """Return a service and its parts, by key."""
     service = section.services[key]
     return {key: service, **{part.service: section.services[part.service] for part in service.parts}}
 
 
-def _list_usable(services: Mapping[str, Service], servers: Mapping[tuple[str, int], Server]) -> Iterable[Server]:
+def _list_usable(services: Mapping[str, Service], servers: Mapping[ServerKey, Server]) -> Iterable[Server]:
     """Return the servers with a weight above 0, without duplicates."""
-    found = (each for service in services.values() for each in service.servers if each.weight > 0)
-    return dict.fromkeys(servers[each.address, each.port] for each in found)
+    return dict.fromkeys(
+        servers[_build_key(service, each)]
+        for service in services.values()
+        for each in service.servers
+        if each.weight > 0
+    )
 
 
 def _build_balancer(
-    key: str, services: Mapping[str, Service], servers: Mapping[tuple[str, int], Server], former: Route | None
+    key: str, services: Mapping[str, Service], servers: Mapping[ServerKey, Server], former: Route | None
 ) -> AnyStreamBalancer:
     """Build the balancer of a service and of each of its parts; rotations continue."""
     before = former.balancer if former is not None else None
     known: dict[str, Any] = {part.key: part.balancer for part in before.parts} if isinstance(before, Division) else {}
 
     def balance(service: Service, former: AnyBalancer[Server] | None) -> AnyBalancer[Server]:
-        weighted = [(servers[each.address, each.port], each.weight) for each in service.servers]
+        weighted = [(servers[_build_key(service, each)], each.weight) for each in service.servers]
         return build_balancer(weighted, service.load_balancer, former=former)
 
     service = services[key]
@@ -248,6 +318,6 @@ def _build_balancer(
     parts = []
     for part in service.parts:
         found = services[part.service]
-        own = {servers[each.address, each.port] for each in found.servers}
+        own = {servers[_build_key(found, each)] for each in found.servers}
         parts.append((DividedPart(part.service, balance(found, known.get(part.service)), own), part.weight))
     return Division(parts, former=before if isinstance(before, Division) else None)

@@ -2,10 +2,11 @@
 
 from typing import Generic, TypeVar
 
-from maesh_core.plugin_system.interfaces import Node
+from maesh_core.plugin_system.node import Node
 from maesh_core.proxy.network.slots import Slots
 from maesh_core.proxy.tcp.flow import BUFFER_BYTES
 from maesh_core.proxy.tcp.pipes import PipePool
+from maesh_core.proxy.transport.paths import Paths
 
 RelayT = TypeVar("RelayT")
 
@@ -30,7 +31,9 @@ class Environment(Generic[RelayT]):
         "buffer",
         "clock",
         "connecting",
+        "exposed",
         "node",
+        "paths",
         "pipes",
         "relays",
         "resetting",
@@ -38,8 +41,9 @@ class Environment(Generic[RelayT]):
         "sockets",
     )
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, paths: Paths | None = None) -> None:
         self.clock = node.clock
+        self.paths = paths or Paths(node.settings.node, node.clock)
         self.sockets = node.sockets
         self.node = node
         self.slots = Slots()
@@ -48,6 +52,8 @@ class Environment(Generic[RelayT]):
         self.relays: set[RelayT] = set()
         self.connecting: set[RelayT] = set()
         """Relays that are not connected to a server yet."""
+        self.exposed: dict[RelayT, float] = {}
+        """Relays in clear whose service has become strict, and when they end."""
         self.resetting: set[RelayT] = set()
         """Relays with one side reset, while the other side has not received all earlier bytes yet."""
 

@@ -1,6 +1,6 @@
 """The TCP part of a proxy: maps entrypoints to services, and relays connections.
 
-Implements `hookspecs.ProtocolHandler`. Uses raw sockets on an edge-triggered epoll (proxy/network/edges.py). A
+Implements `protocols.ProtocolHandler`. Uses raw sockets on an edge-triggered epoll (proxy/network/edges.py). A
 connection keeps its initial route. When its entrypoint gets another route or none, it continues until one side closes
 it, unless a middleware had allowed it and no longer can.
 """
@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from maesh_core.model.configuration import Section, StreamRouter
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.traffic_record import DENIED, EXCESS_CLIENT, IDLE, PROXY_ENDED, REFUSED, UNROUTED, TrafficRecord
-from maesh_core.plugin_system.hookspecs import Listener
-from maesh_core.plugin_system.interfaces import Node
 from maesh_core.plugin_system.middleware import Middleware
+from maesh_core.plugin_system.node import Node
+from maesh_core.plugin_system.protocols import Listener
 from maesh_core.proxy.tcp.environment import Counters, Environment
 from maesh_core.proxy.tcp.listener import TcpListener
 from maesh_core.proxy.tcp.relay import RESET, Relay
+from maesh_core.proxy.transport.paths import EXPOSED, EXPOSED_LIMIT_S, PATH_SHARE, Paths
 
 _METRICS = {
     "opened": ("maesh_tcp_connections", "TCP connections accepted."),
@@ -38,10 +39,10 @@ class TcpHandler:
     transport = "TCP"
     router_type = StreamRouter
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, paths: Paths | None = None) -> None:
         self._settings = node.settings
         self._streams = node.build_streams(Counters)
-        self.environment: Environment[Relay] = Environment(node)
+        self.environment: Environment[Relay] = Environment(node, paths)
         node.clock.add_sweep(self._sweep)
 
     def __repr__(self) -> str:
@@ -50,7 +51,7 @@ class TcpHandler:
     def compile_table(
         self, section: Section, *, middlewares: Mapping[str, Middleware], changed: frozenset[str] | None
     ) -> object:
-        """Build the next table; see `hookspecs.ProtocolHandler`."""
+        """Build the next table; see `protocols.ProtocolHandler`."""
         return self._streams.compile_table(section, middlewares=middlewares, changed=changed)
 
     def apply_table(self, table: object) -> None:
@@ -61,6 +62,27 @@ class TcpHandler:
         for relay in list(self.environment.relays):
             if not self._streams.may_go_on(relay, relay.route):
                 self._deny(relay)
+        self._note_exposed()
+
+    def _note_exposed(self) -> None:
+        """Note the connections in clear that are not allowed any more, and must end in time."""
+        environment = self.environment
+        exposed, deadline = environment.exposed, environment.clock.now + EXPOSED_LIMIT_S
+        if not self._streams.has_strict_services:
+            exposed.clear()
+            return
+        for relay in environment.relays:
+            if self._is_exposed(relay):
+                exposed.setdefault(relay, deadline)
+            else:
+                exposed.pop(relay, None)
+
+    def _is_exposed(self, relay: Relay) -> bool:
+        """Return whether a connection is in clear to another node, although its service is strict now."""
+        if not relay.is_in_clear:
+            return False
+        node = self._streams.must_encrypt(relay)
+        return bool(node) and not self.environment.paths.is_local(node)
 
     def _reroute(self, relay: Relay) -> None:
         """Start a connection that has no server yet again, if its entrypoint has a new route."""
@@ -78,6 +100,7 @@ class TcpHandler:
 
     def _deny(self, relay: Relay) -> None:
         relay.route.counters.denied += 1
+        self.environment.node.count_denial(relay.client_address, relay.route.service)
         relay.abort(DENIED)
 
     async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
@@ -157,6 +180,11 @@ class TcpHandler:
         for relay in list(environment.connecting):
             if now - relay.active_at > connect_limit > 0:
                 relay.give_up_connecting()
+            elif relay.waits_for_node and now - relay.active_at > connect_limit * PATH_SHARE > 0:
+                relay.give_up_path()
+        for relay, deadline in list(environment.exposed.items()):
+            if now >= deadline:
+                relay.abort(EXPOSED)
         for relay in list(environment.resetting):
             if now - relay.active_at > self._settings.body_timeout:
                 relay.abort()

@@ -5,7 +5,7 @@ import select
 import socket
 from collections.abc import Callable
 
-from maesh_core.plugin_system.interfaces import SocketWatcher
+from maesh_core.plugin_system.node import SocketWatcher
 from maesh_core.proxy.network.accepting import ACCEPT_PAUSE_S, Acceptor, QueueState
 
 ACCEPTS_IN_A_TURN = 8

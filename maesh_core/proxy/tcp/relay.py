@@ -12,14 +12,20 @@ import socket
 import struct
 import time
 from collections.abc import Collection, Iterator
-from typing import Final
+from typing import Final, final
 
+from maesh_core.errors import ServerNotTriedError
+from maesh_core.model.addresses import join_port
 from maesh_core.model.keys import cut_port_key
-from maesh_core.model.traffic_record import CUT, NO_SERVER_ACCEPTED, TCP, TrafficRecord
-from maesh_core.plugin_system.interfaces import StreamRoute, StreamServer
+from maesh_core.model.traffic_record import CUT, DENIED, NO_SERVER_ACCEPTED, TCP, TrafficRecord
+from maesh_core.plugin_system.node import StreamRoute, StreamServer
+from maesh_core.plugin_system.transports import Delivery, OpenFailure
 from maesh_core.proxy.network.edges import EDGES, GONE
 from maesh_core.proxy.tcp.environment import Counters, Environment
 from maesh_core.proxy.tcp.flow import Flow
+from maesh_core.proxy.tcp.tunnel_relay import TunnelRelay, TunnelUser, build_target
+from maesh_core.proxy.transport.opening import NO_ANSWER
+from maesh_core.proxy.transport.paths import Choice, is_about_path, is_about_server
 
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with zero time: closing the socket resets the connection."""
@@ -32,11 +38,16 @@ _LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOM
 """Connect errors with causes on this node, which are no failures of the server."""
 
 
-class Relay:
-    """A client's socket and its server's socket, from accepting the client until both are closed."""
+@final
+class Relay(TunnelUser):
+    """A client's socket and its server's socket, from accepting the client until both are closed.
+
+    If the server is reached over a path of the transport, `_tunnel` is in the place of the server's socket.
+    """
 
     __slots__ = (
         "_attempts",
+        "_choice",
         "_client",
         "_environment",
         "_flows",
@@ -44,12 +55,13 @@ class Relay:
         "_last_server",
         "_reason",
         "_received_bytes",
+        "_refusal",
         "_sent_bytes",
         "_server",
         "_servers",
         "_started_at",
+        "_tunnel",
         "_upstream",
-        "active_at",
         "allowed_servers",
         "client_address",
         "entrypoint",
@@ -72,6 +84,9 @@ class Relay:
         self._environment = environment
         self._client: socket.SocketType | None = client
         self._upstream: socket.SocketType | None = None
+        self._tunnel: TunnelRelay | None = None
+        self._choice: Choice | None = None
+        self._refusal = ""
         self._flows: tuple[Flow, Flow] | None = None
         self._servers: Iterator[StreamServer] = route.list_servers()
         self._server: StreamServer | None = None
@@ -94,49 +109,154 @@ class Relay:
         return f"<Relay {self.client_address} to {self._server!r} {self._flows}>"
 
     @property
+    def is_in_clear(self) -> bool:
+        """Whether bytes go to the server over a socket."""
+        return self._flows is not None
+
+    @property
     def server(self) -> tuple[str, int] | None:
         """The server that it is connected or connecting to."""
         return self._server.socket_address if self._server is not None else None
 
     def connect(self) -> None:
         """Connect to the next server; reset the client if none is left."""
+        self._choice = None
         for server in self._servers:
             if self.allowed_servers is not None and server.socket_address not in self.allowed_servers:
                 continue
             self._attempts += 1
             self._last_server = server
-            try:
-                self._upstream = upstream = socket.SocketType(server.family, _STREAM, 0)
-                upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                upstream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                if (code := upstream.connect_ex(server.socket_address)) not in _CONNECTING:
-                    raise OSError(code, "not connected")
-                self._environment.sockets.watch(upstream.fileno(), self._on_upstream_event, EDGES)
-            except (OSError, OverflowError) as error:  # OverflowError: an invalid port
-                self._drop_upstream()
-                self.route.counters.failed_connects += 1
-                if getattr(error, "errno", None) not in _LOCAL_ERRORS:
-                    server.note_failure()
-                continue
-            self._server = server
-            server.under_way += 1
-            self.active_at = self._environment.clock.now
-            self._environment.connecting.add(self)
-            return
+            if self._open_path(server) if server.mode else self._open_socket(server):
+                return
         self.route.counters.refused += 1
-        self.abort(NO_SERVER_ACCEPTED)
+        self.abort(self._refusal or NO_SERVER_ACCEPTED)
+
+    def _open_socket(self, server: StreamServer) -> bool:
+        """Connect a socket to a server; return False if that has failed already."""
+        try:
+            self._upstream = upstream = socket.SocketType(server.family, _STREAM, 0)
+            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            upstream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if (code := upstream.connect_ex(server.socket_address)) not in _CONNECTING:
+                raise OSError(code, "not connected")
+            self._environment.sockets.watch(upstream.fileno(), self._on_upstream_event, EDGES)
+        except (OSError, OverflowError) as error:  # OverflowError: an invalid port
+            self._drop_upstream()
+            self.route.counters.failed_connects += 1
+            if getattr(error, "errno", None) not in _LOCAL_ERRORS:
+                server.note_failure()
+            return False
+        self._wait_for(server)
+        return True
+
+    def _wait_for(self, server: StreamServer) -> None:
+        """Record the server that the relay is connecting to."""
+        self._server = server
+        server.under_way += 1
+        self.active_at = self._environment.clock.now
+        self._environment.connecting.add(self)
 
     def switch_route(self, route: StreamRoute[Counters]) -> None:
         """Switch to another route before the connect completes: the previous route's permission no longer applies."""
         server = self._server
         self.route, self.service = route, route.service
         self._servers = _list_others(route, server)
-        is_kept = server is not None and route.has_server(server)
+        is_kept = server is not None and route.has_server(server) and self._tunnel is None
         if is_kept and (self.allowed_servers is None or self.server in self.allowed_servers):
             return
         self._environment.connecting.discard(self)
         self._drop_upstream()
         self.connect()
+
+    # --- over a path of the transport
+
+    def _open_path(self, server: StreamServer) -> bool:
+        """Open a path to a server, or a socket if it is reached in clear; return False if that has failed already."""
+        environment, route, client = self._environment, self.route, self._client
+        try:
+            choice = self._choice = environment.paths.choose(build_target(server), server.mode)
+        except ServerNotTriedError as error:
+            self._note_refusal(str(error))
+            return False
+        if choice.path is None or client is None:
+            return self._open_socket(server)
+        address, port = server.socket_address
+        bound = self.client_address if route.has_guard else ""
+        delivery = Delivery(address, port, route.find_destination(server), bound, "tcp")
+        self._wait_for(server)
+        tunnel = self._tunnel = TunnelRelay(self, client, environment)
+        tunnel.open(choice.path, delivery)
+        return True
+
+    def _note_refusal(self, reason: str) -> None:
+        self._refusal = reason
+        self.route.counters.failed_connects += 1
+
+    @property
+    def waits_for_node(self) -> bool:
+        """Whether a path is being opened, and there is no connection to the server's node yet."""
+        return self._tunnel is not None and not self._tunnel.has_connection
+
+    def give_up_path(self) -> None:
+        """Stop waiting for the server's node."""
+        self.on_tunnel_failed(OpenFailure(NO_ANSWER, 0, is_servers_fault=False))
+
+    def on_tunnel_failed(self, failure: OpenFailure) -> None:
+        """Connect in clear, try the next server, or reset the client if the server's node denies it."""
+        server, paths = self._server, self._environment.paths
+        if server is None:
+            return
+        if is_about_server(failure):
+            paths.note_success(build_target(server))
+            self.give_up_connecting()
+            return
+        self._environment.connecting.discard(self)
+        self._drop_upstream()
+        if is_about_path(failure):
+            paths.note_failure(build_target(server), failure.reason)
+            if self._fall_back(server, failure.reason):
+                return
+        else:
+            paths.note_success(build_target(server))
+            self._note_refusal(failure.reason)
+        if failure.status == 403:
+            self.route.counters.denied += 1
+            self._environment.node.count_denial(self.client_address, self.route.service)
+            self.abort(failure.reason or DENIED)
+        else:
+            self.connect()
+
+    def _fall_back(self, server: StreamServer, reason: str) -> bool:
+        """Connect to a server in clear, because its node was not reached; return False if that must not be."""
+        try:
+            self._choice = self._environment.paths.replace_failed(build_target(server), server.mode, reason)
+        except ServerNotTriedError as error:
+            self._note_refusal(str(error))
+            return False
+        return self._open_socket(server)
+
+    def on_tunnel_open(self) -> None:
+        """Start to move bytes."""
+        environment, server, client, tunnel = self._environment, self._server, self._client, self._tunnel
+        if server is None or client is None or tunnel is None:
+            return
+        environment.connecting.discard(self)
+        environment.paths.note_success(build_target(server))
+        server.note_success()
+        self._count_path()
+        self.active_at = environment.clock.now
+        try:
+            environment.sockets.watch(client.fileno(), tunnel.on_client_event, EDGES)
+        except OSError:
+            self.abort()
+
+    def _count_path(self) -> None:
+        if self._choice is not None:
+            paths, service = self._environment.paths, self.route.find_destination(self._server)
+            paths.count_connection(service, self._choice)
+            paths.count_caller(self.client_address, service, self._choice)
+
+    # --- over a socket
 
     def give_up_connecting(self) -> None:
         """Try the next server, since this one does not respond."""
@@ -160,6 +280,7 @@ class Relay:
         environment.connecting.discard(self)
         if self._server is not None:
             self._server.note_success()
+        self._count_path()
         buffer, pipes, sockets = environment.buffer, environment.pipes, environment.sockets
         up, down = self._flows = Flow(client, upstream, buffer, pipes), Flow(upstream, client, buffer, pipes)
         try:
@@ -223,7 +344,7 @@ class Relay:
                 self.abort()
                 return
         if up.is_done and down.is_done:
-            self._close()
+            self.close()
         elif has_more and not self._is_put_off:
             self._is_put_off = True
             self._environment.sockets.put_off(self._go_on)
@@ -240,25 +361,36 @@ class Relay:
         for sock in (self._client, self._upstream):
             if sock is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self._close()
+        if self._tunnel is not None:
+            self._tunnel.abort()
+        self.close()
 
     def count_bytes(self) -> None:
         """Add the bytes moved since the last call to the counters."""
         if self._flows is not None:
             up, down = self._flows
-            counters = self.route.counters
-            counters.received_bytes += up.moved_bytes
-            counters.sent_bytes += down.moved_bytes
-            self._received_bytes += up.moved_bytes
-            self._sent_bytes += down.moved_bytes
+            self._add_bytes(up.moved_bytes, down.moved_bytes)
             up.moved_bytes = down.moved_bytes = 0
+        elif self._tunnel is not None:
+            self._add_bytes(self._tunnel.received_bytes, self._tunnel.sent_bytes)
+            self._tunnel.received_bytes = self._tunnel.sent_bytes = 0
 
-    def _close(self) -> None:
+    def _add_bytes(self, received_bytes: int, sent_bytes: int) -> None:
+        counters = self.route.counters
+        counters.received_bytes += received_bytes
+        counters.sent_bytes += sent_bytes
+        self._received_bytes += received_bytes
+        self._sent_bytes += sent_bytes
+        if self._choice is not None:
+            self._environment.paths.count_bytes(self.service, self._choice, received_bytes + sent_bytes)
+
+    def close(self) -> None:
+        """Close both sides; bytes that were written are still sent."""
         client, self._client = self._client, None
         if client is None:
             return
+        self.count_bytes()
         if self._flows is not None:
-            self.count_bytes()
             up, down = self._flows
             self._flows = None
             up.close()
@@ -268,6 +400,7 @@ class Relay:
             environment.node.observe(self._build_record())
         environment.connecting.discard(self)
         environment.resetting.discard(self)
+        environment.exposed.pop(self, None)
         self._drop_upstream()
         environment.sockets.close_socket(client)
         environment.relays.discard(self)
@@ -285,17 +418,22 @@ class Relay:
             protocol="TCP",
             service=cut_port_key(self.service),
             destination=self.route.find_destination(self._last_server),
-            server=(f"[{address}]:{port}" if ":" in address else f"{address}:{port}") if address else "",
+            server=join_port(address, port) if address else "",
             attempts=self._attempts,
             reason=self._reason,
             received_bytes=self._received_bytes,
             sent_bytes=self._sent_bytes,
+            server_path=self._choice.kind if self._choice is not None else "",
+            server_node=self._last_server.node if self._last_server is not None else "",
         )
 
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             self._environment.sockets.close_socket(upstream)
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            tunnel.close()
         server, self._server = self._server, None
         if server is not None:
             server.under_way -= 1

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from maesh_core.plugin_system.hookspecs import Listener, ProtocolHandler
+from maesh_core.plugin_system.protocols import Listener, ProtocolHandler
 from maesh_core.proxy.network.sockets import BACKLOG
 
 ACCEPT_ROUNDS_LIMIT = 2 * BACKLOG

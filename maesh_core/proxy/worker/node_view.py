@@ -1,29 +1,60 @@
 """The view of the process and its node for a plugin's half in the proxy.
 
-Created once per worker, in its event loop. Implements `interfaces.Node`.
+Created once per worker, in its event loop. Implements `node.Node`.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from maesh_core.model.keys import cut_port_key
 from maesh_core.model.traffic_record import TrafficRecord
-from maesh_core.proxy.balancing.health import PassiveHealth
+from maesh_core.model.transport import CLEAR, LOCAL
+from maesh_core.plugin_system.node import StreamServer
+from maesh_core.plugin_system.transports import (
+    Delivery,
+    DeliveryVerdict,
+    OutgoingProtocol,
+    Refusal,
+    TunnelRules,
+    Tunnels,
+)
+from maesh_core.proxy.balancing.health import build_passive_health
 from maesh_core.proxy.callers import CallerCounts
 from maesh_core.proxy.middleware.failures import MiddlewareFailures
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.network.edges import EdgePoller
 from maesh_core.proxy.observers import Observers
+from maesh_core.proxy.routing.pod_names import CurrentPodNames
 from maesh_core.proxy.routing.streams import Streams
+from maesh_core.proxy.transport.deliveries import Deliveries
+from maesh_core.proxy.transport.paths import UDP, Paths
 from maesh_core.proxy.worker.memory import SharedRegion, WorkerMemory
 from maesh_core.proxy.worker.recent_counts import RecentCounts
 from maesh_core.settings import ProxySettings
+
+if TYPE_CHECKING:  # only a proxy with a transport loads the engine
+    from maesh_core.proxy.http.handler import HttpHandler
+    from maesh_core.proxy.tunnel.engine import TunnelEngine
 
 
 class NodeView:
     """One worker's view of its node."""
 
-    __slots__ = ("_memory", "_sockets", "callers", "clock", "failures", "observers", "settings")
+    __slots__ = (
+        "_engines",
+        "_memory",
+        "_sockets",
+        "callers",
+        "clock",
+        "deliveries",
+        "failures",
+        "http",
+        "observers",
+        "paths",
+        "pod_names",
+        "settings",
+    )
 
     def __init__(self, settings: ProxySettings, clock: Clock, memory: WorkerMemory | None = None) -> None:
         self.settings = settings
@@ -31,6 +62,15 @@ class NodeView:
         self.failures = MiddlewareFailures()
         self.callers = CallerCounts(settings.metrics_client_limit, lambda: clock.now)
         self.observers = Observers()
+        self.paths = Paths(settings.node, clock)
+        """Replaced at start if a transport is enabled."""
+        self.deliveries: Deliveries | None = None
+        """Set at start if a transport is enabled."""
+        self.http: HttpHandler | None = None
+        """Set at start."""
+        self._engines: list[TunnelEngine] = []
+        self.pod_names: CurrentPodNames | None = None
+        """Set at start if a plugin uses the names of pods."""
         self._memory = memory or WorkerMemory()
         self._sockets: EdgePoller | None = None
 
@@ -76,15 +116,66 @@ class NodeView:
         """Count a connection or session of a client address; of a split service, for its service port."""
         self.callers.find(address, cut_port_key(service)).connections += 1
 
+    def count_denial(self, address: str, service: str) -> None:
+        """Count that access control denied a connection or session of a client address."""
+        self.callers.find(address, cut_port_key(service)).denied += 1
+
+    def count_uncarried(
+        self, address: str, service: str, server: StreamServer, *, sessions: int = 0, size_bytes: int = 0
+    ) -> str:
+        """Count sessions of a client, or their bytes, of a protocol that no transport carries; return the path."""
+        if not server.mode:
+            return ""
+        kind = LOCAL if self.paths.is_local(server.node) else CLEAR
+        counter = self.paths.counts.find(service, kind, "" if kind == LOCAL else UDP)
+        counter.connections += sessions
+        counter.bytes += size_bytes
+        if sessions:
+            self.callers.find(address, cut_port_key(service)).count_path(kind, sessions)
+        return kind
+
+    def follow_pod_names(self) -> CurrentPodNames:
+        """Return the names of pods, which are read from now on."""
+        if self.pod_names is None:
+            self.pod_names = CurrentPodNames()
+        return self.pod_names
+
+    async def judge_delivery(self, node: str, delivery: Delivery) -> DeliveryVerdict:
+        """Decide whether another node may have a connection to a server of this node."""
+        if self.deliveries is None:
+            return Refusal(503, "this proxy has no transport")
+        return await self.deliveries.judge(node, delivery)
+
+    def judge_delivery_again(self, delivery: Delivery) -> DeliveryVerdict:
+        """Decide by the current configuration about a connection of another node that is open."""
+        if self.deliveries is None:
+            return Refusal(503, "this proxy has no transport")
+        return self.deliveries.find_verdict(delivery)
+
     def build_streams(self, build_counters: Callable[[], object]) -> Streams:
         """Build the routes of a stream protocol, with the proxy's settings for passive health."""
-        settings = self.settings
-        health = PassiveHealth(
-            self.clock,
-            first_pause_s=settings.server_pause if settings.passive_health else 0.0,
-            pause_limit_s=settings.server_pause_limit,
-        )
-        return Streams(health, self.failures, build_counters)
+        health = build_passive_health(self.settings, self.clock)
+        return Streams(health, self.failures, build_counters, guard_kinds=self.paths.guard_kinds)
+
+    def build_tunnels(self, rules: TunnelRules) -> Tunnels:
+        """Build the engine of encrypted connections to and from other nodes."""
+        from maesh_core.proxy.tunnel.engine import TunnelEngine
+
+        engine = TunnelEngine(self, rules, self._open_delivery)
+        self._engines.append(engine)
+        return engine
+
+    async def _open_delivery(self, delivery: Delivery) -> OutgoingProtocol | Refusal:
+        if self.http is None:
+            return Refusal(503, "this proxy has no HTTP engine")
+        return await self.http.open_delivery(delivery)
+
+    def on_update(self) -> None:
+        """Judge waiting and open connections of other nodes again: the configuration has changed."""
+        if self.deliveries is not None:
+            self.deliveries.on_update()
+        for engine in self._engines:
+            engine.review()
 
     def close(self) -> None:
         """Stop watching sockets."""

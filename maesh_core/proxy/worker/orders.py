@@ -1,7 +1,7 @@
 """Executes the parent's orders in one worker, and sends the reports.
 
-Takes the worker's end of a channel and a runtime. Orders are executed in sequence, except that counters are reported
-and taps changed at once. Ends when an ordered drain is complete, or when the parent is gone.
+Takes the worker's end of a channel and a runtime. Orders are executed in sequence, except that counters are reported,
+taps changed and payloads handed over at once. Ends when an ordered drain is complete, or when the parent is gone.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from maesh_core.proxy.workers.messages import (
     Drain,
     Draining,
     Failed,
+    HandOver,
     Listen,
     Report,
     Started,
@@ -78,6 +79,8 @@ class OrderExecutor:
             self._taps.start(order)
         elif isinstance(order, StopTap):
             self._taps.stop(order.tap)
+        elif isinstance(order, HandOver):
+            self._runtime.receive(order.name, payload)
         else:
             self._orders.put_nowait((order, payload, descriptors))
 
@@ -108,7 +111,7 @@ class OrderExecutor:
                 await self._runtime.listen(order.entrypoint, descriptors)
             except OSError as error:
                 return Failed(number=number, text=describe_reason(error))
-        elif not isinstance(order, Drain | Collect | StartTap | StopTap):
+        elif not isinstance(order, Drain | Collect | StartTap | StopTap | HandOver):
             await self._runtime.unlisten(order.entrypoint)
         return Done(number=number)
 

@@ -104,8 +104,8 @@ def _leave_signals_to_parent() -> None:
 
     SIGUSR1 is ignored unless a plugin handles it.
     """
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in (*numbers, signal.SIGUSR1):
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    for number in numbers:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 

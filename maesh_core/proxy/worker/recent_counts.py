@@ -25,7 +25,7 @@ class _Sharing(Protocol):
 
 
 class Counts:
-    """Implements `interfaces.Counts`: the counts by column."""
+    """Implements `node.Counts`: the counts by column."""
 
     __slots__ = ("_bounds", "_columns")
 
@@ -52,7 +52,7 @@ class Counts:
 
 
 class RecentCounts:
-    """Implements `interfaces.RecentCounts`: one column per interval between bounds, one row per period.
+    """Implements `node.RecentCounts`: one column per interval between bounds, one row per period.
 
     The first cell of a row is the number of its period. `_begin` and `_end` limit the period of this worker's current
     row, which starts at `_row`.

@@ -5,15 +5,18 @@ parent nor the source of an update. Create it in the event loop.
 """
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from maesh_core.errors import PluginError
 from maesh_core.model.messages import parse_update
 from maesh_core.model.metrics import MetricFamily
-from maesh_core.plugin_system.hookspecs import MiddlewareFactory, ProtocolHandler
+from maesh_core.plugin_system.hookspecs import MiddlewareFactory
+from maesh_core.plugin_system.protocols import ProtocolHandler
+from maesh_core.plugin_system.transports import ListeningTransport, Transport
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.http.handler import HttpHandler
 from maesh_core.proxy.network.clock import Clock
@@ -22,12 +25,16 @@ from maesh_core.proxy.routing.configuration import RoutingConfiguration
 from maesh_core.proxy.routing.observer_settings import ObserverSettings
 from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 from maesh_core.proxy.tcp.handler import TcpHandler
+from maesh_core.proxy.transport.deliveries import Deliveries
+from maesh_core.proxy.transport.paths import Paths
 from maesh_core.proxy.worker.listening import Listening, close_listening, listen_on
 from maesh_core.proxy.worker.loop_watch import LoopWatch
 from maesh_core.proxy.worker.memory import WorkerMemory
 from maesh_core.proxy.worker.node_view import NodeView
 from maesh_core.proxy.worker.resource_metrics import collect_worker_metrics
 from maesh_core.settings import ProxySettings
+
+_log = logging.getLogger(__name__)
 
 DRAIN_POLL_S = 0.02
 """The interval at which a drain checks whether the protocols are drained."""
@@ -45,6 +52,9 @@ class Plugins(Protocol):
     def describe(self, provided: object) -> str:
         """Return the name of the plugin that provided an object."""
 
+    def is_guard(self, provided: object) -> bool:
+        """Return whether the plugin that provided an object decides about access."""
+
 
 class WorkerRuntime:
     """The traffic of one worker, from its first update to the end of its drain. The constructor raises PluginError."""
@@ -57,8 +67,10 @@ class WorkerRuntime:
         "_memory",
         "_node",
         "_observer_settings",
+        "_serving",
         "configuration",
         "loop_watch",
+        "paths",
     )
 
     def __init__(self, settings: ProxySettings, plugins: Plugins, memory: WorkerMemory) -> None:
@@ -66,6 +78,21 @@ class WorkerRuntime:
         self._clock = Clock(asyncio.get_running_loop())
         self.loop_watch = LoopWatch(asyncio.get_running_loop())
         self._node = node = NodeView(settings, self._clock, memory)
+        factories: Mapping[str, MiddlewareFactory] = _index(
+            "middleware kind",
+            [(each.kind, each) for each in plugins.collect("maesh_middleware_factories", node=node)],
+            plugins.describe,
+        )
+        guard_kinds = frozenset(kind for kind, factory in factories.items() if plugins.is_guard(factory))
+        transport = _find_transport(node, plugins)
+        self.paths = node.paths = Paths(
+            settings.node,
+            self._clock,
+            transport,
+            guard_kinds=guard_kinds,
+            names_clients=settings.client_header,
+        )
+        self.paths.callers = node.callers
         balancers = BalancerKinds(
             _index(
                 "load balancer",
@@ -74,11 +101,6 @@ class WorkerRuntime:
             )
         )
         self._handlers = _build_handlers(node, plugins, balancers)
-        factories: Mapping[str, MiddlewareFactory] = _index(
-            "middleware kind",
-            [(each.kind, each) for each in plugins.collect("maesh_middleware_factories", node=node)],
-            plugins.describe,
-        )
         observers = _index(
             "traffic observer",
             [(each.name, each) for each in plugins.collect("maesh_traffic_observers", node=node)],
@@ -88,7 +110,29 @@ class WorkerRuntime:
             node.observers.add(observer)
         self._observer_settings = ObserverSettings(observers)
         self._counting: list[Any] = [each for each in factories.values() if getattr(each, "collect_metrics", None)]
-        self.configuration = RoutingConfiguration(self._handlers, factories, guards=plugins.guards, balancers=balancers)
+        self._serving: Mapping[str, Any] = self._handlers
+        self.configuration = RoutingConfiguration(
+            self._handlers,
+            factories,
+            guards=plugins.guards,
+            balancers=balancers,
+            transport=self.paths if transport is not None or settings.client_header else None,
+            encryption=transport.name if transport is not None else None,
+            own_entrypoints=_list_own_entrypoints(transport),
+            pod_names=node.pod_names,
+        )
+        if transport is not None:
+            if hasattr(transport, "open_listener"):
+                self._serving = _index(
+                    "protocol", [*self._handlers.items(), (transport.name, transport)], plugins.describe
+                )
+            node.deliveries = Deliveries(
+                settings.node,
+                self.configuration.get_section,
+                guard_kinds=guard_kinds,
+                failures=node.failures,
+                names_clients=settings.client_header,
+            )
         self._listening: dict[WantedEntrypoint, Listening] = {}
 
     def __repr__(self) -> str:
@@ -102,10 +146,29 @@ class WorkerRuntime:
 
     def apply_update(self, body: bytes, since: str | None) -> None:
         """Apply an update; if it raises UpdateRejectedError, nothing has changed."""
-        update = parse_update(body, self.configuration.get_router_types())
+        configuration = self.configuration
+        update = parse_update(
+            body,
+            configuration.get_router_types(),
+            node_type=configuration.node_type,
+            reads_clients=self._node.settings.client_header,
+            reads_pods=configuration.reads_pods,
+        )
         self.configuration.apply_update(update, since=since)
+        self._node.on_update()
         self._observer_settings.apply(self.configuration.list_middlewares())
         self._node.callers.keep_only(self.configuration.has_service)
+
+    def receive(self, name: str, payload: bytes) -> None:
+        """Pass on what a service of the parent has handed to the transport of this name; a failure is only logged."""
+        transport = self.paths.transport
+        if transport is None or transport.name != name:
+            _log.error("nothing receives what the node hands to transport %s", name)
+            return
+        try:
+            self.paths.receive(payload)
+        except Exception:  # the transport is a plugin's
+            _log.exception("transport %s failed to use what the node has handed to it", name)
 
     def settle(self) -> None:
         """Release shared memory that former workers of this slot used; called when all middlewares are built."""
@@ -114,7 +177,7 @@ class WorkerRuntime:
     async def listen(self, entrypoint: WantedEntrypoint, descriptors: Sequence[int]) -> None:
         """Serve an entrypoint on sockets, which this object then owns; raises OSError."""
         sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
-        handler = self._handlers.get(entrypoint.protocol)
+        handler = self._serving.get(entrypoint.protocol)
         if handler is None or entrypoint in self._listening:
             for sock in sockets:
                 sock.close()
@@ -129,7 +192,7 @@ class WorkerRuntime:
 
     def collect_metrics(self) -> list[MetricFamily]:
         """Return the metrics of all protocols and middlewares."""
-        families = [family for handler in self._handlers.values() for family in handler.collect_metrics()]
+        families = [family for handler in self._serving.values() for family in handler.collect_metrics()]
         families += [family for factory in self._counting for family in factory.collect_metrics()]
         node = self._node
         return [
@@ -137,6 +200,7 @@ class WorkerRuntime:
             node.failures.collect(),
             *node.callers.collect_metrics(),
             *node.observers.collect_metrics(),
+            *self.paths.collect_metrics(),
             *self.loop_watch.collect_metrics(),
             *collect_worker_metrics(node.slot),
         ]
@@ -149,7 +213,7 @@ class WorkerRuntime:
         opened = list(self._listening.values())
         self._listening.clear()
         await close_listening(opened)
-        for handler in self._handlers.values():
+        for handler in self._serving.values():
             handler.start_draining()
         if self._count_under_way():
             await asyncio.sleep(DRAIN_POLL_S)  # idle connections close in the next turns of the loop
@@ -162,7 +226,7 @@ class WorkerRuntime:
         """Count connections by protocol; a protocol that does not count them, but is not drained, counts as 1."""
         return {
             name: max(1, getattr(handler, "count_under_way", lambda: 1)())
-            for name, handler in self._handlers.items()
+            for name, handler in self._serving.items()
             if not handler.is_drained()
         }
 
@@ -171,8 +235,9 @@ class WorkerRuntime:
         for opened in self._listening.values():
             opened.close()
         self._listening.clear()
-        for handler in self._handlers.values():
+        for handler in self._serving.values():
             handler.abort()
+        await asyncio.sleep(0)  # tunnels end, and are reported, in the next turn of the loop
         self._node.observers.close()
         self._node.close()
         self._clock.close()
@@ -186,28 +251,43 @@ def close_descriptors(descriptors: Iterable[int]) -> None:
         os.close(descriptor)
 
 
+def _find_transport(node: NodeView, plugins: Plugins) -> Transport | None:
+    """Return the enabled transport, if there is one. Raises PluginError if there are two."""
+    found: list[Transport] = plugins.collect("maesh_transports", node=node)
+    if len(found) > 1:
+        claimants = " and ".join(plugins.describe(each) for each in found[:2])
+        raise PluginError(f"both {claimants} provide a transport, but at most one can be enabled")
+    return found[0] if found else None
+
+
 def _build_handlers(node: NodeView, plugins: Plugins, balancers: BalancerKinds) -> Mapping[str, ProtocolHandler]:
     given: Mapping[str, ProtocolHandler] = _index(
         "protocol",
         [(each.name, each) for each in plugins.collect("maesh_protocol_handlers", node=node)],
         plugins.describe,
     )
-    core: tuple[ProtocolHandler, ...] = (
-        HttpHandler(
-            node.settings,
-            node.clock,
-            balancers=balancers,
-            failures=node.failures,
-            callers=node.callers,
-            observers=node.observers,
-        ),
-        TcpHandler(node),
+    node.http = HttpHandler(
+        node.settings,
+        node.clock,
+        balancers=balancers,
+        failures=node.failures,
+        callers=node.callers,
+        observers=node.observers,
+        paths=node.paths,
     )
+    core: tuple[ProtocolHandler, ...] = (node.http, TcpHandler(node, node.paths))
     for handler in core:
         if handler.name in given:
             claimant = plugins.describe(given[handler.name])
             raise PluginError(f"protocol {handler.name} belongs to the core, but {claimant} claims it too")
     return {**{handler.name: handler for handler in core}, **given}
+
+
+def _list_own_entrypoints(transport: Transport | None) -> frozenset[WantedEntrypoint]:
+    """List the port on which a transport accepts connections of other nodes, if it does."""
+    if transport is None or not hasattr(transport, "open_listener"):
+        return frozenset()
+    return frozenset({WantedEntrypoint("TCP", cast("ListeningTransport", transport).port, transport.name)})
 
 
 def _index(noun: str, named: Iterable[tuple[str, Any]], describe: Callable[[object], str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ BATCH_S = 0.1
 """Records are sent at most this long after they were made."""
 WINDOW_S = 1.0
 """The rate of a tap is counted in windows of this length."""
-TAPS_LIMIT = 8
+TAPS_LIMIT = 16
 """Limit of concurrent taps; the parent has the same limit, and says why it refuses more."""
 
 Send = Callable[[Tapped], None]

@@ -39,15 +39,16 @@ class WorkerLink:
     """The worker of a slot. `is_joined` means that it has the configuration and receives changes.
 
     `waiting` holds the connections that its drain waits for, by protocol; it is empty if the worker has ended.
-    `refusal` is the reason why it could not start, `counts` holds its last counters.
+    `refusal` is the reason why it could not start. `on_counted` is called with its counters, `on_tapped` with what it
+    reports of taps.
     """
 
     __slots__ = (
         "_channel",
+        "_on_counted",
         "_on_tapped",
         "_pending",
         "_process",
-        "counts",
         "ended",
         "failure",
         "is_joined",
@@ -58,14 +59,19 @@ class WorkerLink:
     )
 
     def __init__(
-        self, slot: int, process: WorkerProcess, *, on_tapped: Callable[[Tapped], None] = lambda report: None
+        self,
+        slot: int,
+        process: WorkerProcess,
+        *,
+        on_counted: Callable[["WorkerLink", Counted], None] = lambda link, report: None,
+        on_tapped: Callable[[Tapped], None] = lambda report: None,
     ) -> None:
         self.slot = slot
         self.is_joined = False
         self.failure = ""
         self.refusal = ""
-        self.counts: Counted | None = None
         self._process = process
+        self._on_counted = on_counted
         self._on_tapped = on_tapped
         self._pending: dict[int, asyncio.Future[Report]] = {}
         self._channel: Channel[AnyReport] = Channel(
@@ -96,9 +102,9 @@ class WorkerLink:
         finally:
             self._pending.pop(order.number, None)
 
-    def send(self, order: Order) -> None:
+    def send(self, order: Order, *, payload: bytes = b"") -> None:
         """Send an order that has no report."""
-        self._channel.send(order)
+        self._channel.send(order, payload=payload)
 
     def close_channel(self) -> None:
         """Close the channel: the worker then aborts its connections and ends."""
@@ -130,7 +136,7 @@ class WorkerLink:
 
     def _on_report(self, report: AnyReport, payload: bytes, descriptors: Sequence[int]) -> None:
         if isinstance(report, Counted):
-            self.counts = report
+            self._on_counted(self, report)
         if isinstance(report, Tapped):
             self._on_tapped(report)
         elif isinstance(report, Draining):

@@ -66,6 +66,12 @@ class StopTap(Order, frozen=True):
     tap: int
 
 
+class HandOver(Order, frozen=True):
+    """Give the payload to the transport of this name; it replaces an earlier one. No report."""
+
+    name: str
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A message of a worker to the parent."""
 
@@ -122,5 +128,5 @@ class Tapped(Report, frozen=True):
     dropped: int
 
 
-AnyOrder: TypeAlias = ApplyUpdate | Listen | Unlisten | Collect | Drain | StartTap | StopTap
+AnyOrder: TypeAlias = ApplyUpdate | Listen | Unlisten | Collect | Drain | StartTap | StopTap | HandOver
 AnyReport: TypeAlias = Started | NotStarted | Applied | Done | Failed | Counted | Draining | Tapped

@@ -19,9 +19,9 @@ import msgspec
 from maesh_core.errors import StartupError
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.process.backoff import Backoff
-from maesh_core.proxy.workers.counters import RetiredCounters, add_families
+from maesh_core.proxy.workers.counters import NodeCounters
 from maesh_core.proxy.workers.link import WorkerGoneError, WorkerLink, WorkerProcess
-from maesh_core.proxy.workers.messages import Collect, Drain, Order, Report, Tapped
+from maesh_core.proxy.workers.messages import Collect, Counted, Drain, Order, Report, Tapped
 
 ANSWER_LIMIT_S = 30.0
 """A worker that does not respond for this long is killed. The largest configuration compiles in a few seconds."""
@@ -52,13 +52,12 @@ class WorkerPool:
     """
 
     __slots__ = (
+        "_counters",
         "_introduce",
         "_is_ending",
-        "_is_known",
         "_links",
         "_numbers",
         "_pause",
-        "_retired",
         "_spawn",
         "_time",
         "has_been_full",
@@ -87,13 +86,12 @@ class WorkerPool:
         self.has_joined = asyncio.Event()
         self._spawn = spawn
         self._introduce = introduce
-        self._is_known = is_known_service
         self._pause = pause
         self._time = clock
         self._is_ending = False
         self._numbers = itertools.count(1)
         self._links: dict[int, WorkerLink] = {}
-        self._retired = RetiredCounters()
+        self._counters = NodeCounters(is_known_service)
 
     def __repr__(self) -> str:
         """Show the number of workers."""
@@ -158,8 +156,7 @@ class WorkerPool:
 
     def collect_metrics(self) -> list[MetricFamily]:
         """Return the sum of all workers' last counters, including workers that have ended."""
-        counts = [link.counts for link in self._links.values() if link.counts is not None]
-        return add_families([*self._retired.families, *(family for each in counts for family in each.families)])
+        return self._counters.sum_up()
 
     async def drain(
         self,
@@ -225,7 +222,9 @@ class WorkerPool:
         """Start a worker and wait for its end; return why it ended. Raises StartupError if no worker can start."""
         try:
             process = await self._spawn(slot)
-            link = WorkerLink(slot, process, on_tapped=lambda report: self.on_tapped(report))
+            link = WorkerLink(
+                slot, process, on_counted=self._note_counts, on_tapped=lambda report: self.on_tapped(report)
+            )
         except OSError as error:
             return self._check_end(f"it cannot be started: {error.strerror or error}")
         self._links[slot] = link
@@ -278,13 +277,16 @@ class WorkerPool:
                 pause_s = max(COUNT_PAUSE_S, COUNT_SHARE * (self._time() - started_s))
                 await asyncio.sleep(min(pause_s, COUNT_PAUSE_LIMIT_S))
 
+    def _note_counts(self, link: WorkerLink, report: Counted) -> None:
+        if self._links.get(link.slot) is link:
+            self._counters.report(link, report.families)
+
     def _remove(self, link: WorkerLink) -> None:
         if self._links.get(link.slot) is link:
             del self._links[link.slot]
         if not any(each.is_joined for each in self._links.values()):
             self.has_joined.clear()
-        if link.counts is not None:
-            self._retired.add(link.counts.families, is_known=self._is_known)
+        self._counters.retire(link)
 
 
 async def _report_waiting(links: Sequence[WorkerLink], tell: Callable[[Mapping[str, int]], None]) -> None:

@@ -1,7 +1,7 @@
 """Starts worker processes, with a socket to the parent on standard input, and the parent's settings.
 
-SIGINT and SIGTERM are blocked in a worker until it ignores them: Ctrl-C reaches all processes of a terminal, and a
-worker follows only the parent's orders.
+SIGINT, SIGTERM and SIGUSR1 are blocked in a worker until it ignores them: Ctrl-C reaches all processes of a terminal, a
+worker follows only the parent's orders, and the parent may pass SIGUSR1 on before the worker handles it.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ ALLOCATOR_SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(4 << 20), "MALLOC_TRIM_THRES
 """Settings for glibc; the environment overrides them. Large bodies allocate and free buffers of up to 250 KB. By
 default, glibc gets their pages from the kernel and returns them each time, which took 40 % of the CPU for bodies of
 1 MiB."""
-_ENDING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
+_BLOCKED_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGUSR1})
 
 
 class SpawnedWorker:
@@ -79,7 +79,7 @@ class WorkerSpawner:
         environment[DESCRIPTORS_VARIABLE] = f"{slot},{memory.fileno()},{arena}"
         environment.pop(PARENT_PIPE_VARIABLE, None)
         try:
-            with _ending_signals_blocked():
+            with _signals_blocked():
                 process = await asyncio.create_subprocess_exec(
                     *WORKER_COMMAND,
                     stdin=theirs.fileno(),
@@ -96,8 +96,8 @@ class WorkerSpawner:
 
 
 @contextlib.contextmanager
-def _ending_signals_blocked() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+def _signals_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
     try:
         yield
     finally:

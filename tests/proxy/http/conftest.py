@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
 from maesh_core.model.metrics import Histogram
 from maesh_core.proxy.http.clients.client_connection import ClientConnection
 from maesh_core.proxy.http.handler import HttpHandler
@@ -329,8 +330,10 @@ class Observed:
                 counters[family.name, *labels] = sum(value.counts) if isinstance(value, Histogram) else value
         return {key: value for key, value in counters.items() if value}
 
-    def expect_one(self, *, outcomes=None, is_answer=False, cut="", branch="", parsed=1, others=(), **fields):
-        """Check the only record, and all counters.
+    def expect_one(
+        self, *, outcomes=None, is_answer=False, cut="", branch="", parsed=1, others=(), has_failed=None, **fields
+    ):
+        """Check the only record, and all counters. A request has failed by its status, its gRPC status, or a cut.
 
         `fields` are those of the record that differ from a plain GET of the service `a` that the first server answers.
         """
@@ -357,6 +360,8 @@ class Observed:
         if outcomes is None:
             outcomes = {(wanted["server"], "response"): 1} if wanted["server"] else {}
         counted = self._count(wanted, outcomes, is_answer=is_answer, cut=cut, branch=branch, parsed=parsed)
+        if wanted["service"]:
+            counted |= self._count_failure(wanted, cut=cut, branch=branch, has_failed=has_failed)
         counted |= dict(others)
         assert self.read_counters() == {key: value for key, value in counted.items() if value}
 
@@ -381,7 +386,19 @@ class Observed:
             ("maesh_service_grpc_responses", service, str(wanted["grpc_status"])): wanted["grpc_status"] is not None,
             ("maesh_branch_requests", service, branch, code): int(bool(branch)),
             ("maesh_edge_requests", wanted["client"], service): 1,
-            ("maesh_edge_failures", wanted["client"], service): int(status >= 500),
+            ("maesh_edge_denied", wanted["client"], service): int(is_answer and status == 403),
+        }
+
+    def _count_failure(self, wanted, *, cut, branch, has_failed):
+        service, status = wanted["service"], wanted["status"]
+        if has_failed is None:
+            has_failed = bool(status >= 500 or cut or wanted["grpc_status"] in GRPC_SERVER_ERRORS)
+        is_servers = has_failed and wanted["server"] and status < 500
+        return {
+            ("maesh_service_failures", service): int(has_failed),
+            ("maesh_branch_failures", service, branch): int(bool(has_failed and branch)),
+            ("maesh_edge_failures", wanted["client"], service): int(has_failed),
+            ("maesh_server_failed_responses", wanted["server"]): int(bool(is_servers)),
         }
 
 

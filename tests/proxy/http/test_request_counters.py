@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from maesh_core.model.metrics import Histogram
+from maesh_core.model.metrics import Exemplar, Histogram
 from maesh_core.proxy.http.request_counters import (
     DURATION_BOUNDS_S,
     OTHER_REASON,
@@ -41,6 +41,18 @@ def test_a_request_counts_once_by_status_and_duration():
     assert counters.seconds == 9.0026
 
 
+def test_a_failure_counts_for_the_service_and_its_branch_and_others_have_a_zero():
+    counters = count(200)
+    assert read({"a": counters})["service_failures"] == {("a",): 0}
+    counters.count_branch("v1", 200)
+    counters.count_branch("v2", 200)
+    counters.count_failure("v2")
+    counters.count_failure()
+    found = read({"a": counters})
+    assert found["service_failures"] == {("a",): 2}
+    assert found["branch_failures"] == {("a", "v1"): 0, ("a", "v2"): 1}
+
+
 @given(st.lists(SECONDS))
 def test_every_duration_is_in_the_first_bucket_that_it_does_not_exceed(durations):
     counters = RouteCounters()
@@ -67,6 +79,16 @@ def test_sums_over_codes_and_protocols_are_the_number_of_requests(requests, has_
         named = {str(status) if has_exact_codes else name_class(status) for status, _ in requests}
         assert protocol in ("http/1", "http/2")
         assert code in named
+
+
+def test_the_latest_exemplar_of_each_bucket_is_in_the_metric():
+    counters = count(200)
+    for trace_id, seconds in (("a", 0.02), ("b", 0.021), ("c", 100.0), ("d", 0.0005)):
+        counters.add_exemplar(Exemplar(trace_id, seconds, 1.0))
+    histogram = read({"shop/web:80": counters})["service_request_duration_seconds"]["shop/web:80",]
+    assert {DURATION_BOUNDS_S.index(0.025): "b", len(DURATION_BOUNDS_S): "c", 0: "d"} == {
+        bucket: exemplar.trace_id for bucket, exemplar in histogram.exemplars.items()
+    }
 
 
 def test_codes_are_classes_unless_exact_ones_are_wanted():

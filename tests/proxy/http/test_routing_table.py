@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.model.configuration import HttpRouter, HttpRule, HttpRules, Section, Server, Service
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.http.environment import Environment
@@ -25,6 +25,13 @@ SERVERS = st.lists(
 SERVICES = st.dictionaries(st.sampled_from(KEYS), st.builds(lambda servers: Service(servers=tuple(servers)), SERVERS))
 
 
+def build_rules(services):
+    """Rules that use any of the services, or close."""
+    return st.lists(st.sampled_from(["", *services]), max_size=2).map(
+        lambda names: HttpRules(rules=tuple(HttpRule(service=name) for name in names))
+    )
+
+
 @st.composite
 def sections(draw):
     services = draw(SERVICES)
@@ -39,6 +46,14 @@ def sections(draw):
                 middlewares=st.sampled_from([(), ("m",)]),
                 status=st.sampled_from([404, 403]),
                 reason=st.sampled_from(["", "closed"]),
+            )
+            | st.builds(
+                HttpRouter,
+                entrypoint=st.sampled_from([5000, 5001]),
+                hosts=st.sampled_from([("x.maesh",), ("Y.maesh", "z.maesh")]),
+                rules=st.none() | build_rules(services),
+                consumers=st.just({}) | build_rules(services).map(lambda rules: {"test": rules}),
+                fallback=st.sampled_from([None, *services]),
             ),
         )
     )
@@ -58,7 +73,8 @@ def describe(table):
 
     def describe_route(route):
         picks = None if route.balancer is None else type(route.balancer).__name__
-        return route.service, picks, route.closed, route.chain is not None
+        targets = [(each.destination, type(each.balancer).__name__) for each in route.list_targets()]
+        return route.service, picks, route.closed, route.chain is not None, targets
 
     return {
         "hosts": {
@@ -179,3 +195,23 @@ def test_unknown_hosts_and_entrypoints_have_no_route():
     table = Pools().build(Section(routers={"x": HttpRouter(entrypoint=1, hosts=("x.maesh",))}), None)
     assert table.find(1, b"y.maesh") is None
     assert table.find(2, b"x.maesh") is None
+
+
+def test_an_entrypoint_of_a_routers_own_has_every_host_and_the_shared_one_its_hosts():
+    def build(key, own):
+        return HttpRouter(entrypoint=1, hosts=(f"{key}.maesh",), own_entrypoint=own, service=key)
+
+    services = {key: Service() for key in "ab"}
+    pools = Pools()
+    pools.table = table = pools.build(
+        Section(routers={"a": build("a", 7), "b": build("b", 0)}, services=services), None
+    )
+    for host in (b"a.maesh", b"b.maesh", b"10.0.0.1", b""):
+        assert table.find(7, host) is table.routes["a"]
+    assert table.find(1, b"b.maesh") is table.routes["b"]
+    assert table.find(1, b"10.0.0.1") is None
+    assert table.find(1, b"") is None
+    moved = Section(routers={"a": build("a", 0), "b": build("b", 7)}, services=services)
+    table = pools.build(moved, frozenset({"a", "b"}))
+    assert table.find(7, b"a.maesh") is table.routes["b"]
+    assert table.find(1, b"a.maesh") is table.routes["a"]

@@ -103,3 +103,20 @@ def test_the_most_that_a_middleware_wants_of_a_body_is_kept():
     greedy = Whole()
     greedy.kept_bytes = 9
     assert compile_chain([Whole(), greedy, object()]).kept_bytes == 9
+
+
+class Skipping(Whole):
+    def skips_request(self, head):
+        return True
+
+
+class Judging(Skipping):
+    def is_still_allowed(self, connection):
+        return True
+
+
+def test_only_one_middleware_alone_that_is_no_judge_can_skip_requests():
+    skipping = Skipping()
+    assert compile_chain([skipping]).skips_request == skipping.skips_request
+    for middlewares in ([skipping, skipping], [skipping, Whole()], [Judging()], [Whole()], [Middleware()], []):
+        assert compile_chain(middlewares).skips_request is None

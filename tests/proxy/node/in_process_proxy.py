@@ -103,6 +103,9 @@ class FakePlugins:
     def collect(self, hook_name: str, **arguments: Any) -> list[Any]:
         return self.objects.get(hook_name, [])
 
+    def is_guard(self, provided: object) -> bool:
+        return False
+
     def describe(self, provided: object) -> str:
         return f"plugin of {type(provided).__name__}"
 
@@ -154,14 +157,18 @@ class World:
         service = Service(servers=(Server(address="127.0.0.1", port=self.upstream.port),))
         self.controller.tell(revision, {"http": Section(routers={"r": router}, services={"s": service})}, plugins)
 
-    def start(self, *, plugins: FakePlugins | None = None, **changes: Any) -> "asyncio.Task[int]":
+    def start(
+        self, *, plugins: FakePlugins | None = None, load_services: Any = None, **changes: Any
+    ) -> "asyncio.Task[int]":
         settings = replace(self.settings, **changes)
 
         async def spawn(slot: int) -> InProcessWorker:
             self.workers.append(InProcessWorker(settings, plugins or FakePlugins()))
             return self.workers[-1]
 
-        self.task = asyncio.ensure_future(run_proxy(settings, shutdown=self.shutdown, spawn=spawn))
+        self.task = asyncio.ensure_future(
+            run_proxy(settings, shutdown=self.shutdown, spawn=spawn, load_services=load_services)
+        )
         return self.task
 
     async def get(self, port: int, path: str = "/", host: str = "web.shop.maesh") -> tuple[int, str]:

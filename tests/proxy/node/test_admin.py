@@ -19,10 +19,11 @@ class Asked:
     method: bytes
     target: bytes
     fields: tuple[tuple[bytes, bytes], ...] = ()
+    remote: str = "10.0.0.9"
 
 
-async def render_metrics() -> tuple[bytes, str]:
-    return b"m 1\n", "text/plain"
+async def render_metrics(accept: str) -> tuple[bytes, str]:
+    return f"m 1 {accept}\n".encode(), "text/plain"
 
 
 async def render_traffic() -> bytes:
@@ -39,7 +40,8 @@ class Stream:
         """Nothing is open."""
 
 
-def open_tap(query: bytes) -> Stream:
+def open_tap(query: bytes, client: str) -> Stream:
+    assert client == "10.0.0.9"
     if query == b"many":
         raise TooManyTapsError
     if query == b"bad":
@@ -108,7 +110,15 @@ async def test_other_methods_are_not_allowed(method: bytes) -> None:
 @pytest.mark.parametrize("name", [b"accept-language", b"origin", b"sec-fetch-site"])
 async def test_browsers_cannot_follow_traffic(target: bytes, name: bytes) -> None:
     assert (await answer(target, fields=((b"host", b"evil.example"), (name, b"x")))).status == 403
+    assert (await answer(target, fields=((b"host", b"10.0.0.1"), (b"user-agent", b"Mozilla/5.0")))).status == 403
     assert (await answer(target, fields=((b"host", b"10.0.0.1"), (b"user-agent", b"maesh")))).status == 200
+
+
+@pytest.mark.parametrize("target", [b"/tap", b"/traffic", b"/metrics", b"/status", b"/configuration", b"/none"])
+async def test_no_page_of_another_site_can_include_an_answer(target: bytes) -> None:
+    fields = dict((await answer(target)).fields)
+    assert fields[b"X-Content-Type-Options"] == b"nosniff"
+    assert fields[b"Cross-Origin-Resource-Policy"] == b"same-origin"
 
 
 async def test_the_status_page_is_json() -> None:
@@ -135,8 +145,8 @@ async def test_there_is_no_configuration_page_before_the_first() -> None:
 
 
 async def test_the_metrics_page_is_what_was_rendered() -> None:
-    response = await answer(b"/metrics")
-    assert response.body == b"m 1\n"
+    response = await answer(b"/metrics", fields=((b"accept", b"text/plain"), (b"accept", b"*/*")))
+    assert response.body == b"m 1 text/plain, */*\n"
     assert (b"Content-Type", b"text/plain") in response.fields
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service
 from maesh_core.model.messages import Update, parse_update, render_update
+from maesh_core.model.transport import ClientEntry, TransportSection
 from maesh_core.proxy.node.encoded_configuration import EncodedConfiguration
 
 ROUTER = HttpRouter(entrypoint=5000, hosts=("h",), service="s")
@@ -54,6 +56,63 @@ def test_a_delta_adds_replaces_and_removes_and_the_base_stays_as_it_is() -> None
 
 
 KEYS = st.sampled_from(["a", "b", "a/b:80"])
+
+
+def test_the_section_of_a_transport_is_kept_and_merged() -> None:
+    entry = ClientEntry(node="n1", account="x@n")
+    first = TransportSection(nodes={"n1": {"port": 1}, "n2": {"port": 2}}, clients={"10.0.0.1": entry})
+    whole = EncodedConfiguration().merge(render_update(Update(revision="e.1", full=True, transport=first)), None)
+    assert parse_transport(whole.render()) == first
+    delta = Update(
+        revision="e.2",
+        full=False,
+        transport=TransportSection(nodes={"n1": {"port": 3}}, clients={"10.0.0.2": entry}),
+        removed=("transport/nodes/n2", "transport/clients/10.0.0.1", "transport/clients/10.0.0.9"),
+    )
+    merged = whole.merge(render_update(delta), "e.1")
+    assert parse_transport(merged.render()) == TransportSection(nodes={"n1": {"port": 3}}, clients={"10.0.0.2": entry})
+    assert not merged.has_service("n1")
+
+
+def parse_transport(body: bytes) -> TransportSection:
+    found = parse_update(body, {}, node_type=dict).transport
+    assert found is not None
+    return found
+
+
+def parse_names(body: bytes) -> Any:
+    return parse_update(body, {}, reads_pods=True).pods
+
+
+NAME_STEPS = st.lists(
+    st.tuples(st.sampled_from(["10.0.0.1", "10.0.0.2", "::1"]), st.sampled_from(["", "n/p", "n/q"])), max_size=8
+)
+
+
+@given(NAME_STEPS)
+def test_deltas_of_the_names_of_pods_amount_to_a_model_of_a_dict(steps: list[tuple[str, str]]) -> None:
+    first = Update(revision="0", full=True, pods={"10.0.0.9": "n/r"})
+    whole = EncodedConfiguration().merge(render_update(first), None)
+    model = {"10.0.0.9": "n/r"}
+    for number, (address, name) in enumerate(steps):
+        if name:
+            model[address] = name
+        else:
+            model.pop(address, None)
+        removed = () if name else (f"pods/addresses/{address}",)
+        added = {address: name} if name else None
+        delta = Update(revision=str(number + 1), full=False, pods=added, removed=removed)
+        whole = whole.merge(render_update(delta), str(number))
+    assert parse_names(whole.render()) == model
+
+
+def test_the_names_of_pods_can_be_left_out() -> None:
+    named = msgspec.structs.replace(BASE, pods={"10.0.0.1": "n/p"})
+    whole = EncodedConfiguration().merge(render_update(named), None)
+    assert parse_names(whole.render()) == {"10.0.0.1": "n/p"}
+    assert whole.without_pods().render() == EncodedConfiguration().merge(render_update(BASE), None).render()
+
+
 STEPS = st.lists(st.tuples(st.sampled_from(["routers", "services"]), KEYS, st.integers(-1, 3)), max_size=12)
 
 
@@ -101,4 +160,8 @@ def test_routers_and_services_are_found() -> None:
     assert list(whole.find_routers("http", 5000)) == ["http/routers/r"]
     assert list(whole.find_routers("http", 5001)) == []
     assert list(whole.find_routers("none", 5000)) == []
+    own = HttpRouter(entrypoint=5000, hosts=(), own_entrypoint=20000)
+    change = Update(revision="e.9", full=False, sections={"http": Section(routers={"own": own})})
+    whole = whole.merge(render_update(change), whole.revision)
+    assert list(whole.find_routers("http", 20000)) == ["http/routers/own"]
     assert [whole.has_service(key) for key in ("s", "r", "x")] == [True, True, False]

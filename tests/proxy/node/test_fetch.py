@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from maesh_core.errors import PullError, SettingsError
+from maesh_core.process.tls_credentials import TlsCredentials
 from maesh_core.proxy.node.fetch import Answer, Endpoint, Fetcher, FetchLimits, find_source_host, parse_endpoint
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -266,3 +268,55 @@ async def test_a_source_that_cannot_be_used_is_done_without(source: str, expecte
         assert await fetcher.fetch("") == Answer(200, b"{}")
         await fetcher.close()
     assert peers == [expected]
+
+
+def test_a_token_is_not_sent_in_clear_to_another_machine(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret")
+    with pytest.raises(SettingsError, match="--controller-token needs an https endpoint"):
+        Fetcher(parse_endpoint("http://10.0.0.1:9000"), token_file=str(tmp_path / "token"))
+
+
+async def test_the_token_is_read_for_each_request(tmp_path: Path) -> None:
+    received: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            received.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    token = tmp_path / "token"
+    fetcher = Fetcher(parse_endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"), token_file=str(token))
+    for text in ("first", "second"):
+        token.write_text(text)
+        await fetcher.fetch("")
+    token.unlink()
+    with pytest.raises(PullError, match=r"cannot read .*token: No such file or directory \(--controller-token\)"):
+        await fetcher.fetch("")
+    await fetcher.close()
+    server.close()
+    await server.wait_closed()
+    assert [b"Authorization: Bearer first\r\n" in received[0], b"Bearer second\r\n" in received[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [(None, "No such file or directory"), ("x", "it contains no certificates")]
+)
+async def test_certificates_that_cannot_be_read_are_an_error_of_the_pull(
+    tmp_path: Path, text: str | None, reason: str
+) -> None:
+    path = tmp_path / "ca"
+    if text is not None:
+        path.write_text(text)
+    fetcher = Fetcher(parse_endpoint("https://127.0.0.1:1"), root_ca=str(path))
+    with pytest.raises(PullError, match=rf"cannot read .* \(--root-ca-controller\): {reason}"):
+        await fetcher.fetch("")
+
+
+@pytest.mark.parametrize("key", ["not a key", "\N{LATIN SMALL LETTER E WITH ACUTE}"])
+async def test_credentials_that_cannot_be_used_are_an_error_of_the_pull(key: str) -> None:
+    fetcher = Fetcher(parse_endpoint("https://127.0.0.1:1"))
+    fetcher.use(TlsCredentials(key=key, chain="", bundle=""))
+    with pytest.raises(PullError, match=r"^the certificate of this proxy cannot be used: \w+Error$"):
+        await fetcher.fetch("")

@@ -185,3 +185,53 @@ def test_whatever_comes_every_answer_is_followed_by_another_pull(answers: list[A
     script = Script(*answers)
     asyncio.run(script.run())
     assert len(script.queries) == len(answers) + 1
+
+
+async def test_facts_are_reported_with_each_pull() -> None:
+    script = Script(full("e.1"))
+    facts = {"ends": "5", "trust": "a b"}
+    script.poller = Poller(
+        script, script.apply, node="n", find_admin_port=lambda: None, read_facts=lambda: facts, pause=script.pause
+    )
+    await script.run()
+    assert script.queries[0] == "node=n&transport.ends=5&transport.trust=a%20b"
+    assert script.queries[1].endswith("&node=n&transport.ends=5&transport.trust=a%20b")
+
+
+class Holding(Script):
+    """Holds pulls until they are cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__(full("e.1"))
+        self.held = asyncio.Event()
+        self.cancelled = 0
+
+    async def fetch(self, query: str, *, hold_s: float = 0.0) -> Answer:
+        if self.answers:
+            return await super().fetch(query, hold_s=hold_s)
+        self.queries.append(query)
+        self.held.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        raise AssertionError
+
+
+async def test_a_held_pull_is_sent_again_if_there_are_new_facts() -> None:
+    script, facts = Holding(), {"ends": "5"}
+    script.poller = Poller(
+        script, script.apply, node="n", find_admin_port=lambda: None, read_facts=lambda: facts, pause=script.pause
+    )
+    polling = asyncio.create_task(script.poller.run())
+    await script.held.wait()
+    script.held.clear()
+    facts["ends"] = "6"
+    script.poller.report_facts()
+    await script.held.wait()
+    assert [query.rpartition("=")[2] for query in script.queries] == ["5", "5", "6"]
+    assert (script.cancelled, script.poller.failures, script.poller.is_connected) == (1, 0, True)
+    polling.cancel()
+    await asyncio.gather(polling, return_exceptions=True)
+    assert script.cancelled == 2

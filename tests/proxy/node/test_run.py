@@ -163,6 +163,7 @@ class FakeHandler:
         (FakePlugins(maesh_middleware_factories=[FakeFactory(), FakeFactory()]), "middleware kind stamp is claimed"),
         (FakePlugins(maesh_protocol_handlers=[FakeHandler("udp"), FakeHandler("udp")]), "protocol udp is claimed"),
         (FakePlugins(maesh_protocol_handlers=[FakeHandler("http")]), "protocol http belongs to the core"),
+        (FakePlugins(maesh_transports=[FakeFactory(), FakeFactory()]), "at most one can be enabled"),
     ],
 )
 async def test_two_claims_of_the_same_name_stop_the_start(world: World, plugins: FakePlugins, text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from maesh_core.model.tap import TapFilter, TappedRecord
-from maesh_core.proxy.node.taps import RATE, TAPS_LIMIT, NodeTaps, TooManyTapsError
+from maesh_core.proxy.node.taps import CLIENT_TAPS_LIMIT, RATE, TAPS_LIMIT, NodeTaps, TooManyTapsError
 from maesh_core.proxy.workers.messages import StartTap, StopTap, Tapped
 from maesh_core.proxy.workers.pool import WorkerPool
 
@@ -49,7 +49,7 @@ def read(part: bytes) -> list[Any]:
 
 
 async def test_a_viewer_gets_the_records_of_its_tap_until_it_leaves(pool: FakePool, taps: NodeTaps) -> None:
-    stream, other = taps.open(b"path=%2Fa&status=5xx"), taps.open(b"")
+    stream, other = taps.open(b"path=%2Fa&status=5xx", "1.1.1.1"), taps.open(b"", "1.1.1.1")
     first = StartTap(tap=1, filter=TapFilter(path="/a", statuses=((500, 599),)), rate=RATE)
     assert [link.orders for link in pool.joined] == [[first, StartTap(tap=2, filter=TapFilter(), rate=RATE)]] * 2
     pool.on_tapped(Tapped(tap=1, records=[RECORD], dropped=3))
@@ -64,26 +64,34 @@ async def test_a_viewer_gets_the_records_of_its_tap_until_it_leaves(pool: FakePo
 
 
 async def test_a_new_worker_gets_the_active_taps(taps: NodeTaps) -> None:
-    taps.open(b"").close()
-    taps.open(b"")
+    taps.open(b"", "1.1.1.1").close()
+    taps.open(b"", "1.1.1.1")
     link = FakeLink()
     taps.introduce(cast("Any", link))
     assert [order.tap for order in link.orders] == [2]
 
 
 async def test_bad_parameters_and_too_many_taps_are_refused(pool: FakePool, taps: NodeTaps) -> None:
-    with pytest.raises(ValueError, match="status is a status"):
-        taps.open(b"status=wrong")
+    with pytest.raises(ValueError, match="status must be like"):
+        taps.open(b"status=wrong", "1.1.1.1")
     assert pool.joined[0].orders == []
-    streams = [taps.open(b"") for _ in range(TAPS_LIMIT)]
+    streams = [taps.open(b"", f"1.1.1.{number}") for number in range(TAPS_LIMIT)]
     with pytest.raises(TooManyTapsError):
-        taps.open(b"")
+        taps.open(b"", "1.1.2.1")
     streams[0].close()
-    taps.open(b"")
+    taps.open(b"", "1.1.2.1")
+
+
+async def test_one_client_leaves_taps_to_others(taps: NodeTaps) -> None:
+    for _ in range(CLIENT_TAPS_LIMIT):
+        taps.open(b"", "1.1.1.1")
+    with pytest.raises(TooManyTapsError):
+        taps.open(b"", "1.1.1.1")
+    taps.open(b"", "1.1.1.2")
 
 
 async def test_closing_ends_the_streams(taps: NodeTaps) -> None:
-    stream = taps.open(b"")
+    stream = taps.open(b"", "1.1.1.1")
     taps.close()
     with pytest.raises(StopAsyncIteration):
         await stream.__anext__()

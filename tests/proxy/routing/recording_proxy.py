@@ -1,5 +1,6 @@
 """The routing of a proxy with handlers that record their tables, and a middleware that records its settings."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -9,6 +10,8 @@ from maesh_core.model.messages import Update
 from maesh_core.plugin_system.middleware import Middleware as BuiltMiddleware
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
+from maesh_core.proxy.routing.pod_names import CurrentPodNames
+from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 
 
 class RecordingHandler:
@@ -62,18 +65,59 @@ class StampFactory:
         return Stamp()
 
 
+class FakeNode(msgspec.Struct, frozen=True):
+    """How the transport of a test describes a node."""
+
+    addresses: tuple[str, ...]
+
+
+class FakeTransport:
+    """A transport that records what is applied."""
+
+    node_type = FakeNode
+
+    def __init__(self) -> None:
+        self.applied: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self.error: Exception | None = None
+        self.on_apply: Callable[[], None] = lambda: None
+
+    def apply_nodes(self, nodes: Mapping[str, Any], clients: Mapping[str, Any]) -> None:
+        if self.error is not None:
+            raise self.error
+        self.on_apply()
+        self.applied.append((dict(nodes), dict(clients)))
+
+
 class Proxy:
     """A routing configuration with http and tcp, and the middleware kind `stamp`."""
 
-    def __init__(self, guards: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        guards: tuple[str, ...] = (),
+        transport: FakeTransport | None = None,
+        own_entrypoints: frozenset[WantedEntrypoint] = frozenset(),
+        encryption: str | None = None,
+        pod_names: CurrentPodNames | None = None,
+    ) -> None:
         self.http = RecordingHandler("http", "TCP", HttpRouter)
         self.tcp = RecordingHandler("tcp", "TCP", StreamRouter)
         self.factory = StampFactory()
         self.applied = 0
-        handlers = cast("Any", {"http": self.http, "tcp": self.tcp})
+        self._handlers = cast("Any", {"http": self.http, "tcp": self.tcp})
         self.configuration = RoutingConfiguration(
-            handlers, {"stamp": self.factory}, guards=guards, balancers=BalancerKinds()
+            self._handlers,
+            {"stamp": self.factory},
+            guards=guards,
+            balancers=BalancerKinds(),
+            transport=transport,
+            encryption=encryption,
+            own_entrypoints=own_entrypoints,
+            pod_names=pod_names,
         )
+
+    def add_handler(self, name: str, transport: str) -> None:
+        """Add a protocol of a plugin."""
+        self._handlers[name] = RecordingHandler(name, transport, StreamRouter)
 
     def apply(self, *, full: bool = False, since: str | None = None, **fields: Any) -> None:
         fields.setdefault("revision", f"e.{self.applied + 1}")

@@ -5,7 +5,18 @@ from typing import Any
 import pytest
 
 from maesh_core.errors import UpdateRejectedError
-from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service, StreamRouter
+from maesh_core.model.configuration import (
+    Answer,
+    HttpOrder,
+    HttpRouter,
+    HttpRule,
+    HttpRules,
+    Middleware,
+    Section,
+    Server,
+    Service,
+    StreamRouter,
+)
 from maesh_core.model.messages import Update
 from maesh_core.proxy.routing.checks import check_update, parse_wire_path
 
@@ -31,6 +42,18 @@ def server(**fields: Any) -> Section:
         http(status=200),
         http(status=600),
         http(reason="x" * 4097),
+        http(own_entrypoint=65536),
+        http(fallback=""),
+        http(side_services=("a\nb",)),
+        http(rules=HttpRules(order=(HttpOrder(rule=0),))),
+        http(rules=HttpRules(rules=(HttpRule(),), order=(HttpOrder(rule=-1),))),
+        http(rules=HttpRules(rules=(HttpRule(service="a\nb"),))),
+        http(rules=HttpRules(rules=(HttpRule(middlewares=("",)),))),
+        http(rules=HttpRules(status=200)),
+        http(consumers={"test": HttpRules(reason="x" * 4097)}),
+        Section(services={"s": Service(answer=Answer(status=200))}),
+        Section(services={"s": Service(answer=Answer(status=500, reason="x" * 4097))}),
+        Section(services={"s": Service(answer=Answer(status=500, grpc_status=17))}),
         Section(routers={"r": StreamRouter(entrypoint=-1, service="s")}),
         Section(routers={"": StreamRouter(entrypoint=1, service="s")}),
         Section(routers={"a\nb": StreamRouter(entrypoint=1, service="s")}),
@@ -46,6 +69,9 @@ def server(**fields: Any) -> Section:
         server(port=65536),
         server(weight=-1),
         server(weight=2**31),
+        server(node="N 1"),
+        Section(services={"s": Service(encryption="")}),
+        Section(services={"s": Service(encryption="a b")}),
         Section(services={"s": Service(scheme="ht tp")}),
         Section(services={"s": Service(load_balancer="")}),
         Section(services={"\0": Service()}),
@@ -65,6 +91,8 @@ def test_a_value_out_of_range_refuses_the_update(section: Section) -> None:
         http(entrypoint=65535, status=599, hosts=("10.96.0.1", "fd00::1", "[fd00::1]", "Web.Shop.maesh")),
         http(hosts=(), service=None, reason="x" * 4096),
         server(port=1, weight=0),
+        server(node="ip-10-0-0-1.example.internal"),
+        Section(services={"s": Service(encryption="strict")}),
         server(address="fd00::1", port=65535, weight=2**31 - 1),
         Section(routers={"r": {"entrypoint": "of a protocol that is not loaded"}}),
     ],

@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from maesh_core.errors import UpdateRejectedError
-from maesh_core.model.configuration import Section
+from maesh_core.model.configuration import HttpRouter, Section
 from maesh_core.model.messages import Update
+from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 
 from .recording_proxy import BASE, Proxy, router, service, stamp
 
@@ -121,7 +122,39 @@ def test_entrypoints_are_counted_through_deltas() -> None:
     assert {e.port for e in proxy.configuration.list_entrypoints()} == {5002}
 
 
+def test_an_update_that_was_made_without_the_plugin_of_the_transport_is_rejected() -> None:
+    proxy = Proxy(encryption="mtls")
+    proxy.apply(full=True, plugins=("mtls",), sections={"http": BASE})
+    for fields in ({"full": True}, {"plugins": ("acl",)}):
+        with pytest.raises(UpdateRejectedError, match="made without plugin mtls"):
+            proxy.apply(sections={"http": Section()}, **fields)
+    assert (proxy.configuration.revision, len(proxy.http.tables)) == ("e.1", 1)
+
+
+def test_the_port_of_a_transport_is_an_entrypoint_without_a_router() -> None:
+    own = WantedEntrypoint("TCP", 15008, "mtls")
+    proxy = Proxy(own_entrypoints=frozenset({own}))
+    assert proxy.configuration.list_entrypoints() == {own}
+    proxy.apply(full=True, sections={"http": BASE})
+    assert proxy.configuration.list_entrypoints() == {own, WantedEntrypoint("TCP", 5000, "http")}
+
+
 def test_a_service_is_known_by_its_servers_or_its_router_since_a_closed_one_has_no_servers() -> None:
     proxy = Proxy()
     proxy.apply(full=True, sections={"http": Section(routers={"r": router()}, services={"s": service(1)})})
     assert [proxy.configuration.has_service(key) for key in ("r", "s", "t")] == [True, True, False]
+
+
+def test_an_entrypoint_of_a_routers_own_is_wanted_as_long_as_the_router_has_it() -> None:
+    def list_ports() -> set[int]:
+        return {each.port for each in proxy.configuration.list_entrypoints()}
+
+    proxy = Proxy()
+    own = HttpRouter(entrypoint=5000, hosts=("a.b.maesh",), own_entrypoint=20000)
+    proxy.apply(full=True, sections={"http": Section(routers={"r": own})})
+    assert list_ports() == {5000, 20000}
+    refused = HttpRouter(entrypoint=5000, hosts=("a.b.maesh",), own_entrypoint=20001, service="gone")
+    proxy.apply(sections={"http": Section(routers={"r": refused})})
+    assert list_ports() == {5000, 20001}
+    proxy.apply(removed=("http/routers/r",))
+    assert list_ports() == set()

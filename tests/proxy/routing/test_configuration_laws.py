@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from maesh_core.errors import UpdateRejectedError
 from maesh_core.model.configuration import HttpRouter, Middleware, Section, Server, Service, StreamRouter
 from maesh_core.model.messages import Update, parse_update, render_update
+from maesh_core.model.transport import ClientEntry, TransportSection
+from maesh_core.proxy.routing.pod_names import CurrentPodNames
 
-from .recording_proxy import BASE, Proxy, service, stamp
+from .recording_proxy import BASE, FakeNode, FakeTransport, Proxy, service, stamp
 
 VALID = json.loads(
     render_update(
@@ -27,6 +29,10 @@ VALID = json.loads(
                 ),
                 "udp": Section(routers={"u": {"entrypoint": 15000, "service": "s"}}, services={"s": service()}),
             },
+            transport=TransportSection(
+                nodes={"n1": FakeNode(("10.0.0.9",))}, clients={"10.0.0.1": ClientEntry(node="n1", account="x@n")}
+            ),
+            pods={"10.0.0.1": "n/p", "::1": "n/q"},
         )
     )
 )
@@ -71,13 +77,26 @@ def mutated_documents(draw: st.DrawFn) -> bytes:
 
 @given(body=st.one_of(mutated_documents(), st.binary(max_size=50)), has_base=st.booleans())
 def test_any_document_is_applied_or_refused_as_a_whole(body: bytes, has_base: bool) -> None:
-    proxy = Proxy()
+    transport, names = FakeTransport(), CurrentPodNames()
+    proxy = Proxy(transport=transport, pod_names=names)
     configuration = proxy.configuration
     if has_base:
         proxy.apply(full=True, sections={"http": BASE})
-    before = (configuration.revision, configuration.refused, configuration.list_entrypoints(), len(proxy.http.tables))
+    before = (
+        configuration.revision,
+        configuration.refused,
+        configuration.list_entrypoints(),
+        len(proxy.http.tables),
+        len(transport.applied),
+        names.changed_at,
+    )
     try:
-        update = parse_update(body, configuration.get_router_types())
+        update = parse_update(
+            body,
+            configuration.get_router_types(),
+            node_type=configuration.node_type,
+            reads_pods=configuration.reads_pods,
+        )
         configuration.apply_update(update, since=configuration.revision)
     except UpdateRejectedError:
         after = (
@@ -85,6 +104,8 @@ def test_any_document_is_applied_or_refused_as_a_whole(body: bytes, has_base: bo
             configuration.refused,
             configuration.list_entrypoints(),
             len(proxy.http.tables),
+            len(transport.applied),
+            names.changed_at,
         )
         assert after == before
         return

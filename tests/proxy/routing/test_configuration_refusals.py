@@ -6,7 +6,19 @@ from typing import Any
 import pytest
 
 from maesh_core.errors import UpdateRejectedError
-from maesh_core.model.configuration import Middleware, Section, Service, StreamRouter
+from maesh_core.model.configuration import (
+    HttpBranch,
+    HttpOrder,
+    HttpRouter,
+    HttpRule,
+    HttpRules,
+    Middleware,
+    Part,
+    Section,
+    Service,
+    StreamRouter,
+)
+from maesh_core.model.matches import HttpMatch
 from maesh_core.model.messages import Update, parse_update, render_update
 from maesh_core.proxy.routing.wanted_entrypoint import WantedEntrypoint
 
@@ -202,3 +214,101 @@ def test_a_handler_that_raises_refuses_the_update_for_all_protocols() -> None:
     proxy.tcp.error = None
     proxy.apply(sections={"http": Section(services={"s": service(1)})})
     assert proxy.table.routers == BASE.routers
+
+
+def encrypted(mode: str) -> Section:
+    return Section(routers={"r": StreamRouter(entrypoint=10000, service="s")}, services={"s": Service(encryption=mode)})
+
+
+def test_a_protocol_whose_traffic_is_never_encrypted_has_no_strict_services() -> None:
+    proxy = Proxy()
+    proxy.add_handler("udp", "UDP")
+    text = "encryption is required, but the traffic of this protocol is not encrypted"
+    proxy.apply(full=True, sections={"udp": encrypted("strict"), "tcp": encrypted("strict")})
+    assert proxy.configuration.refused == {"udp/routers/r": text}
+    proxy.apply(sections={"udp": Section(services={"s": Service(encryption="permissive")})})
+    assert proxy.configuration.refused == {}
+    proxy.apply(sections={"udp": Section(services={"s": Service(encryption="strict")})})
+    assert proxy.configuration.refused == {"udp/routers/r": text}
+
+
+def test_an_unknown_mode_of_encryption_closes_the_service() -> None:
+    proxy = Proxy()
+    section = Section(routers={"r": router()}, services={"s": Service(encryption="best")})
+    proxy.apply(full=True, sections={"http": section})
+    assert proxy.configuration.refused == {"http/routers/r": "encryption best is not supported by this proxy"}
+    assert proxy.table.routers["r"].status == 503
+
+
+def rules(*found: HttpRule, match: HttpMatch | None = None) -> HttpRouter:
+    """Build a router whose rules have the same match."""
+    order = tuple(HttpOrder(rule=index, match=match or HttpMatch()) for index, _ in enumerate(found))
+    return HttpRouter(entrypoint=5000, hosts=("a.b.maesh",), rules=HttpRules(rules=found, order=order))
+
+
+@pytest.mark.parametrize(
+    ("refused", "reason"),
+    [
+        (rules(HttpRule(service="s"), HttpRule(service="gone")), "service gone is not in the configuration"),
+        (rules(HttpRule(service="s", middlewares=("gone",))), "middleware gone is not in the configuration"),
+        (rules(HttpRule(service="d")), "middleware of-part is not in the configuration"),
+        (
+            rules(HttpRule(service="s"), match=HttpMatch(path_pattern="(")),
+            "the matches of a rule are invalid: '(' is not a valid pattern: missing ): (",
+        ),
+        (
+            HttpRouter(entrypoint=5000, hosts=(), consumers={"test": HttpRules(rules=(HttpRule(service="gone"),))}),
+            "service gone is not in the configuration",
+        ),
+        (HttpRouter(entrypoint=5000, hosts=(), fallback="gone"), "service gone is not in the configuration"),
+    ],
+)
+def test_a_router_is_refused_for_any_of_its_rules_and_closed_as_a_whole(refused: HttpRouter, reason: str) -> None:
+    proxy = Proxy()
+    divided = Service(parts=(Part(service="s", weight=1, middlewares=("of-part",)),))
+    services = {"s": service(), "d": divided}
+    proxy.apply(full=True, sections={"http": Section(routers={"r": refused}, services=services)})
+    assert proxy.configuration.refused == {"http/routers/r": reason}
+    closed = proxy.table.routers["r"]
+    assert (closed.status, closed.rules, closed.consumers, closed.fallback) == (503, None, {}, None)
+
+
+def test_a_router_without_rules_is_refused_if_a_part_has_middlewares_that_only_rules_call() -> None:
+    divided = Service(parts=(Part(service="s", weight=1, middlewares=("n/s/stamp",)),))
+    services, middlewares = {"s": service(), "divided": divided}, {"n/s/stamp": stamp(1)}
+    branch = HttpBranch(service="divided", matches=(HttpMatch(paths=("/a",)),))
+    routers = {
+        "plain": router("divided"),
+        "branched": router(branches=(branch,)),
+        "ruled": rules(HttpRule(service="divided")),
+    }
+    stream = Section(
+        routers={"t": StreamRouter(entrypoint=10000, service="divided")}, services=services, middlewares=middlewares
+    )
+    proxy = Proxy()
+    section = Section(routers=routers, services=services, middlewares=middlewares)
+    proxy.apply(full=True, sections={"http": section, "tcp": stream})
+    reason = "part s has middlewares, but its router has no rules"
+    assert proxy.configuration.refused == dict.fromkeys(
+        ("http/routers/plain", "http/routers/branched", "tcp/routers/t"), reason
+    )
+    assert proxy.table.routers["ruled"].rules is not None
+    assert proxy.table.routers["plain"].status == 503
+
+
+def test_a_router_is_judged_again_when_a_middleware_of_a_rule_or_of_a_part_changes() -> None:
+    proxy = Proxy()
+    divided = Service(parts=(Part(service="s", weight=1, middlewares=("p",)),))
+    router = rules(HttpRule(service="d", middlewares=("m",)))
+    section = Section(
+        routers={"r": router}, services={"s": service(), "d": divided}, middlewares={"m": stamp(1), "p": stamp(1)}
+    )
+    proxy.apply(full=True, sections={"http": section})
+    assert proxy.configuration.refused == {}
+    for key in ("m", "p"):
+        proxy.apply(sections={"http": Section(middlewares={key: stamp(13)})})
+        assert proxy.configuration.refused == {
+            "http/routers/r": "middleware stamp could not be built: RuntimeError: unlucky"
+        }
+        proxy.apply(sections={"http": Section(middlewares={key: stamp(2)})})
+        assert proxy.configuration.refused == {}

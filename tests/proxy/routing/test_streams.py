@@ -190,6 +190,44 @@ def test_where_the_entrypoint_leads_elsewhere_only_who_needed_no_leave_goes_on(s
     assert streams.may_go_on(connect(), first) is not is_guarded
 
 
+class CountedAddress:
+    """A connection that counts how often its server is read."""
+
+    entrypoint = ENTRYPOINT
+
+    def __init__(self, *server):
+        self._server, self.reads = server, 0
+
+    @property
+    def server(self):
+        self.reads += 1
+        return self._server
+
+
+def build_encrypted(mode, count):
+    servers = tuple(Server(address="10.0.0.1", port=port, node=f"node-{port}") for port in range(1, count + 1))
+    router = StreamRouter(entrypoint=ENTRYPOINT, service=KEY)
+    return Section(routers={KEY: router}, services={KEY: Service(servers=servers, encryption=mode)})
+
+
+@pytest.mark.parametrize(("mode", "is_strict"), [("off", False), ("permissive", False), ("strict", True)])
+def test_only_connections_to_servers_of_strict_services_must_be_encrypted(streams, mode, is_strict):
+    apply(streams, build_encrypted(mode, 3))
+    assert streams.has_strict_services is is_strict
+    assert streams.must_encrypt(CountedAddress("10.0.0.1", 2)) == ("node-2" if is_strict else "")
+    assert streams.must_encrypt(CountedAddress("10.0.0.1", 4)) == ""
+    apply(streams, Section())
+    assert not streams.has_strict_services
+    assert streams.must_encrypt(CountedAddress("10.0.0.1", 2)) == ""
+
+
+def test_the_number_of_servers_does_not_matter_to_whether_a_connection_must_be_encrypted(streams):
+    apply(streams, build_encrypted("strict", 500))
+    connection = CountedAddress("10.0.0.1", 500)
+    assert streams.must_encrypt(connection) == "node-500"
+    assert connection.reads == 1
+
+
 def build_divided(shares, **ports):
     services = {
         name: Service(servers=tuple(Server(address="10.0.0.1", port=port) for port in found))
@@ -233,3 +271,23 @@ def test_the_destination_is_the_part_of_a_server_or_the_service(streams):
     assert route.find_destination(None) == KEY
     route = apply(streams, build_section(1))
     assert [route.find_destination(server) for server in route.list_servers()] == [KEY]
+
+
+def test_servers_of_services_with_and_without_encryption_are_different_and_stay_the_same_objects(streams):
+    def build(mode):
+        server = Server(address="10.0.0.1", port=1, node="there")
+        return Section(
+            routers={KEY: StreamRouter(entrypoint=ENTRYPOINT, service=KEY)},
+            services={KEY: Service(servers=(server,), encryption=mode)},
+        )
+
+    found = {}
+    for mode in ("off", "permissive", "strict"):
+        (found[mode],) = apply(streams, build(mode)).list_servers()
+        assert list(apply(streams, build(mode)).list_servers()) == [found[mode]]
+    assert len(set(found.values())) == 3
+    assert [(each.node, each.mode) for each in found.values()] == [
+        ("", ""),
+        ("there", "permissive"),
+        ("there", "strict"),
+    ]

@@ -60,6 +60,7 @@ async def test_a_middleware_lets_in_whom_it_will_and_no_server_hears_of_the_othe
     assert await read_until_closed(address) == b""
     assert heard == [b"in"]
     assert read_counter(handler, "denied_connections") == 1
+    assert handler.environment.node.denials == {("127.0.0.1", "a/b:1"): 1}
 
 
 async def test_a_connection_that_may_not_stay_is_reset_at_the_next_change(handler, address, start_server):

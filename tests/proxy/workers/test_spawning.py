@@ -1,5 +1,6 @@
 """Workers' processes as they are started: what their environment says."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,13 @@ async def test_large_buffers_are_kept_by_the_allocator_unless_the_environment_sa
     environment = await read_environment(monkeypatch, **{mapped: "1"})
     assert environment[mapped] == "1"
     assert environment[trimmed] == ALLOCATOR_SETTINGS[trimmed]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+async def test_a_signal_does_not_end_a_worker_that_is_being_started(number):
+    keeper = MemoryKeeper()
+    worker = await WorkerSpawner("{}", keeper)(0)
+    worker.send_signal(number)
+    worker.socket.close()
+    assert await worker.wait() >= 0
+    keeper.close()

@@ -10,35 +10,34 @@ from typing import Final, cast
 from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.callers import Caller
 from maesh_core.proxy.http.answers import HEAD_TIMEOUT, build_answer, render_answer
-from maesh_core.proxy.http.clients.linger import Linger
+from maesh_core.proxy.http.clients.ending import EndingConnection
 from maesh_core.proxy.http.clients.pacing import TURN_BYTES, TURN_REQUESTS
-from maesh_core.proxy.http.clients.responding import RespondingConnection
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.exchange import Exchange
-from maesh_core.proxy.http.exchanges.middleware_run import open_exchange
-from maesh_core.proxy.http.http2.frames import INTERNAL_ERROR, PREFACE_HEAD
+from maesh_core.proxy.http.exchanges.opening import open_exchange
+from maesh_core.proxy.http.http2.frames import PREFACE_HEAD
 from maesh_core.proxy.http.http2.multiplexed_client import MultiplexedClient
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
 from maesh_core.proxy.http.messages.head_limits import check_partial_head, check_whole_head
 from maesh_core.proxy.http.messages.request_head import CACHED_HEAD_LIMIT_BYTES, RequestHead
+from maesh_core.proxy.http.messages.request_parsing import HeadReader
 from maesh_core.proxy.http.messages.syntax import HEAD_END, SMALL_HEAD_BYTES, match_empty_lines
-from maesh_core.proxy.http.routing_table import CurrentTable, Route
-from maesh_core.proxy.http.transports import FULL_READ_BYTES, ReleasedTransport, limit_write_buffer, reset
+from maesh_core.proxy.http.routes import Route
+from maesh_core.proxy.http.routing_table import CurrentTable
+from maesh_core.proxy.http.transports import FULL_READ_BYTES, ReleasedTransport, limit_write_buffer
 
 BODY_WITH_HEAD_LIMIT_BYTES: Final = 16384
 """Body bytes that arrive together with their head are forwarded with it in one write, up to this size."""
 
 
-class ClientConnection(RespondingConnection):
+class ClientConnection(EndingConnection):
     """A connection accepted on an entrypoint."""
 
     __slots__ = (
         "_current",
         "_head_reader",
         "_is_advancing",
-        "_is_lingering",
         "_last_head",
-        "_lingering",
         "_requests_left",
         "_scanned",
         "address",
@@ -57,8 +56,6 @@ class ClientConnection(RespondingConnection):
         self._last_head: RequestHead | None = None
         self._requests_left = environment.settings.request_limit
         self._is_advancing = False
-        self._is_lingering = False
-        self._lingering: Linger | None = None
         self.number = 0
 
     def __repr__(self) -> str:
@@ -92,15 +89,25 @@ class ClientConnection(RespondingConnection):
             return
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
-        self.caller = Caller(self.address, self.environment.get_entrypoint(self.entrypoint))
+        self.caller = self._build_caller()
         if not self.environment.admit(self):
             cast("asyncio.Transport", transport).abort()
             return
         self._transport = cast("asyncio.Transport", transport)
         limit_write_buffer(self._transport)
-        self.forwarded = ForwardedFields(self.address, self.environment.server_name)
-        self._head_reader = self.environment.head_readers.find(self.address)
+        self.forwarded = self._build_forwarded()
+        self._head_reader = self._find_head_reader()
         self.deadline = self.environment.clock.now + self.environment.settings.head_timeout
+
+    def _build_caller(self) -> Caller:
+        return Caller(self.address, self.environment.find_entrypoint_counter(self.entrypoint))
+
+    def _build_forwarded(self) -> ForwardedFields:
+        environment = self.environment
+        return environment.add_account(ForwardedFields(self.address, environment.server_name), self.address)
+
+    def _find_head_reader(self) -> HeadReader:
+        return self.environment.head_readers.find(self.address)
 
     @property
     def can_change_transport(self) -> bool:
@@ -299,8 +306,12 @@ class ClientConnection(RespondingConnection):
     @property
     def _may_switch(self) -> bool:
         """Whether the preface of HTTP/2 is accepted: as the first bytes of a connection."""
-        settings = self.environment.settings
-        return settings.http2 and self._requests_left == settings.request_limit and not self._is_eof
+        return self.environment.settings.http2 and self._is_first and not self._is_eof
+
+    @property
+    def _is_first(self) -> bool:
+        """Whether no request has started yet."""
+        return self._requests_left == self.environment.settings.request_limit
 
     def _switch_to_http2(self, behind: bytes) -> None:
         """Let a multiplexed connection continue; `behind` follows the first part of the preface."""
@@ -318,6 +329,7 @@ class ClientConnection(RespondingConnection):
             caller=self.caller,
             entrypoint=self.entrypoint,
             rules=self._head_reader.rules,
+            forwarded=self.forwarded,
         )
         environment.replace(self, successor)
         if self.is_read_paused and not transport.is_closing():
@@ -332,7 +344,7 @@ class ClientConnection(RespondingConnection):
         environment = self.environment
         route = self._current.table.find(self.entrypoint, request.host)
         exchange = self.exchange = open_exchange(self, route, request, environment.clock_time())
-        self.caller.entrypoint.requests += 1
+        self.caller.entrypoint_counter.requests += 1
         self._requests_left -= 1
         self.is_keep_alive = request.is_keep_alive and self._requests_left != 0  # never 0 when there is no limit
         is_joined = 0 < len(behind) <= min(request.body, BODY_WITH_HEAD_LIMIT_BYTES) and not request.upgrade
@@ -342,6 +354,10 @@ class ClientConnection(RespondingConnection):
     def find_route(self, host: bytes) -> Route | None:
         """Return the route of a host in the current routing table."""
         return self._current.table.find(self.entrypoint, host)
+
+    def find_namespace(self) -> str:
+        """Return the namespace of the client's pod; empty if it is unknown."""
+        return self._current.namespaces.get(self.address, "")
 
     def _refuse(self, error: ClientProtocolError) -> None:
         """Answer bytes that are not a valid request, and close: the bytes after them cannot be trusted."""
@@ -408,22 +424,6 @@ class ClientConnection(RespondingConnection):
         if self.exchange is None and not (self._buffer or self._is_lingering or self.is_write_paused):
             self.close()
 
-    def close(self) -> None:
-        """Close once all written bytes are sent, or when the client does not read them in time."""
-        if self._transport is not None:
-            self._is_closing = True
-            self._transport.close()
-            self._wait_for_reader(self.environment.settings.body_timeout)
-
-    def abort(self, code: int = INTERNAL_ERROR) -> None:
-        """Reset the connection, so that the client cannot mistake a partial response for a complete one."""
-        self._is_closing = True
-        exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.on_client_gone()
-        if self._transport is not None:
-            reset(self._transport)
-
     def release(self) -> ReleasedTransport:
         """Give up the transport, and return it with the bytes that were read but not used."""
         transport, self._transport = self._transport, None
@@ -441,20 +441,3 @@ class ClientConnection(RespondingConnection):
             is_read_paused=self.is_read_paused,
             is_write_paused=self.is_write_paused,
         )
-
-    def _linger(self) -> None:
-        """Shut down our side, and discard what the client still sends for a while (RFC 9112 section 9.6)."""
-        transport = self._transport
-        if transport is None:
-            return
-        if self._is_eof:
-            self.close()
-            return
-        self._is_lingering = True
-        self._buffer.clear()
-        self.exchange = None
-        if transport.can_write_eof() and not transport.is_closing():
-            transport.write_eof()
-        self.resume_reading()
-        self._lingering = Linger(self.environment.clock.now)
-        self.deadline = self._lingering.deadline

@@ -7,7 +7,8 @@ and calls the exchange only through the `AttemptUser` protocol below. It does no
 import asyncio
 from typing import Final, Protocol, final
 
-from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamTimeoutError
+from maesh_core.errors import ConnectTimeoutError, ExchangeError, ServerNotTriedError, UpstreamTimeoutError
+from maesh_core.model.transport import ENCRYPTED
 from maesh_core.proxy.http.answers import CONNECT_TIMEOUT, RESPONSE_TIMEOUT
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR
@@ -17,6 +18,7 @@ from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.messages.syntax import IDEMPOTENT
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import ClientSide, Forwarding, ResponseReceiver, UpstreamStream
+from maesh_core.proxy.transport.path_counts import ConnectionPath
 
 
 class AttemptUser(Protocol):
@@ -37,8 +39,14 @@ class AttemptUser(Protocol):
     trailers: bytes
     """The trailer lines of a streamed body that has ended."""
 
+    def find_destination(self) -> str:
+        """Return the key of the service that gets the request: that of the route, of a branch, or of a part."""
+
     def count_ejection(self) -> None:
         """Count that the server was set aside."""
+
+    def pick_other(self, passed_over: tuple[HttpServer, ...]) -> HttpServer | None:
+        """Pick another server than these, which could not be tried; None if there is no other."""
 
     def on_attempt_failed(self, error: ExchangeError) -> None:
         """Handle an attempt that failed before a response head."""
@@ -75,25 +83,30 @@ FAILED_STATUS: Final = 500
 """A response with this status or above counts as an error of the server, and its request as failed."""
 REFUSAL_LIMIT: Final = 3
 """Times that one attempt sends its request again because the server has refused it unprocessed."""
+PASSED_OVER_LIMIT: Final = 8
+"""Servers that one attempt passes over because they cannot be tried: their nodes cannot be reached."""
 
 
 @final
 class Attempt(ResponseReceiver):
-    """One attempt at `server`.
+    """One attempt at `server`, in place of others if these could not be tried.
 
     Its states are: connecting, in progress (with an `upstream`), and ended. `was_sent` means that the request's head
-    was sent, `has_sent_body` that bytes of its body were sent. `response` is the head of its final response.
+    was sent, `has_sent_body` that bytes of its body were sent. `response` is the head of its final response. `path` is
+    how its connection was opened, if the service has encryption.
     """
 
     __slots__ = (
         "_exchange",
         "_is_clients_limit",
         "_is_resent",
+        "_passed_over",
         "_refusals",
         "_timer",
         "client",
         "has_sent_body",
         "is_head_request",
+        "path",
         "response",
         "server",
         "upstream",
@@ -106,10 +119,12 @@ class Attempt(ResponseReceiver):
         self._is_resent = False
         self._refusals = 0
         self._is_clients_limit = False
+        self._passed_over: tuple[HttpServer, ...] = ()
         self.client: ClientSide = exchange.client
         self.is_head_request = exchange.is_head_request
         self.has_sent_body = False
         self.was_sent = False
+        self.path: ConnectionPath | None = None
         self.response: ResponseHead | None = None
         self.server = server
         self.upstream: UpstreamStream | None = None
@@ -169,9 +184,9 @@ class Attempt(ResponseReceiver):
     def _is_upgrade(self) -> bool:
         return bool(self._exchange.head.upgrade)
 
-    def _connect(self) -> None:
+    def _connect(self, *, is_fresh: bool = False) -> None:
         self._exchange.client.wait(None)
-        self.server.connect(self, is_upgrade=self._is_upgrade)
+        self.server.connect(self, is_upgrade=self._is_upgrade, is_fresh=is_fresh)
 
     def _send(self, upstream: UpstreamStream) -> None:
         """Send the head, and the body received so far, over a connection that this attempt owns from now on."""
@@ -215,6 +230,14 @@ class Attempt(ResponseReceiver):
         """Whether part of the request's body has not arrived yet."""
         return self._exchange.request_left != 0
 
+    def describe_delivery(self) -> tuple[str, str]:
+        """Return the key of the service that the request goes to, and the client's address."""
+        return self._exchange.find_destination(), self._exchange.client.address
+
+    def note_path(self, path: ConnectionPath) -> None:
+        """Note how the connection was opened."""
+        self.path = path
+
     def count_ejection(self) -> None:
         """Count that the server was set aside."""
         self._exchange.count_ejection()
@@ -224,8 +247,16 @@ class Attempt(ResponseReceiver):
         self._send(upstream)
 
     def on_connect_failed(self, error: ExchangeError) -> None:
-        """Report that connecting to the server failed."""
-        self._exchange.on_attempt_failed(error)
+        """Continue with another server if this one could not be tried; otherwise report the failure."""
+        exchange = self._exchange
+        if isinstance(error, ServerNotTriedError) and len(self._passed_over) < PASSED_OVER_LIMIT:
+            self._passed_over += (self.server,)
+            other = None if exchange.is_finished else exchange.pick_other(self._passed_over)
+            if other is not None:
+                self.server = other
+                self.begin()
+                return
+        exchange.on_attempt_failed(error)
 
     def on_closed(self, error: ExchangeError, *, is_stale: bool) -> None:
         """Retry the request over a new connection if that is safe; otherwise report the failure.
@@ -239,12 +270,15 @@ class Attempt(ResponseReceiver):
         is_harmless = exchange.head.method in IDEMPOTENT or exchange.is_expecting
         if is_stale and is_harmless and not self._is_resent and not self.has_sent_body and not exchange.is_finished:
             self._is_resent = True
-            self._connect()
+            self._connect(is_fresh=True)
         else:
             exchange.on_attempt_failed(error)
 
     def on_refused(self, error: ExchangeError, body: bytes | None) -> None:
-        """Send the request again, whatever its method is: the server has not processed it."""
+        """Send the request again, whatever its method is: the server has not processed it.
+
+        If the server's node judges requests, it says so about its server, and another server is preferred.
+        """
         self.upstream = None
         exchange = self._exchange
         if body is None or exchange.is_finished or self._refusals >= REFUSAL_LIMIT:
@@ -254,6 +288,9 @@ class Attempt(ResponseReceiver):
         self.has_sent_body = False
         if body:
             exchange.repeat_body(body)
+        if self.server.is_divided and self.path is not None and self.path.kind == ENCRYPTED:
+            self._passed_over += (self.server,)
+            self.server = exchange.pick_other(self._passed_over) or self.server
         self.begin()
 
     def on_broken(self, error: ExchangeError) -> None:

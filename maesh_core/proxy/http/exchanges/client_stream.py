@@ -13,7 +13,7 @@ from maesh_core.proxy.http.http2.frames import INTERNAL_ERROR
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.response_head import ResponseHead
-from maesh_core.proxy.http.routing_table import Route
+from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.http.transports import ReleasedTransport
 from maesh_core.proxy.http.upstreams.upstream_stream import ClientSide, UpstreamStream
 
@@ -56,6 +56,9 @@ class ClientStream(ClientSide, Protocol):
 
     def find_route(self, host: bytes) -> Route | None:
         """Return the route of a host in the current routing table."""
+
+    def find_namespace(self) -> str:
+        """Return the namespace of the client's pod in the current routing table; empty if it is unknown."""
 
     def wait(self, seconds: float | None) -> None:
         """Set the deadline of the current wait; None means that something else limits it."""

@@ -6,49 +6,48 @@ route has middlewares, or its client offers an upgrade, it also has a `run` (mid
 `finish`, where it is counted. A request that cannot be parsed never becomes one.
 """
 
-from typing import Final, Protocol, final
+from typing import Final, final
 
 from maesh_core.errors import (
     ClientProtocolError,
+    DeliveryDeniedError,
     ExchangeError,
     UpstreamProtocolError,
     UpstreamTimeoutError,
 )
 from maesh_core.model.traffic_record import CLIENT_LEFT, PROXY_ENDED
 from maesh_core.plugin_system.interfaces import Response
-from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.http.answers import (
     BODY_TIMEOUT,
     BODY_TOO_LARGE,
     CLOSED_LATE,
     NO_SERVER,
+    NOT_READ,
     OTHER_PROTOCOL,
     RESPONSE_TIMEOUT,
     UNKNOWN_HOST,
     UNSENDABLE,
     build_answer,
     measure_body,
+    show_reason,
 )
 from maesh_core.proxy.http.exchanges.attempt import Attempt
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
-from maesh_core.proxy.http.exchanges.counted import CountedExchange
+from maesh_core.proxy.http.exchanges.request_body import ReceivingExchange
 from maesh_core.proxy.http.grpc import (
     NOT_KNOWN_YET,
     UNAVAILABLE,
     find_answer_status,
-    find_ended_status,
     find_reset_status,
     read_head_status,
     read_status,
     render_trailers,
 )
 from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR
-from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import STREAMED, RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
-from maesh_core.proxy.http.routing_table import Route
-from maesh_core.proxy.http.transports import PENDING_LIMIT_BYTES
+from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import RENDERED, UNCHANGED, Forwarding, UpstreamStream
 
@@ -56,87 +55,23 @@ CLIENT_GONE: Final = 499
 """The status counted when the client leaves before the response (as in nginx and Traefik)."""
 
 
-class Run(Protocol):
-    """The request's run through middlewares, as the exchange uses it (middleware_run.py)."""
-
-    __slots__ = ()
-
-    changed_response: Headers | None
-    """The header fields of the response, if a middleware has changed them; otherwise None."""
-    tried: tuple[HttpServer, ...]
-    """The servers of earlier attempts."""
-
-    def begin(self, route: Route, balancer: Balancer[HttpServer]) -> None:
-        """Call the middlewares' `on_request`, then start the first attempt or answer."""
-
-    def keep_body(self, body: bytes) -> None:
-        """Store bytes of the request's body for another attempt."""
-
-    def on_attempt_failed(self, error: ExchangeError) -> None:
-        """Start another attempt, or answer."""
-
-    def judge_response(self) -> Forwarding | None:
-        """Call the middlewares' `on_response`; None means that they do not affect how the response is forwarded."""
-
-    def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
-        """Handle a 101 and the bytes after it. Raises UpstreamProtocolError."""
-
-    def on_timeout(self) -> bool:
-        """Fail a middleware that takes too long; return False if the exchange does not wait for one."""
-
-    def on_finished(self) -> None:
-        """Call `on_finished` of the middlewares that saw the request."""
-
-    def may_continue(self) -> bool:
-        """Whether the request is still allowed under the current routing table."""
-
-    def revoke(self) -> None:
-        """End the exchange because it is no longer allowed."""
-
-
 @final
-class Exchange(CountedExchange):
+class Exchange(ReceivingExchange):
     """A request in progress. Attributes are grouped: request, route, attempt, response."""
 
-    __slots__ = (
-        "_is_whole",
-        "_scanner",
-        "changed_headers",
-        "has_started_response",
-        "is_expecting",
-        "is_finished",
-        "is_head_request",
-        "request_left",
-        "run",
-        "status",
-        "trailers",
-    )
+    __slots__ = ("_is_whole", "changed_headers", "is_head_request")
 
     def __init__(self, client: ClientStream, head: RequestHead, route: Route | None, started_at: float) -> None:
         super().__init__(client, head, route, started_at)
         self.changed_headers: Headers | None = None
         self.is_head_request = head.method == b"HEAD"
-        self.request_left = head.body
-        self.is_expecting = head.is_expecting
-        self.pending_body: bytearray | None = None
-        self.trailers = b""
-        self._scanner: ChunkedScanner | None = None
-        self.run: Run | None = None
         self._is_whole = False
-        self.status = 0
-        self.has_started_response = False
-        self.is_finished = False
 
     def __repr__(self) -> str:
         return (
             f"<Exchange {self.head.method!r} {self.head.host!r} status={self.status}"
             f" request_left={self.request_left} finished={self.is_finished} {self.attempt!r}>"
         )
-
-    @property
-    def upstream(self) -> UpstreamStream | None:
-        """The connection of the attempt; None until it has one."""
-        return self.attempt.upstream if self.attempt is not None else None
 
     # --- the request
 
@@ -168,95 +103,13 @@ class Exchange(CountedExchange):
         if route.division is not None:
             self.part = route.division.picked
         if server is None:  # as in attempt_at(), but without a call for most requests
-            self.answer(NO_SERVER)
+            self.answer(route.find_answer())
         else:
             self.attempts = 1
             self.attempt = Attempt(self, server)
             if self.head.grpc_timeout_s:
                 self.attempt.limit(0.0, self.head.grpc_timeout_s)
             self.attempt.begin()
-
-    def receive_body(self, data: bytes) -> bytes:
-        """Process body bytes from the client; return the bytes that were not used. Raises ClientProtocolError.
-
-        If the body is incomplete, process the unused bytes in a later turn of the event loop. Otherwise they follow the
-        end of the body.
-        """
-        left = self.request_left
-        self.is_expecting = False
-        if left > 0:
-            body, rest = data[:left], data[left:]
-            self.request_left = left - len(body)
-            self.received_bytes += len(body)
-        elif left == STREAMED:
-            body, rest = data, b""
-            self.received_bytes += len(body)
-        else:
-            body, rest = self._scan_body(data)
-        if self.run is not None:
-            self.run.keep_body(body)
-        self._pass_body(body)
-        return rest
-
-    def end_body(self, trailers: bytes) -> None:
-        """End a streamed body; `trailers` holds its trailer lines."""
-        self.request_left = 0
-        self.is_expecting = False
-        self.trailers = trailers
-        if self.attempt is not None:
-            self.attempt.end_body()
-
-    def _pass_body(self, body: bytes) -> None:
-        """Send bytes of the request's body, or store them until there is an upstream."""
-        attempt = self.attempt
-        if attempt is not None and attempt.upstream is not None:
-            attempt.write_body(body)
-        elif not self.is_finished:
-            if self.pending_body is None:
-                self.pending_body = bytearray()
-            self.pending_body += body
-
-    def _scan_body(self, data: bytes) -> tuple[bytes, bytes]:
-        if self._scanner is None:
-            self._scanner = ChunkedScanner()
-        try:
-            taken = self._scanner.scan(data)
-        except ChunkedError as error:
-            raise ClientProtocolError(str(error)) from error
-        self.received_bytes = self._scanner.size_bytes - self._scanner.left_bytes
-        if self.is_too_large(self._scanner.size_bytes):
-            raise ClientProtocolError(BODY_TOO_LARGE, 413)
-        if self._scanner.is_complete:
-            self.request_left = 0
-        return data[:taken], data[taken:]
-
-    def is_too_large(self, size_bytes: int) -> bool:
-        """Whether a body of this size exceeds the limit of request bodies."""
-        limit = self.client.environment.settings.body_limit
-        return bool(limit) and size_bytes > limit
-
-    @property
-    def wait_s(self) -> float:
-        """Seconds to wait for what comes next: the rest of the request, the response's head, or the rest of it."""
-        client = self.client
-        settings = client.environment.settings
-        if self.has_started_response or (self.request_left and client.is_read_paused):
-            return settings.upstream_body_timeout
-        if self.request_left and not self.is_expecting:
-            return settings.body_timeout
-        return settings.response_timeout
-
-    @property
-    def is_body_held_up(self) -> bool:
-        """Whether reading the body must wait: its upstream is slower, or not connected yet."""
-        upstream = self.upstream
-        if upstream is not None:
-            return upstream.is_write_paused
-        return self.pending_body is not None and len(self.pending_body) > PENDING_LIMIT_BYTES
-
-    def repeat_body(self, body: bytes | bytearray) -> None:
-        """Replace the stored body bytes by `body`, for another attempt."""
-        self.pending_body = bytearray(body)
 
     # --- attempts
 
@@ -265,7 +118,7 @@ class Exchange(CountedExchange):
         if self.route is not None and self.route.division is not None:
             self.part = self.route.division.picked
         if server is None:
-            self.answer(NO_SERVER)
+            self.answer(NO_SERVER if self.route is None else self.route.find_answer())
             return
         self.attempts += 1
         if self.attempts > 1 or self.run is not None:
@@ -279,12 +132,30 @@ class Exchange(CountedExchange):
             attempt.limit(timeout_s, self.head.grpc_timeout_s)
         attempt.begin()
 
+    def pick_other(self, passed_over: tuple[HttpServer, ...]) -> HttpServer | None:
+        """Pick another server than these, which could not be tried; None if there is no other."""
+        route = self.route
+        if route is None or route.balancer is None:
+            return None
+        run, balancer = self.run, route.balancer
+        other = balancer.pick(passed_over) if run is None else run.pick_other(balancer, passed_over)
+        if other is None or other in passed_over:
+            return None
+        if route.division is not None:  # parts may share servers, so it can be another part's
+            self.part = route.division.picked
+        return other
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether the latest attempt has sent the request to its server, which may have processed it."""
+        return self.attempt is not None and self.attempt.was_sent
+
     def on_attempt_failed(self, error: ExchangeError) -> None:
         """Answer with the error, or let the middlewares decide; no part of a response was sent yet."""
         if self.attempt is not None and self.attempt.response is None:
             self.attempt.server.failures += 1
         self.abandon_attempt()
-        if self.run is not None:
+        if self.run is not None and not isinstance(error, DeliveryDeniedError):
             self.run.on_attempt_failed(error)
         else:
             self.answer(build_answer(error))
@@ -345,7 +216,7 @@ class Exchange(CountedExchange):
         """
         if self.head.is_grpc and response.declared_length < 0:
             self.client.end_content(render_trailers(UNAVAILABLE, CLOSED_LATE))
-            self.note_cut(CLOSED_LATE)
+            self.note_cut(CLOSED_LATE, is_failure=True)
             self.on_response_complete()
         else:
             self.abort()
@@ -366,9 +237,9 @@ class Exchange(CountedExchange):
             self.grpc_status = find_answer_status(response)
         self.has_started_response = True
         self.sent_bytes = 0 if self.head.is_grpc else measure_body(response, is_head_request=self.is_head_request)
-        self.reason = response.reason
+        self.reason = reason = show_reason(response)
         if self.route is not None:
-            self.route.counters.count_answer(response.status, response.reason)
+            self.route.counters.count_answer(response.status, reason)
         self.finish(self.status)
         self.client.on_exchange_finished()
 
@@ -377,16 +248,19 @@ class Exchange(CountedExchange):
     def fail(self, error: ExchangeError) -> None:
         """End because of the client's protocol error: answer, or reset the connection if a response has started."""
         if self.has_started_response:
-            self.abort(reason=str(error))
+            self.abort(reason=str(error), is_failure=False)
         else:
             self.client.stop_reuse()
             self.answer(build_answer(error))
 
-    def abort(self, code: int = INTERNAL_ERROR, reason: str = CLOSED_LATE) -> None:
-        """Abort in the middle of a response, so that the client cannot mistake it for a complete one."""
+    def abort(self, code: int = INTERNAL_ERROR, reason: str = CLOSED_LATE, *, is_failure: bool = True) -> None:
+        """Abort in the middle of a response, so that the client cannot mistake it for a complete one.
+
+        `is_failure` means that the server is the cause, and not the client.
+        """
         self.abandon_attempt()
         if not self.is_finished:
-            self.note_cut(reason)
+            self.note_cut(reason, is_failure=is_failure)
         if self.head.is_grpc:
             self.grpc_status = find_reset_status(code)
         self.finish(self.status)
@@ -397,7 +271,8 @@ class Exchange(CountedExchange):
         if self.run is not None and self.run.on_timeout():
             return
         if self.has_started_response:
-            self.abort(reason=RESPONSE_TIMEOUT)
+            is_failure = not self.client.is_write_paused
+            self.abort(reason=RESPONSE_TIMEOUT if is_failure else NOT_READ, is_failure=is_failure)
         elif (
             self.request_left and not self.is_expecting and self.upstream is not None and not self.client.is_read_paused
         ):
@@ -408,6 +283,8 @@ class Exchange(CountedExchange):
     def on_client_gone(self, code: int = CANCEL) -> None:
         """End without an answer, because the client has left; `code` is the error code of its RST_STREAM."""
         self.abandon_attempt(code)
+        if not self.is_finished:
+            self.grpc_status = NOT_KNOWN_YET
         if not self.reason:
             self.reason = PROXY_ENDED if self.client.environment.is_ending else CLIENT_LEFT
         self.finish(CLIENT_GONE)
@@ -421,10 +298,10 @@ class Exchange(CountedExchange):
         route, client = self.route, self.client
         environment = client.environment
         now = self.responded_at if self._is_whole else environment.clock_time()
+        if self.head.is_grpc:
+            self.end_call(status)
         if route is not None:
             self.count_end(route, status, now)
-        if self.head.is_grpc:
-            self._finish_call(status)
         run = self.run
         if run is not None:
             run.on_finished()
@@ -439,10 +316,3 @@ class Exchange(CountedExchange):
         if self.attempt is None and self.run is not None and self.run.tried:
             return self.run.tried[-1]
         return super().find_last_server()
-
-    def _finish_call(self, status: int) -> None:
-        """Determine the status of a gRPC call that has ended, and count it."""
-        if self.grpc_status == NOT_KNOWN_YET:
-            self.grpc_status = find_ended_status(status)
-        if self.route is not None:
-            self.route.counters.count_call(self.grpc_status)

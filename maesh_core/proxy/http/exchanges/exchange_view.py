@@ -7,6 +7,7 @@ middleware_run.py derives from it, and calls the middlewares with itself.
 from collections.abc import Callable, Collection
 from typing import Final
 
+from maesh_core.model.metrics import Exemplar
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
 from maesh_core.proxy.http.messages.headers import Headers
@@ -15,6 +16,8 @@ from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 
 ATTEMPT_LIMIT: Final = 100
 """Attempts of one exchange, at most, however often middlewares ask for another one."""
+TRACE_ID_LIMIT: Final = 64
+"""OpenMetrics allows 128 characters for all names and values of an exemplar's labels."""
 
 
 class ExchangeView:
@@ -67,6 +70,12 @@ class ExchangeView:
         """The server of the current attempt; None before the first attempt."""
         attempt = self._exchange.attempt
         return None if attempt is None else (attempt.server.address, attempt.server.port)
+
+    @property
+    def server_path(self) -> str:
+        """How the current attempt has reached its server, if the service has encryption."""
+        attempt = self._exchange.attempt
+        return attempt.path.kind if attempt is not None and attempt.path is not None else ""
 
     @property
     def method(self) -> bytes:
@@ -144,6 +153,68 @@ class ExchangeView:
             self._attempt_started_at or exchange.started_at
         )
 
+    def add_exemplar(self, trace_id: str) -> None:
+        """Attach a trace to the bucket of this request's duration."""
+        exchange = self._exchange
+        if exchange.route is not None:
+            environment = exchange.client.environment
+            now = environment.clock_time()
+            exemplar = Exemplar(trace_id[:TRACE_ID_LIMIT], now - exchange.started_at, now + environment.wall_offset_s)
+            exchange.route.counters.add_exemplar(exemplar)
+
+    # --- wishes that no exchange fulfils yet: setting one fails the middleware, so that none is ignored
+
+    @property
+    def timeout_s(self) -> float:
+        """The time-out of the whole exchange."""
+        return 0.0
+
+    @timeout_s.setter
+    def timeout_s(self, seconds: float) -> None:
+        raise _build_refusal("timeout_s")
+
+    @property
+    def attempt_total_s(self) -> float:
+        """The time-out of each attempt until the end of its response."""
+        return 0.0
+
+    @attempt_total_s.setter
+    def attempt_total_s(self, seconds: float) -> None:
+        raise _build_refusal("attempt_total_s")
+
+    @property
+    def new_target(self) -> bytes:
+        """The target to send."""
+        return b""
+
+    @new_target.setter
+    def new_target(self, target: bytes) -> None:
+        raise _build_refusal("new_target")
+
+    @property
+    def new_host(self) -> bytes:
+        """The Host to send."""
+        return b""
+
+    @new_host.setter
+    def new_host(self, host: bytes) -> None:
+        raise _build_refusal("new_host")
+
+    @property
+    def preferred_server(self) -> tuple[str, int] | None:
+        """The server of the first attempt."""
+        return None
+
+    @preferred_server.setter
+    def preferred_server(self, server: tuple[str, int] | None) -> None:
+        raise _build_refusal("preferred_server")
+
+    def send_copy(self, service: str, body: bytes) -> bool:
+        """Send a copy of the request."""
+        raise _build_refusal("send_copy")
+
+    # --- attempts
+
     @property
     def can_repeat(self) -> bool:
         """Whether another attempt is possible.
@@ -161,3 +232,7 @@ class ExchangeView:
         if attempt.was_sent and exchange.head.upgrade:
             return False
         return not attempt.has_sent_body or not (self._is_too_large_to_store or exchange.request_left)
+
+
+def _build_refusal(name: str) -> NotImplementedError:
+    return NotImplementedError(f"this proxy does not support {name} of an exchange yet")

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
 
 from maesh_core.errors import ExchangeError
+from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
+from maesh_core.model.traffic_record import ROUTE_REMOVED
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.http.answers import (
@@ -21,15 +23,14 @@ from maesh_core.proxy.http.answers import (
     REVOKED,
     build_answer,
 )
-from maesh_core.proxy.http.exchanges.attempt import Attempt
-from maesh_core.proxy.http.exchanges.client_stream import ClientStream
-from maesh_core.proxy.http.exchanges.exchange import Exchange, Run
+from maesh_core.proxy.http.environment import Environment
+from maesh_core.proxy.http.exchanges.attempt import FAILED_STATUS, Attempt
 from maesh_core.proxy.http.exchanges.exchange_view import ExchangeView
+from maesh_core.proxy.http.exchanges.run import Run
 from maesh_core.proxy.http.exchanges.upgrade import switch_protocols
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
-from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
-from maesh_core.proxy.http.routing_table import Route
+from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding, UpstreamStream
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_verdict
@@ -146,11 +147,23 @@ class MiddlewareRun(ExchangeView, Run):
 
     def _begin_attempt(self, balancer: Balancer[HttpServer]) -> None:
         self.attempts += 1
-        server = balancer.pick(self.tried, self) if self.allowed_servers is None else self._pick_allowed(balancer)
+        server = self._pick(balancer)
         if server is None and self._failure is not None:
             self._exchange.answer(build_answer(self._failure))
             return
         self._exchange.attempt_at(server, self.attempt_timeout_s)
+
+    def _pick(self, balancer: Balancer[HttpServer]) -> HttpServer | None:
+        return balancer.pick(self.tried, self) if self.allowed_servers is None else self._pick_allowed(balancer)
+
+    def pick_other(self, balancer: Balancer[HttpServer], passed_over: tuple[HttpServer, ...]) -> HttpServer | None:
+        """Pick a server that the request may go to, preferably another than these and those of earlier attempts."""
+        tried = self.tried
+        self.tried = (*tried, *passed_over)
+        try:
+            return self._pick(balancer)
+        finally:
+            self.tried = tried
 
     def _pick_allowed(self, balancer: Balancer[HttpServer]) -> HttpServer | None:
         """Pick one of the allowed servers; the others are passed to the balancer as already tried."""
@@ -193,6 +206,8 @@ class MiddlewareRun(ExchangeView, Run):
         exchange = self._exchange
         if attempt is not None:
             self.tried += (attempt.server,)
+            if exchange.grpc_status in GRPC_SERVER_ERRORS and exchange.status < FAILED_STATUS:
+                attempt.server.failed_responses += 1
             if attempt.has_sent_body:
                 exchange.repeat_body(self._stored_body or b"")
         exchange.attempt = None
@@ -273,8 +288,8 @@ class MiddlewareRun(ExchangeView, Run):
 
     # --- permission while the exchange is in progress
 
-    def may_continue(self) -> bool:
-        """Whether the exchange, or its tunnel, is still allowed under the current routing table.
+    def find_revocation(self) -> str:
+        """Return why the exchange, or its tunnel, is no longer allowed under the current table; empty if it is.
 
         If the host now has no route, or another service, the exchange stays allowed unless a judge was in its chain:
         that judge no longer applies, so the exchange ends. If its branch no longer exists, the branch that the request
@@ -283,22 +298,24 @@ class MiddlewareRun(ExchangeView, Run):
         exchange = self._exchange
         route, current = exchange.route, exchange.client.find_route(exchange.head.host)
         if route is None or (current is not None and current.has_route(route)):
-            return True
+            return ""
         if current is None or current.service != route.service:
-            return not route.chain.is_still_allowed
-        if not current.has_destination(route.destination):
-            chosen = current.choose(exchange.head)
-            if chosen.balancer is None:
-                return False
-            self._judged_destination = chosen.destination
-        is_allowed = all(self._judge(judge) for judge in current.chain.is_still_allowed)
+            return ROUTE_REMOVED if route.chain.is_still_allowed else ""
+        target = current.find_target(route.destination)
+        if target is None:
+            namespace = exchange.client.find_namespace() if current.consumers else ""
+            target = current.choose(exchange.head, namespace)
+            if target.balancer is None:
+                return REVOKED.reason
+            self._judged_destination = target.destination
+        is_allowed = all(self._judge(judge) for judge in target.chain.is_still_allowed)
         self._judged_destination = ""
-        return is_allowed
+        return "" if is_allowed else REVOKED.reason
 
     def revoke(self) -> None:
         """End the exchange: answer it, or reset the connection if a response has started."""
         if self._exchange.has_started_response:
-            self._exchange.abort(reason=REVOKED.reason)
+            self._exchange.abort(reason=REVOKED.reason, is_failure=False)
         else:
             self._exchange.answer(REVOKED)
 
@@ -311,9 +328,7 @@ class MiddlewareRun(ExchangeView, Run):
 
     def _note_failure(self, call: _Call, error: BaseException, outcome: str) -> None:
         """Count a middleware's failure; log the first failure of each middleware type, with its outcome."""
-        owner = type(getattr(call, "__self__", call))
-        if self._exchange.client.environment.failures.count(owner):
-            _logger.error("middleware %s failed; %s", owner.__qualname__, outcome, exc_info=error)
+        note_failure(self._exchange.client.environment, call, error, outcome)
 
     def _fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
         """Handle a middleware that raised or timed out: answer with its failure response."""
@@ -324,14 +339,8 @@ class MiddlewareRun(ExchangeView, Run):
             self._exchange.answer(response)
 
 
-def open_exchange(client: ClientStream, route: Route | None, request: RequestHead, now: float) -> Exchange:
-    """Create the exchange of a request to a host with this route: choose the branch, and add a run if it needs one."""
-    is_chained = False
-    if route is not None and not route.is_plain:
-        if route.branches:
-            route = route.choose(request)
-        is_chained = route.is_chained
-    exchange = Exchange(client, request, route, now)
-    if is_chained or request.upgrade:
-        exchange.run = MiddlewareRun(exchange)
-    return exchange
+def note_failure(environment: Environment, call: _Call, error: BaseException, outcome: str) -> None:
+    """Count a middleware's failure; log the first failure of each middleware type, with its outcome."""
+    owner = type(getattr(call, "__self__", call))
+    if environment.failures.count(owner):
+        _logger.error("middleware %s failed; %s", owner.__qualname__, outcome, exc_info=error)

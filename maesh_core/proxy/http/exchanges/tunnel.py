@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
+from maesh_core.model.traffic_record import CUT, IDLE, PROXY_ENDED
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.transports import FULL_READ_BYTES, TURN_READS, ReleasedTransport, is_broken, reset
 
@@ -23,22 +24,31 @@ class Tunnel:
         "_unsent",
         "client",
         "deadline",
+        "find_revocation",
         "has_unread_end",
-        "may_continue",
+        "is_in_clear",
+        "reason",
         "received_bytes",
         "sent_bytes",
+        "server_key",
         "upstream",
     )
 
     def __init__(
-        self, environment: Environment, on_closed: Callable[[], None], may_continue: Callable[[], bool]
+        self, environment: Environment, on_closed: Callable[[], None], find_revocation: Callable[[], str]
     ) -> None:
         self._environment = environment
-        self.may_continue = may_continue
+        self.find_revocation = find_revocation
         self._on_closed: Callable[[], None] | None = on_closed
         self._unsent = 0
         self.deadline = _NEVER
         self.has_unread_end = False
+        self.server_key: object = None
+        """The key of its server."""
+        self.is_in_clear = True
+        """Whether its server is reached in clear; it may be on this node."""
+        self.reason = ""
+        """Why the mesh ended it, or that a side reset it; empty if a side has closed it."""
         self.client: TunnelEnd | None = None
         self.upstream: TunnelEnd | None = None
         self.received_bytes = self.sent_bytes = 0
@@ -74,6 +84,7 @@ class Tunnel:
         if all(end.is_closing for end in ends) and not unsent < self._unsent:
             self.abort()
         else:
+            self._note(IDLE)
             self.close()
 
     def close(self) -> None:
@@ -96,11 +107,20 @@ class Tunnel:
         if any(end.is_broken for end in unread):
             self.abort()
 
-    def abort(self) -> None:
-        """Reset both ends."""
+    def abort(self, reason: str = CUT) -> None:
+        """Reset both ends. `reason` is the one in the record, unless there is an earlier one or the proxy ends."""
+        self._note(PROXY_ENDED if self._environment.is_ending else reason)
         for end in (self.client, self.upstream):
             if end is not None:
                 end.abort()
+
+    def note_reset(self) -> None:
+        """Note that a side has reset its connection."""
+        self._note(CUT)
+
+    def _note(self, reason: str) -> None:
+        if not self.reason:
+            self.reason = reason
 
     def on_lost(self, end: "TunnelEnd") -> None:
         """Remove an end; after the second one, the exchange ends."""
@@ -218,6 +238,7 @@ class TunnelEnd:
             if exc is None:
                 self._tunnel.close()
             else:
+                self._tunnel.note_reset()
                 other.abort()
         self._tunnel.on_lost(self)
 

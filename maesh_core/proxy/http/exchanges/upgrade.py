@@ -6,7 +6,8 @@ request; if no tunnel is opened, they are discarded with the connection.
 """
 
 from maesh_core.errors import UpstreamProtocolError
-from maesh_core.proxy.http.answers import OTHER_PROTOCOL, REVOKED
+from maesh_core.model.transport import CLEAR
+from maesh_core.proxy.http.answers import OTHER_PROTOCOL
 from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.exchanges.tunnel import Tunnel
 from maesh_core.proxy.http.messages.response_head import ResponseHead
@@ -31,9 +32,10 @@ def switch_protocols(exchange: Exchange, upstream: UpstreamStream, response: Res
         return
     exchange.has_started_response = True
     attempt.upstream = None
-    if not run.may_continue():  # its route may have changed since the request was sent
+    revocation = run.find_revocation()  # its route may have changed since the request was sent
+    if revocation:
         upstream.abandon()
-        exchange.abort(reason=REVOKED.reason)
+        exchange.abort(reason=revocation, is_failure=False)
         return
     changed = run.changed_response
     lines = changed.lines if changed is not None else response.build_headers().lines
@@ -44,8 +46,11 @@ def switch_protocols(exchange: Exchange, upstream: UpstreamStream, response: Res
 
     def on_closed() -> None:
         environment.slots.release(address)
+        exchange.reason = tunnel.reason
         exchange.received_bytes, exchange.sent_bytes = tunnel.received_bytes, tunnel.sent_bytes
         exchange.finish(exchange.status)
 
-    tunnel = Tunnel(environment, on_closed, run.may_continue)
+    tunnel = Tunnel(environment, on_closed, run.find_revocation)
+    tunnel.server_key = attempt.server.key
+    tunnel.is_in_clear = attempt.path is None or attempt.path.kind == CLEAR
     tunnel.open(client.release(), upstream.release(rest), answer=answer)

@@ -10,22 +10,24 @@ from typing import Final, final
 from maesh_core.errors import ClientProtocolError, MalformedMessageError
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.callers import Caller
-from maesh_core.proxy.http.answers import BODY_TOO_LARGE, build_answer, render_answer
+from maesh_core.proxy.http.answers import BODY_TOO_LARGE, UNREACHED, build_answer, render_answer
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.exchanges.exchange import Exchange
-from maesh_core.proxy.http.exchanges.middleware_run import open_exchange
+from maesh_core.proxy.http.exchanges.opening import open_exchange
 from maesh_core.proxy.http.grpc import build_answer_fields
+from maesh_core.proxy.http.http2.errors import StreamError
 from maesh_core.proxy.http.http2.fields import Fields
-from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
+from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from maesh_core.proxy.http.http2.response_fields import build_response_fields, build_trailer_fields, read_trailers
-from maesh_core.proxy.http.http2.stream import FrameSink, Http2Stream, StreamError
+from maesh_core.proxy.http.http2.stream import FrameSink, Http2Stream
 from maesh_core.proxy.http.messages.forwarding import ForwardedFields
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.messages.syntax import HEAD_END
-from maesh_core.proxy.http.routing_table import CurrentTable, Route
+from maesh_core.proxy.http.routes import Route
+from maesh_core.proxy.http.routing_table import CurrentTable
 from maesh_core.proxy.http.transports import ReleasedTransport
 from maesh_core.proxy.http.upstreams.upstream_stream import UpstreamStream
 
@@ -84,7 +86,7 @@ class ClientSideStream(Http2Stream, ClientStream):
         """Start the exchange of a request."""
         route = self._current.table.find(self.entrypoint, request.host)
         exchange = self.exchange = open_exchange(self, route, request, now)
-        self.caller.entrypoint.requests += 1
+        self.caller.entrypoint_counter.requests += 1
         if exchange.request_left:
             self._left = request.declared_length
         exchange.start()
@@ -184,7 +186,9 @@ class ClientSideStream(Http2Stream, ClientStream):
     def write_answer(self, response: Response) -> None:
         """Send a response of the mesh. Raises ValueError, TypeError or AttributeError if it is not valid."""
         exchange = self.exchange
-        if exchange is not None and exchange.head.is_grpc:
+        if exchange is not None and _is_for_sender(exchange, response):
+            self.reset(INTERNAL_ERROR if exchange.was_sent else REFUSED_STREAM)
+        elif exchange is not None and exchange.head.is_grpc:
             self.send_end(build_answer_fields(response))
         else:
             self._send_answer(response, is_head_request=exchange is not None and exchange.is_head_request)
@@ -246,6 +250,10 @@ class ClientSideStream(Http2Stream, ClientStream):
     def find_route(self, host: bytes) -> Route | None:
         """Return the route of a host in the current routing table."""
         return self._current.table.find(self.entrypoint, host)
+
+    def find_namespace(self) -> str:
+        """Return the namespace of the client's pod; empty if it is unknown."""
+        return self._current.namespaces.get(self.address, "")
 
     def wait(self, seconds: float | None) -> None:
         """Set the deadline of the current wait; None means that something else limits it."""
@@ -325,3 +333,8 @@ class ClientSideStream(Http2Stream, ClientStream):
         self.return_credit()
         if exchange is not None and exchange.request_left and exchange.upstream is not None:
             self.wait_for_exchange()
+
+
+def _is_for_sender(exchange: Exchange, response: Response) -> bool:
+    """Whether the node that has passed on a request decides what follows, since its server could not be reached."""
+    return response.status in UNREACHED and exchange.route is not None and exchange.route.is_delivered

@@ -17,8 +17,10 @@ from typing import Final
 
 from maesh_core.errors import CompressionError, ListTooLargeError
 from maesh_core.proxy.http.environment import Environment
-from maesh_core.proxy.http.http2.control_frames import ControlFrames, Http2ConnectionError
+from maesh_core.proxy.http.http2.control_frames import ControlFrames
+from maesh_core.proxy.http.http2.errors import Http2ConnectionError, StreamError
 from maesh_core.proxy.http.http2.fields import Fields
+from maesh_core.proxy.http.http2.frame_payloads import cut_padding
 from maesh_core.proxy.http.http2.frames import (
     ACK,
     COMPRESSION_ERROR,
@@ -45,9 +47,9 @@ from maesh_core.proxy.http.http2.frames import (
     render_goaway,
     render_window_update,
 )
-from maesh_core.proxy.http.http2.hpack_decoder import Decoder
-from maesh_core.proxy.http.http2.hpack_tables import NO_NAMES
-from maesh_core.proxy.http.http2.stream import Http2Stream, StreamError
+from maesh_core.proxy.http.http2.hpack.decoder import Decoder
+from maesh_core.proxy.http.http2.hpack.tables import NO_NAMES
+from maesh_core.proxy.http.http2.stream import Http2Stream
 from maesh_core.proxy.http.transports import limit_write_buffer
 
 CONNECTION_WINDOW_BYTES: Final = 1 << 30
@@ -317,7 +319,7 @@ class Http2Connection(ControlFrames):
             self._receive_window += self._owed
             self._owed = 0
         if flags & PADDED:
-            start, end = _cut_padding(data, start, end)
+            start, end = cut_padding(data, start, end)
         stream = self.streams.get(stream_id)
         is_end = bool(flags & END_STREAM)
         if start == end and (not is_end or stream is None):
@@ -348,7 +350,7 @@ class Http2Connection(ControlFrames):
         if stream_id == 0:
             raise Http2ConnectionError(PROTOCOL_ERROR, "HEADERS on stream 0")
         if flags & PADDED:
-            start, end = _cut_padding(data, start, end)
+            start, end = cut_padding(data, start, end)
         if flags & HAS_PRIORITY:
             if end - start < 5:
                 raise Http2ConnectionError(FRAME_SIZE_ERROR, "HEADERS without its priority")
@@ -426,13 +428,3 @@ class Http2Connection(ControlFrames):
             stream.on_connection_lost()
         self.streams.clear()
         self._blocked.clear()
-
-
-def _cut_padding(data: bytes, start: int, end: int) -> tuple[int, int]:
-    """Return where the payload of a padded frame starts and ends. Raises Http2ConnectionError."""
-    if start == end:
-        raise Http2ConnectionError(FRAME_SIZE_ERROR, "a padded frame without its length")
-    padding = data[start]
-    if padding >= end - start:
-        raise Http2ConnectionError(PROTOCOL_ERROR, "more padding than payload")
-    return start + 1, end - padding

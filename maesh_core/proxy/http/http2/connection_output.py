@@ -12,7 +12,7 @@ from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.http2.budget import Budget
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import DEFAULT_WINDOW_BYTES, FRAME_LIMIT_BYTES
-from maesh_core.proxy.http.http2.hpack_encoder import Encoder
+from maesh_core.proxy.http.http2.hpack.encoder import Encoder
 from maesh_core.proxy.http.http2.stream import FrameSink, Http2Stream
 from maesh_core.proxy.http.transports import WRITE_HIGH_BYTES
 

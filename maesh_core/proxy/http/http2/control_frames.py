@@ -9,18 +9,24 @@ from abc import abstractmethod
 
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.http2.connection_output import ConnectionOutput
+from maesh_core.proxy.http.http2.errors import Http2ConnectionError, StreamError
+from maesh_core.proxy.http.http2.frame_payloads import (
+    check_ping,
+    check_priority,
+    parse_goaway,
+    parse_rst_stream,
+    parse_settings,
+    parse_window_update,
+)
 from maesh_core.proxy.http.http2.frames import (
     ACK,
     DEFAULT_WINDOW_BYTES,
-    ENABLE_PUSH,
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
-    FRAME_SIZE_ERROR,
     GOAWAY,
     HEADER_TABLE_SIZE,
     INITIAL_WINDOW_SIZE,
     MAX_CONCURRENT_STREAMS,
-    MAX_FRAME_SIZE,
     PING,
     PRIORITY,
     PROTOCOL_ERROR,
@@ -28,19 +34,10 @@ from maesh_core.proxy.http.http2.frames import (
     RST_STREAM,
     SETTINGS,
     SETTINGS_ACK,
-    STREAM_BITS,
     WINDOW_LIMIT_BYTES,
     render_ping,
 )
-from maesh_core.proxy.http.http2.stream import Http2Stream, StreamError
-
-
-class Http2ConnectionError(Exception):
-    """The connection must end with `code` (RFC 9113 section 5.4.1)."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
+from maesh_core.proxy.http.http2.stream import Http2Stream
 
 
 class ControlFrames(ConnectionOutput):
@@ -93,7 +90,7 @@ class ControlFrames(ConnectionOutput):
         elif kind == GOAWAY:
             self._read_goaway(stream_id, data, start, end)
         elif kind == PRIORITY:
-            self._read_priority(stream_id, data, start, end)
+            check_priority(stream_id, data, start, end)
         elif kind == PUSH_PROMISE:
             raise Http2ConnectionError(PROTOCOL_ERROR, "PUSH_PROMISE is disabled")
 
@@ -107,26 +104,15 @@ class ControlFrames(ConnectionOutput):
         stream.on_reset(code)
         self.on_stream_reset(self.environment.clock.now)
 
-    def _read_priority(self, stream_id: int, data: bytes, start: int, end: int) -> None:
-        """Check and ignore PRIORITY, which is deprecated (section 5.3.2)."""
-        if stream_id == 0:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "PRIORITY on stream 0")
-        if end - start != 5:
-            raise Http2ConnectionError(FRAME_SIZE_ERROR, "PRIORITY of another size")
-        if int.from_bytes(data[start : start + 4], "big") & STREAM_BITS == stream_id:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "a stream that depends on itself")
-
     # --- RST_STREAM, WINDOW_UPDATE
 
     def _read_rst_stream(self, stream_id: int, data: bytes, start: int, end: int) -> None:
-        if end - start != 4:
-            raise Http2ConnectionError(FRAME_SIZE_ERROR, "RST_STREAM of another size")
+        code = parse_rst_stream(data, start, end)
         if stream_id == 0 or self.is_idle_stream(stream_id):
             raise Http2ConnectionError(PROTOCOL_ERROR, "RST_STREAM of an idle stream")
         stream = self.streams.get(stream_id)
         if stream is None:
             return
-        code = int.from_bytes(data[start:end], "big")
         stream.is_closed_locally = stream.has_ended_remotely = stream.was_reset = True
         self.forget_stream(stream)
         stream.reset_code = code
@@ -134,10 +120,8 @@ class ControlFrames(ConnectionOutput):
         self.on_stream_reset(self.environment.clock.now)
 
     def _read_window_update(self, stream_id: int, data: bytes, start: int, end: int) -> None:
-        if end - start != 4:
-            raise Http2ConnectionError(FRAME_SIZE_ERROR, "WINDOW_UPDATE of another size")
+        size = parse_window_update(data, start, end)
         self._count_control()
-        size = int.from_bytes(data[start:end], "big") & STREAM_BITS
         if stream_id == 0:
             if size == 0:
                 raise Http2ConnectionError(PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
@@ -160,36 +144,26 @@ class ControlFrames(ConnectionOutput):
     # --- SETTINGS, PING, GOAWAY
 
     def _read_settings(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
-        if stream_id != 0:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "SETTINGS of a stream")
-        if (end - start) % 6 or (flags & ACK and end != start):
-            raise Http2ConnectionError(FRAME_SIZE_ERROR, "SETTINGS of another size")
+        settings = parse_settings(flags, stream_id, data, start, end)
         if flags & ACK:
             self.on_settings_ack()
             return
         self.has_settings = True
-        for at in range(start, end, 6):
-            self._apply_setting(data[at] << 8 | data[at + 1], int.from_bytes(data[at + 2 : at + 6], "big"))
+        for name, value in settings:
+            self._apply_setting(name, value)
         self.out.append(SETTINGS_ACK)
         self.on_settings()
 
     def _apply_setting(self, name: int, value: int) -> None:
         if name == INITIAL_WINDOW_SIZE:
             self._change_windows(value)
-        elif name == MAX_FRAME_SIZE:
-            if not 16384 <= value <= 16777215:
-                raise Http2ConnectionError(PROTOCOL_ERROR, "an invalid SETTINGS_MAX_FRAME_SIZE")
         elif name == MAX_CONCURRENT_STREAMS:
             self.peer_stream_limit = value
         elif name == HEADER_TABLE_SIZE:
             self._encoder.set_max_table_size(value)
-        elif name == ENABLE_PUSH and value > 1:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "an invalid SETTINGS_ENABLE_PUSH")
 
     def _change_windows(self, value: int) -> None:
         """Apply another SETTINGS_INITIAL_WINDOW_SIZE to all streams (section 6.9.2)."""
-        if value > WINDOW_LIMIT_BYTES:
-            raise Http2ConnectionError(FLOW_CONTROL_ERROR, "an invalid SETTINGS_INITIAL_WINDOW_SIZE")
         change, self.peer_window = value - self.peer_window, value
         for stream in self.streams.values():
             stream.send_window += change
@@ -197,19 +171,12 @@ class ControlFrames(ConnectionOutput):
                 raise Http2ConnectionError(FLOW_CONTROL_ERROR, "a stream's window became too large")
 
     def _read_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id != 0:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "PING of a stream")
-        if len(payload) != 8:
-            raise Http2ConnectionError(FRAME_SIZE_ERROR, "PING of another size")
+        check_ping(stream_id, payload)
         if flags & ACK:
             self.on_ping_ack(payload)
         else:
             self.out.append(render_ping(payload, is_ack=True))
 
     def _read_goaway(self, stream_id: int, data: bytes, start: int, end: int) -> None:
-        if stream_id != 0:
-            raise Http2ConnectionError(PROTOCOL_ERROR, "GOAWAY of a stream")
-        if end - start < 8:
-            raise Http2ConnectionError(FRAME_SIZE_ERROR, "GOAWAY of another size")
-        last = int.from_bytes(data[start : start + 4], "big") & STREAM_BITS
-        self.on_goaway(last, int.from_bytes(data[start + 4 : start + 8], "big"))
+        last, code = parse_goaway(stream_id, data, start, end)
+        self.on_goaway(last, code)

@@ -17,7 +17,7 @@ from maesh_core.proxy.http.grpc import is_call
 from maesh_core.proxy.http.http2.budget import Budget
 from maesh_core.proxy.http.http2.client_side_stream import ClientSideStream
 from maesh_core.proxy.http.http2.connection import Http2Connection
-from maesh_core.proxy.http.http2.control_frames import Http2ConnectionError
+from maesh_core.proxy.http.http2.errors import Http2ConnectionError
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import (
     ENHANCE_YOUR_CALM,
@@ -81,7 +81,14 @@ class MultiplexedClient(Http2Connection):
     )
 
     def __init__(
-        self, environment: Environment, current: CurrentTable, *, caller: Caller, entrypoint: int, rules: HeadRules
+        self,
+        environment: Environment,
+        current: CurrentTable,
+        *,
+        caller: Caller,
+        entrypoint: int,
+        rules: HeadRules,
+        forwarded: ForwardedFields,
     ) -> None:
         super().__init__(environment)
         settings = environment.settings
@@ -90,7 +97,7 @@ class MultiplexedClient(Http2Connection):
         self.caller = caller
         self.address = caller.address
         self.entrypoint = entrypoint
-        self.forwarded = ForwardedFields(caller.address, environment.server_name)
+        self.forwarded = forwarded
         self.number = 0
         self._preface_left = PREFACE_REST
         self._last_stream_id = 0

@@ -11,7 +11,7 @@ from typing import Final, Protocol, cast, final
 from maesh_core.errors import UpstreamProtocolError
 from maesh_core.proxy.http.answers import CLOSED_EARLY, NOT_HTTP2, SILENT
 from maesh_core.proxy.http.http2.connection import CLOSE_LIMIT_S, Http2Connection
-from maesh_core.proxy.http.http2.control_frames import Http2ConnectionError
+from maesh_core.proxy.http.http2.errors import Http2ConnectionError
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import (
     ENABLE_PUSH,
@@ -34,6 +34,7 @@ from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.upstreams.upstream_connection import Pool
 from maesh_core.proxy.http.upstreams.upstream_stream import ResponseReceiver
+from maesh_core.proxy.transport.path_counts import ConnectionPath
 
 STREAMS_PER_CONNECTION: Final = 100
 """Concurrent streams of one connection, if the server allows as many; further ones need another connection."""
@@ -52,6 +53,7 @@ class StreamServer(Pool, Protocol):
     __slots__ = ()
 
     is_removed: bool
+    multiplexed: list["MultiplexedUpstream"]
     scheme: bytes
 
     def remove_multiplexed(self, connection: "MultiplexedUpstream") -> None:
@@ -73,6 +75,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         "_window_at_last_byte",
         "idle_since",
         "is_going_away",
+        "path",
         "server",
     )
 
@@ -80,6 +83,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         super().__init__(server.environment)
         self.server = server
         self.is_going_away = False
+        self.path: ConnectionPath | None = None
         self._answers = 0
         self._window_at_last_byte = self.send_window
         self._resets = 0
@@ -270,6 +274,17 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
             self.is_going_away = True
             self.server.remove_multiplexed(self)
 
+    def retire(self) -> None:
+        """Open no more streams, and close when the last one has ended."""
+        self._go_away()
+        if not self.streams:
+            self.close()
+
+    def path_retired(self) -> None:
+        """Retire, since the tunnel to the server's node is to be replaced; not before the first stream was opened."""
+        if self in self.server.multiplexed:
+            self.retire()
+
     def discard(self) -> None:
         """Close a connection that was never used, even if it is still connecting; see UpstreamConnection.discard."""
         self.is_closing = True
@@ -330,7 +345,7 @@ class MultiplexedUpstream(Http2Connection, ServerLink):
         self._answers += 1
         server = self.server
         if server.aside is not None:
-            self.environment.health.on_success(server)
+            server.note_success()
 
     def note_failure(self, receiver: ResponseReceiver) -> None:
         """Set the server aside for later requests."""

@@ -10,6 +10,7 @@ from maesh_core.errors import ClientProtocolError, MalformedMessageError
 from maesh_core.proxy.http.grpc import CONTENT_TYPE, find_timeout, is_call
 from maesh_core.proxy.http.http2.field_syntax import build_fields, read_length, render_line, split_pseudo_fields
 from maesh_core.proxy.http.http2.fields import Field, Fields
+from maesh_core.proxy.http.messages.account_field import strip_fields
 from maesh_core.proxy.http.messages.head_rules import HeadRules
 from maesh_core.proxy.http.messages.request_head import STREAMED, RequestHead, render_start
 from maesh_core.proxy.http.messages.request_parsing import parse_request_head
@@ -26,6 +27,8 @@ def read_request(fields: Fields, rules: HeadRules, *, has_body: bool) -> Request
     Raises MalformedMessageError, or ClientProtocolError for requests that HTTP/1.1 refuses, too: CONNECT and unknown
     methods (501), and unknown expectations (417).
     """
+    if rules.drops_account:
+        fields = strip_fields(fields)
     pseudo, regular = split_pseudo_fields(fields, _PSEUDO)
     method = pseudo.get(b":method", b"")
     if not is_token(method):

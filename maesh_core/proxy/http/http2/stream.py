@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections import deque
 from typing import Final, Protocol
 
+from maesh_core.proxy.http.http2.errors import StreamError
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import (
     CANCEL,
@@ -22,7 +23,7 @@ from maesh_core.proxy.http.http2.frames import (
     render_rst_stream,
     render_window_update,
 )
-from maesh_core.proxy.http.http2.hpack_tables import NO_NAMES
+from maesh_core.proxy.http.http2.hpack.tables import NO_NAMES
 from maesh_core.proxy.http.transports import WRITE_HIGH_BYTES, WRITE_LOW_BYTES
 
 STREAM_WINDOW_BYTES: Final = 131072
@@ -31,14 +32,6 @@ JOINED_BYTES: Final = 4096
 """Smaller pieces of waiting data are joined to pieces of about this size."""
 _CREDIT_BYTES: Final = STREAM_WINDOW_BYTES // 2
 """Bytes after which they are credited, so that the peer seldom waits."""
-
-
-class StreamError(Exception):
-    """A stream must be reset with `code` (RFC 9113 section 5.4.2)."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class FrameSink(Protocol):

@@ -9,23 +9,32 @@ from typing import Protocol, final
 
 from maesh_core.errors import MalformedMessageError, UpstreamProtocolError
 from maesh_core.proxy.http.answers import CLOSED_EARLY, REFUSED, RESET
+from maesh_core.proxy.http.http2.errors import StreamError
 from maesh_core.proxy.http.http2.fields import Fields
 from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from maesh_core.proxy.http.http2.response_fields import build_trailer_fields, read_trailers
-from maesh_core.proxy.http.http2.stream import FrameSink, Http2Stream, StreamError
+from maesh_core.proxy.http.http2.stream import FrameSink, Http2Stream
 from maesh_core.proxy.http.messages.chunked import ChunkedScanner
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import CHUNKED, STREAMED, RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.transports import PENDING_LIMIT_BYTES, ReleasedTransport
-from maesh_core.proxy.http.upstreams.upstream_connection import INFORMATIONAL_LIMIT
-from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, ResponseReceiver, UpstreamStream
+from maesh_core.proxy.http.upstreams.upstream_stream import (
+    DISCARDED,
+    INFORMATIONAL_LIMIT,
+    ResponseReceiver,
+    UpstreamStream,
+)
+from maesh_core.proxy.transport.path_counts import ConnectionPath
 
 
 class ServerLink(Protocol):
     """What a stream uses of its connection besides frames (multiplexed_upstream.py)."""
 
     __slots__ = ()
+
+    path: ConnectionPath | None
+    """How the connection was opened, if its server's services have encryption."""
 
     @property
     def is_reused(self) -> bool:
@@ -98,6 +107,9 @@ class UpstreamSideStream(Http2Stream, UpstreamStream):
         """Send a request, and report the response to `receiver`; see UpstreamStream."""
         self._receiver = receiver
         self._request_left = head.body
+        path = self._link.path
+        if path is not None:
+            receiver.note_path(path)
         self.send_headers(self._link.build_request(head, changed, forwarded), head.never_indexed)
         if head.body == 0:
             self.send_end()

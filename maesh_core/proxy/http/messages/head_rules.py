@@ -16,13 +16,22 @@ _NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
 class HeadRules:
-    """The rules for one connection: keep forwarded fields, drop shadowing names, accept unregistered methods."""
+    """The rules for one connection: keep forwarded fields, drop shadowing names, accept unregistered methods.
 
-    __slots__ = ("carries_unregistered", "drops_shadowing", "keeps_forwarded")
+    `drops_account` means that the reader removes the field with the client's account (account_field.py).
+    """
+
+    __slots__ = ("carries_unregistered", "drops_account", "drops_shadowing", "keeps_forwarded")
 
     def __init__(
-        self, *, keeps_forwarded: bool = True, drops_shadowing: bool = True, carries_unregistered: bool = False
+        self,
+        *,
+        keeps_forwarded: bool = True,
+        drops_shadowing: bool = True,
+        carries_unregistered: bool = False,
+        drops_account: bool = False,
     ) -> None:
+        self.drops_account: Final = drops_account
         self.keeps_forwarded: Final = keeps_forwarded
         self.drops_shadowing: Final = drops_shadowing
         self.carries_unregistered: Final = carries_unregistered
@@ -61,15 +70,16 @@ DEFAULT_RULES: Final = HeadRules()
 class HeadRulesByClient:
     """The two sets of rules of one handler, for trusted clients and for the others."""
 
-    __slots__ = ("_others", "_trusted", "_trusting")
+    __slots__ = ("_others", "_trusted", "trusting")
 
     def __init__(self, settings: CarryingSettings) -> None:
         self._trusted = Networks(settings.forwarded_headers)
-        self._trusting, self._others = (
+        self.trusting, self._others = (
             HeadRules(
                 keeps_forwarded=is_trusted,
                 drops_shadowing=settings.drop_shadowing_headers,
                 carries_unregistered=settings.unregistered_methods == "carry",
+                drops_account=settings.client_header,
             )
             for is_trusted in (True, False)
         )
@@ -79,4 +89,4 @@ class HeadRulesByClient:
 
     def find(self, address: str) -> HeadRules:
         """Return the rules for a client's address, which is empty if it is unknown."""
-        return self._trusting if self._trusted.covers(address) else self._others
+        return self.trusting if self._trusted.covers(address) else self._others

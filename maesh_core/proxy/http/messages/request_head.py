@@ -61,7 +61,7 @@ class RequestHead(Head):
     `is_grpc` means that the request is a gRPC call over HTTP/2, and `grpc_timeout_s` is its time-out; 0 means none.
     """
 
-    __slots__ = (*_FIELDS, "_is_found", "_search")
+    __slots__ = (*_FIELDS, "_is_found", "_search", "chosen", "chosen_by")
 
     fields: ClassVar[tuple[str, ...]] = _FIELDS
 
@@ -105,6 +105,9 @@ class RequestHead(Head):
         self.grpc_timeout_s = grpc_timeout_s
         self._search: Callable[[bytes], object] | None = None
         self._is_found = False
+        self.chosen_by: object = None
+        """What has chosen a rule for this head, and in `chosen` the rule's index, for a head that a client repeats."""
+        self.chosen = 0
 
     def matches(self, search: Callable[[bytes], object]) -> bool:
         """Whether a search of the head finds something. The last answer is kept, for a head that a client repeats."""

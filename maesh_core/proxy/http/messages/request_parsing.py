@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 import httptools
 
 from maesh_core.errors import ClientProtocolError
+from maesh_core.proxy.http.messages.account_field import strip_head
 from maesh_core.proxy.http.messages.head_rules import DEFAULT_RULES, HeadRules, HeadRulesByClient
 from maesh_core.proxy.http.messages.headers import split_fields
 from maesh_core.proxy.http.messages.ordinary import CLOSE, cut_connection, parse_ordinary_request
@@ -79,6 +80,16 @@ class HeadReader:
         return last
 
 
+class StrippingReader(HeadReader):
+    """A reader that removes the field with the client's account, which only the mesh sets."""
+
+    __slots__ = ()
+
+    def read(self, head: bytes) -> RequestHead:
+        """Parse a head without the field. Raises ClientProtocolError."""
+        return super().read(strip_head(head))
+
+
 class HeadReaders:
     """The two readers of one handler: one for clients whose forwarded fields are kept, one for the others."""
 
@@ -93,10 +104,18 @@ class HeadReaders:
 
     def find(self, address: str) -> HeadReader:
         """Return the reader for a client's address, which is empty if it is unknown."""
-        rules = self._rules.find(address)
+        return self._get(self._rules.find(address))
+
+    @property
+    def trusting(self) -> HeadReader:
+        """The reader for clients whose forwarded fields are kept."""
+        return self._get(self._rules.trusting)
+
+    def _get(self, rules: HeadRules) -> HeadReader:
         reader = self._by_trust.get(rules.keeps_forwarded)
         if reader is None:
-            reader = self._by_trust[rules.keeps_forwarded] = HeadReader(rules)
+            reader = StrippingReader(rules) if rules.drops_account else HeadReader(rules)
+            self._by_trust[rules.keeps_forwarded] = reader
         return reader
 
 

@@ -11,12 +11,22 @@ import asyncio
 import ssl
 from typing import Protocol, cast
 
-from maesh_core.errors import ConnectTimeoutError, ExchangeError, UpstreamNotReachedError
+from maesh_core.errors import (
+    ConnectTimeoutError,
+    DeliveryDeniedError,
+    ExchangeError,
+    ServerNotTriedError,
+    UpstreamNotReachedError,
+)
+from maesh_core.plugin_system.transports import Delivery, OpenFailure, RemoteServer
 from maesh_core.proxy.http.answers import CONNECT_TIMEOUT, NO_STREAMS, NOT_CONNECTED
 from maesh_core.proxy.http.http2.multiplexed_upstream import STREAMS_PER_CONNECTION, MultiplexedUpstream, StreamServer
 from maesh_core.proxy.http.upstreams.server_key import ServerKey
 from maesh_core.proxy.http.upstreams.upstream_connection import UpstreamConnection
 from maesh_core.proxy.http.upstreams.upstream_stream import ResponseReceiver, UpstreamStream
+from maesh_core.proxy.transport.opening import open_path, start_tls_on_path
+from maesh_core.proxy.transport.path_counts import ConnectionPath
+from maesh_core.proxy.transport.paths import PATH_SHARE, UNREACHABLE, Choice, is_about_path
 
 
 class ConnectablePool(StreamServer, Protocol):
@@ -25,10 +35,12 @@ class ConnectablePool(StreamServer, Protocol):
     __slots__ = ()
 
     key: ServerKey
-    multiplexed: list[MultiplexedUpstream]
 
-    def connect(self, receiver: ResponseReceiver, *, is_upgrade: bool = False) -> None:
+    def connect(self, receiver: ResponseReceiver, *, is_upgrade: bool = False, is_fresh: bool = False) -> None:
         """Open a connection for a receiver, and pass it the connection or an error."""
+
+    def note_fallback(self) -> None:
+        """Record that a connection is in clear because the server's node was not reached."""
 
     def on_connect_ended(self, pending: "PendingConnection", receivers: list[ResponseReceiver]) -> None:
         """Record that a connect has ended, successfully or not."""
@@ -142,7 +154,8 @@ class PendingConnection:
         receivers[0].on_connected(upstream)
 
     def _fail(self, error: ExchangeError, receivers: list[ResponseReceiver]) -> None:
-        self._server.note_failure(receivers[0])
+        if not isinstance(error, ServerNotTriedError | DeliveryDeniedError):
+            self._server.note_failure(receivers[0])
         for receiver in receivers:
             receiver.on_connect_failed(error)
 
@@ -157,29 +170,84 @@ class PendingConnection:
             return UpstreamNotReachedError(f"the upstream's certificate is not trusted: {failure.verify_message}")
         except ssl.SSLError as failure:
             return UpstreamNotReachedError(f"the TLS handshake with the upstream failed: {failure.reason}")
-        except UpstreamNotReachedError as failure:
+        except (UpstreamNotReachedError, DeliveryDeniedError) as failure:
             return failure
         except (OSError, ValueError, OverflowError):  # ValueError, OverflowError: an invalid address or port
             return UpstreamNotReachedError(NOT_CONNECTED)
         return None
 
     async def _open(self) -> None:
-        """Open a connection, with TLS if the scheme requires it. Raises OSError, UpstreamNotReachedError."""
-        loop, upstream, server = asyncio.get_running_loop(), self._upstream, self._server
-        protocol = upstream if upstream is not None else self._multiplexed
-        scheme, address, port, name = server.key
-        await loop.create_connection(lambda: cast("asyncio.BaseProtocol", protocol), address, port)
-        if scheme != "https" or upstream is None or upstream.transport is None:
+        """Open a connection, with TLS if the scheme requires it. Raises OSError and what `_connect` expects."""
+        loop, upstream, key = asyncio.get_running_loop(), self._upstream, self._server.key
+        protocol = cast("asyncio.BaseProtocol", upstream if upstream is not None else self._multiplexed)
+        is_on_path = bool(key.mode) and await self._open_path(protocol)
+        if not is_on_path:
+            await loop.create_connection(lambda: protocol, key.address, key.port)
+        if key.scheme != "https" or upstream is None or upstream.transport is None:
             return
-        tls = server.environment.tls
+        if is_on_path and key.is_guarded:
+            self._leave_tls_to_node(upstream, upstream.transport)
+        else:
+            await self._start_tls(upstream, upstream.transport, is_on_path=is_on_path)
+
+    def _leave_tls_to_node(self, upstream: UpstreamConnection, transport: asyncio.Transport) -> None:
+        """Send plain HTTP over a path: the server's node judges each request, and opens TLS to the server itself."""
+        if self._offers_http2 and self._server.environment.settings.http2:
+            self._switch_to_http2(upstream, transport)
+
+    async def _open_path(self, protocol: asyncio.BaseProtocol) -> bool:
+        """Open a connection over a path; return False if it must be opened in clear."""
+        server = self._server
+        key, environment = server.key, server.environment
+        paths, target = environment.paths, RemoteServer(key.address, key.port, key.node)
+        service, client = self._receivers[0].describe_delivery()
+        choice = paths.choose(target, key.mode)
+        if choice.path is not None:
+            delivery = Delivery(key.address, key.port, service, client if key.is_guarded else "")
+            patience_s = environment.settings.connect_timeout * PATH_SHARE
+            failure = await open_path(choice.path, delivery, protocol, patience_s=patience_s)
+            if failure is None or not is_about_path(failure):
+                paths.note_success(target)
+            if failure is not None:
+                choice = self._replace_path(target, failure)
+        if choice.reason == UNREACHABLE:
+            server.note_fallback()
+        paths.count_connection(service, choice)
+        connection = self._upstream if self._upstream is not None else self._multiplexed
+        if connection is not None:
+            connection.path = ConnectionPath(choice.kind, choice.reason, key.node)
+        return choice.path is not None
+
+    def _replace_path(self, target: RemoteServer, failure: OpenFailure) -> Choice:
+        """Choose what follows a failed path; raise the error if nothing does."""
+        if is_about_path(failure):
+            paths = self._server.environment.paths
+            paths.note_failure(target, failure.reason)
+            return paths.replace_failed(target, self._server.key.mode, failure.reason)
+        if failure.status == 403:
+            raise DeliveryDeniedError(failure.reason)
+        if failure.status == 404:
+            raise ServerNotTriedError(failure.reason, UpstreamNotReachedError.status)
+        raise ConnectTimeoutError(CONNECT_TIMEOUT) if failure.status == 504 else UpstreamNotReachedError(NOT_CONNECTED)
+
+    async def _start_tls(self, upstream: UpstreamConnection, raw: asyncio.Transport, *, is_on_path: bool) -> None:
+        """Continue with TLS, and with the protocol that the server chooses."""
+        server = self._server
+        address, name, tls = server.key.address, server.key.tls_name, server.environment.tls
+        context = tls.get_context(offers_http2=self._offers_http2)
+        timeout_s = server.environment.settings.connect_timeout + 1.0  # that of _connect() ends first
+        host = name or address  # an address is not sent (RFC 6066 section 3)
+        protocol = cast("asyncio.BaseProtocol", upstream)
         upstream.is_negotiating = True
-        transport = await loop.start_tls(
-            upstream.transport,
-            cast("asyncio.BaseProtocol", upstream),
-            tls.get_context(offers_http2=self._offers_http2),
-            server_hostname=name or address,  # an address is not sent (RFC 6066 section 3)
-            ssl_handshake_timeout=server.environment.settings.connect_timeout + 1.0,  # that of _connect() ends first
-        )
+        transport: asyncio.Transport | None
+        if is_on_path:
+            transport = await start_tls_on_path(
+                raw, protocol, context, server_hostname=host, handshake_timeout_s=timeout_s
+            )
+        else:
+            transport = await asyncio.get_running_loop().start_tls(
+                raw, protocol, context, server_hostname=host, ssl_handshake_timeout=timeout_s
+            )
         if transport is None or transport.is_closing():  # uvloop: the connection ended during the handshake
             raise ConnectionResetError
         upstream.begin_tls(transport)
@@ -197,6 +265,7 @@ class PendingConnection:
         self._upstream = None
         self._server.opened += 1
         connection = self._multiplexed = MultiplexedUpstream(self._server)
+        connection.path = upstream.path
         transport.set_protocol(cast("asyncio.BaseProtocol", connection))
         connection.connection_made(transport)
         if early:

@@ -6,6 +6,8 @@ time and is idle in between; an HTTP/2 connection, in `multiplexed`, serves many
 
 from typing import Final
 
+from maesh_core.model.addresses import join_port
+from maesh_core.plugin_system.transports import RemoteServer
 from maesh_core.proxy.balancing.health import Aside
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.http2.multiplexed_upstream import MultiplexedUpstream
@@ -23,21 +25,29 @@ times as long."""
 class HttpServer(ConnectablePool):
     """One server's address and the connections to it.
 
-    Of its attempts, `responses` got a response, `errors` of these with a 5xx status, and `failures` got none. `uses` is
-    the number of services that include it. `opened` is the number of open and pending connections, including
+    Of its attempts, `responses` got a response, `errors` of these with a 5xx status, and `failures` got none;
+    `failed_responses` are those below 500 that failed later or by a gRPC status. `uses` is the number of services that
+    include it. `opened` is the number of open and pending connections, including
     idle ones. Each HTTP/1.1 connection counts itself once, from its creation to its end or the end of its tunnel
     (upstream_connection.py). Of HTTP/2, each stream counts, and each receiver that waits for a connection.
+
+    `is_divided` means that it has other pools (guarded_server.py), and no connections itself. `is_fallen_back` means
+    that there may be connections in clear, because its node could not be reached.
     """
 
     __slots__ = (
         "_connecting",
+        "_is_on_path",
         "_is_sharing",
         "_latest",
         "aside",
         "environment",
         "errors",
+        "failed_responses",
         "failures",
         "idle",
+        "is_divided",
+        "is_fallen_back",
         "is_removed",
         "key",
         "label",
@@ -50,19 +60,23 @@ class HttpServer(ConnectablePool):
     def __init__(self, environment: Environment, key: ServerKey) -> None:
         self.environment = environment
         self.key = key
-        self.label = f"[{key.address}]:{key.port}" if ":" in key.address else f"{key.address}:{key.port}"
+        self.label = join_port(key.address, key.port)
         self.responses = 0
         self.errors = 0
+        self.failed_responses = 0
         self.failures = 0
         self.idle: list[UpstreamConnection] = []
         self.opened = 0
         self.aside: Aside | None = None
         self.is_removed = False
+        self.is_divided = False
+        self.is_fallen_back = False
         self.uses = 0
         self.scheme = b"https" if key.scheme == "https" else b"http"
         self.multiplexed: list[MultiplexedUpstream] = []
         self._connecting: dict[ResponseReceiver, PendingConnection] = {}
         self._latest: PendingConnection | None = None
+        self._is_on_path = self._offers_path()
         self._is_sharing = key.scheme == "h2c" or (key.scheme == "https" and environment.settings.http2)
 
     def __repr__(self) -> str:
@@ -111,8 +125,10 @@ class HttpServer(ConnectablePool):
                 return connection.open_stream()
         return None
 
-    def connect(self, receiver: ResponseReceiver, *, is_upgrade: bool = False) -> None:
+    def connect(self, receiver: ResponseReceiver, *, is_upgrade: bool = False, is_fresh: bool = False) -> None:
         """Open a connection for a receiver, and pass it the connection or an error.
+
+        `is_fresh` is for servers that may also pass a pooled connection (guarded_server.py): it must not be one.
 
         A receiver waits for a connection that is being opened for others, if it may become a multiplexed one. One whose
         request offers an upgrade gets a connection of its own.
@@ -142,6 +158,10 @@ class HttpServer(ConnectablePool):
         if pending is self._latest:
             self._latest = None
 
+    def note_fallback(self) -> None:
+        """Record that a connection is in clear because the server's node was not reached."""
+        self.is_fallen_back = True
+
     def note_protocol(self, *, is_multiplexing: bool) -> None:
         """Record whether the server has chosen HTTP/2."""
         self._is_sharing = is_multiplexing
@@ -156,6 +176,43 @@ class HttpServer(ConnectablePool):
         if self.environment.health.on_failure(self):
             receiver.count_ejection()
 
+    def note_success(self) -> None:
+        """Return the server to full use: it has answered."""
+        self.environment.health.on_success(self)
+
+    def follow_path(self) -> None:
+        """Replace connections of the other kind when the server's node starts or stops taking part."""
+        offers_path = self._offers_path()
+        if offers_path != self._is_on_path:
+            self._is_on_path = offers_path
+            self.retire_connections()
+
+    def _offers_path(self) -> bool:
+        key = self.key
+        target = RemoteServer(key.address, key.port, key.node)
+        return bool(key.mode) and self.environment.paths.offers_path(target, key.mode)
+
+    def retire_connections(self) -> None:
+        """Close idle connections now, and others when they become idle: new ones are opened in another way."""
+        self.is_fallen_back = False
+        for connection in list(self.multiplexed):
+            connection.retire()
+        for upstream in list(self.environment.upstreams):
+            if isinstance(upstream, UpstreamConnection) and upstream.server is self:
+                self.retire(upstream)
+
+    def retire(self, upstream: UpstreamConnection) -> None:
+        """Close a connection of HTTP/1.1 now if it is idle, or when it becomes idle."""
+        if upstream in self.idle:
+            upstream.close()
+            return
+        retired = HttpServer(self.environment, self.key)  # a pool that the connection cannot return to
+        retired.is_removed = True
+        retired.aside = self.aside
+        upstream.server = retired
+        self.opened -= 1
+        retired.opened += 1
+
     def remove(self) -> None:
         """Close idle connections now, and others when they become idle: no service includes this server any more."""
         self.is_removed = True
@@ -165,6 +222,13 @@ class HttpServer(ConnectablePool):
             if not connection.streams:
                 connection.close()
 
+    def add_counts(self, other: "HttpServer") -> None:
+        """Add what another server of the same address has counted."""
+        self.responses += other.responses
+        self.errors += other.errors
+        self.failed_responses += other.failed_responses
+        self.failures += other.failures
+
     def sweep(self, now: float) -> None:
         """Close connections that were idle for too long; the oldest are first in the pool."""
         limit = now - self.environment.settings.upstream_idle_timeout
@@ -173,3 +237,5 @@ class HttpServer(ConnectablePool):
         for connection in list(self.multiplexed):
             if not connection.streams and connection.idle_since < limit:
                 connection.close()
+        if self.is_fallen_back and self.environment.paths.may_try(self.key.node):
+            self.retire_connections()

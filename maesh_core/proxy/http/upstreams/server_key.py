@@ -2,18 +2,24 @@
 
 from typing import NamedTuple
 
+from maesh_core.model.addresses import join_port
+
 
 class ServerKey(NamedTuple):
     """Servers with the same key share one pool of connections and one health state.
 
-    The name is part of the key because a connection that was verified for one name is not valid for another.
+    The name is part of the key because a connection that was verified for one name is not valid for another. `mode` is
+    that of the service's encryption, and empty for `off`; the node is only set with a mode. So a strict and a
+    permissive service never share connections. `is_guarded` means that each connection belongs to one client.
     """
 
     scheme: str
     address: str
     port: int
     tls_name: str = ""
+    node: str = ""
+    mode: str = ""
+    is_guarded: bool = False
 
     def __str__(self) -> str:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{join_port(self.address, self.port)}"

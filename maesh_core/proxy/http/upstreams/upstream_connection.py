@@ -1,7 +1,8 @@
 """One connection to a server: sends a request, and parses and forwards its response.
 
 A connection serves one attempt at a time, its receiver (upstream_stream.py). It returns to its server's pool
-(connection_pool.py) only if request and response ended cleanly. Any unexpected byte closes it.
+(connection_pool.py) only if request and response ended cleanly. Any unexpected byte closes it. response_pacing.py
+decides when to read and how many bytes to process in one turn.
 """
 
 import asyncio
@@ -21,16 +22,13 @@ from maesh_core.proxy.http.tls import is_cut_off
 from maesh_core.proxy.http.transports import (
     FULL_READ_BYTES,
     HELD_LIMIT_BYTES,
-    TURN_READS,
     ReleasedTransport,
     limit_write_buffer,
     read_unread,
 )
-from maesh_core.proxy.http.upstreams.upstream_stream import RENDERED, UNCHANGED, ResponseReceiver, UpstreamStream
-
-INFORMATIONAL_LIMIT: Final = 16
-"""1xx responses that are forwarded before a final one (RFC 9110 section 15.2). With more, the response is an error."""
-
+from maesh_core.proxy.http.upstreams.response_pacing import PacedUpstream
+from maesh_core.proxy.http.upstreams.upstream_stream import INFORMATIONAL_LIMIT, RENDERED, UNCHANGED, ResponseReceiver
+from maesh_core.proxy.transport.path_counts import ConnectionPath
 
 _SETTINGS_START: Final = b"\x04\0\0\0\0\0"
 """What follows the length in the first frame of a server of HTTP/2 (RFC 9113 section 3.4)."""
@@ -56,42 +54,38 @@ class Pool(Protocol):
     def note_failure(self, receiver: ResponseReceiver) -> None:
         """Set the server aside for later requests."""
 
+    def note_success(self) -> None:
+        """Return the server to full use."""
 
-class UpstreamConnection(UpstreamStream):
+    def retire(self, upstream: "UpstreamConnection") -> None:
+        """Close a connection now if it is idle, or when it becomes idle."""
+
+
+class UpstreamConnection(PacedUpstream):
     """One connection to a server, and its current response.
 
-    One turn of the event loop processes a few lines of a chunked body, or TURN_READS reads. `_held` contains the bytes
-    for later turns and the position of the next one; the transport is not read in the meantime.
-
     The connection counts itself in its server's `opened` from its creation to the end of its transport. `has_sent_body`
-    means that bytes were written after the head of the current request, so the transport had accepted the head.
+    means that bytes were written after the head of the current request, so the transport had accepted the head. `path`
+    says how it was opened, if its server's services have encryption.
     """
 
     __slots__ = (
         "_buffer",
-        "_full_reads",
-        "_held",
         "_informational",
         "_is_chunking",
         "_is_counted",
-        "_is_queued",
-        "_is_read_paused",
         "_last_head",
-        "_left",
         "_raw",
-        "_receiver",
-        "_response",
-        "_scanner",
-        "_transport",
         "has_sent_body",
         "idle_since",
         "is_negotiating",
         "is_reused",
-        "is_write_paused",
+        "path",
         "server",
     )
 
     def __init__(self, server: Pool) -> None:
+        super().__init__()
         self.server = server
         self.is_reused = False
         self.is_negotiating = False
@@ -99,21 +93,12 @@ class UpstreamConnection(UpstreamStream):
         self.idle_since = 0.0
         self._is_chunking = False
         self._is_counted = True
+        self.path: ConnectionPath | None = None
         server.opened += 1
-        self._transport: asyncio.Transport | None = None
         self._raw: asyncio.Transport | None = None
-        self._is_read_paused = False
-        self._is_queued = False
-        self.is_write_paused = False
-        self._receiver: ResponseReceiver | None = None
         self._buffer = b""
-        self._full_reads = 0
-        self._held: tuple[bytes, int] | None = None
         self._informational = 0
-        self._response: ResponseHead | None = None
         self._last_head: ResponseHead | None = None
-        self._left = 0
-        self._scanner: ChunkedScanner | None = None
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection to {self.server!r} for {self._receiver!r}>"
@@ -137,6 +122,8 @@ class UpstreamConnection(UpstreamStream):
         self._receiver = receiver
         self._response = None
         self._informational = 0
+        if self.path is not None:
+            receiver.note_path(self.path)
         if self._transport is not None:
             request = head.outgoing + forwarded if changed is None else head.render_changed(changed, forwarded)
             self._is_chunking = head.body == STREAMED and head.framing.startswith(b"Transfer-Encoding")
@@ -199,22 +186,6 @@ class UpstreamConnection(UpstreamStream):
         self._transport = transport
         limit_write_buffer(transport)
 
-    def pause_reading(self) -> None:
-        """Pause reading the response: the client is slower."""
-        if self._transport is not None and not self._is_read_paused:
-            self._is_read_paused = True
-            if self._held is None:
-                self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Resume reading the response."""
-        if self._transport is not None and self._is_read_paused:
-            self._is_read_paused = False
-            if self._held is None:
-                self._transport.resume_reading()
-            else:
-                self._queue_turn()
-
     def release(self, held: bytes) -> ReleasedTransport:
         """Give up the transport; return it with the bytes read but not used. It stays counted until it ends."""
         transport, self._transport, self._raw = self._transport, None, None
@@ -256,6 +227,10 @@ class UpstreamConnection(UpstreamStream):
             return
         limit_write_buffer(self._transport)
         self.server.environment.upstreams.add(self)
+
+    def path_retired(self) -> None:
+        """Leave the pool, because the tunnel that the connection uses is to be replaced."""
+        self.server.retire(self)
 
     def eof_received(self) -> None:
         """Leave the pool at once, since the event loop calls connection_lost() only in its next turn."""
@@ -348,7 +323,7 @@ class UpstreamConnection(UpstreamStream):
                     self._check_size(data[:end])
                 response = self._read_head(data[:end], is_head_request=receiver.is_head_request)
             if self.server.aside is not None:
-                self.server.environment.health.on_success(self.server)
+                self.server.note_success()
             if response.status >= 200:
                 break
             if response.status == 101:
@@ -426,79 +401,6 @@ class UpstreamConnection(UpstreamStream):
             receiver.client.on_progress()
             if size >= FULL_READ_BYTES:
                 self._count_full_read()
-
-    def _count_full_read(self) -> None:
-        """Continue in the next turn after several full reads: the loop itself keeps reading while reads are full."""
-        self._full_reads += 1
-        if self._full_reads >= TURN_READS and self._held is None:
-            self._full_reads = 0
-            self._hold(b"", 0)
-
-    def _hold(self, data: bytes, position: int) -> None:
-        """Keep `data` from `position` on for the next turn, and pause reading."""
-        if self._held is None and not self._is_read_paused and self._transport is not None:
-            self._transport.pause_reading()
-        self._held = data, position
-        self._queue_turn()
-
-    def _scan(self, receiver: ResponseReceiver, data: bytes, start: int) -> tuple[bytes, int]:
-        """Scan chunks; hold the rest for a later turn. Return the bytes to send and the number of surplus bytes.
-
-        An HTTP/1.0 client receives the content of the chunks without their framing.
-        """
-        scanner = self._scanner
-        assert scanner is not None  # noqa: S101 - _left is CHUNKED
-        payload: list[bytes] | None = [] if receiver.client.is_unchunked else None
-        known_bytes = scanner.size_bytes - scanner.left_bytes
-        end = scanner.scan(data, payload, start=start)
-        receiver.count_content(scanner.size_bytes - scanner.left_bytes - known_bytes)
-        body = data[start:end] if payload is None else b"".join(payload)
-        left = len(data) - end
-        if scanner.is_complete:
-            self._left = 0
-            return body, left
-        if left:
-            self._hold(data, end)
-        return body, 0
-
-    def _queue_turn(self) -> None:
-        if not self._is_queued:
-            self._is_queued = True
-            asyncio.get_running_loop().call_soon(self._take_turn)
-
-    def _take_turn(self) -> None:
-        self._is_queued = False
-        receiver, response, held = self._receiver, self._response, self._held
-        if receiver is None or response is None or held is None or self._is_read_paused:
-            return
-        if held[1] == len(held[0]):
-            self._stop_holding()
-            return
-        try:
-            body, surplus = self._scan(receiver, *held)
-        except ChunkedError:
-            receiver.abort()
-            return
-        if self._held == held:
-            self._stop_holding()
-        receiver.client.write(body)
-        if self._left == 0:
-            self._pass_trailers(receiver)
-            self._end(receiver, is_clean=response.is_keep_alive and not surplus)
-        else:
-            receiver.client.on_progress()
-
-    def _pass_trailers(self, receiver: ResponseReceiver) -> None:
-        """Pass the trailers of a chunked body to a client that receives no chunks; others have received them."""
-        scanner = self._scanner
-        if scanner is not None and scanner.trailers and receiver.client.is_unchunked:
-            receiver.client.end_content(scanner.trailers)
-
-    def _stop_holding(self) -> None:
-        """Resume reading, since no bytes are held any more."""
-        self._held = None
-        if self._transport is not None and not self._is_read_paused:
-            self._transport.resume_reading()
 
     def _end(self, receiver: ResponseReceiver, *, is_clean: bool) -> None:
         self._receiver = None

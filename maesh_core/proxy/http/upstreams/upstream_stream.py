@@ -14,6 +14,10 @@ from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.transports import ReleasedTransport
+from maesh_core.proxy.transport.path_counts import ConnectionPath
+
+INFORMATIONAL_LIMIT: Final = 16
+"""1xx responses that are forwarded before a final one (RFC 9110 section 15.2). With more, the response is an error."""
 
 
 class Forwarding(Enum):
@@ -121,6 +125,12 @@ class ResponseReceiver(Protocol):
     @property
     def has_request_left(self) -> bool:
         """Whether part of the request's body has not arrived yet."""
+
+    def describe_delivery(self) -> tuple[str, str]:
+        """Return the key of the service that the request goes to, and the client's address."""
+
+    def note_path(self, path: ConnectionPath) -> None:
+        """Note how the connection was opened over which the request is sent, if the service has encryption."""
 
     def count_ejection(self) -> None:
         """Count that the server was set aside."""

@@ -134,7 +134,7 @@ def test_a_client_is_not_kept_waiting_behind_all_those_of_another_address(run):
         entrypoint.open("127.0.5.2")
         entrypoint.cost_s = 0.0001
         while len(entrypoint.made) <= len(crowd):
-            entrypoint.environment.get_entrypoint(5000).requests += 1
+            entrypoint.environment.find_entrypoint_counter(5000).requests += 1
             entrypoint.now += 0.001
             take_turn()
         turns = -(-len(crowd) // ACCEPTS_WITHOUT_CREDIT) + 1
@@ -152,7 +152,7 @@ def test_newcomers_get_a_share_of_the_time_that_busy_clients_leave_and_no_more(r
         entrypoint.cost_s = 0.0001
         busy_s = 0.0
         while len(entrypoint.made) < 500:
-            entrypoint.environment.get_entrypoint(5000).requests += 1
+            entrypoint.environment.find_entrypoint_counter(5000).requests += 1
             entrypoint.now += 0.002
             busy_s += 0.002
             take_turn()
@@ -170,7 +170,7 @@ def test_newcomers_get_all_of_the_time_once_nobody_else_has_had_a_request_for_so
             entrypoint.open()
         entrypoint.cost_s = 0.0001
         entrypoint.newcomers._credit_s = -CREDIT_LIMIT_S
-        entrypoint.environment.get_entrypoint(5000).requests += 1
+        entrypoint.environment.find_entrypoint_counter(5000).requests += 1
         for _ in range(QUIET_TURNS):
             take_turn()
             assert not entrypoint.made

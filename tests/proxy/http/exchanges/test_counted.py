@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from maesh_core.model.configuration import HttpBranch, HttpRouter, Part, Section, Server, Service
@@ -16,6 +17,7 @@ from maesh_core.proxy.http.answers import (
     HEAD_TIMEOUT,
     NO_SERVER,
     NOT_CONNECTED,
+    NOT_READ,
     OTHER_PROTOCOL,
     RESPONSE_TIMEOUT,
     UNKNOWN_HOST,
@@ -257,6 +259,14 @@ async def test_a_middleware_s_answer_is_counted_with_its_reason(open_world, obse
         observed.expect_one(**describe_answer(status, "no"), **NO_ATTEMPT)
 
 
+async def test_a_reason_that_is_not_unicode_breaks_no_counter_and_no_record(open_world, observe):
+    async with open_world(middlewares=[Answering(Response(status=403, reason="\u20ac \udcff"))]) as world:
+        observed = observe(world)
+        world.open_client().send(GET)
+        observed.expect_one(**describe_answer(403, "\u20ac ?"), **NO_ATTEMPT)
+        msgspec.msgpack.encode(world.handler.collect_metrics())
+
+
 @pytest.mark.parametrize(
     ("response", "method", "sent"),
     [
@@ -389,6 +399,39 @@ async def test_a_response_that_stops_is_counted_as_cut(world, observe):
     observed.expect_one(reason=RESPONSE_TIMEOUT, cut=RESPONSE_TIMEOUT, sent_bytes=3, duration_s=wait_s)
 
 
+async def test_a_response_that_its_client_does_not_read_is_cut_but_has_not_failed(world, observe):
+    observed = observe(world)
+    client, server = await ask(world)
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+    client.protocol.pause_writing()
+    wait_s = world.handler.environment.settings.upstream_body_timeout + 1
+    world.advance(wait_s)
+    await world.settle()
+    observed.expect_one(reason=NOT_READ, cut=NOT_READ, has_failed=False, sent_bytes=3, duration_s=wait_s)
+
+
+async def test_a_response_that_its_client_s_own_error_cuts_has_not_failed(world, observe):
+    observed = observe(world)
+    client, server = await ask(world, b"POST / HTTP/1.1\r\nHost: a.test.maesh\r\n" + CHUNKED + b"3\r\nabc\r\n")
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+    client.send(b"nonsense\r\n")
+    await world.settle()
+    (record,) = observed.records
+    assert (record.status, record.sent_bytes) == (200, 3)
+    counters = observed.read_counters()
+    assert counters["maesh_service_cut_responses", "a", record.reason] == 1
+    assert ("maesh_service_failures", "a") not in counters
+
+
+async def test_an_error_that_is_cut_has_failed_once(world, observe):
+    observed = observe(world)
+    _, server = await ask(world)
+    server.send(b"HTTP/1.1 500 Error\r\nContent-Length: 9\r\n\r\nabc")
+    server.lose()
+    await world.settle()
+    observed.expect_one(status=500, reason=CLOSED_LATE, cut=CLOSED_LATE, sent_bytes=3, outcomes={(FIRST, "error"): 1})
+
+
 async def test_an_exchange_that_the_proxy_s_end_aborts_says_so(open_world, observe):
     async with open_world() as world:
         observed = observe(world)
@@ -451,6 +494,22 @@ async def test_a_retry_without_another_server_is_no_attempt(open_world, observe)
             outcomes={(FIRST, "failure"): 1},
             others=EJECTED,
         )
+
+
+async def test_attempts_at_an_address_are_kept_when_its_scheme_changes_and_end_with_the_server(world, observe):
+    observed = observe(world)
+    _, server = await ask(world)
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+    server.lose()
+    await world.settle()
+    for scheme, count in (("h2c", 1), ("http", 1)):
+        world.scheme = scheme
+        world.apply()
+        counters = observed.read_counters()
+        assert counters["maesh_server_attempts", FIRST, "response"] == count
+        assert counters["maesh_server_failed_responses", FIRST] == count
+    world.apply(servers=0)
+    assert not any(name.startswith("maesh_server_") for name, *_ in observed.read_counters())
 
 
 # --- tunnels

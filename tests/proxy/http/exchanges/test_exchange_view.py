@@ -4,7 +4,11 @@ import contextlib
 import gc
 import weakref
 
-from .middleware_doubles import GET, OK, ask
+import pytest
+
+from maesh_core.proxy.http.exchanges.exchange_view import TRACE_ID_LIMIT
+
+from .middleware_doubles import GET, OK, ask, get_status
 
 
 async def test_reading_client_headers_does_not_change_the_request(open_world):
@@ -46,3 +50,58 @@ async def test_a_middleware_can_store_data_by_exchange_and_on_it(open_world):
     gc.collect()
     assert keeper.notes == [(0, 0), (1, 1)]
     assert not keeper.weakly
+
+
+@pytest.mark.parametrize("length", [32, TRACE_ID_LIMIT, TRACE_ID_LIMIT + 1, 10_000])
+async def test_an_exemplar_is_kept_with_the_duration_and_its_trace_is_cut_at_the_limit(open_world, length):
+    class Tracer:
+        def on_finished(self, exchange):
+            exchange.add_exemplar("a" * length)
+
+    async with open_world(middlewares=[Tracer()]) as world:
+        client, server = await ask(world)
+        server.send(OK)
+        client.expect(OK)
+        ((_, histogram),) = next(
+            family.samples
+            for family in world.handler.collect_metrics()
+            if family.name == "maesh_service_request_duration_seconds"
+        )
+    (exemplar,) = histogram.exemplars.values()
+    assert exemplar.trace_id == "a" * min(length, TRACE_ID_LIMIT)
+    assert exemplar.value >= 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("timeout_s", 1.0),
+        ("attempt_total_s", 1.0),
+        ("new_target", b"/a"),
+        ("new_host", b"a"),
+        ("preferred_server", ("127.0.0.1", 80)),
+    ],
+)
+async def test_a_wish_that_no_exchange_fulfils_yet_fails_the_request(open_world, name, value):
+    class Wisher:
+        def on_request(self, exchange):
+            assert not getattr(exchange, name)
+            setattr(exchange, name, value)
+
+    async with open_world(middlewares=[Wisher()]) as world:
+        client = world.open_client()
+        client.send(GET)
+        await world.settle()
+        assert get_status(client) == 500
+
+
+async def test_a_copy_that_nothing_sends_yet_fails_the_request(open_world):
+    class Copier:
+        def on_request(self, exchange):
+            exchange.send_copy("a/b:80", b"")
+
+    async with open_world(middlewares=[Copier()]) as world:
+        client = world.open_client()
+        client.send(GET)
+        await world.settle()
+        assert get_status(client) == 500

@@ -3,6 +3,8 @@
 import pytest
 
 from maesh_core.model.configuration import Section
+from maesh_core.model.traffic_record import CUT, IDLE, PROXY_ENDED, ROUTE_REMOVED
+from maesh_core.proxy.http.answers import REVOKED
 from maesh_core.proxy.http.transports import FULL_READ_BYTES, TURN_READS
 from maesh_core.settings import CarryingSettings
 
@@ -230,3 +232,48 @@ async def test_a_fast_side_leaves_the_loop_to_others_after_a_few_full_reads(worl
     assert not fast.transport.is_reading
     other.take_again()
     assert fast.transport.is_reading
+
+
+async def end_by_idling(world, client, server):
+    world.advance(31.0)
+
+
+async def end_by_denial(world, client, server):
+    world.apply(middlewares=[Gate(False)])
+
+
+async def end_by_removed_route(world, client, server):
+    world.handler.apply_table(world.handler.compile_table(Section(), middlewares={}, changed=None))
+
+
+async def end_by_the_proxy_s_end(world, client, server):
+    world.handler.abort()
+
+
+async def end_by_reset(world, client, server):
+    server.lose(ConnectionResetError())
+
+
+async def end_by_close(world, client, server):
+    server.lose()
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (end_by_idling, IDLE),
+        (end_by_denial, REVOKED.reason),
+        (end_by_removed_route, ROUTE_REMOVED),
+        (end_by_the_proxy_s_end, PROXY_ENDED),
+        (end_by_reset, CUT),
+        (end_by_close, ""),
+    ],
+)
+async def test_the_record_of_a_tunnel_says_why_it_ended(open_world, observe, end, reason):
+    async with open_world(middlewares=[Gate()], settings=CarryingSettings(node="node", tunnel_timeout=30.0)) as world:
+        observed = observe(world)
+        client, server = await open_tunnel(world)
+        await end(world, client, server)
+        await world.settle()
+        (record,) = observed.records
+        assert (record.kind, record.status, record.reason) == ("tunnel", 101, reason)

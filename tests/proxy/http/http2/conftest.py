@@ -11,3 +11,10 @@ def open_h2c(open_world):
         return open_world(scheme="h2c", **arguments)
 
     return open_it
+
+
+@pytest.fixture
+async def h2c(open_world):
+    """Give a world whose server speaks HTTP/2."""
+    async with open_world(scheme="h2c") as world:
+        yield world

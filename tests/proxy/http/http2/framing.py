@@ -181,3 +181,17 @@ def expect_answer(client, stream_id):
     client.send(client.headers(stream_id, ELSEWHERE))
     head, data = client.take_streams()
     assert (head[1], dict(head[2])[b":status"], data[3]) == (stream_id, b"404", True)
+
+
+PINGS = frame(PING, 0, 0, b"12345678")
+
+
+def count_opened(world):
+    """List the open connections and streams of each server."""
+    return [server.opened for server in world.handler._servers.values()]
+
+
+def status_of(client):
+    """Give the status of the only response that has come."""
+    (head, *_) = client.take_streams()
+    return dict(head[2])[b":status"]

@@ -9,6 +9,7 @@ from maesh_core.proxy.http.answers import (
     CLOSED_LATE,
     NO_SERVER,
     NOT_CONNECTED,
+    NOT_READ,
     REFUSED,
     RESPONSE_TIMEOUT,
     UNKNOWN_HOST,
@@ -28,7 +29,7 @@ HTTP2 = {"protocol": "HTTP/2"}
 
 
 class Middleware:
-    """Answers, or asks for another attempt after each 503 and each failure."""
+    """Answers, or asks for another attempt after each 503, UNAVAILABLE and failure."""
 
     kept_bytes = 1000
 
@@ -39,7 +40,7 @@ class Middleware:
         return self.answer
 
     def on_response(self, exchange):
-        return (self.repeats and exchange.status == 503) or None
+        return (self.repeats and (exchange.status == 503 or exchange.grpc_status == 14)) or None
 
     def on_attempt_failed(self, exchange, error):
         return self.repeats or None
@@ -228,7 +229,7 @@ async def test_a_call_whose_stream_is_reset_is_cut(open_h2c, observe):
 async def test_a_call_that_takes_longer_than_its_client_waits_has_exceeded_its_deadline(open_h2c, observe):
     async with open_h2c() as world:
         observed = observe(world)
-        client, _ = await call(world, (*CALL, ("grpc-timeout", "1m")))
+        client, _ = await call(world, (*CALL, ("grpc-timeout", "500m")))
         await world.until(lambda: observed.records)
         (record,) = observed.records
         assert (record.status, record.grpc_status, record.reason) == (504, 4, RESPONSE_TIMEOUT)
@@ -251,6 +252,71 @@ async def test_a_retried_call_has_the_status_of_its_last_attempt(open_h2c, obser
             outcomes={(FIRST, "error"): 1, (SECOND, "response"): 1},
             **HTTP2,
         )
+        client.peer.lose()
+
+
+async def test_a_retried_call_counts_a_failed_response_for_the_first_server_only(open_h2c, observe):
+    async with open_h2c(middlewares=[Middleware(repeats=True)], servers=2) as world:
+        observed = observe(world)
+        client, first = await call(world)
+        await respond(world, first, (*HEAD, ("grpc-status", "14")))
+        second = await accept_http2(world)
+        await respond(world, second, (*HEAD, ("grpc-status", "0")))
+        observed.expect_one(
+            attempts=2,
+            server=SECOND,
+            grpc_status=0,
+            received_bytes=6,
+            outcomes={(FIRST, "response"): 1, (SECOND, "response"): 1},
+            others={("maesh_server_failed_responses", FIRST): 1},
+            **HTTP2,
+        )
+        client.peer.lose()
+
+
+@pytest.mark.parametrize("status", [400, 404, 408])
+async def test_an_answer_that_blames_the_client_of_a_call_has_not_failed(open_h2c, observe, status):
+    async with open_h2c(middlewares=[Middleware(Response(status=status, reason="no"))]) as world:
+        observed = observe(world)
+        client = await ask(world, CALL, MESSAGE)
+        (record,) = observed.records
+        assert record.grpc_status in (4, 12, 13)
+        fields = {**HTTP2, **NO_ATTEMPT, "grpc_status": record.grpc_status, "is_answer": True}
+        observed.expect_one(status=status, reason="no", has_failed=False, **fields)
+        client.peer.lose()
+
+
+async def test_a_call_whose_client_does_not_read_it_is_cut_but_has_not_failed(world, observe):
+    observed = observe(world)
+    client = open_http2(world, INITIAL_WINDOW_SIZE=0)
+    client.send(client.headers(1, CALL, is_end=False), client.data(1, MESSAGE, is_end=True))
+    server = await world.accept()
+    server.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % 600_000 + b"x" * 300_000)
+    await world.settle()
+    world.advance(world.handler.environment.settings.body_timeout + 1)
+    await world.settle()
+    (record,) = observed.records
+    assert (record.reason, record.grpc_status) == (NOT_READ, 13)
+    counters = observed.read_counters()
+    assert counters["maesh_service_cut_responses", "a", NOT_READ] == 1
+    assert ("maesh_service_failures", "a") not in counters
+    client.peer.lose()
+
+
+async def test_a_client_that_leaves_before_its_call_is_repeated_is_no_failure(open_h2c, observe):
+    class Waiting(Middleware):
+        def on_response(self, exchange):
+            return 10.0
+
+    async with open_h2c(middlewares=[Waiting()], servers=2) as world:
+        observed = observe(world)
+        client, server = await call(world)
+        await respond(world, server, (*HEAD, ("grpc-status", "14")))
+        client.send(rst_stream(1, CANCEL))
+        await world.settle()
+        (record,) = observed.records
+        assert (record.status, record.grpc_status) == (499, 1)
+        assert ("maesh_service_failures", "a") not in observed.read_counters()
         client.peer.lose()
 
 

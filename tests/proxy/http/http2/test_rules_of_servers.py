@@ -43,13 +43,6 @@ from .framing import (
 OK = ((":status", "200"),)
 
 
-@pytest.fixture
-async def h2c(open_world):
-    """Give a world whose server speaks HTTP/2."""
-    async with open_world(scheme="h2c") as world:
-        yield world
-
-
 def rows(names, *values):
     """Parametrize a test; the first of each row is its description."""
     return pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maesh_core.errors import CompressionError
-from maesh_core.proxy.http.http2.hpack_tables import DEFAULT_TABLE_SIZE, STATIC_TABLE, DynamicTable, is_secret
+from maesh_core.proxy.http.http2.hpack.tables import DEFAULT_TABLE_SIZE, STATIC_TABLE, DynamicTable, is_secret
 
 
 def insert(table, name, value):

@@ -8,8 +8,8 @@ transports any bytes, and HTTP/2 has its own rules (RFC 9113 section 8.2).
 from typing import Final, cast
 
 from maesh_core.errors import CompressionError, ListTooLargeError
-
-from .hpack_tables import (
+from maesh_core.proxy.http.http2.hpack.huffman import decode_huffman
+from maesh_core.proxy.http.http2.hpack.tables import (
     DEFAULT_TABLE_SIZE,
     FIELD_OVERHEAD,
     LARGEST_INTEGER,
@@ -19,7 +19,6 @@ from .hpack_tables import (
     Fields,
     is_secret,
 )
-from .huffman import decode_huffman
 
 CACHED_BLOCKS: Final = 64
 """Decoded blocks that are cached. At the limit all are dropped, because peers choose the blocks."""

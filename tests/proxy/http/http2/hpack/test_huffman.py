@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maesh_core.errors import CompressionError
-from maesh_core.proxy.http.http2.huffman import count_encoded_bytes, decode_huffman, encode_huffman
+from maesh_core.proxy.http.http2.hpack.huffman import count_encoded_bytes, decode_huffman, encode_huffman
 
 EXAMPLES = {
     b"www.example.com": "f1e3c2e5f23a6ba0ab90f4ff",

@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from maesh_core.errors import CompressionError, ExchangeError, ListTooLargeError
-from maesh_core.proxy.http.http2.hpack_decoder import CACHED_BLOCK_BYTES, CACHED_BLOCKS, CACHED_BYTES, Decoder
+from maesh_core.proxy.http.http2.hpack.decoder import CACHED_BLOCK_BYTES, CACHED_BLOCKS, CACHED_BYTES, Decoder
 
 LIMIT = 65536
 GET = (b":method", b"GET")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maesh_core.proxy.http.http2 import hpack_encoder
-from maesh_core.proxy.http.http2.hpack_decoder import Decoder
-from maesh_core.proxy.http.http2.hpack_encoder import (
+from maesh_core.proxy.http.http2.hpack import encoder as hpack_encoder
+from maesh_core.proxy.http.http2.hpack.decoder import Decoder
+from maesh_core.proxy.http.http2.hpack.encoder import (
     CACHED_BYTES,
     CACHED_LIST_BYTES,
     CACHED_LISTS,
@@ -18,7 +18,7 @@ from maesh_core.proxy.http.http2.hpack_encoder import (
     Encoder,
     encode_integer,
 )
-from maesh_core.proxy.http.http2.hpack_tables import STATIC_TABLE, Field
+from maesh_core.proxy.http.http2.hpack.tables import STATIC_TABLE, Field
 
 LIMIT = 2**24
 GET = (b":method", b"GET")

@@ -7,7 +7,8 @@ message to message. Names must be in lower case; the encoder does not check fiel
 
 from typing import Final, cast
 
-from .hpack_tables import (
+from maesh_core.proxy.http.http2.hpack.huffman import count_encoded_bytes, encode_huffman
+from maesh_core.proxy.http.http2.hpack.tables import (
     DEFAULT_TABLE_SIZE,
     FIELD_OVERHEAD,
     NO_NAMES,
@@ -18,7 +19,6 @@ from .hpack_tables import (
     Fields,
     is_secret,
 )
-from .huffman import count_encoded_bytes, encode_huffman
 
 VOLATILE_NAMES: Final = frozenset(
     b"age content-length content-md5 content-range date etag expires grpc-message grpc-timeout if-match "

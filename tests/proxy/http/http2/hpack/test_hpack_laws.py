@@ -9,7 +9,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from maesh_core.errors import CompressionError, ListTooLargeError
-from maesh_core.proxy.http.http2.hpack_decoder import Decoder
+from maesh_core.proxy.http.http2.hpack.decoder import Decoder
 
 LIMIT = 2**24
 

@@ -1,0 +1,37 @@
+"""Creates the exchange of a request: chooses its route, and gives it a run if a middleware or an upgrade needs one."""
+
+from maesh_core.proxy.http.exchanges.client_stream import ClientStream
+from maesh_core.proxy.http.exchanges.exchange import Exchange
+from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun, note_failure
+from maesh_core.proxy.http.messages.request_head import RequestHead
+from maesh_core.proxy.http.routes import Route
+from maesh_core.proxy.middleware.chain import Skip
+
+
+def open_exchange(client: ClientStream, route: Route | None, request: RequestHead, now: float) -> Exchange:
+    """Create the exchange of a request to a host with this route: choose the branch, and add a run if it needs one."""
+    is_chained, part = False, ""
+    if route is not None and not route.is_plain:
+        if route.has_choice:
+            route = route.choose(request, client.find_namespace() if route.consumers else "")
+            if route.parts:
+                route = route.pick_part()
+                part = route.part
+        is_chained = route.is_chained
+        if is_chained and route.skips_request is not None and not request.upgrade:
+            is_chained = not _skips(client, route.skips_request, request)
+    exchange = Exchange(client, request, route, now)
+    if part:
+        exchange.part = part
+    if is_chained or request.upgrade:
+        exchange.run = MiddlewareRun(exchange)
+    return exchange
+
+
+def _skips(client: ClientStream, skip: Skip, request: RequestHead) -> bool:
+    """Whether the route's only middleware lets a request pass."""
+    try:
+        return skip(request) is True
+    except Exception as error:  # fail closed: the middleware decides in its other methods
+        note_failure(client.environment, skip, error, "the request is not skipped")
+        return False

@@ -1,0 +1,117 @@
+"""The body of a request: receives its bytes from the client, and passes them to the attempt or stores them until then.
+
+The part of an exchange (exchange.py) between the counters and the attempts. It removes no framing: the bytes of a
+chunked body are passed on as they arrived, after they were checked.
+"""
+
+from maesh_core.errors import ClientProtocolError
+from maesh_core.proxy.http.answers import BODY_TOO_LARGE
+from maesh_core.proxy.http.exchanges.client_stream import ClientStream
+from maesh_core.proxy.http.exchanges.counted import CountedExchange
+from maesh_core.proxy.http.exchanges.run import Run
+from maesh_core.proxy.http.messages.chunked import ChunkedError, ChunkedScanner
+from maesh_core.proxy.http.messages.request_head import STREAMED, RequestHead
+from maesh_core.proxy.http.routes import Route
+from maesh_core.proxy.http.transports import PENDING_LIMIT_BYTES
+
+
+class ReceivingExchange(CountedExchange):
+    """The receiving part of an exchange. `request_left` is the number of body bytes that are still to come."""
+
+    __slots__ = (
+        "_scanner",
+        "has_started_response",
+        "is_expecting",
+        "is_finished",
+        "request_left",
+        "run",
+        "trailers",
+    )
+
+    def __init__(self, client: ClientStream, head: RequestHead, route: Route | None, started_at: float) -> None:
+        super().__init__(client, head, route, started_at)
+        self.request_left = head.body
+        self.is_expecting = head.is_expecting
+        self.pending_body: bytearray | None = None
+        self.trailers = b""
+        self._scanner: ChunkedScanner | None = None
+        self.run: Run | None = None
+        self.has_started_response = False
+        self.is_finished = False
+
+    def receive_body(self, data: bytes) -> bytes:
+        """Process body bytes from the client; return the bytes that were not used. Raises ClientProtocolError.
+
+        If the body is incomplete, process the unused bytes in a later turn of the event loop. Otherwise they follow the
+        end of the body.
+        """
+        left = self.request_left
+        self.is_expecting = False
+        if left > 0:
+            body, rest = data[:left], data[left:]
+            self.request_left = left - len(body)
+            self.received_bytes += len(body)
+        elif left == STREAMED:
+            body, rest = data, b""
+            self.received_bytes += len(body)
+        else:
+            body, rest = self._scan_body(data)
+        if self.run is not None:
+            self.run.keep_body(body)
+        self._pass_body(body)
+        return rest
+
+    def end_body(self, trailers: bytes) -> None:
+        """End a streamed body; `trailers` holds its trailer lines."""
+        self.request_left = 0
+        self.is_expecting = False
+        self.trailers = trailers
+        if self.attempt is not None:
+            self.attempt.end_body()
+
+    def _pass_body(self, body: bytes) -> None:
+        """Send bytes of the request's body, or store them until there is an upstream."""
+        attempt = self.attempt
+        if attempt is not None and attempt.upstream is not None:
+            attempt.write_body(body)
+        elif not self.is_finished:
+            if self.pending_body is None:
+                self.pending_body = bytearray()
+            self.pending_body += body
+
+    def _scan_body(self, data: bytes) -> tuple[bytes, bytes]:
+        if self._scanner is None:
+            self._scanner = ChunkedScanner()
+        try:
+            taken = self._scanner.scan(data)
+        except ChunkedError as error:
+            raise ClientProtocolError(str(error)) from error
+        self.received_bytes = self._scanner.size_bytes - self._scanner.left_bytes
+        if self.is_too_large(self._scanner.size_bytes):
+            raise ClientProtocolError(BODY_TOO_LARGE, 413)
+        if self._scanner.is_complete:
+            self.request_left = 0
+        return data[:taken], data[taken:]
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds to wait for what comes next: the rest of the request, the response's head, or the rest of it."""
+        client = self.client
+        settings = client.environment.settings
+        if self.has_started_response or (self.request_left and client.is_read_paused):
+            return settings.upstream_body_timeout
+        if self.request_left and not self.is_expecting:
+            return settings.body_timeout
+        return settings.response_timeout
+
+    @property
+    def is_body_held_up(self) -> bool:
+        """Whether reading the body must wait: its upstream is slower, or not connected yet."""
+        upstream = self.upstream
+        if upstream is not None:
+            return upstream.is_write_paused
+        return self.pending_body is not None and len(self.pending_body) > PENDING_LIMIT_BYTES
+
+    def repeat_body(self, body: bytes | bytearray) -> None:
+        """Replace the stored body bytes by `body`, for another attempt."""
+        self.pending_body = bytearray(body)

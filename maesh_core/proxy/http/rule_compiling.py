@@ -1,0 +1,118 @@
+"""Compiles a router with rules into a route that chooses among the routes of its rules.
+
+Takes the router, the compiled services and the middlewares; returns the route. Equal matches of the former route are
+used again, because a change of servers compiles all routers of a service.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from maesh_core.model.configuration import HttpRouter, HttpRules
+from maesh_core.plugin_system.interfaces import Response
+from maesh_core.plugin_system.middleware import Middleware
+from maesh_core.proxy.http.answers import AMBIGUOUS_PATH, CLOSED, NO_RULE, NO_SERVER
+from maesh_core.proxy.http.compiled_services import CompiledService
+from maesh_core.proxy.http.request_counters import RouteCounters
+from maesh_core.proxy.http.routes import Route, RuleSet
+from maesh_core.proxy.http.rules import compile_order
+from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain
+
+
+class RuleCompiler:
+    """Compiles one router. The routes of its rules share the router's counters."""
+
+    __slots__ = ("_chains", "_counters", "_key", "_middlewares", "_router", "_services")
+
+    def __init__(
+        self,
+        key: str,
+        router: HttpRouter,
+        *,
+        services: Mapping[str, CompiledService],
+        middlewares: Mapping[str, Middleware],
+        counters: RouteCounters,
+    ) -> None:
+        self._key, self._router = key, router
+        self._services, self._middlewares = services, middlewares
+        self._counters = counters
+        self._chains: dict[tuple[str, ...], Chain] = {}
+
+    def __repr__(self) -> str:
+        return f"<RuleCompiler of {self._key}>"
+
+    def compile(self, former: Route | None) -> Route:
+        """Compile the router; `former` is its route in the previous table."""
+        router = self._router
+        rules = None
+        if router.rules is not None:
+            rules = self._compile_rules(router.rules, former.rules if former is not None else None)
+        known = former.consumers if former is not None else {}
+        return Route(
+            self._key,
+            balancer=None,
+            counters=self._counters,
+            closed=Response(status=404, reason=CLOSED),
+            key=self._key,
+            router=router,
+            rules=rules,
+            consumers={
+                namespace: self._compile_rules(each, known.get(namespace))
+                for namespace, each in router.consumers.items()
+            },
+            fallback=None if router.fallback is None else self._compile_target(router.fallback, router.middlewares),
+        )
+
+    def _compile_rules(self, rules: HttpRules, former: RuleSet | None) -> RuleSet:
+        return RuleSet(
+            compile_order(rules, former.order if former is not None else None),
+            tuple(self._compile_target(rule.service, rule.middlewares) for rule in rules.rules),
+            no_match=self._close(Response(status=rules.status, reason=rules.reason or NO_RULE)),
+            ambiguous=self._close(AMBIGUOUS_PATH),
+        )
+
+    def _compile_target(self, key: str, middlewares: Sequence[str]) -> Route:
+        """Compile the route to a service; without one, a closed route."""
+        if not key:
+            return self._close(NO_SERVER)
+        service = self._services[key]
+        parts: dict[str, Route] = {}
+        if any(part.middlewares for part in service.parts):
+            parts = {
+                part.service: self._compile_part(key, part.service, part.middlewares or tuple(middlewares))
+                for part in service.parts
+            }
+        return Route(
+            self._key,
+            balancer=service.balancer,
+            counters=self._counters,
+            chain=self._compile_chain(tuple(middlewares)),
+            key=self._key,
+            destination=key,
+            answer=service.answer,
+            answers={part.service: self._services[part.service].answer for part in service.parts},
+            parts=parts,
+        )
+
+    def _compile_part(self, key: str, part: str, middlewares: tuple[str, ...]) -> Route:
+        """Compile the route to a part that has middlewares of its own; access is decided about the whole."""
+        service = self._services[part]
+        return Route(
+            self._key,
+            balancer=service.balancer,
+            counters=self._counters,
+            chain=self._compile_chain(middlewares),
+            key=self._key,
+            destination=key,
+            answer=service.answer,
+            part=part,
+        )
+
+    def _close(self, answer: Response) -> Route:
+        return Route(self._key, balancer=None, counters=self._counters, closed=answer, key=self._key)
+
+    def _compile_chain(self, keys: tuple[str, ...]) -> Chain:
+        if not keys:
+            return EMPTY_CHAIN
+        chain = self._chains.get(keys)
+        if chain is None:
+            chain = self._chains[keys] = compile_chain([self._middlewares[key] for key in keys])
+        return chain

@@ -1,0 +1,131 @@
+"""Chooses the rule of a request, among up to some hundred, in the order that the controller has decided.
+
+Takes the rules of a router; returns the position of the rule of a request's head. Few matches are tried one by one.
+For more, dicts of exact paths and of prefixes find those whose path fits, and only these are tried. A request with a
+long target or a large head is parsed once, so that the cost has a bound whatever the rules and the client are.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Final, final
+
+from maesh_core.model.configuration import HttpOrder, HttpRules
+from maesh_core.model.matching import CompiledMatch, has_paths, is_ambiguous
+from maesh_core.model.target_matching import parse_parameters
+from maesh_core.proxy.http.messages.headers import split_field, split_fields
+from maesh_core.proxy.http.messages.request_head import RequestHead
+
+TRIED_LIMIT: Final = 8
+"""Up to so many matches are tried one by one, which is faster than the dicts."""
+SEARCHED_TARGET_BYTES: Final = 1024
+SEARCHED_HEAD_BYTES: Final = 4096
+"""Longer targets and larger heads are parsed once, instead of searched for each condition."""
+
+
+@final
+class CompiledOrder:
+    """The matches of a router's rules, in order. It is reused as long as they do not change."""
+
+    __slots__ = (
+        "_depth",
+        "_exact",
+        "_header_names",
+        "_matches",
+        "_others",
+        "_parameter_names",
+        "_prefixes",
+        "is_path_read",
+        "order",
+        "rules",
+    )
+
+    no_match: ClassVar[int] = -1
+    ambiguous: ClassVar[int] = -2
+    """In place of a rule's index: the path can be read in two ways, and some rule has conditions on the path."""
+
+    def __init__(self, order: Sequence[HttpOrder]) -> None:
+        self.order = tuple(order)
+        self.rules = tuple(each.rule for each in order)
+        self.is_path_read = has_paths([each.match for each in order])
+        self._matches = tuple(CompiledMatch(each.match) for each in order)
+        self._exact: dict[bytes, list[int]] = {}
+        self._prefixes: dict[bytes, list[int]] = {}
+        self._others: list[int] = []
+        """The positions of matches that no dict finds."""
+        for position, each in enumerate(order):
+            match = each.match
+            if match.exact_path:
+                self._exact.setdefault(match.exact_path.encode(), []).append(position)
+            elif match.path_prefix:
+                self._prefixes.setdefault(match.path_prefix.encode(), []).append(position)
+            else:
+                self._others.append(position)
+        self._depth = max((prefix.count(b"/") for prefix in self._prefixes), default=0)
+        self._header_names = frozenset(each.name for match in self._matches for each in match.headers)
+        self._parameter_names = frozenset(
+            name for match in self._matches if match.target is not None for name in match.target.names
+        )
+
+    def __repr__(self) -> str:
+        return f"<CompiledOrder of {len(self._matches)} matches>"
+
+    def find(self, head: RequestHead) -> int:
+        """Return the index of the rule of a request, `no_match` or `ambiguous`."""
+        if head.chosen_by is self:
+            return head.chosen
+        head.chosen_by, head.chosen = self, self._find(head)
+        return head.chosen
+
+    def _find(self, head: RequestHead) -> int:
+        target = head.target
+        if self.is_path_read and is_ambiguous(target):
+            return self.ambiguous
+        if len(target) > SEARCHED_TARGET_BYTES or len(head.head) > SEARCHED_HEAD_BYTES:
+            return self._find_parsed(head)
+        if len(self._matches) <= TRIED_LIMIT:
+            for position, match in enumerate(self._matches):
+                if match.is_always or match.holds(head):
+                    return self.rules[position]
+            return self.no_match
+        for position in self._list_candidates(target.partition(b"?")[0]):
+            match = self._matches[position]
+            if match.is_always or match.holds(head):
+                return self.rules[position]
+        return self.no_match
+
+    def _find_parsed(self, head: RequestHead) -> int:
+        path, _, query = head.target.partition(b"?")
+        parameters = parse_parameters(query, self._parameter_names) if self._parameter_names else {}
+        headers = self._parse_headers(head) if self._header_names else {}
+        for position in self._list_candidates(path):
+            if self._matches[position].holds_parsed(head.method, path, parameters, headers):
+                return self.rules[position]
+        return self.no_match
+
+    def _list_candidates(self, path: bytes) -> list[int]:
+        """List the positions of the matches whose exact path or prefix fits, and of all others, in order."""
+        found = self._exact.get(path, []) + self._others
+        end = 0
+        for _ in range(self._depth):
+            end = path.find(b"/", end + 1)
+            found += self._prefixes.get(path if end < 0 else path[:end], [])
+            if end < 0:
+                break
+        return sorted(found)
+
+    def _parse_headers(self, head: RequestHead) -> dict[bytes, list[bytes]]:
+        """Read the values of all fields that rules read, in one pass over the head."""
+        found: dict[bytes, list[bytes]] = {}
+        for line in split_fields(head.head, without=()):
+            name, value = split_field(line)
+            name = name.lower()
+            if name in self._header_names and name not in head.dropped:
+                found.setdefault(name, []).append(value)
+        client_headers = head.client_headers
+        for name in self._header_names & head.dropped:
+            found[name] = client_headers.get_all(name)
+        return found
+
+
+def compile_order(rules: HttpRules, former: CompiledOrder | None) -> CompiledOrder:
+    """Compile the matches of rules, or return the former ones if they are equal: compiling takes up to 15 ms."""
+    return former if former is not None and former.order == rules.order else CompiledOrder(rules.order)

@@ -1,0 +1,38 @@
+"""The section `clients` of the current configuration: the namespaces of clients, by address.
+
+Takes updates; returns the complete mapping. The protocols whose routes depend on it use it before their new tables.
+"""
+
+from collections.abc import Mapping
+
+from maesh_core.model.client_namespaces import CLIENTS
+from maesh_core.model.messages import Update
+from maesh_core.proxy.routing.checks import parse_wire_path
+
+
+class CurrentClients:
+    """The namespaces in force."""
+
+    __slots__ = ("namespaces",)
+
+    def __init__(self) -> None:
+        self.namespaces: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"<CurrentClients {len(self.namespaces)} addresses>"
+
+    def apply(self, update: Update) -> bool:
+        """Use the namespaces of an update that was checked; return whether any has changed."""
+        received = update.clients or {}
+        if update.full:
+            merged: Mapping[str, str] = received
+        else:
+            removed = [key for protocol, _, key in map(parse_wire_path, update.removed) if protocol == CLIENTS]
+            if not received and not removed:
+                return False
+            merged = {**self.namespaces, **received}
+            for key in removed:
+                merged.pop(key, None)
+        has_changed = merged != self.namespaces
+        self.namespaces = merged
+        return has_changed

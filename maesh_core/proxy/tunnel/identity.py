@@ -1,0 +1,50 @@
+"""Checks TLS connections between nodes: the version, the protocol, and whose certificate it is.
+
+The chain was checked by OpenSSL during the handshake. A resumed session has no new chain, so the end of the certificate
+is checked here for each connection. Everything that is missing or unclear is refused.
+"""
+
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+PROTOCOL: Final = "h2"
+_VERSION: Final = "TLSv1.3"
+
+
+class PeerRefusedError(Exception):
+    """The connection must be closed; the text is the reason in the metrics."""
+
+
+def check_context(context: ssl.SSLContext) -> None:
+    """Raise ValueError unless a context verifies the other side's certificate and speaks TLS 1.3 only."""
+    if context.verify_mode is not ssl.CERT_REQUIRED:
+        raise ValueError("the context of a tunnel does not require a certificate")
+    if context.minimum_version is not ssl.TLSVersion.TLSv1_3:
+        raise ValueError("the context of a tunnel accepts TLS before 1.3")
+
+
+def check_session(tls: ssl.SSLObject, now: Callable[[], float] = time.time) -> None:
+    """Check what both sides have agreed on, and that the certificate is valid now. Raises PeerRefusedError."""
+    if tls.version() != _VERSION:
+        raise PeerRefusedError("version")
+    if tls.selected_alpn_protocol() != PROTOCOL:
+        raise PeerRefusedError("protocol")
+    certificate: Any = tls.getpeercert()
+    if not certificate:
+        raise PeerRefusedError("certificate")
+    at = now()
+    starts, ends = (ssl.cert_time_to_seconds(certificate[name]) for name in ("notBefore", "notAfter"))
+    if not starts <= at <= ends:
+        raise PeerRefusedError("certificate")
+
+
+def check_identity(tls: ssl.SSLObject, identity: str, revoked: Sequence[str] = ()) -> None:
+    """Check that the certificate has this URI and no other, and is not revoked. Raises PeerRefusedError."""
+    certificate: Any = tls.getpeercert()
+    names: Sequence[tuple[str, str]] = (certificate or {}).get("subjectAltName", ())
+    if [value for kind, value in names if kind == "URI"] != [identity]:
+        raise PeerRefusedError("identity")
+    if (certificate or {}).get("serialNumber") in revoked:
+        raise PeerRefusedError("revoked")

@@ -1,0 +1,144 @@
+"""TLS by hand: a pair of memory BIOs on a non-blocking socket. Shares its buffers with all tunnels of the worker.
+
+Reading from a socket into the shared buffer, and decrypting into a second one, costs less than `SSLSocket` and much
+less than the TLS of an event loop: one system call for up to 256 KiB, and no allocation. Raises ssl.SSLError and
+OSError; link.py decides what they mean.
+"""
+
+import contextlib
+import socket
+import ssl
+from typing import Any, Final
+
+from maesh_core.proxy.tunnel.environment import RECORD_BYTES, TunnelEnvironment
+from maesh_core.proxy.tunnel.limits import READ_BYTES
+
+WRITE_BYTES: Final = 300000
+"""Encrypted bytes that are taken from OpenSSL at once: those of a batch."""
+WOULD_BLOCK: Final = -1
+
+
+class TlsSocket:
+    """One TLS connection on a socket, which it owns."""
+
+    __slots__ = (
+        "_environment",
+        "_incoming",
+        "_outgoing",
+        "_sent",
+        "_unsent",
+        "decrypted_to",
+        "has_ended",
+        "object",
+        "sock",
+    )
+
+    def __init__(
+        self,
+        environment: TunnelEnvironment,
+        sock: socket.SocketType,
+        context: ssl.SSLContext,
+        *,
+        is_server: bool,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
+        self._environment = environment
+        self.sock = sock
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self.object = context.wrap_bio(self._incoming, self._outgoing, server_side=is_server, session=session)
+        self._unsent: Any = b""
+        self._sent = 0
+        self.decrypted_to = 0
+        self.has_ended = False
+        """Whether the peer has said that it sends no more (close_notify)."""
+
+    def __repr__(self) -> str:
+        return f"<TlsSocket {self.sock.fileno()} unsent={self.unsent_bytes}>"
+
+    def shake(self) -> bool:
+        """Continue the handshake with the bytes that were fed; return whether it is complete."""
+        try:
+            self.object.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            self.flush()  # also what says why it has failed
+        return True
+
+    # --- reading
+
+    def feed(self) -> int:
+        """Read once from the socket; return the number of bytes, 0 at the end, or WOULD_BLOCK."""
+        cipher = self._environment.cipher
+        try:
+            count = self.sock.recv_into(cipher)
+        except BlockingIOError:
+            return WOULD_BLOCK
+        if count:
+            self._incoming.write(cipher[:count])
+        else:
+            self._incoming.write_eof()
+        return count
+
+    def decrypt(self, start: int) -> int:
+        """Decrypt what was fed into the environment's `plain` from `start`; return where it ends.
+
+        Stops when the buffer is full. Sets `has_ended` at the peer's close_notify. If it raises, `decrypted_to` is
+        where the bytes before the error end.
+        """
+        self.decrypted_to = at = start
+        view = self._environment.plain_view
+        limit = len(view) - RECORD_BYTES
+        read: Any = self.object.read  # with a buffer it returns a number
+        incoming = self._incoming
+        try:
+            while at <= limit and (incoming.pending or incoming.eof):
+                count: int = read(READ_BYTES, view[at:])
+                if count == 0:
+                    self.has_ended = True
+                    break
+                self.decrypted_to = at = at + count
+        except ssl.SSLWantReadError:
+            pass
+        return at
+
+    # --- writing
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Encrypted bytes that the socket has not accepted."""
+        return len(self._unsent) - self._sent + self._outgoing.pending
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Encrypt bytes, to be sent by `flush`."""
+        written = self.object.write(data)
+        while written < len(data):
+            written += self.object.write(memoryview(data)[written:])
+
+    def flush(self) -> None:
+        """Send as much as the socket accepts."""
+        outgoing = self._outgoing
+        while True:
+            if not self._unsent:
+                if not outgoing.pending:
+                    return
+                self._unsent, self._sent = outgoing.read(WRITE_BYTES), 0
+            unsent = self._unsent
+            try:
+                self._sent += self.sock.send(memoryview(unsent)[self._sent :] if self._sent else unsent)
+            except BlockingIOError:
+                return
+            if self._sent == len(unsent):
+                self._unsent, self._sent = b"", 0
+
+    def discard_unsent(self) -> None:
+        """Forget what the socket will never accept."""
+        self._unsent, self._sent = b"", 0
+        self._outgoing.read()
+
+    def say_goodbye(self) -> None:
+        """Send close_notify, so that the peer knows that nothing was cut off."""
+        with contextlib.suppress(ssl.SSLError):  # it waits for the peer's, which does not matter
+            self.object.unwrap()
+        self.flush()
