@@ -3,6 +3,7 @@
 Takes the engine and the cluster, if there is one, and returns the report for `/api/status/controller`. Changes nothing.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from maesh_core.controller.engine import Engine
@@ -13,14 +14,20 @@ if TYPE_CHECKING:
 
 
 class ControllerStatus:
-    """The status of one controller. Without a cluster it is always up to date, and its own leader."""
+    """The status of one controller. Without a cluster it is always up to date, and its own leader.
 
-    __slots__ = ("_cluster", "_engine", "_identity")
+    `problems` are those that plugins report, by origin.
+    """
 
-    def __init__(self, identity: str, engine: Engine, cluster: "Cluster | None") -> None:
+    __slots__ = ("_cluster", "_engine", "_identity", "_problems")
+
+    def __init__(
+        self, identity: str, engine: Engine, cluster: "Cluster | None", problems: Mapping[str, str] | None = None
+    ) -> None:
         self._identity = identity
         self._engine = engine
         self._cluster = cluster
+        self._problems = {} if problems is None else problems
 
     def __repr__(self) -> str:
         return f"<ControllerStatus {self._identity} current={self.is_current}>"
@@ -39,5 +46,5 @@ class ControllerStatus:
             leads=election.is_leader if election else True,
             leader=election.holder if election else self._identity,
             revision=self._engine.revision,
-            problems=dict(sorted(self._engine.problems.items())),
+            problems=dict(sorted({**self._engine.problems, **self._problems}.items())),
         )

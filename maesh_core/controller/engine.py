@@ -1,86 +1,40 @@
 """The incremental rebuild: takes events and publishes a new revision, at a cost that depends only on the change.
 
-Combines snapshot, topology, port tables and configuration. A service's build depends on the resources it reads and on
-its entrypoints; it is repeated only if one of these changes. Its only I/O is saving the port mapping. An error in one
-service's build affects only that service.
+Combines snapshot, builds of services (service_builds.py) and port tables, and renders the results for the API. A
+service's build depends on the resources it reads and on its entrypoints; it is repeated only if one of these changes.
+Its only I/O is saving the port mapping.
 """
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from maesh_core.controller.cluster.shadow_services import (
-    DesiredShadowService,
-    ShadowPort,
-    ShadowReader,
-    UndecidedShadowError,
-)
-from maesh_core.controller.configuration.builder import (
-    WAITING,
-    build_service_configuration,
-    plan_claims,
-    plan_entrypoints,
-)
-from maesh_core.controller.configuration.catalogue import Catalogue
-from maesh_core.controller.configuration.revisions import RevisionStore
+from maesh_core.controller.cluster.shadow_services import DesiredShadowService, ShadowPort, UndecidedShadowError
+from maesh_core.controller.configuration.builder import WAITING, plan_entrypoints
+from maesh_core.controller.configuration.pod_names import PodNameTable
+from maesh_core.controller.configuration.revisions import EntryChanges, ObjectPath, RevisionStore
+from maesh_core.controller.configuration.transport import TransportTables
 from maesh_core.controller.dependencies import DependencyIndex
+from maesh_core.controller.engine_parts import EngineParts
 from maesh_core.controller.explaining.pod_lookup import PodLookup
-from maesh_core.controller.ports.assignment import PortClaim, PortTables
-from maesh_core.controller.ports.mapping_file import PortMappingFile
 from maesh_core.controller.ports.port_table import PortOwner
 from maesh_core.controller.reports.object_reports import ObjectReports
+from maesh_core.controller.resources.kinds import ADDRESS_INDEX, TUNNEL_INDEX
 from maesh_core.controller.resources.snapshot import Snapshot
-from maesh_core.controller.resources.view import Read
-from maesh_core.controller.topology.builder import build_service_node
+from maesh_core.controller.resources.view import IndexRead, Read
+from maesh_core.controller.service_builds import Built, Draft, ServiceBuilds
+from maesh_core.controller.topology.mesh_nodes import build_mesh_node, list_mesh_nodes
+from maesh_core.controller.topology.pod_names import find_pod_names, list_addresses
 from maesh_core.controller.topology.rendering import render_topology
-from maesh_core.controller.topology.rules import TopologyRules
-from maesh_core.model.configuration import ServiceConfiguration
+from maesh_core.controller.topology.transport import find_account
 from maesh_core.model.events import Applied, Event, Problem, Replaced
 from maesh_core.model.findings import Findings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ServiceReport
-from maesh_core.model.resources import ResourceKind, Service
+from maesh_core.model.resources import Pod, Service
 from maesh_core.model.topology import ServiceNode
-from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, ObjectChecker, TopologyBuilder
-
-_log = logging.getLogger(__name__)
-
-
-class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an engine. The first build waits until each of `sources` has listed every one of `kinds`.
-
-    With a `shadow_reader`, a cluster's shadow services store the mapping of entrypoints, instead of the file; only
-    shadow services from `shadow_source` count.
-    """
-
-    snapshot: Snapshot
-    rules: TopologyRules
-    builders: Sequence[TopologyBuilder]
-    catalogue: Catalogue
-    ports: PortTables
-    mapping_file: PortMappingFile
-    revisions: RevisionStore
-    sources: tuple[str, ...]
-    kinds: tuple[ResourceKind, ...]
-    shadow_reader: ShadowReader | None = None
-    shadow_source: str = ""
-    checkers: Sequence[ObjectChecker] = ()
-
-
-class _Draft(msgspec.Struct, frozen=True):
-    """A service before it has entrypoints: its node, its claim, and the failure so far."""
-
-    node: ServiceNode
-    claim: PortClaim | None
-    failure: str | None
-
-
-class _Built(msgspec.Struct, frozen=True):
-    """A service of the mesh, and its configuration."""
-
-    draft: _Draft
-    configuration: ServiceConfiguration
+from maesh_core.plugin_system.hookspecs import MiddlewareBuilder
 
 
 class Engine:
@@ -94,17 +48,17 @@ class Engine:
         types = [kind.type for kind in parts.kinds]
         self._unlisted = {(source, type_) for source in parts.sources for type_ in types}
         self._is_ready = False
-        self._dependencies: DependencyIndex[ObjectKey] = DependencyIndex()
-        self._built: dict[ObjectKey, _Built] = {}
-        self._failures: dict[ObjectKey, str] = {}
-        self._failing: set[ObjectKey] = set()  # in this rebuild
-        self._rebuilt_count = 0
+        self._builds = ServiceBuilds(parts)
+        rules = parts.catalogue.transport
+        self._transport = TransportTables(rules) if rules is not None or parts.rules.names_clients else None
+        self.pod_names = PodNameTable() if parts.sends_pod_names else None
+        """The names of pods that proxies get; None if no plugin asks for them."""
         self._topology: bytes | None = None
         self._services: bytes | None = None
 
     def __repr__(self) -> str:
         state = "ready" if self._is_ready else f"{len(self._unlisted)} lists missing"
-        return f"<Engine {state} services={len(self._built)} revision={self.revision}>"
+        return f"<Engine {state} services={len(self._builds.built)} revision={self.revision}>"
 
     @property
     def is_ready(self) -> bool:
@@ -119,7 +73,7 @@ class Engine:
     @property
     def rebuilt_count(self) -> int:
         """The number of builds of single services so far."""
-        return self._rebuilt_count
+        return self._builds.count
 
     @property
     def missing_lists(self) -> tuple[str, ...]:
@@ -157,13 +111,18 @@ class Engine:
         return self._reports
 
     @property
+    def revisions(self) -> RevisionStore:
+        """The configuration of the whole mesh."""
+        return self._parts.revisions
+
+    @property
     def dependencies(self) -> DependencyIndex[ObjectKey]:
         """The reads of each service."""
-        return self._dependencies
+        return self._builds.dependencies
 
     def count_objects(self) -> dict[str, int]:
         """Count the objects in the snapshot, by kind."""
-        return {kind.name: self._parts.snapshot.count(kind.type) for kind in self._parts.kinds}
+        return {kind.label: self._parts.snapshot.count(kind.type) for kind in self._parts.kinds}
 
     def on_revision(self, callback: Callable[[], None]) -> None:
         """Call back after the first full build and after each new revision."""
@@ -181,7 +140,7 @@ class Engine:
         remapped = self._apply_shadows(events) if source == self._parts.shadow_source else set()
         affected = self._parts.snapshot.apply(events, source=source)
         if self._is_ready:
-            keys = self._dependencies.find_readers(affected) | self._find_new(events)
+            keys = self._builds.dependencies.find_readers(affected) | self._find_new(events)
             self._rebuild(keys, remapped=remapped, affected=affected)
             return
         self._unlisted -= {(source, event.type) for event in events if isinstance(event, Replaced)}
@@ -192,6 +151,13 @@ class Engine:
         else:
             self._reports.update()
 
+    def publish_pod_names(self) -> None:
+        """Publish the names of pods that have changed; another change of the configuration publishes them too."""
+        if self.pod_names is None or not self._is_ready:
+            return
+        if self._builds.publish({}, self.pod_names.take_changes()):
+            self._notify_revision()
+
     def render_configuration(self, since: str | None) -> bytes | None:
         """Render the configuration, or its changes since a revision; None if there are none."""
         return self._parts.revisions.render(since)
@@ -200,9 +166,9 @@ class Engine:
         """Render `/api/topology/current`."""
         if self._topology is None:
             document = render_topology(
-                [built.draft.node for built in self._built.values()],
-                errors={key: self._list_errors(key) for key in self._built},
-                notices={key: built.configuration.notices for key, built in self._built.items()},
+                [built.draft.node for built in self._builds.built.values()],
+                errors={key: self._list_errors(key) for key in self._builds.built},
+                notices={key: built.configuration.notices for key, built in self._builds.built.items()},
             )
             self._topology = msgspec.json.encode(document)
         return self._topology
@@ -219,19 +185,33 @@ class Engine:
 
     def list_reports(self) -> list[ServiceReport]:
         """Report each service that the mesh knows, sorted by namespace and name."""
-        return [_report(self._built[key], self._list_errors(key)) for key in sorted(self._built)]
+        return [_report(self._builds.built[key], self._list_errors(key)) for key in sorted(self._builds.built)]
 
     def find_service_node(self, key: ObjectKey) -> ServiceNode | None:
         """Find the node of a service; None if there is no such service."""
-        built = self._built.get(key)
+        built = self._builds.built.get(key)
         return None if built is None else built.draft.node
+
+    def find_described(self, key: ObjectKey) -> tuple[ServiceNode, tuple[str, ...], tuple[str, ...]] | None:
+        """Find the node, errors and notices of a service; None if there is no such service."""
+        built = self._builds.built.get(key)
+        return None if built is None else (built.draft.node, self._list_errors(key), built.configuration.notices)
 
     def list_described(self) -> list[tuple[ServiceNode, tuple[str, ...], tuple[str, ...]]]:
         """List the node, errors and notices of each service, sorted by namespace and name."""
-        return [
-            (built.draft.node, self._list_errors(key), built.configuration.notices)
-            for key, built in sorted(self._built.items())
-        ]
+        return [each for key in sorted(self._builds.built) if (each := self.find_described(key)) is not None]
+
+    @property
+    def transport_nodes(self) -> Mapping[str, Any]:
+        """The nodes that take part in the transport, by name, as it describes them."""
+        return {} if self._transport is None else self._transport.described
+
+    def refresh_transport(self) -> None:
+        """Publish what the transport describes differently now."""
+        if self._transport is None or not self._is_ready:
+            return
+        if self._builds.publish({}, self._transport.refresh()):
+            self._notify_revision()
 
     def set_leading(self, *, is_leading: bool) -> None:
         """Start or stop assigning entrypoints that no shadow service has yet."""
@@ -242,11 +222,11 @@ class Engine:
 
         Raises UndecidedShadowError if the traffic type is not supported.
         """
-        built, service = self._built.get(key), self._parts.snapshot.get(Service, key)
+        built, service = self._builds.built.get(key), self._parts.snapshot.get(Service, key)
         if built is None or service is None:
             return None
         node = built.draft.node
-        if not self._is_supported(node):
+        if not self._builds.is_supported(node):
             raise UndecidedShadowError(key)
         pairs = plan_entrypoints(node, self._parts.catalogue, self._parts.ports.find_assigned(key))
         if not pairs:
@@ -266,7 +246,7 @@ class Engine:
 
     def list_services(self) -> list[ObjectKey]:
         """List the services of the mesh, sorted."""
-        return sorted(self._built)
+        return sorted(self._builds.built)
 
     def list_shadowed(self) -> list[ObjectKey]:
         """List the services that have a shadow service, whether or not they still exist."""
@@ -283,7 +263,7 @@ class Engine:
         return self._parts.ports.list_assigned()
 
     def _list_errors(self, key: ObjectKey) -> tuple[str, ...]:
-        return (*self._built[key].configuration.errors, *self._reports.list_outside(key))
+        return (*self._builds.built[key].configuration.errors, *self._reports.list_outside(key))
 
     def _apply_shadows(self, events: Sequence[Event]) -> set[ObjectKey]:
         """Apply the entrypoints in shadow services; return the services whose own may differ now."""
@@ -307,7 +287,7 @@ class Engine:
                 reported.add(event.resource.key)
             elif isinstance(event, Replaced) and event.type is Service:
                 reported.update(resource.key for resource in event.resources)
-        return {key for key in reported if key not in self._dependencies}
+        return {key for key in reported if key not in self._builds.dependencies}
 
     def _rebuild(
         self,
@@ -319,20 +299,20 @@ class Engine:
     ) -> None:
         """Rebuild services; those that are `remapped` keep their node and get a new configuration."""
         parts = self._parts
-        self._failing.clear()
-        drafts = {key: self._draft(key) for key in sorted(keys)}
+        drafts = self._builds.draft(keys)
         version = parts.ports.version
         claims = {key: draft.claim if draft else None for key, draft in drafts.items()}
         # A service that was waiting for an entrypoint keeps its node and gets a new configuration.
         for key in (*parts.ports.apply_claims(claims, is_everything=is_everything), *remapped):
-            if key not in drafts and key in self._built:
-                drafts[key] = self._built[key].draft
+            if key not in drafts and key in self._builds.built:
+                drafts[key] = self._builds.built[key].draft
         if parts.shadow_reader is None and (is_everything or parts.ports.version != version):
             parts.mapping_file.save(parts.ports.list_assigned())
-        changes = {key: self._configure(key, draft) for key, draft in sorted(drafts.items())}
-        has_changed = self._publish(changes)
-        for key in drafts.keys() - self._failing:
-            self._failures.pop(key, None)
+        entries = self._update_transport(drafts, affected, is_everything=is_everything)
+        self._update_pod_names(affected, is_everything=is_everything)
+        if self.pod_names is not None and (drafts or entries or is_everything):
+            entries = {**entries, **self.pod_names.take_changes()}
+        has_changed = self._builds.publish(drafts, entries)
         if drafts:
             self._topology = self._services = None
         for key in drafts:
@@ -343,8 +323,35 @@ class Engine:
         if has_changed and self._is_ready:
             self._notify_revision()
 
+    def _update_transport(
+        self, drafts: Mapping[ObjectKey, Draft | None], affected: Collection[Read], *, is_everything: bool
+    ) -> EntryChanges:
+        """Update the section `transport`; return the entries that differ."""
+        if self._transport is None:
+            return {}
+        namespace = self._parts.rules.mesh_namespace
+        entries: dict[ObjectPath, msgspec.Struct | str | None] = {}
+        snapshot = self._parts.snapshot
+        names = list_mesh_nodes(snapshot, namespace) if is_everything else _find_mesh_nodes(affected, namespace)
+        if is_everything:
+            entries.update(self._transport.refresh_shared())
+        entries.update(self._transport.set_nodes({name: build_mesh_node(snapshot, namespace, name) for name in names}))
+        for key, draft in drafts.items():
+            entries.update(self._transport.set_clients(key, draft.node.clients if draft else {}))
+        if self._parts.rules.names_clients:
+            addresses = list_addresses(snapshot, snapshot.keys(Pod)) if is_everything else _find_addresses(affected)
+            entries.update(self._transport.set_accounts({each: find_account(snapshot, each) for each in addresses}))
+        return entries
+
+    def _update_pod_names(self, affected: Collection[Read], *, is_everything: bool) -> None:
+        """Collect the changes of the section `pods`."""
+        if self.pod_names is not None:
+            snapshot = self._parts.snapshot
+            addresses = list_addresses(snapshot, snapshot.keys(Pod)) if is_everything else _find_addresses(affected)
+            self.pod_names.set_names(find_pod_names(snapshot, addresses))
+
     def _report_service(self, key: ObjectKey) -> None:
-        built, logged = self._built.get(key), self._failures.get(key)
+        built, logged = self._builds.built.get(key), self._builds.find_failure(key)
         if built is None:
             self._reports.forget_service(key)
             return
@@ -353,102 +360,24 @@ class Engine:
         own = Findings(errors=configuration.errors, notices=notices)
         self._reports.set_service(key, own, built.draft.node.objects, logged=(logged,) if logged else ())
 
-    def _draft(self, key: ObjectKey) -> _Draft | None:
-        """Build a service's node and record its reads, even after an error; None if it is gone or ignored."""
-        parts = self._parts
-        self._rebuilt_count += 1
-        view = parts.snapshot.view()
-        draft, failure = None, None
-        for builders in (parts.builders, ()):
-            try:
-                node = build_service_node(view, key, rules=parts.rules, builders=builders)
-                draft = _Draft(node, self._build_claim(node), failure) if node else None
-                break
-            except Exception as error:  # a plugin's builder may raise anything: only this service is affected
-                failure = self._describe_failure(key, "topology", error)
-        else:
-            node = ServiceNode(key=key, traffic_type=None)
-            draft = _Draft(node, self._build_claim(node), failure)
-        if parts.snapshot.get(Service, key) is None:
-            self._dependencies.forget(key)
-            return None
-        self._dependencies.set_reads(key, view.reads)
-        return draft
 
-    def _build_claim(self, node: ServiceNode) -> PortClaim | None:
-        """Compute a service's claim; if its traffic type is unknown, it keeps its current one."""
-        tables, traffic_type = self._parts.ports, node.traffic_type
-        has_shadow = self._parts.shadow_reader is not None
-        if traffic_type is None or (has_shadow and not self._is_supported(node)):
-            return tables.find_claim(node.key) or tables.find_written(node.key)
-        if not tables.is_exclusive(traffic_type):
-            return None
-        ports = plan_claims(node, self._parts.catalogue)
-        return PortClaim(traffic_type, tuple(port.number for port in ports))
-
-    def _is_supported(self, node: ServiceNode) -> bool:
-        return node.traffic_type in self._parts.catalogue.traffic_types
-
-    def _configure(self, key: ObjectKey, draft: _Draft | None) -> ServiceConfiguration | None:
-        if draft is None:
-            self._built.pop(key, None)
-            return None
-        configuration = self._build_configuration(draft)
-        self._built[key] = _Built(draft, configuration)
-        return configuration
-
-    def _build_configuration(self, draft: _Draft) -> ServiceConfiguration:
-        """Build a service's configuration; if that fails its closed form, and if that fails, only the error."""
-        parts, key = self._parts, draft.node.key
-        entrypoints = parts.ports.find_entrypoints(key)
-        pending = parts.ports.find_pending(key)
-        errors = (draft.failure,) if draft.failure else ()
-        for _ in range(2):
-            try:
-                return build_service_configuration(
-                    draft.node, catalogue=parts.catalogue, entrypoints=entrypoints, pending=pending, errors=errors
-                )
-            except Exception as error:  # a plugin's code may raise anything: only this service is affected
-                failure = self._describe_failure(key, "configuration", error)
-                errors = errors if failure in errors else (*errors, failure)
-        return ServiceConfiguration(errors=errors)
-
-    def _publish(self, changes: Mapping[ObjectKey, ServiceConfiguration | None]) -> bool:
-        """Publish the changes as one revision; return whether anything differs.
-
-        The store applies all changes or none. If a plugin returned something that cannot be sent, every service is
-        published separately.
-        """
-        store = self._parts.revisions
-        try:
-            return store.apply(changes)
-        except Exception:  # the service is determined and logged below
-            outcomes = [self._publish_alone(key, configuration) for key, configuration in changes.items()]
-            return any(outcomes)
-
-    def _publish_alone(self, key: ObjectKey, configuration: ServiceConfiguration | None) -> bool:
-        store = self._parts.revisions
-        try:
-            return store.apply({key: configuration})
-        except Exception as error:  # a plugin's traffic type may return anything: only this service is affected
-            failure = self._describe_failure(key, "configuration", error)
-            errors = (*(configuration.errors if configuration else ()), failure)
-            emptied = ServiceConfiguration(errors=errors)
-            self._built[key] = _Built(self._built[key].draft, emptied)
-            return store.apply({key: emptied})
-
-    def _describe_failure(self, key: ObjectKey, stage: str, error: Exception) -> str:
-        """Describe an unexpected exception; its traceback is logged once for as long as it lasts."""
-        cause = " ".join(str(error).split())
-        text = f"the {stage} of this service could not be built: {type(error).__name__}: {cause}"
-        if self._failures.get(key) != text:
-            _log.error("service %s: %s", key, text, exc_info=error)
-        self._failures[key] = text
-        self._failing.add(key)
-        return text
+def _find_mesh_nodes(affected: Collection[Read], namespace: str) -> list[str]:
+    """List the nodes of the mesh whose pods have changed."""
+    values = (read.value for read in affected if isinstance(read, IndexRead) and read.index_name == TUNNEL_INDEX)
+    prefix = f"{namespace}/"
+    return sorted(value.removeprefix(prefix) for value in map(str, values) if value.startswith(prefix))
 
 
-def _report(built: _Built, errors: tuple[str, ...]) -> ServiceReport:
+def _find_addresses(affected: Collection[Read]) -> list[str]:
+    """List the addresses whose pods have changed."""
+    return sorted(
+        str(read.value)
+        for read in affected
+        if isinstance(read, IndexRead) and read.type is Pod and read.index_name == ADDRESS_INDEX
+    )
+
+
+def _report(built: Built, errors: tuple[str, ...]) -> ServiceReport:
     node = built.draft.node
     return ServiceReport(
         namespace=node.key.namespace,
@@ -458,4 +387,5 @@ def _report(built: _Built, errors: tuple[str, ...]) -> ServiceReport:
         ports=built.configuration.ports,
         errors=errors,
         notices=built.configuration.notices,
+        encryption=built.configuration.encryption or msgspec.UNSET,
     )

@@ -63,9 +63,9 @@ class MetricsPage:
         """Add a source."""
         self._sources.append(source)
 
-    def render(self) -> bytes:
-        """Read every source, and render the page."""
-        return render_page(self._sources)
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Read every source, and return the page and its content type, in the format that `accept` asks for."""
+        return render_page(self._sources, accept)
 
 
 class BuildCounts:
@@ -74,7 +74,7 @@ class BuildCounts:
     __slots__ = ("_bounds", "_counts", "_events", "_names", "_revision_at_s", "_sum_s", "_wall_clock")
 
     def __init__(self, kinds: Sequence[ResourceKind], *, wall_clock: Callable[[], float] = time.time) -> None:
-        self._names: Mapping[type[Resource], str] = {kind.type: kind.name for kind in kinds}
+        self._names: Mapping[type[Resource], str] = {kind.type: kind.label for kind in kinds}
         self._events: Counter[tuple[str, ...]] = Counter()
         self._counts = [0] * (len(BUILD_BOUNDS_S) + 1)
         self._sum_s = 0.0
@@ -130,13 +130,14 @@ def collect_engine_metrics(
 ) -> list[MetricFamily]:
     """Return what the engine holds: objects, services, findings, lists and the revision."""
     objects: Samples = {(kind,): count for kind, count in engine.count_objects().items()}
-    services, names = engine.list_services(), {kind.name for kind in kinds}
+    services, names = engine.list_services(), {kind.label for kind in kinds}
     findings: Counter[tuple[str, ...]] = Counter()
     for report in engine.reports.list_reports():
         kind = report.kind if report.kind in names else OTHER
         findings[kind, "error"] += len(report.errors)
         findings[kind, "notice"] += len(report.notices)
     return [
+        *_collect_pod_names(engine),
         build_family("gauge", "objects", "Objects in the snapshot.", objects, ("kind",)),
         build_family("gauge", "services", "Services of the mesh.", {(): len(services)}),
         build_family("gauge", "findings", "Errors and notices, as in /api/objects.", findings, ("kind", "severity")),
@@ -150,6 +151,16 @@ def collect_engine_metrics(
             ("source", "kind"),
         ),
     ]
+
+
+def _collect_pod_names(engine: Engine) -> list[MetricFamily]:
+    """Count the addresses whose pods are named to proxies, and those above the limit, if a plugin asks for names."""
+    names = engine.pod_names
+    if names is None:
+        return []
+    counts: Samples = {("sent",): names.sent_count, ("left_out",): names.waiting_count}
+    text = "Addresses of pods whose names are sent to proxies, or left out because there are too many."
+    return [build_family("gauge", "pod_names", text, counts, ("state",))]
 
 
 def build_page(
@@ -176,7 +187,7 @@ def _list_watches(engine: Engine, kinds: Sequence[ResourceKind], sources: Sequen
         is_followed: Callable[[ResourceKind], bool] = getattr(source, "is_followed", lambda _: True)
         for kind in kinds:
             is_listed = f"{source.name} {kind.type.__name__}" not in missing
-            found[source.name, kind.name] = int(is_listed and is_followed(kind))
+            found[source.name, kind.label] = int(is_listed and is_followed(kind))
     return found
 
 
@@ -191,4 +202,5 @@ def collect_status_metrics(engine: Engine, status: Status, nodes: NodeRegistry) 
         build_family("gauge", "current", "Whether the view of the cluster is recent.", {(): int(status.is_current)}),
         build_family("gauge", "problems", "What could not be read.", {(): len(engine.problems)}),
         build_family("gauge", "proxies", "Proxies that pulled within an hour.", proxies, ("state",)),
+        build_family("counter", "refused_facts_total", "Refused facts of proxies.", {(): nodes.refused_facts}),
     ]

@@ -1,90 +1,63 @@
 """Runs the controller: creates and connects sources, engine and API from the settings, and stops them in bounded time.
 
-Takes settings and loaded plugins; raises StartupError, with one line for the user, if it cannot start. Everything that
-it opened is closed when it returns or raises.
+Takes settings and loaded plugins; raises StartupError, with one line for the user, if it cannot start. Until the
+services of plugins are prepared, the API answers probes only, and no object is read. Everything that was opened is
+closed when it returns or raises, also at the start.
 """
 
 import asyncio
 import gc
 import logging
-import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import combinations
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from maesh_core.controller.api.browser_guard import BrowserGuard
-from maesh_core.controller.api.clients import choose_connection_limit
-from maesh_core.controller.api.handlers import Api
-from maesh_core.controller.api.node_client import NodeClient
 from maesh_core.controller.api.nodes import NodeRegistry
 from maesh_core.controller.api.pages import index_pages
-from maesh_core.controller.api.server import STOP_S as SERVER_STOP_S
-from maesh_core.controller.api.server import open_socket, start_server
-from maesh_core.controller.api.tap_client import HttpTapClient, choose_stream_limit
-from maesh_core.controller.cluster.shadow_services import ShadowReader
-from maesh_core.controller.configuration.catalogue import Catalogue, Describe, describe_type, index_balancers
-from maesh_core.controller.configuration.http import HttpTrafficType
-from maesh_core.controller.configuration.revisions import RevisionStore
-from maesh_core.controller.configuration.tcp import TcpTrafficType
+from maesh_core.controller.api.protection import Protection, choose_certifier, load_protection
+from maesh_core.controller.building import (
+    Plugins,
+    build_engine,
+    collect_kinds,
+    collect_sources,
+    collect_transport,
+    find_fact_reader,
+    is_cluster_meant,
+)
 from maesh_core.controller.controller_status import ControllerStatus
-from maesh_core.controller.discovery.kubernetes.source import KubernetesSource
-from maesh_core.controller.discovery.manifests.source import ManifestSource
-from maesh_core.controller.engine import Engine, EngineParts
+from maesh_core.controller.engine import Engine
 from maesh_core.controller.metrics import BuildCounts, build_page
-from maesh_core.controller.ports.assignment import PortTables
-from maesh_core.controller.ports.mapping_file import PortMappingFile, find_default_file
 from maesh_core.controller.reports.finding_log import ProblemLog
-from maesh_core.controller.resources.kinds import CORE_KINDS
-from maesh_core.controller.resources.snapshot import Snapshot
+from maesh_core.controller.services import ControllerHost, keep_running, list_collectors, prepare_services
+from maesh_core.controller.serving import ApiService
 from maesh_core.controller.sources import Pause, feed_source
-from maesh_core.controller.tap.mesh_tap import MeshTaps
-from maesh_core.controller.topology.rules import TopologyRules
-from maesh_core.controller.traffic.gathering import TrafficGatherer, TrafficSource
-from maesh_core.controller.traffic.prometheus import PrometheusSource
 from maesh_core.controller.traffic.prometheus_client import HttpPrometheusClient
-from maesh_core.controller.traffic.proxies import CONCURRENCY, LIMIT_BYTES, TIMEOUT_S, ProxySource
-from maesh_core.errors import PluginError, StartupError
 from maesh_core.model.events import Event
 from maesh_core.model.messages import ObjectReport, ServiceReport
 from maesh_core.model.resources import ResourceKind
-from maesh_core.plain_http.server import HttpServer
-from maesh_core.plugin_system.hookspecs import BalancerBuilder, PortRange, Source, TopologyBuilder, TrafficType
-from maesh_core.plugin_system.shipped import (
-    find_annotation_switches,
-    find_kind_switches,
-    find_traffic_type_switches,
-)
-from maesh_core.process.open_files import find_open_files_limit
+from maesh_core.plugin_system.controllers import ControllerService
+from maesh_core.plugin_system.hookspecs import Source
+from maesh_core.plugin_system.pages import ApiPage
 from maesh_core.settings import ControllerSettings
 
 if TYPE_CHECKING:
+    from maesh_core.controller.cluster.cluster_api import PluginCluster
     from maesh_core.controller.cluster.membership import Cluster
 
-EPOCH_BYTES = 8
-"""Random bytes in a revision's epoch: two starts never have the same one."""
 SLOW_START_S = 10.0
 """If the first build takes longer, a warning says what it waits for."""
+POD_NAMES_PAUSE_S = 0.5
+"""Pause between revisions that only change names of pods, so that many such changes do not wake all proxies each."""
 STOP_S = 2.0
 """Time for sources to end when the controller stops."""
 
+_Work = Callable[[], Coroutine[Any, Any, None]]
+
 _log = logging.getLogger(__name__)
-
-
-class Plugins(Protocol):
-    """The enabled plugins, as maesh_core/plugin_system/loading.py returns them."""
-
-    names: tuple[str, ...]
-
-    def collect(self, hook_name: str) -> list[Any]:
-        """Call a hook and join the results."""
-
-    def describe(self, provided: object) -> str:
-        """Name the plugin that returned an object from a hook."""
 
 
 class Controller:
@@ -117,6 +90,27 @@ class Controller:
         return self._engine.reports.list_reports()
 
 
+class _PluginParts(NamedTuple):
+    """What plugins add to a controller, and how it protects its API."""
+
+    host: ControllerHost
+    pages: Mapping[str, ApiPage]
+    services: Sequence[ControllerService]
+    protection: Protection
+
+
+class _Parts(NamedTuple):
+    """The parts of a controller that jobs connect. Nothing of it runs yet."""
+
+    engine: Engine
+    kinds: Sequence[ResourceKind]
+    sources: Sequence[Source]
+    cluster: "Cluster | None"
+    api: ApiService
+    counts: BuildCounts
+    added: _PluginParts
+
+
 async def run_controller(
     settings: ControllerSettings,
     plugins: Plugins,
@@ -131,258 +125,136 @@ async def run_controller(
     `ready` is called once, when the API listens and the first full build is done, even if the cluster is empty. Raises
     StartupError. The cluster and reserved ports use the time of `clock`, and `pause` waits by it.
     """
-    nodes = NodeRegistry()
-    traffic_source = _build_traffic_source(settings, nodes)
-    kinds = collect_kinds(plugins)
-    given = plugins.collect("maesh_sources")
-    pages = index_pages(plugins.collect("maesh_api_pages"), plugins.describe)
-    identity = build_identity()
-    client = cluster = None
-    if is_cluster_meant(settings, is_alone=not given):
-        from maesh_core.controller.cluster import joining  # imported only in a cluster: its docstring says why
+    async with AsyncExitStack() as stack:
+        stack.callback(gc.unfreeze)
+        parts = await _build_parts(settings, plugins, stack, clock=clock, pause=pause)
+        engine, is_built = parts.engine, asyncio.Event()
+        engine.on_revision(is_built.set)
+        port = await parts.api.start(settings)
+        controller = Controller(engine, port, is_built, has_web_page="/" in parts.added.pages)
+        works = _list_works(parts, clock=clock, pause=pause)
+        if parts.cluster is not None:
+            works.append(partial(parts.cluster.run, engine, is_built=is_built))
+        works.append(partial(_report_ready, controller, engine, ready))
+        is_prepared = asyncio.Event()
+        jobs = [_prepare(parts, is_prepared), *parts.added.protection.list_jobs(pause)]
+        await _run_until(stop, [*jobs, *(_work_after(is_prepared, work) for work in works)])
 
-        client = joining.open_client(settings)
-        if client is not None:
-            cluster = await joining.join_cluster(settings, client, identity, clock=clock, pause=pause)
+
+async def _build_parts(
+    settings: ControllerSettings,
+    plugins: Plugins,
+    stack: AsyncExitStack,
+    *,
+    clock: Callable[[], float],
+    pause: Pause,
+) -> _Parts:
+    """Build the parts from settings and plugins; `stack` closes them. Raises StartupError."""
+    prometheus = HttpPrometheusClient(settings.prometheus) if settings.prometheus else None
+    transport = collect_transport(plugins)
+    kinds = collect_kinds(plugins, has_transport=transport is not None)
+    given = plugins.collect("maesh_sources")
+    identity = build_identity()
+    cluster, plugin_cluster = await _join(settings, stack, identity, is_alone=not given, clock=clock, pause=pause)
+    added = _collect_parts(settings, plugins, stack, ControllerHost(settings, identity, plugin_cluster))
     sources = collect_sources(settings, given, cluster, enabled=plugins.names, describe=plugins.describe)
-    is_built = asyncio.Event()
-    engine = build_engine(settings, plugins, kinds=kinds, sources=sources, is_cluster=cluster is not None, clock=clock)
-    node_client = NodeClient()
-    traffic = TrafficGatherer(engine, traffic_source)
-    taps = MeshTaps(nodes, HttpTapClient(connections_limit=choose_stream_limit(find_open_files_limit())), engine)
-    status, counts = ControllerStatus(identity, engine, cluster), BuildCounts(kinds)
+    engine = build_engine(
+        settings,
+        plugins,
+        kinds=kinds,
+        sources=sources,
+        transport=transport,
+        is_cluster=cluster is not None,
+        clock=clock,
+    )
+    added.host.attach(engine, cluster)
+    status, counts = ControllerStatus(identity, engine, cluster, added.host.problems), BuildCounts(kinds)
+    nodes = NodeRegistry(reader=find_fact_reader(transport))
     metrics = build_page(engine, kinds, sources, counts=counts, status=status, nodes=nodes)
-    guard = BrowserGuard(settings.api_hosts, namespace=settings.namespace, cluster_domain=settings.cluster_domain)
-    api = Api(
+    api = ApiService(
+        settings,
         engine,
         nodes,
-        node_client,
         status=status,
-        traffic=traffic,
-        taps=taps,
         metrics=metrics,
-        guard=guard,
-        pages=pages,
+        pages=added.pages,
+        protection=added.protection,
+        prometheus=prometheus,
+        is_cluster=cluster is not None,
     )
-    metrics.add(api.collect_metrics)
-    if cluster is not None:
-        metrics.add(cluster.collect_metrics)
-    engine.on_revision(counts.note_revision)
-    engine.on_revision(is_built.set)
-    engine.on_revision(api.wake)
-    problems = ProblemLog()
+    stack.push_async_callback(api.close)
+    added.host.attach_proxies(nodes, api.finder)
+    for collect in [*([] if cluster is None else [cluster.collect_metrics]), *list_collectors(added.services)]:
+        metrics.add(collect)
+    return _Parts(engine, kinds, sources, cluster, api, counts, added)
+
+
+async def _join(
+    settings: ControllerSettings,
+    stack: AsyncExitStack,
+    identity: str,
+    *,
+    is_alone: bool,
+    clock: Callable[[], float],
+    pause: Pause,
+) -> "tuple[Cluster | None, PluginCluster | None]":
+    """Join the cluster that the settings name, for the controller and for plugins. Raises StartupError."""
+    if not is_cluster_meant(settings, is_alone=is_alone):
+        return None, None
+    from maesh_core.controller.cluster import joining  # imported only in a cluster: its docstring says why
+
+    client = joining.open_client(settings)
+    if client is None:
+        return None, None
+    stack.push_async_callback(client.close)
+    cluster = await joining.join_cluster(settings, client, identity, clock=clock, pause=pause)
+    return cluster, joining.open_plugin_cluster(client, clock=clock, pause=pause)
+
+
+def _collect_parts(
+    settings: ControllerSettings, plugins: Plugins, stack: AsyncExitStack, host: ControllerHost
+) -> _PluginParts:
+    """Collect what plugins add, which they build for `host`. Raises StartupError."""
+    stack.push_async_callback(host.close)
+    pages = index_pages(plugins.collect("maesh_api_pages", controller=host), plugins.describe)
+    services = plugins.collect("maesh_controller_services", controller=host)
+    certifier = choose_certifier(plugins.collect("maesh_api_certifiers", controller=host), plugins.describe)
+    return _PluginParts(host, pages, services, load_protection(settings, certifier, host.cluster))
+
+
+def _list_works(parts: _Parts, *, clock: Callable[[], float], pause: Pause) -> list[_Work]:
+    """List what feeds the engine and what plugins do, to be called once the services are prepared."""
+    engine, counts, problems = parts.engine, parts.counts, ProblemLog()
 
     def apply(events: Sequence[Event], source: str) -> None:
         with _collection_paused(), counts.measure(events, source=source):
             engine.apply(events, source=source)
         problems.update(engine.all_problems)
 
-    sock = open_socket(settings.api_host, settings.api_port, flag="--api-port")
-    controller = Controller(engine, sock.getsockname()[1], is_built, has_web_page="/" in pages)
-    server = await _serve(api, sock)
-    try:
-        jobs = [feed_source(source, kinds, apply, pause=pause) for source in sources]
-        if cluster is not None:
-            jobs.append(cluster.run(engine, is_built=is_built))
-        await _run_until(stop, [*jobs, _report_ready(controller, engine, ready)])
-    finally:
-        api.close()
-        await server.close(grace_s=SERVER_STOP_S)
-        await node_client.close()
-        await traffic.close()
-        await taps.close()
-        if client is not None:
-            await client.close()
-        gc.unfreeze()
+    engine.on_revision(counts.note_revision)
+    engine.on_revision(parts.api.api.wake)
+    works: list[_Work] = [partial(feed_source, source, parts.kinds, apply, pause=pause) for source in parts.sources]
+    works += [partial(keep_running, each, pause=pause, clock=clock) for each in parts.added.services]
+    if engine.pod_names is not None:
+        works.append(partial(_publish_pod_names, engine, pause))
+    return works
 
 
-def _build_traffic_source(settings: ControllerSettings, nodes: NodeRegistry) -> TrafficSource:
-    """Build the source of measured traffic. Raises SettingsError."""
-    if settings.prometheus:
-        return PrometheusSource(HttpPrometheusClient(settings.prometheus), nodes)
-    return ProxySource(nodes, NodeClient(timeout_s=TIMEOUT_S, limit_bytes=LIMIT_BYTES, connections=CONCURRENCY))
+async def _prepare(parts: _Parts, is_prepared: asyncio.Event) -> None:
+    """Prepare the services of plugins while the API answers probes only. Raises StartupError."""
+    await prepare_services(parts.added.services)
+    parts.api.is_open = True
+    is_prepared.set()
 
 
-async def _serve(api: Api, sock: socket.socket) -> HttpServer:
-    try:
-        limit = choose_connection_limit(find_open_files_limit())
-        return await start_server(api.handle, sock, connection_limit=limit)
-    except BaseException:  # also when cancelled
-        sock.close()
-        raise
-
-
-def collect_kinds(plugins: Plugins) -> tuple[ResourceKind, ...]:
-    """Join the core's kinds of resources and the plugins'. Raises PluginError if two have the same name."""
-    given = {id(kind): kind for kind in plugins.collect("maesh_resource_kinds")}  # two plugins may return the same one
-    kinds = (*CORE_KINDS, *given.values())
-    _refuse_duplicates("kind of resources", kinds, plugins.describe)
-    return kinds
-
-
-def is_cluster_meant(settings: ControllerSettings, *, is_alone: bool) -> bool:
-    """Whether a cluster is read: not with manifests, and with a plugin's source only if a cluster is named.
-
-    A kubeconfig at a default path never makes a controller with other sources write to a cluster. Raises StartupError.
-    """
-    is_named = bool(settings.kubeconfig or settings.master_url)
-    if settings.paths and is_named:
-        raise StartupError("--kubeconfig and --master-url name a cluster, PATH names manifests: give one of them")
-    return not settings.paths and (is_alone or is_named)
+async def _work_after(is_prepared: asyncio.Event, work: _Work) -> None:
+    await is_prepared.wait()
+    await work()
 
 
 def build_identity() -> str:
     """Build this controller's name in the election: the pod's name, and a random part for each start."""
     return f"{socket.gethostname()}_{secrets.token_hex(4)}"
-
-
-def collect_sources(
-    settings: ControllerSettings,
-    given: Sequence[Source],
-    cluster: "Cluster | None" = None,
-    *,
-    enabled: Sequence[str] = (),
-    describe: Describe = describe_type,
-) -> tuple[Source, ...]:
-    """Join plugins' sources, the cluster and the named manifests. Raises StartupError if there is none."""
-    sources = list(given)
-    if cluster is not None:
-        sources.append(cluster.source)
-    if settings.paths:
-        switches = find_kind_switches(enabled)
-        manifests = ManifestSource(settings.paths, is_recursive=settings.recursive, switches=switches)
-        manifests.check_paths()
-        sources.append(manifests)
-    if not sources:
-        raise StartupError(
-            "nothing to read the cluster's objects from: name a kubeconfig (--kubeconfig), or manifests (PATH), "
-            "or run in a pod of the cluster"
-        )
-    _refuse_duplicates("source", sources, describe)
-    return tuple(sources)
-
-
-async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
-    """Build everything from the first lists of the sources, without an API and without a stored port mapping."""
-    kinds = collect_kinds(plugins)
-    given = plugins.collect("maesh_sources")
-    sources = collect_sources(settings, given, enabled=plugins.names, describe=plugins.describe)
-    engine = build_engine(settings, plugins, kinds=kinds, sources=sources, mapping_file=PortMappingFile(None))
-    for source in sources:
-        events = source.watch_events(kinds)
-        async for batch in events:
-            engine.apply(batch, source=source.name)
-            if source.name not in {each.partition(" ")[0] for each in engine.missing_lists}:
-                break
-        if isinstance(events, AsyncGenerator):
-            await events.aclose()
-    return engine
-
-
-def build_engine(
-    settings: ControllerSettings,
-    plugins: Plugins,
-    *,
-    kinds: Sequence[ResourceKind],
-    sources: Sequence[Source],
-    mapping_file: PortMappingFile | None = None,
-    is_cluster: bool = False,
-    clock: Callable[[], float] = time.monotonic,
-) -> Engine:
-    """Create the engine for the settings and the enabled plugins. Raises StartupError.
-
-    In a cluster, the shadow services store the mapping of entrypoints, and no file is read or written.
-    """
-    balancers = index_balancers(plugins.collect("maesh_balancer_builders"), plugins.describe)
-    traffic_types = _collect_traffic_types(settings, plugins, balancers)
-    ranges = {each.name: each.port_range for each in traffic_types if each.port_range.is_exclusive}
-    if is_cluster:
-        mapping_file = PortMappingFile(None)
-    elif mapping_file is None:
-        named = settings.port_mapping
-        mapping_file = PortMappingFile(Path(named)) if named else find_default_file(os.environ, settings.paths)
-    assigned = mapping_file.load()
-    ports = PortTables(
-        ranges, assigned=assigned, clock=clock, is_cluster=is_cluster, is_inherited=mapping_file.is_inherited
-    )
-    parts = EngineParts(
-        snapshot=Snapshot(kinds),
-        rules=TopologyRules(
-            default_mode=settings.default_mode,
-            mesh_namespace=settings.namespace,
-            ignored_namespaces=settings.ignore_namespaces,
-            watched_namespaces=settings.watch_namespaces,
-            is_pod_fallback=not is_cluster,
-        ),
-        builders=_collect_topology_builders(plugins),
-        catalogue=Catalogue(
-            traffic_types,
-            plugins.collect("maesh_middleware_builders"),
-            balancers,
-            switches=find_annotation_switches(plugins.names),
-            type_switches=find_traffic_type_switches(plugins.names),
-            describe=plugins.describe,
-        ),
-        ports=ports,
-        mapping_file=mapping_file,
-        revisions=RevisionStore(secrets.token_hex(EPOCH_BYTES), plugins.names),
-        sources=tuple(source.name for source in sources),
-        kinds=tuple(kinds),
-        shadow_reader=ShadowReader(settings.namespace, traffic_types) if is_cluster else None,
-        shadow_source=KubernetesSource.name,
-        checkers=plugins.collect("maesh_object_checkers"),
-    )
-    return Engine(parts)
-
-
-def _collect_topology_builders(plugins: Plugins) -> list[TopologyBuilder]:
-    builders = plugins.collect("maesh_topology_builders")
-    _refuse_duplicates("topology builder", builders, plugins.describe)
-    return builders
-
-
-def _collect_traffic_types(
-    settings: ControllerSettings, plugins: Plugins, balancers: Mapping[str, BalancerBuilder]
-) -> list[TrafficType]:
-    http = PortRange(first=settings.http_port, limit=settings.limit_http_port, is_exclusive=False)
-    tcp = PortRange(first=settings.tcp_port, limit=settings.limit_tcp_port, is_exclusive=True)
-    core: list[TrafficType] = [HttpTrafficType(http, balancers), TcpTrafficType(tcp)]
-    traffic_types = [*core, *plugins.collect("maesh_traffic_types")]
-    _refuse_duplicates("traffic type", traffic_types, plugins.describe)
-    check_port_ranges(traffic_types)
-    names = sorted(each.name for each in traffic_types)
-    if settings.default_mode not in names:
-        raise StartupError(f"--default-mode {settings.default_mode}: the enabled traffic types are {', '.join(names)}")
-    return traffic_types
-
-
-def check_port_ranges(traffic_types: Iterable[TrafficType]) -> None:
-    """Raise StartupError if two traffic types with the same transport have a common entrypoint."""
-    for one, other in combinations(traffic_types, 2):
-        if one.transport == other.transport and _is_overlapping(one.port_range, other.port_range):
-            raise StartupError(
-                f"the entrypoints for {_describe_range(one)} and for {_describe_range(other)} overlap: "
-                "move a first port or lower a limit"
-            )
-
-
-def _is_overlapping(one: PortRange, other: PortRange) -> bool:
-    return one.first < other.first + other.limit and other.first < one.first + one.limit
-
-
-def _describe_range(traffic_type: TrafficType) -> str:
-    port_range = traffic_type.port_range
-    return f"{traffic_type.name} ({port_range.first}-{port_range.first + port_range.limit - 1})"
-
-
-def _refuse_duplicates(what: str, given: Sequence[Any], describe: Describe) -> None:
-    found: dict[str, Any] = {}
-    for each in given:
-        if each.name in found:
-            raise PluginError(
-                f"{what} {each.name!r} is claimed by both {describe(found[each.name])} and {describe(each)}"
-            )
-        found[each.name] = each
 
 
 async def _report_ready(controller: Controller, engine: Engine, ready: Callable[[Controller], None] | None) -> None:
@@ -395,6 +267,12 @@ async def _report_ready(controller: Controller, engine: Engine, ready: Callable[
     gc.freeze()  # the cluster's objects remain, so collections need not visit them
     if ready is not None:
         ready(controller)
+
+
+async def _publish_pod_names(engine: Engine, pause: Pause) -> None:
+    while True:
+        await pause(POD_NAMES_PAUSE_S)
+        engine.publish_pod_names()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from maesh_core.controller.kubernetes.client import KubernetesClient
 from maesh_core.controller.kubernetes.credentials import Access, Credentials
 from maesh_core.controller.run import run_controller
 from maesh_core.errors import KubernetesError
-from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.protocols import PortRange
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.settings import ControllerSettings
 
@@ -174,7 +174,7 @@ class FewPlugins:
         udp = UdpTrafficType(PortRange(first=15000, limit=udp_limit, is_exclusive=True))
         self._given = {"maesh_traffic_types": [udp], "maesh_sources": sources}
 
-    def collect(self, hook_name):
+    def collect(self, hook_name, **arguments):
         return self._given.get(hook_name, [])
 
     def describe(self, provided):

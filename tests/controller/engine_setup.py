@@ -8,7 +8,8 @@ from maesh_core.controller.configuration.catalogue import Catalogue
 from maesh_core.controller.configuration.http import HttpTrafficType
 from maesh_core.controller.configuration.revisions import RevisionStore
 from maesh_core.controller.configuration.tcp import TcpTrafficType
-from maesh_core.controller.engine import Engine, EngineParts
+from maesh_core.controller.engine import Engine
+from maesh_core.controller.engine_parts import EngineParts
 from maesh_core.controller.ports.assignment import PortTables
 from maesh_core.controller.ports.mapping_file import PortMappingFile
 from maesh_core.controller.resources.kinds import CORE_KINDS
@@ -21,21 +22,28 @@ from maesh_core.model.resources import (
     Endpoint,
     EndpointPort,
     EndpointSlice,
+    Namespace,
     ObjectMeta,
     ObjectReference,
     Pod,
+    PodSpec,
     PodStatus,
     Service,
     ServicePort,
     ServiceSpec,
 )
-from maesh_core.plugin_system.hookspecs import Addition, PortRange, Stage, TrafficType
+from maesh_core.model.topology import PodNode
+from maesh_core.plugin_system.hookspecs import Addition, Stage
+from maesh_core.plugin_system.protocols import PortRange, TrafficType
 
 TYPES = tuple(kind.type for kind in CORE_KINDS)
 TRAFFIC_TYPE = "mesh.traefik.io/traffic-type"
 FRIEND = "example.org/friend"
 """Names another service of the namespace, which the test's topology builder reads."""
 BOOM = "example.org/boom"
+CALLERS = "example.org/callers"
+"""Names a service account, whose pods the service's rules name."""
+ENCRYPTION = "mesh.traefik.io/encryption"
 
 
 class FriendBuilder:
@@ -90,19 +98,74 @@ class BadTrafficType(HttpTrafficType):
         raise RuntimeError("closing fails too")
 
 
-def build_engine(*, assigned=None, mapping_path=None, sources=("s",), tcp_limit=2, is_inherited=False, checkers=()):
+class PlainTrafficType(HttpTrafficType):
+    """A traffic type of a plugin, which no transport can encrypt."""
+
+    name = "plain"
+
+
+class FakeNode(msgspec.Struct, frozen=True):
+    """How the transport of a test describes a node."""
+
+    addresses: tuple[str, ...]
+
+
+class FakeTransport:
+    """The controller's half of a transport; a node named `boom` cannot be described, and `out` takes no part."""
+
+    name = "fake"
+    annotations: tuple[str, ...] = ("encryption",)
+
+    def build_mode(self, annotations, service):
+        mode = annotations.get("encryption", "permissive")
+        if mode == "wrong":
+            raise ValueError("annotation encryption: 'wrong' is no mode")
+        return mode
+
+    def describe_node(self, node):
+        if node.name == "boom":
+            raise RuntimeError("boom")
+        return None if node.name == "out" else FakeNode(tuple(pod.address for pod in node.proxies))
+
+
+class CallerBuilder:
+    """Names the pods of an account as clients, as rules of access control do."""
+
+    name = "caller"
+
+    def build(self, view, node):
+        account = node.annotations.get(CALLERS)
+        pods = view.find(Pod, "account", ObjectKey(node.key.namespace, account)) if account else ()
+        named = (
+            PodNode(key=pod.key, service_account=account, address=pod.addresses[0]) for pod in pods if pod.addresses
+        )
+        return Addition(pods=tuple(named))
+
+
+def build_engine(
+    *,
+    assigned=None,
+    mapping_path=None,
+    sources=("s",),
+    tcp_limit=2,
+    is_inherited=False,
+    checkers=(),
+    transport=None,
+    sends_pod_names=False,
+):
     traffic_types: list[TrafficType] = [
         HttpTrafficType(PortRange(first=5000, limit=2, is_exclusive=False)),
         TcpTrafficType(PortRange(first=10000, limit=tcp_limit, is_exclusive=True)),
+        PlainTrafficType(PortRange(first=8000, limit=2, is_exclusive=False)),
         BadTrafficType(PortRange(first=7000, limit=2, is_exclusive=False)),
     ]
     ranges = {each.name: each.port_range for each in traffic_types if each.port_range.is_exclusive}
     mapping_file = PortMappingFile(mapping_path)
     parts = EngineParts(
         snapshot=Snapshot(CORE_KINDS),
-        rules=TopologyRules(),
-        builders=(FriendBuilder(),),
-        catalogue=Catalogue(traffic_types, [StampBuilder()]),
+        rules=TopologyRules(has_transport=transport is not None),
+        builders=(FriendBuilder(), CallerBuilder()),
+        catalogue=Catalogue(traffic_types, [StampBuilder()], transport=transport),
         ports=PortTables(
             ranges, assigned=assigned or mapping_file.load(), clock=lambda: 0.0, is_inherited=is_inherited
         ),
@@ -111,6 +174,7 @@ def build_engine(*, assigned=None, mapping_path=None, sources=("s",), tcp_limit=
         sources=sources,
         kinds=CORE_KINDS,
         checkers=checkers,
+        sends_pod_names=sends_pod_names,
     )
     return Engine(parts)
 
@@ -122,17 +186,33 @@ def build_service(name="a", namespace="n", ports=(80,), **annotations):
     )
 
 
-def build_slice(name, service, address="10.0.0.1", pod=None, namespace="n"):
+def build_slice(name, service, address="10.0.0.1", pod=None, namespace="n", node=""):
     reference = ObjectReference(kind="Pod", namespace=namespace, name=pod) if pod else None
     return EndpointSlice(
         metadata=ObjectMeta(name=name, namespace=namespace, labels={"kubernetes.io/service-name": service}),
-        endpoints=(Endpoint(addresses=(address,), target_ref=reference),),
+        endpoints=(Endpoint(addresses=(address,), target_ref=reference, node_name=node),),
         ports=(EndpointPort(name="80", port=8080),),
     )
 
 
-def build_pod(name, ip, labels=None):
-    return Pod(metadata=ObjectMeta(name=name, namespace="n", labels=labels or {}), status=PodStatus(pod_ip=ip))
+def build_pod(name, ip, labels=None, *, node="", account="default"):
+    return Pod(
+        metadata=ObjectMeta(name=name, namespace="n", labels=labels or {}),
+        spec=PodSpec(node_name=node, service_account_name=account),
+        status=PodStatus(pod_ip=ip),
+    )
+
+
+def build_proxy(name, ip, *, node, **status):
+    return Pod(
+        metadata=ObjectMeta(name=name, namespace="maesh", labels={"maesh.io/tunnel": "15008"}),
+        spec=PodSpec(node_name=node),
+        status=PodStatus(pod_ip=ip, **status),
+    )
+
+
+def build_namespace(name="n", **annotations):
+    return Namespace(metadata=ObjectMeta(name=name, annotations=annotations))
 
 
 def list_all(*resources):

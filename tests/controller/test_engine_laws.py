@@ -11,7 +11,22 @@ from maesh_core.model.resources import (
     Service,
 )
 
-from .engine_setup import BOOM, FRIEND, TRAFFIC_TYPE, LooseService, build_pod, build_service, build_slice, pull, start
+from .engine_setup import (
+    BOOM,
+    CALLERS,
+    ENCRYPTION,
+    FRIEND,
+    TRAFFIC_TYPE,
+    FakeTransport,
+    LooseService,
+    build_namespace,
+    build_pod,
+    build_proxy,
+    build_service,
+    build_slice,
+    pull,
+    start,
+)
 
 NAMES = st.sampled_from("abc")
 ANNOTATIONS = st.sampled_from(
@@ -75,7 +90,7 @@ def apply_delta(whole, delta):
     if delta["full"]:
         return delta
     for protocol in {*whole, *delta} - {"revision", "full", "plugins", "removed"}:
-        for noun in ("routers", "services", "middlewares"):
+        for noun in ("nodes", "clients") if protocol == "transport" else ("routers", "services", "middlewares"):
             objects = whole.setdefault(protocol, {}).setdefault(noun, {})
             objects.update(delta.get(protocol, {}).get(noun, {}))
     for path in delta["removed"]:
@@ -112,4 +127,66 @@ def test_full_and_incremental_results_are_always_equal(batches):
     assert without_revisions(pull(engine)) == without_revisions(pull(fresh))
     assert drop_empty(pulled) == drop_empty(pull(engine))
     assert sorted(engine.dependencies.list_services()) == sorted(fresh.dependencies.list_services())
+    assert engine.dependencies.count_reads() == fresh.dependencies.count_reads()
+
+
+NODES = st.sampled_from(["n1", "n2", "out", "boom", ""])
+ADDRESSES = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3", ""])
+TRANSPORT_RESOURCES = (
+    st.builds(
+        lambda name, annotations: build_service(name, annotations=annotations),
+        NAMES,
+        st.sampled_from(
+            [
+                {},
+                {ENCRYPTION: "strict"},
+                {ENCRYPTION: "wrong"},
+                {CALLERS: "x"},
+                {CALLERS: "y", ENCRYPTION: "off"},
+                {CALLERS: "y", TRAFFIC_TYPE: "tcp"},
+            ]
+        ),
+    )
+    | st.builds(
+        lambda name, service, address, pod, node: build_slice(name, service, address, pod, node=node),
+        st.sampled_from("xy"),
+        NAMES,
+        st.sampled_from(["10.0.0.1", "10.0.0.2"]),
+        st.sampled_from([None, "p"]),
+        NODES,
+    )
+    | st.builds(
+        lambda name, ip, node, account: build_pod(name, ip, {"app": name}, node=node, account=account),
+        st.sampled_from("pq"),
+        ADDRESSES,
+        NODES,
+        st.sampled_from("xy"),
+    )
+    | st.builds(lambda name, ip, node: build_proxy(name, ip, node=node), st.sampled_from("rst"), ADDRESSES, NODES)
+    | st.builds(
+        lambda mode: build_namespace(**({ENCRYPTION: mode} if mode else {})), st.sampled_from(["", "strict", "wrong"])
+    )
+)
+TRANSPORT_EVENTS = st.builds(Applied, TRANSPORT_RESOURCES) | st.builds(
+    lambda each: Deleted(type(each), each.key), TRANSPORT_RESOURCES
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(TRANSPORT_EVENTS, max_size=4), max_size=12))
+def test_full_and_incremental_results_with_a_transport_are_always_equal(batches):
+    engine = start(transport=FakeTransport())
+    cluster = {}
+    pulled = pull(engine)
+    for batch in batches:
+        engine.apply(batch, source="s")
+        for event in batch:
+            take(cluster, event)
+        delta = engine.render_configuration(pulled["revision"])
+        pulled = apply_delta(pulled, json.loads(delta)) if delta else pulled
+
+    fresh = start(*cluster.values(), assigned=engine.list_assigned(), transport=FakeTransport())
+    assert engine.list_reports() == fresh.list_reports()
+    assert without_revisions(pull(engine)) == without_revisions(pull(fresh))
+    assert drop_empty(pulled) == drop_empty(pull(engine))
     assert engine.dependencies.count_reads() == fresh.dependencies.count_reads()

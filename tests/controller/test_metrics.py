@@ -10,7 +10,7 @@ from maesh_core.controller.metrics import BuildCounts, MetricsPage, collect_engi
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.model.events import Applied, Deleted, Problem, Replaced
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.messages import ControllerReport
+from maesh_core.model.messages import ControllerReport, TransportReport
 from maesh_core.model.resources import Pod, Service
 
 from .engine_setup import BOOM, build_engine, build_pod, build_service, start
@@ -18,7 +18,7 @@ from .engine_setup import BOOM, build_engine, build_pod, build_service, start
 
 def scrape(*sources):
     """Give the samples by name and label values."""
-    text = MetricsPage(*sources).render().decode()
+    text = MetricsPage(*sources).render()[0].decode()
     return {
         (sample.name.removeprefix("maesh_controller_"), *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -126,3 +126,20 @@ def test_proxies_are_counted_by_state(revision, state):
         state: 1,
     }
     assert (found["ready",], found["leader",], found["current",]) == (0, 1, 0)
+
+
+class RefusingReader:
+    """Accepts no facts."""
+
+    def accept_facts(self, facts):
+        raise ValueError
+
+    def describe_facts(self, facts):
+        return TransportReport(facts=facts)
+
+
+def test_facts_that_the_transport_refuses_are_counted():
+    nodes = NodeRegistry(reader=RefusingReader())
+    for index in range(2):
+        nodes.note_refused_pull("node-1", "10.0.0.1", None, facts={"ends": str(index)})
+    assert scrape(lambda: collect_status_metrics(start(), Status(), nodes))["refused_facts_total",] == 2

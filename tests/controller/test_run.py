@@ -6,15 +6,21 @@ import socket
 import aiohttp
 import pytest
 
-from maesh_core.controller import run
+from maesh_core.controller import building, run
 from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.kubernetes.client import KubernetesClient
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.run import run_controller
-from maesh_core.errors import PluginError, StartupError
+from maesh_core.errors import ConfigurationError, PluginError, StartupError
 from maesh_core.model.events import Replaced
-from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.model.metrics import MetricFamily
+from maesh_core.plugin_system.hookspecs import POD_NAMES, OptionalSection
 from maesh_core.plugin_system.pages import PageResponse
+from maesh_core.plugin_system.protocols import PortRange
 from maesh_core.settings import ControllerSettings
+from maesh_testing.api_server import ApiServer
+
+from .engine_setup import FakeTransport
 
 SERVICE = """
 apiVersion: v1
@@ -30,7 +36,7 @@ class FakePlugins:
     def __init__(self, **hooks):
         self._hooks = hooks
 
-    def collect(self, hook_name):
+    def collect(self, hook_name, **arguments):
         return list(self._hooks.get(hook_name, ()))
 
     def describe(self, provided):
@@ -102,6 +108,74 @@ async def test_manifests_become_a_configuration_and_changes_answer_a_held_pull(s
     assert status == 200
     assert (delta["full"], list(delta["http"]["routers"])) == (False, ["shop/db:80"])
     await running.end()
+
+
+NODES = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, annotations: {mesh.traefik.io/encryption: strict}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-1, namespace: shop, labels: {app: web}}
+spec: {nodeName: n1}
+status: {podIP: 10.0.0.1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: maesh-mesh-1, namespace: maesh, labels: {maesh.io/tunnel: "15008"}}
+spec: {nodeName: n1}
+status: {podIP: 10.0.0.9}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {ports: [{port: 80}], selector: {app: web}}
+"""
+
+
+async def test_with_a_transport_manifests_have_nodes_and_modes(settings, manifests):
+    (manifests / "a.yaml").write_text(NODES)
+    running = await start(ControllerSettings(**settings), FakePlugins(maesh_transport_rules=[FakeTransport()]))
+    await running.controller.wait_ready()
+    _, configuration = await get(running.url + "/api/configuration/current")
+    service = configuration["http"]["services"]["shop/web:80"]
+    assert service["encryption"] == "strict"
+    assert [each["node"] for each in service["servers"]] == ["n1"]
+    assert configuration["transport"] == {"nodes": {"n1": {"addresses": ["10.0.0.9"]}}, "clients": {}}
+    assert [each.encryption for each in running.controller.service_reports()] == ["strict"]
+    await running.end()
+
+
+async def test_with_a_plugin_that_asks_manifests_have_names_of_pods(settings, manifests):
+    (manifests / "a.yaml").write_text(NODES)
+    running = await start(ControllerSettings(**settings), FakePlugins(maesh_optional_sections=[POD_NAMES]))
+    await running.controller.wait_ready()
+    _, configuration = await get(running.url + "/api/configuration/current")
+    assert configuration["pods"] == {"addresses": {"10.0.0.1": "shop/web-1", "10.0.0.9": "maesh/maesh-mesh-1"}}
+    (manifests / "a.yaml").write_text(NODES.replace("maesh-mesh-1", "maesh-mesh-2"))
+    _, delta = await get(f"{running.url}/api/configuration/current?since={configuration['revision']}&wait=30")
+    assert (delta["full"], delta["pods"]) == (False, {"addresses": {"10.0.0.9": "maesh/maesh-mesh-2"}})
+    await running.end()
+
+
+async def test_a_section_that_does_not_exist_is_an_error_at_the_start(settings):
+    plugins = FakePlugins(maesh_optional_sections=[OptionalSection("nodes")])
+    with pytest.raises(PluginError, match="plugin of OptionalSection asks for section 'nodes', which does not exist"):
+        await start(ControllerSettings(**settings), plugins)
+
+
+async def test_two_transports_are_an_error_at_the_start(settings):
+    plugins = FakePlugins(maesh_transport_rules=[FakeTransport(), FakeTransport()])
+    with pytest.raises(PluginError, match="only one transport can be enabled, and there are those of plugin of"):
+        await start(ControllerSettings(**settings), plugins)
+
+
+def test_namespaces_are_watched_only_with_a_transport():
+    def list_watched(**more):
+        return [kind.name for kind in building.collect_kinds(FakePlugins(), **more) if kind.is_watched]
+
+    assert set(list_watched(has_transport=True)) - set(list_watched()) == {"Namespace"}
 
 
 async def test_each_folder_of_manifests_begins_at_the_first_port_and_moves_no_other_s(settings, tmp_path, monkeypatch):
@@ -285,3 +359,132 @@ async def test_a_cancelled_controller_leaves_nothing_running(settings):
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
+
+
+class CountingService:
+    """A service that reports a problem, and has a metric."""
+
+    name = "counting"
+
+    def __init__(self, host):
+        self._host = host
+        self.is_running = asyncio.Event()
+
+    async def run(self):
+        self._host.report("counting", "it cannot count")
+        self.is_running.set()
+        await asyncio.Event().wait()
+
+    def collect_metrics(self):
+        return [MetricFamily(name="acme_counted", type="gauge", help="What was counted.", samples=(((), 3),))]
+
+
+class ServicePlugins(FakePlugins):
+    """A plugin with a service, which gets the controller."""
+
+    def collect(self, hook_name, **arguments):
+        if hook_name == "maesh_controller_services":
+            self.service = CountingService(arguments["controller"])
+            return [self.service]
+        return super().collect(hook_name, **arguments)
+
+
+async def test_services_of_plugins_run_and_their_problems_and_metrics_are_shown(settings):
+    plugins = ServicePlugins()
+    running = await start(ControllerSettings(**settings), plugins)
+    await plugins.service.is_running.wait()
+    _, report = await get(running.url + "/api/status/controller")
+    assert report["problems"] == {"counting": "it cannot count"}
+    async with aiohttp.ClientSession() as session, session.get(f"{running.url}/metrics") as response:
+        assert "acme_counted 3" in await response.text()
+    await running.end()
+
+
+class HeldService(CountingService):
+    """A service that is prepared once `is_allowed` is set; `error` stops the start. It lists objects before."""
+
+    def __init__(self, host, error=None):
+        super().__init__(host)
+        self.error, self.is_preparing, self.is_allowed = error, asyncio.Event(), asyncio.Event()
+
+    async def prepare(self):
+        if self._host.cluster is not None:
+            await self._host.cluster.send("GET", "/api/v1/namespaces/maesh/pods")
+        self.is_preparing.set()
+        await self.is_allowed.wait()
+        if self.error is not None:
+            raise self.error
+
+
+class HeldPlugins(FakePlugins):
+    """A plugin with a service that must be prepared."""
+
+    def __init__(self, error=None, **hooks):
+        super().__init__(**hooks)
+        self.error, self.services = error, asyncio.Queue()
+
+    def collect(self, hook_name, **arguments):
+        if hook_name == "maesh_controller_services":
+            service = HeldService(arguments["controller"], self.error)
+            self.services.put_nowait(service)
+            return [service]
+        return super().collect(hook_name, **arguments)
+
+
+def find_free_port():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+async def test_until_services_are_prepared_only_probes_are_answered_and_nothing_is_built(settings):
+    plugins, stop = HeldPlugins(), asyncio.Event()
+    ready = asyncio.get_running_loop().create_future()
+    settings["api_port"] = find_free_port()
+    url = f"http://127.0.0.1:{settings['api_port']}"
+    task = asyncio.create_task(
+        run_controller(ControllerSettings(**settings), plugins, stop=stop, ready=ready.set_result)
+    )
+    service = await plugins.services.get()
+    await service.is_preparing.wait()
+    assert await get(url + "/api/status/liveness") == (200, True)
+    assert await get(url + "/api/status/readiness") == (503, False)
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/api/configuration/current") as response:
+        assert (response.status, await response.text()) == (503, "the controller starts\n")
+    assert not service.is_running.is_set()
+    service.is_allowed.set()
+    await ready
+    assert await get(url + "/api/status/readiness") == (200, True)
+    await service.is_running.wait()
+    stop.set()
+    await task
+
+
+async def test_a_controller_can_be_stopped_while_services_are_prepared(settings):
+    plugins, stop = HeldPlugins(), asyncio.Event()
+    task = asyncio.create_task(run_controller(ControllerSettings(**settings), plugins, stop=stop))
+    service = await plugins.services.get()
+    await service.is_preparing.wait()
+    stop.set()
+    await task
+    assert not service.is_running.is_set()
+
+
+async def test_a_service_that_cannot_be_prepared_leaves_nothing_open(settings, tmp_path, monkeypatch):
+    closed = []
+
+    async def close(client):
+        closed.append(client)
+        await close_client(client)
+
+    close_client = KubernetesClient.close
+    monkeypatch.setattr(KubernetesClient, "close", close)
+    plugins = HeldPlugins(ConfigurationError("no disk"))
+    with ApiServer() as server:
+        kubeconfig = server.write_kubeconfig(tmp_path / "kubeconfig", token=server.token)
+        settings = {**settings, "paths": (), "kubeconfig": str(kubeconfig)}
+        task = asyncio.create_task(run_controller(ControllerSettings(**settings), plugins, stop=asyncio.Event()))
+        (await plugins.services.get()).is_allowed.set()
+        with pytest.raises(StartupError, match="counting: no disk"):
+            await task
+    assert len(closed) == 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -1,22 +1,27 @@
-"""Refuses requests that another site makes a browser send to the controller.
+"""Refuses requests under a foreign name, and those that another site makes a browser send to the controller.
 
-The API has no authentication, so a browser that can reach it must not be used by others. A site that points its own
-name at the controller's address (DNS rebinding) shares an origin with it; the Host header then has that name. Takes
-header fields, returns why a request is refused. Proxies, probes and commands are no browsers, and may use any name.
+A site that points its own name at the controller's address (DNS rebinding) shares an origin with it; the Host header
+then has that name. Host is checked for every client, because it is not always visible that one is a browser. A site
+that links to the controller's address cannot read the answer, but costly answers are work. Takes header fields, returns
+why a request is refused.
 """
 
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
 from maesh_core.model.addresses import parse_address
+from maesh_core.plain_http.browser_marks import is_from_browser
 
 EVERY_HOST = "all"
 """This entry of `--api-hosts` disables the check of Host."""
-BROWSER_FIELDS = frozenset({b"accept-language", b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode"})
-"""Browsers send at least one of these with every request, and a script cannot remove all of them (fetch.spec.whatwg.org
-section 4.6 adds Accept-Language)."""
+OWN_FIELD = b"x-maesh-request"
+"""The controller's own pages send this field. A page of another site cannot: a browser asks the controller for
+permission first (CORS preflight), which is refused."""
+NOT_OURS = (
+    "a browser gets this only for the controller's own pages; a program that looks like one sends X-Maesh-Request: 1"
+)
 
 
 class Refusal(NamedTuple):
@@ -39,20 +44,25 @@ class BrowserGuard:
     def __repr__(self) -> str:
         return f"<BrowserGuard {sorted(self._hosts)}>"
 
-    def check(self, fields: Sequence[tuple[bytes, bytes]], *, is_page: bool) -> Refusal | None:
-        """Check a request; None if it is fine. A page is for browsers, so its requests are always checked."""
+    def check(self, fields: Sequence[tuple[bytes, bytes]], *, is_page: bool, is_costly: bool = False) -> Refusal | None:
+        """Check a request; None if it is fine. A page is for browsers, so its requests are checked like those of one.
+
+        A browser's request for a costly answer must show that a page of the controller, or the user, has sent it.
+        """
         found = {name: value.decode("latin-1").strip().lower() for name, value in reversed(fields)}
-        if not is_page and BROWSER_FIELDS.isdisjoint(found):
-            return None
         host = found.get(b"host", "")
         if not self._is_known(cut_port(host)):
-            text = f"the controller does not answer browsers under this name; --api-hosts {cut_port(host)} allows it"
+            text = f"the controller does not answer under this name; --api-hosts {cut_port(host)} allows it"
             return Refusal(HTTPStatus.MISDIRECTED_REQUEST, text)
+        if not is_page and not is_from_browser(fields):
+            return None
         origin = found.get(b"origin")
-        is_foreign = origin is not None and origin not in (f"http://{host}", f"https://{host}")
+        is_foreign = origin is not None and origin not in _list_origins(host)
         is_embedded = found.get(b"sec-fetch-mode") != "navigate" or found.get(b"sec-fetch-dest") != "document"
-        if is_foreign or (found.get(b"sec-fetch-site") in ("cross-site", "same-site") and is_embedded):
+        if is_foreign or (found.get(b"sec-fetch-site") in ("cross-site", "same-site") and (is_embedded or is_costly)):
             return Refusal(HTTPStatus.FORBIDDEN, "another site sent this request")
+        if is_costly and not _is_own(found, host):
+            return Refusal(HTTPStatus.FORBIDDEN, NOT_OURS)
         return None
 
     def _is_known(self, name: str) -> bool:
@@ -60,6 +70,21 @@ class BrowserGuard:
         if EVERY_HOST in self._hosts or name in self._hosts or name.endswith(self._suffixes):
             return True
         return bool(name) and (parse_address(name) is not None or "." not in name)
+
+
+def _list_origins(host: str) -> tuple[str, str]:
+    return f"http://{host}", f"https://{host}"
+
+
+def _is_own(found: Mapping[bytes, str], host: str) -> bool:
+    """Whether a field that no page of another site can set shows that the request comes from here."""
+    referer = found.get(b"referer", "")
+    return (
+        OWN_FIELD in found
+        or b"origin" in found  # it has been compared with Host
+        or any(referer == origin or referer.startswith(f"{origin}/") for origin in _list_origins(host))
+        or found.get(b"sec-fetch-site") in ("same-origin", "none")
+    )
 
 
 def cut_port(host: str) -> str:

@@ -7,51 +7,51 @@ are supported.
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Protocol
-from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from maesh_core.controller.api.admission import Admission
+from maesh_core.controller.api.authentication import Authentication, Caller
 from maesh_core.controller.api.browser_guard import BrowserGuard
 from maesh_core.controller.api.long_poll import Waiters
 from maesh_core.controller.api.nodes import NAME_LIMIT, AdminAddress, NodeRegistry, is_valid_name
-from maesh_core.controller.api.pages import answer_page
+from maesh_core.controller.api.pages import answer_page, answer_post, find_post_page, is_open_page, list_body_limits
+from maesh_core.controller.api.paths import LIVENESS_PATH, PULL_PATH, READINESS_PATH, REPORTS_PATH
+from maesh_core.controller.api.queries import WAIT_LIMIT_S, parse_port, parse_wait, read_path, read_query
 from maesh_core.controller.api.request_counts import CLIENT_LEFT, OTHER_PATH, PAGE_PATH, RequestCounts
-from maesh_core.controller.api.server import build_text, to_response, to_stream
+from maesh_core.controller.api.server import build_json, build_text, to_response, to_stream
 from maesh_core.controller.explaining.pod_lookup import PodLookup
 from maesh_core.controller.tap.mesh_tap import TooManyTapsError
 from maesh_core.controller.traffic.gathering import select_services
-from maesh_core.errors import ConfigurationError, NodeUnreachableError, TrafficUnavailableError
+from maesh_core.errors import NodeUnreachableError, TrafficUnavailableError
 from maesh_core.model.addresses import parse_address
-from maesh_core.model.exposition import CONTENT_TYPE
+from maesh_core.model.facts import pick_facts
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ControllerReport
 from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.traffic import TrafficReport
-from maesh_core.plain_http.messages import BodyStream, Request, Response
-from maesh_core.plugin_system.hookspecs import MiddlewareBuilder
+from maesh_core.plain_http.messages import BodyStream, Request, Response, read_field
 from maesh_core.plugin_system.pages import ApiPage, PageRequest
 
-WAIT_LIMIT_S = 60.0
-"""The longest time for which a pull is held; a longer `wait` is reduced to this."""
 HELD_PULLS_LIMIT = 10_000
 """Limit of held pulls, two for each of the largest cluster's 5,000 nodes; above it, pulls get 503."""
 RENDERED_LIMIT = 16
 """Limit of cached renderings of one revision: pulls that are woken together had one of the last few revisions."""
-PORT_LIMIT = 65535
 
 NOT_READY = "the first configuration is not built yet\n"
 NOT_CURRENT = "no contact with the cluster: the configuration may be outdated\n"
 
 NODE_PREFIX = "/api/status/node/"
 NODE_SUFFIX = "/configuration"
+NODE_STATUS_SUFFIX = "/status"
 NODE_PATH = f"{NODE_PREFIX}NAME{NODE_SUFFIX}"
-PULL_PATH = "/api/configuration/current"
+NODE_STATUS_PATH = f"{NODE_PREFIX}NAME{NODE_STATUS_SUFFIX}"
+COSTLY_PATHS = frozenset({"/api/explain", "/api/tap", "/api/traffic"})
+"""Answers for which the controller works for long, or asks proxies; those about one proxy are costly as well."""
 
-_PORT_PATTERN = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
-_WAIT_PATTERN = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _SERVICE_PATTERN = re.compile(r"([^/:]{1,253})/([^/:]{1,253})(?::([1-9][0-9]{0,4}))?", re.ASCII)
 _TAG_PATTERN = re.compile(r'(?:W/)?("[^"]*")')
 _log = logging.getLogger(__name__)
@@ -77,18 +77,15 @@ class Published(Protocol):
 
     def render_objects(self) -> bytes: ...  # noqa: D102
 
-    @property
-    def problems(self) -> Mapping[str, str]: ...  # noqa: D102
-
-    @property
-    def middleware_builders(self) -> Sequence[MiddlewareBuilder]: ...  # noqa: D102
-
 
 class NodeFetcher(Protocol):
     """Sends requests to proxies."""
 
     async def fetch_configuration(self, address: AdminAddress) -> bytes:
         """Fetch the configuration that the proxy applies, as JSON; raises NodeUnreachableError."""
+
+    async def fetch_status(self, address: AdminAddress) -> bytes:
+        """Fetch the proxy's status, as JSON; raises NodeUnreachableError."""
 
 
 class TrafficReporter(Protocol):
@@ -98,11 +95,17 @@ class TrafficReporter(Protocol):
         """Return a current report; raises TrafficUnavailableError."""
 
 
+class Explains(Protocol):
+    """Says what would happen to a request."""
+
+    async def answer(self, request: Request) -> Response: ...  # noqa: D102
+
+
 class Taps(Protocol):
     """Shows the traffic of the mesh as it happens."""
 
-    def open(self, parameters: Mapping[str, str]) -> BodyStream:
-        """Open a tap; raises ValueError with a reason, and TooManyTapsError."""
+    def open(self, parameters: Mapping[str, str], client: str) -> BodyStream:
+        """Open a tap for a client's address; raises ValueError with a reason, and TooManyTapsError."""
 
     def finish(self) -> None:
         """End all taps."""
@@ -120,7 +123,7 @@ class ReportedStatus(Protocol):
 class Metrics(Protocol):
     """The metrics of this controller."""
 
-    def render(self) -> bytes: ...  # noqa: D102
+    def render(self, accept: str) -> tuple[bytes, str]: ...  # noqa: D102
 
 
 class _Selected(msgspec.Struct, frozen=True):
@@ -142,16 +145,21 @@ class Api:
         status: ReportedStatus,
         traffic: TrafficReporter,
         taps: Taps,
+        explanations: Explains,
         metrics: Metrics,
         held_limit: int = HELD_PULLS_LIMIT,
         guard: BrowserGuard | None = None,
         pages: Mapping[str, ApiPage] | None = None,
+        authentication: Authentication | None = None,
+        is_protected: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._guard = guard or BrowserGuard()
+        self._admission = Admission(guard or BrowserGuard(), authentication)
         self._pages = pages or {}
+        self._is_protected = is_protected
         self._status = status
         self._traffic = traffic
         self._taps = taps
+        self._explanations = explanations
         self._rendered_traffic: tuple[TrafficReport, bytes] | None = None
         self._metrics = metrics
         self._counts = RequestCounts()
@@ -171,13 +179,19 @@ class Api:
             "/api/explain": self._get_explanation,
             "/api/tap": self._get_tap,
             "/api/status/controller": self._get_controller,
-            "/api/status/nodes": self._get_nodes,
-            "/api/status/readiness": self._get_readiness,
+            REPORTS_PATH: self._get_nodes,
+            READINESS_PATH: self._get_readiness,
+            LIVENESS_PATH: self._get_liveness,
             "/metrics": self._get_metrics,
         }
 
     def __repr__(self) -> str:
         return f"<Api {self._published.revision} {self._waiters!r}>"
+
+    @property
+    def body_limits(self) -> Mapping[bytes, int]:
+        """The limits of the bodies of POST requests, by path."""
+        return list_body_limits(self._pages)
 
     @property
     def held_pulls(self) -> int:
@@ -216,18 +230,27 @@ class Api:
         self, request: Request, path: str, route: Callable[[Request], Awaitable[Response]] | None
     ) -> Response:
         """Answer one request; an internal error is logged and answered with 500, without details."""
-        refusal = self._guard.check(request.fields, is_page=path in self._pages)
-        if refusal is not None:
-            return build_text(refusal.status, f"{refusal.text}\n", is_last=True)
+        is_pull = path == PULL_PATH and b"?" in request.target  # may add a proxy, which the controller then asks
+        caller = await self._admission.admit(
+            request,
+            path,
+            node=read_query(request).get("node") if is_pull else None,
+            is_page=path in self._pages,
+            is_costly=is_pull or path in COSTLY_PATHS or route == self._get_of_node,
+            is_open=is_open_page(self._pages.get(path)),
+        )
+        if not isinstance(caller, Caller):
+            return caller
         if route is None:
-            paths = ", ".join((*self._routes, NODE_PATH))
+            paths = ", ".join((*self._routes, NODE_PATH, NODE_STATUS_PATH))
             return build_text(HTTPStatus.NOT_FOUND, f"not found; the paths are {paths}\n")
-        if request.method not in (b"GET", b"HEAD"):
+        post_page = find_post_page(self._pages.get(path)) if request.method == b"POST" else None
+        if request.method not in (b"GET", b"HEAD") and post_page is None:
             return build_text(
                 HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are supported\n", {"Allow": "GET, HEAD"}
             )
         try:
-            return await route(request)
+            return await (route(request) if post_page is None else answer_post(post_page, request, caller))
         except Exception:
             _log.exception("the API could not answer %s", path)
             return build_text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; see the controller's log\n")
@@ -235,13 +258,15 @@ class Api:
     def _find_route(self, path: str) -> Callable[[Request], Awaitable[Response]] | None:
         if path in self._pages:
             return self._get_page
-        is_of_node = path.startswith(NODE_PREFIX) and path.endswith(NODE_SUFFIX)
-        return self._get_node_configuration if is_of_node else self._routes.get(path)
+        is_of_node = path.startswith(NODE_PREFIX) and path.endswith((NODE_SUFFIX, NODE_STATUS_SUFFIX))
+        return self._get_of_node if is_of_node else self._routes.get(path)
 
     def _find_counted_name(self, path: str, route: object) -> str:
         if route is None or path in self._pages:
             return OTHER_PATH if route is None else PAGE_PATH
-        return path if path in self._routes else NODE_PATH
+        if path in self._routes:
+            return path
+        return NODE_PATH if path.endswith(NODE_SUFFIX) else NODE_STATUS_PATH
 
     async def _get_configuration(self, request: Request) -> Response:
         """Answer a pull.
@@ -251,23 +276,27 @@ class Api:
         """
         query = read_query(request)
         node, since = query.get("node"), query.get("since")
-        wait_s = _parse_wait(query.get("wait", "0"))
+        wait_s = parse_wait(query.get("wait", "0"))
         if wait_s is None:
             return build_text(HTTPStatus.BAD_REQUEST, f"wait is a number of seconds from 0 to {WAIT_LIMIT_S:g}\n")
         if node is not None and not is_valid_name(node):
             return build_text(HTTPStatus.BAD_REQUEST, f"node is a name of 1 to {NAME_LIMIT} printable characters\n")
         admin = query.get("admin")
-        admin_port = None if admin is None else _parse_port(admin)
+        admin_port = None if admin is None else parse_port(admin)
+        has_tls = query.get("admin-tls") == "1"
         if admin is not None and admin_port is None:
             return build_text(HTTPStatus.BAD_REQUEST, "admin is a port, a number from 1 to 65535\n")
-        if not self._published.is_ready:
-            return _refuse_pull(NOT_READY)
-        if not self._status.is_current:
-            return _refuse_pull(NOT_CURRENT)
-        known_tags = ",".join(value.decode("latin-1") for name, value in request.fields if name == b"if-none-match")
+        facts = pick_facts(query)
+        if not (self._published.is_ready and self._status.is_current):
+            if node is not None:
+                self._nodes.note_refused_pull(
+                    node, request.remote, since, admin_port=admin_port, has_tls=has_tls, facts=facts
+                )
+            return _refuse_pull(NOT_CURRENT if self._published.is_ready else NOT_READY)
+        known_tags = read_field(request.fields, b"if-none-match")
         if node is None:
             return await self._pull(since, wait_s, known_tags)
-        with self._nodes.hold_pull(node, request.remote, since, admin_port=admin_port):
+        with self._nodes.hold_pull(node, request.remote, since, admin_port=admin_port, has_tls=has_tls, facts=facts):
             return await self._pull(since, wait_s, known_tags)
 
     async def _pull(self, since: str | None, wait_s: float, known_tags: str) -> Response:
@@ -298,10 +327,10 @@ class Api:
         return _Selected(f'"{revision};since={base}"' if base and base != revision else f'"{revision}"', body)
 
     async def _get_topology(self, _: Request) -> Response:
-        return _json(self._published.render_topology())
+        return build_json(self._published.render_topology())
 
     async def _get_services(self, _: Request) -> Response:
-        return _json(self._published.render_services())
+        return build_json(self._published.render_services())
 
     async def _get_pods(self, request: Request) -> Response:
         """Answer with the pods of one name or one address. There is no list of all pods: 100,000 are 20 MB."""
@@ -314,10 +343,10 @@ class Api:
             found = self._published.pods.find_by_address(address)
         else:
             return build_text(HTTPStatus.BAD_REQUEST, "name a pod by namespace= and name=, or by address=\n")
-        return _json(msgspec.json.encode(found))
+        return build_json(msgspec.json.encode(found))
 
     async def _get_objects(self, _: Request) -> Response:
-        return _json(self._published.render_objects())
+        return build_json(self._published.render_objects())
 
     async def _get_traffic(self, request: Request) -> Response:
         """Answer with the measured traffic, of all services or of one."""
@@ -334,25 +363,15 @@ class Api:
         except TrafficUnavailableError as error:
             return build_text(HTTPStatus.BAD_GATEWAY, f"{error}\n")
         if service is not None:
-            return _json(msgspec.json.encode(select_services(report, *service.groups(""))))
+            return build_json(msgspec.json.encode(select_services(report, *service.groups(""))))
         if self._rendered_traffic is None or self._rendered_traffic[0] is not report:
             self._rendered_traffic = (report, msgspec.json.encode(report))
-        return _json(self._rendered_traffic[1])
+        return build_json(self._rendered_traffic[1])
 
     async def _get_explanation(self, request: Request) -> Response:
-        """Answer with the verdict about one request, as `maesh explain --json` does."""
-        from maesh_core.controller.explaining import query  # imported when it is asked for, to save memory
-
         if not self._published.is_ready:
             return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
-        try:
-            asked = query.parse_question(request.target.partition(b"?")[2].decode("ascii", "replace"))
-        except ConfigurationError as error:
-            return build_text(HTTPStatus.BAD_REQUEST, f"{error}\n")
-        try:
-            return _json(query.answer_question(asked, self._published))
-        except ConfigurationError as error:
-            return build_text(HTTPStatus.NOT_FOUND, f"{error}\n")
+        return await self._explanations.answer(request)
 
     async def _get_page(self, request: Request) -> Response:
         asked = PageRequest(query=read_query(request), fields=request.fields)
@@ -363,7 +382,7 @@ class Api:
         if not self._published.is_ready:
             return build_text(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, {"Retry-After": "1"})
         try:
-            stream = self._taps.open(read_query(request))
+            stream = self._taps.open(read_query(request), request.remote)
         except ValueError as error:
             return build_text(HTTPStatus.BAD_REQUEST, f"{error}\n")
         except TooManyTapsError:
@@ -371,66 +390,46 @@ class Api:
         return to_stream(stream, content_type="application/x-ndjson")
 
     async def _get_controller(self, _: Request) -> Response:
-        return _json(msgspec.json.encode(self._status.report()))
+        return build_json(msgspec.json.encode(self._status.report()))
 
     async def _get_nodes(self, _: Request) -> Response:
-        return _json(msgspec.json.encode(self._nodes.list_reports()))
+        return build_json(msgspec.json.encode(self._nodes.list_reports()))
 
-    async def _get_node_configuration(self, request: Request) -> Response:
-        """Answer with the configuration that a proxy applies, as the proxy reports it."""
-        name = read_path(request)[len(NODE_PREFIX) : -len(NODE_SUFFIX)]
+    async def _get_of_node(self, request: Request) -> Response:
+        """Answer with the configuration that a proxy applies, or with its status, as the proxy reports it."""
+        path = read_path(request)
+        is_status = path.endswith(NODE_STATUS_SUFFIX)
+        fetch = self._node_fetcher.fetch_status if is_status else self._node_fetcher.fetch_configuration
+        name = path[len(NODE_PREFIX) : -len(NODE_STATUS_SUFFIX if is_status else NODE_SUFFIX)]
         address = self._nodes.find_admin(name)
         if address is None:
             return build_text(HTTPStatus.NOT_FOUND, "no proxy of this name pulled within the last hour\n")
         try:
-            return _json(await self._node_fetcher.fetch_configuration(address))
+            return build_json(await fetch(address))
         except NodeUnreachableError as error:
             return build_text(HTTPStatus.BAD_GATEWAY, f"{error}\n")
 
-    async def _get_metrics(self, _: Request) -> Response:
+    async def _get_metrics(self, request: Request) -> Response:
+        body, content_type = self._metrics.render(read_field(request.fields, b"accept"))
         headers = {"Cache-Control": "no-store"}
-        return to_response(HTTPStatus.OK, body=self._metrics.render(), content_type=CONTENT_TYPE, headers=headers)
+        return to_response(HTTPStatus.OK, body=body, content_type=content_type, headers=headers)
 
     async def _get_readiness(self, _: Request) -> Response:
-        is_ready = self._published.is_ready and self._status.is_current
+        is_ready = self._published.is_ready and self._status.is_current and self._is_protected()
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return _json(msgspec.json.encode(is_ready), status)
+        return build_json(msgspec.json.encode(is_ready), status)
+
+    async def _get_liveness(self, _: Request) -> Response:
+        return build_json(b"true")
 
 
 def _find_tag(response: Response) -> str:
     return next((value.decode("latin-1") for name, value in response.fields if name == b"ETag"), "")
 
 
-def read_path(request: Request) -> str:
-    """Read the path of a request's target, decoded; invalid UTF-8 becomes U+FFFD."""
-    return unquote(request.target.partition(b"?")[0].decode("ascii", "replace"))
-
-
-def read_query(request: Request) -> dict[str, str]:
-    """Read the parameters of a request's target; the first one counts if a name is repeated."""
-    text = request.target.partition(b"?")[2].decode("ascii", "replace")
-    return dict(reversed(parse_qsl(text, keep_blank_values=True)))
-
-
 def _refuse_pull(text: str) -> Response:
     """Refuse a pull for now, and close the connection, so that the next pull can reach another replica."""
     return build_text(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "1"}, is_last=True)
-
-
-def _json(body: bytes, status: int = HTTPStatus.OK) -> Response:
-    headers = {"Cache-Control": "no-store"}
-    return to_response(status, body=body, content_type="application/json", headers=headers)
-
-
-def _parse_wait(text: str) -> float | None:
-    """Parse a number of seconds; None if it is invalid."""
-    return min(float(text), WAIT_LIMIT_S) if _WAIT_PATTERN.fullmatch(text) else None
-
-
-def _parse_port(text: str) -> int | None:
-    """Parse a port; None if it is invalid."""
-    port = int(text) if _PORT_PATTERN.fullmatch(text) else 0
-    return port if 0 < port <= PORT_LIMIT else None
 
 
 def _is_ours(since: str, revision: str) -> bool:

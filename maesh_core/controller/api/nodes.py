@@ -5,13 +5,14 @@ to a proxy.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 
-from maesh_core.model.messages import NodeReport
+from maesh_core.model.messages import NodeReport, TransportReport
 
 READY_S = 90.0
 """A proxy that pulled within this time counts as ready: a pull is held for at most 60 s, and a failed one is followed
@@ -21,6 +22,8 @@ FORGOTTEN_S = 3600.0
 NODE_LIMIT = 10_000
 """Limit of remembered proxies; at the limit, the one that was seen least recently is dropped. Protects memory against
 invented names."""
+ADDRESS_LIMIT = 1_000
+"""Limit of remembered proxies with one address, so that one client with invented names cannot displace the others."""
 NAME_LIMIT = 253
 """Characters of a Kubernetes name."""
 REVISION_LIMIT = 128
@@ -28,23 +31,53 @@ REVISION_LIMIT = 128
 
 
 class AdminAddress(msgspec.Struct, frozen=True):
-    """The address of a proxy's admin port: the address that it pulled from, and the port that it reported, or None."""
+    """The address of a proxy's admin port: the address that it pulled from, and the port that it reported, or None.
+
+    `node` is the node whose certificate the port shows; empty if the proxy did not report that it uses TLS.
+    """
 
     ip: str
     port: int | None
+    node: str = ""
+
+
+class FactReader(Protocol):
+    """What a transport makes of the facts that proxies report."""
+
+    def accept_facts(self, facts: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the facts that are valid. Raises ValueError if they are not those of this transport."""
+
+    def describe_facts(self, facts: Mapping[str, str]) -> TransportReport:
+        """Describe accepted facts now."""
 
 
 class _Node:
-    """A proxy; `held` counts its waiting pulls, `seen_at` is monotonic time."""
+    """A proxy with its address; `held` counts its waiting pulls.
 
-    __slots__ = ("admin", "held", "name", "revision", "seen_at")
+    `pulled_at` and `seen_at` are monotonic times: of the last pull that was answered, and of the last pull.
+    """
 
-    def __init__(self, name: str) -> None:
+    __slots__ = ("admin", "facts", "held", "name", "pulled_at", "revision", "seen_at", "sent_facts")
+
+    def __init__(self, name: str, admin: AdminAddress) -> None:
         self.name = name
-        self.admin = AdminAddress("", None)
+        self.admin = admin
         self.revision: str | None = None
+        self.sent_facts: Mapping[str, str] = {}
+        self.facts: Mapping[str, str] = {}
+        """Those of `sent_facts` that the transport accepts."""
         self.held = 0
+        self.pulled_at: float | None = None
         self.seen_at = 0.0
+
+    @property
+    def key(self) -> "_Key":
+        return (self.name, self.admin.ip)
+
+
+_NO_FACTS: Mapping[str, str] = {}
+_Key = tuple[str, str]
+"""The name of a proxy, and its address."""
 
 
 def is_valid_name(name: str) -> bool:
@@ -52,57 +85,126 @@ def is_valid_name(name: str) -> bool:
     return 0 < len(name) <= NAME_LIMIT and name.isprintable()
 
 
-class NodeRegistry:
-    """The proxies that pulled within the last hour."""
+def _is_near(moment: float | None, now: float) -> bool:
+    return moment is not None and now - moment <= READY_S
 
-    __slots__ = ("_clock", "_limit", "_nodes", "_wall_clock")
+
+class NodeRegistry:
+    """The proxies that pulled within the last hour.
+
+    A proxy that pulls from another address than before is remembered with the new one only. But while a pull is held,
+    no pull from elsewhere with the same name displaces it. `reader` reads the facts of the transport, if there is one.
+    """
+
+    __slots__ = (
+        "_address_limit",
+        "_by_address",
+        "_by_name",
+        "_clock",
+        "_limit",
+        "_nodes",
+        "_reader",
+        "_wall_clock",
+        "refused_facts",
+    )
 
     def __init__(
         self,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        reader: FactReader | None = None,
         limit: int = NODE_LIMIT,
+        address_limit: int = ADDRESS_LIMIT,
     ) -> None:
-        self._nodes: dict[str, _Node] = {}  # in the order they were last seen
+        self._nodes: dict[_Key, _Node] = {}  # in the order they were last seen, as in both indexes
+        self._by_name: dict[str, dict[_Key, _Node]] = {}
+        self._by_address: dict[str, dict[_Key, _Node]] = {}
         self._clock = clock
         self._wall_clock = wall_clock
         self._limit = limit
+        self._reader = reader
+        self.refused_facts = 0
+        """How often a proxy reported facts that the transport does not accept, or cannot describe."""
+        self._address_limit = address_limit
 
     def __repr__(self) -> str:
         return f"<NodeRegistry nodes={len(self._nodes)}>"
 
     @contextmanager
-    def hold_pull(self, name: str, ip: str, revision: str | None, *, admin_port: int | None = None) -> Iterator[None]:
+    def hold_pull(
+        self,
+        name: str,
+        ip: str,
+        revision: str | None,
+        *,
+        admin_port: int | None = None,
+        has_tls: bool = False,
+        facts: Mapping[str, str] = _NO_FACTS,
+    ) -> Iterator[None]:
         """Record a proxy as pulling while the context lasts; an invalid `revision` counts as none."""
-        node = self._nodes.get(name) or _Node(name)
-        node.admin = AdminAddress(
-            ip, admin_port
-        )  # both from the same pull: a port never goes with the address of another pull
-        node.revision = revision if revision and len(revision) <= REVISION_LIMIT and revision.isprintable() else None
+        node = self._update(name, AdminAddress(ip, admin_port, name if has_tls else ""), revision, facts)
         node.held += 1
-        self._touch(node)
+        self._touch(node, is_answered=True)
         try:
             yield
         finally:
             node.held -= 1
-            if self._nodes.get(name) is node:
-                self._touch(node)
+            if self._nodes.get(node.key) is node:
+                self._touch(node, is_answered=True)
+
+    def note_refused_pull(
+        self,
+        name: str,
+        ip: str,
+        revision: str | None,
+        *,
+        admin_port: int | None = None,
+        has_tls: bool = False,
+        facts: Mapping[str, str] = _NO_FACTS,
+    ) -> None:
+        """Record a pull that could not be answered: the proxy runs, and keeps its configuration."""
+        admin = AdminAddress(ip, admin_port, name if has_tls else "")
+        self._touch(self._update(name, admin, revision, facts), is_answered=False)
+
+    def _update(self, name: str, admin: AdminAddress, revision: str | None, facts: Mapping[str, str]) -> _Node:
+        """Update a proxy from one pull: a port never goes with the address of another pull."""
+        node = self._nodes.get((name, admin.ip))
+        if node is None:
+            node = _Node(name, admin)
+            for other in list(self._by_name.get(name, {}).values()):
+                if not other.held:
+                    self._drop(other)
+        node.admin = admin
+        node.revision = revision if revision and len(revision) <= REVISION_LIMIT and revision.isprintable() else None
+        if facts != node.sent_facts:
+            node.sent_facts, node.facts = facts, self._accept(facts)
+        return node
+
+    def _accept(self, facts: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the facts that the transport accepts; wrong ones do not affect the pull."""
+        if self._reader is None or not facts:
+            return _NO_FACTS
+        try:
+            return self._reader.accept_facts(facts)
+        except Exception:  # the reader is a plugin's, and the facts may be anything
+            self.refused_facts += 1
+            return _NO_FACTS
 
     def find_admin(self, name: str) -> AdminAddress | None:
         """Find a proxy's admin port; None if the proxy did not pull within the last hour."""
         self._forget_old()
-        node = self._nodes.get(name)
-        return None if node is None else node.admin
+        nodes = list(self._by_name.get(name, {}).values())
+        return max(nodes, key=lambda node: (node.held > 0, node.seen_at)).admin if nodes else None
 
     def list_reports(self) -> list[NodeReport]:
-        """Report every remembered proxy, sorted by name."""
+        """Report every remembered proxy, sorted by name and address."""
         self._forget_old()
         now, wall_now = self._clock(), self._wall_clock()
-        return [self._report(self._nodes[name], now, wall_now) for name in sorted(self._nodes)]
+        return [self._report(self._nodes[key], now, wall_now) for key in sorted(self._nodes)]
 
     def _report(self, node: _Node, now: float, wall_now: float) -> NodeReport:
-        is_near = node.held > 0 or now - node.seen_at <= READY_S
+        is_near = node.held > 0 or _is_near(node.pulled_at, now)
         seen = datetime.fromtimestamp(wall_now - (now - node.seen_at), UTC)
         return NodeReport(
             name=node.name,
@@ -110,15 +212,44 @@ class NodeRegistry:
             ready=is_near and node.revision is not None,
             revision=node.revision,
             last_seen=seen.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            admin_port=node.admin.port,
+            admin_tls=bool(node.admin.node),
+            refused=not is_near and _is_near(node.seen_at, now),
+            transport=self._describe(node.facts),
         )
 
-    def _touch(self, node: _Node) -> None:
+    def _describe(self, facts: Mapping[str, str]) -> TransportReport | msgspec.UnsetType:
+        """Describe accepted facts; those that cannot be described do not affect the report."""
+        if self._reader is None:
+            return msgspec.UNSET
+        try:
+            return self._reader.describe_facts(facts)
+        except Exception:  # the reader is a plugin's
+            self.refused_facts += 1
+            return msgspec.UNSET
+
+    def _touch(self, node: _Node, *, is_answered: bool) -> None:
         node.seen_at = self._clock()
-        self._nodes.pop(node.name, None)
-        self._nodes[node.name] = node
+        if is_answered:
+            node.pulled_at = node.seen_at
+        self._drop(node)
+        for index, value in ((self._by_name, node.name), (self._by_address, node.admin.ip)):
+            index.setdefault(value, {})[node.key] = node
+        self._nodes[node.key] = node
         self._forget_old()
+        same = self._by_address[node.admin.ip]
+        if len(same) > self._address_limit:
+            self._drop(next(iter(same.values())))
         while len(self._nodes) > self._limit:
-            del self._nodes[next(iter(self._nodes))]
+            self._drop(next(iter(self._nodes.values())))
+
+    def _drop(self, node: _Node) -> None:
+        if self._nodes.pop(node.key, None) is None:
+            return
+        for index, value in ((self._by_name, node.name), (self._by_address, node.admin.ip)):
+            del index[value][node.key]
+            if not index[value]:
+                del index[value]
 
     def _forget_old(self) -> None:
         horizon = self._clock() - FORGOTTEN_S
@@ -126,4 +257,4 @@ class NodeRegistry:
             oldest = next(iter(self._nodes.values()))
             if oldest.seen_at >= horizon:
                 return
-            del self._nodes[oldest.name]
+            self._drop(oldest)

@@ -6,11 +6,13 @@ headers that keep a browser from loading or sending anything elsewhere.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
+from maesh_core.controller.api.authentication import Caller
 from maesh_core.controller.api.server import to_response
 from maesh_core.errors import PluginError
-from maesh_core.plain_http.messages import Response
-from maesh_core.plugin_system.pages import ApiPage, PageRequest
+from maesh_core.plain_http.messages import Request, Response
+from maesh_core.plugin_system.pages import ApiPage, PageRequest, PageResponse, PostPage, PostRequest
 
 CORE_PREFIXES = ("/api", "/metrics")
 """Paths that begin with one of these, as a whole segment, belong to the core."""
@@ -21,9 +23,7 @@ CONTENT_SECURITY_POLICY = (
 PAGE_HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
 
@@ -47,6 +47,37 @@ def index_pages(pages: Sequence[ApiPage], describe: Callable[[object], str]) -> 
 
 async def answer_page(page: ApiPage, request: PageRequest) -> Response:
     """Answer a request with a page."""
-    given = await page.respond(request)
+    return _build_response(await page.respond(request))
+
+
+def find_post_page(page: ApiPage | None) -> PostPage | None:
+    """Return the page if it answers POST requests."""
+    return cast("PostPage", page) if page is not None and hasattr(page, "respond_to_post") else None
+
+
+def is_open_page(page: ApiPage | None) -> bool:
+    """Whether a page checks itself who sends a request."""
+    return getattr(page, "is_open", False) is True
+
+
+def list_body_limits(pages: Mapping[str, ApiPage]) -> dict[bytes, int]:
+    """Return the limit of bodies of each page that answers POST requests, by path."""
+    found = {path: find_post_page(page) for path, page in pages.items()}
+    return {path.encode("ascii"): page.body_limit_bytes for path, page in found.items() if page is not None}
+
+
+async def answer_post(page: PostPage, request: Request, caller: Caller) -> Response:
+    """Answer a POST request with a page. Its body was read only if the path is written plainly."""
+    post = PostRequest(
+        body=request.body,
+        fields=request.fields,
+        remote=request.remote,
+        is_encrypted=request.is_encrypted,
+        caller=caller.name if caller.kind == "person" else "",
+    )
+    return _build_response(await page.respond_to_post(post))
+
+
+def _build_response(given: PageResponse) -> Response:
     headers = {**PAGE_HEADERS, **given.headers}
     return to_response(given.status, body=given.body, content_type=given.content_type, headers=headers)

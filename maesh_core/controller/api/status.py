@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from maesh_core.controller.api.controllers import Controllers, Fetch, open_controllers
+from maesh_core.controller.api.controllers import ApiAccess, Controllers, Fetch, open_controllers
 from maesh_core.errors import MaeshError, StartupError
 from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport
 from maesh_core.settings import StatusSettings
@@ -43,10 +43,19 @@ class UnservedPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     reason: str
 
 
+class ServiceMode(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A service with the mode in which its servers on other nodes are reached."""
+
+    namespace: str
+    name: str
+    encryption: str
+
+
 class MeshStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The status of the whole mesh. `service_count` is None if no controller answered.
 
-    `objects` have errors or notices; services are among them.
+    `objects` have errors or notices; services are among them. `modes` has a mode for each service if the controller has
+    a transport.
     """
 
     controllers: tuple[ControllerStatus, ...]
@@ -55,6 +64,7 @@ class MeshStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     failing_services: tuple[FailingService, ...] = ()
     unserved_ports: tuple[UnservedPort, ...] = ()
     objects: tuple[ObjectReport, ...] = ()
+    modes: tuple[ServiceMode, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Port(msgspec.Struct, frozen=True):
@@ -67,6 +77,7 @@ class _Service(msgspec.Struct, frozen=True):
     name: str
     errors: tuple[str, ...] = ()
     ports: tuple[_Port, ...] = ()
+    encryption: str = ""
 
 
 class _Answers(msgspec.Struct, frozen=True):
@@ -86,6 +97,7 @@ async def ask_mesh(settings: StatusSettings) -> MeshStatus:
         kubeconfig=settings.kubeconfig,
         master_url=settings.master_url,
         namespace=settings.namespace,
+        access=ApiAccess.from_settings(settings),
     ) as controllers:
         status = await ask_controllers(controllers)
     error = status.controllers[0].error
@@ -95,17 +107,25 @@ async def ask_mesh(settings: StatusSettings) -> MeshStatus:
 
 
 async def ask_controllers(controllers: Controllers) -> MeshStatus:
-    """Ask every controller, by name. The latest report about a proxy counts; the leader reports services."""
+    """Ask every controller, by name. The leader reports services.
+
+    The latest report about a proxy counts, or that of the controller that answers its pulls.
+    """
     answers = [await _ask(name, fetch) for name, fetch in controllers]
     proxies: dict[str, NodeReport] = {}
     for answer in answers:
         for proxy in answer.proxies:
             known = proxies.get(proxy.name)
-            if known is None or known.last_seen < proxy.last_seen:
+            if known is None or (known.ready, known.last_seen) < (proxy.ready, proxy.last_seen):
                 proxies[proxy.name] = proxy
     reporting = [answer for answer in answers if answer.services is not None]
     reporting.sort(key=lambda answer: not (answer.status.report and answer.status.report.leads))
     services = reporting[0].services or () if reporting else ()
+    modes = tuple(
+        ServiceMode(namespace=service.namespace, name=service.name, encryption=service.encryption)
+        for service in services
+        if service.encryption
+    )
     return MeshStatus(
         controllers=tuple(answer.status for answer in answers),
         proxies=tuple(proxies[name] for name in sorted(proxies)),
@@ -122,6 +142,7 @@ async def ask_controllers(controllers: Controllers) -> MeshStatus:
             if port.unserved
         ),
         objects=tuple(reporting[0].objects) if reporting else (),
+        modes=modes or msgspec.UNSET,
     )
 
 

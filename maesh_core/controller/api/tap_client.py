@@ -1,4 +1,4 @@
-"""Follows the taps of proxies at their admin ports: takes an address and a query, yields lines.
+"""Follows the taps of proxies at their admin ports: takes a proxy and a query, yields lines.
 
 Anything may answer at the address that a proxy reported, so every size and wait is limited, and no part of an answer is
 shown but its lines, which the caller checks. Loads aiohttp with the first tap.
@@ -7,9 +7,12 @@ shown but its lines, which the caller checks. Loads aiohttp with the first tap.
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from maesh_core.controller.api.node_client import build_url
-from maesh_core.controller.api.nodes import AdminAddress
+from maesh_core.controller.api.bounded_get import build_options, build_url, describe_unreachable
+from maesh_core.controller.api.node_client import find_admin_address
+from maesh_core.controller.api.outgoing import Secure, send_clear
+from maesh_core.controller.lazy_session import LazySession
 from maesh_core.errors import NodeUnreachableError
+from maesh_core.model.messages import NodeReport
 from maesh_core.model.tap import LINE_LIMIT_BYTES
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ def choose_stream_limit(open_files: int | None) -> int:
 class HttpTapClient:
     """Follows taps, over a session that is created by the first one. Close it when done."""
 
-    __slots__ = ("_connect_s", "_session", "_silence_s", "connections_limit")
+    __slots__ = ("_secure", "_session", "connections_limit")
 
     def __init__(
         self,
@@ -40,23 +43,28 @@ class HttpTapClient:
         connections_limit: int = CONNECTIONS_LIMIT,
         connect_s: float = CONNECT_TIMEOUT_S,
         silence_s: float = SILENCE_LIMIT_S,
+        secure: Secure = send_clear,
     ) -> None:
+        self._secure = secure
         self.connections_limit = connections_limit
-        self._connect_s = connect_s
-        self._silence_s = silence_s
-        self._session: aiohttp.ClientSession | None = None
+        self._session = LazySession(
+            connections=connections_limit, accept="application/x-ndjson", connect_s=connect_s, silence_s=silence_s
+        )
 
     def __repr__(self) -> str:
-        return f"<HttpTapClient {'idle' if self._session is None else 'open'}>"
+        return f"<HttpTapClient {self._session.state}>"
 
-    async def follow(self, address: AdminAddress, query: str) -> AsyncIterator[bytes]:
+    async def follow(self, proxy: NodeReport, query: str) -> AsyncIterator[bytes]:
         """Yield the lines of a proxy's tap, without line feeds. Never ends but raises NodeUnreachableError."""
         import aiohttp
         from yarl import URL
 
-        url = URL(build_url(address, f"/tap?{query}"), encoded=True)
+        address = find_admin_address(proxy)
+        secured = self._secure(address)
+        url = URL(build_url(address, f"/tap?{query}", is_tls=secured.context is not None), encoded=True)
+        options = build_options(secured)
         try:
-            async with self._open_session().get(url, allow_redirects=False) as response:
+            async with self._session.open().get(url, allow_redirects=False, **options) as response:
                 if response.status != 200:
                     raise NodeUnreachableError(f"the proxy answered {response.status}")
                 async for line in _read_lines(response):
@@ -64,30 +72,14 @@ class HttpTapClient:
         except TimeoutError as error:
             raise NodeUnreachableError("the proxy did not answer in time") from error
         except OSError as error:
-            raise NodeUnreachableError("the proxy cannot be reached") from error
+            raise NodeUnreachableError(describe_unreachable("the proxy", error)) from error
         except aiohttp.ClientError as error:
             raise NodeUnreachableError("the proxy's answer is incomplete or not HTTP") from error
         raise NodeUnreachableError("the proxy ended the tap")
 
     async def close(self) -> None:
         """Close the session, if there is one."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    def _open_session(self) -> "aiohttp.ClientSession":
-        import aiohttp
-
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self.connections_limit, force_close=True),
-                timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_s, sock_read=self._silence_s),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"Accept": "application/x-ndjson", "Accept-Encoding": "identity", "User-Agent": "maesh"},
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._session
+        await self._session.close()
 
 
 async def _read_lines(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:

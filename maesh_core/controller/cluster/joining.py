@@ -6,6 +6,7 @@ need.
 
 from collections.abc import Callable
 
+from maesh_core.controller.cluster.cluster_api import PluginCluster
 from maesh_core.controller.cluster.membership import Cluster
 from maesh_core.controller.kubernetes.client import KubernetesClient
 from maesh_core.controller.kubernetes.credentials import find_access
@@ -36,3 +37,8 @@ async def join_cluster(
         clock=clock,
         pause=pause,
     )
+
+
+def open_plugin_cluster(client: KubernetesClient, *, clock: Callable[[], float], pause: Pause) -> PluginCluster:
+    """Return the cluster as plugins see it."""
+    return PluginCluster(client, clock=clock, pause=pause)

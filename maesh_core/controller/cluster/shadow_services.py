@@ -15,7 +15,7 @@ import msgspec
 from maesh_core.model.events import Applied, Deleted, Event, Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Service
-from maesh_core.plugin_system.hookspecs import TrafficType
+from maesh_core.plugin_system.protocols import TrafficType
 
 MARK = "6d61657368"
 """`maesh` in hexadecimal, between the names of service and namespace (Maesh 1.2)."""

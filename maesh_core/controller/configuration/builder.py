@@ -11,6 +11,7 @@ import msgspec
 
 from maesh_core.controller.configuration.annotation_values import explain_unknown_app_protocol, parse_scheme
 from maesh_core.controller.configuration.catalogue import Catalogue
+from maesh_core.controller.configuration.encryption import add_modes, choose_mode
 from maesh_core.controller.configuration.plugin_settings import render_settings
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.annotations import LOAD_BALANCER, PREFIXES, add_plain_names, parse_annotations
@@ -25,7 +26,9 @@ from maesh_core.model.configuration import (
 from maesh_core.model.keys import ObjectKey, build_middleware_key, build_port_key, is_label
 from maesh_core.model.schemes import DEFAULT_SCHEME
 from maesh_core.model.topology import PortNode, ServiceNode
-from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage, TrafficType
+from maesh_core.model.transport import ENCRYPTABLE, STRICT
+from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage
+from maesh_core.plugin_system.protocols import TrafficType
 from maesh_core.process.printable import show_line
 
 WAITING = "waits for its entrypoint to be written"
@@ -92,8 +95,8 @@ def build_service_configuration(
 class _Build:
     """One build and its results so far. `errors` close the service; `port_errors` concern ports that are left out.
 
-    `reasons` are the errors as clients read them. `observed` are the keys of middlewares outside of the chain.
-    `shown_node` is the node as plugins read it.
+    `mode` is the service's mode, empty without a transport. `reasons` are the errors as clients read them. `observed`
+    are the keys of middlewares outside of the chain. `shown_node` is the node as plugins read it.
     """
 
     __slots__ = (
@@ -102,6 +105,7 @@ class _Build:
         "errors",
         "guards",
         "has_failed",
+        "mode",
         "node",
         "notices",
         "observed",
@@ -124,6 +128,7 @@ class _Build:
         self.guards: list[str] = []
         self.observed: set[str] = set()
         self.has_failed = bool(errors)
+        self.mode = ""
         self.port_errors: list[str] = []
         self.notices = list(node.notices)
 
@@ -135,6 +140,7 @@ class _Build:
             return self._finish(self._close_hosts(), ())
         pairs = self._assign_entrypoints(traffic_type, entrypoints)
         self._check_scheme()
+        self._choose_mode(traffic_type)
         if traffic_type.name == "http":
             self._note_app_protocols(pairs)
         middlewares = {} if self.has_failed else self._build_middlewares(traffic_type)
@@ -155,6 +161,7 @@ class _Build:
             ports=tuple(ports),
             errors=_collapse([*self.errors, *self.port_errors]),
             notices=_collapse(self.notices),
+            encryption=self.mode,
         )
 
     def _describe_port(self, port: PortNode, entrypoint: int | None, sections: Mapping[str, Section]) -> PortStatus:
@@ -204,6 +211,18 @@ class _Build:
             parse_scheme(self.annotations)
         except ConfigurationError as error:
             self._refuse(error)
+
+    def _choose_mode(self, traffic_type: TrafficType) -> None:
+        """Let the transport choose the service's mode; traffic that cannot be encrypted must not be strict."""
+        if self.catalogue.transport is None or self.has_failed:
+            return
+        try:
+            self.mode = choose_mode(self.catalogue.transport, self.annotations, self.shown_node)
+        except ConfigurationError as error:
+            self._refuse(error)
+            return
+        if self.mode == STRICT and traffic_type.name not in ENCRYPTABLE:
+            self._refuse(f"{traffic_type.name} cannot be encrypted, but the service's mode is {STRICT}")
 
     def _note_app_protocols(self, pairs: _Pairs) -> None:
         for port, _ in pairs:
@@ -292,6 +311,8 @@ class _Build:
                 self.shown_node, self.annotations, entrypoints=pairs, middlewares=chain
             )
             merged = msgspec.structs.replace(section, middlewares={**section.middlewares, **middlewares})
+            if self.mode and self.catalogue.transport is not None:
+                merged = add_modes(merged, self.catalogue.transport, self.node, mode=self.mode)
             _check_section(self.node.key, merged)
             _check_guarded(merged, self.guards)
         except ConfigurationError as error:
@@ -324,11 +345,11 @@ def _explain_unserved(port: PortNode) -> str:
     A branch without conditions takes all traffic from the service's own servers.
     """
     backends = [backend for branch in port.branches for backend in branch.backends if backend.weight]
-    if any(backend.port.servers for backend in backends):
+    if any(backend.servers for backend in backends):
         return ""
     if all(branch.matches for branch in port.branches):
         return port.unserved
-    names = {f"{backend.service}": backend.port.unserved for backend in backends}
+    names = {f"{backend.service}": backend.port.unserved for backend in backends if backend.port is not None}
     reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(names.items()))
     return f"no backend of its split is ready ({reasons})" if reasons else "its split has no backend with weight"
 

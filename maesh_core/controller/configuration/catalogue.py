@@ -5,7 +5,7 @@ both sides.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -16,11 +16,13 @@ from maesh_core.model.annotations import PREFIXES
 from maesh_core.model.configuration import HttpRouter, Section
 from maesh_core.model.keys import is_label
 from maesh_core.model.messages import FIXED_FIELDS
-from maesh_core.plugin_system.hookspecs import BalancerBuilder, MiddlewareBuilder, TrafficType
+from maesh_core.plugin_system.hookspecs import BalancerBuilder, FilteringBuilder, MiddlewareBuilder
+from maesh_core.plugin_system.protocols import TrafficType
+from maesh_core.plugin_system.transports import TransportRules
 from maesh_core.values.spelling import find_similar, suggest
 
 _ItemT = TypeVar("_ItemT")
-_Claiming = MiddlewareBuilder | BalancerBuilder
+_Claiming = MiddlewareBuilder | BalancerBuilder | TransportRules
 Describe = Callable[[object], str]
 """Names the plugin, with its distribution, that provided an object."""
 
@@ -34,10 +36,20 @@ class Catalogue:
     """Traffic types by name, and middleware builders in the order of the chain, outermost first.
 
     Of balancer builders it only stores the claimed annotations; the traffic type calls them. `switches` explain, by
-    annotation and by traffic type, how to enable a plugin that is not enabled.
+    annotation and by traffic type, how to enable a plugin that is not enabled. `transport` has the rules of the enabled
+    transport, if there is one.
     """
 
-    __slots__ = ("_balancers", "_claimed", "_switches", "_type_switches", "middleware_builders", "traffic_types")
+    __slots__ = (
+        "_balancers",
+        "_claimed",
+        "_filters",
+        "_switches",
+        "_type_switches",
+        "middleware_builders",
+        "traffic_types",
+        "transport",
+    )
 
     traffic_types: Mapping[str, TrafficType]
     middleware_builders: Sequence[MiddlewareBuilder]
@@ -48,6 +60,7 @@ class Catalogue:
         middleware_builders: Iterable[MiddlewareBuilder] = (),
         balancers: Mapping[str, BalancerBuilder] | None = None,
         *,
+        transport: TransportRules | None = None,
         switches: Mapping[str, str] | None = None,
         type_switches: Mapping[str, str] | None = None,
         describe: Describe = describe_type,
@@ -59,7 +72,10 @@ class Catalogue:
         _check_names(types, builders, describe)
         self.traffic_types = dict(sorted(types.items()))
         self.middleware_builders = sorted(builders.values(), key=lambda builder: (builder.stage, builder.kind))
-        self._claimed = _index_annotations([*self.middleware_builders, *(balancers or {}).values()], describe)
+        self.transport = transport
+        claiming: list[_Claiming] = [*self.middleware_builders, *(balancers or {}).values()]
+        self._claimed = _index_annotations([*claiming, *([transport] if transport else [])], describe)
+        self._filters = _index_filters(self.middleware_builders, describe)
         self._balancers = {
             annotation: name for name, builder in (balancers or {}).items() for annotation in builder.annotations
         }
@@ -109,6 +125,15 @@ class Catalogue:
         }
         return msgspec.structs.replace(section, routers=routers)
 
+    def find_filter(self, name: str) -> FilteringBuilder | None:
+        """Find the builder of a filter of the Gateway API; None if no enabled plugin builds it."""
+        return self._filters.get(name)
+
+    @property
+    def filters(self) -> frozenset[str]:
+        """The names of all filters."""
+        return frozenset(self._filters)
+
     def find_balancer(self, annotation: str) -> str | None:
         """Find the load balancer that claims an annotation."""
         return self._balancers.get(annotation)
@@ -140,6 +165,11 @@ def _index_annotations(builders: Iterable[_Claiming], describe: Describe) -> Map
         if annotation in CORE_ANNOTATIONS:
             raise PluginError(f"annotation {annotation!r} is claimed by both the core and {describe(builder)}")
     return _index(claims, "annotation", describe)
+
+
+def _index_filters(builders: Iterable[MiddlewareBuilder], describe: Describe) -> Mapping[str, FilteringBuilder]:
+    filtering = (cast("FilteringBuilder", each) for each in builders if getattr(each, "filters", ()))
+    return _index(((name, builder) for builder in filtering for name in builder.filters), "filter", describe)
 
 
 def _check_names(

@@ -11,12 +11,14 @@ import msgspec
 
 from maesh_core.controller.configuration.annotation_values import parse_scheme
 from maesh_core.controller.configuration.plugin_settings import render_settings
+from maesh_core.model.addresses import bracket_address
 from maesh_core.model.annotations import parse_annotations, parse_load_balancer
 from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpBranch, HttpRouter, Section, Server, Service
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.topology import BackendNode, PortNode, ServiceNode
-from maesh_core.plugin_system.branches import build_branches
-from maesh_core.plugin_system.hookspecs import BalancerBuilder, PortRange
+from maesh_core.plugin_system.branches import build_answer, build_branches
+from maesh_core.plugin_system.hookspecs import BalancerBuilder
+from maesh_core.plugin_system.protocols import PortRange
 
 ZONES = ("maesh", "traefik.mesh")
 LOAD_BALANCERS = (ROUND_ROBIN, LEAST_REQUEST)
@@ -98,13 +100,17 @@ def _add_branches(key: str, port: PortNode, router: HttpRouter) -> tuple[HttpRou
 
 def _build_backend(backend: BackendNode) -> Service:
     """Build the service of a backend, which uses the backend's own annotations and port, and round-robin."""
+    if backend.port is None:
+        return Service(answer=build_answer(backend))
     scheme = parse_scheme(parse_annotations(backend.annotations), backend.port.app_protocol)
     return Service(servers=_build_servers(backend.port, scheme, backend.service), scheme=scheme)
 
 
 def _build_servers(port: PortNode, scheme: str, service: ObjectKey) -> tuple[Server, ...]:
     tls_name = build_tls_name(service) if scheme == "https" else ""
-    return tuple(Server(address=server.address, port=server.port, tls_name=tls_name) for server in port.servers)
+    return tuple(
+        Server(address=server.address, port=server.port, tls_name=tls_name, node=server.node) for server in port.servers
+    )
 
 
 def build_hosts(service: ServiceNode) -> tuple[str, ...]:
@@ -114,8 +120,7 @@ def build_hosts(service: ServiceNode) -> tuple[str, ...]:
     and in its canonical form (RFC 5952).
     """
     name = f"{service.key.name}.{service.key.namespace}".lower()
-    addresses = (f"[{address}]" if ":" in address else address for address in service.cluster_ips)
-    return (*(f"{name}.{zone}" for zone in ZONES), *addresses)
+    return (*(f"{name}.{zone}" for zone in ZONES), *map(bracket_address, service.cluster_ips))
 
 
 def build_tls_name(service: ObjectKey) -> str:

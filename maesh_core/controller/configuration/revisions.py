@@ -13,7 +13,8 @@ import msgspec
 
 from maesh_core.model.configuration import ServiceConfiguration
 from maesh_core.model.keys import ObjectKey, build_wire_path
-from maesh_core.model.messages import RawSections, render_sections
+from maesh_core.model.messages import OPTIONAL_SECTIONS, RawSections, render_sections
+from maesh_core.model.transport import SHARED
 
 LOG_LIMIT_REVISIONS = 10_000
 LOG_LIMIT_PATHS = 100_000
@@ -22,23 +23,27 @@ LOG_LIMIT_PATHS = 100_000
 _NOUNS = ("routers", "services", "middlewares")
 
 
-class _Path(NamedTuple):
-    """The place of an object in the document."""
+class ObjectPath(NamedTuple):
+    """The place of an object in the document; `protocol` is the name of its section."""
 
     protocol: str
     noun: str
     key: str
 
 
+EntryChanges = Mapping[ObjectPath, msgspec.Struct | str | None]
+"""Entries that belong to no service, in sections of OPTIONAL_SECTIONS; None removes one."""
+
+
 class _Change(NamedTuple):
     """The paths that one revision changed, and whether each existed before it."""
 
     number: int
-    paths: Mapping[_Path, bool]
+    paths: Mapping[ObjectPath, bool]
 
 
 class _Object(NamedTuple):
-    """An encoded object, and the revision number in it."""
+    """An encoded object, and the revision number in it; entries that belong to no service have none in them."""
 
     number: int
     raw: msgspec.Raw
@@ -54,8 +59,8 @@ class RevisionStore:
         self._epoch = epoch
         self._plugins = tuple(plugins)
         self._number = 0
-        self._objects: dict[_Path, _Object] = {}
-        self._by_service: dict[ObjectKey, frozenset[_Path]] = {}
+        self._objects: dict[ObjectPath, _Object] = {}
+        self._by_service: dict[ObjectKey, frozenset[ObjectPath]] = {}
         self._log: deque[_Change] = deque()
         self._log_paths = 0
         self._log_start = 0
@@ -69,15 +74,19 @@ class RevisionStore:
         """The current revision, `<epoch>.<n>`."""
         return f"{self._epoch}.{self._number}"
 
-    def apply(self, changes: Mapping[ObjectKey, ServiceConfiguration | None]) -> bool:
+    def apply(
+        self, changes: Mapping[ObjectKey, ServiceConfiguration | None], *, entries: EntryChanges | None = None
+    ) -> bool:
         """Apply the new configurations of services (None: removed) as one revision; return False if no object differs.
+
+        `entries` are the changes of entries that belong to no service.
 
         Raises before any change: ValueError for a key of another service, TypeError for an object that cannot be
         encoded.
         """
         number = self._number + 1
         wanted = {service: _list_objects(configuration) for service, configuration in changes.items()}
-        encoded: dict[_Path, _Object] = {}
+        encoded: dict[ObjectPath, _Object] = {}
         for service, objects in wanted.items():
             own = self._by_service.get(service, frozenset())
             for path, value in objects.items():
@@ -91,6 +100,11 @@ class RevisionStore:
             for path in self._by_service.get(service, ())
             if path not in objects
         }
+        for path, entry in (entries or {}).items():
+            if entry is None:
+                removed |= {path} & self._objects.keys()
+            elif path not in self._objects or not _is_same(self._objects[path], entry):
+                encoded[path] = _encode(entry, number)
         self._replace_services(wanted)
         if not encoded and not removed:
             return False
@@ -112,6 +126,12 @@ class RevisionStore:
             return None
         return self._render_delta(base)
 
+    def render_service(self, service: ObjectKey) -> bytes:
+        """Render the objects of one service, as a whole configuration that has no other service."""
+        paths = sorted(self._by_service.get(service, ()))
+        sections = _build_sections((path, self._objects[path].raw) for path in paths)
+        return render_sections(self.revision, sections, is_full=True, plugins=self._plugins)
+
     def _parse_base(self, since: str | None) -> int | None:
         """Parse a revision that a delta can start from; None if it is foreign, malformed, in the future or too old."""
         epoch, _, text = (since or "").rpartition(".")
@@ -127,7 +147,7 @@ class RevisionStore:
         return self._full
 
     def _render_delta(self, base: int) -> bytes:
-        touched: dict[_Path, bool] = {}  # ends with the state at the base revision
+        touched: dict[ObjectPath, bool] = {}  # ends with the state at the base revision
         for change in reversed(self._log):
             if change.number <= base:
                 break
@@ -137,7 +157,7 @@ class RevisionStore:
         removed = tuple(build_wire_path(*path) for path in ordered if touched[path] and path not in self._objects)
         return render_sections(self.revision, sections, is_full=False, plugins=self._plugins, removed=removed)
 
-    def _replace_services(self, wanted: Mapping[ObjectKey, dict[_Path, Any]]) -> None:
+    def _replace_services(self, wanted: Mapping[ObjectKey, dict[ObjectPath, Any]]) -> None:
         for service, objects in wanted.items():
             if objects:
                 self._by_service[service] = frozenset(objects)
@@ -153,11 +173,11 @@ class RevisionStore:
             self._log_start = dropped.number
 
 
-def _list_objects(configuration: ServiceConfiguration | None) -> dict[_Path, Any]:
+def _list_objects(configuration: ServiceConfiguration | None) -> dict[ObjectPath, Any]:
     if configuration is None:
         return {}
     return {
-        _Path(protocol, noun, key): value
+        ObjectPath(protocol, noun, key): value
         for protocol, section in configuration.sections.items()
         for noun in _NOUNS
         for key, value in getattr(section, noun).items()
@@ -165,8 +185,8 @@ def _list_objects(configuration: ServiceConfiguration | None) -> dict[_Path, Any
 
 
 def _encode(value: Any, number: int) -> _Object:
-    raw = msgspec.json.encode(msgspec.structs.replace(value, revision=number))
-    return _Object(number, msgspec.Raw(raw))
+    numbered = msgspec.structs.replace(value, revision=number) if hasattr(value, "revision") else value
+    return _Object(number, msgspec.Raw(msgspec.json.encode(numbered)))
 
 
 def _is_same(current: _Object, value: Any) -> bool:
@@ -174,9 +194,10 @@ def _is_same(current: _Object, value: Any) -> bool:
     return bytes(_encode(value, current.number).raw) == bytes(current.raw)
 
 
-def _build_sections(objects: Iterable[tuple[_Path, msgspec.Raw]]) -> RawSections:
+def _build_sections(objects: Iterable[tuple[ObjectPath, msgspec.Raw]]) -> RawSections:
     sections: RawSections = {}
     for path, raw in objects:
-        section = sections.setdefault(path.protocol, {noun: {} for noun in _NOUNS})
-        section[path.noun][path.key] = raw
+        nouns = OPTIONAL_SECTIONS.get(path.protocol, _NOUNS)
+        section = sections.setdefault(path.protocol, {noun: {} for noun in nouns if noun != SHARED})
+        section.setdefault(path.noun, {})[path.key] = raw
     return sections

@@ -14,12 +14,14 @@ import msgspec
 from maesh_core.controller.explaining.client import Client, Pods, TopologyPods, find_client, parse_service_name
 from maesh_core.controller.explaining.objects import ObjectRemarks, collect_remarks
 from maesh_core.errors import ConfigurationError
+from maesh_core.model.addresses import join_port
 from maesh_core.model.annotations import SCHEME, parse_annotations
 from maesh_core.model.configuration import HttpRouter, Section, Service
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.matching import compile_matches, has_paths, is_ambiguous
 from maesh_core.model.messages import PodReport, Update
 from maesh_core.model.schemes import SCHEME_BY_APP_PROTOCOL
+from maesh_core.model.transport import OFF
 from maesh_core.plugin_system.interfaces import Verdict
 
 
@@ -41,7 +43,8 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
     """A service that may get the request, its share of such requests, and its servers.
 
     `scheme` is how HTTP servers are called, empty for other traffic types. `scheme_source` is the annotation or the
-    `appProtocol` that selects it, empty for the default.
+    `appProtocol` that selects it, empty for the default. `encryption` is the mode of connections to its servers, empty
+    if that is `off`.
     """
 
     service: str
@@ -49,6 +52,7 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
     servers: tuple[str, ...]
     scheme: str = ""
     scheme_source: str = ""
+    encryption: str = ""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -128,7 +132,8 @@ class Explainer:
     """Answers questions about one state of a mesh.
 
     `middleware_builders` are keyed by kind. `pods` finds pods; without it, those of the topology are known. `objects`
-    and `problems` are the controller's reports about objects, and what it could not read.
+    and `problems` are the controller's reports about objects, and what it could not read. `services` are the names of
+    all services, for hints; without it, those of the topology are known.
     """
 
     def __init__(
@@ -140,10 +145,12 @@ class Explainer:
         pods: Pods | None = None,
         objects: Iterable[Mapping[str, Any]] = (),
         problems: Mapping[str, str] | None = None,
+        services: Iterable[ObjectKey] | None = None,
     ) -> None:
         self._topology, self._update, self._middleware_builders = topology, update, middleware_builders
         self._pods = pods or TopologyPods(topology)
         self._objects, self._problems = tuple(objects), problems or {}
+        self._services = services
 
     def explain(self, request: ExplainedRequest) -> Explanation:
         """Explain a request; raises ConfigurationError for an unknown service, port or pod."""
@@ -189,7 +196,10 @@ class Explainer:
 
     def _hint(self, key: ObjectKey) -> str:
         """Suggest a service: one of this name in another namespace, or one with a similar name."""
-        known = {(each["name"], each["namespace"]) for each in self._topology["services"].values()}
+        if self._services is not None:
+            known = {(each.name, each.namespace) for each in self._services}
+        else:
+            known = {(each["name"], each["namespace"]) for each in self._topology["services"].values()}
         named = sorted(f"{name}.{namespace}" for name, namespace in known if name == key.name)
         close = get_close_matches(f"{key.name}.{key.namespace}", [".".join(each) for each in sorted(known)], n=1)
         return f"; did you mean {(named or close)[0]}?" if named or close else ""
@@ -252,7 +262,7 @@ class Explainer:
         for branch in getattr(router, "branches", ()):
             name = _name_branch(branch.service, key)
             if compile_matches(branch.matches)(question):
-                why = "the request matches" if branch.matches else "it is about all requests"
+                why = "the request matches" if branch.matches else "it applies to all requests"
                 steps.append(f"{name}: {why}")
                 return str(branch.service)
             steps.append(f"{name}: the request does not match")
@@ -331,10 +341,11 @@ def list_destinations(
             service=name.rpartition("/")[2] if service.parts else key,
             share=round(share, 4),
             servers=tuple(
-                f"[{each.address}]:{each.port}" if ":" in each.address else f"{each.address}:{each.port}"
+                join_port(each.address, each.port)
                 for each in services[name].servers
                 if each.weight and (allowed is None or (each.address, each.port) in allowed)
             ),
+            encryption="" if services[name].encryption == OFF else services[name].encryption,
         )
         for name, share in found
     ]

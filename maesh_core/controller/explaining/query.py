@@ -1,46 +1,21 @@
-"""Answers `/api/explain`: parses the parameters of the question, and explains it with what the controller serves.
+"""Parses the parameters of a question to `/api/explain`, and the request that `maesh explain` is asked about.
 
-Raises ConfigurationError with a text for the person who asks. Reads the same documents as `maesh explain`, so both give
-the same answer. It decodes them for each question: 0.1 s with 5,000 services.
+Raises ConfigurationError with a text for the person who asks. Every text has a limit: names are compared with those of
+all services and pods.
 """
 
-from collections.abc import Mapping, Sequence
 from http import HTTPMethod
-from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
-import msgspec
-
-from maesh_core.controller.explaining.client import Pods
-from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer
+from maesh_core.controller.explaining.explanation import ExplainedRequest
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.configuration import HttpRouter, StreamRouter
-from maesh_core.model.messages import FIXED_FIELDS, Update, parse_update
-from maesh_core.plugin_system.hookspecs import MiddlewareBuilder
 from maesh_core.values.field_rules import is_token
 
 PARAMETERS = ("client", "service", "method", "path", "port", "header")
 """The parameters; only `header` can be repeated."""
 HEADERS_LIMIT = 50
-
-
-class Documents(Protocol):
-    """What a controller serves: the input of an explanation."""
-
-    def render_configuration(self, since: str | None) -> bytes | None: ...  # noqa: D102
-
-    def render_topology(self) -> bytes: ...  # noqa: D102
-
-    def render_objects(self) -> bytes: ...  # noqa: D102
-
-    @property
-    def pods(self) -> Pods: ...  # noqa: D102
-
-    @property
-    def problems(self) -> Mapping[str, str]: ...  # noqa: D102
-
-    @property
-    def middleware_builders(self) -> Sequence[MiddlewareBuilder]: ...  # noqa: D102
+NAME_LIMIT = 600
+"""Limit of characters of a client and of a service: name and namespace have at most 253 each."""
 
 
 def parse_question(query: str) -> ExplainedRequest:
@@ -53,6 +28,8 @@ def parse_question(query: str) -> ExplainedRequest:
     for name in ("client", "service"):
         if not given.get(name):
             raise ConfigurationError(f"{name} is missing: name a {'pod or an address' if name == 'client' else name}")
+        if len(given[name]) > NAME_LIMIT:
+            raise ConfigurationError(f"{name} has more than {NAME_LIMIT} characters")
     method, path = given.get("method") or "GET", given.get("path") or "/"
     check_request(method, path)
     headers = [value for name, value in pairs if name == "header" and value.strip()]
@@ -92,24 +69,3 @@ def _parse_port(text: str) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= 5):
         raise ConfigurationError(f"port: {text!r} is not a number from 1 to 65535")
     return int(text)
-
-
-def answer_question(asked: ExplainedRequest, documents: Documents) -> bytes:
-    """Explain a request, as JSON. Raises ConfigurationError for an unknown service, port or pod."""
-    topology: Any = msgspec.json.decode(documents.render_topology())
-    objects: Any = msgspec.json.decode(documents.render_objects())
-    explainer = Explainer(
-        topology,
-        decode_configuration(documents.render_configuration(None) or b"{}"),
-        {builder.kind: builder for builder in documents.middleware_builders},
-        pods=documents.pods,
-        objects=objects,
-        problems=documents.problems,
-    )
-    return msgspec.json.encode(explainer.explain(asked))
-
-
-def decode_configuration(body: bytes) -> Update:
-    """Decode the controller's own configuration, with all its protocols."""
-    protocols = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).keys() - FIXED_FIELDS
-    return parse_update(body, {name: HttpRouter if name == "http" else StreamRouter for name in protocols})

@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from typing import Any
@@ -87,7 +87,9 @@ class KubernetesClient:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise _describe_failure(method, path, error) from error
 
-    async def watch_lines(self, path: str, query: Query, *, silence_limit_s: float) -> AsyncIterator[list[bytes]]:
+    async def watch_lines(
+        self, path: str, query: Query, *, silence_limit_s: float
+    ) -> AsyncGenerator[list[bytes], None]:
         """Yield the lines of a watch in batches; the first batch is empty and means that the watch is established.
 
         Ends when the server ends it. Raises KubernetesError if it is refused, breaks, or is silent for too long.
@@ -111,6 +113,37 @@ class KubernetesClient:
                         yield lines
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise _describe_failure("GET", path, error) from error
+
+    @asynccontextmanager
+    async def open_websocket(
+        self, path: str, query: Query, *, protocol: str
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket, with new credentials if the first are refused. Raises KubernetesError if there is none."""
+        access = self._access = await self._credentials.get()
+        for is_last in (False, True):
+            try:
+                websocket = await self._open_session().ws_connect(
+                    access.server + path,
+                    params=query,
+                    protocols=(protocol,),
+                    headers=[*access.headers.items(), *access.impersonation],
+                    ssl=access.tls or True,
+                    server_hostname=access.server_hostname,
+                    proxy=access.proxy,
+                )
+            except aiohttp.WSServerHandshakeError as error:
+                if error.status == HTTPStatus.UNAUTHORIZED and not is_last:
+                    access = self._access = await self._credentials.renew(access)
+                    continue
+                text = f"GET {path}: {error.status} the API server opens no WebSocket"
+                raise KubernetesError(text, status=error.status) from error
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                raise _describe_failure("GET", path, error) from error
+            async with websocket:
+                if websocket.protocol != protocol:
+                    raise KubernetesError(f"GET {path}: the API server does not know the protocol {protocol}")
+                yield websocket
+            return
 
     async def log_in(self) -> None:
         """Load the credentials, as the first request would. Raises KubernetesError if that fails."""

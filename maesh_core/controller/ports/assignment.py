@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from maesh_core.controller.ports.port_table import GRACE_S, PortOwner, PortTable
 from maesh_core.model.keys import ObjectKey
-from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.protocols import PortRange
 
 
 class PortClaim(NamedTuple):

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from maesh_core.model.keys import ObjectKey
-from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.protocols import PortRange
 
 GRACE_S = 60.0
 """A released entrypoint is reserved for this long: its clients should not reach the servers of another service."""

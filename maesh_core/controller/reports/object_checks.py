@@ -44,17 +44,17 @@ class ReferenceChecker:
 
     def check(self, view: TopologyView, resource: Any, services: Sequence[ObjectKey]) -> Findings | None:
         """Look for an object of any kind that refers to this one."""
-        reference = build_reference(self._kind.name, resource.key)
+        reference = build_reference(self._kind.label, resource.key)
         if any(view.find(kind.type, REFERENCES, reference) for kind in self._naming):
             return None
-        names = " or ".join(kind.name for kind in self._naming) or "object of an enabled plugin"
+        names = " or ".join(kind.label for kind in self._naming) or "object of an enabled plugin"
         return Findings(notices=(f"no {names} refers to it, so it has no effect",))
 
 
 def build_reference_checkers(kinds: Iterable[ResourceKind]) -> list[ObjectChecker]:
     """Build a checker for each kind whose objects need another object that refers to them."""
     known = tuple(kinds)
-    naming = sorted((kind for kind in known if REFERENCES in kind.indexes), key=lambda kind: kind.name)
+    naming = sorted((kind for kind in known if REFERENCES in kind.indexes), key=lambda kind: kind.label)
     return [ReferenceChecker(kind, naming) for kind in known if kind.needs_reference]
 
 
@@ -73,8 +73,8 @@ class ObjectChecks:
     ) -> None:
         self._snapshot = snapshot
         self._rules = rules
-        self._types: dict[str, type[Resource]] = {kind.name: kind.type for kind in kinds}
-        self._names = {kind.type: kind.name for kind in kinds}
+        self._types: dict[str, type[Resource]] = {kind.label: kind.type for kind in kinds}
+        self._names = {kind.type: kind.label for kind in kinds}
         self._checkers: dict[str, list[ObjectChecker]] = {}
         for checker in checkers:
             if checker.type not in self._names:

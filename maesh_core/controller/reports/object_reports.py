@@ -37,8 +37,8 @@ class ObjectReports:
         rules: TopologyRules,
     ) -> None:
         self._snapshot = snapshot
-        self._kinds = {kind.name: kind for kind in kinds}
-        self._names = {kind.type: kind.name for kind in kinds}
+        self._kinds = {kind.label: kind for kind in kinds}
+        self._names = {kind.type: kind.label for kind in kinds}
         self._checks = ObjectChecks(snapshot, kinds, [*checkers, *build_reference_checkers(kinds)], rules)
         self._log = FindingLog()
         self._callbacks: list[Callable[[Iterable[Subject]], None]] = []
@@ -207,6 +207,10 @@ class ObjectReports:
             for found in [_to_findings(problem)]
         ]
         return [*objects, *others]
+
+    def copy_found(self) -> dict[Subject, Findings]:
+        """Copy the findings of each object that has any."""
+        return self._found.copy()
 
     def find_identified(self, subject: Subject) -> dict[ObjectIdentity, Findings]:
         """Return the findings of an object, by its identity in the cluster; empty if there are none."""

@@ -7,6 +7,8 @@ policy: the readers decide which objects are ignored. In a cluster, reading a ki
 
 from collections.abc import Iterable
 
+import msgspec
+
 from maesh_core.model.addresses import parse_address
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import Endpoints, EndpointSlice, Namespace, Pod, ResourceKind, Service, ServiceAccount
@@ -30,10 +32,23 @@ ADDRESS_INDEX = "address"
 Services by their cluster addresses in the same form.
 """
 
+TUNNEL_INDEX = "tunnel"
+"""The mesh's proxy pods that accept connections from other nodes, which have TUNNEL_LABEL.
+
+By their namespace, and by the name of their node as `namespace/node`.
+"""
+
+TUNNEL_LABEL = "maesh.io/tunnel"
+
 NAMESPACE_INDEX = "namespace"
 """Services by their namespace."""
 
 _ENDED = frozenset({"Succeeded", "Failed"})
+
+
+def watch_namespaces(kinds: Iterable[ResourceKind]) -> tuple[ResourceKind, ...]:
+    """Return the kinds with Namespaces watched, whose annotations only transports read."""
+    return tuple(msgspec.structs.replace(kind, is_watched=True) if kind.type is Namespace else kind for kind in kinds)
 
 
 def build_label_value(namespace: str, key: str, value: str) -> str:
@@ -64,6 +79,11 @@ def _index_pod_by_account(pod: Pod) -> Iterable[ObjectKey]:
 
 def _index_pod_by_address(pod: Pod) -> Iterable[str]:
     return () if has_ended(pod) else pod.addresses
+
+
+def _index_pod_by_tunnel(pod: Pod) -> Iterable[str]:
+    namespace = pod.metadata.namespace
+    return (namespace, f"{namespace}/{pod.spec.node_name}") if pod.metadata.labels.get(TUNNEL_LABEL) else ()
 
 
 def _index_service_by_address(service: Service) -> Iterable[str]:
@@ -101,6 +121,7 @@ CORE_KINDS: tuple[ResourceKind, ...] = (
             LABEL_INDEX: _index_pod_by_label,
             ACCOUNT_INDEX: _index_pod_by_account,
             ADDRESS_INDEX: _index_pod_by_address,
+            TUNNEL_INDEX: _index_pod_by_tunnel,
         },
     ),
     ResourceKind(

@@ -30,10 +30,16 @@ class KindStore:
         self._indexes = {name: _Index(function) for name, function in kind.indexes.items()}
 
     def __repr__(self) -> str:
-        return f"<KindStore {self._kind.name} {len(self._objects)} objects>"
+        return f"<KindStore {self._kind.label} {len(self._objects)} objects>"
 
     def __len__(self) -> int:
         return len(self._objects)
+
+    def copy(self) -> "KindStore":
+        """Copy the objects that are used, without sources and indexes: another thread may read the copy."""
+        copied = KindStore(self._kind, {})
+        copied._objects = self._objects.copy()
+        return copied
 
     def get(self, key: ObjectKey) -> Resource | None:
         """Read one object, or None."""
@@ -47,7 +53,7 @@ class KindStore:
         """Read the objects under a value, sorted by key. Raises PluginError if there is no such index."""
         found = self._indexes.get(index)
         if found is None:
-            raise PluginError(f"kind {self._kind.name} has no index {index!r}")
+            raise PluginError(f"kind {self._kind.label} has no index {index!r}")
         if not found.is_built:
             found.is_built = True
             for key, resource in self._objects.items():
@@ -122,23 +128,23 @@ class KindStore:
     def _index(self, name: str, key: ObjectKey, resource: Resource | None) -> Collection[str | ObjectKey]:
         """Update an index for an object; return every value under which it is or was listed."""
         index = self._indexes[name]
-        origin = f"{self._kind.name} {key} index {name}"
+        origin = f"{self._kind.label} {key} index {name}"
         self._problems.pop(origin, None)
         try:
             return index.move(key, resource)
         except Exception as error:  # a plugin's function may fail on any object; only this one is affected
             text = f"not found by index {name}: {type(error).__name__}: {error}"
-            self._problems[origin] = Problem(origin, text, self._kind.name, key)
+            self._problems[origin] = Problem(origin, text, self._kind.label, key)
             return index.move(key, None)
 
     def _report_conflict(self, key: ObjectKey) -> None:
-        origin = f"{self._kind.name} {key} sources"
+        origin = f"{self._kind.label} {key} sources"
         others = self._other_sources.get(key)
         if others:
             owner = self._owners[key]
             names = ", ".join(sorted(others))
-            text = f"{self._kind.name} {key} is reported by {owner} and by {names}; that of {owner} is used"
-            self._problems[origin] = Problem(origin, text, self._kind.name, key)
+            text = f"{self._kind.label} {key} is reported by {owner} and by {names}; that of {owner} is used"
+            self._problems[origin] = Problem(origin, text, self._kind.label, key)
         else:
             self._other_sources.pop(key, None)
             self._problems.pop(origin, None)

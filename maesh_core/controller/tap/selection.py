@@ -14,8 +14,8 @@ from maesh_core.model.addresses import parse_address
 from maesh_core.model.tap import FILTER_NAMES, parse_filter
 
 LIMIT_HIGHEST: Final = 1_000_000
-LIMIT_FORM: Final = f"limit is a number of records from 1 to {LIMIT_HIGHEST}"
-SOURCE_FORM: Final = "source is an IP address, or the name of a pod or workload, such as shop/web-0 or Deployment/web"
+LIMIT_FORM: Final = f"limit must be a number of records from 1 to {LIMIT_HIGHEST}"
+SOURCE_FORM: Final = "source must be an IP address, or a pod or workload such as shop/web-0 or Deployment/web"
 NAME_LIMIT: Final = 600
 """Limit of characters of a source: kind, name and namespace."""
 NAMES: Final = (*FILTER_NAMES, "limit")

@@ -5,7 +5,7 @@ notices are on the node. Which traffic types exist, and what annotations mean, i
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from maesh_core.controller.topology.absence import Absence
 from maesh_core.controller.topology.endpoints import EndpointReader, Group
 from maesh_core.controller.topology.rules import TopologyRules, is_ignored_service
 from maesh_core.controller.topology.servers import build_servers, explain_no_server, get_target_port
+from maesh_core.controller.topology.transport import add_transport
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.addresses import parse_address
 from maesh_core.model.annotations import TRAFFIC_TYPE, add_plain_names, parse_annotations
@@ -44,7 +45,9 @@ def build_service_node(
     if service is None or is_ignored_service(service, rules):
         return None
     node = _build_core_node(view, service, rules)
-    return _add_findings(BuilderView(view, rules), node, builders) if builders else node
+    if builders:
+        node = _add_findings(BuilderView(view, rules), node, builders)
+    return add_transport(view, node) if rules.has_transport else node
 
 
 def _build_core_node(view: View, service: Service, rules: TopologyRules) -> ServiceNode:
@@ -141,10 +144,11 @@ def _build_pods(groups: Sequence[Group]) -> tuple[PodNode, ...]:
         for address in group.addresses
         if address.pod is not None and address.resource is not None
     }
-    return tuple(_build_pod(key, pods[key]) for key in sorted(pods))
+    return tuple(build_pod(key, pods[key]) for key in sorted(pods))
 
 
-def _build_pod(key: ObjectKey, pod: Pod) -> PodNode:
+def build_pod(key: ObjectKey, pod: Pod) -> PodNode:
+    """Build the node of a pod."""
     containers = pod.spec.containers
     ports = containers[0].ports if len(containers) == 1 else tuple(port for each in containers for port in each.ports)
     return PodNode(
@@ -153,6 +157,7 @@ def _build_pod(key: ObjectKey, pod: Pod) -> PodNode:
         address=parse_address(pod.status.pod_ip) or "",
         owners=tuple(f"{owner.kind}/{owner.name}" for owner in pod.metadata.owner_references),
         container_ports=ports,
+        node=pod.spec.node_name,
     )
 
 
@@ -184,6 +189,10 @@ class BuilderView:
         """List the services of a namespace, sorted."""
         return [service.key for service in self._view.find(Service, NAMESPACE_INDEX, namespace)]
 
+    def has_filter(self, name: str) -> bool:
+        """Return whether an enabled plugin builds the filter of this name."""
+        return name in self._rules.filters
+
 
 def _add_findings(view: TopologyView, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
     """Let plugins' builders see the same node, and the last ones also the branches, so that order cannot matter."""
@@ -214,6 +223,9 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
             additions[builder.name] = addition.value
         for place, found in addition.branches.items():
             branches[place] = (*branches.get(place, ()), *found)
+            errors.extend(f"{builder.name}: {problem}" for branch in found for problem in _list_unapplied(branch))
+        if addition.rules or addition.side_backends or addition.traffic_types:
+            errors.append(f"{builder.name}: this controller does not support rules of ports yet")
         pods.extend(addition.pods)
         for name, shown in addition.sections.items():
             sections.setdefault(name, {}).update(shown)
@@ -230,6 +242,20 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         errors=tuple(errors),
         notices=tuple(notices),
     )
+
+
+def _list_unapplied(branch: BranchNode) -> Iterator[str]:
+    """Describe what only rules of a port apply; ignored, it could let requests pass that must be answered."""
+    fields = (
+        ("an answer", branch.answer),
+        ("filters", branch.filters),
+        ("shares that are kept", branch.keeps_shares),
+        ("filters of backends", any(backend.filters for backend in branch.backends)),
+        ("protocols of backends", any(backend.protocol for backend in branch.backends)),
+    )
+    for noun, value in fields:
+        if value:
+            yield show_line(f"this controller does not support {noun} of a branch: {branch.name}")
 
 
 def _show_findings(found: ObjectFindings) -> ObjectFindings:

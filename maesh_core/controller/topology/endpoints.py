@@ -21,9 +21,10 @@ from maesh_core.model.resources import (
     Pod,
     Service,
 )
+from maesh_core.model.transport import is_node_name
 from maesh_core.plugin_system.interfaces import View
 
-_ENDED_PHASES = frozenset({"Succeeded", "Failed"})
+ENDED_PHASES = frozenset({"Succeeded", "Failed"})
 NOT_READY = "not ready"
 TERMINATING = "terminating"
 IGNORED = "ignored by the mesh"
@@ -32,12 +33,13 @@ IGNORED = "ignored by the mesh"
 class Address(NamedTuple):
     """An address that gets traffic; `pod` is what it refers to, `resource` that pod if it is known.
 
-    Both are None for an address that the referenced pod does not have.
+    Both are None for an address that the referenced pod does not have. `node` is the name of its node, or empty.
     """
 
     ip: str
     pod: ObjectKey | None
     resource: Pod | None
+    node: str = ""
 
 
 class Group(NamedTuple):
@@ -100,6 +102,7 @@ class EndpointReader:
                     endpoint.target_ref,
                     origin=origin,
                     is_known_ready=endpoint.conditions.ready is not None,
+                    node=endpoint.node_name,
                 )
                 for endpoint in slice_.endpoints
                 if endpoint.addresses and self._is_usable(endpoint)
@@ -124,7 +127,9 @@ class EndpointReader:
             return
         for subset in endpoints.subsets:
             found = (
-                self._read_address(address.ip, address.target_ref, origin=origin, is_known_ready=True)
+                self._read_address(
+                    address.ip, address.target_ref, origin=origin, is_known_ready=True, node=address.node_name
+                )
                 for address in subset.addresses
             )
             yield Group(tuple(address for address in found if address is not None), subset.ports)
@@ -143,10 +148,10 @@ class EndpointReader:
                 continue
             ip = self._parse_ip(pod.status.pod_ip, f"Pod {pod.key}")
             if ip is not None:
-                yield Address(ip, pod.key, pod)
+                yield Address(ip, pod.key, pod, self._find_node("", pod))
 
     def _read_address(
-        self, text: str, reference: ObjectReference | None, *, origin: str, is_known_ready: bool
+        self, text: str, reference: ObjectReference | None, *, origin: str, is_known_ready: bool, node: str
     ) -> Address | None:
         """Resolve the reference to a pod; if the pod is unknown, the address is used without it.
 
@@ -167,8 +172,14 @@ class EndpointReader:
                 self.notices.append(
                     f"{origin}: {ip} is not an address of Pod {key}, so it is not attributed to that pod"
                 )
-            return Address(ip, None, None)
-        return Address(ip, key, pod)
+            return Address(ip, None, None, self._find_node(node, None))
+        return Address(ip, key, pod, self._find_node(node, pod))
+
+    def _find_node(self, name: str, pod: Pod | None) -> str:
+        """Find the name of an address's node: that in the endpoint, else that of its pod."""
+        if not self._rules.has_transport:
+            return ""
+        return read_node_name(name) or (read_node_name(pod.spec.node_name) if pod is not None else "")
 
     def _takes_traffic(self, pod: Pod, *, is_known_ready: bool) -> bool:
         """Whether a pod gets traffic; if an endpoint itself is marked as ready, the pod's condition is ignored.
@@ -180,7 +191,7 @@ class EndpointReader:
         )
         if is_ignored(pod, self._rules):
             self.absence.note(IGNORED, pod.metadata.name)
-        elif pod.status.phase in _ENDED_PHASES:
+        elif pod.status.phase in ENDED_PHASES:
             self.absence.note("pods that have ended", pod.metadata.name)
         elif pod.metadata.deletion_timestamp is not None:
             self.absence.note(TERMINATING, pod.metadata.name)
@@ -196,3 +207,8 @@ class EndpointReader:
             self.notices.append(f"{origin}: {text!r} is not an IP address and is ignored")
             self.absence.note("no IP address", repr(text))
         return ip
+
+
+def read_node_name(text: str) -> str:
+    """Return the name of a node; empty if it is not a valid one, which proxies would refuse."""
+    return text if is_node_name(text) else ""

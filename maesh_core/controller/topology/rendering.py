@@ -36,7 +36,7 @@ def render_topology(
     sections: dict[str, dict[str, Any]] = {"serviceTrafficTargets": {}, "trafficSplits": {}}
     for node in ordered:
         for name, shown in node.sections.items():
-            sections.setdefault(name, {}).update({key: _render_addition(value) for key, value in shown.items()})
+            sections.setdefault(name, {}).update({key: render_addition(value) for key, value in shown.items()})
     _note_backends(services, sections["trafficSplits"])
     shown_pods = {str(key): _render_pod(pods[key]) for key in sorted(pods)}
     _note_targets(shown_pods, services, sections["serviceTrafficTargets"])
@@ -49,18 +49,23 @@ def render_topology(
 
 def _note_targets(pods: dict[str, Any], services: dict[str, Any], targets: Mapping[str, Any]) -> None:
     """Add to each pod the targets of which it is a source or a destination."""
+    by_account: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
+    for pod in pods.values():
+        by_account.setdefault((pod["namespace"], pod["serviceAccount"]), []).append(pod)
     for key, target in sorted(targets.items()):
         if not isinstance(target, dict):
             continue
-        sources = {(each.get("namespace"), each.get("serviceAccount")) for each in target.get("sources", ())}
-        called = target.get("destination", {})
-        behind = set(services.get(target.get("service", ""), {}).get("pods", ()))
-        for name, pod in pods.items():
-            account = (pod["namespace"], pod["serviceAccount"])
-            if account in sources:
+        for account in {(each.get("namespace"), each.get("serviceAccount")) for each in target.get("sources", ())}:
+            for pod in by_account.get(account, ()):
                 pod["sourceOf"].append(key)
-            if name in behind and account == (called.get("namespace"), called.get("serviceAccount")):
-                pod["destinationOf"].append(key)
+        called = target.get("destination", {})
+        for name in dict.fromkeys(services.get(target.get("service", ""), {}).get("pods", ())):
+            behind = pods.get(name)
+            if behind is not None and (behind["namespace"], behind["serviceAccount"]) == (
+                called.get("namespace"),
+                called.get("serviceAccount"),
+            ):
+                behind["destinationOf"].append(key)
 
 
 def _note_backends(services: dict[str, Any], splits: Mapping[str, Any]) -> None:
@@ -87,11 +92,11 @@ def _render_service(node: ServiceNode) -> dict[str, Any]:
         "trafficTargets": sorted(node.sections.get("serviceTrafficTargets", ())),
         "trafficSplits": sorted(node.sections.get("trafficSplits", ())),
         "backendOf": [],
-        "additions": {name: _render_addition(value) for name, value in node.additions.items()},
+        "additions": {name: render_addition(value) for name, value in node.additions.items()},
     }
 
 
-def _render_addition(value: Any) -> Any:
+def render_addition(value: Any) -> Any:
     """Render a plugin's addition as plain values; what cannot be rendered becomes an error text."""
     try:
         return msgspec.to_builtins(value, str_keys=True)
@@ -114,6 +119,8 @@ def _render_server(server: ServerNode) -> dict[str, Any]:
     document: dict[str, Any] = {"address": server.address, "port": server.port}
     if server.pod is not None:
         document["pod"] = str(server.pod)
+    if server.node:
+        document["node"] = server.node
     return document
 
 

@@ -22,6 +22,8 @@ class TopologyRules(msgspec.Struct, frozen=True, kw_only=True):
     namespace, which these rules treat like any other. An empty `watched_namespaces` means all; ignoring takes
     precedence over watching. With `is_pod_fallback`, a service without EndpointSlices and Endpoints gets the Pods that
     its selector matches: only a cluster creates the former two, while manifests contain what people write.
+    `has_transport`: a transport is enabled, so that servers have the names of their nodes. `names_clients`: proxies get
+    the accounts of all pods, by address. `filters` are the names of the filters that enabled plugins build for routes.
     """
 
     default_mode: str = "http"
@@ -29,6 +31,9 @@ class TopologyRules(msgspec.Struct, frozen=True, kw_only=True):
     ignored_namespaces: tuple[str, ...] = ()
     watched_namespaces: tuple[str, ...] = ()
     is_pod_fallback: bool = True
+    has_transport: bool = False
+    names_clients: bool = False
+    filters: frozenset[str] = frozenset()
 
 
 def is_ignored(resource: Resource, rules: TopologyRules) -> bool:

@@ -28,7 +28,7 @@ def build_servers(
         number = None if match is None else match.port
         found = _address_targets(port, group.addresses, notices) if number is None else _pair(group.addresses, number)
         servers.update(
-            ServerNode(address=address.ip, port=target, pod=address.pod)
+            ServerNode(address=address.ip, port=target, pod=address.pod, node=address.node)
             for address, target in found
             if _is_port(target, port, notices)
         )
@@ -106,8 +106,18 @@ def _is_port(number: int, port: ServicePort, notices: list[str]) -> bool:
 
 
 def _deduplicate(servers: set[ServerNode]) -> tuple[ServerNode, ...]:
-    """Remove servers that differ only in their pod: one with a pod is kept, the lowest key first."""
-    ordered = sorted(servers, key=lambda server: (server.address, server.port, server.pod is None, server.pod or ()))
+    """Remove servers that differ only in pod or node: one with a pod is kept, the lowest key first."""
+    ordered = sorted(
+        servers,
+        key=lambda server: (
+            server.address,
+            server.port,
+            server.pod is None,
+            server.pod or (),
+            not server.node,
+            server.node,
+        ),
+    )
     return tuple(
         server
         for position, server in enumerate(ordered)

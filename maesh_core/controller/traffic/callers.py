@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from maesh_core.controller.resources.kinds import ADDRESS_INDEX
+from maesh_core.model.clients import select_clients
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import OwnerReference, Pod
 
@@ -38,9 +39,9 @@ class Objects(Protocol):
 
 def find_caller(objects: Objects, address: str) -> Caller:
     """Find the caller with this address; the first use builds the snapshot's index of addresses."""
-    pods = objects.find(Pod, ADDRESS_INDEX, address)
+    pods = select_clients(objects.find(Pod, ADDRESS_INDEX, address))
     identities = {(name_workload(pod), pod.spec.service_account_name) for pod in pods}
-    if len(identities) != 1 or any(pod.spec.host_network for pod in pods):
+    if len(identities) != 1:
         return Caller(address)
     ((workload, account),) = identities
     namespace = pods[0].metadata.namespace

@@ -5,33 +5,29 @@ many clients ask, and a client that leaves does not end the work that others wai
 that pulls are answered meanwhile.
 """
 
-import asyncio
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
 
+from maesh_core.controller.recent_result import RecentResult
 from maesh_core.controller.traffic.callers import Objects
 from maesh_core.controller.traffic.report import DescribedService, ReportBuilder, build_scope
 from maesh_core.controller.traffic.sums import TrafficSums
-from maesh_core.controller.traffic.turns import work_in_turns
 from maesh_core.controller.traffic.wanted_metrics import Scope
+from maesh_core.controller.turns import work_in_turns
 from maesh_core.model.topology import ServiceNode
-from maesh_core.model.traffic import NodeTraffic, ServiceTraffic, TrafficReport
-
-FRESH_S = 1.0
-"""How long a report is used; longer if it took longer, so that reports take at most half of the time."""
-BATCH = 50
-"""Services that are reported without a pause, which takes a few milliseconds."""
+from maesh_core.model.traffic import MissingController, NodeTraffic, TrafficReport
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """What a source returns: the sums, and the proxies that they are of."""
+    """What a source returns: the sums, the proxies that they are of, and the controllers that did not name theirs."""
 
     sums: TrafficSums
     nodes: tuple[NodeTraffic, ...]
+    missing: tuple[MissingController, ...] = ()
 
 
 class TrafficSource(Protocol):
@@ -56,7 +52,7 @@ class Mesh(Protocol):
 class TrafficGatherer:
     """Makes reports on request. Close it when done."""
 
-    __slots__ = ("_clock", "_fresh_until_s", "_mesh", "_source", "_task", "_wall_clock")
+    __slots__ = ("_mesh", "_reports", "_source", "_wall_clock")
 
     def __init__(
         self,
@@ -68,61 +64,35 @@ class TrafficGatherer:
     ) -> None:
         self._mesh = mesh
         self._source = source
-        self._clock = clock
         self._wall_clock = wall_clock
-        self._task: asyncio.Task[TrafficReport] | None = None
-        self._fresh_until_s = 0.0
+        self._reports = RecentResult(self._build, clock=clock)
 
     def __repr__(self) -> str:
         return f"<TrafficGatherer of {self._source!r}>"
 
     async def report(self) -> TrafficReport:
         """Return a report that is at most a second old; raises TrafficUnavailableError."""
-        task = self._task
-        if task is None or (task.done() and self._clock() >= self._fresh_until_s):
-            task = self._task = asyncio.create_task(self._gather())
-        return await asyncio.shield(task)
+        return await self._reports.get()
 
     async def close(self) -> None:
         """End the work, if there is any, and close the source."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._reports.close()
         await self._source.close()
-
-    async def _gather(self) -> TrafficReport:
-        started_s = self._clock()
-        try:
-            return await self._build()
-        finally:
-            now_s = self._clock()
-            self._fresh_until_s = now_s + max(FRESH_S, now_s - started_s)
 
     async def _build(self) -> TrafficReport:
         described = [DescribedService(*each) for each in self._mesh.list_described()]
-        measured = await self._source.measure(build_scope(described))
+        measured = await self._source.measure(await work_in_turns(build_scope(described)))
         builder = ReportBuilder(measured.sums, self._mesh.objects)
-        services = await work_in_turns(_build_services(builder, described))
+        services = await work_in_turns(builder.build_services(described))
         at = datetime.fromtimestamp(self._wall_clock(), UTC).isoformat(timespec="milliseconds")
         return TrafficReport(
             at=at.replace("+00:00", "Z"),
             interval_s=measured.sums.last.seconds,
             nodes=measured.nodes,
-            services=tuple(services),
+            missing=measured.missing,
+            services=services,
             refused=builder.list_refused(),
         )
-
-
-def _build_services(
-    builder: ReportBuilder, described: Sequence[DescribedService]
-) -> Generator[None, None, list[ServiceTraffic]]:
-    services: list[ServiceTraffic] = []
-    for service in builder.build_services(described):
-        services.append(service)
-        if len(services) % BATCH == 0:
-            yield
-    return services
 
 
 def select_services(report: TrafficReport, namespace: str, name: str, port: str = "") -> TrafficReport:

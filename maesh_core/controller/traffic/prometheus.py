@@ -11,10 +11,11 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from maesh_core.controller.mesh_proxies.finder import Finder
 from maesh_core.controller.traffic.gathering import Measurement
 from maesh_core.controller.traffic.sums import Counts, TrafficSums
-from maesh_core.controller.traffic.turns import work_in_turns
 from maesh_core.controller.traffic.wanted_metrics import COUNTERS, GAUGES, HISTOGRAMS, HTTP_CONNECTIONS, Scope
+from maesh_core.controller.turns import work_in_turns
 from maesh_core.errors import TrafficUnavailableError
 from maesh_core.model.messages import NodeReport
 from maesh_core.model.metrics import Histogram, MetricFamily
@@ -52,12 +53,6 @@ class PrometheusClient(Protocol):
         """Close its connections."""
 
 
-class Registry(Protocol):
-    """The proxies that pull, which are reported as nodes."""
-
-    def list_reports(self) -> Sequence[NodeReport]: ...  # noqa: D102
-
-
 def build_queries() -> tuple[Query, ...]:
     """Build all queries: of the values now, and for counters and histograms, of their growth."""
     queries = [Query(_render_sum(name, labels), name, labels) for name, labels in GAUGES.items()]
@@ -80,11 +75,11 @@ def _render_sum(expression: str, labels: Sequence[str]) -> str:
 class PrometheusSource:
     """One Prometheus."""
 
-    __slots__ = ("_client", "_deadline_s", "_registry")
+    __slots__ = ("_client", "_deadline_s", "_finder")
 
-    def __init__(self, client: PrometheusClient, registry: Registry, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(self, client: PrometheusClient, finder: Finder, *, deadline_s: float = DEADLINE_S) -> None:
         self._client = client
-        self._registry = registry
+        self._finder = finder
         self._deadline_s = deadline_s
 
     def __repr__(self) -> str:
@@ -114,17 +109,19 @@ class PrometheusSource:
         sums = TrafficSums(scope)
         sums.total = await _add_all(scope, found, uptime_s, is_recent=False)
         sums.last = await _add_all(scope, found, WINDOW_S, is_recent=True)
-        return Measurement(sums, tuple(map(_report_node, self._registry.list_reports())))
+        known = await self._finder.find()
+        nodes = sorted(map(_report_node, known.proxies), key=lambda node: node.name)
+        return Measurement(sums, tuple(nodes), known.missing)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to Prometheus."""
         await self._client.close()
 
 
 async def _add_all(scope: Scope, found: Mapping[Query, MetricFamily], seconds: float, *, is_recent: bool) -> Counts:
     families = tuple(family for query, family in found.items() if query.is_recent == is_recent)
     sums = TrafficSums(scope)
-    await work_in_turns(sums.add(ProxyTraffic(interval_s=0.0, uptime_s=seconds, now=families)))
+    await work_in_turns(sums.add(ProxyTraffic(interval_s=0.0, uptime_s=seconds, now=families), is_only=True))
     return sums.total
 
 
@@ -140,7 +137,7 @@ async def _run_all(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 def _report_node(report: NodeReport) -> NodeTraffic:
-    return NodeTraffic(name=report.name, revision=report.revision)
+    return NodeTraffic(name=report.name, revision=report.revision, is_refused=report.refused)
 
 
 def build_family(query: Query, rows: Rows) -> Generator[None, None, MetricFamily]:

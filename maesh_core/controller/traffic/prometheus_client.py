@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from maesh_core.controller.lazy_session import LazySession
 from maesh_core.errors import SettingsError, TrafficUnavailableError
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ class HttpPrometheusClient:
         self._url = url.rstrip("/") + QUERY_PATH
         self._timeout_s = timeout_s
         self._limit_bytes = limit_bytes
-        self._session: aiohttp.ClientSession | None = None
+        self._session = LazySession(connections=CONNECTIONS, is_reused=True, total_s=timeout_s)
 
     def __repr__(self) -> str:
-        return f"<HttpPrometheusClient {'idle' if self._session is None else 'open'}>"  # the URL may have a password
+        return f"<HttpPrometheusClient {self._session.state}>"  # the URL may have a password
 
     async def query(self, text: str) -> list[tuple[Mapping[str, str], float]]:
         """Return the rows of a query now, without those that cannot be read; raises TrafficUnavailableError."""
@@ -70,7 +71,7 @@ class HttpPrometheusClient:
 
         try:
             form = {"query": text, "timeout": f"{self._timeout_s:g}s"}
-            async with self._open_session().post(self._url, data=form, allow_redirects=False) as response:
+            async with self._session.open().post(self._url, data=form, allow_redirects=False) as response:
                 status, body = response.status, await self._read(response)
         except TimeoutError as error:
             raise TrafficUnavailableError(f"{_PREFIX} did not answer within {self._timeout_s:g} s") from error
@@ -84,9 +85,7 @@ class HttpPrometheusClient:
 
     async def close(self) -> None:
         """Close the session, if there is one."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._session.close()
 
     async def _read(self, response: "aiohttp.ClientResponse") -> bytes:
         body = bytearray()
@@ -95,20 +94,6 @@ class HttpPrometheusClient:
             if len(body) > self._limit_bytes:
                 raise TrafficUnavailableError(f"{_PREFIX}: the answer is larger than {self._limit_bytes} bytes")
         return bytes(body)
-
-    def _open_session(self) -> "aiohttp.ClientSession":
-        import aiohttp
-
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS),
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "maesh"},
-                auto_decompress=False,  # a small answer must not become a large one
-                trust_env=False,
-            )
-        return self._session
 
 
 def _describe(error: "aiohttp.ClientConnectorError") -> str:

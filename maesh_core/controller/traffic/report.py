@@ -5,7 +5,7 @@ weights, pods and nodes are those of the cluster's objects. Does no I/O.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from maesh_core.controller.traffic import wanted_metrics as metrics
@@ -19,6 +19,7 @@ from maesh_core.controller.traffic.windows import (
     build_service_window,
 )
 from maesh_core.model.keys import ObjectKey, build_port_key
+from maesh_core.model.metrics import OTHER
 from maesh_core.model.resources import Pod
 from maesh_core.model.topology import PortNode, ServerNode, ServiceNode
 from maesh_core.model.traffic import BranchTraffic, EdgeTraffic, ServerTraffic, ServiceTraffic
@@ -27,6 +28,9 @@ CALLERS_LIMIT: Final = 200
 """Limit of callers of a service port; those with the least traffic are reported together as `other`."""
 SHOWN_LIMIT: Final = 20
 """Limit of pods and of addresses of a caller."""
+STEP: Final = 500
+"""Effort without a pause, which takes a few milliseconds; that for one client, server or destination is 1."""
+PORT_EFFORT: Final = 10
 _STREAM_TYPES: Final = frozenset({"tcp", "udp"})
 
 
@@ -48,11 +52,12 @@ def list_ports(node: ServiceNode) -> Iterator[PortNode]:
     yield from ports.values()
 
 
-def build_scope(services: Iterable[DescribedService]) -> Scope:
-    """Collect what exists, so that nothing else is counted."""
+def build_scope(services: Iterable[DescribedService]) -> Generator[None, None, Scope]:
+    """Collect what exists, so that nothing else is counted; the work may pause between services."""
     keys: set[str] = set()
     servers: dict[str, str] = {}
     destinations: dict[str, str] = {}
+    effort = 0
     for service in services:
         for port in list_ports(service.node):
             key = build_port_key(service.node.key, port.number)
@@ -61,6 +66,10 @@ def build_scope(services: Iterable[DescribedService]) -> Scope:
                 servers |= _list_spellings(server)
             if port.branches:
                 destinations |= list_destinations(key, port)
+            effort += PORT_EFFORT + len(port.servers)
+        if effort >= STEP:
+            effort = 0
+            yield
     return Scope(frozenset(keys), servers, destinations)
 
 
@@ -83,6 +92,8 @@ def list_destinations(key: str, port: PortNode) -> dict[str, str]:
     found = {key: key}
     for branch in port.branches:
         for backend in branch.backends:
+            if backend.port is None:
+                continue
             destination = build_port_key(backend.service, backend.port.number)
             found[destination] = found[f"{key}/{branch.name}/{backend.service.name}"] = destination
     return found
@@ -98,13 +109,16 @@ def find_weights(key: str, port: PortNode) -> Mapping[str, float | None]:
     found: dict[str, float | None] = {key: None}
     for branch in port.branches:
         for backend in branch.backends:
-            found.setdefault(build_port_key(backend.service, backend.port.number), None)
+            if backend.port is not None:
+                found.setdefault(build_port_key(backend.service, backend.port.number), None)
     rest = next((branch for branch in port.branches if not branch.matches), None)
     if rest is None:
         return {**found, key: 1.0}
     found[key] = 0.0
     total = sum(backend.weight for backend in rest.backends)
     for backend in rest.backends:
+        if backend.port is None:
+            continue
         destination = build_port_key(backend.service, backend.port.number)
         found[destination] = (found[destination] or 0.0) + (backend.weight / total if total > 0 else 0.0)
     return found
@@ -113,28 +127,39 @@ def find_weights(key: str, port: PortNode) -> Mapping[str, float | None]:
 class ReportBuilder:
     """Builds the services of one report."""
 
-    __slots__ = ("_callers", "_objects", "_sums")
+    __slots__ = ("_callers", "_effort", "_objects", "_sums")
 
     def __init__(self, sums: TrafficSums, objects: Objects) -> None:
         self._sums = sums
         self._objects = objects
         self._callers: dict[str, Caller] = {}
+        self._effort = 0
 
     def __repr__(self) -> str:
         return f"<ReportBuilder {self._sums!r}>"
 
-    def build_services(self, services: Iterable[DescribedService]) -> Iterator[ServiceTraffic]:
-        """Build one entry for each port of these services; a caller can pause between them."""
+    def build_services(self, services: Iterable[DescribedService]) -> Generator[None, None, tuple[ServiceTraffic, ...]]:
+        """Build one entry for each port of these services; the work may pause, also within a service."""
+        found = []
         for service in services:
             for port in list_ports(service.node):
-                yield self._build_port(service, port)
+                found.append((yield from self._build_port(service, port)))
+                yield from self._pause(PORT_EFFORT)
+        return tuple(found)
+
+    def _pause(self, effort: int) -> Generator[None, None, None]:
+        """Yield if enough was done since the last time."""
+        self._effort += effort
+        if self._effort >= STEP:
+            self._effort = 0
+            yield
 
     def list_refused(self) -> dict[str, int]:
         """Count the requests that were refused before they were routed, by status, since the proxies' start."""
         total = self._sums.total
         return {code: total.count(metrics.REFUSED, code) for code in total.list_firsts(metrics.REFUSED)}
 
-    def _build_port(self, service: DescribedService, port: PortNode) -> ServiceTraffic:
+    def _build_port(self, service: DescribedService, port: PortNode) -> Generator[None, None, ServiceTraffic]:
         node, last, total = service.node, self._sums.last, self._sums.total
         key = build_port_key(node.key, port.number)
         is_http = node.traffic_type not in _STREAM_TYPES
@@ -146,24 +171,29 @@ class ReportBuilder:
             traffic_type=node.traffic_type or "",
             last=build_service_window(last, key, is_http=is_http),
             total=build_service_window(total, key, is_http=is_http),
-            branches=self._build_branches(key, port),
-            servers=tuple(map(self._build_server, port.servers)),
-            callers=self._build_callers(key),
+            branches=(yield from self._build_branches(key, port)),
+            servers=(yield from self._build_servers(port)),
+            callers=(yield from self._build_callers(key)),
             open_breakers=total.count(metrics.BREAKERS, key),
             errors=service.errors,
             notices=service.notices,
         )
 
-    def _build_branches(self, key: str, port: PortNode) -> tuple[BranchTraffic, ...]:
-        return tuple(
-            BranchTraffic(
-                destination=destination,
-                weight=weight,
-                last=build_branch_window(self._sums.last, key, destination),
-                total=build_branch_window(self._sums.total, key, destination),
-            )
-            for destination, weight in find_weights(key, port).items()
-        )
+    def _build_branches(self, key: str, port: PortNode) -> Generator[None, None, tuple[BranchTraffic, ...]]:
+        branches = []
+        for destination, weight in find_weights(key, port).items():
+            last = build_branch_window(self._sums.last, key, destination)
+            total = build_branch_window(self._sums.total, key, destination)
+            branches.append(BranchTraffic(destination=destination, weight=weight, last=last, total=total))
+            yield from self._pause(1)
+        return tuple(branches)
+
+    def _build_servers(self, port: PortNode) -> Generator[None, None, tuple[ServerTraffic, ...]]:
+        servers = []
+        for server in port.servers:
+            servers.append(self._build_server(server))
+            yield from self._pause(1)
+        return tuple(servers)
 
     def _build_server(self, server: ServerNode) -> ServerTraffic:
         name, key = name_server(server), server.pod
@@ -176,7 +206,7 @@ class ReportBuilder:
             total=build_server_window(self._sums.total, name),
         )
 
-    def _build_callers(self, key: str) -> tuple[EdgeTraffic, ...]:
+    def _build_callers(self, key: str) -> Generator[None, None, tuple[EdgeTraffic, ...]]:
         """Report the callers of a service port, those with the most traffic first."""
         clients: dict[Caller, list[str]] = defaultdict(list)
         pods: dict[Caller, list[str]] = defaultdict(list)
@@ -185,11 +215,15 @@ class ReportBuilder:
             same = caller._replace(pods=())
             clients[same].append(address)
             pods[same].extend(caller.pods)
-        edges = {caller: self._build_edge(key, caller, clients[caller], pods[caller]) for caller in clients}
+            yield from self._pause(1)
+        edges = {}
+        for caller, addresses in clients.items():
+            edges[caller] = self._build_edge(key, caller, addresses, pods[caller])
+            yield from self._pause(1)
         ordered = sorted(edges, key=lambda caller: _rank(edges[caller]))
         if len(ordered) <= CALLERS_LIMIT:
             return tuple(edges[caller] for caller in ordered)
-        others = Caller(metrics.OTHER)
+        others = Caller(OTHER)
         kept = dict.fromkeys(caller for caller in ordered[:CALLERS_LIMIT] if caller != others)
         rest = [client for caller in ordered if caller not in kept for client in clients[caller]]
         return (*(edges[caller] for caller in kept), self._build_edge(key, others, rest, []))
@@ -198,13 +232,13 @@ class ReportBuilder:
         total = self._sums.total
         found = {
             labels[0]
-            for metric in (metrics.EDGES, metrics.EDGE_FAILURES, metrics.EDGE_CONNECTIONS)
+            for metric in (metrics.EDGES, metrics.EDGE_FAILURES, metrics.EDGE_DENIALS, metrics.EDGE_CONNECTIONS)
             for labels in total.find(metric, key)
         }
         return sorted(found)
 
     def _build_edge(self, key: str, caller: Caller, clients: list[str], pods: list[str]) -> EdgeTraffic:
-        is_other = caller.name == metrics.OTHER
+        is_other = caller.name == OTHER
         return EdgeTraffic(
             caller=caller.name,
             account=caller.account,
@@ -218,7 +252,7 @@ class ReportBuilder:
     def _find_caller(self, address: str) -> Caller:
         known = self._callers.get(address)
         if known is None:
-            known = Caller(address) if address == metrics.OTHER else find_caller(self._objects, address)
+            known = Caller(address) if address == OTHER else find_caller(self._objects, address)
             self._callers[address] = known
         return known
 

@@ -8,17 +8,25 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from maesh_core.controller.traffic.latency import BUCKETS, read_buckets, read_count
-from maesh_core.controller.traffic.wanted_metrics import COUNTERS, GAUGES, LABELS_BY_TYPE, OTHER, LabelCheck, Scope
-from maesh_core.model.metrics import Histogram, MetricFamily
+from maesh_core.controller.traffic.wanted_metrics import COUNTERS, GAUGES, LABELS_BY_TYPE, LabelCheck, Scope
+from maesh_core.model.metrics import OTHER, Histogram, MetricFamily
 from maesh_core.model.traffic import ProxyTraffic
 
-INTERVAL_LIMIT_S: Final = 300.0
+INTERVAL_LIMIT_S: Final = 120.0
 """Limit of the time between a proxy's two sets of counters, which is usually 60 to 70 s."""
 UPTIME_LIMIT_S: Final = 10 * 365 * 86400.0
 GROUP_LIMIT: Final = 2_000
 """Limit of different labels of one service and metric, such as its clients; further ones are counted as `other`."""
-TOTAL_LIMIT: Final = 500_000
-"""Limit of all sums, which take about 100 MB."""
+GROUP_SHARE: Final = 1_000
+"""One proxy may add this many of them: as many as a worker counts clients by default."""
+FREE_LIMIT: Final = 200_000
+"""Limit of sums whose labels a proxy can invent, clients and reasons; further ones are counted as `other`."""
+FREE_SHARE: Final = 50_000
+"""One proxy may add this many of them."""
+KNOWN_LIMIT: Final = 500_000
+"""Limit of all other sums, whose labels are services, servers, destinations and codes. They take about 100 MB."""
+KNOWN_SHARE: Final = 250_000
+"""One proxy may add this many of them: so many has a proxy of 10,000 services with ten servers each."""
 
 STEP: Final = 1_000
 """Samples that are added without a pause, which takes a few milliseconds."""
@@ -26,25 +34,57 @@ STEP: Final = 1_000
 Labels: TypeAlias = tuple[str, ...]
 Sample: TypeAlias = float | Histogram
 CLIENT: Final = "client"
-_FOLDED = frozenset({"reason", CLIENT})
-"""Labels whose values are counted as `other` above a limit; for others, the sample does not count."""
+_FREE_METRICS = frozenset(name for name, labels in COUNTERS.items() if labels[-1] in ("reason", CLIENT))
+"""Metrics with a label whose values are counted as `other` above a limit; for others, the sample does not count."""
 _NONE: Final[Mapping[Labels, int]] = {}
 _NO_BUCKETS: Final = (0,) * BUCKETS
+
+
+class Share:
+    """What one proxy has added to the sums of one window: new labels, in all and by metric and first label.
+
+    With `is_whole`, only the limits of all proxies apply.
+    """
+
+    __slots__ = ("_free", "_groups", "_is_whole", "_known")
+
+    def __init__(self, *, is_whole: bool = False) -> None:
+        self._is_whole = is_whole
+        self._free = 0
+        self._known = 0
+        self._groups: dict[tuple[str, str], int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Share {self._known} known, {self._free} free>"
+
+    def has_room(self, group: tuple[str, str], *, is_free: bool) -> bool:
+        """Whether the proxy may add new labels to a group."""
+        if self._is_whole:
+            return True
+        is_within = self._free < FREE_SHARE if is_free else self._known < KNOWN_SHARE
+        return is_within and self._groups.get(group, 0) < GROUP_SHARE
+
+    def note(self, group: tuple[str, str], *, is_free: bool) -> None:
+        """Count new labels."""
+        self._free += is_free
+        self._known += not is_free
+        self._groups[group] = self._groups.get(group, 0) + 1
 
 
 class Counts:
     """Sums by metric, by the value of its first label, and by the values of its further labels."""
 
-    __slots__ = ("_buckets", "_sums", "seconds", "size")
+    __slots__ = ("_buckets", "_sums", "free", "known", "seconds")
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.size = 0
+        self.free = 0
+        self.known = 0
         self._sums: dict[str, dict[str, dict[Labels, int]]] = {}
         self._buckets: dict[str, dict[str, list[int]]] = {}
 
     def __repr__(self) -> str:
-        return f"<Counts {self.size} sums in {self.seconds:g} s>"
+        return f"<Counts {self.known + self.free} sums in {self.seconds:g} s>"
 
     def find(self, metric: str, first: str) -> Mapping[Labels, int]:
         """Return the sums of a metric with this first label."""
@@ -62,17 +102,27 @@ class Counts:
         """List the first labels of a metric, sorted."""
         return sorted(self._sums.get(metric, {}))
 
-    def add(self, metric: str, labels: Labels, number: int) -> None:
-        """Add a number. Above the limits, it is added to `other` if the metric has that, and is otherwise left out."""
+    def add(self, metric: str, labels: Labels, number: int, share: Share) -> bool:
+        """Add a number; return False if it is left out.
+
+        Above a limit, or a proxy's share of it, a number with new labels is added to `other` if the metric has that:
+        by class instead of code, so that there are at most nine.
+        """
         group = self._sums.setdefault(metric, {}).setdefault(labels[0], {})
         rest = labels[1:]
         if rest not in group:
-            if len(group) >= GROUP_LIMIT or self.size >= TOTAL_LIMIT:
-                if COUNTERS.get(metric, labels)[-1] not in _FOLDED:
-                    return
-                rest = (*rest[:-1], OTHER)
-            self.size += rest not in group
+            name, is_free = (metric, labels[0]), metric in _FREE_METRICS
+            is_below = len(group) < GROUP_LIMIT and (self.free < FREE_LIMIT if is_free else self.known < KNOWN_LIMIT)
+            if is_below and share.has_room(name, is_free=is_free):
+                self.free += is_free
+                self.known += not is_free
+                share.note(name, is_free=is_free)
+            elif is_free:
+                rest = (*(f"{code[0]}xx" for code in rest[:-1]), OTHER)
+            else:
+                return False
         group[rest] = group.get(rest, 0) + number
+        return True
 
     def add_buckets(self, metric: str, label: str, counts: Sequence[int]) -> None:
         """Add the buckets of a histogram."""
@@ -94,64 +144,90 @@ class TrafficSums:
     def __repr__(self) -> str:
         return f"<TrafficSums last={self.last!r} total={self.total!r}>"
 
-    def add(self, traffic: ProxyTraffic) -> Generator[None, None, None]:
-        """Add what one proxy counted; the work may pause between samples, and others may be added meanwhile."""
+    def add(self, traffic: ProxyTraffic, *, is_only: bool = False) -> Generator[None, None, int]:
+        """Add what one proxy counted, and return how many values were left out.
+
+        The work may pause between samples, and other proxies may be added meanwhile. With `is_only`, nothing else is
+        added, so there are no shares.
+        """
         has_before = 0 < traffic.interval_s <= INTERVAL_LIMIT_S
         if has_before:
             self.last.seconds = max(self.last.seconds, traffic.interval_s)
         if 0 < traffic.uptime_s <= UPTIME_LIMIT_S:
             self.total.seconds = max(self.total.seconds, traffic.uptime_s)
         earlier = {family.name: family for family in traffic.before} if has_before else {}
+        addition = _Addition(self.total, self.last if has_before else None, self._check, is_only=is_only)
         added: set[str] = set()
         for family in traffic.now:
             if family.name not in added:
                 added.add(family.name)
-                yield from self._add_family(family, earlier.get(family.name), has_before=has_before)
+                yield from addition.add_family(family, earlier.get(family.name))
+        return addition.left_out
 
-    def _add_family(
-        self, family: MetricFamily, before: MetricFamily | None, *, has_before: bool
-    ) -> Generator[None, None, None]:
+
+class _Addition:
+    """Adds the families of one proxy. `last` is None if they cannot be compared with earlier ones."""
+
+    __slots__ = ("_check", "_last", "_last_share", "_total", "_total_share", "left_out")
+
+    def __init__(self, total: Counts, last: Counts | None, check: LabelCheck, *, is_only: bool) -> None:
+        self._total = total
+        self._last = last
+        self._check = check
+        self._total_share = Share(is_whole=is_only)
+        self._last_share = Share(is_whole=is_only)
+        self.left_out = 0
+
+    def __repr__(self) -> str:
+        return f"<_Addition {self._total_share!r}>"
+
+    def add_family(self, family: MetricFamily, before: MetricFamily | None) -> Generator[None, None, None]:
+        """Add a family; `before` is the same one some time ago."""
         wanted = LABELS_BY_TYPE[family.type].get(family.name)
-        if wanted is None or any(label not in family.labels for label in wanted):
+        if wanted is None:
+            return
+        if any(label not in family.labels for label in wanted):
+            self.left_out += len(family.samples)
             return
         pick = self._build_pick(wanted, family.labels)
         is_like = before is not None and (before.type, before.labels) == (family.type, family.labels)
-        old: dict[Labels, Sample] = dict(before.samples) if before is not None and is_like else {}
+        old = (yield from _index_samples(before.samples)) if before is not None and is_like else {}
         if CLIENT in family.labels:
-            old = _follow_folded(family, old)
-        last = self.last if has_before and family.name not in GAUGES else None
+            yield from _follow_folded(family, old)
+        last = None if family.name in GAUGES else self._last
         add = self._add_buckets if family.type == "histogram" else self._add_number
         for number, (labels, value) in enumerate(family.samples):
             if number % STEP == STEP - 1:
                 yield
             key = pick(labels)
-            if key is not None:
-                add(family.name, key, value, old.get(labels), last=last)
+            if key is None or not add(family.name, key, value, old.get(labels), last=last):
+                self.left_out += 1
 
-    def _add_number(self, name: str, key: Labels, value: Sample, before: Sample | None, *, last: Counts | None) -> None:
+    def _add_number(self, name: str, key: Labels, value: Sample, before: Sample | None, *, last: Counts | None) -> bool:
         number = read_count(value)
         if number is None:
-            return
-        self.total.add(name, key, number)
+            return False
         if last is not None:
             earlier = read_count(before) or 0
             grown = number - earlier
             if grown < 0:  # it counts from 0 again after a restart
                 grown = 0 if CLIENT in COUNTERS.get(name, ()) else number
             if grown:
-                last.add(name, key, grown)
+                last.add(name, key, grown, self._last_share)
+        return self._total.add(name, key, number, self._total_share)
 
     def _add_buckets(
         self, name: str, key: Labels, value: Sample, before: Sample | None, *, last: Counts | None
-    ) -> None:
+    ) -> bool:
         buckets = read_buckets(value)
         if buckets is None:
-            return
-        self.total.add_buckets(name, key[0], buckets)
+            return False
+        self._total.add_buckets(name, key[0], buckets)
         if last is not None:
             earlier = read_buckets(before) or _NO_BUCKETS
             grown = [now - then for now, then in zip(buckets, earlier, strict=True)]
             last.add_buckets(name, key[0], buckets if min(grown) < 0 else grown)
+        return True
 
     def _build_pick(self, wanted: Labels, labels: Labels) -> Callable[[Labels], Labels | None]:
         """Build a function that picks the wanted labels from a sample's, or returns None if one is invalid."""
@@ -172,20 +248,28 @@ class TrafficSums:
         return pick
 
 
-def _follow_folded(family: MetricFamily, old: Mapping[Labels, Sample]) -> dict[Labels, Sample]:
+def _index_samples(samples: Sequence[tuple[Labels, Sample]]) -> Generator[None, None, dict[Labels, Sample]]:
+    indexed: dict[Labels, Sample] = {}
+    for start in range(0, len(samples), STEP):
+        indexed.update(samples[start : start + STEP])
+        yield
+    return indexed
+
+
+def _follow_folded(family: MetricFamily, old: dict[Labels, Sample]) -> Generator[None, None, None]:
     """Count earlier what a proxy has since added to the client `other`, so that it does not seem to be new.
 
     A proxy does this with the clients that it has not seen for longest, at its limit of clients.
     """
-    now, index = dict(family.samples), family.labels.index(CLIENT)
-    corrected = dict(old)
-    for labels, value in old.items():
+    now, index = (yield from _index_samples(family.samples)), family.labels.index(CLIENT)
+    for number, labels in enumerate(list(old)):
+        if number % STEP == STEP - 1:
+            yield
         if len(labels) != len(family.labels) or labels[index] == OTHER:
             continue
         left = read_count(now.get(labels)) or 0
-        folded = (read_count(value) or 0) - left
+        folded = (read_count(old[labels]) or 0) - left
         if folded > 0:
             other = (*labels[:index], OTHER, *labels[index + 1 :])
-            corrected[labels] = left
-            corrected[other] = (read_count(corrected.get(other)) or 0) + folded
-    return corrected
+            old[labels] = left
+            old[other] = (read_count(old.get(other)) or 0) + folded

@@ -12,13 +12,14 @@ import msgspec
 
 from maesh_core.model.addresses import parse_address
 from maesh_core.model.keys import cut_port_key
+from maesh_core.model.metrics import OTHER
+from maesh_core.model.transport import PATHS
 
-OTHER: Final = "other"
-"""The label of what a proxy counts together, above its limits of clients and reasons."""
 REASON_LIMIT: Final = 200
 """Limit of characters of a reason; the mesh's own are shorter."""
 
 REQUESTS: Final = "maesh_service_requests"
+FAILURES: Final = "maesh_service_failures"
 CALLS: Final = "maesh_service_grpc_responses"
 ANSWERS: Final = "maesh_service_answers"
 CUTS: Final = "maesh_service_cut_responses"
@@ -28,10 +29,17 @@ SENT_BYTES: Final = "maesh_service_response_bytes"
 DURATIONS: Final = "maesh_service_request_duration_seconds"
 UPSTREAM_DURATIONS: Final = "maesh_service_upstream_duration_seconds"
 BRANCHES: Final = "maesh_branch_requests"
+BRANCH_FAILURES: Final = "maesh_branch_failures"
 ATTEMPTS: Final = "maesh_server_attempts"
+FAILED_RESPONSES: Final = "maesh_server_failed_responses"
 EDGES: Final = "maesh_edge_requests"
 EDGE_FAILURES: Final = "maesh_edge_failures"
+EDGE_DENIALS: Final = "maesh_edge_denied"
 EDGE_CONNECTIONS: Final = "maesh_edge_connections"
+EDGE_PATHS: Final = "maesh_edge_paths"
+PATH_REQUESTS: Final = "maesh_transport_requests"
+PATH_CONNECTIONS: Final = "maesh_transport_connections"
+PATH_BYTES: Final = "maesh_transport_bytes"
 REFUSED: Final = "maesh_http_refused_requests"
 HTTP_CONNECTIONS: Final = "maesh_http_connections"
 DENIED: Final = "maesh_acl_denied"
@@ -51,14 +59,20 @@ COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
     ANSWERS: ("service", "code", "reason"),
     CUTS: ("service", "reason"),
     BRANCHES: ("service", "destination", "code"),
+    BRANCH_FAILURES: ("service", "destination"),
     ATTEMPTS: ("server", "outcome"),
+    FAILED_RESPONSES: ("server",),
     EDGES: ("service", "client"),
     EDGE_FAILURES: ("service", "client"),
+    EDGE_DENIALS: ("service", "client"),
     EDGE_CONNECTIONS: ("service", "client"),
+    EDGE_PATHS: ("service", "client", "path"),
+    **dict.fromkeys((PATH_REQUESTS, PATH_CONNECTIONS, PATH_BYTES), ("service", "path", "reason")),
     REFUSED: ("code",),
     DENIED: ("service", "reason"),
     **dict.fromkeys(
         (
+            FAILURES,
             RETRIES,
             RECEIVED_BYTES,
             SENT_BYTES,
@@ -114,6 +128,7 @@ class LabelCheck:
             "reason": _check_reason,
             "grpc_status": lambda value: value if value in _CALL_STATUSES else None,
             "outcome": lambda value: value if value in _OUTCOMES else None,
+            "path": lambda value: value if value in PATHS else None,
             "side": lambda value: value if value in _SIDES else None,
         }
 

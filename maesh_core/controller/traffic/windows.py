@@ -1,24 +1,26 @@
 """Builds the windows of a report: takes counts, and returns what was counted for a service, branch, server or caller.
 
-A request fails with a status of 500 or above, or if it is a gRPC call whose status blames the server. Pure values.
+Which requests have failed is decided by the proxies, which count them (docs/metrics.md). Pure values.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+import msgspec
+
 from maesh_core.controller.traffic import wanted_metrics as metrics
 from maesh_core.controller.traffic.latency import build_latency
 from maesh_core.controller.traffic.sums import Counts, Labels
-from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
 from maesh_core.model.traffic import Window
+from maesh_core.model.transport import CLEAR, ENCRYPTED
 
-BLAMING_STATUSES: Final = frozenset(map(str, GRPC_SERVER_ERRORS))
-"""The values of the label `grpc_status` that blame the server."""
 LIMITED: Final = "429"
 DENIED: Final = "403"
 NO_RESPONSE: Final = "no response"
 """The reason of a server's attempts without a response."""
+FAILED_LATER: Final = "response failed"
+"""The reason of a server's responses that were cut, or that failed by their gRPC status."""
 NO_SERVER: Final = "no server accepted it"
 """The reason of TCP connections and UDP sessions for which there was no server."""
 
@@ -34,13 +36,14 @@ def _build_http_window(counts: Counts, key: str) -> Window:
     answers = counts.find(metrics.ANSWERS, key)
     answered = _sum_by(answers, 0)
     requests = sum(codes.values())
-    if not (requests or answered or grpc):
+    paths = _sum_paths(counts, key, metrics.PATH_REQUESTS)
+    if not (requests or answered or grpc or paths[0]):
         return Window(seconds=counts.seconds)
     return Window(
         seconds=counts.seconds,
         requests=requests,
         rate=_divide(requests, counts.seconds),
-        success=find_success(requests, count_failures(codes, grpc)),
+        success=find_success(requests, counts.count(metrics.FAILURES, key)),
         codes=codes,
         grpc=grpc,
         total=build_latency(counts.find_buckets(metrics.DURATIONS, key)),
@@ -51,7 +54,17 @@ def _build_http_window(counts: Counts, key: str) -> Window:
         reasons=dict(Counter(_sum_by(answers, 1)) + Counter(_sum_by(counts.find(metrics.CUTS, key), 0))),
         received_bytes=counts.count(metrics.RECEIVED_BYTES, key),
         sent_bytes=counts.count(metrics.SENT_BYTES, key),
+        paths=paths[0],
+        path_bytes=paths[1],
+        clear_reasons=paths[2],
     )
+
+
+def _sum_paths(counts: Counts, key: str, metric: str) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Sum a metric and the bytes by path, and the metric by the reasons why it was in clear."""
+    found = counts.find(metric, key)
+    in_clear = {labels: number for labels, number in found.items() if labels[0] == CLEAR}
+    return _sum_by(found, 0), _sum_by(counts.find(metrics.PATH_BYTES, key), 0), _sum_by(in_clear, 1)
 
 
 def _build_stream_window(counts: Counts, key: str) -> Window:
@@ -63,6 +76,7 @@ def _build_stream_window(counts: Counts, key: str) -> Window:
     denials = _sum_by(counts.find(metrics.DENIED, key), 0)
     refused = count(metrics.TCP_REFUSED, metrics.UDP_REFUSED)
     connections = count(metrics.TCP_CONNECTIONS, metrics.UDP_SESSIONS)
+    paths, path_bytes, clear_reasons = _sum_paths(counts, key, metrics.PATH_CONNECTIONS)
     return Window(
         seconds=counts.seconds,
         rate=_divide(connections, counts.seconds),
@@ -71,6 +85,9 @@ def _build_stream_window(counts: Counts, key: str) -> Window:
         received_bytes=count(metrics.TCP_RECEIVED, metrics.UDP_RECEIVED),
         sent_bytes=count(metrics.TCP_SENT, metrics.UDP_SENT),
         connections=connections,
+        paths=paths,
+        path_bytes=path_bytes,
+        clear_reasons=clear_reasons,
     )
 
 
@@ -78,30 +95,38 @@ def build_branch_window(counts: Counts, key: str, destination: str) -> Window:
     """Build the window of one destination of a service port."""
     found = counts.find(metrics.BRANCHES, key)
     codes = {code: number for (name, code), number in sorted(found.items()) if name == destination and number}
-    return build_plain_window(counts.seconds, sum(codes.values()), count_failures(codes, {}), codes=codes)
+    failures = counts.count(metrics.BRANCH_FAILURES, key, destination)
+    return build_plain_window(counts.seconds, sum(codes.values()), failures, codes=codes)
 
 
 def build_server_window(counts: Counts, server: str) -> Window:
-    """Build the window of a server: its attempts are the requests, those without a response or with a 5xx failed."""
+    """Build the window of a server: its attempts are the requests. Those without a response have failed too."""
     outcomes = _sum_by(counts.find(metrics.ATTEMPTS, server), 0)
     failures, errors = outcomes.get("failure", 0), outcomes.get("error", 0)
+    failed_later = counts.count(metrics.FAILED_RESPONSES, server)
+    reasons = {NO_RESPONSE: failures, FAILED_LATER: failed_later}
     return build_plain_window(
         counts.seconds,
         sum(outcomes.values()),
-        failures + errors,
+        failures + errors + failed_later,
         codes={"5xx": errors} if errors else {},
-        reasons={NO_RESPONSE: failures} if failures else {},
+        reasons={reason: number for reason, number in reasons.items() if number},
     )
 
 
 def build_edge_window(counts: Counts, service: str, clients: Iterable[str]) -> Window:
     """Build the window of some clients of a service port."""
-    requests = failures = connections = 0
+    requests = failures = denied = connections = 0
+    paths: Counter[str] = Counter()
     for client in clients:
         requests += counts.count(metrics.EDGES, service, client)
         failures += counts.count(metrics.EDGE_FAILURES, service, client)
+        denied += counts.count(metrics.EDGE_DENIALS, service, client)
         connections += counts.count(metrics.EDGE_CONNECTIONS, service, client)
-    return build_plain_window(counts.seconds, requests, failures, connections=connections)
+        for path in (CLEAR, ENCRYPTED):
+            paths[path] += counts.count(metrics.EDGE_PATHS, service, client, path)
+    window = build_plain_window(counts.seconds, requests, failures, denied=denied, connections=connections)
+    return msgspec.structs.replace(window, paths=dict(+paths)) if any(paths.values()) else window
 
 
 def build_plain_window(
@@ -109,6 +134,7 @@ def build_plain_window(
     requests: int,
     failures: int,
     *,
+    denied: int = 0,
     connections: int = 0,
     codes: Mapping[str, int] | None = None,
     reasons: Mapping[str, int] | None = None,
@@ -119,22 +145,11 @@ def build_plain_window(
         requests=requests,
         rate=_divide(requests or connections, seconds),
         success=find_success(requests, failures),
+        denied=denied,
         codes=codes or {},
         reasons=reasons or {},
         connections=connections,
     )
-
-
-def count_failures(codes: Mapping[str, int], grpc: Mapping[str, int]) -> int:
-    """Count the failed requests.
-
-    A gRPC call with a 5xx also has a status that blames the server, so it is counted by that status. How many of the
-    5xx were no calls is not counted; it is at most the number of requests that were no calls.
-    """
-    errors = sum(number for code, number in codes.items() if code >= "5")
-    blaming = sum(number for status, number in grpc.items() if status in BLAMING_STATUSES)
-    others = max(0, sum(codes.values()) - sum(grpc.values()))
-    return min(errors, others) + blaming
 
 
 def find_success(requests: int, failures: int) -> float | None:

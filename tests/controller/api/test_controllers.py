@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from maesh_core.controller.api.controllers import LINE_LIMIT_BYTES, open_apis
+from maesh_core.controller.api.controllers import open_apis
+from maesh_core.controller.api.direct_api import LINE_LIMIT_BYTES
 from maesh_core.errors import MaeshError
 from maesh_core.plain_http.line_stream import LineStream
 from maesh_core.plain_http.messages import Response
@@ -78,6 +79,8 @@ async def test_a_stream_is_followed_through_the_api_server(start, tmp_path):
 async def test_a_refusal_is_told_in_the_controllers_words(start, tmp_path):
     url, _, _ = await start(status=503)
     assert await follow(url) == ([], "/api/tap: 503 too many taps are open")
+    other, _, _ = await start(status=404)
+    assert (await follow(other))[1].endswith(f"; {other} may not be a controller")
     assert "503" in (await follow(kubeconfig=write_kubeconfig(tmp_path, url)))[1]
 
 
@@ -101,3 +104,19 @@ async def test_a_controller_that_breaks_off_is_lost():
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         assert (await follow(url))[1].startswith(f"lost the controller at {url}: ")
+
+
+@pytest.mark.parametrize("is_proxied", [False, True])
+async def test_a_controller_that_does_not_answer_in_the_callers_time_is_an_error(serve, tmp_path, is_proxied):
+    async def handle(request):
+        if not request.target.startswith(b"/api/v1/namespaces/maesh/pods?"):
+            await asyncio.Event().wait()
+        return Response(status=200, body=json.dumps(PODS).encode())
+
+    url, _ = await serve(handle)
+    kubeconfig = str(write_kubeconfig(tmp_path, url)) if is_proxied else ""
+    async with open_apis(
+        "" if is_proxied else url, kubeconfig=kubeconfig, master_url="", namespace="maesh", timeout_s=0.1
+    ) as (api,):
+        with pytest.raises(MaeshError):
+            await api.fetch("/api/traffic")

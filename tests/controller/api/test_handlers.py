@@ -6,6 +6,7 @@ import pytest
 
 from maesh_core.controller.api.handlers import Api
 from maesh_core.controller.api.nodes import AdminAddress, NodeRegistry
+from maesh_core.controller.api.server import build_json
 from maesh_core.controller.tap.mesh_tap import TooManyTapsError
 from maesh_core.errors import NodeUnreachableError, TrafficUnavailableError
 from maesh_core.model.messages import ControllerReport
@@ -56,11 +57,11 @@ class Published:
     def pods(self):
         return build_lookup(build_pod("web-0", "10.0.0.1", "fd00::1"))[0]
 
-    def render(self):
-        return b"maesh_controller_ready 1.0\n"
+    def render(self, accept):
+        return b"maesh_controller_ready 1.0\n", "text/plain; version=0.0.4; charset=utf-8"
 
-    problems = {}
-    middleware_builders = ()
+    async def answer(self, request):
+        return build_json(b'{"asked": "%b"}' % request.target.partition(b"?")[2])
 
     def render_objects(self):
         return b'[{"kind": "TrafficSplit"}]'
@@ -78,6 +79,10 @@ class Asker:
         if self.error is not None:
             raise self.error
         return b'{"revision": "e.1", "full": true}'
+
+    async def fetch_status(self, address):
+        await self.fetch_configuration(address)
+        return b'{"revision": "e.1", "ready": true, "workers": 1}'
 
 
 class Traffic:
@@ -107,8 +112,8 @@ class Taps:
         self.asked = []
         self.error = None
 
-    def open(self, parameters):
-        self.asked.append(parameters)
+    def open(self, parameters, client):
+        self.asked.append((parameters, client))
         if self.error is not None:
             raise self.error
         return self.stream
@@ -152,7 +157,15 @@ async def build_peer(serve):
         traffic = Traffic()
         taps = Taps()
         api = Api(
-            published, NodeRegistry(), asker, status=published, traffic=traffic, taps=taps, metrics=published, **limits
+            published,
+            NodeRegistry(),
+            asker,
+            status=published,
+            traffic=traffic,
+            taps=taps,
+            explanations=published,
+            metrics=published,
+            **limits,
         )
         url, server = await serve(api.handle)
         session = aiohttp.ClientSession()
@@ -321,7 +334,8 @@ async def test_nothing_is_pulled_before_the_first_build(peer):
     assert response.status == 503
     assert body == b"the first configuration is not built yet\n"
     assert response.headers["Retry-After"] == "1"
-    assert json.loads((await peer.get("/api/status/nodes"))[1]) == []
+    (node,) = json.loads((await peer.get("/api/status/nodes"))[1])
+    assert (node["name"], node["ready"], node["refused"]) == ("a", False, True)
 
 
 async def test_readiness_is_reported_as_json(peer):
@@ -369,6 +383,14 @@ async def test_a_proxy_is_asked_where_it_pulled_from_at_the_port_it_reported(pee
     assert (response.status, response.content_type) == (200, "application/json")
     assert json.loads(body) == {"revision": "e.1", "full": True}
     assert peer.asker.asked == [AdminAddress("127.0.0.1", 8080)]
+
+
+async def test_the_status_of_a_proxy_is_that_of_its_admin_port(peer):
+    await peer.get(f"{CURRENT}?node=a&admin=8080&admin-tls=1")
+    response, body = await peer.get("/api/status/node/a/status")
+    assert (response.status, json.loads(body)["workers"]) == (200, 1)
+    assert peer.asker.asked == [AdminAddress("127.0.0.1", 8080, "a")]
+    assert (await peer.get("/api/status/node/b/status"))[0].status == 404
 
 
 async def test_a_proxy_that_cannot_be_asked_is_502_with_the_reason(peer):
@@ -485,6 +507,14 @@ async def test_a_controller_out_of_touch_with_its_cluster_answers_no_pull_and_is
     assert (response.status, body) == (503, b"false")
 
 
+async def test_a_proxy_whose_pulls_are_refused_is_reported_as_one_that_runs(peer):
+    peer.published.is_current = False
+    await peer.get(f"{CURRENT}?node=b&since=e.1&admin=8080")
+    (node,) = json.loads((await peer.get("/api/status/nodes"))[1])
+    assert (node["name"], node["revision"], node["adminPort"]) == ("b", "e.1", 8080)
+    assert (node["ready"], node["refused"]) == (False, True)
+
+
 async def test_a_controller_says_who_it_is_and_who_leads(peer):
     response, body = await peer.get("/api/status/controller")
     assert response.status == 200
@@ -581,6 +611,34 @@ async def test_pages_of_plugins_are_served(build_peer):
     assert dict(peer.api.collect_metrics()[0].samples) == {("page", "200"): 2, ("page", "405"): 1}
 
 
+class PostingPage(Page):
+    path = "/in"
+    body_limit_bytes = 10
+
+    async def respond_to_post(self, request):
+        if request.body == b"fail":
+            raise ValueError
+        return PageResponse(status=429, body=request.body)
+
+
+async def test_a_post_request_reaches_only_pages_that_answer_it(serve, build_peer):
+    peer = await build_peer(pages={"/": Page(), "/in": PostingPage()})
+    assert peer.api.body_limits == {b"/in": 10}
+    url, _ = await serve(peer.api.handle, body_limits=peer.api.body_limits)
+    async with aiohttp.ClientSession() as session:
+        for path, body, status in (
+            ("/in", b"0123456789", 429),
+            ("/in", b"01234567890", 413),
+            ("/in", b"fail", 500),
+            ("/", b"x", 405),
+            ("/api/services", b"x", 405),
+            ("/none", b"x", 404),
+        ):
+            async with session.post(f"{url}{path}", data=body) as response:
+                assert response.status == status
+                assert (await response.read() == body) == (status == 429)
+
+
 async def test_a_page_that_raises_is_logged_and_answered_with_500(build_peer, caplog):
     peer = await build_peer(pages={"/": Page()})
     response, body = await peer.get("/?fail=1")
@@ -588,8 +646,8 @@ async def test_a_page_that_raises_is_logged_and_answered_with_500(build_peer, ca
     assert "the API could not answer /" in caplog.text
 
 
-@pytest.mark.parametrize(("path", "status"), [("/", 421), ("/api/services", 200)])
-async def test_a_page_is_only_served_under_a_known_name(build_peer, path, status):
+@pytest.mark.parametrize(("path", "status"), [("/", 421), ("/api/services", 421)])
+async def test_the_api_is_only_served_under_a_known_name(build_peer, path, status):
     peer = await build_peer(pages={"/": Page()})
     response, _ = await peer.get(path, headers={"Host": "evil.example"})
     assert response.status == status
@@ -598,19 +656,46 @@ async def test_a_page_is_only_served_under_a_known_name(build_peer, path, status
     assert b"--api-hosts evil.example allows it" in body
 
 
-@pytest.mark.parametrize(
-    ("query", "status", "text"),
-    [
-        ("", 400, b"client is missing"),
-        ("?client=10.0.0.1&service=web.shop", 404, b"the mesh knows no service web in namespace shop"),
-    ],
-)
-async def test_an_explanation_without_a_verdict_says_why(peer, query, status, text):
-    peer.published.render_objects = lambda: b"[]"
-    peer.published.render_topology = lambda: b'{"services": {}, "pods": {}}'
-    peer.published.render_configuration = lambda since: b'{"revision": "e.1", "full": true}'
-    response, body = await peer.get(f"/api/explain{query}")
-    assert (response.status, body[: len(text)]) == (status, text)
+async def test_a_question_is_answered_by_what_explains(peer):
+    response, body = await peer.get("/api/explain?client=a&service=b")
+    assert (response.status, body) == (200, b'{"asked": "client=a&service=b"}')
+
+
+AGENT = {"User-Agent": "Mozilla/5.0"}
+
+
+@pytest.mark.parametrize("path", ["/api/explain?client=a&service=b", "/api/traffic", "/api/tap"])
+async def test_a_page_of_another_site_starts_no_costly_work(peer, path):
+    response, body = await peer.get(path, headers=AGENT)
+    assert response.status == 403
+    assert b"only for the controller's own pages" in body
+    assert not peer.taps.asked
+    peer.taps.stream.finish()
+    response, _ = await peer.get(path, headers={**AGENT, "X-Maesh-Request": "1"})
+    assert response.status == 200
+
+
+async def test_a_page_of_another_site_makes_the_controller_ask_no_proxy(peer):
+    response, _ = await peer.get("/api/status/node/a/configuration", headers=AGENT)
+    assert response.status == 403
+
+
+async def test_a_page_of_another_site_adds_no_proxy_but_may_be_followed_to_the_configuration(peer):
+    headers = {**AGENT, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    for fields in (AGENT, headers):
+        response, _ = await peer.get(CURRENT + "?node=a&admin=22", headers=fields)
+        assert response.status == 403
+    assert json.loads((await peer.get("/api/status/nodes"))[1]) == []
+    response, _ = await peer.get(CURRENT, headers=headers)
+    assert response.status == 200
+
+
+@pytest.mark.parametrize("path", ["/api/services", "/api/nothing", "/metrics", "/api/tap", CURRENT])
+async def test_no_page_of_another_site_can_include_an_answer(peer, path):
+    peer.taps.stream.finish()
+    response, _ = await peer.get(path)
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
 async def test_nothing_is_explained_before_the_first_configuration(peer):
@@ -625,7 +710,7 @@ async def test_a_tap_is_a_stream_of_lines_until_the_api_closes(peer):
         assert await response.content.readline() == b'{"kind": "http"}\n'
         peer.api.close()
         assert await response.content.read() == b""
-    assert peer.taps.asked == [{"service": "shop/web", "path": "/a*"}]
+    assert peer.taps.asked == [({"service": "shop/web", "path": "/a*"}, "127.0.0.1")]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,12 @@ import pytest
 
 from maesh_core.controller.api.node_client import NodeClient
 from maesh_core.controller.api.nodes import AdminAddress
+from maesh_core.controller.api.protection import Protection
 from maesh_core.errors import NodeUnreachableError
+from maesh_core.model.messages import NodeReport
 from maesh_core.plain_http.messages import Response
 
+STATUS = {"revision": None, "ready": False, "workers": 0, "engine": "pure", "refused": []}
 WHOLE = {"revision": "e.1", "full": True, "plugins": [], "http": {"routers": {}}}
 
 
@@ -43,6 +46,10 @@ def start_proxy(serve):
         return AdminAddress("127.0.0.1", int(url.rpartition(":")[2])), requests
 
     return start
+
+
+def report(address):
+    return NodeReport(name="node-1", ip=address.ip, ready=True, revision="e.1", last_seen="", admin_port=address.port)
 
 
 async def fail(client, address):
@@ -173,13 +180,32 @@ async def test_a_proxy_that_reported_no_port_is_not_asked(build_client):
 
 
 async def test_the_traffic_of_a_proxy_is_fetched_from_its_page(build_client, start_proxy):
-    address, requests = await start_proxy(b'{"interval_s": 7.5, "now": []}')
-    traffic = await build_client().fetch_traffic(address)
-    assert (traffic.interval_s, traffic.now, traffic.before) == (7.5, (), ())
+    body = b'{"interval_s": 7.5, "now": []}'
+    address, requests = await start_proxy(body)
+    assert await build_client().fetch_traffic(report(address), limit_bytes=len(body)) == body
     assert [request.target for request in requests] == [b"/traffic"]
 
 
-async def test_what_is_not_traffic_is_not_used(build_client, start_proxy):
-    address, _ = await start_proxy(json.dumps(WHOLE).encode())
-    with pytest.raises(NodeUnreachableError, match="the proxy's answer is not its traffic"):
-        await build_client().fetch_traffic(address)
+@pytest.mark.parametrize(("given", "own"), [(9, 1000), (1000, 9)])
+async def test_traffic_above_either_limit_is_refused(build_client, start_proxy, given, own):
+    address, _ = await start_proxy(b" " * 10)
+    with pytest.raises(NodeUnreachableError, match="the proxy's answer is larger than 9 bytes"):
+        await build_client(limit_bytes=own).fetch_traffic(report(address), limit_bytes=given)
+
+
+async def test_a_status_is_passed_on_and_nothing_else(start_proxy, build_client):
+    address, requests = await start_proxy(json.dumps(STATUS).encode())
+    assert json.loads(await build_client().fetch_status(address)) == STATUS
+    assert [request.target for request in requests] == [b"/status"]
+    for body in (b"[]", b"{}", b"\xff", json.dumps(WHOLE).encode(), json.dumps({**STATUS, "ready": 1}).encode()):
+        address, _ = await start_proxy(body)
+        with pytest.raises(NodeUnreachableError, match="the proxy's answer is not a status"):
+            await build_client().fetch_status(address)
+
+
+async def test_a_proxy_with_tls_is_not_asked_without_a_certificate(start_proxy, build_client):
+    address, requests = await start_proxy(json.dumps(WHOLE).encode())
+    client = build_client(secure=Protection().secure_node)
+    with pytest.raises(NodeUnreachableError, match="needs TLS, for which this controller has no certificate"):
+        await client.fetch_configuration(AdminAddress(address.ip, address.port, "node-a"))
+    assert requests == []

@@ -1,4 +1,10 @@
+import contextlib
+from typing import Any
+
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maesh_core.controller.api.nodes import (
     FORGOTTEN_S,
@@ -9,6 +15,7 @@ from maesh_core.controller.api.nodes import (
     NodeRegistry,
     is_valid_name,
 )
+from maesh_core.model.messages import TransportReport
 
 
 class Clock:
@@ -138,3 +145,156 @@ def test_nonsense_in_place_of_a_revision_is_taken_as_none(nodes, revision):
 )
 def test_names_are_printable_and_bounded(name, is_valid):
     assert is_valid_name(name) is is_valid
+
+
+def refuse(nodes, name, revision="e.1"):
+    nodes.note_refused_pull(name, "10.0.0.1", revision, admin_port=8080)
+
+
+def test_a_proxy_whose_pulls_are_refused_is_marked_once_its_last_answer_is_old(nodes, clock):
+    pull(nodes, "a", admin_port=8080)
+    for _ in range(10):
+        clock.now += 10
+        refuse(nodes, "a")
+    [report] = nodes.list_reports()
+    assert (report.ready, report.refused, report.revision, report.admin_port) == (False, True, "e.1", 8080)
+    assert nodes.find_admin("a") == AdminAddress("10.0.0.1", 8080)
+    pull(nodes, "a")
+    [report] = nodes.list_reports()
+    assert (report.ready, report.refused) == (True, False)
+
+
+def test_a_proxy_that_was_answered_a_moment_ago_is_not_marked(nodes, clock):
+    pull(nodes, "a")
+    clock.now += READY_S
+    refuse(nodes, "a")
+    [report] = nodes.list_reports()
+    assert (report.ready, report.refused) == (True, False)
+
+
+def test_a_proxy_that_no_longer_tries_is_not_marked(nodes, clock):
+    refuse(nodes, "a")
+    assert nodes.list_reports()[0].refused
+    clock.now += READY_S + 0.1
+    [report] = nodes.list_reports()
+    assert (report.ready, report.refused) == (False, False)
+
+
+def test_a_pull_from_elsewhere_does_not_displace_a_proxy_that_holds_one(nodes):
+    with nodes.hold_pull("a", "10.0.0.1", "e.1", admin_port=8080):
+        pull(nodes, "a", ip="10.9.0.1", admin_port=666)
+        assert [(each.name, each.ip) for each in nodes.list_reports()] == [("a", "10.0.0.1"), ("a", "10.9.0.1")]
+        assert nodes.find_admin("a") == AdminAddress("10.0.0.1", 8080)
+    pull(nodes, "a", ip="10.0.0.2")
+    assert [each.ip for each in nodes.list_reports()] == ["10.0.0.2"]
+
+
+def test_invented_names_of_one_address_displace_only_each_other(clock):
+    nodes = NodeRegistry(clock=clock, limit=10, address_limit=3)
+    pull(nodes, "real", ip="10.0.0.1")
+    for number in range(50):
+        clock.now += 1
+        pull(nodes, f"x{number}", ip="10.9.0.1")
+    assert [each.name for each in nodes.list_reports()] == ["real", "x47", "x48", "x49"]
+
+
+PULLS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from(["10.0.0.1", "10.0.0.2"]), st.booleans(), st.integers(0, 2000)),
+    max_size=20,
+)
+
+
+@given(PULLS)
+def test_any_pulls_leave_a_registry_within_its_limits(pulls):
+    clock = Clock()
+    nodes = NodeRegistry(clock=clock, limit=4, address_limit=2)
+    with contextlib.ExitStack() as held:
+        for name, ip, is_held, seconds in pulls:
+            clock.now += seconds
+            if is_held:
+                held.enter_context(nodes.hold_pull(name, ip, "e.1"))
+            else:
+                nodes.note_refused_pull(name, ip, "e.1")
+            reports = nodes.list_reports()
+            assert (name, ip) in {(each.name, each.ip) for each in reports}
+            assert len(reports) <= 4
+            assert all(sum(each.ip == ip for each in reports) <= 2 for ip in ("10.0.0.1", "10.0.0.2"))
+            assert nodes.find_admin(name) is not None
+    clock.now += FORGOTTEN_S + 1
+    assert nodes.list_reports() == []
+    assert [nodes.find_admin(name) for name in "abc"] == [None] * 3
+    assert repr(nodes) == "<NodeRegistry nodes=0>"
+
+
+class Reader:
+    """Accepts facts without `bad`, and counts the questions."""
+
+    def __init__(self):
+        self.asked = []
+
+    def accept_facts(self, facts):
+        self.asked.append(dict(facts))
+        if "bad" in facts:
+            raise ValueError("bad")
+        return {name: text for name, text in facts.items() if name != "unknown"}
+
+    def describe_facts(self, facts):
+        return TransportReport(facts=facts, summary=f"{len(facts)} facts")
+
+
+def test_facts_are_those_that_the_transport_accepts(clock):
+    reader = Reader()
+    nodes = NodeRegistry(clock=clock, reader=reader)
+    for facts in ({"ends": "5", "unknown": "x"}, {"ends": "5", "unknown": "x"}):
+        with nodes.hold_pull("a", "10.0.0.1", "e.1", facts=facts):
+            pass
+    [report] = nodes.list_reports()
+    assert report.transport == TransportReport(facts={"ends": "5"}, summary="1 facts")
+    assert len(reader.asked) == 1, "the same facts are checked once"
+
+
+def test_wrong_facts_are_refused_and_do_not_affect_the_pull(clock):
+    nodes = NodeRegistry(clock=clock, reader=Reader())
+    with nodes.hold_pull("a", "10.0.0.1", "e.1", facts={"ends": "5"}):
+        pass
+    with nodes.hold_pull("a", "10.0.0.1", "e.2", facts={"bad": "5"}):
+        pass
+    [report] = nodes.list_reports()
+    assert (report.ready, report.revision, report.transport) == (True, "e.2", TransportReport(summary="0 facts"))
+    assert nodes.refused_facts == 1
+
+
+def test_without_a_transport_facts_are_ignored(nodes):
+    with nodes.hold_pull("a", "10.0.0.1", "e.1", facts={"ends": "5"}):
+        pass
+    assert nodes.list_reports()[0].transport is msgspec.UNSET
+
+
+def test_a_pull_that_is_refused_reports_facts_too(clock):
+    nodes = NodeRegistry(clock=clock, reader=Reader())
+    nodes.note_refused_pull("a", "10.0.0.1", None, facts={"ends": "5"})
+    report: Any = nodes.list_reports()[0].transport
+    assert report.facts == {"ends": "5"}
+
+
+class FailingReader(Reader):
+    """Cannot describe the facts `odd`."""
+
+    def describe_facts(self, facts):
+        if "odd" in facts:
+            raise KeyError("odd")
+        return super().describe_facts(facts)
+
+
+def test_facts_that_cannot_be_described_do_not_affect_the_reports(clock):
+    nodes = NodeRegistry(clock=clock, reader=FailingReader())
+    for name, fact in (("a", "odd"), ("b", "ends")):
+        with nodes.hold_pull(name, "10.0.0.1", "e.1", facts={fact: "5"}):
+            pass
+    reports = nodes.list_reports()
+    assert [report.ready for report in reports] == [True, True]
+    assert [report.transport for report in reports] == [
+        msgspec.UNSET,
+        TransportReport(facts={"ends": "5"}, summary="1 facts"),
+    ]
+    assert nodes.refused_facts == 1

@@ -1,8 +1,17 @@
 import pytest
 
-from maesh_core.controller.api.pages import CONTENT_SECURITY_POLICY, answer_page, index_pages
+from maesh_core.controller.api.authentication import Caller
+from maesh_core.controller.api.pages import (
+    CONTENT_SECURITY_POLICY,
+    answer_page,
+    answer_post,
+    find_post_page,
+    index_pages,
+    list_body_limits,
+)
 from maesh_core.errors import PluginError
-from maesh_core.plugin_system.pages import PageRequest, PageResponse
+from maesh_core.plain_http.messages import Request
+from maesh_core.plugin_system.pages import PageRequest, PageResponse, PostRequest
 
 
 class Page:
@@ -53,3 +62,30 @@ async def test_a_page_is_sent_with_headers_that_keep_a_browser_safe_and_may_repl
     assert fields[b"Referrer-Policy"] == b"no-referrer"
     assert fields[b"Cache-Control"] == b"max-age=1"
     assert fields[b"Content-Type"] == b"text/html"
+
+
+class PostingPage(Page):
+    body_limit_bytes = 10
+
+    async def respond_to_post(self, request):
+        self.requests.append(request)
+        return self.response
+
+
+def test_only_pages_that_answer_post_requests_get_bodies():
+    posting = PostingPage("/b")
+    assert list_body_limits({"/a": Page("/a"), "/b": posting}) == {b"/b": 10}
+    assert find_post_page(posting) is posting
+    assert find_post_page(Page("/a")) is find_post_page(None) is None
+
+
+async def test_a_post_request_is_answered_with_the_same_headers():
+    page = PostingPage("/b", body=b"x")
+    request = Request(method=b"POST", body=b"y", fields=[(b"a", b"b")], remote="10.0.0.1", is_encrypted=True)
+    response = await answer_post(page, request, Caller("person", "ann"))
+    expected = PostRequest(body=b"y", fields=[(b"a", b"b")], remote="10.0.0.1", is_encrypted=True, caller="ann")
+    assert page.requests == [expected]
+    await answer_post(page, request, Caller("node", "n1"))
+    assert page.requests[-1].caller == ""
+    assert (response.status, response.body) == (200, b"x")
+    assert dict(response.fields)[b"X-Content-Type-Options"] == b"nosniff"

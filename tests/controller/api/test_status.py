@@ -1,11 +1,12 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from maesh_core.controller.api import controllers as controllers_module
 from maesh_core.controller.api.server import to_response
-from maesh_core.controller.api.status import ask_controllers, ask_mesh
+from maesh_core.controller.api.status import ServiceMode, ask_controllers, ask_mesh
 from maesh_core.errors import MaeshError, SettingsError, StartupError
 from maesh_core.settings import StatusSettings
 
@@ -104,9 +105,9 @@ async def test_all_controllers_of_a_cluster_are_asked_through_its_api_server(api
     }
     api_server.apply([pod, {**pod, "metadata": {**pod["metadata"], "name": "evicted"}, "status": {"phase": "Failed"}}])
     status = await ask_mesh(settings)
-    # The API server of the tests cannot reach pods: it tells what is asked, and that a refusal is shown.
+    # The API server of the tests does not know where this pod is: it tells what is asked, and that a refusal is shown.
     assert [each.name for each in status.controllers] == ["c-1"]
-    assert "/api/v1/namespaces/maesh/pods/c-1:9000/proxy/api/status/controller: 404" in status.controllers[0].error
+    assert "/api/v1/namespaces/maesh/pods/c-1:9000/proxy/api/status/controller: 503" in status.controllers[0].error
 
 
 async def test_an_endpoint_that_is_no_url_and_a_cluster_that_is_not_named_are_errors(monkeypatch, tmp_path):
@@ -137,3 +138,16 @@ async def test_without_a_cluster_the_controller_of_this_machine_is_asked(monkeyp
     status = await ask_mesh(StatusSettings())
     assert [(each.name, each.report.name) for each in status.controllers] == [(url, "one")]
     assert status.service_count == 1
+
+
+async def test_services_have_modes_if_their_controller_has_a_transport():
+    services = json.dumps(
+        [
+            {"namespace": "n", "name": "web", "ports": [], "encryption": "strict"},
+            {"namespace": "n", "name": "old", "ports": []},
+        ]
+    )
+    status = await ask_controllers([("one", answer_with({**build_controller(), "/api/services": services.encode()}))])
+    assert status.modes == (ServiceMode(namespace="n", name="web", encryption="strict"),)
+    status = await ask_controllers([("one", answer_with(build_controller(services=[("web", [])])))])
+    assert status.modes is msgspec.UNSET

@@ -4,11 +4,15 @@ import asyncio
 
 import pytest
 
-from maesh_core.controller.api.nodes import AdminAddress
 from maesh_core.controller.api.tap_client import CONNECTIONS_LIMIT, HttpTapClient, choose_stream_limit
 from maesh_core.errors import NodeUnreachableError
+from maesh_core.model.messages import NodeReport
 
 HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+
+
+def build_proxy(port):
+    return NodeReport(name="a", ip="127.0.0.1", ready=True, revision="e.1", last_seen="now", admin_port=port)
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ async def build_client():
 
 @pytest.fixture
 async def start_proxy():
-    """Serve bytes to whoever asks, then the end unless the proxy stays silent; gives the address and the heads."""
+    """Answer each connection with bytes, and close it unless the proxy stays silent; gives the proxy and the heads."""
     servers, ended = [], asyncio.Event()
 
     async def start(*parts, is_silent=False):
@@ -43,7 +47,7 @@ async def start_proxy():
             writer.close()
 
         servers.append(await asyncio.start_server(answer, "127.0.0.1", 0))
-        return AdminAddress("127.0.0.1", servers[-1].sockets[0].getsockname()[1]), heads
+        return build_proxy(servers[-1].sockets[0].getsockname()[1]), heads
 
     yield start
     ended.set()
@@ -52,11 +56,11 @@ async def start_proxy():
         await server.wait_closed()
 
 
-async def follow(client, address, query=""):
+async def follow(client, proxy, query=""):
     """Follow until the error; gives the lines and the error's text."""
     lines = []
     try:
-        async for line in client.follow(address, query):
+        async for line in client.follow(proxy, query):
             lines.append(line)  # noqa: PERF401 - those before the error count
     except NodeUnreachableError as error:
         return lines, str(error)
@@ -64,8 +68,8 @@ async def follow(client, address, query=""):
 
 
 async def test_lines_are_yielded_as_they_come(build_client, start_proxy):
-    address, heads = await start_proxy(HEAD, b'{"a"', b": 1}\n\n{}\nrest")
-    lines, text = await follow(build_client(), address, "path=%2Fa%2Bb")
+    proxy, heads = await start_proxy(HEAD, b'{"a"', b": 1}\n\n{}\nrest")
+    lines, text = await follow(build_client(), proxy, "path=%2Fa%2Bb")
     assert (lines, text) == ([b'{"a": 1}', b"", b"{}"], "the proxy ended the tap")
     assert heads[0].startswith(b"GET /tap?path=%2Fa%2Bb HTTP/1.1\r\n")
 
@@ -79,20 +83,20 @@ async def test_lines_are_yielded_as_they_come(build_client, start_proxy):
             "the proxy answered 302",
         ),
         ((b"SSH-2.0\r\n",), "the proxy's answer is incomplete or not HTTP"),
-        ((HEAD, b"x" * 40_000), "the proxy sent a line of over 16384 bytes"),
+        ((HEAD, b"x" * 40_000), "the proxy sent a line of over 32768 bytes"),
     ],
 )
 async def test_what_is_no_tap_is_an_error(build_client, start_proxy, parts, text):
-    address, _ = await start_proxy(*parts)
-    assert await follow(build_client(), address) == ([], text)
+    proxy, _ = await start_proxy(*parts)
+    assert await follow(build_client(), proxy) == ([], text)
 
 
 async def test_a_proxy_that_is_silent_or_gone_is_an_error(build_client, start_proxy, unused_tcp_port):
-    address, _ = await start_proxy(HEAD, b"\n", is_silent=True)
-    assert await follow(build_client(silence_s=0.2), address) == ([b""], "the proxy did not answer in time")
-    gone = AdminAddress("127.0.0.1", unused_tcp_port)
+    proxy, _ = await start_proxy(HEAD, b"\n", is_silent=True)
+    assert await follow(build_client(silence_s=0.2), proxy) == ([b""], "the proxy did not answer in time")
+    gone = build_proxy(unused_tcp_port)
     assert await follow(build_client(), gone) == ([], "the proxy cannot be reached")
-    nowhere = AdminAddress("127.0.0.1", None)
+    nowhere = build_proxy(None)
     assert await follow(build_client(), nowhere) == ([], "the proxy did not report its admin port")
 
 

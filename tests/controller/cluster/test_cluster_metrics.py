@@ -8,7 +8,8 @@ async def test_the_leader_counts_what_it_writes(fleet, api_server, service):
     replica = await fleet.start()
 
     async def find():
-        text = render_page([replica.cluster.collect_metrics]).decode()
+        page, _ = render_page([replica.cluster.collect_metrics])
+        text = page.decode()
         line = 'maesh_controller_shadow_service_writes_total{operation="create",result="written"} 2.0'
         return text if line in text else None
 

@@ -29,7 +29,7 @@ from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.model.events import Applied, Deleted, Problem, Replaced
 from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.resources import Pod, Service
-from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.protocols import PortRange
 
 MESH = "maesh"
 KEY = ObjectKey("shop", "web")

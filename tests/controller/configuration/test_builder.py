@@ -14,7 +14,8 @@ from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import HttpRouter, Section, Service, ServiceConfiguration, StreamRouter
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.topology import PortNode, ServiceNode
-from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, PortRange, Stage, TrafficType
+from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage
+from maesh_core.plugin_system.protocols import PortRange, TrafficType
 
 HTTP = HttpTrafficType(PortRange(first=5000, limit=10, is_exclusive=False))
 TCP = TcpTrafficType(PortRange(first=10000, limit=10, is_exclusive=True))

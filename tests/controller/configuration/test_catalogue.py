@@ -11,7 +11,8 @@ from maesh_core.controller.configuration.http import HttpTrafficType
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.errors import PluginError
 from maesh_core.model.topology import ServiceNode
-from maesh_core.plugin_system.hookspecs import PortRange, Stage
+from maesh_core.plugin_system.hookspecs import Stage
+from maesh_core.plugin_system.protocols import PortRange
 
 HTTP = HttpTrafficType(PortRange(first=5000, limit=10, is_exclusive=False))
 TCP = TcpTrafficType(PortRange(first=10000, limit=10, is_exclusive=True))
@@ -29,6 +30,19 @@ class One:
 
 class Other(One):
     """The same, of another plugin."""
+
+
+class Filtering(One):
+    """A builder that routes can use, too."""
+
+    is_single = False
+
+    def __init__(self, kind: str, *filters: str) -> None:
+        super().__init__(kind)
+        self.filters = filters
+
+    def build_filter(self, requests: Any, service: ServiceNode) -> Mapping[str, Any]:
+        return {}
 
 
 class Balancer:
@@ -156,3 +170,13 @@ def test_a_traffic_type_that_is_not_carried_is_explained() -> None:
     assert catalogue.describe_unknown_type("gopher") == f"{start} 'gopher'; {known}"
     assert catalogue.describe_unknown_type("htp") == f"{start} 'htp'; {known}; did you mean http?"
     assert catalogue.describe_unknown_type("udp").endswith(f"{known}; plugin udp is off; --udp switches it on")
+
+
+def test_the_builder_of_a_filter_is_found_by_the_name_of_the_filter() -> None:
+    rewrite = Filtering("rewrite", "URLRewrite")
+    catalogue = Catalogue([HTTP], [One("a"), rewrite])
+    assert catalogue.find_filter("URLRewrite") is rewrite
+    assert catalogue.find_filter("CORS") is None
+    assert catalogue.filters == {"URLRewrite"}
+    with pytest.raises(PluginError, match="filter 'URLRewrite' is claimed by both"):
+        Catalogue([HTTP], [rewrite, Filtering("other", "URLRewrite")])

@@ -11,7 +11,7 @@ from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import HttpRouter, Server
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.topology import PortNode, ServerNode, ServiceNode
-from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.protocols import PortRange
 
 TYPE = HttpTrafficType(PortRange(first=5000, limit=10, is_exclusive=False))
 PORT = PortNode(number=80, servers=(ServerNode(address="fd00::1", port=8080),))

@@ -25,7 +25,8 @@ from maesh_core.errors import ConfigurationError
 from maesh_core.model.events import Applied, Replaced
 from maesh_core.model.resources import Resource, Service
 from maesh_core.model.topology import ServiceNode
-from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, PortRange, Stage
+from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage
+from maesh_core.plugin_system.protocols import PortRange
 
 CASES = Path(__file__).parents[2] / "data" / "mesh"
 NAMES = sorted(path.parent.name for path in CASES.glob("*/resources.yaml"))

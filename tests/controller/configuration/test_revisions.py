@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maesh_core.controller.configuration import revisions
-from maesh_core.controller.configuration.revisions import RevisionStore
+from maesh_core.controller.configuration.revisions import ObjectPath, RevisionStore
 from maesh_core.model.configuration import (
     HttpRouter,
     Middleware,
@@ -22,6 +22,7 @@ from maesh_core.model.configuration import (
 )
 from maesh_core.model.keys import ObjectKey, build_middleware_key, build_port_key
 from maesh_core.model.messages import parse_update
+from maesh_core.model.transport import ClientEntry
 
 SERVICES = [ObjectKey(namespace, name) for namespace in ("a", "b") for name in ("x", "y")]
 ROUTER_TYPES = {"http": HttpRouter, "tcp": StreamRouter}
@@ -60,8 +61,8 @@ class Client:
         document = json.loads(body)
         if document["full"]:
             self.objects = {}
-        for protocol in ("http", "tcp", "udp"):
-            for noun, objects in document[protocol].items():
+        for protocol in ("http", "tcp", "udp", "transport", "pods"):
+            for noun, objects in document.get(protocol, {}).items():
                 for key, value in objects.items():
                     self.objects[f"{protocol}/{noun}/{key}"] = value
         for path in document["removed"]:  # a proxy is told of nothing that it never had
@@ -102,6 +103,39 @@ def test_from_every_older_revision_the_delta_leads_to_the_current_whole(steps: l
         store.apply(build_changes(step))
         clients.append(read_full(store))
     expected = read_full(store)
+    for client in clients:
+        client.pull(store)
+        assert (client.revision, client.objects) == (expected.revision, expected.objects)
+
+
+CLIENTS = st.none() | st.builds(ClientEntry, st.sampled_from("ab"), st.just("x@n"))
+entry_changes = st.builds(
+    dict.__or__,
+    st.dictionaries(st.sampled_from(["transport/nodes/n1", "transport/nodes/n2", "transport/clients/::1"]), CLIENTS),
+    st.dictionaries(
+        st.sampled_from(["pods/addresses/10.0.0.1", "pods/addresses/::1"]), st.none() | st.sampled_from(["n/a", "n/b"])
+    ),
+)
+
+
+@given(st.lists(st.tuples(changes, entry_changes), max_size=8))
+def test_from_every_older_revision_the_delta_leads_to_the_current_optional_sections(
+    steps: list[tuple[dict[ObjectKey, Any], Any]],
+) -> None:
+    store = RevisionStore("epoch", ())
+    clients = [read_full(store)]
+    model: dict[str, Any] = {}
+    for services, entries in steps:
+        before = store.revision
+        has_changed = store.apply(
+            build_changes(services), entries={ObjectPath(*path.split("/")): entry for path, entry in entries.items()}
+        )
+        assert has_changed == (store.revision != before)
+        model |= {path: msgspec.to_builtins(entry) for path, entry in entries.items()}
+        clients.append(read_full(store))
+    expected = read_full(store)
+    sent = {path: value for path, value in expected.objects.items() if path.startswith(("transport/", "pods/"))}
+    assert sent == {path: value for path, value in model.items() if value is not None}
     for client in clients:
         client.pull(store)
         assert (client.revision, client.objects) == (expected.revision, expected.objects)
@@ -298,3 +332,12 @@ def test_an_object_that_cannot_be_encoded_changes_nothing() -> None:
         store.apply({X: None, Y: make_configuration(Y, limit=object())})
     assert store.revision == "epoch.1"
     assert store.render("epoch.1") is None
+
+
+def test_one_service_is_rendered_without_the_others() -> None:
+    store = RevisionStore("e", ["acl"])
+    store.apply({key: make_configuration(key, "http", 80, 81) for key in SERVICES})
+    document = json.loads(store.render_service(SERVICES[0]))
+    assert list(document["http"]["routers"]) == ["a/x:80", "a/x:81"]
+    assert (document["revision"], document["full"]) == ("e.1", True)
+    assert json.loads(store.render_service(ObjectKey("a", "unknown")))["http"]["routers"] == {}

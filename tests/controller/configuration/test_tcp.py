@@ -8,7 +8,7 @@ from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import Section, Server, Service, StreamRouter
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.topology import PortNode, ServerNode, ServiceNode
-from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.protocols import PortRange
 
 TYPE = TcpTrafficType(PortRange(first=10000, limit=10, is_exclusive=True))
 PORT = PortNode(number=80, servers=(ServerNode(address="10.0.0.1", port=8080),))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer
+from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer, list_destinations
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import HttpRouter, Middleware, Part, Section, Server, Service, StreamRouter
 from maesh_core.model.messages import Update
@@ -234,3 +234,14 @@ def test_a_service_that_is_not_there_may_be_in_what_could_not_be_read():
 def test_a_pod_that_is_not_there_is_an_error():
     with pytest.raises(ConfigurationError, match="there is no pod nobody in namespace shop"):
         explain(client="shop/nobody")
+
+
+def test_a_destination_has_the_mode_of_its_service_unless_that_is_off():
+    services = {
+        "n/a:80": Service(encryption="strict"),
+        "n/b:80": Service(parts=(Part(service="n/b:80/s/x", weight=1), Part(service="n/b:80/s/y", weight=1))),
+        "n/b:80/s/x": Service(encryption="permissive"),
+        "n/b:80/s/y": Service(),
+    }
+    assert [each.encryption for each in list_destinations(services, "n/a:80", None)] == ["strict"]
+    assert [each.encryption for each in list_destinations(services, "n/b:80", None)] == ["permissive", ""]

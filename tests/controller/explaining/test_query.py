@@ -1,38 +1,10 @@
-import json
 from urllib.parse import urlencode
 
 import pytest
 
 from maesh_core.controller.explaining.explanation import ExplainedRequest
-from maesh_core.controller.explaining.query import answer_question, parse_question
-from maesh_core.controller.run import build_once
+from maesh_core.controller.explaining.query import parse_question
 from maesh_core.errors import ConfigurationError
-from maesh_core.settings import ControllerSettings
-
-MANIFEST = """
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop}
-spec:
-  selector: {app: web}
-  ports: [{port: 80}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web-1, namespace: shop, labels: {app: web}}
-spec: {serviceAccountName: web, containers: [{name: a, image: b}]}
-status: {podIP: 127.0.5.1}
-"""
-
-
-class NoPlugins:
-    names: tuple[str, ...] = ()
-
-    def collect(self, hook_name):
-        return []
-
-    def describe(self, provided):
-        return ""
 
 
 def test_a_question_has_defaults_and_repeats_only_headers():
@@ -55,6 +27,8 @@ def test_a_question_has_defaults_and_repeats_only_headers():
         ("client=a&service=b&port=%C2%B2", "port: '²' is not a number"),
         ("client=a&service=b&header=x", "header: 'x' is not NAME: VALUE"),
         ("client=a&service=b&header=x y: z", "header: 'x y: z' is not NAME: VALUE"),
+        ("client=" + "a" * 601 + "&service=b", "client has more than 600 characters"),
+        ("client=a&service=" + "b" * 601, "service has more than 600 characters"),
         ("client=a&service=b" + "&header=a:b" * 51, "there are more than 50 headers"),
     ],
 )
@@ -62,21 +36,3 @@ def test_an_invalid_question_is_refused_with_the_reason(query, text):
     with pytest.raises(ConfigurationError) as caught:
         parse_question(query)
     assert str(caught.value).startswith(text)
-
-
-@pytest.fixture
-async def engine(tmp_path):
-    (tmp_path / "web.yaml").write_text(MANIFEST)
-    return await build_once(ControllerSettings(paths=(str(tmp_path),)), NoPlugins())
-
-
-async def test_a_question_is_answered_from_what_the_controller_serves(engine):
-    found = json.loads(answer_question(ExplainedRequest(client="web-1.shop", service="web.shop"), engine))
-    assert (found["isAdmitted"], found["status"], found["port"]) == (True, 200, 80)
-    assert found["destinations"][0]["servers"] == ["127.0.5.1:80"]
-
-
-@pytest.mark.parametrize("asked", [{"service": "wbe.shop"}, {"client": "other"}, {"port": 81}])
-async def test_a_question_about_what_does_not_exist_raises(engine, asked):
-    with pytest.raises(ConfigurationError):
-        answer_question(ExplainedRequest(**{"client": "web-1.shop", "service": "web.shop", **asked}), engine)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from maesh_core.controller.ports.assignment import PortClaim, PortTables
 from maesh_core.controller.ports.port_table import GRACE_S, PortOwner
 from maesh_core.model.keys import ObjectKey
-from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.protocols import PortRange
 
 A, B, C = (ObjectKey("n", name) for name in "abc")
 

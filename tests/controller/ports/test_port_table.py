@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from maesh_core.controller.ports.port_table import GRACE_S, TRANSITIONS, PortOwner, PortState, PortTable
 from maesh_core.model.keys import ObjectKey
-from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.protocols import PortRange
 
 A, B, C = (ObjectKey("n", name) for name in "abc")
 

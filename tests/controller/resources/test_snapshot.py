@@ -306,3 +306,15 @@ def test_the_index_always_agrees_with_the_objects(told: list[tuple[Event, str]])
         for text in "xy":
             expected = tuple(pod for pod in pods if pod.metadata.labels.get("app") == text)
             assert snapshot.find(Pod, "label", f"apps/app={text}") == expected
+
+
+def test_a_copy_keeps_the_objects_that_it_had() -> None:
+    snapshot = Snapshot(KINDS)
+    snapshot.apply([Applied(make_pod("a", app="web"))], source="s")
+    copied = snapshot.copy(Pod)
+    snapshot.apply([Deleted(Pod, ObjectKey("apps", "a")), Applied(make_pod("b", app="web"))], source="s")
+    assert copied.keys(Pod) == [ObjectKey("apps", "a")]
+    assert [pod.metadata.name for pod in copied.search(Pod, "label", "apps/app=web")] == ["a"]
+    assert [pod.metadata.name for pod in snapshot.search(Pod, "label", "apps/app=web")] == ["b"]
+    with pytest.raises(PluginError):
+        copied.keys(Widget)

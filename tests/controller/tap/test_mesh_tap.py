@@ -8,66 +8,30 @@ from typing import Any
 import msgspec
 import pytest
 
+from maesh_core.controller.mesh_proxies.finder import NOT_PULLING
 from maesh_core.controller.tap import mesh_tap as mesh_tap_module
+from maesh_core.controller.tap import proxy_streams
 from maesh_core.controller.tap.mesh_tap import (
-    NOT_ASKED,
-    NOT_PULLING,
+    CLIENT_TAPS_LIMIT,
     RATE,
     TAPS_LIMIT,
     MeshTaps,
     TooManyTapsError,
     name_destination,
 )
-from maesh_core.errors import NodeUnreachableError
+from maesh_core.controller.tap.proxy_streams import NOT_ASKED
 from maesh_core.model.keys import ObjectKey
-from maesh_core.model.messages import NodeReport
 from maesh_core.model.resources import ObjectMeta, Pod, PodSpec
 from maesh_core.model.tap import TappedRecord
 from maesh_core.model.topology import BackendNode, BranchNode, PortNode, ServiceNode
 from maesh_core.plain_http.line_stream import LineStream
 
+from .fake_proxies import FakeProxies
+
 BRANCH = BranchNode(
     name="split/canary",
     backends=(BackendNode(service=ObjectKey("shop", "web-v2"), weight=1, port=PortNode(number=80)),),
 )
-
-
-class FakeProxies:
-    """The registry, the client and the proxies: each proxy has a queue of lines, or of an error that ends its tap."""
-
-    def __init__(self, *names: str) -> None:
-        self.connections_limit = 10
-        self.ready = dict.fromkeys(names, True)
-        self.queues: dict[str, asyncio.Queue[bytes | NodeUnreachableError]] = {}
-        self.queries: list[tuple[str, str]] = []
-        self.is_closed = False
-
-    def list_reports(self) -> Sequence[NodeReport]:
-        return [
-            NodeReport(name=name, ip="10.1.0.1", ready=is_ready, revision="e.1", last_seen="now")
-            for name, is_ready in self.ready.items()
-        ]
-
-    def find_admin(self, name: str) -> str | None:
-        return name if name in self.ready else None
-
-    async def follow(self, address: str, query: str) -> AsyncIterator[bytes]:
-        self.queries.append((address, query))
-        queue = self.queues[address] = asyncio.Queue()
-        while True:
-            item = await queue.get()
-            if isinstance(item, NodeUnreachableError):
-                raise item
-            yield item
-
-    async def close(self) -> None:
-        self.is_closed = True
-
-    async def send(self, name: str, *items: bytes | NodeUnreachableError) -> None:
-        while name not in self.queues:  # noqa: ASYNC110 - a proxy that is asked tells nobody
-            await asyncio.sleep(0)
-        for item in items:
-            self.queues[name].put_nowait(item)
 
 
 class Cluster:
@@ -121,12 +85,12 @@ def test_a_destination_is_named_by_its_service_port(service: str, destination: s
 
 @pytest.fixture
 def proxies(monkeypatch: pytest.MonkeyPatch) -> FakeProxies:
-    monkeypatch.setattr(mesh_tap_module, "REFRESH_S", 0)
+    monkeypatch.setattr(proxy_streams, "REFRESH_S", 0)
     return FakeProxies("a")
 
 
 @pytest.fixture
-async def taps(proxies: FakeProxies) -> AsyncIterator[MeshTaps[str]]:
+async def taps(proxies: FakeProxies) -> AsyncIterator[MeshTaps]:
     taps = MeshTaps(proxies, proxies, Cluster())
     yield taps
     await taps.close()
@@ -148,10 +112,10 @@ async def read(stream: LineStream, count: int) -> list[Any]:
 
 
 async def test_the_records_of_all_proxies_are_merged_and_sources_are_named(
-    proxies: FakeProxies, taps: MeshTaps[str]
+    proxies: FakeProxies, taps: MeshTaps
 ) -> None:
-    proxies.ready["b"] = True
-    stream = taps.open({"service": "shop/web", "path": "/a b", "limit": "9"})
+    proxies.change("b")
+    stream = taps.open({"service": "shop/web", "path": "/a b", "limit": "9"}, "1.1.1.1")
     await proxies.send("a", render(path="/1"), b"")
     await proxies.send("b", render("10.0.0.2", path="/2"))
     lines = await read(stream, 2)
@@ -160,20 +124,20 @@ async def test_the_records_of_all_proxies_are_merged_and_sources_are_named(
 
 
 async def test_a_source_by_name_is_selected_here_and_by_address_in_the_proxies(
-    proxies: FakeProxies, taps: MeshTaps[str]
+    proxies: FakeProxies, taps: MeshTaps
 ) -> None:
-    stream = taps.open({"source": "Pod/web-0@shop"})
+    stream = taps.open({"source": "Pod/web-0@shop"}, "1.1.1.1")
     await proxies.send("a", render("10.0.0.2"), render("10.0.0.1"))
     assert [line["client"] for line in await read(stream, 1)] == ["10.0.0.1"]
     stream.close()
     proxies.queues.clear()
-    taps.open({"source": "10.0.0.9"})
+    taps.open({"source": "10.0.0.9"}, "1.1.1.1")
     await proxies.send("a")
     assert [query for _, query in proxies.queries] == ["", "source=10.0.0.9"]
 
 
-async def test_the_stream_ends_after_the_limit(proxies: FakeProxies, taps: MeshTaps[str]) -> None:
-    stream = taps.open({"limit": "2"})
+async def test_the_stream_ends_after_the_limit(proxies: FakeProxies, taps: MeshTaps) -> None:
+    stream = taps.open({"limit": "2"}, "1.1.1.1")
     await proxies.send("a", render(path="/1"), render(path="/2"), render(path="/3"))
     assert [line["path"] for line in await read(stream, 2)] == ["/1", "/2"]
     with pytest.raises(StopAsyncIteration):
@@ -197,91 +161,107 @@ async def test_the_stream_ends_after_the_limit(proxies: FakeProxies, taps: MeshT
         render()[:-1] + b', "durationS": 1e999}',
     ],
 )
-async def test_what_is_no_record_is_ignored(proxies: FakeProxies, taps: MeshTaps[str], line: bytes) -> None:
-    stream = taps.open({})
+async def test_what_is_no_record_is_ignored(proxies: FakeProxies, taps: MeshTaps, line: bytes) -> None:
+    stream = taps.open({}, "1.1.1.1")
     await proxies.send("a", line, render(path="/1"))
     assert [each["path"] for each in await read(stream, 1)] == ["/1"]
 
 
 async def test_fields_that_are_unknown_or_belong_to_the_controller_are_not_passed_on(
-    proxies: FakeProxies, taps: MeshTaps[str]
+    proxies: FakeProxies, taps: MeshTaps
 ) -> None:
-    stream = taps.open({})
+    stream = taps.open({}, "1.1.1.1")
     await proxies.send("a", render("10.0.0.2", source="shop/other")[:-1] + b', "x": 1}')
     (line,) = await read(stream, 1)
     assert (line["source"], "x" in line) == ("", False)
 
 
-async def test_dropped_records_are_counted(proxies: FakeProxies, taps: MeshTaps[str]) -> None:
-    stream = taps.open({})
+async def test_dropped_records_are_counted(proxies: FakeProxies, taps: MeshTaps) -> None:
+    stream = taps.open({}, "1.1.1.1")
     await proxies.send("a", b'{"dropped":3}', b'{"dropped":4}')
     assert sum(line["dropped"] for line in await read(stream, 1)) == 7
 
 
 async def test_above_the_rate_records_are_dropped_without_being_decoded(
-    proxies: FakeProxies, taps: MeshTaps[str], monkeypatch: pytest.MonkeyPatch
+    proxies: FakeProxies, taps: MeshTaps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mesh_tap_module, "WINDOW_S", 1000)
-    stream = taps.open({"source": "nobody"})
+    stream = taps.open({"source": "nobody"}, "1.1.1.1")
     await proxies.send("a", *[render()] * RATE, b"garbage", render())
     while proxies.queues["a"].qsize():  # noqa: ASYNC110 - the queue tells nobody
         await asyncio.sleep(0)
     assert await read(stream, 1) == [{"dropped": 2}]
 
 
-async def test_a_proxy_that_cannot_be_reached_is_named_once_and_asked_again(
-    proxies: FakeProxies, taps: MeshTaps[str]
+async def test_a_proxy_with_many_records_does_not_hide_those_of_others(
+    proxies: FakeProxies, taps: MeshTaps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proxies.ready["old"] = False
-    stream = taps.open({})
-    await proxies.send("a", NodeUnreachableError("the proxy cannot be reached"))
-    lines = await read(stream, 2)
-    assert {line["node"]: line["error"] for line in lines} == {"a": "the proxy cannot be reached", "old": NOT_PULLING}
-    while len(proxies.queries) < 2:  # noqa: ASYNC110 - the list tells nobody
+    monkeypatch.setattr(mesh_tap_module, "WINDOW_S", 1000)
+    proxies.change("b")
+    stream = taps.open({"source": "web-0"}, "1.1.1.1")
+    await proxies.send("a", *[render("6.6.6.6")] * RATE * 2)
+    await proxies.send("b", *[render(path="/b")] * (RATE // 2))
+    while proxies.queues["a"].qsize() or proxies.queues["b"].qsize():  # noqa: ASYNC110 - the queues tell nobody
         await asyncio.sleep(0)
-    await proxies.send("a", NodeUnreachableError("the proxy cannot be reached"))
-    while len(proxies.queries) < 3:  # noqa: ASYNC110 - the list tells nobody
-        await asyncio.sleep(0)
-    await proxies.send("a", render(path="/1"), NodeUnreachableError("the proxy cannot be reached"))
-    assert [line.get("path", "") for line in await read(stream, 2)] == ["/1", ""]
+    lines = await read(stream, RATE // 2 + 1)
+    assert [line["path"] for line in lines[:-1]] == ["/b"] * (RATE // 2)
+    assert RATE <= lines[-1]["dropped"] <= RATE * 3 // 2
 
 
-async def test_proxies_above_the_limit_of_connections_are_named(proxies: FakeProxies, taps: MeshTaps[str]) -> None:
+async def test_what_is_missing_has_a_line(proxies: FakeProxies, taps: MeshTaps) -> None:
+    proxies.change("old", ready=False)
+    proxies.missing = {"c-2": "the controller cannot be reached"}
+    assert await read(taps.open({}, "1.1.1.1"), 2) == [
+        {"error": NOT_PULLING, "node": "old"},
+        {"error": "the controller cannot be reached", "controller": "c-2"},
+    ]
+
+
+async def test_the_connections_of_all_taps_together_are_limited(proxies: FakeProxies, taps: MeshTaps) -> None:
     proxies.connections_limit = 1
-    proxies.ready["b"] = True
-    assert await read(taps.open({}), 1) == [{"error": NOT_ASKED, "node": "b"}]
-
-
-async def test_a_new_proxy_is_asked(proxies: FakeProxies, taps: MeshTaps[str]) -> None:
-    stream = taps.open({})
+    taps.open({}, "1.1.1.1")
     await proxies.send("a")
-    proxies.ready["b"] = True
-    await proxies.send("b", render(path="/b"))
-    assert [line["path"] for line in await read(stream, 1)] == ["/b"]
+    assert await read(taps.open({}, "1.1.1.1"), 1) == [{"error": NOT_ASKED, "node": "a"}]
 
 
-async def test_too_many_taps_are_refused_until_a_viewer_leaves(taps: MeshTaps[str]) -> None:
-    streams = [taps.open({}) for _ in range(TAPS_LIMIT)]
+async def test_too_many_taps_are_refused_until_a_viewer_leaves(taps: MeshTaps) -> None:
+    streams = [taps.open({}, f"1.1.1.{number}") for number in range(TAPS_LIMIT)]
     with pytest.raises(TooManyTapsError):
-        taps.open({})
+        taps.open({}, "1.1.2.1")
     streams[0].close()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    taps.open({})
+    taps.open({}, "1.1.2.1")
 
 
-async def test_finishing_ends_all_streams(taps: MeshTaps[str]) -> None:
-    stream = taps.open({})
+async def test_one_client_leaves_taps_to_others(taps: MeshTaps) -> None:
+    for _ in range(CLIENT_TAPS_LIMIT):
+        taps.open({}, "1.1.1.1")
+    with pytest.raises(TooManyTapsError):
+        taps.open({}, "1.1.1.1")
+    taps.open({}, "1.1.1.2")
+
+
+async def test_long_texts_are_cut(proxies: FakeProxies, taps: MeshTaps) -> None:
+    stream = taps.open({}, "1.1.1.1")
+    long = "x" * 2000
+    await proxies.send("a", render(path=long, service=long, server=long, protocol=long, destination=long))
+    (line,) = await read(stream, 1)
+    assert [len(line[name]) for name in ("path", "service", "server", "protocol", "destination")] == [1024, *[256] * 4]
+
+
+async def test_finishing_ends_all_streams(taps: MeshTaps) -> None:
+    stream = taps.open({}, "1.1.1.1")
     taps.finish()
     with pytest.raises(StopAsyncIteration):
         await stream.__anext__()
 
 
 async def test_a_tap_that_fails_unexpectedly_ends_its_stream_and_is_logged(
-    proxies: FakeProxies, taps: MeshTaps[str], caplog: pytest.LogCaptureFixture
+    proxies: FakeProxies, taps: MeshTaps, caplog: pytest.LogCaptureFixture
 ) -> None:
     proxies.follow = None
-    stream = taps.open({})
+    stream = taps.open({}, "1.1.1.1")
     with pytest.raises(StopAsyncIteration):
         await stream.__anext__()
     assert "a tap failed" in caplog.text

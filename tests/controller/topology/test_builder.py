@@ -18,7 +18,7 @@ from maesh_core.model.events import Replaced
 from maesh_core.model.findings import ObjectFindings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import ObjectMeta, Pod, Service, ServicePort, ServiceSpec
-from maesh_core.model.topology import ServiceNode
+from maesh_core.model.topology import AnswerNode, BackendNode, BranchNode, FilterNode, PortRules, RuleTable, ServiceNode
 from maesh_core.plugin_system.hookspecs import Addition
 from maesh_core.plugin_system.interfaces import TopologyView, View
 
@@ -193,3 +193,31 @@ def test_what_plugins_say_is_one_printable_line_each() -> None:
     assert node.errors == (shown, f"b: {shown}")
     assert node.notices == (shown,)
     assert [(each.errors, each.notices) for each in node.objects] == [((shown,), (shown,))]
+
+
+@pytest.mark.parametrize(
+    ("branch", "noun"),
+    [
+        (BranchNode(name="b", answer=AnswerNode(status=403, reason="denied")), "an answer"),
+        (BranchNode(name="b", filters=(FilterNode(name="RequestRedirect"),)), "filters"),
+        (BranchNode(name="b", keeps_shares=True), "shares that are kept"),
+        (
+            BranchNode(name="b", backends=(BackendNode(service=KEY, weight=1, filters=(FilterNode(name="a"),)),)),
+            "filters of backends",
+        ),
+        (
+            BranchNode(name="b", backends=(BackendNode(service=KEY, weight=1, protocol="h2c"),)),
+            "protocols of backends",
+        ),
+    ],
+)
+def test_what_only_rules_apply_closes_the_service_of_a_branch(branch: BranchNode, noun: str) -> None:
+    addition = Addition(branches={(80, "TCP"): (branch,)})
+    node = build(make_service(), Builder("a", lambda _, __: addition))
+    assert node.errors == (f"a: this controller does not support {noun} of a branch: b",)
+
+
+def test_rules_of_a_port_that_nothing_applies_yet_close_the_service() -> None:
+    rules = {(80, "TCP"): PortRules(producer=RuleTable(no_match=AnswerNode(status=404, reason="no rule matches")))}
+    node = build(make_service(), Builder("a", lambda _, __: Addition(rules=rules)))
+    assert node.errors == ("a: this controller does not support rules of ports yet",)

@@ -1,13 +1,12 @@
 """A small mesh, counters of proxies, and reports of both."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from maesh_core.controller.resources.kinds import CORE_KINDS
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.traffic.report import DescribedService, ReportBuilder, build_scope
 from maesh_core.controller.traffic.sums import TrafficSums
-from maesh_core.controller.traffic.turns import work_at_once
 from maesh_core.controller.traffic.wanted_metrics import GAUGES, HISTOGRAMS
 from maesh_core.model.events import Replaced
 from maesh_core.model.keys import ObjectKey
@@ -17,6 +16,7 @@ from maesh_core.model.resources import ObjectMeta, OwnerReference, Pod, PodSpec,
 from maesh_core.model.topology import BackendNode, BranchNode, PortNode, ServerNode, ServiceNode
 from maesh_core.model.traffic import ProxyTraffic, ServiceTraffic
 
+ResultT = TypeVar("ResultT")
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.2, 5.0)
 WEB, DB = "shop/web:80", "shop/db:5432"
 
@@ -78,14 +78,24 @@ def measure(
     *proxies: ProxyTraffic, services: Sequence[DescribedService] = SERVICES, snapshot: Snapshot | None = None
 ) -> Callable[[str], ServiceTraffic]:
     """Report on what these proxies counted; gives a function that finds a service port in the report."""
-    sums = TrafficSums(build_scope(services))
+    sums = TrafficSums(work_at_once(build_scope(services)))
     for proxy in proxies:
         work_at_once(sums.add(proxy))
     builder = ReportBuilder(sums, snapshot or build_snapshot())
-    found = {each.key: each for each in builder.build_services(services)}
+    found = {each.key: each for each in work_at_once(builder.build_services(services))}
     return found.__getitem__
 
 
 def since_start(*families: MetricFamily, uptime_s: float = 30.0) -> ProxyTraffic:
     """Give the traffic of a proxy that started half a minute ago."""
     return ProxyTraffic(interval_s=uptime_s, uptime_s=uptime_s, now=families)
+
+
+def work_at_once(steps: Generator[None, None, ResultT]) -> ResultT:
+    """Do the work without a pause."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: ResultT = end.value
+            return result

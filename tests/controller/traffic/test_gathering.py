@@ -5,14 +5,14 @@ import asyncio
 import pytest
 
 from maesh_core.controller.traffic import wanted_metrics as metrics
-from maesh_core.controller.traffic.gathering import BATCH, Measurement, TrafficGatherer, select_services
+from maesh_core.controller.traffic.gathering import Measurement, TrafficGatherer, select_services
+from maesh_core.controller.traffic.report import PORT_EFFORT, STEP
 from maesh_core.controller.traffic.sums import TrafficSums
-from maesh_core.controller.traffic.turns import work_at_once
 from maesh_core.controller.traffic.wanted_metrics import Scope
 from maesh_core.errors import TrafficUnavailableError
-from maesh_core.model.traffic import NodeTraffic
+from maesh_core.model.traffic import MissingController, NodeTraffic
 
-from .measured import SERVICES, WEB, build_service, build_snapshot, count, since_start
+from .measured import SERVICES, WEB, build_service, build_snapshot, count, since_start, work_at_once
 
 
 class Source:
@@ -21,14 +21,12 @@ class Source:
     def __init__(self) -> None:
         self.asked = 0
         self.error: Exception | None = None
-        self.begun = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_closed = False
 
     async def measure(self, scope: Scope) -> Measurement:
         self.asked += 1
-        self.begun.set()
         await self.gate.wait()
         if self.error is not None:
             raise self.error
@@ -38,7 +36,7 @@ class Source:
             count(metrics.REFUSED, {("404",): 2.0}, "code"),
         )
         work_at_once(sums.add(traffic))
-        return Measurement(sums, (NodeTraffic(name="node-1"),))
+        return Measurement(sums, (NodeTraffic(name="node-1"),), (MissingController(name="c-2", error="gone"),))
 
     async def close(self) -> None:
         self.is_closed = True
@@ -75,61 +73,24 @@ async def test_a_report_has_the_sums_the_nodes_and_the_time(gathering):
     report = await gathering.gatherer.report()
     assert (report.at, report.interval_s) == ("1970-01-01T00:00:01.500Z", 30.0)
     assert [node.name for node in report.nodes] == ["node-1"]
+    assert [(each.name, each.error) for each in report.missing] == [("c-2", "gone")]
     assert report.refused == {"404": 2}
     assert {each.key: each.total.requests for each in report.services}[WEB] == 3
 
 
-async def test_requests_at_the_same_time_share_one_report(gathering):
-    gathering.source.gate.clear()
-    waiting = [asyncio.create_task(gathering.gatherer.report()) for _ in range(5)]
-    await asyncio.sleep(0)
-    gathering.source.gate.set()
-    reports = await asyncio.gather(*waiting)
-    assert all(report is reports[0] for report in reports)
-    assert gathering.source.asked == 1
-
-
-async def test_a_report_is_used_for_a_second(gathering):
-    first = await gathering.gatherer.report()
+async def test_a_report_is_shared_and_used_for_a_second(gathering):
+    first, other = await asyncio.gather(gathering.gatherer.report(), gathering.gatherer.report())
+    assert first is other
     gathering.now_s = 0.9
     assert await gathering.gatherer.report() is first
     gathering.now_s = 1.0
     assert await gathering.gatherer.report() is not first
 
 
-async def test_a_report_that_took_longer_is_used_as_long_as_it_took(gathering):
-    gathering.source.gate.clear()
-    waiting = asyncio.create_task(gathering.gatherer.report())
-    await gathering.source.begun.wait()
-    gathering.now_s = 4.0
-    gathering.source.gate.set()
-    first = await waiting
-    gathering.now_s = 7.9
-    assert await gathering.gatherer.report() is first
-    gathering.now_s = 8.0
-    assert await gathering.gatherer.report() is not first
-
-
-async def test_a_client_that_leaves_does_not_end_the_work_of_others(gathering):
-    gathering.source.gate.clear()
-    leaving, staying = (asyncio.create_task(gathering.gatherer.report()) for _ in range(2))
-    await asyncio.sleep(0)
-    leaving.cancel()
-    await asyncio.sleep(0)
-    gathering.source.gate.set()
-    assert (await staying).nodes
-    assert leaving.cancelled()
-    assert gathering.source.asked == 1
-
-
-async def test_an_error_is_raised_for_a_second_too_and_then_it_is_tried_again(gathering):
+async def test_an_error_of_the_source_is_raised(gathering):
     gathering.source.error = TrafficUnavailableError("broken")
-    for _ in range(2):
-        with pytest.raises(TrafficUnavailableError, match="broken"):
-            await gathering.gatherer.report()
-    assert gathering.source.asked == 1
-    gathering.source.error, gathering.now_s = None, 1.0
-    assert (await gathering.gatherer.report()).nodes
+    with pytest.raises(TrafficUnavailableError, match="broken"):
+        await gathering.gatherer.report()
 
 
 async def test_closing_ends_the_work(gathering):
@@ -142,7 +103,7 @@ async def test_closing_ends_the_work(gathering):
 
 
 async def test_the_work_on_many_services_leaves_turns_to_others(gathering):
-    gathering.mesh.services = [build_service(f"s{number}", 80) for number in range(10 * BATCH)]
+    gathering.mesh.services = [build_service(f"s{number}", 80) for number in range(10 * STEP // PORT_EFFORT)]
     turns = 0
 
     async def take_turns():
@@ -154,7 +115,7 @@ async def test_the_work_on_many_services_leaves_turns_to_others(gathering):
     others = asyncio.create_task(take_turns())
     report = await gathering.gatherer.report()
     others.cancel()
-    assert len(report.services) == 10 * BATCH
+    assert len(report.services) == 10 * STEP // PORT_EFFORT
     assert turns >= 10
 
 

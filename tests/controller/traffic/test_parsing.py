@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from maesh_core.controller.traffic import wanted_metrics as metrics
 from maesh_core.controller.traffic.parsing import FAMILIES_LIMIT, parse_traffic
-from maesh_core.controller.traffic.turns import work_at_once
 from maesh_core.errors import NodeUnreachableError
 from maesh_core.model.traffic import ProxyTraffic
 
-from .measured import WEB, count, observe
+from .measured import WEB, count, observe, work_at_once
 
 FAMILY = {"name": metrics.REQUESTS, "type": "counter", "labels": ["service", "code"], "samples": [[[WEB, "2xx"], 1]]}
 

@@ -17,14 +17,13 @@ from maesh_core.controller.traffic.prometheus import (
     build_queries,
 )
 from maesh_core.controller.traffic.report import ReportBuilder, build_scope
-from maesh_core.controller.traffic.turns import work_at_once
 from maesh_core.errors import TrafficUnavailableError
 from maesh_core.model.metrics import Histogram
 
-from .measured import SERVICES, WEB, build_snapshot
-from .test_proxies import Registry
+from .measured import SERVICES, WEB, build_snapshot, work_at_once
+from .test_proxies import Finder
 
-SCOPE = build_scope(SERVICES)
+SCOPE = work_at_once(build_scope(SERVICES))
 CONNECTIONS = "sum by (side) (maesh_http_connections)"
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
@@ -64,23 +63,25 @@ def client():
 
 
 async def measure(client, **limits):
-    source = PrometheusSource(client, Registry("node-1"), **limits)
+    source = PrometheusSource(client, Finder("node-1"), **limits)
     measured = await source.measure(SCOPE)
-    services = ReportBuilder(measured.sums, build_snapshot()).build_services(SERVICES)
+    services = work_at_once(ReportBuilder(measured.sums, build_snapshot()).build_services(SERVICES))
     return measured, next(each for each in services if each.key == WEB)
 
 
 async def test_counters_are_totals_and_their_growth_is_the_last_window(client):
     total = "sum by (service, code) (maesh_service_requests_total)"
     growth = "sum by (service, code) (increase(maesh_service_requests_total[120s]))"
+    failures = "sum by (service) (maesh_service_failures_total)"
     labels = [{"service": WEB, "code": code} for code in ("2xx", "5xx")]
     client.answers |= {
         total: list(zip(labels, (900.0, 100.0), strict=True)),
         growth: list(zip(labels, (59.6, 0.4), strict=True)),
+        failures: [({"service": WEB}, 150.0)],
         UPTIME_QUERY: [({}, 500.0)],
     }
     measured, web = await measure(client)
-    assert (web.total.codes, web.total.success, web.total.rate) == ({"2xx": 900, "5xx": 100}, 0.9, 2.0)
+    assert (web.total.codes, web.total.success, web.total.rate) == ({"2xx": 900, "5xx": 100}, 0.85, 2.0)
     assert (web.last.codes, web.last.seconds, web.last.rate) == ({"2xx": 60}, WINDOW_S, 0.5)
     assert [(node.name, node.revision, node.error) for node in measured.nodes] == [("node-1", "e.1", "")]
 
@@ -124,7 +125,7 @@ async def test_all_queries_together_have_a_deadline(client):
 
 
 async def test_closing_closes_the_connections(client):
-    await PrometheusSource(client, Registry()).close()
+    await PrometheusSource(client, Finder()).close()
     assert client.is_closed
 
 

@@ -6,12 +6,25 @@ import pytest
 
 from maesh_core.controller.traffic import report as module
 from maesh_core.controller.traffic import wanted_metrics as metrics
-from maesh_core.controller.traffic.report import DescribedService, build_scope, find_weights, list_ports
+from maesh_core.controller.traffic.report import DescribedService, ReportBuilder, build_scope, find_weights, list_ports
+from maesh_core.controller.traffic.sums import TrafficSums
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.matches import HttpMatch
 from maesh_core.model.topology import PortNode, ServerNode, ServiceNode
 
-from .measured import DB, WEB, build_pod, build_service, build_snapshot, build_split, count, measure, since_start
+from .measured import (
+    DB,
+    SERVICES,
+    WEB,
+    build_pod,
+    build_service,
+    build_snapshot,
+    build_split,
+    count,
+    measure,
+    since_start,
+    work_at_once,
+)
 
 SPLIT = build_service("web", 80, branches=(build_split(("v1", 9), ("v2", 1)),))
 V1, V2 = "shop/v1:80", "shop/v2:80"
@@ -42,11 +55,15 @@ def test_a_split_shows_weights_and_measured_requests_by_destination(spelling: st
         (WEB, f"{spelling}v2{suffix}", "5xx"): 10.0,
         (WEB, "shop/other:80", "2xx"): 99.0,
     }
-    traffic = since_start(count(metrics.BRANCHES, samples, "service", "destination", "code"))
+    failures = {(WEB, f"{spelling}v2{suffix}"): 12.0, (WEB, f"{spelling}v1{suffix}"): 0.0}
+    traffic = since_start(
+        count(metrics.BRANCHES, samples, "service", "destination", "code"),
+        count(metrics.BRANCH_FAILURES, failures, "service", "destination"),
+    )
     own, one, other = measure(traffic, services=[SPLIT])(WEB).branches
     assert [(each.destination, each.weight) for each in (own, one, other)] == [(WEB, 0.0), (V1, 0.9), (V2, 0.1)]
     assert [each.total.requests for each in (own, one, other)] == [0, 80, 20]
-    assert (one.last.success, other.last.success, other.last.codes) == (1.0, 0.5, {"2xx": 10, "5xx": 10})
+    assert (one.last.success, other.last.success, other.last.codes) == (1.0, 0.4, {"2xx": 10, "5xx": 10})
 
 
 def test_weights_are_shares_of_the_requests_that_no_condition_selects() -> None:
@@ -74,15 +91,18 @@ def test_servers_have_their_pod_node_and_attempts() -> None:
         ("10.9.9.9:80", "response"): 9.0,
     }
     web = measure(
-        since_start(count(metrics.ATTEMPTS, samples, "server", "outcome")),
+        since_start(
+            count(metrics.ATTEMPTS, samples, "server", "outcome"),
+            count(metrics.FAILED_RESPONSES, {("10.0.0.1:80",): 2.0}, "server"),
+        ),
         services=[build_service("web", 80, *servers)],
         snapshot=build_snapshot(build_pod("web-0", "10.0.0.1", node_name="node-1")),
     )(WEB)
     one, other = web.servers
     assert (one.server, one.pod, one.node) == ("10.0.0.1:80", "shop/web-0", "node-1")
     assert one.last.requests == 10
-    assert one.last.success == pytest.approx(0.6)
-    assert (one.last.codes, one.last.reasons) == ({"5xx": 1}, {"no response": 3})
+    assert one.last.success == pytest.approx(0.4)
+    assert (one.last.codes, one.last.reasons) == ({"5xx": 1}, {"no response": 3, "response failed": 2})
     assert (other.server, other.pod, other.node, other.total.requests) == ("[fd00::1]:80", "", "", 1)
 
 
@@ -95,6 +115,7 @@ def test_callers_are_workloads_with_the_sum_of_their_pods() -> None:
         since_start(
             count(metrics.EDGES, edges, "client", "service"),
             count(metrics.EDGE_FAILURES, failures, "client", "service"),
+            count(metrics.EDGE_DENIALS, {("10.0.0.1", WEB): 2.0, ("10.0.0.2", WEB): 3.0}, "client", "service"),
         ),
         snapshot=snapshot,
     )(WEB)
@@ -102,7 +123,7 @@ def test_callers_are_workloads_with_the_sum_of_their_pods() -> None:
     assert (first.caller, first.account, first.addresses) == ("10.0.0.9", "", ("10.0.0.9",))
     assert (second.caller, second.account) == ("StatefulSet/shopper@shop", "default@shop")
     assert (second.pods, second.addresses) == (("shop/s-1", "shop/s-2"), ("10.0.0.1", "10.0.0.2"))
-    assert (second.total.requests, second.total.success) == (7, 0.0)
+    assert (second.total.requests, second.total.success, second.total.denied) == (7, 0.0, 5)
     assert (third.caller, third.addresses, third.service) == ("other", (), WEB)
 
 
@@ -125,6 +146,20 @@ def test_open_breakers_are_counted() -> None:
 
 
 def test_the_scope_has_every_spelling_of_a_server() -> None:
-    scope = build_scope([build_service("web", 80, ServerNode(address="::1", port=80))])
+    scope = work_at_once(build_scope([build_service("web", 80, ServerNode(address="::1", port=80))]))
     assert scope.servers == {"[::1]:80": "[::1]:80", "::1:80": "[::1]:80"}
     assert scope.services == {WEB}
+
+
+def test_the_work_on_many_callers_of_one_service_pauses(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "STEP", 100)
+    edges = {(f"10.0.{number // 250}.{number % 250}", WEB): 1.0 for number in range(1000)}
+    sums = TrafficSums(work_at_once(build_scope(SERVICES)))
+    work_at_once(sums.add(since_start(count(metrics.EDGES, edges, "client", "service"))))
+    builder = ReportBuilder(sums, build_snapshot())
+    assert sum(1 for _ in builder.build_services(SERVICES)) >= 2 * 1000 // 100
+
+
+def test_the_work_on_the_names_of_many_services_pauses() -> None:
+    services = [build_service(f"s{number}", 80) for number in range(1000)]
+    assert sum(1 for _ in build_scope(services)) >= 1000 * module.PORT_EFFORT // module.STEP

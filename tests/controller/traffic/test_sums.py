@@ -13,14 +13,14 @@ from maesh_core.controller.traffic import sums as module
 from maesh_core.controller.traffic import wanted_metrics as metrics
 from maesh_core.controller.traffic.report import ReportBuilder, build_scope
 from maesh_core.controller.traffic.sums import TrafficSums
-from maesh_core.controller.traffic.turns import work_at_once
 from maesh_core.model.metrics import Histogram, MetricFamily
 from maesh_core.model.traffic import ProxyTraffic, ServiceTraffic
 from maesh_core.proxy.workers.counters import add_families
 
-from .measured import SERVICES, WEB, build_snapshot, count, measure, observe, since_start
+from .measured import SERVICES, WEB, build_snapshot, count, measure, observe, since_start, work_at_once
 
 CODES = ("2xx", "4xx", "5xx")
+SCOPE = work_at_once(build_scope(SERVICES))
 
 
 def test_counters_of_all_proxies_are_added() -> None:
@@ -116,12 +116,68 @@ def test_above_the_limit_of_a_service_reasons_and_clients_are_counted_as_other(m
     assert {each.caller: each.total.requests for each in web.callers}["other"] == 7
 
 
-def test_above_the_limit_of_all_sums_nothing_grows(monkeypatch: Any) -> None:
-    monkeypatch.setattr(module, "TOTAL_LIMIT", 2)
+def test_above_the_limit_of_known_names_further_ones_are_left_out_and_counted_as_such(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "KNOWN_LIMIT", 2)
     codes = {(WEB, f"{code}"): 1.0 for code in range(200, 300)}
-    sums = TrafficSums(build_scope(SERVICES))
-    work_at_once(sums.add(since_start(count(metrics.REQUESTS, codes, "service", "code"))))
-    assert sums.total.size == 2
+    sums = TrafficSums(SCOPE)
+    left_out = work_at_once(sums.add(since_start(count(metrics.REQUESTS, codes, "service", "code"))))
+    assert (sums.total.known, left_out) == (2, 98)
+
+
+def test_above_the_limit_of_free_labels_they_are_counted_as_other(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "FREE_LIMIT", 2)
+    edges = {(f"10.0.0.{number}", WEB): 1.0 for number in range(10)}
+    sums = TrafficSums(SCOPE)
+    assert work_at_once(sums.add(since_start(count(metrics.EDGES, edges, "client", "service")))) == 0
+    assert sums.total.find(metrics.EDGES, WEB) == {("10.0.0.0",): 1, ("10.0.0.1",): 1, ("other",): 8}
+
+
+@pytest.mark.parametrize("share", ["GROUP_SHARE", "FREE_SHARE"])
+def test_one_proxy_cannot_fill_what_others_need(monkeypatch: Any, share: str) -> None:
+    monkeypatch.setattr(module, share, 3)
+    invented = {(f"10.9.0.{number}", WEB): 1.0 for number in range(10)}
+    sums = TrafficSums(SCOPE)
+    for edges in (invented, {("10.0.0.1", WEB): 5.0, ("10.0.0.2", WEB): 5.0}):
+        work_at_once(sums.add(since_start(count(metrics.EDGES, edges, "client", "service"))))
+    found = sums.total.find(metrics.EDGES, WEB)
+    assert (found["10.0.0.1",], found["10.0.0.2",], found["other",], len(found)) == (5, 5, 7, 6)
+
+
+def test_one_proxy_cannot_fill_the_sums_of_known_names(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "KNOWN_SHARE", 3)
+    invented = {(WEB, f"{code}"): 1.0 for code in range(300, 400)}
+    sums = TrafficSums(SCOPE)
+    for codes in (invented, {(WEB, "2xx"): 5.0, (WEB, "300"): 1.0}):
+        work_at_once(sums.add(since_start(count(metrics.REQUESTS, codes, "service", "code"))))
+    assert sums.total.find(metrics.REQUESTS, WEB) == {("300",): 2, ("301",): 1, ("302",): 1, ("2xx",): 5}
+
+
+def test_the_only_source_has_no_share(monkeypatch: Any) -> None:
+    for share in ("GROUP_SHARE", "FREE_SHARE", "KNOWN_SHARE"):
+        monkeypatch.setattr(module, share, 0)
+    codes = {(WEB, f"{code}"): 1.0 for code in range(200, 300)}
+    sums = TrafficSums(SCOPE)
+    traffic = since_start(count(metrics.REQUESTS, codes, "service", "code"))
+    assert work_at_once(sums.add(traffic, is_only=True)) == 0
+    assert sums.total.known == 100
+
+
+def test_what_is_left_out_is_counted() -> None:
+    sums = TrafficSums(SCOPE)
+    traffic = since_start(
+        count(metrics.REQUESTS, {(WEB, "2xx"): 1.0, ("shop/none:1", "2xx"): 1.0, (WEB, "abc"): 1.0}, "service", "code"),
+        count(metrics.RETRIES, {(WEB,): 1.0, ("shop/none:1",): 1.0}, "other"),
+        count(metrics.DURATIONS, {("shop/none:1",): observe(1.0), (WEB,): observe(1.0)}),
+    )
+    assert work_at_once(sums.add(traffic)) == 2 + 2 + 1
+
+
+def test_the_work_pauses_within_a_large_family(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "STEP", 10)
+    edges = {(f"10.0.{number // 100}.{number % 100}", WEB): 1.0 for number in range(1000)}
+    family = count(metrics.EDGES, edges, "client", "service")
+    traffic = ProxyTraffic(interval_s=60.0, now=(family,), before=(family,))
+    assert sum(1 for _ in TrafficSums(SCOPE).add(traffic)) >= 2 * 1000 // 10
 
 
 # --- laws
@@ -200,15 +256,53 @@ TRAFFIC = st.builds(ProxyTraffic, interval_s=st.floats(), uptime_s=st.floats(), 
 @settings(max_examples=40)
 @given(st.lists(TRAFFIC, max_size=3))
 def test_any_input_makes_a_report_with_valid_numbers(proxies: list[ProxyTraffic]) -> None:
-    sums = TrafficSums(build_scope(SERVICES))
+    sums = TrafficSums(SCOPE)
     for proxy in proxies:
         work_at_once(sums.add(proxy))
     builder = ReportBuilder(sums, build_snapshot())
-    services = list(builder.build_services(SERVICES))
-    assert msgspec.json.decode(msgspec.json.encode(services), type=list[ServiceTraffic]) == services
+    services = work_at_once(builder.build_services(SERVICES))
+    assert msgspec.json.decode(msgspec.json.encode(services), type=tuple[ServiceTraffic, ...]) == services
     for service in services:
         for window in (service.last, service.total):
             assert window.success is None or 0 <= window.success <= 1
             assert 0 <= window.rate < math.inf
             assert min((window.requests, window.connections, *window.codes.values(), *window.reasons.values())) >= 0
     assert all(number >= 0 for number in builder.list_refused().values())
+
+
+@st.composite
+def hostile_traffic(draw: Any) -> ProxyTraffic:
+    """Draw a proxy that names real services, and invents clients, reasons, codes and servers."""
+    seed = draw(st.integers(0, 9))
+    numbers = range(seed * 50, seed * 50 + draw(st.integers(0, 40)))
+    value = draw(st.sampled_from([0.0, 1.0, 1e15, -1.0, math.nan]))
+    return since_start(
+        count(metrics.EDGES, {(f"10.9.{n // 250}.{n % 250}", WEB): value for n in numbers}, "client", "service"),
+        count(metrics.ANSWERS, {(WEB, str(100 + n), f"x{n}"): value for n in numbers}, "service", "code", "reason"),
+        count(metrics.REQUESTS, {(WEB, str(100 + n)): 0.0 for n in numbers}, "service", "code"),
+        count(metrics.ATTEMPTS, {(f"10.9.0.{n}:80", "response"): 1e9 for n in numbers}, "server", "outcome"),
+        count(metrics.REQUESTS, {(f"shop/x{n}:80", "2xx"): 1e9 for n in numbers}, "service", "code"),
+    )
+
+
+@settings(max_examples=60)
+@given(st.lists(hostile_traffic(), max_size=4), EVENTS)
+def test_hostile_proxies_change_nothing_that_an_honest_one_counts(hostile: Any, events: Any) -> None:
+    honest = build_proxy([events])
+    with pytest.MonkeyPatch.context() as patch:
+        for name, limit in (("GROUP_LIMIT", 40), ("GROUP_SHARE", 8), ("FREE_LIMIT", 100), ("FREE_SHARE", 20)):
+            patch.setattr(module, name, limit)
+        sums = TrafficSums(SCOPE)
+        for proxy in (*hostile, honest):
+            work_at_once(sums.add(proxy))
+        assert sums.total.free <= 100
+        for metric in (metrics.EDGES, metrics.ANSWERS, metrics.REQUESTS):
+            assert len(sums.total.find(metric, WEB)) <= 40 + 9
+    alone = TrafficSums(SCOPE)
+    work_at_once(alone.add(honest))
+    for code in CODES:
+        assert sums.total.count(metrics.REQUESTS, WEB, code) == alone.total.count(metrics.REQUESTS, WEB, code)
+    for client in ("10.0.0.1", "10.0.0.2"):
+        assert sums.total.count(metrics.EDGES, WEB, client) == alone.total.count(metrics.EDGES, WEB, client)
+    assert sums.total.find_buckets(metrics.DURATIONS, WEB) == alone.total.find_buckets(metrics.DURATIONS, WEB)
+    assert set(sums.total.list_firsts(metrics.REQUESTS)) <= {WEB}

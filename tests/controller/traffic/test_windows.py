@@ -3,28 +3,11 @@
 import pytest
 
 from maesh_core.controller.traffic import wanted_metrics as metrics
-from maesh_core.controller.traffic.windows import count_failures, find_success
+from maesh_core.controller.traffic.windows import find_success
+from maesh_core.model.metrics import MetricFamily
 from maesh_core.model.traffic import Window
 
 from .measured import DB, WEB, count, measure, observe, since_start
-
-
-@pytest.mark.parametrize(
-    ("codes", "grpc", "failed"),
-    [
-        ({"2xx": 5, "4xx": 3, "5xx": 2}, {}, 2),
-        ({"200": 5, "499": 1, "500": 2, "503": 1}, {}, 3),
-        ({"2xx": 8}, {"0": 2, "1": 1, "5": 1, "7": 1, "2": 1, "14": 2}, 3),
-        ({"2xx": 6}, {"4": 1, "12": 1, "13": 1, "15": 1, "8": 1, "16": 1}, 4),
-        ({"2xx": 1, "5xx": 4}, {"14": 4, "0": 1}, 4),  # a call with a 5xx is not counted twice
-        ({"2xx": 1, "5xx": 4}, {"14": 2, "0": 1}, 4),  # two calls and two requests failed
-        ({}, {"14": 1}, 1),
-    ],
-)
-def test_a_request_fails_by_5xx_or_by_a_status_that_blames_the_server(
-    codes: dict[str, int], grpc: dict[str, int], failed: int
-) -> None:
-    assert count_failures(codes, grpc) == failed
 
 
 def test_success_is_a_share_and_unknown_without_requests() -> None:
@@ -38,6 +21,7 @@ def test_a_window_of_http_has_everything() -> None:
         since_start(
             count(metrics.REQUESTS, {(WEB, "2xx"): 6.0, (WEB, "4xx"): 3.0, (WEB, "5xx"): 1.0}, "service", "code"),
             count(metrics.CALLS, {(WEB, "0"): 1.0}, "service", "grpc_status"),
+            count(metrics.FAILURES, {(WEB,): 3.0}),
             count(
                 metrics.ANSWERS,
                 {(WEB, "429", "limited"): 2.0, (WEB, "403", "access denied"): 1.0, (WEB, "503", "no server"): 1.0},
@@ -54,7 +38,7 @@ def test_a_window_of_http_has_everything() -> None:
             count(metrics.DENIED, {(WEB, "client"): 1.0}, "service", "reason"),
         )
     )(WEB).last
-    assert (window.requests, window.success, window.rate) == (10, 0.9, 10 / 30)
+    assert (window.requests, window.success, window.rate) == (10, 0.7, 10 / 30)
     assert (window.limited, window.denied, window.retries) == (2, 1, 4)
     assert window.reasons == {"access denied": 1, "limited": 3, "no server": 1, "the upstream was lost": 2}
     assert window.grpc == {"0": 1}
@@ -81,3 +65,23 @@ def test_a_window_of_tcp_counts_connections_and_denials_of_access_control() -> N
 
 def test_a_service_without_traffic_has_an_empty_window() -> None:
     assert measure(since_start())(WEB).last == Window(seconds=30.0)
+
+
+def test_a_window_has_what_was_encrypted_and_why_not() -> None:
+    labels = ("service", "path", "reason")
+
+    def build(metric: str) -> MetricFamily:
+        return count(
+            metric,
+            {(WEB, "encrypted", ""): 5.0, (WEB, "clear", "unreachable"): 2.0, (WEB, "clear", "udp"): 1.0},
+            *labels,
+        )
+
+    window = measure(since_start(build(metrics.PATH_REQUESTS), build(metrics.PATH_BYTES)))(WEB).last
+    assert window.paths == window.path_bytes == {"clear": 3, "encrypted": 5}
+    assert window.clear_reasons == {"udp": 1, "unreachable": 2}
+
+
+def test_a_path_that_does_not_exist_does_not_count() -> None:
+    found = count(metrics.PATH_REQUESTS, {(WEB, "secret", ""): 5.0}, "service", "path", "reason")
+    assert measure(since_start(found))(WEB).last.paths == {}

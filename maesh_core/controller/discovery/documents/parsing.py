@@ -40,7 +40,7 @@ _LIST = "List"
 class KindTable:
     """Finds the kind of a document. Raises PluginError if two kinds have the same apiVersion and name.
 
-    `switches` explains how to enable the plugin of a kind that no enabled plugin reads.
+    `switches` explains, by the label of a kind that no enabled plugin reads, how to enable the plugin that does.
     """
 
     __slots__ = ("_kinds", "_switches", "_versions")
@@ -48,11 +48,12 @@ class KindTable:
     def __init__(self, kinds: Sequence[ResourceKind], switches: Mapping[str, str] | None = None) -> None:
         self._kinds: dict[tuple[str, str], ResourceKind] = {}
         self._switches = switches or {}
-        self._versions = {kind.name: kind.api_versions for kind in kinds}
+        self._versions: dict[str, list[str]] = {}
         for kind in kinds:
             for api_version in kind.api_versions:
                 if self._kinds.setdefault((api_version, kind.name), kind) is not kind:
                     raise PluginError(f"two kinds of resources are {api_version} {kind.name}")
+                self._versions.setdefault(kind.name, []).append(api_version)
 
     def find(self, api_version: str, kind: str) -> ResourceKind | None:
         """Find the kind of this name, or None if nothing reads such objects."""
@@ -60,15 +61,18 @@ class KindTable:
 
     def find_mistake(self, api_version: str, kind: str) -> str | None:
         """Explain what may be wrong with a kind that nothing reads; None for a kind of another project."""
-        if kind in self._switches:
-            return self._switches[kind]
-        if kind in self._versions:
-            return f"only {' and '.join(self._versions[kind])} of this kind are read"
-        groups = {_get_group(version) for versions in self._versions.values() for version in versions}
         group = _get_group(api_version)
+        switch = self._switches.get(f"{kind}.{group}") or self._switches.get(kind)
+        if switch is not None:
+            return switch
+        if kind in self._versions:
+            versions = self._versions[kind]
+            own = [version for version in versions if _get_group(version) == group]
+            return f"only {' and '.join(own or versions)} of this kind are read"
+        groups = {_get_group(version) for versions in self._versions.values() for version in versions}
         if group not in groups and find_similar(group, groups) is None:
             return None  # another project's
-        meant = find_similar(kind, (*self._versions, *self._switches))
+        meant = find_similar(kind, (*self._versions, *(label.partition(".")[0] for label in self._switches)))
         return None if meant is None else f"did you mean {meant}?"
 
 
@@ -207,14 +211,14 @@ class _Reader:
         try:
             resource = fill_defaults(body.decode(kind), kind)
         except msgspec.MsgspecError as error:
-            raise ManifestError(origin, f"{kind.name}: {error}", kind=kind.name, key=_find_key(body, kind)) from error
+            raise ManifestError(origin, f"{kind.label}: {error}", kind=kind.label, key=_find_key(body, kind)) from error
         faults = list(find_faults(resource, kind))
         if faults:
-            text = f"{kind.name} {show_value(resource.metadata.name)}: {'; '.join(faults)}"
-            raise ManifestError(origin, text, kind=kind.name, key=_show_key(resource.key))
+            text = f"{kind.label} {show_value(resource.metadata.name)}: {'; '.join(faults)}"
+            raise ManifestError(origin, text, kind=kind.label, key=_show_key(resource.key))
         if isinstance(resource, CheckedResource) and resource.faults:
-            text = f"{kind.name} {show_value(resource.metadata.name)} is not used: {'; '.join(resource.faults)}"
-            self._faults.append(ManifestError(origin, text, kind=kind.name, key=_show_key(resource.key)))
+            text = f"{kind.label} {show_value(resource.metadata.name)} is not used: {'; '.join(resource.faults)}"
+            self._faults.append(ManifestError(origin, text, kind=kind.label, key=_show_key(resource.key)))
         self._resources.append(LoadedResource(resource, kind, origin))
 
 

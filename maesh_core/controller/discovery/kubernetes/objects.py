@@ -116,7 +116,7 @@ class ObjectDecoder:
         self._decode_page: Callable[[bytes], Any] = msgspec.json.Decoder(page).decode
 
     def __repr__(self) -> str:
-        return f"<ObjectDecoder {self._kind.name}>"
+        return f"<ObjectDecoder {self._kind.label}>"
 
     def decode_page(self, body: bytes) -> Page:
         """Decode a page of a list. An object with an error is left out; the others are returned."""
@@ -179,7 +179,7 @@ class ObjectDecoder:
             # Go writes an empty required list as null, such as the endpoints of an empty slice.
             return self._check(convert_value(msgspec.json.decode(item), self._kind))
         except _UNREADABLE as error:
-            return Fault(key, f"{self._kind.name} {show_key(key)} cannot be read: {error}", uid)
+            return Fault(key, f"{self._kind.label} {show_key(key)} cannot be read: {error}", uid)
 
     def _check(self, resource: Resource) -> _Result:
         resource = fill_defaults(resource, self._kind)
@@ -187,7 +187,7 @@ class ObjectDecoder:
         if not faults:
             self._sharer.share(resource)
             return resource
-        text = f"{self._kind.name} {show_key(resource.key)} cannot be used: {'; '.join(faults)}"
+        text = f"{self._kind.label} {show_key(resource.key)} cannot be used: {'; '.join(faults)}"
         return Fault(resource.key, text, resource.metadata.uid)
 
     def _find_fault(self, result: _Result) -> Fault | None:
@@ -195,7 +195,7 @@ class ObjectDecoder:
         if isinstance(result, Fault):
             return result
         if isinstance(result, CheckedResource) and result.faults:
-            text = f"{self._kind.name} {show_key(result.key)} is not used: {'; '.join(result.faults)}"
+            text = f"{self._kind.label} {show_key(result.key)} is not used: {'; '.join(result.faults)}"
             return Fault(result.key, text, result.metadata.uid)
         return None
 

@@ -62,11 +62,11 @@ class _ApiResources(msgspec.Struct, frozen=True):
 
 
 class KindWatch:
-    """Follows one kind."""
+    """Follows one kind, or of a kind only the object `key`, which needs no permission for others."""
 
     __slots__ = (
-        *("_backoff", "_chance", "_client", "_clock", "_decoder", "_faulty", "_has_listed", "_is_absent", "_kind"),
-        *("_list_backoff", "_path", "_pause", "_resource_version", "broken_since", "failure"),
+        *("_backoff", "_chance", "_client", "_clock", "_decoder", "_faulty", "_has_listed", "_is_absent", "_key"),
+        *("_kind", "_list_backoff", "_path", "_pause", "_resource_version", "broken_since", "failure"),
     )
 
     def __init__(
@@ -74,12 +74,14 @@ class KindWatch:
         client: Client,
         kind: ResourceKind,
         *,
+        key: ObjectKey | None = None,
         clock: Callable[[], float] = time.monotonic,
         pause: Pause,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
         self._kind = kind
+        self._key = key
         self._decoder = ObjectDecoder(kind)
         self._clock = clock
         self._pause = pause
@@ -115,7 +117,7 @@ class KindWatch:
     async def _follow(self, emit: Emit) -> None:
         """Do the next step: find the path, list, or watch until the server ends the watch."""
         if self._path is None:
-            self._path = await find_path(self._client, self._kind)
+            self._path = await find_path(self._client, self._kind, namespace=self._key.namespace if self._key else "")
             if self._path is None:
                 await self._emit_absent(emit)
                 self._backoff.reset()
@@ -148,6 +150,10 @@ class KindWatch:
         return [Problem(self._name_origin(key), None) for key in sorted(keys)]
 
     @property
+    def _selection(self) -> dict[str, str]:
+        return {"fieldSelector": f"metadata.name={self._key.name}"} if self._key else {}
+
+    @property
     def _origin(self) -> str:
         return f"kubernetes {self._kind.plural}"
 
@@ -168,7 +174,7 @@ class KindWatch:
     async def _list(self, path: str, emit: Emit) -> None:
         resources: list[Resource] = []
         faults: list[Fault] = []
-        query = {"limit": str(PAGE_SIZE)}
+        query = {"limit": str(PAGE_SIZE), **self._selection}
         while True:
             page = self._decoder.decode_page(await self._client.get(path, query))
             resources += page.resources
@@ -177,7 +183,7 @@ class KindWatch:
                 break
             if page.next == query.get("continue"):
                 raise KubernetesError(f"the list of {self._kind.plural} does not get past one of its pages")
-            query = {"limit": str(PAGE_SIZE), "continue": page.next}
+            query = {"limit": str(PAGE_SIZE), **self._selection, "continue": page.next}
         if not page.resource_version:
             raise KubernetesError(f"the list of {self._kind.plural} has no resource version")
         healed = self._faulty - {fault.key for fault in faults}
@@ -202,6 +208,7 @@ class KindWatch:
             "allowWatchBookmarks": "true",
             "resourceVersion": self._resource_version,
             "timeoutSeconds": str(timeout_s),
+            **self._selection,
         }
         batches = self._client.watch_lines(path, query, silence_limit_s=timeout_s + SILENCE_MARGIN_S)
         established_at: float | None = None
@@ -259,14 +266,17 @@ class KindWatch:
         return [*events, Deleted(self._kind.type, change.key)]
 
     def _build_problem(self, fault: Fault) -> Problem:
-        return Problem(self._name_origin(fault.key), fault.text, self._kind.name, fault.key, fault.uid)
+        return Problem(self._name_origin(fault.key), fault.text, self._kind.label, fault.key, fault.uid)
 
     def _name_origin(self, key: ObjectKey) -> str:
         return f"{self._origin} {show_key(key)}"
 
 
-async def find_path(client: Client, kind: ResourceKind) -> str | None:
-    """Find the path of a kind, in the first of its versions that the server serves; None if it serves none."""
+async def find_path(client: Client, kind: ResourceKind, *, namespace: str = "") -> str | None:
+    """Find the path of a kind in the first of its versions that the server serves; None if it serves none.
+
+    The path is that of one namespace, or of all.
+    """
     for api_version in kind.api_versions:
         path = ("/apis/" if "/" in api_version else "/api/") + api_version
         try:
@@ -276,7 +286,7 @@ async def find_path(client: Client, kind: ResourceKind) -> str | None:
                 continue
             raise
         if kind.plural in _parse_resources(body):
-            return build_path(api_version, kind.plural)
+            return build_path(api_version, kind.plural, namespace=namespace)
     return None
 
 

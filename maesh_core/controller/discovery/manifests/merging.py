@@ -145,9 +145,11 @@ class MergedManifests:
         self._duplicates.pop(identity, None)
         if len(documents) > 1:
             first = documents[0]
-            text = f"{first.kind.name} {identity[1]} is in {first.origin} already; that one is used"
+            text = f"{first.kind.label} {identity[1]} is in {first.origin} already; that one is used"
             self._duplicates[identity] = {
-                item.origin: Problem(item.origin, f"{text}, not the one in {item.origin}", first.kind.name, identity[1])
+                item.origin: Problem(
+                    item.origin, f"{text}, not the one in {item.origin}", first.kind.label, identity[1]
+                )
                 for item in documents[1:]
             }
 

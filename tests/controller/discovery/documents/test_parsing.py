@@ -260,6 +260,40 @@ def test_two_kinds_of_one_name_are_refused():
         KindTable([*CORE_KINDS, twin])
 
 
+class StreamRoute(Resource, frozen=True):
+    """An object of another group's kind with the same name."""
+
+
+def test_kinds_of_two_groups_may_have_one_name_and_differ_in_their_labels():
+    one = ResourceKind(name="TCPRoute", plural="tcproutes", api_versions=("specs.smi-spec.io/v1alpha4",), type=Resource)
+    other = ResourceKind(
+        name="TCPRoute",
+        plural="tcproutes",
+        api_versions=("gw.example/v1", "gw.example/v1alpha2"),
+        type=StreamRoute,
+        shown_name="TCPRoute.gw.example",
+    )
+    table = KindTable([one, other])
+    head = "kind: TCPRoute\nmetadata: {name: "
+    text = f"apiVersion: gw.example/v1\n{head}a}}\n---\napiVersion: specs.smi-spec.io/v1alpha4\n{head}../b}}\n"
+    manifest = parse_manifest(text.encode(), table, path="f.yaml")
+    assert [each.kind for each in manifest.resources] == [other]
+    assert [error.kind for error in manifest.errors] == ["TCPRoute"]
+    assert (
+        table.find_mistake("gw.example/v2", "TCPRoute")
+        == "only gw.example/v1 and gw.example/v1alpha2 of this kind are read"
+    )
+    assert (
+        table.find_mistake("specs.smi-spec.io/v2", "TCPRoute")
+        == "only specs.smi-spec.io/v1alpha4 of this kind are read"
+    )
+    off = KindTable([one], {"TCPRoute.gw.example": "plugin gateway is off"})
+    assert off.find_mistake("gw.example/v1", "TCPRoute") == "plugin gateway is off"
+    assert (
+        off.find_mistake("specs.smi-spec.io/v2", "TCPRoute") == "only specs.smi-spec.io/v1alpha4 of this kind are read"
+    )
+
+
 def test_unknown_fields_are_skipped(load_one):
     pod = load_one("apiVersion: v1\nkind: Pod\nmetadata: {name: p, managedFields: [{a: 1}]}\nspec: {volumes: [1]}")
     assert isinstance(pod, Pod)

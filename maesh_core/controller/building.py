@@ -1,0 +1,270 @@
+"""Builds the parts of a controller from its settings and plugins: kinds, sources, traffic types and the engine.
+
+Takes settings and what plugins provide; raises StartupError or PluginError if they do not fit together. Starts nothing.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from maesh_core.controller.api.nodes import FactReader
+from maesh_core.controller.cluster.shadow_services import ShadowReader
+from maesh_core.controller.configuration.catalogue import Catalogue, Describe, describe_type, index_balancers
+from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.revisions import RevisionStore
+from maesh_core.controller.configuration.tcp import TcpTrafficType
+from maesh_core.controller.discovery.kubernetes.source import KubernetesSource
+from maesh_core.controller.discovery.manifests.source import ManifestSource
+from maesh_core.controller.engine import Engine
+from maesh_core.controller.engine_parts import EngineParts
+from maesh_core.controller.ports.assignment import PortTables
+from maesh_core.controller.ports.mapping_file import PortMappingFile, find_default_file
+from maesh_core.controller.resources.kinds import CORE_KINDS, watch_namespaces
+from maesh_core.controller.resources.snapshot import Snapshot
+from maesh_core.controller.topology.rules import TopologyRules
+from maesh_core.errors import PluginError, StartupError
+from maesh_core.model.resources import ResourceKind
+from maesh_core.plugin_system.hookspecs import (
+    OPTIONAL_SECTIONS,
+    POD_NAMES,
+    BalancerBuilder,
+    OptionalSection,
+    Source,
+    TopologyBuilder,
+)
+from maesh_core.plugin_system.protocols import PortRange, TrafficType
+from maesh_core.plugin_system.shipped import (
+    find_annotation_switches,
+    find_kind_switches,
+    find_traffic_type_switches,
+)
+from maesh_core.plugin_system.transports import TransportRules
+from maesh_core.settings import ControllerSettings
+
+if TYPE_CHECKING:
+    from maesh_core.controller.cluster.membership import Cluster
+
+EPOCH_BYTES = 8
+"""Random bytes in a revision's epoch: two starts never have the same one."""
+
+
+class Plugins(Protocol):
+    """The enabled plugins, as maesh_core/plugin_system/loading.py returns them."""
+
+    names: tuple[str, ...]
+
+    def collect(self, hook_name: str, **arguments: Any) -> list[Any]:
+        """Call a hook and join the results."""
+
+    def describe(self, provided: object) -> str:
+        """Name the plugin that returned an object from a hook."""
+
+
+def collect_transport(plugins: Plugins) -> TransportRules | None:
+    """Return the rules of the enabled transport, if there is one. Raises PluginError if there are several."""
+    found: list[TransportRules] = plugins.collect("maesh_transport_rules")
+    if len(found) > 1:
+        names = " and ".join(plugins.describe(each) for each in found)
+        raise PluginError(f"only one transport can be enabled, and there are those of {names}")
+    return found[0] if found else None
+
+
+def find_fact_reader(transport: TransportRules | None) -> FactReader | None:
+    """Return the transport if it reads the facts that proxies report (`ReportingRules`)."""
+    return cast("FactReader", transport) if hasattr(transport, "accept_facts") else None
+
+
+def collect_sections(plugins: Plugins) -> frozenset[str]:
+    """Return the names of the optional sections that plugins ask for. Raises PluginError if one does not exist."""
+    asked: list[OptionalSection] = plugins.collect("maesh_optional_sections")
+    for each in asked:
+        if each not in OPTIONAL_SECTIONS:
+            raise PluginError(f"{plugins.describe(each)} asks for section {each.name!r}, which does not exist")
+    return frozenset(each.name for each in asked)
+
+
+def collect_kinds(plugins: Plugins, *, has_transport: bool = False) -> tuple[ResourceKind, ...]:
+    """Join the core's kinds of resources and the plugins'. Raises PluginError if two have the same name.
+
+    A transport also reads Namespaces.
+    """
+    given = {id(kind): kind for kind in plugins.collect("maesh_resource_kinds")}  # two plugins may return the same one
+    kinds = (*(watch_namespaces(CORE_KINDS) if has_transport else CORE_KINDS), *given.values())
+    _refuse_duplicates("kind of resources", kinds, plugins.describe, names=[kind.label for kind in kinds])
+    return kinds
+
+
+def is_cluster_meant(settings: ControllerSettings, *, is_alone: bool) -> bool:
+    """Whether a cluster is read: not with manifests, and with a plugin's source only if a cluster is named.
+
+    A kubeconfig at a default path never makes a controller with other sources write to a cluster. Raises StartupError.
+    """
+    is_named = bool(settings.kubeconfig or settings.master_url)
+    if settings.paths and is_named:
+        raise StartupError("--kubeconfig and --master-url name a cluster, PATH names manifests: give one of them")
+    return not settings.paths and (is_alone or is_named)
+
+
+def collect_sources(
+    settings: ControllerSettings,
+    given: Sequence[Source],
+    cluster: "Cluster | None" = None,
+    *,
+    enabled: Sequence[str] = (),
+    describe: Describe = describe_type,
+) -> tuple[Source, ...]:
+    """Join plugins' sources, the cluster and the named manifests. Raises StartupError if there is none."""
+    sources = list(given)
+    if cluster is not None:
+        sources.append(cluster.source)
+    if settings.paths:
+        switches = find_kind_switches(enabled)
+        manifests = ManifestSource(settings.paths, is_recursive=settings.recursive, switches=switches)
+        manifests.check_paths()
+        sources.append(manifests)
+    if not sources:
+        raise StartupError(
+            "nothing to read the cluster's objects from: name a kubeconfig (--kubeconfig), or manifests (PATH), "
+            "or run in a pod of the cluster"
+        )
+    _refuse_duplicates("source", sources, describe)
+    return tuple(sources)
+
+
+async def build_once(settings: ControllerSettings, plugins: Plugins) -> Engine:
+    """Build everything from the first lists of the sources, without an API and without a stored port mapping."""
+    transport = collect_transport(plugins)
+    kinds = collect_kinds(plugins, has_transport=transport is not None)
+    given = plugins.collect("maesh_sources")
+    sources = collect_sources(settings, given, enabled=plugins.names, describe=plugins.describe)
+    engine = build_engine(
+        settings, plugins, kinds=kinds, sources=sources, transport=transport, mapping_file=PortMappingFile(None)
+    )
+    for source in sources:
+        events = source.watch_events(kinds)
+        async for batch in events:
+            engine.apply(batch, source=source.name)
+            if source.name not in {each.partition(" ")[0] for each in engine.missing_lists}:
+                break
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
+    return engine
+
+
+def build_engine(
+    settings: ControllerSettings,
+    plugins: Plugins,
+    *,
+    kinds: Sequence[ResourceKind],
+    sources: Sequence[Source],
+    transport: TransportRules | None = None,
+    mapping_file: PortMappingFile | None = None,
+    is_cluster: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Engine:
+    """Create the engine for the settings and the enabled plugins. Raises StartupError.
+
+    In a cluster, the shadow services store the mapping of entrypoints, and no file is read or written.
+    """
+    balancers = index_balancers(plugins.collect("maesh_balancer_builders"), plugins.describe)
+    traffic_types = _collect_traffic_types(settings, plugins, balancers)
+    ranges = {each.name: each.port_range for each in traffic_types if each.port_range.is_exclusive}
+    if is_cluster:
+        mapping_file = PortMappingFile(None)
+    elif mapping_file is None:
+        named = settings.port_mapping
+        mapping_file = PortMappingFile(Path(named)) if named else find_default_file(os.environ, settings.paths)
+    assigned = mapping_file.load()
+    ports = PortTables(
+        ranges, assigned=assigned, clock=clock, is_cluster=is_cluster, is_inherited=mapping_file.is_inherited
+    )
+    if plugins.collect("maesh_status_builders"):
+        raise PluginError("this controller does not support builders of statuses yet")
+    catalogue = Catalogue(
+        traffic_types,
+        plugins.collect("maesh_middleware_builders"),
+        balancers,
+        transport=transport,
+        switches=find_annotation_switches(plugins.names),
+        type_switches=find_traffic_type_switches(plugins.names),
+        describe=plugins.describe,
+    )
+    parts = EngineParts(
+        snapshot=Snapshot(kinds),
+        rules=TopologyRules(
+            default_mode=settings.default_mode,
+            mesh_namespace=settings.namespace,
+            ignored_namespaces=settings.ignore_namespaces,
+            watched_namespaces=settings.watch_namespaces,
+            is_pod_fallback=not is_cluster,
+            has_transport=transport is not None,
+            names_clients=settings.client_header,
+            filters=catalogue.filters,
+        ),
+        builders=_collect_topology_builders(plugins),
+        catalogue=catalogue,
+        ports=ports,
+        mapping_file=mapping_file,
+        revisions=RevisionStore(secrets.token_hex(EPOCH_BYTES), plugins.names),
+        sources=tuple(source.name for source in sources),
+        kinds=tuple(kinds),
+        shadow_reader=ShadowReader(settings.namespace, traffic_types) if is_cluster else None,
+        shadow_source=KubernetesSource.name,
+        checkers=plugins.collect("maesh_object_checkers"),
+        sends_pod_names=POD_NAMES.name in collect_sections(plugins),
+    )
+    return Engine(parts)
+
+
+def _collect_topology_builders(plugins: Plugins) -> list[TopologyBuilder]:
+    builders = plugins.collect("maesh_topology_builders")
+    _refuse_duplicates("topology builder", builders, plugins.describe)
+    return builders
+
+
+def _collect_traffic_types(
+    settings: ControllerSettings, plugins: Plugins, balancers: Mapping[str, BalancerBuilder]
+) -> list[TrafficType]:
+    http = PortRange(first=settings.http_port, limit=settings.limit_http_port, is_exclusive=False)
+    tcp = PortRange(first=settings.tcp_port, limit=settings.limit_tcp_port, is_exclusive=True)
+    core: list[TrafficType] = [HttpTrafficType(http, balancers), TcpTrafficType(tcp)]
+    traffic_types = [*core, *plugins.collect("maesh_traffic_types")]
+    _refuse_duplicates("traffic type", traffic_types, plugins.describe)
+    check_port_ranges(traffic_types)
+    names = sorted(each.name for each in traffic_types)
+    if settings.default_mode not in names:
+        raise StartupError(f"--default-mode {settings.default_mode}: the enabled traffic types are {', '.join(names)}")
+    return traffic_types
+
+
+def check_port_ranges(traffic_types: Iterable[TrafficType]) -> None:
+    """Raise StartupError if two traffic types with the same transport have a common entrypoint."""
+    for one, other in combinations(traffic_types, 2):
+        if one.transport == other.transport and _is_overlapping(one.port_range, other.port_range):
+            raise StartupError(
+                f"the entrypoints for {_describe_range(one)} and for {_describe_range(other)} overlap: "
+                "move a first port or lower a limit"
+            )
+
+
+def _is_overlapping(one: PortRange, other: PortRange) -> bool:
+    return one.first < other.first + other.limit and other.first < one.first + one.limit
+
+
+def _describe_range(traffic_type: TrafficType) -> str:
+    port_range = traffic_type.port_range
+    return f"{traffic_type.name} ({port_range.first}-{port_range.first + port_range.limit - 1})"
+
+
+def _refuse_duplicates(
+    what: str, given: Sequence[Any], describe: Describe, *, names: Sequence[str] | None = None
+) -> None:
+    found: dict[str, Any] = {}
+    for name, each in zip(names or [each.name for each in given], given, strict=True):
+        if name in found:
+            raise PluginError(f"{what} {name!r} is claimed by both {describe(found[name])} and {describe(each)}")
+        found[name] = each

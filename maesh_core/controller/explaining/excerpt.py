@@ -1,0 +1,147 @@
+"""The excerpt of a mesh that one question to `/api/explain` needs, and the answer that is computed from it.
+
+`collect_excerpt` runs on the event loop. It renders one service, and of the rest of the mesh it only copies dicts. An
+excerpt has only values that never change, so another thread may compute the answer. That answer equals the one of
+`maesh explain`, which reads the documents of the whole mesh.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from maesh_core.controller.explaining.client import parse_service_name
+from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer
+from maesh_core.controller.explaining.pod_lookup import PodLookup
+from maesh_core.controller.reports.object_checks import Subject
+from maesh_core.controller.resources.snapshot import Snapshot
+from maesh_core.controller.topology.rendering import render_addition, render_topology
+from maesh_core.model.configuration import HttpRouter, StreamRouter
+from maesh_core.model.findings import Findings
+from maesh_core.model.keys import ObjectKey
+from maesh_core.model.messages import FIXED_FIELDS, Update, parse_update
+from maesh_core.model.resources import Pod
+from maesh_core.model.topology import ServiceNode
+from maesh_core.plugin_system.hookspecs import MiddlewareBuilder
+
+SPLITS = "trafficSplits"
+"""The topology's section of splits (topology/rendering.py)."""
+
+Described = tuple[ServiceNode, tuple[str, ...], tuple[str, ...]]
+"""A service's node, its errors and its notices."""
+
+
+class Reports(Protocol):
+    """The errors and notices of objects."""
+
+    def copy_found(self) -> dict[Subject, Findings]: ...  # noqa: D102
+
+
+class Configuration(Protocol):
+    """The configuration of the mesh."""
+
+    def render_service(self, service: ObjectKey) -> bytes: ...  # noqa: D102
+
+
+class Mesh(Protocol):
+    """What a controller knows: the engine."""
+
+    @property
+    def objects(self) -> Snapshot: ...  # noqa: D102
+
+    @property
+    def reports(self) -> Reports: ...  # noqa: D102
+
+    @property
+    def revisions(self) -> Configuration: ...  # noqa: D102
+
+    @property
+    def problems(self) -> Mapping[str, str]: ...  # noqa: D102
+
+    @property
+    def middleware_builders(self) -> Sequence[MiddlewareBuilder]: ...  # noqa: D102
+
+    def find_described(self, key: ObjectKey) -> Described | None: ...  # noqa: D102
+
+    def list_services(self) -> list[ObjectKey]: ...  # noqa: D102
+
+
+class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
+    """What concerns requests to one service: the services that may get them, and that service's configuration.
+
+    `services` are the names of all services, for hints.
+    """
+
+    reached: tuple[Described, ...]
+    configuration: bytes
+    services: Sequence[ObjectKey]
+    pods: PodLookup
+    found: Mapping[Subject, Findings]
+    problems: Mapping[str, str]
+    middleware_builders: Sequence[MiddlewareBuilder]
+
+
+def collect_excerpt(service: str, mesh: Mesh) -> Excerpt:
+    """Collect what a question about this service needs."""
+    key = parse_service_name(service)
+    return Excerpt(
+        reached=tuple(_list_reached(key, mesh)),
+        configuration=mesh.revisions.render_service(key),
+        services=mesh.list_services(),
+        pods=PodLookup(mesh.objects.copy(Pod)),
+        found=mesh.reports.copy_found(),
+        problems=mesh.problems,
+        middleware_builders=mesh.middleware_builders,
+    )
+
+
+def answer_question(asked: ExplainedRequest, excerpt: Excerpt) -> bytes:
+    """Explain a request, as JSON. Raises ConfigurationError for an unknown service, port or pod."""
+    topology = render_topology(
+        [node for node, _, _ in excerpt.reached],
+        errors={node.key: errors for node, errors, _ in excerpt.reached},
+        notices={node.key: notices for node, _, notices in excerpt.reached},
+    )
+    explainer = Explainer(
+        topology,
+        decode_configuration(excerpt.configuration),
+        {builder.kind: builder for builder in excerpt.middleware_builders},
+        pods=excerpt.pods,
+        objects=[_describe_found(subject, found) for subject, found in excerpt.found.items()],
+        problems=excerpt.problems,
+        services=excerpt.services,
+    )
+    return msgspec.json.encode(explainer.explain(asked))
+
+
+def decode_configuration(body: bytes) -> Update:
+    """Decode the controller's own configuration, with all its protocols."""
+    protocols = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).keys() - FIXED_FIELDS
+    return parse_update(body, {name: HttpRouter if name == "http" else StreamRouter for name in protocols})
+
+
+def _list_reached(key: ObjectKey, mesh: Mesh) -> list[Described]:
+    """List the service, and those to which splits may send its requests."""
+    reached: dict[ObjectKey, Described] = {}
+    waiting = [key]
+    while waiting:
+        key = waiting.pop()
+        described = mesh.find_described(key) if key not in reached else None
+        if described is None:
+            continue
+        reached[key] = described
+        for split in map(render_addition, described[0].sections.get(SPLITS, {}).values()):
+            if isinstance(split, dict):
+                backends = (each.get("service", "") for each in split.get("backends", ()))
+                waiting += [ObjectKey(split.get("namespace", ""), name) for name in backends]
+    return list(reached.values())
+
+
+def _describe_found(subject: Subject, found: Findings) -> dict[str, Any]:
+    return {
+        "kind": subject.kind,
+        "namespace": subject.key.namespace,
+        "name": subject.key.name,
+        "errors": found.errors,
+        "notices": found.notices,
+    }

@@ -1,0 +1,34 @@
+"""The parts of a controller from its settings and plugins; whole controllers are in test_run.py."""
+
+from typing import Any
+
+import pytest
+
+from maesh_core.controller.api.protection import choose_certifier
+from maesh_core.controller.building import check_port_ranges, is_cluster_meant
+from maesh_core.controller.configuration.tcp import TcpTrafficType
+from maesh_core.errors import PluginError, StartupError
+from maesh_core.plugin_system.protocols import PortRange
+from maesh_core.settings import ControllerSettings
+
+
+def test_a_named_cluster_excludes_manifests():
+    with pytest.raises(StartupError, match="give one of them"):
+        is_cluster_meant(ControllerSettings(paths=("a",), kubeconfig="b"), is_alone=True)
+    assert is_cluster_meant(ControllerSettings(), is_alone=True)
+    assert not is_cluster_meant(ControllerSettings(), is_alone=False)
+
+
+def test_traffic_types_do_not_share_entrypoints():
+    one, other = (TcpTrafficType(PortRange(first=first, limit=10, is_exclusive=True)) for first in (10000, 10009))
+    with pytest.raises(StartupError, match="overlap"):
+        check_port_ranges([one, other])
+
+
+def test_only_one_plugin_can_protect_the_api():
+    one: Any = object()
+    other: Any = object()
+    assert choose_certifier([one], str) is one
+    assert choose_certifier([], str) is None
+    with pytest.raises(PluginError, match="only one plugin can protect the API, and there are a and a"):
+        choose_certifier([one, other], lambda certifier: "a")
