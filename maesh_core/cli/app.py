@@ -12,13 +12,17 @@ from typing import Annotated
 import typer
 
 from maesh_core.cli.options import collect_flags, normalise_arguments
+from maesh_core.cli.plugin_commands import add_groups, find_plugins
 from maesh_core.cli.programs import COMPLETION_VARIABLE, PROGRAM, print_error
 from maesh_core.cli.version import print_version
 from maesh_core.errors import MaeshError
 from maesh_core.plugin_system.metadata import list_installed
 from maesh_core.settings import InstalledPlugin
 
-COMMANDS = ("up", "controller", "proxy", "prepare", "cleanup", "explain", "status", "top", "tap", "plugins", "version")
+COMMANDS = (
+    *("up", "controller", "proxy", "prepare", "cleanup"),
+    *("explain", "status", "top", "tap", "dashboard", "plugins", "version"),
+)
 """In the order of the help text. Each is a module in this package with a function `add_command`."""
 
 
@@ -28,7 +32,12 @@ def run_command_line(arguments: Sequence[str]) -> int:
         installed = list_installed()
         if COMPLETION_VARIABLE in os.environ:
             import_module("maesh_core.cli.completion").prepare_answer()
-        application = build_application(installed, choose_commands(arguments))
+        with_commands = [plugin for plugin in find_plugins(installed, COMMANDS) if plugin.name in arguments[:1]]
+        if with_commands:
+            application = build_application(installed, ())
+            add_groups(application, with_commands, is_loading=True)
+        else:
+            application = build_application(installed, choose_commands(arguments))
         application(args=normalise_arguments(arguments, collect_flags(installed)), prog_name=PROGRAM)
     except MaeshError as error:
         print_error(str(error))
@@ -52,6 +61,8 @@ def build_application(installed: Sequence[InstalledPlugin], names: Sequence[str]
     application.callback()(_start)
     for name in names:
         import_module(f"maesh_core.cli.{name}").add_command(application, installed)
+    if len(names) > 1:
+        add_groups(application, find_plugins(installed, COMMANDS), is_loading=False)
     return application
 
 

@@ -19,9 +19,12 @@ _GROUPS = {
     MAIN: (
         *("endpoint", "bind", "http_port", "tcp_port", "api_host", "api_port", "admin_host", "admin_port"),
         *("workers", "recursive", "once", "json", "sort", "filter", "interval", "node", "configuration_cache"),
-        *("prometheus", "dry_run", "method", "path", "status", "source", "limit"),
+        *("prometheus", "dry_run", "method", "path", "status", "source", "limit", "local_port"),
     ),
-    "API": ("api_hosts",),
+    "API": (
+        *("api_hosts", "api_cert", "api_key", "api_tokens", "api_open", "api_clear"),
+        *("admin_open", "admin_clear", "root_ca_controller", "controller_token"),
+    ),
     "Cluster": ("kubeconfig", "master_url", "cluster_domain"),
     "Services": ("default_mode", "watch_namespaces", "ignore_namespaces", "namespace"),
     "Entrypoints": ("limit_http_port", "limit_tcp_port", "port_mapping"),
@@ -32,7 +35,7 @@ _GROUPS = {
         *("client_connection_limit", "request_limit", "half_closed_clients"),
         *("http2", "http2_stream_limit", "http2_reset_limit", "http2_control_limit"),
     ),
-    "Requests": ("forwarded_headers", "drop_shadowing_headers", "unregistered_methods"),
+    "Requests": ("client_header", "forwarded_headers", "drop_shadowing_headers", "unregistered_methods"),
     "Metrics": ("metrics_exact_codes", "metrics_client_limit"),
     "Servers": ("passive_health", "server_pause", "server_pause_limit", "root_ca", "insecure_skip_verify"),
     GENERAL: ("log_level", "log_format"),

@@ -16,13 +16,14 @@ from maesh_core.cli import new_plugin
 from maesh_core.cli.flag_groups import GroupedGroup
 from maesh_core.cli.options import build_parameters, resolve_settings
 from maesh_core.cli.tables import render_table
+from maesh_core.controller.services import ControllerHost
 from maesh_core.errors import StartupError
-from maesh_core.plugin_system.interfaces import Node
 from maesh_core.plugin_system.loading import Half, LoadedPlugins, load_plugins
 from maesh_core.plugin_system.metadata import find_name_problems
+from maesh_core.plugin_system.node import Node
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.worker.node_view import NodeView
-from maesh_core.settings import InstalledPlugin, PluginsSettings, ProxySettings
+from maesh_core.settings import ControllerSettings, InstalledPlugin, PluginsSettings, ProxySettings
 from maesh_core.settings.loading import list_core_flags
 
 _NOUNS = {
@@ -30,6 +31,7 @@ _NOUNS = {
     "maesh_sources": ("source", "name"),
     "maesh_topology_builders": ("topology builder", "name"),
     "maesh_api_pages": ("page", "path"),
+    "maesh_controller_services": ("controller service", "name"),
     "maesh_traffic_types": ("traffic type", "name"),
     "maesh_protocol_handlers": ("traffic type", "name"),
     "maesh_balancer_builders": ("load balancer", "name"),
@@ -37,6 +39,8 @@ _NOUNS = {
     "maesh_middleware_builders": ("middleware", "kind"),
     "maesh_middleware_factories": ("middleware", "kind"),
     "maesh_traffic_observers": ("traffic observer", "name"),
+    "maesh_transport_rules": ("transport", "name"),
+    "maesh_transports": ("transport", "name"),
 }
 """The noun for the objects of each hook, and the attribute with their name."""
 
@@ -119,8 +123,9 @@ def _describe_provided(plugin: InstalledPlugin, settings: PluginsSettings) -> tu
 
 
 def _describe_half(loaded: LoadedPlugins, node: Node) -> Iterable[tuple[str, str]]:
+    controller = ControllerHost(ControllerSettings(), "")
     for hook, (noun, attribute) in _NOUNS.items():
-        for provided in loaded.collect(hook, node=node):
+        for provided in loaded.collect(hook, node=node, controller=controller):
             annotations = getattr(provided, "annotations", ())
             word = "annotation" if len(annotations) == 1 else "annotations"
             detail = f"{word} {', '.join(annotations)}" if annotations else ""

@@ -14,22 +14,32 @@ from typing import Any, NamedTuple
 
 from maesh_core import plugin
 from maesh_core.cli.flag_groups import group_fields
-from maesh_core.plugin_system import hookspecs, interfaces, middleware, pages, shared
+from maesh_core.plugin_system import (
+    commands,
+    controllers,
+    hookspecs,
+    interfaces,
+    middleware,
+    node,
+    pages,
+    protocols,
+    transports,
+)
 from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
 from maesh_core.settings import (
     CleanupSettings,
     CommonSettings,
     ControllerSettings,
+    DashboardSettings,
     ExplainSettings,
     PluginsSettings,
     PrepareSettings,
     ProxySettings,
     StatusSettings,
-    TapSettings,
-    TopSettings,
     UpSettings,
 )
 from maesh_core.settings.fields import SettingField, list_fields
+from maesh_core.settings.traffic import TapSettings, TopSettings
 
 _COMMANDS = {
     "up": UpSettings,
@@ -39,6 +49,7 @@ _COMMANDS = {
     "status": StatusSettings,
     "top": TopSettings,
     "tap": TapSettings,
+    "dashboard": DashboardSettings,
     "plugins": PluginsSettings,
     "prepare": PrepareSettings,
     "cleanup": CleanupSettings,
@@ -46,12 +57,18 @@ _COMMANDS = {
 _FAMILIES = {
     "DiscoverySpecs": "Discovery",
     "TopologySpecs": "Topology",
+    "StatusSpecs": "Status",
     "PageSpecs": "Pages",
+    "ServiceSpecs": "Controller services",
     "ProtocolSpecs": "Protocol",
     "BalancingSpecs": "Balancing",
     "MiddlewareSpecs": "Middleware",
     "ObservationSpecs": "Observation",
+    "TransportSpecs": "Transports",
 }
+
+_COMMANDS_TITLE = "Commands"
+"""Commands come from the package metadata, not from a hook."""
 
 
 def render_flags(settings_class: type[CommonSettings]) -> str:
@@ -72,14 +89,15 @@ def render_hooks() -> str:
     known = list_interfaces()
     families = [_render_family(family, known) for family in SPEC_FAMILIES]
     rest = [_render_interface(found) for found in known if not found.family]
-    return "\n\n".join([*families, "### What the halves in a proxy receive", *rest])
+    of_commands = [_render_interface(found) for found in known if found.family == _COMMANDS_TITLE]
+    return "\n\n".join([*families, "### Commands", *of_commands, "### What the halves in a proxy receive", *rest])
 
 
 def render_hook_table() -> str:
     """Render a row for each hook: its name, with a link to its signature and interfaces, and its description."""
     rows = ["| hook | what it returns | when it runs |", "| --- | --- | --- |"]
     for family in SPEC_FAMILIES:
-        anchor = _FAMILIES[family.__name__].lower()
+        anchor = _FAMILIES[family.__name__].lower().replace(" ", "-")
         for name, function in vars(family).items():
             if name.startswith("maesh_"):
                 purpose, _, rest = " ".join((inspect.getdoc(function) or "").split()).partition(". ")
@@ -129,41 +147,49 @@ class Interface(NamedTuple):
 
 def list_interfaces() -> list[Interface]:
     """Read from their sources what the objects that hooks give must have, then those that they are given."""
+    families = {
+        transports: _FAMILIES["TransportSpecs"],
+        controllers: _FAMILIES["ServiceSpecs"],
+        commands: _COMMANDS_TITLE,
+    }
     return [
         found
-        for module in (hookspecs, middleware, pages, interfaces, shared)
-        for found in _read_interfaces(inspect.getsource(module))
+        for module in (hookspecs, protocols, middleware, pages, controllers, commands, interfaces, node, transports)
+        for found in _read_interfaces(inspect.getsource(module), family=families.get(module, ""))
     ]
 
 
-def _read_interfaces(source: str) -> Iterable[Interface]:
-    """Read the classes of a module whose parts have the names of the families as titles."""
+def _read_interfaces(source: str, *, family: str = "") -> Iterable[Interface]:
+    """Read the classes of a module of one family, or whose parts have the names of the families as titles."""
     titles = {
         number: match[1].strip().capitalize()
         for number, line in enumerate(source.splitlines(), 1)
         if (match := re.fullmatch(r"# -+ (.+?) -+", line))
     }
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef) and not node.name.endswith("Specs"):
-            title = titles[max(number for number in titles if number < node.lineno)]
-            family = title if title in _FAMILIES.values() else ""
-            yield Interface(node.name, family, _read_docstring(node), tuple(_list_members(node.body)))
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.ClassDef) and not statement.name.endswith("Specs"):
+            title = titles[max(number for number in titles if number < statement.lineno)]
+            found = family or (title if title in _FAMILIES.values() else "")
+            yield Interface(statement.name, found, _read_docstring(statement), tuple(_list_members(statement.body)))
 
 
 def _list_members(body: Sequence[ast.stmt]) -> Iterable[Member]:
     """List the members of a class; a text after an attribute describes it."""
-    for node, after in zip(body, [*body[1:], None], strict=True):
-        if isinstance(node, ast.AnnAssign | ast.Assign):
+    for statement, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign | ast.Assign):
             is_about = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-            yield Member(ast.unparse(node), " ".join(str(after.value.value).split()) if is_about else "")  # type: ignore[union-attr]
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            result = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-            if any(isinstance(each, ast.Name) and each.id == "property" for each in node.decorator_list):
-                yield Member(f"{node.name}: {ast.unparse(node.returns) if node.returns else ''}", _read_docstring(node))
+            yield Member(ast.unparse(statement), " ".join(str(after.value.value).split()) if is_about else "")  # type: ignore[union-attr]
+        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            result = f" -> {ast.unparse(statement.returns)}" if statement.returns else ""
+            if any(isinstance(each, ast.Name) and each.id == "property" for each in statement.decorator_list):
+                yield Member(
+                    f"{statement.name}: {ast.unparse(statement.returns) if statement.returns else ''}",
+                    _read_docstring(statement),
+                )
             else:
-                arguments = ast.unparse(node.args).removeprefix("self").removeprefix(", ")
-                declaration = f"{node.name}({arguments}){result}".replace("'", "")  # names that are defined later
-                yield Member(declaration, _read_docstring(node))
+                arguments = ast.unparse(statement.args).removeprefix("self").removeprefix(", ")
+                declaration = f"{statement.name}({arguments}){result}".replace("'", "")  # names that are defined later
+                yield Member(declaration, _read_docstring(statement))
 
 
 def _read_docstring(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:

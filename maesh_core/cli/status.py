@@ -4,6 +4,7 @@ Prints tables or JSON. The exit status is 0 if every controller and proxy is rea
 read, and every service has a ready server; otherwise it is 3.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,16 +15,22 @@ from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_command
 from maesh_core.cli.running import run_to_end
 from maesh_core.cli.tables import render_table
+from maesh_core.model.transport import MODES, OFF
 from maesh_core.process.logging_setup import configure_logging
 from maesh_core.process.printable import show_line, show_lines
 from maesh_core.settings import InstalledPlugin, StatusSettings
 
 if TYPE_CHECKING:
     from maesh_core.controller.api.status import MeshStatus
+    from maesh_core.model.messages import NodeReport
 
 NOT_READY_STATUS = 3
 ERRORS_SHOWN = 3
 """Errors of one service; --json has all."""
+UNENCRYPTED_SHOWN = 10
+"""Services whose mode is `off`; --json has all."""
+TRANSPORT_PROBLEMS_SHOWN = 10
+"""Proxies whose transport has a problem; --json has all."""
 LINES_SHOWN = 30
 """Errors and notices of objects."""
 
@@ -82,11 +89,31 @@ def _render_proxies(status: "MeshStatus") -> str:
         return "proxies: unknown"
     if not status.proxies:
         return "no proxy has pulled within the last hour"
-    rows = [
-        (each.name, "ready" if each.ready else "not ready", each.ip, each.revision or "", each.last_seen)
+    rows = [[each.name, _describe_state(each), each.ip, each.revision or "", each.last_seen] for each in status.proxies]
+    head = ["PROXY", "STATE", "ADDRESS", "REVISION", "LAST SEEN"]
+    reports = [each.transport for each in status.proxies]
+    if any(report is not msgspec.UNSET for report in reports):
+        head.insert(4, "TRANSPORT")
+        for row, report in zip(rows, reports, strict=True):
+            row.insert(4, "" if report is msgspec.UNSET else report.summary)
+    return "\n".join([render_table(head, rows), *_list_transport_problems(status)])
+
+
+def _list_transport_problems(status: "MeshStatus") -> Sequence[str]:
+    """List what proxies report of their transport that is a problem, such as a certificate that ends soon."""
+    found = [
+        f"{each.name}: {show_line(each.transport.problem)}"
         for each in status.proxies
+        if each.transport is not msgspec.UNSET and each.transport.problem and each.is_active
     ]
-    return render_table(("PROXY", "STATE", "ADDRESS", "REVISION", "LAST SEEN"), rows)
+    more = [f"and {len(found) - TRANSPORT_PROBLEMS_SHOWN} more"] if len(found) > TRANSPORT_PROBLEMS_SHOWN else []
+    return [*found[:TRANSPORT_PROBLEMS_SHOWN], *more]
+
+
+def _describe_state(proxy: "NodeReport") -> str:
+    if proxy.ready:
+        return "ready"
+    return "pulls refused" if proxy.refused else "not ready"
 
 
 def _render_services(status: "MeshStatus") -> str:
@@ -102,7 +129,22 @@ def _render_services(status: "MeshStatus") -> str:
             lines.append(f"  {service.name}.{service.namespace}: and {len(service.errors) - ERRORS_SHOWN} more")
     for port in status.unserved_ports:
         lines.append(f"  {port.name}.{port.namespace}: port {port.port} has no ready server: {port.reason}")
+    lines += _render_modes(status)
     return "\n".join(lines)
+
+
+def _render_modes(status: "MeshStatus") -> Sequence[str]:
+    """Render the number of services by mode, and the names of those that are not encrypted."""
+    modes = status.modes or ()
+    counts = Counter(each.encryption for each in modes)
+    if not counts:
+        return ()
+    lines = ["encryption: " + ", ".join(f"{counts[mode]} {mode}" for mode in reversed(MODES) if counts[mode])]
+    names = [f"{each.name}.{each.namespace}" for each in modes if each.encryption == OFF]
+    lines += [f"  {name}: off" for name in names[:UNENCRYPTED_SHOWN]]
+    if len(names) > UNENCRYPTED_SHOWN:
+        lines.append(f"  and {len(names) - UNENCRYPTED_SHOWN} more")
+    return lines
 
 
 def _render_objects(status: "MeshStatus") -> str:

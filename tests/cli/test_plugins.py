@@ -108,3 +108,28 @@ class Half:
 """
     install("acme-carrier", [("carrier", "carrier:PLUGIN")], {"carrier.py": code})
     assert list_plugins("--carrier")["acme-carrier"]["provides"] == ["traffic type pigeon"]
+
+
+def test_transport_is_named_once_for_both_halves_with_its_annotations(list_plugins, install):
+    code = """
+from maesh_core.plugin import Plugin, hookimpl
+PLUGIN = Plugin(hook_api_version=1, controller="courier:Half", proxy="courier:Half")
+class Courier:
+    name = "courier"
+    annotations = ("sealed",)
+    node_type = dict
+    def build_mode(self, annotations, service): ...
+    def describe_node(self, node): ...
+    def apply_nodes(self, nodes, clients): ...
+    def find_path(self, server, mode): ...
+    def receive(self, payload): ...
+class Half:
+    @hookimpl
+    def maesh_transport_rules(self):
+        return [Courier()]
+    @hookimpl
+    def maesh_transports(self):
+        return [Courier()]
+"""
+    install("acme-courier", [("courier", "courier:PLUGIN")], {"courier.py": code})
+    assert list_plugins("--courier")["acme-courier"]["provides"] == ["transport courier (annotation sealed)"]

@@ -9,7 +9,7 @@ import pytest
 
 from maesh_core import plugin
 from maesh_core.cli.reference import build_sections, render_signature, replace_sections
-from maesh_core.plugin_system import hookspecs, interfaces
+from maesh_core.plugin_system import hookspecs, interfaces, node, protocols
 from maesh_core.plugin_system.hookspecs import SPEC_FAMILIES
 from maesh_core.settings import ControllerSettings, PrepareSettings, ProxySettings, UpSettings
 from maesh_core.settings.fields import list_fields
@@ -54,7 +54,7 @@ def test_every_flag_is_documented_with_variable_default_and_meaning(settings_cla
 
 DECLARED = [
     found
-    for module in (hookspecs, interfaces)
+    for module in (hookspecs, interfaces, node, protocols)
     for found in vars(module).values()
     if inspect.isclass(found) and found.__module__ == module.__name__
 ]

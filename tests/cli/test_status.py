@@ -4,9 +4,9 @@ import signal
 import msgspec
 import pytest
 
-from maesh_core.cli.status import LINES_SHOWN, is_well, render_status
-from maesh_core.controller.api.status import ControllerStatus, FailingService, MeshStatus, UnservedPort
-from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport
+from maesh_core.cli.status import LINES_SHOWN, TRANSPORT_PROBLEMS_SHOWN, UNENCRYPTED_SHOWN, is_well, render_status
+from maesh_core.controller.api.status import ControllerStatus, FailingService, MeshStatus, ServiceMode, UnservedPort
+from maesh_core.model.messages import ControllerReport, NodeReport, ObjectReport, TransportReport
 from maesh_testing.api_server import FaultKind
 
 
@@ -30,6 +30,29 @@ def test_a_mesh_that_is_well_takes_a_glance():
         "",
         "3 services, 0 with errors",
     ]
+
+
+def test_what_proxies_report_of_their_transport_is_shown():
+    valid = msgspec.structs.replace(PROXY, transport=TransportReport(facts={"state": "valid"}, summary="20h left"))
+    late = TransportReport(summary="2h left", problem="the certificate ends in 2h and was not renewed")
+    ill = msgspec.structs.replace(PROXY, name="node-2", transport=late)
+    old = msgspec.structs.replace(PROXY, name="node-3")
+    lines = render_status(msgspec.structs.replace(WELL, proxies=(valid, ill, old))).splitlines()[3:8]
+    assert lines == [
+        "PROXY   STATE  ADDRESS   REVISION  TRANSPORT  LAST SEEN",
+        "node-1  ready  10.0.0.1  e.7       20h left   2026-01-01T00:00:00.000Z",
+        "node-2  ready  10.0.0.1  e.7       2h left    2026-01-01T00:00:00.000Z",
+        "node-3  ready  10.0.0.1  e.7                  2026-01-01T00:00:00.000Z",
+        "node-2: the certificate ends in 2h and was not renewed",
+    ]
+
+
+def test_of_many_transport_problems_the_first_are_shown():
+    report = TransportReport(summary="none", problem="the proxy has no certificate")
+    proxies = tuple(msgspec.structs.replace(PROXY, name=f"n{number:02}", transport=report) for number in range(12))
+    text = render_status(msgspec.structs.replace(WELL, proxies=proxies))
+    assert text.count("the proxy has no certificate") == TRANSPORT_PROBLEMS_SHOWN
+    assert "and 2 more" in text
 
 
 def test_what_is_wrong_is_named():
@@ -74,6 +97,15 @@ def test_services_without_a_server_and_objects_without_effect_are_named():
         "  notice: Service n/a: odd\n"
         "  notice: sub: no file in it",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [({}, "ready"), ({"ready": False}, "not ready"), ({"ready": False, "refused": True}, "pulls refused")],
+)
+def test_the_state_of_a_proxy_says_whether_it_runs_without_a_controller(changes, state):
+    status = msgspec.structs.replace(WELL, proxies=(msgspec.structs.replace(PROXY, **changes),))
+    assert f"node-1  {state}  " in render_status(status)
 
 
 def test_a_long_list_of_objects_is_cut():
@@ -147,3 +179,22 @@ def test_what_a_controller_says_of_a_problem_is_on_one_line():
     report = build_report(problems={"a.yaml": "not YAML:\n1 service, 0 with errors"})
     text = render_status(msgspec.structs.replace(WELL, controllers=(report,)))
     assert "one: a.yaml: not YAML: 1 service, 0 with errors" in text.splitlines()
+
+
+def test_the_modes_of_services_are_counted_and_those_without_encryption_named():
+    modes = [("a", "strict"), ("b", "off"), ("c", "permissive"), ("d", "strict")]
+    mesh = msgspec.structs.replace(
+        WELL, modes=tuple(ServiceMode(namespace="n", name=name, encryption=mode) for name, mode in modes)
+    )
+    assert render_status(mesh).splitlines()[-2:] == ["encryption: 2 strict, 1 permissive, 1 off", "  b.n: off"]
+    many = tuple(ServiceMode(namespace="n", name=f"s{n}", encryption="off") for n in range(UNENCRYPTED_SHOWN + 2))
+    lines = render_status(msgspec.structs.replace(WELL, modes=many)).splitlines()
+    assert lines[-UNENCRYPTED_SHOWN - 2 :] == [
+        f"encryption: {len(many)} off",
+        *(f"  s{n}.n: off" for n in range(UNENCRYPTED_SHOWN)),
+        "  and 2 more",
+    ]
+
+
+def test_without_a_transport_no_modes_are_in_the_json():
+    assert b"modes" not in msgspec.json.encode(WELL)

@@ -79,6 +79,12 @@ class ProxyChild:
         """Whether the child has printed what it waits for before it ends."""
         return AGAIN in self._last_line
 
+    def reopen_files(self) -> None:
+        """Let the child open the files that it writes again, such as access logs."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGUSR1)
+
     async def stop(self, timeout_s: float, *, number: int = signal.SIGTERM) -> None:
         """Signal the child to drain and end. After the time-out, kill it with all processes that it started."""
         try:

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterable
 
 from maesh_core.errors import StartupError
+from maesh_core.model.addresses import bracket_address
 from maesh_core.model.messages import ServiceReport
 from maesh_core.settings import UpSettings
 
@@ -22,7 +23,7 @@ _ENTRYPOINT_FLAGS = {"http": "--http-port", "tcp": "--tcp-port", "udp": "--set u
 def find_local_host(bind: str) -> str:
     """Return the host, in the notation of a URL, with which this machine reaches a server that listens on `bind`."""
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104 - compared, not bound
-    return f"[{host}]" if ":" in host else host
+    return bracket_address(host)
 
 
 def check_ports(settings: UpSettings) -> int:

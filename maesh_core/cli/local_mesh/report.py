@@ -3,7 +3,12 @@
 Takes the reports of `/api/services` and `/api/objects`. Returns text, or one line of JSON.
 """
 
+import os
+import shlex
+import shutil
+import sys
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -25,6 +30,7 @@ def render_report(
     api_url: str,
     objects: Sequence[ObjectReport] = (),
     page_url: str = "",
+    top_command: str = "",
 ) -> str:
     """Render a table of services, a call that works, and errors and notices of services and objects."""
     blocks = [_render_services(reports, host, api_url) if reports else "No services in these manifests."]
@@ -32,9 +38,19 @@ def render_report(
         blocks.append(f"Try:\n  {call}")
     if page_url:
         blocks.append(f"Look at it in a browser:\n  {page_url}")
+    if top_command:
+        blocks.append(f"Look at it in a terminal:\n  {top_command}")
     if remarks := _render_remarks(reports, objects, api_url):
         blocks.append(remarks)
     return "\n\n".join([*blocks, HINT])
+
+
+def build_top_command(api_url: str) -> str:
+    """Build the command that shows the traffic. It works in this folder, and beside a kubeconfig of a cluster."""
+    own = Path(sys.executable).with_name("maesh")
+    found = shutil.which("maesh")
+    name = "maesh" if found and Path(found) == own else shlex.quote(os.path.relpath(own))
+    return f"{name} top --endpoint {api_url}"
 
 
 def _render_services(reports: Sequence[ServiceReport], host: str, api_url: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from maesh_core.cli.local_mesh.child import ProxyChild
 from maesh_core.cli.local_mesh.findings import HeldFindings
 from maesh_core.cli.local_mesh.ports import check_entrypoints, check_ports, find_local_host
-from maesh_core.cli.local_mesh.report import render_report, render_report_line
+from maesh_core.cli.local_mesh.report import build_top_command, render_report, render_report_line
 from maesh_core.controller.run import Controller, run_controller
 from maesh_core.errors import StartupError
 from maesh_core.plugin_system.loading import LoadedPlugins
@@ -73,6 +73,8 @@ class Mesh:
         """Run until `stop` is set; raises StartupError if a part ends unexpectedly."""
         admin_port = check_ports(self._settings)
         stopped = asyncio.create_task(stop.wait())
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, self._reopen_files)
         try:
             async with self._run_controller(stopped) as (running, controller):
                 if controller is None:
@@ -83,8 +85,14 @@ class Mesh:
                     if not stopped.done():
                         await _raise_end(running, child)
         finally:
+            loop.remove_signal_handler(signal.SIGUSR1)
             stopped.cancel()
             self._findings.release()
+
+    def _reopen_files(self) -> None:
+        """Pass SIGUSR1 on to the proxy. Before it is ready, its files are new, and the signal could end it."""
+        if self._child is not None and self._is_ready:
+            self._child.reopen_files()
 
     @contextlib.asynccontextmanager
     async def _run_controller(
@@ -153,7 +161,15 @@ class Mesh:
             objects = controller.object_reports()
             api_url = f"http://{host}:{controller.api_port}"
             page_url = f"{api_url}/" if controller.has_web_page else ""
-            self._print(render_report(reports, host=host, api_url=api_url, objects=objects, page_url=page_url))
+            text = render_report(
+                reports,
+                host=host,
+                api_url=api_url,
+                objects=objects,
+                page_url=page_url,
+                top_command=build_top_command(api_url) if reports else "",
+            )
+            self._print(text)
             self._findings.drop()
 
 
@@ -189,13 +205,15 @@ async def _end_task(task: "asyncio.Task[None]", *, timeout_s: float = _STOP_MARG
 
 def build_controller_settings(settings: UpSettings) -> ControllerSettings:
     """Build the controller's settings from those of `up`."""
-    return _pick(ControllerSettings, settings, api_host=settings.bind)
+    return _pick(ControllerSettings, settings, api_host=settings.bind, api_clear=True)
 
 
 def build_proxy_settings(settings: UpSettings, *, api_port: int, admin_port: int) -> ProxySettings:
     """Build the proxy's settings from those of `up`."""
     endpoint = f"http://{find_local_host(settings.bind)}:{api_port}"
-    return _pick(ProxySettings, settings, endpoint=endpoint, admin_host=settings.bind, admin_port=admin_port)
+    return _pick(
+        ProxySettings, settings, endpoint=endpoint, admin_host=settings.bind, admin_port=admin_port, admin_clear=True
+    )
 
 
 def _pick(class_: type[SettingsT], settings: UpSettings, **others: Any) -> SettingsT:

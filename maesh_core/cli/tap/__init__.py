@@ -1,7 +1,7 @@
 """`maesh tap`: the requests of the mesh, or of one service, as they happen, one line each.
 
-Follows `/api/tap` of all controllers. Imports aiohttp only when the command runs. Ends with status 0 at Ctrl-C and
-after --limit records, and with 1 if there is no such service or the last controller is lost.
+Follows `/api/tap` of one controller, and of another one if that is lost. Imports aiohttp only when the command runs.
+Ends with status 0 at Ctrl-C and after --limit records, and with 1 if there is no such service or no controller is left.
 """
 
 import inspect
@@ -16,7 +16,8 @@ from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_parameters, resolve_settings
 from maesh_core.cli.running import run_until_signalled
 from maesh_core.process.logging_setup import configure_logging
-from maesh_core.settings import InstalledPlugin, TapSettings
+from maesh_core.settings import InstalledPlugin
+from maesh_core.settings.traffic import TapSettings
 
 
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
@@ -26,8 +27,8 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
         """Show the requests to all services, or to SERVICE, as they end.
 
         Write SERVICE as name.namespace, namespace/name or name, with :PORT for one of its ports. With --endpoint, the
-        command queries one controller. Otherwise it queries the controllers of the cluster through the API server, or
-        http://127.0.0.1:9000 if there is no cluster. Ctrl-C ends it.
+        command follows this controller. Otherwise it follows one of the cluster's controllers through the API server,
+        or http://127.0.0.1:9000 if there is no cluster. Ctrl-C ends it.
         """
         service = given.pop("service")
         run(resolve_settings(TapSettings, given, installed), service)

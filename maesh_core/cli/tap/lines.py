@@ -53,6 +53,8 @@ class LinePrinter:
         elif isinstance(item, TapDrops):
             noun = "record" if item.dropped == 1 else "records"
             self.note(f"{item.dropped} {noun} dropped: too many at once; a narrower filter shows more")
+        elif item.controller:
+            self.note(f"records may be missing, controller {item.controller}: {item.error}")
         else:
             self.note(f"the records of proxy {item.node} are missing: {item.error}")
 
@@ -108,7 +110,7 @@ def _list_details(record: TappedRecord) -> list[str]:
     if record.destination and record.destination != record.service:
         details.append(f"to {record.destination}")
     if record.server:
-        details.append(record.server)
+        details.append(f"{record.server} ({record.server_path})" if record.server_path else record.server)
     if record.attempts > 1:
         details.append(f"{record.attempts} attempts")
     if record.reason:

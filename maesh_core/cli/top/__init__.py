@@ -17,7 +17,8 @@ from maesh_core.cli.flag_groups import GroupedCommand
 from maesh_core.cli.options import build_parameters, resolve_settings
 from maesh_core.cli.running import run_to_end
 from maesh_core.process.logging_setup import configure_logging
-from maesh_core.settings import InstalledPlugin, TopSettings
+from maesh_core.settings import InstalledPlugin
+from maesh_core.settings.traffic import TopSettings
 
 
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
@@ -45,13 +46,16 @@ def run(settings: TopSettings, service: str | None) -> None:
     """Show the traffic until the user quits, or print it once."""
     configure_logging(settings.log_level, settings.log_format)
     from maesh_core.cli.top.reading import read_once  # aiohttp, only for this command
-    from maesh_core.cli.top.services import select_services
+    from maesh_core.cli.top.services import filter_services, select_services
 
     source, report = run_to_end(lambda: read_once(settings), stopped="stopped before the controller had answered")
     if service is not None:
         found = select_services(report.services, service)
         if settings.json or is_once(settings):
             report = msgspec.structs.replace(report, services=tuple(found))
+    elif settings.json:
+        found = filter_services(report.services, settings.filter)
+        report = msgspec.structs.replace(report, services=tuple(found))
     if settings.json:
         print(msgspec.json.encode(report).decode())  # noqa: T201
     elif is_once(settings):

@@ -10,6 +10,7 @@ from maesh_core.cli.top.numbers import render_count, render_duration, render_rat
 from maesh_core.cli.top.services import (
     Severity,
     choose_window,
+    compute_encrypted,
     compute_rate,
     describe_trouble,
     rate_service,
@@ -45,6 +46,12 @@ def _build_count(name: str) -> Callable[[Window], Span]:
     return build
 
 
+def build_encrypted(window: Window) -> Span:
+    """Build the share that was encrypted of what went to other nodes."""
+    share = compute_encrypted(window)
+    return span(render_share(share), "warn" if share is not None and share < 1 else "")
+
+
 COLUMNS = (
     Column("rate", 8, 9, lambda window: span(render_rate(compute_rate(window)))),
     Column("success", 7, 8, lambda window: span(render_share(window.success), STYLES[rate_success(window.success)])),
@@ -57,6 +64,10 @@ COLUMNS = (
 )
 
 
+ENCRYPTED = Column("encrypted", 9, 6, build_encrypted)
+"""Shown if any service has encryption."""
+
+
 class Layout(NamedTuple):
     """The columns that fit, the width of the name, and of the text of what is wrong (0: not shown)."""
 
@@ -65,10 +76,10 @@ class Layout(NamedTuple):
     trouble_width: int
 
 
-def choose_layout(width: int, longest_name: int) -> Layout:
+def choose_layout(width: int, longest_name: int, *, has_paths: bool = False) -> Layout:
     """Choose the columns for a width; the name gets what it needs, if it can."""
     wanted = max(longest_name, len("SERVICE"))
-    columns = list(COLUMNS)
+    columns = [*COLUMNS, ENCRYPTED] if has_paths else list(COLUMNS)
     while columns and width - _measure(columns) < min(wanted, NAME_MINIMUM):
         columns.remove(min(columns, key=lambda column: column.weight))
     rest = max(1, width - _measure(columns))

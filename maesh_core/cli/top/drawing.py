@@ -8,7 +8,7 @@ import time
 
 from maesh_core.cli.top.columns import build_head, build_name, build_row, choose_layout
 from maesh_core.cli.top.service_page import build_page
-from maesh_core.cli.top.services import choose_window, describe_trouble
+from maesh_core.cli.top.services import choose_window, describe_trouble, has_paths
 from maesh_core.cli.top.spans import Line, Span, cut_line, span, wrap_line
 from maesh_core.cli.top.view import View
 from maesh_core.model.traffic import TrafficReport
@@ -33,8 +33,7 @@ def describe_report(report: TrafficReport, *, is_total: bool) -> str:
     """Describe what a report covers."""
     count, nodes = len(report.services), len(report.nodes)
     span_text = "since start" if is_total else f"last {report.interval_s:.0f} s"
-    proxies = f"{nodes} {'proxy' if nodes == 1 else 'proxies'}"
-    return f"{count} service port{'' if count == 1 else 's'}, {proxies}, {span_text}"
+    return f"{_count(count, 'service port')}, {_count(nodes, 'proxy', 'proxies')}, {span_text}"
 
 
 def describe_gaps(report: TrafficReport) -> str:
@@ -44,10 +43,21 @@ def describe_gaps(report: TrafficReport) -> str:
     if silent:
         told = "; ".join(f"{node.name}: {node.error}" for node in silent[:NAMES_SHOWN])
         parts.append(f"{len(silent)} of {len(report.nodes)} proxies did not answer: {told}")
+    if report.missing:
+        told = "; ".join(f"{each.name}: {each.error}" for each in report.missing[:NAMES_SHOWN])
+        parts.append(f"proxies may be missing, as {_count(len(report.missing), 'controller')} did not answer: {told}")
+    refused = sum(node.is_refused for node in report.nodes)
+    if refused:
+        proxies = _count(refused, "proxy", "proxies")
+        parts.append(f"{proxies} cannot pull, as controllers have no contact with the cluster")
     if any(report.refused.values()):
         told = ", ".join(f"{count} x {code}" for code, count in sorted(report.refused.items()) if count)
         parts.append(f"refused before routing, since start: {told}")
     return "; ".join(parts)
+
+
+def _count(number: int, one: str, several: str = "") -> str:
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def _draw_head(view: View, now_s: float) -> list[Line]:
@@ -89,7 +99,7 @@ def _draw_list(view: View, width: int, height: int) -> list[Line]:
     view.first_row = min(view.first_row, selected, max(0, len(rows) - view.page_rows))
     view.first_row = max(view.first_row, selected - view.page_rows + 1)
     shown = rows[view.first_row : view.first_row + view.page_rows]
-    layout = choose_layout(width, max(span(build_name(each)).width for each in rows))
+    layout = choose_layout(width, max(span(build_name(each)).width for each in rows), has_paths=has_paths(rows))
     lines: list[Line] = [[title], build_head(layout, view.sort, is_reversed=view.is_reversed)]
     for place, service in enumerate(shown, view.first_row):
         line = build_row(service, layout, is_total=view.is_total)

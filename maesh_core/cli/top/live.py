@@ -27,7 +27,7 @@ from maesh_core.cli.top.services import select_services
 from maesh_core.cli.top.spans import Line, Style
 from maesh_core.cli.top.view import View
 from maesh_core.model.traffic import TrafficReport
-from maesh_core.settings import TopSettings
+from maesh_core.settings.traffic import TopSettings
 
 CLOCK_S = 1.0
 """The longest time without a redraw: the age of old data is shown in seconds."""

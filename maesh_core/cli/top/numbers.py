@@ -36,6 +36,11 @@ def render_share(value: float | None) -> str:
     return f"{math.floor(max(value, 0.0) * 10_000) / 100:.2f}".rstrip("0").rstrip(".") + "%"
 
 
+def render_weight(value: float | None) -> str:
+    """Render a part of the traffic between 0 and 1 as per cent, rounded."""
+    return NOTHING if value is None else f"{round(value * 100, 2):g}%"
+
+
 def render_duration(seconds: float | None) -> str:
     """Render a duration with three digits or fewer."""
     if seconds is None:

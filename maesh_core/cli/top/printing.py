@@ -7,10 +7,10 @@ columns at full width.
 from maesh_core.cli.top.columns import build_head, build_name, build_row, choose_layout
 from maesh_core.cli.top.drawing import describe_gaps, describe_report
 from maesh_core.cli.top.service_page import build_page
-from maesh_core.cli.top.services import filter_services, sort_services
+from maesh_core.cli.top.services import filter_services, has_paths, sort_services
 from maesh_core.cli.top.spans import Line, join_plain, span
 from maesh_core.model.traffic import TrafficReport
-from maesh_core.settings import TopSettings
+from maesh_core.settings.traffic import TopSettings
 
 UNLIMITED_WIDTH = 500
 
@@ -29,7 +29,7 @@ def _build_list(report: TrafficReport, settings: TopSettings, width: int) -> lis
     told: Line = [span(describe_report(report, is_total=False))]
     if not services:
         return [told, [span("no service matches the filter" if settings.filter else "no service yet")]]
-    layout = choose_layout(width, max(span(build_name(each)).width for each in services))
+    layout = choose_layout(width, max(span(build_name(each)).width for each in services), has_paths=has_paths(services))
     head = build_head(layout, settings.sort, is_reversed=False)
     return [told, head, *(build_row(each, layout, is_total=False) for each in services)]
 

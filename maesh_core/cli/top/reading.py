@@ -1,7 +1,7 @@
 """Reads `/api/traffic` from a controller: once, or again and again in a thread of its own.
 
-Raises MaeshError if no controller answers. With several controllers, the first that answers counts. What they send is
-untrusted and is decoded strictly.
+Raises MaeshError if no controller answers. Each controller reports the proxies of all, so the first that answers
+counts. What they send is untrusted and is decoded strictly.
 """
 
 import asyncio
@@ -11,12 +11,14 @@ from contextlib import AbstractAsyncContextManager, suppress
 
 import msgspec
 
-from maesh_core.controller.api.controllers import Controllers, open_controllers
+from maesh_core.controller.api.controllers import ApiAccess, Controllers, advise, open_controllers
 from maesh_core.errors import MaeshError, StartupError
 from maesh_core.model.traffic import TrafficReport
-from maesh_core.settings import TopSettings
+from maesh_core.settings.traffic import TopSettings
 
 PATH = "/api/traffic"
+TIMEOUT_S = 10.0
+"""A controller that waits for other controllers and for slow proxies answers after up to 7 s."""
 MINIMUM_INTERVAL_S = 0.1
 """The controller keeps a report for a second, so reading more often shows nothing new."""
 STOP_S = 1.0
@@ -34,8 +36,7 @@ async def read_once(settings: TopSettings) -> tuple[str, TrafficReport]:
         try:
             return await read_first(controllers)
         except MaeshError as error:
-            advice = "" if settings.endpoint else "; --endpoint names another controller, --kubeconfig a cluster"
-            raise StartupError(f"{error}{advice}") from error
+            raise StartupError(advise(error, settings.endpoint)) from error
 
 
 def _open(settings: TopSettings) -> AbstractAsyncContextManager[Controllers]:
@@ -44,6 +45,8 @@ def _open(settings: TopSettings) -> AbstractAsyncContextManager[Controllers]:
         kubeconfig=settings.kubeconfig,
         master_url=settings.master_url,
         namespace=settings.namespace,
+        timeout_s=TIMEOUT_S,
+        access=ApiAccess.from_settings(settings),
     )
 
 

@@ -6,7 +6,15 @@ Takes a ServiceTraffic and returns lines. Tables are as wide as their content; t
 from collections.abc import Mapping, Sequence
 
 from maesh_core.cli.top.columns import STYLES, build_name
-from maesh_core.cli.top.numbers import NOTHING, render_bytes, render_count, render_duration, render_rate, render_share
+from maesh_core.cli.top.numbers import (
+    NOTHING,
+    render_bytes,
+    render_count,
+    render_duration,
+    render_rate,
+    render_share,
+    render_weight,
+)
 from maesh_core.cli.top.services import (
     choose_window,
     compute_rate,
@@ -16,8 +24,10 @@ from maesh_core.cli.top.services import (
 )
 from maesh_core.cli.top.spans import Line, Span, Style, lay_out_table, span
 from maesh_core.model.traffic import BranchTraffic, EdgeTraffic, ServerTraffic, ServiceTraffic, Window
+from maesh_core.model.transport import CLEAR, PATHS
 
-_MEASURED = ("RATE", "SUCCESS", "p50", "p95", "p99")
+_MEASURED = ("RATE", "SUCCESS")
+"""Durations are measured for whole services only."""
 ROWS_LIMIT = 1000
 """Rows of one table; a service with more is read better with --json."""
 
@@ -63,9 +73,22 @@ def _build_summary(service: ServiceTraffic, window: Window) -> list[Line]:
     )
     if window.connections:
         lines.append([Span(f"connections {render_count(window.connections)}")])
+    if window.paths:
+        lines.append(_build_paths(window))
     if trouble := describe_trouble(service, window):
         lines.append([span(trouble, STYLES[rate_service(service, window)])])
     return lines
+
+
+def _build_paths(window: Window) -> Line:
+    """Build what went encrypted, in clear and to servers on the same node, and why it was in clear."""
+    line = [Span("encryption: ")]
+    for name in PATHS:
+        if number := window.paths.get(name, 0):
+            text = f"{name} {render_count(number)} ({render_bytes(window.path_bytes.get(name, 0))})   "
+            line.append(span(text, "warn" if name == CLEAR else ""))
+    reasons = ", ".join(f"{reason} {render_count(count)}" for reason, count in sorted(window.clear_reasons.items()))
+    return [*line, span(f"in clear: {reasons}", "warn")] if reasons else line
 
 
 def _build_counts(counts: Mapping[str, int]) -> list[Span]:
@@ -77,8 +100,7 @@ def _build_counts(counts: Mapping[str, int]) -> list[Span]:
 
 def _build_measured(window: Window) -> tuple[Span, ...]:
     success = span(render_share(window.success), STYLES[rate_success(window.success)])
-    durations = (span(render_duration(getattr(window.total, name))) for name in ("p50", "p95", "p99"))
-    return span(render_rate(compute_rate(window))), success, *durations
+    return span(render_rate(compute_rate(window))), success
 
 
 def _build_branches(service: ServiceTraffic, *, is_total: bool) -> list[Line]:
@@ -86,15 +108,22 @@ def _build_branches(service: ServiceTraffic, *, is_total: bool) -> list[Line]:
         return []
     windows = [(branch, branch.total if is_total else branch.last) for branch in service.branches]
     every = sum(window.requests or window.connections for _, window in windows)
+    windows = [(branch, window) for branch, window in windows if not _is_unused(service, branch)]
     rows = [_build_branch(branch, window, every) for branch, window in windows[:ROWS_LIMIT]]
     head = ("BRANCH", "WEIGHT", "SHARE", *_MEASURED)
     return lay_out_table(head, rows, right=range(1, len(head)))
 
 
+def _is_unused(service: ServiceTraffic, branch: BranchTraffic) -> bool:
+    """Whether these are the service's own servers, to which its split sends nothing."""
+    is_own = branch.destination == service.key
+    return is_own and branch.weight == 0 and not (branch.total.requests or branch.total.connections)
+
+
 def _build_branch(branch: BranchTraffic, window: Window, every: int) -> Sequence[Span]:
     share = (window.requests or window.connections) / every if every else None
-    weight = NOTHING if branch.weight is None else render_share(branch.weight)
-    return span(branch.destination), span(weight), span(render_share(share)), *_build_measured(window)
+    names = (span(branch.destination), span(render_weight(branch.weight)), span(render_weight(share)))
+    return *names, *_build_measured(window)
 
 
 def _build_servers(servers: Sequence[ServerTraffic], *, is_total: bool) -> list[Line]:
@@ -121,10 +150,11 @@ def _build_callers(callers: Sequence[EdgeTraffic], *, is_total: bool) -> list[Li
             span(render_count(len(edge.pods))),
             span(render_rate(compute_rate(window))),
             span(render_share(window.success), STYLES[rate_success(window.success)]),
+            span(render_count(window.denied), "warn" if window.denied else ""),
         )
         for edge, window in windows[:ROWS_LIMIT]
     ]
-    return lay_out_table(("CALLER", "ACCOUNT", "PODS", "RATE", "SUCCESS"), rows, right=(2, 3, 4))
+    return lay_out_table(("CALLER", "ACCOUNT", "PODS", "RATE", "SUCCESS", "DENIED"), rows, right=(2, 3, 4, 5))
 
 
 def _build_reasons(window: Window) -> list[Line]:

@@ -10,11 +10,14 @@ from enum import IntEnum
 
 from maesh_core.cli.top.numbers import render_count
 from maesh_core.errors import StartupError
-from maesh_core.model.traffic import ServiceTraffic, Window
+from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS, GRPC_STATUS_NAMES
+from maesh_core.model.traffic import ServerTraffic, ServiceTraffic, Window
+from maesh_core.model.transport import CLEAR, ENCRYPTED
 
 BAD_SUCCESS = 0.95
 """Below this success a service is failing."""
-WARN_SUCCESS = 0.999
+WARN_SUCCESS = 0.995
+"""Below this success a service is degraded, as in the dashboard."""
 RETRIED_SHARE = 0.01
 """A few retries are normal: a server that was replaced causes some."""
 REASONS_SHOWN = 2
@@ -42,6 +45,17 @@ def compute_rate(window: Window) -> float:
     if window.rate or not window.connections or window.seconds <= 0:
         return window.rate
     return window.connections / window.seconds
+
+
+def has_paths(services: Iterable[ServiceTraffic]) -> bool:
+    """Return whether any service has encryption, and had traffic since the start."""
+    return any(service.total.paths for service in services)
+
+
+def compute_encrypted(window: Window) -> float | None:
+    """Compute the share that was encrypted of what went to other nodes; None if nothing did."""
+    encrypted, clear = window.paths.get(ENCRYPTED, 0), window.paths.get(CLEAR, 0)
+    return encrypted / (encrypted + clear) if encrypted + clear else None
 
 
 def rate_success(success: float | None) -> Severity:
@@ -78,10 +92,35 @@ def describe_trouble(service: ServiceTraffic, window: Window) -> str:
         parts.append(f"{service.open_breakers} open circuit breaker{'s' if service.open_breakers > 1 else ''}")
     reasons = sorted(window.reasons.items(), key=lambda each: (-each[1], each[0]))
     parts += [f"{render_count(count)} x {reason}" for reason, count in reasons[:REASONS_SHOWN]]
-    failed = {code: count for code, count in window.codes.items() if code.startswith("5")}
-    if sum(failed.values()) > sum(window.reasons.values()):  # servers sent some of them
-        parts.append(", ".join(f"{render_count(count)} x {code}" for code, count in sorted(failed.items())))
+    failures = _describe_failures(window)
+    if failures:
+        server = find_failing_server(service)
+        parts.append(f"{failures} from {server.pod or server.server}" if server else failures)
     return "; ".join(parts)
+
+
+def _describe_failures(window: Window) -> str:
+    """Describe the failed responses of servers, by status; empty if the mesh made all of them."""
+    codes = {code: count for code, count in sorted(window.codes.items()) if code.startswith("5")}
+    calls = {
+        f"gRPC {GRPC_STATUS_NAMES[status]}": window.grpc[str(status)]
+        for status in sorted(GRPC_SERVER_ERRORS)
+        if str(status) in window.grpc
+    }
+    made_by_mesh = sum(window.reasons.values())
+    return ", ".join(
+        f"{render_count(count)} x {name}"
+        for counts in (codes, calls)
+        if sum(counts.values()) > made_by_mesh
+        for name, count in counts.items()
+    )
+
+
+def find_failing_server(service: ServiceTraffic) -> ServerTraffic | None:
+    """Find the server that failed in the last minute if it is the only one of several that did; None otherwise."""
+    used = [server for server in service.servers if server.last.success is not None]
+    failing = [server for server in used if rate_success(server.last.success) is Severity.BAD]
+    return failing[0] if len(failing) == 1 and len(used) > 1 else None
 
 
 def filter_services(services: Iterable[ServiceTraffic], text: str) -> list[ServiceTraffic]:
@@ -138,19 +177,25 @@ _RANKS: Mapping[str, Rank] = {
 }
 
 
-def select_services(
-    services: Sequence[ServiceTraffic], text: str, *, noun: str = "traffic of a service"
-) -> list[ServiceTraffic]:
+def select_services(services: Sequence[ServiceTraffic], text: str) -> list[ServiceTraffic]:
     """Select the ports of the service that a user named. Raises StartupError if there is none, or several services."""
     found = [each for each in services if text in _list_names(each)]
     if not found:
-        close = get_close_matches(text, sorted({name for each in services for name in _list_names(each)}), SUGGESTIONS)
-        known = f"; did you mean {' or '.join(close)}?" if close else f": the controller knows {len(services)} ports"
-        raise StartupError(f"there is no {noun} {text!r}{known}")
+        close = _suggest_names(services, text)
+        known = f"; did you mean {' or '.join(close)}?" if close else "; maesh top --once lists all services"
+        raise StartupError(f"there is no service {text!r}{known}")
     owners = sorted({f"{each.namespace}/{each.name}" for each in found})
     if len(owners) > 1:
         raise StartupError(f"several services have the name {text!r}: {', '.join(owners)}")
     return found
+
+
+def _suggest_names(services: Sequence[ServiceTraffic], text: str) -> list[str]:
+    """Suggest similar names, the most similar one of each service."""
+    owners = {name: (each.namespace, each.name) for each in services for name in _list_names(each)}
+    close = get_close_matches(text, sorted(owners), max(1, len(owners)))
+    first = {owners[name]: name for name in reversed(close)}
+    return [name for name in close if first[owners[name]] == name][:SUGGESTIONS]
 
 
 def _list_names(service: ServiceTraffic) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """What `maesh up` prints when it is ready."""
 
 import json
+import sys
 from functools import partial
 
-from maesh_core.cli.local_mesh.report import render_report, render_report_line
+from maesh_core.cli.local_mesh.report import build_top_command, render_report, render_report_line
 from maesh_core.cli.tables import render_table
 from maesh_core.model.configuration import PortStatus
 from maesh_core.model.messages import ObjectReport, ServiceReport
@@ -161,6 +162,22 @@ def test_json_is_one_line_in_the_shape_of_the_api():
 
 def test_table_without_rows_is_its_head():
     assert render_table(("A", "LONG"), []) == "A  LONG"
+
+
+def test_the_command_that_shows_the_traffic_can_be_copied(monkeypatch, tmp_path):
+    command = tmp_path / "bin" / "maesh"
+    command.parent.mkdir()
+    command.write_text("")
+    command.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(command.with_name("python")))
+    monkeypatch.chdir(tmp_path)
+    url = "http://127.0.0.1:9001"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert build_top_command(url) == "bin/maesh top --endpoint http://127.0.0.1:9001"
+    monkeypatch.setenv("PATH", str(command.parent))
+    assert build_top_command(url) == "maesh top --endpoint http://127.0.0.1:9001"
+    text = render_report([], host="127.0.0.1", api_url=url, top_command="maesh top")
+    assert "Look at it in a terminal:\n  maesh top\n" in text
 
 
 def test_a_web_page_is_named_where_there_is_one():

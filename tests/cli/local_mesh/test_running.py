@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import os
 import signal
 from functools import partial
 from typing import Any
@@ -36,6 +37,7 @@ class FakeChild:
         self.exited = asyncio.get_running_loop().create_future()
         self.stopped = 0
         self.has_printed_wait = False
+        self.reopened = asyncio.Event()
 
     def explain(self):
         return "the child's last words"
@@ -46,6 +48,9 @@ class FakeChild:
 
     def kill(self):
         self.stopped += 1
+
+    def reopen_files(self):
+        self.reopened.set()
 
 
 @pytest.fixture
@@ -131,6 +136,21 @@ async def test_ctrl_c_reaches_the_child_as_ctrl_c_so_that_it_says_what_it_waits_
         assert mesh.describe_wait() == "waiting up to 4.5 s for the proxy to end"
         parts.child.has_printed_wait = True
         assert mesh.describe_wait() == ""
+
+
+async def test_sigusr1_is_passed_on_to_a_child_that_is_ready_and_ends_nothing(parts):
+    for is_ready in (False, True):
+        parts.is_proxy_ready = is_ready
+        stop, ready = asyncio.Event(), asyncio.Event()
+        parts.started.clear()
+        task = asyncio.create_task(Mesh(SETTINGS, None, partial(tell_ready, ready)).run(stop))
+        await (ready if is_ready else parts.started).wait()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        if is_ready:
+            await parts.child.reopened.wait()
+        stop.set()
+        await task
+        assert parts.child.reopened.is_set() is is_ready
 
 
 async def test_json_report_is_one_line(parts):
@@ -266,5 +286,8 @@ def test_no_setting_of_a_part_is_lost_on_the_way():
     assert missing - shared == {
         *("api_host", "admin_host", "endpoint", "configuration_cache"),
         *("kubeconfig", "master_url", "cluster_domain"),  # it never touches a cluster
+        *("api_cert", "api_key", "api_tokens", "api_open", "admin_open"),  # only this machine reaches its API
+        *("api_clear", "admin_clear"),  # both are set
+        *("root_ca_controller", "controller_token"),
         "prometheus",  # it has one proxy, which can be asked
     }

@@ -1,17 +1,24 @@
-"""What a tap asks controllers for, and what it makes of their answers."""
+"""What a tap asks controllers for, and how it finds them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from maesh_core.cli.tap.following import _Merging, build_query, parse_line
-from maesh_core.errors import MaeshError, SettingsError
-from maesh_core.model.tap import TapDrops, TapError
-from maesh_core.settings import TapSettings
+from maesh_core.cli.tap import tap_stream
+from maesh_core.cli.tap.following import build_query, follow_until_stopped
+from maesh_core.errors import SettingsError, StartupError
+from maesh_core.model.tap import TapError, TappedRecord
+from maesh_core.settings.traffic import TapSettings
 
-from .tap_server import build_record, render_record
+from .tap_server import SERVICES, build_record, render_record
+
+PODS = "/api/v1/namespaces/maesh/pods"
 
 
 class FakePrinter:
@@ -19,37 +26,73 @@ class FakePrinter:
 
     def __init__(self) -> None:
         self.shown: list[Any] = []
-        self.notes: list[str] = []
 
     def show(self, item: Any) -> None:
         self.shown.append(item)
 
     def note(self, text: str) -> None:
-        self.notes.append(text)
+        raise AssertionError(text)
 
 
-class FakeApi:
-    """A controller whose stream has these lines; then it ends, fails, or stays silent."""
+class Cluster:
+    """An API server with pods of controllers, each with the lines of its tap, after which it ends and is replaced."""
 
-    def __init__(self, name: str, *lines: bytes, error: str = "", is_silent: bool = False) -> None:
-        self.name = name
-        self.lines = lines
-        self.error = error
-        self.is_silent = is_silent
+    def __init__(self) -> None:
+        self.pods: dict[str, bytes] = {}
+        self.replacements: dict[str, bytes] = {}
+        self.targets: list[str] = []
+        owner = self
 
-    async def fetch(self, path: str) -> bytes:
-        raise NotImplementedError
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                owner.targets.append(self.path)
+                self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + owner.answer(self.path))
 
-    async def follow(
-        self, path: str, query: Mapping[str, str], *, silence_limit_s: float
-    ) -> AsyncIterator[list[bytes]]:
-        yield []
-        yield list(self.lines)
-        await asyncio.sleep(0)
-        if self.is_silent:
-            await asyncio.Event().wait()
-        if self.error:
-            raise MaeshError(self.error)
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = False  # so that closing waits for the connections
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def answer(self, target: str) -> bytes:
+        if target.startswith(f"{PODS}?"):
+            items = [{"metadata": {"name": name}, "status": {"phase": "Running"}} for name in self.pods]
+            return json.dumps({"items": items}).encode()
+        name, _, path = target.removeprefix(f"{PODS}/").partition(":9000/proxy")
+        if path == "/api/services":
+            return json.dumps(SERVICES).encode()
+        lines = self.pods[name]
+        self.pods = self.replacements
+        return lines
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def settings(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TapSettings:
+    monkeypatch.setattr(tap_stream, "PAUSE_S", 0)
+    path = tmp_path / "kubeconfig"
+    document = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": cluster.url}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+    }
+    path.write_text(json.dumps(document))
+    return TapSettings(kubeconfig=str(path), limit=2)
 
 
 def test_flags_become_parameters_and_invalid_ones_are_refused() -> None:
@@ -62,32 +105,30 @@ def test_flags_become_parameters_and_invalid_ones_are_refused() -> None:
         "limit": "3",
     }
     assert build_query(TapSettings()) == {}
-    with pytest.raises(SettingsError, match="--status is a status such as 404"):
+    with pytest.raises(SettingsError, match="--status must be like 404"):
         build_query(TapSettings(status="bad"))
 
 
-def test_a_line_is_a_record_or_says_what_is_missing() -> None:
-    assert parse_line(render_record()) == build_record()
-    assert parse_line(b'{"dropped": 3}') == TapDrops(3)
-    assert parse_line(b'{"error": "e", "node": "n"}') == TapError(error="e", node="n")
-    for line in (b"<html>", b"{}", b"[" * 10_000, b'{"error": "\xff", "node": "n"}'):
-        with pytest.raises(MaeshError, match="what answered is no controller"):
-            parse_line(line)
-
-
-async def test_controllers_are_merged_and_the_last_one_that_is_lost_is_the_error() -> None:
+async def test_the_controllers_are_found_again_when_one_is_lost(cluster: Cluster, settings: TapSettings) -> None:
+    cluster.pods = {"c-1": render_record(path="/1"), "c-2": b""}
+    cluster.replacements = {"c-3": render_record(path="/2")}
     printer = FakePrinter()
-    first = FakeApi("a", render_record(path="/1"), error="a is lost")
-    second = FakeApi("b", b"", b'{"dropped": 1}', render_record(path="/2"))
-    with pytest.raises(MaeshError, match=r"is lost|has ended the tap"):
-        await _Merging([first, second], {}, printer, 0).run()
-    assert len(printer.shown) == 3
-    assert len(printer.notes) == 1
+    await follow_until_stopped(settings, "web.shop", printer, asyncio.Event())
+    first, gap, second = printer.shown
+    assert (first, second) == (build_record(path="/1"), build_record(path="/2"))
+    assert isinstance(gap, TapError)
+    assert (gap.controller, gap.error.partition(" after")[0]) == ("c-1", "it has ended the tap; c-3 is followed")
+    proxied = [target for target in cluster.targets if "/proxy/" in target]
+    assert proxied == [
+        f"{PODS}/c-1:9000/proxy/api/services",
+        f"{PODS}/c-1:9000/proxy/api/tap?limit=2&service=shop/web",
+        f"{PODS}/c-3:9000/proxy/api/tap?limit=1&service=shop/web",
+    ]
 
 
-async def test_the_limit_ends_it_and_counts_records_of_all_controllers() -> None:
+async def test_the_loss_of_the_only_controller_is_the_error(cluster: Cluster, settings: TapSettings) -> None:
+    cluster.pods = cluster.replacements = {"c-1": render_record()}
     printer = FakePrinter()
-    apis = [FakeApi(name, *[b'{"dropped": 1}', render_record()] * 2, is_silent=True) for name in "ab"]
-    await _Merging(apis, {}, printer, 3).run()
-    assert sum(item == build_record() for item in printer.shown) == 3
-    assert asyncio.all_tasks() == {asyncio.current_task()}
+    with pytest.raises(StartupError, match=r"lost the controller at c-1: it has ended the tap$"):
+        await follow_until_stopped(settings, None, printer, asyncio.Event())
+    assert [type(item) for item in printer.shown] == [TappedRecord]

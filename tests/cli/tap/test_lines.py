@@ -92,8 +92,9 @@ def test_unprintable_characters_are_escaped() -> None:
     assert world.out.getvalue().count("\n") == 2
     assert all(line.isprintable() for line in world.out.getvalue().splitlines())
     world.printer.show(TapError(error=hostile, node=hostile))
-    assert world.notes.getvalue().count("\n") == 1
-    assert world.notes.getvalue()[:-1].isprintable()
+    world.printer.show(TapError(error=hostile, controller=hostile))
+    assert world.notes.getvalue().count("\n") == 2
+    assert all(line.isprintable() for line in world.notes.getvalue().splitlines())
 
 
 def test_what_is_missing_is_a_note() -> None:
@@ -101,10 +102,12 @@ def test_what_is_missing_is_a_note() -> None:
     world.printer.show(TapDrops(1))
     world.printer.show(TapDrops(20))
     world.printer.show(TapError(error="the proxy cannot be reached", node="node-1"))
+    world.printer.show(TapError(error="the controller cannot be reached", controller="c-1"))
     assert world.notes.getvalue().splitlines() == [
         "maesh: 1 record dropped: too many at once; a narrower filter shows more",
         "maesh: 20 records dropped: too many at once; a narrower filter shows more",
         "maesh: the records of proxy node-1 are missing: the proxy cannot be reached",
+        "maesh: records may be missing, controller c-1: the controller cannot be reached",
     ]
     assert world.out.getvalue() == ""
 

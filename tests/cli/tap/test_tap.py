@@ -73,8 +73,8 @@ def test_no_controller_a_refusal_and_an_unknown_service_are_errors(run, server):
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [
-        (("--status", "7"), 1, "--status is a status"),
-        (("--path", "a"), 1, "--path is the beginning of a path"),
+        (("--status", "7"), 1, "--status must be like 404"),
+        (("--path", "a"), 1, "--path must be the beginning of a path"),
         (("--limit", "-1"), 1, "--limit"),
         (("--metod", "GET"), 2, "--method"),
     ],

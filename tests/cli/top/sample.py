@@ -57,7 +57,7 @@ def build_failing():
         ),
         callers=(
             EdgeTraffic(caller="Deployment/web@shop", account="web@shop", service="shop/checkout:80", last=window),
-            EdgeTraffic(caller="other", service="shop/checkout:80", last=build_window(1.0)),
+            EdgeTraffic(caller="other", service="shop/checkout:80", last=build_window(1.0, denied=7)),
         ),
         open_breakers=1,
         errors=("the annotation maesh.io/retry-attempts is not a number: many",),

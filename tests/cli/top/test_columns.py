@@ -3,9 +3,10 @@
 import pytest
 
 from maesh_core.cli.top.columns import build_head, build_row, choose_layout
+from maesh_core.cli.top.services import has_paths
 from maesh_core.cli.top.spans import join_plain
 
-from .sample import build_failing, build_report, build_service
+from .sample import build_failing, build_report, build_service, build_window
 
 
 def list_columns(width, longest=20):
@@ -50,3 +51,14 @@ def test_a_failing_service_is_red_and_one_without_traffic_dim():
     idle = next(each for each in build_report().services if each.name == "idle")
     assert {part.style for part in build_row(idle, layout, is_total=False)} == {"dim"}
     assert build_row(build_service("a"), layout, is_total=True)[0].style == ""
+
+
+def test_the_share_that_is_encrypted_has_a_column_only_if_a_service_has_encryption():
+    plain, encrypted = build_service("a"), build_service("b", window=build_window(paths={"encrypted": 3, "clear": 1}))
+    assert not has_paths([plain])
+    assert has_paths([plain, encrypted])
+    layout = choose_layout(200, 20, has_paths=True)
+    assert "ENCRYPTED" in join_plain(build_head(layout, "health", is_reversed=False))
+    row = build_row(encrypted, layout, is_total=False)
+    assert (row[9].text.strip(), row[9].style) == ("75%", "warn")
+    assert build_row(plain, layout, is_total=False)[9].text.strip() == "-"

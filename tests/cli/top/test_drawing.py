@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from maesh_core.cli.top.drawing import describe_gaps, draw_screen
 from maesh_core.cli.top.spans import join_plain
 from maesh_core.cli.top.view import View
-from maesh_core.model.traffic import NodeTraffic
+from maesh_core.model.traffic import MissingController, NodeTraffic
 
 from .sample import build_report, build_service
 
@@ -55,6 +55,16 @@ def test_proxies_that_did_not_answer_and_refused_requests_are_told():
     nodes = (NodeTraffic(name="a"), NodeTraffic(name="b", error="timed out"))
     text = describe_gaps(build_report(nodes=nodes, refused={"400": 3, "431": 0}))
     assert text == "1 of 2 proxies did not answer: b: timed out; refused before routing, since start: 3 x 400"
+
+
+def test_controllers_that_did_not_answer_and_proxies_that_cannot_pull_are_told():
+    nodes = (NodeTraffic(name="a"), NodeTraffic(name="b", is_refused=True))
+    missing = (MissingController(name="c-2", error="the controller cannot be reached"),)
+    text = describe_gaps(msgspec.structs.replace(build_report(nodes=nodes), missing=missing))
+    assert text == (
+        "proxies may be missing, as 1 controller did not answer: c-2: the controller cannot be reached; "
+        "1 proxy cannot pull, as controllers have no contact with the cluster"
+    )
 
 
 def test_the_selected_service_is_always_visible_in_a_long_list():

@@ -70,7 +70,7 @@ def test_a_service_of_several_ports_is_listed_and_an_unknown_one_ends_the_comman
     assert "2 shown" in terminal.wait_for("filter: shop/web:")
     unknown = start("wep")
     assert unknown.wait() == 1
-    assert "no traffic of a service 'wep'; did you mean web" in unknown.output
+    assert "no service 'wep'; did you mean web" in unknown.output
     assert "\x1b[?1049h" not in unknown.output
 
 

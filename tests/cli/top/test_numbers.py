@@ -2,7 +2,14 @@
 
 import pytest
 
-from maesh_core.cli.top.numbers import render_bytes, render_count, render_duration, render_rate, render_share
+from maesh_core.cli.top.numbers import (
+    render_bytes,
+    render_count,
+    render_duration,
+    render_rate,
+    render_share,
+    render_weight,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +57,8 @@ def test_a_duration_has_few_digits(value, text):
 )
 def test_bytes_have_a_unit(value, text):
     assert render_bytes(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "-"), (0, "0%"), (1 / 6, "16.67%"), (0.75, "75%"), (1, "100%")])
+def test_a_weight_is_rounded(value, text):
+    assert render_weight(value) == text

@@ -3,7 +3,7 @@
 import msgspec
 
 from maesh_core.cli.top.printing import render_once
-from maesh_core.settings import TopSettings
+from maesh_core.settings.traffic import TopSettings
 
 from .sample import build_failing, build_report, build_service
 

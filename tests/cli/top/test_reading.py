@@ -4,9 +4,12 @@ import queue
 
 import pytest
 
+from maesh_core.cli.top import reading
 from maesh_core.cli.top.reading import Reader, parse_report, read_first, read_once
+from maesh_core.controller.api import peer_client
+from maesh_core.controller.traffic import proxies
 from maesh_core.errors import MaeshError, SettingsError, StartupError
-from maesh_core.settings import TopSettings
+from maesh_core.settings.traffic import TopSettings
 
 from .sample import TrafficServer, build_report
 
@@ -69,3 +72,7 @@ def test_the_reader_tells_when_the_controller_is_lost_and_when_it_is_back(server
     finally:
         reader.close()
     reader.close()
+
+
+def test_a_controller_that_waits_for_others_as_long_as_it_may_is_in_time():
+    assert peer_client.TIMEOUT_S + proxies.DEADLINE_S + 1.0 < reading.TIMEOUT_S

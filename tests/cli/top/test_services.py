@@ -54,6 +54,16 @@ def test_the_trouble_of_a_service_names_causes_first():
     assert describe_trouble(failing, failing.last) == "300 x 5xx"
     window = build_window(10.0, 0.5, codes={"502": 200, "503": 100, "200": 300}, reasons={"no server answered": 100})
     assert describe_trouble(failing, window) == "100 x no server answered; 200 x 502, 100 x 503"
+    servers = (
+        ServerTraffic(server="10.0.0.1:80", last=build_window(5.0, 1.0)),
+        ServerTraffic(server="10.0.0.2:80", pod="shop/a-2", last=build_window(5.0, 0.0)),
+    )
+    one_fails = build_service("a", window=build_window(10.0, 0.5), servers=servers)
+    assert describe_trouble(one_fails, one_fails.last) == "300 x 5xx from shop/a-2"
+    all_fail = build_service("a", window=build_window(10.0, 0.5), servers=servers[1:])
+    assert describe_trouble(all_fail, all_fail.last) == "300 x 5xx"
+    calls = build_window(10.0, 0.5, codes={"2xx": 600}, grpc={"0": 290, "5": 10, "13": 200, "14": 100})
+    assert describe_trouble(failing, calls) == "200 x gRPC INTERNAL, 100 x gRPC UNAVAILABLE"
     good = build_service("a")
     assert describe_trouble(good, good.last) == ""
 
@@ -97,8 +107,12 @@ def test_a_service_is_named_in_any_usual_form(text):
 
 
 def test_a_name_of_nothing_or_of_several_services_is_an_error():
-    with pytest.raises(StartupError, match="no traffic of a service 'chekout'; did you mean checkout"):
+    with pytest.raises(StartupError, match="no service 'chekout'; did you mean checkout"):
         select_services(build_report().services, "chekout")
+    with pytest.raises(StartupError, match=r"'shop/chekout'; did you mean shop/checkout\?$"):
+        select_services(build_report().services, "shop/chekout")
+    with pytest.raises(StartupError, match="'xyzzy'; maesh top --once lists all services"):
+        select_services(build_report().services, "xyzzy")
     with pytest.raises(StartupError, match="several services have the name 'web': a/web, b/web"):
         select_services([build_service("web", "a"), build_service("web", "b")], "web")
     assert len(select_services([build_service("web"), build_service("web", port="81")], "web")) == 2

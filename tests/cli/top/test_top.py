@@ -50,16 +50,19 @@ def test_json_has_the_whole_report_or_one_service(run):
     assert [len(json.loads(out)["services"]), json.loads(out)["intervalS"]] == [10, 60.0]
     _, out, _ = run("--json", "db")
     assert [each["key"] for each in json.loads(out)["services"]] == ["shop/db:5432"]
+    _, out, _ = run("--json", "--filter", "shop/db")
+    assert [each["key"] for each in json.loads(out)["services"]] == ["shop/db:5432"]
 
 
 def test_an_unknown_service_or_no_controller_is_an_error_with_status_1(run, server):
     status, _, err = run("chekout")
     assert status == 1
-    assert "maesh: error: there is no traffic of a service 'chekout'; did you mean checkout" in err
+    assert "maesh: error: there is no service 'chekout'; did you mean checkout" in err
     server.report = None
     status, out, err = run("--json")
     assert (status, out) == (1, "")
     assert "/api/traffic: 503 not ready" in err
+    assert "--endpoint" not in err
 
 
 @pytest.mark.parametrize(

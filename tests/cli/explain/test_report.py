@@ -1,6 +1,6 @@
 """An explanation reads from the client to the end, and then says what is wrong on the way, each thing once."""
 
-from maesh_core.cli.explain_report import PROBLEMS_SHOWN, REMARKS_SHOWN, render_explanation
+from maesh_core.cli.explain.report import PROBLEMS_SHOWN, REMARKS_SHOWN, render_explanation
 from maesh_core.controller.explaining.explanation import Destination, Explanation
 from maesh_core.controller.explaining.objects import ObjectRemarks
 
@@ -93,3 +93,14 @@ def test_no_name_in_a_step_begins_another_line():
         render(steps=("target \x1b[31ma\nit is allowed, and goes to",))[0]
         == r"target \x1b[31ma\nit is allowed, and goes to"
     )
+
+
+def test_a_destination_shows_its_mode_unless_it_is_off():
+    destinations = (
+        Destination(service="v1", share=0.5, servers=("10.0.0.1:80",), scheme="http", encryption="strict"),
+        Destination(service="v2", share=0.5, servers=("10.0.0.2:80",), encryption="permissive"),
+    )
+    assert render(destinations=destinations)[2:] == [
+        "  v1  50.00%  10.0.0.1:80  http (default)  encryption strict",
+        "  v2  50.00%  10.0.0.2:80  encryption permissive",
+    ]

@@ -1,13 +1,11 @@
 """The sources of `maesh explain`: the API of a controller, or manifests.
 
-Takes an endpoint, or an engine that was built from manifests, and returns the same Sources for both. Checks the parts
-of a controller's responses that it reads. Raises StartupError if there is no usable response.
+Takes what fetches a path, or an engine that was built from manifests, and returns the same Sources for both. Checks the
+parts of a controller's responses that it reads. Raises StartupError if there is no usable response.
 """
 
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,12 +13,10 @@ import msgspec
 
 from maesh_core.controller.engine import Engine
 from maesh_core.controller.explaining.client import Pods, TopologyPods
-from maesh_core.errors import SettingsError, StartupError
+from maesh_core.errors import MaeshError, StartupError
 from maesh_core.model.configuration import HttpRouter, StreamRouter
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import FIXED_FIELDS, PodsReport, Update, parse_update
-
-TIMEOUT_S = 10.0
 
 ValueT = TypeVar("ValueT")
 
@@ -46,7 +42,7 @@ class RemotePods:
 
     is_complete = True
 
-    def __init__(self, api: "ControllerApi") -> None:
+    def __init__(self, api: "SourcesClient") -> None:
         self._api = api
 
     def find_by_name(self, key: ObjectKey) -> PodsReport:
@@ -62,13 +58,14 @@ class RemotePods:
         return found if found is not None else PodsReport()
 
 
-class ControllerApi:
-    """A client of a controller's API. Responses are not trusted, because the server may not be a controller."""
+class SourcesClient:
+    """Reads what a controller serves. Responses are not trusted, because the server may not be a controller.
 
-    def __init__(self, endpoint: str) -> None:
-        self._base = endpoint.rstrip("/").removesuffix("/api/configuration/current")
-        if not self._base.startswith(("http://", "https://")):
-            raise SettingsError(f"--endpoint: {endpoint!r} is not the URL of a controller")
+    `fetch` raises MaeshError; if the server has answered, that has a `status`.
+    """
+
+    def __init__(self, fetch: Callable[[str], bytes]) -> None:
+        self._fetch_path = fetch
 
     def read_sources(self) -> Sources:
         """Read everything except pods, which are queried one by one."""
@@ -87,28 +84,28 @@ class ControllerApi:
         if body == HTTPStatus.NOT_FOUND:
             return None
         if isinstance(body, int):
-            raise StartupError(f"the controller at {self._base} does not answer {path}: status {body}")
+            raise StartupError(f"the controller does not answer {path}: status {body}")
         return _decode(body, type_)
 
     def _fetch_or_status(self, path: str) -> bytes | int:
-        """Read a response; returns only the status if it is an error."""
+        """Read a response; returns only the status if it is an error that concerns this path."""
         try:
-            return self._fetch(path)
-        except StartupError as error:
-            if isinstance(error.__cause__, urllib.error.HTTPError):
-                return error.__cause__.code
-            raise
+            return self._fetch_path(path)
+        except MaeshError as error:
+            status: int = getattr(error, "status", 0)
+            if status in (0, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+                raise _add_advice(error) from error
+            return status
 
     def _fetch(self, path: str) -> bytes:
         try:
-            with urllib.request.urlopen(self._base + path, timeout=TIMEOUT_S) as response:  # noqa: S310 - checked above
-                body: bytes = response.read()
-        except (urllib.error.URLError, OSError) as error:
-            raise StartupError(
-                f"no controller answers at {self._base}: {getattr(error, 'reason', error)}; "
-                "set --endpoint to another controller, or use --manifests"
-            ) from error
-        return body
+            return self._fetch_path(path)
+        except MaeshError as error:
+            raise _add_advice(error) from error
+
+
+def _add_advice(error: MaeshError) -> StartupError:
+    return StartupError(f"{error}; set --endpoint to another controller, or use --manifests")
 
 
 def read_engine(engine: Engine) -> Sources:

@@ -2,11 +2,14 @@
 
 import json
 import threading
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from maesh_core.cli.explain_sources import ControllerApi
+from maesh_core.cli.explain.blocking_api import BlockingApi
+from maesh_core.cli.explain.sources import SourcesClient
+from maesh_core.controller.api.controllers import open_apis
 from maesh_core.errors import SettingsError, StartupError
 from maesh_core.model.keys import ObjectKey
 
@@ -55,11 +58,19 @@ def serve():
         server.server_close()
 
 
-def read(endpoint):
-    return ControllerApi(endpoint).read_sources()
+@pytest.fixture
+def read():
+    """Read the sources of the controller at an endpoint."""
+    with ExitStack() as stack:
+
+        def read_endpoint(endpoint):
+            opened = BlockingApi(lambda: open_apis(endpoint, kubeconfig="", master_url="", namespace="maesh"))
+            return SourcesClient(stack.enter_context(opened).fetch).read_sources()
+
+        yield read_endpoint
 
 
-def test_a_controller_is_asked_for_objects_problems_and_single_pods(serve):
+def test_a_controller_is_asked_for_objects_problems_and_single_pods(serve, read):
     sources = read(serve(CURRENT) + "/api/configuration/current")
     assert sources.update.plugins == ("acl",)
     assert sources.problems == {"a.yaml": "broken"}
@@ -70,7 +81,7 @@ def test_a_controller_is_asked_for_objects_problems_and_single_pods(serve):
     assert sources.pods.find_by_address("127.0.0.1").pods == ()
 
 
-def test_a_controller_of_an_earlier_version_knows_the_pods_of_its_topology(serve):
+def test_a_controller_of_an_earlier_version_knows_the_pods_of_its_topology(serve, read):
     sources = read(serve({path: found for path, found in EARLIER.items() if path != "/api/status/controller"}))
     assert (sources.objects, sources.problems, sources.pods.is_complete) == ([], {}, False)
     assert [pod.name for pod in sources.pods.find_by_address("10.0.0.2").pods] == ["p"]
@@ -87,12 +98,12 @@ def test_a_controller_of_an_earlier_version_knows_the_pods_of_its_topology(serve
         ("/api/status/controller", b"[]"),
     ],
 )
-def test_what_is_no_controller_is_said_to_be_none(serve, path, content):
+def test_what_is_no_controller_is_said_to_be_none(serve, read, path, content):
     with pytest.raises(StartupError, match="the server is not a controller"):
         read(serve(CURRENT | {path: content}))
 
 
-def test_an_answer_about_a_pod_that_is_none_and_an_error_of_the_controller_are_errors(serve):
+def test_an_answer_about_a_pod_that_is_none_and_an_error_of_the_controller_are_errors(serve, read):
     path = "/api/pods?address=127.0.0.1"
     for answer, text in ((b'{"pods": 7}', "the server is not a controller"), (503, "does not answer /api/pods")):
         sources = read(serve(CURRENT | {path: answer}))
@@ -100,8 +111,8 @@ def test_an_answer_about_a_pod_that_is_none_and_an_error_of_the_controller_are_e
             sources.pods.find_by_address("127.0.0.1")
 
 
-def test_nobody_there_and_no_url_are_errors_that_say_what_else_there_is(unused_tcp_port):
+def test_nobody_there_and_no_url_are_errors_that_say_what_else_there_is(unused_tcp_port, read):
     with pytest.raises(StartupError, match="or use --manifests"):
         read(f"http://127.0.0.1:{unused_tcp_port}")
     with pytest.raises(SettingsError, match="is not the URL of a controller"):
-        ControllerApi("ftp://x")
+        read("ftp://x")

@@ -7,6 +7,7 @@ request is allowed and 3 if it is not, for use in scripts.
 import asyncio
 import inspect
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,10 +23,12 @@ from maesh_core.process.printable import show_lines
 from maesh_core.settings import ControllerSettings, ExplainSettings, InstalledPlugin
 
 if TYPE_CHECKING:
-    from maesh_core.cli.explain_sources import Sources
+    from maesh_core.cli.explain.sources import Sources
     from maesh_core.controller.engine import Engine
 
 DENIED_STATUS = 3
+TIMEOUT_S = 10.0
+"""Time-out of a request to a controller."""
 
 
 def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) -> None:
@@ -36,6 +39,7 @@ def add_command(application: typer.Typer, installed: Sequence[InstalledPlugin]) 
 
         CLIENT is a pod or an address. Write a pod or SERVICE as name.namespace, namespace/name or name@namespace.
         METHOD is GET and PATH is / by default. The command queries a controller, or reads manifests with --manifests.
+        With --endpoint, it queries that controller; otherwise one of the cluster, or http://127.0.0.1:9000.
         """
         names = ("client", "service", "method", "path", "port", "headers", "manifests")
         asked = {name: given.pop(name) for name in names}
@@ -87,7 +91,7 @@ def _build_arguments() -> list[inspect.Parameter]:
 def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
     """Print the explanation; returns whether the request is allowed."""
     configure_logging(settings.log_level, settings.log_format)
-    from maesh_core.cli.explain_report import render_explanation
+    from maesh_core.cli.explain.report import render_explanation
     from maesh_core.controller.explaining.explanation import ExplainedRequest, Explainer  # aiohttp and more
     from maesh_core.controller.explaining.query import check_request
 
@@ -103,17 +107,18 @@ def run(settings: ExplainSettings, given: dict[str, Any]) -> bool:
         path=given["path"],
         headers=tuple(_parse_header(text) for text in given["headers"] or ()),
     )
-    sources, plugins = _read(settings, tuple(given["manifests"] or ()))
-    judges = {builder.kind: builder for builder in plugins.collect("maesh_middleware_builders")}
-    explainer = Explainer(
-        sources.topology,
-        sources.update,
-        judges,
-        pods=sources.pods,
-        objects=sources.objects,
-        problems=sources.problems,
-    )
-    found = explainer.explain(asked)
+    with ExitStack() as stack:  # single pods are read during the explanation
+        sources, plugins = _read(settings, tuple(given["manifests"] or ()), stack)
+        judges = {builder.kind: builder for builder in plugins.collect("maesh_middleware_builders")}
+        explainer = Explainer(
+            sources.topology,
+            sources.update,
+            judges,
+            pods=sources.pods,
+            objects=sources.objects,
+            problems=sources.problems,
+        )
+        found = explainer.explain(asked)
     print(msgspec.json.encode(found).decode() if settings.json else show_lines(render_explanation(found)))  # noqa: T201
     return found.is_admitted
 
@@ -125,14 +130,26 @@ def _parse_header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _read(settings: ExplainSettings, manifests: tuple[str, ...]) -> "tuple[Sources, LoadedPlugins]":
+def _read(settings: ExplainSettings, manifests: tuple[str, ...], stack: ExitStack) -> "tuple[Sources, LoadedPlugins]":
     """Read the sources of the explanation, and load the plugins that built them."""
-    from maesh_core.cli.explain_sources import ControllerApi, read_engine
+    from maesh_core.cli.explain.blocking_api import BlockingApi
+    from maesh_core.cli.explain.sources import SourcesClient, read_engine
+    from maesh_core.controller.api.controllers import ApiAccess, open_apis
 
     if manifests:
         plugins = _load(settings, settings.plugins)
         return read_engine(asyncio.run(_build(settings, plugins, manifests))), plugins
-    sources = ControllerApi(settings.endpoint).read_sources()
+    api = BlockingApi(
+        lambda: open_apis(
+            settings.endpoint,
+            kubeconfig=settings.kubeconfig,
+            master_url=settings.master_url,
+            namespace=settings.namespace,
+            access=ApiAccess.from_settings(settings),
+            timeout_s=TIMEOUT_S,
+        )
+    )
+    sources = SourcesClient(stack.enter_context(api).fetch).read_sources()
     return sources, _load(settings, _find_named(sources.update.plugins))
 
 
@@ -150,7 +167,7 @@ def _find_named(names: Collection[str]) -> tuple[InstalledPlugin, ...]:
 
 
 async def _build(settings: ExplainSettings, plugins: LoadedPlugins, paths: tuple[str, ...]) -> "Engine":
-    from maesh_core.controller.run import build_once
+    from maesh_core.controller.building import build_once
 
     controller = ControllerSettings(
         paths=paths,

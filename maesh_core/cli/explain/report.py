@@ -33,7 +33,8 @@ def _render_end(found: Explanation) -> Iterable[str]:
     yield f"it is allowed{unless} and goes to"
     for each in found.destinations:
         scheme = f"  {each.scheme} ({each.scheme_source or 'default'})" if each.scheme else ""
-        yield f"  {each.service}  {each.share:.2%}  {', '.join(each.servers) or 'no ready server'}{scheme}"
+        mode = f"  encryption {each.encryption}" if each.encryption else ""
+        yield f"  {each.service}  {each.share:.2%}  {', '.join(each.servers) or 'no ready server'}{scheme}{mode}"
 
 
 def _list_remarks(objects: Iterable[ObjectRemarks], steps: Sequence[str]) -> Iterable[str]:
