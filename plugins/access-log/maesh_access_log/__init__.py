@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from maesh_access_log.statuses import parse_statuses
-from maesh_access_log.templates import check_format, check_headers
+from maesh_access_log.templates import check_format, check_headers, shows_field
 from maesh_core.plugin import Duration, Plugin
 
 __all__ = ["PLUGIN", "AccessLogSettings", "ServiceAccessLog"]
@@ -40,6 +40,14 @@ class AccessLogSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     headers: tuple[str, ...] = ()
     """Request headers that format `json` adds."""
+
+    client_pods: bool = True
+    """Whether formats with the field `ClientPod` name the pods of clients; the controller then sends all names."""
+
+    @property
+    def shows_pods(self) -> bool:
+        """Whether the names of pods are needed."""
+        return self.client_pods and shows_field(self.format, "ClientPod")
 
     def __post_init__(self) -> None:
         """Raise ValueError for a value that cannot be used."""

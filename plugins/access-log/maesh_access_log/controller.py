@@ -1,9 +1,20 @@
-"""The controller's half: the annotation `access-log` to whether the records of one service are logged."""
+"""The controller's half: the annotation `access-log` to whether the records of one service are logged.
+
+It also asks for the names of pods, if the format shows them.
+"""
 
 from collections.abc import Mapping, Sequence
 
 from maesh_access_log import AccessLogSettings, ServiceAccessLog
-from maesh_core.plugin import MiddlewareBuilder, ServiceNode, Stage, hookimpl, read_annotation
+from maesh_core.plugin import (
+    POD_NAMES,
+    MiddlewareBuilder,
+    OptionalSection,
+    ServiceNode,
+    Stage,
+    hookimpl,
+    read_annotation,
+)
 
 ANNOTATION = "access-log"
 
@@ -25,9 +36,15 @@ class ControllerHalf:
     """What the controller loads."""
 
     def __init__(self, settings: AccessLogSettings) -> None:
-        """Take the settings, which only the proxy uses."""
+        """Take the settings, of which only the format matters here."""
+        self._settings = settings
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
         """Return the only builder of this plugin."""
         return [AccessLogBuilder()]
+
+    @hookimpl
+    def maesh_optional_sections(self) -> Sequence[OptionalSection]:
+        """Ask for the names of pods, if the log shows them."""
+        return [POD_NAMES] if self._settings.shows_pods else []

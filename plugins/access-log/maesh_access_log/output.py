@@ -1,14 +1,17 @@
 """Where lines are written: standard output or a file, which is opened again after it was rotated.
 
 Used by the writer's thread alone, since every call may block; only the constructor runs before the thread. Several
-workers write to one place: to a file by appending, to a pipe in pieces that the kernel never mixes with others.
+workers write to one place: to a file by appending under a lock, to a pipe in pieces that the kernel never mixes with
+others. The lock shows whether the last line of a file is whole: a worker may have been killed while it wrote.
 """
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import stat
+from collections.abc import Iterator
 from typing import Final
 
 PIECE_BYTES: Final = select.PIPE_BUF
@@ -53,15 +56,31 @@ class Output:
             return 0
         written = 0
         try:
-            if self._is_torn:  # end the line that a failed write left unfinished
-                self._write_all(b"\n")
-                self._is_torn = False
-            for piece in [batch] if self._is_file else split_lines(batch):
-                written += self._write_all(piece)
+            with self._lock():
+                if self._is_torn:  # end the line that a failed write left unfinished
+                    self._write_all(b"\n")
+                    self._is_torn = False
+                for piece in [batch] if self._is_file else split_lines(batch):
+                    written += self._write_all(piece)
         except _CutWriteError as error:
             written += error.count
             self.problem = f"cannot write: {error.strerror}; records are dropped"
         return batch.count(b"\n", 0, written)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Let no other worker append to the file meanwhile, and find out whether its last line is whole."""
+        if not (self._is_file and self.path):
+            yield
+            return
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            self._is_torn = _ends_within_line(self._descriptor, unknown=self._is_torn)
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def reopen(self) -> None:
         """Open the file again by its path, and set `problem`. If that fails, the open file is used further."""
@@ -151,6 +170,19 @@ def _open_existing(path: str) -> int:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path) from None
         return NOT_OPEN
+
+
+def _ends_within_line(descriptor: int, *, unknown: bool) -> bool:
+    """Whether the last byte of a file is no line feed; `unknown` if the file cannot be read."""
+    size = os.fstat(descriptor).st_size
+    try:
+        readable = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return unknown
+    try:
+        return size > 0 and os.pread(readable, 1, size - 1) not in (b"\n", b"")
+    finally:
+        os.close(readable)
 
 
 def _is_file(descriptor: int) -> bool:

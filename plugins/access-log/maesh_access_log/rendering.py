@@ -2,7 +2,7 @@
 
 Takes records and returns text. Every text that a client or an object's name could contain is escaped (texts.py), so a
 line has no control character. What repeats is remembered, which makes JSON twice as fast: the time as long as the
-second lasts, texts, and the pieces of JSON about a server and an outcome.
+second lasts, texts, and the pieces of JSON about a server and an outcome, by slices of a record's values.
 """
 
 import time
@@ -10,12 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from maesh_access_log.templates import COMMON, HEADER_PREFIX, JSON, LITERAL_LIMIT, parse_template
-from maesh_access_log.texts import LINE_LIMIT_BYTES, SHORT_TEXT_LIMIT, Pieces, Texts
-from maesh_core.plugin import TrafficRecord
+from maesh_access_log.texts import LINE_LIMIT_BYTES, SHORT_TEXT_LIMIT, Clients, Pieces, Texts
+from maesh_core.plugin import PodNames, TrafficRecord
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MILLISECONDS: Final = [f"{each:03}" for each in range(1000)]
+_JSON_MILLISECONDS: Final = [f'{each}Z","ClientHost":"' for each in _MILLISECONDS]
+_SIZES: Final = [str(each) for each in range(1000)]
+_JSON_SIZES: Final = [f',"DownstreamContentSize":{each},"Duration":' for each in range(1000)]
 _NONE: Final = "-"
+_END: Final = "}\n"
 
 Render = Callable[[TrafficRecord], str]
 
@@ -24,11 +28,17 @@ class Renderer:
     """Renders records in one format. `short` renders lines that would be longer than LINE_LIMIT_BYTES."""
 
     __slots__ = (
+        "_changed_at",
+        "_clients",
+        "_form",
         "_headers",
+        "_last_outcome",
+        "_last_piece",
         "_messages",
         "_names",
         "_outcomes",
         "_pattern",
+        "_pods",
         "_reads",
         "_routes",
         "_second",
@@ -36,12 +46,21 @@ class Renderer:
         "_time",
     )
 
-    def __init__(self, texts: Callable[[], Texts], short: "Renderer | None" = None) -> None:
+    def __init__(
+        self, texts: Callable[[], Texts], short: "Renderer | None" = None, pods: PodNames | None = None
+    ) -> None:
         self._short = short
+        self._pods: Any = pods
+        self._changed_at = 0.0
+        """When the names of pods changed last, as far as `_clients` knows."""
+        self._clients: Any = Clients(self._build_client)
+        self._form = ""
         self._messages: Any = texts()
         self._names: Any = texts()
         self._routes: Any = Pieces(self._build_route)
         self._outcomes: Any = Pieces(self._build_outcome)
+        self._last_outcome: tuple[Any, ...] = ()
+        self._last_piece = ""
         self._second = -1
         self._time = ""
         self._headers: list[tuple[bytes, str]] = []
@@ -55,55 +74,91 @@ class Renderer:
         """Add headers of requests to the lines of `render_json`."""
         self._headers = [(name.encode(), f',"{HEADER_PREFIX}{name}":"') for name in names]
 
+    def set_form(self, form: str) -> None:
+        """Set the format of `render`, if it is not a template."""
+        self._form = form
+
     def set_template(self, literals: tuple[str, ...], names: Sequence[str]) -> None:
         """Set the template of `render_template`."""
         self._pattern = "%s".join(each.replace("%", "%%") for each in literals) + "\n"
         self._reads = [self._find_reader(name) for name in names]
 
+    def render_lines(self, records: list[TrafficRecord], note_failure: Callable[[Exception], None]) -> list[str]:
+        """Render each record by the format that was set; one that cannot be rendered is noted, and left out."""
+        self.follow_pods()
+        lines = []
+        for record in records:
+            try:
+                lines.append(self.render(record))
+            except Exception as error:  # a record that cannot be rendered affects no other
+                note_failure(error)
+        return lines
+
+    def follow_pods(self) -> None:
+        """Forget the clients whose pods may have changed."""
+        pods = self._pods
+        if pods is not None and pods.changed_at != self._changed_at:
+            self._changed_at = pods.changed_at
+            self._clients.clear()
+            if self._short is not None:
+                self._short.follow_pods()
+
+    def render(self, record: TrafficRecord) -> str:
+        """Render a record by the format that was set."""
+        if self._form == JSON:
+            return self.render_json(record)
+        return self.render_common(record) if self._form == COMMON else self.render_template(record)
+
     def render_json(self, record: TrafficRecord) -> str:
         """Render an object with Traefik's names of the fields."""
-        started = record.started_at
+        values = record.list_values()
+        started: float = values[0]
+        duration_s: float = values[1]
+        client: str = values[3]
+        target: bytes = values[4]
+        received: int = values[5]
+        sent: int = values[6]
         second = int(started)
         if second != self._second:
-            self._set_second(second, "%Y-%m-%dT%H:%M:%S")
-        upstream_s = record.upstream_s
-        route = self._routes[record.service, record.destination, record.server, record.host, record.entrypoint]
-        outcome = self._outcomes[
-            record.kind,
-            record.protocol,
-            record.method,
-            record.attempts,
-            record.status,
-            record.grpc_status,
-            record.reason,
-        ]
+            self._set_second(second, '{"StartUTC":"%Y-%m-%dT%H:%M:%S.')
+        outcome = values[14:]
+        if outcome != self._last_outcome:
+            self._last_outcome, self._last_piece = outcome, self._outcomes[outcome]
+        is_settled = started >= self._changed_at
         line = (
-            f'{{"StartUTC":"{self._time}.{_MILLISECONDS[int((started - second) * 1000)]}Z"'
-            f',"ClientHost":"{record.client}","RequestPath":"{self._messages[record.target]}"{route}{outcome}'
-            f',"RequestContentSize":{record.received_bytes},"DownstreamContentSize":{record.sent_bytes}'
-            f',"Duration":{int(record.duration_s * 1e9 + 0.5)}'
-            f',"OriginDuration":{"null" if upstream_s is None else int(upstream_s * 1e9 + 0.5)}'
+            f"{self._time}{_JSON_MILLISECONDS[int((started - second) * 1000)]}"
+            f"{self._clients[client] if is_settled else self._render_client(client, started)}"
+            f"{self._messages[target]}{self._routes[values[7:14]]}{self._last_piece}"
+            f"{_SIZES[received] if 0 <= received < 1000 else str(received)}"
+            f"{_JSON_SIZES[sent] if 0 <= sent < 1000 else _render_sent(sent)}"
+            f'{int(duration_s * 1e9 + 0.5)},"OriginDuration":{_render_nanoseconds(values[2])}'
+            f"{self._render_headers(record) if self._headers else _END}"
         )
-        if self._headers:
-            line += self._render_headers(record)
-        line += "}\n"
         return line if len(line) <= LINE_LIMIT_BYTES or self._short is None else self._short.render_json(record)
 
     def render_common(self, record: TrafficRecord) -> str:
         """Render Traefik's common log format, with the number of attempts in place of its counter of requests."""
-        second = int(record.started_at)
+        values = record.list_values()
+        second = int(values[0])
         if second != self._second:
             self._set_second(second, "%d/%b/%Y:%H:%M:%S +0000")
+        duration_s: float = values[1]
+        client: str = values[3]
+        sent: int = values[6]
+        server: str = values[9]
+        protocol: str = values[15]
+        attempts: int = values[17]
+        status: int = values[18]
         messages, names, headers = self._messages, self._names, record.headers
         referer = agent = b""
         if headers is not None:
             referer, agent = headers.get(b"referer") or b"", headers.get(b"user-agent") or b""
         line = (
-            f"{record.client} - - [{self._time}] "
-            f'"{messages[record.method] or _NONE} {messages[record.target] or _NONE} {record.protocol}" '
-            f'{record.status} {record.sent_bytes} "{messages[referer] or _NONE}" "{messages[agent] or _NONE}" '
-            f'{record.attempts} "{names[record.service] or _NONE}" "{record.server or _NONE}" '
-            f'{int(record.duration_s * 1000 + 0.5)}ms "{names[record.reason] or _NONE}"\n'
+            f"{client} - - [{self._time}] "
+            f'"{messages[values[16]] or _NONE} {messages[values[4]] or _NONE} {protocol}" '
+            f'{status} {sent} "{messages[referer] or _NONE}" "{messages[agent] or _NONE}" '
+            f'{attempts} "{names[values[7]] or _NONE}" "{server or _NONE}" '
+            f'{int(duration_s * 1000 + 0.5)}ms "{names[values[20]] or _NONE}"\n'
         )
         return line if len(line) <= LINE_LIMIT_BYTES or self._short is None else self._short.render_common(record)
 
@@ -114,12 +169,26 @@ class Renderer:
             return self._short.render_template(record)
         return line
 
-    def _build_route(self, service: str, destination: str, server: str, host: bytes, entrypoint: int) -> str:
-        """Build the part of a JSON line that repeats for each server."""
+    def _build_client(self, client: str) -> str:
+        """Build the part of a JSON line that repeats for each client, as long as no name of a pod changes."""
+        return self._render_client(client, self._changed_at)
+
+    def _render_client(self, client: str, started: float) -> str:
+        return f'{client}","ClientPod":"{self._find_pod(client, started)}","RequestPath":"'
+
+    def _find_pod(self, client: str, started: float) -> str:
+        pods = self._pods
+        return "" if pods is None else str(self._names[pods.find(client, started)])
+
+    def _build_route(
+        self, service: str, destination: str, server: str, path: str, node: str, host: bytes, entrypoint: int
+    ) -> str:
+        """Build the part of a JSON line that repeats for each server; `path` is empty without encryption."""
         messages, names = self._messages, self._names
+        encryption = f',"ServerPath":"{names[path]}","ServerNode":"{names[node]}"' if path else ""
         return (
-            f',"RequestHost":"{messages[host]}","entryPointName":"{entrypoint}","RouterName":"{names[service]}"'
-            f',"ServiceName":"{names[destination]}","ServiceAddr":"{names[server]}"'
+            f'","RequestHost":"{messages[host]}","entryPointName":"{entrypoint}","RouterName":"{names[service]}"'
+            f',"ServiceName":"{names[destination]}","ServiceAddr":"{names[server]}"{encryption}'
         )
 
     def _build_outcome(
@@ -138,7 +207,7 @@ class Renderer:
             f',"Kind":"{names[kind]}","RequestProtocol":"{names[protocol]}","RequestMethod":"{messages[method]}"'
             f',"Attempts":{attempts},"RetryAttempts":{attempts - 1 if attempts > 1 else 0}'
             f',"DownstreamStatus":{status},"GrpcStatus":{"null" if grpc_status is None else grpc_status}'
-            f',"Reason":"{names[reason]}"'
+            f',"Reason":"{names[reason]}","RequestContentSize":'
         )
 
     def _set_second(self, second: int, form: str) -> None:
@@ -148,12 +217,14 @@ class Renderer:
         self._second = second
 
     def _render_headers(self, record: TrafficRecord) -> str:
+        """Render the headers and the end of a JSON line."""
         headers = record.headers
         parts = []
         for name, start in self._headers:
             value = headers.get(name) if headers is not None else None
             if value is not None:
                 parts.append(f'{start}{self._messages[value]}"')
+        parts.append(_END)
         return "".join(parts)
 
     def _read_time(self, record: TrafficRecord) -> str:
@@ -172,6 +243,7 @@ class Renderer:
             "StartUTC": self._read_time,
             "Kind": lambda record: str(record.kind),
             "ClientHost": lambda record: str(record.client),
+            "ClientPod": lambda record: self._find_pod(record.client, record.started_at) or _NONE,
             "entryPointName": lambda record: str(record.entrypoint),
             "RequestProtocol": lambda record: str(record.protocol),
             "RequestMethod": lambda record: messages[record.method] or _NONE,
@@ -180,6 +252,8 @@ class Renderer:
             "RouterName": lambda record: names[record.service] or _NONE,
             "ServiceName": lambda record: names[record.destination] or _NONE,
             "ServiceAddr": lambda record: str(record.server) or _NONE,
+            "ServerPath": lambda record: str(record.server_path) or _NONE,
+            "ServerNode": lambda record: names[record.server_node] or _NONE,
             "Attempts": lambda record: str(record.attempts),
             "RetryAttempts": lambda record: str(max(0, record.attempts - 1)),
             "DownstreamStatus": lambda record: str(record.status),
@@ -197,22 +271,29 @@ class Renderer:
         return readers[name]
 
 
+def _render_sent(size: int) -> str:
+    return f',"DownstreamContentSize":{size},"Duration":'
+
+
+def _render_nanoseconds(seconds: float | None) -> str:
+    return "null" if seconds is None else str(int(seconds * 1e9 + 0.5))
+
+
 def render_milliseconds(seconds: float | None) -> str:
     """Render seconds as milliseconds with three decimals; `-` for None."""
     return _NONE if seconds is None else f"{seconds * 1000:.3f}"
 
 
-def build_renderer(form: str, headers: Sequence[str] = ()) -> Render:
-    """Build the function that renders the lines of a format; no line is longer than LINE_LIMIT_BYTES."""
-    short = Renderer(lambda: Texts(SHORT_TEXT_LIMIT))
-    renderer = Renderer(Texts, short)
-    if form == COMMON:
-        return renderer.render_common
-    if form == JSON:
+def build_renderer(form: str, headers: Sequence[str] = (), pods: PodNames | None = None) -> Renderer:
+    """Build the renderer of a format; no line is longer than LINE_LIMIT_BYTES. Without `pods`, no client is named."""
+    short = Renderer(lambda: Texts(SHORT_TEXT_LIMIT), None, pods)
+    renderer = Renderer(Texts, short, pods)
+    if form in (COMMON, JSON):
+        renderer.set_form(form)
         renderer.add_headers(headers)
         short.add_headers(headers)
-        return renderer.render_json
+        return renderer
     literals, names = parse_template(form)
     renderer.set_template(literals, names)
     short.set_template(literals, names)
-    return renderer.render_template
+    return renderer

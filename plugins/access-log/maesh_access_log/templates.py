@@ -36,6 +36,7 @@ class Field:
 FIELDS: Final[Mapping[str, Field]] = {
     "StartUTC": Field("START_TIME", "when it began, in UTC (RFC 3339) with milliseconds"),
     "ClientHost": Field("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "the address of the connection's other end"),
+    "ClientPod": Field("", "the pod with this address, `namespace/name`; empty if it is not known"),
     "RequestPath": Field("REQ(:PATH)", "the path and query"),
     "RequestHost": Field("REQ(:AUTHORITY)", "the host"),
     "entryPointName": Field("DOWNSTREAM_LOCAL_PORT", "the port of the entrypoint"),
@@ -46,6 +47,8 @@ FIELDS: Final[Mapping[str, Field]] = {
         "`shop/web:80/split/beta/web-v2`",
     ),
     "ServiceAddr": Field("UPSTREAM_HOST", "address and port of the last attempt's server"),
+    "ServerPath": Field("", "with encryption: `local`, `encrypted` or `clear`"),
+    "ServerNode": Field("", "with encryption: the node of the server"),
     "Kind": Field("", "`http`, `tunnel`, `tcp`, `udp`, or `refused` if nothing was routed"),
     "RequestProtocol": Field("PROTOCOL", "`HTTP/1.0`, `HTTP/1.1`, `HTTP/2`, `TCP` or `UDP`"),
     "RequestMethod": Field("REQ(:METHOD)", "the method"),
@@ -103,6 +106,13 @@ def parse_template(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
             f"format: a template has at most {FIELD_LIMIT} fields, and {LITERAL_LIMIT} bytes of other text"
         )
     return tuple(literals), tuple(names)
+
+
+def shows_field(form: str, name: str) -> bool:
+    """Whether a format shows a field that `common` does not have."""
+    if form in (COMMON, JSON):
+        return form == JSON and name not in TEMPLATE_ONLY
+    return name in parse_template(form)[1]
 
 
 def check_headers(names: Sequence[str]) -> None:

@@ -21,9 +21,10 @@ REMEMBERED_LENGTH: Final = 256
 REMEMBERED_PIECES: Final = 1024
 PIECE_LIMIT: Final = 1024
 """The same for pieces of lines."""
+REMEMBERED_CLIENTS: Final = 4096
+"""The same for clients."""
 
 _CUT = "..."
-_find_unsafe = re.compile(r'[^ -~]|["\\]').search
 _replace_unsafe = re.compile(r'[^ -~]|["\\]').sub
 
 
@@ -43,7 +44,7 @@ class Texts(dict[bytes | str, str]):
         """Escape a text that is not remembered."""
         length = len(text)
         plain = text if isinstance(text, str) else text.decode("utf-8", "backslashreplace")
-        escaped = plain if length <= self._limit and _find_unsafe(plain) is None else escape(text, self._limit)
+        escaped = plain if length <= self._limit and is_safe(plain) else escape(text, self._limit)
         if length <= REMEMBERED_LENGTH:
             if len(self) >= REMEMBERED_TEXTS:
                 self.clear()
@@ -66,11 +67,41 @@ class Pieces(dict[tuple[Any, ...], str]):
     def __missing__(self, values: tuple[Any, ...]) -> str:
         """Build a piece that is not remembered."""
         piece = self._build(*values)
-        if len(piece) <= PIECE_LIMIT:
+        if len(piece) <= PIECE_LIMIT and all(map(_is_short, values)):
             if len(self) >= REMEMBERED_PIECES:
                 self.clear()
             self[values] = piece
         return piece
+
+
+class Clients(dict[str, str]):
+    """Pieces of lines about clients, by their addresses: `clients[address]` calls `build(address)` for a new one."""
+
+    __slots__ = ("_build",)
+
+    def __init__(self, build: Callable[[str], str]) -> None:
+        super().__init__()
+        self._build = build
+
+    def __repr__(self) -> str:
+        return f"<Clients {len(self)} remembered>"
+
+    def __missing__(self, address: str) -> str:
+        """Build a piece that is not remembered."""
+        if len(self) >= REMEMBERED_CLIENTS:
+            self.clear()
+        piece = self[address] = self._build(address)
+        return piece
+
+
+def _is_short(value: object) -> bool:
+    """Whether a value of a piece may be remembered; the piece itself has only the beginning of a long one."""
+    return not isinstance(value, bytes | str) or len(value) <= PIECE_LIMIT
+
+
+def is_safe(text: str) -> bool:
+    """Whether a text needs no escape. A regular expression would need four times as long."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
 def escape(text: bytes | str, limit: int = TEXT_LIMIT) -> str:
@@ -79,7 +110,7 @@ def escape(text: bytes | str, limit: int = TEXT_LIMIT) -> str:
     plain = text[:limit]
     if isinstance(plain, bytes):
         plain = plain.decode("utf-8", "backslashreplace")
-    escaped = plain if _find_unsafe(plain) is None else _replace_unsafe(_escape_character, plain)
+    escaped = plain if is_safe(plain) else _replace_unsafe(_escape_character, plain)
     if not is_cut and len(escaped) <= limit:
         return escaped
     return _cut(plain, limit - len(_CUT)) + _CUT

@@ -3,6 +3,7 @@
 from typing import Any
 
 from maesh_core.model.traffic_record import TrafficRecord
+from maesh_testing import FakeNode
 
 STARTED_AT = 1764444772.123456
 
@@ -15,6 +16,14 @@ class FakeHeaders:
 
     def get(self, name: bytes) -> bytes | None:
         return self.values.get(name.lower())
+
+
+def build_named_node(**names: str) -> FakeNode:
+    """Build a node whose clock is a second before the records, and whose pods have the address 10.1.2.3 and others."""
+    node = FakeNode()
+    node.clock.now = STARTED_AT - 1
+    node.set_pod_names({"10.1.2.3": "shop/web-0", **names})
+    return node
 
 
 def build_record(kind: str = "http", **fields: Any) -> TrafficRecord:

@@ -13,6 +13,7 @@ SETTINGS = {
     "errors-only": "true",
     "sample": "0.5",
     "headers": "User-Agent,X-Request-Id",
+    "client-pods": "true",
 }
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from maesh_testing import build_service, find_free_port
+from maesh_testing import build_pod, build_service, find_free_port
 
 pytestmark = pytest.mark.integration
 
@@ -35,6 +35,10 @@ def read_parent(pid):
 def find_proxy(command):
     (pid,) = [pid for pid in command.find_left_behind() if read_parent(pid) == command.process.pid]
     return pid
+
+
+def find_mesh(command):
+    return command.process.pid
 
 
 def read_counter(mesh, name):
@@ -76,6 +80,27 @@ def test_a_tcp_connection_is_a_record(start_mesh, start_upstream, path):
     assert record["RequestContentSize"] == len(b"GET / HTTP/1.0\r\n\r\n")
 
 
+def test_the_pods_of_clients_are_named_and_follow_the_cluster(start_mesh, path):
+    job = build_pod("job-0", "127.0.0.5", "default", namespace="batch")
+    agent = build_pod("agent", "127.0.0.6", "default")
+    agent["spec"]["hostNetwork"] = True
+    flags = ("--access-log", "--set", FILE + str(path), "--set", JSON, "--workers", 2)
+    mesh = start_mesh(*flags, objects=[job, agent])
+
+    def ask(name, client="127.0.0.5"):
+        mesh.get(f"/{name}", client=client)
+        return {record["ClientPod"] for record in read(path) if record["RequestPath"] == f"/{name}"}
+
+    mesh.wait_until(lambda: "batch/job-0" in ask("first"), "a record with the name")
+    mesh.wait_until(lambda: ask("agent", "127.0.0.6"), "a record of a pod on the host's network")
+    mesh.manifests.write("more.json", [build_pod("job-1", "127.0.0.5", "default", namespace="batch")])
+    mesh.wait_until(lambda: "batch/job-1" in ask("second"), "a record with the name of the next pod")
+    mesh.manifests.write("more.json", [])
+    mesh.wait_until(lambda: "" in ask("third"), "a record without a name")
+    assert ask("first") <= {"batch/job-0", "batch/job-1", ""}
+    assert ask("agent", "127.0.0.6") == {""}
+
+
 def test_the_end_of_the_proxy_flushes_what_was_accepted(start_mesh, path):
     mesh = start_mesh("--access-log", "--set", FILE + str(path), "--set", JSON)
     for number in range(10):
@@ -99,13 +124,14 @@ def test_an_annotation_switches_the_log_of_a_service(start_mesh, path):
     assert mesh.describe_service()["notices"] == []
 
 
-def test_sigusr1_reaches_the_workers_and_ends_no_proxy(start_mesh, path, tmp_path):
+@pytest.mark.parametrize("find_receiver", [find_proxy, find_mesh])
+def test_sigusr1_reaches_the_workers_and_ends_no_process(start_mesh, path, tmp_path, find_receiver):
     mesh = start_mesh("--access-log", "--set", FILE + str(path), "--set", JSON, "--workers", 2)
     mesh.get("/first")
     mesh.wait_until(lambda: read(path), "the first record")
     moved = tmp_path / "moved.log"
     path.rename(moved)
-    os.kill(find_proxy(mesh.command), signal.SIGUSR1)
+    os.kill(find_receiver(mesh.command), signal.SIGUSR1)
     mesh.wait_until(path.exists, "the new file")
     mesh.get("/second")
     mesh.wait_until(lambda: read(path), "the second record")

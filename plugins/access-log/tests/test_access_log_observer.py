@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from maesh_access_log import AccessLogSettings, ServiceAccessLog
 from maesh_access_log.hooks import ProxyHalf
-from maesh_access_log.observer import BATCH_LINES, AccessLog
+from maesh_access_log.observer import BATCH_BYTES, BATCH_LINES, RENDERED_RECORDS, AccessLog
 
+from maesh_core.plugin import ConfigurationError
 from maesh_testing import FakeNode
 
-from .records import build_connection, build_record
+from .records import FakeHeaders, build_connection, build_named_node, build_record
 
 
 class FakeWriter:
@@ -35,11 +36,11 @@ class FakeWriter:
 
 def build_log(**settings) -> tuple[AccessLog, Any]:
     writer: Any = FakeWriter()
-    return AccessLog(AccessLogSettings(format="%{RouterName}", **settings), writer), writer
+    return AccessLog(AccessLogSettings(**{"format": "%{RouterName}", **settings}), writer), writer
 
 
-def open_log(path, node: Any) -> Any:
-    (log,) = ProxyHalf(AccessLogSettings(file=str(path))).maesh_traffic_observers(node)
+def open_log(path, node: Any, **settings: Any) -> Any:
+    (log,) = ProxyHalf(AccessLogSettings(file=str(path), **settings)).maesh_traffic_observers(node)
     return log
 
 
@@ -65,6 +66,30 @@ def test_a_large_batch_does_not_wait():
         log.observe(build_record())
     assert writer.batches == ["shop/cart:80\n" * BATCH_LINES]
     assert repr(log).startswith("<AccessLog 0 lines")
+
+
+def test_a_batch_of_many_bytes_does_not_wait():
+    log, writer = build_log(headers=(), format="%{request_User-Agent}%{request_User-Agent}%{request_User-Agent}")
+    headers = FakeHeaders(user_agent=b"a" * 1000)
+    count = 0
+    while not writer.batches:
+        log.observe(build_record(headers=headers))
+        count += 1
+    (batch,) = writer.batches
+    assert BATCH_BYTES <= len(batch) <= BATCH_BYTES + RENDERED_RECORDS * 3001
+    assert batch.count("\n") == count < BATCH_LINES
+
+
+def test_a_record_that_cannot_be_rendered_is_counted_and_others_are_written(caplog):
+    class Broken:
+        def get(self, name):
+            raise RuntimeError("broken")
+
+    log, writer = build_log(format="%{RouterName}%{request_A}")
+    broken = build_record(headers=Broken())
+    assert list_logged(log, writer, build_record(), broken, build_record(), broken) == ["shop/cart:80-"] * 2
+    assert log.collect_metrics()[1].samples[0][1] == writer.dropped + 2
+    assert caplog.text.count("a record cannot be rendered") == 1
 
 
 def test_filters_apply():
@@ -115,6 +140,18 @@ async def test_a_proxy_writes_to_the_file_until_its_end(tmp_path):
     assert len(path.read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize(("form", "line"), [("%{ClientPod}", "shop/web-0"), ("common", ""), ("%{ClientHost}", "")])
+async def test_names_of_pods_are_followed_only_by_a_format_that_shows_them(tmp_path, form, line):
+    path, node, followed = tmp_path / "log", build_named_node(), []
+    follow = node.follow_pod_names
+    node.follow_pod_names = lambda: followed.append(form) or follow()
+    log = open_log(path, node, format=form)
+    log.observe(build_record())
+    log.close()
+    assert followed == [form] * bool(line)
+    assert line in path.read_text()
+
+
 async def test_sigusr1_opens_the_file_again(tmp_path):
     path = tmp_path / "log"
     path.touch()
@@ -128,5 +165,14 @@ async def test_sigusr1_opens_the_file_again(tmp_path):
 
 
 async def test_a_file_that_cannot_be_opened_stops_the_start(tmp_path):
-    with pytest.raises(ValueError, match=r"cannot open .*/nothing/log: No such file or directory"):
+    with pytest.raises(ConfigurationError, match=r"cannot open .*/nothing/log: No such file or directory"):
         open_log(tmp_path / "nothing" / "log", FakeNode())
+
+
+def test_records_that_no_filter_selects_take_no_memory():
+    log, writer = build_log(errors_only=True)
+    for _ in range(10 * RENDERED_RECORDS):
+        log.observe(build_record())
+        log.flush()
+    assert log._pieces == []
+    assert writer.batches == []

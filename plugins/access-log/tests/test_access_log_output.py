@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 import threading
@@ -139,6 +140,32 @@ def test_after_a_cut_write_the_next_line_begins_on_its_own(path, open_output, mo
     assert output.write(b"d\n") == 1
     assert output.problem == ""
     assert path.read_bytes() == b"a\nb\nd\n"
+
+
+def test_a_line_that_another_worker_left_unfinished_is_ended(path, open_output):
+    output = open_output(path)
+    output.write(b"a\n")
+    with path.open("ab") as killed:
+        killed.write(b"half")
+    assert output.write(b"b\n") == 1
+    assert output.write(b"c\n") == 1
+    assert path.read_bytes() == b"a\nhalf\nb\nc\n"
+
+
+def test_a_write_waits_for_that_of_another_worker(path, open_output):
+    output = open_output(path)
+    output.write(b"a\n")
+    with path.open("ab", buffering=0) as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(b"b")
+        writing = threading.Thread(target=output.write, args=(b"c\n",))
+        writing.start()
+        writing.join(0.05)
+        assert writing.is_alive()
+        other.write(b"b\n")
+        fcntl.flock(other, fcntl.LOCK_UN)
+        writing.join()
+    assert path.read_bytes() == b"a\nbb\nc\n"
 
 
 def test_a_full_disk_is_a_problem(open_output):

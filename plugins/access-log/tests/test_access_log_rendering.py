@@ -1,15 +1,16 @@
 """A record becomes exactly one line, in each format."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from maesh_access_log.rendering import Renderer, build_renderer, render_milliseconds
 from maesh_access_log.templates import FIELDS, TEMPLATE_ONLY
-from maesh_access_log.texts import LINE_LIMIT_BYTES, Texts
+from maesh_access_log.texts import LINE_LIMIT_BYTES, REMEMBERED_CLIENTS, Texts
 
-from .records import FakeHeaders, build_connection, build_record
+from .records import STARTED_AT, FakeHeaders, build_connection, build_named_node, build_record
 
 ALL_FIELDS = "\t".join(f"%{{{name}}}" for name in FIELDS).replace("\t", " | ") + " | %{request_User-Agent}"
 ANY_TEXT = st.binary(max_size=6000)
@@ -17,7 +18,7 @@ ANY_NAME = st.text(max_size=6000, alphabet=st.characters(exclude_categories=["Cs
 
 
 def render_json(record, headers=()):
-    return json.loads(build_renderer("json", headers)(record))
+    return json.loads(build_renderer("json", headers).render(record))
 
 
 def test_json_has_traefiks_names():
@@ -25,6 +26,7 @@ def test_json_has_traefiks_names():
         "StartUTC": "2025-11-29T19:32:52.123Z",
         "Kind": "http",
         "ClientHost": "10.1.2.3",
+        "ClientPod": "",
         "entryPointName": "5000",
         "RequestProtocol": "HTTP/1.1",
         "RequestMethod": "GET",
@@ -46,7 +48,14 @@ def test_json_has_traefiks_names():
 
 
 def test_json_has_the_fields_of_the_table():
-    assert list(render_json(build_record())) == [name for name in FIELDS if name not in TEMPLATE_ONLY]
+    record = build_record(server_path="encrypted", server_node="node-b")
+    assert list(render_json(record)) == [name for name in FIELDS if name not in TEMPLATE_ONLY]
+
+
+def test_json_has_the_path_and_the_node_of_a_server_only_with_encryption():
+    found = render_json(build_record(server_path="clear", server_node='"n"'))
+    assert (found["ServerPath"], found["ServerNode"]) == ("clear", '"n"')
+    assert "ServerNode" not in render_json(build_record())
 
 
 def test_a_refusal_has_its_reason_and_a_call_its_status():
@@ -65,8 +74,67 @@ def test_json_adds_headers_that_the_request_has():
     assert "request_User-Agent" not in render_json(build_connection(), ("User-Agent",))
 
 
+def render_lines(renderer, records) -> list[str]:
+    failures: list[Exception] = []
+    lines: list[str] = renderer.render_lines(records, failures.append)
+    assert failures == []
+    return lines
+
+
+def render_clients(node, records, form="json"):
+    """Render records, and return the pods that they show."""
+    lines = render_lines(build_renderer(form, (), node.pod_names), records)
+    return [json.loads(line)["ClientPod"] if form == "json" else line.rstrip("\n") for line in lines]
+
+
+def test_the_pod_of_a_client_is_named_and_is_empty_or_a_dash_if_it_is_not_known():
+    node, records = build_named_node(), [build_record(), build_connection(), build_record(client="10.9.9.9")]
+    assert render_clients(node, records) == ["shop/web-0", "shop/web-0", ""]
+    assert render_clients(node, records, "%{ClientPod}") == ["shop/web-0", "shop/web-0", "-"]
+    assert build_renderer("%{ClientPod}").render(build_record()) == "-\n"
+
+
+@pytest.mark.parametrize("form", ["json", "%{ClientPod}"])
+def test_a_name_that_changes_applies_to_traffic_that_begins_later(form):
+    node = build_named_node()
+    renderer = build_renderer(form, (), node.pod_names)
+
+    def render(**fields):
+        (line,) = render_lines(renderer, [build_record(**fields)])
+        return json.loads(line)["ClientPod"] if form == "json" else line.rstrip("\n")
+
+    assert render() == "shop/web-0"
+    node.clock.now = STARTED_AT + 1
+    node.set_pod_names({"10.1.2.3": "shop/web-1"})
+    assert (render(), render(started_at=STARTED_AT + 1)) == ("shop/web-0", "shop/web-1")
+    node.clock.now = STARTED_AT + 2
+    node.set_pod_names({})
+    assert render(started_at=STARTED_AT + 1) == "shop/web-1"
+    assert render(started_at=STARTED_AT + 2) == ("" if form == "json" else "-")
+
+
+def test_more_clients_than_are_remembered_are_named_too():
+    node = build_named_node()
+    records = [build_record(client=f"10.2.{number >> 8}.{number & 255}") for number in range(REMEMBERED_CLIENTS + 9)]
+    assert set(render_clients(node, records)) == {""}
+    assert render_clients(node, [*records, build_record()])[-1] == "shop/web-0"
+
+
+def test_a_long_line_is_cut_and_names_the_pod():
+    node = build_named_node(**{"10.0.0.1": f"shop/{'p' * 253}"})
+    long: dict[str, Any] = {
+        "method": b"\xff" * 5000,
+        "host": b"\xff" * 5000,
+        "target": b"\xff" * 5000,
+        "reason": "x" * 5000,
+    }
+    assert render_clients(node, [build_record(**long)]) == ["shop/web-0"]
+    (cut,) = render_clients(node, [build_record(client="10.0.0.1", **long)])
+    assert cut == f"shop/{'p' * 56}..."
+
+
 def test_common_format_is_traefiks():
-    render = build_renderer("common")
+    render = build_renderer("common").render
     assert render(build_record()) == (
         '10.1.2.3 - - [29/Nov/2025:19:32:52 +0000] "GET /items?page=2 HTTP/1.1" 200 124 "http://shop/" "curl/8.0" 1 '
         '"shop/cart:80" "10.1.2.9:8080" 1ms "-"\n'
@@ -78,11 +146,16 @@ def test_common_format_is_traefiks():
 
 
 def test_a_template_has_every_field():
-    line = build_renderer(ALL_FIELDS)(build_record(reason="slow", attempts=2, grpc_status=14))
+    line = build_renderer(ALL_FIELDS, (), build_named_node().pod_names).render(
+        build_record(reason="slow", attempts=2, grpc_status=14, server_path="local")
+    )
     assert dict(zip((*FIELDS, "request_User-Agent"), line.rstrip("\n").split(" | "), strict=True)) == {
         "StartUTC": "2025-11-29T19:32:52.123Z",
+        "ServerPath": "local",
+        "ServerNode": "-",
         "Kind": "http",
         "ClientHost": "10.1.2.3",
+        "ClientPod": "shop/web-0",
         "entryPointName": "5000",
         "RequestProtocol": "HTTP/1.1",
         "RequestMethod": "GET",
@@ -107,23 +180,28 @@ def test_a_template_has_every_field():
 
 
 def test_a_template_has_a_dash_for_a_missing_text():
-    render = build_renderer("%{RequestMethod}%{RequestPath}%{RequestHost}%{Reason}%{GrpcStatus}%{OriginDurationMs}")
+    render = build_renderer(
+        "%{RequestMethod}%{RequestPath}%{RequestHost}%{Reason}%{GrpcStatus}%{OriginDurationMs}"
+    ).render
     assert render(build_connection(upstream_s=None)) == "------\n"
-    assert build_renderer("%{request_Cookie} %{OriginDuration} 100%%s")(build_record(upstream_s=None)) == "- - 100%s\n"
-    assert build_renderer("%{request_Cookie}")(build_connection()) == "-\n"
-    assert build_renderer("%{RouterName}%{ServiceName}%{ServiceAddr}")(
+    assert (
+        build_renderer("%{request_Cookie} %{OriginDuration} 100%%s").render(build_record(upstream_s=None))
+        == "- - 100%s\n"
+    )
+    assert build_renderer("%{request_Cookie}").render(build_connection()) == "-\n"
+    assert build_renderer("%{RouterName}%{ServiceName}%{ServiceAddr}").render(
         build_connection("refused", service="", destination="", server="")
     ) == ("---\n")
 
 
 def test_a_template_of_json_is_json():
-    render = build_renderer('{"p": "%{RequestPath}", "s": %{DownstreamStatus}}')
+    render = build_renderer('{"p": "%{RequestPath}", "s": %{DownstreamStatus}}').render
     assert json.loads(render(build_record(target=b'/"\n\xff'))) == {"p": '/"\n\\xff', "s": 200}
 
 
 @pytest.mark.parametrize("form", ["common", "json", "%{StartUTC}"])
 def test_time_follows_the_records(form):
-    render = build_renderer(form)
+    render = build_renderer(form).render
     first, second = render(build_record(started_at=0.0)), render(build_record(started_at=86400.9995))
     assert ("01/Jan/1970:00:00:00 +0000" if form == "common" else "1970-01-01T00:00:00.000Z") in first
     assert ("02/Jan/1970:00:00:00 +0000" if form == "common" else "1970-01-02T00:00:00.999Z") in second
@@ -141,7 +219,7 @@ def test_any_record_is_exactly_one_line_and_valid_json(method, host, target, val
     )
     names = ("User-Agent", "Referer", "X-Id")
     for form in ("common", "json", ALL_FIELDS, f"ü{ALL_FIELDS}"):
-        line = build_renderer(form, names if form == "json" else ())(record)
+        line = build_renderer(form, names if form == "json" else ()).render(record)
         assert line.endswith("\n")
         assert line[:-1].isprintable()
         assert len(line.encode()) <= LINE_LIMIT_BYTES
@@ -153,7 +231,7 @@ def test_the_longest_template_and_the_most_headers_fit_into_a_line():
     long = b"\xff" * 5000
     record = build_record(method=long, host=long, target=long, headers=FakeHeaders(**dict.fromkeys("abcdefgh", long)))
     for form, headers in (("ü" * 500 + "%{RequestPath}" * 40, ()), ("json", tuple("abcdefgh") * 2)):
-        assert len(build_renderer(form, headers)(record).encode()) <= LINE_LIMIT_BYTES
+        assert len(build_renderer(form, headers).render(record).encode()) <= LINE_LIMIT_BYTES
 
 
 def test_a_renderer_shows_its_memory():

@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from maesh_access_log.texts import (
     PIECE_LIMIT,
+    REMEMBERED_CLIENTS,
     REMEMBERED_LENGTH,
     REMEMBERED_PIECES,
     REMEMBERED_TEXTS,
     TEXT_LIMIT,
+    Clients,
     Pieces,
     Texts,
     escape,
@@ -36,7 +38,7 @@ def test_what_is_not_printable_ascii_is_escaped(text, escaped):
 
 @given(st.binary(max_size=300) | st.text(max_size=300, alphabet=st.characters(exclude_categories=["Cs"])))
 def test_any_text_is_printable_ascii_and_reads_as_json(text):
-    escaped = escape(text)
+    escaped = escape(text, 10_000)  # an escape sequence is longer than its character
     assert escaped.isascii()
     assert escaped.isprintable()
     plain = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
@@ -79,3 +81,23 @@ def test_memory_for_pieces_is_bounded():
     pieces.clear()
     assert len(pieces[7, PIECE_LIMIT + 1]) > PIECE_LIMIT
     assert repr(pieces) == "<Pieces 0 remembered>"
+
+
+def test_values_of_any_size_are_not_remembered_even_if_their_piece_is_short():
+    pieces = Pieces(lambda text: escape(text, 64))
+    assert pieces[(b"a" * 10_000,)] == "a" * 61 + "..."
+    assert not pieces
+    assert pieces[(b"a" * PIECE_LIMIT,)]
+    assert len(pieces) == 1
+
+
+def test_memory_for_clients_is_bounded():
+    built: list[str] = []
+    clients = Clients(lambda address: built.append(address) or f"<{address}>")
+    addresses = [f"10.0.{number >> 8}.{number & 255}" for number in range(REMEMBERED_CLIENTS + 2)]
+    for address in addresses:
+        assert clients[address] == f"<{address}>"
+        assert len(clients) <= REMEMBERED_CLIENTS
+    assert clients[addresses[-1]] == f"<{addresses[-1]}>"
+    assert built == addresses
+    assert repr(clients) == "<Clients 2 remembered>"

@@ -99,10 +99,14 @@ class GrantFinder:
             for branch in port.branches:
                 weighted = [backend for backend in branch.backends if backend.weight > 0]
                 leaves = [
-                    leaf for leaf in weighted if leaf.port.servers
+                    leaf for leaf in weighted if leaf.servers
                 ] or weighted  # the others get the share of a leaf without servers
                 destinations[f"{key}/{branch.name}"] = _build_leaves(
-                    [(leaf.service, leaf.port, self._find_leaf_grants(leaf.service, leaf.port)) for leaf in leaves]
+                    [
+                        (leaf.service, leaf.port, self._find_leaf_grants(leaf.service, leaf.port))
+                        for leaf in leaves
+                        if leaf.port is not None
+                    ]
                 )
         self.notices += [f"TrafficTarget {target}: {text}" for target, text in self._list_useless()]
         return AclSettings(destinations=destinations)
@@ -253,7 +257,12 @@ class GrantFinder:
     def list_sources(self) -> tuple[PodNode, ...]:
         """List the pods that targets name as sources, for the topology."""
         return tuple(
-            PodNode(key=key, service_account=pod.spec.service_account_name, address=pod.addresses[0])
+            PodNode(
+                key=key,
+                service_account=pod.spec.service_account_name,
+                address=pod.addresses[0],
+                node=pod.spec.node_name,
+            )
             for key, pod in sorted(self._sources.items())
         )
 

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from maesh_acl import AclSettings, LeafGrants
 from maesh_core.plugin import (
     Connection,
+    Delivery,
     Exchange,
     MetricFamily,
     Middleware,
@@ -38,6 +39,16 @@ class CompiledGrant(NamedTuple):
     holds: Callable[[Exchange], bool] | None
     has_paths: bool
     servers: frozenset[tuple[str, int]] | None
+
+
+class DeliveryGrants(NamedTuple):
+    """The servers of a leaf that a client may reach, for every request (`certain`) or for some (`possible`).
+
+    None means all servers.
+    """
+
+    certain: frozenset[tuple[str, int]] | None
+    possible: frozenset[tuple[str, int]] | None
 
 
 class Leaf:
@@ -93,6 +104,24 @@ class Leaf:
             return frozenset(found)
         return NOT_THIS_PATH if is_blurred else NOT_THIS_REQUEST
 
+    def find_delivery_grants(self, client: str, *, is_http: bool) -> DeliveryGrants:
+        """Find what a client may reach, without a request; grants with conditions only apply to HTTP."""
+        if client in self.free:
+            return DeliveryGrants(None, None)
+        certain: set[tuple[str, int]] = set()
+        possible: set[tuple[str, int]] = set()
+        is_possible_everywhere = False
+        for sources, holds, _, servers in self._grants:
+            if client not in sources or (holds is not None and not is_http):
+                continue
+            if servers is None:
+                is_possible_everywhere = True
+            else:
+                possible |= servers
+                if holds is None:
+                    certain |= servers
+        return DeliveryGrants(frozenset(certain), None if is_possible_everywhere else frozenset(possible))
+
 
 class Acl(Middleware):
     """The access control of one service."""
@@ -140,6 +169,19 @@ class Acl(Middleware):
         connection.allowed_servers = judgement
         return judgement is None or connection.server is None or connection.server in judgement
 
+    def judge_delivery(self, delivery: Delivery) -> bool | None:
+        """Decide about a connection from another node, whose proxy checks each request.
+
+        None if the client's grants have conditions, which only that proxy can check. The service of a delivery is a
+        service port, or for a split one backend of a branch.
+        """
+        destination = delivery.service
+        leaves = self._leaves.get(destination) or self._leaves.get(destination.rpartition("/")[0], ())
+        verdict = _judge_delivery(leaves, delivery)
+        if verdict is False:
+            self._count(destination, NOT_THIS_CLIENT)
+        return verdict
+
     def _count(self, service: str, reason: str) -> None:
         key = (cut_port_key(service), reason)
         self._counts[key] = self._counts.get(key, 0) + 1
@@ -160,6 +202,22 @@ def _judge(leaves: Sequence[Leaf], client: str, request: Exchange | None) -> Ser
         is_limited = is_limited or servers is not None
         allowed.update(leaf.servers if servers is None else servers)
     return frozenset(allowed) if is_limited else None
+
+
+def _judge_delivery(leaves: Sequence[Leaf], delivery: Delivery) -> bool | None:
+    """Allow the client if every leaf allows it and one of them allows the server; without leaves, deny it."""
+    server = (delivery.address, delivery.port)
+    is_certain, is_allowed = True, False
+    for leaf in leaves:
+        certain, possible = leaf.find_delivery_grants(delivery.client, is_http=delivery.protocol == "http")
+        if possible is not None and not possible:
+            return False
+        has_server = len(leaves) == 1 or not leaf.servers or server in leaf.servers
+        is_allowed = is_allowed or (has_server and (possible is None or server in possible))
+        is_certain = is_certain and (certain is None or (server in certain if has_server else bool(certain)))
+    if not is_allowed:
+        return False
+    return True if is_certain else None
 
 
 class AclFactory:

@@ -25,7 +25,8 @@ from maesh_core.controller.topology.builder import build_service_node
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.events import Replaced
 from maesh_core.model.keys import ObjectKey
-from maesh_core.plugin_system.hookspecs import PortRange, TopologyBuilder
+from maesh_core.plugin_system.hookspecs import TopologyBuilder
+from maesh_core.plugin_system.protocols import PortRange
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.proxy.http.handler import HttpHandler
 from maesh_core.proxy.http.messages.request_parsing import parse_request_head

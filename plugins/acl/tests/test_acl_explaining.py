@@ -66,7 +66,7 @@ def test_it_names_split_target_and_shares():
     split = build_split("canary", "web", {"v1": 9, "v2": 1})
     found = explain([*BASE, *LEAVES, split, ONE, TWO], "web", client="shop/client", service="web.shop")
     assert found.is_admitted
-    assert "split canary: it is about all requests" in found.steps
+    assert "split canary: it applies to all requests" in found.steps
     assert "acl: v1: TrafficTarget one@shop allows it" in found.steps
     assert [(each.service, each.share) for each in found.destinations] == [("v1", 0.9), ("v2", 0.1)]
 

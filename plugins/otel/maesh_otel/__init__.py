@@ -17,7 +17,7 @@ _PROTOCOLS = Literal["", "http/protobuf", "grpc"]
 
 
 class OtelSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings `--set otel.KEY=VALUE`, which the proxy uses.
+    """The settings `--set otel.KEY=VALUE`, which the proxy uses; the controller uses `client_pods`.
 
     Where a setting is empty or None, a variable of OpenTelemetry applies (environment.py), and then the default.
     """
@@ -45,6 +45,9 @@ class OtelSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     delay: PositiveDuration = 1.0
     """Longest time, in seconds, that a trace waits for others, so that they are sent together."""
+
+    client_pods: bool = False
+    """Whether spans name the pods of clients; the controller then sends the names of all pods."""
 
     def __post_init__(self) -> None:
         """Check the endpoint and the headers."""

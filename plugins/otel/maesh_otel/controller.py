@@ -7,7 +7,9 @@ import msgspec
 from msgspec import Meta
 
 from maesh_core.plugin import (
+    POD_NAMES,
     MiddlewareBuilder,
+    OptionalSection,
     Question,
     ServiceNode,
     Stage,
@@ -48,12 +50,17 @@ class TracingBuilder:
 
 
 class ControllerHalf:
-    """What the controller loads; the settings are for the proxy."""
+    """What the controller loads; all settings but `client_pods` are for the proxy."""
 
     def __init__(self, settings: OtelSettings) -> None:
-        pass
+        self._names_pods = settings.client_pods
 
     @hookimpl
     def maesh_middleware_builders(self) -> Sequence[MiddlewareBuilder]:
         """Return the only builder of this plugin."""
         return [TracingBuilder()]
+
+    @hookimpl
+    def maesh_optional_sections(self) -> Sequence[OptionalSection]:
+        """Ask for the names of pods, if spans show them."""
+        return [POD_NAMES] if self._names_pods else []

@@ -48,15 +48,31 @@ class _Queued:
 
 
 class _LastWords(logging.Handler):
-    """Keeps the last line that the SDK logs, instead of showing it."""
+    """Keeps the last line that the SDK logs, instead of showing it, and the last exception that it logs.
+
+    After several attempts, the SDK's last line only says that there were too many.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.text = ""
+        self.text = self.cause = ""
+
+    def clear(self) -> None:
+        """Forget both, before an export."""
+        self.text = self.cause = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep it."""
-        self.text = record.getMessage()
+        error = next((each for each in record.args or () if isinstance(each, Exception)), None)
+        if error is None:
+            self.text = record.getMessage()
+        else:
+            reason = getattr(error.args[0] if error.args else None, "reason", None)  # urllib3's, below requests' error
+            self.cause = str(reason or error)
+
+    def describe(self) -> str:
+        """Return why an export failed; empty if nothing was logged."""
+        return ": ".join(part for part in (self.text.rstrip("."), self.cause) if part)
 
 
 class EncodedBatch:
@@ -118,7 +134,7 @@ class CountingExporter(SpanExporter):
         """Send the spans of the queued records."""
         self.taken += len(spans)
         built = [span for queued in spans for span in self._build(queued.record)]
-        self._words.text = ""
+        self._words.clear()
         try:
             result = self._exporter.export(self._builder.join(built))
         except Exception as error:  # of the SDK or of a library below it
@@ -140,7 +156,7 @@ class CountingExporter(SpanExporter):
 
     def _report(self, *, is_failing: bool) -> None:
         if is_failing and not self._is_failing:
-            reason = self._words.text or "the collector refused them"
+            reason = self._words.describe() or "the collector refused them"
             _logger.error("spans cannot be sent to %s and are dropped: %s", self._endpoint, reason)
         elif self._is_failing and not is_failing:
             _logger.warning("spans can be sent to %s again", self._endpoint)

@@ -57,6 +57,7 @@ class ProxyHalf:
     def __init__(self, settings: OtelSettings) -> None:
         self._settings = find_export_settings(settings, os.environ)
         self._marks_unsampled = settings.mark_unsampled
+        self._names_pods = settings.client_pods
         check_sdk(self._settings.protocol)
 
     @hookimpl
@@ -66,7 +67,8 @@ class ProxyHalf:
 
         import_exporter(self._settings.protocol)
         sink = LazySink(self._settings, node.settings.node)
-        return [TracingFactory(sink, self._settings.sample, marks_unsampled=self._marks_unsampled)]
+        pods = node.follow_pod_names() if self._names_pods else None
+        return [TracingFactory(sink, self._settings.sample, marks_unsampled=self._marks_unsampled, pods=pods)]
 
 
 def check_sdk(protocol: str) -> None:

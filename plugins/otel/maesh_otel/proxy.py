@@ -6,14 +6,16 @@ affects the request; it is counted, and logged once.
 
 import logging
 from time import time_ns
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from maesh_core.plugin import (
     CLIENT_LEFT,
     UPSTREAM_LOST,
+    ClientHead,
     Exchange,
     MetricFamily,
     Middleware,
+    PodNames,
     UpstreamNotReachedError,
     UpstreamTimeoutError,
 )
@@ -57,17 +59,29 @@ class Sink(Protocol):
 class Tracing(Middleware):
     """The tracing of one service."""
 
-    def __init__(self, service: str, ratio: float, sink: Sink, *, marks_unsampled: bool = False) -> None:
+    def __init__(
+        self, service: str, ratio: float, sink: Sink, *, marks_unsampled: bool = False, pods: PodNames | None = None
+    ) -> None:
         self._service = service
+        self._pods: Any = pods
         self._sampler = RatioSampler(ratio)
         self._sink = sink
         self._marks_unsampled = marks_unsampled
         self._records: dict[Exchange, RequestRecord] = {}
         """Keyed by the exchange itself: compiled exchanges have no weak references."""
+        self._is_chosen = False
+        """Whether `skips_request` has chosen the next request that `on_request` gets."""
         self._failures = 0
 
     def __repr__(self) -> str:
         return f"<Tracing of {self._service} {self._sampler!r} under way={len(self._records)}>"
+
+    def skips_request(self, head: ClientHead) -> bool:
+        """Let a request pass that has no context, and that is not sampled."""
+        if self._marks_unsampled or head.matches(search_context):
+            return False
+        self._is_chosen = self._is_chosen or self._sampler.choose()
+        return not self._is_chosen
 
     def on_request(self, exchange: Exchange) -> None:
         """Decide whether the request is sampled; begin its record and its first attempt if it is."""
@@ -81,7 +95,7 @@ class Tracing(Middleware):
     def _begin(self, exchange: Exchange, context: TraceContext | None) -> None:
         """Sample a request whose client has not decided against it."""
         if context is None or context.decision == UNDECIDED:
-            if not self._sampler.choose():
+            if not self._choose():
                 if self._marks_unsampled and context is None:
                     self._mark(exchange)
                 return
@@ -93,6 +107,12 @@ class Tracing(Middleware):
         record = RequestRecord(context, build_span_id(), now_ns)
         self._records[exchange] = record
         self._add_attempt(exchange, record, now_ns)
+
+    def _choose(self) -> bool:
+        if self._is_chosen:
+            self._is_chosen = False
+            return True
+        return self._sampler.choose()
 
     def _mark(self, exchange: Exchange) -> None:
         """Tell the server that the mesh did not choose the request, so that it does not start a trace either."""
@@ -135,6 +155,7 @@ class Tracing(Middleware):
         try:
             self._end(exchange, record)
             self._sink.submit(record)
+            exchange.add_exemplar(record.context.trace_id.decode("ascii").rjust(32, "0"))  # as the span is exported
         except Exception as error:  # tracing must not affect traffic
             self._note_failure(error)
 
@@ -153,6 +174,8 @@ class Tracing(Middleware):
         record.authority = headers.get(b"host") or b""
         record.user_agent = headers.get(b"user-agent") or b""
         record.client_address, record.protocol = exchange.client_address, exchange.protocol
+        if self._pods is not None:
+            record.client_pod = self._pods.find(record.client_address, record.started_ns / 1e9)
         record.service, record.destination = exchange.service, exchange.destination
         record.status = exchange.status
         record.is_grpc, record.grpc_status = exchange.is_grpc, exchange.grpc_status
@@ -166,7 +189,7 @@ class Tracing(Middleware):
             return
         attempt.ended_ns = now_ns
         attempt.started_ns = max(attempt.started_ns, now_ns - int(exchange.attempt_seconds * 1e9))
-        attempt.server = exchange.server
+        attempt.server, attempt.server_path = exchange.server, exchange.server_path
         if attempt.error:
             return
         reason = exchange.reason
@@ -196,16 +219,19 @@ class TracingFactory:
     kind = "otel"
     settings_type = ServiceTracing
 
-    def __init__(self, sink: Sink, ratio: float, *, marks_unsampled: bool = False) -> None:
+    def __init__(
+        self, sink: Sink, ratio: float, *, marks_unsampled: bool = False, pods: PodNames | None = None
+    ) -> None:
         self._sink = sink
         self._ratio = ratio
         self._marks_unsampled = marks_unsampled
+        self._pods = pods
 
     def build_middleware(self, settings: ServiceTracing, service: str) -> Tracing:
         """Build the tracing of one service."""
         self._sink.start()
         ratio = self._ratio if settings.sample is None else settings.sample
-        return Tracing(service, ratio, self._sink, marks_unsampled=self._marks_unsampled)
+        return Tracing(service, ratio, self._sink, marks_unsampled=self._marks_unsampled, pods=self._pods)
 
     def collect_metrics(self) -> list[MetricFamily]:
         """Return the metrics."""

@@ -7,7 +7,7 @@ secrets.
 
 from typing import Final
 
-from maesh_core.plugin import CLIENT_LEFT, GRPC_SERVER_ERRORS, GRPC_STATUS_NAMES, UPSTREAM_LOST
+from maesh_core.plugin import CLIENT_LEFT, GRPC_SERVER_ERRORS, GRPC_STATUS_NAMES, UPSTREAM_LOST, join_port
 from maesh_otel.trace import AttemptRecord, RequestRecord
 
 SERVER: Final = 2
@@ -92,6 +92,10 @@ def _build_server_span(record: RequestRecord, request: _Request) -> Span:
     attributes["server.address"] = host
     attributes["server.port"] = port
     attributes["client.address"] = record.client_address
+    if record.client_pod:
+        namespace, _, name = record.client_pod.partition("/")
+        attributes["maesh.client.k8s.namespace.name"] = namespace
+        attributes["maesh.client.k8s.pod.name"] = name
     attributes["network.protocol.version"] = _VERSIONS.get(record.protocol, "1.1")
     attributes["maesh.service"] = record.service
     attributes["maesh.destination"] = record.destination
@@ -110,12 +114,13 @@ def _build_server_span(record: RequestRecord, request: _Request) -> Span:
 
 def _build_client_span(record: RequestRecord, request: _Request, attempt: AttemptRecord, number: int) -> Span:
     address, port = attempt.server or ("", 0)
-    shown = f"[{address}]" if ":" in address else address
     attributes = request.attributes.copy()
-    attributes["url.full"] = f"http://{shown}:{port}{request.path}"
+    attributes["url.full"] = f"http://{join_port(address, port)}{request.path}"
     attributes["server.address"] = address
     attributes["server.port"] = port
     attributes["maesh.destination"] = record.destination
+    if attempt.server_path:
+        attributes["maesh.server_path"] = attempt.server_path
     if number:
         attributes["http.request.resend_count"] = number
     error = _add_outcome(attributes, attempt.status, attempt.grpc_status, first_error=400)

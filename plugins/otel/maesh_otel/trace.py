@@ -11,6 +11,7 @@ class AttemptRecord:
         self.started_ns = started_ns
         self.ended_ns = 0
         self.server: tuple[str, int] | None = None
+        self.server_path = ""
         self.status = 0
         self.grpc_status: int | None = None
         self.error = ""
@@ -33,6 +34,7 @@ class RequestRecord:
         self.authority = b""
         self.user_agent = b""
         self.client_address = ""
+        self.client_pod = ""
         self.protocol = ""
         self.service = ""
         self.destination = ""

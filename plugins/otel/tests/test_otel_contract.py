@@ -14,6 +14,7 @@ class TestContract(PluginContract):
         "headers": "x-key=1",
         "queue": "100",
         "delay": "1s",
+        "client-pods": "true",
     }
     annotations = {"tracing": "true", "trace-sample": "0.5"}
     bad_annotations = ({"trace-sample": "1.5"}, {"tracing": "maybe"})

@@ -1,10 +1,11 @@
 """Annotations in, the tracing of a service out."""
 
 import pytest
-from maesh_otel.controller import TracingBuilder
+from maesh_otel import OtelSettings
+from maesh_otel.controller import ControllerHalf, TracingBuilder
 from maesh_otel.settings import ServiceTracing
 
-from maesh_core.plugin import ConfigurationError, Stage
+from maesh_core.plugin import POD_NAMES, ConfigurationError, Stage
 
 BUILDER = TracingBuilder()
 
@@ -44,3 +45,9 @@ def test_it_explains_that_it_refuses_nothing(sample, text):
     verdict = BUILDER.explain({"sample": sample}, None)
     assert verdict.is_admitted
     assert verdict.reasons == (f"traced, share {text} of requests; it refuses no request",)
+
+
+@pytest.mark.parametrize("names_pods", [False, True])
+def test_names_of_pods_are_sent_only_if_spans_show_them(names_pods):
+    half = ControllerHalf(OtelSettings(client_pods=names_pods))
+    assert half.maesh_optional_sections() == [POD_NAMES] * names_pods

@@ -43,8 +43,11 @@ class Exporter(SpanExporter):
         if result is SpanExportResult.SUCCESS:
             self.spans += spans
         else:
-            logging.getLogger("opentelemetry.exporter").error("connection refused")
+            self.log(logging.getLogger("opentelemetry.exporter"))
         return result
+
+    def log(self, logger):
+        logger.error("connection refused")
 
     def shutdown(self):
         self.is_shut_down = True
@@ -132,6 +135,19 @@ def test_one_line_says_that_sending_fails_and_one_that_it_works_again(start_sink
         f"spans cannot be sent to {endpoint} and are dropped: connection refused",
         f"spans can be sent to {endpoint} again",
     ]
+
+
+def test_the_line_names_the_cause_if_the_sdk_ends_with_too_many_attempts(start_sink, exporter, caplog):
+    def log(logger):
+        logger.warning("Transient error %s encountered, retrying in %s", OSError("Connection refused"), 1.0)
+        logger.error("Failed to export due to timeout.")
+
+    exporter.log = log
+    exporter.results = [SpanExportResult.FAILURE]
+    sink = start_sink()
+    sink.submit(build_record())
+    wait_until(lambda: caplog.records, "the line")
+    assert caplog.messages[0].endswith("are dropped: Failed to export due to timeout: Connection refused")
 
 
 def test_a_record_that_cannot_become_spans_does_not_affect_others(start_sink, exporter, caplog):

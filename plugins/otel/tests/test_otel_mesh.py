@@ -7,8 +7,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from maesh_testing import build_service, find_free_port, wait_until
+from maesh_testing import build_pod, build_service, find_free_port, send_request, wait_until
 
 from .otlp_receiver import CLIENT, SERVER
 
@@ -67,6 +68,31 @@ def test_a_request_is_a_server_span_and_its_attempt_a_client_span_of_one_trace(s
     assert "k8s.node.name" not in server.resource
     mesh.wait_until(lambda: count_spans(mesh, "exported") == 2, "the metric")
     assert count_spans(mesh, "dropped") == 0
+
+
+def test_the_span_of_a_request_names_the_pod_of_its_client_if_that_is_set(start_traced, receiver):
+    pod = build_pod("job-0", "127.0.0.9", "default", namespace="batch")
+    mesh = start_traced("--set", "otel.client-pods=true", objects=[pod])
+    mesh.get("/", client="127.0.0.9")
+    server, client = receiver.wait_for(2)
+    names = {"maesh.client.k8s.namespace.name": "batch", "maesh.client.k8s.pod.name": "job-0"}
+    assert names.items() <= server.attributes.items()
+    assert not names.keys() & client.attributes.keys()
+
+
+def test_the_metric_of_durations_has_the_trace_as_an_exemplar(start_traced, receiver):
+    mesh = start_traced("--set", "otel.sample=0")
+    for headers in (SAMPLED, NOT_SAMPLED):
+        mesh.get("/", headers=headers)
+    receiver.wait_for(2)
+    accepted = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    page = send_request(mesh.admin_port, path="/metrics", headers=accepted).text
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    samples = families["maesh_service_request_duration_seconds"].samples
+    (sample,) = [sample for sample in samples if sample.exemplar]
+    assert sample.exemplar.labels == {"trace_id": TRACE}
+    assert 0 < sample.exemplar.value <= float(sample.labels["le"])
+    assert TRACE not in mesh.read_metrics()
 
 
 @pytest.mark.parametrize(

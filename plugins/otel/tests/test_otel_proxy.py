@@ -1,6 +1,8 @@
 """Events of exchanges in, records of those that are sampled out; never an effect on the exchange but its headers."""
 
 import logging
+from time import time
+from typing import Any
 
 import pytest
 from maesh_otel.proxy import CANCELLED, CONNECT_FAILURE, RESET, TIMEOUT, Tracing, TracingFactory
@@ -14,7 +16,7 @@ from maesh_core.plugin import (
     UpstreamProtocolError,
     UpstreamTimeoutError,
 )
-from maesh_testing import FakeExchange
+from maesh_testing import FakeExchange, FakeNode
 
 TRACE, PARENT = b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331"
 SAMPLED = {b"traceparent": b"00-%b-%b-01" % (TRACE, PARENT)}
@@ -99,6 +101,13 @@ def test_a_deferred_decision_is_made_with_the_ratio_and_keeps_the_trace(sink, ra
     tracing.on_request(exchange)
     tracing.on_finished(exchange)
     assert [record.context.trace_id for record in sink.records] == [TRACE] * int(ratio)
+
+
+def test_an_exemplar_has_the_trace_as_it_is_exported(tracing):
+    exchange = FakeExchange(headers={b"b3": TRACE[:16] + b"-" + PARENT + b"-1"})
+    tracing.on_request(exchange)
+    tracing.on_finished(exchange)
+    assert exchange.exemplars == ["0" * 16 + TRACE[:16].decode()]
 
 
 def test_a_decision_without_a_trace_starts_one(tracing, sink):
@@ -225,3 +234,64 @@ def test_a_service_has_its_own_share_or_that_of_the_proxy(sink, own, ratio):
     made = TracingFactory(sink, 0.25).build_middleware(ServiceTracing(sample=own), "test/app")
     assert f"<RatioSampler {ratio:g}>" in repr(made)
     assert sink.starts == 1
+
+
+class Head:
+    """The head of a request."""
+
+    method = target = host = b""
+    client_headers: Any = None
+
+    def __init__(self, head=b""):
+        self.head = head
+
+    def matches(self, search):
+        return search(self.head) is not None
+
+
+def test_a_request_without_a_context_is_skipped_unless_it_is_chosen(sink, tracing):
+    assert tracing.skips_request(Head())
+    assert not Tracing("test/app", 1.0, sink).skips_request(Head())
+
+
+@pytest.mark.parametrize("name", [b"traceparent", b"b3", b"X-B3-TraceId"])
+def test_a_request_with_a_context_is_not_skipped(tracing, name):
+    assert not tracing.skips_request(Head(b"GET / HTTP/1.1\r\n" + name + b": 1\r\n\r\n"))
+
+
+def test_no_request_is_skipped_if_those_that_were_not_chosen_are_marked(sink):
+    assert not Tracing("test/app", 0.0, sink, marks_unsampled=True).skips_request(Head())
+
+
+def test_a_chosen_request_is_traced_and_the_choice_is_kept_for_the_next_one_if_it_was_refused(sink):
+    tracing = Tracing("test/app", 0.5, sink)
+    chosen = 0
+    for _ in range(50):
+        while not tracing.skips_request(Head()):
+            chosen += 1
+            if chosen % 2:  # it was answered before its middlewares were called
+                continue
+            exchange = FakeExchange()
+            tracing.on_request(exchange)
+            tracing.on_finished(exchange)
+    assert 0 < len(sink.records) == chosen // 2
+
+
+def test_a_record_has_the_pod_that_had_the_address_when_the_request_began(sink):
+    node = FakeNode()
+    node.set_pod_names({"10.1.1.1": "shop/web-0"})
+    factory = TracingFactory(sink, 0.0, pods=node.follow_pod_names())
+    tracing = factory.build_middleware(ServiceTracing(), "test/app")
+    exchange = FakeExchange(headers=SAMPLED, client_address="10.1.1.1")
+    tracing.on_request(exchange)
+    node.clock.now = time() + 60
+    node.set_pod_names({"10.1.1.1": "shop/web-1"})
+    tracing.on_finished(exchange)
+    assert [record.client_pod for record in sink.records] == ["shop/web-0"]
+
+
+def test_without_names_no_pod_is_recorded(tracing, sink):
+    exchange = FakeExchange(headers=SAMPLED)
+    tracing.on_request(exchange)
+    tracing.on_finished(exchange)
+    assert [record.client_pod for record in sink.records] == [""]

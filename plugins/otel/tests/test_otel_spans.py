@@ -159,3 +159,11 @@ def test_an_authority_is_split(text, found):
 @pytest.mark.parametrize(("text", "shown"), [(b"a=1,b=2", "a=1,b=2"), (b"\xff=1", ""), (b"", "")])
 def test_a_state_of_other_characters_than_ascii_is_left_out(text, shown):
     assert show_state(text) == shown
+
+
+def test_the_pod_of_the_client_is_in_the_servers_span_alone():
+    server, client = build(200, client_pod="shop/web-0")
+    names = {"maesh.client.k8s.namespace.name": "shop", "maesh.client.k8s.pod.name": "web-0"}
+    assert names.items() <= server.attributes.items()
+    assert not names.keys() & client.attributes.keys()
+    assert not names.keys() & build(200)[0].attributes.keys()

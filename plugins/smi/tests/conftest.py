@@ -15,7 +15,7 @@ from maesh_core.controller.topology.builder import build_service_node
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.events import Replaced
 from maesh_core.model.keys import ObjectKey
-from maesh_core.plugin_system.hookspecs import PortRange
+from maesh_core.plugin_system.protocols import PortRange
 
 CATALOGUE = Catalogue(
     [

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Sequence
 from typing import Protocol, final
 
-from maesh_core.plugin import SocketWatcher, StreamServer, Ticks
+from maesh_core.plugin import ENTRYPOINT_CLOSED, SocketWatcher, StreamServer, Ticks
 from maesh_udp.answers import Answers
 from maesh_udp.batches import Inbox, Layout, Outbox
 from maesh_udp.session import Session, SessionListener
@@ -61,7 +61,7 @@ class ListenerHandler(Protocol):
 
 @final
 class UdpListener(SessionListener):
-    """Implements `hookspecs.Listener`. `sessions` are the sessions that accept datagrams, by the client's mark."""
+    """Implements `protocols.Listener`. `sessions` are the sessions that accept datagrams, by the client's mark."""
 
     __slots__ = (
         "_alive",
@@ -103,7 +103,7 @@ class UdpListener(SessionListener):
             session = sessions.get(mark)
             if session is not None:
                 try:
-                    session.send(data)
+                    session.received_bytes += session.send(data)
                     session.active_at = now
                 except OSError as error:
                     if not session.note_send_error(error) or not handler.carry(self, mark, data):
@@ -132,7 +132,7 @@ class UdpListener(SessionListener):
             self._is_open = False
             self._handler.sockets.forget(self._descriptor)
             for session in list(self.sessions.values()):
-                session.detach()
+                session.detach(ENTRYPOINT_CLOSED)
             self._close_if_left()
 
     def add(self, session: Session) -> None:

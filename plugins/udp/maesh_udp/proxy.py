@@ -12,6 +12,8 @@ from typing import Final, final
 
 from maesh_core.plugin import (
     DENIED,
+    PROXY_ENDED,
+    SERVER_REMOVED,
     Listener,
     MetricFamily,
     Middleware,
@@ -65,7 +67,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
     def compile_table(
         self, section: Section, *, middlewares: Mapping[str, Middleware], changed: frozenset[str] | None
     ) -> object:
-        """Build the next table; see `hookspecs.ProtocolHandler`."""
+        """Build the next table; see `protocols.ProtocolHandler`."""
         return self._streams.compile_table(section, middlewares=middlewares, changed=changed)
 
     def apply_table(self, table: object) -> None:
@@ -76,11 +78,12 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
         for session in list(self.sessions):
             if not streams.may_go_on(session, session.route):
                 session.route.counters.denied += 1
+                self.node.count_denial(session.client_address, session.service)
                 session.end(DENIED)
                 continue
             route = streams.routes.get(session.entrypoint)
             if route is not None and session.stream_server is not None and not route.has_server(session.stream_server):
-                session.detach()
+                session.detach(SERVER_REMOVED)
 
     async def open_listener(self, sock: socket.socket, entrypoint: int) -> Listener:
         """Receive datagrams from `sock`."""
@@ -101,6 +104,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
         asker = Session(self, listener, route, mark)
         if not route.admits(asker):
             route.counters.denied += 1
+            self.node.count_denial(asker.client_address, route.service)
             return False
         self.sessions.make_room()
         allowed, aside = asker.allowed_servers, list[StreamServer]()
@@ -131,7 +135,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
                 self.note_failure(server)
             return None
         try:
-            session.send(data)
+            session.received_bytes += session.send(data)
         except OSError as error:
             return None if session.note_send_error(error) else False
         return True
@@ -149,7 +153,7 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
         """Send a datagram in its client's session, or start one with it; False if the datagram is lost."""
         while (session := listener.sessions.get(mark)) is not None:
             try:
-                session.send(data)
+                session.received_bytes += session.send(data)
             except OSError as error:
                 if not session.note_send_error(error):
                     return False
@@ -192,6 +196,8 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
             session.connect(server)
         session.route.counters.opened += 1
         self.node.count_connection(session.client_address, session.service)
+        if server.mode:
+            self.node.count_uncarried(session.client_address, session.service, server, sessions=1)
         self.sessions.add(session)
 
     def forget(self, session: Session) -> None:
@@ -216,12 +222,14 @@ class UdpHandler(SessionHandler, ListenerHandler, TrialHandler):
     def abort(self) -> None:
         """End every session."""
         for session in list(self.sessions):
-            session.end()
+            session.end(PROXY_ENDED)
         for trial in list(self.trials.values()):
             trial.end()
 
     def collect_metrics(self) -> Sequence[MetricFamily]:
-        """Read the counters."""
+        """Read the counters, including the bytes of open sessions."""
+        for session in self.sessions:
+            session.count_bytes()
         counted = sorted(self._streams.counters.items())
         families = [
             MetricFamily(

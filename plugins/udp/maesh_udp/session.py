@@ -19,7 +19,17 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol, final
 
-from maesh_core.plugin import UDP, Node, SocketWatcher, StreamRoute, StreamServer, Ticks, TrafficRecord, cut_port_key
+from maesh_core.plugin import (
+    UDP,
+    Node,
+    SocketWatcher,
+    StreamRoute,
+    StreamServer,
+    Ticks,
+    TrafficRecord,
+    cut_port_key,
+    join_port,
+)
 from maesh_udp.answers import AnsweringListener, Answers
 from maesh_udp.batches import BATCH
 from maesh_udp.counters import Counters
@@ -90,6 +100,7 @@ class Session:
 
     __slots__ = (
         "_answer_mark",
+        "_counted_bytes",
         "_descriptor",
         "_handler",
         "_kept",
@@ -101,12 +112,15 @@ class Session:
         "active_at",
         "allowed_servers",
         "detached_at",
+        "detached_for",
         "has_answered",
         "kept_until",
         "mark",
+        "received_bytes",
         "route",
         "seen_at",
         "send",
+        "sent_bytes",
         "stream_server",
         "tried",
     )
@@ -131,6 +145,11 @@ class Session:
         self._answer_mark = listener.layout.build_answer_mark(mark)
         self.stream_server: StreamServer | None = None
         self.detached_at: float | None = None
+        self.detached_for = ""
+        """Why it was detached."""
+        self.received_bytes = self.sent_bytes = 0
+        """Bytes of datagrams that were sent to the server, and of its answers."""
+        self._counted_bytes = 0
         self.allowed_servers: Collection[tuple[str, int]] | None = None
         self.tried: tuple[StreamServer, ...] = ()
         """Unreachable servers to which the client's datagrams were sent before this one."""
@@ -238,15 +257,30 @@ class Session:
             return
         if not count:
             return
-        self._singles = self._singles + 1 if count == 1 else -SINGLES_LIMIT
+        sizes, end = outbox.sizes, outbox.count
+        if count == 1:
+            self._singles += 1
+            self.sent_bytes += sizes[end - 1]
+        else:
+            self._singles = -SINGLES_LIMIT
+            self.sent_bytes += sum(sizes[end - count : end])
         self.active_at = self._handler.clock.now
         if not self.has_answered and self.stream_server is not None:
             self.has_answered = True
             self.stop_keeping()
             self.stream_server.note_success()
 
+    def count_bytes(self) -> str:
+        """Count the bytes since the last call as sent in clear, if the service has encryption; return the path."""
+        server = self.stream_server
+        if server is None or not server.mode:
+            return ""
+        size = self.received_bytes + self.sent_bytes
+        fresh, self._counted_bytes = size - self._counted_bytes, size
+        return self._handler.node.count_uncarried(self.client_address, self.service, server, size_bytes=fresh)
+
     def _build_record(self, reason: str) -> TrafficRecord:
-        """Build the record of this session; its bytes are counted only for the whole service."""
+        """Build the record of this session."""
         address, port = self.server or ("", 0)
         return TrafficRecord(
             UDP,
@@ -257,15 +291,20 @@ class Session:
             protocol="UDP",
             service=cut_port_key(self.service),
             destination=self.route.find_destination(self.stream_server),
-            server=f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
+            server=join_port(address, port),
             attempts=1,
             reason=reason,
+            received_bytes=self.received_bytes,
+            sent_bytes=self.sent_bytes,
+            server_path=self.count_bytes(),
+            server_node=self.stream_server.node if self.stream_server is not None else "",
         )
 
-    def detach(self) -> None:
+    def detach(self, reason: str) -> None:
         """Accept no more datagrams from the client; outstanding answers are still forwarded for a moment."""
         if self.detached_at is None:
             self.detached_at = self._handler.clock.now
+            self.detached_for = reason
             self._listener.release(self)
 
     def fail(self) -> None:
@@ -275,6 +314,7 @@ class Session:
             self._handler.note_failure(self.stream_server)
             self.tried += (self.stream_server,)
         kept = self.stop_keeping()
+        self.received_bytes -= sum(map(len, kept))
         self.end(UNREACHABLE)
         self._listener.send_again(self, kept)
 
@@ -288,6 +328,7 @@ class Session:
         if self.stream_server is not None:
             self.stream_server.under_way -= 1
         self.route.counters.closed += 1
+        self.count_bytes()
         if self._handler.node.is_observed:
             self._handler.node.observe(self._build_record(reason))
         self._handler.forget(self)

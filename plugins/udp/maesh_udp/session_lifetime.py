@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
+from maesh_core.plugin import EVICTED
 from maesh_udp import UdpSettings
 from maesh_udp.session import Session
 
@@ -72,7 +73,7 @@ class LiveSessions:
             session = next(iter(self._sessions))
             if session.active_at <= session.seen_at:
                 session.route.counters.evicted += 1
-                session.end()
+                session.end(EVICTED)
                 return
             session.seen_at = session.active_at
             self._sessions.move_to_end(session)
@@ -82,7 +83,7 @@ class LiveSessions:
         limit, detached_limit = now - self._timeout_s, now - DETACHED_S
         for session in list(self._sessions):
             if session.active_at < limit or (session.detached_at is not None and session.detached_at < detached_limit):
-                session.end()
+                session.end(session.detached_for)
             elif session.kept_until <= now:
                 session.stop_keeping()
 

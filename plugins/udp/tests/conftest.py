@@ -48,15 +48,15 @@ class World:
                 self.servers[name] = self.open()
         self.route([self.servers[name].getsockname() for name in names], weights, middlewares, key=key)
 
-    def route(self, addresses, weights=None, middlewares=None, *, key=KEY):
+    def route(self, addresses, weights=None, middlewares=None, *, key=KEY, encryption="off"):
         servers = tuple(
-            Server(address=host, port=port, weight=weight)
+            Server(address=host, port=port, weight=weight, node="other")
             for (host, port, *_), weight in zip(addresses, weights or [1] * len(addresses), strict=True)
         )
         names = tuple(f"{key}/{index}" for index in range(len(middlewares or ())))
         section = Section(
             routers={key: StreamRouter(entrypoint=ENTRYPOINT, service=key, middlewares=names)},
-            services={key: Service(servers=servers)},
+            services={key: Service(servers=servers, encryption=encryption)},
         )
         instances = dict(zip(names, middlewares or (), strict=True))
         self.handler.apply_table(self.handler.compile_table(section, middlewares=instances, changed=None))

@@ -61,7 +61,7 @@ class ModelSocket:
 
 
 class Network:
-    """Servers by port; implements `interfaces.SocketWatcher` too."""
+    """Servers by port; implements `node.SocketWatcher` too."""
 
     def __init__(self, ports, clock):
         self.clock = clock

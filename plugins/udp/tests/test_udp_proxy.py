@@ -214,6 +214,7 @@ async def test_a_middleware_sees_each_new_session_once_and_can_refuse_it(world):
     await world.settle()
     assert world.is_silent(world.servers["a"])
     assert world.count("denied_sessions") == 1
+    assert world.node.denials == {("127.0.0.1", "test/dns:53"): 1}
 
 
 async def test_a_session_that_is_no_longer_allowed_ends_at_the_next_change(world):
