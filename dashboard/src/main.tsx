@@ -90,14 +90,15 @@ function Connection() {
     return () => window.clearInterval(timer);
   }, [phase]);
   const silent = traffic?.nodes.filter((node) => node.error) ?? [];
+  const missing = traffic?.missing ?? [];
   const age = lostSince === null ? 0 : (Date.now() - lostSince) / 1000;
   return (
     <div aria-live="polite">
       {phase === "lost" && (
         <div class="banner error">
           <span>
-            Connection lost {formatAge(age)}: {lostReason}.{services ? " What is shown is from before." : ""} Trying
-            again …
+            Connection lost {formatAge(age)}: {lostReason}.{services ? " The page shows older data." : ""} Trying again
+            …
           </span>
           <button onClick={() => store.retry()}>Try now</button>
         </div>
@@ -113,6 +114,14 @@ function Connection() {
               : `${silent.length} proxies do not answer, so their traffic is missing`}
             : {silent[0]?.error}. <a href="#/nodes">Nodes</a>
           </span>
+        </div>
+      )}
+      {phase === "live" && missing.length > 0 && (
+        <div class="banner">
+          {missing.length === 1
+            ? `Controller ${missing[0]?.name} does not answer, so proxies may be missing`
+            : `${missing.length} controllers do not answer, so proxies may be missing`}
+          : {missing[0]?.error}.
         </div>
       )}
     </div>

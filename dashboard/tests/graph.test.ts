@@ -1,14 +1,15 @@
 import { expect, test } from "vitest";
-import { buildGraph, cutAround, findDestination, findLocked, layOut, parseCaller, signGraph } from "../src/logic/graph";
+import { buildGraph, cutAround, findDestination, layOut, parseCaller, signGraph } from "../src/logic/graph";
+import { readRules } from "../src/logic/access";
 import { buildRows } from "../src/logic/rows";
 import { branch, edge, report, server, service, topologyService, traffic, windowOf } from "./build";
 
-const NOBODY = new Set<string>();
+const NO_RULES = new Map();
 
 function graphOf(...services: ReturnType<typeof traffic>[]) {
   const known = services.map((each) => service(each.name));
   const measured = report(...services);
-  return buildGraph(measured, buildRows(known, measured), NOBODY);
+  return buildGraph(measured, buildRows(known, measured), NO_RULES);
 }
 
 test("a caller whose pod is behind a service is that service", () => {
@@ -112,10 +113,18 @@ test("separate parts do not overlap, and every edge has a path", () => {
   expect(layOut(graph)).toEqual(layout);
 });
 
-test("access control locks the services that it decides about", () => {
-  const topology = {
-    services: { "a@shop": topologyService({ additions: { acl: {} } }), "b@shop": topologyService({}) },
-  };
-  expect([...findLocked(topology)]).toEqual(["a@shop"]);
-  expect(findLocked(null).size).toBe(0);
+test("access control locks services, and edges with what it decides", () => {
+  const destinations = { "shop/api:80": [{ service: "api", grants: [{ sources: ["10.0.0.1"] }] }] };
+  const rules = readRules({ services: { "api@shop": topologyService({ additions: { acl: { destinations } } }) } });
+  const callers = [
+    edge("Pod/a@shop", "shop/api:80", { addresses: ["10.0.0.1"] }),
+    edge("Pod/b@shop", "shop/api:80", { addresses: ["10.0.0.2"] }),
+  ];
+  const measured = report(
+    traffic("api", { callers }),
+    traffic("web", { callers: [edge("Pod/a@shop", "shop/web:80")] }),
+  );
+  const graph = buildGraph(measured, buildRows([service("api"), service("web")], measured), rules);
+  expect(graph.edges.map(({ access }) => access)).toEqual(["granted", "denied", "open"]);
+  expect([...graph.nodes.values()].filter((node) => node.isLocked).map((node) => node.key)).toEqual(["shop/api:80"]);
 });

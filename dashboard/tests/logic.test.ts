@@ -88,6 +88,9 @@ test("the history has the rate between two reports, and is bounded", () => {
 test("known texts have advice, and others none", () => {
   expect(findAdvice("the service has no usable server")).toContain("readiness");
   expect(findAdvice("access denied: no TrafficTarget")).toContain("Why?");
+  expect(findAdvice("access denied: no rule allows this client")).toContain("add a TrafficTarget");
+  expect(findAdvice("access denied: no rule allows this request of the client")).toContain("HTTPRouteGroup");
+  expect(findAdvice("access denied: the path is ambiguous")).toContain("Change the client");
   expect(findAdvice("teapot")).toBe("");
 });
 

@@ -42,6 +42,19 @@ test.each([
     "1.0 % fail: the servers answer 5xx",
   ],
   [
+    "failures of one server",
+    {
+      last: windowOf({ requests: 100, success: 0.5, codes: { "5xx": 50 } }),
+      servers: [
+        server("a", { last: windowOf({ success: 1 }) }),
+        server("b", { pod: "shop/b-1", last: windowOf({ success: 0 }) }),
+      ],
+    },
+    {},
+    "failing",
+    "50.0 % fail: only the server shop/b-1 answers 5xx",
+  ],
+  [
     "no server",
     {},
     { ports: [{ port: 80, unserved: "no pod is ready" }] },

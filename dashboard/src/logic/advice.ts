@@ -22,14 +22,19 @@ const RULES: Rule[] = [
       "Clients send more than the annotation ratelimit-average allows. Raise the limit, or find the client below.",
   },
   {
-    pattern: /access is no longer allowed|not allowed|denied|no TrafficTarget|may not/i,
-    advice:
-      "Access control refuses these clients. Open “Why?” to see the rule that decides, and add a TrafficTarget if they should be allowed.",
-  },
-  {
     pattern: /path is ambiguous/i,
     advice:
       "The path can be read in several ways (for example with %2F or //), so rules for paths cannot be applied safely. Change the client.",
+  },
+  {
+    pattern: /allows this request of the client/i,
+    advice:
+      "A TrafficTarget allows these clients, but not these requests. Open “Why?” to see the rule that decides, and extend its HTTPRouteGroup if the requests should be allowed.",
+  },
+  {
+    pattern: /access is no longer allowed|not allowed|denied|no TrafficTarget|may not/i,
+    advice:
+      "Access control refuses these clients. Open “Why?” to see the rule that decides, and add a TrafficTarget if they should be allowed.",
   },
   {
     pattern: /connecting to the upstream timed out/i,
@@ -48,6 +53,15 @@ const RULES: Rule[] = [
     pattern: /closed the connection|upstream was lost|reset the request/i,
     advice:
       "A server closes connections before it answers. It may restart, crash, or have a shorter keep-alive than the mesh.",
+  },
+  {
+    pattern: /only the server .* answers/i,
+    advice: "The other servers are fine, so the cause is in this pod. Read its log, and compare it with the others.",
+  },
+  {
+    pattern: /the servers answer/i,
+    advice:
+      "The mesh passes on what the servers answer. Tap the service to see which requests fail, and read the logs.",
   },
   {
     pattern: /does not speak HTTP\/2|switched to a protocol/i,
@@ -69,7 +83,8 @@ const RULES: Rule[] = [
   },
   {
     pattern: /has no rules, so it allows/i,
-    advice: "This is allowed, but broader than most targets. Add rules to limit what clients may send.",
+    advice:
+      "This is valid, but few TrafficTargets need to allow every request. Add rules to limit what clients may send.",
   },
   {
     pattern: /no (free )?entrypoint|entrypoints are/i,

@@ -2,8 +2,12 @@
 // out with dagre, one connected part after the other, since its time grows faster than the number of nodes.
 
 import { graphlib, layout as runDagre } from "@dagrejs/dagre";
-import type { Topology, TrafficReport, ServiceTraffic } from "./model";
-import { splitKey, topologyKey } from "./model";
+import type { Access, Rules } from "./access";
+import type { Paths } from "./encryption";
+import { addPaths, NO_PATHS, readPaths } from "./encryption";
+import { findRules, joinAccess, judge } from "./access";
+import type { TrafficReport, ServiceTraffic } from "./model";
+import { splitKey } from "./model";
 import type { Health, Row } from "./rows";
 
 export interface GraphNode {
@@ -26,6 +30,8 @@ export interface GraphEdge {
   failed: number; // share of failures, 0 to 1
   weight: number | null; // configured share of a split
   share: number | null; // measured share of a split
+  access: Access;
+  paths: Paths;
 }
 
 export interface ServiceGraph {
@@ -52,7 +58,7 @@ const GAP = 28;
 const LABEL = { width: 96, height: 16, labelpos: "c" }; // room for a label, whatever it says
 export const LABELS_LIMIT = 150; // with more edges, only those with failures and splits have a label
 
-export function buildGraph(report: TrafficReport, rows: Row[], locked: ReadonlySet<string>): ServiceGraph {
+export function buildGraph(report: TrafficReport, rows: Row[], rules: ReadonlyMap<string, Rules>): ServiceGraph {
   const nodes = new Map<string, GraphNode>();
   const edges: GraphEdge[] = [];
   const byKey = new Map(rows.map((row) => [row.key, row]));
@@ -69,7 +75,7 @@ export function buildGraph(report: TrafficReport, rows: Row[], locked: ReadonlyS
         detail: namespace,
         key,
         health: row?.health ?? "idle",
-        isLocked: locked.has(topologyKey(key)),
+        isLocked: findRules(rules, key) !== undefined,
         rate: row?.traffic?.last.rate ?? 0,
       });
     }
@@ -81,7 +87,19 @@ export function buildGraph(report: TrafficReport, rows: Row[], locked: ReadonlyS
       const from = owner ? addService(owner) : addCaller(nodes, caller.caller);
       const { rate, success } = caller.last;
       const failed = success === null ? 0 : 1 - success;
-      addEdge(edges, { from, to: addService(service.key), kind: "call", rate, failed, weight: null, share: null });
+      const access = judge(findRules(rules, service.key), service.key, caller.addresses);
+      const to = addService(service.key);
+      addEdge(edges, {
+        from,
+        to,
+        kind: "call",
+        rate,
+        failed,
+        weight: null,
+        share: null,
+        access,
+        paths: readPaths(caller.last),
+      });
     }
     addBranches(service, edges, addService, byKey);
   }
@@ -138,6 +156,8 @@ function addBranches(
       failed: success === null ? 0 : 1 - success,
       weight: branch.weight,
       share: sum ? requests / sum : null,
+      access: "open",
+      paths: NO_PATHS,
     });
   }
 }
@@ -174,6 +194,8 @@ function mergeEdges(edges: GraphEdge[]): GraphEdge[] {
       failed,
       weight: add(known.weight, edge.weight),
       share: add(known.share, edge.share),
+      access: joinAccess(known.access, edge.access),
+      paths: addPaths(known.paths, edge.paths),
     });
   }
   return [...found.values()];
@@ -304,11 +326,4 @@ function pack(parts: Layout[], isTall: boolean): Layout {
     packed.height = Math.max(packed.height, y + rowHeight);
   }
   return packed;
-}
-
-/** The services, as `name@namespace`, for which access control decides. */
-export function findLocked(topology: Topology | null): Set<string> {
-  const found = new Set<string>();
-  for (const [key, service] of Object.entries(topology?.services ?? {})) if ("acl" in service.additions) found.add(key);
-  return found;
 }

@@ -23,6 +23,9 @@ export interface Window {
   receivedBytes: number;
   sentBytes: number;
   connections: number;
+  // of services with encryption, for callers without `local`
+  paths?: { encrypted?: number; clear?: number; local?: number };
+  clearReasons?: Record<string, number>;
 }
 
 export interface ServerTraffic {
@@ -72,12 +75,20 @@ export interface NodeTraffic {
   revision: string | null;
   error: string;
   connections: number;
+  isRefused?: boolean;
+}
+
+/** A controller that did not answer: its proxies may be missing. */
+export interface MissingController {
+  name: string;
+  error: string;
 }
 
 export interface TrafficReport {
   at: string;
   intervalS: number;
   nodes: NodeTraffic[];
+  missing?: MissingController[];
   services: ServiceTraffic[];
   refused: Record<string, number>;
 }
@@ -197,6 +208,12 @@ export interface Explanation {
   undecided?: string[];
   objects?: { kind: string; namespace: string; name: string; errors: string[]; notices: string[] }[];
   problems?: Record<string, string>;
+}
+
+export interface TapError {
+  error: string;
+  node?: string;
+  controller?: string;
 }
 
 export interface TapRecord {

@@ -1,6 +1,6 @@
 // The rows of the overview: joins /api/services with /api/traffic, and decides which services have a problem.
 
-import type { ServiceReport, ServiceTraffic, TrafficReport } from "./model";
+import type { ServerTraffic, ServiceReport, ServiceTraffic, TrafficReport } from "./model";
 import { EMPTY_WINDOW } from "./model";
 import { formatCount, formatRate, formatShare } from "./format";
 
@@ -127,9 +127,18 @@ export function describeFailures(traffic: ServiceTraffic | null): string {
   const code = sortCounts(last.codes).find(([name]) => name.startsWith("5"));
   const grpc = sortCounts(last.grpc).find(([name]) => name !== "0");
   const share = formatShare(last.success === null ? null : 1 - last.success);
+  const server = findFailingServer(traffic);
+  if (code && server) return `${share} fail: only the server ${server.pod || server.server} answers ${code[0]}`;
   if (code) return `${share} fail: the servers answer ${code[0]}`;
   if (grpc) return `${share} fail: gRPC status ${grpc[0]}`;
   return `${share} fail`;
+}
+
+/** The server that fails if it is the only one of several that do. */
+function findFailingServer(traffic: ServiceTraffic | null): ServerTraffic | undefined {
+  const used = (traffic?.servers ?? []).filter((each) => each.last.success !== null);
+  const failing = used.filter((each) => (each.last.success ?? 1) < FAILING_BELOW);
+  return failing.length === 1 && used.length > 1 ? failing[0] : undefined;
 }
 
 export function sortCounts(counts: Record<string, number>): [string, number][] {

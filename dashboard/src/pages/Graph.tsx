@@ -5,20 +5,15 @@ import type { JSX } from "preact";
 import { memo } from "preact/compat";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { formatRate } from "../logic/format";
+import type { Access } from "../logic/access";
+import { describeAccess, readRules } from "../logic/access";
+import type { Encryption } from "../logic/encryption";
+import { describeEncryption, judgePaths } from "../logic/encryption";
 import type { Box, GraphEdge, GraphNode, Layout, ServiceGraph } from "../logic/graph";
-import {
-  LABELS_LIMIT,
-  NODE_HEIGHT,
-  NODE_WIDTH,
-  buildGraph,
-  cutAround,
-  findLocked,
-  layOut,
-  signGraph,
-} from "../logic/graph";
+import { LABELS_LIMIT, NODE_HEIGHT, NODE_WIDTH, buildGraph, cutAround, layOut, signGraph } from "../logic/graph";
 import { DEGRADED_BELOW, FAILING_BELOW } from "../logic/rows";
 import { shorten } from "../logic/format";
-import { Empty, Loading } from "../parts/bits";
+import { Empty, Loading, SHIELD } from "../parts/bits";
 import { useDocument, useSize, useStore, useTitle } from "../parts/hooks";
 import { linkToService, replaceQuery } from "../parts/route";
 import { VirtualList } from "../parts/VirtualList";
@@ -26,6 +21,9 @@ import { VirtualList } from "../parts/VirtualList";
 const DISTANCE = 2;
 const TINY = 0.4; // at a smaller scale, details cannot be read
 const NO_POINTS: Box[] = [];
+const LOCK = "M4 7V5a4 4 0 0 1 8 0v2h1v7H3V7zm2 0h4V5a2 2 0 0 0-4 0z";
+const CHARACTER_HALF = 3.2; // half of a label's character, for the ground on which it is readable
+const LOCK_DISTANCE = 18; // from the arrow's point
 
 export function GraphPage({ query }: { query: URLSearchParams }) {
   const [{ traffic, rows, topology, hasTraffic, services, phase }] = useStore();
@@ -37,8 +35,8 @@ export function GraphPage({ query }: { query: URLSearchParams }) {
   useDocument("topology");
   useEffect(() => setAround(query.get("around") ?? ""), [query]);
 
-  const locked = useMemo(() => findLocked(topology), [topology]);
-  const graph = useMemo(() => (traffic ? buildGraph(traffic, rows, locked) : null), [traffic, rows, locked]);
+  const rules = useMemo(() => readRules(topology), [topology]);
+  const graph = useMemo(() => (traffic ? buildGraph(traffic, rows, rules) : null), [traffic, rows, rules]);
   const shown = useMemo(() => graph && select(graph, around, filter, isFailing), [graph, around, filter, isFailing]);
   if (!services)
     return phase === "lost" ? <Empty title="The controller does not answer" /> : <Loading what="the graph" />;
@@ -107,9 +105,8 @@ function select(graph: ServiceGraph, around: string, filter: string, isFailing: 
     shown = cutAround(shown, matches);
   }
   if (isFailing) {
-    const bad = new Set(
-      shown.edges.filter((edge) => edge.failed > 1 - DEGRADED_BELOW).flatMap((edge) => [edge.from, edge.to]),
-    );
+    const isBad = (edge: GraphEdge) => ["degraded", "failing"].includes(findTone(edge));
+    const bad = new Set(shown.edges.filter(isBad).flatMap((edge) => [edge.from, edge.to]));
     shown = cutAround(shown, (node) => bad.has(node.id) || node.health === "failing", 0);
   }
   return shown;
@@ -249,14 +246,24 @@ function Drawing({ graph }: { graph: ServiceGraph }) {
       <p class="key" aria-hidden="true">
         <i class="line call" /> requests/s <i class="line split" /> split: measured share (weight){" "}
         <i class="line bad" /> failures
-        {[...graph.nodes.values()].some((node) => node.isLocked) && (
-          <>
-            <svg viewBox="0 0 16 16" width="12" height="12" class="lock">
-              <path d="M4 7V5a4 4 0 0 1 8 0v2h1v7H3V7zm2 0h4V5a2 2 0 0 0-4 0z" />
-            </svg>
-            access control
-          </>
-        )}
+        {[...graph.nodes.values()].some((node) => node.isLocked) &&
+          (["granted", "limited", "denied"] as const).map((access) => (
+            <span key={access} class={`lock ${access}`}>
+              <svg viewBox="0 0 16 16" width="12" height="12">
+                <path d={LOCK} />
+              </svg>{" "}
+              {describeAccess(access)}
+            </span>
+          ))}
+        {graph.edges.some((edge) => judgePaths(edge.paths) !== "none") &&
+          (["encrypted", "partly", "clear"] as const).map((encryption) => (
+            <span key={encryption} class={`shield ${encryption}`}>
+              <svg viewBox="0 0 16 16" width="12" height="12">
+                <path d={SHIELD} />
+              </svg>{" "}
+              {describeEncryption(encryption)}
+            </span>
+          ))}
       </p>
     </div>
   );
@@ -274,7 +281,7 @@ function isOutside(
 
 function findTone(edge: GraphEdge): string {
   if (!edge.rate) return "idle";
-  if (edge.failed > 1 - FAILING_BELOW) return "failing";
+  if (edge.failed > 1 - FAILING_BELOW || edge.access === "denied") return "failing";
   return edge.failed > 1 - DEGRADED_BELOW ? "degraded" : "fine";
 }
 
@@ -284,7 +291,8 @@ function describeEdge(edge: GraphEdge): string {
     return edge.weight === null ? share : `${share} (${formatPercent(edge.weight)})`;
   }
   const failed = edge.failed > 1 - DEGRADED_BELOW ? `, ${formatPercent(edge.failed)} fail` : "";
-  return `${formatRate(edge.rate)}/s${failed}`;
+  const denied = edge.access === "denied" ? ", denied" : "";
+  return `${formatRate(edge.rate)}/s${failed}${denied}`;
 }
 
 function formatPercent(share: number): string {
@@ -300,41 +308,75 @@ interface EdgeLine {
   width: string;
   points: Box[];
   label: Box | undefined;
+  access: Access;
+  encryption: Encryption;
   hasTouch: boolean; // a wide, invisible line, on which the pointer finds the title
 }
 
 function prepareEdge(edge: GraphEdge, graph: ServiceGraph, layout: Layout): EdgeLine {
   const text = describeEdge(edge);
   const points = layout.paths.get(edge.id) ?? NO_POINTS;
-  const isLabelled = graph.edges.length <= LABELS_LIMIT || edge.kind === "split" || edge.failed > 1 - FAILING_BELOW;
+  const tone = findTone(edge);
+  const isLabelled = graph.edges.length <= LABELS_LIMIT || edge.kind === "split" || tone === "failing";
+  const names = [edge.from, edge.to].map((id) => graph.nodes.get(id)?.label).join(" → ");
+  const access = edge.access === "denied" ? "" : describeAccess(edge.access); // the text has it
+  const encryption = judgePaths(edge.paths);
+  const remarks = [access, describeEncryption(encryption)].filter(Boolean).map((remark) => `, ${remark}`);
   return {
     kind: edge.kind,
-    tone: findTone(edge),
-    title: `${graph.nodes.get(edge.from)?.label} → ${graph.nodes.get(edge.to)?.label}: ${text}`,
+    tone,
+    title: `${names}: ${text}${remarks.join("")}`,
     text: isLabelled ? text : "",
     width: Math.min(6, 1 + Math.log10(1 + edge.rate) * 1.5).toFixed(1),
     points,
+    access: edge.access,
+    encryption,
     hasTouch: graph.edges.length <= LABELS_LIMIT,
     label: layout.labels.get(edge.id) ?? points[Math.floor(points.length / 2)],
   };
 }
 
 /** An edge is drawn again only if something of it that can be seen has changed. */
-const Edge = memo(function Edge({ kind, tone, title, text, width, points, label, hasTouch }: EdgeLine) {
+const Edge = memo(function Edge(line: EdgeLine) {
+  const { kind, tone, title, text, width, points, label, access, encryption, hasTouch } = line;
   const curve = drawCurve(points);
+  const end = access === "open" ? null : findBefore(points, LOCK_DISTANCE);
+  const start = encryption === "none" ? null : findBefore([...points].reverse(), LOCK_DISTANCE);
   return (
     <g class={`edge ${kind} ${tone}`}>
       <title>{title}</title>
       {hasTouch && <path class="touch" d={curve} />}
       <path d={curve} stroke-width={width} marker-end={`url(#arrow-${tone})`} />
       {text && label && (
-        <text x={label.x} y={label.y - 4} text-anchor="middle">
-          {text}
-        </text>
+        <g transform={`translate(${label.x.toFixed(1)} ${(label.y - 4).toFixed(1)})`}>
+          <rect x={-text.length * CHARACTER_HALF} y="-10" width={text.length * 2 * CHARACTER_HALF} height="13" rx="3" />
+          <text text-anchor="middle">{text}</text>
+        </g>
+      )}
+      {end && (
+        <g class={`lock ${access}`} transform={`translate(${end.x.toFixed(1)} ${end.y.toFixed(1)})`}>
+          <circle r="8" />
+          <path transform="translate(-5.2 -5.6) scale(0.65)" d={LOCK} />
+        </g>
+      )}
+      {start && (
+        <g class={`shield ${encryption}`} transform={`translate(${start.x.toFixed(1)} ${start.y.toFixed(1)})`}>
+          <circle r="8" />
+          <path transform="translate(-5.2 -5.2) scale(0.65)" d={SHIELD} />
+        </g>
       )}
     </g>
   );
 });
+
+/** The point of a line that is so far before its end. */
+function findBefore(points: Box[], distance: number): Box | null {
+  const [last, previous] = [points.at(-1), points.at(-2)];
+  if (!last || !previous) return null;
+  const length = Math.hypot(last.x - previous.x, last.y - previous.y);
+  const part = length ? Math.min(1, distance / length) : 0;
+  return { x: last.x + (previous.x - last.x) * part, y: last.y + (previous.y - last.y) * part };
+}
 
 /** A smooth line through the middles between dagre's points. */
 function drawCurve(points: { x: number; y: number }[]): string {
@@ -388,13 +430,7 @@ const Node = memo(function Node({ box, rate, nodeKey, isTiny, ...node }: NodeBox
           {rate}
         </text>
       )}
-      {node.isLocked && (
-        <path
-          class="lock"
-          transform={`translate(${NODE_WIDTH - 23} 7) scale(0.85)`}
-          d="M4 7V5a4 4 0 0 1 8 0v2h1v7H3V7zm2 0h4V5a2 2 0 0 0-4 0z"
-        />
-      )}
+      {node.isLocked && <path class="lock" transform={`translate(${NODE_WIDTH - 23} 7) scale(0.85)`} d={LOCK} />}
     </>
   );
   const transform = `translate(${box.x - NODE_WIDTH / 2} ${box.y - NODE_HEIGHT / 2})`;
@@ -432,7 +468,11 @@ function EdgeList({ graph }: { graph: ServiceGraph }) {
           <span>
             {name(edge.from)} → {name(edge.to)}
           </span>
-          <span class="quiet">{edge.kind === "split" ? "split" : ""}</span>
+          <span class="quiet">
+            {edge.kind === "split"
+              ? "split"
+              : [describeAccess(edge.access), describeEncryption(judgePaths(edge.paths))].filter(Boolean).join(", ")}
+          </span>
           <span class="number">{describeEdge(edge)}</span>
         </div>
       )}

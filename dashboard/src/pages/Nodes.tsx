@@ -9,26 +9,30 @@ export function NodesPage() {
   useTitle("Nodes");
   if (!services || !controller)
     return phase === "lost" ? <Empty title="The controller does not answer" /> : <Loading what="nodes" />;
+  const known = new Set(nodes.map((node) => node.name));
+  const elsewhere = (traffic?.nodes ?? []).filter((node) => !known.has(node.name));
   const measured = new Map((traffic?.nodes ?? []).map((node) => [node.name, node]));
   const problems = Object.entries(controller.problems);
   const findings = objects.filter((each) => each.kind !== "Service" && (each.errors.length || each.notices.length));
   return (
     <div class="page">
       <h1>Nodes</h1>
-      <Section title="Proxies" note={`${nodes.length} pulled within the last hour`}>
-        {nodes.length ? (
+      <Section title="Proxies" note={`${nodes.length + elsewhere.length} pulled within the last hour`}>
+        {nodes.length + elsewhere.length ? (
           <Table head={["Node", "State", "Revision", "Last pull", "Connections", "Address"]} label="Proxies">
             {nodes.map((node) => {
               const found = measured.get(node.name);
               const isCurrent = node.revision === controller.revision;
               return (
-                <tr key={node.name}>
+                <tr key={`${node.name} ${node.ip}`}>
                   <th scope="row">{node.name}</th>
                   <td>
                     {found?.error ? (
                       <span class="text failing">does not answer: {found.error}</span>
                     ) : node.ready ? (
                       <span class="text fine">ready</span>
+                    ) : found?.isRefused ? (
+                      <span class="text degraded">cannot pull, keeps its configuration</span>
                     ) : (
                       <span class="text degraded">has no configuration yet</span>
                     )}
@@ -43,6 +47,24 @@ export function NodesPage() {
                 </tr>
               );
             })}
+            {elsewhere.map((node) => (
+              <tr key={node.name}>
+                <th scope="row">{node.name}</th>
+                <td>
+                  {node.error ? (
+                    <span class="text failing">does not answer: {node.error}</span>
+                  ) : node.isRefused ? (
+                    <span class="text degraded">cannot pull, keeps its configuration</span>
+                  ) : (
+                    <span class="quiet">pulls from another controller</span>
+                  )}
+                </td>
+                <td title={node.revision ?? ""}>{node.revision?.split(".").at(-1) ?? "–"}</td>
+                <td>–</td>
+                <td class="number">{node.error ? "–" : formatCount(node.connections)}</td>
+                <td>–</td>
+              </tr>
+            ))}
           </Table>
         ) : (
           <Empty title="No proxy has pulled a configuration">

@@ -51,7 +51,8 @@ export function OverviewPage({ query }: { query: URLSearchParams }) {
     return (
       <Empty title="No services yet">
         <p>
-          The mesh serves each Service that the controller reads. Apply one, or check <code>--watch-namespaces</code>.
+          The mesh serves each Service that the controller reads. Add one to the cluster, or to the manifests of{" "}
+          <code>maesh up</code>. If there are Services, check <code>--watch-namespaces</code>.
         </p>
       </Empty>
     );

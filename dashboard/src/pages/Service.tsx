@@ -1,5 +1,6 @@
 // One service port: what is wrong and what to do, figures over time, servers, branches, callers, routes and rules.
 
+import { describeEncryption, findEncryptedShare, judgePaths, readPaths } from "../logic/encryption";
 import { formatBytes, formatCount, formatRate, formatSeconds, formatShare } from "../logic/format";
 import type { Samples } from "../logic/history";
 import type { ServiceTraffic, TopologyService, TrafficTarget, Window } from "../logic/model";
@@ -9,7 +10,7 @@ import type { Configured } from "../logic/routes";
 import type { Row } from "../logic/rows";
 import { sortCounts, toneOfSuccess } from "../logic/rows";
 import { findDestination, parseCaller } from "../logic/graph";
-import { Empty, Figure, HealthMark, Loading, Lock, Remark, Section, Table } from "../parts/bits";
+import { Empty, Figure, HealthMark, Loading, Lock, Remark, Section, Shield, Table } from "../parts/bits";
 import { Chart } from "../parts/Chart";
 import { useDocument, useStore, useTitle } from "../parts/hooks";
 import { linkTo, linkToService } from "../parts/route";
@@ -69,6 +70,7 @@ function Head({ row, isLocked, ports }: { row: Row; isLocked: boolean; ports: Ro
           <Lock title="Access control decides who may call" /> access control
         </span>
       )}
+      <EncryptionMark row={row} />
       <p class="facts">
         {row.host && <code>{row.host}</code>} {row.trafficType} port {row.port}
         {row.entrypoint !== null && `, entrypoint ${row.entrypoint}`}
@@ -89,6 +91,20 @@ function Head({ row, isLocked, ports }: { row: Row; isLocked: boolean; ports: Ro
           ))}
       </p>
     </div>
+  );
+}
+
+/** A shield, and why traffic to other nodes was in clear in the last minute. */
+function EncryptionMark({ row }: { row: Row }) {
+  const last = row.traffic?.last;
+  const encryption = last ? judgePaths(readPaths(last)) : "none";
+  if (!last || encryption === "none") return null;
+  const reasons = sortCounts(last.clearReasons ?? {}).map(([reason, count]) => `${reason} (${formatCount(count)})`);
+  return (
+    <span class={`mark shield ${encryption}`} title={reasons.length ? `in clear: ${reasons.join(", ")}` : undefined}>
+      <Shield title={describeEncryption(encryption)} /> {encryption === "clear" ? "in clear" : encryption}
+      {reasons.length > 0 && <small> {reasons.join(", ")}</small>}
+    </span>
   );
 }
 
@@ -149,9 +165,15 @@ function Figures({ row }: { row: Row }) {
           <Figure label="Denied" value={formatCount(last.denied)} />
         </>
       )}
+      {findEncryptedShare(readPaths(last)) !== null && (
+        <Figure label="Encrypted" value={formatShare(findEncryptedShare(readPaths(last)))} />
+      )}
       <Figure label="Received" value={formatBytes(last.receivedBytes)} />
       <Figure label="Sent" value={formatBytes(last.sentBytes)} />
-      <Figure label="Since start" value={formatCount(total.requests || total.connections)} />
+      <Figure
+        label={isStream ? "Total, since start" : "Total requests"}
+        value={formatCount(total.requests || total.connections)}
+      />
     </dl>
   );
 }
@@ -207,11 +229,18 @@ function Outcomes({ traffic }: { traffic: ServiceTraffic | null }) {
 
 function Branches({ traffic, byKey }: { traffic: ServiceTraffic; byKey: Map<string, Row> }) {
   if (!traffic.branches.length) return null;
+  // Its own servers are a branch, also if a split sends them nothing.
+  const branches = traffic.branches.filter(
+    (each) => each.destination !== traffic.key || each.weight !== 0 || each.total.requests > 0,
+  );
   const sum = traffic.branches.reduce((total, each) => total + each.last.requests, 0);
   return (
-    <Section title="Branches" note="configured weights, and measured shares of the last minute">
-      <Table head={["Destination", "Weight", "Share", "", "Requests/s", "Success", "p95"]} label="Branches">
-        {traffic.branches.map((branch) => {
+    <Section
+      title="Branches"
+      note="weights are configured; shares are measured in the last minute, and include requests that a split selects by their content"
+    >
+      <Table head={["Destination", "Weight", "Share", "", "Requests/s", "Success"]} label="Branches">
+        {branches.map((branch) => {
           const key = findDestination(branch.destination, traffic, byKey);
           const { namespace, name, port } = splitKey(key);
           const path = splitKey(branch.destination).branch.split("/").slice(0, -1).join(" ");
@@ -256,7 +285,6 @@ function Measured({ window }: { window: Window }) {
     <>
       <td class="number">{formatRate(window.rate)}</td>
       <td class={`number text ${toneOfSuccess(window.success)}`}>{formatShare(window.success)}</td>
-      <td class="number">{formatSeconds(window.total.p95)}</td>
     </>
   );
 }
@@ -265,9 +293,9 @@ function Servers({ traffic, configured }: { traffic: ServiceTraffic | null; conf
   const servers = traffic?.servers ?? [];
   if (!servers.length && !configured) return null;
   return (
-    <Section title="Servers" note={`${servers.length} measured`}>
+    <Section title="Servers" note="measured in the last minute">
       {servers.length ? (
-        <Table head={["Server", "Pod", "State", "Requests/s", "Success", "p95"]} label="Servers">
+        <Table head={["Server", "Pod", "State", "Requests/s", "Success"]} label="Servers">
           {servers.map((each) => (
             <tr key={each.server}>
               <th scope="row">{each.server}</th>
@@ -296,7 +324,7 @@ function Callers({ traffic }: { traffic: ServiceTraffic }) {
     <Section title="Callers" note={callers.length > 100 ? `the first 100 of ${callers.length}` : ""}>
       {callers.length ? (
         <Table
-          head={["Caller", "Account", "Pods or addresses", "Requests/s", "Success", "Since start", ""]}
+          head={["Caller", "Account", "Pods or addresses", "Requests/s", "Success", "Denied", "Since start", ""]}
           label="Callers"
         >
           {callers.slice(0, 100).map((each) => {
@@ -315,6 +343,7 @@ function Callers({ traffic }: { traffic: ServiceTraffic }) {
                 </td>
                 <td class="number">{formatRate(each.last.rate)}</td>
                 <td class={`number text ${toneOfSuccess(each.last.success)}`}>{formatShare(each.last.success)}</td>
+                <td class={`number text ${each.last.denied ? "remarked" : ""}`}>{formatCount(each.last.denied)}</td>
                 <td class="number">{formatCount(each.total.requests || each.total.connections)}</td>
                 <td>
                   {client && (

@@ -3,8 +3,10 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { formatBytes, formatCount, formatSeconds, formatTime } from "../logic/format";
 import { LineParser } from "../logic/lines";
-import type { TapRecord } from "../logic/model";
-import { useStore, useTitle } from "../parts/hooks";
+import type { TapError, TapRecord } from "../logic/model";
+import { OWN_FIELD } from "../logic/store";
+import { Field, ServiceNames, Trouble } from "../parts/form";
+import { useTitle } from "../parts/hooks";
 import { linkToService, replaceQuery } from "../parts/route";
 import { Empty } from "../parts/bits";
 import { VirtualList } from "../parts/VirtualList";
@@ -17,7 +19,6 @@ type Filters = Record<(typeof FILTERS)[number], string>;
 type Shown = TapRecord & { id: number };
 
 export function TapPage({ query }: { query: URLSearchParams }) {
-  const [{ services }] = useStore();
   const [filters, setFilters] = useState<Filters>(() => {
     const read = (name: string) => query.get(name) ?? "";
     return {
@@ -34,8 +35,7 @@ export function TapPage({ query }: { query: URLSearchParams }) {
     if (filters.service) tap.start(filters);
     return tap.stop;
   }, []);
-  const change = (name: keyof Filters) => (event: { currentTarget: { value: string } }) =>
-    setFilters({ ...filters, [name]: event.currentTarget.value });
+  const form = { values: filters, change: (changed: Partial<Filters>) => setFilters({ ...filters, ...changed }) };
   return (
     <div class="page tap">
       <h1>Live tap</h1>
@@ -47,38 +47,12 @@ export function TapPage({ query }: { query: URLSearchParams }) {
           else tap.start(filters);
         }}
       >
-        <label>
-          Service
-          <input
-            value={filters.service}
-            onInput={change("service")}
-            placeholder="namespace/name; empty: all"
-            list="tapped"
-            autocomplete="off"
-            spellcheck={false}
-          />
-        </label>
-        <datalist id="tapped">
-          {(services ?? []).slice(0, 500).map((each) => (
-            <option key={`${each.namespace}/${each.name}`} value={`${each.namespace}/${each.name}`} />
-          ))}
-        </datalist>
-        <label class="small">
-          Method
-          <input value={filters.method} onInput={change("method")} placeholder="any" spellcheck={false} />
-        </label>
-        <label>
-          Path
-          <input value={filters.path} onInput={change("path")} placeholder="any" spellcheck={false} />
-        </label>
-        <label class="small">
-          Status
-          <input value={filters.status} onInput={change("status")} placeholder="5xx, 403 …" spellcheck={false} />
-        </label>
-        <label>
-          Source
-          <input value={filters.source} onInput={change("source")} placeholder="pod or address" spellcheck={false} />
-        </label>
+        <Field label="Service" name="service" placeholder="namespace/name; empty: all" list="tapped" {...form} />
+        <ServiceNames id="tapped" spell={(each) => `${each.namespace}/${each.name}`} />
+        <Field label="Method" name="method" size="small" placeholder="any" {...form} />
+        <Field label="Path" name="path" placeholder="any" {...form} />
+        <Field label="Status" name="status" size="small" placeholder="5xx, 403 …" {...form} />
+        <Field label="Source" name="source" placeholder="pod or address" {...form} />
         <button class="primary">{tap.isRunning ? "Stop" : "Start"}</button>
         {tap.records.length > 0 && (
           <button type="button" onClick={tap.clear}>
@@ -94,11 +68,7 @@ export function TapPage({ query }: { query: URLSearchParams }) {
             : ""}
         {tap.dropped > 0 && `, ${formatCount(tap.dropped)} left out by the rate limit`}
       </p>
-      {tap.error && (
-        <div class="remark error">
-          <p>{tap.error}</p>
-        </div>
-      )}
+      <Trouble text={tap.error} />
       {tap.records.length ? (
         <VirtualList
           items={tap.records}
@@ -116,7 +86,10 @@ export function TapPage({ query }: { query: URLSearchParams }) {
           </Empty>
         ) : (
           <Empty title="Watch requests as they end">
-            <p class="quiet">Choose a service, and press Start. It costs nothing while nobody looks.</p>
+            <p class="quiet">
+              Choose a service, or leave the field empty for all services, and press Start. Proxies do this work only
+              while somebody watches.
+            </p>
           </Empty>
         ))
       )}
@@ -198,7 +171,7 @@ async function readTap(
 ): Promise<void> {
   let response: Response;
   try {
-    response = await fetch(`api/tap?${query}`, { signal, cache: "no-store" });
+    response = await fetch(`api/tap?${query}`, { signal, headers: OWN_FIELD, cache: "no-store" });
   } catch {
     throw new Error("No connection to the controller.");
   }
@@ -222,7 +195,7 @@ async function readTap(
       if (done) return;
       for (const found of parser.feed(value)) {
         if (isDropped(found)) counts.dropped += found.dropped;
-        else if (isMissing(found)) warn(`The requests of proxy ${found.node} are missing: ${found.error}`);
+        else if (isMissing(found)) warn(describeMissing(found));
         else waiting.push({ ...(found as TapRecord), id: ++counts.seen });
       }
       if (waiting.length > KEPT) waiting = waiting.slice(-KEPT);
@@ -237,6 +210,12 @@ function isDropped(value: unknown): value is { dropped: number } {
   return typeof value === "object" && value !== null && "dropped" in value;
 }
 
-function isMissing(value: unknown): value is { error: string; node: string } {
-  return typeof value === "object" && value !== null && "error" in value && "node" in value;
+function isMissing(value: unknown): value is TapError {
+  return typeof value === "object" && value !== null && "error" in value;
+}
+
+function describeMissing({ error, node, controller }: TapError) {
+  return controller
+    ? `Requests may be missing, controller ${controller}: ${error}`
+    : `The requests of proxy ${node} are missing: ${error}`;
 }

@@ -5,7 +5,8 @@ import { formatShare } from "../logic/format";
 import type { Explanation } from "../logic/model";
 import { fetchJson } from "../logic/store";
 import { Remark } from "../parts/bits";
-import { useStore, useTitle } from "../parts/hooks";
+import { Choices, Field, ServiceNames, Trouble } from "../parts/form";
+import { useTitle } from "../parts/hooks";
 import { linkToService, replaceQuery } from "../parts/route";
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -36,7 +37,6 @@ export function buildQuery(question: Question): string {
 }
 
 export function WhyPage({ query }: { query: URLSearchParams }) {
-  const [{ services }] = useStore();
   const [question, setQuestion] = useState(() => readQuestion(query));
   const [answer, setAnswer] = useState<Explanation | null>(null);
   const [error, setError] = useState("");
@@ -60,8 +60,8 @@ export function WhyPage({ query }: { query: URLSearchParams }) {
     if (question.client && question.service) void ask(question);
   }, []);
 
-  const change = (name: keyof Question) => (event: { currentTarget: { value: string } }) =>
-    setQuestion({ ...question, [name]: event.currentTarget.value });
+  const change = (changed: Partial<Question>) => setQuestion({ ...question, ...changed });
+  const form = { values: question, change };
   return (
     <div class="page">
       <h1>Why is a request allowed or refused?</h1>
@@ -72,63 +72,19 @@ export function WhyPage({ query }: { query: URLSearchParams }) {
           void ask(question);
         }}
       >
-        <label>
-          Client
-          <input
-            required
-            value={question.client}
-            onInput={change("client")}
-            placeholder="pod.namespace or address"
-            autocomplete="off"
-            spellcheck={false}
-          />
-        </label>
-        <label>
-          Service
-          <input
-            required
-            value={question.service}
-            onInput={change("service")}
-            placeholder="service.namespace"
-            list="services"
-            autocomplete="off"
-            spellcheck={false}
-          />
-        </label>
-        <datalist id="services">
-          {(services ?? []).slice(0, 500).map((each) => (
-            <option key={`${each.name}.${each.namespace}`} value={`${each.name}.${each.namespace}`} />
-          ))}
-        </datalist>
-        <label class="small">
-          Port
-          <input
-            value={question.port}
-            onInput={change("port")}
-            inputMode="numeric"
-            pattern="[0-9]*"
-            placeholder="first"
-          />
-        </label>
-        <label class="small">
-          Method
-          <input value={question.method} onInput={change("method")} list="methods" spellcheck={false} />
-        </label>
-        <datalist id="methods">
-          {METHODS.map((each) => (
-            <option key={each} value={each} />
-          ))}
-        </datalist>
-        <label class="wide">
-          Path
-          <input value={question.path} onInput={change("path")} spellcheck={false} />
-        </label>
+        <Field label="Client" name="client" required placeholder="pod.namespace or address" {...form} />
+        <Field label="Service" name="service" required placeholder="service.namespace" list="services" {...form} />
+        <ServiceNames id="services" spell={(each) => `${each.name}.${each.namespace}`} />
+        <Field label="Port" name="port" size="small" placeholder="first" isNumber {...form} />
+        <Field label="Method" name="method" size="small" list="methods" {...form} />
+        <Choices id="methods" names={METHODS} />
+        <Field label="Path" name="path" size="wide" {...form} />
         <label class="wide">
           Headers, one on each line
           <textarea
             rows={1}
             value={question.header}
-            onInput={change("header")}
+            onInput={(event) => change({ header: event.currentTarget.value })}
             placeholder="X-Group: beta"
             spellcheck={false}
           />
@@ -138,11 +94,7 @@ export function WhyPage({ query }: { query: URLSearchParams }) {
         </button>
       </form>
       <div aria-live="polite">
-        {error && (
-          <div class="remark error">
-            <p>{error}</p>
-          </div>
-        )}
+        <Trouble text={error} />
         {answer && <Answer answer={answer} />}
       </div>
     </div>

@@ -96,7 +96,7 @@ function buildOptions(
     scales: { y: { range: (_, __, max) => [0, top ?? Math.max(max * 1.15, 1e-6)] } },
     axes: [
       { ...axis, size: 26, space: 70, values: [[1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1]] },
-      { ...axis, size: 58, space: 34, values: (_, ticks) => ticks.map((tick) => format(tick)) },
+      { ...axis, size: 64, space: 34, values: (_, ticks) => ticks.map((tick) => format(tick)) },
     ],
     series: [
       {},

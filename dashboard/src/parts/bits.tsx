@@ -33,6 +33,17 @@ export function Lock({ title }: { title: string }) {
   );
 }
 
+export const SHIELD = "M8 1l6 2v5c0 3.5-2.5 6-6 7-3.5-1-6-3.5-6-7V3z";
+
+export function Shield({ title }: { title: string }) {
+  return (
+    <svg viewBox="0 0 16 16" width="14" height="14" role="img" aria-label={title}>
+      <title>{title}</title>
+      <path d={SHIELD} />
+    </svg>
+  );
+}
+
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
   return (
     <div class="empty">

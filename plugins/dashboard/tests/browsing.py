@@ -41,3 +41,9 @@ def open_page(browser, url, *, width=1280, height=800, color_scheme="light", **m
     page.on("request", lambda request: request.url.startswith(url) or page.troubles.append(request.url))
     page.goto(f"{url}/")
     return page
+
+
+def wait_until(page, expression, arg=None):
+    """Wait until an expression is true. Playwright's own wait uses `eval`, which the page's policy forbids."""
+    while not page.evaluate(expression, arg):
+        page.wait_for_timeout(50)

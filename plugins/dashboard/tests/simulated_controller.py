@@ -23,6 +23,7 @@ from maesh_core.model.traffic import (
     BranchTraffic,
     EdgeTraffic,
     Latency,
+    MissingController,
     NodeTraffic,
     ServerTraffic,
     ServiceTraffic,
@@ -50,7 +51,8 @@ CALLS = (  # caller, service, requests per second, share of failures
 )
 NAMES = tuple(dict.fromkeys(name for caller, service, *_ in CALLS for name in (caller, service) if name != "ingress"))
 SPLITS = {"catalog": (("catalog-v1", 0.9), ("catalog-v2", 0.1))}
-LOCKED = ("payments", "ledger", "accounts")
+LOCKED = {"payments": "orders", "ledger": "payments", "accounts": "api"}
+"""Services with access control, and the only caller that each allows."""
 TIMEOUT = "the upstream did not respond in time"
 MARKUP = "<img src=x onerror=\"document.title='owned'\">"
 
@@ -62,7 +64,12 @@ class Simulation:
         self.random = random.Random(seed)
         self.started = time.time() - 3600
         self.has_traffic = self.has_tap = True
+        self.tap_error = {}
         self.is_empty = self.is_idle = False
+        self.elsewhere: tuple[NodeTraffic, ...] = ()
+        self.missing: tuple[MissingController, ...] = ()
+        self.paths = {}
+        """What was encrypted, by service: none without encryption."""
         self.status = 200
         self.calls = list(CALLS)
         self.names = [*NAMES, "catalog-v1", "catalog-v2", "reports"]
@@ -135,7 +142,19 @@ class Simulation:
             traffic["last"] = msgspec.structs.replace(
                 traffic["last"], denied=31, reasons={"access denied: no TrafficTarget allows this client": 31}
             )
-        return ServiceTraffic(**traffic)
+        return ServiceTraffic(**self.encrypt(name, traffic))
+
+    def encrypt(self, name, traffic):
+        """Add what was encrypted of a service's traffic, if the mesh has encryption."""
+        if name not in self.paths:
+            return traffic
+        reasons = {"unreachable": self.paths[name]["clear"]} if "clear" in self.paths[name] else {}
+        last = msgspec.structs.replace(traffic["last"], paths=self.paths[name], clear_reasons=reasons)
+        callers = tuple(
+            msgspec.structs.replace(each, last=msgspec.structs.replace(each.last, paths=self.paths[name]))
+            for each in traffic["callers"]
+        )
+        return {**traffic, "last": last, "callers": callers}
 
     def build_servers(self, name, rate, failed, slow):
         number = self.names.index(name)
@@ -150,6 +169,9 @@ class Simulation:
             for index in range(2)
         )
 
+    def address(self, caller):
+        return "10.9.0.7" if caller == "ingress" else f"10.8.0.{self.names.index(caller) % 250}"
+
     def build_edge(self, caller, service, rate, failed):
         pods = () if caller == "ingress" else tuple(f"{self.namespace(caller)}/{caller}-{index}" for index in range(2))
         return EdgeTraffic(
@@ -158,7 +180,7 @@ class Simulation:
             else f"Deployment/{caller}@{self.namespace(caller)}",
             account=f"{caller}@{self.namespace(caller)}",
             pods=pods,
-            addresses=("10.9.0.7",) if caller == "ingress" else (),
+            addresses=(self.address(caller),),
             service=self.key(service),
             **self.windows(rate, failed),
         )
@@ -170,7 +192,8 @@ class Simulation:
         return TrafficReport(
             at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             interval_s=60.0,
-            nodes=tuple(nodes),
+            nodes=(*nodes, *self.elsewhere),
+            missing=self.missing,
             services=tuple(map(self.build_service, names)),
             refused={"400": 3, "404": 17},
         )
@@ -210,7 +233,7 @@ class Simulation:
                 "pods": [f"{name}-{index}@{self.namespace(name)}" for index in range(2)],
                 "trafficTargets": [f"{name}@shop:callers-of-{name}@shop"] if name in LOCKED else [],
                 "trafficSplits": ["canary@shop"] if name in SPLITS else [],
-                "additions": {"acl": {}} if name in LOCKED else {},
+                "additions": {"acl": self.build_rules(name)} if name in LOCKED else {},
             }
             for name in self.names
         }
@@ -219,7 +242,7 @@ class Simulation:
                 "service": f"{name}@shop",
                 "name": f"callers-of-{name}",
                 "namespace": "shop",
-                "sources": [{"serviceAccount": "orders", "namespace": "shop"}],
+                "sources": [{"serviceAccount": LOCKED[name], "namespace": "shop"}],
                 "destination": {"serviceAccount": name, "namespace": "shop", "port": None},
                 "rules": [{"kind": "HTTPRouteGroup", "name": f"{name}-routes", "matches": ["write"]}],
                 "errors": [],
@@ -228,6 +251,12 @@ class Simulation:
             for name in LOCKED
         }
         return {"services": services, "pods": {}, "serviceTrafficTargets": targets, "trafficSplits": {}}
+
+    def build_rules(self, name):
+        grant = {"target": f"callers-of-{name}@shop", "sources": [self.address(LOCKED[name])]}
+        if name == "ledger":
+            grant["matches"] = [{"methods": ["GET"]}]
+        return {"destinations": {self.key(name): [{"service": name, "grants": [grant]}]}}
 
     def configuration(self):
         routers, services = {}, {}
@@ -266,7 +295,7 @@ class Simulation:
         name = given["service"].partition(".")[0]
         if name not in self.names:
             return 404, f"the mesh knows no service {name} in namespace shop; did you mean web.shop?\n"
-        is_admitted = name not in LOCKED or given["client"].startswith("orders")
+        is_admitted = name not in LOCKED or given["client"].startswith(LOCKED[name])
         steps = [
             f"client {given['client']}: pod shop/{given['client']}",
             f"service shop/{name}, port 80, traffic type http",
@@ -366,6 +395,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         try:
+            if self.simulation.tap_error:
+                self.wfile.write(msgspec.json.encode(self.simulation.tap_error) + b"\n")
             for number in range(100_000):
                 line = {"dropped": 5} if number % 50 == 49 else self.simulation.record()
                 self.wfile.write(msgspec.json.encode(line) + b"\n")

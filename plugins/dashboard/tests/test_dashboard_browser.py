@@ -4,6 +4,8 @@ import threading
 
 import pytest
 
+from maesh_core.model.traffic import MissingController, NodeTraffic
+
 from . import browsing
 from .simulated_controller import MARKUP, Server, Simulation
 
@@ -91,6 +93,22 @@ def test_problems_come_first_and_are_one_click_from_what_to_do(serve, browser):
     assert page.title() == "reports – Maesh"
 
 
+def test_proxies_of_other_controllers_and_controllers_that_do_not_answer_are_shown(serve, browser):
+    simulation = Simulation()
+    simulation.elsewhere = (
+        NodeTraffic(name="node-8", revision="e.3", connections=71),
+        NodeTraffic(name="node-9", revision="e.3", is_refused=True),
+    )
+    simulation.missing = (MissingController(name="maesh-controller-b", error="the controller cannot be reached"),)
+    page = browsing.open_page(browser, serve(simulation).url)
+    page.get_by_text("Controller maesh-controller-b does not answer, so proxies may be missing").wait_for()
+    go(page, "nodes", "pulls from another controller")
+    assert "71" in page.get_by_role("row", name="node-8").inner_text()
+    assert "cannot pull, keeps its configuration" in page.get_by_role("row", name="node-9").inner_text()
+    page.get_by_text("5 pulled within the last hour").wait_for()
+    assert page.troubles == []
+
+
 def test_the_list_is_filtered_and_sorted_and_used_by_keyboard(serve, browser):
     page = browsing.open_page(browser, serve().url)
     page.locator("a.row").first.wait_for()
@@ -99,15 +117,15 @@ def test_the_list_is_filtered_and_sorted_and_used_by_keyboard(serve, browser):
     assert count(page, "a.row") == 3
     page.get_by_label("Filter services").fill("")
     page.get_by_role("button", name="Sort by Requests/s").click()
-    page.wait_for_function("document.querySelector('a.row strong').innerText === 'web'")
+    browsing.wait_until(page, "document.querySelector('a.row strong').innerText === 'web'")
     page.locator("a.row").first.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("End")
-    page.wait_for_function("Number(document.activeElement.closest('li')?.ariaPosInSet) === 15")
+    browsing.wait_until(page, "Number(document.activeElement.closest('li')?.ariaPosInSet) === 15")
     page.keyboard.press("Home")
-    page.wait_for_function("document.activeElement.innerText.startsWith('\\u2713') && true")
+    browsing.wait_until(page, "document.activeElement.innerText.startsWith('\\u2713') && true")
     page.keyboard.press("Enter")
-    page.wait_for_function("location.hash === '#/service/shop/web:80'")
+    browsing.wait_until(page, "location.hash === '#/service/shop/web:80'")
     assert page.troubles == []
 
 
@@ -115,14 +133,37 @@ def test_the_graph_shows_splits_locks_and_failures_and_has_a_list(serve, browser
     page = browsing.open_page(browser, serve().url)
     go(page, "graph", "ingress")
     assert count(page, ".node") == 15
-    page.wait_for_function("document.querySelectorAll('.node .lock').length === 3")
+    browsing.wait_until(page, "document.querySelectorAll('.node .lock').length === 3")
+    assert [count(page, f".edge .lock.{access}") for access in ("granted", "limited", "denied")] == [2, 1, 1]
+    assert count(page, ".edge.failing:has(.lock.denied)") == 1
     labels = page.locator(".edge text").all_text_contents()
     assert any("(90 %)" in each for each in labels)
     assert any("fail" in each for each in labels)
     page.get_by_role("button", name="With failures").click()
-    page.wait_for_function("document.querySelectorAll('.node').length < 8")
+    browsing.wait_until(page, "document.querySelectorAll('.node').length === 8")
     page.get_by_role("button", name="As a list").click()
     page.get_by_text("orders → payments").wait_for()
+    page.get_by_text("mailer → accounts").wait_for()
+    assert page.troubles == []
+
+
+def test_shields_show_what_is_encrypted_between_nodes(serve, browser):
+    server = serve()
+    page = browsing.open_page(browser, server.url)
+    go(page, "graph", "ingress")
+    assert count(page, ".edge .shield") == 0
+    server.simulation.paths = {
+        "payments": {"encrypted": 600},
+        "search": {"clear": 30},
+        "orders": {"encrypted": 300, "clear": 100},
+    }
+    page.locator(".edge .shield.encrypted").first.wait_for()
+    assert count(page, ".edge .shield.partly") >= 1
+    assert count(page, ".edge .shield.clear") >= 1
+    page.get_by_role("button", name="As a list").click()
+    page.get_by_text("partly in clear between nodes").first.wait_for()
+    go(page, "service/shop/orders:80", "unreachable (100)")
+    assert "75" in page.locator("dl.figures").inner_text()
     assert page.troubles == []
 
 
@@ -137,6 +178,23 @@ def test_the_tap_stops_with_the_page_and_says_where_there_is_none(serve, browser
     page.get_by_role("button", name="Start").click()
     page.get_by_text("This controller has no live tap.").wait_for()
     assert [each for each in page.troubles if "404" not in each] == []
+
+
+@pytest.mark.parametrize(
+    ("named", "text"),
+    [
+        ({"node": "node-2"}, "The requests of proxy node-2 are missing: no answer"),
+        ({"controller": "c-2"}, "Requests may be missing, controller c-2: no answer"),
+    ],
+)
+def test_the_tap_names_what_is_missing(serve, browser, named, text):
+    server = serve()
+    server.simulation.tap_error = {"error": "no answer", **named}
+    page = browsing.open_page(browser, server.url)
+    go(page, "tap?service=shop/web", "Listening")
+    page.get_by_text(text).wait_for()
+    page.locator(".record").nth(5).wait_for()
+    assert page.troubles == []
 
 
 def test_a_verdict_names_each_rule(serve, browser):
@@ -183,7 +241,7 @@ def test_a_mesh_of_2000_services_is_drawn_with_few_elements_and_refreshes_withou
     before = page.locator("a.row .c-name").all_inner_texts()
     figures = page.locator("a.row .c-rate").all_inner_texts()
     refreshed = "old => [...document.querySelectorAll('a.row .c-rate')].some((each, i) => each.innerText !== old[i])"
-    page.wait_for_function(refreshed, arg=figures)
+    browsing.wait_until(page, refreshed, arg=figures)
     assert page.locator("a.row .c-name").all_inner_texts() == before
     assert page.locator(".virtual").evaluate("element => element.scrollTop") == 8_000
     go(page, "graph", "ingress")
@@ -191,6 +249,6 @@ def test_a_mesh_of_2000_services_is_drawn_with_few_elements_and_refreshes_withou
     view = "document.querySelector('.drawing svg > g').getAttribute('transform')"
     drawn = page.evaluate(f"[{view}, {places}]")
     width = "[...document.querySelectorAll('.edge path')].map(each => each.getAttribute('stroke-width')).join()"
-    page.wait_for_function(f"old => {width} !== old", arg=page.evaluate(width))
+    browsing.wait_until(page, f"old => {width} !== old", arg=page.evaluate(width))
     assert page.evaluate(f"[{view}, {places}]") == drawn
     assert page.troubles == []

@@ -62,6 +62,9 @@ def test_every_page_shows_a_real_mesh(start_mesh, start_upstream):
         for path, text in (("nodes", "current"), ("graph", "stranger"), ("tap", "Watch requests as they end")):
             page.evaluate("path => { location.hash = `#/${path}`; }", path)
             page.get_by_text(text).filter(visible=True).first.wait_for()
+            if path == "graph":
+                page.locator(".edge .lock.granted").wait_for()
+                page.locator(".edge .lock.denied").wait_for()
         assert page.troubles == []
 
 
@@ -74,3 +77,22 @@ def test_another_site_cannot_read_the_api_by_pointing_its_name_at_it(start_mesh)
         for path in ("/", "/api/services", "/api/configuration/current"):
             assert page.goto(f"http://evil.example:{mesh.api_port}{path}").status == 421
         assert page.goto(f"http://localhost:{mesh.api_port}/api/services").status == 200
+
+
+@needs_browser
+@pytest.mark.peer
+def test_another_site_cannot_start_a_tap_at_an_address(start_mesh):
+    mesh = start_mesh()
+    # Without this check, which not every browser has, the requests arrive, as they do from a site in the same network.
+    flags = ("--host-resolver-rules=MAP 10.99.0.1 127.0.0.1", "--disable-features=LocalNetworkAccessChecks")
+    paths = ("/api/tap", "/api/explain", "/api/traffic")
+    with browsing.open_browser(*flags) as browser:
+        page = browser.new_page()
+        page.route("http://evil.example/", lambda route: route.fulfill(body="<p>evil</p>", content_type="text/html"))
+        page.goto("http://evil.example/")
+        for path in paths:
+            load = "url => new Promise(done => { const image = new Image(); image.onerror = done; image.src = url; })"
+            page.evaluate(load, f"http://10.99.0.1:{mesh.api_port}{path}?client=10.0.0.1&service=app.test")
+    metrics = send_request(mesh.api_port, path="/metrics").body.decode()
+    for path in paths:
+        assert f'maesh_controller_api_requests_total{{code="403",path="{path}"}} 1' in metrics
