@@ -65,6 +65,12 @@ def permissions():
 
 
 @pytest.fixture(scope="session")
+def small_cluster():
+    """Give the class of a cluster on this machine that runs and upgrades releases of the chart."""
+    return load_module("small_cluster").SmallCluster
+
+
+@pytest.fixture(scope="session")
 def read_usage():
     """Give the function that reads the metrics and labels of a PromQL expression."""
     return load_module("promql").read_usage

@@ -1,7 +1,7 @@
 """The metrics that dashboards and alerts may query, with their labels, as the documentation lists them.
 
-Reads the tables of docs/metrics.md, docs/tcp-services.md and docs/udp-services.md, which other tests compare with what
-a proxy and a controller serve.
+Reads the tables of docs/metrics.md, docs/encryption.md, docs/tunnel.md, docs/tcp-services.md and docs/udp-services.md,
+which other tests compare with what a proxy and a controller serve.
 """
 
 import re
@@ -20,6 +20,8 @@ AWAITED: dict[str, set[str]] = {}
 def read_pages():
     """Read the labels of each metric of the pages; a histogram has `le`."""
     rows = ROW.findall((DOCS / "metrics.md").read_text())
+    rows += [row for row in ROW.findall((DOCS / "encryption.md").read_text()) if row[0].startswith("`maesh_")]
+    rows += [(name_sample(*row), *row[1:]) for row in ROW.findall((DOCS / "tunnel.md").read_text())]
     for page in STREAMS:
         found = ROW.findall((DOCS / page).read_text())
         rows += [(name, "" if "without label" in text else find_label(text), text) for name, _, text in found]
@@ -28,6 +30,11 @@ def read_pages():
         for names, labels, text in rows
         for name in re.findall(r"`([a-z_]+)`", names)
     }
+
+
+def name_sample(name, _, text):
+    """Name the sample of a metric of tunnels: the page names counters without their suffix."""
+    return name if text.startswith("open ") else name.replace("`", "").join(("`", "_total`"))
 
 
 def find_label(text):

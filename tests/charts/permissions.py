@@ -49,8 +49,20 @@ class Permissions:
         return any(
             grant.namespace in ("", namespace)
             and bool({verb, "*"} & set(grant.rule["verbs"]))
-            and bool({group, "*"} & set(grant.rule["apiGroups"]))
-            and bool({whole, "*", f"*/{subresource}"} & set(grant.rule["resources"]))
+            and bool({group, "*"} & set(grant.rule.get("apiGroups", ())))
+            and bool({whole, "*", f"*/{subresource}"} & set(grant.rule.get("resources", ())))
             and (not grant.rule.get("resourceNames") or name in grant.rule["resourceNames"])
             for grant in self.list_grants(account)
+        )
+
+    def allows_path(self, account, *, verb, path):
+        """Say whether an account may use this path, which is no resource. Only rules for the whole cluster count."""
+        return any(
+            verb in grant.rule["verbs"]
+            and any(
+                path == each or (each.endswith("*") and path.startswith(each[:-1]))
+                for each in grant.rule.get("nonResourceURLs", ())
+            )
+            for grant in self.list_grants(account)
+            if not grant.namespace
         )

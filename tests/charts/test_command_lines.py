@@ -36,9 +36,11 @@ def list_containers(objects):
 
 def list_command_lines(objects):
     """List the arguments of each container of ours as the kubelet passes them on."""
-    for container in list_containers(objects):
-        if container["name"] != "coredns":
-            yield [expand(argument, {"NODE_NAME": "node-1"}) for argument in container["args"]]
+    return [
+        [expand(argument, {"NODE_NAME": "node-1"}) for argument in container["args"]]
+        for container in list_containers(objects)
+        if container["name"] != "coredns"
+    ]
 
 
 def expand(text, variables):
@@ -86,12 +88,56 @@ def load_both(objects):
     return load(found["controller"]), load(found["proxy"])
 
 
-def test_controller_and_proxies_have_the_same_plugins_with_the_same_settings(render):
-    for values in CASES.values():
-        controller, proxy = load_both(render(values))
-        shared = tuple(plugin for plugin in controller.plugins if plugin.name != "dashboard")  # it has one half
+@pytest.mark.parametrize("values", CASES.values(), ids=CASES)
+def test_controller_and_proxies_have_the_same_plugins_with_the_same_settings(values, render):
+    controller, proxy = load_both(render(values))
+    shared = tuple(plugin for plugin in controller.plugins if plugin.name != "dashboard")  # it has one half
+    if values.get("mtls", {}).get("proxies", True):
         assert shared == proxy.plugins
-        assert controller.plugin_settings == proxy.plugin_settings
+    else:
+        assert tuple(plugin for plugin in shared if plugin.name != "mtls") == proxy.plugins
+    for name in {*controller.plugin_settings, *proxy.plugin_settings} - {"mtls"}:
+        assert controller.plugin_settings[name] == proxy.plugin_settings[name]
+
+
+def test_the_settings_of_encryption_are_those_of_each_part(render):
+    controller, proxy = load_both(render(CASES["strict-encryption"]))
+    assert controller.plugin_settings["mtls"] == {
+        "mode": "strict",
+        "domain": "mesh.example",
+        "ca-secret": "maesh-ca",
+        "trust-config-map": "maesh-trust",
+        "certificate-lifetime": "90m",
+        "port": "15443",
+        "check-source": "true",
+    }
+    assert proxy.plugin_settings["mtls"] == {
+        "token": "/var/run/secrets/maesh/ca-token",
+        "trust": "/var/run/secrets/maesh/trust/bundle.pem",
+        "port": "15443",
+        "check-source": "true",
+    }
+
+
+def test_with_encryption_proxies_pull_over_tls_with_a_token(render):
+    _, proxy = load_both(render(CASES["encryption"], namespace="traffic"))
+    assert proxy.endpoint == "https://maesh-controller.traffic.svc:9000"
+    assert proxy.root_ca_controller == "/var/run/secrets/maesh/trust/bundle.pem"
+    assert proxy.controller_token == "/var/run/secrets/maesh/api-token"
+    _, proxy = load_both(render(CASES["encryption-is-being-disabled"], namespace="traffic"))
+    assert proxy.endpoint == "http://maesh-controller.traffic.svc:9000"
+    assert (proxy.root_ca_controller, proxy.controller_token) == ("", "")
+
+
+def test_what_is_open_in_clear_is_what_the_values_say(render):
+    controller, proxy = load_both(render(CASES["encryption"]))
+    assert (controller.api_open, controller.api_clear) == (("/metrics",), False)
+    assert (proxy.admin_open, proxy.admin_clear) == (("/metrics",), False)
+    controller, proxy = load_both(render({"mtls": {"enabled": True, "apiOpen": [], "adminOpen": [], "apiClear": True}}))
+    assert (controller.api_open, controller.api_clear) == ((), True)
+    assert (proxy.admin_open, proxy.admin_clear) == ((), True)
+    controller, proxy = load_both(render(CASES["without-encryption"]))
+    assert (controller.api_open, controller.api_clear, proxy.admin_open, proxy.admin_clear) == ((), False, (), False)
 
 
 @pytest.mark.parametrize("name", ["retry", "ratelimit", "circuitbreaker", "smi", "udp"])
@@ -99,6 +145,13 @@ def test_a_plugin_can_be_switched_off(name, render):
     default, _ = load_both(render())
     without, _ = load_both(render({"plugins": {name: False}}))
     assert {plugin.name for plugin in default.plugins} - {plugin.name for plugin in without.plugins} == {name}
+
+
+def test_controllers_ask_a_prometheus_that_a_value_names(render):
+    default, _ = load_both(render())
+    controller, _ = load_both(render(CASES["measured-by-prometheus"]))
+    assert default.prometheus == ""
+    assert controller.prometheus == "https://user:$(NODE_NAME)@prometheus.example:9090/base"
 
 
 def test_the_dashboard_is_off_until_a_value_enables_it_for_the_controllers(render):
@@ -158,7 +211,7 @@ def test_settings_are_what_the_values_say(render):
     assert controller.ignore_namespaces == ("legacy",)
     assert (controller.default_mode, controller.log_level, controller.log_format) == ("tcp", "info", "common")
     assert (proxy.workers, proxy.drain_timeout, proxy.log_level, proxy.log_format) == (3, 25.0, "info", "json")
-    assert proxy.endpoint == "http://maesh-controller.traffic.svc:9000"
+    assert proxy.endpoint == "https://maesh-controller.traffic.svc:9000"
     assert proxy.node == "node-1"
 
 
@@ -170,7 +223,7 @@ def test_ports_are_those_of_the_services_and_the_probes(render):
         (("DaemonSet", "maesh-mesh"), "maesh-mesh-api", proxy.admin_port),
     ):
         (container,) = objects[name]["spec"]["template"]["spec"]["containers"]
-        assert container["ports"] == [{"name": "api", "containerPort": port}]
+        assert container["ports"][0] == {"name": "api", "containerPort": port}
         (shown,) = objects["Service", service]["spec"]["ports"]
         assert (shown["port"], shown["targetPort"]) == (port, "api")
     assert (controller.api_host, proxy.admin_host, proxy.bind) == ("", "", "")

@@ -111,6 +111,15 @@ def test_the_commands_install_maesh_its_plugins_and_those_by_others(tmp_path):
     assert not list(site.glob("tests"))
 
 
+def test_what_plugins_depend_on_is_pinned_so_that_the_image_has_it():
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    for path in ROOT.glob("plugins/*/pyproject.toml"):
+        dependencies = tomllib.loads(path.read_text())["project"]["dependencies"]
+        names = {re.split(r"[^A-Za-z0-9_.-]", each)[0].lower() for each in dependencies}
+        assert {name for name in names if not name.startswith("maesh")} <= pinned, path
+    assert {"cryptography", "cffi"} <= pinned, "the plugin mtls needs both"
+
+
 def test_the_last_stage_builds_nothing_and_has_no_root():
     assert [line.split()[0] for line in list_instructions(FINAL, "COPY")] == ["--from=build"]
     (command,) = list_instructions(FINAL, "RUN")

@@ -7,6 +7,7 @@ import yaml
 from maesh_acl.kinds import KINDS as ACL_KINDS
 from maesh_smi.kinds import KINDS as SMI_KINDS
 
+from maesh_core.controller.api.authentication import ACCESS_PREFIX
 from maesh_core.controller.resources.kinds import CORE_KINDS
 
 CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())
@@ -16,6 +17,8 @@ CONTROLLER, PREPARE, CLEANUP, PROXY, DNS = (
 )
 SHIPPED = {"smi": SMI_KINDS, "acl": ACL_KINDS}
 READS = ("get", "list", "watch")
+ENCRYPTION, CLEAR = ({"mtls": {"enabled": each}} for each in (True, False))
+REVIEWS = {"tokenreviews": "authentication.k8s.io", "subjectaccessreviews": "authorization.k8s.io"}
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def list_groups(kind):
     "enabled", [(), ("smi",), ("acl",), ("smi", "acl")], ids=lambda enabled: "+".join(enabled) or "none"
 )
 def test_the_controller_reads_the_kinds_that_it_watches_everywhere_and_no_others(enabled, grant):
-    allowed = grant({"plugins": {name: name in enabled for name in SHIPPED}})
+    allowed = grant({**CLEAR, "plugins": {name: name in enabled for name in SHIPPED}})
     watched = [kind for kind in CORE_KINDS if kind.is_watched]
     watched += [kind for name in enabled for kind in SHIPPED[name]]
     others = [
@@ -43,6 +46,13 @@ def test_the_controller_reads_the_kinds_that_it_watches_everywhere_and_no_others
                 for verb in READS:
                     found = allowed.allows(CONTROLLER, verb=verb, group=group, resource=kind.plural)
                     assert found is expected, (verb, group, kind.plural)
+
+
+def test_only_with_a_transport_the_controller_reads_namespaces(grant):
+    for verb in READS:
+        request = {"verb": verb, "group": "", "resource": "namespaces"}
+        assert grant(ENCRYPTION).allows(CONTROLLER, **request)
+        assert not grant(CLEAR).allows(CONTROLLER, **request)
 
 
 def test_a_plugin_of_others_reads_what_it_is_given(grant):
@@ -137,27 +147,91 @@ def test_proxies_have_no_rights_at_all(grant):
 
 
 @pytest.mark.parametrize("values", CASES.values(), ids=CASES)
-def test_no_rule_has_a_wildcard_or_is_about_secrets_or_rights(values, grant):
+def test_no_rule_has_a_wildcard_or_is_about_rights_or_secrets_of_others(values, grant):
     allowed = grant(values)
     for account in (CONTROLLER, PREPARE, CLEANUP, DNS):
-        for _, rule in allowed.list_grants(account):
+        for namespace, rule in allowed.list_grants(account):
             texts = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
             assert not [text for text in texts if "*" in text]
-            assert (
-                not {"secrets", "rbac.authorization.k8s.io", "serviceaccounts", "impersonate", "escalate", "bind"}
-                & texts
-            )
+            assert not {"rbac.authorization.k8s.io", "serviceaccounts", "impersonate", "escalate", "bind"} & texts
             assert not [text for text in rule["resources"] if text.startswith("pods/")]
+            if "secrets" in texts:
+                assert (account, namespace, len(rule["resources"])) == (CONTROLLER, NAMESPACE, 1)
+                assert rule.get("resourceNames") or rule["verbs"] == ["create"]
 
 
 @pytest.mark.parametrize("values", CASES.values(), ids=CASES)
-def test_nothing_is_written_cluster_wide_but_events(values, grant):
+def test_nothing_is_written_cluster_wide_but_events_and_reviews(values, grant):
     for account in (CONTROLLER, PREPARE, CLEANUP, DNS):
         for namespace, rule in grant(values).list_grants(account):
             if not namespace:
-                assert set(rule["verbs"]) <= set(READS) or rule["resources"] == ["events"]
+                is_review = rule["verbs"] == ["create"] and set(rule["resources"]) <= REVIEWS.keys()
+                assert set(rule["verbs"]) <= set(READS) or rule["resources"] == ["events"] or is_review
     for account in (PREPARE, CLEANUP):
         assert all(namespace for namespace, _ in grant(values).list_grants(account))
+
+
+def test_only_with_encryption_the_controller_reviews_tokens_and_sees_whether_a_node_exists(grant):
+    for resource, group in REVIEWS.items():
+        assert grant(ENCRYPTION).allows(CONTROLLER, verb="create", group=group, resource=resource)
+        assert not grant(CLEAR).allows(CONTROLLER, verb="create", group=group, resource=resource)
+    nodes = {"group": "", "resource": "nodes", "name": "node-1"}
+    assert grant(ENCRYPTION).allows(CONTROLLER, verb="get", **nodes)
+    assert not grant(ENCRYPTION).allows(CONTROLLER, verb="list", **nodes)
+    assert not grant(CLEAR).allows(CONTROLLER, verb="get", **nodes)
+
+
+@pytest.mark.parametrize("kind", ["secrets", "configmaps"])
+def test_with_encryption_the_controller_uses_the_secret_and_the_config_map_that_values_name(kind, grant):
+    values = {"mtls": {"enabled": True, "authority": {"secret": "our-secrets"}, "trustConfigMap": "our-configmaps"}}
+    allowed, without = grant(values), grant(CLEAR)
+    named = {"group": "", "resource": kind, "namespace": NAMESPACE}
+    for verb in (*READS, "update"):
+        assert allowed.allows(CONTROLLER, verb=verb, **named, name=f"our-{kind}")
+        assert not allowed.allows(CONTROLLER, verb=verb, **named, name="other")
+        assert not allowed.allows(CONTROLLER, verb=verb, **{**named, "namespace": "shop"}, name=f"our-{kind}")
+        assert not without.allows(CONTROLLER, verb=verb, **named, name=f"our-{kind}")
+    assert allowed.allows(CONTROLLER, verb="create", **named)
+    assert not allowed.allows(CONTROLLER, verb="delete", **named, name=f"our-{kind}")
+
+
+@pytest.mark.parametrize("case", ["encryption-with-a-secret-of-others", "encryption-with-cert-manager"])
+def test_an_authority_of_others_is_not_made_by_the_controller(case, grant):
+    secrets = {"group": "", "resource": "secrets", "namespace": NAMESPACE}
+    name = CASES[case]["mtls"]["authority"].get("secret", "maesh-ca")
+    assert grant(CASES[case]).allows(CONTROLLER, verb="update", **secrets, name=name), "for its rotation"
+    assert not grant(CASES[case]).allows(CONTROLLER, verb="create", **secrets)
+
+
+def test_a_viewer_reads_the_api_and_changes_nothing(grant):
+    allowed = grant(ENCRYPTION)
+    account = f"{NAMESPACE}/maesh-viewer"
+    for path in ("/", "/api/services", "/api/status/nodes", "/api/tap", "/metrics", "/mtls/status", "/assets/app.js"):
+        assert allowed.allows_path(account, verb="get", path=ACCESS_PREFIX + path), path
+        assert not allowed.allows_path(account, verb="get", path=path), "it may be a path of the API server"
+        assert not allowed.allows_path(account, verb="post", path=ACCESS_PREFIX + path)
+    assert {tuple(grant.rule) for grant in allowed.list_grants(account)} == {("nonResourceURLs", "verbs")}
+    assert grant(CLEAR).list_grants(account) == []
+
+
+def test_only_an_administrator_rotates_and_revokes(grant):
+    allowed = grant(ENCRYPTION)
+    for path in ("/mtls/rotation", "/mtls/revocations"):
+        assert allowed.allows_path(f"{NAMESPACE}/maesh-mtls-admin", verb="post", path=ACCESS_PREFIX + path)
+        assert not allowed.allows_path(f"{NAMESPACE}/maesh-viewer", verb="post", path=ACCESS_PREFIX + path)
+    account = f"{NAMESPACE}/maesh-mtls-admin"
+    assert allowed.allows_path(account, verb="get", path=f"{ACCESS_PREFIX}/mtls/status")
+    assert not allowed.allows_path(account, verb="post", path=f"{ACCESS_PREFIX}/mtls/certificates")
+
+
+@pytest.mark.parametrize("name", ["maesh-viewer", "maesh-mtls-admin"])
+def test_a_role_for_people_gives_tokens_of_its_account_alone(name, render):
+    (role,) = [each for each in render(ENCRYPTION) if (each["kind"], each["metadata"]["name"]) == ("Role", name)]
+    rules = {rule["resources"][0]: rule for rule in role["rules"]}
+    assert rules["serviceaccounts/token"]["resourceNames"] == [name]
+    assert rules["serviceaccounts/token"]["verbs"] == ["create"]
+    assert rules["configmaps"]["resourceNames"] == ["maesh-trust"]
+    assert rules.keys() == {"serviceaccounts/token", "configmaps", "pods", "pods/portforward"}
 
 
 @pytest.mark.parametrize("values", CASES.values(), ids=CASES)
@@ -168,7 +242,7 @@ def test_every_binding_is_of_a_role_and_an_account_that_are_there(values, render
         (each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"])
         for each in objects
         if each["kind"].endswith("Role")
-    }
+    } - {("Role", NAMESPACE, name) for name in ("maesh-viewer", "maesh-mtls-admin")}  # people are bound to these
     bound = set()
     for each in objects:
         if each["kind"].endswith("RoleBinding"):

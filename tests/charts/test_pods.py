@@ -19,14 +19,14 @@ def find(objects, kind, name):
     return next(each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name))
 
 
-@pytest.mark.parametrize("case", ["defaults", "kube-dns", "placement"])
+@pytest.mark.parametrize("case", ["defaults", "kube-dns", "placement", "encryption"])
 def test_every_pod_meets_the_strictest_pod_security_standard(case, render):
     for name, pod in list_pods(render(CASES[case])):
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] > 0
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
-        assert all(volume.keys() & {"emptyDir", "configMap"} for volume in pod["volumes"])
+        assert all(volume.keys() & {"emptyDir", "configMap", "projected"} for volume in pod["volumes"])
         for container in pod["containers"]:
             context = container["securityContext"]
             assert context["allowPrivilegeEscalation"] is False
@@ -47,7 +47,7 @@ def test_only_who_speaks_to_the_api_server_has_a_token(render):
         "maesh-mesh": False,
     }
     accounts = {each["metadata"]["name"]: each for each in objects if each["kind"] == "ServiceAccount"}
-    assert accounts.keys() == tokens.keys()
+    assert accounts.keys() == {*tokens, "maesh-viewer", "maesh-mtls-admin"}, "no pod has those for people"
     assert not any(each["automountServiceAccountToken"] for each in accounts.values())
 
 
@@ -58,8 +58,9 @@ def test_no_pod_gets_the_variables_of_thousands_of_services(values, render):
 
 def test_every_pod_writes_to_a_folder_of_its_own_alone(render):
     for name, pod in list_pods(render()):
-        assert pod["volumes"] == [{"name": "tmp", "emptyDir": {}}], name
-        assert pod["containers"][0]["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+        assert [each for each in pod["volumes"] if "projected" not in each] == [{"name": "tmp", "emptyDir": {}}], name
+        mounts = [each for each in pod["containers"][0]["volumeMounts"] if not each.get("readOnly")]
+        assert mounts == [{"name": "tmp", "mountPath": "/tmp"}]
 
 
 def test_a_pull_secret_is_every_pods(render):
@@ -77,14 +78,80 @@ def test_probes_ask_what_the_program_answers(render):
                 for kind in ("readinessProbe", "livenessProbe")
             }
             probes[name] = (found["readinessProbe"], found["livenessProbe"])
-    assert probes["maesh-controller"] == ("/api/status/readiness", "/api/status/nodes")
+    assert probes["maesh-controller"] == ("/api/status/readiness", "/api/status/liveness")
     assert probes["maesh-mesh"] == ("/ready", "/ping")
+
+
+def find_proxy(values, render):
+    daemon_set = find(render(values), "DaemonSet", "maesh-mesh")
+    return daemon_set, daemon_set["spec"]["template"], daemon_set["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_proxies_have_a_token_for_each_audience_and_no_token_for_the_api_server(render):
+    _, template, container = find_proxy({"mtls": {"enabled": True, "tokenSeconds": 900}}, render)
+    assert template["spec"]["automountServiceAccountToken"] is False
+    (volume,) = [each for each in template["spec"]["volumes"] if "projected" in each]
+    tokens = [each["serviceAccountToken"] for each in volume["projected"]["sources"] if "serviceAccountToken" in each]
+    assert {(each["audience"], each["path"], each["expirationSeconds"]) for each in tokens} == {
+        ("maesh-ca", "ca-token", 900),
+        ("maesh-api", "api-token", 900),
+    }
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == volume["name"]]
+    assert mount == {"name": volume["name"], "mountPath": "/var/run/secrets/maesh", "readOnly": True}
+
+
+def test_the_files_that_proxies_are_started_with_are_in_their_volume(render):
+    _, template, container = find_proxy(CASES["encryption-with-a-secret-of-others"], render)
+    (volume,) = [each["projected"]["sources"] for each in template["spec"]["volumes"] if "projected" in each]
+    files = {each["serviceAccountToken"]["path"] for each in volume if "serviceAccountToken" in each}
+    files |= {item["path"] for each in volume for item in each.get("configMap", {}).get("items", ())}
+    named = {
+        part for text in container["args"] for part in text.split("=") if part.startswith("/var/run/secrets/maesh")
+    }
+    assert named == {f"/var/run/secrets/maesh/{path}" for path in files}
+
+
+def test_proxies_start_before_the_controllers_have_published_what_to_trust(render):
+    _, template, _ = find_proxy(CASES["encryption-with-a-secret-of-others"], render)
+    (volume,) = [each for each in template["spec"]["volumes"] if "projected" in each]
+    (map_,) = [each["configMap"] for each in volume["projected"]["sources"] if "configMap" in each]
+    assert map_["optional"] is True
+    assert map_["name"] == "our-trust"
+
+
+def test_a_proxy_that_encrypts_has_the_label_and_the_port_by_which_controllers_find_it(render):
+    _, template, container = find_proxy({"mtls": {"enabled": True, "port": 15443}}, render)
+    assert template["metadata"]["labels"]["maesh.io/tunnel"] == "15443"
+    assert {"name": "tunnel", "containerPort": 15443} in container["ports"]
+    for values in (CASES["without-encryption"], CASES["encryption-is-being-disabled"]):
+        _, template, container = find_proxy(values, render)
+        assert "maesh.io/tunnel" not in template["metadata"]["labels"]
+        assert [port["name"] for port in container["ports"]] == ["api"]
+
+
+def test_with_encryption_a_proxy_is_ready_before_the_old_one_of_its_node_ends(render):
+    update, _, _ = find_proxy(CASES["without-encryption"], render)
+    assert update["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 1}
+    update, _, container = find_proxy(CASES["encryption"], render)
+    assert update["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert not any("hostPort" in port for port in container["ports"]), "two proxies of one node need no common port"
+
+
+def test_the_last_step_of_disabling_encryption_restarts_no_proxy(render):
+    _, before, _ = find_proxy(CASES["encryption-is-being-disabled"], render)
+    _, after, _ = find_proxy(CASES["without-encryption"], render)
+    assert before == after
+
+
+def test_a_change_of_mode_restarts_no_proxy(render):
+    templates = [find_proxy({"mtls": {"enabled": True, "mode": mode}}, render)[1] for mode in ("off", "strict")]
+    assert templates[0] == templates[1]
 
 
 def test_proxies_are_replaced_one_by_one_and_have_time_to_drain(render):
     for seconds in (0, 10, 3600):
         daemon_set = find(render({"mesh": {"drainSeconds": seconds}}), "DaemonSet", "maesh-mesh")
-        assert daemon_set["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 1}
+        assert daemon_set["spec"]["updateStrategy"]["type"] == "RollingUpdate"
         pod = daemon_set["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])

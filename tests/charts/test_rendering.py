@@ -13,7 +13,7 @@ CHART = Path(__file__).resolve().parents[2] / "charts" / "maesh"
 CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())
 KUBERNETES = ("1.25", "1.29", "1.33", "1.37")
 MONITORS = {"ServiceMonitor": "endpoints", "PodMonitor": "podMetricsEndpoints"}
-OPERATOR_KINDS = {*MONITORS, "PrometheusRule"}
+OPERATOR_KINDS = {*MONITORS, "PrometheusRule", "Certificate"}
 WORKLOADS = ("Deployment", "DaemonSet", "Job")
 
 
@@ -165,6 +165,62 @@ def test_a_monitor_keeps_the_label_service_of_metrics_and_names_instances(kind, 
         assert named == {"sourceLabels": [f"__meta_kubernetes_pod_{source}"], "targetLabel": "instance"}
 
 
+def find_one(objects, kind, name):
+    (found,) = [each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def test_monitors_of_a_protected_api_use_https_with_a_token_that_a_value_names(render):
+    objects = render(CASES["encryption-with-protected-metrics"], namespace="traffic")
+    (endpoint,) = find_one(objects, "PodMonitor", "maesh-controller")["spec"]["podMetricsEndpoints"]
+    assert endpoint["scheme"] == "https"
+    assert endpoint["tlsConfig"] == {
+        "ca": {"configMap": {"name": "maesh-trust", "key": "bundle.pem"}},
+        "serverName": "maesh-controller.traffic.svc",
+    }
+    assert endpoint["authorization"] == {"credentials": {"name": "prometheus-token", "key": "bearer"}}
+    (endpoint,) = find_one(objects, "PodMonitor", "maesh-mesh")["spec"]["podMetricsEndpoints"]
+    assert not {"scheme", "tlsConfig", "authorization"} & endpoint.keys(), "it reads an open path of the admin port"
+
+
+def test_without_encryption_a_token_for_prometheus_changes_nothing(render):
+    scrape = {"serviceMonitor": {"enabled": True}}
+    with_token = render({**CASES["without-encryption"], "metrics": {**scrape, "authorization": {"secret": "token"}}})
+    assert with_token == render({**CASES["without-encryption"], "metrics": scrape})
+
+
+@pytest.mark.parametrize(
+    ("values", "controllers", "proxies"),
+    [
+        ({"enabled": True}, True, True),
+        ({"enabled": True, "apiOpen": []}, False, True),
+        ({"enabled": True, "adminOpen": []}, True, False),
+        ({"enabled": True, "apiOpen": [], "adminOpen": [], "apiClear": True}, True, True),
+    ],
+)
+def test_pods_have_the_annotations_for_prometheus_if_it_can_read_their_metrics(values, controllers, proxies, render):
+    objects = render({"mtls": values})
+    for (kind, name), expected in (
+        (("Deployment", "maesh-controller"), controllers),
+        (("DaemonSet", "maesh-mesh"), proxies),
+    ):
+        annotations = find_one(objects, kind, name)["spec"]["template"]["metadata"].get("annotations", {})
+        assert ("prometheus.io/scrape" in annotations) is expected
+
+
+def test_cert_manager_makes_an_authority_with_a_key_that_the_controllers_can_use(render):
+    objects = render(CASES["encryption-with-cert-manager"], namespace="traffic")
+    (certificate,) = [each for each in objects if each["kind"] == "Certificate"]
+    assert certificate["metadata"]["namespace"] == "traffic"
+    spec = certificate["spec"]
+    assert (spec["secretName"], spec["isCA"], spec["commonName"]) == ("maesh-ca", True, "Maesh cluster.example")
+    assert spec["privateKey"] == {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"}
+    assert (spec["duration"], spec["renewBefore"]) == ("8760h", "876h")
+    assert spec["issuerRef"] == {"name": "root", "kind": "Issuer", "group": "issuers.example"}
+    for case in ("encryption", "encryption-with-a-secret-of-others", "defaults"):
+        assert not [each for each in render(CASES[case]) if each["kind"] == "Certificate"]
+
+
 def test_definitions_are_left_to_helm_which_installs_them_first_and_never_upgrades_them(chart, render):
     kinds = {yaml.safe_load(each["data"])["metadata"]["name"] for each in chart.crds}
     assert kinds == {yaml.safe_load(path.read_text())["metadata"]["name"] for path in CHART.glob("crds/*.yaml")}
@@ -179,6 +235,12 @@ def test_notes_say_what_is_on(chart):
     assert "Access control is enabled" not in read({})
     assert "Access control is enabled" in read({"plugins": {"acl": True}})
     assert "kubectl -n traffic" in read({})
+    assert "maesh status" in read({})
+    assert "maesh dashboard" not in read({})
+    assert "maesh dashboard" in read(CASES["dashboard"])
+    assert "still open in clear" in read(CASES["encryption-is-being-enabled"])
+    assert "traffic between nodes is in clear" in read(CASES["without-encryption"])
+    assert "9000/api/services" in read(CASES["without-encryption"])
     assert "crds" not in read({})
     assert "kubectl apply -f charts/maesh/crds" in read({}, is_upgrade=True, is_install=False)
 

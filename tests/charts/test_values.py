@@ -10,6 +10,9 @@ import jsonschema
 import pytest
 import yaml
 
+from maesh_core.controller.traffic.prometheus_client import HttpPrometheusClient
+from maesh_core.errors import SettingsError
+
 CHARTS = Path(__file__).resolve().parents[2] / "charts"
 DEFAULTS = yaml.safe_load((CHARTS / "maesh" / "values.yaml").read_text())
 SCHEMA = json.loads((CHARTS / "maesh" / "values.schema.json").read_text())
@@ -29,6 +32,10 @@ POD_SCRAPE = {"metrics": {"podMonitor": {"enabled": True}}}
 RULES = {"metrics": {"prometheusRule": {"enabled": True}}}
 DASHBOARDS = {"metrics": {"dashboards": {"enabled": True}}}
 KUBE_DNS = {"kubedns": True}
+ENCRYPTION = {"mtls": {"enabled": True}}
+CERT_MANAGER = {"mtls": {"enabled": True, "authority": {"source": "cert-manager", "issuer": {"name": "root"}}}}
+POLICIES = {"networkPolicy": {"enabled": True}}
+PEER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 STAMP = {"plugins": {"extra": ["stamp"]}}
 RULE = {"apiGroups": ["a.example"], "resources": ["b"], "verbs": ["get"]}
 TOLERATION = {"operator": "Exists"}
@@ -53,6 +60,26 @@ CHANGES = {
     "plugins.accessLog": True,
     "plugins.otel": True,
     "plugins.extra": ["stamp"],
+    "mtls.enabled": False,
+    "mtls.mode": ("strict", ENCRYPTION),
+    "mtls.proxies": (False, {"mtls": {"enabled": True, "apiClear": True}}),
+    "mtls.apiClear": (True, ENCRYPTION),
+    "mtls.apiOpen": ([], ENCRYPTION),
+    "mtls.adminOpen": ([], ENCRYPTION),
+    "mtls.port": (15443, ENCRYPTION),
+    "mtls.trustDomain": ("mesh.example", ENCRYPTION),
+    "mtls.certificateLifetime": ("2h", ENCRYPTION),
+    "mtls.tokenSeconds": (600, ENCRYPTION),
+    "mtls.authority.secret": ("ours", ENCRYPTION),
+    "mtls.authority.source": ("existing", ENCRYPTION),
+    "mtls.authority.issuer.name": ("other", CERT_MANAGER),
+    "mtls.authority.issuer.kind": ("Issuer", CERT_MANAGER),
+    "mtls.authority.issuer.group": ("issuers.example", CERT_MANAGER),
+    "mtls.authority.hours": (8760, CERT_MANAGER),
+    "mtls.trustConfigMap": ("ours", ENCRYPTION),
+    "networkPolicy.enabled": True,
+    "networkPolicy.apiFrom": ([PEER], POLICIES),
+    "networkPolicy.metricsFrom": ([PEER], POLICIES),
     "dashboard.enabled": True,
     "dashboard.hosts": ["mesh.example"],
     "settings": {"udp.session-timeout": "30s"},
@@ -74,6 +101,12 @@ CHANGES = {
     "mesh.workers": 2,
     "mesh.drainSeconds": 30,
     "metrics.prometheus.enabled": False,
+    "metrics.prometheus.url": "http://prometheus.monitoring:9090",
+    "metrics.authorization.secret": ("token", {**ENCRYPTION, **SCRAPE}),
+    "metrics.authorization.key": (
+        "bearer",
+        {**ENCRYPTION, "metrics": {**SCRAPE["metrics"], "authorization": {"secret": "a"}}},
+    ),
     "metrics.serviceMonitor.enabled": True,
     "metrics.serviceMonitor.interval": ("10s", SCRAPE),
     "metrics.serviceMonitor.labels": ({"a": "b"}, SCRAPE),
@@ -147,6 +180,14 @@ def test_every_value_is_used(path, render):
     assert render(base) != render(build_values(path, value, base))
 
 
+@pytest.mark.parametrize("url", ["prometheus:9090", "ftp://prometheus", "http://", "http://a b", "http://a/?query=x"])
+def test_the_schema_refuses_a_url_that_the_controller_would_refuse(url):
+    with pytest.raises(SettingsError):
+        HttpPrometheusClient(url)
+    with pytest.raises(jsonschema.ValidationError, match="does not match"):
+        jsonschema.validate(build_values("metrics.prometheus.url", url, DEFAULTS), SCHEMA)
+
+
 def list_nodes(schema, path=""):
     yield path, schema
     for key in ("properties", "patternProperties", "definitions"):
@@ -189,6 +230,18 @@ def test_the_schema_refuses_what_it_does_not_know_at_every_level_that_is_the_cha
         ("plugins.extra", ["access-log"], "at '/plugins/extra/0'"),
         ("plugins.extra", ["no-acl"], "at '/plugins/extra/0'"),
         ("plugins.extra", ["Stamp"], "at '/plugins/extra/0'"),
+        ("plugins.extra", ["mtls"], "at '/plugins/extra/0'"),
+        ("mtls.mode", "always", "at '/mtls/mode'"),
+        ("mtls.port", 443, "at '/mtls/port'"),
+        ("mtls.tokenSeconds", 60, "at '/mtls/tokenSeconds'"),
+        ("mtls.certificateLifetime", "a day", "at '/mtls/certificateLifetime'"),
+        ("mtls.certificateLifetime", "1h30m", "at '/mtls/certificateLifetime'"),
+        ("mtls.authority.source", "vault", "at '/mtls/authority/source'"),
+        ("mtls.authority.hours", 24, "at '/mtls/authority/hours'"),
+        ("mtls.apiOpen", ["metrics"], "at '/mtls/apiOpen/0'"),
+        ("mesh.podLabels", {"maesh.io/tunnel": "1"}, "invalid propertyName 'maesh.io/tunnel'"),
+        ("networkPolicy.apiFrom", [{}], "at '/networkPolicy/apiFrom/0'"),
+        ("networkPolicy.apiFrom", [{"cidr": "10.0.0.0/8"}], "at '/networkPolicy/apiFrom/0'"),
         ("settings", {"udp": 1}, "at '/settings/udp'"),
         ("settings", {"udp.port": {"a": 1}}, "at '/settings/udp.port'"),
         ("controller.resources.limit.mem", "much", "at '/controller/resources/limit/mem'"),
@@ -265,6 +318,68 @@ def test_what_contradicts_itself_is_refused_by_what_to_do_instead(path, value, t
         render(build_values(path, value))
     (problem,) = [line for line in str(refusal.value).splitlines() if line.startswith("  - ")]
     assert text in problem
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (
+            {"mtls": {"enabled": False}, "settings": {"mtls.check-source": True}},
+            "settings.mtls.check-source belongs to a disabled plugin: set mtls.enabled",
+        ),
+        ({**ENCRYPTION, "settings": {"mtls.mode": "off"}}, "settings contains mtls.mode: set mtls.mode instead"),
+        (
+            {**ENCRYPTION, "settings": {"mtls": {"ca-secret": "x"}}},
+            "settings contains mtls.ca-secret: set mtls.authority.secret instead",
+        ),
+        (
+            {**ENCRYPTION, "settings": {"mtls.tokens": "x"}},
+            "settings contains mtls.tokens, which is for meshes without Kubernetes",
+        ),
+        (
+            {"mtls": {"enabled": True, "mode": "strict", "proxies": False, "apiClear": True}},
+            "set mtls.mode to permissive before",
+        ),
+        (
+            {"mtls": {"enabled": True, "proxies": False}},
+            "mtls.proxies is false, so the proxies pull in clear: set mtls.apiClear",
+        ),
+        ({"mtls": {"enabled": True, "authority": {"source": "cert-manager"}}}, "set mtls.authority.issuer.name"),
+        (
+            {"mtls": {"enabled": True, "authority": {"issuer": {"name": "x"}}}},
+            "set mtls.authority.source to cert-manager",
+        ),
+        ({"mtls": {"enabled": True, "port": 8080}}, "mtls.port 8080 is a port of the mesh itself"),
+        ({"mtls": {"enabled": True, "port": 9000}}, "mtls.port 9000 is a port of the mesh itself"),
+        ({**ENCRYPTION, "limits": {"tcp": 5009}}, "mtls.port 15008 is one of the entrypoints 10000 to 15008"),
+        ({"mtls": {"enabled": True, "port": 5099}}, "mtls.port 5099 is one of the entrypoints 5000 to 5099"),
+        (
+            {"mtls": {"enabled": True, "apiOpen": []}, **SCRAPE},
+            "set metrics.authorization.secret, or add /metrics to mtls.apiOpen",
+        ),
+        (
+            {"mtls": {"enabled": True, "adminOpen": []}, **POD_SCRAPE},
+            "add /metrics to mtls.adminOpen, or disable the monitors",
+        ),
+    ],
+)
+def test_encryption_that_cannot_work_is_refused_by_what_to_do_instead(values, text, render):
+    with pytest.raises(helm_python.HelmRenderError) as refusal:
+        render(values)
+    (problem,) = [line for line in str(refusal.value).splitlines() if line.startswith("  - ")]
+    assert text in problem
+
+
+@pytest.mark.parametrize("name", ["mtls", "networkPolicy"])
+def test_a_cluster_that_is_too_old_for_a_value_is_refused(name, capfd):
+    # With a version, the chart can only be linted here; Helm's linter prints a refusal, and goes on.
+    for version, is_refused in (("v1.21.14", True), ("v1.22.0", False)):
+        helm_python.lint(CHARTS / "maesh", {name: {"enabled": True}}, kube_version=version)
+        assert (f"{name}.enabled needs Kubernetes 1.22" in capfd.readouterr().err) is is_refused
+
+
+def test_a_tunnels_port_beside_the_entrypoints_can_be_used(render):
+    assert render({**ENCRYPTION, "limits": {"tcp": 5008}})
 
 
 def test_a_default_mode_that_no_plugin_carries_is_refused(render):

@@ -11,7 +11,9 @@
 {{- range $key, $value := .Values.settings -}}
   {{- $plugin := splitList "." $key | first -}}
   {{- if not (include "maesh.isOn" (list $root $plugin)) -}}
-    {{- $problems = append $problems (printf "settings.%s belongs to a disabled plugin: set plugins.%s, or add the plugin to plugins.extra" $key (replace "access-log" "accessLog" $plugin)) -}}
+    {{- $value := printf "plugins.%s" (replace "access-log" "accessLog" $plugin) -}}
+    {{- if eq $plugin "mtls" -}}{{- $value = "mtls.enabled" -}}{{- end -}}
+    {{- $problems = append $problems (printf "settings.%s belongs to a disabled plugin: set %s, or add the plugin to plugins.extra" $key $value) -}}
   {{- end -}}
   {{- if or (eq $key "udp.limit") (and (eq $key "udp") (hasKey $value "limit")) -}}
     {{- $problems = append $problems "settings contains udp.limit: set limits.udp instead" -}}
@@ -27,5 +29,6 @@
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
   {{- $problems = append $problems "metrics.serviceMonitor and metrics.podMonitor together would count everything twice: enable only one" -}}
 {{- end -}}
+{{- $problems = concat $problems (include "maesh.mtls.listContradictions" . | fromJsonArray) -}}
 {{- toJson $problems -}}
 {{- end -}}

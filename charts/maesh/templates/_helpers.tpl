@@ -17,7 +17,7 @@ release: {{ (index . 0).Release.Name | quote }}
 {{ printf "%s:%s" .Values.image.name (.Values.image.tag | default .Chart.AppVersion) | toJson }}
 {{- end -}}
 
-{{/* The common part of the spec of all pods; takes the root. Service links are off: the namespace has a shadow service for
+{{/* The common part of the spec of all pods; takes the root. `volumes` is at its end, so that a pod may have more of them. Service links are off: the namespace has a shadow service for
 each service of the mesh, and a program cannot start with thousands of environment variables. */}}
 {{- define "maesh.podSpec" -}}
 enableServiceLinks: false
@@ -32,7 +32,7 @@ volumes:
     emptyDir: {}
 {{- end -}}
 
-{{/* The common part of all containers; takes the root. */}}
+{{/* The common part of all containers; takes the root. `volumeMounts` is at its end, so that a container may have more. */}}
 {{- define "maesh.container" -}}
 image: {{ include "maesh.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -68,15 +68,16 @@ volumeMounts:
 {{- define "maesh.isOn" -}}
 {{- $values := (index . 0).Values -}}
 {{- $name := index . 1 -}}
-{{- if or (has $name $values.plugins.extra) (and (eq $name "acl") $values.acl) (and (eq $name "access-log") $values.plugins.accessLog) (eq (toString (get $values.plugins $name)) "true") -}}
+{{- if or (has $name $values.plugins.extra) (and (eq $name "acl") $values.acl) (and (eq $name "access-log") $values.plugins.accessLog) (and (eq $name "mtls") $values.mtls.enabled) (eq (toString (get $values.plugins $name)) "true") -}}
 true
 {{- end -}}
 {{- end -}}
 
-{{/* Flags about plugins, the same for controller and proxies; takes the root. Only flags that differ from the
-defaults are set, because `--smi` is the old name of --acl. */}}
+{{/* Flags about plugins, the same for controller and proxies; takes a list: the root, the names of plugins whose settings are
+left out. Only flags that differ from the defaults are set, because `--smi` is the old name of --acl. */}}
 {{- define "maesh.pluginArguments" -}}
-{{- $root := . -}}
+{{- $root := index . 0 -}}
+{{- $without := index . 1 -}}
 {{- range list "retry" "ratelimit" "circuitbreaker" "smi" "udp" }}
 {{- if not (include "maesh.isOn" (list $root .)) }}
 - --no-{{ . }}
@@ -87,17 +88,18 @@ defaults are set, because `--smi` is the old name of --acl. */}}
 - --{{ . }}
 {{- end }}
 {{- end }}
-{{- if include "maesh.isOn" (list . "access-log") }}
+{{- if include "maesh.isOn" (list $root "access-log") }}
 - --access-log
 {{- end }}
-{{- range .Values.plugins.extra }}
+{{- range $root.Values.plugins.extra }}
 - --{{ . }}
 {{- end }}
-{{- if include "maesh.isOn" (list . "udp") }}
-- --set=udp.limit={{ int .Values.limits.udp }}
+{{- if include "maesh.isOn" (list $root "udp") }}
+- --set=udp.limit={{ int $root.Values.limits.udp }}
 {{- end }}
-{{- range $key, $value := .Values.settings }}
-{{- if kindIs "map" $value }}
+{{- range $key, $value := $root.Values.settings }}
+{{- if has (splitList "." $key | first) $without }}
+{{- else if kindIs "map" $value }}
 {{- range $below, $given := $value }}
 - {{ printf "--set=%s.%s=%s" $key $below (include "maesh.settingText" $given) | toJson }}
 {{- end }}

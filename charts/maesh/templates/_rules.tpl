@@ -9,6 +9,11 @@ objects of users, which may be in any namespace, are cluster-wide. */}}
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [get, list, watch]
+{{- if include "maesh.isOn" (list . "mtls") }}
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get, list, watch]
+{{- end }}
 {{- if include "maesh.isOn" (list . "smi") }}
 - apiGroups: [split.smi-spec.io]
   resources: [trafficsplits]
