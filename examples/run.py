@@ -2,7 +2,7 @@
 
 The first argument names the example's folder; further ones are handed to `maesh up`, for instance `--http-port 6000`,
 after the FLAGS of the example's server module. Ends with the mesh's status, or with 130 if
-Ctrl-C comes before the mesh.
+Ctrl-C comes before the mesh. If the terminal is closed, the mesh ends too.
 """
 
 import os
@@ -48,7 +48,8 @@ def main() -> int:
     """Start both, pass on the first signal and every later one, and wait for the mesh to end."""
     known = sorted(path.parent.name for path in EXAMPLES.glob("*/server.py"))
     if not sys.argv[1:] or sys.argv[1] not in known:
-        print(f"Name an example: {', '.join(known)}.", file=sys.stderr)
+        missing = f"There is no example {sys.argv[1]!r}." if sys.argv[1:] else "Name an example."
+        print(f"{missing} The examples are {', '.join(known)}.", file=sys.stderr)
         return 2
     folder = EXAMPLES / sys.argv[1]
     sys.path.insert(0, str(folder))
@@ -82,12 +83,14 @@ def run_mesh(command: Sequence[str | Path]) -> int:
         ended_by.append(number)
         if running:
             is_starting = time.monotonic() - started_at < START_S
-            running[0].send_signal(signal.SIGTERM if is_starting else number)
+            # The mesh would not end in order at SIGHUP, which a closed terminal sends.
+            running[0].send_signal(signal.SIGTERM if is_starting or number == signal.SIGHUP else number)
         else:
             early.append(number)
 
-    for handled in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(handled, pass_on)
+    for handled in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if handled != signal.SIGHUP or signal.getsignal(handled) != signal.SIG_IGN:  # nohup ignores it
+            signal.signal(handled, pass_on)
     # A process group of its own: the terminal's Ctrl-C reaches the mesh once, through us, and not twice.
     mesh = subprocess.Popen(command, process_group=0)
     running.append(mesh)

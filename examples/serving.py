@@ -16,11 +16,11 @@ class TextHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = 65536  # head and body leave in one write, not in two that wait for each other (Nagle)
 
-    def answer(self, text: str) -> None:
-        """Take the whole request, and answer it."""
+    def answer(self, text: str, status: int = 200) -> None:
+        """Read the whole request, and answer it."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         body = text.encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -110,7 +110,7 @@ def end_example(process, number=signal.SIGINT):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_whoami_example_serves_through_the_mesh_and_ends_with_status_0(number, start_example):
     port = find_free_port()
     process, line = start_example("whoami", words="curl", http_port=port)
@@ -173,10 +173,11 @@ def run_shell(command):
 def test_canary_example_divides_the_requests_as_its_words_say(start_example):
     port = find_free_port()
     process, _ = start_example("canary", words="curl", http_port=port)
-    everyone, beta = list_commands("canary", port)
+    everyone, beta, denied = list_commands("canary", port)
     for _ in range(2):
         assert Counter(run_shell(everyone).splitlines()) == {"v1": 9, "v2 blue": 2, "v2 green": 1}
         assert Counter(run_shell(beta).splitlines()) == {"v2 blue": 4, "v2 green": 2}
+    assert run_shell(denied).startswith("HTTP/1.1 403 ")
     end_example(process)
 
 
@@ -235,7 +236,7 @@ def test_the_message_of_the_grpc_example_is_that_of_protobuf():
 def test_an_example_that_does_not_exist_is_told():
     done = subprocess.run([sys.executable, EXAMPLES / "run.py", "none"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert done.stderr == f"Name an example: {', '.join(NAMES)}.\n"
+    assert done.stderr == f"There is no example 'none'. The examples are {', '.join(NAMES)}.\n"
 
 
 def test_the_grpc_example_says_how_to_install_grpcio(tmp_path):

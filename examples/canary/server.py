@@ -1,12 +1,14 @@
 """The demo server: answers every request with the name of the version that runs at the address it arrived at.
 
-Listens on the addresses that canary.yaml gives the three pods.
+Listens on the addresses that canary.yaml gives the three pods of the service; the pods of clients have no server.
 """
 
 from serving import TextHandler, TextServer, start
 
 VERSIONS = {"127.0.4.1": "v1", "127.0.4.2": "v2 blue", "127.0.4.3": "v2 green"}
 ADDRESSES = tuple((address, 8803) for address in VERSIONS)
+FLAGS = ("--acl",)
+"""What the mesh of this example is started with."""
 
 
 class VersionHandler(TextHandler):
