@@ -22,8 +22,8 @@ from engine import SERVICE, Engine, build_request
 from processes import ProcessGroup, fetch, find_free_port, run_to_end, stop, wait_until
 from proxies import build_controller_command, build_proxy_command
 
+from maesh_core.controller.building import build_engine, collect_kinds
 from maesh_core.controller.discovery.documents.parsing import KindTable, parse_manifest
-from maesh_core.controller.run import build_engine, collect_kinds
 from maesh_core.model.configuration import HttpRouter
 from maesh_core.model.events import Applied, Replaced
 from maesh_core.model.matches import HeaderMatch, HttpMatch

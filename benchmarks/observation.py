@@ -65,14 +65,15 @@ ENVOY_LOG = """
 """
 
 
-def build_variants() -> list[Proxy]:
-    """Build the variants: each plain proxy, then what it costs to look at its traffic."""
+def build_variants(former: Path | None) -> list[Proxy]:
+    """Build the variants: each plain proxy, then what it costs to look at its traffic; first an earlier Maesh."""
     known = build_proxies()
     maesh, envoy, traefik = known["maesh"], known["envoy"], known["traefik"]
     log = functools.partial(
         _observe_maesh, options=("--access-log", "--set", "access-log.format=json"), is_logging=True
     )
     return [
+        *([replace(maesh, name="former", find=lambda: former)] if former is not None else []),
         maesh,
         replace(maesh, name="maesh-log", build_command=log),
         replace(maesh, name="maesh-traces-1%", build_command=functools.partial(_trace_maesh, share="0.01")),
@@ -139,13 +140,14 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5, help="runs of each variant, interleaved (default 5)")
     parser.add_argument("--seconds", type=int, default=2, help="length of one run (default 2)")
     parser.add_argument("--output", type=Path, default=RESULTS / "observation.json", help="the file of results")
+    parser.add_argument("--former", type=Path, help="the program `maesh` of an earlier version, to compare with")
     options = parser.parse_args()
     if missing := [program for program in ("nginx", "wrk", "taskset") if not shutil.which(program)]:
         print(f"Not installed, so there is nothing to measure with: {', '.join(missing)}", file=sys.stderr)
         return 1
     raise_open_files_limit()
     options.cases, options.rate = [case for case in CASES if case.name == CASE], 0
-    variants = [variant for variant in build_variants() if variant.find() is not None]
+    variants = [variant for variant in build_variants(options.former) if variant.find() is not None]
     with tempfile.TemporaryDirectory(prefix="maesh-bench-") as name, ProcessGroup(Path(name)) as group:
         site = Site(group, Path(name))
         site.start_upstream()

@@ -17,6 +17,7 @@ from fairness_report import render_fairness
 from http2_report import render_http2
 from stream_report import render_streams
 from tables import render_ms, render_ratio, render_rows
+from tunnel_report import render_mtls, render_mtls_scale
 
 FOLDER = Path(__file__).resolve().parent
 BEGIN, END = "<!-- figures of {stage}: written by report.py -->", "<!-- end of figures of {stage} -->"
@@ -247,6 +248,8 @@ def render_parts(parts: Sequence[Document]) -> str:
 def render_head(document: Document) -> str:
     """Render what was measured with: the machine, the versions, the options."""
     machine = ", ".join(f"{name} {value}" for name, value in document["machine"].items())
+    if "options" not in document:
+        return f"Machine: {machine}."
     proxies = ", ".join(f"{name} {version}" for name, version in document["proxies"].items())
     options = document["options"]
     head = f"Machine: {machine}.\n\nProxies: {proxies}.\n\n{options['runs']} runs of {options['seconds']} s."
@@ -265,6 +268,8 @@ RENDERERS: Mapping[str, Callable[[Any], str]] = {
     "scale": render_scale,
     "parts": render_parts,
     "fairness": render_fairness,
+    "mtls": render_mtls,
+    "mtls_scale": render_mtls_scale,
 }
 
 

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from scale import build_documents, render_file
 
+from maesh_core.controller.building import build_engine
 from maesh_core.controller.discovery.documents.parsing import KindTable, parse_manifest
 from maesh_core.controller.resources.kinds import CORE_KINDS
-from maesh_core.controller.run import build_engine
 from maesh_core.model.events import Applied, Replaced
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.resources import EndpointSlice, Service

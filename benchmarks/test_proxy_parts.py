@@ -9,10 +9,13 @@ from itertools import count, cycle
 import pytest
 from engine import Engine, build_request
 
-from maesh_core.model.configuration import HttpRouter, Section, Server, Service
+from maesh_core.model.configuration import HttpOrder, HttpRouter, Section, Server, Service
+from maesh_core.model.matches import HeaderMatch, HttpMatch, QueryMatch
 from maesh_core.model.messages import Update, parse_update, render_update
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.http.handler import HttpHandler
+from maesh_core.proxy.http.messages.request_parsing import parse_request_head
+from maesh_core.proxy.http.rules import CompiledOrder
 from maesh_core.proxy.network.clock import Clock
 from maesh_core.proxy.routing.configuration import RoutingConfiguration
 from maesh_core.settings import ProxySettings
@@ -106,3 +109,42 @@ async def test_carry_a_request_with_an_ordinary_head_that_is_new(benchmark, engi
     carry, requests = engine.connect(), cycle([build_request(number) for number in range(10_000)])
     benchmark(lambda: carry(next(requests)))
     assert engine.count_answered() > 0
+
+
+CONDITIONS = HttpMatch(
+    path_prefix="/v2",
+    headers=(HeaderMatch(name="version", value="two"),),
+    queries=(QueryMatch(name="color", value="blue"),),
+)
+RULES = {
+    "one without conditions": [HttpMatch()],
+    "one with three conditions": [CONDITIONS],
+    "128 prefixes": [HttpMatch(path_prefix=f"/a{number}") for number in range(127)] + [HttpMatch(path_prefix="/v2")],
+}
+HOSTILE = {
+    "a query of 16 KB": (b"/v2?" + b"&".join(b"%x" % number for number in range(3500)), b""),
+    "a head of 60 KB": (b"/v2", b"".join(b"x-%d: %s\r\n" % (number, b"1" * 600) for number in range(90))),
+}
+
+
+@pytest.mark.parametrize("matches", RULES.values(), ids=RULES)
+def test_choose_the_rule_of_a_request(benchmark, matches):
+    order = CompiledOrder([HttpOrder(rule=index, match=match) for index, match in enumerate(matches)])
+    head = parse_request_head(
+        b"GET /v2/things/7?animal=whale&color=blue HTTP/1.1\r\nHost: echo.default.maesh\r\nUser-Agent: curl/8.1\r\n"
+        b"Accept: */*\r\nAccept-Encoding: gzip, br\r\nX-Request-Id: 3f2b1c77-aaaa-bbbb-cccc-0123456789ab\r\n"
+        b"Cookie: a=b; c=d; session=1234567890\r\nVersion: two\r\n\r\n"
+    )
+    assert benchmark(order._find, head) == len(matches) - 1  # `find` would keep the answer
+
+
+@pytest.mark.parametrize(("target", "fields"), HOSTILE.values(), ids=HOSTILE)
+def test_choose_the_rule_of_a_large_request_among_128_with_32_conditions(benchmark, target, fields):
+    match = HttpMatch(
+        path_prefix="/v2",
+        headers=tuple(HeaderMatch(name=f"x-{number}", value="2") for number in range(16)),
+        queries=tuple(QueryMatch(name=f"q{number}", value="2") for number in range(16)),
+    )
+    order = CompiledOrder([HttpOrder(rule=index, match=match) for index in range(128)])
+    head = parse_request_head(b"GET %b HTTP/1.1\r\nHost: a.b.maesh\r\n%b\r\n" % (target, fields))
+    assert benchmark(order._find, head) == -1
