@@ -41,7 +41,9 @@ def install(tmp_path, monkeypatch):
     monkeypatch.setattr("maesh_core.plugin_system.metadata.entry_points", find_entry_points)
     modules = set()
 
-    def install_distribution(name, entry_points, files=None, *, version="1.0", summary="A plugin for tests"):
+    def install_distribution(
+        name, entry_points, files=None, *, version="1.0", summary="A plugin for tests", parents=(), commands=()
+    ):
         for path, text in (files or {}).items():
             target = site / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,9 @@ def install(tmp_path, monkeypatch):
             f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: {summary}\n"
         )
         lines = [f"{plugin} = {path}" for plugin, path in entry_points]
-        folder.joinpath("entry_points.txt").write_text("\n".join(["[maesh.plugins]", *lines, ""]))
+        more = ["[maesh.parents]", *(f"{plugin} = {path}" for plugin, path in parents)] if parents else []
+        more += ["[maesh.commands]", *(f"{plugin} = {path}" for plugin, path in commands)] if commands else []
+        folder.joinpath("entry_points.txt").write_text("\n".join(["[maesh.plugins]", *lines, *more, ""]))
         return site
 
     yield install_distribution

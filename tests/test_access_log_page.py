@@ -12,8 +12,11 @@ from maesh_access_log.rendering import build_renderer
 from maesh_access_log.templates import FIELD_LIMIT, FIELDS, LITERAL_LIMIT, check_format
 from maesh_access_log.texts import LINE_LIMIT_BYTES, SHORT_TEXT_LIMIT, TEXT_LIMIT
 from maesh_access_log.writer import QUEUE_LIMIT_BYTES
+from maesh_udp.session import UNREACHABLE
 
-from maesh_core.model.traffic_record import CLIENT_LEFT, TrafficRecord
+from maesh_core.model import traffic_record
+from maesh_core.model.traffic_record import TrafficRecord
+from maesh_core.proxy.http.answers import NOT_READ, RESPONSE_TIMEOUT, REVOKED
 from maesh_core.values.parsing import parse_value
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +34,13 @@ def list_rows(text, heading):
 def test_the_table_of_fields_is_the_plugins():
     described = [[f"`{name}`", f"`{field.envoy}`" * bool(field.envoy), field.meaning] for name, field in FIELDS.items()]
     assert list_rows(PAGE, "Fields") == described
+
+
+def test_every_reason_of_a_record_has_a_row():
+    kinds = {traffic_record.HTTP, traffic_record.TUNNEL, traffic_record.TCP, traffic_record.UDP, traffic_record.REFUSED}
+    texts = {value for name, value in vars(traffic_record).items() if name.isupper() and isinstance(value, str)}
+    others = {RESPONSE_TIMEOUT, NOT_READ, REVOKED.reason, UNREACHABLE}
+    assert {row[0].strip("`") for row in list_rows(PAGE, "Reasons")} == (texts - kinds) | others
 
 
 def test_metrics_are_the_plugins():
@@ -75,8 +85,8 @@ def test_the_example_of_the_common_format_is_what_is_written():
         target=b"/items?page=2",
         headers=Headers(),
     )
-    assert build_renderer("common")(record) in PAGE
-    assert json.loads(build_renderer("json")(record))["StartUTC"].startswith("2025-11-29T19:32:52")
+    assert build_renderer("common").render(record) in PAGE
+    assert json.loads(build_renderer("json").render(record))["StartUTC"].startswith("2025-11-29T19:32:52")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +97,6 @@ def test_the_example_of_the_common_format_is_what_is_written():
         f"if a line would have more than {LINE_LIMIT_BYTES} bytes, its texts are cut after {SHORT_TEXT_LIMIT}",
         f"four times a second or {BATCH_LINES} lines at a time",
         f"Up to {QUEUE_LIMIT_BYTES >> 20} MiB wait for the thread",
-        f"`{CLIENT_LEFT}` (status 499)",
     ],
 )
 def test_limits_and_reasons_are_the_codes(text):

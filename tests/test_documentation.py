@@ -206,8 +206,8 @@ def read_rows(place):
 
 def test_every_annotation_of_the_core_and_of_shipped_plugins_has_a_row():
     loaded = load_plugins("controller", [plugin for plugin in list_installed() if plugin.name in SHIPPED], {})
-    builders = [*loaded.collect("maesh_middleware_builders"), *loaded.collect("maesh_balancer_builders")]
-    claimed = {name for builder in builders for name in builder.annotations}
+    hooks = ("maesh_middleware_builders", "maesh_balancer_builders", "maesh_transport_rules")
+    claimed = {name for hook in hooks for builder in loaded.collect(hook) for name in builder.annotations}
     assert read_rows("annotations.md") == CORE_ANNOTATIONS | claimed
 
 

@@ -7,11 +7,12 @@ import pytest
 
 from maesh_core.controller.cluster.cluster_metrics import collect_cluster_metrics
 from maesh_core.model.exposition import render_families
+from maesh_core.proxy.workers.counters import ORPHAN_LIMIT
 from maesh_testing.http_client import send_request
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 ROW = re.compile(r"^\| (`[a-z_]+`(?:, `[a-z_]+`)*) \| ([^|]*)\|", re.MULTILINE)
-ELSEWHERE = ("maesh_tcp_", "maesh_udp_")
+ELSEWHERE = ("maesh_tcp_", "maesh_udp_", "maesh_tunnel")
 CONTROLLER = "maesh_controller_"
 
 pytestmark = pytest.mark.integration
@@ -58,8 +59,12 @@ def test_samples_have_the_labels_of_their_rows(start_mesh):
     check_labels(mesh.read_metrics())
 
 
+def test_the_limit_of_series_without_a_worker_is_the_code_s():
+    assert f"more than {ORPHAN_LIMIT:,} such series" in " ".join((DOCS / "metrics.md").read_text().split())
+
+
 def test_every_metric_of_a_controller_has_a_row_and_every_row_is_one(start_mesh):
-    mesh = start_mesh(annotations={"retry-attempts": "many"})
+    mesh = start_mesh("--access-log", "--set", "access-log.format=json", annotations={"retry-attempts": "many"})
     assert send_request(mesh.api_port, path="/api/absent").status == 404
     text = send_request(mesh.api_port, path="/metrics").text
     in_a_cluster = {family.name: [family] for family in collect_cluster_metrics(0.0, None, None)}

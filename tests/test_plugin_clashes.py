@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from maesh_core.controller.run import build_once
+from maesh_core.controller.building import build_once
 from maesh_core.errors import PluginError
 from maesh_core.plugin_system.loading import load_plugins
 from maesh_core.plugin_system.metadata import list_installed
@@ -25,7 +25,7 @@ class Given:
     transport = "TCP"
     port_range = PortRange(first=17000, limit=1, is_exclusive=True)
     has_middlewares = False
-    settings_type = router_type = dict
+    settings_type = router_type = node_type = dict
 
     def watch_events(self, kinds): ...
     def build(self, view, service): ...
@@ -41,6 +41,9 @@ class Given:
     def start_draining(self): ...
     def is_drained(self): ...
     def abort(self): ...
+    def apply_nodes(self, nodes, clients): ...
+    def find_path(self, server, mode): ...
+    def receive(self, payload): ...
 
 
 class Half:
@@ -99,3 +102,17 @@ def test_in_a_proxy(load_two, hook, what):
     with pytest.raises(PluginError) as caught:
         asyncio.run(start())
     assert str(caught.value) == f"{what} is claimed by both plugin 'ant' (acme-ant 1.0) and plugin 'bee' (acme-bee 1.0)"
+
+
+def test_two_transports_in_a_proxy(load_two):
+    plugins = load_two("proxy", "maesh_transports")
+
+    async def start():
+        WorkerRuntime(ProxySettings(), plugins, WorkerMemory())
+
+    with pytest.raises(PluginError) as caught:
+        asyncio.run(start())
+    assert str(caught.value) == (
+        "both plugin 'ant' (acme-ant 1.0) and plugin 'bee' (acme-bee 1.0) provide a transport,"
+        " but at most one can be enabled"
+    )

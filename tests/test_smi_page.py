@@ -20,7 +20,7 @@ from maesh_smi.splits import BRANCH_LIMIT, DEPTH_LIMIT, MATCH_LIMIT
 from maesh_core.controller.reports.object_reports import ObjectReports
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.findings import Findings
-from maesh_core.model.matching import PATTERN_LIMIT_CHARACTERS
+from maesh_core.model.patterns import PATTERN_LIMIT_CHARACTERS
 from maesh_core.model.resources import Service
 from maesh_testing.commands import MAESH
 

@@ -15,7 +15,8 @@ from maesh_core.controller.configuration.http import HttpTrafficType
 from maesh_core.controller.configuration.tcp import TcpTrafficType
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.topology import PortNode, ServiceNode
-from maesh_core.plugin_system.hookspecs import PortRange, Stage
+from maesh_core.plugin_system.hookspecs import Stage
+from maesh_core.plugin_system.protocols import PortRange
 from maesh_core.proxy.tcp.handler import TcpHandler
 from maesh_core.settings import MeshSettings, ProxySettings
 from maesh_core.settings.fields import list_fields

@@ -1,34 +1,38 @@
-"""Traffic whose every outcome is known: a server that answers by path, and a script that counts what it has sent.
+"""Traffic whose every outcome is known: a script that counts what it sends, and what came back.
 
-The script keeps the samples that a proxy's metrics must have, as `{(name, labels): value}`.
+The script keeps the samples that a proxy's metrics must have, as `{(name, labels): value}`, and the records that an
+access log must have, as `{fields: number}`.
 """
 
 import contextlib
-import http.client
+import json
 import re
 import socket
-import struct
-import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 
 import h2.config
 import h2.connection
 import h2.events
 
-CLIENT_LEFT, RESET = 499, struct.pack("ii", 1, 0)
+from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
+from maesh_core.model.traffic_record import CLIENT_LEFT, DENIED, NO_SERVER_ACCEPTED, UPSTREAM_LOST
+
+CLIENT_LEFT_STATUS = 499
+INTERNAL, UNAVAILABLE = 13, 14
 SAMPLE = re.compile(r"^(maesh_\w+?)(?:_total)?(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 COUNTED = re.compile(
-    r"maesh_(edge|entrypoint|http_refused_requests|server_attempts|udp_sessions|udp_(received|sent)|tcp)"
+    r"maesh_(edge|entrypoint|http_refused_requests|branch|server_(attempts|failed)|udp|tcp|access_log|acl)"
     r"|maesh_service_(?!servers_aside|server_ejections)"
 )
 SUMS = re.compile(r"_(bucket|sum)$")
-CLOSED_LATE = "the upstream closed the connection during the response"
-CLOSED_EARLY = "the upstream closed the connection without a response"
-NOT_CONNECTED = "cannot connect to the upstream"
-UNKNOWN_HOST = "no service of the mesh has this host"
+FIELDS = (
+    *("Kind", "ClientHost", "RequestPath", "RequestHost", "entryPointName", "RouterName", "ServiceName", "ServiceAddr"),
+    *("RequestProtocol", "RequestMethod", "Attempts", "RetryAttempts", "DownstreamStatus", "GrpcStatus", "Reason"),
+    *("RequestContentSize", "DownstreamContentSize", "OriginDuration"),
+)
+"""All fields of a line of JSON except for times; of `OriginDuration`, whether there is one."""
 
 
 def read_counters(text):
@@ -40,296 +44,347 @@ def read_counters(text):
     return counters
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: Any
-    protocol_version = "HTTP/1.1"
-    wbufsize = 65536
-    timeout = 60
-
-    BODIES = {"ok": (200, b"hello"), "absent": (404, b"none"), "broken": (500, b"oops"), "busy": (503, b"busy")}
-
-    def answer(self):
-        path, _, argument = self.path.strip("/").partition("/")
-        self._read_body()
-        if path == "flaky":
-            path = "ok" if self.server.has_seen(argument) else "busy"
-        if path in self.BODIES:
-            status, body = self.BODIES[path]
-            self._respond(status, ("Content-Length", str(len(body))), body=body)
-        elif path == "unchanged":
-            self._respond(304)
-        else:
-            getattr(self, f"do_{path}")(argument)
-
-    def _read_body(self):
-        if "Transfer-Encoding" not in self.headers:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            return
-        while size := int(self.rfile.readline(), 16):
-            self.rfile.read(size + 2)
-        self.rfile.readline()
-
-    do_GET = do_HEAD = do_POST = answer  # noqa: N815 - as the base class has them
-
-    def _respond(self, status, *fields, body=b""):
-        self.send_response(status)
-        for field in fields:
-            self.send_header(*field)
-        self.end_headers()
-        self.wfile.write(body if self.command != "HEAD" else b"")
-
-    def do_chunked(self, _):
-        self._respond(200, ("Transfer-Encoding", "chunked"), body=b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n")
-
-    def do_grpc(self, status):
-        fields = ("Transfer-Encoding", "chunked"), ("Content-Type", "application/grpc")
-        self._respond(200, *fields, body=b"5\r\nhello\r\n0\r\ngrpc-status: %b\r\n\r\n" % status.encode())
-
-    def do_cut(self, _):
-        self._respond(200, ("Content-Length", "9"), body=b"hel")
-        self.close_connection = True
-
-    def do_silent(self, _):
-        self.close_connection = True
-
-    def do_hang(self, _):
-        self.rfile.read(1)  # until the proxy closes
-        self.close_connection = True
-
-    def do_tunnel(self, _):
-        self._respond(101, ("Connection", "upgrade"), ("Upgrade", "echo"))
-        self.wfile.flush()
-        while data := self.connection.recv(65536):
-            self.connection.sendall(data)
-        self.close_connection = True
-
-    def log_message(self, *_):
-        pass
+def read_record(line):
+    """Read a line of an access log as JSON."""
+    fields = json.loads(line)
+    fields["OriginDuration"] = fields["OriginDuration"] is not None
+    return tuple(fields[name] for name in FIELDS)
 
 
-class ScriptedServer(ThreadingHTTPServer):
-    """Answers by path; `/flaky/NAME` fails once."""
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-    address = "127.0.0.1"
-
-    def __init__(self):
-        super().__init__((self.address, 0), _Handler)
-        self.port = self.server_address[1]
-        self._seen, self._lock = set(), threading.Lock()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def has_seen(self, name):
-        with self._lock:
-            is_known = name in self._seen
-            self._seen.add(name)
-            return is_known
-
-    def handle_error(self, request, client_address):
-        pass
+def compare(found, wanted):
+    """Describe the differences of two sets of counts."""
+    return [
+        f"{key}: {found.get(key, 0)}, not {wanted.get(key, 0)}"
+        for key in found.keys() | wanted.keys()
+        if found.get(key) != wanted.get(key)
+    ]
 
 
-class EchoServer:
-    """Sends back what it receives, over TCP and UDP on one port."""
+class Request(NamedTuple):
+    """A request. `outcomes` are those of the attempts; None for one attempt, or none if the mesh answers.
 
-    def __init__(self):
-        self.streams = socket.create_server(("127.0.0.1", 0))
-        self.port = self.streams.getsockname()[1]
-        self.datagrams = socket.socket(type=socket.SOCK_DGRAM)
-        self.datagrams.bind(("127.0.0.1", self.port))
-        for serve in (self._serve_streams, self._serve_datagrams):
-            threading.Thread(target=serve, daemon=True).start()
+    `branch` is the branch of the service's traffic split that is chosen.
+    """
 
-    def _serve_streams(self):
-        with contextlib.suppress(OSError):
+    path: str
+    service: str = "app"
+    method: str = "GET"
+    body: bytes = b""
+    outcomes: tuple[str, ...] | None = None
+    server: str = ""
+    branch: str = ""
+
+    def render(self, *fields):
+        lines = (f"{self.method} {self.path} HTTP/1.1", f"Host: {self.service}.test.maesh", *fields)
+        length = (f"Content-Length: {len(self.body)}",) if self.body else ()
+        return "\r\n".join((*lines, *length, "", "")).encode() + self.body
+
+
+class Response(NamedTuple):
+    status: int
+    reason: str
+    content: bytes
+
+
+def parse_responses(data, requests):
+    """Parse the responses to pipelined requests."""
+    responses = []
+    for request in requests:
+        head, blank, data = data.partition(b"\r\n\r\n")
+        assert blank, f"no response to {request}"
+        fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+        status, content = int(head[9:12]), b""
+        if "Transfer-Encoding" in fields:
             while True:
-                connection, _ = self.streams.accept()
-                with connection:
-                    while data := connection.recv(65536):
-                        connection.sendall(data)
-
-    def _serve_datagrams(self):
-        with contextlib.suppress(OSError):
-            while True:
-                data, client = self.datagrams.recvfrom(65536)
-                if client is None:  # it was shut down
-                    return
-                self.datagrams.sendto(data, client)
-
-    def close(self):
-        for sock in (self.streams, self.datagrams):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
+                size, _, data = data.partition(b"\r\n")
+                chunk, data = data[: int(size, 16)], data[int(size, 16) + 2 :]
+                content += chunk
+                if not chunk:
+                    break
+        elif request.method != "HEAD":
+            length = int(fields.get("Content-Length", 0))
+            content, data = data[:length], data[length:]
+        responses.append(Response(status, fields.get("X-Maesh-Reason", ""), content))
+    assert not data
+    return responses
 
 
 class Script:
-    """Sends requests through a mesh, and counts them."""
+    """Sends requests through a mesh, and counts them. `is_logged` means that the mesh has an access log."""
 
-    def __init__(self, port, server_label):
-        self.port, self.server_label = port, server_label
-        self.counters = Counter()
-        self._connections = {}
+    def __init__(self, port, server_label, *, is_logged=True):
+        self.port, self.server_label, self.is_logged = port, server_label, is_logged
+        self.counters, self.records = Counter(), Counter()
+        self._sockets = []
         self._flaky = 0
 
     def close(self):
-        for connection in self._connections.values():
-            connection.close()
-        self._connections.clear()
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
 
-    # --- what a proxy must have counted
+    # --- what a proxy must have counted and logged
 
     def count(self, name, value=1, /, **labels):
         if value:
             self.counters[f"maesh_{name}", frozenset(labels.items())] += value
 
-    def note(self, service, status, *, client="127.0.0.1", protocol="http/1", received=0, sent=0, reason="", **more):
-        """Count one request; `outcomes` are those of the attempts."""
-        outcomes = more.get("outcomes", () if reason else ("error" if status >= 500 else "response",))
-        key = {"service": f"test/{service}:80"}
+    def record(self, **fields):
+        """Note a record; fields that are not given are those of a refusal of HTTP/1.1 from 127.0.0.1."""
+        texts = dict.fromkeys(FIELDS[:11], "")
+        numbers = dict.fromkeys(FIELDS[11:], 0)
+        base = {"Kind": "refused", "ClientHost": "127.0.0.1", "entryPointName": str(self.port), "GrpcStatus": None}
+        record = {**texts, **numbers, "RequestProtocol": "HTTP/1.1", "Reason": "", "OriginDuration": False, **base}
+        record |= fields
+        record["Attempts"], record["RetryAttempts"] = fields.get("Attempts", 0), max(0, fields.get("Attempts", 0) - 1)
+        if self.is_logged:
+            self.records[tuple(record[name] for name in FIELDS)] += 1
+            self.count("access_log_written")
+
+    def note(self, request, status, *, client="127.0.0.1", protocol="HTTP/1.1", received=0, sent=0, **more):
+        """Count one request; `reason` is that of an answer of the mesh, `cut` that of a response that was cut."""
+        reason, cut, grpc = more.get("reason", ""), more.get("cut", ""), more.get("grpc")
+        outcomes = request.outcomes
+        if outcomes is None:
+            outcomes = () if reason else ("error" if status >= 500 else "response",)
+        attempts = more.get("attempts", len(outcomes))
+        key = {"service": f"test/{request.service}:80"}
+        server = (request.server or self.server_label) if attempts else ""
+        destination = f"{key['service']}/split/{request.branch}" if request.branch else key["service"]
+        label = "http/2" if protocol == "HTTP/2" else "http/1"
         self.count("entrypoint_requests", entrypoint=str(self.port))
-        self.count("service_requests", protocol=protocol, code=str(status), **key)
+        self.count("service_requests", protocol=label, code=str(status), **key)
         self.count("service_request_duration_seconds_count", **key)
         self.count("service_upstream_duration_seconds_count", sum(each != "failure" for each in outcomes), **key)
-        self.count("service_attempts", more.get("attempts", len(outcomes)), **key)
-        self.count("service_retries", max(0, len(outcomes) - 1), **key)
+        self.count("service_attempts", attempts, **key)
+        self.count("service_retries", max(0, attempts - 1), **key)
         self.count("service_request_bytes", received, **key)
         self.count("service_response_bytes", sent, **key)
-        if reason:
-            self.count("service_answers", code=str(status), reason=reason, **key)
-        if "cut" in more:
-            self.count("service_cut_responses", reason=more["cut"], **key)
-        if "grpc" in more:
-            self.count("service_grpc_responses", grpc_status=str(more["grpc"]), **key)
+        self.count("service_answers", int(bool(reason)), code=str(status), reason=reason, **key)
+        self.count("service_cut_responses", int(bool(cut)), reason=cut, **key)
+        self.count("service_grpc_responses", int(grpc is not None), grpc_status=str(grpc), **key)
         for outcome in outcomes:
-            self.count("server_attempts", server=more.get("server", self.server_label), outcome=outcome)
+            self.count("server_attempts", server=server, outcome=outcome)
         self.count("edge_requests", client=client, **key)
-        self.count("edge_failures", int(status >= 500), client=client, **key)
+        self.count("edge_denied", int(bool(reason) and status == 403), client=client, **key)
+        if status >= 500 or cut or grpc in GRPC_SERVER_ERRORS:
+            self.count("service_failures", **key)
+            self.count("edge_failures", client=client, **key)
+            self.count("server_failed_responses", int(status < 500), server=server)
+            self.count("branch_failures", int(bool(request.branch)), destination=destination, **key)
+        if request.branch:
+            self.count("branch_requests", code=str(status), destination=destination, **key)
+        self.record(
+            Kind="tunnel" if status == 101 else "http",
+            ClientHost=client,
+            RequestPath=request.path,
+            RequestHost=f"{request.service}.test.maesh",
+            RouterName=key["service"],
+            ServiceName=destination,
+            ServiceAddr=server,
+            RequestProtocol=protocol,
+            RequestMethod=request.method,
+            Attempts=attempts,
+            DownstreamStatus=status,
+            GrpcStatus=grpc,
+            Reason=reason or cut or more.get("ended", ""),
+            RequestContentSize=received,
+            DownstreamContentSize=sent,
+            OriginDuration=bool(outcomes) and outcomes[-1] != "failure",
+        )
 
-    # --- requests
+    # --- requests over HTTP/1
 
-    def ask(self, service, path, *, method="GET", body=None, client="127.0.0.1", **more):
-        """Send a request over a kept connection, and count it as what came back."""
-        connection = self._connections.get(client)
-        if connection is None:
-            source = (client, 0)
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60, source_address=source)
-            self._connections[client] = connection
-        connection.request(method, path, body, {"Host": f"{service}.test.maesh"})
-        response = connection.getresponse()
-        content, reason = response.read(), response.headers.get("X-Maesh-Reason", "")
-        fields = {"client": client, "received": len(body or b""), "sent": len(content), "reason": reason, **more}
-        self.note(service, response.status, **fields)
-        return response.status
+    def exchange(self, data, client="127.0.0.1"):
+        """Send bytes on a connection of their own, and return what comes back until its end."""
+        with socket.create_connection(("127.0.0.1", self.port), 60, source_address=(client, 0)) as sock:
+            sock.sendall(data)
+            return b"".join(iter(lambda: sock.recv(65536), b""))
 
-    def ask_flaky(self):
+    def ask(self, requests, client="127.0.0.1"):
+        """Send pipelined requests over one connection, and count each as what came back."""
+        *former, last = requests
+        data = b"".join([*(request.render() for request in former), last.render("Connection: close")])
+        responses = parse_responses(self.exchange(data, client), requests)
+        for request, (status, reason, content) in zip(requests, responses, strict=True):
+            self.note(request, status, client=client, received=len(request.body), sent=len(content), reason=reason)
+        return responses
+
+    def build_flaky(self):
+        """Build a request that fails at the first attempt only."""
         self._flaky += 1
-        status = self.ask("retried", f"/flaky/{self._flaky}", outcomes=("error", "response"))
-        assert status == 200
+        return Request(f"/flaky/{self._flaky}", "retried", outcomes=("error", "response"))
 
     def open(self, request):
-        """Send bytes on a connection of their own."""
         sock = socket.create_connection(("127.0.0.1", self.port), 60)
         sock.sendall(request)
         return sock
 
     def ask_for_cut(self):
-        with self.open(b"GET /cut HTTP/1.1\r\nHost: app.test.maesh\r\n\r\n") as sock, contextlib.suppress(OSError):
+        request = Request("/cut")
+        with self.open(request.render()) as sock, contextlib.suppress(OSError):
             while sock.recv(65536):
                 pass
-        self.note("app", 200, sent=3, cut=CLOSED_LATE)
+        self.note(request, 200, sent=3, cut=UPSTREAM_LOST)
 
-    def leave(self):
+    def leave(self, has_request):
         """Send a request that is never answered, and leave once it has reached the server."""
-        with self.open(b"GET /hang HTTP/1.1\r\nHost: app.test.maesh\r\n\r\n") as sock:
-            sock.settimeout(0.05)
-            with contextlib.suppress(TimeoutError):
-                sock.recv(1)
-        self.note("app", CLIENT_LEFT, outcomes=(), attempts=1)
+        request = Request("/hang", outcomes=())
+        with self.open(request.render()):
+            assert has_request.acquire(timeout=60)
+        self.note(request, CLIENT_LEFT_STATUS, attempts=1, ended=CLIENT_LEFT)
+
+    def leave_within_response(self):
+        request, data = Request("/stall", outcomes=("response",)), b""
+        with self.open(request.render()) as sock:
+            while not data.endswith(b"\r\n\r\nhel"):
+                data += sock.recv(65536)
+        self.note(request, CLIENT_LEFT_STATUS, sent=3, ended=CLIENT_LEFT)
 
     def ask_as_http_1_0(self):
-        with self.open(b"GET /chunked HTTP/1.0\r\nHost: app.test.maesh\r\n\r\n") as sock:
-            assert b"".join(iter(lambda: sock.recv(65536), b"")).endswith(b"\r\n\r\nhello")
-        self.note("app", 200, sent=5)
+        request = Request("/chunked")
+        answer = self.exchange(request.render().replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert answer.endswith(b"\r\n\r\nhello")
+        self.note(request, 200, protocol="HTTP/1.0", sent=5)
 
     def send_chunks(self):
-        head = b"POST /ok HTTP/1.1\r\nHost: app.test.maesh\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n"
-        with self.open(head + b"\r\n4\r\nabcd\r\n2\r\nef\r\n0\r\n\r\n") as sock:
-            assert b"".join(iter(lambda: sock.recv(65536), b"")).startswith(b"HTTP/1.1 200")
-        self.note("app", 200, received=6, sent=5)
+        request = Request("/ok", method="POST")
+        head = request.render("Transfer-Encoding: chunked", "Connection: close")
+        assert self.exchange(head + b"4\r\nabcd\r\n2\r\nef\r\n0\r\n\r\n").startswith(b"HTTP/1.1 200")
+        self.note(request, 200, received=6, sent=5)
 
     def use_tunnel(self):
-        head = b"GET /tunnel HTTP/1.1\r\nHost: app.test.maesh\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
-        with self.open(head) as sock:
+        request = Request("/tunnel")
+        with self.open(request.render("Connection: upgrade", "Upgrade: echo")) as sock:
             assert sock.recv(65536).startswith(b"HTTP/1.1 101")
             sock.sendall(b"through the tunnel")
             assert sock.recv(65536) == b"through the tunnel"
-        self.note("app", 101, received=18, sent=18)
+        self.note(request, 101, received=18, sent=18)
 
     def send_nonsense(self):
-        with self.open(b"nonsense\r\n\r\n") as sock:
-            assert sock.recv(65536).startswith(b"HTTP/1.1 400")
+        (response,) = parse_responses(self.exchange(b"nonsense\r\n\r\n"), [Request("")])
         self.count("http_refused_requests", code="400")
+        self.record(DownstreamStatus=response.status, Reason=response.reason)
 
     def ask_unknown_host(self):
-        with self.open(b"GET / HTTP/1.1\r\nHost: none.test.maesh\r\nConnection: close\r\n\r\n") as sock:
-            assert sock.recv(65536).startswith(b"HTTP/1.1 404")
+        request = Request("/", "none")
+        (response,) = parse_responses(self.exchange(request.render("Connection: close")), [request])
         self.count("http_refused_requests", code="404")
         self.count("entrypoint_requests", entrypoint=str(self.port))
+        self.record(
+            RequestPath="/",
+            RequestHost="none.test.maesh",
+            RequestMethod="GET",
+            DownstreamStatus=404,
+            Reason=response.reason,
+            DownstreamContentSize=len(response.content),
+        )
 
-    def call(self, statuses):
-        """Make gRPC calls over one connection of HTTP/2, and a plain request."""
+    # --- requests over HTTP/2
+
+    def call(self, dead):
+        """Make gRPC calls with each status over one connection, one that is cut, one that is not sent, and a request.
+
+        `dead` is a server that does not exist.
+        """
+        calls: list[tuple[Request, dict[str, Any]]] = [
+            (Request(f"/grpc/{status}", method="POST"), {"grpc": status, "sent": 5}) for status in range(17)
+        ]
+        calls.append((Request("/grpccut", method="POST"), {"grpc": INTERNAL, "sent": 5, "cut": UPSTREAM_LOST}))
+        lost = Request("/grpc/0", "dead", "POST", outcomes=("failure",), server=dead)
+        calls.append((lost, {"grpc": UNAVAILABLE, "status": 502, "reason": "cannot connect to the upstream"}))
+        calls.append((Request("/ok"), {"sent": 5}))
+        self._ask_over_http2([request for request, _ in calls])
+        for request, fields in calls:
+            received = 4 if "grpc" in fields else 0
+            self.note(request, fields.pop("status", 200), protocol="HTTP/2", received=received, **fields)
+
+    def _ask_over_http2(self, requests):
         with socket.create_connection(("127.0.0.1", self.port), 60) as sock:
             connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
             connection.initiate_connection()
-            for status in statuses:
-                path, fields = f"/grpc/{status}", [("content-type", "application/grpc"), ("te", "trailers")]
-                self._ask_over_http2(sock, connection, "POST", path, fields, b"call")
-                self.note("app", 200, protocol="http/2", received=4, sent=5, grpc=status)
-            self._ask_over_http2(sock, connection, "GET", "/ok", [])
-            self.note("app", 200, protocol="http/2", sent=5)
-
-    def _ask_over_http2(self, sock, connection, method, path, fields, body=b""):
-        stream = connection.get_next_available_stream_id()
-        head = [(":method", method), (":scheme", "http"), (":authority", "app.test.maesh"), (":path", path)]
-        connection.send_headers(stream, [*head, *fields], end_stream=not body)
-        if body:
-            connection.send_data(stream, body, end_stream=True)
-        while True:
-            sock.sendall(connection.data_to_send())
-            for event in connection.receive_data(sock.recv(65536)):
-                assert not isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated)
-                if isinstance(event, h2.events.StreamEnded):
-                    return
+            for request in requests:
+                stream = connection.get_next_available_stream_id()
+                authority = f"{request.service}.test.maesh"
+                head = [(":method", request.method), (":scheme", "http"), (":authority", authority)]
+                head.append((":path", request.path))
+                if request.method == "POST":
+                    call = [("content-type", "application/grpc"), ("te", "trailers")]
+                    connection.send_headers(stream, [*head, *call])
+                    connection.send_data(stream, b"call", end_stream=True)
+                else:
+                    connection.send_headers(stream, head, end_stream=True)
+            ended = 0
+            while ended < len(requests):
+                sock.sendall(connection.data_to_send())
+                for event in connection.receive_data(sock.recv(65536)):
+                    assert not isinstance(event, h2.events.ConnectionTerminated)
+                    ended += isinstance(event, h2.events.StreamEnded | h2.events.StreamReset)
 
     # --- streams
 
-    def use_tcp(self, entrypoint, size=1000):
+    def note_stream(self, protocol, entrypoint, service, size=0, **fields):
+        self.count("edge_connections", client="127.0.0.1", service=service)
+        self.record(
+            Kind=protocol.lower(),
+            RequestProtocol=protocol,
+            entryPointName=str(entrypoint),
+            RouterName=service,
+            ServiceName=service,
+            **{"RequestContentSize": size, "DownstreamContentSize": size, "Attempts": 1, **fields},
+        )
+
+    def use_tcp(self, entrypoint, server, size=1000):
         with socket.create_connection(("127.0.0.1", entrypoint), 60) as sock:
             sock.sendall(b"x" * size)
             assert len(sock.recv(size, socket.MSG_WAITALL)) == size
         key = {"service": "test/stream:80"}
-        for name, value in {
-            "connections": 1,
-            "closed_connections": 1,
-            "received_bytes": size,
-            "sent_bytes": size,
-        }.items():
+        counts = {"connections": 1, "closed_connections": 1, "received_bytes": size, "sent_bytes": size}
+        for name, value in counts.items():
             self.count(f"tcp_{name}", value, **key)
-        self.count("edge_connections", client="127.0.0.1", **key)
+        self.note_stream("TCP", entrypoint, **key, size=size, ServiceAddr=server)
 
-    def use_udp(self, entrypoint, datagrams=3):
+    def use_dead_tcp(self, entrypoint, server):
+        with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", entrypoint), 60) as sock:
+            assert sock.recv(1) == b""
+        key = {"service": "test/deadstream:80"}
+        for name in ("connections", "closed_connections", "refused_connections", "failed_connects"):
+            self.count(f"tcp_{name}", **key)
+        self.note_stream("TCP", entrypoint, **key, ServiceAddr=server, Reason=NO_SERVER_ACCEPTED)
+
+    def use_denied_tcp(self, entrypoint):
+        with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", entrypoint), 60) as sock:
+            assert sock.recv(1) == b""
+        key = {"service": "test/stream:80"}
+        for name in ("connections", "closed_connections", "denied_connections"):
+            self.count(f"tcp_{name}", **key)
+        self.count("acl_denied", reason="client", **key)
+        self.count("edge_denied", client="127.0.0.1", **key)
+        self.note_stream("TCP", entrypoint, **key, Reason=DENIED, Attempts=0)
+
+    def use_denied_udp(self, entrypoint):
+        """Send a datagram for which no session may begin, so that there is no record."""
         with socket.socket(type=socket.SOCK_DGRAM) as sock:
-            sock.connect(("127.0.0.1", entrypoint))
-            sock.settimeout(60)
-            for _ in range(datagrams):
-                sock.send(b"datagram")
-                assert sock.recv(100) == b"datagram"
+            sock.sendto(b"datagram", ("127.0.0.1", entrypoint))
         key = {"service": "test/datagrams:53"}
-        self.count("udp_sessions", **key)
-        self.count("edge_connections", client="127.0.0.1", **key)
+        self.count("udp_denied_sessions", **key)
+        self.count("acl_denied", reason="client", **key)
+        self.count("edge_denied", client="127.0.0.1", **key)
+
+    def use_udp(self, entrypoint, server, datagrams=3):
+        """Use a session; its socket stays open, so that no later session has the same address."""
+        sock = socket.socket(type=socket.SOCK_DGRAM)
+        self._sockets.append(sock)
+        sock.connect(("127.0.0.1", entrypoint))
+        sock.settimeout(60)
+        for _ in range(datagrams):
+            sock.send(b"datagram")
+        for _ in range(datagrams):
+            assert sock.recv(100) == b"datagram"
+        key = {"service": "test/datagrams:53"}
+        for name in ("sessions", "closed_sessions"):
+            self.count(f"udp_{name}", **key)
         for way in ("received", "sent"):
             self.count(f"udp_{way}_datagrams", datagrams, **key)
             self.count(f"udp_{way}_bytes", 8 * datagrams, **key)
+        self.note_stream("UDP", entrypoint, **key, size=8 * datagrams, ServiceAddr=server)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from maesh_core.controller.tap.mesh_tap import CLIENT_TAPS_LIMIT
+
 pytestmark = pytest.mark.integration
 
 
@@ -77,7 +79,7 @@ def test_a_controller_that_ends_is_an_error_and_other_viewers_are_refused_above_
 ):
     mesh = up(manifests.path)
     connections = []
-    for _ in range(8):
+    for _ in range(CLIENT_TAPS_LIMIT):
         connection = http.client.HTTPConnection("127.0.0.1", mesh.api_port, timeout=60)
         connection.request("GET", "/api/tap")
         response = connection.getresponse()

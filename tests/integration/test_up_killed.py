@@ -50,6 +50,9 @@ def test_second_signal_ends_everything_at_once_with_status_1(up, manifests, find
 
 
 def _is_pending(pid, number):
-    with open(f"/proc/{pid}/status") as status:
-        masks = [line.split()[1] for line in status if line.startswith(("SigPnd", "ShdPnd"))]
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            masks = [line.split()[1] for line in status if line.startswith(("SigPnd", "ShdPnd"))]
+    except FileNotFoundError:  # it has ended, which the command's status shows next
+        return False
     return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
