@@ -10,6 +10,8 @@ PEERS := .venv-peers
 WORKERS ?= 4
 BENCH ?=
 EXAMPLE ?= whoami
+# Further flags of maesh up, for instance --acl.
+ARGS ?=
 
 PLUGIN_PROJECTS := $(wildcard plugins/*/pyproject.toml)
 PLUGIN_FOLDERS := $(patsubst %/pyproject.toml,%,$(PLUGIN_PROJECTS))
@@ -29,7 +31,7 @@ PARALLEL := --numprocesses $(WORKERS) --benchmark-disable
 .PHONY: help install grpc browser dashboard dashboard-test screenshots compiled pure current up test test-fast lint format docs coverage bench peers clean
 
 help:
-	@echo 'make up       run a mesh with examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary, acl or grpc selects another example'
+	@echo 'make up       run a mesh with examples/whoami until Ctrl-C; EXAMPLE=tcp, udp, canary, acl, grpc or shop selects another example; ARGS=... adds flags of maesh up'
 	@echo 'make test     run all tests in 4 parallel workers; WORKERS=n changes their number'
 	@echo 'make test-fast  run the quick tests, which start no process, in less than a minute'
 	@echo 'make lint     check style, types and imports'
@@ -44,7 +46,7 @@ help:
 	@echo 'make dashboard  build the dashboard from dashboard/, with node 20 or later; the built files are committed'
 	@echo 'make dashboard-test  check the dashboard: types, format, unit tests, and whether the built files are current'
 	@echo 'make screenshots  make the pictures of docs/dashboard.md'
-	@echo 'make compiled compile the engine and the plugins in this tree with mypyc; needs a C compiler and two and a half minutes of one core'
+	@echo 'make compiled compile the engine and the plugins in this tree with mypyc; needs a C compiler and about two and a half minutes of CPU'
 	@echo 'make pure     remove the result of make compiled, so that plain Python runs again'
 	@echo 'make clean    remove .venv and the files of tools'
 
@@ -103,9 +105,10 @@ dashboard-test: dashboard/node_modules/.package-lock.json
 
 screenshots: $(BROWSER)
 	$(BIN)/python documenting/dashboard_screenshots.py
+	$(BIN)/python documenting/failing_service.py
 
 up: current $(if $(filter grpc,$(EXAMPLE)),$(GRPC))
-	@$(BIN)/python examples/run.py $(EXAMPLE)
+	@$(BIN)/python examples/run.py $(EXAMPLE) $(ARGS)
 
 # Hundreds of commands start in the tests: without bytecode files, each would compile its modules again.
 test test-fast: export PYTHONDONTWRITEBYTECODE =
@@ -128,7 +131,7 @@ lint: $(STAMP)
 	set -e; for folder in $(TYPED_TESTS); do MYPYPATH=$$folder/..:$(PLUGIN_PATH) $(BIN)/mypy --explicit-package-bases --exclude '/data/' $$folder; done
 	set -e; for example in $(EXAMPLES); do MYPYPATH=examples $(BIN)/mypy $$example; done
 	$(BIN)/mypy examples/grpc  # with examples/ on the path, this folder would be the module grpc
-	$(BIN)/mypy --exclude '/(test_|conftest)' benchmarks
+	MYPYPATH=$(PLUGIN_PATH) $(BIN)/mypy --exclude '/(test_|conftest)' benchmarks
 	$(BIN)/lint-imports
 
 format: $(STAMP)

@@ -8,6 +8,7 @@ from hypothesis import settings
 
 from maesh_core import engine
 from maesh_testing import find_free_port
+from maesh_testing.namespaces import require_namespaces
 
 pytest_plugins = ["maesh_testing.leaks"]
 
@@ -81,3 +82,9 @@ def unused_tcp_port_factory():
 def unused_tcp_port(unused_tcp_port_factory):
     """Give one such port."""
     return unused_tcp_port_factory()
+
+
+@pytest.fixture(scope="session")
+def namespaces():
+    """Skip the tests where no network namespaces can be made, unless `REQUIRE_NAMESPACES` is set: then they fail."""
+    require_namespaces()

@@ -3,17 +3,63 @@
 Run by `engine.py`, in the root of the source tree: `extensions.py LIBRARY C_FOLDER MYPY_CACHE MODULE... -- build_ext
 OPTIONS`. The compiled modules share the one library `LIBRARY__mypyc`: calls between them are calls of C functions.
 `MYPYC_OPT_LEVEL` in the environment is the C compiler's level of optimization, 3 by default.
+
+The library is compiled in parts, one for each core at a time: the time that the C compiler needs for a file grows
+faster than the file.
 """
 
 import os
 import re
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import setuptools
 from mypyc.build import mypycify
+from setuptools.command.build_ext import build_ext
 
+PART_BYTES = 2_500_000
+"""How much C, without indentation, one part has at least; the last one may have less."""
+FLAGS = ("-fvisibility=hidden",)
+"""Without it, Python's flags let every function be replaced at run time: none is inlined, each is called indirectly."""
 _find_weak_lists = re.compile(r"^\s*\.tp_weaklistoffset = .*\n", re.MULTILINE)
+_find_indentation = re.compile(r"^[ \t]+", re.MULTILINE)
+
+
+class ParallelBuild(build_ext):  # type: ignore[misc]  # setuptools takes its base from Cython where that is installed
+    """Compiles the sources of the library side by side, and then the modules."""
+
+    extensions: list[setuptools.Extension]
+
+    def build_extensions(self) -> None:
+        """Build the library first, which has many sources, and then the modules, which have one each."""
+        self.parallel = os.cpu_count() or 1
+        extensions = sorted(self.extensions, key=lambda extension: -len(extension.sources))
+        self.extensions = extensions[:1]
+        super().build_extensions()
+        self.extensions = extensions[1:]
+        super().build_extensions()
+        self.extensions = extensions
+
+    def build_extension(self, ext: setuptools.Extension) -> None:
+        """Build one extension."""
+        if len(ext.sources) > 1:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                compiled = pool.map(partial(self._compile, ext), ext.sources)
+                ext.extra_objects = [name for names in compiled for name in names]
+            ext.sources = []
+        super().build_extension(ext)
+
+    def _compile(self, extension: setuptools.Extension, source: str) -> list[str]:
+        objects: list[str] = self.compiler.compile(
+            [source],
+            output_dir=self.build_temp,
+            include_dirs=extension.include_dirs,
+            extra_postargs=extension.extra_compile_args,
+        )
+        return objects
 
 
 def main() -> None:
@@ -28,12 +74,42 @@ def main() -> None:
         group_name=library,
         opt_level=os.environ.get("MYPYC_OPT_LEVEL", "3"),
         debug_level="0",
+        multi_file=True,
     )
     for file in Path(c_folder).rglob("*.c"):
         refuse_weak_references(file)
+    for extension in extensions:
+        extension.extra_compile_args = [*extension.extra_compile_args, *FLAGS]  # all have the same list
+        if len(extension.sources) > 1:
+            headers = Path(c_folder, *library.split(".")[:-1])  # mypyc writes them there, and looks beside each source
+            extension.include_dirs = [*extension.include_dirs, str(headers), c_folder]
+            extension.sources = join_sources(extension.sources, Path(c_folder))
     setuptools.setup(
-        name="maesh-engine", packages=[], py_modules=[], ext_modules=extensions, script_args=sys.argv[split + 1 :]
+        name="maesh-engine",
+        packages=[],
+        py_modules=[],
+        ext_modules=extensions,
+        cmdclass={"build_ext": ParallelBuild},
+        script_args=sys.argv[split + 1 :],
     )
+
+
+def join_sources(sources: Sequence[str], folder: Path) -> list[str]:
+    """Write files that include the sources, about as large as `PART_BYTES`; return their names."""
+    parts: list[list[Path]] = [[]]
+    size = 0
+    for source in map(Path, sources):
+        if size >= PART_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(source)
+        size += len(_find_indentation.sub("", source.read_text()))
+    names = []
+    for number, part in enumerate(parts):
+        file = folder / f"part_{number}.c"
+        file.write_text("".join(f'#include "{source.resolve()}"\n' for source in part))
+        names.append(str(file))
+    return names
 
 
 def refuse_weak_references(file: Path) -> None:
