@@ -259,6 +259,10 @@ class Exchange(Protocol):
         """The headers of the attempt's response; empty before there is one."""
 
     @property
+    def response_length(self) -> int | None:
+        """The declared length of the attempt's response body; None if there is no response, or it is not declared."""
+
+    @property
     def status(self) -> int:
         """The status of the attempt's response, or of the mesh's own response; 0 before there is one."""
 

@@ -28,6 +28,8 @@ class AttemptUser(Protocol):
 
     client: ClientStream
     head: RequestHead
+    rewritten: RequestHead | None
+    """The head to send in place of the client's, if a middleware has changed its target or host; otherwise None."""
     changed_headers: Headers | None
     """The header fields to send upstream, if a middleware has changed them; otherwise None."""
     pending_body: bytearray | None
@@ -38,6 +40,13 @@ class AttemptUser(Protocol):
     is_finished: bool
     trailers: bytes
     """The trailer lines of a streamed body that has ended."""
+
+    @property
+    def has_body_left(self) -> bool:
+        """Whether part of the request's body was not passed on yet."""
+
+    def on_stored_sent(self) -> None:
+        """Continue after the stored body bytes were sent."""
 
     def find_destination(self) -> str:
         """Return the key of the service that gets the request: that of the route, of a branch, or of a part."""
@@ -199,8 +208,9 @@ class Attempt(ResponseReceiver):
             body, exchange.pending_body = exchange.pending_body, None
             self.has_sent_body = True
         forwarded = client.forwarded.render(head.authority, head.forwarded)
-        upstream.send_request(self, head, exchange.changed_headers, forwarded, body)
-        if head.body == STREAMED and not exchange.request_left:
+        sent = exchange.rewritten or head
+        upstream.send_request(self, sent, exchange.changed_headers, forwarded, body)
+        if sent.body == STREAMED and not exchange.has_body_left:
             upstream.end_body(exchange.trailers)
         environment = client.environment
         is_body_due = exchange.request_left and not exchange.is_expecting
@@ -208,6 +218,8 @@ class Attempt(ResponseReceiver):
         client.wait(wait_s)  # as wait_for_exchange() does, at half the cost
         if client.is_read_paused or client.is_write_paused:
             client.on_upstream_ready(upstream)
+        if self.has_sent_body:
+            exchange.on_stored_sent()
 
     def _on_timeout(self) -> None:
         self._timer = None
@@ -228,7 +240,7 @@ class Attempt(ResponseReceiver):
     @property
     def has_request_left(self) -> bool:
         """Whether part of the request's body has not arrived yet."""
-        return self._exchange.request_left != 0
+        return self._exchange.has_body_left
 
     def describe_delivery(self) -> tuple[str, str]:
         """Return the key of the service that the request goes to, and the client's address."""

@@ -11,21 +11,28 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
 
-from maesh_core.errors import ExchangeError
+from maesh_core.errors import ClientProtocolError, ExchangeError
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
 from maesh_core.model.traffic_record import ROUTE_REMOVED
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.http.answers import (
+    BODY_TIMEOUT,
     CLIENT_ENDED,
     MIDDLEWARE_FAILED,
     MIDDLEWARE_TIMEOUT,
     REVOKED,
+    WHOLE_TOO_LARGE,
     build_answer,
 )
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.attempt import FAILED_STATUS, Attempt
+from maesh_core.proxy.http.exchanges.body_flow import Stage, build_stage
+from maesh_core.proxy.http.exchanges.body_side import BodySide
 from maesh_core.proxy.http.exchanges.exchange_view import ExchangeView
+from maesh_core.proxy.http.exchanges.request_flow import TOO_LARGE as REQUEST_TOO_LARGE
+from maesh_core.proxy.http.exchanges.request_flow import RequestFlow
+from maesh_core.proxy.http.exchanges.response_flow import ResponseFlow
 from maesh_core.proxy.http.exchanges.run import Run
 from maesh_core.proxy.http.exchanges.upgrade import switch_protocols
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
@@ -56,6 +63,9 @@ class MiddlewareRun(ExchangeView, Run):
     _timer: asyncio.TimerHandle | None = None
     _task: "asyncio.Future[object] | None" = None
 
+    request_flow: RequestFlow | None = None
+    response_flow: ResponseFlow | None = None
+    _side: BodySide | None = None
     _failure: ExchangeError | None = None
     _stored_body: bytearray | None = None
 
@@ -85,7 +95,10 @@ class MiddlewareRun(ExchangeView, Run):
                 if self._apply_result(call, result):
                     return
         self._depth = chain.depth
-        self._begin_attempt(balancer)
+        if self.request_flow is not None:
+            self._begin_body(self.request_flow)
+        else:
+            self._begin_attempt(balancer)
 
     def _apply_result(self, call: _Call, result: object) -> bool:
         """Act on the result of on_request; return True if the request must not continue now."""
@@ -133,6 +146,63 @@ class MiddlewareRun(ExchangeView, Run):
         assert route is not None  # noqa: S101 - a route has the middlewares
         assert route.balancer is not None  # noqa: S101 - a closed route was answered before
         self.begin(route, route.balancer)
+
+    # --- bodies
+
+    def expect_body(self) -> None:
+        """Let the request's body go through the middlewares that may use it."""
+        exchange = self._exchange
+        if exchange.request_left and not exchange.head.upgrade:
+            self.request_flow = RequestFlow(exchange, self)
+
+    def prepare(self, attempt: Attempt) -> None:
+        """Let what goes through middlewares know when an attempt's server reads again."""
+        if self.request_flow is not None:
+            attempt.client = self._find_side()
+
+    def _find_side(self) -> BodySide:
+        if self._side is None:
+            self._side = BodySide(self._exchange.client, self.request_flow)
+        return self._side
+
+    def _begin_body(self, flow: RequestFlow) -> None:
+        """Ask the middlewares what to do with the request's body; `on_gathered` begins the first attempt."""
+        stages = self._list_stages(self._chain.on_request_body, REQUEST_TOO_LARGE)
+        if stages is not None:
+            flow.begin(stages)
+
+    def _list_stages(self, calls: tuple[_Call, ...], too_large: Response) -> list[Stage] | None:
+        """Ask middlewares what they do with a body; None if one has failed."""
+        stages: list[Stage] = []
+        for call in calls:
+            try:
+                use = call(self)
+                if use is not None:
+                    stages.append(build_stage(call, use, too_large=too_large, note_failure=self._note_failure))
+            except Exception as error:  # a middleware's error ends only its exchange
+                for stage in stages:
+                    stage.close()
+                self._fail(call, error)
+                return None
+        return stages
+
+    def on_gathered(self) -> None:
+        """Begin the first attempt, which has waited for the request's body."""
+        route = self._exchange.route
+        assert route is not None  # noqa: S101 - a route has the middlewares
+        assert route.balancer is not None  # noqa: S101 - a closed route was answered before
+        self._begin_attempt(route.balancer)
+
+    def on_body_failed(self, call: _Call, error: BaseException) -> None:
+        """Answer, or reset the connection, because a middleware has failed with a body."""
+        exchange = self._exchange
+        if exchange.is_finished:
+            self._note_failure(call, error, "the exchange has ended")
+        elif exchange.has_started_response:
+            self._note_failure(call, error, "the response is cut")
+            exchange.abort(reason=MIDDLEWARE_FAILED.reason, is_failure=False)
+        else:
+            self._fail(call, error)
 
     def keep_body(self, body: bytes) -> None:
         """Store bytes of the request's body for another attempt, up to the chain's limit."""
@@ -219,6 +289,9 @@ class MiddlewareRun(ExchangeView, Run):
     def on_attempt_failed(self, error: ExchangeError) -> None:
         """Call the middlewares' `on_attempt_failed`; answer with the error if none asks for another attempt."""
         self._failure = error
+        if self.response_flow is not None:  # its response was accepted, so there is no other attempt
+            self._exchange.answer(build_answer(error))
+            return
         pause_s = self._ask_for_retry(self._chain.on_attempt_failed, error)
         if self._exchange.is_finished:
             return
@@ -248,7 +321,7 @@ class MiddlewareRun(ExchangeView, Run):
 
     # --- after the response head
 
-    def judge_response(self) -> Forwarding | None:
+    def judge_response(self, response: ResponseHead, *, is_whole: bool) -> Forwarding | None:
         """Call the chain's `on_response` methods; start another attempt if one asks for it."""
         exchange = self._exchange
         pause_s = self._ask_for_retry(self._chain.on_response)
@@ -259,6 +332,26 @@ class MiddlewareRun(ExchangeView, Run):
             return DISCARDED
         if exchange.is_finished:
             return DISCARDED
+        if response.left and self._chain.on_response_body:
+            return self._open_response(response, is_whole=is_whole)
+        return None if self.changed_response is None else RENDERED
+
+    def _open_response(self, response: ResponseHead, *, is_whole: bool) -> Forwarding | None:
+        """Let the response's body go through the middlewares that use it."""
+        exchange, attempt = self._exchange, self._exchange.attempt
+        stages = self._list_stages(self._chain.on_response_body, WHOLE_TOO_LARGE)
+        if stages is None:
+            return DISCARDED
+        if stages and attempt is not None:
+            flow = ResponseFlow(exchange, self, response)
+            flow.begin(stages, is_whole=is_whole)
+            if exchange.is_finished:
+                return DISCARDED
+            self.response_flow = flow
+            side = self._find_side()
+            side.response = flow
+            attempt.client = side
+            return RENDERED
         return None if self.changed_response is None else RENDERED
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
@@ -268,9 +361,25 @@ class MiddlewareRun(ExchangeView, Run):
     def on_timeout(self) -> bool:
         """Fail the request if an async middleware has taken too long; return False if none is awaited."""
         if self._task is None:
-            return False
+            return self._on_body_timeout()
         call = self._chain.on_request[self._position - 1].call
         self._fail(call, TimeoutError("a middleware did not decide in time"), MIDDLEWARE_TIMEOUT)
+        return True
+
+    def _on_body_timeout(self) -> bool:
+        """Fail the request if a middleware waits too long for its body, or with it; return False if none does."""
+        exchange, flow = self._exchange, self.request_flow
+        for body in (flow, self.response_flow):
+            if body is not None and body.is_waiting:
+                call, error = body.waiting_call, TimeoutError(MIDDLEWARE_TIMEOUT.reason)
+                if exchange.has_started_response:
+                    self.on_body_failed(call, error)
+                else:
+                    self._fail(call, error, MIDDLEWARE_TIMEOUT)
+                return True
+        if flow is None or not flow.is_holding or not exchange.request_left:
+            return False
+        exchange.fail(ClientProtocolError(BODY_TIMEOUT, 408))
         return True
 
     def on_finished(self) -> None:
@@ -279,6 +388,10 @@ class MiddlewareRun(ExchangeView, Run):
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
+        if self.request_flow is not None:
+            self.request_flow.close()
+        if self.response_flow is not None:
+            self.response_flow.close()
         for call, depth in self._chain.on_finished:
             if depth <= self._depth:
                 try:

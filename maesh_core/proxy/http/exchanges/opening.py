@@ -24,7 +24,9 @@ def open_exchange(client: ClientStream, route: Route | None, request: RequestHea
     if part:
         exchange.part = part
     if is_chained or request.upgrade:
-        exchange.run = MiddlewareRun(exchange)
+        run = exchange.run = MiddlewareRun(exchange)
+        if is_chained and request.body and route is not None and route.chain.on_request_body:
+            run.expect_body()
     return exchange
 
 

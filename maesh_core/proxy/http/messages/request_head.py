@@ -124,6 +124,31 @@ class RequestHead(Head):
         """Return the fields to forward, without framing; the caller may change the result."""
         return Headers(self.head, self.dropped)
 
+    def reframe(self, body: int, framing: bytes) -> "RequestHead":
+        """Return the head to send upstream with a body of another size or form."""
+        lines = split_fields(self.head, without=self.dropped)
+        head = RequestHead(
+            self.head,
+            self.method,
+            self.target,
+            self.authority,
+            self.host,
+            b"".join((self.render_start(), *lines, framing)),
+            self.is_keep_alive,
+            body,
+            framing,
+            self.is_http_1_0,
+            self.dropped,
+            self.forwarded,
+            self.upgrade,
+            self.is_expecting,
+            self.takes_trailers,
+            self.is_grpc,
+            self.grpc_timeout_s,
+        )
+        head.never_indexed = self.never_indexed
+        return head
+
     @property
     def client_headers(self) -> "ClientHeaders":
         """The fields as the client sent them."""
