@@ -77,8 +77,6 @@ async def test_an_exemplar_is_kept_with_the_duration_and_its_trace_is_cut_at_the
     [
         ("timeout_s", 1.0),
         ("attempt_total_s", 1.0),
-        ("new_target", b"/a"),
-        ("new_host", b"a"),
         ("preferred_server", ("127.0.0.1", 80)),
     ],
 )
