@@ -23,6 +23,8 @@ ANNOTATIONS: Mapping[str, str] = {
     "ratelimit-burst": "ratelimit",
     "ratelimit-period": "ratelimit",
     "ratelimit-source": "ratelimit",
+    "request-headers": "headers",
+    "response-headers": "headers",
     "retry-attempts": "retry",
     "retry-on": "retry",
     "retry-timeout": "retry",
