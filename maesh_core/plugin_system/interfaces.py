@@ -345,10 +345,16 @@ class Exchange(Protocol):
     preferred_server: tuple[str, int] | None
     """The server, by address and port, that the first attempt uses if it is usable and allowed; None: no preference."""
 
+    @property
+    def has_body(self) -> bool:
+        """Whether the request has a body."""
+
     def send_copy(self, service: str, body: bytes) -> bool:
         """Send a copy of the request with this body to a service, and discard its response; False if it is dropped.
 
         `service` is the key of one of the route's side services. Call it in `on_request` or at the end of a `BodyTap`.
+        In `on_request`, the copy is sent when the first attempt begins, as the request is then sent, and not if the
+        request is answered before.
         """
 
 

@@ -143,6 +143,15 @@ class ExchangeView:
         return self._exchange.reason
 
     @property
+    def has_body(self) -> bool:
+        """Whether the request has a body."""
+        return self._exchange.head.body != 0
+
+    def send_copy(self, service: str, body: bytes) -> bool:
+        """Send a copy of the request, if there is a run that can."""
+        return False
+
+    @property
     def is_grpc(self) -> bool:
         """Whether the request is a gRPC call."""
         return self._exchange.head.is_grpc
@@ -212,10 +221,6 @@ class ExchangeView:
     @preferred_server.setter
     def preferred_server(self, server: tuple[str, int] | None) -> None:
         raise _build_refusal("preferred_server")
-
-    def send_copy(self, service: str, body: bytes) -> bool:
-        """Send a copy of the request."""
-        raise _build_refusal("send_copy")
 
     # --- attempts
 

@@ -89,15 +89,3 @@ async def test_a_wish_that_no_exchange_fulfils_yet_fails_the_request(open_world,
         client.send(GET)
         await world.settle()
         assert get_status(client) == 500
-
-
-async def test_a_copy_that_nothing_sends_yet_fails_the_request(open_world):
-    class Copier:
-        def on_request(self, exchange):
-            exchange.send_copy("a/b:80", b"")
-
-    async with open_world(middlewares=[Copier()]) as world:
-        client = world.open_client()
-        client.send(GET)
-        await world.settle()
-        assert get_status(client) == 500
