@@ -76,6 +76,7 @@ from maesh_core.plugin_system.controllers import (
     NodeReport,
     PreparedService,
 )
+from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
     HOOK_API_VERSION,
     POD_NAMES,
@@ -372,5 +373,7 @@ __all__ = [
     "join_port",
     "override",
     "read_annotation",
+    "read_filter",
+    "read_filter_duration",
     "suggest",
 ]

@@ -17,12 +17,16 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 
 ANNOTATIONS: Mapping[str, str] = {
     "access-log": "access-log",
+    "backend-request-timeout": "timeout",
     "circuit-breaker-expression": "circuitbreaker",
     "encryption": "mtls",
     "ratelimit-average": "ratelimit",
     "ratelimit-burst": "ratelimit",
     "ratelimit-period": "ratelimit",
     "ratelimit-source": "ratelimit",
+    "request-headers": "headers",
+    "request-timeout": "timeout",
+    "response-headers": "headers",
     "retry-attempts": "retry",
     "retry-on": "retry",
     "retry-timeout": "retry",

@@ -31,7 +31,7 @@ HTTP_METHODS = (
 STREAM_METHODS = ("on_connect",)
 """The methods that decide whether a connection or session may start."""
 
-NOT_CALLED_YET = ("choose_backend", "judge_copy")
+NOT_CALLED_YET = ("choose_backend",)
 """Methods that are declared, but that no exchange calls yet: a middleware that relies on one is refused."""
 
 _RESERVED = "on_"

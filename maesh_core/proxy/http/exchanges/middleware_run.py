@@ -7,35 +7,37 @@ run also handles the 101 (upgrade.py).
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
 
-from maesh_core.errors import ClientProtocolError, ExchangeError
+from maesh_core.errors import ExchangeError, UpstreamTimeoutError
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
 from maesh_core.model.traffic_record import ROUTE_REMOVED
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.http.answers import (
-    BODY_TIMEOUT,
+    CHANGED,
     CLIENT_ENDED,
     MIDDLEWARE_FAILED,
     MIDDLEWARE_TIMEOUT,
+    REQUEST_TIMEOUT,
     REVOKED,
-    WHOLE_TOO_LARGE,
     build_answer,
 )
-from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.attempt import FAILED_STATUS, Attempt
-from maesh_core.proxy.http.exchanges.body_flow import Stage, build_stage
-from maesh_core.proxy.http.exchanges.body_side import BodySide
-from maesh_core.proxy.http.exchanges.exchange_view import ExchangeView
-from maesh_core.proxy.http.exchanges.request_flow import TOO_LARGE as REQUEST_TOO_LARGE
-from maesh_core.proxy.http.exchanges.request_flow import RequestFlow
-from maesh_core.proxy.http.exchanges.response_flow import ResponseFlow
+from maesh_core.proxy.http.exchanges.body_run import BodyRun
+from maesh_core.proxy.http.exchanges.copying import (
+    COPIES_OF_REQUEST,
+    judge_changed,
+    may_copy,
+    note_failure,
+    send_copy,
+)
+from maesh_core.proxy.http.exchanges.exchange_view import NEVER
 from maesh_core.proxy.http.exchanges.run import Run
 from maesh_core.proxy.http.exchanges.upgrade import switch_protocols
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
+from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
@@ -45,27 +47,26 @@ from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_ve
 DELAY_LIMIT_S: Final = 60.0
 """The longest delay of a request or an attempt that one middleware can set by returning seconds."""
 
-_logger = logging.getLogger(__name__)
-
 _Call = Callable[..., Any]
 
 
 @final
-class MiddlewareRun(ExchangeView, Run):
+class MiddlewareRun(BodyRun, Run):
     """The middlewares' calls for one exchange. Attributes have defaults as in ExchangeView.
 
     `_depth` is the number of middlewares that the request has reached, `_position` the index at which `on_request`
-    resumes. `_stored_body` is the request's body so far; None if it is too large.
+    resumes. `_stored_body` is the request's body so far; None if it is too large. `_wanted_copies` are the copies to
+    send with the first attempt, by side service. `_judged` is the changed head that the guards have admitted.
     """
 
     _depth = 0
     _position = 0
     _timer: asyncio.TimerHandle | None = None
+    _limit_timer: asyncio.TimerHandle | None = None
     _task: "asyncio.Future[object] | None" = None
 
-    request_flow: RequestFlow | None = None
-    response_flow: ResponseFlow | None = None
-    _side: BodySide | None = None
+    _wanted_copies: tuple[tuple[str, bytes], ...] = ()
+    _judged: RequestHead | None = None
     _failure: ExchangeError | None = None
     _stored_body: bytearray | None = None
 
@@ -75,7 +76,8 @@ class MiddlewareRun(ExchangeView, Run):
     # --- before the attempt
 
     @property
-    def _chain(self) -> Chain:
+    def chain(self) -> Chain:
+        """The middlewares of the route."""
         route = self._exchange.route
         return route.chain if route is not None else EMPTY_CHAIN
 
@@ -88,7 +90,7 @@ class MiddlewareRun(ExchangeView, Run):
                 result = call(self)
             except Exception as error:  # a middleware's error ends only its exchange
                 self._depth = depth
-                self._fail(call, error)
+                self.fail(call, error)
                 return
             if result is not None:
                 self._depth, self._position = depth, chain.on_request.index(step) + 1
@@ -96,7 +98,7 @@ class MiddlewareRun(ExchangeView, Run):
                     return
         self._depth = chain.depth
         if self.request_flow is not None:
-            self._begin_body(self.request_flow)
+            self.begin_body()
         else:
             self._begin_attempt(balancer)
 
@@ -112,7 +114,7 @@ class MiddlewareRun(ExchangeView, Run):
             self._task = asyncio.ensure_future(result)
             self._task.add_done_callback(self._on_decided)
         else:
-            self._fail(call, TypeError(f"on_request returned {type(result).__name__}"))
+            self.fail(call, TypeError(f"on_request returned {type(result).__name__}"))
         return True
 
     def _delay(self, seconds: float, resume: Callable[[], None]) -> bool:
@@ -133,9 +135,9 @@ class MiddlewareRun(ExchangeView, Run):
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if self._exchange.is_finished:
             return
-        call = self._chain.on_request[self._position - 1].call
+        call = self.chain.on_request[self._position - 1].call
         if error is not None:
-            self._fail(call, error)
+            self.fail(call, error)
         elif (result := task.result()) is None or not self._apply_result(call, result):
             self._continue_inwards()
 
@@ -147,45 +149,6 @@ class MiddlewareRun(ExchangeView, Run):
         assert route.balancer is not None  # noqa: S101 - a closed route was answered before
         self.begin(route, route.balancer)
 
-    # --- bodies
-
-    def expect_body(self) -> None:
-        """Let the request's body go through the middlewares that may use it."""
-        exchange = self._exchange
-        if exchange.request_left and not exchange.head.upgrade:
-            self.request_flow = RequestFlow(exchange, self)
-
-    def prepare(self, attempt: Attempt) -> None:
-        """Let what goes through middlewares know when an attempt's server reads again."""
-        if self.request_flow is not None:
-            attempt.client = self._find_side()
-
-    def _find_side(self) -> BodySide:
-        if self._side is None:
-            self._side = BodySide(self._exchange.client, self.request_flow)
-        return self._side
-
-    def _begin_body(self, flow: RequestFlow) -> None:
-        """Ask the middlewares what to do with the request's body; `on_gathered` begins the first attempt."""
-        stages = self._list_stages(self._chain.on_request_body, REQUEST_TOO_LARGE)
-        if stages is not None:
-            flow.begin(stages)
-
-    def _list_stages(self, calls: tuple[_Call, ...], too_large: Response) -> list[Stage] | None:
-        """Ask middlewares what they do with a body; None if one has failed."""
-        stages: list[Stage] = []
-        for call in calls:
-            try:
-                use = call(self)
-                if use is not None:
-                    stages.append(build_stage(call, use, too_large=too_large, note_failure=self._note_failure))
-            except Exception as error:  # a middleware's error ends only its exchange
-                for stage in stages:
-                    stage.close()
-                self._fail(call, error)
-                return None
-        return stages
-
     def on_gathered(self) -> None:
         """Begin the first attempt, which has waited for the request's body."""
         route = self._exchange.route
@@ -193,35 +156,52 @@ class MiddlewareRun(ExchangeView, Run):
         assert route.balancer is not None  # noqa: S101 - a closed route was answered before
         self._begin_attempt(route.balancer)
 
-    def on_body_failed(self, call: _Call, error: BaseException) -> None:
-        """Answer, or reset the connection, because a middleware has failed with a body."""
-        exchange = self._exchange
-        if exchange.is_finished:
-            self._note_failure(call, error, "the exchange has ended")
-        elif exchange.has_started_response:
-            self._note_failure(call, error, "the response is cut")
-            exchange.abort(reason=MIDDLEWARE_FAILED.reason, is_failure=False)
-        else:
-            self._fail(call, error)
-
     def keep_body(self, body: bytes) -> None:
         """Store bytes of the request's body for another attempt, up to the chain's limit."""
         if not self._is_too_large_to_store:
             if self._stored_body is None:
                 self._stored_body = bytearray()
             self._stored_body += body
-            if len(self._stored_body) > self._chain.kept_bytes:
+            if len(self._stored_body) > self.chain.kept_bytes:
                 self._stored_body, self._is_too_large_to_store = None, True
 
     # --- attempts
 
     def _begin_attempt(self, balancer: Balancer[HttpServer]) -> None:
+        if not self._admits_changed():
+            return
         self.attempts += 1
+        if self.timeout_s > 0 and self.attempts == 1:
+            self.late_at = self._exchange.client.environment.clock_time() + self.timeout_s
+            self._limit_timer = asyncio.get_running_loop().call_later(self.timeout_s, self._on_late)
         server = self._pick(balancer)
         if server is None and self._failure is not None:
             self._exchange.answer(build_answer(self._failure))
             return
-        self._exchange.attempt_at(server, self.attempt_timeout_s)
+        self._exchange.attempt_at(server, self.attempt_timeout_s, self.attempt_total_s)
+        if self._wanted_copies:
+            self._send_wanted_copies()
+
+    def _on_late(self) -> None:
+        """End the exchange, whose time-out is over. The attempt in progress has failed; none follows it."""
+        self._limit_timer = None
+        self.late_at = NEVER
+        exchange = self._exchange
+        if exchange.is_finished:
+            return
+        if self._timer is None:
+            exchange.on_late(REQUEST_TIMEOUT)
+        else:  # the attempt has failed before, and the next one has not begun
+            exchange.answer(build_answer(UpstreamTimeoutError(REQUEST_TIMEOUT)))
+
+    def _has_time(self, pause_s: float) -> bool:
+        """Whether a further attempt can begin before the time-out of the exchange, after a pause."""
+        return not self.late_at or self._exchange.client.environment.clock_time() + pause_s < self.late_at
+
+    def _stop_limit(self) -> None:
+        if self._limit_timer is not None:
+            self._limit_timer.cancel()
+            self._limit_timer = None
 
     def _pick(self, balancer: Balancer[HttpServer]) -> HttpServer | None:
         return balancer.pick(self.tried, self) if self.allowed_servers is None else self._pick_allowed(balancer)
@@ -253,17 +233,17 @@ class MiddlewareRun(ExchangeView, Run):
         if exchange.client.has_ended:
             exchange.answer(build_answer(self._failure) if self._failure is not None else CLIENT_ENDED)
             return
-        for call in self._chain.on_attempt:
+        for call in self.chain.on_attempt:
             try:
                 answer = call(self)
             except Exception as error:  # a middleware's error ends only its exchange
-                self._fail(call, error)
+                self.fail(call, error)
                 return
             if isinstance(answer, Response):
                 exchange.answer(answer)
                 return
             if answer is not None:
-                self._fail(call, TypeError(f"on_attempt returned {type(answer).__name__}"))
+                self.fail(call, TypeError(f"on_attempt returned {type(answer).__name__}"))
                 return
         self._forget_attempt(exchange.attempt)
         route = exchange.route
@@ -292,10 +272,10 @@ class MiddlewareRun(ExchangeView, Run):
         if self.response_flow is not None:  # its response was accepted, so there is no other attempt
             self._exchange.answer(build_answer(error))
             return
-        pause_s = self._ask_for_retry(self._chain.on_attempt_failed, error)
+        pause_s = self._ask_for_retry(self.chain.on_attempt_failed, error)
         if self._exchange.is_finished:
             return
-        if pause_s is not None and self.can_repeat:
+        if pause_s is not None and self.can_repeat and self._has_time(pause_s):
             self._schedule_retry(pause_s)
         else:
             self._exchange.answer(build_answer(error))
@@ -315,89 +295,93 @@ class MiddlewareRun(ExchangeView, Run):
                 elif verdict is not None:
                     pause_s = max(pause_s or 0.0, 0.0 if verdict is True else float(verdict))
             except Exception as error:  # a middleware's error ends only its exchange
-                self._fail(call, error)
+                self.fail(call, error)
                 return None
         return None if is_forbidden else pause_s
+
+    # --- copies, and changed requests
+
+    def send_copy(self, service: str, body: bytes) -> bool:
+        """Send a copy of the request to a side service, with the first attempt or now; False if it is dropped."""
+        exchange = self._exchange
+        route = exchange.route
+        if route is None or service not in route.sides or exchange.is_finished or exchange.head.upgrade:
+            return False
+        if len(self._wanted_copies) >= COPIES_OF_REQUEST or not may_copy(exchange, service, len(body)):
+            return False
+        if self.attempts:
+            return send_copy(exchange, self.chain, service, body, self)
+        self._wanted_copies += ((service, body),)
+        return True
+
+    def _send_wanted_copies(self) -> None:
+        """Send the copies that `on_request` has asked for, unless no server got the request itself."""
+        wanted, self._wanted_copies = self._wanted_copies, ()
+        exchange = self._exchange
+        if exchange.attempts and exchange.route is not None:
+            for service, body in wanted:
+                send_copy(exchange, exchange.route.chain, service, body, self)
+
+    def _admits_changed(self) -> bool:
+        """Whether the guards allow the request as it is sent; if not, it is answered."""
+        exchange = self._exchange
+        rewritten, judged = exchange.rewritten, self._judged or exchange.head
+        if rewritten is None or (rewritten.target == judged.target and rewritten.authority == judged.authority):
+            return True
+        if not judge_changed(exchange, self.chain, self):
+            exchange.answer(CHANGED)
+            return False
+        self._judged = rewritten
+        return True
 
     # --- after the response head
 
     def judge_response(self, response: ResponseHead, *, is_whole: bool) -> Forwarding | None:
         """Call the chain's `on_response` methods; start another attempt if one asks for it."""
         exchange = self._exchange
-        pause_s = self._ask_for_retry(self._chain.on_response)
-        if pause_s is not None and self.can_repeat:
+        pause_s = self._ask_for_retry(self.chain.on_response)
+        if pause_s is not None and self.can_repeat and self._has_time(pause_s):
             self._failure = None
             exchange.abandon_attempt()
             self._schedule_retry(pause_s)
             return DISCARDED
         if exchange.is_finished:
             return DISCARDED
-        if response.left and self._chain.on_response_body:
-            return self._open_response(response, is_whole=is_whole)
-        return None if self.changed_response is None else RENDERED
-
-    def _open_response(self, response: ResponseHead, *, is_whole: bool) -> Forwarding | None:
-        """Let the response's body go through the middlewares that use it."""
-        exchange, attempt = self._exchange, self._exchange.attempt
-        stages = self._list_stages(self._chain.on_response_body, WHOLE_TOO_LARGE)
-        if stages is None:
-            return DISCARDED
-        if stages and attempt is not None:
-            flow = ResponseFlow(exchange, self, response)
-            flow.begin(stages, is_whole=is_whole)
-            if exchange.is_finished:
-                return DISCARDED
-            self.response_flow = flow
-            side = self._find_side()
-            side.response = flow
-            attempt.client = side
-            return RENDERED
+        if response.left and self.chain.on_response_body:
+            return self.open_response(response, is_whole=is_whole)
         return None if self.changed_response is None else RENDERED
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
-        """Connect the client and the upstream by a tunnel. Raises UpstreamProtocolError."""
+        """Connect the client and the upstream by a tunnel, which no time-out of requests ends.
+
+        Raises UpstreamProtocolError.
+        """
         switch_protocols(self._exchange, upstream, response, rest)
+        if self._exchange.has_started_response:
+            self._stop_limit()
 
     def on_timeout(self) -> bool:
         """Fail the request if an async middleware has taken too long; return False if none is awaited."""
         if self._task is None:
-            return self._on_body_timeout()
-        call = self._chain.on_request[self._position - 1].call
-        self._fail(call, TimeoutError("a middleware did not decide in time"), MIDDLEWARE_TIMEOUT)
-        return True
-
-    def _on_body_timeout(self) -> bool:
-        """Fail the request if a middleware waits too long for its body, or with it; return False if none does."""
-        exchange, flow = self._exchange, self.request_flow
-        for body in (flow, self.response_flow):
-            if body is not None and body.is_waiting:
-                call, error = body.waiting_call, TimeoutError(MIDDLEWARE_TIMEOUT.reason)
-                if exchange.has_started_response:
-                    self.on_body_failed(call, error)
-                else:
-                    self._fail(call, error, MIDDLEWARE_TIMEOUT)
-                return True
-        if flow is None or not flow.is_holding or not exchange.request_left:
-            return False
-        exchange.fail(ClientProtocolError(BODY_TIMEOUT, 408))
+            return self.on_body_timeout()
+        call = self.chain.on_request[self._position - 1].call
+        self.fail(call, TimeoutError("a middleware did not decide in time"), MIDDLEWARE_TIMEOUT)
         return True
 
     def on_finished(self) -> None:
         """Call `on_finished` of the middlewares that saw the request, and cancel pending waits."""
         if self._timer is not None:
             self._timer.cancel()
+        self._stop_limit()
         if self._task is not None:
             self._task.cancel()
-        if self.request_flow is not None:
-            self.request_flow.close()
-        if self.response_flow is not None:
-            self.response_flow.close()
-        for call, depth in self._chain.on_finished:
+        self.close_bodies()
+        for call, depth in self.chain.on_finished:
             if depth <= self._depth:
                 try:
                     call(self)
                 except Exception as error:  # a middleware's error ends only its exchange
-                    self._fail(call, error)
+                    self.fail(call, error)
 
     # --- permission while the exchange is in progress
 
@@ -422,6 +406,8 @@ class MiddlewareRun(ExchangeView, Run):
                 return REVOKED.reason
             self._judged_destination = target.destination
         is_allowed = all(self._judge(judge) for judge in target.chain.is_still_allowed)
+        if is_allowed and self._judged is not None:
+            is_allowed = judge_changed(exchange, target.chain, self)
         self._judged_destination = ""
         return "" if is_allowed else REVOKED.reason
 
@@ -436,24 +422,17 @@ class MiddlewareRun(ExchangeView, Run):
         try:
             return read_verdict(judge(self), default=False)
         except Exception as error:  # fail closed: a judge that raises denies access
-            self._note_failure(judge, error, "access is denied")
+            self.note_failure(judge, error, "access is denied")
             return False
 
-    def _note_failure(self, call: _Call, error: BaseException, outcome: str) -> None:
+    def note_failure(self, call: _Call, error: BaseException, outcome: str) -> None:
         """Count a middleware's failure; log the first failure of each middleware type, with its outcome."""
         note_failure(self._exchange.client.environment, call, error, outcome)
 
-    def _fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
+    def fail(self, call: _Call, error: BaseException, late: Response | None = None) -> None:
         """Handle a middleware that raised or timed out: answer with its failure response."""
         owner = getattr(call, "__self__", call)
         response: Any = late or getattr(owner, "failure_response", None) or MIDDLEWARE_FAILED
-        self._note_failure(call, error, f"the exchange is answered with {response.status}")
+        self.note_failure(call, error, f"the exchange is answered with {response.status}")
         if not self._exchange.has_started_response:
             self._exchange.answer(response)
-
-
-def note_failure(environment: Environment, call: _Call, error: BaseException, outcome: str) -> None:
-    """Count a middleware's failure; log the first failure of each middleware type, with its outcome."""
-    owner = type(getattr(call, "__self__", call))
-    if environment.failures.count(owner):
-        _logger.error("middleware %s failed; %s", owner.__qualname__, outcome, exc_info=error)

@@ -9,7 +9,7 @@ from typing import ClassVar, Final, final
 
 from maesh_core.proxy.http.messages.head import Head
 from maesh_core.proxy.http.messages.headers import Headers, split_field, split_fields
-from maesh_core.proxy.http.messages.syntax import find_declared_length
+from maesh_core.proxy.http.messages.syntax import find_declared_length, parse_host
 from maesh_core.values.field_rules import FORWARDED, HOP_BY_HOP
 
 CHUNKED: Final = -1
@@ -61,7 +61,7 @@ class RequestHead(Head):
     `is_grpc` means that the request is a gRPC call over HTTP/2, and `grpc_timeout_s` is its time-out; 0 means none.
     """
 
-    __slots__ = (*_FIELDS, "_is_found", "_search", "chosen", "chosen_by")
+    __slots__ = (*_FIELDS, "_is_found", "_rewritten", "_search", "chosen", "chosen_by")
 
     fields: ClassVar[tuple[str, ...]] = _FIELDS
 
@@ -105,6 +105,7 @@ class RequestHead(Head):
         self.grpc_timeout_s = grpc_timeout_s
         self._search: Callable[[bytes], object] | None = None
         self._is_found = False
+        self._rewritten: RequestHead | None = None
         self.chosen_by: object = None
         """What has chosen a rule for this head, and in `chosen` the rule's index, for a head that a client repeats."""
         self.chosen = 0
@@ -124,16 +125,40 @@ class RequestHead(Head):
         """Return the fields to forward, without framing; the caller may change the result."""
         return Headers(self.head, self.dropped)
 
+    def rewrite(self, target: bytes, authority: bytes) -> "RequestHead":
+        """Return the head to send upstream with another checked target and authority; empty means the client's.
+
+        The last result is kept, for a head that a client repeats.
+        """
+        target, authority = target or self.target, authority or self.authority
+        last = self._rewritten
+        if last is None or last.target != target or last.authority != authority:
+            last = self._rewritten = self._rewrite(target, authority)
+        return last
+
+    def _rewrite(self, target: bytes, authority: bytes) -> "RequestHead":
+        if authority == self.authority:
+            fields = self.outgoing[self.outgoing.index(b"\r\n") + 2 :]
+            outgoing = b"%b %b HTTP/1.1\r\n%b" % (self.method, target, fields)
+        else:
+            lines = split_fields(self.head, without=self.dropped)
+            outgoing = b"".join((render_start(self.method, target, authority), *lines, self.framing))
+        return self._copy(target, authority, outgoing, self.body, self.framing)
+
     def reframe(self, body: int, framing: bytes) -> "RequestHead":
         """Return the head to send upstream with a body of another size or form."""
         lines = split_fields(self.head, without=self.dropped)
+        outgoing = b"".join((self.render_start(), *lines, framing))
+        return self._copy(self.target, self.authority, outgoing, body, framing)
+
+    def _copy(self, target: bytes, authority: bytes, outgoing: bytes, body: int, framing: bytes) -> "RequestHead":
         head = RequestHead(
             self.head,
             self.method,
-            self.target,
-            self.authority,
-            self.host,
-            b"".join((self.render_start(), *lines, framing)),
+            target,
+            authority,
+            parse_host(authority),
+            outgoing,
             self.is_keep_alive,
             body,
             framing,
