@@ -83,7 +83,7 @@ from maesh_core.plugin_system.controllers import (
     NodeReport,
     PreparedService,
 )
-from maesh_core.plugin_system.filter_values import read_filter
+from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
     HOOK_API_VERSION,
     POD_NAMES,
@@ -385,6 +385,7 @@ __all__ = [
     "override",
     "read_annotation",
     "read_filter",
+    "read_filter_duration",
     "read_path_change",
     "suggest",
 ]

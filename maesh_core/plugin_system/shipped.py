@@ -17,6 +17,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 
 ANNOTATIONS: Mapping[str, str] = {
     "access-log": "access-log",
+    "backend-request-timeout": "timeout",
     "circuit-breaker-expression": "circuitbreaker",
     "encryption": "mtls",
     "ratelimit-average": "ratelimit",
@@ -30,6 +31,7 @@ ANNOTATIONS: Mapping[str, str] = {
     "redirect-scheme": "redirect",
     "redirect-status": "redirect",
     "request-headers": "headers",
+    "request-timeout": "timeout",
     "response-headers": "headers",
     "retry-attempts": "retry",
     "retry-on": "retry",
