@@ -36,6 +36,9 @@ ANNOTATIONS: Mapping[str, str] = {
     "retry-attempts": "retry",
     "retry-on": "retry",
     "retry-timeout": "retry",
+    "rewrite-host": "rewrite",
+    "rewrite-path": "rewrite",
+    "rewrite-prefix": "rewrite",
     "trace-sample": "otel",
     "tracing": "otel",
 }
