@@ -25,6 +25,13 @@ from maesh_core.model.matches import HeaderMatch, HttpMatch, QueryMatch, combine
 from maesh_core.model.matching import compile_matches, find_match_problem, is_ambiguous
 from maesh_core.model.messages import PodReport
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.path_changes import (
+    PathChange,
+    PathChanger,
+    PathModifier,
+    build_path_change,
+    read_path_change,
+)
 from maesh_core.model.resources import (
     REFERENCES,
     CheckedResource,
@@ -293,6 +300,9 @@ __all__ = [
     "PageResponse",
     "ParentNode",
     "Path",
+    "PathChange",
+    "PathChanger",
+    "PathModifier",
     "PathRefusedError",
     "Peer",
     "Plugin",
@@ -359,6 +369,7 @@ __all__ = [
     "WholeBody",
     "WireSettings",
     "build_annotation_error",
+    "build_path_change",
     "build_port_key",
     "build_reference",
     "combine_matches",
@@ -375,5 +386,6 @@ __all__ = [
     "read_annotation",
     "read_filter",
     "read_filter_duration",
+    "read_path_change",
     "suggest",
 ]
