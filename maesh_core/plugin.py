@@ -44,6 +44,7 @@ from maesh_core.model.topology import (
     PodNode,
     PortNode,
     PortRules,
+    RuleProblem,
     RuleTable,
     ServerNode,
     ServiceNode,
@@ -145,6 +146,7 @@ from maesh_core.plugin_system.pages import (
     PostRequest,
 )
 from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.plugin_system.transports import (
     ByRequest,
@@ -294,6 +296,8 @@ __all__ = [
     "Path",
     "PathRefusedError",
     "Peer",
+    "PlannedPart",
+    "PlannedRule",
     "Plugin",
     "Pod",
     "PodNames",
@@ -320,6 +324,8 @@ __all__ = [
     "Resource",
     "ResourceKind",
     "Response",
+    "RulePlan",
+    "RuleProblem",
     "RuleTable",
     "Section",
     "Server",
@@ -371,6 +377,7 @@ __all__ = [
     "is_ambiguous",
     "join_port",
     "override",
+    "plan_rules",
     "read_annotation",
     "suggest",
 ]
