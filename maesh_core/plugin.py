@@ -77,6 +77,7 @@ from maesh_core.plugin_system.controllers import (
     PreparedService,
 )
 from maesh_core.plugin_system.hookspecs import (
+    CONTROLLER_NAME,
     HOOK_API_VERSION,
     POD_NAMES,
     Addition,
@@ -199,6 +200,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 
 __all__ = [
     "CLIENT_LEFT",
+    "CONTROLLER_NAME",
     "DENIED",
     "ENTRYPOINT_CLOSED",
     "EVICTED",
