@@ -34,6 +34,7 @@ from maesh_core.model.resources import (
     ResourceKind,
     build_reference,
 )
+from maesh_core.model.schemes import find_scheme
 from maesh_core.model.token_identity import TokenIdentity
 from maesh_core.model.topology import (
     AnswerNode,
@@ -368,6 +369,7 @@ __all__ = [
     "find_header_problem",
     "find_match_problem",
     "find_owner",
+    "find_scheme",
     "hookimpl",
     "is_ambiguous",
     "join_port",
