@@ -79,6 +79,7 @@ from maesh_core.plugin_system.controllers import (
 )
 from maesh_core.plugin_system.filter_values import read_filter
 from maesh_core.plugin_system.hookspecs import (
+    CONTROLLER_NAME,
     HOOK_API_VERSION,
     POD_NAMES,
     Addition,
@@ -201,6 +202,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 
 __all__ = [
     "CLIENT_LEFT",
+    "CONTROLLER_NAME",
     "DENIED",
     "ENTRYPOINT_CLOSED",
     "EVICTED",
