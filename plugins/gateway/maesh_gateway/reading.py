@@ -87,7 +87,9 @@ def _read_route(metadata: ObjectMeta, fields: Mapping[str, object], type_: type[
     faults = list(found)
     if not (is_subdomain(metadata.name) and is_label(metadata.namespace)):
         faults.append("metadata: its name or namespace is not one that an object can have")
-    written = () if isinstance(shape.spec.rules, msgspec.UnsetType) else shape.spec.rules
+    written: tuple[Any, ...] = type_.default_rules
+    if not isinstance(shape.spec.rules, msgspec.UnsetType):
+        written = shape.spec.rules
     rules: tuple[RouteRule, ...] = ()
     if not faults:
         namespace = metadata.namespace

@@ -103,6 +103,8 @@ class Route(CheckedResource, frozen=True):
     rank: ClassVar[int]
     """Of several kinds on one port, the highest one is used (GEP-1294)."""
     is_grpc: ClassVar[bool] = False
+    default_rules: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    """The rules of a route that has none, as the API server writes them."""
 
     parents: tuple[ParentRef, ...] = ()
     rules: tuple[RouteRule, ...] = ()
@@ -128,6 +130,7 @@ class HttpRoute(Route, frozen=True):
 
     kind: ClassVar[str] = "HTTPRoute"
     rank: ClassVar[int] = 3
+    default_rules: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
 
 
 class GrpcRoute(Route, frozen=True):

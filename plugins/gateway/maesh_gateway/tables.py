@@ -13,6 +13,7 @@ from maesh_core.plugin import (
     AnswerNode,
     BackendNode,
     ObjectFindings,
+    ObjectKey,
     PortNode,
     PortRules,
     RuleTable,
@@ -22,7 +23,7 @@ from maesh_core.plugin import (
 from maesh_gateway import GatewaySettings
 from maesh_gateway.findings import AcceptedReason, Attachment, Attachments
 from maesh_gateway.kinds import ROUTE_TYPES, ROUTES_BY_PARENT
-from maesh_gateway.precedence import build_table, choose_kind, is_usable
+from maesh_gateway.precedence import build_table, choose_kind
 from maesh_gateway.routes import ParentRef, Route
 from maesh_gateway.rules import GRPC_UNIMPLEMENTED, ResolvedRoute, RuleBuilder
 
@@ -92,18 +93,14 @@ class TableBuilder:
 
     def list_objects(self, attachments: Attachments) -> tuple[ObjectFindings, ...]:
         """List the routes with what is wrong with them on this service; faults are reported where they are read."""
-        found: dict[Route, None] = {}
-        errors: dict[tuple[str, str, str], list[str]] = {}
+        found: dict[tuple[type[Route], ObjectKey], list[str]] = {}
         for claim, each in zip(self._claims, attachments.routes, strict=True):
-            texts = errors.setdefault((each.kind, each.namespace, each.name), [])
-            texts += _list_texts(each, has_faults=bool(claim.route.faults))
-        objects = {}
-        for claim in self._claims:
             route = claim.route
-            place = (route.kind, route.metadata.namespace, route.metadata.name)
-            objects[place] = ObjectFindings(type=type(route), key=route.key, errors=tuple(dict.fromkeys(errors[place])))
-        del found
-        return tuple(objects.values())
+            found.setdefault((type(route), route.key), []).extend(_list_texts(each, has_faults=bool(route.faults)))
+        return tuple(
+            ObjectFindings(type=type_, key=key, errors=tuple(dict.fromkeys(texts)))
+            for (type_, key), texts in found.items()
+        )
 
     def list_notices(self, attachments: Attachments) -> tuple[str, ...]:
         """List what is wrong with producer routes, for the service itself."""
@@ -232,6 +229,3 @@ def select_ports(service: ServiceNode, parent: ParentRef) -> tuple[tuple[int, ..
 
 def _is_http(service: ServiceNode, port: PortNode) -> bool:
     return (port.traffic_type or service.traffic_type) == "http"
-
-
-__all__ = ["TableBuilder", "is_usable", "select_ports"]
