@@ -34,6 +34,7 @@ from maesh_core.model.resources import (
     ResourceKind,
     build_reference,
 )
+from maesh_core.model.schemes import find_scheme
 from maesh_core.model.token_identity import TokenIdentity
 from maesh_core.model.topology import (
     AnswerNode,
@@ -77,7 +78,9 @@ from maesh_core.plugin_system.controllers import (
     NodeReport,
     PreparedService,
 )
+from maesh_core.plugin_system.filter_values import read_filter
 from maesh_core.plugin_system.hookspecs import (
+    CONTROLLER_NAME,
     HOOK_API_VERSION,
     POD_NAMES,
     Addition,
@@ -201,6 +204,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 
 __all__ = [
     "CLIENT_LEFT",
+    "CONTROLLER_NAME",
     "DENIED",
     "ENTRYPOINT_CLOSED",
     "EVICTED",
@@ -373,11 +377,13 @@ __all__ = [
     "find_header_problem",
     "find_match_problem",
     "find_owner",
+    "find_scheme",
     "hookimpl",
     "is_ambiguous",
     "join_port",
     "override",
     "plan_rules",
     "read_annotation",
+    "read_filter",
     "suggest",
 ]

@@ -20,6 +20,7 @@ from maesh_core.controller.engine_parts import EngineParts
 from maesh_core.controller.explaining.pod_lookup import PodLookup
 from maesh_core.controller.ports.port_table import PortOwner
 from maesh_core.controller.reports.object_reports import ObjectReports
+from maesh_core.controller.reports.object_statuses import ObjectStatuses
 from maesh_core.controller.resources.kinds import ADDRESS_INDEX, TUNNEL_INDEX
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.resources.view import IndexRead, Read
@@ -45,6 +46,7 @@ class Engine:
         self._callbacks: list[Callable[[], None]] = []
         self._built_callbacks: list[Callable[[Iterable[ObjectKey]], None]] = []
         self._reports = ObjectReports(parts.snapshot, parts.kinds, parts.checkers, parts.rules)
+        self._statuses = ObjectStatuses(parts.snapshot, parts.kinds, parts.status_builders, parts.rules)
         types = [kind.type for kind in parts.kinds]
         self._unlisted = {(source, type_) for source in parts.sources for type_ in types}
         self._is_ready = False
@@ -109,6 +111,16 @@ class Engine:
     def reports(self) -> ObjectReports:
         """The reports of errors and notices of each object."""
         return self._reports
+
+    @property
+    def statuses(self) -> ObjectStatuses:
+        """The mesh's part of objects' statuses."""
+        return self._statuses
+
+    @property
+    def status_pages(self) -> tuple[str, ...]:
+        """The names of the pages `/api/status/PAGE` that plugins add."""
+        return self._statuses.pages
 
     @property
     def revisions(self) -> RevisionStore:
@@ -182,6 +194,10 @@ class Engine:
     def render_objects(self) -> bytes:
         """Render `/api/objects`."""
         return self._reports.render()
+
+    def render_statuses(self, page: str) -> bytes:
+        """Render `/api/status/PAGE`, which is one of `status_pages`."""
+        return self._statuses.render(page)
 
     def list_reports(self) -> list[ServiceReport]:
         """Report each service that the mesh knows, sorted by namespace and name."""
@@ -321,7 +337,10 @@ class Engine:
             self._topology = self._services = None
         for key in drafts:
             self._report_service(key)
+            built = self._builds.built.get(key)
+            self._statuses.set_service(key, built.draft.node if built else None)
         self._reports.update(affected, is_everything=is_everything)
+        self._statuses.update(affected, is_everything=is_everything)
         for callback in self._built_callbacks:
             callback({*drafts, *remapped})
         if has_changed and self._is_ready:

@@ -21,3 +21,8 @@ SCHEME_BY_APP_PROTOCOL: Mapping[str, str] = {
 }
 """The standard names of Kubernetes (KEP-3726), and names without a prefix that other meshes and routers understand:
 `grpc` and `http2` (Istio), `h2c` (OpenShift). A WebSocket begins as a request of HTTP/1.1. Compared with case."""
+
+
+def find_scheme(app_protocol: str) -> str | None:
+    """Find the scheme that an `appProtocol` selects; None if it is not a protocol over HTTP."""
+    return SCHEME_BY_APP_PROTOCOL.get(app_protocol)

@@ -12,6 +12,9 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "TCPRoute": ("smi", "acl"),
     "UDPRoute": ("smi", "acl"),
     "TrafficTarget": ("acl",),
+    "HTTPRoute": ("gateway",),
+    "GRPCRoute": ("gateway",),
+    "ReferenceGrant": ("gateway",),
 }
 """Labels of kinds of objects (`ResourceKind.label`), and the plugins that read them."""
 
@@ -23,6 +26,8 @@ ANNOTATIONS: Mapping[str, str] = {
     "ratelimit-burst": "ratelimit",
     "ratelimit-period": "ratelimit",
     "ratelimit-source": "ratelimit",
+    "request-headers": "headers",
+    "response-headers": "headers",
     "retry-attempts": "retry",
     "retry-on": "retry",
     "retry-timeout": "retry",
