@@ -28,6 +28,8 @@ class AttemptUser(Protocol):
 
     client: ClientStream
     head: RequestHead
+    rewritten: RequestHead | None
+    """The head to send in place of the client's, if a middleware has changed its target or host; otherwise None."""
     changed_headers: Headers | None
     """The header fields to send upstream, if a middleware has changed them; otherwise None."""
     pending_body: bytearray | None
@@ -199,7 +201,7 @@ class Attempt(ResponseReceiver):
             body, exchange.pending_body = exchange.pending_body, None
             self.has_sent_body = True
         forwarded = client.forwarded.render(head.authority, head.forwarded)
-        upstream.send_request(self, head, exchange.changed_headers, forwarded, body)
+        upstream.send_request(self, exchange.rewritten or head, exchange.changed_headers, forwarded, body)
         if head.body == STREAMED and not exchange.request_left:
             upstream.end_body(exchange.trailers)
         environment = client.environment

@@ -12,6 +12,7 @@ from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import ClientHeaders
+from maesh_core.proxy.http.messages.syntax import is_authority, is_path_and_query
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 
 ATTEMPT_LIMIT: Final = 100
@@ -34,6 +35,8 @@ class ExchangeView:
     _attempt_started_at = 0.0
     _is_too_large_to_store = False
     _judged_destination = ""
+    _new_target = b""
+    _new_host = b""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -84,7 +87,7 @@ class ExchangeView:
 
     @property
     def target(self) -> bytes:
-        """The target in origin-form, as it is sent upstream."""
+        """The target in origin-form, as the client sent it."""
         return self._exchange.head.target
 
     @property
@@ -135,6 +138,15 @@ class ExchangeView:
         return self._exchange.reason
 
     @property
+    def has_body(self) -> bool:
+        """Whether the request has a body."""
+        return self._exchange.head.body != 0
+
+    def send_copy(self, service: str, body: bytes) -> bool:
+        """Send a copy of the request, if there is a run that can."""
+        return False
+
+    @property
     def is_grpc(self) -> bool:
         """Whether the request is a gRPC call."""
         return self._exchange.head.is_grpc
@@ -162,6 +174,38 @@ class ExchangeView:
             exemplar = Exemplar(trace_id[:TRACE_ID_LIMIT], now - exchange.started_at, now + environment.wall_offset_s)
             exchange.route.counters.add_exemplar(exemplar)
 
+    # --- changes of the request
+
+    @property
+    def new_target(self) -> bytes:
+        """The path and query to send instead of the client's; empty: the client's."""
+        return self._new_target
+
+    @new_target.setter
+    def new_target(self, target: bytes) -> None:
+        if target and (
+            not is_path_and_query(target) or len(target) > self._exchange.client.environment.settings.head_limit
+        ):
+            raise ValueError(f"not a path and query: {target[:80]!r}")
+        self._new_target = target
+        self._rewrite()
+
+    @property
+    def new_host(self) -> bytes:
+        """The Host to send instead of the client's; empty: the client's."""
+        return self._new_host
+
+    @new_host.setter
+    def new_host(self, host: bytes) -> None:
+        if not is_authority(host) or host.startswith(b":"):
+            raise ValueError(f"not a host: {host[:80]!r}")
+        self._new_host = host
+        self._rewrite()
+
+    def _rewrite(self) -> None:
+        exchange, target, host = self._exchange, self._new_target, self._new_host
+        exchange.rewritten = exchange.head.rewrite(target, host) if target or host else None
+
     # --- wishes that no exchange fulfils yet: setting one fails the middleware, so that none is ignored
 
     @property
@@ -183,24 +227,6 @@ class ExchangeView:
         raise _build_refusal("attempt_total_s")
 
     @property
-    def new_target(self) -> bytes:
-        """The target to send."""
-        return b""
-
-    @new_target.setter
-    def new_target(self, target: bytes) -> None:
-        raise _build_refusal("new_target")
-
-    @property
-    def new_host(self) -> bytes:
-        """The Host to send."""
-        return b""
-
-    @new_host.setter
-    def new_host(self, host: bytes) -> None:
-        raise _build_refusal("new_host")
-
-    @property
     def preferred_server(self) -> tuple[str, int] | None:
         """The server of the first attempt."""
         return None
@@ -208,10 +234,6 @@ class ExchangeView:
     @preferred_server.setter
     def preferred_server(self, server: tuple[str, int] | None) -> None:
         raise _build_refusal("preferred_server")
-
-    def send_copy(self, service: str, body: bytes) -> bool:
-        """Send a copy of the request."""
-        raise _build_refusal("send_copy")
 
     # --- attempts
 
