@@ -78,7 +78,7 @@ from maesh_core.plugin_system.controllers import (
     NodeReport,
     PreparedService,
 )
-from maesh_core.plugin_system.filter_values import read_filter
+from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
     CONTROLLER_NAME,
     HOOK_API_VERSION,
@@ -385,5 +385,6 @@ __all__ = [
     "plan_rules",
     "read_annotation",
     "read_filter",
+    "read_filter_duration",
     "suggest",
 ]

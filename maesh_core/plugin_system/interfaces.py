@@ -320,10 +320,18 @@ class Exchange(Protocol):
     """The only servers, by address and port, to which the request may be sent; None allows all of the destination."""
 
     timeout_s: float
-    """The time-out of the whole exchange, from the end of `on_request`; 0: only the proxy's own limits."""
+    """The time-out of the whole exchange, from its first attempt to the last byte of its response; 0: only the proxy's
+    own limits.
+
+    Set it in `on_request`. At its end the client gets 504, or the response is cut if it has begun; a gRPC call gets
+    `DEADLINE_EXCEEDED`. No attempt begins after it. The tunnel of an upgrade has none.
+    """
 
     attempt_total_s: float
-    """The time-out of each attempt until the last byte of its response; 0: only the proxy's own limits."""
+    """The time-out of each further attempt, from its beginning to the last byte of its response; 0: as above.
+
+    At its end, the attempt has failed as with `attempt_timeout_s`, or the response is cut if it has begun.
+    """
 
     new_target: bytes
     """The path and query to send instead of `target`; empty: the client's. Setting anything else raises ValueError."""

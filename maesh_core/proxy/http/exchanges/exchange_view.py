@@ -17,6 +17,7 @@ from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 
 ATTEMPT_LIMIT: Final = 100
 """Attempts of one exchange, at most, however often middlewares ask for another one."""
+NEVER: Final = -1.0
 TRACE_ID_LIMIT: Final = 64
 """OpenMetrics allows 128 characters for all names and values of an exemplar's labels."""
 
@@ -29,6 +30,10 @@ class ExchangeView:
 
     attempts = 0
     attempt_timeout_s = 0.0
+    attempt_total_s = 0.0
+    timeout_s = 0.0
+    late_at = 0.0
+    """When the time-out of the exchange is over, or NEVER afterwards; 0 means that it has none."""
     allowed_servers: Collection[tuple[str, int]] | None = None
     tried: tuple[HttpServer, ...] = ()
     changed_response: Headers | None = None
@@ -209,24 +214,6 @@ class ExchangeView:
     # --- wishes that no exchange fulfils yet: setting one fails the middleware, so that none is ignored
 
     @property
-    def timeout_s(self) -> float:
-        """The time-out of the whole exchange."""
-        return 0.0
-
-    @timeout_s.setter
-    def timeout_s(self, seconds: float) -> None:
-        raise _build_refusal("timeout_s")
-
-    @property
-    def attempt_total_s(self) -> float:
-        """The time-out of each attempt until the end of its response."""
-        return 0.0
-
-    @attempt_total_s.setter
-    def attempt_total_s(self, seconds: float) -> None:
-        raise _build_refusal("attempt_total_s")
-
-    @property
     def preferred_server(self) -> tuple[str, int] | None:
         """The server of the first attempt."""
         return None
@@ -241,13 +228,14 @@ class ExchangeView:
     def can_repeat(self) -> bool:
         """Whether another attempt is possible.
 
-        It is not after a response has started, after the client has closed its side, at the limit of attempts, or if
-        bytes of the body were sent that are not stored. A request that offers an upgrade is never sent twice.
+        It is not after a response has started, after the client has closed its side, at the limit of attempts, after
+        the time-out of the exchange, or if bytes of the body were sent that are not stored. A request that offers an
+        upgrade is never sent twice.
         """
         exchange, attempt = self._exchange, self._exchange.attempt
         if exchange.has_started_response or exchange.is_finished or exchange.client.has_ended:
             return False
-        if self.attempts >= ATTEMPT_LIMIT:
+        if self.attempts >= ATTEMPT_LIMIT or self.late_at == NEVER:
             return False
         if attempt is None:
             return True

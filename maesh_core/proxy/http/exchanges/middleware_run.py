@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
 
-from maesh_core.errors import ExchangeError
+from maesh_core.errors import ExchangeError, UpstreamTimeoutError
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
 from maesh_core.model.traffic_record import ROUTE_REMOVED
 from maesh_core.plugin_system.interfaces import Response
@@ -20,6 +20,7 @@ from maesh_core.proxy.http.answers import (
     CLIENT_ENDED,
     MIDDLEWARE_FAILED,
     MIDDLEWARE_TIMEOUT,
+    REQUEST_TIMEOUT,
     REVOKED,
     build_answer,
 )
@@ -31,7 +32,7 @@ from maesh_core.proxy.http.exchanges.copying import (
     note_failure,
     send_copy,
 )
-from maesh_core.proxy.http.exchanges.exchange_view import ExchangeView
+from maesh_core.proxy.http.exchanges.exchange_view import NEVER, ExchangeView
 from maesh_core.proxy.http.exchanges.run import Run
 from maesh_core.proxy.http.exchanges.upgrade import switch_protocols
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
@@ -60,6 +61,7 @@ class MiddlewareRun(ExchangeView, Run):
     _depth = 0
     _position = 0
     _timer: asyncio.TimerHandle | None = None
+    _limit_timer: asyncio.TimerHandle | None = None
     _task: "asyncio.Future[object] | None" = None
 
     _wanted_copies: tuple[tuple[str, bytes], ...] = ()
@@ -157,13 +159,37 @@ class MiddlewareRun(ExchangeView, Run):
         if not self._admits_changed():
             return
         self.attempts += 1
+        if self.timeout_s > 0 and self.attempts == 1:
+            self.late_at = self._exchange.client.environment.clock_time() + self.timeout_s
+            self._limit_timer = asyncio.get_running_loop().call_later(self.timeout_s, self._on_late)
         server = self._pick(balancer)
         if server is None and self._failure is not None:
             self._exchange.answer(build_answer(self._failure))
             return
-        self._exchange.attempt_at(server, self.attempt_timeout_s)
+        self._exchange.attempt_at(server, self.attempt_timeout_s, self.attempt_total_s)
         if self._wanted_copies:
             self._send_wanted_copies()
+
+    def _on_late(self) -> None:
+        """End the exchange, whose time-out is over. The attempt in progress has failed; none follows it."""
+        self._limit_timer = None
+        self.late_at = NEVER
+        exchange = self._exchange
+        if exchange.is_finished:
+            return
+        if self._timer is None:
+            exchange.on_late(REQUEST_TIMEOUT)
+        else:  # the attempt has failed before, and the next one has not begun
+            exchange.answer(build_answer(UpstreamTimeoutError(REQUEST_TIMEOUT)))
+
+    def _has_time(self, pause_s: float) -> bool:
+        """Whether a further attempt can begin before the time-out of the exchange, after a pause."""
+        return not self.late_at or self._exchange.client.environment.clock_time() + pause_s < self.late_at
+
+    def _stop_limit(self) -> None:
+        if self._limit_timer is not None:
+            self._limit_timer.cancel()
+            self._limit_timer = None
 
     def _pick(self, balancer: Balancer[HttpServer]) -> HttpServer | None:
         return balancer.pick(self.tried, self) if self.allowed_servers is None else self._pick_allowed(balancer)
@@ -234,7 +260,7 @@ class MiddlewareRun(ExchangeView, Run):
         pause_s = self._ask_for_retry(self._chain.on_attempt_failed, error)
         if self._exchange.is_finished:
             return
-        if pause_s is not None and self.can_repeat:
+        if pause_s is not None and self.can_repeat and self._has_time(pause_s):
             self._schedule_retry(pause_s)
         else:
             self._exchange.answer(build_answer(error))
@@ -299,7 +325,7 @@ class MiddlewareRun(ExchangeView, Run):
         """Call the chain's `on_response` methods; start another attempt if one asks for it."""
         exchange = self._exchange
         pause_s = self._ask_for_retry(self._chain.on_response)
-        if pause_s is not None and self.can_repeat:
+        if pause_s is not None and self.can_repeat and self._has_time(pause_s):
             self._failure = None
             exchange.abandon_attempt()
             self._schedule_retry(pause_s)
@@ -309,8 +335,13 @@ class MiddlewareRun(ExchangeView, Run):
         return None if self.changed_response is None else RENDERED
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
-        """Connect the client and the upstream by a tunnel. Raises UpstreamProtocolError."""
+        """Connect the client and the upstream by a tunnel, which no time-out of requests ends.
+
+        Raises UpstreamProtocolError.
+        """
         switch_protocols(self._exchange, upstream, response, rest)
+        if self._exchange.has_started_response:
+            self._stop_limit()
 
     def on_timeout(self) -> bool:
         """Fail the request if an async middleware has taken too long; return False if none is awaited."""
@@ -324,6 +355,7 @@ class MiddlewareRun(ExchangeView, Run):
         """Call `on_finished` of the middlewares that saw the request, and cancel pending waits."""
         if self._timer is not None:
             self._timer.cancel()
+        self._stop_limit()
         if self._task is not None:
             self._task.cancel()
         for call, depth in self._chain.on_finished:

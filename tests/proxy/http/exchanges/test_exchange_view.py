@@ -75,8 +75,6 @@ async def test_an_exemplar_is_kept_with_the_duration_and_its_trace_is_cut_at_the
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("timeout_s", 1.0),
-        ("attempt_total_s", 1.0),
         ("preferred_server", ("127.0.0.1", 80)),
     ],
 )
