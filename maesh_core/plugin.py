@@ -34,6 +34,7 @@ from maesh_core.model.resources import (
     ResourceKind,
     build_reference,
 )
+from maesh_core.model.schemes import find_scheme
 from maesh_core.model.token_identity import TokenIdentity
 from maesh_core.model.topology import (
     AnswerNode,
@@ -44,6 +45,7 @@ from maesh_core.model.topology import (
     PodNode,
     PortNode,
     PortRules,
+    RuleProblem,
     RuleTable,
     ServerNode,
     ServiceNode,
@@ -76,7 +78,9 @@ from maesh_core.plugin_system.controllers import (
     NodeReport,
     PreparedService,
 )
+from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
+    CONTROLLER_NAME,
     HOOK_API_VERSION,
     POD_NAMES,
     Addition,
@@ -145,6 +149,7 @@ from maesh_core.plugin_system.pages import (
     PostRequest,
 )
 from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.plugin_system.transports import (
     ByRequest,
@@ -199,6 +204,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 
 __all__ = [
     "CLIENT_LEFT",
+    "CONTROLLER_NAME",
     "DENIED",
     "ENTRYPOINT_CLOSED",
     "EVICTED",
@@ -294,6 +300,8 @@ __all__ = [
     "Path",
     "PathRefusedError",
     "Peer",
+    "PlannedPart",
+    "PlannedRule",
     "Plugin",
     "Pod",
     "PodNames",
@@ -320,6 +328,8 @@ __all__ = [
     "Resource",
     "ResourceKind",
     "Response",
+    "RulePlan",
+    "RuleProblem",
     "RuleTable",
     "Section",
     "Server",
@@ -367,11 +377,15 @@ __all__ = [
     "find_header_problem",
     "find_match_problem",
     "find_owner",
+    "find_scheme",
     "hookimpl",
     "is_ambiguous",
     "join_port",
     "override",
+    "plan_rules",
     "read_annotation",
+    "read_filter",
+    "read_filter_duration",
     "select_annotations",
     "suggest",
 ]

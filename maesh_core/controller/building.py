@@ -184,8 +184,6 @@ def build_engine(
     ports = PortTables(
         ranges, assigned=assigned, clock=clock, is_cluster=is_cluster, is_inherited=mapping_file.is_inherited
     )
-    if plugins.collect("maesh_status_builders"):
-        raise PluginError("this controller does not support builders of statuses yet")
     catalogue = Catalogue(
         traffic_types,
         plugins.collect("maesh_middleware_builders"),
@@ -217,6 +215,7 @@ def build_engine(
         shadow_reader=ShadowReader(settings.namespace, traffic_types) if is_cluster else None,
         shadow_source=KubernetesSource.name,
         checkers=plugins.collect("maesh_object_checkers"),
+        status_builders=plugins.collect("maesh_status_builders"),
         sends_pod_names=POD_NAMES.name in collect_sections(plugins),
     )
     return Engine(parts)

@@ -5,7 +5,7 @@ service's build depends on the resources it reads and on its entrypoints; it is 
 Its only I/O is saving the port mapping.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from maesh_core.controller.engine_parts import EngineParts
 from maesh_core.controller.explaining.pod_lookup import PodLookup
 from maesh_core.controller.ports.port_table import PortOwner
 from maesh_core.controller.reports.object_reports import ObjectReports
+from maesh_core.controller.reports.object_statuses import ObjectStatuses
 from maesh_core.controller.resources.kinds import ADDRESS_INDEX, TUNNEL_INDEX
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.resources.view import IndexRead, Read
@@ -30,7 +31,7 @@ from maesh_core.controller.topology.pod_names import find_pod_names, list_addres
 from maesh_core.controller.topology.rendering import render_topology
 from maesh_core.controller.topology.transport import find_account
 from maesh_core.model.events import Applied, Event, Problem, Replaced
-from maesh_core.model.findings import Findings
+from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ServiceReport
 from maesh_core.model.resources import Pod, Service
@@ -46,6 +47,7 @@ class Engine:
         self._callbacks: list[Callable[[], None]] = []
         self._built_callbacks: list[Callable[[Iterable[ObjectKey]], None]] = []
         self._reports = ObjectReports(parts.snapshot, parts.kinds, parts.checkers, parts.rules)
+        self._statuses = ObjectStatuses(parts.snapshot, parts.kinds, parts.status_builders, parts.rules)
         types = [kind.type for kind in parts.kinds]
         self._unlisted = {(source, type_) for source in parts.sources for type_ in types}
         self._is_ready = False
@@ -110,6 +112,16 @@ class Engine:
     def reports(self) -> ObjectReports:
         """The reports of errors and notices of each object."""
         return self._reports
+
+    @property
+    def statuses(self) -> ObjectStatuses:
+        """The mesh's part of objects' statuses."""
+        return self._statuses
+
+    @property
+    def status_pages(self) -> tuple[str, ...]:
+        """The names of the pages `/api/status/PAGE` that plugins add."""
+        return self._statuses.pages
 
     @property
     def revisions(self) -> RevisionStore:
@@ -184,6 +196,10 @@ class Engine:
         """Render `/api/objects`."""
         return self._reports.render()
 
+    def render_statuses(self, page: str) -> bytes:
+        """Render `/api/status/PAGE`, which is one of `status_pages`."""
+        return self._statuses.render(page)
+
     def list_reports(self) -> list[ServiceReport]:
         """Report each service that the mesh knows, sorted by namespace and name."""
         return [_report(self._builds.built[key], self._list_errors(key)) for key in sorted(self._builds.built)]
@@ -192,6 +208,10 @@ class Engine:
         """Find the node of a service; None if there is no such service."""
         built = self._builds.built.get(key)
         return None if built is None else built.draft.node
+
+    def find_finished(self, key: ObjectKey) -> ServiceNode | None:
+        """Find the node of a service with all problems of its rules, for builders of statuses."""
+        return self._builds.find_finished(key)
 
     def find_described(self, key: ObjectKey) -> tuple[ServiceNode, tuple[str, ...], tuple[str, ...]] | None:
         """Find the node, errors and notices of a service; None if there is no such service."""
@@ -318,7 +338,10 @@ class Engine:
             self._topology = self._services = None
         for key in drafts:
             self._report_service(key)
+            built = self._builds.built.get(key)
+            self._statuses.set_service(key, built.draft.node if built else None)
         self._reports.update(affected, is_everything=is_everything)
+        self._statuses.update(affected, is_everything=is_everything)
         for callback in self._built_callbacks:
             callback({*drafts, *remapped})
         if has_changed and self._is_ready:
@@ -359,7 +382,18 @@ class Engine:
         configuration = built.configuration
         notices = tuple(text for text in configuration.notices if not text.endswith(WAITING))
         own = Findings(errors=configuration.errors, notices=notices)
-        self._reports.set_service(key, own, built.draft.node.objects, logged=(logged,) if logged else ())
+        node = self._builds.find_finished(key) or built.draft.node
+        objects = (*node.objects, *_list_rule_findings(node))
+        self._reports.set_service(key, own, objects, logged=(logged,) if logged else ())
+
+
+def _list_rule_findings(node: ServiceNode) -> Iterator[ObjectFindings]:
+    """List the problems of rules as errors of the objects that define them."""
+    for problem in node.rule_problems:
+        if problem.origin is not None:
+            type_, key = problem.origin
+            text = f"rule {problem.label}: {problem.text}" if problem.label else problem.text
+            yield ObjectFindings(type=type_, key=key, errors=(text,))
 
 
 def _find_mesh_nodes(affected: Collection[Read], namespace: str) -> list[str]:

@@ -29,3 +29,8 @@ TRAFFIC_TYPE_BY_APP_PROTOCOL: Mapping[str, str] = {
     "tls": "tcp",
 }
 """Only for ports whose protocol is TCP. `tcp` and `tls` are names of Istio; the mesh does not decrypt `tls`."""
+
+
+def find_scheme(app_protocol: str) -> str | None:
+    """Find the scheme that an `appProtocol` selects; None if it is not a protocol over HTTP."""
+    return SCHEME_BY_APP_PROTOCOL.get(app_protocol)

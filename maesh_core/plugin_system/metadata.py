@@ -20,13 +20,29 @@ imports no plugin without such a half."""
 COMMANDS_GROUP = "maesh.commands"
 """Names the commands of a plugin: a sequence of `Command`. It is in the metadata, so that help imports no plugin."""
 
-DEFAULT_ON = frozenset({"retry", "ratelimit", "circuitbreaker", "smi", "udp"})
+DEFAULT_ON = frozenset(
+    {
+        "circuitbreaker",
+        "cors",
+        "gateway",
+        "headers",
+        "mirror",
+        "ratelimit",
+        "redirect",
+        "retry",
+        "rewrite",
+        "session",
+        "smi",
+        "timeout",
+        "udp",
+    }
+)
 """Enabled by default if they are installed; every other plugin needs its flag."""
 
 LOCAL_DEFAULT_ON = frozenset({"dashboard"})
 """Also enabled by default in `maesh up`, which only this machine can reach."""
 
-SHIPPED = DEFAULT_ON | LOCAL_DEFAULT_ON | {"acl", "access-log", "mtls", "otel"}
+SHIPPED = DEFAULT_ON | LOCAL_DEFAULT_ON | {"acl", "access-log", "compress", "fault", "mtls", "otel"}
 """The project's own plugins: known by name also where they are not installed."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")

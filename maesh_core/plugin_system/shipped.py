@@ -12,17 +12,24 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "TCPRoute": ("smi", "acl"),
     "UDPRoute": ("smi", "acl"),
     "TrafficTarget": ("acl",),
+    "HTTPRoute": ("gateway",),
+    "GRPCRoute": ("gateway",),
+    "ReferenceGrant": ("gateway",),
 }
 """Labels of kinds of objects (`ResourceKind.label`), and the plugins that read them."""
 
 ANNOTATIONS: Mapping[str, str] = {
     "access-log": "access-log",
+    "backend-request-timeout": "timeout",
     "circuit-breaker-expression": "circuitbreaker",
     "encryption": "mtls",
     "ratelimit-average": "ratelimit",
     "ratelimit-burst": "ratelimit",
     "ratelimit-period": "ratelimit",
     "ratelimit-source": "ratelimit",
+    "request-headers": "headers",
+    "request-timeout": "timeout",
+    "response-headers": "headers",
     "retry-attempts": "retry",
     "retry-on": "retry",
     "retry-timeout": "retry",

@@ -38,7 +38,7 @@ is_forwarded_name = re.compile(rb"x-forwarded-.*|x-real-ip|forwarded", re.DOTALL
 
 _is_shadowed = re.compile(rb"x-forwarded-.*|x-real-ip|content-length|transfer-encoding", re.DOTALL).fullmatch
 
-UNTOUCHABLE = HOP_BY_HOP | {b"content-length", b"host", b"expect", *FORWARDED}
+UNTOUCHABLE = HOP_BY_HOP | {b"content-length", b"host", b"expect", b"x-maesh-client", *FORWARDED}
 """Fields that middlewares cannot set."""
 
 
@@ -52,10 +52,15 @@ def is_shadowing_name(name: bytes) -> bool:
 
 def find_header_problem(name: str, value: str = "") -> str | None:
     """Explain why a middleware cannot set a header, to follow the word `it`; None if it can. Text is sent as UTF-8."""
-    if not is_token(name.encode()):
+    raw = name.lower().encode("ascii", "replace")
+    if not name.isascii() or not is_token(raw):
         return "is not the name of a header"
-    if name.lower().encode() in UNTOUCHABLE:
+    if raw in UNTOUCHABLE:
         return "is a header that the mesh itself sets"
-    if not is_field_value(value.encode()):
-        return "does not fit into a header"
-    return None
+    if b"_" in raw and (is_shadowing_name(raw) or raw.replace(b"_", b"-") in UNTOUCHABLE):
+        return "is for some servers a header that the mesh itself sets"
+    try:
+        is_valid = is_field_value(value.encode())
+    except UnicodeEncodeError:
+        is_valid = None
+    return None if is_valid else "does not fit into a header"

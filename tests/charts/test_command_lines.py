@@ -10,7 +10,7 @@ import yaml
 from maesh_core.cli.app import build_application
 from maesh_core.cli.options import collect_flags, normalise_arguments, resolve_settings
 from maesh_core.plugin_system.loading import load_plugins
-from maesh_core.plugin_system.metadata import list_installed
+from maesh_core.plugin_system.metadata import DEFAULT_ON, list_installed
 from maesh_core.settings import CleanupSettings, ControllerSettings, InstalledPlugin, PrepareSettings, ProxySettings
 
 CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())
@@ -140,7 +140,7 @@ def test_what_is_open_in_clear_is_what_the_values_say(render):
     assert (controller.api_open, controller.api_clear, proxy.admin_open, proxy.admin_clear) == ((), False, (), False)
 
 
-@pytest.mark.parametrize("name", ["retry", "ratelimit", "circuitbreaker", "smi", "udp"])
+@pytest.mark.parametrize("name", sorted(DEFAULT_ON))
 def test_a_plugin_can_be_switched_off(name, render):
     default, _ = load_both(render())
     without, _ = load_both(render({"plugins": {name: False}}))

@@ -12,6 +12,7 @@ import yaml
 
 from maesh_core.controller.traffic.prometheus_client import HttpPrometheusClient
 from maesh_core.errors import SettingsError
+from maesh_core.plugin_system.metadata import DEFAULT_ON
 
 CHARTS = Path(__file__).resolve().parents[2] / "charts"
 DEFAULTS = yaml.safe_load((CHARTS / "maesh" / "values.yaml").read_text())
@@ -55,10 +56,12 @@ CHANGES = {
     "logLevel": "debug",
     "logFormat": "json",
     **{f"limits.{name}": 7 for name in ("http", "tcp", "udp")},
-    **{f"plugins.{name}": False for name in ("retry", "ratelimit", "circuitbreaker", "smi", "udp")},
+    **{f"plugins.{name}": False for name in sorted(DEFAULT_ON)},
     "plugins.acl": True,
     "plugins.accessLog": True,
     "plugins.otel": True,
+    "plugins.fault": True,
+    "plugins.compress": True,
     "plugins.extra": ["stamp"],
     "mtls.enabled": False,
     "mtls.mode": ("strict", ENCRYPTION),

@@ -19,6 +19,7 @@ from maesh_core.controller.configuration.annotation_values import (
 )
 from maesh_core.controller.configuration.catalogue import Catalogue
 from maesh_core.controller.configuration.encryption import add_modes, choose_mode
+from maesh_core.controller.configuration.filters import add_filters
 from maesh_core.controller.configuration.plugin_settings import render_settings
 from maesh_core.controller.configuration.port_plan import (
     PlacedPort,
@@ -39,11 +40,12 @@ from maesh_core.model.configuration import (
     PortStatus,
     Section,
     ServiceConfiguration,
+    list_chains,
     list_targets,
 )
 from maesh_core.model.keys import ObjectKey, build_middleware_key, build_port_key, is_label
 from maesh_core.model.schemes import DEFAULT_SCHEME
-from maesh_core.model.topology import PortNode, ServiceNode
+from maesh_core.model.topology import BackendNode, PortNode, RuleProblem, RuleTable, ServiceNode
 from maesh_core.model.transport import ENCRYPTABLE, MODES, STRICT
 from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage
 from maesh_core.plugin_system.protocols import TrafficType
@@ -60,12 +62,14 @@ _FAILED = "the service could not be configured"
 class _GroupResult(NamedTuple):
     """The result for one group of ports; `places` are the ports that are served, or closed with a reason."""
 
+    group: PortGroup
     sections: Mapping[str, Section]
     places: Sequence[PlacedPort]
     errors: Sequence[str]
     port_errors: Sequence[str]
     notices: Sequence[str]
     mode: str
+    rule_problems: Sequence[RuleProblem]
 
 
 def build_service_configuration(
@@ -107,16 +111,21 @@ def _join(node: ServiceNode, results: Sequence[_GroupResult], *, notices: Iterab
     for name, section in ((name, section) for result in results for name, section in result.sections.items()):
         known = sections.get(name)
         sections[name] = section if known is None else _merge_sections(known, section)
-    places = {(place.port.number, place.port.protocol): place for result in results for place in result.places}
+    described = {
+        (place.port.number, place.port.protocol): _describe_port(place, result)
+        for result in results
+        for place in result.places
+    }
     modes = [result.mode for result in results if result.mode]
+    problems = tuple(problem for result in results for problem in result.rule_problems)
+    shown_problems = map(describe_problem, (*node.rule_problems, *problems))
     return ServiceConfiguration(
         sections=sections,
-        ports=tuple(
-            _describe_port(node.key, port, places.get((port.number, port.protocol)), sections) for port in node.ports
-        ),
+        ports=tuple(described.get((port.number, port.protocol)) or _describe_unserved(port) for port in node.ports),
         errors=_collapse([*_chain(each.errors for each in results), *_chain(each.port_errors for each in results)]),
-        notices=_collapse([*node.notices, *notices, *_chain(each.notices for each in results)]),
+        notices=_collapse([*node.notices, *notices, *_chain(each.notices for each in results), *shown_problems]),
         encryption=min(modes, key=MODES.index, default=""),
+        rule_problems=problems,
     )
 
 
@@ -132,22 +141,25 @@ def _chain(texts: Iterable[Iterable[str]]) -> Iterator[str]:
     return (text for each in texts for text in each)
 
 
-def _describe_port(
-    key: ObjectKey, port: PortNode, place: PlacedPort | None, sections: Mapping[str, Section]
-) -> PortStatus:
-    http = sections.get("http")
-    is_http = port.protocol == "TCP" and http is not None
-    service = http.services.get(build_port_key(key, port.number)) if is_http and http is not None else None
+def _describe_unserved(port: PortNode) -> PortStatus:
     return PortStatus(
         name=port.name,
         port=port.number,
         protocol=port.protocol,
-        entrypoint=None if place is None else place.target,
-        unserved="" if place is None else _explain_unserved(port),
-        scheme=DEFAULT_SCHEME if place is None or service is None else service.scheme,
         app_protocol=port.app_protocol,
         traffic_type=port.traffic_type or "",
-        has_own_entrypoint=place is not None and place.own_entrypoint > 0,
+    )
+
+
+def _describe_port(place: PlacedPort, result: _GroupResult) -> PortStatus:
+    is_http = "http" in result.sections
+    app_protocol = place.port.app_protocol
+    return msgspec.structs.replace(
+        _describe_unserved(place.port),
+        entrypoint=place.target,
+        unserved=_explain_unserved(place.port),
+        scheme=parse_scheme(result.group.annotations, app_protocol) if is_http else DEFAULT_SCHEME,
+        has_own_entrypoint=place.own_entrypoint > 0,
     )
 
 
@@ -190,6 +202,7 @@ class _Build:
         "pending",
         "port_errors",
         "reasons",
+        "rule_problems",
         "shared_middlewares",
         "shown_node",
     )
@@ -220,6 +233,7 @@ class _Build:
         self.has_failed = bool(errors)
         self.mode = ""
         self.port_errors: list[str] = []
+        self.rule_problems: tuple[RuleProblem, ...] = ()
         self.notices: list[str] = []
         if group.problem:
             self._refuse(group.problem)
@@ -243,7 +257,9 @@ class _Build:
         return self._finish({traffic_type.name: _add_own_entrypoints(self.node.key, section, places)}, places)
 
     def _finish(self, sections: Mapping[str, Section], places: Sequence[PlacedPort]) -> _GroupResult:
-        return _GroupResult(sections, places, self.errors, self.port_errors, self.notices, self.mode)
+        return _GroupResult(
+            self.group, sections, places, self.errors, self.port_errors, self.notices, self.mode, self.rule_problems
+        )
 
     # --- what the annotations say ----------------------------------------------------------------------------------
 
@@ -398,6 +414,9 @@ class _Build:
                 self.shown_node, self.annotations, entrypoints=pairs, middlewares=chain
             )
             merged = msgspec.structs.replace(section, middlewares={**section.middlewares, **middlewares})
+            merged, self.rule_problems = add_filters(
+                merged, self.shown_node, ports=[port for port, _ in pairs], catalogue=self.catalogue
+            )
             if self.mode and self.catalogue.transport is not None:
                 merged = add_modes(merged, self.catalogue.transport, self.node, mode=self.mode)
             _check_section(self.node.key, merged)
@@ -430,8 +449,10 @@ class _Build:
 def _explain_unserved(port: PortNode) -> str:
     """Explain why nothing that serves the port's traffic has a ready server; empty if something has.
 
-    A branch without conditions takes all traffic from the service's own servers.
+    A branch without conditions takes all traffic from the service's own servers, and so do rules.
     """
+    if port.rules is not None:
+        return _explain_unserved_rules(port.rules)
     backends = [backend for branch in port.branches for backend in branch.backends if backend.weight]
     if any(backend.servers for backend in backends):
         return ""
@@ -454,6 +475,30 @@ def _add_own_entrypoints(key: ObjectKey, section: Section, places: Iterable[Plac
         for name, router in section.routers.items()
     }
     return msgspec.structs.replace(section, routers=routers)
+
+
+def _explain_unserved_rules(table: RuleTable) -> str:
+    """Explain why no backend of a port's rules has a ready server; empty if one has, or if there is no backend."""
+    backends = [backend for rule in table.rules for backend in rule.backends if backend.weight]
+    if not backends or any(backend.servers for backend in backends):
+        return ""
+    names = {str(backend.service): _explain_unserved_backend(backend) for backend in backends}
+    return f"no backend of its rules is ready ({'; '.join(f'{name}: {names[name]}' for name in sorted(names))})"
+
+
+def _explain_unserved_backend(backend: BackendNode) -> str:
+    if backend.port is not None:
+        return backend.port.unserved
+    return backend.answer.reason if backend.answer is not None else "it has no port"
+
+
+def describe_problem(problem: RuleProblem) -> str:
+    """Describe a problem of a rule, as its Service shows it."""
+    origin = "" if problem.origin is None else f" of {problem.origin[0].__name__} {problem.origin[1]}"
+    name = problem.label or problem.rule or "any"
+    return (
+        f"port {problem.port}: rule {name}{origin}: {problem.text}" if name else f"port {problem.port}: {problem.text}"
+    )
 
 
 def _find_full_name(node: ServiceNode, name: str, group: PortGroup) -> str:
@@ -479,7 +524,7 @@ def _check_section(key: ObjectKey, section: Section) -> None:
         for service in list_targets(router):
             if service not in section.services:
                 raise ConfigurationError(f"its traffic type returned the router {name!r} without its service")
-        if any(middleware not in section.middlewares for middleware in router.middlewares):
+        if any(middleware not in section.middlewares for chain in list_chains(router) for middleware in chain):
             raise ConfigurationError(f"its traffic type returned the router {name!r} without one of its middlewares")
 
     for name, divided in section.services.items():
@@ -492,8 +537,10 @@ def _check_guarded(section: Section, guards: Sequence[str]) -> None:
     for name, router in section.routers.items():
         if isinstance(router, HttpRouter) and not list_targets(router):
             continue  # it is closed
+        parts = (part for each in list_targets(router) for part in getattr(section.services[each], "parts", ()))
+        chains = (*list_chains(router), *(part.middlewares for part in parts if part.middlewares))
         for guard in guards:
-            if guard not in router.middlewares:
+            if not all(guard in chain for chain in chains):
                 raise ConfigurationError(
                     f"its traffic type returned the router {name!r} without the middleware {guard!r}"
                 )

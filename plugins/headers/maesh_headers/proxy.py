@@ -1,0 +1,84 @@
+"""The proxy's half: changes the headers of requests before they are sent, and those of responses of servers.
+
+The names and values become bytes once, when the middleware is built. The proxy refuses names that only the mesh sets,
+and bytes that would end a field, so that no value can add a field or split a message.
+"""
+
+from maesh_core.plugin import Exchange, Headers, Middleware
+from maesh_headers.settings import HeaderChange, HeaderChanges
+
+
+class Changes:
+    """Changes of the headers of one message, as bytes."""
+
+    def __init__(self, changes: tuple[HeaderChange, ...]) -> None:
+        self._changes = tuple((each.action, each.name.encode(), each.value.encode()) for each in changes)
+
+    def __repr__(self) -> str:
+        return f"<Changes {self._changes!r}>"
+
+    def apply(self, headers: Headers) -> None:
+        """Change headers."""
+        for action, name, value in self._changes:
+            if action == "set":
+                headers.set(name, value)
+            elif action == "add":
+                headers.add(name, value)
+            else:
+                headers.remove(name)
+
+
+class RequestChange(Middleware):
+    """Changes of requests only. A message that does not change costs nothing."""
+
+    def __init__(self, settings: HeaderChanges) -> None:
+        self._request = Changes(settings.request)
+
+    def __repr__(self) -> str:
+        return f"<RequestChange {self._request!r}>"
+
+    def on_request(self, exchange: Exchange) -> None:
+        """Change the request."""
+        self._request.apply(exchange.request_headers)
+
+
+class ResponseChange(Middleware):
+    """Changes of responses only."""
+
+    def __init__(self, settings: HeaderChanges) -> None:
+        self._response = Changes(settings.response)
+
+    def __repr__(self) -> str:
+        return f"<ResponseChange {self._response!r}>"
+
+    def on_response(self, exchange: Exchange) -> None:
+        """Change the response."""
+        self._response.apply(exchange.response_headers)
+
+
+class RequestAndResponseChange(RequestChange):
+    """Changes of both."""
+
+    def __init__(self, settings: HeaderChanges) -> None:
+        super().__init__(settings)
+        self._response = Changes(settings.response)
+
+    def __repr__(self) -> str:
+        return f"<RequestAndResponseChange {self._request!r} {self._response!r}>"
+
+    def on_response(self, exchange: Exchange) -> None:
+        """Change the response."""
+        self._response.apply(exchange.response_headers)
+
+
+class HeadersFactory:
+    """Builds the middleware of each service or rule with changes."""
+
+    kind = "headers"
+    settings_type = HeaderChanges
+
+    def build_middleware(self, settings: HeaderChanges, service: str) -> Middleware:
+        """Build the middleware of one service or rule."""
+        if settings.request and settings.response:
+            return RequestAndResponseChange(settings)
+        return RequestChange(settings) if settings.request else ResponseChange(settings)
