@@ -45,6 +45,7 @@ from maesh_core.model.topology import (
     PodNode,
     PortNode,
     PortRules,
+    RuleProblem,
     RuleTable,
     ServerNode,
     ServiceNode,
@@ -77,7 +78,7 @@ from maesh_core.plugin_system.controllers import (
     NodeReport,
     PreparedService,
 )
-from maesh_core.plugin_system.filter_values import read_filter
+from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
     CONTROLLER_NAME,
     HOOK_API_VERSION,
@@ -148,6 +149,7 @@ from maesh_core.plugin_system.pages import (
     PostRequest,
 )
 from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.plugin_system.transports import (
     ByRequest,
@@ -298,6 +300,8 @@ __all__ = [
     "Path",
     "PathRefusedError",
     "Peer",
+    "PlannedPart",
+    "PlannedRule",
     "Plugin",
     "Pod",
     "PodNames",
@@ -324,6 +328,8 @@ __all__ = [
     "Resource",
     "ResourceKind",
     "Response",
+    "RulePlan",
+    "RuleProblem",
     "RuleTable",
     "Section",
     "Server",
@@ -376,7 +382,9 @@ __all__ = [
     "is_ambiguous",
     "join_port",
     "override",
+    "plan_rules",
     "read_annotation",
     "read_filter",
+    "read_filter_duration",
     "suggest",
 ]

@@ -5,7 +5,7 @@ service's build depends on the resources it reads and on its entrypoints; it is 
 Its only I/O is saving the port mapping.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -30,7 +30,7 @@ from maesh_core.controller.topology.pod_names import find_pod_names, list_addres
 from maesh_core.controller.topology.rendering import render_topology
 from maesh_core.controller.topology.transport import find_account
 from maesh_core.model.events import Applied, Event, Problem, Replaced
-from maesh_core.model.findings import Findings
+from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ServiceReport
 from maesh_core.model.resources import Pod, Service
@@ -208,6 +208,10 @@ class Engine:
         built = self._builds.built.get(key)
         return None if built is None else built.draft.node
 
+    def find_finished(self, key: ObjectKey) -> ServiceNode | None:
+        """Find the node of a service with all problems of its rules, for builders of statuses."""
+        return self._builds.find_finished(key)
+
     def find_described(self, key: ObjectKey) -> tuple[ServiceNode, tuple[str, ...], tuple[str, ...]] | None:
         """Find the node, errors and notices of a service; None if there is no such service."""
         built = self._builds.built.get(key)
@@ -377,7 +381,18 @@ class Engine:
         configuration = built.configuration
         notices = tuple(text for text in configuration.notices if not text.endswith(WAITING))
         own = Findings(errors=configuration.errors, notices=notices)
-        self._reports.set_service(key, own, built.draft.node.objects, logged=(logged,) if logged else ())
+        node = self._builds.find_finished(key) or built.draft.node
+        objects = (*node.objects, *_list_rule_findings(node))
+        self._reports.set_service(key, own, objects, logged=(logged,) if logged else ())
+
+
+def _list_rule_findings(node: ServiceNode) -> Iterator[ObjectFindings]:
+    """List the problems of rules as errors of the objects that define them."""
+    for problem in node.rule_problems:
+        if problem.origin is not None:
+            type_, key = problem.origin
+            text = f"rule {problem.label}: {problem.text}" if problem.label else problem.text
+            yield ObjectFindings(type=type_, key=key, errors=(text,))
 
 
 def _find_mesh_nodes(affected: Collection[Read], namespace: str) -> list[str]:

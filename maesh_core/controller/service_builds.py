@@ -120,6 +120,14 @@ class ServiceBuilds:
         self.built[key] = Built(draft, configuration)
         return configuration
 
+    def find_finished(self, key: ObjectKey) -> ServiceNode | None:
+        """Return the node of a service with all problems of its rules; None if there is no such service."""
+        built = self.built.get(key)
+        if built is None:
+            return None
+        node, problems = built.draft.node, built.configuration.rule_problems
+        return msgspec.structs.replace(node, rule_problems=(*node.rule_problems, *problems)) if problems else node
+
     def _build_configuration(self, draft: Draft) -> ServiceConfiguration:
         """Build a service's configuration; if that fails its closed form, and if that fails, only the error."""
         parts, key = self._parts, draft.node.key

@@ -12,6 +12,7 @@ import msgspec
 
 from maesh_core.model.matches import HttpMatch
 from maesh_core.model.schemes import DEFAULT_SCHEME
+from maesh_core.model.topology import RuleProblem
 
 ROUND_ROBIN = "round-robin"
 LEAST_REQUEST = "least-request"
@@ -232,3 +233,5 @@ class ServiceConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     notices: tuple[str, ...] = ()
     encryption: str = ""
     """The mode of the service, if there is a transport."""
+    rule_problems: tuple[RuleProblem, ...] = ()
+    """What is wrong with filters of rules: each rule answers with an error."""

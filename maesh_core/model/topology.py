@@ -145,6 +145,23 @@ class PortNode(_Node, frozen=True, gc=False):
     """Services that get copies of requests, by the last part of their keys."""
 
 
+class RuleProblem(_Node, frozen=True):
+    """Why a rule of a port answers with an error, or why a part of it has no effect; `text` is for a person.
+
+    `rule` is the rule's name in keys, `label` its own one, and `namespace` that of the clients, if it is for consumers.
+    `filter` is the name of the filter that cannot be built, and `backend` the only backend that it concerns, if any.
+    """
+
+    port: int
+    text: str
+    rule: str = ""
+    label: str = ""
+    origin: tuple[type[Resource], ObjectKey] | None = None
+    namespace: str = ""
+    filter: str = ""
+    backend: ObjectKey | None = None
+
+
 class PodNode(_Node, frozen=True, gc=False):
     """A pod behind a service, or one that a plugin's rules refer to."""
 
@@ -187,3 +204,5 @@ class ServiceNode(_Node, frozen=True):
     """With a transport: the mesh's annotations of its namespace, and of those of its backends, by namespace."""
     clients: Mapping[str, ClientEntry] = {}
     """With a transport: the pods of `named_pods` that an address identifies, by address."""
+    rule_problems: tuple[RuleProblem, ...] = ()
+    """What is wrong with rules of its ports; builders of statuses also see the problems of filters."""

@@ -194,6 +194,8 @@ class StatusBuilder(Protocol):
     """The statuses are served under `/api/status/PAGE`; several builders may have the same page."""
     field: str
     """The list in `status` that has the entries, such as `parents`."""
+    condition_types: tuple[str, ...]
+    """The types of all conditions that it can set: one that it leaves out is removed, and other types are kept."""
 
     @property
     def type(self) -> type[Resource]:
@@ -393,6 +395,8 @@ class FilterRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The service port to which the route is attached."""
     side_services: Mapping[str, str] = {}
     """The keys of the services that get copies, by their names in `value`."""
+    rule: str = ""
+    """The key of the rule's service: settings that contain it are shared with no other rule."""
 
 
 class FilteringBuilder(MiddlewareBuilder, Protocol):
@@ -403,11 +407,12 @@ class FilteringBuilder(MiddlewareBuilder, Protocol):
     is_single: bool
     """Whether a filter replaces what the service's annotations set; otherwise both act, the service's outside."""
 
-    def build_filter(self, requests: Sequence[FilterRequest], service: ServiceNode) -> WireSettings:
+    def build_filter(self, requests: Sequence[FilterRequest], service: ServiceNode) -> WireSettings | None:
         """Build the settings of one middleware from filters of one rule, in their order; pure.
 
-        `service` is the one to which the route is attached. Return what `build_settings` returns. Raising
-        ConfigurationError makes the rule invalid: it answers every request with an error.
+        `service` is the one to which the route is attached. Return what `build_settings` returns; None if the filters
+        need no middleware. Rules with equal settings share a middleware. Raising ConfigurationError makes the rule
+        invalid: it answers every request with an error. A filter of a backend then only answers that backend's share.
         """
 
 

@@ -107,7 +107,7 @@ class ClientHead(Protocol):
 
     @property
     def target(self) -> bytes:
-        """The target in origin-form, as it is sent upstream."""
+        """The target in origin-form, as the client sent it."""
 
     @property
     def host(self) -> bytes:
@@ -221,7 +221,7 @@ class Exchange(Protocol):
 
     @property
     def target(self) -> bytes:
-        """The path and query (origin-form), as sent to the server."""
+        """The path and query (origin-form), as the client sent them."""
 
     @property
     def host(self) -> bytes:
@@ -320,24 +320,41 @@ class Exchange(Protocol):
     """The only servers, by address and port, to which the request may be sent; None allows all of the destination."""
 
     timeout_s: float
-    """The time-out of the whole exchange, from the end of `on_request`; 0: only the proxy's own limits."""
+    """The time-out of the whole exchange, from its first attempt to the last byte of its response; 0: only the proxy's
+    own limits.
+
+    Set it in `on_request`. At its end the client gets 504, or the response is cut if it has begun; a gRPC call gets
+    `DEADLINE_EXCEEDED`. No attempt begins after it. The tunnel of an upgrade has none.
+    """
 
     attempt_total_s: float
-    """The time-out of each attempt until the last byte of its response; 0: only the proxy's own limits."""
+    """The time-out of each further attempt, from its beginning to the last byte of its response; 0: as above.
+
+    At its end, the attempt has failed as with `attempt_timeout_s`, or the response is cut if it has begun.
+    """
 
     new_target: bytes
-    """The path and query to send instead of `target`; empty: the client's."""
+    """The path and query to send instead of `target`; empty: the client's. Setting anything else raises ValueError."""
 
     new_host: bytes
-    """The Host to send instead of the client's; empty: the client's."""
+    """The Host to send instead of the client's, with a port or without; empty: the client's.
+
+    Setting anything else raises ValueError. X-Forwarded-Host is that of the client, as always.
+    """
 
     preferred_server: tuple[str, int] | None
     """The server, by address and port, that the first attempt uses if it is usable and allowed; None: no preference."""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the request has a body."""
 
     def send_copy(self, service: str, body: bytes) -> bool:
         """Send a copy of the request with this body to a service, and discard its response; False if it is dropped.
 
         `service` is the key of one of the route's side services. Call it in `on_request` or at the end of a `BodyTap`.
+        In `on_request`, the copy is sent when the first attempt begins, as the request is then sent, and not if the
+        request is answered before.
         """
 
 

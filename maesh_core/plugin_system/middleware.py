@@ -4,7 +4,7 @@ The docstring of `Middleware` is the one place that describes the order in which
 below the class define it for chains. Declares, and does nothing. It is not compiled, because plugins derive from it.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from maesh_core.plugin_system.interfaces import (
@@ -33,14 +33,14 @@ class Middleware:
     it.
 
     Order of calls: `choose_backend`, `on_request`, `on_request_body`, `on_attempt`, `on_connect`, `is_still_allowed`,
-    `judge_delivery` and `judge_copy` are called outermost first, `on_attempt_failed`, `on_response`, `on_response_body`
-    and `on_finished` innermost first. If `on_request` or
-    `on_attempt` returns a Response, or `on_connect` or `is_still_allowed` refuses, the middlewares further inside are
-    not called, and `on_response` is not called for that Response. `on_finished` is called once for every middleware
-    that the request reached: if `on_request` answered or raised, these are that middleware and those outside it,
-    otherwise all. If a method raises, the exchange ends with the `failure_response` of its middleware, so a request
-    that could not be checked is not sent. The other middlewares are then not called for the same event, except for
-    `on_finished`, which is called for all of them. The exception is counted, and logged once.
+    `judge_delivery`, `judge_changed` and `judge_copy` are called outermost first, `on_attempt_failed`, `on_response`,
+    `on_response_body` and `on_finished` innermost first. If `on_request` or `on_attempt` returns a Response, or
+    `on_connect` or `is_still_allowed` refuses, the middlewares further inside are not called, and `on_response` is not
+    called for that Response. `on_finished` is called once for every middleware that the request reached: if
+    `on_request` answered or raised, these are that middleware and those outside it, otherwise all. If a method raises,
+    the exchange ends with the `failure_response` of its middleware, so a request that could not be checked is not sent.
+    The other middlewares are then not called for the same event, except for `on_finished`, which is called for all of
+    them. The exception is counted, and logged once.
     """
 
     __slots__ = ()
@@ -145,11 +145,21 @@ class Middleware:
         """
         return None
 
-    def judge_copy(self, exchange: Exchange, service: str) -> bool:
+    def judge_changed(self, exchange: Exchange, sent: ClientHead) -> bool:
+        """Decide whether an admitted request may be sent with another path or Host than the client's.
+
+        Called before an attempt if other middlewares have set `new_target` or `new_host`; `sent` is the head that is
+        sent. It may narrow `exchange.allowed_servers`. Called only for middlewares of plugins of access control; one
+        that does not override it denies. Any value but True denies, and so does raising: the answer is 403.
+        """
+        return False
+
+    def judge_copy(self, exchange: Exchange, service: str, sent: ClientHead) -> bool | Collection[tuple[str, int]]:
         """Decide whether a copy of an admitted request may be sent to a side service of the route.
 
-        Called only for middlewares of plugins of access control; one that does not override it denies. Any value but
-        True denies, and so does raising.
+        `sent` is the head of the copy. Return True, or the only servers, by address and port, that may get it. Called
+        only for middlewares of plugins of access control; one that does not override it denies. Any other value denies,
+        and so does raising.
         """
         return False
 
@@ -162,6 +172,7 @@ CALLED_OUTERMOST_FIRST: Final = (
     "on_connect",
     "is_still_allowed",
     "judge_delivery",
+    "judge_changed",
     "judge_copy",
 )
 CALLED_INNERMOST_FIRST: Final = ("on_attempt_failed", "on_response", "on_response_body", "on_finished")

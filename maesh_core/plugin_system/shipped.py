@@ -20,6 +20,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 
 ANNOTATIONS: Mapping[str, str] = {
     "access-log": "access-log",
+    "backend-request-timeout": "timeout",
     "circuit-breaker-expression": "circuitbreaker",
     "encryption": "mtls",
     "ratelimit-average": "ratelimit",
@@ -27,6 +28,7 @@ ANNOTATIONS: Mapping[str, str] = {
     "ratelimit-period": "ratelimit",
     "ratelimit-source": "ratelimit",
     "request-headers": "headers",
+    "request-timeout": "timeout",
     "response-headers": "headers",
     "retry-attempts": "retry",
     "retry-on": "retry",

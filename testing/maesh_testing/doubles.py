@@ -47,6 +47,7 @@ class FakeExchange:
         protocol: str = "HTTP/1.1",
         reason: str = "",
         server: tuple[str, int] | None = None,
+        has_body: bool = False,
     ) -> None:
         head = b"".join(b"%b: %b\r\n" % each for each in (headers or {}).items())
         self.method, self.target, self.host = method, target, host
@@ -59,6 +60,7 @@ class FakeExchange:
         self.is_grpc, self.grpc_status = is_grpc, grpc_status
         self.protocol, self.reason, self.server = protocol, reason, server
         self.server_path = ""
+        self.has_body = has_body
         self.attempt_timeout_s = 0.0
         self.destination = destination or service
         self.allowed_servers: Collection[tuple[str, int]] | None = None

@@ -159,7 +159,7 @@ def test_the_base_alone_is_no_middleware():
 @pytest.mark.parametrize("name", METHODS)
 def test_a_default_decides_nothing(name):
     arguments = [None] * (len(inspect.signature(getattr(Middleware, name)).parameters) - 1)
-    expected = {"is_still_allowed": True, "skips_request": False, "judge_copy": False}.get(name)
+    expected = {"is_still_allowed": True, "skips_request": False, "judge_changed": False, "judge_copy": False}.get(name)
     assert getattr(Middleware(), name)(*arguments) is expected
 
 

@@ -12,6 +12,7 @@ import msgspec
 from maesh_core.controller.configuration.annotation_values import explain_unknown_app_protocol, parse_scheme
 from maesh_core.controller.configuration.catalogue import Catalogue
 from maesh_core.controller.configuration.encryption import add_modes, choose_mode
+from maesh_core.controller.configuration.filters import add_filters
 from maesh_core.controller.configuration.plugin_settings import render_settings
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.annotations import LOAD_BALANCER, PREFIXES, add_plain_names, parse_annotations
@@ -21,11 +22,12 @@ from maesh_core.model.configuration import (
     PortStatus,
     Section,
     ServiceConfiguration,
+    list_chains,
     list_targets,
 )
-from maesh_core.model.keys import ObjectKey, build_middleware_key, build_port_key, is_label
+from maesh_core.model.keys import ObjectKey, build_middleware_key, is_label
 from maesh_core.model.schemes import DEFAULT_SCHEME
-from maesh_core.model.topology import PortNode, ServiceNode
+from maesh_core.model.topology import BackendNode, PortNode, RuleProblem, RuleTable, ServiceNode
 from maesh_core.model.transport import ENCRYPTABLE, STRICT
 from maesh_core.plugin_system.hookspecs import MiddlewareBuilder, Stage
 from maesh_core.plugin_system.protocols import TrafficType
@@ -112,6 +114,7 @@ class _Build:
         "pending",
         "port_errors",
         "reasons",
+        "rule_problems",
         "shown_node",
     )
 
@@ -130,6 +133,7 @@ class _Build:
         self.has_failed = bool(errors)
         self.mode = ""
         self.port_errors: list[str] = []
+        self.rule_problems: tuple[RuleProblem, ...] = ()
         self.notices = list(node.notices)
 
     def run(self, entrypoints: Mapping[int, int]) -> ServiceConfiguration:
@@ -160,20 +164,20 @@ class _Build:
             sections=sections,
             ports=tuple(ports),
             errors=_collapse([*self.errors, *self.port_errors]),
-            notices=_collapse(self.notices),
+            notices=_collapse([*self.notices, *map(describe_problem, (*self.node.rule_problems, *self.rule_problems))]),
             encryption=self.mode,
+            rule_problems=self.rule_problems,
         )
 
     def _describe_port(self, port: PortNode, entrypoint: int | None, sections: Mapping[str, Section]) -> PortStatus:
-        http = sections.get("http")
-        service = None if http is None else http.services.get(build_port_key(self.node.key, port.number))
+        is_http = entrypoint is not None and "http" in sections
         return PortStatus(
             name=port.name,
             port=port.number,
             protocol=port.protocol,
             entrypoint=entrypoint,
             unserved="" if entrypoint is None else _explain_unserved(port),
-            scheme=DEFAULT_SCHEME if entrypoint is None or service is None else service.scheme,
+            scheme=parse_scheme(self.annotations, port.app_protocol) if is_http else DEFAULT_SCHEME,
             app_protocol=port.app_protocol,
         )
 
@@ -311,6 +315,9 @@ class _Build:
                 self.shown_node, self.annotations, entrypoints=pairs, middlewares=chain
             )
             merged = msgspec.structs.replace(section, middlewares={**section.middlewares, **middlewares})
+            merged, self.rule_problems = add_filters(
+                merged, self.shown_node, ports=[port for port, _ in pairs], catalogue=self.catalogue
+            )
             if self.mode and self.catalogue.transport is not None:
                 merged = add_modes(merged, self.catalogue.transport, self.node, mode=self.mode)
             _check_section(self.node.key, merged)
@@ -342,8 +349,10 @@ class _Build:
 def _explain_unserved(port: PortNode) -> str:
     """Explain why nothing that serves the port's traffic has a ready server; empty if something has.
 
-    A branch without conditions takes all traffic from the service's own servers.
+    A branch without conditions takes all traffic from the service's own servers, and so do rules.
     """
+    if port.rules is not None:
+        return _explain_unserved_rules(port.rules)
     backends = [backend for branch in port.branches for backend in branch.backends if backend.weight]
     if any(backend.servers for backend in backends):
         return ""
@@ -352,6 +361,30 @@ def _explain_unserved(port: PortNode) -> str:
     names = {f"{backend.service}": backend.port.unserved for backend in backends if backend.port is not None}
     reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(names.items()))
     return f"no backend of its split is ready ({reasons})" if reasons else "its split has no backend with weight"
+
+
+def _explain_unserved_rules(table: RuleTable) -> str:
+    """Explain why no backend of a port's rules has a ready server; empty if one has, or if there is no backend."""
+    backends = [backend for rule in table.rules for backend in rule.backends if backend.weight]
+    if not backends or any(backend.servers for backend in backends):
+        return ""
+    names = {str(backend.service): _explain_unserved_backend(backend) for backend in backends}
+    return f"no backend of its rules is ready ({'; '.join(f'{name}: {names[name]}' for name in sorted(names))})"
+
+
+def _explain_unserved_backend(backend: BackendNode) -> str:
+    if backend.port is not None:
+        return backend.port.unserved
+    return backend.answer.reason if backend.answer is not None else "it has no port"
+
+
+def describe_problem(problem: RuleProblem) -> str:
+    """Describe a problem of a rule, as its Service shows it."""
+    origin = "" if problem.origin is None else f" of {problem.origin[0].__name__} {problem.origin[1]}"
+    name = problem.label or problem.rule or "any"
+    return (
+        f"port {problem.port}: rule {name}{origin}: {problem.text}" if name else f"port {problem.port}: {problem.text}"
+    )
 
 
 def _find_traffic_type(node: ServiceNode, catalogue: Catalogue) -> TrafficType | None:
@@ -379,7 +412,7 @@ def _check_section(key: ObjectKey, section: Section) -> None:
         for service in list_targets(router):
             if service not in section.services:
                 raise ConfigurationError(f"its traffic type returned the router {name!r} without its service")
-        if any(middleware not in section.middlewares for middleware in router.middlewares):
+        if any(middleware not in section.middlewares for chain in list_chains(router) for middleware in chain):
             raise ConfigurationError(f"its traffic type returned the router {name!r} without one of its middlewares")
 
     for name, divided in section.services.items():
@@ -392,8 +425,10 @@ def _check_guarded(section: Section, guards: Sequence[str]) -> None:
     for name, router in section.routers.items():
         if isinstance(router, HttpRouter) and not list_targets(router):
             continue  # it is closed
+        parts = (part for each in list_targets(router) for part in getattr(section.services[each], "parts", ()))
+        chains = (*list_chains(router), *(part.middlewares for part in parts if part.middlewares))
         for guard in guards:
-            if guard not in router.middlewares:
+            if not all(guard in chain for chain in chains):
                 raise ConfigurationError(
                     f"its traffic type returned the router {name!r} without the middleware {guard!r}"
                 )

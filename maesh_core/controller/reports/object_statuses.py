@@ -42,6 +42,7 @@ class WantedStatus(msgspec.Struct, frozen=True):
     uid: str
     resource_version: str
     entries: tuple[Mapping[str, Any], ...]
+    condition_types: tuple[str, ...]
 
 
 class ObjectStatuses:
@@ -203,6 +204,7 @@ class ObjectStatuses:
             uid=resource.metadata.uid,
             resource_version=resource.metadata.resource_version,
             entries=() if found is None else found.entries,
+            condition_types=builder.condition_types,
         )
 
     def render(self, page: str) -> bytes:

@@ -12,6 +12,7 @@ import msgspec
 
 from maesh_core.controller.topology.absence import Absence
 from maesh_core.controller.topology.endpoints import EndpointReader, Group
+from maesh_core.controller.topology.port_rules import PortAdditions
 from maesh_core.controller.topology.rules import TopologyRules, is_ignored_service
 from maesh_core.controller.topology.servers import build_servers, explain_no_server, get_target_port
 from maesh_core.controller.topology.transport import add_transport
@@ -205,6 +206,7 @@ def _add_findings(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
 def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[TopologyBuilder]) -> ServiceNode:
     additions: dict[str, Any] = dict(node.additions)
     branches: dict[tuple[int, str], tuple[BranchNode, ...]] = {}
+    port_additions = PortAdditions()
     pods = list(node.named_pods)
     sections: dict[str, dict[str, Any]] = {name: dict(shown) for name, shown in node.sections.items()}
     objects = list(node.objects)
@@ -224,22 +226,23 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         for place, found in addition.branches.items():
             branches[place] = (*branches.get(place, ()), *found)
             errors.extend(f"{builder.name}: {problem}" for branch in found for problem in _list_unapplied(branch))
-        if addition.rules or addition.side_backends or addition.traffic_types:
-            errors.append(f"{builder.name}: this controller does not support rules of ports yet")
+        port_additions.add(builder.name, addition)
         pods.extend(addition.pods)
         for name, shown in addition.sections.items():
             sections.setdefault(name, {}).update(shown)
         objects.extend(map(_show_findings, addition.objects))
         errors.extend(map(show_line, addition.errors))
         notices.extend(map(show_line, addition.notices))
+    checked = [port_additions.apply(port) for port in node.ports]
     return msgspec.structs.replace(
         node,
-        ports=tuple(_add_branches(port, branches.get((port.number, port.protocol), ())) for port in node.ports),
+        ports=tuple(_add_branches(port, branches.get((port.number, port.protocol), ())) for port, _ in checked),
+        rule_problems=(*node.rule_problems, *(problem for _, problems in checked for problem in problems)),
         additions=additions,
         named_pods=tuple(pods),
         sections=sections,
         objects=tuple(objects),
-        errors=tuple(errors),
+        errors=(*errors, *port_additions.errors),
         notices=tuple(notices),
     )
 

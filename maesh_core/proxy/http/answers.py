@@ -35,6 +35,8 @@ CONNECT_TIMEOUT: Final = "connecting to the upstream timed out"  # 504
 NOT_CONNECTED: Final = "cannot connect to the upstream"  # 502
 NO_STREAMS: Final = "the upstream accepts no request on a new connection"  # 502
 RESPONSE_TIMEOUT: Final = "the upstream did not respond in time"  # 504
+ATTEMPT_TIMEOUT: Final = "the upstream's response was not complete in time"  # 504
+REQUEST_TIMEOUT: Final = "the request was not completed in time"  # 504
 NOT_HTTP2: Final = "the upstream does not speak HTTP/2"  # 502
 CLOSED_EARLY: Final = "the upstream closed the connection without a response"  # 502
 CLOSED_LATE: Final = UPSTREAM_LOST  # gRPC only: UNAVAILABLE
@@ -52,6 +54,7 @@ MIDDLEWARE_FAILED: Final = Response(status=500, reason="a middleware failed")
 UNSENDABLE: Final = Response(status=500, reason="a middleware returned an invalid response")
 MIDDLEWARE_TIMEOUT: Final = Response(status=504, reason="a middleware did not decide in time")
 CLIENT_ENDED: Final = Response(status=503, reason="the client closed its side before another attempt")
+CHANGED: Final = Response(status=403, reason="access denied: no rule allows the request as it would be sent")
 REVOKED: Final = Response(status=403, reason="access is no longer allowed")
 
 

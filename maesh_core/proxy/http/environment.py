@@ -13,6 +13,7 @@ from typing import Protocol
 from maesh_core.model.traffic_record import CUT, EXCESS_CLIENT, REFUSED, TrafficRecord
 from maesh_core.proxy.balancing.health import build_passive_health
 from maesh_core.proxy.callers import CallerCounts, EntrypointCounter
+from maesh_core.proxy.http.copies import Copies
 from maesh_core.proxy.http.idle_clients import EvictableClient, IdleClients
 from maesh_core.proxy.http.messages.forwarding import AccountFields, ForwardedFields
 from maesh_core.proxy.http.messages.request_parsing import HeadReaders
@@ -112,6 +113,7 @@ class Environment:
         "clients",
         "clock",
         "clock_time",
+        "copies",
         "entrypoint_counters",
         "failures",
         "head_readers",
@@ -174,6 +176,7 @@ class Environment:
         self.upstreams: set[OpenUpstream] = set()
         self.checked_upstreams: set[CheckedUpstream] = set()
         self.tunnels: set[OpenTunnel] = set()
+        self.copies = Copies()
         self.refusals: dict[int, int] = {}
         self.entrypoint_counters: dict[int, EntrypointCounter] = {}
 
@@ -263,6 +266,8 @@ class Environment:
                 client.on_deadline()
         for upstream in list(self.checked_upstreams):
             upstream.check(now)
+        if self.copies.open:
+            self.copies.sweep(now)
         for tunnel in list(self.tunnels):
             if tunnel.has_unread_end:
                 tunnel.check()

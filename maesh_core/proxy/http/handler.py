@@ -20,6 +20,7 @@ from maesh_core.proxy.http.clients.client_connection import ClientConnection
 from maesh_core.proxy.http.clients.delivered_connection import DeliveredConnection
 from maesh_core.proxy.http.clients.listener import HttpListener
 from maesh_core.proxy.http.clients.newcomers import Newcomers
+from maesh_core.proxy.http.copies import DENIED
 from maesh_core.proxy.http.delivered_table import UNKNOWN, DeliveredTable, build_delivered_table
 from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.exchange import Exchange
@@ -117,6 +118,7 @@ class HttpHandler:
                 tunnel.abort(revocation)
         if table.has_lost_judges:
             table.has_lost_judges = False
+            self.environment.copies.abort(DENIED)
             self._revoke_exchanges()
 
     def apply_namespaces(self, namespaces: Mapping[str, str]) -> None:
@@ -211,6 +213,7 @@ class HttpHandler:
         """Abort every connection."""
         environment = self.environment
         environment.is_ending = True
+        environment.copies.abort()
         for waiting in (*environment.clients, *environment.tunnels):
             waiting.abort()
         for upstream in list(environment.upstreams):
@@ -247,6 +250,7 @@ class HttpHandler:
             self._collect_failed_responses(),
             self._collect_aside(),
             *self._collect_connections(),
+            *self.environment.copies.collect(),
         ]
 
     def _collect_attempts(self) -> MetricFamily:

@@ -63,6 +63,8 @@ class Route:
     if these have middlewares of their own. `answers` has the responses for picked parts without a server, `answer` that
     of the route. `part` is the key of the part, if the route is the target of one.
 
+    `sides` has the side services, which get copies of requests, by their keys.
+
     `label` names the service in metrics and records, also if the route is closed and has none. `is_delivered` means
     that its requests come from other nodes, which report them.
     """
@@ -92,6 +94,7 @@ class Route:
         "router",
         "rules",
         "service",
+        "sides",
         "skips_request",
     )
 
@@ -114,6 +117,7 @@ class Route:
         answers: dict[str, Response] | None = None,
         parts: dict[str, "Route"] | None = None,
         part: str = "",
+        sides: dict[str, Balancer[HttpServer]] | None = None,
         is_delivered: bool = False,
     ) -> None:
         self.service = service
@@ -139,6 +143,7 @@ class Route:
         self.answers: dict[str, Response] = answers or {}
         self.parts: dict[str, Route] = parts or {}
         self.part = part
+        self.sides: dict[str, Balancer[HttpServer]] = sides or {}
         self.closed = closed
         self.key = key
         self.router = router

@@ -21,6 +21,7 @@ from maesh_core.model.matching import compile_matches
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.plugin_system.middleware import Middleware
 from maesh_core.plugin_system.transports import OFF
+from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.balancing.division import DividedPart, Division
 from maesh_core.proxy.balancing.kinds import BalancerKinds
 from maesh_core.proxy.http.answers import CLOSED, NO_SERVER
@@ -168,13 +169,15 @@ class HttpTable:
         claimants: Claimants,
         *,
         guard_keys: Collection[str] = (),
+        judging: Collection[str] = (),
         former: Route | None = None,
     ) -> None:
         """Add a router and its claims; `former` is its previous route.
 
-        `guard_keys` are the keys of middlewares that decide about access.
+        `judging` are the keys of its middlewares that decide about access; `guard_keys` are the same if there is a
+        transport, of all routers.
         """
-        self.routes[key] = self._compile(key, router, middlewares, former)
+        self.routes[key] = self._compile(key, router, middlewares, former, judging)
         if guard_keys:
             known = dict.fromkeys(each for chain in list_chains(router) for each in chain)
             guards = [middlewares[each] for each in known if each in guard_keys]
@@ -229,16 +232,27 @@ class HttpTable:
                 self.counters.pop(key, None)
 
     def _compile(
-        self, key: str, router: HttpRouter, middlewares: Mapping[str, Middleware], former: Route | None
+        self,
+        key: str,
+        router: HttpRouter,
+        middlewares: Mapping[str, Middleware],
+        former: Route | None,
+        judging: Collection[str],
     ) -> Route:
         counters = self.counters.setdefault(router.service or key, RouteCounters())
         if chooses_by_rules(router):
-            compiler = RuleCompiler(key, router, services=self.services, middlewares=middlewares, counters=counters)
+            compiler = RuleCompiler(
+                key, router, services=self.services, middlewares=middlewares, counters=counters, judging=judging
+            )
             return compiler.compile(former)
         if router.service is None:
             closed = Response(status=router.status, reason=router.reason or CLOSED)
             return Route("", balancer=None, counters=counters, closed=closed, key=key, router=router)
-        chain = compile_chain([middlewares[middleware] for middleware in router.middlewares])
+        chain = compile_chain(
+            [middlewares[each] for each in router.middlewares],
+            [middlewares[each] for each in router.middlewares if each in judging],
+        )
+        sides: dict[str, Balancer[HttpServer]] = {each: self.services[each].balancer for each in router.side_services}
         branches = tuple(
             (
                 compile_matches(branch.matches),
@@ -250,6 +264,7 @@ class HttpTable:
                     key=key,
                     router=NO_ROUTER,
                     destination=branch.service,
+                    sides=sides,
                 ),
             )
             for branch in router.branches
@@ -263,6 +278,7 @@ class HttpTable:
             key=key,
             router=router,
             branches=branches,
+            sides=sides,
         )
 
 
@@ -306,10 +322,20 @@ def build_table(
         former = table.drop_router(key, claimants)
         router = section.routers.get(key)
         if router is not None:
-            table.add_router(key, router, middlewares, claimants, guard_keys=guard_keys, former=former)
+            judging = _list_judging(section, router, paths)
+            table.add_router(key, router, middlewares, claimants, guard_keys=guard_keys, judging=judging, former=former)
     table.assign_hosts(claimants)
     table.drop_unused_counters(keys)
     return table
+
+
+def _list_judging(section: Section, router: HttpRouter, paths: Paths | None) -> frozenset[str]:
+    """Return the keys of a router's middlewares that decide about access."""
+    kinds = paths.access_kinds if paths is not None else ()
+    if not kinds:
+        return frozenset()
+    known = section.middlewares
+    return frozenset(key for chain in list_chains(router) for key in chain if key in known and known[key].kind in kinds)
 
 
 def _is_bound(service: Service | None, paths: Paths | None) -> bool:

@@ -4,23 +4,28 @@ Takes the router, the compiled services and the middlewares; returns the route. 
 used again, because a change of servers compiles all routers of a service.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from maesh_core.model.configuration import HttpRouter, HttpRules
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.plugin_system.middleware import Middleware
+from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.http.answers import AMBIGUOUS_PATH, CLOSED, NO_RULE, NO_SERVER
 from maesh_core.proxy.http.compiled_services import CompiledService
 from maesh_core.proxy.http.request_counters import RouteCounters
 from maesh_core.proxy.http.routes import Route, RuleSet
 from maesh_core.proxy.http.rules import compile_order
+from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, compile_chain
 
 
 class RuleCompiler:
-    """Compiles one router. The routes of its rules share the router's counters."""
+    """Compiles one router. The routes of its rules share the router's counters, and its side services.
 
-    __slots__ = ("_chains", "_counters", "_key", "_middlewares", "_router", "_services")
+    `judging` are the keys of middlewares that decide about access.
+    """
+
+    __slots__ = ("_chains", "_counters", "_judging", "_key", "_middlewares", "_router", "_services", "_sides")
 
     def __init__(
         self,
@@ -30,10 +35,12 @@ class RuleCompiler:
         services: Mapping[str, CompiledService],
         middlewares: Mapping[str, Middleware],
         counters: RouteCounters,
+        judging: Collection[str] = (),
     ) -> None:
         self._key, self._router = key, router
         self._services, self._middlewares = services, middlewares
-        self._counters = counters
+        self._counters, self._judging = counters, judging
+        self._sides: dict[str, Balancer[HttpServer]] = {each: services[each].balancer for each in router.side_services}
         self._chains: dict[tuple[str, ...], Chain] = {}
 
     def __repr__(self) -> str:
@@ -90,6 +97,7 @@ class RuleCompiler:
             answer=service.answer,
             answers={part.service: self._services[part.service].answer for part in service.parts},
             parts=parts,
+            sides=self._sides,
         )
 
     def _compile_part(self, key: str, part: str, middlewares: tuple[str, ...]) -> Route:
@@ -104,6 +112,7 @@ class RuleCompiler:
             destination=key,
             answer=service.answer,
             part=part,
+            sides=self._sides,
         )
 
     def _close(self, answer: Response) -> Route:
@@ -114,5 +123,6 @@ class RuleCompiler:
             return EMPTY_CHAIN
         chain = self._chains.get(keys)
         if chain is None:
-            chain = self._chains[keys] = compile_chain([self._middlewares[key] for key in keys])
+            guards = [self._middlewares[key] for key in keys if key in self._judging]
+            chain = self._chains[keys] = compile_chain([self._middlewares[key] for key in keys], guards)
         return chain

@@ -17,6 +17,8 @@ OnResponse = Callable[[Exchange], bool | float | None]
 Skip = Callable[[ClientHead], object]
 Judge = Callable[[Connection], bool | None]
 """A method that decides about access: `on_connect` or `is_still_allowed`."""
+ChangeJudge = Callable[[Exchange, ClientHead], object]
+CopyJudge = Callable[[Exchange, str, ClientHead], object]
 
 
 class Step(NamedTuple):
@@ -30,15 +32,18 @@ class Chain:
     """The methods that a route calls, each tuple in the order of its calls.
 
     `is_still_allowed` is called for exchanges and tunnels in progress when the route changes. `on_finished` is called
-    if the request reached its middleware. `skips_request` is that of the only middleware, if it has one; if it returns
-    True, the request passes without the chain. `depth` is the number of middlewares, `kept_bytes` the number of bytes
-    of a request's body to store for another attempt. A chain is never modified after it was compiled. It is a class and
-    not a NamedTuple, because compiled code reads the attributes of a class without a lookup.
+    if the request reached its middleware. `judge_changed` and `judge_copy` have one method for each middleware that
+    guards access; without its own, it denies. `skips_request` is that of the only middleware, if it has one; if it
+    returns True, the request passes without the chain. `depth` is the number of middlewares, `kept_bytes` the number of
+    bytes of a request's body to store for another attempt. A chain is never modified after it was compiled. It is a
+    class and not a NamedTuple, because compiled code reads the attributes of a class without a lookup.
     """
 
     __slots__ = (
         "depth",
         "is_still_allowed",
+        "judge_changed",
+        "judge_copy",
         "kept_bytes",
         "on_attempt",
         "on_attempt_failed",
@@ -57,6 +62,8 @@ class Chain:
         on_response: tuple[OnResponse, ...] = (),
         on_finished: tuple[Step, ...] = (),
         is_still_allowed: tuple[Judge, ...] = (),
+        judge_changed: tuple[ChangeJudge, ...] = (),
+        judge_copy: tuple[CopyJudge, ...] = (),
         skips_request: Skip | None = None,
         depth: int = 0,
         kept_bytes: int = 0,
@@ -67,6 +74,8 @@ class Chain:
         self.on_response = on_response
         self.on_finished = on_finished
         self.is_still_allowed = is_still_allowed
+        self.judge_changed = judge_changed
+        self.judge_copy = judge_copy
         self.skips_request = skips_request
         self.depth = depth
         self.kept_bytes = kept_bytes
@@ -78,8 +87,8 @@ class Chain:
 EMPTY_CHAIN: Final = Chain()
 
 
-def compile_chain(middlewares: Sequence[object]) -> Chain:
-    """Compile middlewares, given outermost first."""
+def compile_chain(middlewares: Sequence[object], guards: Sequence[object] = ()) -> Chain:
+    """Compile middlewares, given outermost first. `guards` are those of them that control access."""
     judges = _list_calls(middlewares, "is_still_allowed")
     return Chain(
         on_request=_list_steps(middlewares, "on_request"),
@@ -88,6 +97,8 @@ def compile_chain(middlewares: Sequence[object]) -> Chain:
         on_response=_list_calls(middlewares, "on_response"),
         on_finished=_list_steps(middlewares, "on_finished"),
         is_still_allowed=judges,
+        judge_changed=tuple(_find_judge(guard, "judge_changed", _deny_change) for guard in guards),
+        judge_copy=tuple(_find_judge(guard, "judge_copy", _deny_copy) for guard in guards),
         skips_request=find_method(middlewares[0], "skips_request") if len(middlewares) == 1 and not judges else None,
         depth=len(middlewares),
         kept_bytes=max((getattr(middleware, "kept_bytes", None) or 0 for middleware in middlewares), default=0),
@@ -103,6 +114,20 @@ def find_method(middleware: object, name: str) -> Any:
     """Find a method that a middleware defines itself; None if it inherits that of `Middleware`, or has none."""
     method = getattr(middleware, name, None)
     return None if getattr(method, "__func__", None) is getattr(Middleware, name) else method
+
+
+def _find_judge(guard: object, name: str, denial: Any) -> Any:
+    """Find a guard's method; one that it does not have denies."""
+    method = find_method(guard, name)
+    return denial if method is None else method
+
+
+def _deny_change(exchange: Exchange, sent: ClientHead) -> object:
+    return False
+
+
+def _deny_copy(exchange: Exchange, service: str, sent: ClientHead) -> object:
+    return False
 
 
 def read_verdict(verdict: object, *, default: bool) -> bool:

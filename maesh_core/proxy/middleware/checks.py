@@ -23,7 +23,7 @@ HTTP_METHODS = ("on_request", "on_attempt", "on_attempt_failed", "on_response", 
 STREAM_METHODS = ("on_connect",)
 """The methods that decide whether a connection or session may start."""
 
-NOT_CALLED_YET = ("choose_backend", "on_request_body", "on_response_body", "judge_copy")
+NOT_CALLED_YET = ("choose_backend", "on_request_body", "on_response_body")
 """Methods that are declared, but that no exchange calls yet: a middleware that relies on one is refused."""
 
 _RESERVED = "on_"

@@ -83,14 +83,15 @@ class Paths:
     """The paths of one worker. Without a transport, it only refuses what strict services would send in clear.
 
     `guard_kinds` are the kinds of middlewares that decide about access; a connection over a path to a service that has
-    one carries only the traffic of one client. It is empty without a transport. With `names_clients`, this also applies
-    to other services, because servers get the account of each client.
+    one carries only the traffic of one client. It is empty without a transport; `access_kinds` is not. With
+    `names_clients`, this also applies to other services, because servers get the account of each client.
     """
 
     __slots__ = (
         "_health",
         "_listeners",
         "_nodes",
+        "access_kinds",
         "callers",
         "clients",
         "counts",
@@ -113,6 +114,7 @@ class Paths:
         self.node = node
         self.transport = transport
         self.names_clients = names_clients and transport is not None
+        self.access_kinds = frozenset(guard_kinds)
         self.guard_kinds = frozenset(guard_kinds) if transport is not None else frozenset()
         options = {"random_share": random_share} if random_share is not None else {}
         self._health = PassiveHealth(clock, first_pause_s=FIRST_PAUSE_S, pause_limit_s=PAUSE_LIMIT_S, **options)

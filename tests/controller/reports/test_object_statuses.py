@@ -46,6 +46,7 @@ class RouteBuilder:
     plural = "routes"
     page = "routes"
     field = "parents"
+    condition_types = ("Ready",)
 
     def build_status(self, view, resource, services):
         if resource.metadata.name == "boom" and resource.backend:
@@ -65,6 +66,7 @@ class OtherBuilder:
     plural = "others"
     page = "routes"
     field = "entries"
+    condition_types = ()
 
     def build_status(self, view, resource, services):
         return Status(entries=())

@@ -431,3 +431,22 @@ async def world():
 def forwarded():
     """The fields that the mesh adds to a request for the host, and the end of its head."""
     return FORWARDED
+
+
+@pytest.fixture
+async def pass_time(monkeypatch):
+    """Run what the loop was asked to call after so many seconds; nothing of it runs by itself."""
+    loop, timers = asyncio.get_running_loop(), []
+
+    def call_later(delay_s, callback, *arguments):
+        timers.append((delay_s, asyncio.TimerHandle(loop.time() + delay_s, callback, arguments, loop)))
+        return timers[-1][1]
+
+    def run(seconds):
+        due = [timer for delay_s, timer in timers if delay_s == seconds and not timer.cancelled()]
+        timers.clear()
+        for timer in due:
+            timer._run()
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    return run

@@ -35,7 +35,7 @@ async def give_later(self, *arguments):
 
 
 def test_what_is_called_of_requests_and_connections_is_what_the_interface_declares():
-    others = {"is_still_allowed", "judge_delivery", "skips_request", *NOT_CALLED_YET}
+    others = {"is_still_allowed", "judge_changed", "judge_copy", "judge_delivery", "skips_request", *NOT_CALLED_YET}
     assert {*HTTP_METHODS, *STREAM_METHODS, *others} == set(METHODS)
 
 

@@ -9,7 +9,7 @@ from typing import Final, Protocol, final
 
 from maesh_core.errors import ConnectTimeoutError, ExchangeError, ServerNotTriedError, UpstreamTimeoutError
 from maesh_core.model.transport import ENCRYPTED
-from maesh_core.proxy.http.answers import CONNECT_TIMEOUT, RESPONSE_TIMEOUT
+from maesh_core.proxy.http.answers import ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, RESPONSE_TIMEOUT
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.http2.frames import CANCEL, INTERNAL_ERROR
 from maesh_core.proxy.http.messages.headers import Headers
@@ -28,6 +28,8 @@ class AttemptUser(Protocol):
 
     client: ClientStream
     head: RequestHead
+    rewritten: RequestHead | None
+    """The head to send in place of the client's, if a middleware has changed its target or host; otherwise None."""
     changed_headers: Headers | None
     """The header fields to send upstream, if a middleware has changed them; otherwise None."""
     pending_body: bytearray | None
@@ -69,6 +71,9 @@ class AttemptUser(Protocol):
     def on_response_complete(self) -> None:
         """End the exchange: the whole response was written to the client's transport."""
 
+    def on_late(self, reason: str) -> None:
+        """End an exchange whose response, which may have begun, was not complete in time."""
+
     def on_lost(self, response: ResponseHead) -> None:
         """End an exchange whose upstream was lost in the middle of this response."""
 
@@ -103,6 +108,7 @@ class Attempt(ResponseReceiver):
         "_passed_over",
         "_refusals",
         "_timer",
+        "_total_timer",
         "client",
         "has_sent_body",
         "is_head_request",
@@ -116,6 +122,7 @@ class Attempt(ResponseReceiver):
     def __init__(self, exchange: AttemptUser, server: HttpServer) -> None:
         self._exchange = exchange
         self._timer: asyncio.TimerHandle | None = None
+        self._total_timer: asyncio.TimerHandle | None = None
         self._is_resent = False
         self._refusals = 0
         self._is_clients_limit = False
@@ -157,6 +164,10 @@ class Attempt(ResponseReceiver):
             timeout_s = client_timeout_s
         self._timer = asyncio.get_running_loop().call_later(timeout_s, self._on_timeout)
 
+    def limit_total(self, timeout_s: float) -> None:
+        """Fail the attempt unless its response is complete in time."""
+        self._total_timer = asyncio.get_running_loop().call_later(timeout_s, self._on_total_timeout)
+
     def write_body(self, body: bytes) -> None:
         """Send bytes of the request's body; the attempt must have an upstream."""
         upstream = self.upstream
@@ -171,7 +182,7 @@ class Attempt(ResponseReceiver):
 
     def abandon(self, code: int = CANCEL) -> None:
         """End the attempt, and close its connection or cancel the connect."""
-        self._stop_timer()
+        self._stop_timers()
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.abandon(code)
@@ -199,7 +210,7 @@ class Attempt(ResponseReceiver):
             body, exchange.pending_body = exchange.pending_body, None
             self.has_sent_body = True
         forwarded = client.forwarded.render(head.authority, head.forwarded)
-        upstream.send_request(self, head, exchange.changed_headers, forwarded, body)
+        upstream.send_request(self, exchange.rewritten or head, exchange.changed_headers, forwarded, body)
         if head.body == STREAMED and not exchange.request_left:
             upstream.end_body(exchange.trailers)
         environment = client.environment
@@ -210,7 +221,7 @@ class Attempt(ResponseReceiver):
             client.on_upstream_ready(upstream)
 
     def _on_timeout(self) -> None:
-        self._timer = None
+        self._stop_timers()
         if self.upstream is None:  # it is connecting
             if not self._is_clients_limit:
                 self.server.note_failure(self)
@@ -218,10 +229,23 @@ class Attempt(ResponseReceiver):
         else:
             self._exchange.on_attempt_failed(UpstreamTimeoutError(RESPONSE_TIMEOUT))
 
+    def _on_total_timeout(self) -> None:
+        self._total_timer = None
+        if self.response is None:
+            self._on_timeout()
+        else:
+            self._exchange.on_late(ATTEMPT_TIMEOUT)
+
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _stop_timers(self) -> None:
+        self._stop_timer()
+        if self._total_timer is not None:
+            self._total_timer.cancel()
+            self._total_timer = None
 
     # --- called by the upstream stream (see ResponseReceiver)
 
@@ -304,7 +328,7 @@ class Attempt(ResponseReceiver):
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
         """Handle a 101 and the bytes after it. Raises UpstreamProtocolError."""
-        self._stop_timer()
+        self._stop_timers()
         self._exchange.on_switching(upstream, response, rest)
 
     def on_response_head(self, response: ResponseHead, *, is_whole: bool) -> Forwarding:
@@ -330,6 +354,7 @@ class Attempt(ResponseReceiver):
 
     def on_lost(self) -> None:
         """Report that the connection ended in the middle of the response."""
+        self._stop_timers()
         self.upstream = None
         response = self.response
         assert response is not None  # noqa: S101 - on_response_head() set it
@@ -337,6 +362,8 @@ class Attempt(ResponseReceiver):
 
     def on_response_complete(self) -> None:
         """End successfully."""
+        if self._total_timer is not None:
+            self._stop_timers()
         self.upstream = None
         self._exchange.on_response_complete()
 

@@ -39,6 +39,7 @@ class CountedExchange(AttemptUser):
         "reason",
         "received_bytes",
         "responded_at",
+        "rewritten",
         "route",
         "sent_bytes",
         "started_at",
@@ -48,6 +49,7 @@ class CountedExchange(AttemptUser):
     def __init__(self, client: ClientStream, head: RequestHead, route: Route | None, started_at: float) -> None:
         self.client = client
         self.head = head
+        self.rewritten: RequestHead | None = None
         self.route = route
         self.started_at = started_at
         self.attempt: Attempt | None = None

@@ -35,6 +35,7 @@ from maesh_core.proxy.http.exchanges.attempt import Attempt
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
 from maesh_core.proxy.http.exchanges.request_body import ReceivingExchange
 from maesh_core.proxy.http.grpc import (
+    DEADLINE_EXCEEDED,
     NOT_KNOWN_YET,
     UNAVAILABLE,
     find_answer_status,
@@ -113,8 +114,11 @@ class Exchange(ReceivingExchange):
 
     # --- attempts
 
-    def attempt_at(self, server: HttpServer | None, timeout_s: float = 0.0) -> None:
-        """Attempt the request at a server; answer 503 if there is none. A `timeout_s` of 0 means no time-out."""
+    def attempt_at(self, server: HttpServer | None, timeout_s: float = 0.0, total_s: float = 0.0) -> None:
+        """Attempt the request at a server; answer 503 if there is none.
+
+        `timeout_s` is the time-out until the response's head, `total_s` until its end; 0 means none.
+        """
         if self.route is not None and self.route.division is not None:
             self.part = self.route.division.picked
         if server is None:
@@ -130,6 +134,8 @@ class Exchange(ReceivingExchange):
         attempt = self.attempt = Attempt(self, server)
         if timeout_s or self.head.grpc_timeout_s:
             attempt.limit(timeout_s, self.head.grpc_timeout_s)
+        if total_s > 0:
+            attempt.limit_total(total_s)
         attempt.begin()
 
     def pick_other(self, passed_over: tuple[HttpServer, ...]) -> HttpServer | None:
@@ -220,6 +226,28 @@ class Exchange(ReceivingExchange):
             self.on_response_complete()
         else:
             self.abort()
+
+    def on_late(self, reason: str) -> None:
+        """End because the response was not complete in time.
+
+        A response that has begun is cut. A gRPC call then ends with trailers that say so, as in `on_lost`.
+        """
+        response = self.attempt.response if self.attempt is not None else None
+        is_failure = not self.client.is_write_paused
+        if not self.has_started_response:
+            error = UpstreamTimeoutError(reason)
+            if response is None:
+                self.on_attempt_failed(error)
+            else:
+                self.answer(build_answer(error))
+        elif self.head.is_grpc and response is not None and response.declared_length < 0:
+            self.abandon_attempt()
+            self.grpc_status = DEADLINE_EXCEEDED
+            self.client.end_content(render_trailers(DEADLINE_EXCEEDED, reason))
+            self.note_cut(reason, is_failure=is_failure)
+            self.on_response_complete()
+        else:
+            self.abort(reason=reason, is_failure=is_failure)
 
     def answer(self, response: Response) -> None:
         """End with a response of the mesh."""

@@ -12,10 +12,12 @@ from maesh_core.proxy.http.exchanges.exchange import Exchange
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
 from maesh_core.proxy.http.messages.headers import Headers
 from maesh_core.proxy.http.messages.request_head import ClientHeaders
+from maesh_core.proxy.http.messages.syntax import is_authority, is_path_and_query
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
 
 ATTEMPT_LIMIT: Final = 100
 """Attempts of one exchange, at most, however often middlewares ask for another one."""
+NEVER: Final = -1.0
 TRACE_ID_LIMIT: Final = 64
 """OpenMetrics allows 128 characters for all names and values of an exemplar's labels."""
 
@@ -28,12 +30,18 @@ class ExchangeView:
 
     attempts = 0
     attempt_timeout_s = 0.0
+    attempt_total_s = 0.0
+    timeout_s = 0.0
+    late_at = 0.0
+    """When the time-out of the exchange is over, or NEVER afterwards; 0 means that it has none."""
     allowed_servers: Collection[tuple[str, int]] | None = None
     tried: tuple[HttpServer, ...] = ()
     changed_response: Headers | None = None
     _attempt_started_at = 0.0
     _is_too_large_to_store = False
     _judged_destination = ""
+    _new_target = b""
+    _new_host = b""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -84,7 +92,7 @@ class ExchangeView:
 
     @property
     def target(self) -> bytes:
-        """The target in origin-form, as it is sent upstream."""
+        """The target in origin-form, as the client sent it."""
         return self._exchange.head.target
 
     @property
@@ -135,6 +143,15 @@ class ExchangeView:
         return self._exchange.reason
 
     @property
+    def has_body(self) -> bool:
+        """Whether the request has a body."""
+        return self._exchange.head.body != 0
+
+    def send_copy(self, service: str, body: bytes) -> bool:
+        """Send a copy of the request, if there is a run that can."""
+        return False
+
+    @property
     def is_grpc(self) -> bool:
         """Whether the request is a gRPC call."""
         return self._exchange.head.is_grpc
@@ -162,43 +179,39 @@ class ExchangeView:
             exemplar = Exemplar(trace_id[:TRACE_ID_LIMIT], now - exchange.started_at, now + environment.wall_offset_s)
             exchange.route.counters.add_exemplar(exemplar)
 
-    # --- wishes that no exchange fulfils yet: setting one fails the middleware, so that none is ignored
-
-    @property
-    def timeout_s(self) -> float:
-        """The time-out of the whole exchange."""
-        return 0.0
-
-    @timeout_s.setter
-    def timeout_s(self, seconds: float) -> None:
-        raise _build_refusal("timeout_s")
-
-    @property
-    def attempt_total_s(self) -> float:
-        """The time-out of each attempt until the end of its response."""
-        return 0.0
-
-    @attempt_total_s.setter
-    def attempt_total_s(self, seconds: float) -> None:
-        raise _build_refusal("attempt_total_s")
+    # --- changes of the request
 
     @property
     def new_target(self) -> bytes:
-        """The target to send."""
-        return b""
+        """The path and query to send instead of the client's; empty: the client's."""
+        return self._new_target
 
     @new_target.setter
     def new_target(self, target: bytes) -> None:
-        raise _build_refusal("new_target")
+        if target and (
+            not is_path_and_query(target) or len(target) > self._exchange.client.environment.settings.head_limit
+        ):
+            raise ValueError(f"not a path and query: {target[:80]!r}")
+        self._new_target = target
+        self._rewrite()
 
     @property
     def new_host(self) -> bytes:
-        """The Host to send."""
-        return b""
+        """The Host to send instead of the client's; empty: the client's."""
+        return self._new_host
 
     @new_host.setter
     def new_host(self, host: bytes) -> None:
-        raise _build_refusal("new_host")
+        if not is_authority(host) or host.startswith(b":"):
+            raise ValueError(f"not a host: {host[:80]!r}")
+        self._new_host = host
+        self._rewrite()
+
+    def _rewrite(self) -> None:
+        exchange, target, host = self._exchange, self._new_target, self._new_host
+        exchange.rewritten = exchange.head.rewrite(target, host) if target or host else None
+
+    # --- wishes that no exchange fulfils yet: setting one fails the middleware, so that none is ignored
 
     @property
     def preferred_server(self) -> tuple[str, int] | None:
@@ -209,23 +222,20 @@ class ExchangeView:
     def preferred_server(self, server: tuple[str, int] | None) -> None:
         raise _build_refusal("preferred_server")
 
-    def send_copy(self, service: str, body: bytes) -> bool:
-        """Send a copy of the request."""
-        raise _build_refusal("send_copy")
-
     # --- attempts
 
     @property
     def can_repeat(self) -> bool:
         """Whether another attempt is possible.
 
-        It is not after a response has started, after the client has closed its side, at the limit of attempts, or if
-        bytes of the body were sent that are not stored. A request that offers an upgrade is never sent twice.
+        It is not after a response has started, after the client has closed its side, at the limit of attempts, after
+        the time-out of the exchange, or if bytes of the body were sent that are not stored. A request that offers an
+        upgrade is never sent twice.
         """
         exchange, attempt = self._exchange, self._exchange.attempt
         if exchange.has_started_response or exchange.is_finished or exchange.client.has_ended:
             return False
-        if self.attempts >= ATTEMPT_LIMIT:
+        if self.attempts >= ATTEMPT_LIMIT or self.late_at == NEVER:
             return False
         if attempt is None:
             return True

@@ -7,28 +7,36 @@ run also handles the 101 (upgrade.py).
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
 
-from maesh_core.errors import ExchangeError
+from maesh_core.errors import ExchangeError, UpstreamTimeoutError
 from maesh_core.model.grpc_statuses import GRPC_SERVER_ERRORS
 from maesh_core.model.traffic_record import ROUTE_REMOVED
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.balancing.balancer import Balancer
 from maesh_core.proxy.http.answers import (
+    CHANGED,
     CLIENT_ENDED,
     MIDDLEWARE_FAILED,
     MIDDLEWARE_TIMEOUT,
+    REQUEST_TIMEOUT,
     REVOKED,
     build_answer,
 )
-from maesh_core.proxy.http.environment import Environment
 from maesh_core.proxy.http.exchanges.attempt import FAILED_STATUS, Attempt
-from maesh_core.proxy.http.exchanges.exchange_view import ExchangeView
+from maesh_core.proxy.http.exchanges.copying import (
+    COPIES_OF_REQUEST,
+    judge_changed,
+    may_copy,
+    note_failure,
+    send_copy,
+)
+from maesh_core.proxy.http.exchanges.exchange_view import NEVER, ExchangeView
 from maesh_core.proxy.http.exchanges.run import Run
 from maesh_core.proxy.http.exchanges.upgrade import switch_protocols
 from maesh_core.proxy.http.grpc import NOT_KNOWN_YET
+from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.http.upstreams.connection_pool import HttpServer
@@ -38,8 +46,6 @@ from maesh_core.proxy.middleware.chain import EMPTY_CHAIN, Chain, Judge, read_ve
 DELAY_LIMIT_S: Final = 60.0
 """The longest delay of a request or an attempt that one middleware can set by returning seconds."""
 
-_logger = logging.getLogger(__name__)
-
 _Call = Callable[..., Any]
 
 
@@ -48,14 +54,18 @@ class MiddlewareRun(ExchangeView, Run):
     """The middlewares' calls for one exchange. Attributes have defaults as in ExchangeView.
 
     `_depth` is the number of middlewares that the request has reached, `_position` the index at which `on_request`
-    resumes. `_stored_body` is the request's body so far; None if it is too large.
+    resumes. `_stored_body` is the request's body so far; None if it is too large. `_wanted_copies` are the copies to
+    send with the first attempt, by side service. `_judged` is the changed head that the guards have admitted.
     """
 
     _depth = 0
     _position = 0
     _timer: asyncio.TimerHandle | None = None
+    _limit_timer: asyncio.TimerHandle | None = None
     _task: "asyncio.Future[object] | None" = None
 
+    _wanted_copies: tuple[tuple[str, bytes], ...] = ()
+    _judged: RequestHead | None = None
     _failure: ExchangeError | None = None
     _stored_body: bytearray | None = None
 
@@ -146,12 +156,40 @@ class MiddlewareRun(ExchangeView, Run):
     # --- attempts
 
     def _begin_attempt(self, balancer: Balancer[HttpServer]) -> None:
+        if not self._admits_changed():
+            return
         self.attempts += 1
+        if self.timeout_s > 0 and self.attempts == 1:
+            self.late_at = self._exchange.client.environment.clock_time() + self.timeout_s
+            self._limit_timer = asyncio.get_running_loop().call_later(self.timeout_s, self._on_late)
         server = self._pick(balancer)
         if server is None and self._failure is not None:
             self._exchange.answer(build_answer(self._failure))
             return
-        self._exchange.attempt_at(server, self.attempt_timeout_s)
+        self._exchange.attempt_at(server, self.attempt_timeout_s, self.attempt_total_s)
+        if self._wanted_copies:
+            self._send_wanted_copies()
+
+    def _on_late(self) -> None:
+        """End the exchange, whose time-out is over. The attempt in progress has failed; none follows it."""
+        self._limit_timer = None
+        self.late_at = NEVER
+        exchange = self._exchange
+        if exchange.is_finished:
+            return
+        if self._timer is None:
+            exchange.on_late(REQUEST_TIMEOUT)
+        else:  # the attempt has failed before, and the next one has not begun
+            exchange.answer(build_answer(UpstreamTimeoutError(REQUEST_TIMEOUT)))
+
+    def _has_time(self, pause_s: float) -> bool:
+        """Whether a further attempt can begin before the time-out of the exchange, after a pause."""
+        return not self.late_at or self._exchange.client.environment.clock_time() + pause_s < self.late_at
+
+    def _stop_limit(self) -> None:
+        if self._limit_timer is not None:
+            self._limit_timer.cancel()
+            self._limit_timer = None
 
     def _pick(self, balancer: Balancer[HttpServer]) -> HttpServer | None:
         return balancer.pick(self.tried, self) if self.allowed_servers is None else self._pick_allowed(balancer)
@@ -222,7 +260,7 @@ class MiddlewareRun(ExchangeView, Run):
         pause_s = self._ask_for_retry(self._chain.on_attempt_failed, error)
         if self._exchange.is_finished:
             return
-        if pause_s is not None and self.can_repeat:
+        if pause_s is not None and self.can_repeat and self._has_time(pause_s):
             self._schedule_retry(pause_s)
         else:
             self._exchange.answer(build_answer(error))
@@ -246,13 +284,48 @@ class MiddlewareRun(ExchangeView, Run):
                 return None
         return None if is_forbidden else pause_s
 
+    # --- copies, and changed requests
+
+    def send_copy(self, service: str, body: bytes) -> bool:
+        """Send a copy of the request to a side service, with the first attempt or now; False if it is dropped."""
+        exchange = self._exchange
+        route = exchange.route
+        if route is None or service not in route.sides or exchange.is_finished or exchange.head.upgrade:
+            return False
+        if len(self._wanted_copies) >= COPIES_OF_REQUEST or not may_copy(exchange, service, len(body)):
+            return False
+        if self.attempts:
+            return send_copy(exchange, self._chain, service, body, self)
+        self._wanted_copies += ((service, body),)
+        return True
+
+    def _send_wanted_copies(self) -> None:
+        """Send the copies that `on_request` has asked for, unless no server got the request itself."""
+        wanted, self._wanted_copies = self._wanted_copies, ()
+        exchange = self._exchange
+        if exchange.attempts and exchange.route is not None:
+            for service, body in wanted:
+                send_copy(exchange, exchange.route.chain, service, body, self)
+
+    def _admits_changed(self) -> bool:
+        """Whether the guards allow the request as it is sent; if not, it is answered."""
+        exchange = self._exchange
+        rewritten, judged = exchange.rewritten, self._judged or exchange.head
+        if rewritten is None or (rewritten.target == judged.target and rewritten.authority == judged.authority):
+            return True
+        if not judge_changed(exchange, self._chain, self):
+            exchange.answer(CHANGED)
+            return False
+        self._judged = rewritten
+        return True
+
     # --- after the response head
 
     def judge_response(self) -> Forwarding | None:
         """Call the chain's `on_response` methods; start another attempt if one asks for it."""
         exchange = self._exchange
         pause_s = self._ask_for_retry(self._chain.on_response)
-        if pause_s is not None and self.can_repeat:
+        if pause_s is not None and self.can_repeat and self._has_time(pause_s):
             self._failure = None
             exchange.abandon_attempt()
             self._schedule_retry(pause_s)
@@ -262,8 +335,13 @@ class MiddlewareRun(ExchangeView, Run):
         return None if self.changed_response is None else RENDERED
 
     def on_switching(self, upstream: UpstreamStream, response: ResponseHead, rest: bytes) -> None:
-        """Connect the client and the upstream by a tunnel. Raises UpstreamProtocolError."""
+        """Connect the client and the upstream by a tunnel, which no time-out of requests ends.
+
+        Raises UpstreamProtocolError.
+        """
         switch_protocols(self._exchange, upstream, response, rest)
+        if self._exchange.has_started_response:
+            self._stop_limit()
 
     def on_timeout(self) -> bool:
         """Fail the request if an async middleware has taken too long; return False if none is awaited."""
@@ -277,6 +355,7 @@ class MiddlewareRun(ExchangeView, Run):
         """Call `on_finished` of the middlewares that saw the request, and cancel pending waits."""
         if self._timer is not None:
             self._timer.cancel()
+        self._stop_limit()
         if self._task is not None:
             self._task.cancel()
         for call, depth in self._chain.on_finished:
@@ -309,6 +388,8 @@ class MiddlewareRun(ExchangeView, Run):
                 return REVOKED.reason
             self._judged_destination = target.destination
         is_allowed = all(self._judge(judge) for judge in target.chain.is_still_allowed)
+        if is_allowed and self._judged is not None:
+            is_allowed = judge_changed(exchange, target.chain, self)
         self._judged_destination = ""
         return "" if is_allowed else REVOKED.reason
 
@@ -337,10 +418,3 @@ class MiddlewareRun(ExchangeView, Run):
         self._note_failure(call, error, f"the exchange is answered with {response.status}")
         if not self._exchange.has_started_response:
             self._exchange.answer(response)
-
-
-def note_failure(environment: Environment, call: _Call, error: BaseException, outcome: str) -> None:
-    """Count a middleware's failure; log the first failure of each middleware type, with its outcome."""
-    owner = type(getattr(call, "__self__", call))
-    if environment.failures.count(owner):
-        _logger.error("middleware %s failed; %s", owner.__qualname__, outcome, exc_info=error)

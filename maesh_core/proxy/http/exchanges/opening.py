@@ -1,8 +1,9 @@
 """Creates the exchange of a request: chooses its route, and gives it a run if a middleware or an upgrade needs one."""
 
 from maesh_core.proxy.http.exchanges.client_stream import ClientStream
+from maesh_core.proxy.http.exchanges.copying import note_failure
 from maesh_core.proxy.http.exchanges.exchange import Exchange
-from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun, note_failure
+from maesh_core.proxy.http.exchanges.middleware_run import MiddlewareRun
 from maesh_core.proxy.http.messages.request_head import RequestHead
 from maesh_core.proxy.http.routes import Route
 from maesh_core.proxy.middleware.chain import Skip

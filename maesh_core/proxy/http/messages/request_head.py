@@ -9,7 +9,7 @@ from typing import ClassVar, Final, final
 
 from maesh_core.proxy.http.messages.head import Head
 from maesh_core.proxy.http.messages.headers import Headers, split_field, split_fields
-from maesh_core.proxy.http.messages.syntax import find_declared_length
+from maesh_core.proxy.http.messages.syntax import find_declared_length, parse_host
 from maesh_core.values.field_rules import FORWARDED, HOP_BY_HOP
 
 CHUNKED: Final = -1
@@ -61,7 +61,7 @@ class RequestHead(Head):
     `is_grpc` means that the request is a gRPC call over HTTP/2, and `grpc_timeout_s` is its time-out; 0 means none.
     """
 
-    __slots__ = (*_FIELDS, "_is_found", "_search", "chosen", "chosen_by")
+    __slots__ = (*_FIELDS, "_is_found", "_rewritten", "_search", "chosen", "chosen_by")
 
     fields: ClassVar[tuple[str, ...]] = _FIELDS
 
@@ -105,6 +105,7 @@ class RequestHead(Head):
         self.grpc_timeout_s = grpc_timeout_s
         self._search: Callable[[bytes], object] | None = None
         self._is_found = False
+        self._rewritten: RequestHead | None = None
         self.chosen_by: object = None
         """What has chosen a rule for this head, and in `chosen` the rule's index, for a head that a client repeats."""
         self.chosen = 0
@@ -123,6 +124,46 @@ class RequestHead(Head):
     def build_headers(self) -> Headers:
         """Return the fields to forward, without framing; the caller may change the result."""
         return Headers(self.head, self.dropped)
+
+    def rewrite(self, target: bytes, authority: bytes) -> "RequestHead":
+        """Return the head to send upstream with another checked target and authority; empty means the client's.
+
+        The last result is kept, for a head that a client repeats.
+        """
+        target, authority = target or self.target, authority or self.authority
+        last = self._rewritten
+        if last is None or last.target != target or last.authority != authority:
+            last = self._rewritten = self._rewrite(target, authority)
+        return last
+
+    def _rewrite(self, target: bytes, authority: bytes) -> "RequestHead":
+        if authority == self.authority:
+            fields = self.outgoing[self.outgoing.index(b"\r\n") + 2 :]
+            outgoing = b"%b %b HTTP/1.1\r\n%b" % (self.method, target, fields)
+        else:
+            lines = split_fields(self.head, without=self.dropped)
+            outgoing = b"".join((render_start(self.method, target, authority), *lines, self.framing))
+        head = RequestHead(
+            self.head,
+            self.method,
+            target,
+            authority,
+            parse_host(authority),
+            outgoing,
+            self.is_keep_alive,
+            self.body,
+            self.framing,
+            self.is_http_1_0,
+            self.dropped,
+            self.forwarded,
+            self.upgrade,
+            self.is_expecting,
+            self.takes_trailers,
+            self.is_grpc,
+            self.grpc_timeout_s,
+        )
+        head.never_indexed = self.never_indexed
+        return head
 
     @property
     def client_headers(self) -> "ClientHeaders":

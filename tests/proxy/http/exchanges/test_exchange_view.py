@@ -75,10 +75,6 @@ async def test_an_exemplar_is_kept_with_the_duration_and_its_trace_is_cut_at_the
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("timeout_s", 1.0),
-        ("attempt_total_s", 1.0),
-        ("new_target", b"/a"),
-        ("new_host", b"a"),
         ("preferred_server", ("127.0.0.1", 80)),
     ],
 )
@@ -89,18 +85,6 @@ async def test_a_wish_that_no_exchange_fulfils_yet_fails_the_request(open_world,
             setattr(exchange, name, value)
 
     async with open_world(middlewares=[Wisher()]) as world:
-        client = world.open_client()
-        client.send(GET)
-        await world.settle()
-        assert get_status(client) == 500
-
-
-async def test_a_copy_that_nothing_sends_yet_fails_the_request(open_world):
-    class Copier:
-        def on_request(self, exchange):
-            exchange.send_copy("a/b:80", b"")
-
-    async with open_world(middlewares=[Copier()]) as world:
         client = world.open_client()
         client.send(GET)
         await world.settle()

@@ -1,7 +1,5 @@
 """Further attempts of an exchange: which server, how many, their pauses and time-outs, and the request's body."""
 
-import asyncio
-
 import pytest
 
 from maesh_core.errors import ConnectTimeoutError, UpstreamNotReachedError, UpstreamTimeoutError
@@ -222,25 +220,6 @@ async def test_an_unsent_body_is_sent_with_the_next_attempt(open_world):
         assert server.take().endswith(b"\r\n\r\nabc")
         server.send(OK)
         client.expect(OK)
-
-
-@pytest.fixture
-async def pass_time(monkeypatch):
-    """Run what the loop was asked to call after so many seconds; nothing of it runs by itself."""
-    loop, timers = asyncio.get_running_loop(), []
-
-    def call_later(delay_s, callback, *arguments):
-        timers.append((delay_s, asyncio.TimerHandle(loop.time() + delay_s, callback, arguments, loop)))
-        return timers[-1][1]
-
-    def run(seconds):
-        due = [timer for delay_s, timer in timers if delay_s == seconds and not timer.cancelled()]
-        timers.clear()
-        for timer in due:
-            timer._run()
-
-    monkeypatch.setattr(loop, "call_later", call_later)
-    return run
 
 
 async def test_a_middleware_sets_the_time_out_of_each_attempt(open_world, pass_time):

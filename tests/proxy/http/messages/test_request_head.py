@@ -8,6 +8,7 @@ from hypothesis import given
 from maesh_core.errors import ClientProtocolError
 from maesh_core.proxy.http.messages.request_head import ClientHeaders
 from maesh_core.proxy.http.messages.request_parsing import parse_request_head
+from maesh_core.proxy.http.messages.syntax import parse_host
 
 from .request_heads import START, mutated_heads
 
@@ -82,3 +83,22 @@ def test_what_is_listed_of_a_clients_headers_is_what_can_be_read_of_them(fields)
     assert listed == {name: headers.get_all(name) for name in sent if headers.get_all(name)}
     assert headers.items() == list(headers)
     assert headers.items()[0] == (b"Host", b"a:80")
+
+
+@given(mutated_heads())
+def test_a_rewritten_head_differs_only_in_target_and_host(bytes_):
+    with contextlib.suppress(ClientProtocolError):
+        head = parse_request_head(bytes_)
+        for target, authority in ((b"/new?a", b""), (b"", b"b:1"), (b"/new", b"b")):
+            rewritten = head.rewrite(target, authority)
+            again = parse_request_head(rewritten.outgoing + b"\r\n")
+            assert (again.target, again.authority) == (target or head.target, authority or head.authority)
+            assert (again.method, again.body, again.upgrade) == (head.method, head.body, head.upgrade)
+            assert again.build_headers().lines == head.build_headers().lines == rewritten.build_headers().lines
+            assert rewritten.host == parse_host(authority or head.authority)
+
+
+def test_a_repeated_head_is_rewritten_once():
+    head = parse_request_head(START + b"\r\n")
+    assert head.rewrite(b"/a", b"") is head.rewrite(b"/a", b"")
+    assert head.rewrite(b"/b", b"").target == b"/b"

@@ -1,0 +1,15 @@
+"""What travels from controller to proxy. It stays interpreted: mypyc drops the keywords of a class."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+_Seconds = Annotated[float, Meta(ge=0)]
+
+
+class ServiceTimeout(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The time-outs of a service or a rule; 0 means none."""
+
+    request_s: _Seconds = 0.0
+    attempt_s: _Seconds = 0.0

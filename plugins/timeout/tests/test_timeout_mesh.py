@@ -1,0 +1,53 @@
+"""Time-outs through a real mesh: of a server that is silent, and of one that stops in its response."""
+
+import http.client
+import socket
+from typing import NamedTuple
+
+import pytest
+
+from maesh_testing import send_request
+from maesh_testing.running_mesh import HOST
+
+ANNOTATIONS = ("request-timeout", "backend-request-timeout")
+
+
+class SilentServer(NamedTuple):
+    """A socket that listens, so that the kernel accepts connections, and that nobody reads."""
+
+    address: str
+    port: int
+
+
+@pytest.fixture
+def silent():
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
+        yield SilentServer(*listener.getsockname())
+
+
+@pytest.mark.parametrize("annotation", ANNOTATIONS)
+def test_a_silent_server_is_a_504(start_mesh, silent, annotation):
+    mesh = start_mesh(annotations={annotation: "200ms"}, servers=[silent])
+    answer = mesh.get()
+    assert answer.status == 504
+    assert "in time" in answer.headers["X-Maesh-Reason"]
+
+
+@pytest.mark.parametrize("annotation", ANNOTATIONS)
+def test_a_response_that_does_not_end_is_cut(start_mesh, annotation):
+    mesh = start_mesh(annotations={annotation: "200ms"})
+    assert mesh.get().text == "app-1"
+    mesh.upstreams[0].headers = {"Content-Length": "1000"}
+    with pytest.raises((http.client.IncompleteRead, AssertionError)):
+        assert send_request(mesh.http_port, HOST).status
+
+
+def test_a_late_attempt_is_repeated_at_another_server(start_mesh, start_upstream, silent):
+    annotations = {
+        "request-timeout": "1m",
+        "backend-request-timeout": "200ms",
+        "retry-attempts": "2",
+        "retry-on": "timeout",
+    }
+    mesh = start_mesh(annotations=annotations, servers=[silent, start_upstream("fast")])
+    assert {mesh.get().text for _ in range(4)} == {"fast"}
