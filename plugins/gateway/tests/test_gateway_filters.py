@@ -1,5 +1,7 @@
 """Filters: which may be together, what is passed on, and that none is skipped."""
 
+from typing import Any
+
 import pytest
 
 from maesh_core.model.topology import FilterNode
@@ -7,9 +9,12 @@ from maesh_core.model.topology import FilterNode
 from .conftest import FILTERS, write_path, write_route, write_rule, write_service
 
 WEB, V1 = write_service("web"), write_service("v1", "10.0.1.1")
-HEADERS = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "a", "value": "b"}]}}
+HEADERS: dict[str, Any] = {
+    "type": "RequestHeaderModifier",
+    "requestHeaderModifier": {"set": [{"name": "a", "value": "b"}]},
+}
 RESPONSE = {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"remove": ["a"]}}
-REDIRECT = {"type": "RequestRedirect", "requestRedirect": {"hostname": "a.example", "statusCode": 301}}
+REDIRECT: dict[str, Any] = {"type": "RequestRedirect", "requestRedirect": {"hostname": "a.example", "statusCode": 301}}
 REWRITE = {"type": "URLRewrite", "urlRewrite": {"hostname": "a.example"}}
 PREFIX = {"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/x"}}}
 CORS = {"type": "CORS", "cors": {"allowOrigins": ["https://a.example"]}}
