@@ -337,8 +337,7 @@ class Engine:
             self._topology = self._services = None
         for key in drafts:
             self._report_service(key)
-            built = self._builds.built.get(key)
-            self._statuses.set_service(key, built.draft.node if built else None)
+            self._statuses.set_service(key, self._builds.find_finished(key))
         self._reports.update(affected, is_everything=is_everything)
         self._statuses.update(affected, is_everything=is_everything)
         for callback in self._built_callbacks:
