@@ -15,7 +15,12 @@ from maesh_core.errors import (
     UpstreamTimeoutError,
 )
 from maesh_core.model.addresses import join_port
-from maesh_core.model.annotations import build_annotation_error, read_annotation
+from maesh_core.model.annotations import (
+    build_annotation_error,
+    find_chosen_traffic_type,
+    read_annotation,
+    select_annotations,
+)
 from maesh_core.model.configuration import Answer, HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
@@ -374,6 +379,7 @@ __all__ = [
     "compile_matches",
     "cut_port_key",
     "decode_strictly",
+    "find_chosen_traffic_type",
     "find_header_problem",
     "find_match_problem",
     "find_owner",
@@ -386,5 +392,6 @@ __all__ = [
     "read_annotation",
     "read_filter",
     "read_filter_duration",
+    "select_annotations",
     "suggest",
 ]

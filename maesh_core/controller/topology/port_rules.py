@@ -78,12 +78,17 @@ class PortAdditions:
         else:
             self.errors.append(show_line(f"both {owner} and {name} define {what}"))
 
+    @property
+    def traffic_types(self) -> Mapping[Place, str]:
+        """The traffic types that builders found."""
+        return self._types
+
     def apply(self, port: PortNode) -> tuple[PortNode, tuple[RuleProblem, ...]]:
         """Add to a port what the builders have for it; return it with the problems of its rules."""
         place = (port.number, port.protocol)
         rules = self._rules.get(place)
         sides = {side: backend for (where, side), backend in self._sides.items() if where == place}
-        if rules is None and not sides and place not in self._types:
+        if rules is None and not sides:
             return port, ()
         check = _Check(port)
         if rules is not None and (port.rules is not None or port.consumers):
@@ -97,7 +102,6 @@ class PortAdditions:
         changed = msgspec.structs.replace(
             port,
             side_backends={**port.side_backends, **check.check_sides(sides)},
-            traffic_type=self._types.get(place) if port.traffic_type is None else port.traffic_type,
         )
         return changed, tuple(check.problems)
 
