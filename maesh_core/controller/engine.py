@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from maesh_core.controller.cluster.shadow_services import DesiredShadowService, ShadowPort, UndecidedShadowError
-from maesh_core.controller.configuration.builder import WAITING, plan_entrypoints
+from maesh_core.controller.configuration.builder import WAITING
 from maesh_core.controller.configuration.client_namespaces import ClientNamespaceTable
 from maesh_core.controller.configuration.pod_names import PodNameTable
+from maesh_core.controller.configuration.port_plan import plan_entrypoints
 from maesh_core.controller.configuration.revisions import EntryChanges, ObjectPath, RevisionStore
 from maesh_core.controller.configuration.transport import TransportTables
 from maesh_core.controller.dependencies import DependencyIndex
@@ -323,7 +324,7 @@ class Engine:
         parts = self._parts
         drafts = self._builds.draft(keys)
         version = parts.ports.version
-        claims = {key: draft.claim if draft else None for key, draft in drafts.items()}
+        claims = {key: draft.claims if draft else () for key, draft in drafts.items()}
         # A service that was waiting for an entrypoint keeps its node and gets a new configuration.
         for key in (*parts.ports.apply_claims(claims, is_everything=is_everything), *remapped):
             if key not in drafts and key in self._builds.built:
