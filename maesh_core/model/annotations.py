@@ -2,7 +2,7 @@
 
 Takes the annotations of a Kubernetes object; returns those of the mesh, without prefix. Which names have a meaning, and
 which values are valid, is not decided here: controller/configuration/builder.py reads the annotations of a service, and
-controller/configuration/http.py applies those of the core to each of its ports.
+controller/configuration/port_plan.py selects those of each of its ports.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +23,7 @@ PREFIXES = ("maesh.containo.us/", "mesh.traefik.io/")
 TRAFFIC_TYPE = "traffic-type"
 SCHEME = "scheme"
 LOAD_BALANCER = "load-balancer"
+ENTRYPOINT = "entrypoint"
 
 
 def parse_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
@@ -72,6 +73,11 @@ def split_port_annotations(annotations: Mapping[str, str]) -> PortAnnotations:
         else:
             shared[full_name] = value
     return PortAnnotations(shared, own)
+
+
+def select_annotations(annotations: Mapping[str, str], port: PortNode) -> Mapping[str, str]:
+    """Return the annotations of one port of an object, without prefix; raises as `PortAnnotations.select` does."""
+    return split_port_annotations(parse_annotations(annotations)).select(port)
 
 
 def add_plain_names(annotations: Mapping[str, str]) -> Mapping[str, str]:
