@@ -47,6 +47,7 @@ class FakeExchange:
         protocol: str = "HTTP/1.1",
         reason: str = "",
         server: tuple[str, int] | None = None,
+        part: str = "",
         has_body: bool = False,
         response_length: int | None = None,
     ) -> None:
@@ -64,6 +65,7 @@ class FakeExchange:
         self.has_body, self.response_length = has_body, response_length
         self.attempt_timeout_s = 0.0
         self.destination = destination or service
+        self.part = part
         self.allowed_servers: Collection[tuple[str, int]] | None = None
         self.exemplars: list[str] = []
         self.timeout_s = self.attempt_total_s = 0.0

@@ -269,7 +269,7 @@ class Exchange(ReceivingExchange):
         is_failure = not self.client.is_write_paused
         if not self.has_started_response:
             error = UpstreamTimeoutError(reason)
-            if response is None:
+            if self.attempt is not None and response is None:
                 self.on_attempt_failed(error)
             else:
                 self.answer(build_answer(error))
