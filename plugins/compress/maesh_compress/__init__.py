@@ -20,7 +20,7 @@ class CompressSettings(msgspec.Struct, frozen=True, kw_only=True):
     """From 1, the fastest, to 9, the smallest result. Level 9 takes four times as long as 5 for 1 % less."""
 
     br_level: Annotated[int, Meta(ge=0, le=11)] = 4
-    """From 0, the fastest, to 11, the smallest result. Levels above 6 are too slow for responses that are not stored."""
+    """From 0, the fastest, to 11, the smallest result. Levels above 6 are slow."""
 
     zstd_level: Annotated[int, Meta(ge=1, le=19)] = 3
     """From 1, the fastest, to 19, the smallest result."""

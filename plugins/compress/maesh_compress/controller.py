@@ -43,8 +43,8 @@ DEFAULT_TYPES: Final = (
     "image/svg+xml",
 )
 TYPES_LIMIT: Final = 100
-_TOKEN: Final = r"[a-z0-9!#$&^_.-]+"
-_TYPE: Final = re.compile(rf"{_TOKEN}/(?:{_TOKEN}(?:\+{_TOKEN})?|\*(?:\+{_TOKEN})?)")
+_WORD: Final = r"[a-z0-9!#$&^_.-]+"
+_TYPE: Final = re.compile(rf"{_WORD}/(?:{_WORD}(?:\+{_WORD})?|\*(?:\+{_WORD})?)")
 _TYPE_RULE: Final = "is not a media type such as text/html, text/* or application/*+json"
 
 
