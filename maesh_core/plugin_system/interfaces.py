@@ -381,17 +381,20 @@ class BodyTransform(Protocol):
     """Changes the content of a body while it passes."""
 
     def feed(self, data: bytes) -> bytes | Awaitable[bytes]:
-        """Return what is passed on for at most 64 KiB of content, without framing."""
+        """Return what is passed on for at most 64 KiB of content, without framing; possibly nothing.
+
+        An awaitable is awaited, and the sender is not read meanwhile.
+        """
 
     def end(self, trailers: bytes) -> bytes:
         """Return what follows the last byte; the trailers are forwarded unchanged."""
 
     def close(self) -> None:
-        """Called once if the body ends early: it was aborted, the attempt is repeated, or the client has left."""
+        """Called once if the body ends early: it was aborted, or the client has left."""
 
 
 class BodyTap(Protocol):
-    """Observes the content of a body, which is forwarded unchanged."""
+    """Observes the content of a body, which is forwarded unchanged. One that raises is left out from then on."""
 
     def observe(self, data: bytes) -> None:
         """Observe at most 64 KiB of content, without framing."""

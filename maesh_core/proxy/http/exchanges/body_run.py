@@ -13,7 +13,7 @@ from maesh_core.errors import ClientProtocolError
 from maesh_core.plugin_system.interfaces import Response
 from maesh_core.proxy.http.answers import BODY_TIMEOUT, MIDDLEWARE_FAILED, MIDDLEWARE_TIMEOUT, WHOLE_TOO_LARGE
 from maesh_core.proxy.http.exchanges.attempt import Attempt
-from maesh_core.proxy.http.exchanges.body_flow import BodyFlow, Stage, build_stage
+from maesh_core.proxy.http.exchanges.body_flow import BodyFlow, Stage, build_stage, close_stages
 from maesh_core.proxy.http.exchanges.body_side import BodySide
 from maesh_core.proxy.http.exchanges.exchange_view import ExchangeView
 from maesh_core.proxy.http.exchanges.request_flow import TOO_LARGE as REQUEST_TOO_LARGE
@@ -86,14 +86,14 @@ class BodyRun(ExchangeView):
     def _list_stages(self, calls: tuple[_Call, ...], too_large: Response) -> list[Stage] | None:
         """Ask middlewares what they do with a body; None if one has failed."""
         stages: list[Stage] = []
+        note, room = self.note_failure, self._exchange.client.environment.collected
         for call in calls:
             try:
                 use = call(self)
                 if use is not None:
-                    stages.append(build_stage(call, use, too_large=too_large, note_failure=self.note_failure))
+                    stages.append(build_stage(call, use, too_large=too_large, room=room, note_failure=note))
             except Exception as error:  # a middleware's error ends only its exchange
-                for stage in stages:
-                    stage.close()
+                close_stages(stages, note)
                 self.fail(call, error)
                 return None
         return stages
@@ -117,10 +117,10 @@ class BodyRun(ExchangeView):
             return DISCARDED
         if stages and attempt is not None:
             flow = ResponseFlow(exchange, self, response)
+            self.response_flow = self._response = flow
             flow.begin(stages, is_whole=is_whole)
             if exchange.is_finished:
                 return DISCARDED
-            self.response_flow = self._response = flow
             side = self._find_side()
             side.response = flow
             attempt.client = side

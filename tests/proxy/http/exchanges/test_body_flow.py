@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maesh_core.plugin_system.interfaces import Response, WholeBody
+from maesh_core.proxy.http.collected import COLLECTED_BYTES_LIMIT
 from maesh_core.proxy.http.exchanges.body_flow import PIECE_BYTES, WHOLE_LIMIT_BYTES
 from maesh_core.proxy.http.transports import PENDING_LIMIT_BYTES
 
@@ -231,3 +232,64 @@ def test_the_result_depends_neither_on_how_the_content_arrives_nor_on_slow_peers
             assert read_content(client.take()) == wanted_response
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("is_passed", [False, True])
+async def test_bodies_are_collected_only_while_the_worker_has_room(open_world, is_passed):
+    whole = WholeBody(limit_bytes=10, decide=lambda body: body, is_passed_if_larger=is_passed)
+    async with open_world(middlewares=[Uses(whole)]) as world:
+        room = world.handler.environment.collected
+        first = world.open_client()
+        first.send(POST[:-1])
+        assert room.size_bytes == 2
+        assert room.reserve(COLLECTED_BYTES_LIMIT - 2)
+        second = world.open_client()
+        second.send(POST)
+        if is_passed:
+            server = await world.accept()
+            server.send(OK)
+            second.expect(OK)
+        else:
+            assert get_status(second) == 413
+        room.release(COLLECTED_BYTES_LIMIT - 2)
+        first.lose()
+        await world.settle()
+        assert room.size_bytes == 0
+        third = world.open_client()
+        third.send(POST)
+        if not is_passed:  # otherwise the connection is in the pool
+            server = await world.accept()
+        assert room.size_bytes == 0
+        server.send(OK)
+        third.expect(OK)
+
+
+async def test_uses_end_when_a_later_one_cannot_begin(open_world):
+    tap = Tap()
+
+    class Closing(Upper):
+        def close(self):
+            raise RuntimeError("no")
+
+    async with open_world(middlewares=[Uses(tap), Uses(Closing), Uses(3)]) as world:
+        client = world.open_client()
+        client.send(POST)
+        assert get_status(client) == 500
+    assert tap.ends == [False]
+
+
+async def test_a_use_that_raises_when_it_is_closed_changes_nothing(open_world):
+    tap = Tap()
+
+    class Closing(Upper):
+        def close(self):
+            raise RuntimeError("no")
+
+    async with open_world(middlewares=[Uses(Closing), Uses(tap)]) as world:
+        client = world.open_client()
+        client.send(POST[:-1])
+        await world.settle()
+        client.lose()
+        await world.settle()
+        assert world.handler.environment.failures.collect().samples
+    assert tap.ends == [False]
