@@ -1,8 +1,8 @@
 """The ranges of traffic types: shared ones, exclusive ones, and those of ports that want an entrypoint of their own."""
 
 from maesh_core.controller.configuration.http import HttpTrafficType
+from maesh_core.controller.configuration.ranges import NamedRange, list_exclusive_ranges, list_ranges
 from maesh_core.controller.configuration.tcp import TcpTrafficType
-from maesh_core.controller.ports.ranges import NamedRange, list_exclusive_ranges, list_ranges
 from maesh_core.plugin_system.protocols import PortRange
 
 SHARED = PortRange(first=5000, limit=10, is_exclusive=False)
