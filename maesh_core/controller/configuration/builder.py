@@ -30,8 +30,7 @@ from maesh_core.controller.configuration.port_plan import (
     place_ports,
     show_group,
 )
-from maesh_core.controller.ports.assignment import Entrypoints, PendingPorts
-from maesh_core.controller.ports.ranges import find_own_range, name_own_range
+from maesh_core.controller.configuration.ranges import Entrypoints, PendingPorts, find_own_range, name_own_range
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.annotations import ENTRYPOINT, LOAD_BALANCER, PREFIXES, select_annotations
 from maesh_core.model.configuration import (
