@@ -15,7 +15,12 @@ from maesh_core.errors import (
     UpstreamTimeoutError,
 )
 from maesh_core.model.addresses import join_port
-from maesh_core.model.annotations import build_annotation_error, read_annotation
+from maesh_core.model.annotations import (
+    build_annotation_error,
+    find_chosen_traffic_type,
+    read_annotation,
+    select_annotations,
+)
 from maesh_core.model.configuration import Answer, HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
@@ -41,6 +46,7 @@ from maesh_core.model.resources import (
     ResourceKind,
     build_reference,
 )
+from maesh_core.model.schemes import find_scheme
 from maesh_core.model.token_identity import TokenIdentity
 from maesh_core.model.topology import (
     AnswerNode,
@@ -51,6 +57,7 @@ from maesh_core.model.topology import (
     PodNode,
     PortNode,
     PortRules,
+    RuleProblem,
     RuleTable,
     ServerNode,
     ServiceNode,
@@ -85,6 +92,7 @@ from maesh_core.plugin_system.controllers import (
 )
 from maesh_core.plugin_system.filter_values import read_filter, read_filter_duration
 from maesh_core.plugin_system.hookspecs import (
+    CONTROLLER_NAME,
     HOOK_API_VERSION,
     POD_NAMES,
     Addition,
@@ -153,6 +161,7 @@ from maesh_core.plugin_system.pages import (
     PostRequest,
 )
 from maesh_core.plugin_system.protocols import CountingHandler, Listener, PortRange, ProtocolHandler, TrafficType
+from maesh_core.plugin_system.rules import PlannedPart, PlannedRule, RulePlan, plan_rules
 from maesh_core.plugin_system.stream_traffic import StreamTrafficType
 from maesh_core.plugin_system.transports import (
     ByRequest,
@@ -207,6 +216,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 
 __all__ = [
     "CLIENT_LEFT",
+    "CONTROLLER_NAME",
     "DENIED",
     "ENTRYPOINT_CLOSED",
     "EVICTED",
@@ -305,6 +315,8 @@ __all__ = [
     "PathModifier",
     "PathRefusedError",
     "Peer",
+    "PlannedPart",
+    "PlannedRule",
     "Plugin",
     "Pod",
     "PodNames",
@@ -331,6 +343,8 @@ __all__ = [
     "Resource",
     "ResourceKind",
     "Response",
+    "RulePlan",
+    "RuleProblem",
     "RuleTable",
     "Section",
     "Server",
@@ -376,16 +390,20 @@ __all__ = [
     "compile_matches",
     "cut_port_key",
     "decode_strictly",
+    "find_chosen_traffic_type",
     "find_header_problem",
     "find_match_problem",
     "find_owner",
+    "find_scheme",
     "hookimpl",
     "is_ambiguous",
     "join_port",
     "override",
+    "plan_rules",
     "read_annotation",
     "read_filter",
     "read_filter_duration",
     "read_path_change",
+    "select_annotations",
     "suggest",
 ]

@@ -5,14 +5,16 @@ service's build depends on the resources it reads and on its entrypoints; it is 
 Its only I/O is saving the port mapping.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from maesh_core.controller.cluster.shadow_services import DesiredShadowService, ShadowPort, UndecidedShadowError
-from maesh_core.controller.configuration.builder import WAITING, plan_entrypoints
+from maesh_core.controller.configuration.builder import WAITING
+from maesh_core.controller.configuration.client_namespaces import ClientNamespaceTable
 from maesh_core.controller.configuration.pod_names import PodNameTable
+from maesh_core.controller.configuration.port_plan import plan_entrypoints
 from maesh_core.controller.configuration.revisions import EntryChanges, ObjectPath, RevisionStore
 from maesh_core.controller.configuration.transport import TransportTables
 from maesh_core.controller.dependencies import DependencyIndex
@@ -20,16 +22,17 @@ from maesh_core.controller.engine_parts import EngineParts
 from maesh_core.controller.explaining.pod_lookup import PodLookup
 from maesh_core.controller.ports.port_table import PortOwner
 from maesh_core.controller.reports.object_reports import ObjectReports
+from maesh_core.controller.reports.object_statuses import ObjectStatuses
 from maesh_core.controller.resources.kinds import ADDRESS_INDEX, TUNNEL_INDEX
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.resources.view import IndexRead, Read
 from maesh_core.controller.service_builds import Built, Draft, ServiceBuilds
 from maesh_core.controller.topology.mesh_nodes import build_mesh_node, list_mesh_nodes
-from maesh_core.controller.topology.pod_names import find_pod_names, list_addresses
+from maesh_core.controller.topology.pod_names import find_namespaces, find_pod_names, list_addresses
 from maesh_core.controller.topology.rendering import render_topology
 from maesh_core.controller.topology.transport import find_account
 from maesh_core.model.events import Applied, Event, Problem, Replaced
-from maesh_core.model.findings import Findings
+from maesh_core.model.findings import Findings, ObjectFindings
 from maesh_core.model.keys import ObjectKey
 from maesh_core.model.messages import ServiceReport
 from maesh_core.model.resources import Pod, Service
@@ -45,12 +48,14 @@ class Engine:
         self._callbacks: list[Callable[[], None]] = []
         self._built_callbacks: list[Callable[[Iterable[ObjectKey]], None]] = []
         self._reports = ObjectReports(parts.snapshot, parts.kinds, parts.checkers, parts.rules)
+        self._statuses = ObjectStatuses(parts.snapshot, parts.kinds, parts.status_builders, parts.rules)
         types = [kind.type for kind in parts.kinds]
         self._unlisted = {(source, type_) for source in parts.sources for type_ in types}
         self._is_ready = False
         self._builds = ServiceBuilds(parts)
         rules = parts.catalogue.transport
         self._transport = TransportTables(rules) if rules is not None or parts.rules.names_clients else None
+        self._clients = ClientNamespaceTable()
         self.pod_names = PodNameTable() if parts.sends_pod_names else None
         """The names of pods that proxies get; None if no plugin asks for them."""
         self._topology: bytes | None = None
@@ -109,6 +114,16 @@ class Engine:
     def reports(self) -> ObjectReports:
         """The reports of errors and notices of each object."""
         return self._reports
+
+    @property
+    def statuses(self) -> ObjectStatuses:
+        """The mesh's part of objects' statuses."""
+        return self._statuses
+
+    @property
+    def status_pages(self) -> tuple[str, ...]:
+        """The names of the pages `/api/status/PAGE` that plugins add."""
+        return self._statuses.pages
 
     @property
     def revisions(self) -> RevisionStore:
@@ -183,6 +198,10 @@ class Engine:
         """Render `/api/objects`."""
         return self._reports.render()
 
+    def render_statuses(self, page: str) -> bytes:
+        """Render `/api/status/PAGE`, which is one of `status_pages`."""
+        return self._statuses.render(page)
+
     def list_reports(self) -> list[ServiceReport]:
         """Report each service that the mesh knows, sorted by namespace and name."""
         return [_report(self._builds.built[key], self._list_errors(key)) for key in sorted(self._builds.built)]
@@ -191,6 +210,10 @@ class Engine:
         """Find the node of a service; None if there is no such service."""
         built = self._builds.built.get(key)
         return None if built is None else built.draft.node
+
+    def find_finished(self, key: ObjectKey) -> ServiceNode | None:
+        """Find the node of a service with all problems of its rules, for builders of statuses."""
+        return self._builds.find_finished(key)
 
     def find_described(self, key: ObjectKey) -> tuple[ServiceNode, tuple[str, ...], tuple[str, ...]] | None:
         """Find the node, errors and notices of a service; None if there is no such service."""
@@ -301,7 +324,7 @@ class Engine:
         parts = self._parts
         drafts = self._builds.draft(keys)
         version = parts.ports.version
-        claims = {key: draft.claim if draft else None for key, draft in drafts.items()}
+        claims = {key: draft.claims if draft else () for key, draft in drafts.items()}
         # A service that was waiting for an entrypoint keeps its node and gets a new configuration.
         for key in (*parts.ports.apply_claims(claims, is_everything=is_everything), *remapped):
             if key not in drafts and key in self._builds.built:
@@ -309,6 +332,7 @@ class Engine:
         if parts.shadow_reader is None and (is_everything or parts.ports.version != version):
             parts.mapping_file.save(parts.ports.list_assigned())
         entries = self._update_transport(drafts, affected, is_everything=is_everything)
+        entries = {**entries, **self._update_clients(drafts, affected)}
         self._update_pod_names(affected, is_everything=is_everything)
         if self.pod_names is not None and (drafts or entries or is_everything):
             entries = {**entries, **self.pod_names.take_changes()}
@@ -317,7 +341,9 @@ class Engine:
             self._topology = self._services = None
         for key in drafts:
             self._report_service(key)
+            self._statuses.set_service(key, self._builds.find_finished(key))
         self._reports.update(affected, is_everything=is_everything)
+        self._statuses.update(affected, is_everything=is_everything)
         for callback in self._built_callbacks:
             callback({*drafts, *remapped})
         if has_changed and self._is_ready:
@@ -343,6 +369,20 @@ class Engine:
             entries.update(self._transport.set_accounts({each: find_account(snapshot, each) for each in addresses}))
         return entries
 
+    def _update_clients(self, drafts: Mapping[ObjectKey, Draft | None], affected: Collection[Read]) -> EntryChanges:
+        """Update the section `clients`, which only rules for clients of a namespace need; return what differs."""
+        table, snapshot = self._clients, self._parts.snapshot
+        before = table.namespaces
+        for key, draft in drafts.items():
+            table.set_service(key, {each for port in draft.node.ports for each in port.consumers} if draft else ())
+        changed = before ^ table.namespaces
+        if not (changed or before):
+            return {}
+        addresses = _find_addresses(affected)
+        if changed:
+            addresses += list_addresses(snapshot, (each for each in snapshot.keys(Pod) if each.namespace in changed))
+        return table.set_addresses(find_namespaces(snapshot, addresses))
+
     def _update_pod_names(self, affected: Collection[Read], *, is_everything: bool) -> None:
         """Collect the changes of the section `pods`."""
         if self.pod_names is not None:
@@ -358,7 +398,18 @@ class Engine:
         configuration = built.configuration
         notices = tuple(text for text in configuration.notices if not text.endswith(WAITING))
         own = Findings(errors=configuration.errors, notices=notices)
-        self._reports.set_service(key, own, built.draft.node.objects, logged=(logged,) if logged else ())
+        node = self._builds.find_finished(key) or built.draft.node
+        objects = (*node.objects, *_list_rule_findings(node))
+        self._reports.set_service(key, own, objects, logged=(logged,) if logged else ())
+
+
+def _list_rule_findings(node: ServiceNode) -> Iterator[ObjectFindings]:
+    """List the problems of rules as errors of the objects that define them."""
+    for problem in node.rule_problems:
+        if problem.origin is not None:
+            type_, key = problem.origin
+            text = f"rule {problem.label}: {problem.text}" if problem.label else problem.text
+            yield ObjectFindings(type=type_, key=key, errors=(text,))
 
 
 def _find_mesh_nodes(affected: Collection[Read], namespace: str) -> list[str]:

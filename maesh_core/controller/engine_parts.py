@@ -12,7 +12,7 @@ from maesh_core.controller.ports.mapping_file import PortMappingFile
 from maesh_core.controller.resources.snapshot import Snapshot
 from maesh_core.controller.topology.rules import TopologyRules
 from maesh_core.model.resources import ResourceKind
-from maesh_core.plugin_system.hookspecs import ObjectChecker, TopologyBuilder
+from maesh_core.plugin_system.hookspecs import ObjectChecker, StatusBuilder, TopologyBuilder
 
 
 class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,4 +34,5 @@ class EngineParts(msgspec.Struct, frozen=True, kw_only=True):
     shadow_reader: ShadowReader | None = None
     shadow_source: str = ""
     checkers: Sequence[ObjectChecker] = ()
+    status_builders: Sequence[StatusBuilder] = ()
     sends_pod_names: bool = False

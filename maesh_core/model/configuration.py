@@ -12,6 +12,7 @@ import msgspec
 
 from maesh_core.model.matches import HttpMatch
 from maesh_core.model.schemes import DEFAULT_SCHEME
+from maesh_core.model.topology import RuleProblem
 
 ROUND_ROBIN = "round-robin"
 LEAST_REQUEST = "least-request"
@@ -155,6 +156,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Another service of the section, and its share of the traffic among the weights of all parts.
 
+    A part of weight 0 gets only what a middleware sends to it (`choose_backend`).
     `middlewares` are those of a part with filters of its own, with the rule's, outermost first; empty means the rule's.
     """
 
@@ -221,6 +223,8 @@ class PortStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     app_protocol: str = ""
     traffic_type: str = ""
     """The traffic type of the port, if it differs from the service's."""
+    has_own_entrypoint: bool = False
+    """Whether no other service uses the entrypoint, so that every host on it is the service's."""
 
 
 class ServiceConfiguration(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,3 +236,5 @@ class ServiceConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     notices: tuple[str, ...] = ()
     encryption: str = ""
     """The mode of the service, if there is a transport."""
+    rule_problems: tuple[RuleProblem, ...] = ()
+    """What is wrong with filters of rules: each rule answers with an error."""

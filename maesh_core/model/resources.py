@@ -30,12 +30,18 @@ class OwnerReference(_Struct, frozen=True):
 
 
 class ObjectMeta(_Struct, frozen=True):
-    """The part of `metadata` that the mesh reads. Annotation and label values are text."""
+    """The part of `metadata` that the mesh reads. Annotation and label values are text.
+
+    `generation` counts the changes of a custom resource except those of its status; it is 0 in most manifests.
+    `creation_timestamp` is as written, an RFC 3339 time, and empty in most manifests.
+    """
 
     name: str
     namespace: str = ""
     uid: str = ""
     resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: str = ""
     deletion_timestamp: str | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}

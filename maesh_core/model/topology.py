@@ -83,6 +83,8 @@ class BranchNode(_Node, frozen=True):
     """The response to everything that matches, in place of a backend's."""
     keeps_shares: bool = False
     """Whether the share of a backend without servers is answered with 503; otherwise the other backends get it."""
+    keeps_idle: bool = False
+    """Whether middlewares may choose backends of weight 0, as those of a session do."""
     origin: tuple[type[Resource], ObjectKey] | None = None
     """The object that defines it."""
     label: str = ""
@@ -140,9 +142,26 @@ class PortNode(_Node, frozen=True, gc=False):
     consumers: Mapping[str, RuleTable] = {}
     """Rules for the clients of a namespace, in place of `rules`."""
     traffic_type: str | None = None
-    """The traffic type of this port, if it differs from the service's."""
+    """The traffic type of this port, if it differs from the service's; `ServiceNode.get_traffic_type` reads it."""
     side_backends: Mapping[str, BackendNode] = {}
     """Services that get copies of requests, by the last part of their keys."""
+
+
+class RuleProblem(_Node, frozen=True):
+    """Why a rule of a port answers with an error, or why a part of it has no effect; `text` is for a person.
+
+    `rule` is the rule's name in keys, `label` its own one, and `namespace` that of the clients, if it is for consumers.
+    `filter` is the name of the filter that cannot be built, and `backend` the only backend that it concerns, if any.
+    """
+
+    port: int
+    text: str
+    rule: str = ""
+    label: str = ""
+    origin: tuple[type[Resource], ObjectKey] | None = None
+    namespace: str = ""
+    filter: str = ""
+    backend: ObjectKey | None = None
 
 
 class PodNode(_Node, frozen=True, gc=False):
@@ -187,3 +206,9 @@ class ServiceNode(_Node, frozen=True):
     """With a transport: the mesh's annotations of its namespace, and of those of its backends, by namespace."""
     clients: Mapping[str, ClientEntry] = {}
     """With a transport: the pods of `named_pods` that an address identifies, by address."""
+    rule_problems: tuple[RuleProblem, ...] = ()
+    """What is wrong with rules of its ports; builders of statuses also see the problems of filters."""
+
+    def get_traffic_type(self, port: PortNode) -> str | None:
+        """Return the traffic type of one of its ports; None if the annotation is invalid."""
+        return self.traffic_type if port.traffic_type is None else port.traffic_type

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.configuration import Answer, Part, Service
 from maesh_core.model.topology import BackendNode, BranchNode, PortNode
+from maesh_core.plugin_system.rules import select_backends
 
 
 class Branches(NamedTuple):
@@ -30,8 +31,7 @@ def build_branches(key: str, port: PortNode, build_backend: Callable[[BackendNod
     services: dict[str, Service] = {}
     for branch in port.branches:
         branch_key = f"{key}/{branch.name}"
-        weighted = [backend for backend in branch.backends if backend.weight > 0]
-        served = [backend for backend in weighted if backend.servers] or weighted
+        served = select_backends(branch)
         divisor = gcd(*(backend.weight for backend in served)) if served else 1
         parts = []
         for backend in served:

@@ -170,21 +170,29 @@ class TopologySpecs(Protocol):
 # --- status ----------------------------------------------------------------------------------------------------------
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of an object's `status` that the mesh owns; other controllers' entries in its lists are kept."""
+CONTROLLER_NAME: Final = "maesh.containo.us/mesh"
+"""The value of `controllerName` in the entries of statuses that are the mesh's."""
 
-    value: Mapping[str, Any]
-    """By field, such as `{"parents": [...]}`: entries of the mesh only, without `lastTransitionTime`."""
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The mesh's entries in a list of an object's `status`; those of other controllers are kept.
+
+    Each entry has `controllerName`, which is `CONTROLLER_NAME`, and `conditions`, each with a `type` and a `status`.
+    The controller adds `lastTransitionTime` to the conditions that it writes.
+    """
+
+    entries: tuple[Mapping[str, Any], ...]
 
 
 class StatusBuilder(Protocol):
-    """Builds the status of the objects of one kind."""
+    """Builds the status of the objects of one kind, of which there can be only one builder."""
 
-    api_version: str
-    """The version with which the status is written."""
-    plural: str
     page: str
     """The statuses are served under `/api/status/PAGE`; several builders may have the same page."""
+    field: str
+    """The list in `status` that has the entries, such as `parents`."""
+    condition_types: tuple[str, ...]
+    """The types of all conditions that it can set: one that it leaves out is removed, and other types are kept."""
 
     @property
     def type(self) -> type[Resource]:
@@ -193,10 +201,10 @@ class StatusBuilder(Protocol):
     def build_status(
         self, view: TopologyView, resource: Any, services: Mapping[ObjectKey, ServiceNode]
     ) -> Status | None:
-        """Build the status of one object; pure. None means that the object gets no status of the mesh.
+        """Build the status of one object, which may have `faults`; pure. None means no status of the mesh.
 
         `services` are those whose `Addition.objects` contain the object. Called again when the object, something that
-        it read, or one of these services changes.
+        it read, or one of these services changes. If it raises, the object keeps its last status.
         """
 
 
@@ -384,6 +392,8 @@ class FilterRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The service port to which the route is attached."""
     side_services: Mapping[str, str] = {}
     """The keys of the services that get copies, by their names in `value`."""
+    rule: str = ""
+    """The key of the rule's service: settings that contain it are shared with no other rule."""
 
 
 class FilteringBuilder(MiddlewareBuilder, Protocol):
@@ -394,11 +404,12 @@ class FilteringBuilder(MiddlewareBuilder, Protocol):
     is_single: bool
     """Whether a filter replaces what the service's annotations set; otherwise both act, the service's outside."""
 
-    def build_filter(self, requests: Sequence[FilterRequest], service: ServiceNode) -> WireSettings:
+    def build_filter(self, requests: Sequence[FilterRequest], service: ServiceNode) -> WireSettings | None:
         """Build the settings of one middleware from filters of one rule, in their order; pure.
 
-        `service` is the one to which the route is attached. Return what `build_settings` returns. Raising
-        ConfigurationError makes the rule invalid: it answers every request with an error.
+        `service` is the one to which the route is attached. Return what `build_settings` returns; None if the filters
+        need no middleware. Rules with equal settings share a middleware. Raising ConfigurationError makes the rule
+        invalid: it answers every request with an error. A filter of a backend then only answers that backend's share.
         """
 
 

@@ -12,6 +12,9 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "TCPRoute": ("smi", "acl"),
     "UDPRoute": ("smi", "acl"),
     "TrafficTarget": ("acl",),
+    "HTTPRoute": ("gateway",),
+    "GRPCRoute": ("gateway",),
+    "ReferenceGrant": ("gateway",),
 }
 """Labels of kinds of objects (`ResourceKind.label`), and the plugins that read them."""
 

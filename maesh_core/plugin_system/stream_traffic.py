@@ -8,11 +8,20 @@ from collections.abc import Mapping, Sequence
 
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.annotations import parse_load_balancer
-from maesh_core.model.configuration import LEAST_CONNECTIONS, ROUND_ROBIN, Section, Server, Service, StreamRouter
-from maesh_core.model.keys import build_port_key
+from maesh_core.model.configuration import (
+    LEAST_CONNECTIONS,
+    ROUND_ROBIN,
+    Answer,
+    Section,
+    Server,
+    Service,
+    StreamRouter,
+)
+from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.topology import BackendNode, PortNode, ServiceNode
 from maesh_core.plugin_system.branches import build_answer, build_branches
 from maesh_core.plugin_system.protocols import PortRange
+from maesh_core.plugin_system.rules import build_backend_service, build_rule_service, plan_rules
 
 LOAD_BALANCERS = (ROUND_ROBIN, LEAST_CONNECTIONS)
 
@@ -51,7 +60,13 @@ class StreamTrafficType:
         for port, entrypoint in entrypoints:
             key = build_port_key(service.key, port.number)
             routers[key] = StreamRouter(entrypoint=entrypoint, service=key, middlewares=middlewares)
-            services[key] = Service(servers=_build_servers(port), load_balancer=load_balancer)
+            own = Service(servers=_build_servers(port), load_balancer=load_balancer)
+            if port.rules is not None:
+                target, ruled = _build_rules(service.key, port, own)
+                services |= ruled
+                routers[key] = StreamRouter(entrypoint=entrypoint, service=target, middlewares=middlewares)
+                continue
+            services[key] = own
             targets, branched = build_branches(key, port, _build_backend)
             if targets:  # streams have nothing to match, so the first branch gets all of them
                 services |= branched
@@ -64,6 +79,22 @@ class StreamTrafficType:
         """Return an empty section: an entrypoint without a router is closed; a stream has no other error response."""
         del service, entrypoints, reason
         return Section()
+
+
+def _build_rules(service: ObjectKey, port: PortNode, own: Service) -> tuple[str, dict[str, Service]]:
+    """Build the services of the rule that gets all streams, which have nothing to match; without one, an answer."""
+    plan = plan_rules(service, port)
+    rules = plan.producer or ()
+    if not rules or port.rules is None:
+        key = f"{build_port_key(service, port.number)}/rule"
+        return key, {key: Service(answer=Answer(status=503, reason="no rule applies"))}
+    chosen = rules[port.rules.order[0].rule if port.rules.order else 0]
+    own_key = build_port_key(service, port.number)
+    services = {
+        part.key: own if part.key == own_key else build_backend_service(part.backend, _build_backend)
+        for part in chosen.parts
+    }
+    return chosen.key, {**services, chosen.key: build_rule_service(chosen)}
 
 
 def _build_backend(backend: BackendNode) -> Service:

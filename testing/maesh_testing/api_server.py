@@ -276,7 +276,8 @@ class ApiServer:
     def add_crds(self, folder: Path) -> None:
         """Create the definitions in the YAML files of a folder."""
         for path in sorted(folder.glob("*.yaml")):
-            self.apply([document for document in yaml.safe_load_all(path.read_text()) if document])
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast for large definitions
+            self.apply([document for document in yaml.load_all(path.read_text(), Loader=loader) if document])
 
     # Scale
 

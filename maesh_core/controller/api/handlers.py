@@ -44,6 +44,7 @@ RENDERED_LIMIT = 16
 NOT_READY = "the first configuration is not built yet\n"
 NOT_CURRENT = "no contact with the cluster: the configuration may be outdated\n"
 
+STATUS_PREFIX = "/api/status/"
 NODE_PREFIX = "/api/status/node/"
 NODE_SUFFIX = "/configuration"
 NODE_STATUS_SUFFIX = "/status"
@@ -76,6 +77,11 @@ class Published(Protocol):
     def pods(self) -> PodLookup: ...  # noqa: D102
 
     def render_objects(self) -> bytes: ...  # noqa: D102
+
+    @property
+    def status_pages(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    def render_statuses(self, page: str) -> bytes: ...  # noqa: D102
 
 
 class NodeFetcher(Protocol):
@@ -183,6 +189,7 @@ class Api:
             READINESS_PATH: self._get_readiness,
             LIVENESS_PATH: self._get_liveness,
             "/metrics": self._get_metrics,
+            **{f"{STATUS_PREFIX}{page}": self._get_statuses for page in published.status_pages},
         }
 
     def __repr__(self) -> str:
@@ -347,6 +354,9 @@ class Api:
 
     async def _get_objects(self, _: Request) -> Response:
         return build_json(self._published.render_objects())
+
+    async def _get_statuses(self, request: Request) -> Response:
+        return build_json(self._published.render_statuses(read_path(request).removeprefix(STATUS_PREFIX)))
 
     async def _get_traffic(self, request: Request) -> Response:
         """Answer with the measured traffic, of all services or of one."""

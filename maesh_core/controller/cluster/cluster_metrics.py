@@ -5,15 +5,17 @@ Takes the parts of a Cluster and returns metric families. A controller that neve
 
 from maesh_core.controller.cluster.dns_keeper import DnsKeeper
 from maesh_core.controller.cluster.shadow_keeper import ShadowKeeper
+from maesh_core.controller.cluster.status_keeper import StatusKeeper
 from maesh_core.controller.metrics import Samples, build_family
 from maesh_core.model.metrics import MetricFamily
 
 
 def collect_cluster_metrics(
-    out_of_touch_s: float, shadows: ShadowKeeper | None, dns: DnsKeeper | None
+    out_of_touch_s: float, shadows: ShadowKeeper | None, dns: DnsKeeper | None, statuses: StatusKeeper | None
 ) -> list[MetricFamily]:
     """Return the families; before the first build there are no keepers yet."""
     writes: Samples = dict(shadows.writes) if shadows else {}
+    status_writes: Samples = dict(statuses.writes) if statuses else {}
     return [
         build_family("gauge", "out_of_touch_seconds", "Time without contact to the cluster.", {(): out_of_touch_s}),
         build_family(
@@ -28,6 +30,19 @@ def collect_cluster_metrics(
             "shadow_service_errors",
             "Services whose shadow service cannot be written.",
             {(): shadows.failing if shadows else 0},
+        ),
+        build_family(
+            "counter",
+            "status_writes_total",
+            "Writes of objects' statuses.",
+            status_writes,
+            ("result",),
+        ),
+        build_family(
+            "gauge",
+            "status_errors",
+            "Objects whose status cannot be written.",
+            {(): statuses.failing if statuses else 0},
         ),
         build_family("counter", "dns_repairs_total", "Repairs of the cluster's DNS.", {(): dns.repairs if dns else 0}),
         build_family(

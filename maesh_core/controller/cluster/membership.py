@@ -1,7 +1,7 @@
 """This controller's part in a cluster: the source of its objects and, while it leads, the writes to the cluster.
 
-Connects election, shadow services, Events and DNS to an engine. Every replica reads and serves. Only the leader writes,
-and it checks everything once when it starts to lead.
+Connects election, shadow services, statuses, Events and DNS to an engine. Every replica reads and serves. Only the
+leader writes, and it checks everything once when it starts to lead.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from maesh_core.controller.cluster.leader_election import LeaderElection
 from maesh_core.controller.cluster.object_events import EventRecorder
 from maesh_core.controller.cluster.shadow_keeper import ShadowKeeper
 from maesh_core.controller.cluster.shadow_services import LABELS, build_name, is_hashed
+from maesh_core.controller.cluster.status_keeper import StatusKeeper
 from maesh_core.controller.discovery.kubernetes.objects import ObjectDecoder
 from maesh_core.controller.discovery.kubernetes.source import KubernetesSource
 from maesh_core.controller.discovery.kubernetes.watch import PAGE_SIZE
@@ -88,6 +89,7 @@ class Cluster:
         self._clock = clock
         self._shadows: ShadowKeeper | None = None
         self._dns: DnsKeeper | None = None
+        self._statuses: StatusKeeper | None = None
         self.source = KubernetesSource(client, clock=clock, pause=pause)
         self.election = LeaderElection(
             client,
@@ -108,7 +110,7 @@ class Cluster:
 
     def collect_metrics(self) -> list[MetricFamily]:
         """Return the metrics of the contact with the cluster, and of the leader's writes."""
-        return collect_cluster_metrics(self.source.out_of_touch_s, self._shadows, self._dns)
+        return collect_cluster_metrics(self.source.out_of_touch_s, self._shadows, self._dns, self._statuses)
 
     async def run(self, engine: Engine, *, is_built: asyncio.Event) -> None:
         """Take part in the election, and write while leading, until cancelled. Starts after the first full build."""
@@ -117,7 +119,8 @@ class Cluster:
         reports = engine.reports
         recorder = EventRecorder(self._client, reports.find_identified, term, clock=self._clock, pause=self._pause)
         dns = self._build_dns_keeper(engine, term)
-        self._shadows, self._dns = shadows, dns
+        statuses = StatusKeeper(self._client, engine.statuses, term, clock=self._clock, pause=self._pause)
+        self._shadows, self._dns, self._statuses = shadows, dns, statuses
         await is_built.wait()
 
         def mark(services: Iterable[ObjectKey]) -> None:
@@ -136,9 +139,11 @@ class Cluster:
                 engine.set_leading(is_leading=True)
                 mark({*engine.list_services(), *engine.list_shadowed()})
                 record(reports.list_subjects())
+                statuses.mark(engine.statuses.list_subjects())
 
         engine.on_built(mark)
         reports.on_changed(record)
+        engine.statuses.on_changed(statuses.mark)
         async with asyncio.TaskGroup() as group:
             taking_over: asyncio.Task[None] | None = None
 
@@ -153,10 +158,12 @@ class Cluster:
                         taking_over.cancel()
                     term.is_begun = False
                     shadows.forget()
+                    statuses.forget()
                     engine.set_leading(is_leading=False)
 
             group.create_task(shadows.run())
             group.create_task(recorder.run())
+            group.create_task(statuses.run())
             group.create_task(dns.run())
             group.create_task(self.election.run(change))
             group.create_task(self._expire_reservations(engine))

@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import parse_annotations
+from maesh_core.model.annotations import parse_annotations, select_annotations
 from maesh_core.model.configuration import Section, Service
 from maesh_core.model.keys import build_port_key
 from maesh_core.model.topology import BackendNode, ServiceNode
 from maesh_core.model.transport import MODES, STRICT
+from maesh_core.plugin_system.rules import plan_rules
 from maesh_core.plugin_system.transports import TransportRules
 
 
@@ -35,12 +36,12 @@ def choose_mode(rules: TransportRules, annotations: Mapping[str, str], service: 
 
 def add_modes(section: Section, rules: TransportRules, service: ServiceNode, *, mode: str) -> Section:
     """Set the mode of every service of a section."""
-    backends = {
-        f"{build_port_key(service.key, port.number)}/{branch.name}/{backend.service.name}": backend
-        for port in service.ports
-        for branch in port.branches
-        for backend in branch.backends
-    }
+    backends: dict[str, BackendNode] = {}
+    for port in service.ports:
+        key = build_port_key(service.key, port.number)
+        for branch in port.branches:
+            backends.update({f"{key}/{branch.name}/{each.service.name}": each for each in branch.backends})
+        backends.update(plan_rules(service.key, port).backends)
     return msgspec.structs.replace(
         section,
         services={
@@ -66,7 +67,11 @@ def _choose_stricter(rules: TransportRules, mode: str, backend: BackendNode | No
         namespace_annotations=service.namespace_annotations,
     )
     try:
-        own = choose_mode(rules, parse_annotations(backend.annotations), part)
+        if backend.port is None:
+            annotations: Mapping[str, str] = parse_annotations(backend.annotations)
+        else:
+            annotations = select_annotations(backend.annotations, backend.port)
+        own = choose_mode(rules, annotations, part)
     except ConfigurationError:  # it is an error on the part itself
         return STRICT
     return max(mode, own, key=MODES.index)

@@ -11,14 +11,17 @@ import msgspec
 
 from maesh_core.controller.configuration.annotation_values import parse_scheme
 from maesh_core.controller.configuration.plugin_settings import render_settings
+from maesh_core.controller.configuration.rules import build_rules
 from maesh_core.model.addresses import bracket_address
-from maesh_core.model.annotations import parse_annotations, parse_load_balancer
+from maesh_core.model.annotations import SCHEME, parse_load_balancer, select_annotations
 from maesh_core.model.configuration import LEAST_REQUEST, ROUND_ROBIN, HttpBranch, HttpRouter, Section, Server, Service
 from maesh_core.model.keys import ObjectKey, build_port_key
+from maesh_core.model.schemes import SCHEME_BY_APP_PROTOCOL
 from maesh_core.model.topology import BackendNode, PortNode, ServiceNode
 from maesh_core.plugin_system.branches import build_answer, build_branches
 from maesh_core.plugin_system.hookspecs import BalancerBuilder
 from maesh_core.plugin_system.protocols import PortRange
+from maesh_core.plugin_system.rules import has_rules
 
 ZONES = ("maesh", "traefik.mesh")
 LOAD_BALANCERS = (ROUND_ROBIN, LEAST_REQUEST)
@@ -28,14 +31,24 @@ LOAD_BALANCERS = (ROUND_ROBIN, LEAST_REQUEST)
 class HttpTrafficType:
     """Traffic type `http`."""
 
-    __slots__ = ("_balancers", "port_range")
+    __slots__ = ("_balancers", "is_own_default", "own_range", "port_range")
 
     name = "http"
     transport = "TCP"
     has_middlewares = True
 
-    def __init__(self, port_range: PortRange, balancers: Mapping[str, BalancerBuilder] | None = None) -> None:
+    def __init__(
+        self,
+        port_range: PortRange,
+        balancers: Mapping[str, BalancerBuilder] | None = None,
+        *,
+        own_range: PortRange | None = None,
+        is_own_default: bool = False,
+    ) -> None:
+        """Use `own_range` for ports that want an entrypoint of their own, which is all of them if `is_own_default`."""
         self.port_range = port_range
+        self.own_range = own_range
+        self.is_own_default = is_own_default
         self._balancers = balancers or {}
 
     def __repr__(self) -> str:
@@ -59,15 +72,22 @@ class HttpTrafficType:
             key = build_port_key(service.key, port.number)
             routers[key] = HttpRouter(entrypoint=entrypoint, hosts=hosts, service=key, middlewares=middlewares)
             scheme = parse_scheme(annotations, port.app_protocol)
-            services[key] = Service(
+            own = Service(
                 servers=_build_servers(port, scheme, service.key),
                 scheme=scheme,
                 load_balancer=load_balancer,
                 load_balancer_settings=balancer_settings,
             )
-            if port.branches:
+            if not has_rules(port):
+                services[key] = own
+            if port.branches and port.rules is None:
                 routers[key], branched = _add_branches(key, port, routers[key])
                 services |= branched
+            if has_rules(port) or port.side_backends:
+                routers[key], ruled = build_rules(
+                    service.key, port, routers[key], own=own, build_backend=_build_backend
+                )
+                services |= ruled
         return Section(routers=routers, services=services)
 
     def _build_balancer_settings(
@@ -102,7 +122,10 @@ def _build_backend(backend: BackendNode) -> Service:
     """Build the service of a backend, which uses the backend's own annotations and port, and round-robin."""
     if backend.port is None:
         return Service(answer=build_answer(backend))
-    scheme = parse_scheme(parse_annotations(backend.annotations), backend.port.app_protocol)
+    annotations, app_protocol = select_annotations(backend.annotations, backend.port), backend.port.app_protocol
+    scheme = parse_scheme(annotations, app_protocol)
+    if backend.protocol and SCHEME not in annotations and app_protocol not in SCHEME_BY_APP_PROTOCOL:
+        scheme = backend.protocol
     return Service(servers=_build_servers(backend.port, scheme, backend.service), scheme=scheme)
 
 

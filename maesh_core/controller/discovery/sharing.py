@@ -48,6 +48,7 @@ class Sharer:
     def _share_metadata(self, metadata: ObjectMeta) -> None:
         self._replace(metadata, "namespace")
         self._replace(metadata, "owner_references")
+        self._replace(metadata, "creation_timestamp")
         for field in ("labels", "annotations"):
             self._replace_texts(metadata, field)
 

@@ -6,6 +6,9 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 """RFC 7386: the given fields replace the existing ones."""
 
+APPLY_PATCH = "application/apply-patch+yaml"
+"""Server-side apply; JSON is valid YAML."""
+
 
 def build_path(api_version: str, plural: str, *, namespace: str = "", name: str = "", subresource: str = "") -> str:
     """Build a path of the API: `v1` and `group/version` have different roots; no namespace means all, or none."""

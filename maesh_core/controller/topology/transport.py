@@ -16,13 +16,16 @@ from maesh_core.model.resources import Namespace, Pod
 from maesh_core.model.topology import ServiceNode
 from maesh_core.model.transport import ClientEntry
 from maesh_core.plugin_system.interfaces import View
+from maesh_core.plugin_system.rules import list_rule_backends
 
 _ADDRESS_INDEX = "address"
 
 
 def add_transport(view: View, node: ServiceNode) -> ServiceNode:
     """Add what transports need to the node of a service."""
-    backends = (backend for port in node.ports for branch in port.branches for backend in branch.backends)
+    branched = (backend for port in node.ports for branch in port.branches for backend in branch.backends)
+    ruled = (backend for port in node.ports for backend in list_rule_backends(port))
+    backends = (*branched, *ruled)
     namespaces = {node.key.namespace, *(backend.service.namespace for backend in backends)}
     annotations = {name: found for name in sorted(namespaces) if (found := _read_namespace(view, name))}
     return msgspec.structs.replace(node, namespace_annotations=annotations, clients=_find_clients(view, node))

@@ -35,6 +35,7 @@ from maesh_testing.kubernetes.watching import LONGEST_S, WatchQuery, WatchStream
 
 BODY_LIMIT_BYTES = 3 * 2**20
 MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 TOUCHED = "testing.maesh/changed-by-another"
 """The annotation that the fault CONFLICT changes."""
@@ -160,6 +161,15 @@ class Handler:
                 given = to_kept(resource, _decode(resource, target, body))
                 is_new = self._store.find(*where) is None
                 found = self._operations.update(*where, given, subresource=call.subresource, manager=manager)
+                status = 201 if is_new else 200
+            case "patch" if target.has_name and request.content_type == APPLY_PATCH and resource.is_custom:
+                if not query.get("fieldManager"):
+                    raise refuse_request("fieldManager is required for apply patch")
+                given = to_kept(resource, _decode(resource, target, body))
+                is_forced = query.get("force", "").lower() in ("1", "t", "true")
+                found, is_new = self._operations.apply(
+                    *where, given, subresource=call.subresource, manager=manager, is_forced=is_forced
+                )
                 status = 201 if is_new else 200
             case "patch" if target.has_name:
                 patch = _decode_patch(resource, request.content_type, body)
@@ -293,7 +303,7 @@ def _decode(resource: ApiResource, target: Target, body: bytes) -> dict[str, Any
 
 
 def _decode_patch(resource: ApiResource, content_type: str, body: bytes) -> dict[str, Any]:
-    accepted = [MERGE_PATCH] if resource.is_custom else [MERGE_PATCH, STRATEGIC_PATCH]
+    accepted = [MERGE_PATCH, APPLY_PATCH] if resource.is_custom else [MERGE_PATCH, STRATEGIC_PATCH]
     if content_type not in accepted:
         raise refuse_media_type(accepted)
     return _decode_object(body)

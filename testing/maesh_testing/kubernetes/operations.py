@@ -5,11 +5,21 @@ Takes objects in the form that they are kept in; raises StatusError. Objects tha
 
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from maesh_testing.kubernetes.admission import Admission
+from maesh_testing.kubernetes.applying import (
+    APPLY,
+    Path,
+    apply,
+    decode_paths,
+    encode_paths,
+    find_value,
+    list_paths,
+    take_paths,
+)
 from maesh_testing.kubernetes.patches import merge_patch
 from maesh_testing.kubernetes.resources import DEFINITIONS, NAMESPACES, PODS, ApiResource
 from maesh_testing.kubernetes.statuses import (
@@ -26,6 +36,7 @@ from maesh_testing.kubernetes.store import Object, Store
 NAME_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes makes no words by chance."""
 POD_GRACE_S = 30
+_ENVELOPE = ("apiVersion", "kind", "metadata", "status")
 _KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName")
 
 
@@ -136,6 +147,60 @@ class Operations:
             merged = merge_patch(old, patch)
             return self.update(resource, namespace, name, merged, subresource=subresource, manager=manager)
 
+    def apply(
+        self,
+        resource: ApiResource,
+        namespace: str,
+        name: str,
+        given: Mapping[str, Any],
+        *,
+        subresource: str,
+        manager: str,
+        is_forced: bool,
+    ) -> tuple[Object, bool]:
+        """Apply a custom resource (server-side apply); return it, and whether it is new."""
+        with self._store.lock:
+            metadata = given.get("metadata") or {}
+            if metadata.get("managedFields"):
+                raise refuse_request("metadata.managedFields must be nil")
+            old = self._store.find(resource, namespace, name)
+            if old is None:
+                if subresource or metadata.get("resourceVersion") or metadata.get("uid"):
+                    raise refuse_missing(resource, name)
+                fresh = {**given, "metadata": {**metadata, "name": name}}
+                created = self.create(resource, namespace, fresh, manager=manager)
+                return self._own(resource, created, set(_list_content_paths(resource, fresh)), manager, ""), True
+            _check_namespace(resource, metadata, namespace)
+            _check_update(resource, {"resourceVersion": old["metadata"]["resourceVersion"], **metadata}, old)
+            if subresource:
+                applied = {"status": given.get("status", {})}
+            else:
+                applied = {key: value for key, value in given.items() if key not in _ENVELOPE}
+                texts = {key: metadata[key] for key in ("labels", "annotations") if key in metadata}
+                applied |= {"metadata": texts} if texts else {}
+            merged, others, paths = apply(
+                _get_schema(resource),
+                old,
+                applied,
+                old["metadata"].get("managedFields", ()),
+                manager=manager,
+                subresource=subresource,
+                is_forced=is_forced,
+            )
+            merged = {**merged, "metadata": {**merged["metadata"], "managedFields": others}}
+            fresh = self._admission.prepare(resource, _merge_old(resource, merged, old, subresource), old)
+            fresh["metadata"]["managedFields"] = [
+                *others,
+                _build_entry(fresh, encode_paths(paths), manager, APPLY, subresource),
+            ]
+            return self._replace(resource, fresh, old, None), False
+
+    def _own(self, resource: ApiResource, found: Object, paths: set[Path], manager: str, subresource: str) -> Object:
+        """Record that a manager has applied a new object."""
+        entry = _build_entry(found, encode_paths(paths), manager, APPLY, subresource)
+        fresh = {**found, "metadata": {**found["metadata"], "managedFields": [entry]}}
+        return self._store.commit("MODIFIED", resource, fresh)
+
     def delete(
         self, resource: ApiResource, namespace: str, name: str, deletion: Deletion = _PLAIN
     ) -> tuple[Object, bool]:
@@ -169,12 +234,15 @@ class Operations:
             self._admission.forget(resource, old)
             return self._store.commit("DELETED", resource, old)
 
-    def _replace(self, resource: ApiResource, fresh: Object, old: Object, manager: str) -> Object:
-        if _strip(fresh) == _strip(old):
+    def _replace(self, resource: ApiResource, fresh: Object, old: Object, manager: str | None) -> Object:
+        """Store a changed object; with a manager, note that it has updated the object."""
+        if _strip(fresh) == _strip(old) and (manager is not None or _list_owned(fresh) == _list_owned(old)):
             return old
         if _has_generation(resource) and _get_content(fresh) != _get_content(old):
             fresh["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
-        fresh = self._store.commit("MODIFIED", resource, _sign(fresh, resource, manager))
+        if manager is not None:
+            fresh = _sign(_disown(fresh, old, resource), resource, manager)
+        fresh = self._store.commit("MODIFIED", resource, fresh)
         ends = "deletionTimestamp" in fresh["metadata"] and not fresh["metadata"].get("finalizers")
         if ends and not fresh["metadata"].get("deletionGracePeriodSeconds"):
             return self.remove(resource, fresh)
@@ -255,13 +323,43 @@ def _strip(found: Object) -> Object:
 def _sign(fresh: Object, resource: ApiResource, manager: str) -> Object:
     """Note who changed the object, as `managedFields` do it; the fields are named at the top alone."""
     fields: Object = {f"f:{key}": {} for key in fresh if key not in ("apiVersion", "kind")}
-    entry = {
+    entry = _build_entry(fresh, fields, manager, "Update", "")
+    entries = fresh["metadata"].get("managedFields", ())
+    others = [each for each in entries if (each.get("manager"), each.get("operation")) != (manager, "Update")]
+    return {**fresh, "metadata": {**fresh["metadata"], "managedFields": [*others, entry]}}
+
+
+def _build_entry(fresh: Object, fields: Object, manager: str, operation: str, subresource: str) -> Object:
+    return {
         "manager": manager,
-        "operation": "Update",
+        "operation": operation,
         "apiVersion": fresh["apiVersion"],
         "time": render_time(),
         "fieldsType": "FieldsV1",
         "fieldsV1": fields,
-    }
-    others = [each for each in fresh["metadata"].get("managedFields", ()) if each.get("manager") != manager]
-    return {**fresh, "metadata": {**fresh["metadata"], "managedFields": [*others, entry]}}
+    } | ({"subresource": subresource} if subresource else {})
+
+
+def _disown(fresh: Object, old: Object, resource: ApiResource) -> Object:
+    """Take the fields that an update changes from those who have applied them."""
+    entries = fresh["metadata"].get("managedFields", ())
+    applied = {path for entry in entries if entry["operation"] == APPLY for path in decode_paths(entry["fieldsV1"])}
+    if not applied:
+        return fresh
+    schema = _get_schema(resource)
+    changed = {path for path in applied if find_value(schema, fresh, path) != find_value(schema, old, path)}
+    return {**fresh, "metadata": {**fresh["metadata"], "managedFields": take_paths(entries, changed)}}
+
+
+def _list_owned(found: Object) -> list[Object]:
+    entries = found["metadata"].get("managedFields", ())
+    return [{key: value for key, value in entry.items() if key != "time"} for entry in entries]
+
+
+def _get_schema(resource: ApiResource) -> Mapping[str, Any]:
+    schema: Mapping[str, Any] = resource.schemas.get(resource.storage_version, {})
+    return schema
+
+
+def _list_content_paths(resource: ApiResource, given: Object) -> Iterator[Path]:
+    return list_paths(_get_schema(resource), _get_content(given))

@@ -66,6 +66,11 @@ class Published:
     def render_objects(self):
         return b'[{"kind": "TrafficSplit"}]'
 
+    status_pages = ("routes",)
+
+    def render_statuses(self, page):
+        return json.dumps([{"kind": page}]).encode()
+
 
 class Asker:
     """Answers for every proxy, or raises."""
@@ -350,6 +355,7 @@ async def test_services_and_topology_are_reported_as_json(peer):
     for path, expected in (
         ("/api/services", []),
         ("/api/objects", [{"kind": "TrafficSplit"}]),
+        ("/api/status/routes", [{"kind": "routes"}]),
         ("/api/topology/current", {"services": {}}),
     ):
         response, body = await peer.get(path)

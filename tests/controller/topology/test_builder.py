@@ -217,7 +217,10 @@ def test_what_only_rules_apply_closes_the_service_of_a_branch(branch: BranchNode
     assert node.errors == (f"a: this controller does not support {noun} of a branch: b",)
 
 
-def test_rules_of_a_port_that_nothing_applies_yet_close_the_service() -> None:
-    rules = {(80, "TCP"): PortRules(producer=RuleTable(no_match=AnswerNode(status=404, reason="no rule matches")))}
-    node = build(make_service(), Builder("a", lambda _, __: Addition(rules=rules)))
-    assert node.errors == ("a: this controller does not support rules of ports yet",)
+def test_rules_of_one_builder_are_on_the_port_and_those_of_two_are_an_error() -> None:
+    table = RuleTable(no_match=AnswerNode(status=404, reason="no rule matches"))
+    addition = Addition(rules={(80, "TCP"): PortRules(producer=table)})
+    node = build(make_service(), Builder("a", lambda _, __: addition))
+    assert (node.errors, node.ports[0].rules) == ((), table)
+    node = build(make_service(), Builder("a", lambda _, __: addition), Builder("b", lambda _, __: addition))
+    assert node.errors == ("both a and b define rules for port 80 TCP",)

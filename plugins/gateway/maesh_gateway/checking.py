@@ -1,0 +1,42 @@
+"""Finds routes with errors that concern no service: missing parents, and rules that cannot be used.
+
+Errors in the effect of a route on a service are found when the service is built (tables.py), and not here.
+"""
+
+from collections.abc import Sequence
+
+from maesh_core.plugin import Findings, ObjectKey, TopologyView, suggest
+from maesh_gateway.routes import ParentRef, Route
+
+NAME_CUTOFF = 0.6
+"""Required similarity of a wrong name to the service name that is suggested."""
+
+
+class RouteChecker:
+    """Checks the routes of one kind."""
+
+    def __init__(self, type_: type[Route]) -> None:
+        self.type = type_
+
+    def check(self, view: TopologyView, resource: Route, services: Sequence[ObjectKey]) -> Findings | None:
+        """Return what is wrong with a route, whether or not it concerns a service."""
+        errors = [problem.text for problem in resource.problems]
+        notices = []
+        for parent in resource.parents:
+            if parent.problem:
+                errors.append(parent.problem)
+            elif parent.service not in services:
+                error, notice = _explain_missing(view, parent)
+                errors += [error] if error else []
+                notices += [notice] if notice else []
+        return Findings(errors=tuple(errors), notices=tuple(notices)) if errors or notices else None
+
+
+def _explain_missing(view: TopologyView, parent: ParentRef) -> tuple[str, str]:
+    """Explain why a parent is not used: an error, or a notice."""
+    key = parent.service
+    known = view.list_services(key.namespace)
+    if key in known:
+        return "", f"parentRefs[{parent.index}] has no effect: the mesh ignores service {key.name}"
+    hint = suggest(key.name, (each.name for each in known), cutoff=NAME_CUTOFF)
+    return f"parentRefs[{parent.index}]: there is no service {key.name} in namespace {key.namespace}{hint}", ""

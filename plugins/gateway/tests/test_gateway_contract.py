@@ -1,0 +1,8 @@
+"""What holds for every plugin holds for this one."""
+
+from maesh_testing import PluginContract
+
+
+class TestContract(PluginContract):
+    name = "gateway"
+    settings = {"reference-grants": "strict"}
