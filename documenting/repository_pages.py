@@ -23,6 +23,8 @@ PAGES = {
         f"plugins/{name}/README.md": f"plugins/{name}.md"
         for name in (
             "headers",
+            "fault",
+            "cors",
             "rewrite",
             "redirect",
             "timeout",
