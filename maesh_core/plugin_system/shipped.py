@@ -33,6 +33,12 @@ ANNOTATIONS: Mapping[str, str] = {
     "retry-attempts": "retry",
     "retry-on": "retry",
     "retry-timeout": "retry",
+    "session-cookie": "session",
+    "session-header": "session",
+    "session-idle-timeout": "session",
+    "session-lifetime": "session",
+    "session-path": "session",
+    "session-permanent": "session",
     "trace-sample": "otel",
     "tracing": "otel",
 }
