@@ -27,6 +27,7 @@ PAGES = {
             "cors",
             "rewrite",
             "redirect",
+            "session",
             "timeout",
         )
     },

@@ -52,6 +52,12 @@ ANNOTATIONS: Mapping[str, str] = {
     "rewrite-host": "rewrite",
     "rewrite-path": "rewrite",
     "rewrite-prefix": "rewrite",
+    "session-cookie": "session",
+    "session-header": "session",
+    "session-idle-timeout": "session",
+    "session-lifetime": "session",
+    "session-path": "session",
+    "session-permanent": "session",
     "trace-sample": "otel",
     "tracing": "otel",
 }
