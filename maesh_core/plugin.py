@@ -30,6 +30,13 @@ from maesh_core.model.matches import HeaderMatch, HttpMatch, QueryMatch, combine
 from maesh_core.model.matching import compile_matches, find_match_problem, is_ambiguous
 from maesh_core.model.messages import PodReport
 from maesh_core.model.metrics import MetricFamily
+from maesh_core.model.path_changes import (
+    PathChange,
+    PathChanger,
+    PathModifier,
+    build_path_change,
+    read_path_change,
+)
 from maesh_core.model.resources import (
     REFERENCES,
     CheckedResource,
@@ -303,6 +310,9 @@ __all__ = [
     "PageResponse",
     "ParentNode",
     "Path",
+    "PathChange",
+    "PathChanger",
+    "PathModifier",
     "PathRefusedError",
     "Peer",
     "PlannedPart",
@@ -373,6 +383,7 @@ __all__ = [
     "WholeBody",
     "WireSettings",
     "build_annotation_error",
+    "build_path_change",
     "build_port_key",
     "build_reference",
     "combine_matches",
@@ -392,6 +403,7 @@ __all__ = [
     "read_annotation",
     "read_filter",
     "read_filter_duration",
+    "read_path_change",
     "select_annotations",
     "suggest",
 ]

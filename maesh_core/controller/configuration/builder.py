@@ -33,13 +33,14 @@ from maesh_core.controller.configuration.port_plan import (
 from maesh_core.controller.ports.assignment import Entrypoints, PendingPorts
 from maesh_core.controller.ports.ranges import find_own_range, name_own_range
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import ENTRYPOINT, LOAD_BALANCER, PREFIXES
+from maesh_core.model.annotations import ENTRYPOINT, LOAD_BALANCER, PREFIXES, select_annotations
 from maesh_core.model.configuration import (
     HttpRouter,
     Middleware,
     PortStatus,
     Section,
     ServiceConfiguration,
+    chooses_by_rules,
     list_chains,
     list_targets,
 )
@@ -161,6 +162,18 @@ def _describe_port(place: PlacedPort, result: _GroupResult) -> PortStatus:
         scheme=parse_scheme(result.group.annotations, app_protocol) if is_http else DEFAULT_SCHEME,
         has_own_entrypoint=place.own_entrypoint > 0,
     )
+
+
+def _find_scheme(node: ServiceNode, port: PortNode, sections: Mapping[str, Section]) -> str:
+    """Find how the servers of a port are called; those of other services have schemes of their own."""
+    http, key = sections.get("http"), build_port_key(node.key, port.number)
+    if http is None or port.protocol != "TCP":
+        return DEFAULT_SCHEME
+    if key in http.services:
+        return http.services[key].scheme
+    router = http.routers.get(key)
+    is_ruled = isinstance(router, HttpRouter) and chooses_by_rules(router)
+    return parse_scheme(select_annotations(node.annotations, port), port.app_protocol) if is_ruled else DEFAULT_SCHEME
 
 
 def _list_unclaimed(node: ServiceNode, groups: Sequence[PortGroup], catalogue: Catalogue) -> Iterator[str]:
@@ -496,9 +509,7 @@ def describe_problem(problem: RuleProblem) -> str:
     """Describe a problem of a rule, as its Service shows it."""
     origin = "" if problem.origin is None else f" of {problem.origin[0].__name__} {problem.origin[1]}"
     name = problem.label or problem.rule or "any"
-    return (
-        f"port {problem.port}: rule {name}{origin}: {problem.text}" if name else f"port {problem.port}: {problem.text}"
-    )
+    return f"port {problem.port}: rule {name}{origin}: {problem.text}"
 
 
 def _find_full_name(node: ServiceNode, name: str, group: PortGroup) -> str:
