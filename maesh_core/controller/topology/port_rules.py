@@ -82,11 +82,6 @@ class PortAdditions:
         else:
             self.errors.append(show_line(f"both {owner} and {name} define {what}"))
 
-    @property
-    def traffic_types(self) -> Mapping[Place, str]:
-        """The traffic types that builders found."""
-        return self._types
-
     def apply(self, port: PortNode) -> tuple[PortNode, tuple[RuleProblem, ...]]:
         """Add to a port what the builders have for it; return it with the problems of its rules."""
         place = (port.number, port.protocol)

@@ -15,6 +15,7 @@ from maesh_core.plugin import (
 from maesh_gateway import GatewaySettings
 from maesh_gateway.checking import RouteChecker
 from maesh_gateway.kinds import KINDS, ROUTE_TYPES
+from maesh_gateway.splits import SplitNoticeBuilder
 from maesh_gateway.status import RouteStatusBuilder
 from maesh_gateway.tables import TableBuilder
 from maesh_gateway.verdicts import NAME
@@ -56,8 +57,8 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
-        """Return the builder that attaches routes."""
-        return [RouteBuilder(self._settings)]
+        """Return the builder that attaches routes, and the one that compares them with splits."""
+        return [RouteBuilder(self._settings), SplitNoticeBuilder()]
 
     @hookimpl
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
