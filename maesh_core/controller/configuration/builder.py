@@ -64,13 +64,14 @@ _FAILED = "the service could not be configured"
 class _GroupResult(NamedTuple):
     """The result for one group of ports; `places` are the ports that are served, or closed with a reason."""
 
+    group: PortGroup
     sections: Mapping[str, Section]
     places: Sequence[PlacedPort]
     errors: Sequence[str]
     port_errors: Sequence[str]
     notices: Sequence[str]
     mode: str
-    rule_problems: tuple[RuleProblem, ...]
+    rule_problems: Sequence[RuleProblem]
 
 
 def build_service_configuration(
@@ -112,23 +113,19 @@ def _join(node: ServiceNode, results: Sequence[_GroupResult], *, notices: Iterab
     for name, section in ((name, section) for result in results for name, section in result.sections.items()):
         known = sections.get(name)
         sections[name] = section if known is None else _merge_sections(known, section)
-    places = {(place.port.number, place.port.protocol): place for result in results for place in result.places}
+    described = {
+        (place.port.number, place.port.protocol): _describe_port(place, result)
+        for result in results
+        for place in result.places
+    }
     modes = [result.mode for result in results if result.mode]
     problems = tuple(problem for result in results for problem in result.rule_problems)
+    shown_problems = map(describe_problem, (*node.rule_problems, *problems))
     return ServiceConfiguration(
         sections=sections,
-        ports=tuple(
-            _describe_port(node, port, places.get((port.number, port.protocol)), sections) for port in node.ports
-        ),
+        ports=tuple(described.get((port.number, port.protocol)) or _describe_unserved(port) for port in node.ports),
         errors=_collapse([*_chain(each.errors for each in results), *_chain(each.port_errors for each in results)]),
-        notices=_collapse(
-            [
-                *node.notices,
-                *notices,
-                *_chain(each.notices for each in results),
-                *map(describe_problem, (*node.rule_problems, *problems)),
-            ]
-        ),
+        notices=_collapse([*node.notices, *notices, *_chain(each.notices for each in results), *shown_problems]),
         encryption=min(modes, key=MODES.index, default=""),
         rule_problems=problems,
     )
@@ -146,19 +143,25 @@ def _chain(texts: Iterable[Iterable[str]]) -> Iterator[str]:
     return (text for each in texts for text in each)
 
 
-def _describe_port(
-    node: ServiceNode, port: PortNode, place: PlacedPort | None, sections: Mapping[str, Section]
-) -> PortStatus:
+def _describe_unserved(port: PortNode) -> PortStatus:
     return PortStatus(
         name=port.name,
         port=port.number,
         protocol=port.protocol,
-        entrypoint=None if place is None else place.target,
-        unserved="" if place is None else _explain_unserved(port),
-        scheme=DEFAULT_SCHEME if place is None else _find_scheme(node, port, sections),
         app_protocol=port.app_protocol,
         traffic_type=port.traffic_type or "",
-        has_own_entrypoint=place is not None and place.own_entrypoint > 0,
+    )
+
+
+def _describe_port(place: PlacedPort, result: _GroupResult) -> PortStatus:
+    is_http = "http" in result.sections
+    app_protocol = place.port.app_protocol
+    return msgspec.structs.replace(
+        _describe_unserved(place.port),
+        entrypoint=place.target,
+        unserved=_explain_unserved(place.port),
+        scheme=parse_scheme(result.group.annotations, app_protocol) if is_http else DEFAULT_SCHEME,
+        has_own_entrypoint=place.own_entrypoint > 0,
     )
 
 
@@ -269,7 +272,7 @@ class _Build:
 
     def _finish(self, sections: Mapping[str, Section], places: Sequence[PlacedPort]) -> _GroupResult:
         return _GroupResult(
-            sections, places, self.errors, self.port_errors, self.notices, self.mode, self.rule_problems
+            self.group, sections, places, self.errors, self.port_errors, self.notices, self.mode, self.rule_problems
         )
 
     # --- what the annotations say ----------------------------------------------------------------------------------
@@ -474,6 +477,20 @@ def _explain_unserved(port: PortNode) -> str:
     return f"no backend of its split is ready ({reasons})" if reasons else "its split has no backend with weight"
 
 
+def _add_own_entrypoints(key: ObjectKey, section: Section, places: Iterable[PlacedPort]) -> Section:
+    """Add the own entrypoints of ports to their routers."""
+    own = {build_port_key(key, place.port.number): place.own_entrypoint for place in places if place.own_entrypoint}
+    if not own:
+        return section
+    routers = {
+        name: msgspec.structs.replace(router, own_entrypoint=own[name])
+        if name in own and isinstance(router, HttpRouter)
+        else router
+        for name, router in section.routers.items()
+    }
+    return msgspec.structs.replace(section, routers=routers)
+
+
 def _explain_unserved_rules(table: RuleTable) -> str:
     """Explain why no backend of a port's rules has a ready server; empty if one has, or if there is no backend."""
     backends = [backend for rule in table.rules for backend in rule.backends if backend.weight]
@@ -494,20 +511,6 @@ def describe_problem(problem: RuleProblem) -> str:
     origin = "" if problem.origin is None else f" of {name_kind(problem.origin[0])} {problem.origin[1]}"
     name = problem.label or problem.rule or "any"
     return f"port {problem.port}: rule {name}{origin}: {problem.text}"
-
-
-def _add_own_entrypoints(key: ObjectKey, section: Section, places: Iterable[PlacedPort]) -> Section:
-    """Add the own entrypoints of ports to their routers."""
-    own = {build_port_key(key, place.port.number): place.own_entrypoint for place in places if place.own_entrypoint}
-    if not own:
-        return section
-    routers = {
-        name: msgspec.structs.replace(router, own_entrypoint=own[name])
-        if name in own and isinstance(router, HttpRouter)
-        else router
-        for name, router in section.routers.items()
-    }
-    return msgspec.structs.replace(section, routers=routers)
 
 
 def _find_full_name(node: ServiceNode, name: str, group: PortGroup) -> str:

@@ -18,7 +18,7 @@ from maesh_core.controller.topology.traffic_types import add_found_types, add_tr
 from maesh_core.controller.topology.transport import add_transport
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.addresses import parse_address
-from maesh_core.model.annotations import add_plain_names, parse_annotations, split_port_annotations
+from maesh_core.model.annotations import add_plain_names
 from maesh_core.model.findings import ObjectFindings
 from maesh_core.model.keys import ObjectKey, is_label
 from maesh_core.model.resources import Pod, Service, ServicePort
@@ -56,13 +56,13 @@ def _build_core_node(view: View, service: Service, rules: TopologyRules) -> Serv
     groups = reader.read_groups()
     notices = reader.notices
     _check_names(service.key, errors)
-    annotations = split_port_annotations(parse_annotations(service.metadata.annotations))
+    annotations = service.metadata.annotations
     traffic_type = read_traffic_type(annotations, rules.default_mode, errors)
     ports = _build_ports(service.spec.ports, groups, absence=reader.absence, errors=errors, notices=notices)
     return ServiceNode(
         key=service.key,
         traffic_type=traffic_type,
-        annotations=service.metadata.annotations,
+        annotations=annotations,
         selector=service.spec.selector,
         cluster_ips=_read_cluster_ips(view, service, rules, notices),
         is_headless=service.spec.cluster_ip == _HEADLESS,
@@ -225,7 +225,7 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         errors.extend(map(show_line, addition.errors))
         notices.extend(map(show_line, addition.notices))
     checked = [port_additions.apply(port) for port in node.ports]
-    built = msgspec.structs.replace(
+    extended = msgspec.structs.replace(
         node,
         ports=tuple(_add_branches(port, branches.get((port.number, port.protocol), ())) for port, _ in checked),
         rule_problems=(*node.rule_problems, *(problem for _, problems in checked for problem in problems)),
@@ -236,7 +236,7 @@ def _ask_builders(view: TopologyView, node: ServiceNode, builders: Sequence[Topo
         errors=(*errors, *port_additions.errors),
         notices=tuple(notices),
     )
-    return add_found_types(built, port_additions.traffic_types)
+    return add_found_types(extended, port_additions.traffic_types)
 
 
 def _list_unapplied(branch: BranchNode) -> Iterator[str]:

@@ -98,7 +98,10 @@ class PortAdditions:
                 rules=None if rules.producer is None else check.check_table(rules.producer),
                 consumers=check.check_consumers(rules.consumers),
             )
-        changed = msgspec.structs.replace(port, side_backends={**port.side_backends, **check.check_sides(sides)})
+        changed = msgspec.structs.replace(
+            port,
+            side_backends={**port.side_backends, **check.check_sides(sides)},
+        )
         return changed, tuple(check.problems)
 
 

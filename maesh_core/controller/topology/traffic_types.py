@@ -1,6 +1,6 @@
 """The traffic type of a service, and of each of its ports.
 
-Takes the annotations of a Service, without prefix, and its ports; returns both. For a port, the first of these decides:
+Takes the annotations of a Service and its ports; returns both. For a port, the first of these decides:
 its own annotation, the annotation of the service, its `appProtocol`, what plugins say, and the default. Which traffic
 types exist is not known here.
 """
@@ -11,21 +11,20 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from maesh_core.errors import ConfigurationError
-from maesh_core.model.annotations import TRAFFIC_TYPE, PortAnnotations, parse_annotations, split_port_annotations
-from maesh_core.model.schemes import TRAFFIC_TYPE_BY_APP_PROTOCOL
+from maesh_core.model.annotations import TRAFFIC_TYPE, find_chosen_traffic_type, parse_annotations
 from maesh_core.model.topology import PortNode, ServiceNode
 
 _PATTERN = re.compile(r"[a-z][a-z0-9-]*")
 
 
-def read_traffic_type(annotations: PortAnnotations, default: str, errors: list[str]) -> str | None:
+def read_traffic_type(annotations: Mapping[str, str], default: str, errors: list[str]) -> str | None:
     """Read the traffic type of a service; None if the annotation is invalid, with the error in `errors`."""
-    text = annotations.shared.get(TRAFFIC_TYPE)
+    text = parse_annotations(annotations).get(TRAFFIC_TYPE)
     return default if text is None else _check(TRAFFIC_TYPE, text, errors)
 
 
 def add_traffic_types(
-    ports: Iterable[PortNode], annotations: PortAnnotations, of_service: str | None, errors: list[str]
+    ports: Iterable[PortNode], annotations: Mapping[str, str], of_service: str | None, errors: list[str]
 ) -> tuple[PortNode, ...]:
     """Add the traffic type to each port that has another one than its service."""
     return tuple(_add(port, _choose(port, annotations, of_service, errors), of_service) for port in ports)
@@ -35,10 +34,9 @@ def add_found_types(node: ServiceNode, found: Mapping[tuple[int, str], str]) -> 
     """Add the traffic types that plugins found, by port number and protocol, where nothing else decides."""
     if not found or node.traffic_type is None:
         return node
-    annotations = split_port_annotations(parse_annotations(node.annotations))
     ports = tuple(
         _add(port, found[place], node.traffic_type)
-        if (place := (port.number, port.protocol)) in found and not _is_decided(port, annotations)
+        if (place := (port.number, port.protocol)) in found and not _is_decided(node, port)
         else port
         for port in node.ports
     )
@@ -50,28 +48,22 @@ def _add(port: PortNode, traffic_type: str | None, of_service: str | None) -> Po
     return port if own == port.traffic_type else msgspec.structs.replace(port, traffic_type=own)
 
 
-def _choose(port: PortNode, annotations: PortAnnotations, of_service: str | None, errors: list[str]) -> str | None:
+def _choose(port: PortNode, annotations: Mapping[str, str], of_service: str | None, errors: list[str]) -> str | None:
     try:
-        text = annotations.select(port).get(TRAFFIC_TYPE)
+        found = find_chosen_traffic_type(annotations, port)
     except ConfigurationError as error:
         errors.append(str(error))
         return of_service
-    if text is None:
-        return _find_by_app_protocol(port) or of_service
-    if text == annotations.shared.get(TRAFFIC_TYPE):
+    if found is None or found == parse_annotations(annotations).get(TRAFFIC_TYPE):
         return of_service
-    return _check(f"{port.number}.{TRAFFIC_TYPE}", text, errors)
+    return _check(f"{port.number}.{TRAFFIC_TYPE}", found, errors)
 
 
-def _is_decided(port: PortNode, annotations: PortAnnotations) -> bool:
+def _is_decided(node: ServiceNode, port: PortNode) -> bool:
     try:
-        return TRAFFIC_TYPE in annotations.select(port) or _find_by_app_protocol(port) is not None
+        return find_chosen_traffic_type(node.annotations, port) is not None
     except ConfigurationError:  # it is an error of the service already
         return True
-
-
-def _find_by_app_protocol(port: PortNode) -> str | None:
-    return TRAFFIC_TYPE_BY_APP_PROTOCOL.get(port.app_protocol) if port.protocol == "TCP" else None
 
 
 def _check(name: str, text: str, errors: list[str]) -> str | None:

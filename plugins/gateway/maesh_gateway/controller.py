@@ -7,6 +7,7 @@ from maesh_core.plugin import (
     ObjectChecker,
     ResourceKind,
     ServiceNode,
+    StatusBuilder,
     TopologyBuilder,
     TopologyView,
     hookimpl,
@@ -14,6 +15,8 @@ from maesh_core.plugin import (
 from maesh_gateway import GatewaySettings
 from maesh_gateway.checking import RouteChecker
 from maesh_gateway.kinds import KINDS, ROUTE_TYPES
+from maesh_gateway.splits import SplitNoticeBuilder
+from maesh_gateway.status import RouteStatusBuilder
 from maesh_gateway.tables import TableBuilder
 from maesh_gateway.verdicts import NAME
 
@@ -54,10 +57,15 @@ class ControllerHalf:
 
     @hookimpl
     def maesh_topology_builders(self) -> Sequence[TopologyBuilder]:
-        """Return the builder that attaches routes."""
-        return [RouteBuilder(self._settings)]
+        """Return the builder that attaches routes, and the one that compares them with splits."""
+        return [RouteBuilder(self._settings), SplitNoticeBuilder()]
 
     @hookimpl
     def maesh_object_checkers(self) -> Sequence[ObjectChecker]:
         """Return the checkers for routes that concern no service."""
         return [RouteChecker(type_) for type_ in ROUTE_TYPES]
+
+    @hookimpl
+    def maesh_status_builders(self) -> Sequence[StatusBuilder]:
+        """Return the builders of the statuses of routes."""
+        return [RouteStatusBuilder(type_) for type_ in ROUTE_TYPES]
