@@ -111,6 +111,7 @@ def _render_port(service: ObjectKey, port: PortNode) -> dict[str, Any]:
         "port": port.number,
         "protocol": port.protocol,
         **({"appProtocol": port.app_protocol} if port.app_protocol else {}),
+        **({"trafficType": port.traffic_type} if port.traffic_type is not None else {}),
         "targetPort": port.target_port,
         "servers": [_render_server(server) for server in port.servers],
         **render_rules(service, port),
