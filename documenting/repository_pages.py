@@ -22,9 +22,13 @@ PAGES = {
     **{
         f"plugins/{name}/README.md": f"plugins/{name}.md"
         for name in (
+            "compress",
             "headers",
+            "fault",
+            "cors",
             "rewrite",
             "redirect",
+            "session",
             "timeout",
         )
     },
