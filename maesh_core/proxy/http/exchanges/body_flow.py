@@ -309,6 +309,16 @@ class BodyFlow:
         self._is_started = True
         self.pump()
 
+    def pass_all(self) -> None:
+        """Pass on what has arrived, and nothing more: what follows does not go through the flow."""
+        self.is_closed = True
+        if self._input:
+            self.write_output(bytes(self._input))
+            self._input.clear()
+        if self._has_received_all:
+            self.is_complete = True
+            self.end_output(self._trailers)
+
     def feed(self, data: bytes) -> None:
         """Process content, or keep it."""
         if not self.is_closed and data:

@@ -20,6 +20,7 @@ from maesh_core.proxy.http.exchanges.request_flow import TOO_LARGE as REQUEST_TO
 from maesh_core.proxy.http.exchanges.request_flow import RequestFlow
 from maesh_core.proxy.http.exchanges.response_flow import ResponseFlow
 from maesh_core.proxy.http.exchanges.run import ResponseBody
+from maesh_core.proxy.http.messages.request_head import CHUNKED
 from maesh_core.proxy.http.messages.response_head import ResponseHead
 from maesh_core.proxy.http.upstreams.upstream_stream import DISCARDED, RENDERED, Forwarding
 from maesh_core.proxy.middleware.chain import Chain
@@ -79,9 +80,15 @@ class BodyRun(ExchangeView):
 
     def begin_body(self) -> None:
         """Ask the middlewares what to do with the request's body; `on_gathered` begins the first attempt."""
-        stages = self._list_stages(self.chain.on_request_body, REQUEST_TOO_LARGE)
-        if stages is not None and self._request is not None:
-            self._request.begin(stages)
+        stages, flow = self._list_stages(self.chain.on_request_body, REQUEST_TOO_LARGE), self._request
+        if stages is None or flow is None:
+            return
+        if not stages and self._exchange.head.body != CHUNKED:  # of a chunked body, framing may have been removed
+            self.request_flow = self._request = None
+            flow.pass_all()
+            self.on_gathered()
+        else:
+            flow.begin(stages)
 
     def _list_stages(self, calls: tuple[_Call, ...], too_large: Response) -> list[Stage] | None:
         """Ask middlewares what they do with a body; None if one has failed."""
