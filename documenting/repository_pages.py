@@ -23,8 +23,11 @@ PAGES = {
         f"plugins/{name}/README.md": f"plugins/{name}.md"
         for name in (
             "headers",
+            "fault",
+            "cors",
             "rewrite",
             "redirect",
+            "session",
             "timeout",
         )
     },
