@@ -24,8 +24,11 @@ PAGES = {
         for name in (
             "gateway",
             "headers",
+            "fault",
+            "cors",
             "rewrite",
             "redirect",
+            "session",
             "timeout",
         )
     },

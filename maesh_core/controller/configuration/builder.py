@@ -397,11 +397,12 @@ class _Build:
     def _choose_key(self, kind: str, middleware: Middleware) -> str:
         """Choose the key of a middleware: the service's, or that of a port for which it differs."""
         key = build_middleware_key(self.node.key, kind)
-        own_port = self.group.own_port
-        if not own_port:
-            self.shared_middlewares[self.group.type_name, key] = middleware
-            return key
-        return key if self.shared_middlewares.get((self.group.type_name, key)) == middleware else f"{key}/{own_port}"
+        place = (self.group.type_name, key)
+        if not self.group.own_port:
+            self.shared_middlewares[place] = middleware
+        elif self.shared_middlewares.get(place) != middleware:
+            return build_middleware_key(self.node.key, kind, self.group.own_port)
+        return key
 
     def _build_middleware(self, builder: MiddlewareBuilder, annotations: Mapping[str, str]) -> Middleware | None:
         try:

@@ -15,7 +15,7 @@ from maesh_core.controller.explaining.client import Client, Pods, TopologyPods, 
 from maesh_core.controller.explaining.objects import ObjectRemarks, collect_remarks
 from maesh_core.errors import ConfigurationError
 from maesh_core.model.addresses import join_port
-from maesh_core.model.annotations import SCHEME, parse_annotations
+from maesh_core.model.annotations import SCHEME, parse_annotations, split_port_annotations
 from maesh_core.model.configuration import HttpRouter, Section, Service
 from maesh_core.model.keys import ObjectKey, build_port_key
 from maesh_core.model.matching import compile_matches, has_paths, is_ambiguous
@@ -161,6 +161,7 @@ class Explainer:
             raise ConfigurationError(f"the mesh knows no service {key.name} in namespace {key.namespace}{hint}")
         port = _find_port(service, request.port)
         client = find_client(request.client, self._pods)
+        service = {**service, "trafficType": _find_traffic_type(service, port)}
         kind = str(service["trafficType"])
         place = _Place(service, build_port_key(key, port), self._update.sections.get(kind, Section()))
         outcomes = [self._follow(request, client, address, place) for address in client.addresses or ("",)]
@@ -311,13 +312,24 @@ def _find_port(service: Mapping[str, Any], wanted: int | None) -> int:
 
 def _find_scheme_source(service: Mapping[str, Any], port: int) -> str:
     """Name what selects the scheme of a service's port in the topology; empty if nothing does."""
-    if SCHEME in parse_annotations(service.get("annotations", {})):
+    documents = [
+        each for each in service.get("ports", ()) if (each["port"], each.get("protocol", "TCP")) == (port, "TCP")
+    ]
+    names = [str(port), *(each.get("name", "") for each in documents)]
+    annotations = split_port_annotations(parse_annotations(service.get("annotations", {})))
+    for name in names:
+        if SCHEME in annotations.own.get(name, {}):
+            return f"annotation {name}.{SCHEME}"
+    if SCHEME in annotations.shared:
         return f"annotation {SCHEME}"
-    for each in service.get("ports", ()):
-        app_protocol = each.get("appProtocol")
-        if (each["port"], each.get("protocol", "TCP")) == (port, "TCP") and app_protocol in SCHEME_BY_APP_PROTOCOL:
-            return f"appProtocol {app_protocol}"
-    return ""
+    known = [each["appProtocol"] for each in documents if each.get("appProtocol") in SCHEME_BY_APP_PROTOCOL]
+    return f"appProtocol {known[0]}" if known else ""
+
+
+def _find_traffic_type(service: Mapping[str, Any], port: int) -> Any:
+    """Find the traffic type of a port: its own one, or that of its service."""
+    own = (each.get("trafficType") for each in service["ports"] if each["port"] == port)
+    return next(own, None) or service["trafficType"]
 
 
 def _name_branch(service: str, key: str) -> str:

@@ -110,6 +110,7 @@ def _render_port(port: PortNode) -> dict[str, Any]:
         "port": port.number,
         "protocol": port.protocol,
         **({"appProtocol": port.app_protocol} if port.app_protocol else {}),
+        **({"trafficType": port.traffic_type} if port.traffic_type is not None else {}),
         "targetPort": port.target_port,
         "servers": [_render_server(server) for server in port.servers],
     }

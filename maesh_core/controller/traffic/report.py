@@ -44,9 +44,9 @@ class DescribedService(NamedTuple):
 
 def list_ports(node: ServiceNode) -> Iterator[PortNode]:
     """List the ports of a service once for each number: a key of a service port has no protocol."""
-    preferred = "UDP" if node.traffic_type == "udp" else "TCP"
     ports: dict[int, PortNode] = {}
     for port in node.ports:
+        preferred = "UDP" if node.get_traffic_type(port) == "udp" else "TCP"
         if port.number not in ports or port.protocol == preferred:
             ports[port.number] = port
     yield from ports.values()
@@ -162,13 +162,14 @@ class ReportBuilder:
     def _build_port(self, service: DescribedService, port: PortNode) -> Generator[None, None, ServiceTraffic]:
         node, last, total = service.node, self._sums.last, self._sums.total
         key = build_port_key(node.key, port.number)
-        is_http = node.traffic_type not in _STREAM_TYPES
+        traffic_type = node.get_traffic_type(port)
+        is_http = traffic_type not in _STREAM_TYPES
         return ServiceTraffic(
             key=key,
             namespace=node.key.namespace,
             name=node.key.name,
             port=str(port.number),
-            traffic_type=node.traffic_type or "",
+            traffic_type=traffic_type or "",
             last=build_service_window(last, key, is_http=is_http),
             total=build_service_window(total, key, is_http=is_http),
             branches=(yield from self._build_branches(key, port)),
