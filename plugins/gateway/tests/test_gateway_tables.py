@@ -54,7 +54,7 @@ def test_each_parent_is_judged_by_itself(cluster):
     assert [number for number, _ in found.build().rules] == [80]
     assert found.find_attachment(parent=0).reason == "NoMatchingParent"
     assert found.find_attachment(parent=2).reason == ""
-    assert [each.parent for each in found.build().value.routes] == [0, 2]
+    assert [each.parent for each in found.build().value.routes["HTTPRoute shop/web"]] == [0, 2]
 
 
 @pytest.mark.parametrize(
