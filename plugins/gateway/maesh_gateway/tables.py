@@ -78,14 +78,26 @@ class TableBuilder:
 
     def list_objects(self, attachments: Sequence[Attachment]) -> tuple[ObjectFindings, ...]:
         """List the routes with what is wrong with them on this service; faults are reported where they are read."""
-        found: dict[tuple[type[Route], ObjectKey], list[str]] = {}
+        found: dict[tuple[type[Route], ObjectKey], tuple[list[str], list[str]]] = {}
         for claim, each in zip(self._claims.items, attachments, strict=True):
             route = claim.route
-            found.setdefault((type(route), route.key), []).extend(_list_texts(each, has_faults=bool(route.faults)))
+            errors, notices = found.setdefault((type(route), route.key), ([], []))
+            errors += _list_texts(each, has_faults=bool(route.faults))
+            notices += [] if each.reason else self._list_lost_ports(claim)
         return tuple(
-            ObjectFindings(type=type_, key=key, errors=tuple(dict.fromkeys(texts)))
-            for (type_, key), texts in found.items()
+            ObjectFindings(
+                type=type_, key=key, errors=tuple(dict.fromkeys(errors)), notices=tuple(dict.fromkeys(notices))
+            )
+            for (type_, key), (errors, notices) in found.items()
         )
+
+    def _list_lost_ports(self, claim: Claim) -> Iterator[str]:
+        """List the ports of an accepted claim that use another kind."""
+        group = self._claims.find_group(claim.route)
+        for place in claim.places:
+            kind = self._claims.kinds[place, group]
+            if kind is not type(claim.route):
+                yield f"it has no effect on port {place[0]} of {self._service.key.name}, which uses {_show_kind(kind)}"
 
     def list_notices(self, attachments: Sequence[Attachment]) -> tuple[str, ...]:
         """List what is wrong with producer routes, for the service itself."""

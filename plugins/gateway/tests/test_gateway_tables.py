@@ -166,6 +166,8 @@ def test_of_several_kinds_the_grpc_route_is_used_and_the_other_conflicts(cluster
     assert rules[8080, "TCP"].producer.rules[0].origin[0] is HttpRoute
     attachment = found.find_attachment()
     assert (attachment.reason, attachment.ports) == ("", (8080, 7070))
+    notices = {each.type: each.notices for each in found.build().objects}
+    assert notices == {HttpRoute: ("it has no effect on port 80 of web, which uses a GRPCRoute",), GrpcRoute: ()}
 
 
 def test_a_route_that_loses_all_its_ports_is_conflicted(cluster):
