@@ -145,6 +145,23 @@ class GrpcRoute(Route, frozen=True):
     is_grpc: ClassVar[bool] = True
 
 
+class TcpRoute(Route, frozen=True):
+    """gateway.networking.k8s.io TCPRoute, v1 and v1alpha2."""
+
+    kind: ClassVar[str] = "TCPRoute"
+    rank: ClassVar[int] = 1
+    traffic_type: ClassVar[str] = "tcp"
+
+
+class UdpRoute(Route, frozen=True):
+    """gateway.networking.k8s.io UDPRoute, v1 and v1alpha2."""
+
+    kind: ClassVar[str] = "UDPRoute"
+    rank: ClassVar[int] = 0
+    traffic_type: ClassVar[str] = "udp"
+    protocol: ClassVar[str] = "UDP"
+
+
 class GrantFrom(_Value, frozen=True):
     """Objects that may refer: those of a kind in a namespace."""
 
