@@ -15,6 +15,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "HTTPRoute": ("gateway",),
     "GRPCRoute": ("gateway",),
     "ReferenceGrant": ("gateway",),
+    "TCPRoute.gateway.networking.k8s.io": ("gateway",),
+    "UDPRoute.gateway.networking.k8s.io": ("gateway",),
 }
 """Labels of kinds of objects (`ResourceKind.label`), and the plugins that read them."""
 
