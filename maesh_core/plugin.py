@@ -15,7 +15,7 @@ from maesh_core.errors import (
     UpstreamTimeoutError,
 )
 from maesh_core.model.addresses import join_port
-from maesh_core.model.annotations import build_annotation_error, read_annotation
+from maesh_core.model.annotations import build_annotation_error, read_annotation, select_annotations
 from maesh_core.model.configuration import Answer, HttpRouter, Section, Server, Service, StreamRouter
 from maesh_core.model.events import Applied, Deleted, Event, Problem, Replaced
 from maesh_core.model.findings import Findings, ObjectFindings
@@ -386,5 +386,6 @@ __all__ = [
     "read_annotation",
     "read_filter",
     "read_filter_duration",
+    "select_annotations",
     "suggest",
 ]

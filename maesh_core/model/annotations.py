@@ -74,6 +74,11 @@ def split_port_annotations(annotations: Mapping[str, str]) -> PortAnnotations:
     return PortAnnotations(shared, own)
 
 
+def select_annotations(annotations: Mapping[str, str], port: PortNode) -> Mapping[str, str]:
+    """Return the annotations of one port of an object, without prefix; raises as `PortAnnotations.select` does."""
+    return split_port_annotations(parse_annotations(annotations)).select(port)
+
+
 def add_plain_names(annotations: Mapping[str, str]) -> Mapping[str, str]:
     """Return an object's annotations as plugins read them: the mesh's without prefix, others by full name.
 
